@@ -1,0 +1,245 @@
+"""What the model would say: deterministic, made of what it was asked, and cut as AWS cuts it.
+
+The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, a demanded tool, the tools that the
+text names, JSON for a schema, the quoted results of tools, a count, an echo. What comes out is then cut at the first stop
+sequence and at the token limit, whichever comes first.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bedrock_local import tokens
+from bedrock_local.controls import Controls
+from bedrock_local.conversation import Block, Conversation
+from bedrock_local.errors import invalid
+from bedrock_local.synthesis import SchemaError, synthesise
+from bedrock_local.words import mentioned
+
+#: How much of the user's text is echoed, in characters, and how much of the system's.
+_ECHO, _SYSTEM_ECHO = 4000, 60
+
+_COUNT = re.compile(r"\bcount (?:up )?to (\d{1,9})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text block."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A block of reasoning, with the signature that Claude wants back."""
+
+    text: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call. `arguments` is the JSON as it streams; cut short, `input` is empty, as Claude gives it."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
+    arguments: str
+
+
+Part = Text | Reasoning | ToolUse
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The blocks, why they end, which stop sequence was met, and the usage as Bedrock reports it."""
+
+    parts: tuple[Part, ...]
+    stop_reason: str
+    stop_sequence: str | None
+    usage: dict[str, int]
+
+
+def compose(conversation: Conversation, controls: Controls, text: str) -> Answer:
+    """Answer a valid conversation; `text` is the user's last text without the orders in it."""
+    drafted = tuple(_draft(conversation, controls, text))
+    stopped, sequence = _stop(drafted, conversation.inference.get("stopSequences", []))
+    limit = conversation.inference.get("maxTokens", conversation.model.max_tokens)
+    parts = _truncate(stopped, limit)
+    reason = controls.stop or _stop_reason(parts, cut=parts != stopped, stopped=sequence is not None)
+    return Answer(parts, reason, sequence, _usage(conversation, controls, parts))
+
+
+def _stop_reason(parts: tuple[Part, ...], *, cut: bool, stopped: bool) -> str:
+    if cut:
+        return "max_tokens"
+    if stopped:
+        return "stop_sequence"
+    return "tool_use" if any(isinstance(part, ToolUse) for part in parts) else "end_turn"
+
+
+# --- what to say -----------------------------------------------------------------------------------------------------
+
+
+def _draft(conversation: Conversation, controls: Controls, text: str) -> Iterator[Part]:
+    if controls.empty:
+        return
+    thoughts = controls.reasoning or _thoughts(conversation, text)
+    if thoughts:
+        yield Reasoning(thoughts, base64.b64encode(hashlib.sha256(thoughts.encode()).digest()).decode())
+    wanted = _wanted_tools(conversation, text)
+    if wanted:
+        if conversation.tool_choice[0] == "auto":
+            yield Text(f"Calling {' and '.join(wanted)}.")
+        yield from _tool_uses(conversation, wanted, text)
+    else:
+        yield from _split(_say(conversation, text), controls.texts)
+
+
+def _thoughts(conversation: Conversation, text: str) -> str | None:
+    config = conversation.extra.get("thinking")
+    thinks = isinstance(config, dict) and config.get("type") != "disabled"
+    return f'Thinking about "{_shorten(text, _SYSTEM_ECHO)}".' if thinks else None
+
+
+def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
+    """The tools to call now: one that is demanded, or those that the text names, unless results have just come."""
+    kind, value = conversation.tool_choice
+    offered = [tool["name"] for tool in conversation.tools]
+    if kind == "tool":
+        return [value["name"]]
+    named = mentioned(offered, text)
+    if kind == "any":
+        return named or offered[:1]
+    return [] if _results(conversation) else named
+
+
+def _tool_uses(conversation: Conversation, names: list[str], text: str) -> Iterator[ToolUse]:
+    schemas = {tool["name"]: tool["inputSchema"]["json"] for tool in conversation.tools}
+    for index, name in enumerate(names):
+        arguments = _fill(schemas[name], text)
+        written = json.dumps(arguments, ensure_ascii=False)
+        seed = f"{len(conversation.messages)}/{index}/{name}/{written}"
+        digest = base64.urlsafe_b64encode(hashlib.sha256(seed.encode()).digest()).decode()
+        yield ToolUse(f"tooluse_{digest[:22]}", name, arguments, written if arguments else "")
+
+
+def _fill(schema: dict[str, Any], text: str) -> Any:
+    try:
+        return synthesise(schema, text)
+    except SchemaError as problem:
+        raise invalid(f"The model returned the following errors: {problem}") from None
+
+
+def _say(conversation: Conversation, text: str) -> str:
+    text_format = conversation.request.get("outputConfig", {}).get("textFormat")
+    if text_format is not None:
+        schema = json.loads(text_format["structure"]["jsonSchema"]["schema"])
+        return json.dumps(_fill(schema, text), ensure_ascii=False)
+    results = _results(conversation)
+    if results:
+        return " ".join(_quote(conversation, result) for result in results)
+    counting = _COUNT.search(text)
+    if counting:
+        return " ".join(map(str, range(1, min(int(counting[1]), conversation.model.max_tokens) + 1)))
+    return _echo(conversation, text)
+
+
+def _results(conversation: Conversation) -> list[Block]:
+    """The results that have come since the model spoke last."""
+    return [block for block in conversation.turn(-1) if block.kind == "toolResult"]
+
+
+def _quote(conversation: Conversation, result: Block) -> str:
+    names = {call.value["toolUseId"]: call.value["name"] for call in conversation.blocks("toolUse")}
+    verb = "failed with" if result.value.get("status") == "error" else "says"
+    said = " ".join(_as_text(part) for part in result.value["content"])
+    return f'{names[result.value["toolUseId"]]} {verb} "{_shorten(said, _ECHO)}".'
+
+
+def _as_text(part: dict[str, Any]) -> str:
+    kind, value = next(iter(part.items()))
+    if kind == "text":
+        return str(value)
+    return json.dumps(value, ensure_ascii=False) if kind == "json" else f"[{kind}]"
+
+
+def _echo(conversation: Conversation, text: str) -> str:
+    kinds = [block.kind for block in conversation.last_user_turn()]
+    counts = [_plural(kinds.count("text"), "text block"), _plural(kinds.count("image"), "image")]
+    if "document" in kinds:
+        counts.append(_plural(kinds.count("document"), "document"))
+    counts.append(_plural(len(conversation.messages), "turn"))
+    said = f'You said: "{_shorten(text, _ECHO)}"' if text else "You said nothing"
+    system = " ".join(block["text"] for block in conversation.request.get("system", []) if "text" in block)
+    heard = f' System: "{_shorten(system, _SYSTEM_ECHO)}".' if system else ""
+    return f"{said} ({', '.join(counts)}).{heard}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _split(text: str, number: int) -> Iterator[Text]:
+    """The text as up to `number` blocks, divided between words."""
+    pieces = re.findall(r"\s*\S+|\s+$", text)
+    size = -(-len(pieces) // max(number, 1))
+    for start in range(0, len(pieces), size or 1):
+        yield Text("".join(pieces[start : start + size]))
+
+
+# --- where to end ----------------------------------------------------------------------------------------------------
+
+
+def _stop(parts: tuple[Part, ...], sequences: Iterable[str]) -> tuple[tuple[Part, ...], str | None]:
+    """The parts up to the first stop sequence in a text, and that sequence."""
+    for number, part in enumerate(parts):
+        if isinstance(part, Text):
+            met = [(part.text.index(sequence), sequence) for sequence in sequences if sequence in part.text]
+            if met:
+                place, sequence = min(met)
+                rest = (Text(part.text[:place]),) if place else ()
+                return (*parts[:number], *rest), sequence
+    return parts, None
+
+
+def _truncate(parts: tuple[Part, ...], budget: int) -> tuple[Part, ...]:
+    """The parts that fit into `budget` tokens, the last of them cut short."""
+    kept: list[Part] = []
+    for part in parts:
+        cost = _cost(part)
+        if cost > budget:
+            return (*kept, *_shortened(part, budget))
+        kept.append(part)
+        budget -= cost
+    return parts
+
+
+def _shortened(part: Part, budget: int) -> tuple[Part, ...]:
+    if budget == 0:
+        return ()
+    if isinstance(part, ToolUse):
+        return (replace(part, input={}, arguments=tokens.cut(part.arguments, budget - 1)),)
+    return (replace(part, text=tokens.cut(part.text, budget)),)
+
+
+def _cost(part: Part) -> int:
+    return tokens.count(part.arguments) + 1 if isinstance(part, ToolUse) else tokens.count(part.text)
+
+
+def _usage(conversation: Conversation, controls: Controls, parts: tuple[Part, ...]) -> dict[str, int]:
+    """Usage as Bedrock counts: inputTokens without what the cache gave or took, totalTokens with it."""
+    asked, answered = tokens.input_tokens(conversation), sum(map(_cost, parts))
+    cached = controls.cacheread + controls.cachewrite
+    usage = {"inputTokens": asked, "outputTokens": answered, "totalTokens": asked + answered + cached}
+    if conversation.model.cache or cached:
+        usage |= {"cacheReadInputTokens": controls.cacheread, "cacheWriteInputTokens": controls.cachewrite}
+    return usage

@@ -1,0 +1,77 @@
+"""The last calls, for whoever wants to look: what arrived, and what became of it.
+
+A call is `running` until it is `finished` (answered), `refused` (an AWS error as its HTTP answer) or `aborted` (the
+caller went away first). `authorization` is never kept.
+"""
+
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: How many calls are remembered.
+LIMIT = 200
+
+RUNNING, FINISHED, ABORTED, REFUSED = "running", "finished", "aborted", "refused"
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as it arrived, its state, and how many event-stream frames have gone out."""
+
+    id: str
+    operation: str
+    model: str | None
+    headers: Mapping[str, str]
+    body: Any
+    state: str = RUNNING
+    error: str | None = None
+    frames: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as `GET /_local/calls` shows it."""
+        return {
+            "id": self.id,
+            "operation": self.operation,
+            "model": self.model,
+            "state": self.state,
+            "error": self.error,
+            "frames": self.frames,
+            "headers": dict(self.headers),
+            "body": self.body,
+        }
+
+
+@dataclass(slots=True)
+class CallLog:
+    """The last `LIMIT` calls, oldest first."""
+
+    _calls: deque[Call] = field(default_factory=lambda: deque(maxlen=LIMIT))
+
+    def open(
+        self, identifier: str, operation: str, model: str | None, headers: Mapping[str, str], body: bytes
+    ) -> Call:
+        """Remember a call that has just arrived."""
+        kept = {name: value for name, value in headers.items() if name != "authorization"}
+        call = Call(identifier, operation, model, kept, _readable(body))
+        self._calls.append(call)
+        return call
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Give all of them as JSON values."""
+        return [call.as_json() for call in self._calls]
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._calls.clear()
+
+
+def _readable(body: bytes) -> Any:
+    """The body as a JSON value; as text where it is none, None where it is empty."""
+    if not body:
+        return None
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")

@@ -1,0 +1,123 @@
+"""An answer as Bedrock's wire has it: one JSON body, or the events of a stream.
+
+Of the stream's oddities these are kept on purpose: no contentBlockStart for text and reasoning, no input delta for a tool
+without arguments, `metadata` after `messageStop`, a padding key `p` of random length, headers in no fixed order.
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bedrock_local import eventstream
+from bedrock_local.answers import Answer, Part, Reasoning, Text, ToolUse
+
+_PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+#: Characters of tool input, and at most of a text, in one delta.
+_INPUT_PIECE, _TEXT_PIECE = 11, 24
+
+_WORD = re.compile(r"\s*\S+|\s+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message of the stream before it is encoded: `kind` is event, exception or error."""
+
+    kind: str
+    name: str
+    payload: dict[str, Any]
+
+
+def body(answer: Answer, latency: int, extra: dict[str, Any] | None) -> dict[str, Any]:
+    """Give the body of Converse; `latency` in milliseconds, `extra` is additionalModelResponseFields."""
+    content = [_block(part) for part in answer.parts]
+    given = {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": answer.stop_reason,
+        "usage": answer.usage,
+        "metrics": {"latencyMs": latency},
+    }
+    return given if extra is None else {**given, "additionalModelResponseFields": extra}
+
+
+def events(answer: Answer, latency: int, extra: dict[str, Any] | None) -> Iterator[Frame]:
+    """Give the events of ConverseStream, in order."""
+    yield Frame("event", "messageStart", {"role": "assistant"})
+    for index, part in enumerate(answer.parts):
+        yield from _part_events(index, part)
+    stop: dict[str, Any] = {"stopReason": answer.stop_reason}
+    yield Frame("event", "messageStop", stop if extra is None else {**stop, "additionalModelResponseFields": extra})
+    yield Frame("event", "metadata", {"usage": answer.usage, "metrics": {"latencyMs": latency}})
+
+
+def _part_events(index: int, part: Part) -> Iterator[Frame]:
+    place = {"contentBlockIndex": index}
+    if isinstance(part, ToolUse):
+        start = {"toolUse": {"toolUseId": part.id, "name": part.name}}
+        yield Frame("event", "contentBlockStart", {**place, "start": start})
+    for delta in _deltas(part):
+        yield Frame("event", "contentBlockDelta", {**place, "delta": delta})
+    yield Frame("event", "contentBlockStop", place)
+
+
+def _deltas(part: Part) -> Iterator[dict[str, Any]]:
+    if isinstance(part, ToolUse):
+        for start in range(0, len(part.arguments), _INPUT_PIECE):
+            yield {"toolUse": {"input": part.arguments[start : start + _INPUT_PIECE]}}
+        return
+    for piece in _pieces(part.text):
+        yield {"text": piece} if isinstance(part, Text) else {"reasoningContent": {"text": piece}}
+    if isinstance(part, Reasoning):
+        yield {"reasoningContent": {"signature": part.signature}}
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The words of a text with the blanks before them; a very long word in pieces."""
+    for word in _WORD.findall(text):
+        for start in range(0, len(word), _TEXT_PIECE):
+            yield word[start : start + _TEXT_PIECE]
+
+
+def _block(part: Part) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"text": part.text}
+    if isinstance(part, Reasoning):
+        return {"reasoningContent": {"reasoningText": {"text": part.text, "signature": part.signature}}}
+    return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.input}}
+
+
+class Encoder:
+    """Frames to bytes, with padding and header order drawn from a generator of its own."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._random = random.Random(seed)
+
+    def encode(self, frame: Frame) -> bytes:
+        """Give the bytes of one frame."""
+        if frame.kind == "error":
+            return eventstream.encode(self._shuffled(_error_headers(frame)), b"")
+        payload = dict(frame.payload)
+        if frame.kind == "event":
+            payload["p"] = _PADDING[: self._random.randint(1, len(_PADDING))]
+        headers = [
+            (f":{frame.kind}-type", frame.name),
+            (":content-type", "application/json"),
+            (":message-type", frame.kind),
+        ]
+        written = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        return eventstream.encode(self._shuffled(headers), written.encode())
+
+    def _shuffled(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        self._random.shuffle(headers)
+        return headers
+
+
+def _error_headers(frame: Frame) -> list[tuple[str, str]]:
+    return [
+        (":message-type", "error"),
+        (":error-code", frame.name),
+        (":error-message", str(frame.payload.get("message", ""))),
+    ]

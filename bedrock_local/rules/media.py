@@ -1,0 +1,115 @@
+"""Images, documents and films: who takes them, how many, and that they are what they say."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bedrock_local.conversation import Conversation
+
+#: Limits of Converse, as documented: pieces per request, and bytes of each.
+MAX_IMAGES, MAX_IMAGE_BYTES = 20, 3_750_000
+MAX_DOCUMENTS, MAX_DOCUMENT_BYTES = 5, 4_500_000
+
+_NAME = re.compile(r"[A-Za-z0-9\-()\[\]]+(?:\s[A-Za-z0-9\-()\[\]]+)*")
+
+#: How the bytes of a format begin.
+_IS_FORMAT: dict[str, Callable[[bytes], bool]] = {
+    "png": lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"),
+    "jpeg": lambda data: data.startswith(b"\xff\xd8\xff"),
+    "gif": lambda data: data.startswith((b"GIF87a", b"GIF89a")),
+    "webp": lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP",
+    "pdf": lambda data: data.startswith(b"%PDF-"),
+}
+
+
+def model_takes_them(conversation: Conversation) -> Iterator[str]:
+    """Not every model sees, reads or watches."""
+    model = conversation.model
+    taken = {
+        "image": "IMAGE" in model.input,
+        "document": model.documents,
+        "video": "VIDEO" in model.input,
+        "audio": "AUDIO" in model.input,
+        "searchResult": False,
+    }
+    for kind, value, path in _pieces(conversation):
+        if not taken[kind]:
+            yield f"This model doesn't support the {kind} field that you provided at {path}. Remove it and try again."
+        elif "s3Location" in value.get("source", {}) and not model.s3:
+            yield f"This model doesn't support the s3Location field that you provided at {path}. Use bytes instead."
+
+
+def images_have_bytes(conversation: Conversation) -> Iterator[str]:
+    """An image's `error` is part of answers, never of questions."""
+    for _, image, path in _pieces(conversation, "image"):
+        if "error" in image:
+            yield f"The error field at {path} is not supported in a request."
+
+
+def number_and_size(conversation: Conversation) -> Iterator[str]:
+    """At most 20 images and 5 documents, neither too large."""
+    for kind, most, size in (("image", MAX_IMAGES, MAX_IMAGE_BYTES), ("document", MAX_DOCUMENTS, MAX_DOCUMENT_BYTES)):
+        pieces = [(value, path) for _, value, path in _pieces(conversation, kind)]
+        if len(pieces) > most:
+            yield f"The number of {kind} blocks ({len(pieces)}) exceeds the maximum of {most} in a request."
+        for value, path in pieces:
+            length = len(value["source"].get("bytes", b""))
+            if length > size:
+                yield f"The {kind} at {path} has {length} bytes, which exceeds the maximum of {size}."
+
+
+def bytes_are_of_the_format(conversation: Conversation) -> Iterator[str]:
+    """What is called a png begins like one."""
+    for kind, value, path in _pieces(conversation, "image", "document"):
+        data, name = value["source"].get("bytes"), value.get("format", "")
+        if data is not None and name in _IS_FORMAT and not _IS_FORMAT[name](data):
+            yield (
+                f"The model returned the following errors: {path}.{kind}.source.bytes: {kind.capitalize()} does not "
+                f"match the provided media type {kind}/{name}"
+            )
+
+
+def document_names(conversation: Conversation) -> Iterator[str]:
+    """Names of documents are plain, and each only once in a request."""
+    names = [document["name"] for _, document, _ in _pieces(conversation, "document")]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            yield (
+                "The document file name can only contain alphanumeric characters, whitespace characters, hyphens, "
+                "parentheses, and square brackets. The name can't contain more than one consecutive whitespace "
+                "character."
+            )
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"The document file names in a request must be unique: {name} appears {count} times."
+
+
+def documents_need_text(conversation: Conversation) -> Iterator[str]:
+    """A document stands beside a text that says what to do with it."""
+    for number in range(len(conversation.messages)):
+        kinds = {block.kind for block in conversation.turn(number)}
+        if "document" in kinds and "text" not in kinds:
+            yield f"A text block is required beside the document blocks at messages.{number}.content."
+
+
+def _pieces(conversation: Conversation, *kinds: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Every such piece with its kind and place, those within tool results too."""
+    wanted = kinds or ("image", "document", "video", "audio", "searchResult")
+    for block in conversation.blocks(*wanted):
+        yield block.kind, block.value, block.path
+    for result in conversation.blocks("toolResult"):
+        for index, part in enumerate(result.value["content"]):
+            kind, value = next(iter(part.items()))
+            if kind in wanted:
+                yield kind, value, f"{result.path}.toolResult.content.{index}"
+
+
+RULES = (
+    model_takes_them,
+    images_have_bytes,
+    number_and_size,
+    bytes_are_of_the_format,
+    document_names,
+    documents_need_text,
+)

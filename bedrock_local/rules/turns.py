@@ -1,0 +1,115 @@
+"""Whose turn it is, and what a turn may hold."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from bedrock_local.conversation import Conversation
+
+#: Kinds of blocks that only one side may send.
+_ONLY_USER = ("image", "document", "video", "audio", "toolResult", "searchResult", "guardContent")
+_ONLY_ASSISTANT = ("toolUse", "reasoningContent", "citationsContent")
+_ONLY_SYSTEM = ("toolAddition", "toolRemoval")
+
+
+def has_messages(conversation: Conversation) -> Iterator[str]:
+    """A model id (unlike a prompt's ARN) needs messages, and takes no promptVariables."""
+    if not conversation.messages:
+        yield "The messages field is empty. Add a message to the messages field and try again."
+    if "promptVariables" in conversation.request:
+        yield "The promptVariables field is only supported when modelId is the ARN of a prompt."
+
+
+def no_empty_turn(conversation: Conversation) -> Iterator[str]:
+    """Every turn says something."""
+    for number, message in enumerate(conversation.messages):
+        if not message["content"]:
+            yield (
+                f"The content field in the Message object at messages.{number} is empty. Add a ContentBlock object "
+                "to the content field and try again."
+            )
+
+
+def system_turns(conversation: Conversation) -> Iterator[str]:
+    """The role `system` inside messages is new, and only the newest models know it."""
+    if not conversation.model.system_role and any(m["role"] == "system" for m in conversation.messages):
+        yield "This model doesn't support the system role in messages. Use the system field and try again."
+
+
+def starts_with_user(conversation: Conversation) -> Iterator[str]:
+    """Most models want the user to begin."""
+    if conversation.model.user_first and conversation.messages[0]["role"] != "user":
+        yield (
+            "A conversation must start with a user message. Try again with a conversation that starts with a "
+            "user message."
+        )
+
+
+def alternates(conversation: Conversation) -> Iterator[str]:
+    """User and assistant take turns."""
+    roles = [message["role"] for message in conversation.messages if message["role"] != "system"]
+    if any(one == other for one, other in pairwise(roles)):
+        yield (
+            "A conversation must alternate between user and assistant roles. Make sure the conversation alternates "
+            "between user and assistant roles and try again."
+        )
+
+
+def no_blank_text(conversation: Conversation) -> Iterator[str]:
+    """A text of nothing but white space is refused wherever it stands."""
+    for index, block in enumerate(conversation.request.get("system", [])):
+        if "text" in block and not block["text"].strip():
+            yield _blank("SystemContentBlock", f"system.{index}")
+    for content in conversation.blocks("text"):
+        if not content.value.strip():
+            yield _blank("ContentBlock", content.path)
+    for result in conversation.blocks("toolResult"):
+        for index, part in enumerate(result.value["content"]):
+            if "text" in part and not part["text"].strip():
+                yield _blank("ToolResultContentBlock", f"{result.path}.toolResult.content.{index}")
+
+
+def _blank(shape: str, path: str) -> str:
+    return f"The text field in the {shape} object at {path} is blank. Add text to the text field, and try again."
+
+
+def blocks_fit_roles(conversation: Conversation) -> Iterator[str]:
+    """Images and results come from the user, tool calls and reasoning from the assistant."""
+    for kinds, role in ((_ONLY_USER, "user"), (_ONLY_ASSISTANT, "assistant"), (_ONLY_SYSTEM, "system")):
+        for block in conversation.blocks(*kinds):
+            if block.role != role:
+                yield (
+                    f"The {block.kind} block at {block.path} is not supported in messages of the role "
+                    f"{block.role}. Move it to a message of the role {role} and try again."
+                )
+
+
+def no_prefill(conversation: Conversation) -> Iterator[str]:
+    """Where a model takes no prefill, the user has the last word."""
+    if conversation.messages[-1]["role"] == "assistant" and not conversation.model.prefill:
+        yield (
+            "The model returned the following errors: This model does not support assistant message prefill. "
+            "The conversation must end with a user message."
+        )
+
+
+def prefill_ends_in_text(conversation: Conversation) -> Iterator[str]:
+    """What the model is to continue must not end in white space."""
+    last = conversation.turn(-1)[-1]
+    if last.role == "assistant" and last.kind == "text" and last.value != last.value.rstrip():
+        yield (
+            "The model returned the following errors: messages: final assistant content cannot end with trailing "
+            "whitespace"
+        )
+
+
+RULES = (
+    has_messages,
+    no_empty_turn,
+    system_turns,
+    starts_with_user,
+    alternates,
+    no_blank_text,
+    blocks_fit_roles,
+    no_prefill,
+    prefill_ends_in_text,
+)

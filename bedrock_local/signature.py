@@ -1,0 +1,202 @@
+"""Who may call: SigV4 verified with botocore's own signer, or one API key, and nothing that must not leave a gateway.
+
+The invariant: a request is let through only if botocore, signing the same method, path, query, signed headers and body
+at the same time with the same secret, arrives at the same signature. The messages are AWS's.
+"""
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest, HTTPHeaders
+from botocore.credentials import Credentials
+
+from bedrock_local.errors import AwsError, forbidden, invalid
+
+#: AWS accepts a signature for five minutes, and a clock that is five minutes fast.
+TOLERANCE = timedelta(minutes=5)
+
+_ALGORITHM = "AWS4-HMAC-SHA256"
+_SERVICE = "bedrock"
+_TIMESTAMP = "%Y%m%dT%H%M%SZ"
+_PARAMETERS = ("Credential", "Signature", "SignedHeaders")
+
+#: Headers of the caller of a gateway. One that arrives here has leaked, and says so as loudly as it can.
+LEAKS = ("cookie", "x-api-key", "openai-organization")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The parts of an HTTP request that a signature covers. Header names are in lower case, repeats joined by commas."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    access_key: str
+    date: str
+    region: str
+    service: str
+    terminator: str
+    signed: tuple[str, ...]
+    signature: str
+
+
+class _AsSigned(SigV4Auth):
+    """botocore's signer over exactly the headers that the caller says it signed."""
+
+    def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
+        return request.headers
+
+
+class Verifier:
+    """Checks every request against one key pair, and against one API key where there is one."""
+
+    def __init__(self, region: str, access_key: str, secret_key: str, bearer: str | None = None) -> None:
+        self._region = region
+        self._access_key = access_key
+        self._bearer = bearer
+        self._signer = _AsSigned(Credentials(access_key, secret_key), _SERVICE, region)
+
+    def verify(self, call: Call, now: datetime) -> None:
+        """Raise AwsError unless the call is signed, or carries the API key. `now` is an aware time."""
+        _refuse_leaks(call.headers)
+        authorization = call.headers.get("authorization")
+        if authorization is None:
+            raise forbidden("MissingAuthenticationTokenException", "Missing Authentication Token")
+        scheme, _, credentials = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            self._verify_bearer(credentials.strip())
+        else:
+            self._verify_signature(call, _claim(authorization), now)
+
+    def _verify_bearer(self, key: str) -> None:
+        if self._bearer is None or not hmac.compare_digest(key.encode(), self._bearer.encode()):
+            raise forbidden(
+                "AccessDeniedException", "Authentication failed: Please make sure your API Key is valid."
+            )
+
+    def _verify_signature(self, call: Call, claim: _Claim, now: datetime) -> None:
+        if claim.access_key != self._access_key:
+            raise forbidden(
+                "UnrecognizedClientException", "The security token included in the request is invalid."
+            )
+        timestamp = _timestamp(call.headers)
+        self._check_scope(claim, timestamp)
+        _check_time(timestamp, now)
+        _check_signed_headers(call, claim)
+        self._compare(call, claim, timestamp)
+
+    def _check_scope(self, claim: _Claim, timestamp: str) -> None:
+        checks = (
+            (claim.region == self._region, "Credential should be scoped to a valid region."),
+            (claim.service == _SERVICE, f"Credential should be scoped to correct service: '{_SERVICE}'."),
+            (
+                claim.terminator == "aws4_request",
+                "Credential should be scoped with a valid terminator: 'aws4_request', not "
+                f"'{claim.terminator}'.",
+            ),
+            (
+                claim.date == timestamp[:8],
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+                f"'{claim.date}' != '{timestamp[:8]}', from '{timestamp}'.",
+            ),
+        )
+        for holds, message in checks:
+            if not holds:
+                raise _bad_signature(message)
+
+    def _compare(self, call: Call, claim: _Claim, timestamp: str) -> None:
+        request = AWSRequest(method=call.method, url=f"http://local{call.target}", data=call.body)
+        for name in claim.signed:
+            request.headers[name] = call.headers[name]
+        request.context["timestamp"] = timestamp
+        canonical = self._signer.canonical_request(request)
+        to_sign = self._signer.string_to_sign(request, canonical)
+        expected = self._signer.signature(to_sign, request)
+        if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
+            raise _bad_signature(_MISMATCH.format(canonical=canonical, to_sign=to_sign))
+
+
+_MISMATCH = (
+    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
+    "and signing method. Consult the service documentation for details.\n\nThe Canonical String for this request "
+    "should have been\n'{canonical}'\n\nThe String-to-Sign should have been\n'{to_sign}'\n"
+)
+
+
+def _bad_signature(message: str) -> AwsError:
+    return forbidden("InvalidSignatureException", message)
+
+
+def _refuse_leaks(headers: Mapping[str, str]) -> None:
+    leaked = [name for name in LEAKS if name in headers]
+    if headers.get("authorization", "").lower().startswith("bearer qc_"):
+        leaked.append("authorization")
+    if leaked:
+        raise invalid(f"The header {leaked[0]} belongs to the caller of a gateway and must not be sent to AWS.")
+
+
+def _claim(authorization: str) -> _Claim:
+    algorithm, _, rest = authorization.partition(" ")
+    if algorithm != _ALGORITHM:
+        raise _incomplete(f"Authorization header requires the algorithm '{_ALGORITHM}'.")
+    pairs = dict(re.findall(r"([A-Za-z]+)=([^,\s]*)", rest))
+    missing = [name for name in _PARAMETERS if not pairs.get(name)]
+    if missing:
+        raise _incomplete(" ".join(f"Authorization header requires '{name}' parameter." for name in missing))
+    scope = pairs["Credential"].split("/")
+    if len(scope) != 5:
+        raise _incomplete(
+            "Credential must have exactly 5 slash-delimited elements, e.g. "
+            f"keyid/date/region/service/term, got '{pairs['Credential']}'"
+        )
+    return _Claim(*scope, tuple(pairs["SignedHeaders"].split(";")), pairs["Signature"])
+
+
+def _incomplete(message: str) -> AwsError:
+    return forbidden("IncompleteSignatureException", message)
+
+
+def _timestamp(headers: Mapping[str, str]) -> str:
+    if "x-amz-date" not in headers:
+        raise _incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+    return headers["x-amz-date"]
+
+
+def _check_time(timestamp: str, now: datetime) -> None:
+    try:
+        signed_at = datetime.strptime(timestamp, _TIMESTAMP).replace(tzinfo=UTC)
+    except ValueError:
+        raise _incomplete(
+            f"Date must be in ISO-8601 'basic format'. Got '{timestamp}'. See http://en.wikipedia.org/wiki/ISO_8601"
+        ) from None
+    clock = now.strftime(_TIMESTAMP)
+    if signed_at < now - TOLERANCE:
+        edge = (now - TOLERANCE).strftime(_TIMESTAMP)
+        raise _bad_signature(f"Signature expired: {timestamp} is now earlier than {edge} ({clock} - 5 min.)")
+    if signed_at > now + TOLERANCE:
+        edge = (now + TOLERANCE).strftime(_TIMESTAMP)
+        raise _bad_signature(f"Signature not yet current: {timestamp} is still later than {edge} ({clock} + 5 min.)")
+
+
+def _check_signed_headers(call: Call, claim: _Claim) -> None:
+    if "host" not in claim.signed:
+        raise _bad_signature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
+    for name in claim.signed:
+        if name not in call.headers:
+            raise _bad_signature(f"The signed header '{name}' is not in the request.")
+    for name in call.headers:
+        if name.startswith("x-amz-") and name not in claim.signed:
+            raise _bad_signature(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
+    stated = call.headers.get("x-amz-content-sha256")
+    if stated is not None and stated != sha256(call.body).hexdigest():
+        raise _bad_signature("The provided 'x-amz-content-sha256' header does not match what was computed.")

@@ -1,0 +1,266 @@
+"""A JSON value for a JSON schema: always the same one, and one that the schema accepts.
+
+Constants and the first of an enum come first; `$ref`, `anyOf`, `oneOf` and `allOf` are followed; every property of an
+object is given, the optional ones too, until the schema has nested deeper than anyone reads. Strings and numbers are
+taken from what the user said where they fit. A `pattern` is met by trying a list of usual strings.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from bedrock_local.words import Words
+
+#: From this depth on only what is required is given, so that recursive schemas end.
+_SHALLOW = 5
+_BOTTOM = 24
+
+_FORMATS = {
+    "date-time": "2026-01-31T12:00:00Z",
+    "date": "2026-01-31",
+    "time": "12:00:00Z",
+    "duration": "PT1H",
+    "email": "ada@example.com",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/",
+    "uuid": "12345678-1234-4234-8234-123456789abc",
+    "byte": "bG9jYWw=",
+    "binary": "local",
+    "decimal": "1.5",
+}
+
+_USUAL = (
+    "text", "a", "A", "abc", "ABC", "Abc", "1", "1.5", "true", "en", "US", "en-US", "USD", "2026-01-31", "12:00",
+    "12:00:00", "2026-01-31T12:00:00Z", "+15550100", "555-0100", "12345", "A1", "A1B2C3", "ABC-123", "abc-123",
+    "abc_123", "#a1b2c3", "1.0.0", "v1.0.0", "a@b.co", "https://example.com/", "/path", "user_1", "10%", "$10",
+    "12345678-1234-4234-8234-123456789abc",
+)  # fmt: skip
+
+
+class SchemaError(Exception):
+    """The schema points nowhere."""
+
+
+def synthesise(schema: Any, text: str) -> Any:
+    """Give a JSON value that satisfies `schema`, coloured by the user's `text`; raises SchemaError on a bad `$ref`."""
+    return _Synthesis(schema, Words(text)).value(schema, "value", 0)
+
+
+class _Synthesis:
+    def __init__(self, root: Any, words: Words) -> None:
+        self._root = root
+        self._words = words
+
+    def value(self, schema: Any, name: str, depth: int) -> Any:
+        """Give a value for one subschema; `name` is the property that it stands in."""
+        if not isinstance(schema, dict):
+            return name
+        if depth > _BOTTOM:
+            return None
+        for key, take in (("const", lambda given: given), ("enum", lambda given: given[0])):
+            if key in schema:
+                return take(schema[key])
+        if "$ref" in schema:
+            return self.value(_merge(self._resolve(schema["$ref"]), _without(schema, "$ref")), name, depth + 1)
+        if "allOf" in schema:
+            return self.value(self._all_of(schema), name, depth + 1)
+        for key in ("anyOf", "oneOf"):
+            if schema.get(key):
+                chosen = self._choose(schema[key], depth)
+                return self.value(_merge(_without(schema, key), chosen), name, depth + 1)
+        return self._by_type(schema, name, depth)
+
+    def _by_type(self, schema: dict[str, Any], name: str, depth: int) -> Any:
+        match _type_of(schema):
+            case "object":
+                return self._object(schema, depth)
+            case "array":
+                return self._array(schema, name, depth)
+            case "integer":
+                return int(self._number(schema, whole=True))
+            case "number":
+                number = self._number(schema, whole=False)
+                return int(number) if float(number).is_integer() else number
+            case "boolean":
+                return True
+            case "null":
+                return None
+            case _:
+                return self._string(schema, name)
+
+    def _resolve(self, reference: str) -> Any:
+        target = self._root
+        try:
+            for step in reference.removeprefix("#").split("/")[1:]:
+                step = step.replace("~1", "/").replace("~0", "~")
+                target = target[int(step)] if isinstance(target, list) else target[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise SchemaError(f"The schema's $ref {reference} points nowhere.") from None
+        return target
+
+    def _all_of(self, schema: dict[str, Any]) -> Any:
+        merged: Any = _without(schema, "allOf")
+        for part in schema["allOf"]:
+            while isinstance(part, dict) and "$ref" in part:
+                part = _merge(self._resolve(part["$ref"]), _without(part, "$ref"))
+            merged = _merge(merged, part)
+        return merged
+
+    def _choose(self, options: list[Any], depth: int) -> Any:
+        """The first that is not null; once it is deep, the first that leads no deeper."""
+        if depth >= _SHALLOW:
+            return min(options, key=self._weight)
+        return next((option for option in options if not _is_null(option)), options[0])
+
+    def _weight(self, option: Any) -> int:
+        if _is_null(option):
+            return 0
+        text = json.dumps(option)
+        return 2 if "$ref" in text or '"properties"' in text else 1
+
+    def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
+        properties: dict[str, Any] = schema.get("properties", {})
+        required = schema.get("required", [])
+        names = [name for name in properties if depth < _SHALLOW or name in required]
+        made = {name: self.value(properties[name], name, depth + 1) for name in names}
+        for name in required:
+            if name not in made:
+                made[name] = self.value(schema.get("additionalProperties", {}), name, depth + 1)
+        return self._padded(made, schema, depth)
+
+    def _padded(self, made: dict[str, Any], schema: dict[str, Any], depth: int) -> dict[str, Any]:
+        more = schema.get("additionalProperties")
+        is_mapping = isinstance(more, dict) and not made and depth < _SHALLOW
+        least = max(schema.get("minProperties", 0), 1 if is_mapping and schema.get("maxProperties", 1) else 0)
+        for number in itertools.count(1):
+            if len(made) >= least:
+                return made
+            made[f"key{number}"] = self.value(more, f"value{number}", depth + 1)
+        raise AssertionError("count() does not end")
+
+    def _array(self, schema: dict[str, Any], name: str, depth: int) -> list[Any]:
+        fixed = [self.value(item, name, depth + 1) for item in schema.get("prefixItems", [])]
+        item = schema.get("items", True)
+        wanted = 1 if depth < _SHALLOW and item is not False and not fixed else 0
+        length = min(max(schema.get("minItems", 0), wanted), schema.get("maxItems", math.inf))
+        made = fixed + [self.value(item, name, depth + 1) for _ in range(int(length) - len(fixed))]
+        return self._distinct(made, item) if schema.get("uniqueItems") else made
+
+    def _distinct(self, items: list[Any], schema: Any) -> list[Any]:
+        options = schema.get("enum") if isinstance(schema, dict) else None
+        if options:
+            return list(options[: len(items)])
+        return [_varied(item, number) for number, item in enumerate(items)]
+
+    def _number(self, schema: dict[str, Any], *, whole: bool) -> float:
+        least, most, step = _bounds(schema, whole)
+        said = self._words.number()
+        if said is not None and least <= said <= most and _fits(said, step):
+            return said
+        start = 1.0 if least == -math.inf else least
+        number = math.ceil(start / step) * step if step else start
+        return number if number <= most else (math.floor(most / step) * step if step else most)
+
+    def _string(self, schema: dict[str, Any], name: str) -> str:
+        if schema.get("format") in _FORMATS:
+            return _FORMATS[schema["format"]]
+        said = self._words.name()
+        for candidate in _candidates(said, name):
+            if _accepts(schema, candidate):
+                return candidate
+        least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        filled = ((said or name or "x") * (least + 1))[: max(least, 1)]
+        return filled[: int(most)] if most != math.inf else filled
+
+
+def _candidates(said: str | None, name: str) -> Iterator[str]:
+    if said:
+        yield said
+    yield name
+    yield from _USUAL
+    for length in range(1, 33):
+        for character in "0aA":
+            yield character * length
+
+
+def _accepts(schema: dict[str, Any], text: str) -> bool:
+    if not schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", math.inf):
+        return False
+    try:
+        return "pattern" not in schema or re.search(schema["pattern"], text) is not None
+    except re.error:
+        return True
+
+
+def _bounds(schema: dict[str, Any], whole: bool) -> tuple[float, float, float]:
+    """The smallest and the largest value that is allowed, and the step between values (0: none)."""
+    step = schema.get("multipleOf", 1 if whole else 0)
+    nudge = step or 0.5
+    least, most = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    above, below = schema.get("exclusiveMinimum", -math.inf), schema.get("exclusiveMaximum", math.inf)
+    if below <= above + nudge:
+        nudge = (below - above) / 2
+    return max(least, above + nudge), min(most, below - nudge), step
+
+
+def _fits(number: float, step: float) -> bool:
+    return not step or math.isclose(number / step, round(number / step))
+
+
+def _varied(item: Any, number: int) -> Any:
+    if number == 0 or isinstance(item, bool):
+        return item if number == 0 else not item
+    if isinstance(item, str):
+        return f"{item}{number + 1}"
+    if isinstance(item, int | float):
+        return item + number
+    if isinstance(item, dict) and item:
+        first = next(iter(item))
+        return {**item, first: _varied(item[first], number)}
+    return item
+
+
+def _type_of(schema: dict[str, Any]) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((one for one in kind if one != "null"), "null")
+    if kind is None:
+        kind = next((guess for key, guess in _GUESSES if key in schema), "string")
+    return str(kind)
+
+
+#: What a schema without a type must mean, by the keywords in it.
+_GUESSES = (
+    ("properties", "object"),
+    ("additionalProperties", "object"),
+    ("required", "object"),
+    ("items", "array"),
+    ("prefixItems", "array"),
+    ("minimum", "number"),
+    ("maximum", "number"),
+)
+
+
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, dict) and (schema.get("type") == "null" or ("const" in schema and schema["const"] is None))
+
+
+def _without(schema: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name != key}
+
+
+def _merge(base: Any, more: Any) -> Any:
+    """Both schemas at once: properties and required joined, of anything else the later one."""
+    if not isinstance(base, dict) or not isinstance(more, dict):
+        return more if isinstance(more, dict) else base
+    merged = {**base, **more}
+    if "properties" in base and "properties" in more:
+        merged["properties"] = {**base["properties"], **more["properties"]}
+    if "required" in base and "required" in more:
+        merged["required"] = [*base["required"], *more["required"]]
+    return merged

@@ -1,0 +1,228 @@
+"""The models of one region of Bedrock: what there is, and what to call when somebody asks for one of them.
+
+Bedrock knows a model under many ids. A *foundation model* (`anthropic.claude-sonnet-4-6`) is called by that id where
+it is offered on demand; most newer ones are offered through an *inference profile* only, whose id is a geography and
+the model's id (`eu.anthropic.claude-sonnet-4-6`, `global.…`) and which spreads the calls over that geography.
+*Application profiles* are an account's own, made to tell costs apart, and are called by their ARN. ARNs of
+provisioned, custom and imported models and of prompt routers do not tell what model is behind them.
+
+A `Catalogue` is an immutable snapshot of the first three, and answers two questions: what may serve the id somebody
+asks for (`targets`), and what can be listed (`entries`). It is pure: `extproc.bedrock.listing` asks AWS.
+
+Invariant: `targets` gives at least one target for any string at all, and never raises; a model's own id is only ever
+served by that model: by itself, or by a listed system profile of the region's geography or the global one.
+
+Sources: the API reference of ListFoundationModels and ListInferenceProfiles;
+https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html (geographies, source regions).
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ON_DEMAND = "ON_DEMAND"
+SYSTEM_DEFINED = "SYSTEM_DEFINED"
+APPLICATION = "APPLICATION"
+
+GLOBAL = "global"
+
+GEOGRAPHIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("us-gov-", ("us-gov",)),
+    ("us-", ("us",)),
+    ("ca-", ("ca", "us")),
+    ("mx-", ("mx", "us")),
+    ("sa-", ("sa", "us")),
+    ("eu-", ("eu",)),
+    ("il-", ("il", "eu")),
+    ("ap-northeast-1", ("jp", "apac")),
+    ("ap-northeast-3", ("jp", "apac")),
+    ("ap-southeast-2", ("au", "apac")),
+    ("ap-southeast-4", ("au", "apac")),
+    ("ap-south-", ("in", "apac")),
+    ("ap-", ("apac",)),
+    ("me-", ("me", "apac")),
+    ("af-", ("af",)),
+)
+"""Start of a region's name -> the geographies its profiles may be of, nearest first. The first row that fits counts.
+
+Only profiles that AWS lists for the region are ever chosen, so a row may name more than there is today.
+"""
+
+PREFIXES = frozenset(name for _, names in GEOGRAPHIES for name in names) | {GLOBAL, "amer"}
+"""What may stand before the first dot of a profile's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A foundation model, as ListFoundationModels gives it. `created` is in Unix seconds, 0 if AWS does not say."""
+
+    id: str
+    provider: str
+    outputs: frozenset[str]
+    inputs: frozenset[str] = frozenset({"TEXT"})
+    inference: frozenset[str] = frozenset({ON_DEMAND})
+    created: int = 0
+    status: str = "ACTIVE"
+    streaming: bool = True
+
+    @property
+    def served(self) -> bool:
+        """Whether it takes text and answers with text or embeddings (a reranker, which scores, does neither)."""
+        return "TEXT" in self.inputs and bool(self.outputs & {"TEXT", "EMBEDDING"}) and ".rerank-" not in self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An inference profile, as ListInferenceProfiles gives it. `kind` is SYSTEM_DEFINED or APPLICATION."""
+
+    id: str
+    arn: str
+    name: str
+    foundations: tuple[str, ...]
+    kind: str = SYSTEM_DEFINED
+    created: int = 0
+
+    @property
+    def foundation(self) -> str | None:
+        """The one model behind it; None if there are several, so that no rule about one of them lets in another."""
+        return self.foundations[0] if len(set(self.foundations)) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to call: an id or ARN, not encoded, and the foundation model behind it (None: nobody can tell)."""
+
+    model_id: str
+    foundation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of `GET /models`. `created` is in Unix seconds."""
+
+    id: str
+    created: int
+    owned_by: str
+    targets: tuple[Target, ...]
+
+
+def profile_id(name: str) -> str | None:
+    """The profile's id in the ARN of a system-defined inference profile; None for anything else."""
+    match = _ARN.fullmatch(name)
+    return match["name"] if match and match["kind"] == "inference-profile" else None
+
+
+def geographies(region: str) -> tuple[str, ...]:
+    """What a region's profile ids may begin with, nearest first, the global ones last."""
+    return (*next((names for start, names in GEOGRAPHIES if region.startswith(start)), ()), GLOBAL)
+
+
+_ARN = re.compile(r"arn:[^:]*:bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<name>.+)", re.DOTALL)
+
+_CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re.DOTALL)
+"""`amazon.nova-lite-v1:0:300k`: a context size, which matters to provisioned throughput only."""
+
+
+class Catalogue:
+    """What Bedrock offers in one region, at one time."""
+
+    def __init__(self, models: Iterable[Model], profiles: Iterable[Profile], region: str) -> None:
+        self.region = region
+        self._models = {model.id: model for model in models}
+        self._profiles: dict[str, Profile] = {}
+        self._by_geography: dict[tuple[str, str], Profile] = {}
+        for profile in profiles:
+            self._profiles[profile.id] = self._profiles[profile.arn] = profile
+            if profile.kind == SYSTEM_DEFINED and profile.foundation:
+                self._by_geography[profile.id.partition(".")[0], profile.foundation] = profile
+        self._entries = tuple(sorted(self._list(), key=lambda entry: entry.id))
+
+    @classmethod
+    def build(cls, models: Iterable[Model], profiles: Iterable[Profile], region: str) -> "Catalogue":
+        """The catalogue of `region`, from what AWS lists there."""
+        return cls(models, profiles, region)
+
+    def model(self, foundation_id: str) -> Model | None:
+        """What is known of a foundation model."""
+        return self._models.get(foundation_id)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All that can be called for chat or embeddings, by id.
+
+        That is: models on demand, or by their own id through a profile; system profiles; application profiles,
+        by their ARN. Models that are provisioned only, or make images or video only, are not among them.
+        """
+        return self._entries
+
+    def targets(self, asked: str) -> tuple[Target, ...]:
+        """What `asked` may be served by, best first; an unknown id is its own single target."""
+        arn = _ARN.fullmatch(asked)
+        if arn:
+            return self._arn_targets(asked, arn["kind"], arn["region"], arn["name"])
+        profile = self._profiles.get(asked)
+        if profile:
+            return (Target(asked, profile.foundation),)
+        return self._model_targets(asked) or (Target(asked, self._foundation(asked)),)
+
+    def _arn_targets(self, asked: str, kind: str, region: str, name: str) -> tuple[Target, ...]:
+        """The targets of an ARN. Only that of a foundation model of this region is resolved further."""
+        if kind == "foundation-model":
+            found = self._model_targets(name) if region in ("", self.region) else ()
+            return found or (Target(asked, self._foundation(name)),)
+        profile = self._profiles.get(asked)
+        if profile:
+            return (Target(asked, profile.foundation),)
+        return (Target(asked, self._foundation(name) if kind == "inference-profile" else None),)
+
+    def _model_targets(self, asked: str) -> tuple[Target, ...]:
+        """The targets of a foundation model's id, with or without a context size; none if nothing can be called."""
+        names = (asked, *_without_context(asked))
+        return next(filter(None, map(self._callable, names)), ())
+
+    def _callable(self, foundation: str) -> tuple[Target, ...]:
+        """The model itself if it is on demand, then the profiles that may stand in for it."""
+        model = self._models.get(foundation)
+        alone = (Target(foundation, foundation),) if model and ON_DEMAND in model.inference else ()
+        return alone + tuple(Target(profile.id, foundation) for profile in self._nearest(foundation))
+
+    def _nearest(self, foundation: str) -> list[Profile]:
+        """The listed system profiles that may stand in for a model of this region, nearest geography first."""
+        nearest = (self._by_geography.get((name, foundation)) for name in geographies(self.region))
+        return [profile for profile in nearest if profile]
+
+    def _foundation(self, name: str) -> str | None:
+        """The model behind an id that is not listed, as far as its form tells.
+
+        An id with a dot is a model's or a system profile's. One without (`a1b2c3d4e5f6`) names a resource of an
+        account, such as a provisioned model, and says nothing about the model; nor does an ARN of any other form.
+        """
+        head, _, rest = name.partition(".")
+        if head in PREFIXES or rest in self._models:
+            name = rest
+        if "." not in name or name[:4].lower() == "arn:":
+            return None
+        bases = _without_context(name)
+        return next((base for base in bases if base in self._models), bases[0] if bases else name)
+
+    def _list(self) -> Iterable[Entry]:
+        """The entries, in no order."""
+        for model in self._models.values():
+            targets = self._callable(model.id)
+            if model.served and targets:
+                yield Entry(model.id, model.created, _owner(model.id), targets)
+        for profile in {id(profile): profile for profile in self._profiles.values()}.values():
+            behind = self._models.get(profile.foundation or "")
+            if behind is None or behind.served:
+                name = profile.arn if profile.kind == APPLICATION else profile.id
+                yield Entry(name, profile.created, _owner(profile.foundation), self.targets(name))
+
+
+def _without_context(name: str) -> tuple[str, ...]:
+    """What an id with a context size may be the same model as: `v1:0:300k` -> `v1:0`, `v1`."""
+    match = _CONTEXT.fullmatch(name)
+    return (match["base"] + match["revision"], match["base"]) if match else ()
+
+
+def _owner(foundation: str | None) -> str:
+    """Who made the model, as its id says: `anthropic`, `amazon`, `cohere`."""
+    return foundation.partition(".")[0] if foundation else "aws"

@@ -1,0 +1,334 @@
+"""Converse and ConverseStream: the bodies, as botocore's `bedrock-runtime` service model has them.
+
+Requests are structs that encode to the wire's camelCase and leave out what is not set (an explicit null is refused
+by Bedrock). Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. Answers and stream events
+are decoded leniently: what is not known here is passed over, as AWS asks of its clients.
+
+Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
+https://docs.aws.amazon.com/bedrock/latest/APIReference/
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+
+class BadAnswerError(Exception):
+    """Bedrock answered with something that is not what its service model says."""
+
+
+# Requests
+
+
+class Wire(Struct, rename="camel", omit_defaults=True):
+    """A struct of a request: what is not set does not go out."""
+
+
+class Text(Wire):
+    """A text block; also a block of `system`."""
+
+    text: str
+
+
+class ImageSource(Wire):
+    """An image's bytes, in base64 as the wire has them."""
+
+    bytes: str
+
+
+class ImageBody(Wire):
+    """An image's format and source."""
+
+    format: Literal["png", "jpeg", "gif", "webp"]
+    source: ImageSource
+
+
+class Image(Wire):
+    """An image block."""
+
+    image: ImageBody
+
+
+class ToolUseBody(Wire):
+    """A call: `input` is a JSON object, byte for byte."""
+
+    tool_use_id: str
+    name: str
+    input: Raw
+
+
+class ToolUse(Wire):
+    """A block in which the model calls a tool."""
+
+    tool_use: ToolUseBody
+
+
+class ToolResultBody(Wire):
+    """What a call gave."""
+
+    tool_use_id: str
+    content: list[Text]
+
+
+class ToolResult(Wire):
+    """A block that answers a `ToolUse` of the turn before."""
+
+    tool_result: ToolResultBody
+
+
+Block = Text | Image | ToolUse | ToolResult
+Role = Literal["user", "assistant"]
+
+
+class Turn(Wire):
+    """One message: roles alternate, and the first is the user's."""
+
+    role: Role
+    content: list[Block]
+
+
+class InferenceConfig(Wire):
+    """Sampling; Bedrock takes a temperature from 0 to 1."""
+
+    max_tokens: int | UnsetType = UNSET
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    stop_sequences: list[str] | UnsetType = UNSET
+
+
+class InputSchema(Wire):
+    """A JSON Schema whose root is an object."""
+
+    json: Raw
+
+
+class ToolSpecBody(Wire):
+    """A tool on offer."""
+
+    name: str
+    input_schema: InputSchema
+    description: str | UnsetType = UNSET
+
+
+class ToolSpec(Wire):
+    """An entry of `toolConfig.tools`."""
+
+    tool_spec: ToolSpecBody
+
+
+class ToolName(Wire):
+    """A tool, by name."""
+
+    name: str
+
+
+class ToolChoice(Wire):
+    """Exactly one of `auto`, `any`, `tool`. There is no `none` on this wire."""
+
+    auto: dict[str, Any] | UnsetType = UNSET
+    any: dict[str, Any] | UnsetType = UNSET
+    tool: ToolName | UnsetType = UNSET
+
+
+class ToolConfig(Wire):
+    """The tools, and which of them must be called."""
+
+    tools: list[ToolSpec]
+    tool_choice: ToolChoice | UnsetType = UNSET
+
+
+class Request(Wire):
+    """A Converse request; ConverseStream takes the same."""
+
+    messages: list[Turn]
+    system: list[Text] | UnsetType = UNSET
+    inference_config: InferenceConfig | UnsetType = UNSET
+    tool_config: ToolConfig | UnsetType = UNSET
+
+    def encode(self) -> bytes:
+        """The request as a body."""
+        return msgspec.json.encode(self)
+
+
+# Answers
+
+
+class Lenient(Struct, rename="camel"):
+    """A struct of an answer: fields that are not known are passed over."""
+
+
+class TokenUsage(Lenient):
+    """Tokens as Bedrock counts them: `input_tokens` is without what came from, or went to, a cache."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
+
+
+class AnsweredToolUse(Lenient):
+    """A call that the model makes; `input` is absent or empty for a tool without arguments."""
+
+    tool_use_id: str
+    name: str
+    input: Raw = Raw(b"{}")
+
+
+class ReasoningText(Lenient):
+    """What a model thought."""
+
+    text: str = ""
+
+
+class ReasoningContent(Lenient):
+    """Reasoning: readable, or withheld (then there is no text)."""
+
+    reasoning_text: ReasoningText | None = None
+
+
+class CitedText(Lenient):
+    """A piece of text with a source."""
+
+    text: str = ""
+
+
+class CitationsContent(Lenient):
+    """Text with sources: it belongs to the answer as any other text does."""
+
+    content: list[CitedText] = []
+
+
+class AnsweredBlock(Lenient):
+    """One block of an answer: one of these is set, or none that is known here."""
+
+    text: str | None = None
+    tool_use: AnsweredToolUse | None = None
+    reasoning_content: ReasoningContent | None = None
+    citations_content: CitationsContent | None = None
+
+
+class AnsweredMessage(Lenient):
+    """The model's turn."""
+
+    content: list[AnsweredBlock] = []
+
+
+class Output(Lenient):
+    """What came of it."""
+
+    message: AnsweredMessage
+
+
+class Answer(Lenient):
+    """The body of a Converse answer."""
+
+    output: Output
+    stop_reason: str
+    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+
+
+# Events of a stream, by `:event-type`
+
+
+class MessageStart(Lenient):
+    """The answer begins."""
+
+    role: str = "assistant"
+
+
+class ToolUseStart(Lenient):
+    """A tool call begins."""
+
+    tool_use_id: str
+    name: str
+
+
+class BlockStart(Lenient):
+    """What a block begins with: only tool calls say so."""
+
+    tool_use: ToolUseStart | None = None
+
+
+class ContentBlockStart(Lenient):
+    """A block begins; text and reasoning blocks begin without one of these."""
+
+    content_block_index: int
+    start: BlockStart
+
+
+class ToolUseDelta(Lenient):
+    """A piece of a call's input, cut anywhere in its JSON text."""
+
+    input: str = ""
+
+
+class ReasoningDelta(Lenient):
+    """A piece of reasoning."""
+
+    text: str | None = None
+
+
+class BlockDelta(Lenient):
+    """A piece of a block."""
+
+    text: str | None = None
+    tool_use: ToolUseDelta | None = None
+    reasoning_content: ReasoningDelta | None = None
+
+
+class ContentBlockDelta(Lenient):
+    """A piece of the block with this index."""
+
+    content_block_index: int
+    delta: BlockDelta
+
+
+class ContentBlockStop(Lenient):
+    """The block with this index is whole."""
+
+    content_block_index: int
+
+
+class MessageStop(Lenient):
+    """The answer is whole; only `Metadata` follows."""
+
+    stop_reason: str
+
+
+class Metadata(Lenient):
+    """The last event."""
+
+    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+
+
+StreamEvent = MessageStart | ContentBlockStart | ContentBlockDelta | ContentBlockStop | MessageStop | Metadata
+
+_EVENTS: dict[str, msgspec.json.Decoder[StreamEvent]] = {
+    "messageStart": msgspec.json.Decoder(MessageStart),
+    "contentBlockStart": msgspec.json.Decoder(ContentBlockStart),
+    "contentBlockDelta": msgspec.json.Decoder(ContentBlockDelta),
+    "contentBlockStop": msgspec.json.Decoder(ContentBlockStop),
+    "messageStop": msgspec.json.Decoder(MessageStop),
+    "metadata": msgspec.json.Decoder(Metadata),
+}
+_ANSWER = msgspec.json.Decoder(Answer)
+
+
+def decode_answer(body: bytes) -> Answer:
+    """A Converse answer's body; raises `BadAnswerError`."""
+    try:
+        return _ANSWER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadAnswerError(f"Converse answer: {error}") from error
+
+
+def decode_event(event_type: str, payload: bytes) -> StreamEvent | None:
+    """A ConverseStream event, or None for a type that is not known here; raises `BadAnswerError`."""
+    decoder = _EVENTS.get(event_type)
+    if decoder is None:
+        return None
+    try:
+        return decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadAnswerError(f"{event_type} event: {error}") from error

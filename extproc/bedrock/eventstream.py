@@ -1,0 +1,169 @@
+"""The binary event stream (`application/vnd.amazon.eventstream`) in which Bedrock streams its answers.
+
+A message, big-endian throughout:
+
+    total length u32 | headers length u32 | CRC-32 of these 8 bytes | headers | payload | CRC-32 of all that
+
+A header is a name (u8 length), a type (u8) and a value. Messages arrive cut and joined anywhere.
+
+Invariant: whatever bytes come, `feed` gives messages or raises `EventStreamError`, never another exception;
+the same bytes give the same messages however they are cut; and what is kept is never more than one
+unfinished message, of a length that is known to be allowed.
+
+Source: https://docs.aws.amazon.com/transcribe/latest/dg/event-stream.html (the format is the same for all
+services); limits and header types as in botocore's eventstream.py.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from struct import Struct
+from types import MappingProxyType
+from zlib import crc32
+
+MAX_HEADERS = 128 * 1024
+MAX_PAYLOAD = 24 * 1024 * 1024
+_CACHED_HEADERS = 1024
+"""Blocks up to this length are parsed once: Bedrock's have 90 bytes, the same for every event of a type."""
+
+_PRELUDE = Struct(">III")
+_CRC = Struct(">I")
+_LENGTH = Struct(">H")
+_NUMBERS = {2: Struct(">b"), 3: Struct(">h"), 4: Struct(">i"), 5: Struct(">q"), 8: Struct(">q")}
+_TRUE, _FALSE, _BYTES, _STRING, _UUID = 0, 1, 6, 7, 9
+
+HeaderValue = bool | int | str | bytes
+"""Integers of any width and timestamps (milliseconds since 1970) are `int`, byte arrays and UUIDs `bytes`."""
+
+
+class EventStreamError(Exception):
+    """These bytes are not an event stream, or were damaged on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. Bedrock's headers are strings: `:message-type`, `:event-type` or `:exception-type`, …"""
+
+    headers: Mapping[str, HeaderValue]
+    payload: bytes
+
+
+class Decoder:
+    """Bytes of one stream in, messages out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._needed = _PRELUDE.size
+        self._failure: str | None = None
+
+    @property
+    def pending(self) -> int:
+        """Bytes that no message has come of yet; at the end of a whole stream there are none."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that `data` completes.
+
+        Raises `EventStreamError` for bytes that cannot be decoded: at once, or, if messages stood before them
+        in `data`, with the next call, so that no message is lost. Once it has failed it fails for good.
+        """
+        if self._failure is not None:
+            raise EventStreamError(self._failure)
+        self._buffer += data
+        if len(self._buffer) < self._needed:
+            return []  # before any work: a large message in small pieces must not cost its length for each
+        return self._take_messages()
+
+    def close(self) -> None:
+        """The stream has ended. Raises `EventStreamError` if it had gone bad or ends within a message."""
+        if self._failure is not None:
+            raise EventStreamError(self._failure)
+        if self._buffer:
+            raise EventStreamError(f"the stream ended within a message, after {len(self._buffer)} bytes of it")
+
+    def _take_messages(self) -> list[Message]:
+        data = bytes(self._buffer)
+        messages: list[Message] = []
+        start = 0
+        try:
+            while True:
+                self._needed = _message_length(data, start)
+                if len(data) - start < self._needed:
+                    break
+                messages.append(_message(data, start, start + self._needed))
+                start += self._needed
+        except EventStreamError as error:
+            self._failure = str(error)
+            if not messages:
+                raise
+        del self._buffer[:start]
+        return messages
+
+
+def _message_length(data: bytes, start: int) -> int:
+    """How long the message at `start` is, once its prelude is there; until then the length of the prelude."""
+    if len(data) - start < _PRELUDE.size:
+        return _PRELUDE.size
+    total, headers, checksum = _PRELUDE.unpack_from(data, start)
+    if crc32(data[start : start + 8]) != checksum:
+        raise EventStreamError("the checksum of a prelude does not match")
+    payload = total - headers - _PRELUDE.size - _CRC.size
+    if headers > MAX_HEADERS or not 0 <= payload <= MAX_PAYLOAD:
+        raise EventStreamError(f"impossible lengths: message {total}, headers {headers}")
+    return int(total)
+
+
+def _message(data: bytes, start: int, end: int) -> Message:
+    """The whole message between `start` and `end`, whose prelude is known to be good."""
+    (checksum,) = _CRC.unpack_from(data, end - _CRC.size)
+    if crc32(memoryview(data)[start : end - _CRC.size]) != checksum:
+        raise EventStreamError("the checksum of a message does not match")
+    _, length, _ = _PRELUDE.unpack_from(data, start)
+    headers_end = start + _PRELUDE.size + length
+    block = data[start + _PRELUDE.size : headers_end]
+    headers = _known_headers(block) if length <= _CACHED_HEADERS else _headers(block)
+    return Message(headers, data[headers_end : end - _CRC.size])
+
+
+def _headers(block: bytes) -> Mapping[str, HeaderValue]:
+    """A message's block of headers; read-only, because messages share it."""
+    headers: dict[str, HeaderValue] = {}
+    at = 0
+    try:
+        while at < len(block):
+            raw_name, at = _cut(block, at + 1, block[at])
+            name = raw_name.decode()
+            if name in headers:
+                raise EventStreamError(f"header {name!r} stands twice")
+            headers[name], at = _value(block, at)
+    except (IndexError, struct.error, UnicodeDecodeError) as error:
+        raise EventStreamError(f"malformed headers: {error}") from error
+    return MappingProxyType(headers)
+
+
+_known_headers = lru_cache(maxsize=256)(_headers)
+
+
+def _value(block: bytes, at: int) -> tuple[HeaderValue, int]:
+    """The type and value at `at`, and where they end."""
+    kind = block[at]
+    at += 1
+    if number := _NUMBERS.get(kind):
+        return int(number.unpack_from(block, at)[0]), at + number.size
+    if kind in (_TRUE, _FALSE):
+        return kind == _TRUE, at
+    if kind == _UUID:
+        return _cut(block, at, 16)
+    if kind not in (_BYTES, _STRING):
+        raise EventStreamError(f"unknown header type {kind}")
+    value, end = _cut(block, at + _LENGTH.size, _LENGTH.unpack_from(block, at)[0])
+    return (value.decode() if kind == _STRING else value), end
+
+
+def _cut(block: bytes, start: int, length: int) -> tuple[bytes, int]:
+    """`length` bytes from `start`, and where they end."""
+    end = start + length
+    if end > len(block):
+        raise EventStreamError(f"malformed headers: {end - len(block)} bytes are missing")
+    return block[start:end], end

@@ -1,0 +1,168 @@
+"""InvokeModel for embeddings: which models make them, what each wants to be asked and how each answers.
+
+What a model takes is data (`embedding_models.json`), what its body looks like is its dialect. A model is known by
+its foundation id, looked up whole: an id that merely looks like a relative's is not taken for one.
+
+Invariant: a text that is too long for its model is refused, here or by Bedrock, and never silently cut.
+
+Source: "Inference request parameters and response fields for foundation models" in Bedrock's user guide, and for
+Nova the "Complete embeddings request and response schema" of its own; the limits in characters are those that
+Bedrock's ValidationException names ("expected maxLength: 50000").
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+Dialect = Literal["titan_v1", "titan_v2", "titan_image", "cohere_v3", "cohere_v4", "nova_multimodal"]
+Vectors = list[list[float]]
+
+
+class AnswerError(Exception):
+    """Bedrock's answer has no vectors where this module looks for them."""
+
+
+class EmbeddingModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one model takes."""
+
+    ids: tuple[str, ...]
+    """Its foundation ids, the plain one first, then those of its provisioned variants."""
+    dialect: Dialect
+    dimensions: tuple[int, ...]
+    default_dimensions: int
+    texts_per_call: int
+    max_characters: int | None
+    """Of one text; None where Bedrock counts tokens only."""
+
+
+def _load() -> Mapping[str, EmbeddingModel]:
+    data = (files("extproc.bedrock") / "embedding_models.json").read_bytes()
+    models = msgspec.json.decode(data, type=list[EmbeddingModel])
+    return {name: model for model in models for name in model.ids}
+
+
+EMBEDDING_MODELS = _load()
+"""By foundation id."""
+
+
+def request_body(model: EmbeddingModel, texts: Sequence[str], dimensions: int | None) -> bytes:
+    """The body that asks for the vectors of `texts`, of which there are at most `model.texts_per_call`."""
+    write, _ = _DIALECTS[model.dialect]
+    return msgspec.json.encode(write(texts, dimensions or model.default_dimensions))
+
+
+def read_answer(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int]:
+    """The vectors in a 200 of Bedrock, in the order of the texts, and the tokens that they cost.
+
+    `headers` have lower-case names. The count is that of Bedrock's header, which is what AWS bills; without it
+    that of the body, which only Titan's have; without either 0, for unknown: nothing is estimated.
+    Raises `AnswerError`.
+    """
+    _, read = _DIALECTS[model.dialect]
+    try:
+        vectors, counted = read(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AnswerError(str(error)) from error
+    try:
+        return vectors, int(headers["x-amzn-bedrock-input-token-count"])
+    except (KeyError, ValueError):
+        return vectors, counted
+
+
+# What each dialect asks
+
+
+def _titan_v1(texts: Sequence[str], _dimensions: int) -> dict[str, object]:
+    return {"inputText": texts[0]}
+
+
+def _titan_v2(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+    return {"inputText": texts[0], "dimensions": dimensions, "normalize": True}
+
+
+def _titan_image(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+    return {"inputText": texts[0], "embeddingConfig": {"outputEmbeddingLength": dimensions}}
+
+
+def _cohere_v3(texts: Sequence[str], _dimensions: int) -> dict[str, object]:
+    # Without `truncate` the model cuts at 512 tokens and says nothing (run-llama/llama_index#13376).
+    return {"texts": texts, "input_type": "search_document", "truncate": "NONE"}
+
+
+def _cohere_v4(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+    return {
+        "texts": texts,
+        "input_type": "search_document",
+        "truncate": "NONE",
+        "embedding_types": ["float"],
+        "output_dimension": dimensions,
+    }
+
+
+def _nova_multimodal(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+    return {
+        "schemaVersion": "nova-multimodal-embed-v1",
+        "taskType": "SINGLE_EMBEDDING",
+        "singleEmbeddingParams": {
+            "embeddingPurpose": "GENERIC_INDEX",
+            "embeddingDimension": dimensions,
+            "text": {"truncationMode": "NONE", "value": texts[0]},
+        },
+    }
+
+
+# What each dialect answers: the vectors, and the tokens if the body says
+
+
+class _TitanAnswer(Struct):
+    embedding: list[float] | None = None
+    inputTextTokenCount: int = 0  # noqa: N815 - the wire's own name
+    message: str | None = None
+
+
+class _ByType(Struct):
+    floats: list[list[float]] = msgspec.field(name="float")
+
+
+class _CohereAnswer(Struct):
+    embeddings: list[list[float]] | _ByType
+
+
+class _NovaEmbedding(Struct):
+    embedding: list[float]
+
+
+class _NovaAnswer(Struct):
+    embeddings: list[_NovaEmbedding]
+
+
+def _from_titan(body: bytes) -> tuple[Vectors, int]:
+    answer = msgspec.json.decode(body, type=_TitanAnswer)
+    if answer.embedding is None:  # the image model then says why
+        raise AnswerError(answer.message or "no embedding")
+    return [answer.embedding], answer.inputTextTokenCount
+
+
+def _from_cohere(body: bytes) -> tuple[Vectors, int]:
+    found = msgspec.json.decode(body, type=_CohereAnswer).embeddings
+    return found.floats if isinstance(found, _ByType) else found, 0
+
+
+def _from_nova(body: bytes) -> tuple[Vectors, int]:
+    return [item.embedding for item in msgspec.json.decode(body, type=_NovaAnswer).embeddings], 0
+
+
+_DIALECTS: dict[
+    Dialect,
+    tuple[Callable[[Sequence[str], int], dict[str, object]], Callable[[bytes], tuple[Vectors, int]]],
+] = {
+    "titan_v1": (_titan_v1, _from_titan),
+    "titan_v2": (_titan_v2, _from_titan),
+    "titan_image": (_titan_image, _from_titan),
+    "cohere_v3": (_cohere_v3, _from_cohere),
+    "cohere_v4": (_cohere_v4, _from_cohere),
+    "nova_multimodal": (_nova_multimodal, _from_nova),
+}

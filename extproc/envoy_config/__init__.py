@@ -1,0 +1,88 @@
+"""Settings -> Envoy's bootstrap: the whole of what Envoy is told, as one file.
+
+The invariant: whatever `Plan` is given, the rendering passes `envoy --mode validate` (1.40), and says the same for
+the same plan: nothing here reads the environment, a clock or a socket (`authorities` looks for a CA file, and is
+asked by the command line only).
+
+It is built from envoy-data-plane's typed messages, so that a misspelt field is a type error rather than a start
+that fails. They take most of a second to import: `render` loads them when it is called, and nobody else does.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from extproc.bedrock.endpoints import Endpoint
+from extproc.config import Settings
+
+BEDROCK = "bedrock"
+"""The cluster of Bedrock's runtime endpoint."""
+
+PROCESSOR = "processor"
+"""The cluster of the ext_proc workers."""
+
+STAT_PREFIX = "oai"
+"""Envoy's statistics of this listener are named `http.oai.…`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something listens: a unix socket (`path`), or `host` and `port`."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one Envoy is for. `admin` is a socket of Envoy's own, without which it has no admin interface."""
+
+    listen: Address
+    processors: tuple[Address, ...]
+    bedrock: Endpoint
+    settings: Settings
+    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    """The authorities that may vouch for Bedrock; of no account when the endpoint is plain http."""
+    admin: Address | None = None
+    access_log: bool = False
+
+
+_TCP = re.compile(r"^(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d{1,5})$")
+
+
+def parse_address(text: str) -> Address:
+    """`unix:/path`, `127.0.0.1:8080`, `[::1]:8080` or `name:8080`; raises `ValueError`, saying what would do."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if path.startswith("//"):  # gRPC's other spelling, unix:///path
+            path = path.removeprefix("//")
+        if not path.startswith("/"):
+            raise ValueError(f"{text!r} is no socket: write unix: and an absolute path, as in unix:/run/oai/w0.sock")
+        return Address(path=path)
+    match = _TCP.match(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(f"{text!r} is no address: write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")
+    return Address(host=match["v6"] or match["host"], port=int(match["port"]))
+
+
+def is_ip(host: str) -> bool:
+    """Whether `host` is an IP address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def render(plan: Plan, *, as_json: bool = False) -> str:
+    """The bootstrap as YAML for people, or as JSON; `envoy -c` reads either (by the file's ending)."""
+    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+
+    return bootstrap.to_json(plan) if as_json else bootstrap.to_yaml(plan)

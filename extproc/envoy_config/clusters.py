@@ -1,0 +1,184 @@
+"""Whom Envoy calls: the ext_proc workers, and Bedrock."""
+
+from collections.abc import Sequence
+
+from betterproto2 import Message
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    CircuitBreakersThresholdsRetryBudget,
+    Cluster,
+    ClusterCommonLbConfig,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+    ClusterLbPolicy,
+    OutlierDetection,
+)
+from envoy_data_plane.envoy.config.core.v3 import DataSource as File
+from envoy_data_plane.envoy.config.core.v3 import (
+    HealthCheck,
+    HealthCheckGrpcHealthCheck,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    TransportSocket,
+    UpstreamHttpProtocolOptions,
+)
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as ConnectionOptions
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsAutoHttpConfig,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.envoy.type.v3 import Percent
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.envoy_config import BEDROCK, PROCESSOR, Address, Plan, is_ip
+from extproc.envoy_config.messages import address_message, packed, seconds
+
+MIB = 1024 * 1024
+
+
+def processor_cluster(plan: Plan) -> Cluster:
+    """The workers, one endpoint each: a gRPC stream per HTTP request goes to the one with the fewest.
+
+    A worker that says NOT_SERVING gets nothing new at once; one that does not answer, after two checks, so that
+    a worker that is busy for a moment is not given up. With no worker left every call is refused (panic
+    threshold 0) instead of being sent to one that is known to be dead.
+    """
+    return Cluster(
+        name=PROCESSOR,
+        type=_discovery(plan.processors),
+        connect_timeout=seconds(1),
+        per_connection_buffer_limit_bytes=_buffer(plan) + MIB,
+        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0)),
+        health_checks=[
+            HealthCheck(
+                timeout=seconds(2),
+                interval=seconds(0.5),
+                no_traffic_interval=seconds(0.5),
+                unhealthy_threshold=2,
+                healthy_threshold=1,
+                grpc_health_check=HealthCheckGrpcHealthCheck(),
+            )
+        ],
+        outlier_detection=_outlier_detection(),
+        circuit_breakers=_thresholds(
+            CircuitBreakersThresholds(max_requests=100_000, max_pending_requests=10_000, max_retries=100)
+        ),
+        typed_extension_protocol_options=_http_options(
+            HttpProtocolOptions(
+                explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+                    http2_protocol_options=Http2ProtocolOptions(
+                        initial_stream_window_size=MIB, initial_connection_window_size=16 * MIB
+                    )
+                )
+            )
+        ),
+        load_assignment=_endpoints(PROCESSOR, plan.processors),
+    )
+
+
+def bedrock_cluster(plan: Plan) -> Cluster:
+    """Bedrock's runtime endpoint: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 where there is no TLS.
+
+    LOGICAL_DNS, because AWS's names rotate through many addresses (STRICT_DNS would drop connections with each
+    answer). Idle connections are closed before AWS closes them at 60 s.
+    """
+    endpoint = plan.bedrock
+    address = Address(host=endpoint.host.strip("[]"), port=endpoint.port)
+    secure = endpoint.scheme == "https"
+    return Cluster(
+        name=BEDROCK,
+        type=ClusterDiscoveryType.STATIC if is_ip(address.host) else ClusterDiscoveryType.LOGICAL_DNS,
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
+        connect_timeout=seconds(3),
+        circuit_breakers=_thresholds(
+            CircuitBreakersThresholds(
+                max_connections=10_000,
+                max_requests=100_000,
+                max_pending_requests=10_000,
+                retry_budget=CircuitBreakersThresholdsRetryBudget(
+                    budget_percent=Percent(value=20.0), min_retry_concurrency=10
+                ),
+            )
+        ),
+        transport_socket=_tls(plan.ca_file) if secure else None,
+        typed_extension_protocol_options=_http_options(_bedrock_protocol(secure)),
+        load_assignment=_endpoints(BEDROCK, [address]),
+    )
+
+
+def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
+    """HTTP towards Bedrock; SNI and the name that the certificate must bear follow the `host` that was signed."""
+    idle = ConnectionOptions(idle_timeout=seconds(55))
+    if not secure:
+        return HttpProtocolOptions(
+            common_http_protocol_options=idle,
+            explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
+        )
+    return HttpProtocolOptions(
+        common_http_protocol_options=idle,
+        upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=True, auto_san_validation=True),
+        auto_config=HttpProtocolOptionsAutoHttpConfig(),
+    )
+
+
+def _tls(ca_file: str) -> TransportSocket:
+    """TLS that trusts the authorities in `ca_file` and nobody else."""
+    validation = CertificateValidationContext(trusted_ca=File(filename=ca_file))
+    context = UpstreamTlsContext(common_tls_context=CommonTlsContext(validation_context=validation))
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _outlier_detection() -> OutlierDetection:
+    """A worker that cannot be connected to is left out for a while, unless it is the only one.
+
+    What it answers is never held against it: an abort is a bug of one request, not of the worker.
+    """
+    return OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=1,
+        enforcing_consecutive_local_origin_failure=100,
+        enforcing_consecutive_5xx=0,
+        enforcing_consecutive_gateway_failure=0,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        base_ejection_time=seconds(5),
+        max_ejection_percent=90,
+        interval=seconds(1),
+    )
+
+
+def _discovery(addresses: Sequence[Address]) -> ClusterDiscoveryType:
+    """STATIC where nothing has to be looked up; STRICT_DNS for names, so that each address is a worker."""
+    static = all(address.path or is_ip(address.host) for address in addresses)
+    return ClusterDiscoveryType.STATIC if static else ClusterDiscoveryType.STRICT_DNS
+
+
+def _endpoints(name: str, addresses: Sequence[Address]) -> ClusterLoadAssignment:
+    endpoints = [LbEndpoint(endpoint=Endpoint(address=address_message(address))) for address in addresses]
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)])
+
+
+def _thresholds(thresholds: CircuitBreakersThresholds) -> CircuitBreakers:
+    return CircuitBreakers(thresholds=[thresholds])
+
+
+def _http_options(options: Message) -> dict[str, Any]:
+    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)}
+
+
+def _buffer(plan: Plan) -> int:
+    return plan.settings.limits.request_bytes * 5 // 4

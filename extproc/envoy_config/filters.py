@@ -1,0 +1,97 @@
+"""The HTTP filters, in the order in which a request meets them: health, ext_proc, router."""
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
+from envoy_data_plane.envoy.config.core.v3 import (
+    BackoffStrategy,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    RetryPolicy,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
+    ExternalProcessor,
+    MetadataOptions,
+    MetadataOptionsMetadataNamespaces,
+    ProcessingMode,
+    ProcessingModeBodySendMode,
+    ProcessingModeHeaderSendMode,
+)
+from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
+
+from extproc.envoy_config import PROCESSOR, Plan
+from extproc.envoy_config.messages import packed, seconds
+
+EXT_PROC = "envoy.filters.http.ext_proc"
+"""The filter's name; routes refer to it."""
+
+HEALTH_PATH = "/healthz"
+
+_MESSAGE_SECONDS = 30.0
+"""How long the worker may think about one message without asking for more time; expiry is a failure."""
+
+
+def http_filters(plan: Plan) -> list[HttpFilter]:
+    """The chain.
+
+    ext_proc is off but for the API's route: Envoy's answer to bytes that are not HTTP belongs to no route, and
+    Envoy closes the connection before a worker could have seen it.
+    """
+    return [
+        HttpFilter(name="envoy.filters.http.health_check", typed_config=packed(_health_check())),
+        HttpFilter(name=EXT_PROC, disabled=True, typed_config=packed(_external_processor(plan))),
+        HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True))),
+    ]
+
+
+def _health_check() -> HealthCheck:
+    """200 as long as any worker is healthy, 503 otherwise and after `POST /healthcheck/fail` on the admin socket."""
+    return HealthCheck(
+        pass_through_mode=False,
+        headers=[HeaderMatcher(name=":path", string_match=StringMatcher(exact=HEALTH_PATH))],
+        cluster_min_healthy_percentages={PROCESSOR: Percent(value=1.0)},
+    )
+
+
+def _external_processor(plan: Plan) -> ExternalProcessor:
+    """The worker's part of every exchange: one gRPC stream each, failing closed.
+
+    The static mode serves buffered and streamed answers alike: the worker may withhold the response headers until
+    it has read as much of the body as it likes. `max_message_timeout` is what it may ask for while it makes its
+    own calls (embeddings).
+    """
+    return ExternalProcessor(
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=PROCESSOR),
+            retry_policy=RetryPolicy(
+                retry_on="connect-failure,refused-stream,reset-before-request",
+                num_retries=3,
+                retry_back_off=BackoffStrategy(base_interval=seconds(0.01), max_interval=seconds(0.1)),
+            ),
+        ),
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        message_timeout=seconds(_MESSAGE_SECONDS),
+        max_message_timeout=seconds(plan.settings.embeddings.seconds + _MESSAGE_SECONDS),
+        # The worker sets the length of the answers it wrote in one piece, and removes every other.
+        allow_content_length_header=True,
+        processing_mode=_processing_mode(),
+        mutation_rules=HeaderMutationRules(allow_all_routing=True),  # it writes :path and host
+        response_attributes=["response.code_details"],
+        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=["oai"])),
+    )
+
+
+def _processing_mode() -> ProcessingMode:
+    headers, body = ProcessingModeHeaderSendMode, ProcessingModeBodySendMode
+    return ProcessingMode(
+        request_header_mode=headers.SEND,
+        request_body_mode=body.BUFFERED,
+        request_trailer_mode=headers.SKIP,
+        response_header_mode=headers.SEND,
+        response_body_mode=body.FULL_DUPLEX_STREAMED,
+        response_trailer_mode=headers.SEND,
+    )

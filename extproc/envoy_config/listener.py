@@ -1,0 +1,175 @@
+"""Where Envoy listens, whose each path is, and what happens to a request on its way.
+
+| path                | served by                                                                        |
+|---------------------|----------------------------------------------------------------------------------|
+| `/healthz`          | Envoy: 200 once a worker is healthy, 503 before that and while draining          |
+| `/oai/v1`, below it | the ext_proc worker, and Bedrock behind it                                       |
+| anything else       | Envoy: a 404 in OpenAI's shape                                                   |
+
+The invariant: a request under `/oai/v1` reaches Bedrock only as the worker wrote it; nothing else reaches either.
+"""
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.core.v3 import (
+    CidrRange,
+    Http2ProtocolOptions,
+    SchemeHeaderTransformation,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    FilterConfig,
+    RetryPolicy,
+    RetryPolicyRetryBackOff,
+    Route,
+    RouteAction,
+    RouteActionMaxStreamDuration,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+)
+from envoy_data_plane.google.protobuf import Struct
+
+from extproc.envoy_config import BEDROCK, STAT_PREFIX, Plan
+from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
+from extproc.envoy_config.messages import address_message, packed, seconds
+from extproc.envoy_config.replies import local_replies
+
+API = "/oai/v1"
+
+_MIB = 1024 * 1024
+_SLACK_SECONDS = 60.0
+"""By how much Envoy's own idle timers outlast the worker's, which ends a silent call with a proper error."""
+
+_LOG_FIELDS = {
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "upstream_path": "%PATH(NQ)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "upstream": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "milliseconds": "%DURATION%",
+    "first_byte_milliseconds": "%RESPONSE_DURATION%",
+    "oai": "%DYNAMIC_METADATA(oai)%",
+}
+
+
+def listener(plan: Plan) -> Listener:
+    """The one listener.
+
+    Its buffer limit bounds the body as it arrives and as the worker rewrites it (which may make it longer: hence
+    a quarter more than `limits.request_bytes`); above it Envoy answers 413.
+    """
+    manager = Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager(plan))
+    )
+    return Listener(
+        name="oai",
+        address=address_message(plan.listen),
+        per_connection_buffer_limit_bytes=plan.settings.limits.request_bytes * 5 // 4,
+        filter_chains=[FilterChain(filters=[manager])],
+    )
+
+
+def _connection_manager(plan: Plan) -> HttpConnectionManager:
+    """HTTP towards clients: every caller is from outside, so their `x-envoy-*` and `x-request-id` count for nothing."""
+    return HttpConnectionManager(
+        stat_prefix=STAT_PREFIX,
+        server_name="oai-extproc",
+        use_remote_address=True,
+        internal_address_config=HttpConnectionManagerInternalAddressConfig(
+            cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
+        ),
+        always_set_request_id_in_response=True,
+        normalize_path=True,
+        # A model's ARN has slashes, which arrive as %2F: as separators they would mean another path.
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
+        # Otherwise `:scheme: http` is said inside TLS.
+        scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
+        http2_protocol_options=Http2ProtocolOptions(
+            initial_stream_window_size=_MIB, initial_connection_window_size=4 * _MIB
+        ),
+        stream_idle_timeout=seconds(_idle_seconds(plan)),
+        request_headers_timeout=seconds(15),
+        request_timeout=seconds(120),
+        local_reply_config=local_replies(plan),
+        access_log=[_access_log()] if plan.access_log else [],
+        route_config=_routes(plan),
+        http_filters=http_filters(plan),
+    )
+
+
+def _routes(plan: Plan) -> RouteConfiguration:
+    host = VirtualHost(name="oai", domains=["*"], routes=[_health(), _api(plan), _elsewhere()])
+    return RouteConfiguration(name="oai", virtual_hosts=[host])
+
+
+def _health() -> Route:
+    """For the router's sake: the health filter has answered before it is asked."""
+    return Route(
+        name="health",
+        match=RouteMatch(path=HEALTH_PATH),
+        direct_response=DirectResponseAction(status=404),
+    )
+
+
+def _api(plan: Plan) -> Route:
+    """To Bedrock. Only what cannot have started a call is tried again: calls are billed.
+
+    Envoy's own headers about the client stay here: Bedrock has no use for them.
+    """
+    return Route(
+        name="api",
+        match=RouteMatch(path_separated_prefix=API),
+        typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
+        request_headers_to_remove=["x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address"],
+        route=RouteAction(
+            cluster=BEDROCK,
+            timeout=seconds(0),
+            idle_timeout=seconds(_idle_seconds(plan)),
+            max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(3600)),
+            retry_policy=RetryPolicy(
+                retry_on="connect-failure,refused-stream,reset-before-request",
+                num_retries=1,
+                retry_back_off=RetryPolicyRetryBackOff(base_interval=seconds(0.1), max_interval=seconds(1)),
+            ),
+        ),
+    )
+
+
+def _processed() -> ExtProcPerRoute:
+    """Turns the filter on, with nothing changed."""
+    return ExtProcPerRoute(overrides=ExtProcOverrides())
+
+
+def _elsewhere() -> Route:
+    """No path of ours; `replies` gives it its words."""
+    return Route(
+        name="elsewhere",
+        match=RouteMatch(prefix="/"),
+        direct_response=DirectResponseAction(status=404),
+    )
+
+
+def _access_log() -> AccessLog:
+    """One JSON object a line, on standard output; `oai` is what the worker said of the call."""
+    fields = Struct.from_dict(_LOG_FIELDS)
+    log = StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))
+    return AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(log))
+
+
+def _idle_seconds(plan: Plan) -> float:
+    return plan.settings.streaming.silence_seconds + _SLACK_SECONDS

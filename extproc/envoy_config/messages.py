@@ -1,0 +1,45 @@
+"""The few turns of phrase that every part of a bootstrap needs."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from betterproto2 import Message
+from envoy_data_plane.envoy.config.core.v3 import Address as EnvoyAddress
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    Pipe,
+    SocketAddress,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from extproc.envoy_config import Address
+
+
+def packed(message: Message) -> Any:
+    """`message` as a `typed_config`."""
+    return Any.pack(message)
+
+
+def seconds(number: float) -> timedelta:
+    """A duration, as the typed messages want it."""
+    return timedelta(seconds=number)
+
+
+def address_message(address: Address) -> EnvoyAddress:
+    """`address` as Envoy names it."""
+    if address.path:
+        return EnvoyAddress(pipe=Pipe(path=address.path))
+    return EnvoyAddress(socket_address=SocketAddress(address=address.host, port_value=address.port))
+
+
+def headers_to_set(headers: Mapping[str, str]) -> list[HeaderValueOption]:
+    """`headers`, in place of what there may be under their names."""
+    return [
+        HeaderValueOption(
+            header=HeaderValue(key=name, value=value),
+            append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in headers.items()
+    ]

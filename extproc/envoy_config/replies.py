@@ -1,0 +1,125 @@
+"""What Envoy itself says to a client, in OpenAI's error shape.
+
+Envoy answers on its own when the bytes are not HTTP, when a path is not ours, when a limit is passed, when
+Bedrock cannot be reached, and when the ext_proc worker is dead. The worker sees most of these on their way out
+and words them better; this is what remains true without a worker.
+
+What Envoy's internals said goes to the access log, not to callers.
+
+The invariant: an answer that the worker composed (an ext_proc immediate response, which to Envoy is a local
+reply like any other) is never rewritten. They tell themselves apart by their content type: the worker's say
+`application/json`, Envoy's own say `text/plain` or nothing.
+"""
+
+from dataclasses import dataclass
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLogFilter, ExtensionFilter
+from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.google.protobuf import Struct
+
+from extproc.envoy_config import Plan
+from extproc.envoy_config.messages import headers_to_set, packed
+
+_OWN = (
+    "response.code >= 400 && !('content-type' in response.headers"
+    " && response.headers['content-type'].startsWith('application/json'))"
+)
+"""CEL for: an error, in Envoy's own words."""
+
+_PROCESSOR_FAILED = (
+    "response.code_details.startsWith('ext_proc_error')"
+    " || response.code_details.startsWith('spurious_message')"
+    " || response.code_details.startsWith('mismatch_between')"
+)
+"""CEL for: the worker is gone, did not answer in time, or did not keep to the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """When Envoy's own answer meets `when` (CEL), it becomes this; `status` 0 keeps Envoy's."""
+
+    when: str
+    message: str
+    type: str = "invalid_request_error"
+    code: str | None = None
+    status: int = 0
+    retry_after: int = 0
+
+
+def local_replies(plan: Plan) -> LocalReplyConfig:
+    """The first reply whose condition holds is the one that is given."""
+    return LocalReplyConfig(mappers=[_mapper(reply) for reply in _replies(plan)])
+
+
+def _replies(plan: Plan) -> list[_Reply]:
+    limit = plan.settings.limits.request_bytes
+    return [
+        _Reply(
+            _PROCESSOR_FAILED,
+            "The gateway's request processor is unavailable; try again.",
+            type="server_error",
+            code="processor_unavailable",
+            status=503,
+            retry_after=1,
+        ),
+        _Reply(
+            "response.code == 404",
+            "There is nothing at this path. The API is served under /oai/v1: set the client's base URL to "
+            "http://HOST:PORT/oai/v1.",
+        ),
+        _Reply("response.code == 408", "The request did not arrive in time; send it again."),
+        _Reply(
+            "response.code == 413",
+            f"The request body is larger than the limit of {limit} bytes.",
+            code="request_too_large",
+        ),
+        _Reply("response.code == 431", "The request's headers are too large."),
+        _Reply(
+            "response.code < 500",
+            "This is not an HTTP request that the gateway can read (%RESPONSE_CODE_DETAILS%).",
+        ),
+        _Reply(
+            "response.code == 503",
+            "The gateway cannot serve this request at the moment; try again.",
+            type="server_error",
+            code="service_unavailable",
+            retry_after=1,
+        ),
+        _Reply(
+            "response.code == 504",
+            "The answer did not arrive in time.",
+            type="server_error",
+            code="timeout",
+        ),
+        _Reply("true", "The gateway failed to serve this request.", type="server_error"),
+    ]
+
+
+def _mapper(reply: _Reply) -> ResponseMapper:
+    # A request that never was one has no id of its own; where there is one, Envoy puts it in this one's place.
+    headers = {"x-request-id": "%UNIQUE_ID%"}
+    if reply.retry_after:
+        headers["retry-after"] = str(reply.retry_after)
+    return ResponseMapper(
+        filter=_when(f"{_OWN} && ({reply.when})"),
+        status_code=reply.status or None,
+        headers_to_add=headers_to_set(headers),
+        body_format_override=SubstitutionFormatString(json_format=_error(reply)),
+    )
+
+
+def _when(expression: str) -> AccessLogFilter:
+    cel = ExpressionFilter(expression=expression)
+    return AccessLogFilter(extension_filter=ExtensionFilter(name="cel", typed_config=packed(cel)))
+
+
+def _error(reply: _Reply) -> Struct:
+    """OpenAI's `ErrorResponse`, all four keys always there."""
+    error = {"message": reply.message, "type": reply.type, "param": None, "code": reply.code}
+    body: Struct = Struct.from_dict({"error": error})
+    return body

@@ -1,0 +1,98 @@
+"""What an exchange wants done. Small and frozen; only `transport/` knows how Envoy is told.
+
+Which directive may answer which event (the exchange keeps to it, the transport may rely on it):
+
+| after                | any one of                                                                        |
+|----------------------|-----------------------------------------------------------------------------------|
+| `RequestHeaders`     | `Continue` (send me the body), `Reply`                                            |
+| `RequestBody`        | `Forward`, `Reply`, `Wait`                                                        |
+| `Resumed`            | `Forward`, `Reply`, `Wait`                                                        |
+| `ResponseHeaders`    | nothing (withheld), `Continue` (untouched), `Reply`, `Head`                       |
+| after those           | nothing; `Head` once and then any number of `Body`; `Reply` if there was no `Head` |
+
+`Reply` and a `Body` with `end_of_stream` are the last word: nothing follows them. `Abort` may follow anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = tuple[tuple[str, str], ...]
+"""Lower-case names and their values, in order, each name once."""
+
+Metadata = Mapping[str, str | int | bool]
+"""What Envoy is to remember of this call (dynamic metadata, namespace `oai`): access logs and limits read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Let these headers pass as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send this, and only this, to Bedrock. `remove` names the client's headers that must not leave."""
+
+    path: str
+    authority: str
+    headers: Headers
+    remove: tuple[str, ...]
+    body: bytes
+    metadata: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The whole answer to the client, whatever has been or would be said upstream.
+
+    `details` is one word for Envoy's access log. `remove` names the upstream's headers that must not be seen,
+    where there is an upstream answer to replace.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    details: str
+    remove: tuple[str, ...] = ()
+    metadata: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The status and headers of an answer whose body follows in `Body` directives."""
+
+    status: int
+    headers: Headers
+    remove: tuple[str, ...] = ()
+    metadata: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A piece of the answer's body."""
+
+    data: bytes
+    end_of_stream: bool = False
+    metadata: Metadata | None = None
+
+
+class Job(Protocol):
+    """Something slow that the exchange cannot do itself; the worker's performer knows how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do this job, at most `seconds` long, and come back with a `Resumed`."""
+
+    job: Job
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End the exchange at once and in error: nothing more may leave, in either direction."""
+
+    reason: str
+
+
+Directive = Continue | Forward | Reply | Head | Body | Wait | Abort

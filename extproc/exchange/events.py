@@ -1,0 +1,67 @@
+"""What happens to one HTTP exchange, as its transport saw it. Small, frozen, named for the wire. Don't subclass.
+
+An exchange is told these, in the order in which they happened, and answers with directives
+(`extproc.exchange.directives`). Header names are lower-case, pseudo-headers (`:path`, `:status`) are among
+them, and the values of a repeated header are joined with a comma.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    """The client's request line and headers; `end_of_stream` when no body follows."""
+
+    headers: Mapping[str, str]
+    end_of_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """The client's whole body: Envoy has buffered it."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHeaders:
+    """An answer's status and headers: Bedrock's, or Envoy's own (`local`: 413, no upstream, a timeout).
+
+    `details` is Envoy's word for why (`%RESPONSE_CODE_DETAILS%`), empty where it said nothing.
+    """
+
+    headers: Mapping[str, str]
+    end_of_stream: bool = False
+    local: bool = False
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBody:
+    """A piece of an answer's body, cut anywhere."""
+
+    data: bytes
+    end_of_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTrailers:
+    """An answer ended with trailers; nothing follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What a `Wait` directive's job came to. Its type is the job's business."""
+
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing has arrived for `seconds`, counted from the last event that was not a `Silence`."""
+
+    seconds: float
+
+
+Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | ResponseTrailers | Resumed | Silence

@@ -1,0 +1,320 @@
+"""One HTTP exchange, from the client's headers to the last byte of its answer.
+
+One state machine, moved by what happens on the wire (`events`), answering with what is to be done (`directives`).
+The phases are the same for every endpoint; what differs is the call (`calls`) and the way to answer (`answers`).
+
+| phase     | event                     | next      | directives                                                    |
+|-----------|---------------------------|-----------|---------------------------------------------------------------|
+| BEGIN     | RequestHeaders            | BODY      | Continue; or Reply: no such route, no valid token, a model list |
+| BEGIN     | ResponseHeaders           | DONE      | Continue: another filter's own reply, none of our business    |
+| BODY      | RequestBody               | SENT, JOB | Forward, or Wait for side calls; or Reply: a bad request      |
+| BODY, SENT, JOB | ResponseHeaders     | ANSWERING | none yet: the answer is withheld                              |
+| JOB       | Resumed                   | DONE      | Reply                                                         |
+| ANSWERING | ResponseBody, ResponseTrailers, Silence | same, DONE | Head and Body, or Reply                        |
+| DONE      | anything                  | DONE      | none                                                          |
+| any other pair |                      | DONE      | Abort                                                         |
+
+The awkward joint case is a local reply: Envoy itself may answer at any time (the body is too large, Bedrock cannot
+be reached), and that answer comes the same way as Bedrock's. `ResponseHeaders.local`, or a phase in which nothing
+has been sent yet, tells them apart.
+
+Invariant: an `ApiError` raised anywhere below becomes one answer in OpenAI's shape; nothing is forwarded that was
+not translated and signed; after the last word nothing is said.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+
+from extproc.bedrock import errors as bedrock_errors
+from extproc.bedrock.catalogue import Target
+from extproc.bedrock.converse import BadAnswerError
+from extproc.exchange.answers import Answer, Collected, Streamed
+from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
+from extproc.exchange.directives import Abort, Body, Continue, Directive, Forward, Headers, Reply, Wait
+from extproc.exchange.events import (
+    Event,
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    Resumed,
+    Silence,
+)
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure
+from extproc.exchange.local_replies import from_envoy, too_large
+from extproc.exchange.models import model, model_list
+from extproc.exchange.routes import Operation, route
+from extproc.openai import sse
+from extproc.openai.errors import ApiError
+from extproc.telemetry.record import Record
+from extproc.tenancy.directory import Caller
+from extproc.tenancy.policy import choose
+from extproc.translate.chat_stream import ChatStream
+from extproc.translate.errors import bad_answer, from_bedrock
+
+_JSON = ("content-type", "application/json")
+
+
+class Phase(Enum):
+    """Where an exchange stands."""
+
+    BEGIN = auto()
+    BODY = auto()
+    JOB = auto()
+    SENT = auto()
+    ANSWERING = auto()
+    DONE = auto()
+
+
+class Exchange:
+    """One exchange; see the module for what it does with which event."""
+
+    def __init__(self, gateway: Gateway, fallback_id: str) -> None:
+        self._gateway = gateway
+        self._id = fallback_id
+        self._phase = Phase.BEGIN
+        self._record = Record(fallback_id)
+        self._operation: Operation = "chat"
+        self._caller: Caller | None = None
+        self._client_headers: tuple[str, ...] = ()
+        self._upstream_headers: tuple[str, ...] = ()
+        self._call: Call | None = None
+        self._stream: ChatStream | None = None
+        self._answer: Answer | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the last word has been said."""
+        return self._phase is Phase.DONE
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence after which this exchange wants to be told; None: it does not mind."""
+        if self._phase is Phase.ANSWERING and isinstance(self._answer, Streamed):
+            return self._gateway.settings.streaming.keepalive_seconds
+        return None
+
+    def receive(self, event: Event, now: float) -> Sequence[Directive]:
+        """What to do about `event`; `now` is in unix seconds."""
+        if self._phase is Phase.DONE:
+            return ()
+        try:
+            directives = self._move(event, now)
+        except ApiError as error:
+            directives = [self._refusal(error)]
+        except BadAnswerError as error:
+            directives = [self._refusal(bad_answer(str(error)))]
+        if any(_is_last(directive) for directive in directives):
+            self._phase = Phase.DONE
+        return directives
+
+    def _move(self, event: Event, now: float) -> list[Directive]:
+        match self._phase, event:
+            case Phase.BEGIN, RequestHeaders():
+                return [self._begin(event, now)]
+            case Phase.BEGIN, ResponseHeaders():
+                self._phase = Phase.DONE
+                return [Continue()]
+            case Phase.BODY, RequestBody():
+                return [self._request(event.data, now)]
+            case ((Phase.BODY | Phase.JOB | Phase.SENT), ResponseHeaders()):
+                return self._upstream(event)
+            case Phase.JOB, Resumed():
+                return [self._resume(event.result)]
+            case Phase.ANSWERING, (ResponseBody() | ResponseTrailers() | Silence()):
+                return self._answering(event)
+        return [Abort(f"{type(event).__name__} while {self._phase.name}")]
+
+    # The request
+
+    def _begin(self, event: RequestHeaders, now: float) -> Directive:
+        headers = event.headers
+        self._record.request_id = _request_id(headers) or self._id
+        self._client_headers = tuple(headers)
+        found = route(headers.get(":method", ""), headers.get(":path", ""))
+        self._operation = self._record.operation = found.operation
+        caller = self._gateway.directory.authenticate(
+            headers.get("authorization"), headers.get("openai-organization"), now
+        )
+        self._caller = caller
+        self._record.organisation, self._record.token = caller.organisation, caller.token
+        if found.operation == "models":
+            return self._reply(200, model_list(self._gateway.catalogue, caller))
+        if found.operation == "model":
+            return self._reply(200, model(self._gateway.catalogue, caller, found.model))
+        self._check_body(event)
+        self._phase = Phase.BODY
+        return Continue()
+
+    def _check_body(self, event: RequestHeaders) -> None:
+        """Refuse a body that need not be read to be refused."""
+        if event.end_of_stream:
+            raise ApiError(400, "The request has no body: send one JSON object.")
+        encoding = event.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise ApiError(415, f"Send the body as it is, without content-encoding '{encoding}'.")
+        length = event.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._gateway.settings.limits.request_bytes:
+            raise too_large(self._gateway.settings.limits.request_bytes)
+
+    def _request(self, body: bytes, now: float) -> Directive:
+        settings = self._gateway.settings
+        if len(body) > settings.limits.request_bytes:
+            raise too_large(settings.limits.request_bytes)
+        call: Call
+        if self._operation == "chat":
+            call = ChatCall(body, settings, self._id, now)
+        else:
+            call = EmbeddingsCall(body, self._gateway.detokenise)
+        self._call = call
+        self._record.model = call.model
+        target = self._resolve(call.model)
+        self._record.bedrock_model = target.model_id
+        questions = call.ask(target)
+        if len(questions) == 1:
+            return self._forward(call, questions[0], now)
+        self._phase = Phase.JOB
+        side_calls = tuple(SideCall(q.path, self._sign(q, now), q.body) for q in questions)
+        return Wait(SideCalls(side_calls, settings.embeddings.concurrency), settings.embeddings.seconds)
+
+    def _resolve(self, asked: str) -> Target:
+        assert self._caller is not None
+        target = choose(self._caller.models, asked, self._gateway.catalogue.targets(asked))
+        if target is None:
+            raise ApiError(
+                404,
+                f"The model '{asked}' does not exist, or organisation '{self._caller.organisation}' may not use it. "
+                "GET /oai/v1/models lists the ones it may.",
+                param="model",
+                code="model_not_found",
+            )
+        return target
+
+    def _forward(self, call: Call, question: Question, now: float) -> Forward:
+        headers = self._sign(question, now)
+        self._stream = call.stream()
+        self._record.stream = self._stream is not None
+        self._phase = Phase.SENT
+        replaced = {name for name, _ in headers}
+        return Forward(
+            path=question.path,
+            authority=self._gateway.authority,
+            headers=headers,
+            remove=tuple(name for name in self._client_headers if _must_not_leave(name) and name not in replaced),
+            body=question.body,
+            metadata=self._record.metadata(),
+        )
+
+    def _sign(self, question: Question, now: float) -> Headers:
+        identity = self._gateway.identity()
+        if identity is None:
+            raise ApiError(
+                503,
+                "The gateway has no AWS credentials at the moment; this is not about your API key. "
+                "Tell whoever runs it.",
+                type="server_error",
+                code="gateway_credentials",
+            )
+        signed = self._gateway.signer.sign(identity, question.path, question.body, (_JSON,), now)
+        return (_JSON, ("accept", question.accept), ("user-agent", "oai-extproc"), *signed)
+
+    # The answer
+
+    def _resume(self, result: object) -> Directive:
+        if isinstance(result, SideFailure):
+            raise from_envoy(504 if result.timed_out else 503, result.message)
+        if isinstance(result, SideAnswer):
+            raise from_bedrock(bedrock_errors.from_response(result.status, result.headers, result.body))
+        assert isinstance(result, tuple)
+        return self._complete([(answer.headers, answer.body) for answer in result])
+
+    def _upstream(self, event: ResponseHeaders) -> list[Directive]:
+        sent = self._phase is Phase.SENT
+        self._phase = Phase.ANSWERING
+        self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))
+        self._record.bedrock_request_id = event.headers.get("x-amzn-requestid", "")
+        self._answer = self._choose_answer(event, local=event.local or not sent)
+        return self._answer.end() if event.end_of_stream else []
+
+    def _choose_answer(self, event: ResponseHeaders, *, local: bool) -> Answer:
+        headers = event.headers
+        status = int(headers.get(":status", "0"))
+        if local:
+            return Collected(lambda body: self._refusal(self._envoy_error(status, event.details)))
+        if status != 200:
+            return Collected(
+                lambda body: self._refusal(from_bedrock(bedrock_errors.from_response(status, headers, body)))
+            )
+        if self._stream is None:
+            return Collected(lambda body: self._complete([(headers, body)]))
+        begun = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
+        patience = self._gateway.settings.streaming.silence_seconds
+        return Streamed(self._stream, self._record, begun, self._upstream_headers, patience)
+
+    def _envoy_error(self, status: int, details: str) -> ApiError:
+        if status == 413:
+            return too_large(self._gateway.settings.limits.request_bytes)
+        return from_envoy(status, details)
+
+    def _answering(self, event: ResponseBody | ResponseTrailers | Silence) -> list[Directive]:
+        assert self._answer is not None
+        match event:
+            case Silence():
+                return self._answer.silence(event.seconds)
+            case ResponseTrailers():
+                return self._answer.end()
+        directives = self._answer.body(event.data) if event.data else []
+        if event.end_of_stream and not any(_is_last(directive) for directive in directives):
+            directives = [*directives, *self._answer.end()]
+        return directives
+
+    def _complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Reply:
+        assert self._call is not None
+        completed = self._call.complete(answers)
+        record, usage = self._record, completed.usage
+        record.input_tokens, record.output_tokens, record.cached_tokens = usage.prompt, usage.completion, usage.cached
+        record.finish = completed.finish
+        return self._reply(200, completed.body)
+
+    # Replies
+
+    def _reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
+        return Reply(
+            status,
+            self._headers(_JSON, *headers),
+            body,
+            details,
+            self._upstream_headers,
+            self._record.metadata(),
+        )
+
+    def _refusal(self, error: ApiError) -> Reply:
+        self._record.finish = error.code or error.type
+        details = f"oai_{error.code or error.status}"
+        return self._reply(error.status, error.encode(), tuple(error.headers.items()), details)
+
+    def _headers(self, *headers: tuple[str, str]) -> Headers:
+        """What every answer says, and `headers`."""
+        said = [*headers, ("x-request-id", self._record.request_id)]
+        if self._caller is not None:
+            said.append(("openai-organization", self._caller.organisation))
+        if self._call is not None and self._call.ignored:
+            said.append(("x-oai-ignored-params", ", ".join(self._call.ignored)))
+        return tuple(said)
+
+
+def _is_last(directive: Directive) -> bool:
+    return isinstance(directive, Reply | Abort) or (isinstance(directive, Body) and directive.end_of_stream)
+
+
+def _must_not_leave(name: str) -> bool:
+    """Nothing of the client's goes to AWS but Envoy's own bookkeeping, which Envoy takes off by itself."""
+    return not name.startswith((":", "x-envoy-")) and name not in ("host", "x-request-id")
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    """Envoy's id for this request, if it is one that may be repeated in a header."""
+    given = headers.get("x-request-id", "")
+    return given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else ""

@@ -1,0 +1,42 @@
+"""What Envoy itself answers, in OpenAI's words.
+
+Source: `%RESPONSE_CODE_DETAILS%` in Envoy's documentation, and Envoy 1.40 as it behaves.
+"""
+
+from extproc.openai.errors import ApiError
+
+
+def too_large(limit: int) -> ApiError:
+    """A request body over the limit, in bytes."""
+    return ApiError(
+        413,
+        f"The request body is larger than {limit} bytes, which is the most that is taken.",
+        code="request_too_large",
+    )
+
+
+def from_envoy(status: int, details: str) -> ApiError:
+    """The error behind a reply that Envoy made by itself; `details` is its word for the reason."""
+    if status == 408:
+        return ApiError(408, "The request did not arrive in time. Send it again.", code="request_timeout")
+    if status == 429:
+        return ApiError(
+            429,
+            "Too many requests at the moment. Try again later.",
+            type="rate_limit_error",
+            code="rate_limit_exceeded",
+            headers={"retry-after": "1"},
+        )
+    if status == 504:
+        return ApiError(
+            504, f"Bedrock did not answer in time ({details}). Try again.", type="server_error", code="bedrock_timeout"
+        )
+    if 400 <= status < 500:
+        return ApiError(status, f"The gateway refused this request ({details}).")
+    return ApiError(
+        503,
+        f"Bedrock could not be reached ({details}). Try again.",
+        type="server_error",
+        code="bedrock_unreachable",
+        headers={"retry-after": "1"},
+    )

@@ -1,0 +1,1 @@
+"""OpenAI's wire: what clients send, what their SDKs expect back. Knows nothing of Bedrock."""

@@ -1,0 +1,129 @@
+"""POST /embeddings: the request as clients send it, and the answer as they expect it.
+
+Invariant: a request that `decode` has let through holds texts or token ids, never both, none of them empty, and
+not more than `MAX_TEXTS`; `texts` gives one text for each vector that is to be made, in order.
+
+Source: `CreateEmbeddingRequest` and `CreateEmbeddingResponse` in OpenAI's API description. Both SDKs ask for base64
+unless their caller chose a format; whoever sends none gets floats.
+"""
+
+import sys
+from array import array
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from extproc.openai import decoding
+from extproc.openai.errors import invalid
+
+MAX_TEXTS = 2048
+MAX_TOKEN_ID = 100_276
+"""The highest id of cl100k_base, the encoding of OpenAI's own embedding models."""
+
+Text = Annotated[str, Meta(min_length=1)]
+Token = Annotated[int, Meta(ge=0, le=MAX_TOKEN_ID)]
+Tokens = Annotated[list[Token], Meta(min_length=1)]
+Items = Annotated[list[Text | Token | Tokens], Meta(min_length=1)]
+Format = Literal["float", "base64"]
+
+Detokeniser = Callable[[Sequence[int]], str]
+"""Token ids -> text. Raises `KeyError(id)` for an unknown id, `ImportError` where no vocabulary is installed."""
+
+
+class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be embedded. `user` is accepted and goes nowhere: Bedrock has no place for it."""
+
+    model: Text
+    input: Text | Items
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    encoding_format: Format | None = None
+    user: str | None = None
+
+
+def decode(body: bytes) -> EmbeddingsRequest:
+    """The request in `body`; raises a 400 `ApiError` whose `param` is the path of what is wrong."""
+    request = decoding.decode(body, EmbeddingsRequest)
+    if isinstance(request.input, str):
+        return request
+    kind = type(request.input[0])
+    for index, item in enumerate(request.input):
+        if type(item) is not kind:
+            raise invalid(
+                "Invalid value for 'input': send strings, or token ids, or arrays of token ids, not a mixture.",
+                f"input[{index}]",
+                "invalid_type",
+            )
+    if kind is not int and len(request.input) > MAX_TEXTS:
+        raise invalid(
+            f"Invalid 'input': {len(request.input)} texts are more than one request may hold; "
+            f"send at most {MAX_TEXTS}.",
+            "input",
+            "array_above_max_length",
+        )
+    return request
+
+
+def texts(request: EmbeddingsRequest, detokenise: Detokeniser) -> list[str]:
+    """The texts to embed; token ids are turned back into text, as Bedrock's models have tokens of their own.
+
+    Raises a 400 `ApiError` for ids outside the vocabulary and where there is no vocabulary.
+    """
+    return [
+        item if isinstance(item, str) else _text(item, path(request, index), detokenise)
+        for index, item in enumerate(_items(request))
+    ]
+
+
+def path(request: EmbeddingsRequest, index: int) -> str:
+    """Where in the request the text of this index stands."""
+    alone = isinstance(request.input, str) or isinstance(request.input[0], int)
+    return "input" if alone else f"input[{index}]"
+
+
+def _items(request: EmbeddingsRequest) -> list[str | list[int]]:
+    """What each vector is to be made from: a text, or the ids of one."""
+    if isinstance(request.input, str):
+        return [request.input]
+    ids = [item for item in request.input if isinstance(item, int)]
+    return [ids] if ids else [item for item in request.input if not isinstance(item, int)]
+
+
+def _text(ids: list[int], where: str, detokenise: Detokeniser) -> str:
+    try:
+        return detokenise(ids)
+    except ImportError as error:
+        raise invalid(
+            "Token ids need the vocabulary of cl100k_base, which this gateway has not installed "
+            "(pip install 'oai-extproc[tokens]'). Send strings instead.",
+            where,
+        ) from error
+    except KeyError as error:
+        unknown = error.args[0]
+        where = f"{where}[{ids.index(unknown)}]"
+        raise invalid(
+            f"Invalid value for '{where}': {unknown} is no token id of cl100k_base.", where, "invalid_value"
+        ) from error
+
+
+def encode(model: str, vectors: Sequence[Sequence[float]], tokens: int, form: Format) -> bytes:
+    """The answer as a response body: `vectors` in the order of the texts, `model` as the client named it.
+
+    `tokens` were read and none written, so the two numbers of the usage are the same.
+    """
+    data = [
+        {"object": "embedding", "index": index, "embedding": base64(vector) if form == "base64" else vector}
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return msgspec.json.encode({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def base64(vector: Sequence[float]) -> str:
+    """A vector as the SDKs decode it: little-endian 32-bit floats."""
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return b64encode(numbers).decode()

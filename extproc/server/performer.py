@@ -1,0 +1,153 @@
+"""Does what exchanges wait for: calls to Bedrock's runtime endpoint beside Envoy's own, pooled and bounded.
+
+Invariant: the result of a `SideCalls` is every answer in the order of the calls, each of them a 200, or else the
+first failure; it is there within the job's seconds, and then none of its calls is in flight any more. Each call
+goes out byte for byte as it was signed: its path is never decoded and encoded again, and no header is added but
+`host` and `content-length`.
+"""
+
+import asyncio
+import os
+import random
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+
+import aiohttp
+import yarl
+from botocore.httpsession import get_cert_path
+
+from extproc.bedrock.endpoints import Endpoint
+from extproc.exchange.directives import Job
+from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure, SideResult
+
+TRIES = 3
+
+RETRIED = frozenset({429, 500, 503})
+"""Throttled, failed, overloaded. Not 424: that is the model's own failure, and it would fail again.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
+"""
+
+CONNECT_SECONDS = 5.0
+IDLE_SECONDS = 50.0
+"""A pooled connection is given up before AWS's side (60 seconds) does."""
+
+CONNECTIONS = 256
+"""Connections of one worker, all jobs together; further calls wait for one."""
+
+AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
+"""Headers that aiohttp would add by itself."""
+
+
+def jitter(attempt: int) -> float:
+    """Seconds to wait before try `attempt` + 1 (`attempt` counts from 1): at random up to 0.4, 0.8, …
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter")
+    """
+    return random.uniform(0, 0.2 * 2**attempt)
+
+
+class Performer:
+    """Performs jobs against one endpoint. Use it as an async context manager, inside the loop that uses it."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        environ: Mapping[str, str] = os.environ,
+        backoff: Callable[[int], float] = jitter,
+    ) -> None:
+        self._endpoint = endpoint
+        self._environ = environ
+        self._backoff = backoff
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Performer":
+        tls = trust(self._environ) if self._endpoint.scheme == "https" else True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=AUTOMATIC,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def __call__(self, job: Job, seconds: float) -> SideResult:
+        """Do `job` within `seconds`. Raises `TypeError` on a job it does not know."""
+        if not isinstance(job, SideCalls):
+            raise TypeError(f"no way to do a {type(job).__name__}")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._all(job)
+        except TimeoutError:
+            return SideFailure(timed_out=True, message=f"Bedrock did not answer within {seconds:g} seconds")
+
+    async def _all(self, job: SideCalls) -> SideResult:
+        """All the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
+        answers: dict[int, SideAnswer] = {}
+        queue = iter(enumerate(job.calls))
+        failure: SideAnswer | SideFailure | None = None
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for _ in range(min(job.concurrency, len(job.calls))):
+                    lanes.create_task(self._lane(queue, answers))
+        except* _FailedError as group:
+            failure = _first(group)
+        if failure is not None:
+            return failure
+        return tuple(answers[index] for index in range(len(job.calls)))
+
+    async def _lane(self, queue: Iterator[tuple[int, SideCall]], answers: dict[int, SideAnswer]) -> None:
+        for index, call in queue:
+            answers[index] = await self._one(call)
+
+    async def _one(self, call: SideCall) -> SideAnswer:
+        """The call's answer if it is a 200, after further tries if need be; else raises `_FailedError`."""
+        for attempt in range(1, TRIES + 1):
+            outcome = await self._try(call)
+            if isinstance(outcome, SideAnswer) and outcome.status == 200:
+                return outcome
+            if attempt == TRIES or (isinstance(outcome, SideAnswer) and outcome.status not in RETRIED):
+                break
+            await asyncio.sleep(self._backoff(attempt))
+        raise _FailedError(outcome)
+
+    async def _try(self, call: SideCall) -> SideAnswer | SideFailure:
+        assert self._session is not None
+        target = self._endpoint
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
+        headers = [*call.headers, ("host", target.authority)]
+        try:
+            async with self._session.post(url, data=call.body, headers=headers, allow_redirects=False) as response:
+                body = await response.read()
+        except aiohttp.ClientError as error:
+            return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
+        return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Whom to trust, as botocore does: AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, or the CAs that come with it.
+
+    Raises `OSError` when the file cannot be read.
+    """
+    bundle = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True)
+    return ssl.create_default_context(cafile=bundle)
+
+
+class _FailedError(Exception):
+    """A call came to nothing, for good; `args[0]` is what the job comes to."""
+
+
+def _first(group: BaseExceptionGroup[_FailedError]) -> SideAnswer | SideFailure:
+    """The failure to tell of: the first; others came while its siblings were being cancelled."""
+    error = group.exceptions[0]
+    outcome = error.args[0]
+    assert isinstance(outcome, SideAnswer | SideFailure)
+    return outcome

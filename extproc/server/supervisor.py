@@ -1,0 +1,282 @@
+"""Keeps programs running, and stops them. It knows nothing of HTTP, of Envoy or of AWS.
+
+There is one state machine per program, moved by what the process does and by what the owner asks for:
+
+| state    | event                                     | next                                            |
+|----------|-------------------------------------------|-------------------------------------------------|
+| starting | its `ready` line (or at once, without one) | running                                         |
+| starting | exits, on its first start                 | given up: a mistake, which trying again repeats |
+| starting | exits, on a later start                   | waiting                                         |
+| running  | exits                                     | waiting                                         |
+| waiting  | the pause is over                         | starting                                        |
+| waiting  | the last lives were all too short         | given up                                        |
+| any      | `stop`                                    | stopping: SIGTERM, then SIGKILL; then stopped   |
+
+The awkward case is a program that dies while it is being stopped: `stop` sets its mark first, so that its end is
+read as obedience and nothing is started again.
+
+The invariant: when `stop_all` has returned, no process of ours is left; and on Linux none outlives this one, however
+it ends (each asks the kernel for SIGKILL at its parent's death).
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_CHUNK = 64 * 1024
+_LONGEST_LINE = 1024 * 1024
+_REMEMBERED_LINES = 20
+_LAST_WORDS_SECONDS = 1.0
+"""How long to read on after a process has ended: what it wrote is there already."""
+
+Say = Callable[[str], None]
+"""Takes one line for the operator."""
+
+
+class ProgramError(Exception):
+    """A program does not stay up; the message says which, how it ended and what it said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is to run. `command` is asked at every start, so that a later one may differ from the first."""
+
+    name: str
+    command: Callable[[], Sequence[str]]
+    environment: Mapping[str, str] | None = None
+    """All of it; `None` hands on our own."""
+    ready: re.Pattern[str] | None = None
+    """What it prints once it serves; without one it is ready when it is started."""
+    own_stdout: bool = False
+    """Its standard output is ours, untouched; otherwise both of its streams are relayed line by line."""
+    stop_seconds: float = 10.0
+    """How long it may take to obey SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When to start again, and when to stop trying. Times are in seconds."""
+
+    first_pause: float = 0.05
+    longest_pause: float = 5.0
+    short_life: float = 10.0
+    """A life that ends sooner counts against the program; a longer one clears its record."""
+    short_lives: int = 6
+    """So many short lives in a row are too many."""
+
+    def pause(self, short_lives: int) -> float:
+        """How long to wait before the next start, after so many short lives in a row."""
+        return float(min(self.longest_pause, self.first_pause * 2 ** max(0, short_lives - 1)))
+
+
+@dataclass(slots=True, eq=False)
+class _Child:
+    """A program and the process that runs it at the moment."""
+
+    program: Program
+    ready: "asyncio.Future[re.Match[str] | None]"
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    process: asyncio.subprocess.Process | None = None
+    keeper: "asyncio.Task[None] | None" = None
+    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
+
+
+class Supervisor:
+    """Runs programs until each is stopped. Not thread-safe; to be used from one event loop."""
+
+    def __init__(self, say: Say, patience: Patience | None = None) -> None:
+        self._say = say
+        self._patience = patience or Patience()
+        self._children: dict[str, _Child] = {}
+        self._failure: asyncio.Future[None] = _future()
+
+    async def start(self, program: Program) -> "re.Match[str] | None":
+        """Start `program` and wait until it is ready; gives the match of its `ready` line.
+
+        Raises `ProgramError` when it ends before that.
+        """
+        if program.name in self._children:
+            raise ValueError(f"{program.name!r} runs already")
+        child = _Child(program, _future())
+        self._children[program.name] = child
+        child.keeper = asyncio.create_task(self._keep(child), name=f"keep {program.name}")
+        return await asyncio.shield(child.ready)
+
+    async def failure(self) -> None:
+        """Return never; raise `ProgramError` once a program that was ready does not stay up."""
+        await asyncio.shield(self._failure)
+
+    def pid(self, name: str) -> int | None:
+        """The process that runs `name` at the moment, if any."""
+        process = self._children[name].process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def stop(self, name: str) -> None:
+        """SIGTERM, and SIGKILL when its `stop_seconds` are over; returns when it has ended."""
+        child = self._children.get(name)
+        if child is None:
+            return
+        child.stopping.set()
+        try:
+            await self._end(child)
+        finally:
+            self._children.pop(name, None)
+
+    async def stop_all(self) -> None:
+        """Stop what still runs, in the reverse order of its starting."""
+        for name in reversed(list(self._children)):
+            await self.stop(name)
+
+    def kill(self) -> None:
+        """SIGKILL to everything, now. `stop_all` is still to be awaited."""
+        for child in self._children.values():
+            child.stopping.set()
+            _signal(child.process, signal.SIGKILL)
+
+    async def _end(self, child: _Child) -> None:
+        _signal(child.process, signal.SIGTERM)
+        if child.keeper is None:
+            return
+        _, late = await asyncio.wait([child.keeper], timeout=child.program.stop_seconds)
+        if late:
+            self._say(f"{child.program.name}: did not stop within {child.program.stop_seconds:g} s, killed")
+            _signal(child.process, signal.SIGKILL)
+            await asyncio.wait([child.keeper])
+
+    async def _keep(self, child: _Child) -> None:
+        """One program's life: see the table above."""
+        try:
+            await self._run_again_and_again(child)
+            reason = ProgramError(f"{child.program.name} was stopped before it was ready")
+        except ProgramError as error:
+            reason = error
+            if child.ready.done() and not self._failure.done():
+                self._failure.set_exception(reason)
+        if not child.ready.done():
+            child.ready.set_exception(reason)
+
+    async def _run_again_and_again(self, child: _Child) -> None:
+        name, patience = child.program.name, self._patience
+        clock = asyncio.get_running_loop().time
+        short_lives = 0
+        while not child.stopping.is_set():
+            born = clock()
+            code = await self._run_once(child)
+            if child.stopping.is_set():
+                return
+            if not child.ready.done():
+                raise ProgramError(_obituary(child, f"{name} {_ending(code)} before it was ready"))
+            short_lives = short_lives + 1 if clock() - born < patience.short_life else 0
+            if short_lives >= patience.short_lives:
+                raise ProgramError(_obituary(child, f"{name} {_ending(code)}, {short_lives} times in a row"))
+            self._say(f"{name}: {_ending(code)}, starting it again")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.stopping.wait(), patience.pause(short_lives))
+
+    async def _run_once(self, child: _Child) -> int:
+        """From start to end; gives the exit code, negative for a signal."""
+        child.last_words.clear()
+        child.process = process = await _spawn(child.program)
+        if child.stopping.is_set():  # asked to stop while it was being started
+            _signal(process, signal.SIGTERM)
+        if child.program.ready is None and not child.ready.done():
+            child.ready.set_result(None)
+        streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+        relays = [asyncio.create_task(self._relay(child, stream)) for stream in streams]
+        code = await process.wait()
+        _, open_still = await asyncio.wait(relays, timeout=_LAST_WORDS_SECONDS)
+        for relay in open_still:  # somebody else holds the pipe
+            relay.cancel()
+        return code
+
+    async def _relay(self, child: _Child, stream: asyncio.StreamReader) -> None:
+        async for line in _lines(stream):
+            child.last_words.append(line)
+            pattern = child.program.ready
+            match = pattern.search(line) if pattern is not None and not child.ready.done() else None
+            if match is not None:
+                child.ready.set_result(match)
+            self._say(f"{child.program.name}: {line}")
+
+
+def _future() -> "asyncio.Future[Any]":
+    """A future whose failure nobody need be waiting for."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
+
+
+async def _spawn(program: Program) -> asyncio.subprocess.Process:
+    """A process in a session of its own: a Ctrl-C at the terminal reaches us alone, and we decide the order."""
+    command = list(program.command())
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=None if program.own_stdout else asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=program.environment,
+            start_new_session=True,
+            preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+        )
+    except OSError as error:
+        raise ProgramError(f"{program.name} cannot be started: {command[0]}: {error.strerror}") from error
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """What a child does before it becomes its program: bind its life to `parent`'s.
+
+    Everything is loaded before the fork; between fork and exec there is no lock to wait for.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we could ask
+            os._exit(1)
+
+    return bind
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """The lines of `stream`, without their ends; one that never ends is cut rather than kept."""
+    rest = b""
+    while chunk := await stream.read(_CHUNK):
+        *whole, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            whole, rest = [*whole, rest], b""
+        for line in whole:
+            yield line.decode(errors="replace").rstrip("\r")
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _signal(process: asyncio.subprocess.Process | None, number: signal.Signals) -> None:
+    """Send a signal to a process that may be gone."""
+    if process is not None and process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+
+def _ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _obituary(child: _Child, what: str) -> str:
+    words = "\n".join(f"  {line}" for line in child.last_words)
+    return f"{what}; its last words:\n{words}" if words else f"{what}, without a word"

@@ -1,0 +1,144 @@
+"""Which Bedrock `up` goes to: AWS's, or a local one when there are no AWS credentials; and what it takes.
+
+AWS's own settings decide, through botocore, so that `up` finds exactly what the workers will find. The invariant: in
+local mode no AWS credential of the user reaches a program of ours, and nothing of ours reaches AWS.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import botocore.session
+from botocore.exceptions import BotoCoreError
+
+from extproc.bedrock.endpoints import EndpointError, Endpoints, resolve
+
+Mode = Literal["auto", "aws", "local"]
+
+DEFAULT_REGION = "us-east-1"
+
+BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
+ENDPOINTS = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL")
+
+_NOT_FOR_LOCAL = (
+    BEARER_TOKEN,
+    "AWS_DEFAULT_PROFILE",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+
+
+class UpstreamError(Exception):
+    """There is no Bedrock to go to; the message says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """The real service (or whatever AWS's endpoint settings name), with the user's own credentials."""
+
+    endpoints: Endpoints
+    credentials: str
+    """Where they came from, in AWS's word: env, shared-credentials-file, iam-role…"""
+
+    def __str__(self) -> str:
+        return f"{self.endpoints.runtime} (AWS, credentials from {self.credentials})"
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A Bedrock of our own, which accepts one pair of keys, made up for this run."""
+
+    region: str
+    access_key: str
+    secret_key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"local Bedrock ({self.reason})"
+
+
+def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | Local:
+    """Where to go. `region` is gateway.yaml's, which counts for more than AWS's; raises `UpstreamError`.
+
+    May ask the instance metadata service, as AWS's credential chain does: seconds, where there is none.
+    """
+    if mode == "local":
+        return _local(region, environ, "asked for")
+    credentials = _credentials(environ)
+    if credentials is not None:
+        return Aws(_endpoints(region), credentials)
+    if mode == "aws":
+        raise UpstreamError(
+            "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+            f"or {BEARER_TOKEN}; or leave --upstream away and try the gateway with a local Bedrock"
+        )
+    named = next((name for name in ENDPOINTS if environ.get(name)), None)
+    if named is not None:
+        raise UpstreamError(
+            f"{named} is set, but there are no AWS credentials to sign with; set AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY (any will do for an emulator), or use --upstream local"
+        )
+    return _local(region, environ, "no AWS credentials found")
+
+
+def aws_region(environ: Mapping[str, str]) -> str | None:
+    """The region that AWS's settings name, if any; a broken profile names none."""
+    named = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    if named:
+        return named
+    try:
+        configured: str | None = botocore.session.get_session().get_config_variable("region")
+    except BotoCoreError:
+        return None
+    return configured
+
+
+def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dict[str, str]:
+    """`environ`, turned towards the local Bedrock at `url` and away from everything that is the user's."""
+    kept = {name: value for name, value in environ.items() if name not in _NOT_FOR_LOCAL}
+    return kept | {
+        "AWS_ACCESS_KEY_ID": local.access_key,
+        "AWS_SECRET_ACCESS_KEY": local.secret_key,
+        "AWS_REGION": local.region,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        "AWS_ENDPOINT_URL_BEDROCK": url,
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _local(region: str | None, environ: Mapping[str, str], reason: str) -> Local:
+    return Local(
+        region=region or aws_region(environ) or DEFAULT_REGION,
+        access_key="LOCAL" + secrets.token_hex(8).upper(),
+        secret_key=secrets.token_urlsafe(30),
+        reason=reason,
+    )
+
+
+def _credentials(environ: Mapping[str, str]) -> str | None:
+    """Where botocore finds credentials; they are not looked at."""
+    if environ.get(BEARER_TOKEN):
+        return BEARER_TOKEN
+    try:
+        found = botocore.session.get_session().get_credentials()
+    except BotoCoreError as error:
+        raise UpstreamError(f"AWS's settings cannot be used: {error}; or use --upstream local") from error
+    return None if found is None else str(found.method)
+
+
+def _endpoints(region: str | None) -> Endpoints:
+    try:
+        return resolve(region)
+    except EndpointError as error:
+        raise UpstreamError(str(error)) from error

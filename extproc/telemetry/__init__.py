@@ -1,0 +1,1 @@
+"""What is remembered of a call, and how the service speaks of itself."""

@@ -1,0 +1,64 @@
+"""How the service speaks of itself: one line per record on stderr, as text or as JSON.
+
+Invariant: a record is one line, tracebacks included, whatever is in it. Bodies, tokens and credentials are never
+given to a logger; a traceback may quote what a bug choked on, so those go to the log and to nobody else.
+"""
+
+import datetime
+import logging
+import sys
+from typing import Literal, TextIO
+
+import msgspec
+
+Format = Literal["text", "json"]
+
+QUIET = ("asyncio", "boto3", "botocore", "grpc", "urllib3")
+"""Libraries whose chatter below WARNING, and whose debug output, credentials included, is not wanted."""
+
+
+def setup(level: str = "INFO", form: Format = "text", stream: TextIO | None = None) -> None:
+    """Send all records from `level` upwards to `stream` (stderr), replacing what was set up before.
+
+    Raises `ValueError` on a level that `logging` does not know.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text())
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    root.handlers[:] = [handler]
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _time(record: logging.LogRecord) -> str:
+    """RFC 3339, UTC, milliseconds."""
+    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, str | int] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process or 0,
+            "message": _clean(record.getMessage()),
+        }
+        if record.exc_info:
+            fields["exception"] = _clean(self.formatException(record.exc_info))
+        return msgspec.json.encode(fields).decode()
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{_time(record)} {record.levelname} {record.name}[{record.process}]: {record.getMessage()}"
+        if record.exc_info:
+            line = f"{line} | {self.formatException(record.exc_info)}"
+        return " | ".join(part for part in _clean(line).splitlines() if part.strip())
+
+
+def _clean(text: str) -> str:
+    """Without what no encoder takes: lone surrogates, from undecodable bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,32 @@
+"""What is remembered of one call.
+
+The exchange fills it in as it learns; the transport hands it to Envoy as dynamic metadata (namespace `oai`), where
+access logs, metrics and rate limits read it. No content, no token, no credential is ever in it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Record:
+    """One call. Tokens are the billed ones, as OpenAI counts them; `finish` says how it ended."""
+
+    request_id: str
+    operation: str = ""
+    organisation: str = ""
+    token: str = ""
+    model: str = ""
+    bedrock_model: str = ""
+    stream: bool = False
+    finish: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    bedrock_request_id: str = ""
+
+    def metadata(self) -> dict[str, str | int | bool]:
+        """Every field by its name, so that a reader need not guess which are there."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(Record.__dataclass_fields__)

@@ -1,0 +1,88 @@
+"""Who is calling: a token and an organisation header -> the caller, or the refusal.
+
+Invariant: `authenticate` gives a `Caller` whose token was configured, is not expired, and names an organisation that
+exists and is enabled; or it raises `ApiError` with 401 (no such token), 403 (not for this organisation) or 400 (which
+organisation?). A refusal tells nothing about other people's tokens or organisations.
+"""
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from extproc import config
+from extproc.openai.errors import ApiError, invalid
+from extproc.tenancy.tokens import digest, masked, parse_bearer
+
+HEADER = "OpenAI-Organization"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated request: its token's name, its organisation's machine name, and what that may call."""
+
+    token: str
+    organisation: str
+    models: config.Models
+
+
+class Directory:
+    """The tokens and organisations of one gateway.yaml. Immutable: a changed file makes a new one."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self._organisations = settings.organisations
+        self._tokens = {token.sha256: token for token in settings.tokens}
+
+    def authenticate(self, authorization: str | None, organisation: str | None, now: float) -> Caller:
+        """The caller behind the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
+
+        An empty header counts as none. `now` is in Unix seconds.
+        """
+        token = self._token(authorization, now)
+        name = _choose(token.organisations, (organisation or "").strip(" \t"))
+        settings = self._organisations.get(name)
+        if settings is None or not settings.enabled:
+            _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.")
+        return Caller(token.name, name, settings.models)
+
+    def _token(self, authorization: str | None, now: float) -> config.Token:
+        """The token of the request; raises 401."""
+        if not (authorization or "").strip(" \t"):
+            _refuse("No API key was given: send one as `Authorization: Bearer qc_…`.")
+        secret = parse_bearer(authorization or "")
+        if secret is None:
+            _refuse(
+                "This is not an API key of this gateway: the header is to be `Authorization: Bearer qc_…`, and "
+                "neither a key of OpenAI's nor one of AWS's is of use here."
+            )
+        token = self._tokens.get(digest(secret))
+        if token is None:
+            _refuse(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
+        if token.expires is not None and token.expires.timestamp() <= now:
+            _refuse(f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one.")
+        return token
+
+
+def _choose(organisations: tuple[str, ...], asked: str) -> str:
+    """The organisation that a request of a token of these is for; raises 403 or 400."""
+    if not organisations:
+        _forbid("This API key belongs to no organisation; ask the operator of this gateway to assign one.")
+    known = ", ".join(organisations)
+    if not asked:
+        if len(organisations) == 1:
+            return organisations[0]
+        raise invalid(
+            f"This API key belongs to several organisations ({known}): name one in the `{HEADER}` header.",
+            code="organisation_required",
+        )
+    if asked not in organisations:
+        _forbid(f"This API key is not for the organisation in the `{HEADER}` header; it is for: {known}.")
+    return asked
+
+
+def _refuse(message: str) -> NoReturn:
+    """The request is nobody's. RFC 9110 section 15.5.2 wants the scheme named in `www-authenticate`."""
+    raise ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+def _forbid(message: str) -> NoReturn:
+    """The token is good, but not for this."""
+    raise ApiError(403, message, code="organisation_not_allowed")

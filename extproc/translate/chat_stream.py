@@ -1,0 +1,208 @@
+"""ConverseStream events -> the chunks of one `chat.completion`.
+
+One state machine, moved by events; the end of the bytes is an event too (`end`).
+
+| state   | event                        | next    | written                                             |
+|---------|------------------------------|---------|-----------------------------------------------------|
+| waiting | messageStart                 | open    | the chunk with the role                             |
+| open    | contentBlockStart (tool)     | open    | the tool call's id, type and name                   |
+| open    | contentBlockDelta            | open    | content, reasoning_content or arguments             |
+| open    | contentBlockStop             | open    | `{}` for a tool call without arguments              |
+| open    | messageStop                  | stopped | what was held back; the finish_reason               |
+| stopped | metadata                     | whole   | usage, if it was asked for; `[DONE]`                |
+| stopped | end                          | whole   | `[DONE]`                                            |
+| whole   | anything                     | whole   | nothing                                             |
+| any other pair, an exception frame, an error frame, bad bytes | failed | `StreamError` is raised     |
+
+The awkward case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
+stream as content, while plain text beside it would spoil the JSON and is held back until it is known that the tool
+was not called. And metadata comes after messageStop, so a stream is only known to be whole with or after it.
+
+Invariant: whatever way the bytes of a stream are cut, the chunks together are the same.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from extproc.bedrock import errors as bedrock_errors
+from extproc.bedrock.converse import (
+    BadAnswerError,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    MessageStart,
+    MessageStop,
+    Metadata,
+    decode_event,
+)
+from extproc.bedrock.eventstream import Decoder, EventStreamError, Message
+from extproc.openai.chat import Chunks, Usage
+from extproc.openai.errors import ApiError
+from extproc.openai.sse import DONE
+from extproc.translate.chat_answer import finish_reason, usage
+from extproc.translate.errors import bad_answer, cut_off, from_bedrock
+
+
+class State(Enum):
+    """Where a stream stands."""
+
+    WAITING = auto()
+    OPEN = auto()
+    STOPPED = auto()
+    WHOLE = auto()
+    FAILED = auto()
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call that is being written."""
+
+    index: int
+    empty: bool = True
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The answer tool's call: there may be one, and a second is not heard."""
+
+    block: int | None = None
+    empty: bool = True
+    held: list[str] = field(default_factory=list)
+
+
+class ChatStream:
+    """One stream. `usage` and `finish` are known once it is whole; `state` is for reading."""
+
+    def __init__(self, chunks: Chunks, *, answer_tool: str | None = None, truncation: str = "length") -> None:
+        self.state = State.WAITING
+        self.usage = Usage()
+        self.finish = ""
+        self._chunks = chunks
+        self._truncation = truncation
+        self._decoder = Decoder()
+        self._calls: dict[int, _Call] = {}
+        self._count = 0
+        self._answer_tool = answer_tool
+        self._answer = _Answer()
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that `data` completes, as SSE. Raises `StreamError` where the stream fails."""
+        if self.state is State.WHOLE:
+            return b""
+        written: list[bytes] = []
+        try:
+            written.extend(self._receive(message) for message in self._decoder.feed(data))
+        except (EventStreamError, BadAnswerError) as error:
+            raise self._failed(bad_answer(str(error)), written) from error
+        except ApiError as error:
+            raise self._failed(error, written) from error
+        return b"".join(written)
+
+    def end(self) -> bytes:
+        """No more bytes will come: what ends the stream, or a `StreamError` if it is not whole."""
+        if self.state is State.WHOLE:
+            return b""
+        try:
+            self._decoder.close()
+        except EventStreamError as error:
+            raise self._failed(bad_answer(str(error)), []) from error
+        if self.state is not State.STOPPED:
+            raise self._failed(cut_off(), [])
+        self.state = State.WHOLE
+        return DONE
+
+    def _failed(self, error: ApiError, written: list[bytes]) -> "StreamError":
+        self.state = State.FAILED
+        return StreamError(error, b"".join(written))
+
+    def _receive(self, message: Message) -> bytes:
+        if message.headers.get(":message-type") != "event":
+            raise from_bedrock(bedrock_errors.from_frame(message.headers, message.payload))
+        if self.state is State.WHOLE:
+            return b""
+        event = decode_event(str(message.headers.get(":event-type", "")), message.payload)
+        match event:
+            case None:
+                return b""
+            case MessageStart() if self.state is State.WAITING:
+                self.state = State.OPEN
+                return self._chunks.role()
+            case ContentBlockDelta() if self.state is State.OPEN:
+                return self._delta(event)
+            case ContentBlockStart() if self.state is State.OPEN:
+                return self._start(event)
+            case ContentBlockStop() if self.state is State.OPEN:
+                return self._stop_block(event.content_block_index)
+            case MessageStop() if self.state is State.OPEN:
+                return self._stop(event)
+            case Metadata() if self.state is State.STOPPED:
+                return self._metadata(event)
+        raise BadAnswerError(f"{type(event).__name__} while {self.state.name.lower()}")
+
+    def _start(self, event: ContentBlockStart) -> bytes:
+        use = event.start.tool_use
+        if use is None:
+            return b""
+        if use.name == self._answer_tool:
+            if self._answer.block is None:
+                self._answer.block = event.content_block_index
+            return b""
+        call = self._calls[event.content_block_index] = _Call(self._count)
+        self._count += 1
+        return self._chunks.tool_start(call.index, use.tool_use_id, use.name)
+
+    def _delta(self, event: ContentBlockDelta) -> bytes:
+        delta = event.delta
+        if delta.text is not None:
+            return self._text(delta.text)
+        if delta.tool_use is not None:
+            return self._input(event.content_block_index, delta.tool_use.input)
+        if delta.reasoning_content is not None and delta.reasoning_content.text:
+            return self._chunks.delta({"reasoning_content": delta.reasoning_content.text})
+        return b""
+
+    def _text(self, text: str) -> bytes:
+        if self._answer_tool is None:
+            return self._chunks.content(text) if text else b""
+        self._answer.held.append(text)
+        return b""
+
+    def _input(self, block: int, piece: str) -> bytes:
+        if not piece:
+            return b""
+        if block == self._answer.block:
+            self._answer.empty = False
+            return self._chunks.content(piece)
+        call = self._calls.get(block)
+        if call is None:
+            return b""
+        call.empty = False
+        return self._chunks.tool_arguments(call.index, piece)
+
+    def _stop_block(self, block: int) -> bytes:
+        """A tool without arguments streams no input at all; its arguments are still a JSON object."""
+        if block == self._answer.block and self._answer.empty:
+            return self._chunks.content("{}")
+        call = self._calls.get(block)
+        return self._chunks.tool_arguments(call.index, "{}") if call is not None and call.empty else b""
+
+    def _stop(self, event: MessageStop) -> bytes:
+        reason = finish_reason(event.stop_reason, called=bool(self._calls))
+        self.finish = self._truncation if reason == "length" else reason
+        self.state = State.STOPPED
+        held = "".join(self._answer.held) if self._answer.block is None else ""
+        return (self._chunks.content(held) if held else b"") + self._chunks.finish(self.finish)
+
+    def _metadata(self, event: Metadata) -> bytes:
+        self.usage = usage(event.usage)
+        self.state = State.WHOLE
+        return self._chunks.usage(self.usage) + DONE
+
+
+class StreamError(Exception):
+    """A stream failed: `error` is what to tell the client, after `written`, the chunks from before it."""
+
+    def __init__(self, error: ApiError, written: bytes) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.written = written

@@ -1,0 +1,96 @@
+"""POST /embeddings -> one or several InvokeModel bodies, and their answers -> one answer.
+
+A request's texts are dealt out in order to as few calls as the model allows: one text each for Titan and Nova, 96
+for Cohere. `plan` says what the bodies are, the exchange sends them, `answer` puts the vectors back in order.
+
+Invariant: any request that `openai.embeddings.decode` lets through gives either bodies or a 400 `ApiError`, never
+another exception; the bodies hold every text once, in order; the answer has one vector for each text.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from extproc.bedrock.invoke import EMBEDDING_MODELS, AnswerError, EmbeddingModel, read_answer, request_body
+from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, encode, path, texts
+from extproc.openai.errors import ApiError, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The calls of one request: their bodies in order, and how many vectors each is to bring."""
+
+    model: EmbeddingModel
+    bodies: tuple[bytes, ...]
+    counts: tuple[int, ...]
+
+
+def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detokeniser) -> Plan:
+    """How to ask the model with this foundation id (None where it is not known) for the vectors.
+
+    Raises a 400 `ApiError` for a model that makes no embeddings and for what this one does not take.
+    """
+    model = _embedding_model(request.model, foundation)
+    _check_dimensions(request.dimensions, model)
+    inputs = texts(request, detokenise)
+    _check_lengths(request, inputs, model)
+    size = model.texts_per_call
+    chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+    bodies = tuple(request_body(model, chunk, request.dimensions) for chunk in chunks)
+    return Plan(model, bodies, tuple(map(len, chunks)))
+
+
+def answer(request: EmbeddingsRequest, made: Plan, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> bytes:
+    """The body of OpenAI's answer, from the headers and bodies of Bedrock's 200s in the order of the calls.
+
+    Raises a 502 `ApiError` for an answer that is not what Bedrock documents.
+    """
+    vectors: list[list[float]] = []
+    tokens = 0
+    for (headers, body), count in zip(answers, made.counts, strict=True):
+        try:
+            found, cost = read_answer(made.model, headers, body)
+        except AnswerError as error:
+            raise _unreadable(str(error)) from error
+        if len(found) != count:
+            raise _unreadable(f"{count} vectors were asked for, {len(found)} came")
+        vectors += found
+        tokens += cost
+    return encode(request.model, vectors, tokens, request.encoding_format or "float")
+
+
+def _embedding_model(asked: str, foundation: str | None) -> EmbeddingModel:
+    model = EMBEDDING_MODELS.get(foundation or asked)
+    if model is None:
+        known = ", ".join(dict.fromkeys(model.ids[0] for model in EMBEDDING_MODELS.values()))
+        raise invalid(f"'{asked}' is not known to make embeddings. These models do: {known}.", "model")
+    return model
+
+
+def _check_dimensions(dimensions: int | None, model: EmbeddingModel) -> None:
+    if dimensions is not None and dimensions not in model.dimensions:
+        allowed = ", ".join(map(str, model.dimensions))
+        raise invalid(
+            f"Invalid value for 'dimensions': {model.ids[0]} makes vectors of {allowed} dimensions, "
+            f"not of {dimensions}.",
+            "dimensions",
+            "invalid_value",
+        )
+
+
+def _check_lengths(request: EmbeddingsRequest, inputs: list[str], model: EmbeddingModel) -> None:
+    """Refuse a text that Bedrock would refuse, naming the one among many."""
+    if model.max_characters is None:
+        return
+    for index, text in enumerate(inputs):
+        if len(text) > model.max_characters:
+            where = path(request, index)
+            raise invalid(
+                f"Invalid value for '{where}': a text of {len(text)} characters is too long for "
+                f"{model.ids[0]}, which takes at most {model.max_characters}. Split it.",
+                where,
+                "string_above_max_length",
+            )
+
+
+def _unreadable(why: str) -> ApiError:
+    return ApiError(502, f"Bedrock's answer cannot be read: {why}. Try again.", type="server_error")

@@ -1,0 +1,138 @@
+"""OpenAI's tools, tool choice and JSON schemas -> Bedrock's `toolConfig`.
+
+Bedrock has no `none`: a request whose model must not call a tool goes out without `toolConfig`, and then its history
+may not contain tool blocks either (`translate/messages` writes them as text). A JSON schema as `response_format`
+becomes one more tool, the answer tool: the model answers by calling it, and its input is the client's `content`.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from extproc.bedrock.converse import InputSchema, ToolChoice, ToolConfig, ToolName, ToolSpec, ToolSpecBody
+from extproc.openai.chat import (
+    ChatRequest,
+    Function,
+    FunctionChoice,
+    FunctionTool,
+    JsonSchemaFormat,
+)
+from extproc.openai.errors import invalid
+
+_BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_EMPTY_SCHEMA = Raw(b'{"type":"object","properties":{}}')
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What goes out: `config` is None where nothing may be called; `answer_tool` names the answer tool, if any."""
+
+    config: ToolConfig | None = None
+    answer_tool: str | None = None
+
+
+def tools(request: ChatRequest) -> Tools:
+    """The tools that the model may call in answer to `request`; raises a 400 `ApiError`."""
+    functions = _functions(request)
+    choice = _choice(request, functions)
+    schema = request.response_format if isinstance(request.response_format, JsonSchemaFormat) else None
+    offered = [] if request.tool_choice == "none" else [_spec(f, i) for i, f in enumerate(functions)]
+    if schema is None or (choice is not None and offered):
+        return Tools(_config(offered, choice))
+    answer = _answer_tool(schema, {function.name for function in functions})
+    name = answer.tool_spec.name
+    forced = ToolChoice(any={}) if offered else ToolChoice(tool=ToolName(name))
+    return Tools(_config([*offered, answer], forced), name)
+
+
+def bedrock_id(call_id: str) -> str:
+    """A tool call's id as Bedrock takes it: 1 to 64 of `[a-zA-Z0-9_.:-]`; others are hashed, always alike."""
+    if _BEDROCK_ID.fullmatch(call_id):
+        return call_id
+    return "call_" + hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def json_object(text: str | Raw, what: str, param: str) -> Raw:
+    """`text`, byte for byte, once it is known to be a JSON object; raises a 400 that says it is not."""
+    try:
+        msgspec.json.decode(text, type=dict[str, Raw])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise invalid(f"{what} must be a JSON object: {error}.", param, "invalid_value") from error
+    return Raw(text.encode() if isinstance(text, str) else bytes(text))
+
+
+def _functions(request: ChatRequest) -> list[Function]:
+    functions: list[Function] = []
+    names: set[str] = set()
+    for index, tool in enumerate(request.tools or ()):
+        param = f"tools[{index}]"
+        if not isinstance(tool, FunctionTool):
+            raise invalid("Custom tools are not supported: offer a function.", param, "unsupported_value")
+        if tool.function.name in names:
+            raise invalid(f"Two tools are named '{tool.function.name}'.", f"{param}.function.name", "invalid_value")
+        names.add(tool.function.name)
+        functions.append(tool.function)
+    return functions
+
+
+def _choice(request: ChatRequest, functions: list[Function]) -> ToolChoice | None:
+    """The choice that must go out; None for `auto`, which is Bedrock's default, and for `none`."""
+    choice = request.tool_choice
+    if choice is None or choice in ("auto", "none"):
+        return None
+    if not functions:
+        raise invalid("'tool_choice' needs 'tools': there is none to call.", "tool_choice", "invalid_value")
+    if choice == "required":
+        return ToolChoice(any={})
+    if not isinstance(choice, FunctionChoice):
+        raise invalid(
+            "This form of 'tool_choice' is not supported: use 'auto', 'none', 'required' or a named function.",
+            "tool_choice",
+            "unsupported_value",
+        )
+    name = choice.function.name
+    if all(function.name != name for function in functions):
+        raise invalid(f"No tool is named '{name}'.", "tool_choice.function.name", "invalid_value")
+    return ToolChoice(tool=ToolName(name))
+
+
+def _config(specs: list[ToolSpec], choice: ToolChoice | None) -> ToolConfig | None:
+    if not specs:
+        return None
+    return ToolConfig(specs, UNSET if choice is None else choice)
+
+
+def _spec(function: Function, index: int) -> ToolSpec:
+    schema = _schema(function.parameters, f"tools[{index}].function.parameters")
+    return ToolSpec(ToolSpecBody(function.name, InputSchema(schema), _description(function.description)))
+
+
+def _answer_tool(schema: JsonSchemaFormat, taken: set[str]) -> ToolSpec:
+    wanted = schema.json_schema
+    name = wanted.name
+    while name in taken:
+        name = f"{name[:57]}_answer"
+    description = wanted.description or "Give the answer by calling this tool: its input is the answer."
+    root = _schema(wanted.schema, "response_format.json_schema.schema")
+    return ToolSpec(ToolSpecBody(name, InputSchema(root), description))
+
+
+def _description(text: str | None) -> str | msgspec.UnsetType:
+    """Bedrock refuses an empty description, which LangChain sends."""
+    return text if text and text.strip() else UNSET
+
+
+def _schema(raw: Raw, param: str) -> Raw:
+    """A schema whose root is an object, as Bedrock wants it; a missing one means no parameters."""
+    if bytes(raw) == b"null":
+        return _EMPTY_SCHEMA
+    json_object(raw, "A schema", param)
+    root = msgspec.json.decode(raw, type=dict[str, Raw])
+    if "type" not in root:
+        return Raw(msgspec.json.encode({"type": "object", **root}))
+    if bytes(root["type"]) != b'"object"':
+        raise invalid('The schema\'s root must have "type": "object".', f"{param}.type", "invalid_value")
+    return raw

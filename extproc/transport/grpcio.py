@@ -1,0 +1,244 @@
+"""The gRPC transport by grpcio: one server, one address, one stream per HTTP exchange.
+
+Invariant: a stream ends cleanly only when Envoy ended it. Every other end is a status of INTERNAL, because
+Envoy takes a clean end for "pass everything that follows as it is", the client's key included.
+
+A call has up to three tasks: the handler, which reads; the job, while the exchange waits for one; and a tick,
+when it is silent. They take turns by the call's lock, so that the exchange sees one thing at a time and messages
+go out in the order in which they were made. Only the handler can end a call: a task that fails leaves its error
+and cancels the handler, which otherwise is cancelled by grpcio alone, when Envoy has gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+
+from extproc.exchange.directives import Job
+from extproc.transport import listen
+from extproc.transport.listen import Address, Tls
+from extproc.transport.stream import AbandonedError, Clock, Errand, Exchange, Stream
+from extproc.transport.wire import WireError
+
+log = logging.getLogger(__name__)
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+HEALTH = "grpc.health.v1.Health"
+
+SERVING = b"\x08\x01"
+NOT_SERVING = b"\x08\x02"
+"""`grpc.health.v1.HealthCheckResponse`: field 1 is the status."""
+
+TICK_SECONDS = 0.25
+"""How often streams are looked at for silence; the grain of keep-alives."""
+
+Perform = Callable[[Job, float], Awaitable[object]]
+"""Does a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a server needs to know beside its address."""
+
+    message_bytes: int
+    """The largest message that Envoy may send: its buffer limit, and some more for headers."""
+    longest_wait: float
+    """The filter's `max_message_timeout`, in seconds."""
+    clock: Clock = field(default_factory=Clock)
+    tls: Tls | None = None
+
+
+class Server:
+    """Carries the streams of one address. Create and use it inside a running event loop."""
+
+    def __init__(self, new_exchange: Callable[[], Exchange], perform: Perform, options: Options) -> None:
+        self.serving = False
+        """What the health service says."""
+        self._new_exchange = new_exchange
+        self._perform = perform
+        self._options = options
+        self._calls: set[_Call] = set()
+        self._ticker: asyncio.Task[None] | None = None
+        self._grpc = grpc.aio.server(options=_channel_options(options.message_bytes))
+        self._grpc.add_generic_rpc_handlers((self._process_service(), self._health_service()))
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._calls)
+
+    async def start(self, address: Address) -> Address:
+        """Listen; gives the address with its real port. Raises `ListenError`."""
+        listen.check(address, self._options.tls)
+        if address.path is not None:
+            listen.clear_stale(address.path)
+        port = self._bind(str(address))
+        if address.path is not None:
+            address.path.chmod(listen.SOCKET_MODE)
+            bound = address
+        else:
+            bound = Address(host=address.host, port=port)
+        await self._grpc.start()
+        self._ticker = asyncio.create_task(self._tick_for_ever())
+        return bound
+
+    async def drain(self, notice: float, grace: float) -> None:
+        """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
+
+        `notice` must be longer than two of Envoy's health check intervals: streams that it opens after the
+        stop fail.
+        """
+        self.serving = False
+        await asyncio.sleep(notice)
+        await self.stop(grace)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Take no new streams, give open ones `grace` seconds, then end them."""
+        await self._grpc.stop(grace)
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    def tick(self) -> None:
+        """Have the streams that are impatient told of the silence; called by itself every `TICK_SECONDS`."""
+        for call in self._calls:
+            call.tick()
+
+    def _bind(self, address: str) -> int:
+        tls = self._options.tls
+        try:
+            if tls is None:
+                return self._grpc.add_insecure_port(address)
+            credentials = grpc.ssl_server_credentials(
+                [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
+            )
+            return self._grpc.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise listen.ListenError(f"{address}: {error}") from error
+
+    def _process_service(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
+        handler = grpc.stream_stream_rpc_method_handler(self._process)
+        return grpc.method_handlers_generic_handler(SERVICE, {"Process": handler})
+
+    def _health_service(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
+        """`Watch` is not there: grpcio answers UNIMPLEMENTED, which the protocol tells clients to expect."""
+        handler = grpc.unary_unary_rpc_method_handler(self._check)
+        return grpc.method_handlers_generic_handler(HEALTH, {"Check": handler})
+
+    async def _check(self, _request: bytes, _context: Context) -> bytes:
+        return SERVING if self.serving else NOT_SERVING
+
+    async def _process(self, _messages: object, context: Context) -> None:
+        stream = Stream(self._new_exchange(), self._options.clock, self._options.longest_wait)
+        call = _Call(stream, context, self._perform)
+        self._calls.add(call)
+        try:
+            await call.run()
+        finally:
+            self._calls.discard(call)
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.tick()
+
+
+class _Call:
+    """One stream on grpcio."""
+
+    def __init__(self, stream: Stream, context: Context, perform: Perform) -> None:
+        self._stream = stream
+        self._context = context
+        self._perform = perform
+        self._turn = asyncio.Lock()
+        self._errand: Errand | None = None
+        self._job: asyncio.Task[None] | None = None
+        self._tick: asyncio.Task[None] | None = None
+        self._handler = asyncio.current_task()
+        self._error: Exception | None = None
+
+    async def run(self) -> None:
+        """Converse until Envoy ends the stream; on any error end it with INTERNAL."""
+        try:
+            await self._read()
+        except asyncio.CancelledError:
+            if self._error is None:
+                raise
+            await self._abort(self._error)
+        except Exception as error:  # a bug, or Envoy and we do not fit together
+            await self._abort(error)
+        finally:
+            for task in (self._job, self._tick):
+                if task is not None:
+                    task.cancel()
+
+    def tick(self) -> None:
+        """Start telling the exchange that it is silent, if it wants to know and nobody else has the turn."""
+        if self._stream.impatient and not self._turn.locked():
+            self._tick = asyncio.create_task(self._guarded(self._tell_silence))
+
+    async def _read(self) -> None:
+        while isinstance(data := await self._context.read(), bytes):  # otherwise it is grpc.aio.EOF
+            async with self._turn:
+                await self._send(self._stream.receive(data))
+                self._follow_job()
+
+    def _follow_job(self) -> None:
+        """Run the errand that the stream has now, and no other. Call it with the turn taken."""
+        if self._stream.errand is self._errand:
+            return
+        if self._job is not None:
+            self._job.cancel()
+        self._errand = self._stream.errand
+        if self._errand is not None:
+            self._job = asyncio.create_task(self._guarded(self._work))
+
+    async def _work(self) -> None:
+        while (errand := self._stream.errand) is not None:
+            self._errand = errand
+            result = await self._perform(errand.job, errand.seconds)
+            async with self._turn:
+                await self._send(self._stream.resume(result))
+
+    async def _tell_silence(self) -> None:
+        async with self._turn:
+            if self._stream.impatient:
+                await self._send(self._stream.tick())
+
+    async def _send(self, messages: list[bytes]) -> None:
+        for message in messages:
+            await self._context.write(message)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`; when it fails, have the handler end the call."""
+        try:
+            await work()
+        except Exception as error:
+            if self._error is None and self._handler is not None:
+                self._error = error
+                self._handler.cancel()
+
+    async def _abort(self, error: Exception) -> None:
+        """End the call with INTERNAL. The status names the kind of error only: it goes to Envoy's access log."""
+        where = f"request {self._stream.request_id}"
+        if isinstance(error, AbandonedError | WireError):
+            log.error("%s: ended in error: %s", where, error)
+        else:
+            log.error("%s: ended by a bug", where, exc_info=error)
+        await self._context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
+
+
+def _channel_options(message_bytes: int) -> list[tuple[str, int]]:
+    """grpcio's settings, where its defaults are not for a server whose one client is Envoy."""
+    return [
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", 2**31 - 1),
+        ("grpc.so_reuseport", 0),  # two workers on one port would share it unnoticed, and unevenly
+        ("grpc.http2.max_ping_strikes", 0),  # Envoy's connection_keepalive is no abuse
+        ("grpc.enable_channelz", 0),
+    ]

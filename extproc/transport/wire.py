@@ -1,0 +1,283 @@
+"""What one gRPC stream may say, and when: Envoy's messages -> events, directives -> Envoy's messages.
+
+There is one state machine per stream, because Envoy opens one stream per HTTP exchange and its two halves
+never run at once: the request half ends when the response half begins. Two things move it: a message from
+Envoy, and a directive from the exchange. It does no I/O and reads no clock.
+
+| state                 | Envoy's message             | event              | next                       |
+|-----------------------|-----------------------------|--------------------|----------------------------|
+| START                 | request_headers             | `RequestHeaders`   | ROUTING                    |
+| BODY_DUE              | request_body                | `RequestBody`      | PREPARING                  |
+| START to FORWARDED    | response_headers            | `ResponseHeaders`  | WITHHELD                   |
+| WITHHELD, ANSWERING   | response_body               | `ResponseBody`     | the same                   |
+| WITHHELD, ANSWERING   | response_trailers           | `ResponseTrailers` | the same                   |
+| RELAYING              | response_body or _trailers  | none, said back    | the same; OVER at its end  |
+| OVER                  | request_body, response_*    | none               | OVER: it was on its way    |
+| any                   | request_trailers            | none, said back    | the same                   |
+
+| state                 | directive   | what Envoy is told                    | next                       |
+|-----------------------|-------------|---------------------------------------|----------------------------|
+| ROUTING               | `Continue`  | request_headers, untouched            | BODY_DUE                   |
+| PREPARING             | `Forward`   | request_body: path, headers and body  | FORWARDED                  |
+| ROUTING to FORWARDED  | `Reply`     | immediate_response                    | OVER                       |
+| WITHHELD              | `Continue`  | response_headers, untouched           | RELAYING; OVER if bodiless |
+| WITHHELD              | `Head`      | response_headers                      | ANSWERING; OVER if bodiless |
+| WITHHELD              | `Reply`     | response_headers, one streamed body   | OVER                       |
+| WITHHELD and bodiless | `Reply`     | response_headers, CONTINUE_AND_REPLACE | OVER                      |
+| ANSWERING             | `Body`      | streamed body, one for several in a row | the same; OVER at its end |
+
+Everything else is a `WireError`, and the transport ends the stream in error: Envoy then fails the exchange.
+The alternative, to guess, may pass a client's key to AWS or leave a client waiting for ever.
+
+The awkward cases. Envoy's own answers (413, no upstream, a timeout) come as response_headers in whatever state
+the request half is, also while a job runs. The answer of a filter in front of ours opens a stream that begins
+with response_headers. "Bodiless" is an answer whose headers ended it: Envoy asks for no body, so none can be
+streamed. And the response half is FULL_DUPLEX_STREAMED: headers may be withheld as long as we like and no
+timeout of Envoy's runs, so an exchange that has heard the end and says nothing would hang; `stuck` tells.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+
+from google.protobuf.message import DecodeError
+
+from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply
+from extproc.exchange.events import (
+    Event,
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+)
+from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport import messages
+
+UPSTREAM = "via_upstream"
+"""`response.code_details` of an answer that came from the upstream; any other word is Envoy's own answer."""
+
+State = Enum("State", "START ROUTING BODY_DUE PREPARING FORWARDED WITHHELD ANSWERING RELAYING OVER")
+"""Where a stream stands; see the tables above."""
+
+REQUEST_HALF = frozenset({State.START, State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED})
+ANSWER_DUE = frozenset({State.ROUTING, State.PREPARING})
+OPEN_ANSWER = frozenset({State.WITHHELD, State.ANSWERING})
+
+
+class WireError(Exception):
+    """Envoy, its configuration and the exchange do not fit together; the stream must end in error."""
+
+
+class Dialogue:
+    """One stream: `hear` what Envoy sent, `say` what the exchange wants, `take` what Envoy is to be sent."""
+
+    def __init__(self) -> None:
+        self.state = State.START
+        self._bodiless = False
+        self._upstream_ended = False
+        self._time_asked = False
+        self._out: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._metadata: dict[str, str | int | bool] = {}
+        self._last_piece = False
+
+    @property
+    def stuck(self) -> bool:
+        """Envoy waits for an answer and will send nothing more until it has one."""
+        return self.state in ANSWER_DUE or (self.state in OPEN_ANSWER and self._upstream_ended)
+
+    def hear(self, data: bytes) -> Event | None:
+        """What a `ProcessingRequest` means for the exchange; None where it is no concern of its.
+
+        Raises `WireError` on bytes that are no such message, and on one that has no place here.
+        """
+        request = pb.ProcessingRequest()
+        try:
+            request.ParseFromString(data)
+        except DecodeError as error:
+            raise WireError(f"not a ProcessingRequest: {error}") from error
+        _check_modes(request)
+        match request.WhichOneof("request"):
+            case "request_headers":
+                return self._request_headers(request.request_headers)
+            case "request_body":
+                return self._request_body(request.request_body)
+            case "response_headers":
+                return self._response_headers(request)
+            case "response_body":
+                return self._response_body(request.response_body)
+            case "response_trailers":
+                return self._response_trailers()
+            case "request_trailers":
+                self._out.append(messages.passed("request_trailers"))
+        return None
+
+    def say(self, directives: Iterable[Directive]) -> None:
+        """Queue what these mean for Envoy. Raises `WireError` on one that has no place here.
+
+        `Wait` and `Abort` are not for Envoy: the caller keeps them.
+        """
+        for directive in directives:
+            match directive:
+                case Body():
+                    self._body(directive)
+                case Continue():
+                    self._continue(directive)
+                case Forward():
+                    self._forward(directive)
+                case Head():
+                    self._head(directive)
+                case Reply():
+                    self._reply(directive)
+                case _:
+                    raise self._misplaced(directive)
+
+    def ask_for_time(self, seconds: float) -> None:
+        """Tell Envoy that the answer that is due may take `seconds` from now.
+
+        Envoy hears it once for each answer, and ignores what exceeds its `max_message_timeout`. Raises
+        `WireError` where no answer is due: nothing is slow there but the upstream.
+        """
+        if self.state not in ANSWER_DUE:
+            raise WireError(f"a wait in state {self.state.name}, where Envoy waits for nothing")
+        if not self._time_asked:
+            self._time_asked = True
+            self._out.append(messages.more_time(seconds))
+
+    def take(self) -> list[bytes]:
+        """The serialised `ProcessingResponse`s that are to go out, in order; each is given once."""
+        self._close_body()
+        out, self._out = self._out, []
+        return out
+
+    def _request_headers(self, heard: pb.HttpHeaders) -> Event | None:
+        self._expect(State.START, "request_headers")
+        self.state = State.ROUTING
+        self._bodiless = heard.end_of_stream
+        return RequestHeaders(messages.headers_of(heard.headers), heard.end_of_stream)
+
+    def _request_body(self, heard: pb.HttpBody) -> Event | None:
+        """The whole body, also where `end_of_stream` is false: then the client sent trailers after it."""
+        if self.state is State.OVER:
+            return None
+        self._expect(State.BODY_DUE, "request_body")
+        self.state = State.PREPARING
+        self._time_asked = False
+        return RequestBody(heard.body)
+
+    def _response_headers(self, request: pb.ProcessingRequest) -> Event | None:
+        if self.state is State.OVER:
+            return None
+        if self.state not in REQUEST_HALF:
+            raise WireError(f"response_headers in state {self.state.name}")
+        heard, details = request.response_headers, messages.details_of(request)
+        self.state = State.WITHHELD
+        self._bodiless = self._upstream_ended = heard.end_of_stream
+        local = details not in ("", UPSTREAM)
+        return ResponseHeaders(messages.headers_of(heard.headers), heard.end_of_stream, local, details)
+
+    def _response_body(self, heard: pb.HttpBody) -> Event | None:
+        if self.state is State.RELAYING:
+            self._out.append(messages.streamed(heard.body, heard.end_of_stream))
+            self._over_if(heard.end_of_stream)
+        if not self._answer_goes_on("response_body"):
+            return None
+        self._upstream_ended = heard.end_of_stream
+        return ResponseBody(heard.body, heard.end_of_stream)
+
+    def _response_trailers(self) -> Event | None:
+        if self.state is State.RELAYING:
+            self._out.append(messages.passed("response_trailers"))
+            self.state = State.OVER
+        if not self._answer_goes_on("response_trailers"):
+            return None
+        self._upstream_ended = True
+        return ResponseTrailers()
+
+    def _answer_goes_on(self, name: str) -> bool:
+        """Whether the exchange is still to hear of the upstream's answer."""
+        if self.state in (State.RELAYING, State.OVER):
+            return False
+        if self.state not in OPEN_ANSWER or self._upstream_ended:
+            raise WireError(f"{name} in state {self.state.name}")
+        return True
+
+    def _continue(self, said: Continue) -> None:
+        if self.state is State.ROUTING and not self._bodiless:
+            self._out.append(messages.passed("request_headers"))
+            self.state = State.BODY_DUE
+        elif self.state is State.WITHHELD:
+            self._out.append(messages.passed("response_headers"))
+            self.state = State.RELAYING
+            self._over_if(self._bodiless)
+        else:
+            raise self._misplaced(said)
+
+    def _forward(self, said: Forward) -> None:
+        if self.state is not State.PREPARING:
+            raise self._misplaced(said)
+        self._out.append(messages.forwarded(said))
+        self.state = State.FORWARDED
+
+    def _head(self, said: Head) -> None:
+        if self.state is not State.WITHHELD:
+            raise self._misplaced(said)
+        self._out.append(messages.head(said))
+        self.state = State.ANSWERING
+        self._over_if(self._bodiless)
+
+    def _body(self, said: Body) -> None:
+        if self.state is not State.ANSWERING:
+            raise self._misplaced(said)
+        self._pieces.append(said.data)
+        self._metadata.update(said.metadata or {})
+        self._last_piece = said.end_of_stream
+        self._over_if(said.end_of_stream)
+
+    def _reply(self, said: Reply) -> None:
+        if self.state in REQUEST_HALF and self.state is not State.START:
+            self._out.append(messages.immediate(said))
+        elif self.state is State.WITHHELD and self._bodiless:
+            self._out.append(messages.replaced_whole(said))
+        elif self.state is State.WITHHELD:
+            self._out += (messages.replaced_head(said), messages.streamed(said.body, end_of_stream=True))
+        else:
+            raise self._misplaced(said)
+        self.state = State.OVER
+
+    def _close_body(self) -> None:
+        """Make one message of the pieces said since the last."""
+        if self._pieces:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._out.append(messages.streamed(data, self._last_piece, self._metadata))
+            self._pieces, self._metadata = [], {}
+
+    def _over_if(self, ended: bool) -> None:
+        if ended:
+            self.state = State.OVER
+
+    def _expect(self, state: State, name: str) -> None:
+        if self.state is not state:
+            raise WireError(f"{name} in state {self.state.name}")
+
+    def _misplaced(self, directive: Directive) -> WireError:
+        return WireError(f"{type(directive).__name__} in state {self.state.name}")
+
+
+def _check_modes(request: pb.ProcessingRequest) -> None:
+    """The first message tells the filter's modes; with others than ours, answers would be misunderstood."""
+    if request.observability_mode:
+        raise WireError("the filter has observability_mode set: Envoy reads no answers; remove it")
+    if not request.HasField("protocol_config"):
+        return
+    config = request.protocol_config
+    if (config.request_body_mode, config.response_body_mode) != (pb.BUFFERED, pb.FULL_DUPLEX_STREAMED):
+        raise WireError(
+            f"the filter's request_body_mode is {_mode(config.request_body_mode)}, set it to BUFFERED; "
+            f"its response_body_mode is {_mode(config.response_body_mode)}, set it to FULL_DUPLEX_STREAMED"
+        )
+
+
+def _mode(number: int) -> str:
+    """A mode's name; its number where it is newer than we are."""
+    return next((name for name, known in pb.BodySendMode.items() if known == number), str(number))

@@ -1,0 +1,149 @@
+"""Real SDKs, a real Envoy, the real service, and `bedrock_local` behind it: nothing in between is mocked.
+
+`gateway` and `start_gateway` (tests/conftest.py) are processes. What is here: the SDKs' clients, a look at what arrived
+at the local Bedrock, and a Node that is new enough for OpenAI's SDK.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+NODE = Path(__file__).parent / "node"
+
+DEADLINE = 20.0
+"""Seconds after which what was waited for is not going to happen."""
+
+
+class LocalBedrock:
+    """What the local Bedrock has seen, and the release of the answers that it holds back."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls since `forget`, oldest first; what the gateway asks for by itself is left out."""
+        calls = json.loads(self._request("GET", "/_local/calls"))
+        return [call for call in calls if call["operation"] in ("Converse", "ConverseStream", "InvokeModel")]
+
+    def call(self) -> dict[str, Any]:
+        """The one call that there was."""
+        calls = self.calls()
+        assert len(calls) == 1, calls
+        return calls[0]
+
+    def wait_for(self, state: str) -> dict[str, Any]:
+        """The one call, once it is in this state."""
+        end = time.monotonic() + DEADLINE
+        while (call := self.call())["state"] != state:
+            assert time.monotonic() < end, f"the call should be {state}, but it is {call['state']}"
+        return call
+
+    def release(self) -> None:
+        """Let all held answers go on."""
+        self._request("POST", "/_local/release")
+
+    def forget(self) -> None:
+        """Forget all calls."""
+        self._request("DELETE", "/_local/calls")
+
+    def _request(self, method: str, path: str) -> bytes:
+        request = urllib.request.Request(self._url + path, method=method)
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            body: bytes = answer.read()
+        return body
+
+
+@pytest.fixture
+def local(gateway: Any) -> Iterator[LocalBedrock]:
+    """The local Bedrock, with no call remembered, and none held when the test is over."""
+    local = LocalBedrock(gateway.local_url)
+    local.forget()
+    yield local
+    local.release()
+
+
+@pytest.fixture(scope="session")
+def token(gateway: Any) -> str:
+    """A token of one organisation that may call every model."""
+    key: str = gateway.tokens["ci"]
+    return key
+
+
+@pytest.fixture(scope="session")
+def client(gateway: Any, token: str) -> Iterator[OpenAI]:
+    """OpenAI's SDK as an application has it, but without retries: a test wants to see the first answer."""
+    with OpenAI(base_url=gateway.url, api_key=token, max_retries=0, timeout=DEADLINE) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(gateway: Any, token: str) -> AsyncIterator[AsyncOpenAI]:
+    """The same, asynchronous."""
+    async with AsyncOpenAI(base_url=gateway.url, api_key=token, max_retries=0, timeout=DEADLINE) as client:
+        yield client
+
+
+@pytest.fixture
+def weather() -> dict[str, Any]:
+    """A tool."""
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    return {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
+
+
+@pytest.fixture
+def clock() -> dict[str, Any]:
+    """A tool that takes nothing."""
+    return {"type": "function", "function": {"name": "get_time", "description": "The time."}}
+
+
+# Node
+
+Node = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def node(gateway: Any, token: str) -> Node:
+    """Runs Node with these arguments in tests/clients/node, as a program of someone who has the token."""
+    program = _install() / "node_modules" / ".bin" / "node"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+
+    def run(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+        told = {"OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": token, "LOCAL_BEDROCK_URL": gateway.local_url}
+        return subprocess.run(
+            [str(program), *arguments],
+            cwd=NODE,
+            env={**clean, **told, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def _install() -> Path:
+    """`npm ci`, unless what is installed came from this very lock."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed: it fetches OpenAI's Node SDK and a Node for it")
+    stamp = NODE / "node_modules" / ".lock-sha256"
+    with (NODE / "package-lock.json").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one installation at a time, also of two test runs
+        wanted = hashlib.sha256(lock.read()).hexdigest()
+        if not stamp.exists() or stamp.read_text() != wanted:
+            done = subprocess.run([npm, "ci"], cwd=NODE, capture_output=True, text=True, timeout=600, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            stamp.write_text(wanted)
+    return NODE

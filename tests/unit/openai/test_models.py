@@ -1,0 +1,29 @@
+"""What GET /models answers, as the openai package reads it."""
+
+import msgspec
+from openai.pagination import SyncPage
+from openai.types import Model
+
+from extproc.openai.models import list_object, model_object
+
+
+def test_a_model_is_what_the_sdk_expects() -> None:
+    body = msgspec.json.encode(model_object("amazon.nova-micro-v1:0", 1_733_270_400, "Amazon"))
+    model = Model.model_validate_json(body, strict=True)
+    assert model.to_dict() == {
+        "id": "amazon.nova-micro-v1:0",
+        "object": "model",
+        "created": 1_733_270_400,
+        "owned_by": "Amazon",
+    }
+
+
+def test_the_list_keeps_its_order() -> None:
+    body = msgspec.json.encode(list_object(model_object(name, 0, "x") for name in "cab"))
+    page = SyncPage[Model].model_validate_json(body, strict=True)
+    assert page.object == "list"
+    assert [model.id for model in page.data] == ["c", "a", "b"]
+
+
+def test_an_empty_list_is_a_list() -> None:
+    assert msgspec.json.encode(list_object([])) == b'{"object":"list","data":[]}'

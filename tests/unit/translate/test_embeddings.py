@@ -1,0 +1,160 @@
+"""Embeddings from request to bodies, and from answers to the answer."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from extproc.openai.embeddings import EmbeddingsRequest, decode
+from extproc.openai.errors import ApiError
+from extproc.translate.embeddings import Plan, answer, plan
+
+TITAN = "amazon.titan-embed-text-v2:0"
+COHERE = "cohere.embed-english-v3"
+HEADER = "x-amzn-bedrock-input-token-count"
+
+
+def spelled(ids: Sequence[int]) -> str:
+    return "".join(chr(ord("a") + token) for token in ids)
+
+
+def request(model: str = TITAN, **fields: Any) -> EmbeddingsRequest:
+    return decode(json.dumps({"model": model, "input": "x"} | fields).encode())
+
+
+def planned(asked: EmbeddingsRequest, foundation: str | None = None) -> Plan:
+    return plan(asked, foundation or asked.model, spelled)
+
+
+def bodies(made: Plan) -> list[dict[str, Any]]:
+    return [json.loads(body) for body in made.bodies]
+
+
+def refused(asked: EmbeddingsRequest, foundation: str | None = None) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        planned(asked, foundation)
+    assert caught.value.status == 400
+    return caught.value
+
+
+# Out
+
+
+def test_one_text_is_one_call() -> None:
+    made = planned(request(dimensions=256))
+    assert bodies(made) == [{"inputText": "x", "dimensions": 256, "normalize": True}]
+
+
+def test_titan_gets_a_call_for_each_text_in_order() -> None:
+    made = planned(request(input=["c", "a", "b"]))
+    assert [body["inputText"] for body in bodies(made)] == ["c", "a", "b"]
+    assert made.counts == (1, 1, 1)
+
+
+def test_cohere_gets_chunks_of_96_in_order() -> None:
+    inputs = [f"text {number}" for number in range(200)]
+    made = planned(request(COHERE, input=inputs))
+    assert made.counts == (96, 96, 8)
+    assert [text for body in bodies(made) for text in body["texts"]] == inputs
+
+
+def test_tokens_go_out_as_text() -> None:
+    made = planned(request(input=[[7, 8], [1, 24, 4]]))
+    assert [body["inputText"] for body in bodies(made)] == ["hi", "bye"]
+
+
+def test_the_model_is_known_by_its_foundation_and_not_by_its_name() -> None:
+    asked = request("eu.cohere.embed-v4:0", dimensions=1536)
+    assert bodies(planned(asked, "cohere.embed-v4:0"))[0]["output_dimension"] == 1536
+
+
+@pytest.mark.parametrize(
+    ("model", "foundation"),
+    [
+        ("amazon.nova-micro-v1:0", "amazon.nova-micro-v1:0"),
+        ("amazon.titan-embed-text-v9:0", "amazon.titan-embed-text-v9:0"),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/titan-embed-text-v2", None),
+    ],
+)
+def test_a_model_that_makes_no_embeddings_is_refused_with_those_that_do(model: str, foundation: str | None) -> None:
+    error = refused(request(model), foundation)
+    assert error.param == "model"
+    assert f"'{model}'" in error.message
+    assert TITAN in error.message
+    assert COHERE in error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "dimensions", "allowed"),
+    [
+        (TITAN, 1536, "256, 512, 1024"),
+        ("amazon.titan-embed-text-v1", 1024, "1536"),
+        (COHERE, 512, "1024"),
+        ("amazon.nova-2-multimodal-embeddings-v1:0", 512, "256, 384, 1024, 3072"),
+    ],
+)
+def test_dimensions_that_a_model_does_not_make_are_refused_with_those_it_does(
+    model: str, dimensions: int, allowed: str
+) -> None:
+    error = refused(request(model, dimensions=dimensions))
+    assert error.param == "dimensions"
+    assert f"vectors of {allowed} dimensions" in error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "param"),
+    [
+        (TITAN, "x" * 50_001, "input"),
+        (COHERE, ["x" * 2048, "x" * 2049], "input[1]"),
+        (COHERE, ["x" * 2049], "input[0]"),
+        (COHERE, [0] * 2049, "input"),
+        (COHERE, [[0] * 2048, [0] * 2049], "input[1]"),
+    ],
+)
+def test_a_text_too_long_is_refused_and_named(model: str, given: object, param: str) -> None:
+    error = refused(request(model, input=given))
+    assert error.param == param
+    assert "too long" in error.message
+
+
+def test_a_text_as_long_as_may_be_is_let_through() -> None:
+    assert len(planned(request(input="x" * 50_000)).bodies) == 1
+    assert len(planned(request("cohere.embed-v4:0", input="x" * 100_000)).bodies) == 1
+
+
+# Back
+
+
+def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
+    asked = request(COHERE, input=["x"] * 97)
+    first = json.dumps({"embeddings": [[float(n)] for n in range(96)]}).encode()
+    second = json.dumps({"embeddings": {"float": [[96.0]]}}).encode()
+    body = answer(asked, planned(asked), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
+    said = json.loads(body)
+    assert [item["embedding"] for item in said["data"]] == [[float(n)] for n in range(97)]
+    assert [item["index"] for item in said["data"]] == list(range(97))
+    assert said["usage"] == {"prompt_tokens": 304, "total_tokens": 304}
+
+
+def test_the_client_sees_the_model_that_it_asked_for() -> None:
+    asked = request("eu.cohere.embed-v4:0")
+    made = planned(asked, "cohere.embed-v4:0")
+    said = json.loads(answer(asked, made, [({}, b'{"embeddings":[[1]]}')]))
+    assert said["model"] == "eu.cohere.embed-v4:0"
+
+
+@pytest.mark.parametrize(("form", "vector"), [(None, [1.0]), ("float", [1.0]), ("base64", "AACAPw==")], ids=str)
+def test_the_format_is_the_one_asked_for_and_floats_by_default(form: str | None, vector: object) -> None:
+    asked = request(encoding_format=form)
+    said = json.loads(answer(asked, planned(asked), [({}, b'{"embedding":[1]}')]))
+    assert said["data"][0]["embedding"] == vector
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"embeddings":[[1]]}', b'{"embeddings":[[1],[2],[3]]}'])
+def test_an_answer_that_does_not_fit_is_a_502_and_never_a_shifted_list(body: bytes) -> None:
+    asked = request(COHERE, input=["a", "b"])
+    with pytest.raises(ApiError) as caught:
+        answer(asked, planned(asked), [({}, body)])
+    assert caught.value.status == 502
+    assert caught.value.type == "server_error"
