@@ -1,8 +1,8 @@
 """What the model would say: deterministic, made of what it was asked, and cut as AWS cuts it.
 
-The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, a demanded tool, the tools that the
-text names, JSON for a schema, the quoted results of tools, a count, an echo. What comes out is then cut at the first stop
-sequence and at the token limit, whichever comes first.
+The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, a demanded tool, the tools that
+the text names, JSON for a schema, the quoted results of tools, a count, an echo. What comes out is then cut at the
+first stop sequence and at the token limit, whichever comes first.
 """
 
 import base64
@@ -176,7 +176,7 @@ def _echo(conversation: Conversation, text: str) -> str:
     counts.append(_plural(len(conversation.messages), "turn"))
     said = f'You said: "{_shorten(text, _ECHO)}"' if text else "You said nothing"
     system = " ".join(block["text"] for block in conversation.request.get("system", []) if "text" in block)
-    heard = f' System: "{_shorten(system, _SYSTEM_ECHO)}".' if system else ""
+    heard = f' System: "{_shorten(system, _SYSTEM_ECHO)}"' if system else ""
     return f"{said} ({', '.join(counts)}).{heard}"
 
 

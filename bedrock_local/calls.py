@@ -1,7 +1,7 @@
 """The last calls, for whoever wants to look: what arrived, and what became of it.
 
 A call is `running` until it is `finished` (answered), `refused` (an AWS error as its HTTP answer) or `aborted` (the
-caller went away first). `authorization` is never kept.
+caller went away first). `authorization` is never shown.
 """
 
 import json
@@ -23,11 +23,18 @@ class Call:
     id: str
     operation: str
     model: str | None
-    headers: Mapping[str, str]
-    body: Any
+    sent: Mapping[str, str]
+    body: Any = None
     state: str = RUNNING
     error: str | None = None
     frames: int = 0
+
+    def keep_body(self, body: bytes) -> None:
+        """Remember what the body says: as a JSON value, as text where it is none, as None where it is empty."""
+        try:
+            self.body = json.loads(body) if body else None
+        except ValueError:
+            self.body = body.decode("utf-8", "replace")
 
     def as_json(self) -> dict[str, Any]:
         """Give it as `GET /_local/calls` shows it."""
@@ -38,7 +45,7 @@ class Call:
             "state": self.state,
             "error": self.error,
             "frames": self.frames,
-            "headers": dict(self.headers),
+            "headers": {name: value for name, value in self.sent.items() if name != "authorization"},
             "body": self.body,
         }
 
@@ -49,12 +56,9 @@ class CallLog:
 
     _calls: deque[Call] = field(default_factory=lambda: deque(maxlen=LIMIT))
 
-    def open(
-        self, identifier: str, operation: str, model: str | None, headers: Mapping[str, str], body: bytes
-    ) -> Call:
-        """Remember a call that has just arrived."""
-        kept = {name: value for name, value in headers.items() if name != "authorization"}
-        call = Call(identifier, operation, model, kept, _readable(body))
+    def open(self, identifier: str, operation: str, model: str | None, sent: Mapping[str, str]) -> Call:
+        """Remember a call that has just arrived, with the headers `sent` (names in lower case)."""
+        call = Call(identifier, operation, model, sent)
         self._calls.append(call)
         return call
 
@@ -65,13 +69,3 @@ class CallLog:
     def clear(self) -> None:
         """Forget all of them."""
         self._calls.clear()
-
-
-def _readable(body: bytes) -> Any:
-    """The body as a JSON value; as text where it is none, None where it is empty."""
-    if not body:
-        return None
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")

@@ -1,7 +1,7 @@
 """Orders to the local Bedrock inside the user's text, for tests and demonstrations: `[[local: key=value …]]`.
 
-They stand in the last text of the user (for embeddings: inside a text) and are cut out before it is echoed. A value with
-blanks stands in double quotes. `after=N` counts event-stream frames.
+They stand in the last text of the user (for embeddings: inside a text) and are cut out before it is echoed. A value
+with blanks stands in double quotes. `after=N` counts event-stream frames.
 
     exception=throttlingException after=3    an exception frame after N frames (0: as the first event), then the end
     error=internalFailure after=3            a frame with `:message-type: error`, then the end

@@ -1,6 +1,7 @@
 """A Converse request as the rules and the answers read it: turns, blocks and where they stand.
 
-`request` has passed `shapes.check`, so every key here exists with its type, unions have one member, and blobs are bytes.
+`request` has passed `shapes.check`, so every key here exists with its type, unions have one member, and blobs are
+bytes.
 """
 
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class Conversation:
     @property
     def tool_choice(self) -> tuple[str, Any]:
         """The member of toolChoice and its value; `auto` where none is said."""
-        choice = self.request.get("toolConfig", {}).get("toolChoice", {"auto": {}})
+        choice: dict[str, Any] = self.request.get("toolConfig", {}).get("toolChoice", {"auto": {}})
         return next(iter(choice.items()))
 
     def turn(self, number: int) -> list[Block]:

@@ -50,9 +50,16 @@ def not_found(message: str) -> AwsError:
     return AwsError(404, "ResourceNotFoundException", message)
 
 
-def unknown_operation() -> AwsError:
+class UnknownOperationError(AwsError):
     """What AWS's front end says to a path or a method that no operation has."""
-    return AwsError(404, "UnknownOperationException", "The requested operation is not recognized by the service.")
+
+    def __init__(self) -> None:
+        super().__init__(404, "UnknownOperationException", "The requested operation is not recognized by the service.")
+
+    def body(self) -> dict[str, Any]:
+        """The front end has a shape of its own."""
+        kind = f"com.amazon.coral.service#{self.name}"
+        return {"Output": {"__type": kind, "message": self.message}, "Version": "1.0"}
 
 
 def forbidden(name: str, message: str) -> AwsError:

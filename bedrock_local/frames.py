@@ -1,7 +1,7 @@
 """An answer as Bedrock's wire has it: one JSON body, or the events of a stream.
 
-Of the stream's oddities these are kept on purpose: no contentBlockStart for text and reasoning, no input delta for a tool
-without arguments, `metadata` after `messageStop`, a padding key `p` of random length, headers in no fixed order.
+Of the stream's oddities these are kept on purpose: no contentBlockStart for text and reasoning, no input delta for a
+tool without arguments, `metadata` after `messageStop`, a padding key `p` of random length, headers in no fixed order.
 """
 
 import json
@@ -24,11 +24,15 @@ _WORD = re.compile(r"\s*\S+|\s+$")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message of the stream before it is encoded: `kind` is event, exception or error."""
+    """One message of the stream before it is encoded: `kind` is event, exception or error.
+
+    A `corrupt` one goes out with a wrong checksum.
+    """
 
     kind: str
     name: str
     payload: dict[str, Any]
+    corrupt: bool = False
 
 
 def body(answer: Answer, latency: int, extra: dict[str, Any] | None) -> dict[str, Any]:
@@ -43,14 +47,14 @@ def body(answer: Answer, latency: int, extra: dict[str, Any] | None) -> dict[str
     return given if extra is None else {**given, "additionalModelResponseFields": extra}
 
 
-def events(answer: Answer, latency: int, extra: dict[str, Any] | None) -> Iterator[Frame]:
-    """Give the events of ConverseStream, in order."""
+def events(answer: Answer, latency: int, extra: dict[str, Any] | None, served: dict[str, Any]) -> Iterator[Frame]:
+    """Give the events of ConverseStream, in order; `served` goes into the metadata."""
     yield Frame("event", "messageStart", {"role": "assistant"})
     for index, part in enumerate(answer.parts):
         yield from _part_events(index, part)
     stop: dict[str, Any] = {"stopReason": answer.stop_reason}
     yield Frame("event", "messageStop", stop if extra is None else {**stop, "additionalModelResponseFields": extra})
-    yield Frame("event", "metadata", {"usage": answer.usage, "metrics": {"latencyMs": latency}})
+    yield Frame("event", "metadata", {"usage": answer.usage, "metrics": {"latencyMs": latency}, **served})
 
 
 def _part_events(index: int, part: Part) -> Iterator[Frame]:

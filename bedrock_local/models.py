@@ -1,8 +1,8 @@
 """What can be called here: foundation models, and the inference profiles of the region.
 
-The facts are in `models.json`: families with flags (what AWS lets one say to such a model) and models, each of a family,
-with what differs. A key there that is no field of `Model` is an error at start. Which system-defined profiles exist
-follows from the region, as on AWS: `us-*` has `us.` and `global.`, `eu-*` has `eu.` and `global.`, and so on.
+The facts are in `models.json`: families with flags (what AWS lets one say to such a model) and models, each of a
+family, with what differs. A key there that is no field of `Model` is an error at start. Which system-defined profiles
+exist follows from the region, as on AWS: `us-*` has `us.` and `global.`, `eu-*` has `eu.` and `global.`, and so on.
 """
 
 import json
@@ -121,7 +121,8 @@ def load() -> tuple[dict[str, Model], list[dict[str, str]]]:
 
 def _model(entry: Mapping[str, Any], families: Mapping[str, Mapping[str, Any]]) -> Model:
     merged = {**_family(entry["family"], families), **entry}
-    return Model(**{key: tuple(value) if isinstance(value, list) else value for key, value in merged.items()})
+    fields: dict[str, Any] = {key: tuple(it) if isinstance(it, list) else it for key, it in merged.items()}
+    return Model(**fields)
 
 
 def _family(name: str, families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -234,4 +235,6 @@ def _partition(region: str) -> str:
 
 def unsupported_action() -> AwsError:
     """What Converse says to a model that holds no conversation."""
-    return invalid("This action doesn't support the model that you provided. Try again with a supported text or chat model.")
+    return invalid(
+        "This action doesn't support the model that you provided. Try again with a supported text or chat model."
+    )

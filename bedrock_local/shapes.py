@@ -1,8 +1,8 @@
 """A request body against the shapes of botocore's own service model.
 
-Two passes over one body. The first says in AWS's words what a constraint forbids (enum, pattern, length, range, numbers
-that are booleans) and decodes blobs from base64. The second is botocore's `ParamValidator`: types, unknown keys, required
-keys, unions with exactly one member. A body that passes both is one that boto3 could have sent.
+Two passes over one body. The first says in AWS's words what a constraint forbids (enum, pattern, length, range,
+numbers that are booleans) and decodes blobs from base64. The second is botocore's `ParamValidator`: types, unknown
+keys, required keys, unions with exactly one member. A body that passes both is one that boto3 could have sent.
 """
 
 import base64

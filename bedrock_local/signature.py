@@ -31,7 +31,7 @@ LEAKS = ("cookie", "x-api-key", "openai-organization")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The parts of an HTTP request that a signature covers. Header names are in lower case, repeats joined by commas."""
+    """The parts of an HTTP request that a signature covers. Header names are lower case, repeats joined by commas."""
 
     method: str
     target: str
@@ -80,15 +80,11 @@ class Verifier:
 
     def _verify_bearer(self, key: str) -> None:
         if self._bearer is None or not hmac.compare_digest(key.encode(), self._bearer.encode()):
-            raise forbidden(
-                "AccessDeniedException", "Authentication failed: Please make sure your API Key is valid."
-            )
+            raise forbidden("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
 
     def _verify_signature(self, call: Call, claim: _Claim, now: datetime) -> None:
         if claim.access_key != self._access_key:
-            raise forbidden(
-                "UnrecognizedClientException", "The security token included in the request is invalid."
-            )
+            raise forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
         timestamp = _timestamp(call.headers)
         self._check_scope(claim, timestamp)
         _check_time(timestamp, now)
@@ -101,8 +97,7 @@ class Verifier:
             (claim.service == _SERVICE, f"Credential should be scoped to correct service: '{_SERVICE}'."),
             (
                 claim.terminator == "aws4_request",
-                "Credential should be scoped with a valid terminator: 'aws4_request', not "
-                f"'{claim.terminator}'.",
+                f"Credential should be scoped with a valid terminator: 'aws4_request', not '{claim.terminator}'.",
             ),
             (
                 claim.date == timestamp[:8],
@@ -159,7 +154,9 @@ def _claim(authorization: str) -> _Claim:
             "Credential must have exactly 5 slash-delimited elements, e.g. "
             f"keyid/date/region/service/term, got '{pairs['Credential']}'"
         )
-    return _Claim(*scope, tuple(pairs["SignedHeaders"].split(";")), pairs["Signature"])
+    access_key, date, region, service, terminator = scope
+    signed = tuple(pairs["SignedHeaders"].split(";"))
+    return _Claim(access_key, date, region, service, terminator, signed, pairs["Signature"])
 
 
 def _incomplete(message: str) -> AwsError:

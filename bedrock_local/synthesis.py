@@ -62,9 +62,10 @@ class _Synthesis:
             return name
         if depth > _BOTTOM:
             return None
-        for key, take in (("const", lambda given: given), ("enum", lambda given: given[0])):
-            if key in schema:
-                return take(schema[key])
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return schema["enum"][0]
         if "$ref" in schema:
             return self.value(_merge(self._resolve(schema["$ref"]), _without(schema, "$ref")), name, depth + 1)
         if "allOf" in schema:
@@ -168,14 +169,12 @@ class _Synthesis:
 
     def _string(self, schema: dict[str, Any], name: str) -> str:
         if schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]]
+            return str(_FORMATS[schema["format"]])
         said = self._words.name()
         for candidate in _candidates(said, name):
             if _accepts(schema, candidate):
                 return candidate
-        least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        filled = ((said or name or "x") * (least + 1))[: max(least, 1)]
-        return filled[: int(most)] if most != math.inf else filled
+        return _stretched(said or name or "x", schema)
 
 
 def _candidates(said: str | None, name: str) -> Iterator[str]:
@@ -186,6 +185,12 @@ def _candidates(said: str | None, name: str) -> Iterator[str]:
     for length in range(1, 33):
         for character in "0aA":
             yield character * length
+
+
+def _stretched(text: str, schema: dict[str, Any]) -> str:
+    """The text repeated or cut until its length is within the schema's."""
+    least, most = schema.get("minLength", 0), schema.get("maxLength", len(text))
+    return (text * (least // len(text) + 1))[: max(least, min(len(text), most))]
 
 
 def _accepts(schema: dict[str, Any], text: str) -> bool:
@@ -247,7 +252,9 @@ _GUESSES = (
 
 
 def _is_null(schema: Any) -> bool:
-    return isinstance(schema, dict) and (schema.get("type") == "null" or ("const" in schema and schema["const"] is None))
+    return isinstance(schema, dict) and (
+        schema.get("type") == "null" or ("const" in schema and schema["const"] is None)
+    )
 
 
 def _without(schema: dict[str, Any], key: str) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def names(text: str) -> list[str]:
 
 
 #: Words of tool names that say nothing about what the tool is for.
-_VERBS = frozenset(
-    "a add call compute create do fetch find fn for from function get go in list look lookup make my of on query read "
-    "run search set show tell the to tool update use with write".split()
-)
+_VERBS = """
+    a add call compute create do fetch find fn for from function get go in list look lookup make my of on query read
+    run search set show tell the to tool update use with write
+"""
 
 
 def mentioned(tool_names: list[str], text: str) -> list[str]:
@@ -55,4 +55,4 @@ def mentioned(tool_names: list[str], text: str) -> list[str]:
 
 def _telling(tool_name: str) -> set[str]:
     parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", tool_name)}
-    return {part for part in parts - _VERBS if len(part) > 2} or parts
+    return {part for part in parts - set(_VERBS.split()) if len(part) > 2} or parts

@@ -1,7 +1,7 @@
 """InvokeModel for the embedding models: each body checked as its provider does, vectors made of the text alone.
 
-`embed` is the whole interface. A model is one entry of the table in its provider's module: which keys its body may have,
-and a function from a checked body to the reply.
+`embed` is the whole interface. A model is one entry of the table in its provider's module: which keys its body may
+have, and a function from a checked body to the reply.
 """
 
 from collections.abc import Mapping

@@ -48,8 +48,8 @@ def _titan_v2(body: dict[str, Any]) -> Reply:
     number = _count(body["inputText"], _TITAN_TOKENS)
     make = vectors.unit if body.get("normalize", True) else vectors.unscaled
     vector = make(body["inputText"], body.get("dimensions", 1024))
-    makers = {"float": list, "binary": vectors.signs}
-    by_type = {kind: makers[kind](vector) for kind in body.get("embeddingTypes", ["float"])}
+    kinds = body.get("embeddingTypes", ["float"])
+    by_type = {kind: vector if kind == "float" else vectors.signs(vector) for kind in kinds}
     reply: dict[str, Any] = {"embeddingsByType": by_type, "inputTextTokenCount": number}
     return Reply({"embedding": vector, **reply} if "float" in by_type else reply, number)
 
@@ -60,9 +60,7 @@ def _titan_image(body: dict[str, Any]) -> Reply:
     number = _count(body["inputText"], _TITAN_IMAGE_TOKENS) if "inputText" in body else 0
     dimensions = body.get("embeddingConfig", {}).get("outputEmbeddingLength", 1024)
     seed = body.get("inputText", "") + body.get("inputImage", "")
-    return Reply(
-        {"embedding": vectors.unit(seed, dimensions), "inputTextTokenCount": number, "message": None}, number
-    )
+    return Reply({"embedding": vectors.unit(seed, dimensions), "inputTextTokenCount": number, "message": None}, number)
 
 
 def _nova(body: dict[str, Any]) -> Reply:

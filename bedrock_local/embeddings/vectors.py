@@ -1,7 +1,7 @@
 """Vectors that depend on the text alone: equal texts have equal vectors, different ones practically never.
 
-SHAKE-256 of the text gives four bytes per dimension, so a shorter vector is the beginning of a longer one, scaled to unit
-length again. Nothing about a text's meaning is in them.
+SHAKE-256 of the text gives four bytes per dimension, so a shorter vector is the beginning of a longer one, scaled to
+unit length again. Nothing about a text's meaning is in them.
 """
 
 import hashlib

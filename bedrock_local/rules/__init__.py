@@ -1,8 +1,8 @@
 """What AWS refuses although botocore's service model permits it: one rule, one small function, in the tables below.
 
-A rule takes a `Conversation` and yields the message of each violation, in AWS's words where they are known. `check` raises
-the first one as a ValidationException. Rules read the model's flags (`models.json`), never its name. Sources: AWS's
-documentation of Converse and the issues of the projects that met these refusals.
+A rule takes a `Conversation` and yields the message of each violation, in AWS's words where they are known. `check`
+raises the first one as a ValidationException. Rules read the model's flags (`models.json`), never its name. Sources:
+AWS's documentation of Converse and the issues of the projects that met these refusals.
 """
 
 from bedrock_local.conversation import Conversation

@@ -47,8 +47,7 @@ def stop_sequences(conversation: Conversation) -> Iterator[str]:
     """White space alone stops nothing."""
     if any(not sequence.strip() for sequence in conversation.inference.get("stopSequences", [])):
         yield (
-            "The model returned the following errors: stop_sequences: each stop sequence must contain "
-            "non-whitespace"
+            "The model returned the following errors: stop_sequences: each stop sequence must contain non-whitespace"
         )
 
 

@@ -28,27 +28,27 @@ GLOBAL = "global"
 
 GEOGRAPHIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("us-gov-", ("us-gov",)),
-    ("us-", ("us",)),
-    ("ca-", ("ca", "us")),
-    ("mx-", ("mx", "us")),
-    ("sa-", ("sa", "us")),
-    ("eu-", ("eu",)),
-    ("il-", ("il", "eu")),
-    ("ap-northeast-1", ("jp", "apac")),
-    ("ap-northeast-3", ("jp", "apac")),
-    ("ap-southeast-2", ("au", "apac")),
-    ("ap-southeast-4", ("au", "apac")),
-    ("ap-south-", ("in", "apac")),
-    ("ap-", ("apac",)),
-    ("me-", ("me", "apac")),
-    ("af-", ("af",)),
+    ("us-", ("us", GLOBAL)),
+    ("ca-", ("ca", "us", GLOBAL)),
+    ("mx-", ("mx", "us", GLOBAL)),
+    ("sa-", ("sa", "us", GLOBAL)),
+    ("eu-", ("eu", GLOBAL)),
+    ("il-", ("il", "eu", GLOBAL)),
+    ("ap-northeast-1", ("jp", "apac", GLOBAL)),
+    ("ap-northeast-3", ("jp", "apac", GLOBAL)),
+    ("ap-southeast-2", ("au", "apac", GLOBAL)),
+    ("ap-southeast-4", ("au", "apac", GLOBAL)),
+    ("ap-south-", ("in", "apac", GLOBAL)),
+    ("ap-", ("apac", GLOBAL)),
+    ("me-", ("me", "apac", GLOBAL)),
+    ("", (GLOBAL,)),
 )
 """Start of a region's name -> the geographies its profiles may be of, nearest first. The first row that fits counts.
 
 Only profiles that AWS lists for the region are ever chosen, so a row may name more than there is today.
 """
 
-PREFIXES = frozenset(name for _, names in GEOGRAPHIES for name in names) | {GLOBAL, "amer"}
+PREFIXES = frozenset(name for _, names in GEOGRAPHIES for name in names) | {"amer"}
 """What may stand before the first dot of a profile's id."""
 
 
@@ -113,8 +113,8 @@ def profile_id(name: str) -> str | None:
 
 
 def geographies(region: str) -> tuple[str, ...]:
-    """What a region's profile ids may begin with, nearest first, the global ones last."""
-    return (*next((names for start, names in GEOGRAPHIES if region.startswith(start)), ()), GLOBAL)
+    """What the ids of the profiles that may stand in for a model of this region begin with, nearest first."""
+    return next(names for start, names in GEOGRAPHIES if region.startswith(start))
 
 
 _ARN = re.compile(r"arn:[^:]*:bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<name>.+)", re.DOTALL)
@@ -129,13 +129,14 @@ class Catalogue:
     def __init__(self, models: Iterable[Model], profiles: Iterable[Profile], region: str) -> None:
         self.region = region
         self._models = {model.id: model for model in models}
-        self._profiles: dict[str, Profile] = {}
-        self._by_geography: dict[tuple[str, str], Profile] = {}
-        for profile in profiles:
-            self._profiles[profile.id] = self._profiles[profile.arn] = profile
-            if profile.kind == SYSTEM_DEFINED and profile.foundation:
-                self._by_geography[profile.id.partition(".")[0], profile.foundation] = profile
-        self._entries = tuple(sorted(self._list(), key=lambda entry: entry.id))
+        listed = {profile.id: profile for profile in profiles}
+        self._profiles = listed | {profile.arn: profile for profile in listed.values()}
+        self._by_geography = {
+            (profile.id.partition(".")[0], profile.foundation): profile
+            for profile in listed.values()
+            if profile.kind == SYSTEM_DEFINED and profile.foundation
+        }
+        self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
 
     @classmethod
     def build(cls, models: Iterable[Model], profiles: Iterable[Profile], region: str) -> "Catalogue":
@@ -197,20 +198,22 @@ class Catalogue:
         account, such as a provisioned model, and says nothing about the model; nor does an ARN of any other form.
         """
         head, _, rest = name.partition(".")
+        if head[:4].lower() == "arn:":
+            return None
         if head in PREFIXES or rest in self._models:
             name = rest
-        if "." not in name or name[:4].lower() == "arn:":
+        if "." not in name:
             return None
         bases = _without_context(name)
         return next((base for base in bases if base in self._models), bases[0] if bases else name)
 
-    def _list(self) -> Iterable[Entry]:
+    def _list(self, profiles: Iterable[Profile]) -> Iterable[Entry]:
         """The entries, in no order."""
         for model in self._models.values():
             targets = self._callable(model.id)
             if model.served and targets:
                 yield Entry(model.id, model.created, _owner(model.id), targets)
-        for profile in {id(profile): profile for profile in self._profiles.values()}.values():
+        for profile in profiles:
             behind = self._models.get(profile.foundation or "")
             if behind is None or behind.served:
                 name = profile.arn if profile.kind == APPLICATION else profile.id

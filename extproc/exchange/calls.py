@@ -99,7 +99,7 @@ class EmbeddingsCall:
         self._detokenise = detokenise
         self._plan: embeddings_translation.Plan | None = None
         self.model = self._request.model
-        self.ignored = () if self._request.user is None else ("user",)
+        self.ignored: tuple[str, ...] = () if self._request.user is None else ("user",)
 
     def ask(self, target: Target) -> Sequence[Question]:
         """InvokeModel, as often as the model needs for all the texts."""

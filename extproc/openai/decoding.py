@@ -14,11 +14,12 @@ from extproc.openai.errors import ApiError, invalid
 
 T = TypeVar("T")
 
-_PLACED = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$\.?(?P<path>.*?)`)?$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _TYPE = re.compile(r"^Expected `(?P<expected>.*)`, got `(?P<got>.*)`$", re.DOTALL)
-
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")
+_PLACE = " - at `"
+"""Stands before the path of the fault, at the end of msgspec's message; the client's own text can only come before."""
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
@@ -28,29 +29,52 @@ def decode(body: bytes, shape: type[T]) -> T:
     decoder = _DECODERS.get(shape)
     if decoder is None:
         decoder = _DECODERS[shape] = msgspec.json.Decoder(shape)
+    if not body.isascii():
+        _check_utf8(body)
     try:
         value: T = decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise explain(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(f"The request body is not valid JSON: {error}. Send one JSON object.") from error
+        raise _explain(error) from error
+    except msgspec.DecodeError as error:
+        raise invalid(f"The request body is not valid JSON: {_why(error, body)}. Send one JSON object.") from error
     except RecursionError as error:
         raise invalid("The request body is nested too deeply.") from error
     return value
 
 
-def explain(error: msgspec.ValidationError, base: str = "") -> ApiError:
-    """msgspec's message as OpenAI would say it; `base` is the path of the value that was decoded."""
-    match = _PLACED.match(str(error))
-    what, path = (match["what"], match["path"] or "") if match else (str(error), "")
-    path = ".".join(part for part in (base, path) if part)
+def _explain(error: msgspec.ValidationError) -> ApiError:
+    """msgspec's message as OpenAI would say it."""
+    what, placed, place = str(error).rpartition(_PLACE)
+    if not placed:
+        what, place = place, ""
+    path = _path(place)
     for pattern, respond in ((_MISSING, _missing), (_UNKNOWN, _unknown), (_TYPE, _mistyped)):
         found = pattern.match(what)
         if found:
             return respond(found, path)
     where = f" for '{path}'" if path else ""
     what = what.removeprefix("Invalid value ").removeprefix("Invalid enum value ").replace("`", "")
-    return invalid(f"Invalid value{where}: {what}.", path or None, "invalid_value")
+    return invalid(f"Invalid value{where}: {what.replace('Expected', 'expected', 1)}.", path or None, "invalid_value")
+
+
+def _check_utf8(body: bytes) -> None:
+    """msgspec checks only the texts it decodes; what goes through as it is must be UTF-8 too."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise invalid(f"The request body is not UTF-8: {error.reason} (byte {error.start}).") from error
+
+
+def _why(error: msgspec.DecodeError, body: bytes) -> str:
+    """msgspec calls half of a surrogate pair before the end of a string a truncated body."""
+    if str(error) == "Input data was truncated" and _HALF_PAIR.search(body):
+        return "a string has half of a surrogate pair, such as an emoji that was cut in two"
+    return str(error)
+
+
+def _path(place: str) -> str:
+    """msgspec's place, `$.a[0].b` or `key in $.a`, as OpenAI writes it; keys of free maps are not known."""
+    return place.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix(".").replace("[...]", "")
 
 
 def _missing(found: re.Match[str], path: str) -> ApiError:

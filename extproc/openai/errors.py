@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+_LONGEST = 2000
+"""Characters of a message: it may quote what the client sent, which may be a whole book."""
+
 
 class ApiError(Exception):
     """An answer that is an error. Raise it anywhere below `exchange/`; it is what the caller will see.
@@ -28,9 +31,9 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = _shortened(message)
         self.type = type
-        self.param = param
+        self.param = None if param is None else _shortened(param)
         self.code = code
         self.headers = dict(headers or {})
 
@@ -47,3 +50,7 @@ class ApiError(Exception):
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """A 400 for something the caller can mend."""
     return ApiError(400, message, param=param, code=code)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -16,16 +16,17 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from extproc import envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.envoy_config import Address
 from extproc.server.admin import Admin, answers_ok
-from extproc.server.supervisor import Program, Say, Supervisor
+from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, local_environment
 
 DRAIN_SECONDS = 30.0
@@ -78,7 +79,7 @@ async def run(options: Options, say: Say, announce: Callable[[Ready], None]) -> 
 
 
 class _Stack:
-    """One run. `_asked` is set by the first signal, `_hurried` by the second."""
+    """One run. `_end` is settled by the first signal, or by a program that does not stay up."""
 
     def __init__(self, options: Options, say: Say, directory: Path, listen: Address) -> None:
         self._options = options
@@ -86,41 +87,201 @@ class _Stack:
         self._directory = directory
         self._listen = listen
         self._admin = Admin(directory / "admin.sock")
-        self._supervisor = Supervisor(say)
-        self._asked = asyncio.Event()
-        self._hurried = asyncio.Event()
+        self._supervisor = Supervisor(say, self._on_failure)
         self._workers = [f"worker-{index}" for index in range(options.settings.workers)]
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._hurried = asyncio.Event()
 
     async def run(self, announce: Callable[[Ready], None]) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal)
+        """Start, stay, stop."""
+        self._listen_to_signals()
+        started = asyncio.create_task(self._start())
         try:
-            started = asyncio.create_task(self._start())
-            if await self._before_asked(started):
+            either: set[asyncio.Future[Any]] = {started, self._end}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not self._end.done():
                 announce(started.result())
-                await self._before_asked(asyncio.create_task(asyncio.Event().wait()))
+                await asyncio.wait({self._end})
+            if started.done() and self._end.exception() is None:
                 await self._drain()
+            self._end.result()
         finally:
+            started.cancel()
+            await asyncio.gather(started, return_exceptions=True)
             await self._stop()
 
+    def _listen_to_signals(self) -> None:
+        """Those that somebody up the line wants ignored (nohup, a shell's background job) stay ignored."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal)
+
     def _on_signal(self) -> None:
-        if self._asked.is_set():
+        if self._end.done():
             self._hurried.set()
             self._supervisor.kill()
-        self._asked.set()
+        else:
+            self._end.set_result(None)
 
-    async def _before_asked(self, work: "asyncio.Task[Any]") -> bool:
-        """Whether `work` was finished before we were asked to stop; a program's failure is raised."""
-        asked = asyncio.create_task(self._asked.wait())
-        failure = asyncio.create_task(self._supervisor.failure())
-        await asyncio.wait({work, asked, failure}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, asked, failure):
-            if not task.done():
-                task.cancel()
-        if failure.done() and not failure.cancelled():
-            failure.result()
-        if asked.done() and not work.done():
-            return False
-        work.result()
-        return True
+    def _on_failure(self, error: ProgramError) -> None:
+        if not self._end.done():
+            self._end.set_exception(error)
+
+    async def _start(self) -> Ready:
+        """Everything, from the inside out."""
+        environment, endpoint, local_url = await self._start_upstream()
+        for name in self._workers:
+            await self._supervisor.start(self._worker(name, environment))
+        await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
+        await self._until_healthy()
+        return Ready(self._listen, local_url)
+
+    async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
+        """The workers' environment, where Envoy is to send calls, and the local Bedrock's URL."""
+        upstream = self._options.upstream
+        if isinstance(upstream, Aws):
+            return _unbuffered(os.environ), upstream.endpoints.runtime, None
+        match = await self._supervisor.start(self._local(upstream))
+        assert match is not None, "a program with a ready line is ready by its match"
+        self._local_port = int(match["port"])
+        environment = local_environment(os.environ, upstream, match["url"])
+        endpoint = Endpoint("http", match["host"].strip("[]"), self._local_port)
+        return _unbuffered(environment), endpoint, match["url"]
+
+    def _local(self, local: Local) -> Program:
+        """The local Bedrock. Where it was given any free port, it comes back on the one it had."""
+        self._local_port = self._options.local_listen.port
+
+        def command() -> list[str]:
+            listen = Address(self._options.local_listen.host, self._local_port)
+            keys = ["--access-key", local.access_key, "--secret-key", local.secret_key]
+            module = [sys.executable, "-m", "bedrock_local"]
+            return [*module, "--listen", str(listen), "--region", local.region, *keys]
+
+        strangers = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return Program("local", command, _unbuffered(strangers), ready=_LOCAL_READY)
+
+    def _worker(self, name: str, environment: dict[str, str]) -> Program:
+        command = [sys.executable, "-m", "extproc.server.worker"]
+        command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
+        return Program(name, lambda: command, environment, stop_seconds=15)
+
+    def _envoy(self, bootstrap: Path) -> Program:
+        """Envoy; its standard output is the access log, and ours."""
+        level = "warning" if self._options.log_level == "info" else self._options.log_level
+        command = [str(self._options.envoy), "-c", str(bootstrap), "--log-level", level, "--disable-hot-restart"]
+        # The workers are what a call waits for: more of Envoy's threads than twice their number would idle.
+        command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
+        command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]
+        return Program("envoy", lambda: command, own_stdout=True, stop_seconds=5)
+
+    async def _bootstrap(self, endpoint: Endpoint) -> Path:
+        """Envoy's configuration, in a file. Rendering it takes most of a second, during which the workers start."""
+        plan = envoy_config.Plan(
+            listen=self._listen,
+            processors=tuple(self._socket(name) for name in self._workers),
+            bedrock=endpoint,
+            settings=self._options.settings,
+            ca_file=self._options.ca_file,
+            admin=Address(path=str(self._directory / "admin.sock")),
+            access_log=self._options.access_log,
+        )
+        path = self._directory / "envoy.yaml"
+        path.write_text(await asyncio.to_thread(envoy_config.render, plan))
+        return path
+
+    def _socket(self, worker: str) -> Address:
+        return Address(path=str(self._directory / f"{worker}.sock"))
+
+    async def _until_healthy(self) -> None:
+        """Until every worker is, and Envoy says so; raises `StackError` when that takes too long."""
+        health = f"http://{reachable(self._listen)}/healthz"
+        workers = len(self._workers)
+        healthy: int | None = None
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while healthy != workers or not await answers_ok(health):
+                    await asyncio.sleep(_POLL_SECONDS)
+                    healthy = await self._admin.gauge(f"cluster.{envoy_config.PROCESSOR}.membership_healthy")
+        except TimeoutError as error:
+            raise StackError(
+                f"not ready after {READY_SECONDS:g} s: {healthy or 0} of {workers} workers are healthy; "
+                f"the lines above say what they are waiting for"
+            ) from error
+
+    async def _drain(self) -> None:
+        """Let what is in flight finish, for `DRAIN_SECONDS` at most, or until somebody is in a hurry."""
+        if not await self._admin.drain():
+            return
+        told = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._hurried.is_set():
+                    active = await self._admin.gauge(f"http.{envoy_config.STAT_PREFIX}.downstream_rq_active")
+                    if not active:
+                        return
+                    if not told:
+                        self._say(f"waiting for calls in flight: {active} (Ctrl-C again cuts them)")
+                        told = True
+                    await asyncio.sleep(_POLL_SECONDS)
+
+    async def _stop(self) -> None:
+        """Everything, from the outside in."""
+        await self._supervisor.stop("envoy")
+        await asyncio.gather(*(self._supervisor.stop(name) for name in self._workers))
+        await self._supervisor.stop_all()
+
+
+def _unbuffered(environment: Mapping[str, str]) -> dict[str, str]:
+    """A Python program's lines are to come when it writes them."""
+    return {**environment, "PYTHONUNBUFFERED": "1"}
+
+
+def reachable(listen: Address) -> Address:
+    """Where to reach, from this machine, what listens on every address."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return Address(anywhere.get(listen.host, listen.host), listen.port)
+
+
+@contextlib.contextmanager
+def run_directory() -> Iterator[Path]:
+    """A private directory for sockets and Envoy's configuration; gone at the end, with all that is in it."""
+    path = Path(tempfile.mkdtemp(prefix="oai-"))
+    if len(str(path / "worker-63.sock").encode()) > LONGEST_SOCKET_PATH:
+        path.rmdir()
+        path = Path(tempfile.mkdtemp(prefix="oai-", dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def reserved(listen: Address) -> Iterator[Address]:
+    """Hold the port while we run; gives the address with the port that was found, where 0 was asked for.
+
+    Envoy binds with SO_REUSEPORT, which would let it share the port of a stranger in silence. So we look first,
+    without it; and then keep a socket on the port that never listens, which keeps strangers away while Envoy
+    restarts. Raises `StackError`.
+    """
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as ours:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((listen.host, listen.port))
+                port: int = probe.getsockname()[1]
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            ours.bind((listen.host, port))
+        except OSError as error:
+            raise StackError(_unbindable(listen, error)) from error
+        yield Address(listen.host, port)
+
+
+def _unbindable(listen: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{listen} is taken by another program; choose another with --listen HOST:PORT"
+    if error.errno == errno.EACCES:
+        return f"{listen}: ports below 1024 are not for everybody; choose another with --listen HOST:PORT"
+    return f"{listen} cannot be listened on: {error.strerror}; choose another with --listen HOST:PORT"

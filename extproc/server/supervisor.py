@@ -93,11 +93,12 @@ class _Child:
 class Supervisor:
     """Runs programs until each is stopped. Not thread-safe; to be used from one event loop."""
 
-    def __init__(self, say: Say, patience: Patience | None = None) -> None:
+    def __init__(self, say: Say, on_failure: Callable[[ProgramError], None], patience: Patience | None = None) -> None:
+        """`on_failure` is told, once for each, of programs that were ready and do not stay up."""
         self._say = say
+        self._on_failure = on_failure
         self._patience = patience or Patience()
         self._children: dict[str, _Child] = {}
-        self._failure: asyncio.Future[None] = _future()
 
     async def start(self, program: Program) -> "re.Match[str] | None":
         """Start `program` and wait until it is ready; gives the match of its `ready` line.
@@ -110,10 +111,6 @@ class Supervisor:
         self._children[program.name] = child
         child.keeper = asyncio.create_task(self._keep(child), name=f"keep {program.name}")
         return await asyncio.shield(child.ready)
-
-    async def failure(self) -> None:
-        """Return never; raise `ProgramError` once a program that was ready does not stay up."""
-        await asyncio.shield(self._failure)
 
     def pid(self, name: str) -> int | None:
         """The process that runs `name` at the moment, if any."""
@@ -156,13 +153,13 @@ class Supervisor:
         """One program's life: see the table above."""
         try:
             await self._run_again_and_again(child)
-            reason = ProgramError(f"{child.program.name} was stopped before it was ready")
-        except ProgramError as error:
-            reason = error
-            if child.ready.done() and not self._failure.done():
-                self._failure.set_exception(reason)
+        except ProgramError as reason:
+            if child.ready.done():
+                self._on_failure(reason)
+            else:
+                child.ready.set_exception(reason)
         if not child.ready.done():
-            child.ready.set_exception(reason)
+            child.ready.set_exception(ProgramError(f"{child.program.name} was stopped before it was ready"))
 
     async def _run_again_and_again(self, child: _Child) -> None:
         name, patience = child.program.name, self._patience

@@ -39,8 +39,10 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
     return Plan(model, bodies, tuple(map(len, chunks)))
 
 
-def answer(request: EmbeddingsRequest, made: Plan, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> bytes:
-    """The body of OpenAI's answer, from the headers and bodies of Bedrock's 200s in the order of the calls.
+def answer(
+    request: EmbeddingsRequest, made: Plan, answers: Sequence[tuple[Mapping[str, str], bytes]]
+) -> tuple[bytes, int]:
+    """The body of OpenAI's answer, and the tokens it cost, from the headers and bodies of Bedrock's 200s in order.
 
     Raises a 502 `ApiError` for an answer that is not what Bedrock documents.
     """
@@ -55,7 +57,7 @@ def answer(request: EmbeddingsRequest, made: Plan, answers: Sequence[tuple[Mappi
             raise _unreadable(f"{count} vectors were asked for, {len(found)} came")
         vectors += found
         tokens += cost
-    return encode(request.model, vectors, tokens, request.encoding_format or "float")
+    return encode(request.model, vectors, tokens, request.encoding_format or "float"), tokens
 
 
 def _embedding_model(asked: str, foundation: str | None) -> EmbeddingModel:

@@ -4,14 +4,19 @@
 # source: ext_proc.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
-_runtime_version.ValidateProtobufRuntimeVersion(_runtime_version.Domain.PUBLIC, 7, 35, 1, "", "ext_proc.proto")
+_runtime_version.ValidateProtobufRuntimeVersion(
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'ext_proc.proto'
+)
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
@@ -21,59 +26,57 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x0e\x65xt_proc.proto\x12\x10oai.extproc.wire\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto"\xe8\x04\n\x11ProcessingRequest\x12\x38\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x39\n\x10response_headers\x18\x03 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x32\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12\x33\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12:\n\x10request_trailers\x18\x06 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12;\n\x11response_trailers\x18\x07 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12G\n\nattributes\x18\t \x03(\x0b\x32\x33.oai.extproc.wire.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12@\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\'.oai.extproc.wire.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request"\x8e\x01\n\x15ProtocolConfiguration\x12\x39\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\x12:\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode"R\n\x0bHttpHeaders\x12,\n\x07headers\x18\x01 \x01(\x0b\x32\x1b.oai.extproc.wire.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08"\x0e\n\x0cHttpTrailers";\n\tHeaderMap\x12.\n\x07headers\x18\x01 \x03(\x0b\x32\x1d.oai.extproc.wire.HeaderValue"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c"\xc2\x04\n\x12ProcessingResponse\x12<\n\x0frequest_headers\x18\x01 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12=\n\x10response_headers\x18\x02 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12\x36\n\x0crequest_body\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12\x37\n\rresponse_body\x18\x04 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12>\n\x10request_trailers\x18\x05 \x01(\x0b\x32".oai.extproc.wire.TrailersResponseH\x00\x12?\n\x11response_trailers\x18\x06 \x01(\x0b\x32".oai.extproc.wire.TrailersResponseH\x00\x12\x41\n\x12immediate_response\x18\x07 \x01(\x0b\x32#.oai.extproc.wire.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x18override_message_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08response"E\n\x0fHeadersResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse"B\n\x0c\x42odyResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse"\x12\n\x10TrailersResponse"\xfd\x01\n\x0e\x43ommonResponse\x12?\n\x06status\x18\x01 \x01(\x0e\x32/.oai.extproc.wire.CommonResponse.ResponseStatus\x12\x39\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x35\n\rbody_mutation\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyMutation"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01"b\n\x0eHeaderMutation\x12\x38\n\x0bset_headers\x18\x01 \x03(\x0b\x32#.oai.extproc.wire.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t"\x90\x02\n\x11HeaderValueOption\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\x12M\n\rappend_action\x18\x03 \x01(\x0e\x32\x36.oai.extproc.wire.HeaderValueOption.HeaderAppendAction"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03"o\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x43\n\x11streamed_response\x18\x03 \x01(\x0b\x32&.oai.extproc.wire.StreamedBodyResponseH\x00\x42\n\n\x08mutation";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08"\x93\x01\n\x11ImmediateResponse\x12,\n\x06status\x18\x01 \x01(\x0b\x32\x1c.oai.extproc.wire.HttpStatus\x12\x31\n\x07headers\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x62\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65xt_proc.proto\x12\x10oai.extproc.wire\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe8\x04\n\x11ProcessingRequest\x12\x38\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x39\n\x10response_headers\x18\x03 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x32\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12\x33\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12:\n\x10request_trailers\x18\x06 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12;\n\x11response_trailers\x18\x07 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12G\n\nattributes\x18\t \x03(\x0b\x32\x33.oai.extproc.wire.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12@\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\'.oai.extproc.wire.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"\x8e\x01\n\x15ProtocolConfiguration\x12\x39\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\x12:\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\"R\n\x0bHttpHeaders\x12,\n\x07headers\x18\x01 \x01(\x0b\x32\x1b.oai.extproc.wire.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x0e\n\x0cHttpTrailers\";\n\tHeaderMap\x12.\n\x07headers\x18\x01 \x03(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xc2\x04\n\x12ProcessingResponse\x12<\n\x0frequest_headers\x18\x01 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12=\n\x10response_headers\x18\x02 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12\x36\n\x0crequest_body\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12\x37\n\rresponse_body\x18\x04 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12>\n\x10request_trailers\x18\x05 \x01(\x0b\x32\".oai.extproc.wire.TrailersResponseH\x00\x12?\n\x11response_trailers\x18\x06 \x01(\x0b\x32\".oai.extproc.wire.TrailersResponseH\x00\x12\x41\n\x12immediate_response\x18\x07 \x01(\x0b\x32#.oai.extproc.wire.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x18override_message_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08response\"E\n\x0fHeadersResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse\"B\n\x0c\x42odyResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse\"\x12\n\x10TrailersResponse\"\xfd\x01\n\x0e\x43ommonResponse\x12?\n\x06status\x18\x01 \x01(\x0e\x32/.oai.extproc.wire.CommonResponse.ResponseStatus\x12\x39\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x35\n\rbody_mutation\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyMutation\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"b\n\x0eHeaderMutation\x12\x38\n\x0bset_headers\x18\x01 \x03(\x0b\x32#.oai.extproc.wire.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"\x90\x02\n\x11HeaderValueOption\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\x12M\n\rappend_action\x18\x03 \x01(\x0e\x32\x36.oai.extproc.wire.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"o\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x43\n\x11streamed_response\x18\x03 \x01(\x0b\x32&.oai.extproc.wire.StreamedBodyResponseH\x00\x42\n\n\x08mutation\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x93\x01\n\x11ImmediateResponse\x12,\n\x06status\x18\x01 \x01(\x0b\x32\x1c.oai.extproc.wire.HttpStatus\x12\x31\n\x07headers\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "ext_proc_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ext_proc_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_PROCESSINGREQUEST_ATTRIBUTESENTRY"]._loaded_options = None
-    _globals["_PROCESSINGREQUEST_ATTRIBUTESENTRY"]._serialized_options = b"8\001"
-    _globals["_BODYSENDMODE"]._serialized_start = 2857
-    _globals["_BODYSENDMODE"]._serialized_end = 2967
-    _globals["_PROCESSINGREQUEST"]._serialized_start = 99
-    _globals["_PROCESSINGREQUEST"]._serialized_end = 715
-    _globals["_PROCESSINGREQUEST_ATTRIBUTESENTRY"]._serialized_start = 630
-    _globals["_PROCESSINGREQUEST_ATTRIBUTESENTRY"]._serialized_end = 704
-    _globals["_PROTOCOLCONFIGURATION"]._serialized_start = 718
-    _globals["_PROTOCOLCONFIGURATION"]._serialized_end = 860
-    _globals["_HTTPHEADERS"]._serialized_start = 862
-    _globals["_HTTPHEADERS"]._serialized_end = 944
-    _globals["_HTTPBODY"]._serialized_start = 946
-    _globals["_HTTPBODY"]._serialized_end = 993
-    _globals["_HTTPTRAILERS"]._serialized_start = 995
-    _globals["_HTTPTRAILERS"]._serialized_end = 1009
-    _globals["_HEADERMAP"]._serialized_start = 1011
-    _globals["_HEADERMAP"]._serialized_end = 1070
-    _globals["_HEADERVALUE"]._serialized_start = 1072
-    _globals["_HEADERVALUE"]._serialized_end = 1132
-    _globals["_PROCESSINGRESPONSE"]._serialized_start = 1135
-    _globals["_PROCESSINGRESPONSE"]._serialized_end = 1713
-    _globals["_HEADERSRESPONSE"]._serialized_start = 1715
-    _globals["_HEADERSRESPONSE"]._serialized_end = 1784
-    _globals["_BODYRESPONSE"]._serialized_start = 1786
-    _globals["_BODYRESPONSE"]._serialized_end = 1852
-    _globals["_TRAILERSRESPONSE"]._serialized_start = 1854
-    _globals["_TRAILERSRESPONSE"]._serialized_end = 1872
-    _globals["_COMMONRESPONSE"]._serialized_start = 1875
-    _globals["_COMMONRESPONSE"]._serialized_end = 2128
-    _globals["_COMMONRESPONSE_RESPONSESTATUS"]._serialized_start = 2072
-    _globals["_COMMONRESPONSE_RESPONSESTATUS"]._serialized_end = 2128
-    _globals["_HEADERMUTATION"]._serialized_start = 2130
-    _globals["_HEADERMUTATION"]._serialized_end = 2228
-    _globals["_HEADERVALUEOPTION"]._serialized_start = 2231
-    _globals["_HEADERVALUEOPTION"]._serialized_end = 2503
-    _globals["_HEADERVALUEOPTION_HEADERAPPENDACTION"]._serialized_start = 2378
-    _globals["_HEADERVALUEOPTION_HEADERAPPENDACTION"]._serialized_end = 2503
-    _globals["_BODYMUTATION"]._serialized_start = 2505
-    _globals["_BODYMUTATION"]._serialized_end = 2616
-    _globals["_STREAMEDBODYRESPONSE"]._serialized_start = 2618
-    _globals["_STREAMEDBODYRESPONSE"]._serialized_end = 2677
-    _globals["_IMMEDIATERESPONSE"]._serialized_start = 2680
-    _globals["_IMMEDIATERESPONSE"]._serialized_end = 2827
-    _globals["_HTTPSTATUS"]._serialized_start = 2829
-    _globals["_HTTPSTATUS"]._serialized_end = 2855
+  DESCRIPTOR._loaded_options = None
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_BODYSENDMODE']._serialized_start=2857
+  _globals['_BODYSENDMODE']._serialized_end=2967
+  _globals['_PROCESSINGREQUEST']._serialized_start=99
+  _globals['_PROCESSINGREQUEST']._serialized_end=715
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=630
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=704
+  _globals['_PROTOCOLCONFIGURATION']._serialized_start=718
+  _globals['_PROTOCOLCONFIGURATION']._serialized_end=860
+  _globals['_HTTPHEADERS']._serialized_start=862
+  _globals['_HTTPHEADERS']._serialized_end=944
+  _globals['_HTTPBODY']._serialized_start=946
+  _globals['_HTTPBODY']._serialized_end=993
+  _globals['_HTTPTRAILERS']._serialized_start=995
+  _globals['_HTTPTRAILERS']._serialized_end=1009
+  _globals['_HEADERMAP']._serialized_start=1011
+  _globals['_HEADERMAP']._serialized_end=1070
+  _globals['_HEADERVALUE']._serialized_start=1072
+  _globals['_HEADERVALUE']._serialized_end=1132
+  _globals['_PROCESSINGRESPONSE']._serialized_start=1135
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1713
+  _globals['_HEADERSRESPONSE']._serialized_start=1715
+  _globals['_HEADERSRESPONSE']._serialized_end=1784
+  _globals['_BODYRESPONSE']._serialized_start=1786
+  _globals['_BODYRESPONSE']._serialized_end=1852
+  _globals['_TRAILERSRESPONSE']._serialized_start=1854
+  _globals['_TRAILERSRESPONSE']._serialized_end=1872
+  _globals['_COMMONRESPONSE']._serialized_start=1875
+  _globals['_COMMONRESPONSE']._serialized_end=2128
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=2072
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=2128
+  _globals['_HEADERMUTATION']._serialized_start=2130
+  _globals['_HEADERMUTATION']._serialized_end=2228
+  _globals['_HEADERVALUEOPTION']._serialized_start=2231
+  _globals['_HEADERVALUEOPTION']._serialized_end=2503
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=2378
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=2503
+  _globals['_BODYMUTATION']._serialized_start=2505
+  _globals['_BODYMUTATION']._serialized_end=2616
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2618
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2677
+  _globals['_IMMEDIATERESPONSE']._serialized_start=2680
+  _globals['_IMMEDIATERESPONSE']._serialized_end=2827
+  _globals['_HTTPSTATUS']._serialized_start=2829
+  _globals['_HTTPSTATUS']._serialized_end=2855
 # @@protoc_insertion_point(module_scope)

@@ -95,7 +95,7 @@ def test_the_answer_has_one_vector_for_each_text_in_order(model: str, vectors: l
         body = {"embeddings": chunk} if model.startswith("cohere") else {"embedding": chunk[0]}
         answers.append(({"x-amzn-bedrock-input-token-count": str(count)}, json.dumps(body).encode()))
 
-    said = json.loads(answer(parsed, calls, answers))
+    said = json.loads(answer(parsed, calls, answers)[0])
 
     assert said["usage"]["total_tokens"] == len(vectors)
     assert [item["index"] for item in said["data"]] == list(range(len(vectors)))

@@ -130,7 +130,7 @@ def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
     asked = request(COHERE, input=["x"] * 97)
     first = json.dumps({"embeddings": [[float(n)] for n in range(96)]}).encode()
     second = json.dumps({"embeddings": {"float": [[96.0]]}}).encode()
-    body = answer(asked, planned(asked), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
+    body, _ = answer(asked, planned(asked), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
     said = json.loads(body)
     assert [item["embedding"] for item in said["data"]] == [[float(n)] for n in range(97)]
     assert [item["index"] for item in said["data"]] == list(range(97))
@@ -140,14 +140,14 @@ def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
 def test_the_client_sees_the_model_that_it_asked_for() -> None:
     asked = request("eu.cohere.embed-v4:0")
     made = planned(asked, "cohere.embed-v4:0")
-    said = json.loads(answer(asked, made, [({}, b'{"embeddings":[[1]]}')]))
+    said = json.loads(answer(asked, made, [({}, b'{"embeddings":[[1]]}')])[0])
     assert said["model"] == "eu.cohere.embed-v4:0"
 
 
 @pytest.mark.parametrize(("form", "vector"), [(None, [1.0]), ("float", [1.0]), ("base64", "AACAPw==")], ids=str)
 def test_the_format_is_the_one_asked_for_and_floats_by_default(form: str | None, vector: object) -> None:
     asked = request(encoding_format=form)
-    said = json.loads(answer(asked, planned(asked), [({}, b'{"embedding":[1]}')]))
+    said = json.loads(answer(asked, planned(asked), [({}, b'{"embedding":[1]}')])[0])
     assert said["data"][0]["embedding"] == vector
 
 

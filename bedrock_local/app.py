@@ -1,0 +1,159 @@
+"""The server: finds the operation, lets nobody in without a signature, keeps the log, answers errors as AWS does.
+
+The order is AWS's: the path (UnknownOperationException), the credentials, then the operation. Paths under `/_local/`
+are this server's own and need no signature.
+"""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp import web
+
+from bedrock_local import calls, chat, control_plane, invoke
+from bedrock_local.errors import AwsError, UnknownOperationError
+from bedrock_local.signature import Call
+from bedrock_local.state import Incoming, Local, refusal, reply
+
+#: InvokeModel's limit of a body, in bytes; Converse gets the same.
+MAX_BODY = 25_000_000
+
+_log = logging.getLogger("bedrock_local")
+
+Serve = Callable[[Local, Incoming], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of AWS: its method, its path with `*` for the identifier, and what serves it."""
+
+    name: str
+    method: str
+    path: tuple[str, ...]
+    serve: Serve
+
+    def matches(self, method: str, segments: tuple[str, ...]) -> bool:
+        """Whether a request is for this operation."""
+        if method != self.method or len(segments) != len(self.path):
+            return False
+        return all(part in ("*", segment) and segment for part, segment in zip(self.path, segments, strict=True))
+
+
+async def _list_models(local: Local, incoming: Incoming) -> web.StreamResponse:
+    return reply(incoming.call.id, control_plane.list_models(local.shelf, incoming.query))
+
+
+async def _get_model(local: Local, incoming: Incoming) -> web.StreamResponse:
+    return reply(incoming.call.id, control_plane.get_model(local.shelf, incoming.identifier))
+
+
+async def _list_profiles(local: Local, incoming: Incoming) -> web.StreamResponse:
+    return reply(incoming.call.id, control_plane.list_profiles(local.shelf, incoming.query))
+
+
+async def _get_profile(local: Local, incoming: Incoming) -> web.StreamResponse:
+    return reply(incoming.call.id, control_plane.get_profile(local.shelf, incoming.identifier))
+
+
+OPERATIONS = (
+    Operation("Converse", "POST", ("model", "*", "converse"), chat.converse),
+    Operation("ConverseStream", "POST", ("model", "*", "converse-stream"), chat.converse_stream),
+    Operation("InvokeModel", "POST", ("model", "*", "invoke"), invoke.invoke_model),
+    Operation("ListFoundationModels", "GET", ("foundation-models",), _list_models),
+    Operation("GetFoundationModel", "GET", ("foundation-models", "*"), _get_model),
+    Operation("ListInferenceProfiles", "GET", ("inference-profiles",), _list_profiles),
+    Operation("GetInferenceProfile", "GET", ("inference-profiles", "*"), _get_profile),
+)
+
+
+def create(local: Local) -> web.Application:
+    """Give the aiohttp application of one local Bedrock."""
+    app = web.Application(client_max_size=MAX_BODY)
+    app.router.add_get("/_local/calls", _show_calls)
+    app.router.add_delete("/_local/calls", _clear_calls)
+    app.router.add_post("/_local/release", _release)
+    app.router.add_route("*", "/{path:.*}", _serve)
+    app[LOCAL] = local
+    return app
+
+
+LOCAL = web.AppKey("LOCAL", Local)
+
+
+async def _show_calls(request: web.Request) -> web.Response:
+    return web.json_response(request.app[LOCAL].calls.as_json())
+
+
+async def _clear_calls(request: web.Request) -> web.Response:
+    request.app[LOCAL].calls.clear()
+    return web.Response(status=204)
+
+
+async def _release(request: web.Request) -> web.Response:
+    return web.json_response({"released": request.app[LOCAL].holds.release()})
+
+
+async def _serve(request: web.Request) -> web.StreamResponse:
+    """Serve one request, and see that its log entry ends as the request did."""
+    local = request.app[LOCAL]
+    operation, identifier = _find(request)
+    headers = _headers(request)
+    call = local.calls.open(str(uuid.uuid4()), operation.name if operation else "Unknown", identifier, headers)
+    try:
+        response = await _answer(local, request, operation, identifier, call)
+    except AwsError as error:
+        call.state, call.error = calls.REFUSED, error.name
+        return refusal(call.id, error)
+    except OSError:  # the caller is gone
+        raise
+    except Exception:
+        _log.exception("bedrock_local failed on %s %s", request.method, request.raw_path)
+        call.state, call.error = calls.REFUSED, "InternalServerException"
+        return refusal(call.id, AwsError(500, "InternalServerException", "bedrock_local has a bug; see its log."))
+    finally:
+        if call.state == calls.RUNNING:
+            call.state = calls.ABORTED
+    return response
+
+
+async def _answer(
+    local: Local, request: web.Request, operation: Operation | None, identifier: str | None, call: calls.Call
+) -> web.StreamResponse:
+    body = await _read(request)
+    call.keep_body(body)
+    if operation is None:
+        raise UnknownOperationError
+    local.verifier.verify(Call(request.method, request.raw_path, call.sent, body), datetime.now(UTC))
+    query = dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
+    response = await operation.serve(local, Incoming(request, identifier or "", query, call.sent, body, call))
+    call.state = calls.FINISHED
+    return response
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise AwsError(413, "RequestEntityTooLargeException", f"A body has at most {MAX_BODY} bytes.") from None
+
+
+def _find(request: web.Request) -> tuple[Operation | None, str | None]:
+    """The operation of a request and the identifier in its path, decoded once."""
+    segments = tuple(request.raw_path.partition("?")[0].removeprefix("/").split("/"))
+    for operation in OPERATIONS:
+        if operation.matches(request.method, segments):
+            identifier = unquote(segments[operation.path.index("*")]) if "*" in operation.path else None
+            return operation, identifier
+    return None, None
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """The headers by lower-case name, repeated ones joined as a signature joins them."""
+    joined: dict[str, str] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        joined[key] = f"{joined[key]},{value}" if key in joined else value
+    return joined

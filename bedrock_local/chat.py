@@ -1,0 +1,86 @@
+"""Converse and ConverseStream: check, answer, send."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from bedrock_local import answers, controls, frames, rules, shapes
+from bedrock_local.answers import Answer
+from bedrock_local.calls import FINISHED
+from bedrock_local.controls import Controls
+from bedrock_local.conversation import Conversation
+from bedrock_local.errors import invalid
+from bedrock_local.models import unsupported_action
+from bedrock_local.state import Incoming, Local, reply
+from bedrock_local.stream import Player, disturbed
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What one request comes to: the answer, how to send it, and the latency to report in milliseconds."""
+
+    conversation: Conversation
+    controls: Controls
+    answer: Answer
+    latency: int
+
+    @property
+    def extra(self) -> dict[str, Any] | None:
+        """The additionalModelResponseFields; only `/stop_sequence` is there to be asked for."""
+        paths: Iterable[str] = self.conversation.request.get("additionalModelResponseFieldPaths", [])
+        return {"stop_sequence": self.answer.stop_sequence} if "/stop_sequence" in paths else None
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """The tier and the latency class that were asked for, which Bedrock reports back."""
+        request = self.conversation.request
+        return {name: request[name] for name in ("serviceTier", "performanceConfig") if name in request}
+
+
+async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
+    """Answer with one JSON body."""
+    turn = _take_turn(local, incoming, "Converse")
+    if turn.controls.hold:
+        await local.holds.wait()
+    body = frames.body(turn.answer, turn.latency, turn.extra)
+    return reply(incoming.call.id, {**body, **turn.served})
+
+
+async def converse_stream(local: Local, incoming: Incoming) -> web.StreamResponse:
+    """Answer with an event stream, a frame at a time."""
+    turn = _take_turn(local, incoming, "ConverseStream")
+    if not turn.conversation.model.streaming:
+        raise invalid("The model is unsupported for streaming.")
+    events = frames.events(turn.answer, turn.latency, turn.extra, turn.served)
+    encoder = frames.Encoder(incoming.body)
+    response = web.StreamResponse(headers=_stream_headers(incoming))
+    transport = incoming.http.transport
+    if transport is None:
+        raise ConnectionResetError
+    pace = local.pace if turn.controls.pace is None else turn.controls.pace
+    player = Player(response, transport, incoming.call, pace)
+    with local.holds.point(turn.controls.hold) as hold:
+        await response.prepare(incoming.http)
+        await player.play(disturbed(events, turn.controls), encoder, hold)
+    incoming.call.state = FINISHED
+    return response
+
+
+def _stream_headers(incoming: Incoming) -> dict[str, str]:
+    return {"Content-Type": "application/vnd.amazon.eventstream", "x-amzn-RequestId": incoming.call.id}
+
+
+def _take_turn(local: Local, incoming: Incoming, operation: str) -> _Turn:
+    incoming.require_json()
+    request = shapes.check(operation, shapes.read_json(incoming.body), modelId=incoming.identifier)
+    model = local.shelf.resolve(incoming.identifier)
+    if not model.chat:
+        raise unsupported_action()
+    conversation = Conversation(request, model, streaming=operation == "ConverseStream")
+    rules.check(conversation)
+    ordered, text = controls.parse(conversation.last_text())
+    ordered.refuse()
+    answer = answers.compose(conversation, ordered, text)
+    return _Turn(conversation, ordered, answer, round(1000 * local.pace * answer.usage["outputTokens"]) + 1)

@@ -1,0 +1,86 @@
+"""`python -m bedrock_local`: serve until told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import click
+from aiohttp import web
+
+from bedrock_local.app import create
+from bedrock_local.models import Shelf
+from bedrock_local.signature import Verifier
+from bedrock_local.state import Local
+
+#: How long a running answer may go on after the order to stop, in seconds, before it is cut.
+_GRACE = 0.02
+
+_EXAMPLES = """\b
+Point boto3, or anything else that speaks to AWS, at it:
+  export AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000
+  export AWS_ENDPOINT_URL_BEDROCK=http://127.0.0.1:9000
+  export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local-secret
+
+\b
+See what arrived, and let go answers that wait (see the orders in bedrock_local/controls.py):
+  curl http://127.0.0.1:9000/_local/calls
+  curl -X POST http://127.0.0.1:9000/_local/release
+"""
+
+
+class _Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT; an IPv6 host stands in brackets."""
+
+    name = "host:port"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Take the text apart."""
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            self.fail(f"{value} is not HOST:PORT, for example 127.0.0.1:9000.", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+@click.command(
+    help="A local Bedrock: Converse, ConverseStream, InvokeModel for embeddings, and the lists of models. It speaks "
+    "AWS's wire, verifies every signature, and refuses what AWS would refuse. There is no model behind it: it echoes, "
+    'counts ("count to 5") and calls the tools that a text names.',
+    epilog=_EXAMPLES,
+)
+@click.option("--listen", type=_Address(), default="127.0.0.1:9000", show_default=True, help="Port 0 picks a free one.")
+@click.option("--region", default="us-east-1", show_default=True, help="Decides which inference profiles exist.")
+@click.option("--access-key", default="local", show_default=True, help="The access key id that may call.")
+@click.option("--secret-key", default="local-secret", show_default=True, help="Its secret.")
+@click.option("--bearer", default=None, help="Accept this API key too, as `Authorization: Bearer …`.")
+@click.option(
+    "--pace", type=click.FloatRange(0), default=0.02, show_default=True, help="Seconds between stream frames."
+)
+def main(
+    listen: tuple[str, int], region: str, access_key: str, secret_key: str, bearer: str | None, pace: float
+) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    local = Local(Shelf(region), Verifier(region, access_key, secret_key, bearer), pace)
+    try:
+        asyncio.run(serve(local, *listen, announce=lambda url: click.echo(f"bedrock_local listens on {url}")))
+    except OSError as problem:
+        raise click.ClickException(f"cannot listen on {listen[0]}:{listen[1]}: {problem.strerror}") from None
+
+
+async def serve(local: Local, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Listen, say where by `announce`, and return at SIGINT or SIGTERM; running streams are cut then."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(
+        create(local), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE, auto_decompress=False
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        bound = runner.addresses[0]
+        announce(f"http://[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"http://{bound[0]}:{bound[1]}")
+        await stop.wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,39 @@
+"""Answers that wait until somebody says `POST /_local/release`."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Holds:
+    """The answers that wait now. A point is made before anything is sent, so no release can come too early."""
+
+    _points: set[asyncio.Event] = field(default_factory=set)
+
+    @contextmanager
+    def point(self, wanted: bool) -> Iterator[asyncio.Event | None]:
+        """Make a point at which an answer will wait, if one is wanted; it is forgotten when the answer is over."""
+        if not wanted:
+            yield None
+            return
+        point = asyncio.Event()
+        self._points.add(point)
+        try:
+            yield point
+        finally:
+            self._points.discard(point)
+
+    async def wait(self) -> None:
+        """Wait here and now for the next release."""
+        with self.point(True) as point:
+            assert point is not None
+            await point.wait()
+
+    def release(self) -> int:
+        """Let every answer go on; gives how many there were."""
+        points, self._points = self._points, set()
+        for point in points:
+            point.set()
+        return len(points)

@@ -1,0 +1,66 @@
+"""Playing frames out: paced, disturbed as ordered, and over as soon as the caller has gone."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from aiohttp import web
+
+from bedrock_local import eventstream
+from bedrock_local.calls import Call
+from bedrock_local.controls import Controls
+from bedrock_local.frames import Encoder, Frame
+
+#: Stands for the end of the connection among the frames.
+_CUT = Frame("cut", "", {})
+
+
+def disturbed(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
+    """Give the frames with what the controls order among them; nothing follows a fault."""
+    for number, frame in enumerate(_with_unknown(frames, controls)):
+        if number >= controls.after and (fault := _fault(controls)) is not None:
+            yield fault
+            return
+        yield replace(frame, corrupt=controls.corrupt and number == controls.after)
+    if (fault := _fault(controls)) is not None:
+        yield fault
+
+
+def _with_unknown(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        if controls.unknown and frame.name == "messageStart":
+            yield Frame("event", "eventOfTheFuture", {"contentBlockIndex": 0, "future": {"of": "events"}})
+
+
+def _fault(controls: Controls) -> Frame | None:
+    for kind, name in (("exception", controls.exception), ("error", controls.error)):
+        if name is not None:
+            return Frame(kind, name, {"message": controls.message or f"{name} was ordered."})
+    return _CUT if controls.cut else None
+
+
+class Player:
+    """Sends the frames of one answer over one prepared response."""
+
+    def __init__(self, response: web.StreamResponse, transport: asyncio.BaseTransport, call: Call, pace: float) -> None:
+        self._response = response
+        self._transport = transport
+        self._call = call
+        self._pace = pace
+
+    async def play(self, frames: Iterable[Frame], encoder: Encoder, hold: asyncio.Event | None) -> None:
+        """Send every frame by itself; after the first delta wait for `hold`. Raises ConnectionError, CancelledError."""
+        for frame in frames:
+            if frame is _CUT:
+                self._transport.close()
+                return
+            await self._send(frame, encoder)
+            if hold is not None and frame.name == "contentBlockDelta":
+                await hold.wait()
+            await asyncio.sleep(self._pace)
+
+    async def _send(self, frame: Frame, encoder: Encoder) -> None:
+        message = encoder.encode(frame)
+        await self._response.write(eventstream.corrupted(message) if frame.corrupt else message)
+        self._call.frames += 1

@@ -1,0 +1,82 @@
+"""What several commands take, and how a mistake is told."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from extproc import config
+from extproc.envoy_config import Address, is_ip, parse_address
+
+DEFAULT_CONFIG = Path("gateway.yaml")
+
+
+class Refusal(click.ClickException):
+    """Something the user can mend."""
+
+    exit_code = 2
+
+
+class Breakdown(click.ClickException):
+    """The gateway could not be kept running."""
+
+    exit_code = 1
+
+
+class AddressParameter(click.ParamType):
+    """`unix:/path` or HOST:PORT."""
+
+    name = "address"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """The address, or a usage error."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ListenParameter(AddressParameter):
+    """An address of this machine to listen on: IP:PORT, or localhost:PORT."""
+
+    name = "ip:port"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """The address, or a usage error."""
+        address = super().convert(value, param, ctx)
+        if address.host == "localhost":
+            return Address("127.0.0.1", address.port)
+        if address.path or not is_ip(address.host):
+            self.fail(f"{value} is no address to listen on: write IP:PORT, as in 127.0.0.1:8080", param, ctx)
+        return address
+
+
+ADDRESS = AddressParameter()
+LISTEN = ListenParameter()
+
+required_config = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The gateway's configuration.",
+)
+
+
+@contextlib.contextmanager
+def refusing(*mistakes: type[Exception]) -> Iterator[None]:
+    """Turn `mistakes` into a refusal with the same message."""
+    try:
+        yield
+    except mistakes as error:
+        raise Refusal(str(error)) from error
+
+
+def load_settings(path: Path) -> config.Settings:
+    """gateway.yaml, or a refusal."""
+    with refusing(config.ConfigError):
+        return config.load(path)

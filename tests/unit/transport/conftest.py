@@ -1,0 +1,136 @@
+"""Envoy's side of the wire: messages as Envoy sends them, and what its answers say."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from extproc.transport import ext_proc_pb2 as pb
+
+FILTER = "envoy.filters.http.ext_proc"
+
+
+def _headers(pairs, end_of_stream):
+    values = [pb.HeaderValue(key=key, raw_value=value.encode("latin-1")) for key, value in pairs]
+    return pb.HttpHeaders(headers=pb.HeaderMap(headers=values), end_of_stream=end_of_stream)
+
+
+def request_headers(*pairs, end_of_stream=False, modes=(pb.BUFFERED, pb.FULL_DUPLEX_STREAMED)):
+    """The first message of an exchange; by default a POST, with the modes the gateway needs."""
+    headers = _headers(pairs or ((":method", "POST"), (":path", "/oai/v1/embeddings")), end_of_stream)
+    message = pb.ProcessingRequest(request_headers=headers)
+    message.protocol_config.request_body_mode, message.protocol_config.response_body_mode = modes
+    return message.SerializeToString()
+
+
+def request_body(data=b"{}", end_of_stream=True):
+    return pb.ProcessingRequest(request_body=pb.HttpBody(body=data, end_of_stream=end_of_stream)).SerializeToString()
+
+
+def request_trailers():
+    return pb.ProcessingRequest(request_trailers=pb.HttpTrailers()).SerializeToString()
+
+
+def response_headers(status=200, *pairs, end_of_stream=False, details="via_upstream"):
+    headers = _headers(((":status", str(status)), *pairs), end_of_stream)
+    message = pb.ProcessingRequest(response_headers=headers)
+    if details is not None:
+        message.attributes[FILTER]["response.code_details"] = details
+    return message.SerializeToString()
+
+
+def response_body(data=b"", end_of_stream=False):
+    return pb.ProcessingRequest(response_body=pb.HttpBody(body=data, end_of_stream=end_of_stream)).SerializeToString()
+
+
+def response_trailers():
+    return pb.ProcessingRequest(response_trailers=pb.HttpTrailers()).SerializeToString()
+
+
+def read(data):
+    """An answer as Envoy reads it, as plain values."""
+    message = pb.ProcessingResponse.FromString(data)
+    kind = message.WhichOneof("response")
+    said = {"kind": kind}
+    if message.HasField("dynamic_metadata"):
+        said["metadata"] = {name: dict(fields) for name, fields in message.dynamic_metadata.items()}
+    if message.HasField("override_message_timeout"):
+        said["more_time"] = message.override_message_timeout.ToMilliseconds() / 1000
+    if kind == "immediate_response":
+        answer = message.immediate_response
+        return (
+            said
+            | {"status": answer.status.code, "body": answer.body, "details": answer.details}
+            | mutation(answer.headers)
+        )
+    if kind in ("request_headers", "response_headers", "request_body", "response_body"):
+        return said | common(getattr(message, kind).response)
+    return said
+
+
+def mutation(headers):
+    assert all(
+        option.append_action == pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD for option in headers.set_headers
+    )
+    assert not any(option.header.value for option in headers.set_headers)
+    names = [option.header.key for option in headers.set_headers]
+    assert len(set(names)) == len(names)
+    said = {}
+    if headers.set_headers:
+        said["set"] = {o.header.key: o.header.raw_value.decode("latin-1") for o in headers.set_headers}
+    if headers.remove_headers:
+        said["remove"] = set(headers.remove_headers)
+    return said
+
+
+def common(response):
+    said = mutation(response.header_mutation)
+    if response.status:
+        said["replace"] = True
+    kind = response.body_mutation.WhichOneof("mutation")
+    if kind == "body":
+        said["body"] = response.body_mutation.body
+    elif kind == "streamed_response":
+        piece = response.body_mutation.streamed_response
+        said |= {"piece": piece.body, "end_of_stream": piece.end_of_stream}
+    return said
+
+
+@pytest.fixture(scope="session")
+def envoy():
+    """Builders of Envoy's messages, and `read` for the answers."""
+    return SimpleNamespace(
+        request_headers=request_headers,
+        request_body=request_body,
+        request_trailers=request_trailers,
+        response_headers=response_headers,
+        response_body=response_body,
+        response_trailers=response_trailers,
+        read=read,
+    )
+
+
+class Scripted:
+    """An exchange that says what a script has for each kind of event: directives, or an error to raise.
+
+    A script's list is used up, one entry an event; the last entry stays. What it was told is in `events`.
+    """
+
+    def __init__(self, script=None, patience=None):
+        self.script = {kind: list(entries) for kind, entries in (script or {}).items()}
+        self.patience = patience
+        self.events = []
+        self.times = []
+
+    def receive(self, event, now):
+        self.events.append(event)
+        self.times.append(now)
+        entries = self.script.get(type(event), [[]])
+        entry = entries.pop(0) if len(entries) > 1 else entries[0]
+        if isinstance(entry, Exception):
+            raise entry
+        return entry
+
+
+@pytest.fixture(scope="session")
+def scripted():
+    return Scripted

@@ -1,0 +1,213 @@
+"""One stream without a transport: who is told what and when, jobs, silence, and what ends in error."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
+from extproc.exchange.events import (
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+    Resumed,
+    Silence,
+)
+from extproc.transport.stream import LEEWAY, AbandonedError, Clock, Errand, Stream
+from extproc.transport.wire import WireError
+
+FORWARD = Forward("/model/m/converse", "bedrock.local", (), (), b"{}")
+REPLY = Reply(200, (), b"done", "x")
+LONGEST = 100.0
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str = "job"
+
+
+class Now:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self):
+        self.steady = 1000.0
+
+    def clock(self):
+        return Clock(wall=lambda: 1_800_000_000.0, steady=lambda: self.steady)
+
+
+@pytest.fixture
+def now():
+    return Now()
+
+
+@pytest.fixture
+def stream_of(now, scripted):
+    def build(script, patience=None):
+        exchange = scripted(script, patience)
+        return Stream(exchange, now.clock(), LONGEST), exchange
+
+    return build
+
+
+def waiting(stream, envoy):
+    """Bring a stream whose exchange waits after the body to that point."""
+    stream.receive(envoy.request_headers())
+    return stream.receive(envoy.request_body())
+
+
+def test_events_go_in_with_unix_time_and_answers_come_out(stream_of, envoy):
+    stream, exchange = stream_of({RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]})
+    assert [envoy.read(m)["kind"] for m in stream.receive(envoy.request_headers())] == ["request_headers"]
+    assert [envoy.read(m)["kind"] for m in stream.receive(envoy.request_body(b"[]"))] == ["request_body"]
+    assert exchange.events[1] == RequestBody(b"[]")
+    assert exchange.times == [1_800_000_000.0] * 2
+
+
+def test_the_request_id_is_remembered(stream_of, envoy):
+    stream, _ = stream_of({RequestHeaders: [[Continue()]]})
+    stream.receive(envoy.request_headers((":path", "/"), ("x-request-id", "abc")))
+    assert stream.request_id == "abc"
+
+
+def test_an_abort_is_an_error(stream_of, envoy):
+    stream, _ = stream_of({RequestHeaders: [[Abort("no more")]]})
+    with pytest.raises(AbandonedError, match="no more"):
+        stream.receive(envoy.request_headers())
+
+
+def test_an_exchange_that_leaves_envoy_waiting_is_an_error(stream_of, envoy):
+    stream, _ = stream_of({RequestHeaders: [[]]})
+    with pytest.raises(RuntimeError, match="left Envoy waiting after RequestHeaders"):
+        stream.receive(envoy.request_headers())
+
+
+def test_an_exchange_that_does_not_end_with_the_answer_is_an_error(stream_of, envoy):
+    stream, _ = stream_of({RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]})
+    waiting(stream, envoy)
+    stream.receive(envoy.response_headers())
+    with pytest.raises(RuntimeError, match="left Envoy waiting after ResponseBody"):
+        stream.receive(envoy.response_body(b"", end_of_stream=True))
+
+
+def test_after_the_last_word_the_exchange_hears_nothing(stream_of, envoy):
+    stream, exchange = stream_of(
+        {
+            RequestHeaders: [[Continue()]],
+            RequestBody: [[FORWARD]],
+            ResponseHeaders: [[Head(200, ()), Body(b"early", end_of_stream=True)]],
+        }
+    )
+    waiting(stream, envoy)
+    stream.receive(envoy.response_headers())
+    assert stream.over
+    assert stream.receive(envoy.response_body(b"late")) == []
+    assert not any(isinstance(event, ResponseBody) for event in exchange.events)
+
+
+class TestJobs:
+    SCRIPT = {RequestHeaders: [[Continue()]], RequestBody: [[Wait(Job(), 30)]], Resumed: [[REPLY]]}
+
+    def test_a_wait_names_an_errand_and_asks_envoy_for_the_longest_time(self, stream_of, envoy):
+        stream, _ = stream_of(self.SCRIPT)
+        assert [envoy.read(message) for message in waiting(stream, envoy)] == [{"kind": None, "more_time": LONGEST}]
+        assert stream.errand == Errand(Job(), 30)
+
+    def test_the_result_resumes_the_exchange(self, stream_of, envoy):
+        stream, exchange = stream_of(self.SCRIPT)
+        waiting(stream, envoy)
+        (answer,) = stream.resume("result")
+        assert envoy.read(answer)["kind"] == "immediate_response"
+        assert exchange.events[-1] == Resumed("result")
+        assert stream.errand is None
+
+    def test_jobs_share_the_time_that_envoy_gives(self, stream_of, now, envoy):
+        stream, _ = stream_of({**self.SCRIPT, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
+        waiting(stream, envoy)
+        now.steady += 50
+        assert stream.resume("first") == []
+        assert stream.errand == Errand(Job("second"), LONGEST - LEEWAY - 50)
+
+    def test_a_job_that_comes_too_late_has_no_time_at_all(self, stream_of, now, envoy):
+        stream, _ = stream_of({**self.SCRIPT, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
+        waiting(stream, envoy)
+        now.steady += 200
+        stream.resume("first")
+        assert stream.errand == Errand(Job("second"), 0)
+
+    def test_an_answer_of_envoys_own_takes_the_errand_away(self, stream_of, envoy):
+        stream, exchange = stream_of({**self.SCRIPT, ResponseHeaders: [[REPLY]]})
+        waiting(stream, envoy)
+        answers = stream.receive(envoy.response_headers(504, details="stream_idle_timeout"))
+        assert stream.errand is None
+        assert len(answers) == 2
+        assert exchange.events[-1].details == "stream_idle_timeout"
+
+    def test_a_message_that_is_no_event_leaves_the_errand(self, stream_of, envoy):
+        stream, _ = stream_of(self.SCRIPT)
+        waiting(stream, envoy)
+        errand = stream.errand
+        stream.receive(envoy.request_trailers())
+        assert stream.errand is errand
+
+    def test_a_wait_where_nothing_is_due_is_an_error(self, stream_of, envoy):
+        stream, _ = stream_of({**self.SCRIPT, RequestBody: [[FORWARD]], ResponseHeaders: [[Wait(Job(), 1)]]})
+        waiting(stream, envoy)
+        with pytest.raises(WireError, match="WITHHELD"):
+            stream.receive(envoy.response_headers())
+
+
+class TestSilence:
+    SCRIPT = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Silence: [[]]}
+
+    def test_silence_is_told_after_each_patience_with_the_seconds_in_all(self, stream_of, now, envoy):
+        stream, exchange = stream_of(self.SCRIPT, patience=10)
+        waiting(stream, envoy)
+        for passed, impatient in ((9, False), (1, True)):
+            now.steady += passed
+            assert stream.impatient is impatient
+        stream.tick()
+        assert not stream.impatient
+        now.steady += 10
+        stream.tick()
+        assert exchange.events[-2:] == [Silence(10), Silence(20)]
+
+    def test_an_event_ends_the_silence(self, stream_of, now, envoy):
+        stream, exchange = stream_of({**self.SCRIPT, ResponseHeaders: [[Head(200, ())]]}, patience=10)
+        waiting(stream, envoy)
+        now.steady += 9
+        stream.receive(envoy.response_headers())
+        now.steady += 9
+        assert not stream.impatient
+        now.steady += 1
+        stream.tick()
+        assert exchange.events[-1] == Silence(10)
+
+    def test_a_keep_alive_goes_out(self, stream_of, now, envoy):
+        script = {**self.SCRIPT, ResponseHeaders: [[Head(200, ())]], Silence: [[Body(b": still there\n\n")]]}
+        stream, _ = stream_of(script, patience=10)
+        waiting(stream, envoy)
+        stream.receive(envoy.response_headers())
+        now.steady += 10
+        (answer,) = stream.tick()
+        assert envoy.read(answer)["piece"] == b": still there\n\n"
+
+    def test_a_patient_exchange_is_never_told(self, stream_of, now, envoy):
+        stream, _ = stream_of(self.SCRIPT, patience=None)
+        waiting(stream, envoy)
+        now.steady += 10_000
+        assert not stream.impatient
+
+    def test_while_a_job_runs_it_is_not_silent(self, stream_of, now, envoy):
+        stream, _ = stream_of({**self.SCRIPT, RequestBody: [[Wait(Job(), 30)]]}, patience=1)
+        waiting(stream, envoy)
+        now.steady += 20
+        assert not stream.impatient
+
+    @pytest.mark.parametrize("answer", [Continue(), REPLY])
+    def test_with_nothing_left_to_say_it_is_not_silent(self, answer, stream_of, now, envoy):
+        stream, _ = stream_of({**self.SCRIPT, ResponseHeaders: [[answer]]}, patience=1)
+        waiting(stream, envoy)
+        stream.receive(envoy.response_headers())
+        now.steady += 20
+        assert not stream.impatient
