@@ -108,6 +108,13 @@ def _thoughts(conversation: Conversation, text: str) -> str | None:
 
 def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
     """The tools to call now: one that is demanded, or those that the text names, unless results have just come."""
+    wanted = _named_tools(conversation, text)
+    own = conversation.extra.get("tool_choice")
+    one_at_a_time = isinstance(own, dict) and own.get("disable_parallel_tool_use") is True
+    return wanted[:1] if one_at_a_time else wanted
+
+
+def _named_tools(conversation: Conversation, text: str) -> list[str]:
     kind, value = conversation.tool_choice
     offered = [tool["name"] for tool in conversation.tools]
     if kind == "tool":

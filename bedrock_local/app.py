@@ -1,7 +1,11 @@
 """The server: finds the operation, lets nobody in without a signature, keeps the log, answers errors as AWS does.
 
 The order is AWS's: the path (UnknownOperationException), the credentials, then the operation. Paths under `/_local/`
-are this server's own and need no signature.
+are this server's own and need no signature:
+
+    GET /_local/calls             the last 200 calls as JSON, oldest first; with `?settled` only once none of them runs
+    DELETE /_local/calls          forgets them
+    POST /_local/release          lets answers go on that wait (see controls), gives {"released": how many}
 """
 
 import logging
@@ -14,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from bedrock_local import calls, chat, control_plane, invoke
-from bedrock_local.errors import AwsError, UnknownOperationError
+from bedrock_local.errors import AwsError, UnknownOperationError, malformed
 from bedrock_local.signature import Call
 from bedrock_local.state import Incoming, Local, refusal, reply
 
@@ -84,7 +88,10 @@ LOCAL = web.AppKey("LOCAL", Local)
 
 
 async def _show_calls(request: web.Request) -> web.Response:
-    return web.json_response(request.app[LOCAL].calls.as_json())
+    log = request.app[LOCAL].calls
+    if "settled" in request.query:
+        await log.settled()
+    return web.json_response(log.as_json())
 
 
 async def _clear_calls(request: web.Request) -> web.Response:
@@ -105,17 +112,19 @@ async def _serve(request: web.Request) -> web.StreamResponse:
     try:
         response = await _answer(local, request, operation, identifier, call)
     except AwsError as error:
-        call.state, call.error = calls.REFUSED, error.name
+        call.end(calls.REFUSED, error.name)
         return refusal(call.id, error)
     except OSError:  # the caller is gone
         raise
+    except RecursionError:
+        call.end(calls.REFUSED, "SerializationException")
+        return refusal(call.id, malformed("The request body is nested too deeply."))
     except Exception:
         _log.exception("bedrock_local failed on %s %s", request.method, request.raw_path)
-        call.state, call.error = calls.REFUSED, "InternalServerException"
+        call.end(calls.REFUSED, "InternalServerException")
         return refusal(call.id, AwsError(500, "InternalServerException", "bedrock_local has a bug; see its log."))
     finally:
-        if call.state == calls.RUNNING:
-            call.state = calls.ABORTED
+        call.end(calls.ABORTED)  # unless it has ended already
     return response
 
 
@@ -129,7 +138,7 @@ async def _answer(
     local.verifier.verify(Call(request.method, request.raw_path, call.sent, body), datetime.now(UTC))
     query = dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
     response = await operation.serve(local, Incoming(request, identifier or "", query, call.sent, body, call))
-    call.state = calls.FINISHED
+    call.end(calls.FINISHED)
     return response
 
 

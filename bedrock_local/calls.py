@@ -4,6 +4,7 @@ A call is `running` until it is `finished` (answered), `refused` (an AWS error a
 caller went away first). `authorization` is never shown.
 """
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Mapping
@@ -28,6 +29,17 @@ class Call:
     state: str = RUNNING
     error: str | None = None
     frames: int = 0
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end(self, state: str, error: str | None = None) -> None:
+        """Set how it ended; the first word counts."""
+        if self.state == RUNNING:
+            self.state, self.error = state, error
+            self._over.set()
+
+    async def over(self) -> None:
+        """Wait until it has ended."""
+        await self._over.wait()
 
     def keep_body(self, body: bytes) -> None:
         """Remember what the body says: as a JSON value, as text where it is none, as None where it is empty."""
@@ -65,6 +77,11 @@ class CallLog:
     def as_json(self) -> list[dict[str, Any]]:
         """Give all of them as JSON values."""
         return [call.as_json() for call in self._calls]
+
+    async def settled(self) -> None:
+        """Wait until every call that is remembered now has ended."""
+        for call in tuple(self._calls):
+            await call.over()
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -64,7 +64,7 @@ async def converse_stream(local: Local, incoming: Incoming) -> web.StreamRespons
     with local.holds.point(turn.controls.hold) as hold:
         await response.prepare(incoming.http)
         await player.play(disturbed(events, turn.controls), encoder, hold)
-    incoming.call.state = FINISHED
+    incoming.call.end(FINISHED)
     return response
 
 

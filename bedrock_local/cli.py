@@ -7,6 +7,7 @@ from collections.abc import Callable
 import click
 from aiohttp import web
 
+from bedrock_local import shapes
 from bedrock_local.app import create
 from bedrock_local.models import Shelf
 from bedrock_local.signature import Verifier
@@ -77,6 +78,7 @@ async def serve(local: Local, host: str, port: int, announce: Callable[[str], No
         create(local), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE, auto_decompress=False
     )
     await runner.setup()
+    shapes.operation("Converse")  # read botocore's models now, not at the first request
     try:
         await web.TCPSite(runner, host, port).start()
         bound = runner.addresses[0]

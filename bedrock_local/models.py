@@ -42,15 +42,16 @@ _GEOGRAPHY_NAMES = {
     "global": "Global",
 }
 
-#: The regions that a profile of a geography spreads over: what its `models` list names.
-_REGIONS_OF = {
+#: The regions that a profile of a geography spreads over, as its `models` list names them (None: the region of the
+#: call; an empty one: none, which stands for all).
+_REGIONS_OF: dict[str, tuple[str | None, ...]] = {
     "us": ("us-east-1", "us-east-2", "us-west-2"),
     "us-gov": ("us-gov-east-1", "us-gov-west-1"),
     "eu": ("eu-central-1", "eu-north-1", "eu-west-1", "eu-west-3"),
     "apac": ("ap-northeast-1", "ap-south-1", "ap-southeast-1", "ap-southeast-2"),
     "jp": ("ap-northeast-1", "ap-northeast-3"),
     "au": ("ap-southeast-2", "ap-southeast-4"),
-    "global": ("",),
+    "global": (None, ""),
 }
 
 _INVALID_IDENTIFIER = "The provided model identifier is invalid."
@@ -60,9 +61,10 @@ _INVALID_IDENTIFIER = "The provided model identifier is invalid."
 class Model:
     """A foundation model: what AWS lists about it, and what it lets one say.
 
-    `sampling` is `both` (temperature and topP), `one` of them, or `none`. `tool_choice` names the members of
-    ToolChoice that it takes. `additional` names the keys that it takes in additionalModelRequestFields
-    (None: any). `context` and `max_tokens` count tokens of input and of output.
+    `sampling` is `both` (temperature and topP), `one` of them, or `none`. `blank_stop` tells whether a stop sequence
+    may be white space alone. `tool_choice` names the members of ToolChoice that it takes. `additional` names the keys
+    that it takes in additionalModelRequestFields (None: any). `context` and `max_tokens` count tokens of input and of
+    output.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Model:
     s3: bool = False
     cache: bool = False
     sampling: str = "both"
+    blank_stop: bool = True
     prefill: bool = False
     user_first: bool = True
     system_role: bool = False
@@ -142,7 +145,7 @@ class Shelf:
         self.profiles.update((profile.id, profile) for profile in map(self._application_profile, applications))
 
     def model_arn(self, model: Model, region: str | None = None) -> str:
-        """Give the ARN of a foundation model, in this region or another (`""`: in none, as global profiles say)."""
+        """Give the ARN of a foundation model, in this region (None) or another."""
         return f"arn:{self._partition}:bedrock:{self.region if region is None else region}::foundation-model/{model.id}"
 
     def resolve(self, identifier: str) -> Model:

@@ -35,7 +35,8 @@ def read_json(body: bytes) -> dict[str, Any]:
     """Read a body that must be one JSON object; raises SerializationException otherwise."""
     try:
         value = json.loads(body, parse_constant=_no_constant)
-    except ValueError as problem:
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as problem:
         raise malformed(f"The request body is not valid JSON: {problem}") from None
     if not isinstance(value, dict):
         raise malformed("Start of structure or map found where not expected: the request body must be a JSON object.")

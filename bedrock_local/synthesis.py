@@ -14,9 +14,14 @@ from typing import Any
 
 from bedrock_local.words import Words
 
-#: From this depth on only what is required is given, so that recursive schemas end.
+#: From this depth on only what is required is given, so that recursive schemas end; deeper than _BOTTOM there is only
+#: null, and so there is after this many values.
 _SHALLOW = 5
 _BOTTOM = 24
+_VALUES = 2000
+
+#: What a schema's minimum may cost: characters, items, keys.
+_LONGEST, _MOST = 100_000, 1000
 
 _FORMATS = {
     "date-time": "2026-01-31T12:00:00Z",
@@ -55,12 +60,14 @@ class _Synthesis:
     def __init__(self, root: Any, words: Words) -> None:
         self._root = root
         self._words = words
+        self._made = 0
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
         """Give a value for one subschema; `name` is the property that it stands in."""
         if not isinstance(schema, dict):
             return name
-        if depth > _BOTTOM:
+        self._made += 1
+        if depth > _BOTTOM or self._made > _VALUES:
             return None
         if "const" in schema:
             return schema["const"]
@@ -137,7 +144,9 @@ class _Synthesis:
     def _padded(self, made: dict[str, Any], schema: dict[str, Any], depth: int) -> dict[str, Any]:
         more = schema.get("additionalProperties")
         is_mapping = isinstance(more, dict) and not made and depth < _SHALLOW
-        least = max(schema.get("minProperties", 0), 1 if is_mapping and schema.get("maxProperties", 1) else 0)
+        least = max(
+            min(schema.get("minProperties", 0), _MOST), 1 if is_mapping and schema.get("maxProperties", 1) else 0
+        )
         for number in itertools.count(1):
             if len(made) >= least:
                 return made
@@ -148,7 +157,7 @@ class _Synthesis:
         fixed = [self.value(item, name, depth + 1) for item in schema.get("prefixItems", [])]
         item = schema.get("items", True)
         wanted = 1 if depth < _SHALLOW and item is not False and not fixed else 0
-        length = min(max(schema.get("minItems", 0), wanted), schema.get("maxItems", math.inf))
+        length = min(max(min(schema.get("minItems", 0), _MOST), wanted), schema.get("maxItems", math.inf))
         made = fixed + [self.value(item, name, depth + 1) for _ in range(int(length) - len(fixed))]
         return self._distinct(made, item) if schema.get("uniqueItems") else made
 
@@ -169,7 +178,7 @@ class _Synthesis:
 
     def _string(self, schema: dict[str, Any], name: str) -> str:
         if schema.get("format") in _FORMATS:
-            return str(_FORMATS[schema["format"]])
+            return _FORMATS[str(schema["format"])]
         said = self._words.name()
         for candidate in _candidates(said, name):
             if _accepts(schema, candidate):
@@ -189,7 +198,8 @@ def _candidates(said: str | None, name: str) -> Iterator[str]:
 
 def _stretched(text: str, schema: dict[str, Any]) -> str:
     """The text repeated or cut until its length is within the schema's."""
-    least, most = schema.get("minLength", 0), schema.get("maxLength", len(text))
+    least: int = min(schema.get("minLength", 0), _LONGEST)
+    most: int = schema.get("maxLength", len(text))
     return (text * (least // len(text) + 1))[: max(least, min(len(text), most))]
 
 

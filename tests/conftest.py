@@ -1,18 +1,27 @@
-"""Other people's code as oracles, and the small tools that tests of several rooms share.
+"""Other people's code as oracles, the gateway as a process, and the small tools that tests of several rooms share.
 
 Fixtures, because with `--import-mode=importlib` tests cannot import each other; each gives a function or a constant.
 """
 
 import base64
+import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from struct import pack
 from typing import Any
 from zlib import crc32
 
 import botocore.session
 import pytest
+import yaml
 from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
@@ -82,3 +91,154 @@ def _violations(value: Any, shape: Shape, path: str) -> Iterator[str]:
         yield f"{path} is too long"
     if isinstance(value, float | int) and value > limits.get("max", 2**31 - 1):
         yield f"{path}: {value} is too large"
+
+
+# The gateway, as a process
+
+DEADLINE = 90.0
+"""Seconds after which a gateway is not going to be ready, or to end."""
+
+TOKENS = {name: f"qc_{name:_<43}" for name in ("ci", "both", "nobody", "expired", "limited", "closed")}
+
+CONFIG: dict[str, Any] = {
+    "region": "us-east-1",
+    "organisations": {
+        "acme": {},
+        "umbrella": {},
+        "limited": {"models": {"allow": ["amazon.*"], "deny": ["*-canvas-*"]}},
+        "closed": {"enabled": False},
+    },
+    "tokens": [
+        {"name": name, "sha256": hashlib.sha256(TOKENS[name].encode()).hexdigest(), **rest}
+        for name, rest in {
+            "ci": {"organisations": ["acme"]},
+            "both": {"organisations": ["acme", "umbrella"]},
+            "nobody": {},
+            "expired": {"organisations": ["acme"], "expires": "2020-01-01T00:00:00Z"},
+            "limited": {"organisations": ["limited"]},
+            "closed": {"organisations": ["closed"]},
+        }.items()
+    ],
+}
+"""Organisations and tokens for every case; what a test asks for takes the place of whole top-level keys."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gateway:
+    """A running `oai-extproc up`. `url` is the API's, `local_url` the local Bedrock's, if there is one."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+    url: str
+    local_url: str | None
+    tokens: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, for what is not under /oai/v1."""
+        return self.url.removesuffix("/oai/v1")
+
+    @property
+    def config_path(self) -> Path:
+        return self.folder / "gateway.yaml"
+
+    def log(self) -> str:
+        """All that it has said so far, on both of its streams."""
+        return _said(self.folder)
+
+    def wait_for(self, pattern: str, since: int = 0) -> "re.Match[str]":
+        """Wait until it says something; only what comes after the first `since` characters counts."""
+        return _wait_for(self.process, self.folder, pattern, since)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, and give its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+
+@dataclass(frozen=True, eq=False)
+class Starter:
+    """Starts gateways, each in a folder of its own below `folder`, and ends them all."""
+
+    folder: Path
+    gateways: list[Gateway] = field(default_factory=list)
+
+    def __call__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        args: Sequence[str] = (),
+    ) -> Gateway:
+        """A gateway that is ready. `config` replaces top-level keys of `CONFIG`, `args` come after the usual ones."""
+        folder = self.folder / f"gateway-{len(self.gateways)}"
+        folder.mkdir(parents=True)
+        (folder / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **(config or {})}))
+        command = [sys.executable, "-m", "extproc", "up", "--config", "gateway.yaml"]
+        command += ["--listen", "127.0.0.1:0", "--upstream", "local", *args]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=folder, env=_environment(env or {}), stdout=log, stderr=log)
+        try:
+            ready = _wait_for(process, folder, r"listens on +(\S+)\n +upstream +(.*)\n(?s:.*)Try it:")
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        local = re.search(r"http://\S+$", ready[2]) if ready[2].startswith("local Bedrock") else None
+        gateway = Gateway(process, folder, ready[1], local[0] if local else None, TOKENS)
+        self.gateways.append(gateway)
+        return gateway
+
+    def end(self) -> None:
+        """End all that still run. One that does not end by itself, and well, is a failure."""
+        codes = [gateway.stop() if gateway.process.poll() is None else 0 for gateway in self.gateways]
+        assert not any(codes), codes
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway for all tests that change nothing about it."""
+    starter = Starter(tmp_path_factory.mktemp("gateway"))
+    yield starter()
+    starter.end()
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[Starter]:
+    """Starts gateways for one test."""
+    starter = Starter(tmp_path)
+    yield starter
+    starter.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show what the gateways of a failed test said."""
+    report: Any = yield
+    if report.failed:
+        used = getattr(item, "funcargs", {}).values()
+        gateways = [each for each in used if isinstance(each, Gateway)]
+        gateways += [each for starter in used if isinstance(starter, Starter) for each in starter.gateways]
+        for gateway in gateways:
+            report.sections.append(("the gateway's last lines", "\n".join(gateway.log().splitlines()[-100:])))
+    return report
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours, but for what would lead to somebody's AWS account, and with what the test wants."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_"))}
+    return {**ours, "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
+def _said(folder: Path) -> str:
+    return (folder / "log").read_text(errors="replace")
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", folder: Path, pattern: str, since: int = 0) -> "re.Match[str]":
+    end = time.monotonic() + DEADLINE
+    while (match := re.search(pattern, _said(folder)[since:])) is None:
+        assert process.poll() is None, f"it ended with exit code {process.returncode}:\n{_said(folder)}"
+        assert time.monotonic() < end, f"it does not say {pattern!r}:\n{_said(folder)}"
+        time.sleep(0.02)
+    return match

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bedrock_local.conversation import Conversation
+from bedrock_local.json_schema import problems
 from bedrock_local.tokens import input_tokens
 
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -44,8 +45,10 @@ def question_length(conversation: Conversation) -> Iterator[str]:
 
 
 def stop_sequences(conversation: Conversation) -> Iterator[str]:
-    """White space alone stops nothing."""
-    if any(not sequence.strip() for sequence in conversation.inference.get("stopSequences", [])):
+    """Claude will not be stopped by white space alone."""
+    if not conversation.model.blank_stop and any(
+        not sequence.strip() for sequence in conversation.inference.get("stopSequences", [])
+    ):
         yield (
             "The model returned the following errors: stop_sequences: each stop sequence must contain non-whitespace"
         )
@@ -128,6 +131,8 @@ def structured_output(conversation: Conversation) -> Iterator[str]:
     if not isinstance(schema, dict):
         yield "The value at outputConfig.textFormat.structure.jsonSchema.schema must be a JSON object in a string."
         return
+    for place in problems(schema, "output_config.format.schema"):
+        yield f"The model returned the following errors: {place}: Invalid JSON schema."
     yield from _open_objects(schema, "schema")
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from bedrock_local.conversation import Block, Conversation
+from bedrock_local.json_schema import problems
 
 
 def model_takes_tools(conversation: Conversation) -> Iterator[str]:
@@ -40,6 +41,16 @@ def schemas_are_objects(conversation: Conversation) -> Iterator[str]:
             yield f"The format of the value at {place} is invalid. Provide a json object for the field and try again."
         elif schema.get("type") != "object":
             yield f"The value at {place}.type must be one of the following: object."
+
+
+def schemas_are_schemas(conversation: Conversation) -> Iterator[str]:
+    """An inputSchema is a JSON schema all the way down."""
+    for index, tool in enumerate(conversation.tools):
+        for place in problems(tool["inputSchema"]["json"], f"tools.{index}.custom.input_schema"):
+            yield (
+                f"The model returned the following errors: {place}: JSON schema is invalid. It must match JSON Schema "
+                "draft 2020-12 (https://json-schema.org/draft/2020-12)."
+            )
 
 
 def choice_is_supported(conversation: Conversation) -> Iterator[str]:
@@ -148,6 +159,7 @@ RULES = (
     no_server_tools,
     names_are_unique,
     schemas_are_objects,
+    schemas_are_schemas,
     choice_is_supported,
     choice_is_offered,
     choice_is_said_once,

@@ -73,7 +73,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An inference profile, as ListInferenceProfiles gives it. `kind` is SYSTEM_DEFINED or APPLICATION."""
+    """An inference profile, as ListInferenceProfiles gives it. `kind` is SYSTEM_DEFINED or APPLICATION.
+
+    The `arn` carries an account's number, and is empty where no account was asked (the built-in list).
+    """
 
     id: str
     arn: str
@@ -130,7 +133,7 @@ class Catalogue:
         self.region = region
         self._models = {model.id: model for model in models}
         listed = {profile.id: profile for profile in profiles}
-        self._profiles = listed | {profile.arn: profile for profile in listed.values()}
+        self._profiles = listed | {profile.arn: profile for profile in listed.values() if profile.arn}
         self._by_geography = {
             (profile.id.partition(".")[0], profile.foundation): profile
             for profile in listed.values()

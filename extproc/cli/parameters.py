@@ -24,7 +24,7 @@ class Breakdown(click.ClickException):
     exit_code = 1
 
 
-class AddressParameter(click.ParamType):
+class AddressParameter(click.ParamType[Address]):
     """`unix:/path` or HOST:PORT."""
 
     name = "address"

@@ -30,7 +30,7 @@ from extproc.envoy_config import Address
     type=click.Path(path_type=Path),
     help="Who may vouch for Bedrock, a path where Envoy runs.  [default: this machine's]",
 )
-@click.option("--access-log/--no-access-log", help="A line of JSON on Envoy's standard output for each call.")
+@click.option("--access-log", is_flag=True, help="A line of JSON on Envoy's standard output for each call.")
 @click.option("--json", "as_json", is_flag=True, help="JSON rather than YAML.")
 def envoy_config(
     path: Path,

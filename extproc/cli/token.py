@@ -15,14 +15,12 @@ from extproc.tenancy.tokens import PREFIX, digest, new_token
 _DAYS = re.compile(r"^(\d{1,5})d$")
 
 
-class _Moment(click.ParamType):
+class _Moment(click.ParamType[datetime.datetime]):
     """`2027-01-01`, `2027-01-01T12:00:00Z`, or `90d` from now."""
 
     name = "time"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime.datetime:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime.datetime:
         """The moment, in UTC, or a usage error."""
         if isinstance(value, datetime.datetime):
             return value
@@ -58,7 +56,7 @@ def token() -> None:
 def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | None) -> None:
     """Make a token, show it once, and show the lines for gateway.yaml."""
     fresh = new_token()
-    entry = {"name": name, "sha256": digest(fresh), "organisations": list(organisations)}
+    entry: dict[str, object] = {"name": name, "sha256": digest(fresh), "organisations": list(organisations)}
     if expires is not None:
         entry["expires"] = expires
     _check(entry)
@@ -70,10 +68,8 @@ def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | 
 @token.command("hash")
 def hash_() -> None:
     """Read a token from standard input and print its SHA-256, for `tokens[].sha256`."""
-    if sys.stdin.isatty():
-        text = click.prompt("Token", hide_input=True, err=True)
-    else:
-        text = click.get_text_stream("stdin").read()
+    interactive = sys.stdin.isatty()
+    text: str = click.prompt("Token", hide_input=True, err=True) if interactive else sys.stdin.read()
     text = text.strip()
     if not text.startswith(PREFIX) or len(text.split()) != 1:
         raise Refusal(f"that is no token: one line that starts with {PREFIX} was expected")

@@ -97,7 +97,7 @@ def bedrock_cluster(plan: Plan) -> Cluster:
     answer). Idle connections are closed before AWS closes them at 60 s.
     """
     endpoint = plan.bedrock
-    address = Address(host=endpoint.host.strip("[]"), port=endpoint.port)
+    address = Address(host=endpoint.host, port=endpoint.port)
     secure = endpoint.scheme == "https"
     return Cluster(
         name=BEDROCK,

@@ -16,8 +16,8 @@ from extproc.openai.decoding import decode
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Count = Annotated[int, Meta(ge=1)]
-FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
 
 
 # Content parts
@@ -91,7 +91,7 @@ class UserMessage(Struct, tag_field="role", tag="user"):
 class FunctionCall(Struct):
     """A function's name, and its arguments as a JSON text."""
 
-    name: str
+    name: FunctionName
     arguments: str = ""
 
 

@@ -62,7 +62,7 @@ def _check_utf8(body: bytes) -> None:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        raise invalid(f"The request body is not UTF-8: {error.reason} (byte {error.start}).") from error
+        raise invalid(f"The request body is not valid JSON: not UTF-8, {error.reason} (byte {error.start}).") from error
 
 
 def _why(error: msgspec.DecodeError, body: bytes) -> str:

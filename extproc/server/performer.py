@@ -15,9 +15,9 @@ from types import TracebackType
 
 import aiohttp
 import yarl
-from botocore.httpsession import get_cert_path
 
 from extproc.bedrock.endpoints import Endpoint
+from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.directives import Job
 from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure, SideResult
 
@@ -133,11 +133,11 @@ class Performer:
 
 
 def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Whom to trust, as botocore does: AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE, or the CAs that come with it.
+    """Whom to trust: what AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE names, as boto3; otherwise whom Envoy trusts too.
 
     Raises `OSError` when the file cannot be read.
     """
-    bundle = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True)
+    bundle = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE") or ca_bundle(environ)
     return ssl.create_default_context(cafile=bundle)
 
 

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 
+FIXED = ("region", "limits", "catalogue", "workers")
+"""What can only be set at start; and `embeddings.seconds`, which is a timeout of Envoy's too."""
+
 Stamp = tuple[int, int, int, int]
 """What tells cheaply that a file is another: device, inode, size, time of change in nanoseconds."""
 
@@ -66,13 +69,16 @@ class SettingsFile:
 
 
 async def follow(file: SettingsFile, apply: Callable[[Settings], None], interval: float = INTERVAL_SECONDS) -> None:
-    """Give `apply` every new version of the settings, until cancelled."""
+    """Give `apply` every new version of the settings, until cancelled; `apply` is called in the event loop."""
     while True:
         await asyncio.sleep(interval)
-        settings = file.poll()
-        if settings is not None:
-            apply(settings)
-            log.info("gateway.yaml has changed: %s", _summary(settings))
+        try:
+            settings = await asyncio.to_thread(file.poll)  # a thousand tokens of YAML take a second
+            if settings is not None:
+                apply(settings)
+                log.info("gateway.yaml has changed: %s", _summary(settings))
+        except Exception:
+            log.exception("gateway.yaml cannot be taken over; the settings that were in force stay")
 
 
 def _read(path: Path) -> bytes:
@@ -93,13 +99,13 @@ def _stamp(path: Path) -> Stamp | None:
 
 def _keep_fixed(old: Settings, new: Settings) -> Settings:
     """The new settings, but for what Envoy and the processes were started with."""
-    fixed = {"region": old.region, "limits": old.limits, "workers": old.workers}
+    fixed = {name: getattr(old, name) for name in FIXED}
     for name, value in fixed.items():
         if getattr(new, name) != value:
-            log.warning("`%s` has changed: that needs a restart, %r stays in force", name, value)
+            log.warning("`%s` has changed: that needs a restart; until then the old one is in force", name)
     seconds = old.embeddings.seconds
     if new.embeddings.seconds != seconds:
-        log.warning("`embeddings.seconds` has changed: that needs a restart, %r stays in force", seconds)
+        log.warning("`embeddings.seconds` has changed: that needs a restart; until then it is %g", seconds)
     embeddings = msgspec.structs.replace(new.embeddings, seconds=seconds)
     return msgspec.structs.replace(new, **fixed, embeddings=embeddings)
 

@@ -49,6 +49,11 @@ class Aws:
     credentials: str
     """Where they came from, in AWS's word: env, shared-credentials-file, iam-role…"""
 
+    @property
+    def region(self) -> str:
+        """The region whose models are served."""
+        return self.endpoints.region
+
     def __str__(self) -> str:
         return f"{self.endpoints.runtime} (AWS, credentials from {self.credentials})"
 

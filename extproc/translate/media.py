@@ -12,6 +12,7 @@ from extproc.openai.errors import ApiError, invalid
 
 Format = Literal["png", "jpeg", "gif", "webp"]
 
+_WHITE_SPACE = str.maketrans("", "", " \t\r\n")
 _ACCEPTED = "a data: URL with a base64 PNG, JPEG, GIF or WebP image"
 
 
@@ -25,12 +26,13 @@ def image_block(url: str, param: str) -> Image:
         raise _refuse(f"This is not {_ACCEPTED}.", param)
     if not data.isascii():
         raise _refuse("The image's base64 is damaged: it has characters outside ASCII.", param)
-    if "\n" in data or "\r" in data or " " in data:
-        data = "".join(data.split())
+    data = data.translate(_WHITE_SPACE)
     try:
         content = binascii.a2b_base64(data, strict_mode=True)
     except binascii.Error as error:
         raise _refuse(f"The image's base64 is damaged: {error}.", param) from error
+    if len(data) != (len(content) + 2) // 3 * 4:
+        raise _refuse("The image's base64 is damaged: there is too much padding.", param)
     return Image(ImageBody(format=_sniff(content, param), source=ImageSource(data)))
 
 

@@ -15,6 +15,7 @@ Bedrock's validation gives.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from extproc.bedrock.converse import Block, Role, Text, ToolResult, ToolResultBody, ToolUse, ToolUseBody, Turn
 from extproc.openai.chat import (
@@ -31,7 +32,8 @@ from extproc.openai.chat import (
 )
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.media import image_block
-from extproc.translate.tools import bedrock_id, json_object
+from extproc.translate.schemas import json_object
+from extproc.translate.tools import bedrock_id
 
 PLACEHOLDER = "."
 """Stands where Bedrock wants a text and the client gave none; it may not be blank."""
@@ -48,6 +50,13 @@ def conversation(messages: Sequence[Message], *, tool_blocks: bool) -> tuple[lis
     return walk.finish()
 
 
+class _Asked(NamedTuple):
+    """A tool call: the name of its tool, and the id by which Bedrock knows it."""
+
+    name: str
+    bedrock_id: str
+
+
 class _Walk:
     """The messages seen so far."""
 
@@ -55,8 +64,10 @@ class _Walk:
         self._tool_blocks = tool_blocks
         self._system: list[Text] = []
         self._turns: list[Turn] = []
-        self._unanswered: dict[str, str] = {}
-        """OpenAI ids of calls without a result, with the names of their tools."""
+        self._unanswered: dict[str, _Asked] = {}
+        """Calls without a result, by their OpenAI ids."""
+        self._ids: set[str] = set()
+        """Bedrock ids of all calls."""
         self._asked_at = ""
         self._held: list[Block] = []
         """System texts that came between a call and its result."""
@@ -129,16 +140,28 @@ class _Walk:
             raise invalid("Custom tool calls are not supported: send a function call.", param, "unsupported_value")
         if call.id in self._unanswered:
             raise invalid(f"Two tool calls have the id '{call.id}'.", f"{param}.id", "invalid_value")
-        name, arguments = call.function.name, call.function.arguments
-        self._unanswered[call.id] = name
+        name, arguments = call.function.name, call.function.arguments.strip() or "{}"
+        asked = self._unanswered[call.id] = _Asked(name, self._unique_id(call.id))
         if not self._tool_blocks:
-            return Text(f"[Called {name} with {arguments or '{}'}]")
-        inputs = json_object(arguments.strip() or "{}", "Arguments", f"{param}.function.arguments")
-        return ToolUse(ToolUseBody(bedrock_id(call.id), name, inputs))
+            return Text(f"[Called {name} with {arguments}]")
+        inputs = json_object(arguments, "Arguments", f"{param}.function.arguments")
+        return ToolUse(ToolUseBody(asked.bedrock_id, name, inputs))
+
+    def _unique_id(self, call_id: str) -> str:
+        """Some clients begin to count anew in every turn, but Bedrock wants no id twice in a conversation.
+
+        What comes of an id depends on what was before it only, so that the prompt cache still hits.
+        """
+        unique, number = bedrock_id(call_id), len(self._ids)
+        while unique in self._ids:
+            number += 1
+            unique = bedrock_id(f"{call_id}#{number}")
+        self._ids.add(unique)
+        return unique
 
     def _result(self, message: ToolMessage, param: str) -> None:
-        name = self._unanswered.pop(message.tool_call_id, None)
-        if name is None:
+        asked = self._unanswered.pop(message.tool_call_id, None)
+        if asked is None:
             raise invalid(
                 f"'{message.tool_call_id}' answers no tool call: a 'tool' message must follow the assistant's message "
                 "whose 'tool_calls' has its id, and answer it once.",
@@ -146,15 +169,15 @@ class _Walk:
                 "invalid_value",
             )
         texts = _texts(message.content) or [Text(NO_OUTPUT)]
-        self._add("user", [self._answer(message.tool_call_id, name, texts)])
+        self._add("user", [self._answer(asked, texts)])
         if not self._unanswered:
             self._add("user", self._held)
             self._held = []
 
-    def _answer(self, call_id: str, name: str, texts: list[Text]) -> Block:
+    def _answer(self, asked: _Asked, texts: list[Text]) -> Block:
         if self._tool_blocks:
-            return ToolResult(ToolResultBody(bedrock_id(call_id), texts))
-        return Text(f"[{name} gave: {' '.join(text.text for text in texts)}]")
+            return ToolResult(ToolResultBody(asked.bedrock_id, texts))
+        return Text(f"[{asked.name} gave: {' '.join(text.text for text in texts)}]")
 
     def _expect_no_results(self, param: str) -> None:
         if self._unanswered:

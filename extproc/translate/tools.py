@@ -9,8 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from extproc.bedrock.converse import InputSchema, ToolChoice, ToolConfig, ToolName, ToolSpec, ToolSpecBody
 from extproc.openai.chat import (
@@ -21,9 +20,12 @@ from extproc.openai.chat import (
     JsonSchemaFormat,
 )
 from extproc.openai.errors import invalid
+from extproc.translate.schemas import object_schema
 
 _BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
-_EMPTY_SCHEMA = Raw(b'{"type":"object","properties":{}}')
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_ANY_OBJECT = Raw(b'{"type":"object"}')
+_ANSWER = "Give the answer by calling this tool: its input is the answer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,6 @@ def bedrock_id(call_id: str) -> str:
     if _BEDROCK_ID.fullmatch(call_id):
         return call_id
     return "call_" + hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def json_object(text: str | Raw, what: str, param: str) -> Raw:
-    """`text`, byte for byte, once it is known to be a JSON object; raises a 400 that says it is not."""
-    try:
-        msgspec.json.decode(text, type=dict[str, Raw])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise invalid(f"{what} must be a JSON object: {error}.", param, "invalid_value") from error
-    return Raw(text.encode() if isinstance(text, str) else bytes(text))
 
 
 def _functions(request: ChatRequest) -> list[Function]:
@@ -106,33 +99,27 @@ def _config(specs: list[ToolSpec], choice: ToolChoice | None) -> ToolConfig | No
 
 
 def _spec(function: Function, index: int) -> ToolSpec:
-    schema = _schema(function.parameters, f"tools[{index}].function.parameters")
+    schema = object_schema(function.parameters, _NO_PARAMETERS, f"tools[{index}].function.parameters")
     return ToolSpec(ToolSpecBody(function.name, InputSchema(schema), _description(function.description)))
 
 
 def _answer_tool(schema: JsonSchemaFormat, taken: set[str]) -> ToolSpec:
     wanted = schema.json_schema
-    name = wanted.name
+    root = object_schema(wanted.schema, _ANY_OBJECT, "response_format.json_schema.schema")
+    description = _description(wanted.description) or _ANSWER
+    return ToolSpec(ToolSpecBody(_free_name(wanted.name, taken), InputSchema(root), description))
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or, since Bedrock would refuse two tools of one name, something like it."""
+    name, number = wanted, 1
     while name in taken:
-        name = f"{name[:57]}_answer"
-    description = wanted.description or "Give the answer by calling this tool: its input is the answer."
-    root = _schema(wanted.schema, "response_format.json_schema.schema")
-    return ToolSpec(ToolSpecBody(name, InputSchema(root), description))
+        number += 1
+        suffix = f"_{number}"
+        name = wanted[: 64 - len(suffix)] + suffix
+    return name
 
 
-def _description(text: str | None) -> str | msgspec.UnsetType:
+def _description(text: str | None) -> str | UnsetType:
     """Bedrock refuses an empty description, which LangChain sends."""
     return text if text and text.strip() else UNSET
-
-
-def _schema(raw: Raw, param: str) -> Raw:
-    """A schema whose root is an object, as Bedrock wants it; a missing one means no parameters."""
-    if bytes(raw) == b"null":
-        return _EMPTY_SCHEMA
-    json_object(raw, "A schema", param)
-    root = msgspec.json.decode(raw, type=dict[str, Raw])
-    if "type" not in root:
-        return Raw(msgspec.json.encode({"type": "object", **root}))
-    if bytes(root["type"]) != b'"object"':
-        raise invalid('The schema\'s root must have "type": "object".', f"{param}.type", "invalid_value")
-    return raw

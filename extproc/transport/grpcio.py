@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 
+from extproc.envoy_config import Address
 from extproc.exchange.directives import Job
 from extproc.transport import listen
-from extproc.transport.listen import Address, Tls
+from extproc.transport.listen import Tls
 from extproc.transport.stream import AbandonedError, Clock, Errand, Exchange, Stream
 from extproc.transport.wire import WireError
 
@@ -74,15 +75,7 @@ class Server:
 
     async def start(self, address: Address) -> Address:
         """Listen; gives the address with its real port. Raises `ListenError`."""
-        listen.check(address, self._options.tls)
-        if address.path is not None:
-            listen.clear_stale(address.path)
-        port = self._bind(str(address))
-        if address.path is not None:
-            address.path.chmod(listen.SOCKET_MODE)
-            bound = address
-        else:
-            bound = Address(host=address.host, port=port)
+        bound = self._bind(address)
         await self._grpc.start()
         self._ticker = asyncio.create_task(self._tick_for_ever())
         return bound
@@ -108,17 +101,25 @@ class Server:
         for call in self._calls:
             call.tick()
 
-    def _bind(self, address: str) -> int:
-        tls = self._options.tls
+    def _bind(self, address: Address) -> Address:
+        """Take the address; gives it with its real port."""
+        listen.check(address, self._options.tls)
+        listen.clear_stale(address)
         try:
-            if tls is None:
-                return self._grpc.add_insecure_port(address)
-            credentials = grpc.ssl_server_credentials(
-                [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
-            )
-            return self._grpc.add_secure_port(address, credentials)
+            port = self._add_port(str(address))
         except RuntimeError as error:
             raise listen.ListenError(f"{address}: {error}") from error
+        listen.share(address)
+        return address if address.path else Address(host=address.host, port=port)
+
+    def _add_port(self, address: str) -> int:
+        tls = self._options.tls
+        if tls is None:
+            return self._grpc.add_insecure_port(address)
+        credentials = grpc.ssl_server_credentials(
+            [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
+        )
+        return self._grpc.add_secure_port(address, credentials)
 
     def _process_service(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         handler = grpc.stream_stream_rpc_method_handler(self._process)
@@ -211,7 +212,12 @@ class _Call:
 
     async def _send(self, messages: list[bytes]) -> None:
         for message in messages:
-            await self._context.write(message)
+            try:
+                await self._context.write(message)
+            except Exception as error:
+                if not self._context.done():
+                    raise
+                raise asyncio.CancelledError from error  # Envoy has gone; grpcio is about to say so itself
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work`; when it fails, have the handler end the call."""
@@ -229,6 +235,8 @@ class _Call:
             log.error("%s: ended in error: %s", where, error)
         else:
             log.error("%s: ended by a bug", where, exc_info=error)
+        if self._context.done():
+            raise asyncio.CancelledError from error
         await self._context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
 
 

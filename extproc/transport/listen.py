@@ -8,8 +8,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from extproc.envoy_config import Address, is_ip, parse_address
+
 SOCKET_MODE = 0o660
-"""Envoy may run as another user of the same group."""
 
 MAX_SOCKET_PATH = 107
 """What fits `sun_path` of Linux with its final NUL."""
@@ -28,62 +29,43 @@ class Tls:
     client_ca: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A parsed address: `path` for a unix socket, else `host` and `port` (0: any free one)."""
-
-    path: Path | None = None
-    host: str = ""
-    port: int = 0
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 def parse(text: str) -> Address:
-    """The address that `text` names; raises `ListenError`."""
-    if text.startswith("unix:"):
-        return _unix(text.removeprefix("unix:"))
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ListenError(f"{text!r} is no address; write unix:/path or HOST:PORT")
-    return Address(host=host.removeprefix("[").removesuffix("]"), port=int(port))
-
-
-def _unix(name: str) -> Address:
-    path = Path(name)
-    if not path.is_absolute():
-        raise ListenError(f"unix:{name}: the path of a socket must be absolute")
-    if len(str(path).encode()) > MAX_SOCKET_PATH:
-        raise ListenError(f"unix:{name}: longer than {MAX_SOCKET_PATH} bytes; choose a shorter path")
-    return Address(path=path)
+    """The address that `text` names (`unix:/path` or `host:port`); raises `ListenError`."""
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise ListenError(str(error)) from error
+    if len(address.path.encode()) > MAX_SOCKET_PATH:
+        raise ListenError(f"{address}: longer than {MAX_SOCKET_PATH} bytes; choose a shorter path")
+    return address
 
 
 def check(address: Address, tls: Tls | None) -> None:
     """Refuse plain text that could leave the machine; raises `ListenError`."""
-    if tls is None and not address.loopback:
+    if tls is None and not _stays_here(address):
         raise ListenError(f"{address}: plain text leaves this machine; give a certificate and key, or listen on unix:")
 
 
-def clear_stale(path: Path) -> None:
+def _stays_here(address: Address) -> bool:
+    if address.path or address.host == "localhost":
+        return True
+    return is_ip(address.host) and ipaddress.ip_address(address.host).is_loopback
+
+
+def clear_stale(address: Address) -> None:
     """Remove the socket of a process that is gone; raises `ListenError` when it lives, or is no socket."""
-    if not path.exists():
+    path = Path(address.path)
+    if not address.path or not path.exists():
         return
     if not path.is_socket():
-        raise ListenError(f"unix:{path}: exists and is no socket; remove it or choose another path")
+        raise ListenError(f"{address}: exists and is no socket; remove it or choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(str(path)) == 0:
-            raise ListenError(f"unix:{path}: another process is listening there; stop it or choose another path")
+        if probe.connect_ex(address.path) == 0:
+            raise ListenError(f"{address}: another process is listening there; stop it or choose another path")
     path.unlink(missing_ok=True)
+
+
+def share(address: Address) -> None:
+    """Let Envoy connect to the socket that now is there, also where it is another user of the same group."""
+    if address.path:
+        Path(address.path).chmod(SOCKET_MODE)

@@ -12,6 +12,7 @@ from openai.types.chat import ChatCompletion
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile"
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 
@@ -77,7 +78,11 @@ def test_a_model_that_only_a_profile_serves(client: OpenAI, local: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["us.anthropic.claude-sonnet-4-6", "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-micro-v1:0"]
+    "model",
+    [
+        f"us.{CLAUDE}",
+        f"{ARN}/us.{NOVA}",
+    ],
 )
 def test_profiles_by_id_and_by_arn(client: OpenAI, local: Any, model: str) -> None:
     answer = client.chat.completions.create(model=model, messages=HELLO)
@@ -209,7 +214,12 @@ def _png() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0\xff\0\0")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0\xff\0\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 IMAGES = {
@@ -238,7 +248,9 @@ def test_images(client: OpenAI, local: Any, kind: str) -> None:
     assert image == {"format": kind, "source": {"bytes": data}}
 
 
-@pytest.mark.parametrize("url", ["data:image/png;base64,aGk=", "data:image/png;base64,!", "https://example.com/cat.png"])
+@pytest.mark.parametrize(
+    "url", ["data:image/png;base64,aGk=", "data:image/png;base64,!", "https://example.com/cat.png"]
+)
 def test_what_is_not_an_image_that_can_be_sent(client: OpenAI, local: Any, url: str) -> None:
     with pytest.raises(BadRequestError) as refused:
         client.chat.completions.create(model=CLAUDE, messages=_see(url))

@@ -92,9 +92,7 @@ def test_a_schema_by_hand(client: OpenAI) -> None:
 
 
 def test_json_object_asks_for_json(client: OpenAI, local: Any) -> None:
-    answer = client.chat.completions.create(
-        model=CLAUDE, messages=QUESTION, response_format={"type": "json_object"}
-    )
+    answer = client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format={"type": "json_object"})
     assert answer.choices[0].finish_reason == "stop"
     [told] = local.call()["body"]["system"]
     assert "JSON object" in told["text"]

@@ -67,9 +67,7 @@ def test_a_named_tool_is_called_and_left_to_the_client(
 ) -> None:
     forced = {"type": "function", "function": {"name": "get_time"}}
     messages = [{"role": "user", "content": "Hello!"}]
-    answer = client.chat.completions.create(
-        model=CLAUDE, messages=messages, tools=[weather, clock], tool_choice=forced
-    )
+    answer = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather, clock], tool_choice=forced)
     assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_time"]
     assert answer.choices[0].finish_reason == "tool_calls"
 

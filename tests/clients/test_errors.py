@@ -1,0 +1,225 @@
+"""Failures, as OpenAI's Python SDK raises them: its classes, `param` and `code`, request ids, retries."""
+
+from typing import Any
+
+import pytest
+from openai import (
+    APIStatusError,
+    AsyncOpenAI,
+    AuthenticationError,
+    BadRequestError,
+    InternalServerError,
+    NotFoundError,
+    OpenAI,
+    PermissionDeniedError,
+    RateLimitError,
+)
+
+NOVA = "amazon.nova-micro-v1:0"
+
+
+def say(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
+
+
+HELLO = {"model": NOVA, "messages": say("Hello!")}
+
+
+def is_whole(error: APIStatusError) -> bool:
+    """Whether the body has OpenAI's shape: all four keys, a message and a type."""
+    body = error.response.json()
+    assert body.keys() == {"error"}
+    assert body["error"].keys() == {"message", "type", "param", "code"}
+    assert body["error"]["message"]
+    assert body["error"]["type"]
+    assert error.request_id
+    return error.response.headers["content-type"] == "application/json"
+
+
+# Who is calling
+
+
+@pytest.mark.parametrize("key", ["sk-proj-something", "qc_" + "x" * 43, "qc_"])
+def test_a_wrong_key(client: OpenAI, local: Any, key: str) -> None:
+    with pytest.raises(AuthenticationError) as refused:
+        client.with_options(api_key=key).chat.completions.create(**HELLO)
+    assert refused.value.code == "invalid_api_key"
+    assert refused.value.response.headers["www-authenticate"].startswith("Bearer")
+    assert is_whole(refused.value)
+    assert local.calls() == []
+
+
+def test_an_expired_key(gateway: Any, client: OpenAI) -> None:
+    with pytest.raises(AuthenticationError, match="expired"):
+        client.with_options(api_key=gateway.tokens["expired"]).models.list()
+
+
+def test_a_key_of_no_organisation(gateway: Any, client: OpenAI) -> None:
+    with pytest.raises(PermissionDeniedError) as refused:
+        client.with_options(api_key=gateway.tokens["nobody"]).models.list()
+    assert is_whole(refused.value)
+
+
+def test_a_key_of_several_organisations_names_one(gateway: Any, client: OpenAI) -> None:
+    both = client.with_options(api_key=gateway.tokens["both"])
+    with pytest.raises(BadRequestError, match="OpenAI-Organization"):
+        both.models.list()
+    for name in ("acme", "umbrella"):
+        raw = both.with_options(organization=name).chat.completions.with_raw_response.create(**HELLO)
+        assert raw.headers["openai-organization"] == name
+
+
+def test_an_organisation_that_is_not_the_keys(client: OpenAI) -> None:
+    with pytest.raises(PermissionDeniedError):
+        client.with_options(organization="umbrella").chat.completions.create(**HELLO)
+
+
+def test_a_model_that_the_organisation_may_not_use(gateway: Any, client: OpenAI, local: Any) -> None:
+    limited = client.with_options(api_key=gateway.tokens["limited"])
+    ids = {model.id for model in limited.models.list()}
+    assert NOVA in ids
+    assert not any("anthropic" in name for name in ids)
+    with pytest.raises(NotFoundError) as refused:
+        limited.chat.completions.create(model="anthropic.claude-sonnet-4-6", messages=say("Hello!"))
+    assert refused.value.code == "model_not_found"
+    assert refused.value.param == "model"
+    assert local.calls() == []
+
+
+# What is asked for
+
+
+def test_a_model_that_does_not_exist(client: OpenAI) -> None:
+    with pytest.raises(NotFoundError) as refused:
+        client.chat.completions.create(model="gpt-4o", messages=say("Hello!"))
+    assert refused.value.code == "model_not_found"
+    assert is_whole(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": "Hello!"}, "messages"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": 1.5}, "temperature"),
+        ({"top_p": 7}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"n": 2}, "n"),
+        ({"model": ""}, "model"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"extra_body": {"top_k": 5}}, "top_k"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ],
+)
+def test_a_bad_request_names_the_parameter(client: OpenAI, local: Any, change: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(**{**HELLO, **change})
+    assert refused.value.param == param
+    assert refused.value.code
+    assert refused.value.type == "invalid_request_error"
+    assert is_whole(refused.value)
+    assert local.calls() == []
+
+
+async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        await async_client.chat.completions.create(model=NOVA, messages=[])
+    assert refused.value.param == "messages"
+
+
+@pytest.mark.parametrize("call", ["images", "moderations", "responses", "files", "audio", "batches", "completions"])
+def test_what_is_not_served_says_what_is(client: OpenAI, call: str) -> None:
+    calls = {
+        "images": lambda: client.images.generate(prompt="a cat"),
+        "moderations": lambda: client.moderations.create(input="text"),
+        "responses": lambda: client.responses.create(model=NOVA, input="text"),
+        "files": lambda: client.files.list(),
+        "audio": lambda: client.audio.speech.create(model="tts-1", voice="alloy", input="text"),
+        "batches": lambda: client.batches.list(),
+        "completions": lambda: client.completions.create(model=NOVA, prompt="text"),
+    }
+    with pytest.raises(NotFoundError, match="/oai/v1/chat/completions") as refused:
+        calls[call]()
+    assert is_whole(refused.value)
+
+
+def test_a_wrong_method(client: OpenAI) -> None:
+    with pytest.raises(APIStatusError) as refused:
+        client.models.delete("amazon.nova-micro-v1:0")
+    assert refused.value.status_code == 405
+    assert refused.value.response.headers["allow"] == "GET"
+    assert is_whole(refused.value)
+
+
+# What Bedrock says
+
+
+@pytest.mark.parametrize(
+    ("order", "expected", "status", "code"),
+    [
+        ("status=400", BadRequestError, 400, None),
+        (
+            'status=400 message="Input is too long for requested model."',
+            BadRequestError,
+            400,
+            "context_length_exceeded",
+        ),
+        ("status=404", NotFoundError, 404, "model_not_found"),
+        ("status=408", InternalServerError, 504, "model_timeout"),
+        ("status=424", InternalServerError, 502, "model_error"),
+        ("status=429", RateLimitError, 429, "rate_limit_exceeded"),
+        ("status=500", InternalServerError, 500, "bedrock_error"),
+        ("status=503", InternalServerError, 503, "bedrock_unavailable"),
+        ("status=403 type=ExpiredTokenException", InternalServerError, 502, "gateway_credentials"),
+        ("status=403 type=AccessDeniedException", InternalServerError, 502, "gateway_credentials"),
+    ],
+)
+def test_bedrocks_refusals(
+    client: OpenAI, order: str, expected: type[APIStatusError], status: int, code: str | None
+) -> None:
+    with pytest.raises(expected) as failed:
+        client.chat.completions.create(model=NOVA, messages=say(f"Hello! [[local: {order}]]"))
+    assert failed.value.status_code == status
+    assert failed.value.code == code
+    assert is_whole(failed.value)
+
+
+def test_a_cut_connection_is_an_error_of_the_servers(client: OpenAI) -> None:
+    with pytest.raises(InternalServerError) as failed:
+        client.chat.completions.create(model=NOVA, messages=say("Hello! [[local: cut]]"))
+    assert failed.value.status_code in (502, 503)
+    assert is_whole(failed.value)
+
+
+# Retries
+
+
+def test_throttling_is_retried_as_the_header_says(client: OpenAI, local: Any) -> None:
+    with pytest.raises(RateLimitError) as refused:
+        client.with_options(max_retries=1).chat.completions.create(
+            model=NOVA, messages=say("Hello! [[local: status=429]]")
+        )
+    assert float(refused.value.response.headers["retry-after"]) > 0
+    calls = local.calls()
+    assert [call["state"] for call in calls] == ["refused", "refused"]
+    assert calls[0]["body"] == calls[1]["body"]
+
+
+def test_nothing_is_retried_behind_the_clients_back(client: OpenAI, local: Any) -> None:
+    for status in (429, 500, 503):
+        local.forget()
+        with pytest.raises(APIStatusError):
+            client.chat.completions.create(model=NOVA, messages=say(f"Hello! [[local: status={status}]]"))
+        assert local.call()["state"] == "refused"
+
+
+def test_a_bad_request_is_not_retried(client: OpenAI, local: Any) -> None:
+    with pytest.raises(BadRequestError):
+        client.with_options(max_retries=2).chat.completions.create(
+            model=NOVA, messages=say("Hello! [[local: status=400]]")
+        )
+    assert local.call()["state"] == "refused"

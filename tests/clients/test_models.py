@@ -1,0 +1,49 @@
+"""The list of models with OpenAI's Python SDK."""
+
+import pytest
+from openai import NotFoundError, OpenAI
+
+CLAUDE = "anthropic.claude-sonnet-4-6"
+NOVA = "amazon.nova-micro-v1:0"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
+
+
+def test_the_list_names_what_can_be_called(client: OpenAI) -> None:
+    models = list(client.models.list())
+    ids = [model.id for model in models]
+    assert {
+        CLAUDE,
+        f"us.{CLAUDE}",
+        f"global.{CLAUDE}",
+        NOVA,
+        "amazon.titan-embed-text-v2:0",
+        ARN,
+    } <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert "stability.sd3-5-large-v1:0" not in ids
+    for model in models:
+        assert model.object == "model"
+        assert model.created >= 0
+        assert model.owned_by
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA, f"us.{NOVA}", ARN])
+def test_one_model(client: OpenAI, model: str) -> None:
+    found = client.models.retrieve(model)
+    assert found.id == model
+    assert found.object == "model"
+    assert found in list(client.models.list())
+    assert found._request_id  # type: ignore[attr-defined]
+
+
+def test_a_model_of_the_list_answers(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model=ARN, messages=[{"role": "user", "content": "Hello!"}])
+    assert answer.model == ARN
+    assert answer.choices[0].message.content
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "arn:aws:bedrock:x/y", "stability.sd3-5-large-v1:0", "ü 100%"])
+def test_a_model_that_is_not_there(client: OpenAI, model: str) -> None:
+    with pytest.raises(NotFoundError) as refused:
+        client.models.retrieve(model)
+    assert refused.value.code == "model_not_found"

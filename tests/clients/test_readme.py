@@ -1,0 +1,185 @@
+"""README.md, as its reader uses it: every block of code is run, and shows what it promises."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc import config
+from extproc.translate.chat_request import NOT_APPLIED
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+NODE_MODULES = Path(__file__).parent / "node" / "node_modules"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some fenced code."""
+
+    language: str
+    code: str
+
+
+BLOCKS = [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)]
+
+
+class Reader:
+    """Somebody in a terminal, in the project's folder, with the two variables exported."""
+
+    def __init__(self, folder: Path, gateway: Any, request: pytest.FixtureRequest) -> None:
+        self.folder = folder
+        self.token = gateway.tokens["ci"]
+        self._request = request
+        theirs = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "AWS_"))}
+        self._environment = {**theirs, "OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": self.token}
+        (folder / ".venv").symlink_to(Path(sys.prefix))
+
+    def shell(self, code: str) -> str:
+        """What a shell prints for this code; it must not fail."""
+        return self._run("sh", "-eu", "-c", code)
+
+    def python(self, code: str) -> str:
+        """The same for a Python file."""
+        return self._run(sys.executable, self._file("example.py", code))
+
+    def node(self, code: str) -> str:
+        """The same for a JavaScript file, in a folder with OpenAI's SDK."""
+        node = self._request.getfixturevalue("node")
+        (self.folder / "node_modules").symlink_to(NODE_MODULES)
+        done = node(self._file("example.mjs", code))
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    def _file(self, name: str, code: str) -> str:
+        path = self.folder / name
+        path.write_text(code)
+        return str(path)
+
+    def _run(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def reader(tmp_path: Path, gateway: Any, request: pytest.FixtureRequest) -> Reader:
+    return Reader(tmp_path, gateway, request)
+
+
+# What is done with each block
+
+
+def makefile_targets(reader: Reader, code: str) -> None:
+    """That `make run` and `make test` work is a test of its own; here, that there are such targets."""
+    for line in code.splitlines():
+        command = line.partition("#")[0].strip()
+        assert re.fullmatch(r"make \w+", command)
+        reader.shell(f"{command} --dry-run --directory {ROOT}")
+
+
+def two_variables(reader: Reader, code: str) -> None:
+    (reader.folder / ".run").mkdir()
+    (reader.folder / ".run" / "demo-token").write_text(reader.token + "\n")
+    url, key = reader.shell(code + 'echo "$OPENAI_BASE_URL"; echo "$OPENAI_API_KEY"').split()
+    assert url == "http://127.0.0.1:8080/oai/v1"
+    assert key == reader.token
+
+
+def curl_buffered(reader: Reader, code: str) -> None:
+    shown = reader.shell(code)
+    assert '"object":"chat.completion"' in shown
+    assert 'You said: \\"Hello!\\"' in shown
+
+
+def curl_streaming(reader: Reader, code: str) -> None:
+    shown = reader.shell(code)
+    events = shown.split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert all('"object":"chat.completion.chunk"' in event for event in events[:-2])
+    assert "".join(re.findall(r'"content":"([^"]*)"', shown)) == "1 2 3 4 5"
+
+
+def python_example(reader: Reader, code: str) -> None:
+    answer, called, streamed, vectors = reader.python(code).splitlines()
+    assert answer.startswith('You said: "What is the weather in Paris?"')
+    assert "name='get_weather'" in called
+    assert "Paris" in called
+    assert streamed.startswith('You said: "What is the weather in Paris?"')
+    assert vectors == "2 vectors of 256"
+
+
+def node_example(reader: Reader, code: str) -> None:
+    counted, *models = reader.node(code).splitlines()
+    assert counted == "1 2 3 4 5"
+    assert {"anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0"} <= set(models)
+
+
+def a_new_token(reader: Reader, code: str) -> None:
+    """`up` itself is what all these tests run against: of its line, that there are such options."""
+    new, check, up = code.splitlines()
+    shown = reader.shell(new)
+    assert re.search(r"\bqc_[A-Za-z0-9_-]{43}\b", shown)
+    [file] = [block.code for block in BLOCKS if block.language == "yaml"]
+    (reader.folder / "gateway.yaml").write_text(file)
+    assert "gateway.yaml is fine" in reader.shell(check)
+    assert "--listen" in reader.shell(f"{up} --help")
+
+
+def configuration(reader: Reader, code: str) -> None:
+    settings = config.parse(code.encode())
+    assert settings.region == "us-east-1"
+    assert settings.organisations["acme"].models.allow == ("anthropic.*", "amazon.*")
+    [token] = settings.tokens
+    assert (token.name, token.organisations) == ("ci", ("acme",))
+    assert token.expires is not None
+
+
+RUNNERS: dict[tuple[str, str], Callable[[Reader, str], None]] = {
+    ("sh", "make run"): makefile_targets,
+    ("sh", "make test"): makefile_targets,
+    ("sh", "export OPENAI_BASE_URL"): two_variables,
+    ("sh", "curl -s $"): curl_buffered,
+    ("sh", "curl -sN $"): curl_streaming,
+    ("python", "from openai import"): python_example,
+    ("js", "import OpenAI"): node_example,
+    ("sh", "oai-extproc token new"): a_new_token,
+    ("yaml", "# gateway.yaml"): configuration,
+}
+"""Language and beginning -> who runs it."""
+
+
+def runners(block: Block) -> list[tuple[str, str]]:
+    return [key for key in RUNNERS if key[0] == block.language and key[1] in block.code.splitlines()[0]]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.code.splitlines()[0])
+def test_a_block(reader: Reader, block: Block) -> None:
+    [key] = runners(block) or pytest.fail("nobody runs this block")
+    RUNNERS[key](reader, block.code)
+
+
+def test_no_example_was_lost() -> None:
+    assert sorted(key for block in BLOCKS for key in runners(block)) == sorted(RUNNERS)
+
+
+# What it says
+
+
+def test_the_ignored_fields_are_those_that_are_ignored() -> None:
+    _, _, after = README.partition("`x-oai-ignored-params`:")
+    sentence = after.partition(".\n")[0]
+    assert re.findall(r"`(\w+)`", sentence) == list(NOT_APPLIED)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):]+)\)", README))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()

@@ -1,0 +1,56 @@
+"""What Bedrock says when it fails, over HTTP and within a stream."""
+
+import pytest
+
+from extproc.bedrock.errors import BedrockError, from_frame, from_response
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "kind", "message"),
+    [
+        ({"x-amzn-errortype": "ThrottlingException"}, b'{"message":"Slow down."}', "ThrottlingException", "Slow down."),
+        (
+            {"x-amzn-errortype": "ValidationException:http://internal.amazon.com/coral/x/"},
+            b'{"message":"Bad."}',
+            "ValidationException",
+            "Bad.",
+        ),
+        ({"x-amzn-errortype": "AccessDeniedException"}, b'{"Message":"No."}', "AccessDeniedException", "No."),
+        ({}, b'{"__type":"com.amazon.coral#SerializationException","message":"x"}', "SerializationException", "x"),
+        ({}, b'{"message":null,"Message":"upper"}', "", "upper"),
+        ({}, b"upstream connect error", "", "upstream connect error"),
+        ({}, b"", "", ""),
+        ({}, b"[1,2]", "", "[1,2]"),
+        ({}, b'{"message":5}', "", '{"message":5}'),
+        ({}, b"caf\xe9", "", "caf\ufffd"),
+        ({"x-amzn-errortype": ""}, b"{}", "", ""),
+    ],
+)
+def test_an_http_failure_has_a_kind_and_a_message(
+    headers: dict[str, str], body: bytes, kind: str, message: str
+) -> None:
+    assert from_response(400, headers, body) == BedrockError(kind, message, 400)
+
+
+def test_a_page_of_html_is_cut() -> None:
+    assert len(from_response(502, {}, b"<html>" + b"x" * 100_000).message) == 1000
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"message":"\xff"}', b'{"message":"\\ud83d"}'])
+def test_any_bytes_are_a_failure_that_can_be_told(body: bytes) -> None:
+    from_response(500, {}, body).message.encode()
+
+
+def test_an_exception_frame_is_named_as_over_http() -> None:
+    headers = {":message-type": "exception", ":exception-type": "throttlingException"}
+    assert from_frame(headers, b'{"message":"Slow down."}') == BedrockError("ThrottlingException", "Slow down.")
+
+
+@pytest.mark.parametrize("code", ["InternalServerException", "internalServerException"])
+def test_an_error_frame_has_its_words_in_its_headers(code: str) -> None:
+    headers = {":message-type": "error", ":error-code": code, ":error-message": "Oh."}
+    assert from_frame(headers, b"") == BedrockError("InternalServerException", "Oh.")
+
+
+def test_a_frame_without_any_type_is_a_failure_without_a_kind() -> None:
+    assert from_frame({}, b"") == BedrockError("", "")

@@ -1,0 +1,164 @@
+"""Who is calling: the headers of a request -> the caller or the refusal."""
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.config import Models, Organisation, Settings, Token
+from extproc.openai.errors import ApiError
+from extproc.tenancy.directory import Caller, Directory
+from extproc.tenancy.tokens import digest
+
+NOW = 1_800_000_000.0
+CLAUDE = Models(allow=("anthropic.*",))
+
+
+def token(name: str, *organisations: str, expires: float | None = None) -> Token:
+    at = None if expires is None else datetime.datetime.fromtimestamp(expires, datetime.UTC)
+    return Token(name=name, sha256=digest(secret(name)), organisations=organisations, expires=at)
+
+
+def secret(name: str) -> str:
+    return f"qc_{name}-0123456789012345678901234567890"
+
+
+DIRECTORY = Directory(
+    Settings(
+        organisations={
+            "acme": Organisation(models=CLAUDE),
+            "beta": Organisation(),
+            "closed": Organisation(enabled=False),
+        },
+        tokens=(
+            token("one", "acme"),
+            token("two", "acme", "beta", "closed"),
+            token("none"),
+            token("shut", "closed"),
+            token("old", "acme", expires=NOW),
+            token("fresh", "acme", expires=NOW + 1),
+        ),
+    )
+)
+
+
+def call(name: str, organisation: str | None = None) -> Caller:
+    return DIRECTORY.authenticate(f"Bearer {secret(name)}", organisation, NOW)
+
+
+def refusal(authorization: str | None, organisation: str | None = None) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        DIRECTORY.authenticate(authorization, organisation, NOW)
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.param is None
+    return caught.value
+
+
+@pytest.mark.parametrize("header", [None, "", "  ", "acme", " acme\t"])
+def test_a_token_of_one_organisation(header: str | None) -> None:
+    assert call("one", header) == Caller(token="one", organisation="acme", models=CLAUDE)
+
+
+def test_the_header_chooses_among_several() -> None:
+    assert call("two", "beta") == Caller(token="two", organisation="beta", models=Models())
+    assert call("two", "acme").models == CLAUDE
+
+
+def test_a_token_lives_until_it_expires() -> None:
+    assert call("fresh").token == "fresh"
+    with pytest.raises(ApiError, match=r"`old` expired at 2027-01-15T08:00:00\+00:00"):
+        call("old")
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_an_expiry_at_the_end_of_time(year: int) -> None:
+    zone = datetime.timezone(datetime.timedelta(hours=14 if year == 1 else -14))
+    at = datetime.datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, 23, tzinfo=zone)
+    only = Token(name="a", sha256=digest("qc_a"), organisations=("acme",), expires=at)
+    directory = Directory(Settings(organisations={"acme": Organisation()}, tokens=(only,)))
+    if year == 9999:
+        assert directory.authenticate("Bearer qc_a", None, NOW).token == "a"
+    else:
+        with pytest.raises(ApiError, match="expired"):
+            directory.authenticate("Bearer qc_a", None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "words"),
+    [
+        (None, "No API key was given"),
+        ("", "No API key was given"),
+        (" \t", "No API key was given"),
+        ("Basic dXNlcjpwYXNz", "not an API key of this gateway"),
+        ("Bearer sk-proj-1234", "not an API key of this gateway"),
+        (secret("one"), "not an API key of this gateway"),
+        (f"Bearer {secret('stranger')}", "Incorrect API key provided: qc_…7890."),
+        ("Bearer qc_short", "Incorrect API key provided: qc_…."),
+        (f"Bearer {secret('old')}", "expired"),
+    ],
+)
+def test_401_says_which_it_is_and_never_the_token(authorization: str | None, words: str) -> None:
+    error = refusal(authorization)
+    assert (error.status, error.code) == (401, "invalid_api_key")
+    assert error.headers == {"www-authenticate": "Bearer"}
+    assert words in error.message
+    given_token = (authorization or "").split(" ")[-1]
+    assert not given_token.strip() or given_token not in error.message
+
+
+def test_401_comes_before_403() -> None:
+    assert refusal(f"Bearer {secret('old')}", "beta").status == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "words"),
+    [
+        ("none", None, "belongs to no organisation"),
+        ("none", "acme", "belongs to no organisation"),
+        ("one", "beta", "it is for: acme."),
+        ("one", "nonexistent", "it is for: acme."),
+        ("one", "ACME", "it is for: acme."),
+        ("two", "gamma", "it is for: acme, beta, closed."),
+        ("two", "acme, beta", "it is for: acme, beta, closed."),
+        ("two", "closed", "`closed` is disabled"),
+        ("shut", None, "`closed` is disabled"),
+    ],
+)
+def test_403(name: str, header: str | None, words: str) -> None:
+    error = refusal(f"Bearer {secret(name)}", header)
+    assert (error.status, error.code) == (403, "organisation_not_allowed")
+    assert words in error.message
+
+
+def test_a_stranger_organisation_is_refused_like_one_that_does_not_exist() -> None:
+    messages = {refusal(f"Bearer {secret('one')}", header).message for header in ("beta", "nonexistent")}
+    assert len(messages) == 1
+
+
+@pytest.mark.parametrize("header", [None, "", " "])
+def test_several_organisations_and_none_named_is_400_naming_the_header(header: str | None) -> None:
+    error = refusal(f"Bearer {secret('two')}", header)
+    assert (error.status, error.code) == (400, "organisation_required")
+    assert "`OpenAI-Organization`" in error.message
+    assert "acme, beta, closed" in error.message
+
+
+headers = (
+    st.none() | st.text() | st.sampled_from(["one", "two", "none", "shut", "old"]).map(lambda n: f"Bearer {secret(n)}")
+)
+
+
+@given(headers, st.none() | st.text() | st.sampled_from(["acme", "beta", "closed"]), st.floats(0, 4e9))
+def test_any_headers_give_a_caller_or_a_refusal(
+    authorization: str | None, organisation: str | None, now: float
+) -> None:
+    try:
+        caller = DIRECTORY.authenticate(authorization, organisation, now)
+    except ApiError as error:
+        status = error.status
+    else:
+        status = 200
+        asked = (organisation or "").strip(" \t")
+        assert caller.organisation in (["acme", "beta"] if not asked else [asked])
+    assert status in (200, 400, 401, 403)

@@ -1,0 +1,183 @@
+"""Which models an organisation may call: patterns against all the names that a model goes by."""
+
+import fnmatch
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from extproc.bedrock.catalogue import Catalogue, Model, Profile, Target
+from extproc.config import Models
+from extproc.tenancy.policy import choose
+
+TEXT = frozenset({"TEXT"})
+PROFILE_ONLY = frozenset({"INFERENCE_PROFILE"})
+SONNET, OPUS, NOVA = "anthropic.claude-sonnet-4-6", "anthropic.claude-opus-5", "amazon.nova-micro-v1:0"
+ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
+MINE = ACCOUNT + "application-inference-profile/a1b2c3"
+PROVISIONED = ACCOUNT + "provisioned-model/abc"
+
+
+def system(geography: str, model: str) -> Profile:
+    name = f"{geography}.{model}"
+    return Profile(name, f"{ACCOUNT}inference-profile/{name}", name, (model,))
+
+
+CATALOGUE = Catalogue.build(
+    [Model(SONNET, "Anthropic", TEXT, inference=PROFILE_ONLY), Model(NOVA, "Amazon", TEXT)],
+    [
+        system("us", SONNET),
+        system("global", SONNET),
+        system("us", NOVA),
+        Profile("a1b2c3", MINE, "mine", (SONNET,), kind="APPLICATION"),
+    ],
+    "us-east-1",
+)
+
+
+def served(models: Models, asked: str) -> str | None:
+    target = choose(models, asked, CATALOGUE.targets(asked))
+    return target.model_id if target else None
+
+
+def allow(*patterns: str) -> Models:
+    return Models(allow=patterns)
+
+
+def deny(*patterns: str) -> Models:
+    return Models(deny=patterns)
+
+
+@pytest.mark.parametrize(
+    ("models", "asked", "outcome"),
+    [
+        # the table in docs/configuration.md
+        (allow("anthropic.*"), SONNET, f"us.{SONNET}"),
+        (allow("anthropic.*"), f"us.{SONNET}", f"us.{SONNET}"),
+        (allow("anthropic.*"), f"global.{SONNET}", f"global.{SONNET}"),
+        (allow("anthropic.*"), MINE, MINE),
+        (allow("us.*"), NOVA, f"us.{NOVA}"),
+        (deny("global.*"), SONNET, f"us.{SONNET}"),
+        (deny("us.*"), SONNET, f"global.{SONNET}"),
+        (deny("us.*", "global.*"), SONNET, None),
+        (deny("anthropic.claude-opus-*"), f"eu.{OPUS}", None),
+        (deny("anthropic.claude-opus-*"), PROVISIONED, None),
+        (allow(ACCOUNT + "provisioned-model/*"), PROVISIONED, PROVISIONED),
+        # the defaults
+        (Models(), SONNET, f"us.{SONNET}"),
+        (Models(), PROVISIONED, PROVISIONED),
+        (Models(), "made-up", "made-up"),
+        (allow(), SONNET, None),
+        # allow
+        (allow("anthropic.*"), NOVA, None),
+        (allow("anthropic.*"), PROVISIONED, None),
+        (allow(SONNET), f"us.{SONNET}", f"us.{SONNET}"),
+        (allow(f"us.{SONNET}"), f"global.{SONNET}", None),
+        (allow(f"global.{SONNET}"), SONNET, f"global.{SONNET}"),
+        (allow("anthropic.*"), f"{ACCOUNT}inference-profile/us.{SONNET}", f"{ACCOUNT}inference-profile/us.{SONNET}"),
+        (allow("us.*"), f"{ACCOUNT}inference-profile/us.{SONNET}", f"{ACCOUNT}inference-profile/us.{SONNET}"),
+        (allow("amazon.*"), "arn:aws:bedrock:us-east-1::foundation-model/" + NOVA, NOVA),
+        (allow("anthropic.*"), "xx.anthropic.claude-next", None),
+        # deny
+        (deny("global.*"), f"{ACCOUNT}inference-profile/global.{SONNET}", None),
+        (deny(SONNET), MINE, None),
+        (deny(SONNET), "a1b2c3", None),
+        (deny(SONNET), f"us.{SONNET}", None),
+        (deny("amazon.*"), SONNET, f"us.{SONNET}"),
+        (deny(NOVA), NOVA + ":128k", None),
+        (deny("anthropic.*"), "us.anthropic.claude-next", None),
+        (deny("anthropic.*"), "xx.anthropic.claude-next", None),
+        (deny("anthropic.*"), "a1b2c3d4", None),
+        (deny("anthropic.*"), "ARN:aws:bedrock:us-east-1::foundation-model/" + SONNET, None),
+        (deny("anthropic.*"), f"{ACCOUNT}prompt/x.amazon.nova", None),
+        (deny("arn:*"), MINE, None),
+        (deny("nothing"), NOVA, NOVA),
+        (Models(allow=("anthropic.*",), deny=("anthropic.*",)), SONNET, None),
+        (Models(allow=(PROVISIONED,), deny=("anthropic.*",)), PROVISIONED, None),
+    ],
+)
+def test_what_is_served(models: Models, asked: str, outcome: str | None) -> None:
+    assert served(models, asked) == outcome
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("a.*", "a.b", True),
+        ("a.*", "a.", True),
+        ("a.*", "axb", False),
+        ("a.?", "a.b", True),
+        ("a.?", "a.", False),
+        ("a.[bc]", "a.b", False),
+        ("a.[bc]", "a.[bc]", True),
+        ("A.*", "a.b", False),
+        ("a", "a.b", False),
+        ("*.b", "a.b\n", False),
+        ("a|b", "a", False),
+        ("*a*a*", "a.a", True),
+        ("*a*a", "a", False),
+        ("?*", "", False),
+    ],
+)
+def test_patterns(pattern: str, name: str, matches: bool) -> None:
+    target = Target(name, name)
+    assert choose(Models(allow=(pattern,)), name, [target]) == (target if matches and name else None)
+
+
+@given(
+    st.lists(st.text(alphabet="ab.*?[]!-\n", max_size=8), max_size=3),
+    st.text(alphabet="ab.[]!-\n", min_size=1, max_size=8),
+)
+@example(["*a*b*"], "ab")
+@example(["a*a"], "a")
+def test_patterns_are_fnmatch_without_its_brackets(patterns: list[str], name: str) -> None:
+    target = Target(name, name)
+    expected = any(fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")) for pattern in patterns)
+    assert (choose(Models(allow=tuple(patterns)), name, [target]) is target) == expected
+
+
+def test_a_hostile_id_takes_no_longer_than_another() -> None:
+    # Backtracking would take 10**20 steps here; a test that does not end is a test that fails.
+    models = Models(allow=("*a*a*a*a*a*a*a*a*a*b",))
+    assert choose(models, "a" * 20_000, [Target("a" * 20_000, None)]) is None
+
+
+names = st.sampled_from([SONNET, OPUS, NOVA, f"us.{SONNET}", MINE, PROVISIONED, "made-up", "eu.a.b"]) | st.text(
+    max_size=12
+)
+patterns = st.lists(st.sampled_from(["*", "anthropic.*", "us.*", "global.*", "arn:*", NOVA, "?*"]), max_size=3).map(
+    tuple
+)
+
+
+@given(patterns, patterns, names)
+def test_the_choice_is_one_of_the_targets_that_the_rules_permit(
+    allowed: tuple[str, ...], denied: tuple[str, ...], asked: str
+) -> None:
+    targets = CATALOGUE.targets(asked)
+    chosen = choose(Models(allow=allowed, deny=denied), asked, targets)
+    permitted = [target for target in targets if _permitted(allowed, denied, asked, target)]
+    assert chosen == (permitted[0] if permitted else None)
+
+
+def _permitted(allowed: Sequence[str], denied: Sequence[str], asked: str, target: Target) -> bool:
+    """The rules once more, as plainly as they can be put."""
+    known = {asked, target.model_id, target.foundation or asked}
+    known |= {name.rpartition("/")[2] for name in known if ":inference-profile/" in name}
+    behind = {name.partition(".")[2] for name in known if not name.startswith("arn:")}
+
+    def hit(names: set[str], globs: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, glob) for name in names if name for glob in globs)
+
+    refused = bool(denied) and (target.foundation is None or hit(known | behind, denied))
+    return hit(known, allowed) and not refused
+
+
+@given(patterns, names)
+def test_more_deny_never_permits_more(denied: tuple[str, ...], asked: str) -> None:
+    targets = CATALOGUE.targets(asked)
+    if choose(Models(), asked, targets) is None:
+        assert choose(Models(deny=denied), asked, targets) is None
+    if choose(Models(deny=denied), asked, targets) is not None:
+        assert choose(Models(deny=denied[:1]), asked, targets) is not None

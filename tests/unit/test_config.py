@@ -1,0 +1,258 @@
+"""gateway.yaml: what is accepted, and the words in which everything else is refused."""
+
+import datetime
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+import pytest
+import yaml
+
+from extproc import config
+from extproc.config import ConfigError, Settings, parse
+
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+WHOLE = f"""
+region: us-east-1
+organisations:
+  acme:
+    models: {{allow: ["anthropic.*", "amazon.*"], deny: []}}
+tokens:
+  - name: ci
+    sha256: {DIGEST}
+    organisations: [acme]
+    expires: 2027-01-01T00:00:00Z
+""".encode()
+
+
+def test_the_agreed_file() -> None:
+    settings = parse(WHOLE)
+    assert settings.region == "us-east-1"
+    assert settings.organisations["acme"].models.allow == ("anthropic.*", "amazon.*")
+    [token] = settings.tokens
+    assert (token.name, token.sha256, token.organisations) == ("ci", DIGEST, ("acme",))
+    assert token.expires == datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
+    assert settings.limits.request_bytes == 32 * 1024 * 1024
+
+
+def test_an_empty_mapping_is_all_defaults() -> None:
+    assert parse(b"{}") == Settings()
+
+
+def test_load_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_bytes(WHOLE)
+    assert config.load(path) == parse(WHOLE)
+    path.write_text("nope: 1")
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}: nope: unknown key"):
+        config.load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gateway\.yaml: No such file.*--config"):
+        config.load(tmp_path / "gateway.yaml")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2027-01-01T00:00:00Z", datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)),
+        ("'2027-01-01T00:00:00Z'", datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)),
+        ("2027-01-01 02:00:00 +02:00", datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)),
+        ("2027-01-01", datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)),
+        ("null", None),
+    ],
+)
+def test_expires(written: str, meant: datetime.datetime | None) -> None:
+    [token] = parse(f"tokens: [{{name: a, sha256: {DIGEST}, expires: {written}}}]".encode()).tokens
+    assert token.expires == meant
+
+
+def test_digests_in_upper_case_are_the_same_digests() -> None:
+    [token] = parse(f"tokens: [{{name: a, sha256: {DIGEST.upper()}}}]".encode()).tokens
+    assert token.sha256 == DIGEST
+    with pytest.raises(ConfigError, match=r"tokens\[1\]\.sha256: the same as in tokens\[0\]"):
+        parse(f"tokens: [{{name: a, sha256: {DIGEST}}}, {{name: b, sha256: {DIGEST.upper()}}}]".encode())
+
+
+def test_seconds_may_be_whole() -> None:
+    assert parse(b"streaming: {keepalive_seconds: 5}").streaming.keepalive_seconds == 5.0
+
+
+def test_anchors_aliases_and_merge_keys() -> None:
+    settings = parse(b"""
+organisations:
+  acme: &acme
+    models: &claude {allow: ["anthropic.*"]}
+  beta: {models: *claude}
+  gamma: {<<: *acme, enabled: false}
+""")
+    assert settings.organisations["beta"] == settings.organisations["acme"]
+    assert settings.organisations["gamma"].models.allow == ("anthropic.*",)
+    assert not settings.organisations["gamma"].enabled
+
+
+REFUSED = {
+    # keys
+    "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
+    "organisations: {acme: {models: {allw: []}}}": "organisations.acme.models.allw: unknown key, did you mean `allow`",
+    "organisations: {acme: {models: {alow: []}}}": "known here: allow, deny",
+    "streaming: {keepalive: 5}": "streaming.keepalive: unknown key, did you mean `keepalive_seconds`?",
+    "tokens: [{name: a, sha256: x, zzz: 1}]": "tokens[0].zzz: unknown key; known here: name, sha256, organisations",
+    "1: 2": "top level: a key is read as the number 1, not as text; put it in quotes",
+    "organisations: {no: {}}": "organisations: a key is read as false, not as text; put it in quotes",
+    "organisations: {'a b': {}}": "organisations['a b']: expected a machine name (",
+    "organisations: {'': {}}": "expected a machine name (",
+    "organisations: {'acme\\n': {}}": "expected a machine name (",
+    "organisations: {? [a] : {}}": "line 1, column 19: found unhashable key",
+    # keys that stand twice
+    "tokens: []\nregion: us-east-1\ntokens: []": "line 3: the key `tokens` stands in line 1 already",
+    "organisations:\n  acme: {}\n  beta: {}\n  acme: {}": "line 4: the key `acme` stands in line 2 already",
+    "tokens:\n- name: a\n  'name': b": "line 3: the key `name` stands in line 2 already",
+    # what belongs there
+    "workers: 0": "workers: expected a whole number from 1 to 64; found the number 0",
+    "workers: '2'": "workers: expected a whole number from 1 to 64; found text",
+    "workers: true": "workers: expected a whole number from 1 to 64; found true",
+    "workers:": "workers: expected a whole number from 1 to 64; found nothing",
+    "workers: 0x" + "f" * 5000: "found a huge number",
+    "region: 5": "region: expected the name of an AWS region, as in us-east-1; found the number 5",
+    "region: us-east-1/..": "region: expected the name of an AWS region",
+    "tokens: {}": "tokens: expected a list; found a mapping",
+    "tokens: [ci]": "tokens[0]: expected a mapping; found text",
+    "organisations: []": "organisations: expected a mapping; found a list",
+    "organisations: {acme: }": "organisations.acme: expected a mapping; found nothing",
+    "organisations: {acme: {models: {allow: 'anthropic.*'}}}": "organisations.acme.models.allow: expected a list",
+    "organisations: {acme: {models: {deny: ['global.* ']}}}": "organisations.acme.models.deny[0]: expected a pattern",
+    "organisations: {acme: {models: {deny: ['']}}}": "organisations.acme.models.deny[0]: expected a pattern",
+    "organisations: {acme: {enabled: maybe}}": "organisations.acme.enabled: expected true or false",
+    "compat: {streaming_truncation: stopp}": "compat.streaming_truncation: expected `length` or `stop`",
+    "streaming: {silence_seconds: 0}": "streaming.silence_seconds: expected a number of seconds, above 0",
+    "streaming: {silence_seconds: .inf}": "streaming.silence_seconds: expected a number of seconds, above 0",
+    "streaming: {silence_seconds: .nan}": "streaming.silence_seconds: expected a number of seconds, above 0",
+    "limits: {request_bytes: 32MiB}": "limits.request_bytes: expected a whole number of bytes from 1024 (1 KiB)",
+    # tokens
+    "tokens: [{name: a}]": "tokens[0].sha256: missing; expected 64 hex digits (the SHA-256 of the whole token",
+    "tokens: [{name: a, sha256: abc}]": "`oai-extproc token new` prints it); found text that is not that",
+    f"tokens: [{{name: a, sha256: {DIGEST}0}}]": "tokens[0].sha256: expected 64 hex digits",
+    f"tokens: [{{name: a, sha256: '{DIGEST}\\n'}}]": "tokens[0].sha256: expected 64 hex digits",
+    f"tokens: [{{name: '', sha256: {DIGEST}}}]": "tokens[0].name: expected a name of 1 to 128 characters",
+    f"tokens: [{{name: a, sha256: {DIGEST}, organisations: [acme]}}]": (
+        "tokens[0].organisations[0]: no organisation `acme` is declared under `organisations`"
+    ),
+    f"organisations: {{acme: {{}}}}\ntokens: [{{name: a, sha256: {DIGEST}, organisations: [acmee]}}]": (
+        "did you mean `acme`?"
+    ),
+    f"organisations: {{acme: {{}}}}\ntokens: [{{name: a, sha256: {DIGEST}, organisations: [acme, acme]}}]": (
+        "tokens[0].organisations[1]: `acme` stands twice"
+    ),
+    f"tokens: [{{name: a, sha256: {DIGEST}}}, {{name: a, sha256: {'0' * 63}a}}]": (
+        "tokens[1].name: the same as in tokens[0]; names tell tokens apart in the logs"
+    ),
+    f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-01-01T00:00:00}}]": (
+        "tokens[0].expires: expected a time with its zone, as in 2027-01-01T00:00:00Z; found a time without a zone"
+    ),
+    f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
+    f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
+    # not a mapping, or not YAML
+    "": "is empty; write `{}` to run without organisations and tokens",
+    "# nothing but a comment\n": "is empty",
+    "null": "must be a mapping of keys such as `organisations:` and `tokens:`, not nothing",
+    "- a": "must be a mapping of keys such as `organisations:` and `tokens:`, not a list",
+    "just words": "must be a mapping of keys",
+    "region: us-east-1\n---\nregion: us-west-2": "line 2, column 1: a second document starts here",
+    "organisations:\n\tacme: {}": "line 2, column 1: a tab; YAML is indented with spaces",
+    "tokens: [": "line 1, column 10: expected the node content",
+    "a: b: c": "line 1, column 5: mapping values are not allowed here",
+    "region: *nowhere": "line 1, column 9: found undefined alias",
+    "region: !!python/object:os.system x": "could not determine a constructor for the tag",
+    "region: !!bool perhaps": "holds a value that YAML cannot read",
+    "region: " + "1" * 5000: "holds a value that YAML cannot read",
+    "region: " + "[" * 3000: "is nested too deeply",
+    "region: \x00": "is not YAML: unacceptable character",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text)[:60])
+def test_refused_in_words_that_help(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), "here.yaml")
+    message = str(caught.value)
+    assert message.startswith("here.yaml: ")
+    assert REFUSED[text] in message
+    assert "\n" not in message
+
+
+def test_not_utf_8() -> None:
+    with pytest.raises(ConfigError, match="is not YAML"):
+        parse(b"region: \xff\xff")
+
+
+def test_a_token_in_the_place_of_its_digest_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="found the token itself") as caught:
+        parse(b"tokens: [{name: a, sha256: qc_verysecret}]")
+    assert "verysecret" not in str(caught.value)
+
+
+def test_a_mapping_that_contains_itself() -> None:
+    with pytest.raises(ConfigError, match="unknown key"):
+        parse(b"organisations: &a {acme: *a}")
+
+
+# --- every type says what belongs there, and every key is documented --------------------------------------------
+
+
+def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key that holds a value: its path in the documentation, and its field."""
+    for field in msgspec.structs.fields(kind):
+        below = f"{path}.{field.encode_name}".lstrip(".")
+        base = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+        inner = get_args(base)[-1 if get_origin(base) is dict else 0] if get_args(base) else base
+        if not isinstance(inner, type) or not issubclass(inner, msgspec.Struct):
+            yield below, field
+        else:
+            yield from leaves(inner, below + {dict: ".<name>", tuple: "[]"}.get(get_origin(base), ""))
+
+
+KEYS = dict(leaves(Settings))
+
+
+def documented() -> dict[str, list[str]]:
+    """The rows of the tables of keys: path -> type, default, takes effect, meaning."""
+    rows = re.findall(r"^\| `([^`]+)` \|((?:[^|]*\|){4})$", DOCS.read_text(), re.MULTILINE)
+    return {path: [cell.strip() for cell in rest.split("|")[:4]] for path, rest in rows}
+
+
+def test_the_walk_finds_the_keys() -> None:
+    assert {"region", "organisations.<name>.models.allow", "tokens[].sha256", "limits.request_bytes"} <= set(KEYS)
+    assert len(KEYS) >= 15
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_every_key_says_what_belongs_there(path: str) -> None:
+    kind = KEYS[path].type
+    item = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    assert config._description(item)
+
+
+def test_every_key_is_documented_and_no_other() -> None:
+    assert set(documented()) == set(KEYS)
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_the_documented_default_is_the_default(path: str) -> None:
+    _, shown, effect, meaning = documented()[path]
+    field = KEYS[path]
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    assert (shown == "required") if field.required else (yaml.safe_load(shown.strip("`")) == default)
+    assert effect in ("at once", "restart")
+    assert meaning
+
+
+def test_the_documented_example_is_valid() -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    settings = parse(example.encode())
+    assert [token.name for token in settings.tokens] == ["ci", "both"]

@@ -1,0 +1,230 @@
+"""The bootstrap as a document: that Envoy takes it, and what it does with it, is in tests/envoy/."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extproc import config
+from extproc.bedrock.endpoints import Endpoint
+from extproc.envoy_config import Address, Plan, parse_address, render
+from extproc.envoy_config.authorities import ca_bundle
+
+AWS = Endpoint("https", "bedrock-runtime.eu-west-1.amazonaws.com", 443)
+Edit = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def document() -> Edit:
+    """The bootstrap of a plan, parsed; arguments change the plan."""
+
+    def make(settings: str = "", **changes: Any) -> dict[str, Any]:
+        values = {"listen": Address("127.0.0.1", 8080), "processors": (Address(path="/run/w0.sock"),), "bedrock": AWS}
+        plan = Plan(**{**values, **changes}, settings=config.parse(settings.encode()))
+        parsed: dict[str, Any] = yaml.safe_load(render(plan))
+        return parsed
+
+    return make
+
+
+def every(value: Any, key: str) -> Iterator[Any]:
+    """All that stands under `key`, anywhere."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name == key:
+                yield item
+            yield from every(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from every(item, key)
+
+
+def one(value: Any, key: str) -> Any:
+    [found] = every(value, key)
+    return found
+
+
+def cluster(document: Any, name: str) -> Any:
+    [found] = [each for each in document["static_resources"]["clusters"] if each["name"] == name]
+    return found
+
+
+def routes(document: Any) -> dict[str, Any]:
+    return {route["name"]: route for route in one(document, "routes")}
+
+
+# Limits and times
+
+
+def test_the_buffer_leaves_room_for_what_the_worker_adds(document: Edit) -> None:
+    rendered = document("limits: {request_bytes: 1000000}")
+    assert rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 1_250_000
+    assert cluster(rendered, "processor")["per_connection_buffer_limit_bytes"] > 1_250_000
+
+
+def test_the_largest_limit_fits(document: Edit) -> None:
+    rendered = document("limits: {request_bytes: 536870912}")
+    assert max(every(rendered, "per_connection_buffer_limit_bytes")) < 2**32
+
+
+def test_the_limit_is_named_to_the_caller(document: Edit) -> None:
+    assert any("1000000 bytes" in message for message in every(document("limits: {request_bytes: 1000000}"), "message"))
+
+
+def test_the_worker_may_ask_for_as_long_as_embeddings_take(document: Edit) -> None:
+    assert one(document("embeddings: {seconds: 600}"), "max_message_timeout") == "630s"
+    assert one(document("embeddings: {seconds: 1}"), "max_message_timeout") == "31s"
+    assert one(document(), "message_timeout") == "30s"
+
+
+def test_envoy_waits_longer_than_the_worker(document: Edit) -> None:
+    rendered = document("streaming: {silence_seconds: 1000}")
+    assert one(rendered, "stream_idle_timeout") == "1060s"
+    assert routes(rendered)["api"]["route"]["idle_timeout"] == "1060s"
+    assert routes(rendered)["api"]["route"]["timeout"] == "0s"
+
+
+# Failing closed
+
+
+def test_a_dead_worker_is_never_passed_by(document: Edit) -> None:
+    rendered = document()
+    assert not any(every(rendered, "failure_mode_allow"))
+    assert one(rendered, "status_on_error") == {"code": "ServiceUnavailable"}
+    assert cluster(rendered, "processor")["common_lb_config"]["healthy_panic_threshold"].get("value", 0) == 0
+
+
+def test_only_the_api_is_processed_and_only_it_leads_to_bedrock(document: Edit) -> None:
+    rendered = document()
+    processed = {name for name, route in routes(rendered).items() if "typed_per_filter_config" in route}
+    forwarded = {name for name, route in routes(rendered).items() if "route" in route}
+    assert processed == forwarded == {"api"}
+    [switched_off] = [each for each in one(rendered, "http_filters") if each.get("disabled")]
+    assert switched_off["name"] == "envoy.filters.http.ext_proc"
+    assert switched_off["name"] in routes(rendered)["api"]["typed_per_filter_config"]
+
+
+def test_calls_are_billed_so_only_what_cannot_have_begun_is_tried_again(document: Edit) -> None:
+    retry_on = routes(document())["api"]["route"]["retry_policy"]["retry_on"]
+    assert set(retry_on.split(",")) == {"connect-failure", "refused-stream", "reset-before-request"}
+
+
+def test_every_reply_of_envoys_own_has_openais_shape(document: Edit) -> None:
+    replies = one(document(), "mappers")
+    for reply in replies:
+        error = reply["body_format_override"]["json_format"]["error"]
+        assert list(error) == ["message", "type", "param", "code"]
+        assert "!('content-type' in response.headers" in one(reply, "expression"), "else it rewrites the worker's"
+    assert one(replies[-1], "expression").endswith("&& (true)"), "the last one takes what is left"
+
+
+# Bedrock
+
+
+def test_bedrock_over_tls(document: Edit) -> None:
+    found = cluster(document(ca_file="/my/ca.pem"), "bedrock")
+    assert found["type"] == "LOGICAL_DNS"
+    assert one(found, "trusted_ca") == {"filename": "/my/ca.pem"}
+    assert one(found, "upstream_http_protocol_options") == {"auto_sni": True, "auto_san_validation": True}
+    assert one(found, "socket_address") == {"address": AWS.host, "port_value": 443}
+
+
+@pytest.mark.parametrize(("host", "kind"), [("127.0.0.1", "STATIC"), ("::1", "STATIC"), ("localhost", "LOGICAL_DNS")])
+def test_bedrock_in_plain_http(document: Edit, host: str, kind: str) -> None:
+    found = cluster(document(bedrock=Endpoint("http", host, 9000)), "bedrock")
+    assert "transport_socket" not in found
+    assert one(found, "explicit_http_config") == {"http_protocol_options": {}}
+    assert found["type"] == kind
+    assert one(found, "socket_address") == {"address": host, "port_value": 9000}
+
+
+# Workers
+
+
+def test_each_worker_is_an_endpoint(document: Edit) -> None:
+    workers = (Address(path="/run/w0.sock"), Address(path="/run/w1.sock"))
+    found = cluster(document(processors=workers), "processor")
+    assert found["type"] == "STATIC"
+    assert list(every(found, "pipe")) == [{"path": "/run/w0.sock"}, {"path": "/run/w1.sock"}]
+
+
+def test_workers_that_have_a_name_are_looked_up(document: Edit) -> None:
+    found = cluster(document(processors=(Address("oai", 9001),)), "processor")
+    assert found["type"] == "STRICT_DNS"
+
+
+def test_what_was_not_asked_for_is_not_there(document: Edit) -> None:
+    rendered = document()
+    assert "admin" not in rendered
+    assert not list(every(rendered, "access_log"))
+
+
+def test_the_access_log_and_the_admin_socket(document: Edit) -> None:
+    rendered = document(access_log=True, admin=Address(path="/run/admin.sock"))
+    assert rendered["admin"]["address"] == {"pipe": {"path": "/run/admin.sock"}}
+    [log] = one(rendered, "access_log")
+    assert log["typed_config"]["log_format"]["json_format"]["oai"] == "%DYNAMIC_METADATA(oai)%"
+
+
+# The rendering itself
+
+
+def test_json_and_yaml_say_the_same() -> None:
+    plan = Plan(Address("0.0.0.0", 80), (Address(path="/w"),), AWS, config.Settings(), access_log=True)
+    assert json.loads(render(plan, as_json=True)) == yaml.safe_load(render(plan))
+
+
+def test_nobody_pays_for_the_typed_messages_but_who_renders() -> None:
+    code = (
+        "import sys, extproc.cli, extproc.server.stack; print([n for n in sys.modules if n.startswith('envoy_data')])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:/run/oai/w0.sock", Address(path="/run/oai/w0.sock")),
+        ("unix:///run/w0.sock", Address(path="/run/w0.sock")),
+        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+        ("[::1]:8080", Address("::1", 8080)),
+        ("bedrock.example:0", Address("bedrock.example", 0)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8080", "unix:w0.sock", "::1:8080", "host:99999", "host:-1", "host:", ":80", "a:1:2"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"as in (unix:/run|127\.0\.0\.1)"):
+        parse_address(text)
+
+
+# Certificate authorities
+
+
+def test_awss_own_setting_comes_first(tmp_path: Path) -> None:
+    assert ca_bundle({"AWS_CA_BUNDLE": "/my/ca.pem"}, [str(tmp_path)]) == Path("/my/ca.pem")
+
+
+def test_the_systems_file_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    assert ca_bundle({}, ["/nowhere.pem", str(tmp_path / "ca.pem")]) == tmp_path / "ca.pem"
+
+
+def test_there_is_always_one() -> None:
+    bundle = ca_bundle({}, [])
+    assert b"BEGIN CERTIFICATE" in bundle.read_bytes()

@@ -1,0 +1,248 @@
+"""A chat request as a Converse request. botocore's service model has the last word on every body."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc.openai.chat import ChatRequest, decode_request
+from extproc.openai.errors import ApiError
+from extproc.translate.chat_request import NOT_APPLIED, REFUSED, ChatPlan, plan
+
+CLIENTS = Path(__file__).parents[2] / "data" / "client-requests.jsonl"
+APPLIED = {
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "n",
+    "tools",
+    "tool_choice",
+    "response_format",
+}
+"""Each has a test below, or in the tests of `messages` and `tools`."""
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+CALLED = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+    {"role": "tool", "tool_call_id": "c1", "content": "42"},
+]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "report", "schema": {"type": "object"}}}
+
+Read = Callable[[bytes], dict[str, Any]]
+
+
+def planned(**fields: Any) -> ChatPlan:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    return plan(decode_request(json.dumps(body).encode()))
+
+
+def refused(**fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        planned(**fields)
+    assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
+    return caught.value
+
+
+# Every field
+
+
+def test_every_field_has_exactly_one_fate() -> None:
+    fates = [*APPLIED, *NOT_APPLIED, *REFUSED]
+    assert sorted(fates) == sorted(ChatRequest.__struct_fields__)
+
+
+SOMETHING: dict[str, Any] = {
+    "frequency_penalty": 0.5,
+    "presence_penalty": -0.5,
+    "seed": 0,
+    "logprobs": True,
+    "top_logprobs": 0,
+    "logit_bias": {"50256": -100},
+    "parallel_tool_calls": False,
+    "user": "",
+    "safety_identifier": "s",
+    "metadata": {"a": "b"},
+    "store": True,
+    "prompt_cache_key": "k",
+    "prompt_cache_retention": "24h",
+    "prompt_cache_options": {"mode": "implicit"},
+    "prediction": {"type": "content", "content": "x"},
+    "verbosity": "low",
+    "service_tier": "priority",
+    "reasoning_effort": "high",
+    "modalities": ["text", "audio"],
+    "audio": {"format": "wav", "voice": "alloy"},
+    "web_search_options": {},
+    "moderation": {"model": "omni"},
+    "functions": [{"name": "f"}],
+    "function_call": {"name": "f"},
+}
+
+
+@pytest.mark.parametrize("field", NOT_APPLIED)
+def test_a_field_that_is_not_applied_changes_nothing_and_is_named(field: str) -> None:
+    found = planned(**{field: SOMETHING[field]})
+    assert found.ignored == (field,)
+    assert found.body == planned().body
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_a_field_whose_loss_would_change_the_answer_is_refused(field: str) -> None:
+    error = refused(**{field: SOMETHING[field]})
+    assert (error.param, error.code) == (field, "unsupported_parameter")
+    assert field in error.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(name, value) for name, values in [*NOT_APPLIED.items(), *REFUSED.items()] for value in (*values, None)],
+)
+def test_a_value_that_would_change_nothing_anywhere_is_silently_taken(field: str, value: Any) -> None:
+    found = planned(**{field: value})
+    assert found.ignored == ()
+    assert found.body == planned().body
+
+
+# Sampling and lengths
+
+
+def test_a_bare_question_goes_out_bare(read_converse: Read) -> None:
+    assert read_converse(planned().body) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"temperature": 0}, {"temperature": 0}),
+        ({"temperature": 1}, {"temperature": 1}),
+        ({"temperature": 0.7, "top_p": 1, "max_tokens": 10}, {"temperature": 0.7, "topP": 1, "maxTokens": 10}),
+        ({"top_p": 0}, {"topP": 0}),
+        ({"max_completion_tokens": 5}, {"maxTokens": 5}),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, {"maxTokens": 5}),
+        ({"stop": "END"}, {"stopSequences": ["END"]}),
+        ({"stop": ["a", "", "b"]}, {"stopSequences": ["a", "b"]}),
+        ({"stop": "\n"}, {"stopSequences": ["\n"]}),
+    ],
+)
+def test_sampling_goes_out_as_it_was_asked(fields: dict[str, Any], sent: Any, read_converse: Read) -> None:
+    assert read_converse(planned(**fields).body)["inferenceConfig"] == sent
+
+
+@pytest.mark.parametrize("stop", ["", [], [""], None])
+def test_a_stop_that_stops_nothing_does_not_go_out(stop: Any) -> None:
+    assert planned(stop=stop).body == planned().body
+
+
+def test_two_different_limits_are_refused() -> None:
+    assert refused(max_tokens=5, max_completion_tokens=6).param == "max_tokens"
+
+
+@pytest.mark.parametrize("temperature", [1.01, 2])
+def test_a_temperature_beyond_bedrocks_is_refused(temperature: float) -> None:
+    error = refused(temperature=temperature)
+    assert (error.param, error.code) == ("temperature", "unsupported_value")
+    assert "0 to 1" in error.message
+
+
+def test_one_choice_is_the_default() -> None:
+    assert planned(n=1).body == planned().body
+
+
+def test_more_choices_than_one_are_refused() -> None:
+    assert refused(n=2).param == "n"
+
+
+# Streams
+
+
+def test_a_stream_has_the_same_body_as_a_whole_answer() -> None:
+    assert planned(stream=True).body == planned(stream=False).body
+    assert planned(stream=True).stream is True
+    assert planned(stream=False).stream is planned().stream is False
+
+
+@pytest.mark.parametrize(
+    ("options", "usage"),
+    [
+        (None, False),
+        ({}, False),
+        ({"include_usage": None}, False),
+        ({"include_usage": False}, False),
+        ({"include_usage": True, "include_obfuscation": True}, True),
+    ],
+)
+def test_usage_is_streamed_where_it_is_asked_for(options: Any, usage: bool) -> None:
+    assert planned(stream=True, stream_options=options).include_usage is usage
+
+
+@pytest.mark.parametrize("stream", [None, False])
+def test_options_for_a_stream_without_a_stream_are_refused(stream: bool | None) -> None:
+    assert refused(stream=stream, stream_options={"include_usage": True}).param == "stream_options"
+
+
+# Tools
+
+
+def test_tool_blocks_stand_beside_a_tool_config(read_converse: Read) -> None:
+    request = read_converse(planned(messages=CALLED, tools=[TOOL]).body)
+    assert [next(iter(turn["content"][0])) for turn in request["messages"]] == ["text", "toolUse", "toolResult"]
+    assert "toolConfig" in request
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tools": [TOOL], "tool_choice": "none"}, {"tools": []}, {}, {"tool_choice": "auto"}]
+)
+def test_where_nothing_may_be_called_the_history_is_told_as_text(fields: dict[str, Any], read_converse: Read) -> None:
+    request = read_converse(planned(messages=CALLED, **fields).body)
+    assert [next(iter(turn["content"][0])) for turn in request["messages"]] == ["text", "text", "text"]
+    assert "toolConfig" not in request
+
+
+# Shapes of the answer
+
+
+def test_a_json_schema_is_answered_by_a_tool(read_converse: Read) -> None:
+    found = planned(response_format=SCHEMA)
+    assert found.answer_tool == "report"
+    assert read_converse(found.body)["toolConfig"]["toolChoice"] == {"tool": {"name": "report"}}
+
+
+def test_an_answer_tool_lets_the_history_keep_its_tool_blocks(read_converse: Read) -> None:
+    request = read_converse(planned(messages=CALLED, response_format=SCHEMA).body)
+    assert "toolUse" in request["messages"][1]["content"][0]
+
+
+def test_a_json_object_is_asked_for_in_words(read_converse: Read) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    request = read_converse(planned(messages=messages, response_format={"type": "json_object"}).body)
+    first, second = request["system"]
+    assert first == {"text": "Be brief."}
+    assert "JSON object" in second["text"]
+    assert "toolConfig" not in request
+
+
+@pytest.mark.parametrize("shape", [{"type": "text"}, None])
+def test_plain_text_is_the_default(shape: Any) -> None:
+    assert planned(response_format=shape).body == planned().body
+
+
+# What clients really send
+
+
+@pytest.mark.parametrize("line", CLIENTS.read_text().splitlines())
+def test_what_clients_send_is_planned_or_refused_by_name(line: str, read_converse: Read) -> None:
+    recorded = json.loads(line)
+    if "refused" not in recorded:
+        assert read_converse(planned(**recorded["body"]).body)["messages"][0]["role"] == "user"
+    else:
+        error = refused(**recorded["body"])
+        assert {"param": error.param, "code": error.code} == recorded["refused"]

@@ -1,0 +1,376 @@
+"""OpenAI's messages as Bedrock's `system` and turns.
+
+A conversation is written as a list of messages, the outcome as `(system, turns)`, both as JSON has them.
+"""
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from extproc.openai.chat import decode_request
+from extproc.openai.errors import ApiError
+from extproc.translate.messages import conversation
+
+IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
+BLANKS = ["", " ", "\n\t ", "\u00a0\u2003"]
+
+
+def system(text: Any, role: str = "system") -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: Any = None, *calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **({"tool_calls": list(calls)} if calls else {}), **fields}
+
+
+def call(call_id: str = "c1", name: str = "f", arguments: str = "{}") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def result(call_id: str = "c1", content: Any = "done") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def text(value: str) -> dict[str, Any]:
+    return {"type": "text", "text": value}
+
+
+def said(*texts: str) -> list[dict[str, Any]]:
+    return [{"text": value} for value in texts]
+
+
+def turn(role: str, *blocks: Any) -> dict[str, Any]:
+    return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
+
+
+def use(call_id: str = "c1", name: str = "f", arguments: Any = None) -> dict[str, Any]:
+    return {"toolUse": {"toolUseId": call_id, "name": name, "input": arguments or {}}}
+
+
+def gave(call_id: str = "c1", *texts: str) -> dict[str, Any]:
+    return {"toolResult": {"toolUseId": call_id, "content": said(*(texts or ("done",)))}}
+
+
+def translate(*messages: dict[str, Any], tool_blocks: bool = True) -> tuple[Any, Any]:
+    request = decode_request(json.dumps({"model": "m", "messages": list(messages)}).encode())
+    found, turns = conversation(request.messages, tool_blocks=tool_blocks)
+    return json.loads(msgspec.json.encode(found)), json.loads(msgspec.json.encode(turns))
+
+
+def turns(*messages: dict[str, Any], tool_blocks: bool = True) -> Any:
+    return translate(*messages, tool_blocks=tool_blocks)[1]
+
+
+def refused(*messages: dict[str, Any], tool_blocks: bool = True) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        translate(*messages, tool_blocks=tool_blocks)
+    assert caught.value.status == 400
+    return caught.value
+
+
+# Instructions
+
+
+def test_leading_instructions_of_either_name_become_the_system_texts() -> None:
+    found = translate(system("a"), system("b", "developer"), user("Hi"))
+    assert found == (said("a", "b"), [turn("user", "Hi")])
+
+
+def test_each_part_of_an_instruction_is_a_text_of_its_own() -> None:
+    assert translate(system([text("a"), text(" "), text("b")]), user("Hi"))[0] == said("a", "b")
+
+
+@pytest.mark.parametrize("blank", [*BLANKS, []])
+def test_a_blank_instruction_is_left_out(blank: Any) -> None:
+    assert translate(system(blank), user("Hi"))[0] == []
+
+
+def test_a_later_instruction_stays_in_its_place_as_the_users() -> None:
+    found = translate(system("a"), user("Hi"), assistant("Ho"), system("b"), user("go on"))
+    assert found == (said("a"), [turn("user", "Hi"), turn("assistant", "Ho"), turn("user", "b", "go on")])
+
+
+def test_an_instruction_after_a_blank_message_still_leads() -> None:
+    assert translate(user(" "), system("a"), user("Hi"))[0] == said("a")
+
+
+def test_an_instruction_between_a_call_and_its_results_waits_for_them() -> None:
+    found = turns(
+        user("Hi"),
+        assistant(None, call("c1"), call("c2")),
+        system("a"),
+        result("c1"),
+        system("b"),
+        result("c2"),
+        user("go on"),
+    )
+    assert found == [
+        turn("user", "Hi"),
+        turn("assistant", use("c1"), use("c2")),
+        turn("user", gave("c1"), gave("c2"), "a", "b", "go on"),
+    ]
+
+
+def test_instructions_alone_are_said_by_the_user() -> None:
+    assert translate(system("a"), system("b")) == ([], [turn("user", "a", "b")])
+
+
+# Turns
+
+
+def test_a_plain_conversation_is_itself() -> None:
+    assert turns(user("a"), assistant("b"), user("c")) == [turn("user", "a"), turn("assistant", "b"), turn("user", "c")]
+
+
+def test_neighbours_of_one_role_become_one_turn() -> None:
+    found = turns(user("a"), user("b"), assistant("c"), assistant("d"), user("e"))
+    assert found == [turn("user", "a", "b"), turn("assistant", "c", "d"), turn("user", "e")]
+
+
+@pytest.mark.parametrize("blank", [*BLANKS, [], [text(" ")]])
+def test_a_blank_message_disappears_and_its_neighbours_meet(blank: Any) -> None:
+    assert turns(user("a"), assistant(blank), user("b")) == [turn("user", "a", "b")]
+
+
+def test_an_assistant_that_said_nothing_at_all_disappears() -> None:
+    assert turns(user("a"), assistant(None), assistant("b")) == [turn("user", "a"), turn("assistant", "b")]
+
+
+@pytest.mark.parametrize("messages", [[user(" ")], [system(""), user([])], [assistant(None)]])
+def test_a_conversation_of_blanks_is_refused(messages: list[dict[str, Any]]) -> None:
+    error = refused(*messages)
+    assert error.param == "messages"
+    assert "blank" in error.message
+
+
+def test_where_the_assistant_begins_a_placeholder_stands_before_it() -> None:
+    assert turns(assistant("Hello!"), user("Hi")) == [
+        turn("user", "."),
+        turn("assistant", "Hello!"),
+        turn("user", "Hi"),
+    ]
+
+
+def test_where_the_assistant_has_the_last_word_it_ends_without_white_space() -> None:
+    assert turns(user("a"), assistant("one \n"), assistant("two \n")) == [
+        turn("user", "a"),
+        turn("assistant", "one \n", "two"),
+    ]
+
+
+def test_white_space_within_the_conversation_stays() -> None:
+    assert turns(user(" a\n"), assistant(" b\n"), user("c ")) == [
+        turn("user", " a\n"),
+        turn("assistant", " b\n"),
+        turn("user", "c "),
+    ]
+
+
+def test_what_an_assistant_declined_is_text_of_its_turn() -> None:
+    parts = [text("Well."), {"type": "refusal", "refusal": "I will not."}, {"type": "refusal", "refusal": " "}]
+    assert turns(user("a"), assistant(parts), assistant(None, refusal="No."), user("b"))[1] == turn(
+        "assistant", "Well.", "I will not.", "No."
+    )
+
+
+# What a user says
+
+
+def test_texts_and_images_keep_their_order() -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}", "detail": "high"}}
+    sent = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+    assert turns(user([image, text("What is this?"), text(" "), image])) == [turn("user", sent, "What is this?", sent)]
+
+
+def test_a_bad_image_is_named_by_its_path() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+    error = refused(user("a"), user([text("b"), image]))
+    assert (error.param, error.code) == ("messages[1].content[1].image_url.url", "invalid_image")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,aGk=", "filename": "a.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}},
+    ],
+)
+def test_files_and_sounds_are_refused_by_their_path(part: Any) -> None:
+    error = refused(user([text("a"), part]))
+    assert (error.param, error.code) == ("messages[0].content[1].type", "unsupported_value")
+
+
+# Tool calls and results
+
+
+def test_a_call_and_its_result_become_blocks() -> None:
+    found = turns(user("a"), assistant(None, call("c1", "f", '{"x": 1}')), result("c1", "42"), user("b"))
+    assert found == [
+        turn("user", "a"),
+        turn("assistant", use("c1", "f", {"x": 1})),
+        turn("user", gave("c1", "42"), "b"),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "", " ", []])
+def test_a_call_without_words_is_only_the_call(content: Any) -> None:
+    assert turns(user("a"), assistant(content, call()), result())[1] == turn("assistant", use())
+
+
+def test_words_stand_before_the_calls_they_came_with() -> None:
+    assert turns(user("a"), assistant("Let me see."), assistant("Now.", call()), result())[1] == turn(
+        "assistant", "Let me see.", "Now.", use()
+    )
+
+
+def test_parallel_results_may_come_in_any_order() -> None:
+    found = turns(
+        user("a"), assistant(None, call("c1"), call("c2"), call("c3")), result("c3"), result("c1"), result("c2")
+    )
+    assert found[2] == turn("user", gave("c3"), gave("c1"), gave("c2"))
+
+
+@pytest.mark.parametrize("blank", [*BLANKS, [], [text("")]])
+def test_a_tool_that_gave_nothing_says_so(blank: Any) -> None:
+    assert turns(user("a"), assistant(None, call()), result(content=blank))[2] == turn(
+        "user", gave("c1", "(no output)")
+    )
+
+
+def test_each_part_of_a_result_is_a_text_of_its_own() -> None:
+    parts = [text("a"), text(" "), text("b")]
+    assert turns(user("a"), assistant(None, call()), result(content=parts))[2] == turn("user", gave("c1", "a", "b"))
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "\n"])
+def test_a_call_without_arguments_has_an_empty_object(arguments: str) -> None:
+    assert turns(user("a"), assistant(None, call(arguments=arguments)), result())[1] == turn("assistant", use())
+
+
+def test_arguments_go_out_byte_for_byte() -> None:
+    arguments = '{"b": 1.0, "a": [1e2, 123456789012345678901234567890, "\\u00e9"], "b": 2}'
+    body = {"model": "m", "messages": [user("a"), assistant(None, call(arguments=arguments)), result()]}
+    _, found = conversation(decode_request(json.dumps(body).encode()).messages, tool_blocks=True)
+    assert arguments.encode() in msgspec.json.encode(found)
+
+
+@pytest.mark.parametrize("arguments", ["[]", "null", "not json", '{"a":', "{}{}"])
+def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
+    error = refused(user("a"), assistant(None, call(), call("c2", arguments=arguments)), result(), result("c2"))
+    assert error.param == "messages[1].tool_calls[1].function.arguments"
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a" * 65, "f\n"])
+def test_a_call_of_a_name_that_no_tool_can_have_is_refused(name: str) -> None:
+    assert refused(user("a"), assistant(None, call(name=name)), result()).param == (
+        "messages[1].tool_calls[0].function.name"
+    )
+
+
+def test_an_id_that_bedrock_refuses_is_replaced_alike_in_call_and_result() -> None:
+    found = turns(user("a"), assistant(None, call("id/1")), result("id/1"))
+    sent = found[1]["content"][0]["toolUse"]["toolUseId"]
+    assert sent.isalnum() or sent.startswith("call_")
+    assert found[2]["content"][0]["toolResult"]["toolUseId"] == sent
+
+
+def test_an_id_that_comes_again_in_a_later_turn_is_replaced() -> None:
+    """Some clients count their calls from the start in each turn; ids must be unique in all of the conversation."""
+    round_ = [assistant(None, call("c1"), call("c2")), result("c2", "two"), result("c1", "one")]
+    found = turns(user("a"), *round_, *round_, *round_)
+    asked = [block["toolUse"]["toolUseId"] for message in found[1::2] for block in message["content"]]
+    answered = [block["toolResult"]["toolUseId"] for message in found[2::2] for block in message["content"]]
+    assert asked[:2] == ["c1", "c2"]
+    assert len(set(asked)) == 6
+    assert [answered[at] for at in (1, 0, 3, 2, 5, 4)] == asked
+
+
+def test_an_id_is_replaced_the_same_way_however_the_conversation_goes_on() -> None:
+    """Or every turn would miss the prompt cache."""
+    round_ = [assistant(None, call()), result()]
+    assert turns(user("a"), *round_, *round_, *round_)[:5] == turns(user("a"), *round_, *round_)
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([result()], "messages[0].tool_call_id"),
+        ([user("a"), assistant("b"), result()], "messages[2].tool_call_id"),
+        ([user("a"), assistant(None, call()), result("c2")], "messages[2].tool_call_id"),
+        ([user("a"), assistant(None, call()), result(), result()], "messages[3].tool_call_id"),
+        ([user("a"), assistant(None, call()), result(), user("b"), result()], "messages[4].tool_call_id"),
+    ],
+    ids=["first", "after words", "of another call", "twice", "too late"],
+)
+def test_a_result_that_answers_no_call_is_refused(messages: list[dict[str, Any]], param: str) -> None:
+    assert refused(*messages).param == param
+
+
+@pytest.mark.parametrize(
+    ("after", "param"),
+    [
+        ([], "messages[1].tool_calls"),
+        ([user("b")], "messages[2]"),
+        ([assistant("b")], "messages[2]"),
+        ([result("c1"), user("b")], "messages[3]"),
+        ([system("s")], "messages[1].tool_calls"),
+    ],
+    ids=["at the end", "by the user", "by the assistant", "half answered", "by instructions"],
+)
+def test_a_call_without_a_result_is_refused(after: list[dict[str, Any]], param: str) -> None:
+    error = refused(user("a"), assistant(None, call("c1"), call("c2")), *after)
+    assert error.param == param
+    assert "c2" in error.message
+
+
+def test_two_calls_of_one_id_are_refused() -> None:
+    assert refused(user("a"), assistant(None, call(), call()), result()).param == "messages[1].tool_calls[1].id"
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        (assistant(None, {"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x"}}), "tool_calls[0]"),
+        (assistant(None, function_call={"name": "f", "arguments": "{}"}), "function_call"),
+        ({"role": "function", "name": "f", "content": "x"}, "role"),
+    ],
+)
+def test_shapes_from_before_and_beside_tools_are_refused(message: dict[str, Any], param: str) -> None:
+    error = refused(user("a"), message)
+    assert (error.param, error.code) == (f"messages[1].{param}", "unsupported_value")
+
+
+# Where nothing may be called
+
+
+def test_calls_and_results_are_told_as_text() -> None:
+    found = turns(
+        user("a"),
+        assistant("Now.", call("c1", "f", '{"x":1}'), call("c2", "g", "")),
+        result("c2", [text("two"), text("more")]),
+        result("c1", ""),
+        user("b"),
+        tool_blocks=False,
+    )
+    assert found == [
+        turn("user", "a"),
+        turn("assistant", "Now.", '[Called f with {"x":1}]', "[Called g with {}]"),
+        turn("user", "[g gave: two more]", "[f gave: (no output)]", "b"),
+    ]
+
+
+def test_what_is_told_as_text_need_not_be_json() -> None:
+    found = turns(user("a"), assistant(None, call(arguments="oops")), result(), tool_blocks=False)
+    assert found[1] == turn("assistant", "[Called f with oops]")
+
+
+def test_calls_must_be_answered_there_too() -> None:
+    assert refused(user("a"), assistant(None, call()), tool_blocks=False).param == "messages[1].tool_calls"
+    assert refused(user("a"), result(), tool_blocks=False).param == "messages[1].tool_call_id"
