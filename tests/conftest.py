@@ -26,6 +26,11 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Envoy's typed messages were generated for an older pydantic, which says so a hundred times."""
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:envoy_data_plane.*")
+
+
 @pytest.fixture(scope="session")
 def read_converse() -> Callable[[bytes], dict[str, Any]]:
     """A Converse body as a dict, blobs as bytes, once botocore's service model has nothing against it."""

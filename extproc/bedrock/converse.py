@@ -174,6 +174,12 @@ class AnsweredToolUse(Lenient):
     name: str
     input: Raw = Raw(b"{}")
 
+    @property
+    def arguments(self) -> str:
+        """The input as it came: always a JSON object's text where Bedrock keeps to its service model."""
+        text = bytes(self.input).decode()
+        return "{}" if text == "null" else text
+
 
 class ReasoningText(Lenient):
     """What a model thought."""
@@ -318,6 +324,7 @@ _ANSWER = msgspec.json.Decoder(Answer)
 def decode_answer(body: bytes) -> Answer:
     """A Converse answer's body; raises `BadAnswerError`."""
     try:
+        body.decode()  # msgspec does not look into what stays Raw
         return _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswerError(f"Converse answer: {error}") from error

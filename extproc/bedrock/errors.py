@@ -43,6 +43,11 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> Bedro
 def from_frame(headers: Mapping[str, object], payload: bytes) -> BedrockError:
     """The failure in a frame whose `:message-type` is `exception` or `error`."""
     if headers.get(":message-type") == "error":
-        return BedrockError(str(headers.get(":error-code", "")), str(headers.get(":error-message", "")))
-    name = str(headers.get(":exception-type", ""))
-    return BedrockError(name[:1].upper() + name[1:], from_response(0, {}, payload).message)
+        return BedrockError(_kind(headers.get(":error-code")), str(headers.get(":error-message", "")))
+    return BedrockError(_kind(headers.get(":exception-type")), from_response(0, {}, payload).message)
+
+
+def _kind(name: object) -> str:
+    """A frame's name for a failure as HTTP writes it, with a capital."""
+    text = "" if name is None else str(name)
+    return text[:1].upper() + text[1:]

@@ -21,7 +21,6 @@ from extproc.cli.parameters import (
     Refusal,
     load_settings,
     refusing,
-    required_config,
 )
 from extproc.envoy_config import Address
 
@@ -104,16 +103,17 @@ def up(
             raise Breakdown(str(error)) from error
 
 
-@click.command()
-@required_config
-@click.option("--listen", required=True, help="Where Envoy finds this worker, as in unix:/run/oai/w0.sock.")
-def serve(path: Path, listen: str) -> None:
+@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
     """Run one ext_proc worker, for an Envoy that runs elsewhere.
 
-    That Envoy's configuration is what `oai-extproc envoy-config` prints. Run as many workers as `workers` says,
-    each with a socket of its own.
+    That Envoy's configuration is what `oai-extproc envoy-config` prints. The worker's own command line is this one,
+    options and help included.
     """
-    raise NotImplementedError
+    from extproc.server import worker
+
+    worker.main(list(arguments), prog_name="oai-extproc serve")
 
 
 def _envoy_binary() -> Path:

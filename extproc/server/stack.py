@@ -163,9 +163,11 @@ class _Stack:
         return Program("local", command, _unbuffered(strangers), ready=_LOCAL_READY)
 
     def _worker(self, name: str, environment: dict[str, str]) -> Program:
+        """A worker. It need not announce its end: Envoy's comes before it, or it was not meant to end."""
         command = [sys.executable, "-m", "extproc.server.worker"]
         command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
-        return Program(name, lambda: command, environment, stop_seconds=15)
+        command += ["--log-level", self._options.log_level, "--notice", "0", "--grace", "2"]
+        return Program(name, lambda: command, environment)
 
     def _envoy(self, bootstrap: Path) -> Program:
         """Envoy; its standard output is the access log, and ours."""

@@ -43,7 +43,7 @@ from extproc.transport import listen as listening
 from extproc.transport.grpcio import Options, Server
 from extproc.transport.listen import ListenError, Tls
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("extproc.server.worker")  # also where this is __main__
 
 NOTICE_SECONDS = 1.5
 """Two of Envoy's health check intervals, and half a second: a worker that stops sooner is still sent requests."""

@@ -60,8 +60,8 @@ def _message(blocks: list[AnsweredBlock], answer_tool: str | None) -> tuple[dict
     """The assistant's message, and whether it has tool calls."""
     uses = [block.tool_use for block in blocks if block.tool_use is not None]
     answers = [use for use in uses if use.name == answer_tool]
-    calls = [tool_call(use.tool_use_id, use.name, bytes(use.input).decode()) for use in uses if use.name != answer_tool]
-    content = bytes(answers[0].input).decode() if answers else "".join(_text(block) for block in blocks)
+    calls = [tool_call(use.tool_use_id, use.name, use.arguments) for use in uses if use.name != answer_tool]
+    content = answers[0].arguments if answers else "".join(_text(block) for block in blocks)
     message: dict[str, object] = {"role": "assistant", "content": content or None, "refusal": None}
     if not calls and not content:
         message["content"] = ""

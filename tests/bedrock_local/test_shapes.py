@@ -61,7 +61,7 @@ PNG = b64(b"\x89PNG\r\n\x1a\n0")
             {"messages": [{"role": "user", "content": [{"text": "a", "cachePoint": {"type": "default"}}]}]},
             "Invalid number of parameters set for tagged union structure messages[0].content[0]",
         ),
-        ({"messages": [{"role": "user", "content": [{}]}]}, "Must specify one of the following keys"),
+        ({"messages": [{"role": "user", "content": [{}]}]}, "Must set one of the following keys for tagged union"),
         ({"messages": [{"role": "user", "content": "hello"}]}, "Invalid type for parameter messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"text": None}]}]}, "Invalid type for parameter"),
         (body(inferenceConfig={"maxTokens": 1.5}), "Invalid type for parameter inferenceConfig.maxTokens"),
@@ -123,7 +123,6 @@ def test_a_content_type_may_have_parameters(local):
 
 
 def test_a_body_has_a_limit(local):
-    # Read by raw socket order: the server answers before it has read everything.
     big = b'{"messages": "' + b"x" * 25_000_000 + b'"}'
     found = local.converse(big)
     assert found.error[:2] == (413, "RequestEntityTooLargeException")

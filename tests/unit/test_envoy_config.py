@@ -23,7 +23,7 @@ Edit = Callable[..., dict[str, Any]]
 def document() -> Edit:
     """The bootstrap of a plan, parsed; arguments change the plan."""
 
-    def make(settings: str = "", **changes: Any) -> dict[str, Any]:
+    def make(settings: str = "{}", **changes: Any) -> dict[str, Any]:
         values = {"listen": Address("127.0.0.1", 8080), "processors": (Address(path="/run/w0.sock"),), "bedrock": AWS}
         plan = Plan(**{**values, **changes}, settings=config.parse(settings.encode()))
         parsed: dict[str, Any] = yaml.safe_load(render(plan))

@@ -1,0 +1,85 @@
+"""Starting and stopping it as a user does."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "bedrock_local"]
+
+
+def test_help_teaches():
+    shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
+    for word in (
+        "--listen",
+        "--region",
+        "--access-key",
+        "--secret-key",
+        "--bearer",
+        "--pace",
+        "AWS_ENDPOINT_URL_BEDROCK",
+    ):
+        assert word in shown
+
+
+@pytest.mark.parametrize("listen", ["9000", "127.0.0.1:port", ":9000", "127.0.0.1:70000"])
+def test_an_address_that_is_none(listen):
+    ended = subprocess.run([*COMMAND, "--listen", listen], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert f"{listen} is not HOST:PORT" in ended.stderr
+
+
+def test_a_port_that_is_taken(local):
+    ended = subprocess.run(
+        [*COMMAND, "--listen", f"127.0.0.1:{local.port}"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{local.port}" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_at_once_and_cuts_its_streams(start, number):
+    with start("--pace", "600") as server:
+        body = json.dumps({"messages": [{"role": "user", "content": [{"text": "hello"}]}]}).encode()
+        path = "/model/amazon.nova-lite-v1%3A0/converse-stream"
+        connection = server.connection()
+        connection.request(
+            "POST", path, body, server.signed("POST", path, body, headers={"Content-Type": "application/json"})
+        )
+        response = connection.getresponse()
+        assert response.read(1)
+        server.process.send_signal(number)
+        assert server.process.wait(10) == 0
+        with pytest.raises(OSError, match="") as caught:
+            response.read()
+        assert caught.value
+        connection.close()
+
+
+def test_it_says_one_line_and_no_more(start):
+    with start() as server:
+        server.client("bedrock").list_foundation_models()
+        server.process.terminate()
+        server.process.wait(10)
+        assert server.process.stdout.read() == ""
+
+
+def test_other_keys(start, refused):
+    with start("--access-key", "AKIDEXAMPLE", "--secret-key", "much-longer-secret") as server:
+        client = server.client("bedrock", access="AKIDEXAMPLE", secret="much-longer-secret")
+        assert client.list_foundation_models()["modelSummaries"]
+        assert refused(server.control.list_foundation_models)[1] == "UnrecognizedClientException"
+
+
+def test_it_listens_on_ipv6_too():
+    process = subprocess.Popen(
+        [*COMMAND, "--listen", "[::1]:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    line = process.stdout.readline()
+    process.terminate()
+    _, complaint = process.communicate(timeout=10)
+    if "cannot listen on ::1" in complaint:
+        pytest.skip("this machine has no IPv6")
+    assert line.startswith("bedrock_local listens on http://[::1]:")
