@@ -1,1 +1,13 @@
-"""A local Bedrock: AWS's wire, AWS's rules, no model behind it."""
+"""A local Bedrock: AWS's wire, AWS's rules, no model behind it.
+
+`python -m bedrock_local` serves Converse, ConverseStream, InvokeModel for the embedding models, and the lists of models
+and inference profiles. A request passes these rooms, each of which may refuse it as AWS would:
+
+    app         which operation                       signature   who calls, and has anything leaked
+    shapes      botocore's service model              models      does the model exist, and may it be called so
+    rules       what AWS refuses beyond the model     controls    what the text orders for a test
+    answers     what to say (words, synthesis)        frames      how that looks on the wire
+    stream      sending it, a frame at a time         calls       what came, and what became of it
+
+It knows nothing of the gateway in front of it, and the gateway nothing of it.
+"""

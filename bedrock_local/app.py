@@ -1,11 +1,13 @@
 """The server: finds the operation, lets nobody in without a signature, keeps the log, answers errors as AWS does.
 
-The order is AWS's: the path (UnknownOperationException), the credentials, then the operation. Paths under `/_local/`
-are this server's own and need no signature:
+First of all nothing may have leaked through a gateway. Then the order is AWS's: path (UnknownOperationException),
+credentials, the operation. Paths under `/_local/` are this server's own and need no signature:
 
-    GET /_local/calls             the last 200 calls as JSON, oldest first; with `?settled` only once none of them runs
-    DELETE /_local/calls          forgets them
-    POST /_local/release          lets answers go on that wait (see controls), gives {"released": how many}
+    GET /_local/calls         the last 200 calls as JSON, oldest first; with `?settled` only once none of them runs
+    DELETE /_local/calls      forgets them
+    POST /_local/release      lets answers go on that wait (see controls), gives {"released": how many}
+
+With `?held=N` both GET and POST do so only once N answers wait, so that nobody needs to ask again and again.
 """
 
 import logging
@@ -19,7 +21,7 @@ from aiohttp import web
 
 from bedrock_local import calls, chat, control_plane, invoke
 from bedrock_local.errors import AwsError, UnknownOperationError, malformed
-from bedrock_local.signature import Call
+from bedrock_local.signature import Received, refuse_leaks
 from bedrock_local.state import Incoming, Local, refusal, reply
 
 #: InvokeModel's limit of a body, in bytes; Converse gets the same.
@@ -89,6 +91,7 @@ LOCAL = web.AppKey("LOCAL", Local)
 
 async def _show_calls(request: web.Request) -> web.Response:
     log = request.app[LOCAL].calls
+    await _held(request)
     if "settled" in request.query:
         await log.settled()
     return web.json_response(log.as_json())
@@ -99,7 +102,17 @@ async def _clear_calls(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def _held(request: web.Request) -> None:
+    """Wait for as many held answers as the query says, if it does."""
+    number = request.query.get("held", "")
+    if "held" in request.query:
+        if not number.isdecimal() or int(number) < 1:
+            raise web.HTTPBadRequest(text="held is a number of answers, at least 1.")
+        await request.app[LOCAL].holds.reach(int(number))
+
+
 async def _release(request: web.Request) -> web.Response:
+    await _held(request)
     return web.json_response({"released": request.app[LOCAL].holds.release()})
 
 
@@ -107,8 +120,9 @@ async def _serve(request: web.Request) -> web.StreamResponse:
     """Serve one request, and see that its log entry ends as the request did."""
     local = request.app[LOCAL]
     operation, identifier = _find(request)
-    headers = _headers(request)
-    call = local.calls.open(str(uuid.uuid4()), operation.name if operation else "Unknown", identifier, headers)
+    name = operation.name if operation else "Unknown"
+    call = calls.Call(str(uuid.uuid4()), request.method, request.raw_path, name, identifier, _headers(request))
+    local.calls.keep(call)
     try:
         response = await _answer(local, request, operation, identifier, call)
     except AwsError as error:
@@ -133,9 +147,10 @@ async def _answer(
 ) -> web.StreamResponse:
     body = await _read(request)
     call.keep_body(body)
+    refuse_leaks(call.sent)
     if operation is None:
         raise UnknownOperationError
-    local.verifier.verify(Call(request.method, request.raw_path, call.sent, body), datetime.now(UTC))
+    local.verifier.verify(Received(request.method, request.raw_path, call.sent, body), datetime.now(UTC))
     query = dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
     response = await operation.serve(local, Incoming(request, identifier or "", query, call.sent, body, call))
     call.end(calls.FINISHED)

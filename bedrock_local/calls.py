@@ -19,9 +19,14 @@ RUNNING, FINISHED, ABORTED, REFUSED = "running", "finished", "aborted", "refused
 
 @dataclass(slots=True)
 class Call:
-    """One request as it arrived, its state, and how many event-stream frames have gone out."""
+    """One request as it arrived, its state, and how many event-stream frames have gone out.
+
+    `path` is as it came, `model` the decoded identifier in it; `sent` are the headers, names in lower case.
+    """
 
     id: str
+    method: str
+    path: str
     operation: str
     model: str | None
     sent: Mapping[str, str]
@@ -52,6 +57,8 @@ class Call:
         """Give it as `GET /_local/calls` shows it."""
         return {
             "id": self.id,
+            "method": self.method,
+            "path": self.path,
             "operation": self.operation,
             "model": self.model,
             "state": self.state,
@@ -68,11 +75,9 @@ class CallLog:
 
     _calls: deque[Call] = field(default_factory=lambda: deque(maxlen=LIMIT))
 
-    def open(self, identifier: str, operation: str, model: str | None, sent: Mapping[str, str]) -> Call:
-        """Remember a call that has just arrived, with the headers `sent` (names in lower case)."""
-        call = Call(identifier, operation, model, sent)
+    def keep(self, call: Call) -> None:
+        """Remember a call that has just arrived."""
         self._calls.append(call)
-        return call
 
     def as_json(self) -> list[dict[str, Any]]:
         """Give all of them as JSON values."""

@@ -11,6 +11,7 @@ class Holds:
     """The answers that wait now. A point is made before anything is sent, so no release can come too early."""
 
     _points: set[asyncio.Event] = field(default_factory=set)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
     def point(self, wanted: bool) -> Iterator[asyncio.Event | None]:
@@ -20,6 +21,7 @@ class Holds:
             return
         point = asyncio.Event()
         self._points.add(point)
+        self._more.set()
         try:
             yield point
         finally:
@@ -30,6 +32,12 @@ class Holds:
         with self.point(True) as point:
             assert point is not None
             await point.wait()
+
+    async def reach(self, number: int) -> None:
+        """Wait until so many answers wait."""
+        while len(self._points) < number:
+            self._more.clear()
+            await self._more.wait()
 
     def release(self) -> int:
         """Let every answer go on; gives how many there were."""

@@ -30,7 +30,7 @@ LEAKS = ("cookie", "x-api-key", "openai-organization")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Received:
     """The parts of an HTTP request that a signature covers. Header names are lower case, repeats joined by commas."""
 
     method: str
@@ -66,30 +66,29 @@ class Verifier:
         self._bearer = bearer
         self._signer = _AsSigned(Credentials(access_key, secret_key), _SERVICE, region)
 
-    def verify(self, call: Call, now: datetime) -> None:
+    def verify(self, received: Received, now: datetime) -> None:
         """Raise AwsError unless the call is signed, or carries the API key. `now` is an aware time."""
-        _refuse_leaks(call.headers)
-        authorization = call.headers.get("authorization")
+        authorization = received.headers.get("authorization")
         if authorization is None:
             raise forbidden("MissingAuthenticationTokenException", "Missing Authentication Token")
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "bearer":
             self._verify_bearer(credentials.strip())
         else:
-            self._verify_signature(call, _claim(authorization), now)
+            self._verify_signature(received, _claim(authorization), now)
 
     def _verify_bearer(self, key: str) -> None:
         if self._bearer is None or not hmac.compare_digest(key.encode(), self._bearer.encode()):
             raise forbidden("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
 
-    def _verify_signature(self, call: Call, claim: _Claim, now: datetime) -> None:
+    def _verify_signature(self, received: Received, claim: _Claim, now: datetime) -> None:
         if claim.access_key != self._access_key:
             raise forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
-        timestamp = _timestamp(call.headers)
+        timestamp = _timestamp(received.headers)
         self._check_scope(claim, timestamp)
         _check_time(timestamp, now)
-        _check_signed_headers(call, claim)
-        self._compare(call, claim, timestamp)
+        _check_signed_headers(received, claim)
+        self._compare(received, claim, timestamp)
 
     def _check_scope(self, claim: _Claim, timestamp: str) -> None:
         checks = (
@@ -109,10 +108,10 @@ class Verifier:
             if not holds:
                 raise _bad_signature(message)
 
-    def _compare(self, call: Call, claim: _Claim, timestamp: str) -> None:
-        request = AWSRequest(method=call.method, url=f"http://local{call.target}", data=call.body)
+    def _compare(self, received: Received, claim: _Claim, timestamp: str) -> None:
+        request = AWSRequest(method=received.method, url=f"http://local{received.target}", data=received.body)
         for name in claim.signed:
-            request.headers[name] = call.headers[name]
+            request.headers[name] = received.headers[name]
         request.context["timestamp"] = timestamp
         canonical = self._signer.canonical_request(request)
         to_sign = self._signer.string_to_sign(request, canonical)
@@ -132,7 +131,8 @@ def _bad_signature(message: str) -> AwsError:
     return forbidden("InvalidSignatureException", message)
 
 
-def _refuse_leaks(headers: Mapping[str, str]) -> None:
+def refuse_leaks(headers: Mapping[str, str]) -> None:
+    """Raise ValidationException naming the header if a request carries what must not leave a gateway."""
     leaked = [name for name in LEAKS if name in headers]
     if headers.get("authorization", "").lower().startswith("bearer qc_"):
         leaked.append("authorization")
@@ -185,15 +185,15 @@ def _check_time(timestamp: str, now: datetime) -> None:
         raise _bad_signature(f"Signature not yet current: {timestamp} is still later than {edge} ({clock} + 5 min.)")
 
 
-def _check_signed_headers(call: Call, claim: _Claim) -> None:
+def _check_signed_headers(received: Received, claim: _Claim) -> None:
     if "host" not in claim.signed:
         raise _bad_signature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     for name in claim.signed:
-        if name not in call.headers:
+        if name not in received.headers:
             raise _bad_signature(f"The signed header '{name}' is not in the request.")
-    for name in call.headers:
+    for name in received.headers:
         if name.startswith("x-amz-") and name not in claim.signed:
             raise _bad_signature(f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
-    stated = call.headers.get("x-amz-content-sha256")
-    if stated is not None and stated != sha256(call.body).hexdigest():
+    stated = received.headers.get("x-amz-content-sha256")
+    if stated is not None and stated != sha256(received.body).hexdigest():
         raise _bad_signature("The provided 'x-amz-content-sha256' header does not match what was computed.")

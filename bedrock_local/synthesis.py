@@ -114,10 +114,16 @@ class _Synthesis:
     def _all_of(self, schema: dict[str, Any]) -> Any:
         merged: Any = _without(schema, "allOf")
         for part in schema["allOf"]:
-            while isinstance(part, dict) and "$ref" in part:
-                part = _merge(self._resolve(part["$ref"]), _without(part, "$ref"))
-            merged = _merge(merged, part)
+            merged = _merge(merged, self._followed(part))
         return merged
+
+    def _followed(self, schema: Any) -> Any:
+        """The schema that a chain of references leads to; a ring of them leads to anything at all."""
+        for _ in range(_BOTTOM):
+            if not isinstance(schema, dict) or "$ref" not in schema:
+                return schema
+            schema = _merge(self._resolve(schema["$ref"]), _without(schema, "$ref"))
+        return True
 
     def _choose(self, options: list[Any], depth: int) -> Any:
         """The first that is not null; once it is deep, the first that leads no deeper."""
@@ -162,6 +168,7 @@ class _Synthesis:
         return self._distinct(made, item) if schema.get("uniqueItems") else made
 
     def _distinct(self, items: list[Any], schema: Any) -> list[Any]:
+        schema = self._followed(schema)
         options = schema.get("enum") if isinstance(schema, dict) else None
         if options:
             return list(options[: len(items)])

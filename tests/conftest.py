@@ -151,6 +151,18 @@ class Gateway:
         """All that it has said so far, on both of its streams."""
         return _said(self.folder)
 
+    def pids(self, program: str) -> list[int]:
+        """The processes of its own whose command line has this in it: `extproc.server.worker`, `bedrock_local`…"""
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        rows = (line.split(None, 2) for line in listed.stdout.splitlines())
+        mine = str(self.process.pid)
+        return [int(pid) for pid, parent, *args in rows if parent == mine and program in " ".join(args)]
+
+    @property
+    def run_directory(self) -> Path:
+        """Where its sockets are."""
+        return Path(self.wait_for(r"serving on unix:(\S+)/worker-\d+\.sock")[1])
+
     def wait_for(self, pattern: str, since: int = 0) -> "re.Match[str]":
         """Wait until it says something; only what comes after the first `since` characters counts."""
         return _wait_for(self.process, self.folder, pattern, since)

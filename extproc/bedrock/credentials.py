@@ -92,7 +92,7 @@ class CredentialSource:
         held = self._held
         if held is None:
             raise NoCredentials(self._reason or _NOTHING)
-        if time.monotonic() >= self._certain_until and self._expires_within(0):
+        if time.time() >= self._certain_until and self._expires_within(0):
             raise NoCredentials(f"the AWS credentials ({self._origin}) have expired: {self._reason or 'renewing them'}")
         return held
 
@@ -129,9 +129,8 @@ class CredentialSource:
             reason = None if identity else _NOTHING
         except NoCredentials as error:
             identity, reason = None, str(error)
-        if identity:
-            self._held = identity
-            self._certain_until = 0.0 if self._expires_within(_CERTAIN_SECONDS) else time.monotonic() + _CERTAIN_SECONDS
+        self._held = identity or self._held
+        self._certain_until = 0.0 if self._expires_within(_CERTAIN_SECONDS) else time.time() + _CERTAIN_SECONDS
         if reason != self._reason:
             self._reason = reason
             self._report(reason)
@@ -141,7 +140,11 @@ class CredentialSource:
         if reason is None:
             log.info("AWS credentials: %s", self._origin)
         elif self._held:
-            log.warning("renewing the AWS credentials (%s) failed, using the old ones: %s", self._origin, reason)
+            log.warning(
+                "renewing the AWS credentials (%s) failed, the old ones go on until they expire: %s",
+                self._origin,
+                reason,
+            )
         else:
             log.warning("%s", reason)
 

@@ -55,7 +55,7 @@ def fetch(region: str, session: boto3.Session | None = None) -> Catalogue:
 
     Raises `ListingDeniedError`, botocore's own errors, or KeyError for an answer that is not AWS's.
     """
-    client = (session or boto3.Session()).client("bedrock", region_name=region, config=_CLIENT)
+    client = (session or boto3.Session(region_name=region)).client("bedrock", region_name=region, config=_CLIENT)
     denied: list[str] = []
     models: list[Model] = []
     profiles: list[Profile] = []

@@ -12,7 +12,7 @@ from extproc import config
 from extproc.cli.parameters import Refusal
 from extproc.tenancy.tokens import PREFIX, digest, new_token
 
-_DAYS = re.compile(r"^(\d{1,5})d$")
+_DAYS = re.compile(r"^(\d{1,4})d$")
 
 
 class _Moment(click.ParamType[datetime.datetime]):

@@ -9,7 +9,7 @@
 The invariant: a request under `/oai/v1` reaches Bedrock only as the worker wrote it; nothing else reaches either.
 """
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
     Http2ProtocolOptions,
@@ -53,7 +53,7 @@ _LOG_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "id": "%REQ(X-REQUEST-ID)%",
     "method": "%REQ(:METHOD)%",
-    "upstream_path": "%PATH(NQ)%",
+    "path": "%PATH(NQ)%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
@@ -165,10 +165,17 @@ def _elsewhere() -> Route:
 
 
 def _access_log() -> AccessLog:
-    """One JSON object a line, on standard output; `oai` is what the worker said of the call."""
+    """One JSON object a line, on standard output; `oai` is what the worker said of the call.
+
+    `path` is Bedrock's where the call went there. Health checks are left out.
+    """
     fields = Struct.from_dict(_LOG_FIELDS)
     log = StdoutAccessLog(log_format=SubstitutionFormatString(json_format=fields))
-    return AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(log))
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        filter=AccessLogFilter(not_health_check_filter=NotHealthCheckFilter()),
+        typed_config=packed(log),
+    )
 
 
 def _idle_seconds(plan: Plan) -> float:

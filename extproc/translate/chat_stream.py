@@ -21,7 +21,7 @@ was not called. And metadata comes after messageStop, so a stream is only known 
 Invariant: whatever way the bytes of a stream are cut, the chunks together are the same.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from extproc.bedrock import errors as bedrock_errors
@@ -54,20 +54,11 @@ class State(Enum):
 
 
 @dataclass(slots=True)
-class _Call:
-    """A tool call that is being written."""
+class _Tool:
+    """A tool's block that is being written: the call at `index` of the answer, or the answer itself (None)."""
 
-    index: int
+    index: int | None
     empty: bool = True
-
-
-@dataclass(slots=True)
-class _Answer:
-    """The answer tool's call: there may be one, and a second is not heard."""
-
-    block: int | None = None
-    empty: bool = True
-    held: list[str] = field(default_factory=list)
 
 
 class ChatStream:
@@ -80,10 +71,12 @@ class ChatStream:
         self._chunks = chunks
         self._truncation = truncation
         self._decoder = Decoder()
-        self._calls: dict[int, _Call] = {}
-        self._count = 0
+        self._tools: dict[int, _Tool] = {}
+        """Those that have not ended, by the index of their block."""
+        self._calls = 0
         self._answer_tool = answer_tool
-        self._answer = _Answer()
+        self._answered = False
+        self._held: list[str] = []
 
     def feed(self, data: bytes) -> bytes:
         """The events that `data` completes, as SSE. Raises `StreamError` where the stream fails."""
@@ -116,10 +109,10 @@ class ChatStream:
         return StreamError(error, b"".join(written))
 
     def _receive(self, message: Message) -> bytes:
-        if message.headers.get(":message-type") != "event":
-            raise from_bedrock(bedrock_errors.from_frame(message.headers, message.payload))
         if self.state is State.WHOLE:
             return b""
+        if message.headers.get(":message-type") != "event":
+            raise from_bedrock(bedrock_errors.from_frame(message.headers, message.payload))
         event = decode_event(str(message.headers.get(":event-type", "")), message.payload)
         match event:
             case None:
@@ -132,7 +125,7 @@ class ChatStream:
             case ContentBlockStart() if self.state is State.OPEN:
                 return self._start(event)
             case ContentBlockStop() if self.state is State.OPEN:
-                return self._stop_block(event.content_block_index)
+                return self._close(event.content_block_index)
             case MessageStop() if self.state is State.OPEN:
                 return self._stop(event)
             case Metadata() if self.state is State.STOPPED:
@@ -144,12 +137,18 @@ class ChatStream:
         if use is None:
             return b""
         if use.name == self._answer_tool:
-            if self._answer.block is None:
-                self._answer.block = event.content_block_index
-            return b""
-        call = self._calls[event.content_block_index] = _Call(self._count)
-        self._count += 1
-        return self._chunks.tool_start(call.index, use.tool_use_id, use.name)
+            return self._start_answer(event.content_block_index)
+        index = self._calls
+        self._calls += 1
+        self._tools[event.content_block_index] = _Tool(index)
+        return self._chunks.tool_start(index, use.tool_use_id, use.name)
+
+    def _start_answer(self, block: int) -> bytes:
+        """There may be one answer; a second is not heard."""
+        if not self._answered:
+            self._answered = True
+            self._tools[block] = _Tool(None)
+        return b""
 
     def _delta(self, event: ContentBlockDelta) -> bytes:
         delta = event.delta
@@ -164,34 +163,34 @@ class ChatStream:
     def _text(self, text: str) -> bytes:
         if self._answer_tool is None:
             return self._chunks.content(text) if text else b""
-        self._answer.held.append(text)
+        self._held.append(text)
         return b""
 
     def _input(self, block: int, piece: str) -> bytes:
-        if not piece:
+        tool = self._tools.get(block)
+        if tool is None or not piece:
             return b""
-        if block == self._answer.block:
-            self._answer.empty = False
-            return self._chunks.content(piece)
-        call = self._calls.get(block)
-        if call is None:
-            return b""
-        call.empty = False
-        return self._chunks.tool_arguments(call.index, piece)
+        tool.empty = False
+        return self._write(tool, piece)
 
-    def _stop_block(self, block: int) -> bytes:
+    def _close(self, block: int) -> bytes:
         """A tool without arguments streams no input at all; its arguments are still a JSON object."""
-        if block == self._answer.block and self._answer.empty:
-            return self._chunks.content("{}")
-        call = self._calls.get(block)
-        return self._chunks.tool_arguments(call.index, "{}") if call is not None and call.empty else b""
+        tool = self._tools.pop(block, None)
+        return self._write(tool, "{}") if tool is not None and tool.empty else b""
+
+    def _write(self, tool: _Tool, piece: str) -> bytes:
+        if tool.index is None:
+            return self._chunks.content(piece)
+        return self._chunks.tool_arguments(tool.index, piece)
 
     def _stop(self, event: MessageStop) -> bytes:
-        reason = finish_reason(event.stop_reason, called=bool(self._calls))
+        reason = finish_reason(event.stop_reason, called=self._calls > 0)
         self.finish = self._truncation if reason == "length" else reason
         self.state = State.STOPPED
-        held = "".join(self._answer.held) if self._answer.block is None else ""
-        return (self._chunks.content(held) if held else b"") + self._chunks.finish(self.finish)
+        rest = [self._close(block) for block in tuple(self._tools)]
+        if self._held and not self._answered:
+            rest.append(self._chunks.content("".join(self._held)))
+        return b"".join(rest) + self._chunks.finish(self.finish)
 
     def _metadata(self, event: Metadata) -> bytes:
         self.usage = usage(event.usage)

@@ -1,7 +1,8 @@
 """Bedrock's failures -> OpenAI's errors.
 
-What AWS says to the gateway about the gateway's own credentials never reaches a caller as a 401 or 403: it would
-send application developers looking for a fault in their own key. The SDKs retry 408, 409, 429 and 5xx by themselves.
+What AWS says to the gateway about the gateway's own credentials never reaches a caller: as a 401 or 403 it would send
+application developers looking for a fault in their own key, and its text quotes the signed headers, session token
+included, or the account and role that were refused. The SDKs retry 408, 409, 429 and 5xx by themselves.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,7 @@ class _Rule:
 
 
 _INVALID = "invalid_request_error"
-_CREDENTIALS = _Rule(
-    502,
-    code="gateway_credentials",
-    prefix="The gateway's own AWS credentials were refused; this is not about your API key. Tell whoever runs it. ",
-)
+_CREDENTIALS = _Rule(502, code="gateway_credentials")
 _THROTTLED = _Rule(429, "rate_limit_error", "rate_limit_exceeded", retry_after="1")
 
 _RULES = {
@@ -77,8 +74,7 @@ def from_bedrock(failure: BedrockError) -> ApiError:
     """What the client is told; never a 401 or 403."""
     rule = _rule(failure)
     headers = {"retry-after": rule.retry_after} if rule.retry_after else {}
-    said = failure.message or failure.kind or f"Bedrock answered with status {failure.status}."
-    return ApiError(rule.status, rule.prefix + said, type=rule.type, code=rule.code, headers=headers)
+    return ApiError(rule.status, _words(failure, rule), type=rule.type, code=rule.code, headers=headers)
 
 
 def bad_answer(why: str) -> ApiError:
@@ -93,6 +89,15 @@ def cut_off() -> ApiError:
     return ApiError(
         502, "Bedrock's stream broke off before the answer was whole. Try again.", type="server_error", code="cut_off"
     )
+
+
+def _words(failure: BedrockError, rule: _Rule) -> str:
+    if rule is _CREDENTIALS:
+        return (
+            f"The gateway's own AWS credentials were refused ({failure.kind or failure.status}); this is not about "
+            "your API key. Tell whoever runs it."
+        )
+    return rule.prefix + (failure.message or failure.kind or f"Bedrock answered with status {failure.status}.")
 
 
 def _rule(failure: BedrockError) -> _Rule:

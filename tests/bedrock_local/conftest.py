@@ -122,8 +122,8 @@ class Local:
     def calls(self, query: str = "") -> list[dict[str, Any]]:
         return list(self.send("GET", f"/_local/calls{query}").json)
 
-    def release(self) -> int:
-        return int(self.send("POST", "/_local/release").json["released"])
+    def release(self, query: str = "") -> int:
+        return int(self.send("POST", f"/_local/release{query}").json["released"])
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import pytest
 def test_a_call_is_shown_as_it_arrived(local, wire, say):
     say("hello", model=wire.claude)
     (call,) = local.calls()[-1:]
-    assert call["operation"] == "Converse"
+    assert (call["operation"], call["method"]) == ("Converse", "POST")
+    assert call["path"] == f"/model/{wire.claude.replace(':', '%3A')}/converse"
     assert call["model"] == wire.claude
     assert call["state"] == "finished"
     assert call["error"] is None
@@ -43,32 +44,52 @@ def test_only_the_last_200_are_kept_and_can_be_forgotten(local):
     assert local.calls() == []
 
 
+HELD = "hi [[local: hold=1]]"
+TITAN = "/model/amazon.titan-embed-text-v2%3A0/invoke"
+NOVA = "/model/amazon.nova-lite-v1%3A0/converse"
+
+
+def begin(local, path, body):
+    """Send a request whose answer is awaited later."""
+    content = json.dumps(body).encode()
+    connection = local.connection()
+    headers = local.signed("POST", path, content, headers={"Content-Type": "application/json"})
+    connection.request("POST", path, content, headers)
+    return connection
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/model/amazon.nova-lite-v1%3A0/converse", {"messages": [{"role": "user", "content": [{"text": "hi [[local: hold=1]]"}]}]}),
-        ("/model/amazon.titan-embed-text-v2%3A0/invoke", {"inputText": "hi [[local: hold=1]]"}),
+        (NOVA, {"messages": [{"role": "user", "content": [{"text": HELD}]}]}),
+        (TITAN, {"inputText": HELD}),
     ],
-)  # fmt: skip
+)
 def test_a_whole_answer_can_be_held(local, path, body):
-    content = json.dumps(body).encode()
-    headers = local.signed("POST", path, content, headers={"Content-Type": "application/json"})
-    connection = local.connection()
-    connection.request("POST", path, content, headers)
-    while not local.release():  # until it has arrived there
-        pass
+    connection = begin(local, path, body)
+    assert local.release("?held=1") == 1
     assert connection.getresponse().status == 200
     connection.close()
 
 
-def test_a_held_caller_that_leaves_is_forgotten(local, start):
+def test_a_release_can_wait_for_several(local):
+    connections = [begin(local, TITAN, {"inputText": HELD}) for _ in range(3)]
+    assert [call["state"] for call in local.calls("?held=3")][-3:] == ["running"] * 3
+    assert local.release() == 3
+    for connection in connections:
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_a_held_caller_that_leaves_is_forgotten(start):
     with start() as other:
-        path = "/model/amazon.titan-embed-text-v2%3A0/invoke"
-        content = b'{"inputText": "hi [[local: hold=1]]"}'
-        connection = other.connection()
-        connection.request("POST", path, content, other.signed("POST", path, content))
-        while not other.calls():  # until it has arrived there
-            pass
+        connection = begin(other, TITAN, {"inputText": HELD})
+        assert other.calls("?held=1")[0]["state"] == "running"
         connection.close()
         assert [call["state"] for call in other.calls("?settled")] == ["aborted"]
         assert other.release() == 0
+
+
+@pytest.mark.parametrize("held", ["none", "0", ""])
+def test_how_many_is_a_number(local, held):
+    assert local.send("GET", f"/_local/calls?held={held}").status == 400

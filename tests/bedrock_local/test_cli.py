@@ -1,17 +1,21 @@
 """Starting and stopping it as a user does."""
 
+import http.client
 import json
 import signal
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from bedrock_local.cli import main
 
 COMMAND = [sys.executable, "-m", "bedrock_local"]
 
 
 def test_help_teaches():
-    shown = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
+    shown = CliRunner().invoke(main, ["--help"]).output
     for word in (
         "--listen",
         "--region",
@@ -26,9 +30,9 @@ def test_help_teaches():
 
 @pytest.mark.parametrize("listen", ["9000", "127.0.0.1:port", ":9000", "127.0.0.1:70000"])
 def test_an_address_that_is_none(listen):
-    ended = subprocess.run([*COMMAND, "--listen", listen], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert f"{listen} is not HOST:PORT" in ended.stderr
+    ended = CliRunner().invoke(main, ["--listen", listen])
+    assert ended.exit_code == 2
+    assert f"{listen} is not HOST:PORT" in ended.output
 
 
 def test_a_port_that_is_taken(local):
@@ -52,9 +56,8 @@ def test_it_stops_at_once_and_cuts_its_streams(start, number):
         assert response.read(1)
         server.process.send_signal(number)
         assert server.process.wait(10) == 0
-        with pytest.raises(OSError, match="") as caught:
+        with pytest.raises(http.client.IncompleteRead):
             response.read()
-        assert caught.value
         connection.close()
 
 

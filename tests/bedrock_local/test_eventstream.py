@@ -2,7 +2,7 @@
 
 import pytest
 from botocore.eventstream import ChecksumMismatch, EventStreamBuffer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_local.eventstream import corrupted, encode
@@ -17,12 +17,14 @@ def read(data):
     return list(buffer)
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(NAMES, VALUES, max_size=4), st.binary(max_size=300)), max_size=4))
 def test_botocore_reads_what_was_written(messages):
     data = b"".join(encode(headers.items(), payload) for headers, payload in messages)
     assert [(dict(m.headers), m.payload) for m in read(data)] == messages
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=2), st.binary(max_size=50))
 def test_botocore_refuses_a_corrupted_one(headers, payload):
     with pytest.raises(ChecksumMismatch):

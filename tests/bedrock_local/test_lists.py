@@ -2,6 +2,8 @@
 
 import pytest
 
+from bedrock_local.models import Shelf
+
 INFERENCE_TYPES = {"ON_DEMAND", "PROVISIONED", "INFERENCE_PROFILE"}
 
 
@@ -115,8 +117,6 @@ def test_one_profile(local, refused):
     ],
 )
 def test_a_region_has_its_own_profiles(region, prefixes):
-    from bedrock_local.models import Shelf
-
     system = [profile for profile in Shelf(region).profiles.values() if profile.kind == "SYSTEM_DEFINED"]
     assert {profile.id.split(".")[0] for profile in system} == prefixes
     assert all(f":{region}:" in profile.arn for profile in system)

@@ -1,5 +1,6 @@
 """Who is let in: boto3 with the right secret, and nobody else; each refusal in AWS's words."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +11,6 @@ JSON = {"Content-Type": "application/json"}
 
 
 def answer(local, headers, body=BODY, path=PATH, method="POST"):
-    import json
-
     return local.send(method, path, headers, json.dumps(body).encode() if body else b"")
 
 
@@ -71,8 +70,6 @@ def test_no_credentials(local):
     ],
 )
 def test_a_signature_that_does_not_fit(local, change, name):
-    import json
-
     headers = local.signed("POST", PATH, json.dumps(BODY).encode(), headers=JSON)
     assert answer(local, headers).status == 200
     status, found, _ = answer(local, change(headers)).error
@@ -80,8 +77,6 @@ def test_a_signature_that_does_not_fit(local, change, name):
 
 
 def test_the_body_and_the_path_and_the_query_are_signed(local):
-    import json
-
     headers = local.signed("POST", PATH, json.dumps(BODY).encode(), headers=JSON)
     for changed in (
         {"body": {**BODY, "inferenceConfig": {"maxTokens": 1}}},
@@ -133,13 +128,12 @@ def test_an_arn_in_the_path_is_encoded_twice_in_the_signature(local):
     ],
 )
 def test_what_must_not_leave_a_gateway_fails_loudly(local, leak, named):
-    import json
-
     headers = {**local.signed("POST", PATH, json.dumps(BODY).encode(), headers=JSON), **leak}
     status, name, message = answer(local, headers).error
     assert (status, name) == (400, "ValidationException")
     assert f"The header {named} " in message
     assert "qc_abcdefgh" not in message
+    assert answer(local, leak, path="/oai/v1/chat/completions").error[:2] == (400, "ValidationException")
 
 
 def test_an_api_key_is_let_in_only_where_there_is_one(local, start):

@@ -42,12 +42,13 @@ class LocalBedrock:
         assert len(calls) == 1, calls
         return calls[0]
 
-    def wait_for(self, state: str) -> dict[str, Any]:
-        """The one call, once it is in this state."""
+    def wait_for(self, *states: str) -> list[dict[str, Any]]:
+        """The calls, once they are in these states, in whatever order they arrived."""
         end = time.monotonic() + DEADLINE
-        while (call := self.call())["state"] != state:
-            assert time.monotonic() < end, f"the call should be {state}, but it is {call['state']}"
-        return call
+        while sorted(call["state"] for call in self.calls()) != sorted(states):
+            calls = self.calls()
+            assert time.monotonic() < end, f"the calls should be {states}, but they are {calls}"
+        return self.calls()
 
     def release(self) -> None:
         """Let all held answers go on."""

@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile"
-HELLO = [{"role": "user", "content": "Hello!"}]
+HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 
 def test_an_answer_has_everything_that_openai_requires(client: OpenAI) -> None:
@@ -58,15 +58,15 @@ async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_instructions_reach_the_model(client: OpenAI, role: str) -> None:
-    messages = [{"role": role, "content": "Answer in verse."}, *HELLO]
+    messages: Any = [{"role": role, "content": "Answer in verse."}, *HELLO]
     answer = client.chat.completions.create(model=CLAUDE, messages=messages)
     assert answer.choices[0].message.content is not None
     assert 'System: "Answer in verse."' in answer.choices[0].message.content
 
 
 def test_a_conversation_of_several_turns_and_parts(client: OpenAI) -> None:
-    parts = [{"type": "text", "text": "And"}, {"type": "text", "text": "now?"}]
-    messages = [*HELLO, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": parts}]
+    parts: Any = [{"type": "text", "text": "And"}, {"type": "text", "text": "now?"}]
+    messages: Any = [*HELLO, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": parts}]
     answer = client.chat.completions.create(model=NOVA, messages=messages)
     assert answer.choices[0].message.content == 'You said: "And now?" (2 text blocks, 0 images, 3 turns).'
 
@@ -108,7 +108,7 @@ def test_nothing_of_the_clients_leaves_for_aws(client: OpenAI, local: Any) -> No
 
 
 def test_a_stop_sequence_ends_the_answer_and_is_not_in_it(client: OpenAI) -> None:
-    messages = [{"role": "user", "content": "Count to 9."}]
+    messages: Any = [{"role": "user", "content": "Count to 9."}]
     for stop in ("4", ["7", "4"]):
         answer = client.chat.completions.create(model=NOVA, messages=messages, stop=stop)
         assert answer.choices[0].message.content is not None
@@ -116,10 +116,10 @@ def test_a_stop_sequence_ends_the_answer_and_is_not_in_it(client: OpenAI) -> Non
         assert answer.choices[0].finish_reason == "stop"
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_an_answer_that_was_cut_short_says_so(client: OpenAI, name: str) -> None:
-    messages = [{"role": "user", "content": "Count to 50."}]
-    answer = client.chat.completions.create(model=NOVA, messages=messages, **{name: 8})
+@pytest.mark.parametrize("limit", [{"max_tokens": 8}, {"max_completion_tokens": 8}])
+def test_an_answer_that_was_cut_short_says_so(client: OpenAI, limit: Any) -> None:
+    messages: Any = [{"role": "user", "content": "Count to 50."}]
+    answer = client.chat.completions.create(model=NOVA, messages=messages, **limit)
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 8
@@ -128,13 +128,13 @@ def test_an_answer_that_was_cut_short_says_so(client: OpenAI, name: str) -> None
 
 
 def test_several_text_blocks_are_one_content(client: OpenAI) -> None:
-    messages = [{"role": "user", "content": "Count to 9. [[local: texts=3]]"}]
+    messages: Any = [{"role": "user", "content": "Count to 9. [[local: texts=3]]"}]
     answer = client.chat.completions.create(model=NOVA, messages=messages)
     assert answer.choices[0].message.content == "1 2 3 4 5 6 7 8 9"
 
 
 def test_reasoning_is_beside_the_content(client: OpenAI) -> None:
-    messages = [{"role": "user", "content": 'Hello! [[local: reasoning="They greet."]]'}]
+    messages: Any = [{"role": "user", "content": 'Hello! [[local: reasoning="They greet."]]'}]
     answer = client.chat.completions.create(model=CLAUDE, messages=messages)
     message = answer.choices[0].message
     assert message.model_extra is not None
@@ -145,14 +145,14 @@ def test_reasoning_is_beside_the_content(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("reason", ["guardrail_intervened", "content_filtered"])
 def test_an_answer_that_was_filtered_says_so(client: OpenAI, reason: str) -> None:
-    messages = [{"role": "user", "content": f"Hello! [[local: stop={reason}]]"}]
+    messages: Any = [{"role": "user", "content": f"Hello! [[local: stop={reason}]]"}]
     answer = client.chat.completions.create(model=CLAUDE, messages=messages)
     assert answer.choices[0].finish_reason == "content_filter"
 
 
 def test_tokens_from_a_cache_are_counted_as_openai_counts_them(client: OpenAI) -> None:
     plain = client.chat.completions.create(model=CLAUDE, messages=HELLO)
-    messages = [{"role": "user", "content": "Hello! [[local: cacheread=100 cachewrite=20]]"}]
+    messages: Any = [{"role": "user", "content": "Hello! [[local: cacheread=100 cachewrite=20]]"}]
     cached = client.chat.completions.create(model=CLAUDE, messages=messages)
     assert plain.usage is not None
     assert cached.usage is not None
@@ -233,7 +233,7 @@ IMAGES = {
 }
 
 
-def _see(url: str) -> list[dict[str, Any]]:
+def _see(url: str) -> Any:
     look = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url, "detail": "low"}}]
     return [{"role": "user", "content": look}]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import tiktoken
-from openai import AsyncOpenAI, BadRequestError, OpenAI, RateLimitError
+from openai import APITimeoutError, AsyncOpenAI, BadRequestError, OpenAI, RateLimitError
 
 TITAN = "amazon.titan-embed-text-v2:0"
 COHERE = "cohere.embed-english-v3"
@@ -86,6 +86,13 @@ def test_cohere_takes_96_texts_a_call(client: OpenAI, local: Any) -> None:
         assert answer.data[position].embedding == alone.data[0].embedding
 
 
+def test_a_client_that_gives_up_waiting_ends_the_calls(client: OpenAI, local: Any) -> None:
+    with pytest.raises(APITimeoutError):
+        client.embeddings.create(model=TITAN, input=["one", "two [[local: hold=1]]"], timeout=1)
+    states = {call["body"]["inputText"]: call["state"] for call in local.wait_for("finished", "aborted")}
+    assert states["one"] == "finished"
+
+
 def test_one_text_is_one_call_through_envoy(client: OpenAI, local: Any) -> None:
     client.embeddings.create(model=COHERE, input=["one"])
     call = local.call()
@@ -120,7 +127,7 @@ def test_token_ids_are_read_as_cl100k(client: OpenAI, local: Any) -> None:
         ({"extra_body": {"purpose": "x"}}, "purpose"),
     ],
 )
-def test_what_cannot_be_embedded(client: OpenAI, local: Any, change: dict[str, Any], param: str) -> None:
+def test_what_cannot_be_embedded(client: OpenAI, local: Any, change: Any, param: str) -> None:
     with pytest.raises(BadRequestError) as refused:
         client.embeddings.create(**{"model": TITAN, "input": "text", **change})
     assert refused.value.param == param
@@ -130,7 +137,7 @@ def test_what_cannot_be_embedded(client: OpenAI, local: Any, change: dict[str, A
 def test_user_is_accepted_and_named_as_ignored(client: OpenAI) -> None:
     raw = client.embeddings.with_raw_response.create(model=TITAN, input=["one", "two"], user="ada")
     assert raw.headers["x-oai-ignored-params"] == "user"
-    assert raw.parse()._request_id  # type: ignore[attr-defined]
+    assert raw.parse()._request_id
 
 
 def test_one_text_of_many_that_fails_fails_them_all(client: OpenAI) -> None:

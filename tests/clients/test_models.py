@@ -33,7 +33,7 @@ def test_one_model(client: OpenAI, model: str) -> None:
     assert found.id == model
     assert found.object == "model"
     assert found in list(client.models.list())
-    assert found._request_id  # type: ignore[attr-defined]
+    assert found._request_id
 
 
 def test_a_model_of_the_list_answers(client: OpenAI) -> None:

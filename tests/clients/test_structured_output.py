@@ -25,7 +25,7 @@ class Journey(BaseModel):
     stops: list[Stop]
 
 
-QUESTION = [{"role": "user", "content": "Plan a journey to Paris for 3 nights."}]
+QUESTION: Any = [{"role": "user", "content": "Plan a journey to Paris for 3 nights."}]
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
@@ -53,7 +53,7 @@ def test_the_stream_helper_parses(client: OpenAI) -> None:
     assert not final.choices[0].message.tool_calls
 
 
-def test_parse_beside_tools_that_are_called(client: OpenAI, weather: dict[str, Any]) -> None:
+def test_parse_beside_tools_that_are_called(client: OpenAI, weather: Any) -> None:
     strict = openai.pydantic_function_tool(Stop, name="book_hotel")
     answer = client.chat.completions.parse(
         model=CLAUDE,
@@ -70,7 +70,7 @@ def test_parse_beside_tools_that_are_called(client: OpenAI, weather: dict[str, A
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
-def weather_strict(weather: dict[str, Any]) -> dict[str, Any]:
+def weather_strict(weather: Any) -> Any:
     """`.parse()` takes only strict tools."""
     return {**weather, "function": {**weather["function"], "strict": True}}
 
@@ -81,8 +81,8 @@ def test_an_answer_cut_short_raises_as_openais_does(client: OpenAI) -> None:
 
 
 def test_a_schema_by_hand(client: OpenAI) -> None:
-    schema = {"type": "object", "properties": {"answer": {"const": 42}}, "required": ["answer"]}
-    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+    schema: Any = {"type": "object", "properties": {"answer": {"const": 42}}, "required": ["answer"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
     answer = client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format=form)
     assert answer.choices[0].message.content is not None
     assert json.loads(answer.choices[0].message.content) == {"answer": 42}

@@ -9,44 +9,42 @@ from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
-QUESTION = [{"role": "user", "content": "What is the weather in Paris?"}]
+QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
 def calls(message: Any) -> list[ChatCompletionMessageFunctionToolCall]:
     return list(message.tool_calls or [])
 
 
-def result(call: Any, text: str) -> dict[str, Any]:
+def result(call: Any, text: str) -> Any:
     return {"role": "tool", "tool_call_id": call.id, "content": text}
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 @pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}])
-def test_a_call_its_result_and_the_answer(
-    client: OpenAI, weather: dict[str, Any], model: str, choice: dict[str, Any]
-) -> None:
+def test_a_call_its_result_and_the_answer(client: OpenAI, weather: Any, model: str, choice: Any) -> None:
     first = client.chat.completions.create(model=model, messages=QUESTION, tools=[weather], **choice)
     assert first.choices[0].finish_reason == "tool_calls"
     [call] = calls(first.choices[0].message)
     assert (call.type, call.function.name) == ("function", "get_weather")
     assert json.loads(call.function.arguments) == {"city": "Paris"}
 
-    history = [*QUESTION, first.choices[0].message, result(call, "18 degrees")]
+    history: Any = [*QUESTION, first.choices[0].message, result(call, "18 degrees")]
     second = client.chat.completions.create(model=model, messages=history, tools=[weather], **choice)
     assert second.choices[0].finish_reason == "stop"
     assert second.choices[0].message.content == 'get_weather says "18 degrees".'
     assert not second.choices[0].message.tool_calls
 
 
-def test_tools_that_are_not_needed(client: OpenAI, weather: dict[str, Any]) -> None:
-    messages = [{"role": "user", "content": "Hello!"}]
+def test_tools_that_are_not_needed(client: OpenAI, weather: Any) -> None:
+    messages: Any = [{"role": "user", "content": "Hello!"}]
     answer = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather])
     assert answer.choices[0].finish_reason == "stop"
     assert answer.choices[0].message.tool_calls is None
 
 
-def test_several_calls_at_once(client: OpenAI, weather: dict[str, Any], clock: dict[str, Any]) -> None:
-    question = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
+def test_several_calls_at_once(client: OpenAI, weather: Any, clock: Any) -> None:
+    question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
     tools = [weather, clock]
     first = client.chat.completions.create(model=CLAUDE, messages=question, tools=tools)
     called = calls(first.choices[0].message)
@@ -55,31 +53,29 @@ def test_several_calls_at_once(client: OpenAI, weather: dict[str, Any], clock: d
     assert json.loads(called[1].function.arguments) == {}
 
     results = [result(called[1], "noon"), result(called[0], "18 degrees")]
-    history = [*question, first.choices[0].message, *results]
+    history: Any = [*question, first.choices[0].message, *results]
     second = client.chat.completions.create(model=CLAUDE, messages=history, tools=tools)
     assert second.choices[0].message.content is not None
     assert 'get_weather says "18 degrees".' in second.choices[0].message.content
     assert 'get_time says "noon".' in second.choices[0].message.content
 
 
-def test_a_named_tool_is_called_and_left_to_the_client(
-    client: OpenAI, weather: dict[str, Any], clock: dict[str, Any]
-) -> None:
-    forced = {"type": "function", "function": {"name": "get_time"}}
-    messages = [{"role": "user", "content": "Hello!"}]
+def test_a_named_tool_is_called_and_left_to_the_client(client: OpenAI, weather: Any, clock: Any) -> None:
+    forced: Any = {"type": "function", "function": {"name": "get_time"}}
+    messages: Any = [{"role": "user", "content": "Hello!"}]
     answer = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather, clock], tool_choice=forced)
     assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_time"]
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
-def test_some_tool_must_be_called(client: OpenAI, weather: dict[str, Any], local: Any) -> None:
-    messages = [{"role": "user", "content": "Hello!"}]
+def test_some_tool_must_be_called(client: OpenAI, weather: Any, local: Any) -> None:
+    messages: Any = [{"role": "user", "content": "Hello!"}]
     answer = client.chat.completions.create(model=NOVA, messages=messages, tools=[weather], tool_choice="required")
     assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_weather"]
     assert local.call()["body"]["toolConfig"]["toolChoice"] == {"any": {}}
 
 
-def test_none_really_means_none(client: OpenAI, weather: dict[str, Any], local: Any) -> None:
+def test_none_really_means_none(client: OpenAI, weather: Any, local: Any) -> None:
     answer = client.chat.completions.create(model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice="none")
     assert answer.choices[0].finish_reason == "stop"
     assert answer.choices[0].message.tool_calls is None
@@ -88,15 +84,19 @@ def test_none_really_means_none(client: OpenAI, weather: dict[str, Any], local: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_none_after_a_call(client: OpenAI, weather: dict[str, Any], local: Any, stream: bool) -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
-    history = [
+def test_none_after_a_call(client: OpenAI, weather: Any, local: Any, stream: bool) -> None:
+    call: Any = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'},
+    }
+    history: Any = [
         *QUESTION,
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"},
         {"role": "user", "content": "And the weather in Rome?"},
     ]
-    given = client.chat.completions.create(
+    given: Any = client.chat.completions.create(
         model=CLAUDE, messages=history, tools=[weather], tool_choice="none", stream=stream
     )
     if stream:
@@ -114,8 +114,8 @@ def test_none_after_a_call(client: OpenAI, weather: dict[str, Any], local: Any, 
 
 
 def test_a_history_of_tools_without_tools(client: OpenAI) -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    history = [
+    call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    history: Any = [
         *QUESTION,
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"},
@@ -124,9 +124,9 @@ def test_a_history_of_tools_without_tools(client: OpenAI) -> None:
     assert answer.choices[0].finish_reason == "stop"
 
 
-def test_an_id_that_bedrock_would_refuse(client: OpenAI, weather: dict[str, Any]) -> None:
-    call = {"id": "call|ü" * 30, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    history = [
+def test_an_id_that_bedrock_would_refuse(client: OpenAI, weather: Any) -> None:
+    call: Any = {"id": "call|ü" * 30, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    history: Any = [
         *QUESTION,
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": call["id"], "content": "18 degrees"},
@@ -136,14 +136,14 @@ def test_an_id_that_bedrock_would_refuse(client: OpenAI, weather: dict[str, Any]
 
 
 def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
-    schema = {
+    schema: Any = {
         "type": "object",
         "$defs": {"where": {"enum": ["Paris", "Rome"]}},
         "properties": {"z": {"$ref": "#/$defs/where"}, "a": {"type": "number", "minimum": 1.0, "maximum": 1e3}},
         "additionalProperties": False,
     }
     function = {"name": "look-up_1", "description": "Looks it up.", "parameters": schema, "strict": True}
-    tool = {"type": "function", "function": function}
+    tool: Any = {"type": "function", "function": function}
     client.chat.completions.create(model=CLAUDE, messages=QUESTION, tools=[tool])
     [spec] = local.call()["body"]["toolConfig"]["tools"]
     assert spec["toolSpec"]["inputSchema"]["json"] == schema
@@ -151,8 +151,8 @@ def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
     assert spec["toolSpec"]["description"] == "Looks it up."
 
 
-def test_a_tool_call_cut_short_is_length(client: OpenAI, weather: dict[str, Any]) -> None:
-    forced = {"type": "function", "function": {"name": "get_weather"}}
+def test_a_tool_call_cut_short_is_length(client: OpenAI, weather: Any) -> None:
+    forced: Any = {"type": "function", "function": {"name": "get_weather"}}
     answer = client.chat.completions.create(
         model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice=forced, max_tokens=2
     )
@@ -162,8 +162,8 @@ def test_a_tool_call_cut_short_is_length(client: OpenAI, weather: dict[str, Any]
 # Streamed
 
 
-def test_streamed_calls_accumulate_to_json(client: OpenAI, weather: dict[str, Any], clock: dict[str, Any]) -> None:
-    question = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
+def test_streamed_calls_accumulate_to_json(client: OpenAI, weather: Any, clock: Any) -> None:
+    question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
     stream = client.chat.completions.create(model=CLAUDE, messages=question, tools=[weather, clock], stream=True)
     chunks = list(stream)
     deltas = [delta for chunk in chunks for delta in chunk.choices[0].delta.tool_calls or []]
@@ -180,7 +180,7 @@ def test_streamed_calls_accumulate_to_json(client: OpenAI, weather: dict[str, An
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
-def test_a_call_without_arguments_streams_an_empty_object(client: OpenAI, clock: dict[str, Any]) -> None:
+def test_a_call_without_arguments_streams_an_empty_object(client: OpenAI, clock: Any) -> None:
     with client.chat.completions.stream(
         model=CLAUDE, messages=[{"role": "user", "content": "What time is it?"}], tools=[clock]
     ) as stream:
@@ -189,7 +189,7 @@ def test_a_call_without_arguments_streams_an_empty_object(client: OpenAI, clock:
     assert call.function.arguments == "{}"
 
 
-def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather: dict[str, Any]) -> None:
+def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather: Any) -> None:
     with client.chat.completions.stream(model=NOVA, messages=QUESTION, tools=[weather]) as stream:
         events = list(stream)
         message = stream.get_final_completion().choices[0].message
@@ -200,7 +200,7 @@ def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather:
 
     [call] = calls(message)
     assert (call.type, call.function.name) == ("function", "get_weather")
-    history = [*QUESTION, message, result(call, "18 degrees")]
+    history: Any = [*QUESTION, message, result(call, "18 degrees")]
     with client.chat.completions.stream(model=NOVA, messages=history, tools=[weather]) as stream:
         answer = stream.get_final_completion()
     assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
@@ -209,9 +209,9 @@ def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather:
 # Refused
 
 
-def test_a_call_without_its_result(client: OpenAI, weather: dict[str, Any], local: Any) -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    history = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}, *QUESTION]
+def test_a_call_without_its_result(client: OpenAI, weather: Any, local: Any) -> None:
+    call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    history: Any = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call]}, *QUESTION]
     with pytest.raises(BadRequestError, match="call_1"):
         client.chat.completions.create(model=CLAUDE, messages=history, tools=[weather])
     assert local.calls() == []
@@ -226,10 +226,8 @@ def test_a_call_without_its_result(client: OpenAI, weather: dict[str, Any], loca
         ({"tools": [], "tool_choice": "required"}, "tool_choice"),
     ],
 )
-def test_tools_that_cannot_be(
-    client: OpenAI, weather: dict[str, Any], local: Any, change: dict[str, Any], param: str
-) -> None:
-    asked = {"model": CLAUDE, "messages": QUESTION, "tools": [weather], **change}
+def test_tools_that_cannot_be(client: OpenAI, weather: Any, local: Any, change: Any, param: str) -> None:
+    asked: Any = {"model": CLAUDE, "messages": QUESTION, "tools": [weather], **change}
     with pytest.raises(BadRequestError) as refused:
         client.chat.completions.create(**asked)
     assert refused.value.param == param

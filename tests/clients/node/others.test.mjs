@@ -77,6 +77,12 @@ test("errors: a bad request names the parameter", async () => {
   assert.equal(error.type, "invalid_request_error");
 });
 
+test("errors: a body that is too large", async () => {
+  const error = await failure(client.chat.completions.create({ model: NOVA, messages: say("x".repeat(34_000_000)) }));
+  assert.ok(error instanceof OpenAI.APIError, String(error));
+  assert.equal(error.status, 413);
+});
+
 test("errors: what is not served", async () => {
   const error = await failure(client.responses.create({ model: NOVA, input: "text" }));
   assert.ok(error instanceof OpenAI.NotFoundError);

@@ -108,6 +108,11 @@ test("the first token arrives while the model is still producing", async () => {
   assert.equal(content(read), "1 2 3 4 5 6 7 8 9");
 });
 
+test("a client that reads to the end aborts nothing", async () => {
+  await all(await client.chat.completions.create({ model: NOVA, messages: say("Count to 9."), stream: true }));
+  assert.equal((await local.call()).state, "finished");
+});
+
 test("a client that leaves ends the call to the model", async () => {
   const stream = await client.chat.completions.create({
     model: NOVA,
@@ -128,7 +133,6 @@ test("an aborted helper ends the call to the model", async () => {
 for (const [order, code] of [
   ["exception=modelStreamErrorException after=3", "model_error"],
   ["error=internalFailure after=3", "bedrock_error"],
-  ["cut after=3", "cut_off"],
 ]) {
   test(`a failure inside a stream is thrown: ${order}`, async () => {
     const stream = await client.chat.completions.create({
@@ -152,8 +156,19 @@ for (const [order, code] of [
 }
 
 test("a failure inside a stream is thrown by the helper", async () => {
-  const stream = client.chat.completions.stream({ model: NOVA, messages: say("Count to 9. [[local: cut after=3]]") });
-  await assert.rejects(stream.finalChatCompletion(), (error) => error.code === "cut_off");
+  const order = "exception=modelStreamErrorException after=3";
+  const stream = client.chat.completions.stream({ model: NOVA, messages: say(`Count to 9. [[local: ${order}]]`) });
+  await assert.rejects(stream.finalChatCompletion(), (error) => error.code === "model_error");
+});
+
+test("a cut connection is no silent end", async () => {
+  const asked = { model: NOVA, messages: say("Count to 9. [[local: cut after=3]]") };
+  const read = [];
+  await assert.rejects(async () => {
+    for await (const chunk of await client.chat.completions.create({ ...asked, stream: true })) read.push(chunk);
+  });
+  assert.match(content(read), /^1/);
+  await assert.rejects(client.chat.completions.stream(asked).finalChatCompletion());
 });
 
 test("a failure before the first word is a status", async () => {

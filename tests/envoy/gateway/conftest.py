@@ -1,0 +1,410 @@
+"""Plain clients for a gateway behind a real Envoy: what goes over the wire is what the test wrote.
+
+Every answer that a `Client` reads is looked at, in every test: it has an `x-request-id` and no header of Envoy's or
+AWS's; if it is an error it has OpenAI's shape; if it came in one piece it says its length.
+
+`gateway` and `start_gateway` (tests/conftest.py) are processes. `client` and `local` belong to the shared one,
+`client_of` and `local_of` are for the others.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.conftest import Gateway, Starter
+
+T = TypeVar("T")
+
+Headers = Iterable[tuple[str, str]]
+
+NOVA = "amazon.nova-micro-v1:0"
+TITAN = "amazon.titan-embed-text-v2:0"
+
+DEADLINE = 30.0
+"""Seconds after which what was waited for is not going to happen."""
+
+FOREIGN = ("x-envoy-", "x-amzn-", "x-amz-")
+"""Beginnings of headers that are no business of a client's."""
+
+
+def wait_until(condition: Callable[[], T], what: str = "") -> T:
+    """Ask again and again until the answer is true; gives the answer."""
+    end = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < end, what or "it did not come to pass"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Waits for a condition."""
+    return wait_until
+
+
+# Clients
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What went wrong; it is a failure if nothing did."""
+        assert self.status >= 400, self
+        error: dict[str, Any] = self.json()["error"]
+        return error
+
+    @property
+    def content(self) -> str:
+        """What the model said."""
+        assert self.status == 200, self
+        content: str = self.json()["choices"][0]["message"]["content"]
+        return content
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """The embeddings, in the order of their indices."""
+        assert self.status == 200, self
+        data = self.json()["data"]
+        assert [item["index"] for item in data] == list(range(len(data)))
+        return [item["embedding"] for item in data]
+
+
+def look_at(answer: Answer, *, buffered: bool = True) -> None:
+    """What is true of every answer."""
+    assert answer.headers.get("x-request-id"), answer
+    assert [name for name in answer.headers if name.startswith(FOREIGN)] == []
+    if buffered:
+        assert answer.headers.get("content-type") == "application/json", answer
+        assert answer.headers.get("content-length") == str(len(answer.body)), answer
+    if answer.status >= 400:
+        said = answer.json()
+        assert said.keys() == {"error"}
+        assert said["error"].keys() == {"message", "type", "param", "code"}
+        assert said["error"]["message"]
+        assert said["error"]["type"]
+
+
+def headers_of(response: http.client.HTTPResponse) -> dict[str, str]:
+    """The headers of an answer; none stands twice."""
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    assert len(headers) == len(response.getheaders()), response.getheaders()
+    return headers
+
+
+def whole(response: http.client.HTTPResponse) -> Answer:
+    """The rest of an answer."""
+    answer = Answer(response.status, headers_of(response), response.read())
+    look_at(answer)
+    return answer
+
+
+class Stream:
+    """A streamed answer, read as it comes. Close it, or use it as a context manager."""
+
+    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._response = response
+        self._rest = b""
+        self.status = response.status
+        self.headers = headers_of(response)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def next(self) -> str | None:
+        """The next event or comment as it stands, None at a clean end; raises `HTTPException` where it breaks."""
+        while b"\n\n" not in self._rest:
+            data = self._response.read1()
+            if not data:
+                assert self._rest == b"", self._rest
+                return None
+            self._rest += data
+        event, _, self._rest = self._rest.partition(b"\n\n")
+        return event.decode()
+
+    def chunk(self) -> dict[str, Any]:
+        """The next chunk; comments are passed over, the end is a failure."""
+        event = self.next()
+        while event is not None and event.startswith(":"):
+            event = self.next()
+        assert event is not None, "the stream is over"
+        data: dict[str, Any] = json.loads(event.removeprefix("data: "))
+        return data
+
+    def delta(self) -> str:
+        """The next piece of content that is not empty."""
+        while not (text := self.chunk()["choices"][0]["delta"].get("content")):
+            pass
+        return str(text)
+
+    def rest(self) -> list[str]:
+        """The data of all events up to the clean end, comments left out."""
+        return [event.removeprefix("data: ") for event in iter(self.next, None) if not event.startswith(":")]
+
+    def close(self) -> None:
+        """Leave, whether it is over or not."""
+        self._response.close()
+        self._connection.close()
+
+
+@dataclass(frozen=True)
+class Client:
+    """Somebody with a socket. A `token` is the name of one of the gateway's."""
+
+    host: str
+    port: int
+    tokens: Mapping[str, str]
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that waits no longer than `DEADLINE` for anything."""
+        return http.client.HTTPConnection(self.host, self.port, timeout=DEADLINE)
+
+    def raw(self, data: bytes) -> Answer:
+        """What is answered to these very bytes."""
+        with socket.create_connection((self.host, self.port), timeout=DEADLINE) as connection:
+            connection.sendall(data)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return whole(response)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        *,
+        headers: Headers = (),
+        token: str | None = "ci",
+        connection: http.client.HTTPConnection | None = None,
+    ) -> Answer:
+        """One whole exchange. A body that is not bytes goes out in chunks."""
+        used = connection or self.connect()
+        try:
+            self.send(used, method, path, body, headers=headers, token=token)
+            return whole(used.getresponse())
+        finally:
+            if connection is None:
+                used.close()
+
+    def send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        *,
+        headers: Headers = (),
+        token: str | None = "ci",
+    ) -> None:
+        """A request, without waiting for its answer."""
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        if token is not None:
+            connection.putheader("authorization", f"Bearer {self.tokens[token]}")
+        for name, value in headers:
+            connection.putheader(name, value)
+        chunked = body is not None and not isinstance(body, bytes)
+        if chunked:
+            connection.putheader("transfer-encoding", "chunked")
+        elif isinstance(body, bytes):
+            connection.putheader("content-length", str(len(body)))
+        with suppress(BrokenPipeError, ConnectionResetError):  # the answer came first, and is there to be read
+            connection.endheaders(body, encode_chunked=chunked)
+
+    def post(self, path: str, body: object, **more: Any) -> Answer:
+        """POST of a JSON value, or of bytes, to a path below /oai/v1."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.ask("POST", f"/oai/v1/{path}", data, **more)
+
+    def chat(self, text: str, *, model: str = NOVA, token: str = "ci", **fields: Any) -> Answer:
+        """One question to a model, answered in one piece."""
+        return self.post("chat/completions", question(text, model, fields), token=token)
+
+    def embed(self, texts: object, *, model: str = TITAN, **fields: Any) -> Answer:
+        """Texts to vectors."""
+        return self.post("embeddings", {"model": model, "input": texts, **fields})
+
+    def stream(self, text: str, *, model: str = NOVA, token: str = "ci", **fields: Any) -> Stream:
+        """One question to a model, to be answered piece by piece; a refusal is a failure."""
+        connection = self.connect()
+        body = json.dumps(question(text, model, {"stream": True, **fields})).encode()
+        self.send(connection, "POST", "/oai/v1/chat/completions", body, token=token)
+        response = connection.getresponse()
+        assert response.status == 200, response.read()
+        stream = Stream(connection, response)
+        look_at(Answer(stream.status, stream.headers, b""), buffered=False)
+        return stream
+
+    def refused_stream(self, text: str, **fields: Any) -> Answer:
+        """One question whose stream never begins."""
+        return self.chat(text, stream=True, **fields)
+
+    def health(self) -> int:
+        """The status of /healthz; 0 when nobody is there."""
+        connection = self.connect()
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+
+def question(text: str, model: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat request with one message."""
+    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def client_for(gateway: Gateway) -> Client:
+    host, _, port = gateway.origin.removeprefix("http://").rpartition(":")
+    return Client(host, int(port), gateway.tokens)
+
+
+@pytest.fixture(scope="session")
+def client_of() -> Callable[[Gateway], Client]:
+    """A client of some gateway."""
+    return client_for
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Client:
+    """A client of the shared gateway."""
+    return client_for(gateway)
+
+
+# Bedrock
+
+
+@dataclass(frozen=True)
+class LocalBedrock:
+    """What a local Bedrock has seen, and the release of the answers that it holds back."""
+
+    url: str
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls since `forget`, oldest first; what the gateway asks for by itself is left out."""
+        calls = json.loads(self._request("GET", "/_local/calls"))
+        return [call for call in calls if call["operation"] in ("Converse", "ConverseStream", "InvokeModel")]
+
+    def wait_for(self, *states: str) -> None:
+        """Wait until the calls are in these states, in whatever order."""
+        wait_until(lambda: sorted(call["state"] for call in self.calls()) == sorted(states), f"no calls are {states}")
+
+    def release(self) -> int:
+        """Let all held answers go on; gives how many there were."""
+        released: int = json.loads(self._request("POST", "/_local/release"))["released"]
+        return released
+
+    def forget(self) -> None:
+        """Forget all calls."""
+        self._request("DELETE", "/_local/calls")
+
+    def _request(self, method: str, path: str) -> bytes:
+        request = urllib.request.Request(self.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+            body: bytes = answer.read()
+        return body
+
+
+@pytest.fixture(scope="session")
+def local_of() -> Callable[[str], LocalBedrock]:
+    """The local Bedrock at some URL."""
+    return LocalBedrock
+
+
+@pytest.fixture
+def local(gateway: Gateway) -> Iterator[LocalBedrock]:
+    """The shared gateway's Bedrock, with no call remembered, and none held when the test is over."""
+    assert gateway.local_url is not None
+    local = LocalBedrock(gateway.local_url)
+    local.forget()
+    yield local
+    local.release()
+
+
+@dataclass(frozen=True)
+class OwnBedrock:
+    """A local Bedrock that no gateway has started. `environment` leads a gateway to it, as to AWS."""
+
+    port: int
+    bearer: str
+    environment: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def bedrock() -> Iterator[OwnBedrock]:
+    """A Bedrock with keys that a test knows."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+    command = [sys.executable, "-m", "bedrock_local", "--listen", "127.0.0.1:0", "--bearer", "test-api-key"]
+    command += ["--access-key", keys["AWS_ACCESS_KEY_ID"], "--secret-key", keys["AWS_SECRET_ACCESS_KEY"]]
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=unbuffered) as process:
+        assert process.stdout is not None
+        announced = re.search(r"listens on (http://127\.0\.0\.1:(\d+))", process.stdout.readline())
+        assert announced is not None
+        url, port = announced.groups()
+        endpoints = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url, "AWS_ENDPOINT_URL_BEDROCK": url}
+        files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+        yield OwnBedrock(int(port), "test-api-key", {**keys, **endpoints, **files})
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> Iterator[int]:
+    """A port that is taken and where nobody listens: every connection is refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+# Gateways
+
+
+@pytest.fixture(scope="module")
+def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Starts gateways for all tests of one file."""
+    starter = Starter(tmp_path_factory.mktemp("shared"))
+    yield starter
+    starter.end()
+
+
+@pytest.fixture(scope="session")
+def lives() -> Callable[[int], bool]:
+    """Whether a process runs; one that has ended and that nobody has waited for does not. By /proc: on Linux."""
+
+    def alive(pid: int) -> bool:
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in ("Z", "X")
+        return False
+
+    return alive

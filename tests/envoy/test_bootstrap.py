@@ -1,0 +1,157 @@
+"""The bootstrap as Envoy takes it: every rendering passes its check, and what it answers itself is in OpenAI's shape."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from extproc.bedrock.endpoints import Endpoint
+from extproc.config import Settings
+from extproc.envoy_config import Address, Plan, render
+
+HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
+HTTP = Endpoint("http", "127.0.0.1", 9000)
+SIX = Endpoint("https", "::1", 8443)
+CA = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def unix(count: int) -> tuple[Address, ...]:
+    return tuple(Address(path=f"/run/oai/w{index}.sock") for index in range(count))
+
+
+def tcp(count: int) -> tuple[Address, ...]:
+    return tuple(Address("127.0.0.1", 9001 + index) for index in range(count))
+
+
+PLANS = list(itertools.product((HTTPS, HTTP, SIX), (unix, tcp), (1, 2, 3), (False, True), (False, True), (False, True)))
+
+
+@pytest.mark.parametrize("plans", [PLANS[start::8] for start in range(8)], ids=[f"{start} of 8" for start in range(8)])
+def test_every_rendering_passes(validate: Callable[..., None], plans: list[Any], ca_file: str) -> None:
+    for bedrock, workers, count, access_log, admin, as_json in plans:
+        plan = Plan(
+            listen=Address("127.0.0.1", 8080),
+            processors=workers(count),
+            bedrock=bedrock,
+            settings=Settings(),
+            ca_file=ca_file,
+            admin=Address(path="/run/oai/admin.sock") if admin else None,
+            access_log=access_log,
+        )
+        validate(render(plan, as_json=as_json), "envoy.json" if as_json else "envoy.yaml")
+
+
+def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> None:
+    validate(render(Plan(Address("::", 80), (Address("localhost", 9001),), HTTPS, Settings(), ca_file)))
+
+
+@pytest.fixture(scope="session")
+def ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle that is there whatever the machine."""
+    from extproc.envoy_config.authorities import ca_bundle
+
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    path.write_bytes(ca_bundle({}, []).read_bytes())
+    return str(path)
+
+
+# What Envoy answers itself
+
+
+HOST = b"host: x\r\nconnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET /oai/v1/models HTTP/1.1\r\n\r\n", 400),
+        (b"GET /oai/v1/models HTTP/1.1\r\n" + HOST + b"bad header: x\r\n\r\n", 400),
+        (b"GET /oai/v1/models#fragment HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"POST /oai/v1/chat/completions HTTP/1.1\r\n" + HOST + b"content-length: x\r\n\r\n", 400),
+        (
+            b"POST /oai/v1/chat/completions HTTP/1.1\r\n" + HOST
+            + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"GET /oai/v1/models HTTP/1.0\r\n\r\n", 426),
+        (b"GET /oai/v1/models HTTP/1.1\r\n" + HOST + b"big: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET /oai/v1/models HTTP/1.1\r\n" + HOST + b"x: y\r\n" * 200 + b"\r\n", 431),
+        (b"GET /elsewhere HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"GET /oai/v1/../../etc/passwd HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"GET /oai/v10/models HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n", 404),
+        (b"GET /oai/v1/models HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 403),
+    ],
+)  # fmt: skip
+def test_envoys_own_answers(gateway: Any, exchange: Any, request_bytes: bytes, status: int) -> None:
+    answer = exchange(gateway, request_bytes)
+    assert answer.status == status
+    assert answer.error["type"] == "invalid_request_error"
+    assert answer.error["message"]
+    assert len(answer.headers["x-request-id"]) == 36
+    assert answer.headers["server"] == "oai-extproc"
+
+
+def test_a_body_over_the_limit(start_gateway: Any, exchange: Any) -> None:
+    gateway = start_gateway({"limits": {"request_bytes": 1024}})
+    head = (
+        b"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    )
+    head += f"authorization: Bearer {gateway.tokens['ci']}\r\n".encode()
+    for size in (1025, 5000, 50_000):
+        answer = exchange(gateway, head + f"content-length: {size}\r\n\r\n".encode(), b"x" * size)
+        assert answer.status == 413
+        assert "1024 bytes" in answer.error["message"]
+
+
+def test_the_clients_request_id_is_not_believed(gateway: Any, exchange: Any) -> None:
+    answer = exchange(gateway, b"GET /elsewhere HTTP/1.1\r\n" + HOST + b"x-request-id: mine\r\n\r\n")
+    assert answer.headers["x-request-id"] != "mine"
+
+
+async def test_a_health_check_costs_the_worker_nothing(gateway: Any, counter: Any) -> None:
+    started = "cluster.processor.upstream_rq_total"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{gateway.origin}/elsewhere") as response:
+            assert response.status == 404
+        before = await counter(gateway, started)
+        for _ in range(20):
+            async with session.get(f"{gateway.origin}/healthz") as response:
+                assert response.status == 200
+        assert await counter(gateway, started) == before
+        async with session.get(f"{gateway.url}/models") as response:
+            assert response.status == 401
+        assert await counter(gateway, started) == before + 1
+
+
+async def test_nothing_of_envoys_leaves_for_bedrock(gateway: Any) -> None:
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {gateway.tokens['ci']}"}) as session:
+        body = {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "marked"}]}
+        spoofed = {"x-forwarded-for": "203.0.113.9", "x-envoy-max-retries": "9", "cookie": "secret=1"}
+        async with session.post(f"{gateway.url}/chat/completions", json=body, headers=spoofed) as response:
+            assert response.status == 200
+            assert not [name for name in response.headers if name.lower().startswith("x-envoy")]
+        async with session.get(f"{gateway.local_url}/_local/calls") as response:
+            call = (await response.json())[-1]
+    assert "marked" in str(call["body"])
+    sent = {name.lower() for name in call["headers"]}
+    assert not {name for name in sent if name.startswith(("x-forwarded", "x-envoy", "cookie"))}
+
+
+async def test_bedrock_that_is_not_there_is_a_503(start_gateway: Any) -> None:
+    environment = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    }
+    gateway = start_gateway(env=environment, args=["--upstream", "aws"])
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {gateway.tokens['ci']}"}) as session:
+        body = {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello!"}]}
+        async with asyncio.timeout(30), session.post(f"{gateway.url}/chat/completions", json=body) as response:
+            assert response.status == 503
+            assert (await response.json())["error"].keys() == {"message", "type", "param", "code"}

@@ -1,0 +1,269 @@
+"""What may serve the id that somebody asks for, and what is listed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.bedrock.catalogue import Catalogue, Model, Profile, Target, geographies, profile_id
+
+ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
+SONNET, NOVA, TITAN = "anthropic.claude-sonnet-4-6", "amazon.nova-lite-v1:0", "amazon.titan-embed-text-v1"
+ALL = ("us", "eu", "apac", "jp", "au", "ca", "global")
+
+
+def model(
+    name: str, *, inference: str = "ON_DEMAND", outputs: str = "TEXT", inputs: str = "TEXT", **more: int
+) -> Model:
+    kinds = (frozenset(text.split()) for text in (outputs, inputs, inference))
+    return Model(name, name.partition(".")[0].title(), *kinds, **more)
+
+
+def system(geography: str, name: str, *, created: int = 0) -> Profile:
+    full = f"{geography}.{name}"
+    return Profile(full, f"{ACCOUNT}inference-profile/{full}", full, (name,), created=created)
+
+
+def application(name: str, *foundations: str) -> Profile:
+    return Profile(name, f"{ACCOUNT}application-inference-profile/{name}", name, foundations, "APPLICATION", 7)
+
+
+MODELS = (
+    model(SONNET, inference="INFERENCE_PROFILE", created=5),
+    model(NOVA, inference="ON_DEMAND INFERENCE_PROFILE"),
+    model(NOVA + ":300k", inference="PROVISIONED"),
+    model(TITAN, outputs="EMBEDDING"),
+    model(TITAN + ":2:8k", outputs="EMBEDDING", inference="PROVISIONED"),
+)
+PROFILES = (*(system(geography, SONNET) for geography in ALL), system("us", NOVA), application("a1b2", SONNET))
+
+
+def ids(asked: str, region: str = "us-east-1", profiles: tuple[Profile, ...] = PROFILES) -> list[str]:
+    return [target.model_id for target in Catalogue.build(MODELS, profiles, region).targets(asked)]
+
+
+def only(asked: str) -> Target:
+    [target] = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(asked)
+    return target
+
+
+# --- a bare id ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("region", "order"),
+    [
+        ("us-east-1", "us global"),
+        ("us-west-2", "us global"),
+        ("eu-central-1", "eu global"),
+        ("ap-northeast-1", "jp apac global"),
+        ("ap-northeast-3", "jp apac global"),
+        ("ap-northeast-2", "apac global"),
+        ("ap-southeast-2", "au apac global"),
+        ("ap-southeast-4", "au apac global"),
+        ("ap-southeast-1", "apac global"),
+        ("ap-south-1", "apac global"),
+        ("ca-central-1", "ca us global"),
+        ("sa-east-1", "us global"),
+        ("mx-central-1", "us global"),
+        ("me-central-1", "apac global"),
+        ("il-central-1", "eu global"),
+        ("af-south-1", "global"),
+        ("somewhere-else-1", "global"),
+    ],
+)
+def test_a_profile_only_model_goes_to_its_regions_geography_then_global(region: str, order: str) -> None:
+    assert ids(SONNET, region) == [f"{geography}.{SONNET}" for geography in order.split()]
+
+
+def test_only_listed_profiles_are_candidates() -> None:
+    assert ids(SONNET, "ap-northeast-1", (system("global", SONNET), system("eu", SONNET))) == [f"global.{SONNET}"]
+
+
+def test_govcloud_knows_its_own_profiles_only() -> None:
+    assert geographies("us-gov-west-1") == ("us-gov",)
+    assert ids(SONNET, "us-gov-west-1", (system("us-gov", SONNET),)) == [f"us-gov.{SONNET}"]
+
+
+def test_without_a_profile_of_ones_own_the_id_goes_as_it_is_and_never_to_another_geography() -> None:
+    assert ids(SONNET, "us-east-1", (system("eu", SONNET),)) == [SONNET]
+    assert ids(SONNET, "us-east-1", (application("a1b2", SONNET),)) == [SONNET]
+
+
+def test_a_model_on_demand_serves_itself_before_its_profiles() -> None:
+    assert ids(NOVA) == [NOVA, f"us.{NOVA}"]
+    assert ids(TITAN) == [TITAN]
+
+
+def test_a_model_that_is_known_by_its_profile_only() -> None:
+    assert ids("openai.gpt-6", "us-east-1", (system("us", "openai.gpt-6"),)) == ["us.openai.gpt-6"]
+
+
+def test_every_candidate_knows_the_model_behind_it() -> None:
+    targets = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(SONNET)
+    assert {target.foundation for target in targets} == {SONNET}
+
+
+@pytest.mark.parametrize(
+    ("asked", "base"),
+    [(NOVA + ":300k", NOVA), (NOVA + ":24k", NOVA), (TITAN + ":2:8k", TITAN), (NOVA + ":mm", NOVA)],
+)
+def test_a_context_size_is_no_other_model(asked: str, base: str) -> None:
+    assert ids(asked) == ids(base)
+
+
+def test_a_context_size_on_an_unknown_model() -> None:
+    assert only("meta.llama9-v1:0:128k") == Target("meta.llama9-v1:0:128k", "meta.llama9-v1:0")
+
+
+def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None:
+    sized = model(NOVA + ":24k")
+    targets = Catalogue.build([*MODELS, sized], (), "us-east-1").targets(NOVA + ":24k")
+    assert targets == (Target(NOVA + ":24k", NOVA + ":24k"),)
+
+
+# --- profiles, ARNs, strangers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "foundation"),
+    [
+        # profiles
+        (f"us.{SONNET}", SONNET),
+        (f"us-gov.{SONNET}", SONNET),
+        (f"eu.{NOVA}", NOVA),
+        (f"eu.{NOVA}:300k", NOVA),
+        (f"neo.{SONNET}", SONNET),
+        ("us.anthropic.claude-next", "anthropic.claude-next"),
+        ("neo.anthropic.claude-next", "neo.anthropic.claude-next"),
+        ("a1b2", SONNET),
+        # ARNs
+        (f"arn:aws:bedrock:eu-west-1::foundation-model/{SONNET}", SONNET),
+        (f"arn:aws:bedrock:eu-west-1::foundation-model/{NOVA}:300k", NOVA),
+        (f"{ACCOUNT}inference-profile/us.{SONNET}", SONNET),
+        (f"arn:aws-us-gov:bedrock:us-gov-west-1:1:inference-profile/us-gov.{SONNET}", SONNET),
+        (f"{ACCOUNT}inference-profile/us.anthropic.claude-next", "anthropic.claude-next"),
+        (f"{ACCOUNT}application-inference-profile/a1b2", SONNET),
+        (f"{ACCOUNT}application-inference-profile/zzzz", None),
+        (f"{ACCOUNT}provisioned-model/abc", None),
+        (f"{ACCOUNT}custom-model/{NOVA}/abc", None),
+        (f"{ACCOUNT}custom-model-deployment/abc", None),
+        (f"{ACCOUNT}imported-model/abc", None),
+        (f"{ACCOUNT}default-prompt-router/{SONNET}:1", None),
+        (f"{ACCOUNT}prompt/x.{SONNET}", None),
+        (f"arn:aws:sagemaker:us-east-1:1:endpoint/x.{SONNET}", None),
+        (f"ARN:aws:bedrock:us-east-1::foundation-model/{SONNET}", None),
+        ("arn:", None),
+        # strangers
+        ("mistral.mistral-next", "mistral.mistral-next"),
+        ("gpt-4o", None),
+        ("us.", None),
+        ("us.foo", None),
+        ("", None),
+    ],
+)
+def test_called_as_asked(asked: str, foundation: str | None) -> None:
+    assert only(asked) == Target(asked, foundation)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", ""])
+def test_the_arn_of_a_foundation_model_is_its_id(region: str) -> None:
+    assert ids(f"arn:aws:bedrock:{region}::foundation-model/{SONNET}") == ids(SONNET)
+    assert ids(f"arn:aws:bedrock:{region}::foundation-model/{NOVA}") == ids(NOVA)
+
+
+def test_a_profile_over_several_models_is_opaque() -> None:
+    mixed = application("mixed", SONNET, NOVA)
+    assert Catalogue.build(MODELS, [mixed], "us-east-1").targets(mixed.arn) == (Target(mixed.arn, None),)
+
+
+def test_profile_id() -> None:
+    assert profile_id(f"{ACCOUNT}inference-profile/global.{SONNET}") == f"global.{SONNET}"
+    assert profile_id(f"{ACCOUNT}application-inference-profile/a1b2") is None
+    assert profile_id(f"global.{SONNET}") is None
+
+
+pieces = st.sampled_from(
+    [
+        SONNET,
+        NOVA,
+        "us.",
+        "global.",
+        "arn:aws:bedrock:",
+        "us-east-1:",
+        ":",
+        "/",
+        "foundation-model/",
+        "a1b2",
+        ":0",
+        ":8k",
+    ]
+)
+
+
+@given(st.text() | st.lists(pieces | st.text(max_size=3), max_size=40).map("".join))
+def test_any_string_has_a_target(asked: str) -> None:
+    targets = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(asked)
+    assert targets
+    assert all(target.model_id == asked or target.foundation in (SONNET, NOVA, TITAN) for target in targets)
+
+
+# --- the list ----------------------------------------------------------------------------------------------------
+
+
+def listed(*models: Model, profiles: tuple[Profile, ...] = ()) -> list[str]:
+    return [entry.id for entry in Catalogue.build(models, profiles, "us-east-1").entries()]
+
+
+def test_what_is_listed_is_sorted_and_can_be_called() -> None:
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
+    entries = catalogue.entries()
+    names = [entry.id for entry in entries]
+    application_arn = f"{ACCOUNT}application-inference-profile/a1b2"
+    assert names == sorted([SONNET, NOVA, TITAN, f"us.{NOVA}", *(f"{geo}.{SONNET}" for geo in ALL), application_arn])
+    assert all(entry.targets == catalogue.targets(entry.id) for entry in entries)
+
+
+def test_owner_and_time() -> None:
+    entries = {entry.id: entry for entry in Catalogue.build(MODELS, PROFILES, "us-east-1").entries()}
+    assert (entries[SONNET].owned_by, entries[SONNET].created) == ("anthropic", 5)
+    assert (entries[f"us.{NOVA}"].owned_by, entries[f"us.{NOVA}"].created) == ("amazon", 0)
+    arn = f"{ACCOUNT}application-inference-profile/a1b2"
+    assert (entries[arn].owned_by, entries[arn].created) == ("anthropic", 7)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "is_listed"),
+    [
+        (model("a.chat"), True),
+        (model("a.chat", inputs="TEXT IMAGE"), True),
+        (Model("a.legacy", "A", frozenset({"TEXT"}), status="LEGACY"), True),
+        (model("a.embed", outputs="EMBEDDING"), True),
+        (model("a.omni", outputs="TEXT IMAGE"), True),
+        (model("a.image", outputs="IMAGE"), False),
+        (model("a.video", outputs="VIDEO"), False),
+        (model("a.sonic", outputs="SPEECH TEXT", inputs="SPEECH"), False),
+        (model("amazon.rerank-v1:0"), False),
+        (model("a.bought", inference="PROVISIONED"), False),
+        (model("a.profile", inference="INFERENCE_PROFILE"), False),
+    ],
+)
+def test_which_models_are_listed(candidate: Model, is_listed: bool) -> None:
+    assert listed(candidate) == ([candidate.id] if is_listed else [])
+
+
+def test_the_profiles_of_image_models_are_not_listed() -> None:
+    image = model("a.image", outputs="IMAGE", inference="INFERENCE_PROFILE")
+    assert listed(image, profiles=(system("us", "a.image"),)) == []
+
+
+def test_a_profile_of_a_model_that_is_not_listed_is_listed() -> None:
+    assert listed(profiles=(system("us", "a.new"), application("mixed", "a.b", "c.d"))) == [
+        f"{ACCOUNT}application-inference-profile/mixed",
+        "us.a.new",
+    ]
+
+
+def test_model() -> None:
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
+    assert catalogue.model(SONNET) == MODELS[0]
+    assert catalogue.model(f"us.{SONNET}") is None

@@ -1,0 +1,319 @@
+"""Asking AWS for models, and what happens when it does not answer."""
+
+import datetime
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.stub import Stubber
+
+from extproc.bedrock.catalogue import Catalogue, Model, Target
+from extproc.bedrock.listing import CatalogueKeeper, ListingDeniedError, fetch, seed
+
+REGION = "us-east-1"
+WHEN = datetime.datetime(2026, 2, 17, tzinfo=datetime.UTC)
+SONNET, NOVA = "anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0"
+ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
+
+SUMMARIES: list[dict[str, Any]] = [
+    {
+        "modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{SONNET}",
+        "modelId": SONNET,
+        "modelName": "Claude Sonnet 4.6",
+        "providerName": "Anthropic",
+        "inputModalities": ["TEXT", "IMAGE"],
+        "outputModalities": ["TEXT"],
+        "responseStreamingSupported": True,
+        "inferenceTypesSupported": ["INFERENCE_PROFILE"],
+        "modelLifecycle": {"status": "ACTIVE", "startOfLifeTime": WHEN},
+    },
+    {"modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}", "modelId": NOVA},
+]
+
+
+def profile(name: str, *models: str, kind: str = "SYSTEM_DEFINED") -> dict[str, Any]:
+    resource = "inference-profile" if kind == "SYSTEM_DEFINED" else "application-inference-profile"
+    return {
+        "inferenceProfileName": name,
+        "inferenceProfileId": name,
+        "inferenceProfileArn": f"{ACCOUNT}{resource}/{name}",
+        "models": [{"modelArn": model} for model in models],
+        "status": "ACTIVE",
+        "type": kind,
+        "createdAt": WHEN,
+    }
+
+
+def foundation(model: str, region: str = REGION) -> str:
+    return f"arn:aws:bedrock:{region}::foundation-model/{model}"
+
+
+@pytest.fixture
+def bedrock(aws: Callable[..., None]) -> Iterator[Stubber]:
+    """A real client whose answers are checked against botocore's service model."""
+    client = boto3.client("bedrock", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as stubber:
+        yield stubber
+
+
+def fetched(bedrock: Stubber) -> Catalogue:
+    session: Any = SimpleNamespace(client=lambda *_, **__: bedrock.client)
+    catalogue = fetch(REGION, session)
+    bedrock.assert_no_pending_responses()
+    return catalogue
+
+
+def stub_profiles(bedrock: Stubber, kind: str, pages: list[list[dict[str, Any]]]) -> None:
+    for number, page in enumerate(pages):
+        answer: dict[str, Any] = {"inferenceProfileSummaries": page}
+        asked: dict[str, Any] = {"typeEquals": kind, "maxResults": 1000}
+        if number:
+            asked["nextToken"] = str(number)
+        if number + 1 < len(pages):
+            answer["nextToken"] = str(number + 1)
+        bedrock.add_response("list_inference_profiles", answer, asked)
+
+
+def test_fetch_reads_models_and_every_page_of_both_kinds_of_profiles(bedrock: Stubber) -> None:
+    bedrock.add_response("list_foundation_models", {"modelSummaries": SUMMARIES}, {})
+    regional = profile(f"us.{SONNET}", foundation(SONNET), foundation(SONNET, "us-west-2"))
+    worldwide = profile(f"global.{SONNET}", "arn:aws:bedrock:::foundation-model/" + SONNET)
+    stub_profiles(bedrock, "SYSTEM_DEFINED", [[regional], [worldwide]])
+    mine = profile("mine", foundation(SONNET), kind="APPLICATION")
+    custom = profile("custom", f"{ACCOUNT}custom-model/x/y", kind="APPLICATION")
+    stub_profiles(bedrock, "APPLICATION", [[mine, custom]])
+
+    catalogue = fetched(bedrock)
+
+    assert catalogue.model(SONNET) == Model(
+        SONNET,
+        "Anthropic",
+        outputs=frozenset({"TEXT"}),
+        inputs=frozenset({"TEXT", "IMAGE"}),
+        inference=frozenset({"INFERENCE_PROFILE"}),
+        created=int(WHEN.timestamp()),
+    )
+    assert catalogue.targets(SONNET) == (Target(f"us.{SONNET}", SONNET), Target(f"global.{SONNET}", SONNET))
+    assert catalogue.targets(mine["inferenceProfileArn"]) == (Target(mine["inferenceProfileArn"], SONNET),)
+    assert catalogue.targets(custom["inferenceProfileArn"]) == (Target(custom["inferenceProfileArn"], None),)
+    assert {entry.created for entry in catalogue.entries()} == {int(WHEN.timestamp())}
+
+
+def test_a_summary_of_the_required_members_only(bedrock: Stubber) -> None:
+    bedrock.add_response("list_foundation_models", {"modelSummaries": SUMMARIES[1:]}, {})
+    stub_profiles(bedrock, "SYSTEM_DEFINED", [[]])
+    stub_profiles(bedrock, "APPLICATION", [[]])
+    expected = Model(NOVA, "", frozenset(), inference=frozenset(), streaming=False)
+    assert fetched(bedrock).model(NOVA) == expected
+
+
+@pytest.mark.parametrize("refused", ["models", "profiles", "both"])
+def test_what_is_not_permitted_is_named(bedrock: Stubber, refused: str) -> None:
+    def answer(operation: str, is_refused: bool, response: dict[str, Any]) -> None:
+        if is_refused:
+            bedrock.add_client_error(operation, "AccessDeniedException", http_status_code=403)
+        else:
+            bedrock.add_response(operation, response)
+
+    answer("list_foundation_models", refused != "profiles", {"modelSummaries": []})
+    answer("list_inference_profiles", refused != "models", {"inferenceProfileSummaries": []})
+    if refused == "models":
+        bedrock.add_response("list_inference_profiles", {"inferenceProfileSummaries": []})
+    with pytest.raises(ListingDeniedError) as caught:
+        fetched(bedrock)
+    actions = {"models": "bedrock:ListFoundationModels", "profiles": "bedrock:ListInferenceProfiles"}
+    assert set(caught.value.actions) == ({actions[refused]} if refused in actions else set(actions.values()))
+
+
+def test_other_refusals_are_not_taken_for_missing_permissions(bedrock: Stubber) -> None:
+    bedrock.add_client_error("list_foundation_models", "UnrecognizedClientException", http_status_code=403)
+    with pytest.raises(ClientError, match="UnrecognizedClientException"):
+        fetched(bedrock)
+
+
+# --- with real requests ------------------------------------------------------------------------------------------
+
+
+class ControlPlane(BaseHTTPRequestHandler):
+    """Models may be listed, profiles may not."""
+
+    def do_GET(self) -> None:
+        permitted = self.path == "/foundation-models"
+        body = json.dumps({"modelSummaries": []} if permitted else {"message": "not authorized"}).encode()
+        self.send_response(200 if permitted else 403)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        if not permitted:
+            self.send_header("x-amzn-errortype", "AccessDeniedException:http://internal.amazon.com/")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def control_plane() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ControlPlane) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_over_the_wire(aws: Callable[..., None], control_plane: str) -> None:
+    aws(AWS_ENDPOINT_URL_BEDROCK=control_plane, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
+    with pytest.raises(ListingDeniedError, match=r"allow it bedrock:ListInferenceProfiles$"):
+        fetch(REGION)
+
+
+# --- the built-in list -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("region", "asked", "targets"),
+    [
+        ("us-east-1", SONNET, [f"us.{SONNET}", f"global.{SONNET}"]),
+        ("eu-west-1", SONNET, [f"eu.{SONNET}", f"global.{SONNET}"]),
+        ("us-east-1", NOVA, [NOVA, f"us.{NOVA}"]),
+        ("eu-west-1", NOVA, [f"eu.{NOVA}"]),
+        ("us-gov-west-1", "anthropic.claude-sonnet-5", ["us-gov.anthropic.claude-sonnet-5"]),
+        ("us-east-1", "amazon.titan-embed-text-v1", ["amazon.titan-embed-text-v1"]),
+        ("us-east-1", "amazon.titan-embed-text-v2:0", ["amazon.titan-embed-text-v2:0"]),
+        ("us-east-1", "cohere.embed-multilingual-v3", ["cohere.embed-multilingual-v3"]),
+        ("us-west-2", "cohere.embed-v4:0", ["us.cohere.embed-v4:0", "global.cohere.embed-v4:0"]),
+        ("us-east-1", "amazon.nova-2-multimodal-embeddings-v1:0", ["amazon.nova-2-multimodal-embeddings-v1:0"]),
+    ],
+)
+def test_seed(region: str, asked: str, targets: list[str]) -> None:
+    assert [target.model_id for target in seed(region).targets(asked)] == targets
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "us-gov-west-1", "af-south-1"])
+def test_everything_in_the_seed_can_be_listed_and_called_in_its_region(region: str) -> None:
+    catalogue = seed(region)
+    assert len(catalogue.entries()) > 30
+    for entry in catalogue.entries():
+        assert entry.targets
+        assert all(target.foundation and catalogue.model(target.foundation) for target in entry.targets)
+        assert region != "eu-central-1" or not entry.id.startswith(("us.", "apac."))
+
+
+# --- keeping -----------------------------------------------------------------------------------------------------
+
+LIVE = Catalogue.build([Model("live.model", "Live", frozenset({"TEXT"}))], (), REGION)
+LATER = Catalogue.build([Model("later.model", "Later", frozenset({"TEXT"}))], (), REGION)
+DENIED = ListingDeniedError(("bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"))
+UNREACHABLE = EndpointConnectionError(endpoint_url="https://bedrock.us-east-1.amazonaws.com")
+
+
+class Script:
+    """Plays AWS: each answer is a catalogue or an exception. Also collects what the keeper tells and waits for."""
+
+    def __init__(self, *answers: Catalogue | Exception) -> None:
+        self.answers = list(answers)
+        self.told: list[Catalogue] = []
+        self.waits: list[float] = []
+
+    def fetch(self, region: str) -> Catalogue:
+        assert region == REGION
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return not self.answers
+
+    def keeper(self, refresh_seconds: float = 3600.0) -> CatalogueKeeper:
+        return CatalogueKeeper(REGION, refresh_seconds, self.told.append, fetch=self.fetch, wait=self.wait)
+
+
+def test_before_the_first_answer_there_is_the_seed() -> None:
+    keeper = Script(LIVE).keeper()
+    assert keeper.current.model(SONNET)
+    assert not keeper.attempted.is_set()
+
+
+def test_each_answer_replaces_the_last_and_is_told() -> None:
+    script = Script(LIVE, LATER)
+    keeper = script.keeper()
+    keeper.run()
+    assert keeper.current is LATER
+    assert script.told == [LIVE, LATER]
+    assert script.waits == [3600.0, 3600.0]
+    assert keeper.attempted.is_set()
+
+
+def test_a_stale_catalogue_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    script = Script(LIVE, UNREACHABLE, DENIED)
+    keeper = script.keeper()
+    keeper.run()
+    assert keeper.current is LIVE
+    assert script.told == [LIVE]
+    assert "using the last list (EndpointConnectionError: Could not connect" in caplog.text
+
+
+def test_without_permission_the_seed_stays_and_one_line_names_the_actions(caplog: pytest.LogCaptureFixture) -> None:
+    script = Script(DENIED, DENIED, DENIED)
+    keeper = script.keeper()
+    keeper.run()
+    assert keeper.current.model(SONNET)
+    assert script.told == []
+    assert keeper.attempted.is_set()
+    [record] = caplog.records
+    assert "using the built-in list of 2026-" in record.getMessage()
+    assert "allow it bedrock:ListFoundationModels and bedrock:ListInferenceProfiles" in record.getMessage()
+
+
+def test_only_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "ListFoundationModels")
+    Script(UNREACHABLE, UNREACHABLE, throttled, throttled, LIVE, LATER, UNREACHABLE).keeper().run()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(" ")[0] for line in lines] == ["no", "no", "listing", "no"]
+    assert "ThrottlingException" in lines[1]
+    assert "works again" in lines[2]
+    assert "using the last list" in lines[3]
+
+
+def test_failures_are_tried_again_soon_and_then_less_often() -> None:
+    script = Script(*[UNREACHABLE] * 6, LIVE, UNREACHABLE)
+    script.keeper(refresh_seconds=200.0).run()
+    assert script.waits == [15.0, 30.0, 60.0, 120.0, 200.0, 200.0, 200.0, 15.0]
+
+
+def test_a_short_interval_is_never_exceeded() -> None:
+    script = Script(UNREACHABLE)
+    script.keeper(refresh_seconds=2.0).run()
+    assert script.waits == [2.0]
+
+
+def test_an_answer_that_is_not_awss_does_not_end_the_keeper(caplog: pytest.LogCaptureFixture) -> None:
+    script = Script(KeyError("modelSummaries"), LIVE)
+    keeper = script.keeper()
+    keeper.run()
+    assert keeper.current is LIVE
+    assert "KeyError" in caplog.text
+
+
+def test_the_thread_refreshes_and_stops() -> None:
+    told = threading.Event()
+    keeper = CatalogueKeeper(REGION, 3600.0, lambda _: told.set(), fetch=lambda _: LIVE)
+    keeper.start()
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "catalogue"]
+    assert thread.daemon
+    assert told.wait(30)
+    assert keeper.current is LIVE
+    keeper.stop()
+    thread.join(30)
+    assert not thread.is_alive()
