@@ -50,15 +50,20 @@ class Player:
         self._pace = pace
 
     async def play(self, frames: Iterable[Frame], encoder: Encoder, hold: asyncio.Event | None) -> None:
-        """Send every frame by itself; after the first delta wait for `hold`. Raises ConnectionError, CancelledError."""
-        for frame in frames:
+        """Send every frame by itself, the pace between them; after the first delta wait for `hold`.
+
+        Nothing is awaited after the last frame: a caller that leaves when it has read that one has read everything.
+        Raises ConnectionError or CancelledError when the caller leaves before.
+        """
+        for number, frame in enumerate(frames):
+            if number:
+                await asyncio.sleep(self._pace)
             if frame is _CUT:
                 self._transport.close()
                 return
             await self._send(frame, encoder)
             if hold is not None and frame.name == "contentBlockDelta":
                 await hold.wait()
-            await asyncio.sleep(self._pace)
 
     async def _send(self, frame: Frame, encoder: Encoder) -> None:
         message = encoder.encode(frame)

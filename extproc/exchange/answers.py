@@ -67,6 +67,7 @@ class Streamed:
         self._record = record
         self._head = Head(200, headers, remove)
         self._begun = False
+        self._accounted = False
         self._patience = patience
 
     def body(self, data: bytes) -> list[Directive]:
@@ -75,6 +76,8 @@ class Streamed:
             written = self._stream.feed(data)
         except StreamError as failure:
             return self._fail(failure)
+        if self._stream.state is State.WHOLE:
+            self._account()  # with `[DONE]`: clients leave when they have read it, and then nothing more is heard
         return self._write(written)
 
     def end(self) -> list[Directive]:
@@ -98,7 +101,7 @@ class Streamed:
     def _write(self, data: bytes, *, last: bool = False) -> list[Directive]:
         if not data and not last:
             return []
-        body = Body(data, last, self._record.metadata() if last else None)
+        body = Body(data, last, self._record.metadata() if last or self._accounted else None)
         if self._begun:
             return [body]
         self._begun = True
@@ -113,6 +116,7 @@ class Streamed:
 
     def _account(self) -> None:
         """Before the last word: nothing runs for certain after it."""
+        self._accounted = True
         usage = self._stream.usage
         self._record.input_tokens = usage.prompt
         self._record.output_tokens = usage.completion

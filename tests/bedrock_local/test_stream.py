@@ -204,6 +204,18 @@ def test_a_caller_that_leaves_ends_its_stream(local, order):
     assert [call["state"] for call in local.calls("?settled") if call["id"] == identifier] == ["aborted"]
 
 
+def test_a_caller_that_leaves_with_the_last_frame_has_it_all(local):
+    connection, response = raw_stream(local, "hello [[local: pace=0.01]]")
+    buffer, kinds = EventStreamBuffer(), []
+    while "metadata" not in kinds:
+        buffer.add_data(response.read1())
+        kinds.extend(message.headers[":event-type"] for message in buffer)
+    response.close()
+    connection.close()
+    identifier = response.headers["x-amzn-requestid"]
+    assert [call["state"] for call in local.calls("?settled") if call["id"] == identifier] == ["finished"]
+
+
 def test_pace_is_between_frames(local, start):
     with start("--pace", "30") as slow:
         events = iter(stream(slow, "count to 3"))

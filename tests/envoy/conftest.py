@@ -1,5 +1,6 @@
 """A real Envoy: alone with a bootstrap, or as part of a gateway (`gateway` and `start_gateway`, tests/conftest.py)."""
 
+import contextlib
 import importlib
 import json
 import socket
@@ -43,12 +44,15 @@ def exchange() -> Exchange:
 
     def send(gateway: Any, *pieces: bytes) -> Answer:
         host, _, port = gateway.origin.removeprefix("http://").rpartition(":")
+        received = b""
         with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
-            for piece in pieces:
-                connection.sendall(piece)
-            received = b""
-            while data := connection.recv(65536):
-                received += data
+            # Who is refused while he still sends finds the connection reset, after the answer.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                for piece in pieces:
+                    connection.sendall(piece)
+            with contextlib.suppress(ConnectionResetError):
+                while data := connection.recv(65536):
+                    received += data
         return _parse(received)
 
     return send
@@ -95,9 +99,11 @@ def counter() -> Callable[[Any, str], Any]:
 
     async def read(gateway: Any, name: str) -> int:
         connector = aiohttp.UnixConnector(str(Path(gateway.run_directory) / "admin.sock"))
-        async with aiohttp.ClientSession(connector=connector) as session:
-            async with session.get(f"http://envoy/stats?filter=^{name}$") as response:
-                text = await response.text()
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"http://envoy/stats?filter=^{name}$") as response,
+        ):
+            text = await response.text()
         return int(text.rpartition(": ")[2])
 
     return read

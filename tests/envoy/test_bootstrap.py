@@ -1,4 +1,4 @@
-"""The bootstrap as Envoy takes it: every rendering passes its check, and what it answers itself is in OpenAI's shape."""
+"""The bootstrap as Envoy takes it: every rendering passes its check, and its own answers have OpenAI's shape."""
 
 import asyncio
 import itertools
@@ -11,11 +11,11 @@ import pytest
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.envoy_config import Address, Plan, render
+from extproc.envoy_config.authorities import ca_bundle
 
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
 HTTP = Endpoint("http", "127.0.0.1", 9000)
 SIX = Endpoint("https", "::1", 8443)
-CA = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def unix(count: int) -> tuple[Address, ...]:
@@ -26,22 +26,34 @@ def tcp(count: int) -> tuple[Address, ...]:
     return tuple(Address("127.0.0.1", 9001 + index) for index in range(count))
 
 
-PLANS = list(itertools.product((HTTPS, HTTP, SIX), (unix, tcp), (1, 2, 3), (False, True), (False, True), (False, True)))
+PLANS = [
+    (*plan, bool(index & 1), bool(index & 2), bool(index & 4))
+    for index, plan in enumerate(itertools.product((HTTPS, HTTP, SIX), (unix, tcp), (1, 2, 3)))
+]
+"""Endpoint, kind and number of workers in every combination, and with them access log, admin and JSON in turn."""
 
 
-@pytest.mark.parametrize("plans", [PLANS[start::8] for start in range(8)], ids=[f"{start} of 8" for start in range(8)])
-def test_every_rendering_passes(validate: Callable[..., None], plans: list[Any], ca_file: str) -> None:
-    for bedrock, workers, count, access_log, admin, as_json in plans:
-        plan = Plan(
-            listen=Address("127.0.0.1", 8080),
-            processors=workers(count),
-            bedrock=bedrock,
-            settings=Settings(),
-            ca_file=ca_file,
-            admin=Address(path="/run/oai/admin.sock") if admin else None,
-            access_log=access_log,
-        )
-        validate(render(plan, as_json=as_json), "envoy.json" if as_json else "envoy.yaml")
+@pytest.mark.parametrize(("bedrock", "workers", "count", "access_log", "admin", "as_json"), PLANS)
+def test_every_rendering_passes(
+    validate: Callable[..., None],
+    ca_file: str,
+    bedrock: Endpoint,
+    workers: Callable[[int], tuple[Address, ...]],
+    count: int,
+    access_log: bool,
+    admin: bool,
+    as_json: bool,
+) -> None:
+    plan = Plan(
+        listen=Address("127.0.0.1", 8080),
+        processors=workers(count),
+        bedrock=bedrock,
+        settings=Settings(),
+        ca_file=ca_file,
+        admin=Address(path="/run/oai/admin.sock") if admin else None,
+        access_log=access_log,
+    )
+    validate(render(plan, as_json=as_json), "envoy.json" if as_json else "envoy.yaml")
 
 
 def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> None:
@@ -51,8 +63,6 @@ def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> No
 @pytest.fixture(scope="session")
 def ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A bundle that is there whatever the machine."""
-    from extproc.envoy_config.authorities import ca_bundle
-
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     path.write_bytes(ca_bundle({}, []).read_bytes())
     return str(path)

@@ -1,0 +1,156 @@
+"""HTTP/2 without TLS, by prior knowledge: many exchanges on one connection, each with its own end."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
+
+NOVA = "amazon.nova-micro-v1:0"
+CHAT = "/oai/v1/chat/completions"
+
+
+@dataclass
+class Exchange:
+    """What has come of one request so far."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    ended: bool = False
+    reset: int | None = None
+
+
+class Http2:
+    """One connection. `until` reads whatever comes, for all exchanges, until something is so."""
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self._token = token
+        self._h2 = H2Connection(H2Configuration(header_encoding="utf-8"))
+        self._socket = socket.create_connection((host, port), timeout=30)
+        self._h2.initiate_connection()
+        self._flush()
+        self.exchanges: dict[int, Exchange] = {}
+
+    def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Exchange:
+        """Send a request; its body is JSON."""
+        number = self._h2.get_next_available_stream_id()
+        headers = [(":method", method), (":scheme", "http"), (":authority", "gateway"), (":path", path)]
+        headers.append(("authorization", f"Bearer {self._token if token is None else token}"))
+        self._h2.send_headers(number, headers, end_stream=body is None)
+        if body is not None:
+            self._h2.send_data(number, json.dumps(body).encode(), end_stream=True)
+        self._flush()
+        self.exchanges[number] = Exchange()
+        return self.exchanges[number]
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Leave one exchange, and stay on the connection."""
+        [number] = [number for number, one in self.exchanges.items() if one is exchange]
+        self._h2.reset_stream(number, ErrorCodes.CANCEL)
+        self._flush()
+
+    def until_ended(self, exchange: Exchange) -> Exchange:
+        """Read until it is over, well or badly."""
+        while not exchange.ended and exchange.reset is None:
+            self._receive()
+        return exchange
+
+    def until_content(self, exchange: Exchange) -> None:
+        """Read until the model has said something."""
+        while b'"content":"1' not in exchange.body:
+            self._receive()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _receive(self) -> None:
+        data = self._socket.recv(65536)
+        assert data, "the connection was closed"
+        for event in self._h2.receive_data(data):
+            match event:
+                case ResponseReceived():
+                    self.exchanges[event.stream_id].headers = dict(event.headers)
+                case DataReceived():
+                    self.exchanges[event.stream_id].body += event.data
+                    self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                case StreamEnded():
+                    self.exchanges[event.stream_id].ended = True
+                case StreamReset():
+                    self.exchanges[event.stream_id].reset = event.error_code
+        self._flush()
+
+    def _flush(self) -> None:
+        self._socket.sendall(self._h2.data_to_send())
+
+
+@pytest.fixture
+def http2(client: Any) -> Iterator[Http2]:
+    connection = Http2(client.host, client.port, client.tokens["ci"])
+    yield connection
+    connection.close()
+
+
+def question(text: str, **fields: object) -> dict[str, object]:
+    return {"model": NOVA, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def test_answers_come_over_http2(http2: Http2) -> None:
+    answer = http2.until_ended(http2.request("POST", CHAT, question("Hello!")))
+    assert answer.headers[":status"] == "200"
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert answer.headers["x-request-id"]
+    assert "Hello!" in json.loads(answer.body)["choices"][0]["message"]["content"]
+
+
+def test_a_stream_arrives_while_other_exchanges_go_on_beside_it(http2: Http2, local: Any) -> None:
+    stream = http2.request("POST", CHAT, question("Count to 9. [[local: hold]]", stream=True))
+    http2.until_content(stream)
+    beside = [http2.request("POST", CHAT, question(f"This is {number}.")) for number in range(10)]
+    for number, exchange in enumerate(beside):
+        assert f"This is {number}." in http2.until_ended(exchange).body.decode()
+    assert not stream.ended
+    local.release()
+    assert http2.until_ended(stream).body.endswith(b"data: [DONE]\n\n")
+    assert stream.ended
+
+
+def test_leaving_one_stream_ends_its_call_and_no_other(http2: Http2, local: Any) -> None:
+    left, kept = (http2.request("POST", CHAT, question("Count to 9. [[local: hold]]", stream=True)) for _ in "ab")
+    http2.until_content(left)
+    http2.until_content(kept)
+    http2.cancel(left)
+    local.wait_for("aborted", "running")
+    local.release()
+    assert http2.until_ended(kept).body.endswith(b"data: [DONE]\n\n")
+    local.wait_for("aborted", "finished")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "token", "status"),
+    [
+        ("GET", "/oai/v1/models", None, "", "401"),
+        ("POST", CHAT, {"model": NOVA, "messages": []}, None, "400"),
+        ("GET", "/somewhere/else", None, None, "404"),
+        ("GET", CHAT, None, None, "405"),
+    ],
+)
+def test_errors_have_the_shape_over_http2_too(
+    http2: Http2, method: str, path: str, body: object, token: str | None, status: str
+) -> None:
+    answer = http2.until_ended(http2.request(method, path, body, token=token))
+    assert answer.headers[":status"] == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"]
+    assert json.loads(answer.body)["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_a_stream_that_breaks_off_is_reset(http2: Http2) -> None:
+    stream = http2.until_ended(http2.request("POST", CHAT, question("Count to 9. [[local: cut after=5]]", stream=True)))
+    assert b"[DONE]" not in stream.body
+    assert stream.reset is not None or b'data: {"error"' in stream.body

@@ -1,0 +1,362 @@
+"""`oai-extproc up` as its operator has it: it starts, survives what crashes, finishes what is in flight, leaves nothing."""
+
+import os
+import re
+import shutil
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import APIStatusError, InternalServerError, OpenAI
+
+NOVA = "amazon.nova-micro-v1:0"
+DEADLINE = 60.0
+
+
+def say(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+def client(gateway: Any) -> OpenAI:
+    return OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0, timeout=DEADLINE)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not happened():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not asked for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def answers(gateway: Any) -> bool:
+    try:
+        client(gateway).models.list()
+    except APIStatusError:
+        return False
+    return True
+
+
+# The end
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_and_leaves_nothing(start_gateway: Any, number: signal.Signals) -> None:
+    gateway = start_gateway({"workers": 2})
+    folder, children = gateway.run_directory, gateway.pids("")
+    assert len(gateway.pids("extproc.server.worker")) == 2
+    assert len(children) == 4
+    assert gateway.stop(number) == 0
+    assert not any(map(alive, children))
+    assert not folder.exists()
+
+
+class Held:
+    """A streamed call whose answer stops after its first token until the local Bedrock is told to go on."""
+
+    def __init__(self, gateway: Any) -> None:
+        self._stream = client(gateway).chat.completions.create(
+            model=NOVA, messages=say("Count to 5. [[local: hold=1]]"), stream=True
+        )
+        self.text = ""
+        for chunk in self._stream:
+            self.text += chunk.choices[0].delta.content or ""
+            if self.text:
+                break
+
+    def rest(self) -> str:
+        for chunk in self._stream:
+            self.text += chunk.choices[0].delta.content or ""
+        return self.text
+
+
+def release(gateway: Any) -> None:
+    subprocess.run(["curl", "-sf", "-X", "POST", f"{gateway.local_url}/_local/release"], check=True, timeout=DEADLINE)
+
+
+def test_what_is_in_flight_is_finished(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    held = Held(gateway)
+    gateway.process.send_signal(signal.SIGINT)
+    gateway.wait_for("waiting for calls in flight: 1")
+    assert gateway.process.poll() is None
+    release(gateway)
+    assert held.rest() == "1 2 3 4 5"
+    assert gateway.process.wait(DEADLINE) == 0
+
+
+def test_the_second_signal_cuts(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    held = Held(gateway)
+    children = gateway.pids("")
+    gateway.process.send_signal(signal.SIGINT)
+    gateway.wait_for("waiting for calls in flight: 1")
+    gateway.process.send_signal(signal.SIGINT)
+    assert gateway.process.wait(DEADLINE) == 0
+    assert not any(map(alive, children))
+    assert held.text == "1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_killed_it_takes_everything_along(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    children, folder = gateway.pids(""), gateway.run_directory
+    gateway.process.kill()
+    gateway.process.wait(DEADLINE)
+    until(lambda: not any(map(alive, children)))
+    shutil.rmtree(folder)  # this nobody could do for it
+
+
+# Crashes
+
+
+def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    [worker] = gateway.pids("extproc.server.worker")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not alive(worker))
+    with pytest.raises(InternalServerError) as failed:
+        client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+    assert failed.value.status_code == 503
+    assert failed.value.response.headers["retry-after"] == "1"
+    assert failed.value.code == "processor_unavailable"
+    until(lambda: answers(gateway))
+    assert gateway.pids("extproc.server.worker") != [worker]
+
+
+def test_of_two_workers_one_may_die(start_gateway: Any) -> None:
+    gateway = start_gateway({"workers": 2})
+    os.kill(gateway.pids("extproc.server.worker")[0], signal.SIGKILL)
+    for _ in range(20):
+        client(gateway).models.list()
+
+
+@pytest.mark.parametrize("program", ["envoy -c", "bedrock_local"])
+def test_the_others_come_back_where_they_were(start_gateway: Any, program: str) -> None:
+    gateway = start_gateway()
+    [pid] = gateway.pids(program)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: gateway.pids(program) not in ([], [pid]))
+
+    def works() -> bool:
+        try:
+            return bool(client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!")).choices)
+        except Exception:
+            return False
+
+    until(works)
+
+
+def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
+    gateway = start_gateway()
+    folder = gateway.run_directory
+    gateway.config_path.write_text("nonsense: true")
+    while (code := gateway.process.poll()) is None:
+        for worker in gateway.pids("extproc.server.worker"):
+            os.kill(worker, signal.SIGKILL)
+    assert code == 1
+    assert re.search(r"Error: worker-0 ended with exit code 2, \d times in a row.*\n(.*\n)*.*nonsense", gateway.log())
+    assert not folder.exists()
+
+
+# The start
+
+
+def test_a_taken_port_is_named(gateway: Any) -> None:
+    listen = gateway.origin.removeprefix("http://")
+    done = up("--config", str(gateway.config_path), "--upstream", "local", "--listen", listen)
+    assert done.returncode == 2
+    assert f"{listen} is taken by another program" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_of_the_local_bedrock(gateway: Any) -> None:
+    taken = gateway.local_url.removeprefix("http://")
+    options = ["--upstream", "local", "--listen", "127.0.0.1:0", "--local-listen", taken]
+    done = up("--config", str(gateway.config_path), *options)
+    assert done.returncode == 1
+    assert f"cannot listen on {taken}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def up(*options: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "extproc", "up", *options]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+class Demo:
+    """`up` in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "extproc", "up", "--listen", "127.0.0.1:0"],
+            cwd=folder,
+            env={**clean, "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        self.banner = ""
+        for line in self.process.stderr:
+            self.banner += line
+            if line.startswith("  curl"):
+                break
+        self.pasted = line.strip()
+        self._reader = threading.Thread(target=self.process.stderr.read)
+        self._reader.start()
+
+    def stop(self) -> str:
+        """End it, and give its standard output."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        assert self.process.wait(DEADLINE) == 0
+        self._reader.join()
+        return output
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    token_file = tmp_path / ".run" / "demo-token"
+    demo = Demo(tmp_path)
+    try:
+        token = token_file.read_text().strip()
+        assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+        assert f"token       {token}" in demo.banner
+        assert "local Bedrock (no AWS credentials found), http://127.0.0.1:" in demo.banner
+        pasted = subprocess.run(["sh", "-c", demo.pasted], capture_output=True, text=True, timeout=DEADLINE, check=True)
+        assert '"object":"chat.completion"' in pasted.stdout
+    finally:
+        output = demo.stop()
+    assert output == "", "standard output is for the access log"
+    again = Demo(tmp_path)
+    again.stop()
+    assert token in again.banner
+
+
+def test_the_access_log(start_gateway: Any) -> None:
+    gateway = start_gateway(args=["--access-log"])
+    client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+    gateway.stop()
+    [line] = [line for line in gateway.log().splitlines() if line.startswith("{")]
+    assert '"organisation":"acme"' in line
+    assert '"status":200' in line
+
+
+# AWS
+
+
+@pytest.fixture
+def bedrock(tmp_path: Path) -> Iterator[str]:
+    """A Bedrock that the gateway did not start, as an emulator would be."""
+    command = [sys.executable, "-m", "bedrock_local", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", process.stdout.readline())
+        assert found
+        yield found[0]
+        process.terminate()
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-secret"}
+
+
+def test_credentials_and_an_endpoint(start_gateway: Any, bedrock: str) -> None:
+    settings = {**KEYS, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock, "AWS_ENDPOINT_URL_BEDROCK": bedrock}
+    gateway = start_gateway(env=settings, args=["--upstream", "auto"])
+    assert f"upstream    {bedrock} (AWS, credentials from env)" in gateway.log()
+    assert gateway.pids("bedrock_local") == []
+    works(gateway)
+
+
+def works(gateway: Any) -> None:
+    """Chat by Envoy, embeddings by the worker itself, the list of models in the background."""
+    chat = client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+    assert "Hello!" in (chat.choices[0].message.content or "")
+    two = client(gateway).embeddings.create(model="amazon.titan-embed-text-v2:0", input=["a", "b"])
+    assert len(two.data) == 2
+    assert NOVA in {model.id for model in client(gateway).models.list()}
+
+
+def test_an_endpoint_behind_tls(start_gateway: Any, bedrock: str, tmp_path: Path) -> None:
+    """SNI, the name in the certificate, and AWS_CA_BUNDLE, for Envoy and for the worker."""
+    certificate, key = certified(tmp_path)
+    with Terminator(bedrock, certificate, key) as port:
+        url = f"https://localhost:{port}"
+        settings = {**KEYS, "AWS_ENDPOINT_URL": url, "AWS_CA_BUNDLE": str(certificate)}
+        gateway = start_gateway(env=settings, args=["--upstream", "aws"])
+        works(gateway)
+
+
+def test_a_certificate_of_somebody_else(start_gateway: Any, bedrock: str, tmp_path: Path) -> None:
+    certificate, key = certified(tmp_path)
+    with Terminator(bedrock, certificate, key) as port:
+        settings = {**KEYS, "AWS_ENDPOINT_URL": f"https://localhost:{port}"}
+        gateway = start_gateway(env=settings, args=["--upstream", "aws"])
+        with pytest.raises(InternalServerError) as failed:
+            client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+        assert failed.value.status_code == 503
+
+
+def certified(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that vouches for itself, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed: it makes the certificate")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=local"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+    return certificate, key
+
+
+class Terminator:
+    """TLS in front of a plain address, in a thread."""
+
+    def __init__(self, target: str, certificate: Path, key: Path) -> None:
+        self._target = target.removeprefix("http://").split(":")
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(certificate, key)
+
+    def __enter__(self) -> int:
+        import asyncio
+
+        self._loop = asyncio.new_event_loop()
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context))
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _serve(self, reader: Any, writer: Any) -> None:
+        import asyncio
+
+        inner_reader, inner_writer = await asyncio.open_connection(*self._target)
+        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+
+
+async def _pump(reader: Any, writer: Any) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
