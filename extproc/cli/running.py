@@ -6,7 +6,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,14 +61,17 @@ class _Configuration:
 @click.option(
     "--local-listen",
     type=LISTEN,
-    default="127.0.0.1:0",
-    show_default=True,
-    help="Where the local Bedrock listens; port 0 is any.",
+    help="Where the local Bedrock listens.  [default: any port of 127.0.0.1]",
 )
 @click.option("--access-log", is_flag=True, help="A line of JSON on standard output for each call.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
 def up(
-    path: Path | None, listen: Address, upstream: "Mode", local_listen: Address, access_log: bool, log_level: str
+    path: Path | None,
+    listen: Address,
+    upstream: "Mode",
+    local_listen: Address | None,
+    access_log: bool,
+    log_level: str,
 ) -> None:
     """Run the gateway: Envoy, its workers, and a local Bedrock when there are no AWS credentials.
 
@@ -79,19 +82,17 @@ def up(
     from extproc.envoy_config.authorities import ca_bundle
     from extproc.server import stack
     from extproc.server.supervisor import ProgramError
-    from extproc.server.upstream import UpstreamError, choose
 
     envoy = _envoy_binary()
     given = _given_settings(path)
-    with refusing(UpstreamError):
-        target = choose(upstream, _region(given), os.environ)
+    target = _upstream(upstream, _region(given), local_listen)
     with _configuration(given, target) as configuration, refusing(stack.StackError):
         options = stack.Options(
             config=configuration.path,
             settings=configuration.settings,
             upstream=target,
             listen=listen,
-            local_listen=local_listen,
+            local_listen=local_listen or Address("127.0.0.1", 0),
             envoy=envoy,
             ca_file=str(_existing(ca_bundle(os.environ))),
             log_level=log_level,
@@ -145,6 +146,17 @@ def _region(given: tuple[Path, config.Settings] | None) -> str | None:
     return given[1].region if given else aws_region(os.environ) or DEFAULT_REGION
 
 
+def _upstream(mode: "Mode", region: str | None, local_listen: Address | None) -> "Aws | Local":
+    """Where calls go; a refusal where there is nothing, or where an option would mean nothing."""
+    from extproc.server.upstream import Aws, UpstreamError, choose
+
+    with refusing(UpstreamError):
+        target = choose(mode, region, os.environ)
+    if local_listen is not None and isinstance(target, Aws):
+        raise Refusal(f"--local-listen is the local Bedrock's, but this would use {target}; add --upstream local")
+    return target
+
+
 @contextmanager
 def _configuration(given: tuple[Path, config.Settings] | None, target: "Aws | Local") -> Iterator[_Configuration]:
     """What the workers are to read. A demo's file is made for this run."""
@@ -184,7 +196,7 @@ def _announce(configuration: _Configuration, options: "Options", ready: "Ready")
     ]
     if configuration.token:
         lines.append(f"  token       {configuration.token}")
-    click.echo("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]), err=True)
+    _say("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
 
 
 def _curl(url: str, token: str | None) -> str:
@@ -197,4 +209,6 @@ def _curl(url: str, token: str | None) -> str:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    """A line for the operator. One who has closed the pipe (`2>&1 | head`) is not a reason to stop serving."""
+    with suppress(OSError):
+        click.echo(line, err=True)

@@ -51,53 +51,48 @@ class _Reply:
     retry_after: int = 0
 
 
+_UNPROCESSED = _Reply(
+    _PROCESSOR_FAILED,
+    "The gateway's request processor is unavailable; try again.",
+    type="server_error",
+    code="processor_unavailable",
+    status=503,
+    retry_after=1,
+)
+
+_BY_STATUS = (
+    _Reply(
+        "response.code == 404",
+        "There is nothing at this path. The API is served under /oai/v1: set the client's base URL to "
+        "http://HOST:PORT/oai/v1.",
+    ),
+    _Reply("response.code == 408", "The request did not arrive in time; send it again."),
+    _Reply("response.code == 431", "The request's headers are too large."),
+    _Reply(
+        "response.code < 500",
+        "This is not an HTTP request that the gateway can read (%RESPONSE_CODE_DETAILS%).",
+    ),
+    _Reply(
+        "response.code == 503",
+        "The gateway cannot serve this request at the moment; try again.",
+        type="server_error",
+        code="service_unavailable",
+        retry_after=1,
+    ),
+    _Reply("response.code == 504", "The answer did not arrive in time.", type="server_error", code="timeout"),
+    _Reply("true", "The gateway failed to serve this request.", type="server_error"),
+)
+
+
 def local_replies(plan: Plan) -> LocalReplyConfig:
     """The first reply whose condition holds is the one that is given."""
-    return LocalReplyConfig(mappers=[_mapper(reply) for reply in _replies(plan)])
-
-
-def _replies(plan: Plan) -> list[_Reply]:
     limit = plan.settings.limits.request_bytes
-    return [
-        _Reply(
-            _PROCESSOR_FAILED,
-            "The gateway's request processor is unavailable; try again.",
-            type="server_error",
-            code="processor_unavailable",
-            status=503,
-            retry_after=1,
-        ),
-        _Reply(
-            "response.code == 404",
-            "There is nothing at this path. The API is served under /oai/v1: set the client's base URL to "
-            "http://HOST:PORT/oai/v1.",
-        ),
-        _Reply("response.code == 408", "The request did not arrive in time; send it again."),
-        _Reply(
-            "response.code == 413",
-            f"The request body is larger than the limit of {limit} bytes.",
-            code="request_too_large",
-        ),
-        _Reply("response.code == 431", "The request's headers are too large."),
-        _Reply(
-            "response.code < 500",
-            "This is not an HTTP request that the gateway can read (%RESPONSE_CODE_DETAILS%).",
-        ),
-        _Reply(
-            "response.code == 503",
-            "The gateway cannot serve this request at the moment; try again.",
-            type="server_error",
-            code="service_unavailable",
-            retry_after=1,
-        ),
-        _Reply(
-            "response.code == 504",
-            "The answer did not arrive in time.",
-            type="server_error",
-            code="timeout",
-        ),
-        _Reply("true", "The gateway failed to serve this request.", type="server_error"),
-    ]
+    too_large = _Reply(
+        "response.code == 413",
+        f"The request body is larger than the limit of {limit} bytes.",
+        code="request_too_large",
+    )
+    return LocalReplyConfig(mappers=[_mapper(reply) for reply in (_UNPROCESSED, too_large, *_BY_STATUS)])
 
 
 def _mapper(reply: _Reply) -> ResponseMapper:

@@ -91,6 +91,7 @@ class _Stack:
         self._workers = [f"worker-{index}" for index in range(options.settings.workers)]
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
+        self._healthy = 0
 
     async def run(self, announce: Callable[[Ready], None]) -> None:
         """Start, stay, stop."""
@@ -129,12 +130,19 @@ class _Stack:
             self._end.set_exception(error)
 
     async def _start(self) -> Ready:
-        """Everything, from the inside out."""
-        environment, endpoint, local_url = await self._start_upstream()
-        for name in self._workers:
-            await self._supervisor.start(self._worker(name, environment))
-        await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
-        await self._until_healthy()
+        """Everything, from the inside out; raises `ProgramError` when that takes too long."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                environment, endpoint, local_url = await self._start_upstream()
+                for name in self._workers:
+                    await self._supervisor.start(self._worker(name, environment))
+                await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
+                await self._until_healthy()
+        except TimeoutError as error:
+            raise ProgramError(
+                f"not ready after {READY_SECONDS:g} s: {self._healthy} of {len(self._workers)} workers are healthy; "
+                f"the lines above say what they are waiting for"
+            ) from error
         return Ready(self._listen, local_url)
 
     async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
@@ -197,20 +205,12 @@ class _Stack:
         return Address(path=str(self._directory / f"{worker}.sock"))
 
     async def _until_healthy(self) -> None:
-        """Until every worker is, and Envoy says so; raises `StackError` when that takes too long."""
+        """Until every worker is, and Envoy says so."""
         health = f"http://{reachable(self._listen)}/healthz"
-        workers = len(self._workers)
-        healthy: int | None = None
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                while healthy != workers or not await answers_ok(health):
-                    await asyncio.sleep(_POLL_SECONDS)
-                    healthy = await self._admin.gauge(f"cluster.{envoy_config.PROCESSOR}.membership_healthy")
-        except TimeoutError as error:
-            raise StackError(
-                f"not ready after {READY_SECONDS:g} s: {healthy or 0} of {workers} workers are healthy; "
-                f"the lines above say what they are waiting for"
-            ) from error
+        gauge = f"cluster.{envoy_config.PROCESSOR}.membership_healthy"
+        while self._healthy < len(self._workers) or not await answers_ok(health):
+            await asyncio.sleep(_POLL_SECONDS)
+            self._healthy = await self._admin.gauge(gauge) or 0
 
     async def _drain(self) -> None:
         """Let what is in flight finish, for `DRAIN_SECONDS` at most, or until somebody is in a hurry."""

@@ -146,5 +146,6 @@ def _install() -> Path:
         if not stamp.exists() or stamp.read_text() != wanted:
             done = subprocess.run([npm, "ci"], cwd=NODE, capture_output=True, text=True, timeout=600, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
+            assert (NODE / "node_modules" / ".bin" / "node").exists(), "package.json names no Node for this machine"
             stamp.write_text(wanted)
     return NODE

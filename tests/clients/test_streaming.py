@@ -185,21 +185,24 @@ async def test_the_same_with_the_asynchronous_client(async_client: AsyncOpenAI, 
 
 
 def test_a_client_that_reads_to_the_end_aborts_nothing(client: OpenAI, local: Any) -> None:
-    """The SDK hangs up as soon as it reads `[DONE]`: that must not come before everything is over."""
     list(client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True))
     assert local.call()["state"] == "finished"
 
 
-def test_what_a_stream_used_is_accounted(start_gateway: Callable[..., Any]) -> None:
+def test_streams_that_are_read_to_the_end_are_accounted_as_whole(start_gateway: Callable[..., Any]) -> None:
+    """The SDK hangs up as soon as it reads `[DONE]`: nothing that matters may come after it."""
     gateway = start_gateway(args=["--access-log"])
     with OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0) as client:
-        list(client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True))
         usage = client.chat.completions.create(model=NOVA, messages=say("Count to 9.")).usage
+        for _ in range(8):
+            list(client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True))
+    gateway.wait_for(r'(?s:("stream":true.*?){8})\n')
+    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
     assert usage is not None
-    line = json.loads(gateway.wait_for(r'\{.*"stream":true.*\}')[0])
-    assert line["oai"]["finish"] == "stop"
-    assert line["oai"]["input_tokens"] == usage.prompt_tokens
-    assert line["oai"]["output_tokens"] == usage.completion_tokens
+    assert {line["oai"]["finish"] for line in lines} == {"stop"}
+    assert {line["oai"]["input_tokens"] for line in lines} == {usage.prompt_tokens}
+    assert {line["oai"]["output_tokens"] for line in lines} == {usage.completion_tokens}
+    assert [line["flags"] for line in lines] == ["-"] * 9  # DC: the client left before the end
 
 
 def test_a_client_that_leaves_ends_the_call_to_the_model(client: OpenAI, local: Any) -> None:

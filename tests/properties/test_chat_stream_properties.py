@@ -109,7 +109,7 @@ def completed(written: bytes) -> Any:
     state = ChatCompletionStreamState()
     for event in events:
         state.handle_chunk(ChatCompletionChunk.model_validate_json(event.removeprefix(b"data: "), strict=True))
-    return state.get_final_completion()
+    return state.current_completion_snapshot
 
 
 def essence(completion: ChatCompletion) -> Any:

@@ -329,3 +329,9 @@ def test_up_with_a_demo_token_that_is_none(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / ".run").mkdir()
     (tmp_path / ".run" / "demo-token").write_text("")
     assert refused(cli("up"), ".run/demo-token", "remove it")
+
+
+def test_up_with_an_option_that_would_mean_nothing(cli: Cli) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    result = cli("up", "--local-listen", "127.0.0.1:9000", **keys)
+    assert refused(result, "--local-listen", "credentials from env", "--upstream local")

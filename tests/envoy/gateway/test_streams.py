@@ -92,7 +92,8 @@ def test_a_stream_that_begins_with_a_failure_is_a_failure_with_a_status(client: 
 
 
 @pytest.mark.parametrize(
-    "order", ["exception=throttlingException", "exception=modelStreamErrorException", "error=internalFailure", "corrupt"]
+    "order",
+    ["exception=throttlingException", "exception=modelStreamErrorException", "error=internalFailure", "corrupt"],
 )
 @pytest.mark.parametrize("after", [1, 5])
 def test_a_failure_in_the_middle_is_told_and_ends_the_stream_without_done(client: Any, order: str, after: int) -> None:

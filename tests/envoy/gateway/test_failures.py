@@ -1,0 +1,204 @@
+"""Parts that fail: Bedrock, the credentials, a worker. The caller gets an answer, or sees that it has none."""
+
+import http.client
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+TITAN = "amazon.titan-embed-text-v2:0"
+COUNT = "Count to 9. [[local: hold]]"
+
+WAYS = {
+    "chat": lambda client: client.chat("Hello!"),
+    "stream": lambda client: client.refused_stream("Hello!"),
+    "one embedding": lambda client: client.embed("x"),
+    "embeddings": lambda client: client.embed(["x", "y"]),
+}
+
+
+# Bedrock
+
+
+@pytest.fixture(scope="module")
+def without_bedrock(start_shared: Any, client_of: Any, bedrock: Any, closed_port: int) -> Any:
+    """A client of a gateway whose Bedrock is not there."""
+    nowhere = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{closed_port}"}
+    kept = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
+    return client_of(start_shared(env={**kept, **nowhere}, args=["--upstream", "aws"]))
+
+
+@pytest.mark.parametrize("ask", WAYS.values(), ids=WAYS)
+def test_bedrock_that_cannot_be_reached_is_a_503(without_bedrock: Any, ask: Any) -> None:
+    answer = ask(without_bedrock)
+    assert answer.status == 503
+    assert answer.error["code"] == "bedrock_unreachable"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_without_bedrock_the_built_in_models_are_listed(without_bedrock: Any) -> None:
+    listed = {model["id"] for model in without_bedrock.ask("GET", "/oai/v1/models").json()["data"]}
+    assert {"anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0", TITAN} < listed
+
+
+@pytest.fixture(scope="module")
+def with_a_wrong_secret(start_shared: Any, client_of: Any, bedrock: Any) -> Any:
+    """A client of a gateway whose credentials Bedrock does not take."""
+    wrong = {**bedrock.environment, "AWS_SECRET_ACCESS_KEY": "another-secret"}
+    return client_of(start_shared(env=wrong, args=["--upstream", "aws"]))
+
+
+@pytest.mark.parametrize("ask", WAYS.values(), ids=WAYS)
+def test_credentials_that_bedrock_refuses_are_no_fault_of_the_callers(with_a_wrong_secret: Any, ask: Any) -> None:
+    answer = ask(with_a_wrong_secret)
+    assert answer.status == 502
+    assert answer.error["code"] == "gateway_credentials"
+    assert "not about your API key" in answer.error["message"]
+    for secret in ("AKIATEST", "another-secret", "Canonical", "Signature="):
+        assert secret not in answer.error["message"]
+
+
+# A worker
+
+
+@pytest.fixture(scope="module")
+def fragile(start_shared: Any) -> Any:
+    """A gateway with one worker, which will not live long."""
+    return start_shared()
+
+
+@pytest.fixture
+def worker(fragile: Any, client_of: Any, local_of: Any, eventually: Any) -> Any:
+    """The process of the worker, once everything works. A supervisor gives up what dies too often: five times will do."""
+    eventually(lambda: client_of(fragile).chat("Hello!").status == 200)
+    local_of(fragile.local_url).forget()
+    [pid] = fragile.pids("extproc.server.worker")
+    return pid
+
+
+def test_a_stream_whose_worker_dies_breaks_for_all_to_see(
+    fragile: Any, worker: int, client_of: Any, local_of: Any
+) -> None:
+    client, local = client_of(fragile), local_of(fragile.local_url)
+    with client.stream(COUNT) as stream:
+        assert stream.delta()
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(http.client.IncompleteRead):
+            stream.rest()
+    local.wait_for("aborted")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
+def test_an_answer_whose_worker_dies_is_a_503_and_its_calls_are_ended(
+    fragile: Any, worker: int, client_of: Any, local_of: Any, path: str
+) -> None:
+    client, local = client_of(fragile), local_of(fragile.local_url)
+    body = {
+        "chat/completions": {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": COUNT}]},
+        "embeddings": {"model": TITAN, "input": [COUNT, COUNT]},
+    }[path]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.post, path, body)
+        calls = ["running"] * (2 if path == "embeddings" else 1)
+        local.wait_for(*calls)
+        os.kill(worker, signal.SIGKILL)
+        answer = waiting.result()
+    assert answer.status == 503
+    assert answer.error["code"] == "processor_unavailable"
+    local.wait_for(*["aborted"] * len(calls))
+
+
+def test_right_after_a_worker_died_requests_are_answered_and_soon_they_work(
+    fragile: Any, worker: int, client_of: Any, eventually: Any
+) -> None:
+    client = client_of(fragile)
+    os.kill(worker, signal.SIGKILL)
+    statuses = []
+
+    def works() -> bool:
+        statuses.append(client.chat("Hello!").status)
+        return statuses[-1] == 200
+
+    eventually(works)
+    assert set(statuses) <= {200, 503}
+    assert [client.chat("Hello!").status for _ in range(10)] == [200] * 10
+    assert fragile.pids("extproc.server.worker") != [worker]
+
+
+def test_health_is_503_while_no_worker_answers_and_so_are_requests(
+    fragile: Any, worker: int, client_of: Any, eventually: Any
+) -> None:
+    """Stopped, not killed: a killed one is back before Envoy has noticed."""
+    client = client_of(fragile)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        eventually(lambda: client.health() == 503)
+        answer = client.chat("Hello!")
+        assert answer.status == 503
+        assert answer.error["code"] == "processor_unavailable"
+        assert client.ask("GET", "/oai/v1/models").status == 503
+        assert client.ask("GET", "/elsewhere").status == 404
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    eventually(lambda: client.health() == 200)
+    assert client.chat("Hello!").status == 200
+
+
+def test_of_two_workers_the_death_of_one_breaks_its_streams_only(
+    start_gateway: Any, client_of: Any, local_of: Any, eventually: Any, lives: Any
+) -> None:
+    gateway = start_gateway({"workers": 2})
+    client, local = client_of(gateway), local_of(gateway.local_url)
+    streams = [client.stream(COUNT) for _ in range(12)]
+    for stream in streams:
+        assert stream.delta()
+    worker = gateway.pids("extproc.server.worker")[0]
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not lives(worker))
+    beside = [client.chat("Hello!").status for _ in range(10)]
+    local.release()
+    ends = [end_of(stream) for stream in streams]
+    assert set(ends) == {"[DONE]", "broken"}
+    assert beside == [200] * 10
+
+
+def end_of(stream: Any) -> str:
+    """How a stream ends: its last event, or broken."""
+    try:
+        return str(stream.rest()[-1])
+    except http.client.IncompleteRead:
+        return "broken"
+    finally:
+        stream.close()
+
+
+# The end of it all
+
+
+def test_whatever_is_in_flight_when_it_is_told_to_stop_is_finished(
+    start_gateway: Any, client_of: Any, local_of: Any, lives: Any
+) -> None:
+    gateway = start_gateway()
+    client, local = client_of(gateway), local_of(gateway.local_url)
+    children = gateway.pids("")
+    assert len(children) == 3
+    stream = client.stream(COUNT)
+    assert stream.delta()
+    with ThreadPoolExecutor(2) as pool:
+        chat = pool.submit(client.chat, "[[local: hold]] Hello!")
+        vectors = pool.submit(client.embed, ["[[local: hold]] x", "y"])
+        local.wait_for("running", "running", "running", "finished")
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.wait_for("waiting for calls in flight: 3")
+        assert client.health() == 503
+        assert client.chat("What about me?").status == 200
+        local.release()
+        assert "Hello!" in chat.result().content
+        assert len(vectors.result().vectors) == 2
+    assert stream.rest()[-1] == "[DONE]"
+    stream.close()
+    assert gateway.process.wait(60) == 0
+    assert not any(map(lives, children))
+    assert client.health() == 0
