@@ -21,8 +21,8 @@ class BadAnswerError(Exception):
 # Requests
 
 
-class Wire(Struct, rename="camel", omit_defaults=True):
-    """A struct of a request: what is not set does not go out."""
+class Wire(Struct, rename="camel"):
+    """A struct of a request: what is UNSET does not go out."""
 
 
 class Text(Wire):

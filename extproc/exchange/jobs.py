@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from extproc.exchange.directives import Headers
 
@@ -42,3 +43,43 @@ class SideFailure:
 
 SideResult = tuple[SideAnswer, ...] | SideAnswer | SideFailure
 """All answers in the order of the calls, each a 200; or else the first failure, and no further call was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Images to be fetched from the URLs that a client named, at most `concurrency` (1 or more) at a time.
+
+    `max_bytes` is the most that one of them may have, `total_bytes` the most that all together may have.
+    """
+
+    urls: tuple[str, ...]
+    max_bytes: int
+    total_bytes: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one URL gave. It begins like a PNG, JPEG, GIF or WebP, whatever the server calls it in `content_type`."""
+
+    data: bytes
+    content_type: str
+
+
+FetchCode = Literal[
+    "invalid_image_url", "failed_to_download_image", "image_too_large", "invalid_image_format", "empty_image_file"
+]
+"""OpenAI's own codes for images that it could not have (`ResponseError.code` in its API description)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailure:
+    """An image that could not be had: `urls[index]`, and a `reason` for the client, which says what to do."""
+
+    index: int
+    reason: str
+    code: FetchCode
+
+
+FetchResult = tuple[Fetched, ...] | FetchFailure
+"""All images in the order of the URLs; or else the first failure, and nothing more was fetched."""

@@ -118,6 +118,11 @@ def test_an_instruction_between_a_call_and_its_results_waits_for_them() -> None:
     ]
 
 
+def test_an_instruction_that_waited_is_said_once() -> None:
+    rounds = [assistant(None, call("c1")), system("a"), result("c1"), assistant(None, call("c2")), result("c2")]
+    assert [found["content"][1:] for found in turns(user("Hi"), *rounds)] == [[], [], said("a"), [], []]
+
+
 def test_instructions_alone_are_said_by_the_user() -> None:
     assert translate(system("a"), system("b")) == ([], [turn("user", "a", "b")])
 
