@@ -76,8 +76,8 @@ class Streamed:
             written = self._stream.feed(data)
         except StreamError as failure:
             return self._fail(failure)
-        if self._stream.state is State.WHOLE:
-            self._account()  # with `[DONE]`: clients leave when they have read it, and then nothing more is heard
+        if self._stream.state is State.COUNTED:
+            self._account()  # at once: a client that leaves now has still been billed
         return self._write(written)
 
     def end(self) -> list[Directive]:
@@ -121,4 +121,4 @@ class Streamed:
         self._record.input_tokens = usage.prompt
         self._record.output_tokens = usage.completion
         self._record.cached_tokens = usage.cached
-        self._record.finish = self._stream.finish if self._stream.state is State.WHOLE else "error"
+        self._record.finish = self._stream.finish

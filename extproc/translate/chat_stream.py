@@ -9,14 +9,14 @@ One state machine, moved by events; the end of the bytes is an event too (`end`)
 | open    | contentBlockDelta            | open    | content, reasoning_content or arguments             |
 | open    | contentBlockStop             | open    | `{}` for a tool call without arguments              |
 | open    | messageStop                  | stopped | what was held back; the finish_reason               |
-| stopped | metadata                     | whole   | usage, if it was asked for; `[DONE]`                |
-| stopped | end                          | whole   | `[DONE]`                                            |
-| whole   | anything                     | whole   | nothing                                             |
+| stopped | metadata                     | counted | usage, if it was asked for                          |
+| stopped, counted | end                 | whole   | `[DONE]`                                            |
 | any other pair, an exception frame, an error frame, bad bytes | failed | `StreamError` is raised     |
 
 The awkward case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
 stream as content, while plain text beside it would spoil the JSON and is held back until it is known that the tool
-was not called. And metadata comes after messageStop, so a stream is only known to be whole with or after it.
+was not called. And `[DONE]` waits for the end of the bytes: until then an exception may still come, and a client that
+reads it hangs up at once, which would look like a call that was broken off.
 
 Invariant: whatever way the bytes of a stream are cut, the chunks together are the same.
 """
@@ -49,6 +49,7 @@ class State(Enum):
     WAITING = auto()
     OPEN = auto()
     STOPPED = auto()
+    COUNTED = auto()
     WHOLE = auto()
     FAILED = auto()
 
@@ -62,7 +63,7 @@ class _Tool:
 
 
 class ChatStream:
-    """One stream. `usage` and `finish` are known once it is whole; `state` is for reading."""
+    """One stream. `usage` and `finish` are known once it is counted; `state` is for reading."""
 
     def __init__(self, chunks: Chunks, *, answer_tool: str | None = None, truncation: str = "length") -> None:
         self.state = State.WAITING
@@ -80,8 +81,6 @@ class ChatStream:
 
     def feed(self, data: bytes) -> bytes:
         """The events that `data` completes, as SSE. Raises `StreamError` where the stream fails."""
-        if self.state is State.WHOLE:
-            return b""
         written: list[bytes] = []
         try:
             written.extend(self._receive(message) for message in self._decoder.feed(data))
@@ -93,13 +92,11 @@ class ChatStream:
 
     def end(self) -> bytes:
         """No more bytes will come: what ends the stream, or a `StreamError` if it is not whole."""
-        if self.state is State.WHOLE:
-            return b""
         try:
             self._decoder.close()
         except EventStreamError as error:
             raise self._failed(bad_answer(str(error)), []) from error
-        if self.state is not State.STOPPED:
+        if self.state not in (State.STOPPED, State.COUNTED):
             raise self._failed(cut_off(), [])
         self.state = State.WHOLE
         return DONE
@@ -109,8 +106,6 @@ class ChatStream:
         return StreamError(error, b"".join(written))
 
     def _receive(self, message: Message) -> bytes:
-        if self.state is State.WHOLE:
-            return b""
         if message.headers.get(":message-type") != "event":
             raise from_bedrock(bedrock_errors.from_frame(message.headers, message.payload))
         event = decode_event(str(message.headers.get(":event-type", "")), message.payload)
@@ -194,8 +189,8 @@ class ChatStream:
 
     def _metadata(self, event: Metadata) -> bytes:
         self.usage = usage(event.usage)
-        self.state = State.WHOLE
-        return self._chunks.usage(self.usage) + DONE
+        self.state = State.COUNTED
+        return self._chunks.usage(self.usage)
 
 
 class StreamError(Exception):
