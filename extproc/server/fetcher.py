@@ -111,8 +111,7 @@ class Fetcher:
             async with asyncio.timeout(seconds):
                 failure = await self._all(basket)
         except TimeoutError:
-            late = _failed(f"The image could not be fetched within {seconds:g} seconds.")
-            failure = FetchFailure(basket.first_missing(), late.reason, late.code)
+            failure = basket.late(seconds)
         return failure or tuple(basket.fetched[index] for index in range(len(job.urls)))
 
     async def _all(self, basket: "_Basket") -> FetchFailure | None:
@@ -169,8 +168,11 @@ class _Basket:
         self.fetched: dict[int, Fetched] = {}
         self._left = job.total_bytes
 
-    def first_missing(self) -> int:
-        return next(index for index in range(len(self.job.urls)) if index not in self.fetched)
+    def late(self, seconds: float) -> FetchFailure | None:
+        """That the first image that is missing took too long; None if none is: the last came at the last moment."""
+        failed = _failed(f"The image could not be fetched within {seconds:g} seconds.")
+        missing = (index for index in range(len(self.job.urls)) if index not in self.fetched)
+        return next((FetchFailure(index, failed.reason, failed.code) for index in missing), None)
 
     async def read(self, response: aiohttp.ClientResponse) -> Fetched:
         """The image in the response's body, counted while it arrives; the length that a server claims only saves time.
@@ -357,7 +359,7 @@ def _explained(error: Exception, host: str) -> RefusedError:
         case ForbiddenAddressError() | aiohttp.ClientConnectorDNSError():
             return not_public(host)
         case aiohttp.ClientSSLError():
-            return _failed(f"The host '{host}' has no TLS certificate that is trusted.")
+            return _failed(f"A trusted TLS connection to the host '{host}' could not be made.")
         case aiohttp.ClientConnectorError():
             return _failed(f"The host '{host}' could not be reached.")
     return _failed(f"The host '{host}' broke off, or gave no proper HTTP answer.")

@@ -165,6 +165,6 @@ def _literal(host: str) -> Address | None:
         return address
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise bad_url("The URL's host is not a proper host name.")
-    if len(labels) == 1 or ".".join(labels).lower().endswith(_INSIDE):
+    if len(labels) == 1 or f".{'.'.join(labels)}".lower().endswith(_INSIDE):
         raise not_public(host)
     return None

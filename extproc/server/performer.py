@@ -1,5 +1,7 @@
 """Does what exchanges wait for: calls to Bedrock's runtime endpoint beside Envoy's own, pooled and bounded.
 
+The other kind of job, images that clients name by URL, is the `fetcher`'s, which trusts and reaches other hosts.
+
 Invariant: the result of a `SideCalls` is every answer in the order of the calls, each of them a 200, or else the
 first failure; it is there within the job's seconds, and then none of its calls is in flight any more. Each call
 goes out byte for byte as it was signed: its path is never decoded and encoded again, and no header is added but
@@ -11,6 +13,7 @@ import os
 import random
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from types import TracebackType
 
 import aiohttp
@@ -19,7 +22,8 @@ import yarl
 from extproc.bedrock.endpoints import Endpoint
 from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.directives import Job
-from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure, SideResult
+from extproc.exchange.jobs import Fetch, FetchResult, SideAnswer, SideCall, SideCalls, SideFailure, SideResult
+from extproc.server.fetcher import Fetcher
 
 TRIES = 3
 
@@ -49,39 +53,52 @@ def jitter(attempt: int) -> float:
 
 
 class Performer:
-    """Performs jobs against one endpoint. Use it as an async context manager, inside the loop that uses it."""
+    """Performs jobs: side calls against one endpoint, and fetches.
+
+    Use it as an async context manager, inside the loop that uses it; `fetcher` is entered and left with it.
+    """
 
     def __init__(
         self,
         endpoint: Endpoint,
         environ: Mapping[str, str] = os.environ,
         backoff: Callable[[int], float] = jitter,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._environ = environ
         self._backoff = backoff
+        self._fetcher = fetcher or Fetcher(environ)
+        self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Performer":
         tls = trust(self._environ) if self._endpoint.scheme == "https" else True
-        self._session = aiohttp.ClientSession(
+        await self._open.enter_async_context(self._fetcher)
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=AUTOMATIC,
         )
+        self._session = await self._open.enter_async_context(session)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._open.aclose()
 
-    async def __call__(self, job: Job, seconds: float) -> SideResult:
+    async def __call__(self, job: Job, seconds: float) -> SideResult | FetchResult:
         """Do `job` within `seconds`. Raises `TypeError` on a job it does not know."""
-        if not isinstance(job, SideCalls):
-            raise TypeError(f"no way to do a {type(job).__name__}")
+        match job:
+            case SideCalls():
+                return await self._calls(job, seconds)
+            case Fetch():
+                return await self._fetcher.fetch(job, seconds)
+        raise TypeError(f"no way to do a {type(job).__name__}")
+
+    async def _calls(self, job: SideCalls, seconds: float) -> SideResult:
         try:
             async with asyncio.timeout(seconds):
                 return await self._all(job)

@@ -282,33 +282,38 @@ def test_usage_is_counted_whether_it_is_asked_for_or_not(play: Player) -> None:
     cached = {"inputTokens": 10, "outputTokens": 20, "cacheReadInputTokens": 5, "cacheWriteInputTokens": 7}
     stream.feed(play.encode([START, END, ("metadata", {"usage": cached})]))
     assert stream.usage == Usage(22, 20, cached=5, cache_written=7)
-    assert (stream.state, stream.finish) == (State.WHOLE, "stop")
+    assert (stream.state, stream.finish) == (State.COUNTED, "stop")
 
 
 def test_an_end_without_metadata_is_an_end_without_usage(play: Player) -> None:
     assert all(chunk["choices"] for chunk in play.chunks(START, text("a"), END, usage=True))
 
 
-def test_nothing_follows_done(play: Player) -> None:
+def test_done_waits_for_the_end_of_the_bytes(play: Player) -> None:
     stream = play.stream()
-    whole = stream.feed(play.encode([START, END, USAGE]))
-    assert whole.endswith(DONE)
-    assert stream.feed(play.encode([text("late")])) == stream.feed(b"garbage") == stream.end() == b""
+    assert DONE not in stream.feed(play.encode([START, END, USAGE]))
+    assert stream.state is State.COUNTED
+    assert stream.end() == DONE
+    assert stream.state is State.WHOLE
 
 
 @pytest.mark.parametrize(
     "late", [b"this-is-the-end", text("late"), USAGE], ids=["bytes that are no message", "an event", "metadata again"]
 )
-def test_what_comes_with_the_end_of_a_whole_stream_is_passed_over(late: Say | bytes, play: Player) -> None:
+def test_nothing_may_follow_the_metadata(late: Say | bytes, play: Player) -> None:
     stream = play.stream()
-    rest = late if isinstance(late, bytes) else play.event(*late)
-    assert stream.feed(play.encode([START, END, USAGE]) + rest).endswith(DONE)
-    assert stream.end() == b""
+    stream.feed(play.encode([START, END, USAGE]))
+    with pytest.raises(StreamError) as failure:
+        stream.feed(late if isinstance(late, bytes) else play.event(*late))
+        stream.end()
+    assert failure.value.error.code == "bad_upstream_answer"
 
 
-def test_an_exception_after_the_end_of_a_whole_stream_is_passed_over(play: Player) -> None:
+def test_an_exception_after_the_metadata_is_still_told(play: Player) -> None:
     late = play.event("internalServerException", {"message": "x"}, message="exception")
-    assert play.stream().feed(play.encode([START, END, USAGE]) + late).endswith(DONE)
+    with pytest.raises(StreamError) as failure:
+        play.stream().feed(play.encode([START, END, USAGE]) + late)
+    assert failure.value.error.message == "x"
 
 
 # What is not known
