@@ -20,6 +20,11 @@ class BedrockError:
     message: str
     status: int = 0
 
+    def __str__(self) -> str:
+        """One line for a log. AWS's text about a bad signature goes on to quote the signed headers: that is left out."""
+        said = self.message.partition("\n")[0][:300]
+        return f"{self.kind or self.status}: {said}" if said else f"{self.kind or self.status}"
+
 
 class _Body(msgspec.Struct):
     lower: str | None = msgspec.field(default=None, name="message")

@@ -18,8 +18,8 @@ SYSTEM_FILES = (
 
 
 def ca_bundle(environ: Mapping[str, str], system: Iterable[str] = SYSTEM_FILES) -> Path:
-    """The bundle, as an existing file or as what `AWS_CA_BUNDLE` says."""
-    named = environ.get("AWS_CA_BUNDLE")
+    """The bundle, as an existing file or as what `AWS_CA_BUNDLE` or `REQUESTS_CA_BUNDLE` says, as in boto3."""
+    named = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE")
     if named:
         return Path(named)
     for name in system:

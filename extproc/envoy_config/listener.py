@@ -179,4 +179,5 @@ def _access_log() -> AccessLog:
 
 
 def _idle_seconds(plan: Plan) -> float:
-    return plan.settings.streaming.silence_seconds + _SLACK_SECONDS
+    """Nothing moves on a request's stream while a model is silent, or while the worker makes its own calls."""
+    return max(plan.settings.streaming.silence_seconds, plan.settings.embeddings.seconds) + _SLACK_SECONDS

@@ -226,7 +226,7 @@ class Exchange:
         if isinstance(result, SideFailure):
             raise from_envoy(504 if result.timed_out else 503, result.message)
         if isinstance(result, SideAnswer):
-            raise from_bedrock(bedrock_errors.from_response(result.status, result.headers, result.body))
+            return self._bedrock_refusal(result.status, result.headers, result.body)
         assert isinstance(result, tuple)
         return self._complete([(answer.headers, answer.body) for answer in result])
 
@@ -244,14 +244,17 @@ class Exchange:
         if local:
             return Collected(lambda body: self._refusal(self._envoy_error(status, event.details)))
         if status != 200:
-            return Collected(
-                lambda body: self._refusal(from_bedrock(bedrock_errors.from_response(status, headers, body)))
-            )
+            return Collected(lambda body: self._bedrock_refusal(status, headers, body))
         if self._stream is None:
             return Collected(lambda body: self._complete([(headers, body)]))
         begun = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
         patience = self._gateway.settings.streaming.silence_seconds
         return Streamed(self._stream, self._record, begun, self._upstream_headers, patience)
+
+    def _bedrock_refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        failure = bedrock_errors.from_response(status, headers, body)
+        self._record.bedrock_error = str(failure)
+        return self._refusal(from_bedrock(failure))
 
     def _envoy_error(self, status: int, details: str) -> ApiError:
         if status == 413:

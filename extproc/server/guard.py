@@ -128,9 +128,11 @@ def parse(text: str, base: URL | None = None) -> URL:
         raise bad_url(f"The URL has more than {LONGEST_URL} characters.")
     try:
         url = URL(text, encoded=_WELL_FORMED.fullmatch(text) is not None)
-        return url if base is None else base.join(url)
+        url = url if base is None else base.join(url)
+        _ = url.port  # yarl takes the host and port of a well-formed URL apart only now, and raises only now
     except ValueError as error:
         raise bad_url("This is not a URL that can be read.") from error
+    return url
 
 
 def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:

@@ -150,12 +150,8 @@ class Performer:
 
 
 def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Whom to trust: what AWS_CA_BUNDLE or REQUESTS_CA_BUNDLE names, as boto3; otherwise whom Envoy trusts too.
-
-    Raises `OSError` when the file cannot be read.
-    """
-    bundle = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE") or ca_bundle(environ)
-    return ssl.create_default_context(cafile=bundle)
+    """Whom to trust: the same authorities as Envoy. Raises `OSError` when their file cannot be read."""
+    return ssl.create_default_context(cafile=ca_bundle(environ))
 
 
 class _FailedError(Exception):

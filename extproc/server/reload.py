@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 
 FIXED = ("region", "limits", "catalogue", "workers")
-"""What can only be set at start; and `embeddings.seconds`, which is a timeout of Envoy's too."""
+"""What can only be set at start."""
+
+TIMEOUTS = (("embeddings", "seconds"), ("streaming", "silence_seconds"))
+"""Likewise: Envoy's own timeouts are made from these."""
 
 Stamp = tuple[int, int, int, int]
 """What tells cheaply that a file is another: device, inode, size, time of change in nanoseconds."""
@@ -103,11 +106,12 @@ def _keep_fixed(old: Settings, new: Settings) -> Settings:
     for name, value in fixed.items():
         if getattr(new, name) != value:
             log.warning("`%s` has changed: that needs a restart; until then the old one is in force", name)
-    seconds = old.embeddings.seconds
-    if new.embeddings.seconds != seconds:
-        log.warning("`embeddings.seconds` has changed: that needs a restart; until then it is %g", seconds)
-    embeddings = msgspec.structs.replace(new.embeddings, seconds=seconds)
-    return msgspec.structs.replace(new, **fixed, embeddings=embeddings)
+    for section, name in TIMEOUTS:
+        seconds, changed = getattr(getattr(old, section), name), getattr(new, section)
+        if getattr(changed, name) != seconds:
+            log.warning("`%s.%s` has changed: that needs a restart; until then it is %g", section, name, seconds)
+        fixed[section] = msgspec.structs.replace(changed, **{name: seconds})
+    return msgspec.structs.replace(new, **fixed)
 
 
 def _summary(settings: Settings) -> str:

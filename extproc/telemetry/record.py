@@ -23,6 +23,8 @@ class Record:
     output_tokens: int = 0
     cached_tokens: int = 0
     bedrock_request_id: str = ""
+    bedrock_error: str = ""
+    """What AWS said when it refused, for whoever runs the gateway; callers may not see all of it."""
 
     def metadata(self) -> dict[str, str | int | bool]:
         """Every field by its name, so that a reader need not guess which are there."""

@@ -314,6 +314,15 @@ def test_bedrocks_refusals_are_openais(gateway: Gateway, status: int, kind: str,
     assert reply.metadata["finish"] == (code or "invalid_request_error")
 
 
+def test_the_operator_reads_what_aws_said_and_the_caller_does_not(gateway: Gateway) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(403, x_amzn_errortype="InvalidSignatureException"), NOW)
+    said = b'{"message":"The signature does not match.\\n\\nThe Canonical String was \'x-amz-security-token:secret\'"}'
+    reply = only(exchange.receive(ResponseBody(said, end_of_stream=True), NOW))
+    assert reply.metadata["bedrock_error"] == "InvalidSignatureException: The signature does not match."
+    assert b"signature does not" not in reply.body
+
+
 def test_a_refusal_without_a_body_is_answered_at_once(gateway: Gateway) -> None:
     assert only(sent(gateway).receive(upstream(503, end=True), NOW)).status == 503
 

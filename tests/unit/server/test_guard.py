@@ -142,7 +142,6 @@ REFUSED = {
         "http://images.example\\@127.0.0.1/",
         "http://images.example\r\nhost: evil/",
         "http://a" + "ä" * 80 + ".example/",
-        "http://images.example/\ud800",
     ],
     "not a proper host name": [
         "http:///a",
@@ -150,7 +149,7 @@ REFUSED = {
         "http://images..example/",
         "http://.example/",
         "http://images.example../",
-        "http://127%2e0.0.1/",
+        "http://images%2eexample/",
         "http://im ages.example/",
         "http://-a.example/",
         "http://" + "a" * 64 + ".example/",
@@ -167,7 +166,7 @@ REFUSED = {
         "http://8.8.8.8./",
         "http://1.2.3.4.5/",
         "http://a.1/",
-        "http://[fe80::1%25eth0]/",
+        "http://127%2e0.0.1/",
     ],
     "a loopback address": [
         "http://127.0.0.1/",
@@ -203,9 +202,10 @@ def test_what_is_refused(why, text):
     assert refused.value.code == "invalid_image_url"
 
 
-def test_an_address_with_a_zone_is_refused():
+@pytest.mark.parametrize("zone", ["%eth0", "%25eth0"])
+def test_an_address_with_a_zone_is_refused(zone):
     with pytest.raises(RefusedError, match="zone"):
-        passes("http://[fe80::1%eth0]/")
+        passes(f"http://[2606:4700::1111{zone}]/")
 
 
 def test_other_ports_by_leave():
