@@ -8,6 +8,7 @@ Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -31,23 +32,110 @@ class Text(Wire):
     text: str
 
 
-class ImageSource(Wire):
-    """An image's bytes, in base64 as the wire has them."""
+class S3Location(Wire):
+    """An object in S3 that Bedrock reads by itself."""
 
-    bytes: str
+    uri: str
+    bucket_owner: str | UnsetType = UNSET
+
+
+class Source(Wire):
+    """Where media are: exactly one of its bytes, in base64 as the wire has them, or a place in S3."""
+
+    bytes: str | UnsetType = UNSET
+    s3_location: S3Location | UnsetType = UNSET
 
 
 class ImageBody(Wire):
     """An image's format and source."""
 
     format: Literal["png", "jpeg", "gif", "webp"]
-    source: ImageSource
+    source: Source
 
 
 class Image(Wire):
     """An image block."""
 
     image: ImageBody
+
+
+class DocumentBody(Wire):
+    """A document; its name (letters, digits, single spaces, hyphens, brackets) is unique in a request."""
+
+    format: str
+    name: str
+    source: Source
+
+
+class Document(Wire):
+    """A document block; a text block must stand beside it."""
+
+    document: DocumentBody
+
+
+class VideoBody(Wire):
+    """A video's format and source."""
+
+    format: str
+    source: Source
+
+
+class Video(Wire):
+    """A video block."""
+
+    video: VideoBody
+
+
+class AudioBody(Wire):
+    """A sound's format and source."""
+
+    format: str
+    source: Source
+
+
+class Audio(Wire):
+    """A sound block."""
+
+    audio: AudioBody
+
+
+class CachePointBody(Wire):
+    """What comes before it may be cached, for this long."""
+
+    type: Literal["default"] = "default"
+    ttl: str | UnsetType = UNSET
+
+
+class CachePoint(Wire):
+    """A place up to which a prompt may be cached; also an entry of `system` and of `toolConfig.tools`."""
+
+    cache_point: CachePointBody
+
+
+class SignedText(Wire):
+    """What a model thought, with the signature by which it knows its own."""
+
+    text: str
+    signature: str | UnsetType = UNSET
+
+
+class PastReasoningBody(Wire):
+    """Exactly one of the two: readable reasoning, or withheld (base64)."""
+
+    reasoning_text: SignedText | UnsetType = UNSET
+    redacted_content: str | UnsetType = UNSET
+
+
+class PastReasoning(Wire):
+    """Reasoning of an earlier turn, given back."""
+
+    reasoning_content: PastReasoningBody
+
+
+class Json(Wire):
+    """A JSON object as a tool's result."""
+
+    json: Raw
 
 
 class ToolUseBody(Wire):
@@ -68,7 +156,8 @@ class ToolResultBody(Wire):
     """What a call gave."""
 
     tool_use_id: str
-    content: list[Text]
+    content: Sequence[Text | Json | Image | Document]
+    status: Literal["success", "error"] | UnsetType = UNSET
 
 
 class ToolResult(Wire):
@@ -77,7 +166,8 @@ class ToolResult(Wire):
     tool_result: ToolResultBody
 
 
-Block = Text | Image | ToolUse | ToolResult
+Block = Text | Image | Document | Video | Audio | PastReasoning | ToolUse | ToolResult | CachePoint
+SystemBlock = Text | CachePoint
 Role = Literal["user", "assistant"]
 
 
@@ -109,6 +199,7 @@ class ToolSpecBody(Wire):
     name: str
     input_schema: InputSchema
     description: str | UnsetType = UNSET
+    strict: bool | UnsetType = UNSET
 
 
 class ToolSpec(Wire):
@@ -134,17 +225,72 @@ class ToolChoice(Wire):
 class ToolConfig(Wire):
     """The tools, and which of them must be called."""
 
-    tools: list[ToolSpec]
+    tools: Sequence[ToolSpec | CachePoint]
     tool_choice: ToolChoice | UnsetType = UNSET
+
+
+class JsonSchemaBody(Wire):
+    """A JSON Schema as a text."""
+
+    schema: str
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+
+
+class Structure(Wire):
+    """What the answer's text is to be."""
+
+    json_schema: JsonSchemaBody
+
+
+class TextFormat(Wire):
+    """A form that the answer must have."""
+
+    structure: Structure
+    type: Literal["json_schema"] = "json_schema"
+
+
+class OutputConfig(Wire):
+    """How to answer: in which form, and with how much effort."""
+
+    text_format: TextFormat | UnsetType = UNSET
+    effort: str | UnsetType = UNSET
+
+
+class GuardrailConfig(Wire):
+    """The guardrail to apply; `stream_processing_mode` is ConverseStream's alone."""
+
+    guardrail_identifier: str
+    guardrail_version: str
+    trace: Literal["enabled", "disabled", "enabled_full"] | UnsetType = UNSET
+    stream_processing_mode: Literal["sync", "async"] | UnsetType = UNSET
+
+
+class PerformanceConfig(Wire):
+    """Latency, where a model has it optimised."""
+
+    latency: Literal["standard", "optimized"]
+
+
+class ServiceTier(Wire):
+    """The tier that a call is served, and billed, at."""
+
+    type: str
 
 
 class Request(Wire):
     """A Converse request; ConverseStream takes the same."""
 
     messages: list[Turn]
-    system: list[Text] | UnsetType = UNSET
+    system: Sequence[SystemBlock] | UnsetType = UNSET
     inference_config: InferenceConfig | UnsetType = UNSET
     tool_config: ToolConfig | UnsetType = UNSET
+    output_config: OutputConfig | UnsetType = UNSET
+    guardrail_config: GuardrailConfig | UnsetType = UNSET
+    performance_config: PerformanceConfig | UnsetType = UNSET
+    service_tier: ServiceTier | UnsetType = UNSET
+    request_metadata: dict[str, str] | UnsetType = UNSET
+    additional_model_request_fields: dict[str, Any] | UnsetType = UNSET
 
     def encode(self) -> bytes:
         """The request as a body."""

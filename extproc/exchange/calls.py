@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
 from extproc.config import Settings
+from extproc.exchange.jobs import Fetch, FetchResult
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import ChatRequest, Chunks, Usage, decode_request
 from extproc.openai.embeddings import Detokeniser
@@ -40,9 +42,15 @@ class Call(Protocol):
     model: str
     """The id that the client asked for."""
     ignored: tuple[str, ...]
-    """Fields of the request that change nothing."""
+    """Fields of the request that change nothing; known once it has been asked."""
 
-    def ask(self, target: Target) -> Sequence[Question]:
+    def fetch(self) -> Fetch | None:
+        """What must be fetched before anything can be asked. Raises `ApiError`."""
+
+    def fetched(self, result: FetchResult) -> None:
+        """What came of it. Raises `ApiError` where it could not be had."""
+
+    def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """What to send: one question goes through Envoy, several go out as side calls. Raises `ApiError`."""
 
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
@@ -57,22 +65,32 @@ class ChatCall:
 
     def __init__(self, body: bytes, settings: Settings, call_id: str, now: float) -> None:
         self._request: ChatRequest = decode_request(body)
-        self._plan = chat_request.plan(self._request)
+        self._plan: chat_request.ChatPlan | None = None
         self._id = f"chatcmpl-{call_id}"
         self._created = int(now)
         self._truncation = settings.compat.streaming_truncation
         self.model = self._request.model
-        self.ignored = self._plan.ignored
+        self.ignored: tuple[str, ...] = ()
 
-    def ask(self, target: Target) -> Sequence[Question]:
+    def fetch(self) -> Fetch | None:
+        """Nothing: images come with the request."""
+        return None
+
+    def fetched(self, result: FetchResult) -> None:
+        """Nothing was asked for."""
+
+    def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """Converse, or ConverseStream."""
-        if self._plan.stream:
+        plan = self._plan = chat_request.plan(self._request)
+        self.ignored = plan.ignored
+        if plan.stream:
             path = model_path(target.model_id, "converse-stream")
-            return [Question(path, self._plan.body, "application/vnd.amazon.eventstream")]
-        return [Question(model_path(target.model_id, "converse"), self._plan.body)]
+            return [Question(path, plan.body, "application/vnd.amazon.eventstream")]
+        return [Question(model_path(target.model_id, "converse"), plan.body)]
 
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The `chat.completion`."""
+        assert self._plan is not None
         [(_, body)] = answers
         completion, usage, finish = chat_answer.answer(
             body,
@@ -85,7 +103,7 @@ class ChatCall:
 
     def stream(self) -> ChatStream | None:
         """The `chat.completion.chunk`s."""
-        if not self._plan.stream:
+        if self._plan is None or not self._plan.stream:
             return None
         chunks = Chunks(self._id, self._created, self.model, include_usage=self._plan.include_usage)
         return ChatStream(chunks, answer_tool=self._plan.answer_tool, truncation=self._truncation)
@@ -101,7 +119,14 @@ class EmbeddingsCall:
         self.model = self._request.model
         self.ignored: tuple[str, ...] = () if self._request.user is None else ("user",)
 
-    def ask(self, target: Target) -> Sequence[Question]:
+    def fetch(self) -> Fetch | None:
+        """Nothing: texts come with the request."""
+        return None
+
+    def fetched(self, result: FetchResult) -> None:
+        """Nothing was asked for."""
+
+    def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """InvokeModel, as often as the model needs for all the texts."""
         self._plan = embeddings_translation.plan(self._request, target.foundation, self._detokenise)
         path = model_path(target.model_id, "invoke")

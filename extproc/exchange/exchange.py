@@ -8,7 +8,9 @@ The phases are the same for every endpoint; what differs is the call (`calls`) a
 | BEGIN     | RequestHeaders            | BODY      | Continue; or Reply: no such route, no valid token, a model list |
 | BEGIN     | ResponseHeaders           | DONE      | Continue: another filter's own reply, none of our business    |
 | BODY      | RequestBody               | SENT, JOB | Forward, or Wait for side calls; or Reply: a bad request      |
-| BODY, SENT, JOB | ResponseHeaders     | ANSWERING | none yet: the answer is withheld                              |
+| BODY      | RequestBody               | FETCHING  | Wait, for images that the request only names                  |
+| FETCHING  | Resumed                   | SENT, JOB | as for the body                                               |
+| BODY to SENT | ResponseHeaders        | ANSWERING | none yet: the answer is withheld                              |
 | JOB       | Resumed                   | DONE      | Reply                                                         |
 | ANSWERING | ResponseBody, ResponseTrailers, Silence | same, DONE | Head and Body, or Reply                        |
 | DONE      | anything                  | DONE      | none                                                          |
@@ -24,6 +26,7 @@ not translated and signed; after the last word nothing is said.
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
@@ -42,7 +45,7 @@ from extproc.exchange.events import (
     Silence,
 )
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure
+from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure
 from extproc.exchange.local_replies import from_envoy, too_large
 from extproc.exchange.models import model, model_list
 from extproc.exchange.routes import Operation, route
@@ -56,12 +59,16 @@ from extproc.translate.errors import bad_answer, from_bedrock
 
 _JSON = ("content-type", "application/json")
 
+FETCH_SECONDS = 20.0
+"""All images of one request must have come by then."""
+
 
 class Phase(Enum):
     """Where an exchange stands."""
 
     BEGIN = auto()
     BODY = auto()
+    FETCHING = auto()
     JOB = auto()
     SENT = auto()
     ANSWERING = auto()
@@ -78,6 +85,7 @@ class Exchange:
         self._record = Record(fallback_id)
         self._operation: Operation = "chat"
         self._caller: Caller | None = None
+        self._target: Target | None = None
         self._client_headers: tuple[str, ...] = ()
         self._upstream_headers: tuple[str, ...] = ()
         self._call: Call | None = None
@@ -119,7 +127,9 @@ class Exchange:
                 return [Continue()]
             case Phase.BODY, RequestBody():
                 return [self._request(event.data, now)]
-            case ((Phase.BODY | Phase.JOB | Phase.SENT), ResponseHeaders()):
+            case Phase.FETCHING, Resumed():
+                return [self._fetched(event.result, now)]
+            case ((Phase.BODY | Phase.FETCHING | Phase.JOB | Phase.SENT), ResponseHeaders()):
                 return self._upstream(event)
             case Phase.JOB, Resumed():
                 return [self._resume(event.result)]
@@ -170,14 +180,28 @@ class Exchange:
             call = EmbeddingsCall(body, self._gateway.detokenise)
         self._call = call
         self._record.model = call.model
-        target = self._resolve(call.model)
+        target = self._target = self._resolve(call.model)
         self._record.bedrock_model = target.model_id
-        questions = call.ask(target)
+        fetch = call.fetch()
+        if fetch is None:
+            return self._ask(call, target, now)
+        self._phase = Phase.FETCHING
+        return Wait(fetch, FETCH_SECONDS)
+
+    def _fetched(self, result: object, now: float) -> Directive:
+        assert self._call is not None
+        assert self._target is not None
+        self._call.fetched(cast(FetchResult, result))
+        return self._ask(self._call, self._target, now)
+
+    def _ask(self, call: Call, target: Target, now: float) -> Directive:
+        settings = self._gateway.settings.embeddings
+        questions = call.ask(target, self._gateway.capabilities.of(target.foundation))
         if len(questions) == 1:
             return self._forward(call, questions[0], now)
         self._phase = Phase.JOB
         side_calls = tuple(SideCall(q.path, self._sign(q, now), q.body) for q in questions)
-        return Wait(SideCalls(side_calls, settings.embeddings.concurrency), settings.embeddings.seconds)
+        return Wait(SideCalls(side_calls, settings.concurrency), settings.seconds)
 
     def _resolve(self, asked: str) -> Target:
         assert self._caller is not None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from extproc.bedrock.capabilities import Table
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
 from extproc.config import Settings
@@ -17,6 +18,7 @@ class Gateway:
     settings: Settings
     directory: Directory
     catalogue: Catalogue
+    capabilities: Table
     signer: Signer
     authority: str
     """The host, and port where it is not the usual one, of Bedrock's runtime endpoint: what `signer` signs for."""

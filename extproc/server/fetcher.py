@@ -330,8 +330,8 @@ def _peer(connection: Connection) -> str:
 def _insist(verdict: Verdict, address: str, host: str = "a connection") -> None:
     kind = verdict(ip_address(address))
     if kind is not None:
-        log.info("not fetched: %s leads to %s, a %s address", host, address, kind)
-        raise ForbiddenAddressError(f"{address} is a {kind} address")
+        log.info("not fetched: %s leads to %s (%s)", host, address, kind)
+        raise ForbiddenAddressError(f"{address} ({kind})")
 
 
 def trust(environ: Mapping[str, str]) -> ssl.SSLContext:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Verdict = Callable[[Address], str | None]
-"""Why an address is out of bounds, in a word or two that fit before "address"; None: it is not."""
+"""What kind of address it is, in a word or two, if it is out of bounds; None: it is not."""
 
 PORTS = frozenset({80, 443})
 LONGEST_URL = 8192
@@ -146,8 +146,8 @@ def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:
     address = _literal(url.raw_host or "")
     kind = None if address is None else verdict(address)
     if kind is not None:
-        log.info("not fetched: %s, a %s address", address, kind)
-        raise bad_url(f"Images are not fetched from {address}, a {kind} address.")
+        log.info("not fetched: %s (%s)", address, kind)
+        raise bad_url(f"Images are not fetched from {address} ({kind}).")
 
 
 def _literal(host: str) -> Address | None:

@@ -26,6 +26,7 @@ import click
 import uvloop
 
 from extproc import tokens
+from extproc.bedrock import capabilities
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import CredentialSource, NoCredentials
 from extproc.bedrock.endpoints import EndpointError, Endpoints, resolve
@@ -112,6 +113,7 @@ class Worker:
             settings=settings,
             directory=Directory(settings),
             catalogue=self._keeper.current,
+            capabilities=capabilities.BUILT_IN,
             signer=Signer(endpoints.region, endpoints.runtime.authority),
             authority=endpoints.runtime.authority,
             identity=self._identity,

@@ -7,7 +7,7 @@ format. The base64 text itself goes through as it came.
 import binascii
 from typing import Literal
 
-from extproc.bedrock.converse import Image, ImageBody, ImageSource
+from extproc.bedrock.converse import Image, ImageBody, Source
 from extproc.openai.errors import ApiError, invalid
 
 Format = Literal["png", "jpeg", "gif", "webp"]
@@ -33,7 +33,7 @@ def image_block(url: str, param: str) -> Image:
         raise _refuse(f"The image's base64 is damaged: {error}.", param) from error
     if len(data) != (len(content) + 2) // 3 * 4:
         raise _refuse("The image's base64 is damaged: there is too much padding.", param)
-    return Image(ImageBody(format=_sniff(content, param), source=ImageSource(data)))
+    return Image(ImageBody(format=_sniff(content, param), source=Source(data)))
 
 
 def _sniff(content: bytes, param: str) -> Format:

@@ -19,7 +19,6 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -293,9 +292,11 @@ def client_of() -> Callable[[Gateway], Client]:
 
 
 @pytest.fixture
-def client(gateway: Gateway) -> Client:
-    """A client of the shared gateway."""
-    return client_for(gateway)
+def client(gateway: Gateway) -> Iterator[Client]:
+    """A client of the shared gateway, which must not meet a bug of its own, whatever it is sent."""
+    yield client_for(gateway)
+    assert "Traceback" not in gateway.log()
+    assert "ended in error" not in gateway.log()
 
 
 # Bedrock
@@ -396,15 +397,3 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     starter = Starter(tmp_path_factory.mktemp("shared"))
     yield starter
     starter.end()
-
-
-@pytest.fixture(scope="session")
-def lives() -> Callable[[int], bool]:
-    """Whether a process runs; one that has ended and that nobody has waited for does not. By /proc: on Linux."""
-
-    def alive(pid: int) -> bool:
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in ("Z", "X")
-        return False
-
-    return alive

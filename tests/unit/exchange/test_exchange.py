@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from extproc import config, tokens
+from extproc.bedrock import capabilities
 from extproc.bedrock.catalogue import Catalogue, Model, Profile
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Wait
@@ -61,6 +62,7 @@ def gateway() -> Gateway:
         settings=SETTINGS,
         directory=Directory(SETTINGS),
         catalogue=Catalogue.build(MODELS, PROFILES, "us-east-1"),
+        capabilities=capabilities.BUILT_IN,
         signer=Signer("us-east-1", AUTHORITY),
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),

@@ -168,7 +168,7 @@ REFUSED = {
         "http://a.1/",
         "http://127%2e0.0.1/",
     ],
-    "a loopback address": [
+    "(loopback)": [
         "http://127.0.0.1/",
         "http://127.0.0.1:80/",
         "http://[::1]/",
@@ -177,8 +177,8 @@ REFUSED = {
         "http://127。0。0。1/",
         "http://[64:ff9b::7f00:1]/",
     ],
-    "a IPv4-in-IPv6 address": ["http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[2002:a00:1::]/"],
-    "a cloud metadata address": ["http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/"],
+    "(IPv4-in-IPv6)": ["http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[2002:a00:1::]/"],
+    "(cloud metadata)": ["http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/"],
     "could not be found on the public internet": [
         "http://localhost/",
         "http://LOCALHOST./",

@@ -3,12 +3,14 @@
 import asyncio
 import ssl
 import subprocess
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import web
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure
+from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, SideAnswer, SideCall, SideCalls, SideFailure
+from extproc.server.fetcher import Fetcher
 from extproc.server.performer import TRIES, Performer, trust
 
 SECONDS = 30
@@ -199,9 +201,41 @@ async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
     assert body == b"{ \n}"
 
 
+class TestFetches:
+    PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+    @pytest.fixture
+    async def images(self):
+        async def handle(request):
+            return web.Response(body=self.PNG, content_type="image/png")
+
+        runner, endpoint = await serve(handle)
+        yield f"http://127.0.0.1:{endpoint.port}/a.png", endpoint.port
+        await runner.cleanup()
+
+    async def test_images_are_fetched_beside_the_calls(self, bedrock, images):
+        url, port = images
+        fetcher = Fetcher({}, ports=frozenset({port}), allow=[ip_network("127.0.0.1")])
+        async with Performer(bedrock.endpoint, fetcher=fetcher) as perform:
+            fetched, answers = await asyncio.gather(
+                perform(Fetch((url, url), 100, 1000, 2), SECONDS), perform(calls("/a"), SECONDS)
+            )
+        assert fetched == (Fetched(self.PNG, "image/png"),) * 2
+        assert [answer.status for answer in answers] == [200]
+        assert bedrock.asked == ["/a"]
+
+    async def test_nothing_inside_is_fetched_unless_told_otherwise(self, images, perform):
+        url, port = images
+        for each in (url, url.replace(f":{port}", "")):
+            result = await perform(Fetch((each,), 100, 1000, 2), SECONDS)
+            assert isinstance(result, FetchFailure)
+            assert result.code == "invalid_image_url"
+
+
 class TestTls:
     @pytest.fixture(scope="class")
-    def pem(self, tmp_path_factory):
+    @staticmethod
+    def pem(tmp_path_factory):
         folder = tmp_path_factory.mktemp("tls")
         subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

