@@ -153,7 +153,8 @@ class Gateway:
 
     def pids(self, program: str) -> list[int]:
         """The processes of its own whose command line has this in it: `extproc.server.worker`, `bedrock_local`…"""
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True)
         rows = (line.split(None, 2) for line in listed.stdout.splitlines())
         mine = str(self.process.pid)
         return [int(pid) for pid, parent, *args in rows if parent == mine and program in " ".join(args)]
@@ -195,7 +196,9 @@ class Starter:
         command = [sys.executable, "-m", "extproc", "up", "--config", "gateway.yaml"]
         command += ["--listen", "127.0.0.1:0", "--upstream", "local", *args]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=folder, env=_environment(env or {}), stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, cwd=folder, env=_environment(env or {}), stdout=log, stderr=log, preexec_fn=_hear_hangups
+            )
         try:
             ready = _wait_for(process, folder, r"listens on +(\S+)\n +upstream +(.*)\n(?s:.*)Try it:")
         except BaseException:
@@ -250,6 +253,11 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
 
 def _said(folder: Path) -> str:
     return (folder / "log").read_text(errors="replace")
+
+
+def _hear_hangups() -> None:
+    """Whatever runs the tests may itself ignore SIGHUP (nohup), and children inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", folder: Path, pattern: str, since: int = 0) -> "re.Match[str]":

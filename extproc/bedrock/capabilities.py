@@ -18,7 +18,7 @@ a new name is a new family.
 Invariant: `Table.of` gives capabilities for any string at all, and never raises.
 
 Where the rows come from stands in each (`source`); where sources disagree, or nobody has tried, it says so (`doubt`)
-and the row keeps to what cannot fail.
+and the row keeps to what is least likely to be refused.
 """
 
 import difflib

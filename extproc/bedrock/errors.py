@@ -21,7 +21,7 @@ class BedrockError:
     status: int = 0
 
     def __str__(self) -> str:
-        """One line for a log. AWS's text about a bad signature goes on to quote the signed headers: that is left out."""
+        """One line for a log, without the signed headers that AWS quotes behind its text about a bad signature."""
         said = self.message.partition("\n")[0][:300]
         return f"{self.kind or self.status}: {said}" if said else f"{self.kind or self.status}"
 

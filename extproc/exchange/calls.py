@@ -81,7 +81,7 @@ class ChatCall:
 
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """Converse, or ConverseStream."""
-        plan = self._plan = chat_request.plan(self._request)
+        plan = self._plan = chat_request.plan(self._request, capabilities)
         self.ignored = plan.ignored
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")

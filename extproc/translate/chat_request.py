@@ -5,16 +5,24 @@ accepted and not applied in `NOT_APPLIED` (and then named to the client in `x-oa
 `ChatRequest` and fails for a field that is in none.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import InferenceConfig, Request, Text
 from extproc.openai.chat import ChatRequest, JsonObjectFormat
 from extproc.openai.errors import invalid
 from extproc.translate.messages import conversation
+from extproc.translate.shape import Shape
 from extproc.translate.tools import tools
+
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
+"""What has been fetched for a request without remote media."""
 
 NOT_APPLIED: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
@@ -54,6 +62,8 @@ _INSTEAD = {
     "modalities": "Only text can be asked for.",
 }
 
+_EVERY_CHOICE = Capabilities(tool_choices=("auto", "any", "tool"), json_schema=("tool",))
+
 _JSON_OBJECT = "Answer with one valid JSON object and nothing else: no explanation, no code fence."
 
 
@@ -63,15 +73,24 @@ class ChatPlan:
 
     body: bytes
     stream: bool
+    """How Bedrock is called."""
+    streamed: bool
+    """What the client wants. Where `stream` is false, its stream has to be made of the whole answer."""
     include_usage: bool
+    shape: Shape
+    """How the client expects the answer."""
     answer_tool: str | None
     ignored: tuple[str, ...]
+    """What was asked for and changes nothing, by name."""
 
 
-def plan(request: ChatRequest) -> ChatPlan:
-    """The Converse request for `request`; raises a 400 `ApiError` that names the field."""
+def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes] = NOTHING) -> ChatPlan:
+    """The Converse request for `request`, as the models of this family take it.
+
+    `fetched` are the media that stand at http(s) URLs. Raises a 400 `ApiError` that names the field.
+    """
     _check(request)
-    offered = tools(request)
+    offered = tools(request, _EVERY_CHOICE)
     system, turns = conversation(request.messages, tool_blocks=offered.config is not None)
     if isinstance(request.response_format, JsonObjectFormat):
         system = [*system, Text(_JSON_OBJECT)]
@@ -85,8 +104,10 @@ def plan(request: ChatRequest) -> ChatPlan:
     return ChatPlan(
         body=converse.encode(),
         stream=bool(request.stream),
+        streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        answer_tool=offered.answer_tool,
+        shape=Shape(answer_tool=offered.shape.answer_tool),
+        answer_tool=offered.shape.answer_tool,
         ignored=ignored(request),
     )
 

@@ -7,11 +7,14 @@ becomes one more tool, the answer tool: the model answers by calling it, and its
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec import UNSET, Raw, UnsetType
 
-from extproc.bedrock.converse import InputSchema, ToolChoice, ToolConfig, ToolName, ToolSpec, ToolSpecBody
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.converse import InputSchema, TextFormat, ToolChoice, ToolConfig, ToolName, ToolSpec, ToolSpecBody
 from extproc.openai.chat import (
     ChatRequest,
     Function,
@@ -21,6 +24,7 @@ from extproc.openai.chat import (
 )
 from extproc.openai.errors import invalid
 from extproc.translate.schemas import object_schema
+from extproc.translate.shape import Shape
 
 _BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
@@ -30,14 +34,30 @@ _ANSWER = "Give the answer by calling this tool: its input is the answer."
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What goes out: `config` is None where nothing may be called; `answer_tool` names the answer tool, if any."""
+    """What goes out, and the shape in which the answer is to come back."""
 
     config: ToolConfig | None = None
-    answer_tool: str | None = None
+    """None where nothing may be called."""
+    output: TextFormat | UnsetType = UNSET
+    """The schema of the answer, where the model takes one as such."""
+    instruction: str | None = None
+    """What the model must be told of its answer's form, where words are all there is."""
+    model_fields: Mapping[str, Any] = field(default_factory=dict)
+    """To be merged into `additionalModelRequestFields`."""
+    shape: Shape = Shape()
+    ignored: tuple[str, ...] = ()
+    """What was asked for and changes nothing, as `x-oai-ignored-params` names it."""
+
+    def bedrock_name(self, client_name: str) -> str:
+        """The name by which Bedrock knows the tool that the client calls so."""
+        return client_name
 
 
-def tools(request: ChatRequest) -> Tools:
-    """The tools that the model may call in answer to `request`; raises a 400 `ApiError`."""
+def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool = False) -> Tools:
+    """The tools that the model may call in answer to `request`; raises a 400 `ApiError`.
+
+    `reasoning`: whether it will reason, since it may then be impossible to force a call.
+    """
     functions = _functions(request)
     choice = _choice(request, functions)
     schema = request.response_format if isinstance(request.response_format, JsonSchemaFormat) else None
@@ -47,7 +67,7 @@ def tools(request: ChatRequest) -> Tools:
     answer = _answer_tool(schema, {function.name for function in functions})
     name = answer.tool_spec.name
     forced = ToolChoice(any={}) if offered else ToolChoice(tool=ToolName(name))
-    return Tools(_config([*offered, answer], forced), name)
+    return Tools(_config([*offered, answer], forced), shape=Shape(answer_tool=name))
 
 
 def bedrock_id(call_id: str) -> str:

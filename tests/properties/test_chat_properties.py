@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
+from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.converse import BadAnswerError
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
@@ -20,6 +21,7 @@ from extproc.translate.chat_answer import answer
 from extproc.translate.chat_request import ChatPlan, plan
 
 Read = Callable[[bytes], dict[str, Any]]
+CAPABILITIES = BUILT_IN.families["claude-3-7"]
 
 # JSON of any kind
 
@@ -157,7 +159,7 @@ requests = st.fixed_dictionaries(
 def outcome(body: bytes) -> ChatPlan | None:
     """The plan, or None for a refusal in good form; anything else fails the test."""
     try:
-        return plan(decode_request(body))
+        return plan(decode_request(body), CAPABILITIES)
     except ApiError as refusal:
         check_refusal(refusal)
         return None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from extproc.bedrock.capabilities import BUILT_IN
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import NOT_APPLIED, REFUSED, ChatPlan, plan
@@ -42,7 +43,7 @@ Read = Callable[[bytes], dict[str, Any]]
 
 def planned(**fields: Any) -> ChatPlan:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return plan(decode_request(json.dumps(body).encode()))
+    return plan(decode_request(json.dumps(body).encode()), BUILT_IN.families["claude-3-7"])
 
 
 def refused(**fields: Any) -> ApiError:

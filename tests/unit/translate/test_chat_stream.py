@@ -303,7 +303,7 @@ def test_done_waits_for_the_end_of_the_bytes(play: Player) -> None:
 def test_nothing_may_follow_the_metadata(late: Say | bytes, play: Player) -> None:
     stream = play.stream()
     stream.feed(play.encode([START, END, USAGE]))
-    with pytest.raises(StreamError) as failure:
+    with pytest.raises(StreamError) as failure:  # noqa: PT012 - as soon as the first, at the latest with the second
         stream.feed(late if isinstance(late, bytes) else play.event(*late))
         stream.end()
     assert failure.value.error.code == "bad_upstream_answer"

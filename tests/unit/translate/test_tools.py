@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from extproc.bedrock.capabilities import Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.tools import Tools, bedrock_id, tools
+
+CLAUDE = Capabilities(tool_choices=("auto", "any", "tool"), json_schema=("tool",))
 
 
 def function(name: str = "weather", **fields: Any) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def json_schema(schema: Any, name: str = "report", **fields: Any) -> dict[str, A
 
 def translate(**fields: Any) -> Tools:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return tools(decode_request(json.dumps(body).encode()))
+    return tools(decode_request(json.dumps(body).encode()), CLAUDE)
 
 
 def config(**fields: Any) -> Any:
@@ -79,7 +82,7 @@ def test_a_schema_goes_out_byte_for_byte() -> None:
     schema = b'{ "type":"object", "properties":{"z":{"maximum":1.0},"a":{"enum":[123456789012345678901234567890]}} }'
     tool = b'{"type":"function","function":{"name":"f","parameters":' + schema + b"}}"
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"tools":[' + tool + b"]}"
-    assert schema in msgspec.json.encode(tools(decode_request(body)).config)
+    assert schema in msgspec.json.encode(tools(decode_request(body), CLAUDE).config)
 
 
 @pytest.mark.parametrize("kind", ["string", "array", ["object", "null"], None, 5])
@@ -165,7 +168,7 @@ def test_a_schema_for_the_answer_becomes_a_tool_that_must_be_called() -> None:
     asked = json_schema(OBJECT, description="A report.", strict=True)
     spec = {"name": "report", "description": "A report.", "inputSchema": {"json": OBJECT}}
     assert config(response_format=asked) == {"tools": [{"toolSpec": spec}], "toolChoice": {"tool": {"name": "report"}}}
-    assert translate(response_format=asked).answer_tool == "report"
+    assert translate(response_format=asked).shape.answer_tool == "report"
 
 
 def test_beside_tools_the_model_must_call_one_of_them_or_answer() -> None:
@@ -178,7 +181,7 @@ def test_beside_tools_the_model_must_call_one_of_them_or_answer() -> None:
 def test_where_a_tool_must_be_called_there_is_no_answer_to_shape(choice: Any) -> None:
     fields = {"response_format": json_schema(OBJECT), "tools": [function()], "tool_choice": choice}
     assert [tool["toolSpec"]["name"] for tool in config(**fields)["tools"]] == ["weather"]
-    assert translate(**fields).answer_tool is None
+    assert translate(**fields).shape.answer_tool is None
 
 
 def test_where_no_tool_may_be_called_only_the_answer_is_left() -> None:
@@ -214,7 +217,9 @@ def test_a_schema_for_an_answer_that_is_no_object_is_refused() -> None:
     ],
 )
 def test_an_answer_tool_takes_a_name_that_no_tool_has(name: str, taken: list[str]) -> None:
-    found = translate(response_format=json_schema(OBJECT, name), tools=[function(tool) for tool in taken]).answer_tool
+    found = translate(
+        response_format=json_schema(OBJECT, name), tools=[function(tool) for tool in taken]
+    ).shape.answer_tool
     assert found is not None
     assert found not in taken
     assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", found)
