@@ -11,6 +11,7 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+LOCK    := $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11
 
 # Goldens are rendered without anything of this machine's, so that they are the same everywhere.
 GOLDEN  := env -i PATH="$$PATH" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
@@ -18,7 +19,7 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml --admin
            --ca-file /etc/ssl/certs/ca-certificates.crt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint fmt proto golden lock clean
+.PHONY: help run test test-unit lint fmt proto golden docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,12 +50,17 @@ golden: $(DEV) ## Render the golden copies in envoy/ again
 	$(GOLDEN) $(RENDER) > envoy/bootstrap.yaml
 	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) > envoy/bootstrap-local.yaml
 
-lock: $(DEV) ## Choose the pinned versions in constraints.txt again
-	$(BIN)/uv pip compile --quiet --universal --all-extras --upgrade --no-annotate --no-header \
-	  --python-version 3.11 --output-file constraints.txt pyproject.toml
+docs: $(DEV) ## Write docs/compatibility.md again
+	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
+	mv docs/compatibility.md.new docs/compatibility.md
+
+lock: $(DEV) ## Choose the pinned versions of Python packages again
+	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
+	$(LOCK) --output-file tests/clients/requirements/litellm.txt tests/clients/requirements/litellm.in
 
 clean: ## Remove everything that was made here
-	rm -rf $(VENV) .run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \
+	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -1,8 +1,8 @@
 """What the model would say: deterministic, made of what it was asked, and cut as AWS cuts it.
 
-The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, a demanded tool, the tools that
-the text names, JSON for a schema, the quoted results of tools, a count, an echo. What comes out is then cut at the
-first stop sequence and at the token limit, whichever comes first.
+The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, what the model thinks, a demanded
+tool, the tools that the text names, JSON for a schema, the quoted results of tools, a count, an echo. What comes out is
+then cut at the first stop sequence and at the token limit, whichever comes first.
 """
 
 import base64
@@ -13,32 +13,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bedrock_local import tokens
+from bedrock_local import reasoning, tokens
 from bedrock_local.controls import Controls
 from bedrock_local.conversation import Block, Conversation
 from bedrock_local.errors import invalid
+from bedrock_local.reasoning import Reasoning, Redacted
 from bedrock_local.synthesis import SchemaError, synthesise
 from bedrock_local.words import mentioned
 
 #: How much of the user's text is echoed, in characters, and how much of the system's.
 _ECHO, _SYSTEM_ECHO = 4000, 60
 
+#: What a thought costs that nobody may read, in tokens.
+_REDACTED_COST = 4
+
 _COUNT = re.compile(r"\bcount (?:up )?to (\d{1,9})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text block."""
+    """A text block, and the address of a source where it cites one."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """A block of reasoning, with the signature that Claude wants back."""
-
-    text: str
-    signature: str
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class ToolUse:
     arguments: str
 
 
-Part = Text | Reasoning | ToolUse
+Part = Text | Reasoning | Redacted | ToolUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +58,14 @@ class Answer:
     parts: tuple[Part, ...]
     stop_reason: str
     stop_sequence: str | None
-    usage: dict[str, int]
+    usage: dict[str, Any]
 
 
 def compose(conversation: Conversation, controls: Controls, text: str) -> Answer:
     """Answer a valid conversation; `text` is the user's last text without the orders in it."""
     drafted = tuple(_draft(conversation, controls, text))
     stopped, sequence = _stop(drafted, conversation.inference.get("stopSequences", []))
-    limit = conversation.inference.get("maxTokens", conversation.model.max_tokens)
-    parts = _truncate(stopped, limit)
+    parts = _truncate(stopped, conversation.limit)
     reason = controls.stop or _stop_reason(parts, cut=parts != stopped, stopped=sequence is not None)
     return Answer(parts, reason, sequence, _usage(conversation, controls, parts))
 
@@ -88,30 +84,27 @@ def _stop_reason(parts: tuple[Part, ...], *, cut: bool, stopped: bool) -> str:
 def _draft(conversation: Conversation, controls: Controls, text: str) -> Iterator[Part]:
     if controls.empty:
         return
-    thoughts = controls.reasoning or _thoughts(conversation, text)
-    if thoughts:
-        yield Reasoning(thoughts, base64.b64encode(hashlib.sha256(thoughts.encode()).digest()).decode())
+    yield from reasoning.blocks(conversation, text, controls.reasoning, controls.redacted)
     wanted = _wanted_tools(conversation, text)
     if wanted:
-        if conversation.tool_choice[0] == "auto":
+        if not conversation.forced and _schema(conversation) is None:
             yield Text(f"Calling {' and '.join(wanted)}.")
         yield from _tool_uses(conversation, wanted, text)
     else:
-        yield from _split(_say(conversation, text), controls.texts)
+        yield from _cited(_split(_say(conversation, text), controls.texts), controls.cite)
 
 
-def _thoughts(conversation: Conversation, text: str) -> str | None:
-    config = conversation.extra.get("thinking")
-    thinks = isinstance(config, dict) and config.get("type") != "disabled"
-    return f'Thinking about "{_shorten(text, _SYSTEM_ECHO)}".' if thinks else None
+def _cited(texts: Iterator[Text], source: str | None) -> Iterator[Text]:
+    """The texts, the first of them with a source if one was ordered."""
+    for text in texts:
+        yield replace(text, source=source)
+        source = None
 
 
 def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
     """The tools to call now: one that is demanded, or those that the text names, unless results have just come."""
     wanted = _named_tools(conversation, text)
-    own = conversation.extra.get("tool_choice")
-    one_at_a_time = isinstance(own, dict) and own.get("disable_parallel_tool_use") is True
-    return wanted[:1] if one_at_a_time else wanted
+    return wanted[:1] if conversation.own_tool_choice.get("disable_parallel_tool_use") is True else wanted
 
 
 def _named_tools(conversation: Conversation, text: str) -> list[str]:
@@ -122,7 +115,7 @@ def _named_tools(conversation: Conversation, text: str) -> list[str]:
     named = mentioned(offered, text)
     if kind == "any":
         return named or offered[:1]
-    return [] if _results(conversation) else named
+    return [] if kind == "none" or conversation.results() else named
 
 
 def _tool_uses(conversation: Conversation, names: list[str], text: str) -> Iterator[ToolUse]:
@@ -143,11 +136,10 @@ def _fill(schema: dict[str, Any], text: str) -> Any:
 
 
 def _say(conversation: Conversation, text: str) -> str:
-    text_format = conversation.request.get("outputConfig", {}).get("textFormat")
-    if text_format is not None:
-        schema = json.loads(text_format["structure"]["jsonSchema"]["schema"])
-        return json.dumps(_fill(schema, text), ensure_ascii=False)
-    results = _results(conversation)
+    schema = _schema(conversation)
+    if schema is not None:
+        return json.dumps(_fill(json.loads(schema), text), ensure_ascii=False)
+    results = conversation.results()
     if results:
         return " ".join(_quote(conversation, result) for result in results)
     counting = _COUNT.search(text)
@@ -156,9 +148,10 @@ def _say(conversation: Conversation, text: str) -> str:
     return _echo(conversation, text)
 
 
-def _results(conversation: Conversation) -> list[Block]:
-    """The results that have come since the model spoke last."""
-    return [block for block in conversation.turn(-1) if block.kind == "toolResult"]
+def _schema(conversation: Conversation) -> str | None:
+    """The JSON schema, as a text, that whatever is said must be of."""
+    schema: str | None = conversation.at(("outputConfig", "textFormat", "structure", "jsonSchema", "schema"))
+    return schema
 
 
 def _quote(conversation: Conversation, result: Block) -> str:
@@ -178,8 +171,7 @@ def _as_text(part: dict[str, Any]) -> str:
 def _echo(conversation: Conversation, text: str) -> str:
     kinds = [block.kind for block in conversation.last_user_turn()]
     counts = [_plural(kinds.count("text"), "text block"), _plural(kinds.count("image"), "image")]
-    if "document" in kinds:
-        counts.append(_plural(kinds.count("document"), "document"))
+    counts += [_plural(kinds.count(kind), kind) for kind in ("document", "video", "audio") if kind in kinds]
     counts.append(_plural(len(conversation.messages), "turn"))
     said = f'You said: "{_shorten(text, _ECHO)}"' if text else "You said nothing"
     system = " ".join(block["text"] for block in conversation.request.get("system", []) if "text" in block)
@@ -213,7 +205,7 @@ def _stop(parts: tuple[Part, ...], sequences: Iterable[str]) -> tuple[tuple[Part
             met = [(part.text.index(sequence), sequence) for sequence in sequences if sequence in part.text]
             if met:
                 place, sequence = min(met)
-                rest = (Text(part.text[:place]),) if place else ()
+                rest = (replace(part, text=part.text[:place]),) if place else ()
                 return (*parts[:number], *rest), sequence
     return parts, None
 
@@ -233,20 +225,27 @@ def _truncate(parts: tuple[Part, ...], budget: int) -> tuple[Part, ...]:
 def _shortened(part: Part, budget: int) -> tuple[Part, ...]:
     if budget == 0:
         return ()
+    if isinstance(part, Redacted):
+        return ()
     if isinstance(part, ToolUse):
         return (replace(part, input={}, arguments=tokens.cut(part.arguments, budget - 1)),)
-    return (replace(part, text=tokens.cut(part.text, budget)),)
+    shortened = replace(part, text=tokens.cut(part.text, budget))
+    return (replace(shortened, signature=None) if isinstance(shortened, Reasoning) else shortened,)
 
 
 def _cost(part: Part) -> int:
+    if isinstance(part, Redacted):
+        return _REDACTED_COST
     return tokens.count(part.arguments) + 1 if isinstance(part, ToolUse) else tokens.count(part.text)
 
 
-def _usage(conversation: Conversation, controls: Controls, parts: tuple[Part, ...]) -> dict[str, int]:
+def _usage(conversation: Conversation, controls: Controls, parts: tuple[Part, ...]) -> dict[str, Any]:
     """Usage as Bedrock counts: inputTokens without what the cache gave or took, totalTokens with it."""
     asked, answered = tokens.input_tokens(conversation), sum(map(_cost, parts))
     cached = controls.cacheread + controls.cachewrite
-    usage = {"inputTokens": asked, "outputTokens": answered, "totalTokens": asked + answered + cached}
-    if conversation.model.cache or cached:
+    usage: dict[str, Any] = {"inputTokens": asked, "outputTokens": answered, "totalTokens": asked + answered + cached}
+    if conversation.family.cache or cached:
         usage |= {"cacheReadInputTokens": controls.cacheread, "cacheWriteInputTokens": controls.cachewrite}
+    if controls.cachewrite:
+        usage["cacheDetails"] = [{"ttl": "5m", "inputTokens": controls.cachewrite}]
     return usage

@@ -81,7 +81,7 @@ def create(local: Local) -> web.Application:
     app.router.add_get("/_local/calls", _show_calls)
     app.router.add_delete("/_local/calls", _clear_calls)
     app.router.add_post("/_local/release", _release)
-    app.router.add_route("*", "/{path:.*}", _serve)
+    app.router.add_route("*", "/{path:(?s:.*)}", _serve)  # a line feed is part of a path too
     app[LOCAL] = local
     return app
 

@@ -11,9 +11,10 @@ from bedrock_local.answers import Answer
 from bedrock_local.calls import FINISHED
 from bedrock_local.controls import Controls
 from bedrock_local.conversation import Conversation
+from bedrock_local.delivery import deliver
 from bedrock_local.errors import invalid
 from bedrock_local.models import unsupported_action
-from bedrock_local.state import Incoming, Local, reply
+from bedrock_local.state import Incoming, Local
 from bedrock_local.stream import Player, disturbed
 
 
@@ -34,18 +35,22 @@ class _Turn:
 
     @property
     def served(self) -> dict[str, Any]:
-        """The tier and the latency class that were asked for, which Bedrock reports back."""
-        request = self.conversation.request
-        return {name: request[name] for name in ("serviceTier", "performanceConfig") if name in request}
+        """The tier and the latency class that were asked for, which Bedrock reports back; a tier may be ordered."""
+        request, ordered = self.conversation.request, self.controls.servicetier
+        served: dict[str, Any] = {
+            name: request[name] for name in ("serviceTier", "performanceConfig") if name in request
+        }
+        return served if ordered is None else {**served, "serviceTier": {"type": ordered}}
 
 
 async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
     """Answer with one JSON body."""
     turn = _take_turn(local, incoming, "Converse")
+    turn.controls.refuse_whole()
     if turn.controls.hold:
         await local.holds.wait()
-    body = frames.body(turn.answer, turn.latency, turn.extra)
-    return reply(incoming.call.id, {**body, **turn.served})
+    body = frames.body(turn.answer, turn.latency, turn.extra, unknown=turn.controls.unknown)
+    return await deliver(incoming, {**body, **turn.served}, turn.controls)
 
 
 async def converse_stream(local: Local, incoming: Incoming) -> web.StreamResponse:
@@ -76,9 +81,9 @@ def _take_turn(local: Local, incoming: Incoming, operation: str) -> _Turn:
     incoming.require_json()
     request = shapes.check(operation, shapes.read_json(incoming.body), modelId=incoming.identifier)
     model = local.shelf.resolve(incoming.identifier)
-    if not model.chat:
+    if model.family is None or not model.family.converse:
         raise unsupported_action()
-    conversation = Conversation(request, model, streaming=operation == "ConverseStream")
+    conversation = Conversation(request, model, model.family, streaming=operation == "ConverseStream")
     rules.check(conversation)
     ordered, text = controls.parse(conversation.last_text())
     ordered.refuse()

@@ -1,19 +1,29 @@
 """Orders to the local Bedrock inside the user's text, for tests and demonstrations: `[[local: key=value …]]`.
 
 They stand in the last text of the user (for embeddings: inside a text) and are cut out before it is echoed. A value
-with blanks stands in double quotes. `after=N` counts event-stream frames.
+with blanks stands in double quotes. `after=N` counts event-stream frames; of an answer without stream, bytes.
 
-    exception=throttlingException after=3    an exception frame after N frames (0: as the first event), then the end
-    error=internalFailure after=3            a frame with `:message-type: error`, then the end
-    cut after=3                              the connection is closed after N frames, before messageStop
-    corrupt after=3                          the frame after N frames has a wrong checksum
+    exception=throttlingException after=3    an exception frame after N frames (0: as the first event), then the end;
+                                             without stream, the same as an HTTP error
+    error=internalFailure after=3            a frame with `:message-type: error`, then the end; without stream, a 500
+    cut after=3                              the connection is closed after N frames, before messageStop; without
+                                             stream, after N bytes of the body (0: before any answer)
+    end after=3                              a clean end after N frames, and nothing that says why; without stream, a
+                                             whole answer with N bytes of the body
+    corrupt after=3                          the frame after N frames has a wrong checksum; without stream, the body is
+                                             no JSON from there
     status=429 type=ThrottlingException message="Too many requests"
                                              an HTTP error instead of an answer; type and message may be left out
     stop=guardrail_intervened                this stopReason
-    reasoning=text                           a reasoningContent block with this text comes first
+    reasoning=text                           a reasoningContent block with this text comes first, signed if the model
+                                             signs
+    redacted                                 a reasoningContent block that is redactedContent comes before the answer
     texts=3                                  the answer as several text blocks
+    cite=https://example.com/a               the first text block cites this page
+    servicetier=flex                         this tier is reported as the one that served
     empty                                    an answer without any content
-    unknown                                  an event of a type that nobody knows comes after messageStart
+    unknown                                  an event of a type that nobody knows comes after messageStart; without
+                                             stream, a content block of such a kind comes first
     cacheread=100 cachewrite=20              usage of the prompt cache
     pace=0.5                                 seconds between frames
     hold=1                                   everything after the first delta (without streaming, and for embeddings:
@@ -24,6 +34,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.model import NoShapeFoundError
 
 from bedrock_local.errors import NAME_OF_STATUS, AwsError, invalid
 from bedrock_local.shapes import service
@@ -39,6 +51,7 @@ class Controls:
     exception: str | None = None
     error: str | None = None
     cut: bool = False
+    end: bool = False
     corrupt: bool = False
     after: int = 0
     status: int | None = None
@@ -46,7 +59,10 @@ class Controls:
     message: str | None = None
     stop: str | None = None
     reasoning: str | None = None
+    redacted: bool = False
     texts: int = 1
+    cite: str | None = None
+    servicetier: str | None = None
     empty: bool = False
     unknown: bool = False
     cacheread: int = 0
@@ -59,7 +75,37 @@ class Controls:
         if self.status is not None:
             name = self.type or NAME_OF_STATUS.get(self.status, "InternalServerException")
             members = {"originalStatusCode": 500, "resourceName": "local"} if self.status == 424 else {}
-            raise AwsError(self.status, name, self.message or f"{name} was ordered.", **members)
+            raise AwsError(self.status, name, self.told(name), **members)
+
+    def refuse_whole(self) -> None:
+        """Raise what a stream would end with as the HTTP error that it is without a stream."""
+        if self.exception is not None:
+            raise AwsError(_status_of(self.exception), _capitalised(self.exception), self.told(self.exception))
+        if self.error is not None:
+            raise AwsError(500, _capitalised(self.error), self.told(self.error))
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the answer itself is to be cut, ended early or spoiled."""
+        return self.cut or self.end or self.corrupt
+
+    def told(self, name: str) -> str:
+        """The message of an ordered failure."""
+        return self.message or f"{name} was ordered."
+
+
+def _status_of(exception: str) -> int:
+    """The HTTP status that the service model gives an exception; 400 for one that it does not know."""
+    try:
+        shape = service("bedrock-runtime").shape_for(_capitalised(exception))
+    except NoShapeFoundError:
+        return 400
+    status: int = shape.metadata.get("error", {}).get("httpStatusCode", 400)
+    return status
+
+
+def _capitalised(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def parse(text: str) -> tuple[Controls, str]:
@@ -110,10 +156,15 @@ def _seconds(value: str) -> float:
     return float(value)
 
 
-def _stop_reason(value: str) -> str:
-    if value not in service("bedrock-runtime").shape_for("StopReason").metadata["enum"]:
-        raise ValueError(value)
-    return value
+def _member_of(enum: str) -> Callable[[str], str]:
+    """A converter for the values of one of the service model's enumerations."""
+
+    def convert(value: str) -> str:
+        if value not in service("bedrock-runtime").shape_for(enum).metadata["enum"]:
+            raise ValueError(value)
+        return value
+
+    return convert
 
 
 _flag = {"0": False, "1": True, "false": False, "true": True}.__getitem__
@@ -122,14 +173,18 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "exception": str,
     "error": str,
     "cut": _flag,
+    "end": _flag,
     "corrupt": _flag,
     "after": _natural,
     "status": _status,
     "type": str,
     "message": str,
-    "stop": _stop_reason,
+    "stop": _member_of("StopReason"),
     "reasoning": str,
+    "redacted": _flag,
     "texts": _natural,
+    "cite": str,
+    "servicetier": _member_of("ServiceTierType"),
     "empty": _flag,
     "unknown": _flag,
     "cacheread": _natural,

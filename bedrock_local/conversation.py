@@ -1,13 +1,14 @@
 """A Converse request as the rules and the answers read it: turns, blocks and where they stand.
 
 `request` has passed `shapes.check`, so every key here exists with its type, unions have one member, and blobs are
-bytes.
+bytes. Only what is free JSON (`extra`) may hold anything.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bedrock_local.families import Family
 from bedrock_local.models import Model
 
 
@@ -29,10 +30,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A validated request to one model; `streaming` tells ConverseStream from Converse."""
+    """A validated request to one model of a family; `streaming` tells ConverseStream from Converse."""
 
     request: dict[str, Any]
     model: Model
+    family: Family
     streaming: bool
 
     @property
@@ -48,6 +50,12 @@ class Conversation:
         return config
 
     @property
+    def limit(self) -> int:
+        """How many tokens the answer may have: what was said, or the family's default, or what the model can say."""
+        limit: int = self.inference.get("maxTokens", self.family.default_tokens or self.model.max_tokens)
+        return limit
+
+    @property
     def extra(self) -> dict[str, Any]:
         """The additionalModelRequestFields, empty where there are none (or where they are no object)."""
         fields = self.request.get("additionalModelRequestFields")
@@ -60,25 +68,53 @@ class Conversation:
         return [tool["toolSpec"] for tool in offered if "toolSpec" in tool]
 
     @property
+    def own_tool_choice(self) -> dict[str, Any]:
+        """Claude's own tool_choice among the extra fields, empty where there is none."""
+        choice = self.extra.get("tool_choice")
+        return choice if isinstance(choice, dict) else {}
+
+    @property
     def tool_choice(self) -> tuple[str, Any]:
-        """The member of toolChoice and its value; `auto` where none is said."""
-        choice: dict[str, Any] = self.request.get("toolConfig", {}).get("toolChoice", {"auto": {}})
+        """What is said of the tools, and its value: a member of toolChoice, or Claude's `none`; else `auto`."""
+        own = self.own_tool_choice
+        said = {own["type"]: own} if isinstance(own.get("type"), str) else {"auto": {}}
+        choice: dict[str, Any] = self.request.get("toolConfig", {}).get("toolChoice", said)
         return next(iter(choice.items()))
+
+    @property
+    def forced(self) -> bool:
+        """Whether a tool must be called."""
+        return self.tool_choice[0] in ("any", "tool")
+
+    def at(self, path: tuple[str, ...]) -> Any:
+        """What stands at a path of keys from the request's root; None where there is nothing."""
+        found: Any = self.request
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if path else None
 
     def turn(self, number: int) -> list[Block]:
         """The blocks of one turn."""
         message = self.messages[number]
         return [
-            Block(number, index, message["role"], *next(iter(content.items())))
+            Block(number % len(self.messages), index, message["role"], *next(iter(content.items())))
             for index, content in enumerate(message["content"])
         ]
 
+    def turns(self) -> Iterator[list[Block]]:
+        """Walk through the turns, each as its blocks."""
+        return map(self.turn, range(len(self.messages)))
+
     def blocks(self, *kinds: str) -> Iterator[Block]:
         """Walk through the blocks of all turns, of these kinds or of all."""
-        for number in range(len(self.messages)):
-            for block in self.turn(number):
+        for turn in self.turns():
+            for block in turn:
                 if not kinds or block.kind in kinds:
                     yield block
+
+    def results(self) -> list[Block]:
+        """The results that have come since the model spoke last."""
+        return [block for block in self.turn(-1) if block.kind == "toolResult"]
 
     def last_user_turn(self) -> list[Block]:
         """The blocks of the last turn of the user; empty where there is none."""

@@ -2,17 +2,21 @@
 
 Of the stream's oddities these are kept on purpose: no contentBlockStart for text and reasoning, no input delta for a
 tool without arguments, `metadata` after `messageStop`, a padding key `p` of random length, headers in no fixed order.
+Where thoughts are hidden only their signature comes.
 """
 
+import base64
 import json
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from bedrock_local import eventstream
-from bedrock_local.answers import Answer, Part, Reasoning, Text, ToolUse
+from bedrock_local.answers import Answer, Part, Text, ToolUse
+from bedrock_local.reasoning import Reasoning, Redacted
 
 _PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -35,9 +39,13 @@ class Frame:
     corrupt: bool = False
 
 
-def body(answer: Answer, latency: int, extra: dict[str, Any] | None) -> dict[str, Any]:
-    """Give the body of Converse; `latency` in milliseconds, `extra` is additionalModelResponseFields."""
-    content = [_block(part) for part in answer.parts]
+def body(answer: Answer, latency: int, extra: dict[str, Any] | None, *, unknown: bool = False) -> dict[str, Any]:
+    """Give the body of Converse; `latency` in milliseconds, `extra` is additionalModelResponseFields.
+
+    `unknown` begins it with a block of a kind that nobody knows.
+    """
+    content = [{"blockOfTheFuture": {"of": "blocks"}}] if unknown else []
+    content += [_block(part) for part in answer.parts]
     given = {
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": answer.stop_reason,
@@ -72,9 +80,14 @@ def _deltas(part: Part) -> Iterator[dict[str, Any]]:
         for start in range(0, len(part.arguments), _INPUT_PIECE):
             yield {"toolUse": {"input": part.arguments[start : start + _INPUT_PIECE]}}
         return
+    if isinstance(part, Redacted):
+        yield {"reasoningContent": {"redactedContent": _base64(part.data)}}
+        return
     for piece in _pieces(part.text):
         yield {"text": piece} if isinstance(part, Text) else {"reasoningContent": {"text": piece}}
-    if isinstance(part, Reasoning):
+    if isinstance(part, Text) and part.source is not None:
+        yield {"citation": _citation(part.text, part.source)}
+    if isinstance(part, Reasoning) and part.signature is not None:
         yield {"reasoningContent": {"signature": part.signature}}
 
 
@@ -87,10 +100,31 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _block(part: Part) -> dict[str, Any]:
     if isinstance(part, Text):
-        return {"text": part.text}
+        if part.source is None:
+            return {"text": part.text}
+        return {
+            "citationsContent": {"content": [{"text": part.text}], "citations": [_citation(part.text, part.source)]}
+        }
     if isinstance(part, Reasoning):
-        return {"reasoningContent": {"reasoningText": {"text": part.text, "signature": part.signature}}}
+        signed = {} if part.signature is None else {"signature": part.signature}
+        return {"reasoningContent": {"reasoningText": {"text": part.text, **signed}}}
+    if isinstance(part, Redacted):
+        return {"reasoningContent": {"redactedContent": _base64(part.data)}}
     return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.input}}
+
+
+def _citation(text: str, source: str) -> dict[str, Any]:
+    """A citation of a page on the web, the same in a block and in a stream."""
+    domain = urlsplit(source).netloc
+    return {
+        "title": f"A page of {domain}",
+        "sourceContent": [{"text": text[:_TEXT_PIECE]}],
+        "location": {"web": {"url": source, "domain": domain}},
+    }
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 class Encoder:

@@ -3,8 +3,9 @@
 from aiohttp import web
 
 from bedrock_local import controls, embeddings, shapes
+from bedrock_local.delivery import deliver
 from bedrock_local.errors import invalid
-from bedrock_local.state import Incoming, Local, reply
+from bedrock_local.state import Incoming, Local
 
 _ACCEPTED = ("*/*", "application/*", "application/json")
 
@@ -17,12 +18,11 @@ async def invoke_model(local: Local, incoming: Incoming) -> web.StreamResponse:
         raise invalid(f"The Accept type {accept} is not supported; use application/json.")
     body = shapes.read_json(incoming.body)
     model = local.shelf.resolve(incoming.identifier)
-    hold = False
-    for text in embeddings.texts(model.id, body):
-        ordered, _ = controls.parse(text)
+    orders = [controls.parse(text)[0] for text in embeddings.texts(model.id, body)]
+    for ordered in orders:
         ordered.refuse()
-        hold = hold or ordered.hold
-    if hold:
+        ordered.refuse_whole()
+    if any(ordered.hold for ordered in orders):
         await local.holds.wait()
     made = embeddings.embed(model.id, body)
     counts = {
@@ -30,4 +30,5 @@ async def invoke_model(local: Local, incoming: Incoming) -> web.StreamResponse:
         "X-Amzn-Bedrock-Output-Token-Count": "0",
         "X-Amzn-Bedrock-Invocation-Latency": "1",
     }
-    return reply(incoming.call.id, made.body, counts)
+    spoiling = next((ordered for ordered in orders if ordered.spoils), controls.Controls())
+    return await deliver(incoming, made.body, spoiling, counts)

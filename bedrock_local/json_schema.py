@@ -98,3 +98,20 @@ _VALUES: dict[str, Callable[[Any], bool]] = {
 _SCHEMAS = ("items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _MAPPINGS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+
+
+def subschemas(schema: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Walk through a schema and all schemas in it that are objects, with their places; `schema` has no `problems`."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for key, value in schema.items():
+        place = f"{path}.{key}"
+        if key in _SCHEMAS:
+            yield from subschemas(value, place)
+        elif key in _LISTS:
+            for index, item in enumerate(value):
+                yield from subschemas(item, f"{place}.{index}")
+        elif key in _MAPPINGS:
+            for name, item in value.items():
+                yield from subschemas(item, f"{place}.{name}")

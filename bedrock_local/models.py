@@ -1,8 +1,8 @@
 """What can be called here: foundation models, and the inference profiles of the region.
 
-The facts are in `models.json`: families with flags (what AWS lets one say to such a model) and models, each of a
-family, with what differs. A key there that is no field of `Model` is an error at start. Which system-defined profiles
-exist follows from the region, as on AWS: `us-*` has `us.` and `global.`, `eu-*` has `eu.` and `global.`, and so on.
+The facts are in `models.json`. A key there that is no field of `Model` is an error at start. What one may say to a
+model is its family's business (see `families`). Which system-defined profiles exist follows from the region, as on
+AWS: `us-*` has `us.` and `global.`, `eu-*` has `eu.` and `global.`, and so on.
 """
 
 import json
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from bedrock_local import families
 from bedrock_local.errors import AwsError, invalid, not_found
+from bedrock_local.families import Family
 
 #: The account that owns the application profiles, and in which the system-defined ones appear.
 ACCOUNT = "123456789012"
@@ -59,40 +61,22 @@ _INVALID_IDENTIFIER = "The provided model identifier is invalid."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A foundation model: what AWS lists about it, and what it lets one say.
+    """A foundation model, and what AWS lists about it.
 
-    `sampling` is `both` (temperature and topP), `one` of them, or `none`. `blank_stop` tells whether a stop sequence
-    may be white space alone. `tool_choice` names the members of ToolChoice that it takes. `additional` names the keys
-    that it takes in additionalModelRequestFields (None: any). `context` and `max_tokens` count tokens of input and of
-    output.
+    `family` is None for one that holds no conversation. `context` and `max_tokens` count tokens of input and of output.
     """
 
     id: str
     name: str
     provider: str
-    family: str
     started: str
     inference: tuple[str, ...]
-    chat: bool
     input: tuple[str, ...]
     output: tuple[str, ...] = ("TEXT",)
+    family: Family | None = None
     ended: str | None = None
     streaming: bool = True
     geographies: tuple[str, ...] = ()
-    documents: bool = False
-    video: bool = False
-    s3: bool = False
-    cache: bool = False
-    sampling: str = "both"
-    blank_stop: bool = True
-    prefill: bool = False
-    user_first: bool = True
-    system_role: bool = False
-    tools: bool = True
-    tool_choice: tuple[str, ...] = ()
-    structured: bool = False
-    effort: bool = False
-    additional: tuple[str, ...] | None = None
     context: int = 0
     max_tokens: int = 0
 
@@ -118,20 +102,23 @@ class Profile:
 def load() -> tuple[dict[str, Model], list[dict[str, str]]]:
     """Read `models.json`: models by id, and the application profiles as they stand there."""
     data = json.loads(resources.files("bedrock_local").joinpath("models.json").read_text("utf-8"))
-    models = (_model(entry, data["families"]) for entry in data["models"])
+    known = families.load()
+    models = (_model(entry, known) for entry in data["models"])
     return {model.id: model for model in models}, data["application_profiles"]
 
 
-def _model(entry: Mapping[str, Any], families: Mapping[str, Mapping[str, Any]]) -> Model:
-    merged = {**_family(entry["family"], families), **entry}
-    fields: dict[str, Any] = {key: tuple(it) if isinstance(it, list) else it for key, it in merged.items()}
+def _model(entry: Mapping[str, Any], known: Mapping[str, Family]) -> Model:
+    fields: dict[str, Any] = {key: tuple(it) if isinstance(it, list) else it for key, it in entry.items()}
+    if "family" in fields:
+        family = fields["family"] = known[fields["family"]]
+        fields["input"] = _modalities(family)
     return Model(**fields)
 
 
-def _family(name: str, families: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    own = dict(families[name])
-    parent = own.pop("like", None)
-    return {**(_family(parent, families) if parent else {}), **own}
+def _modalities(family: Family) -> tuple[str, ...]:
+    """What AWS lists as a model's input: beside text, the media that its family takes."""
+    media = (("IMAGE", family.images), ("VIDEO", family.video), ("SPEECH", family.audio))
+    return ("TEXT", *(name for name, taken in media if taken))
 
 
 class Shelf:

@@ -18,6 +18,8 @@ _CUT = Frame("cut", "", {})
 def disturbed(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
     """Give the frames with what the controls order among them; nothing follows a fault."""
     for number, frame in enumerate(_with_unknown(frames, controls)):
+        if number >= controls.after and controls.end:
+            return
         if number >= controls.after and (fault := _fault(controls)) is not None:
             yield fault
             return
@@ -36,7 +38,7 @@ def _with_unknown(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame
 def _fault(controls: Controls) -> Frame | None:
     for kind, name in (("exception", controls.exception), ("error", controls.error)):
         if name is not None:
-            return Frame(kind, name, {"message": controls.message or f"{name} was ordered."})
+            return Frame(kind, name, {"message": controls.told(name)})
     return _CUT if controls.cut else None
 
 

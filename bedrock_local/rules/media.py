@@ -1,11 +1,15 @@
-"""Images, documents and films: who takes them, how many, and that they are what they say."""
+"""Images, documents, films and sounds: who takes them, how many, and that they are what they say."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bedrock_local.conversation import Conversation
+from bedrock_local.conversation import Block, Conversation
+from bedrock_local.families import Family
+from bedrock_local.rules.words import errors, unsupported
+
+_KINDS = ("image", "document", "video", "audio", "searchResult")
 
 #: Limits of Converse, as documented: pieces per request, and bytes of each.
 MAX_IMAGES, MAX_IMAGE_BYTES = 20, 3_750_000
@@ -24,20 +28,21 @@ _IS_FORMAT: dict[str, Callable[[bytes], bool]] = {
 
 
 def model_takes_them(conversation: Conversation) -> Iterator[str]:
-    """Not every model sees, reads or watches."""
-    model = conversation.model
-    taken = {
-        "image": "IMAGE" in model.input,
-        "document": model.documents,
-        "video": "VIDEO" in model.input,
-        "audio": "AUDIO" in model.input,
-        "searchResult": False,
-    }
+    """Not every model sees, reads, watches or listens, nor takes every format, nor looks into S3 for it."""
+    for block in conversation.blocks(*_KINDS):
+        if not _taken(conversation.family, block):
+            yield unsupported(block.kind, block.path)
     for kind, value, path in _pieces(conversation):
-        if not taken[kind]:
-            yield f"This model doesn't support the {kind} field that you provided at {path}. Remove it and try again."
-        elif "s3Location" in value.get("source", {}) and not model.s3:
+        if "s3Location" in value.get("source", {}) and kind not in conversation.family.s3:
             yield f"This model doesn't support the s3Location field that you provided at {path}. Use bytes instead."
+
+
+def _taken(family: Family, block: Block) -> bool:
+    """Whether the family takes such a block in a turn. A document without a format is a text."""
+    formats = {"document": family.documents, "video": family.video, "audio": family.audio}
+    if block.kind in formats:
+        return block.value.get("format", "txt") in formats[block.kind]
+    return block.kind == "image" and family.images
 
 
 def images_have_bytes(conversation: Conversation) -> Iterator[str]:
@@ -64,9 +69,8 @@ def bytes_are_of_the_format(conversation: Conversation) -> Iterator[str]:
     for kind, value, path in _pieces(conversation, "image", "document"):
         data, name = value["source"].get("bytes"), value.get("format", "")
         if data is not None and name in _IS_FORMAT and not _IS_FORMAT[name](data):
-            yield (
-                f"The model returned the following errors: {path}.{kind}.source.bytes: {kind.capitalize()} does not "
-                f"match the provided media type {kind}/{name}"
+            yield errors(
+                f"{path}.{kind}.source.bytes: {kind.capitalize()} does not match the provided media type {kind}/{name}"
             )
 
 
@@ -87,15 +91,15 @@ def document_names(conversation: Conversation) -> Iterator[str]:
 
 def documents_need_text(conversation: Conversation) -> Iterator[str]:
     """A document stands beside a text that says what to do with it."""
-    for number in range(len(conversation.messages)):
-        kinds = {block.kind for block in conversation.turn(number)}
+    for number, turn in enumerate(conversation.turns()):
+        kinds = {block.kind for block in turn}
         if "document" in kinds and "text" not in kinds:
             yield f"A text block is required beside the document blocks at messages.{number}.content."
 
 
 def _pieces(conversation: Conversation, *kinds: str) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Every such piece with its kind and place, those within tool results too."""
-    wanted = kinds or ("image", "document", "video", "audio", "searchResult")
+    wanted = kinds or _KINDS
     for block in conversation.blocks(*wanted):
         yield block.kind, block.value, block.path
     for result in conversation.blocks("toolResult"):

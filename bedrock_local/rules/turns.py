@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from bedrock_local.conversation import Conversation
+from bedrock_local.reasoning import reasons
 
 #: Kinds of blocks that only one side may send.
 _ONLY_USER = ("image", "document", "video", "audio", "toolResult", "searchResult", "guardContent")
@@ -29,15 +30,24 @@ def no_empty_turn(conversation: Conversation) -> Iterator[str]:
             )
 
 
+def system_prompts(conversation: Conversation) -> Iterator[str]:
+    """A few old models take no system prompt."""
+    if not conversation.family.system and conversation.request.get("system"):
+        yield (
+            "This model doesn't support system messages. Try again without a system message or use a model that "
+            "supports system messages."
+        )
+
+
 def system_turns(conversation: Conversation) -> Iterator[str]:
-    """The role `system` inside messages is new, and only the newest models know it."""
-    if not conversation.model.system_role and any(m["role"] == "system" for m in conversation.messages):
+    """The role `system` inside messages is in the service model, and no model is known to take it."""
+    if not conversation.family.system_turns and any(m["role"] == "system" for m in conversation.messages):
         yield "This model doesn't support the system role in messages. Use the system field and try again."
 
 
 def starts_with_user(conversation: Conversation) -> Iterator[str]:
     """Most models want the user to begin."""
-    if conversation.model.user_first and conversation.messages[0]["role"] != "user":
+    if not conversation.family.assistant_first and conversation.messages[0]["role"] == "assistant":
         yield (
             "A conversation must start with a user message. Try again with a conversation that starts with a "
             "user message."
@@ -85,7 +95,7 @@ def blocks_fit_roles(conversation: Conversation) -> Iterator[str]:
 
 def no_prefill(conversation: Conversation) -> Iterator[str]:
     """Where a model takes no prefill, the user has the last word."""
-    if conversation.messages[-1]["role"] == "assistant" and not conversation.model.prefill:
+    if conversation.messages[-1]["role"] == "assistant" and not conversation.family.prefill:
         yield (
             "The model returned the following errors: This model does not support assistant message prefill. "
             "The conversation must end with a user message."
@@ -102,9 +112,27 @@ def prefill_ends_in_text(conversation: Conversation) -> Iterator[str]:
         )
 
 
+def prefill_stands_alone(conversation: Conversation) -> Iterator[str]:
+    """What the model is to continue is plain text, so it may neither think, nor call, nor keep to a schema."""
+    if conversation.messages[-1]["role"] != "assistant" or conversation.turn(-1)[-1].kind == "toolUse":
+        return
+    beside = (
+        ("tools are offered", "toolConfig" in conversation.request),
+        ("thinking is enabled", reasons(conversation)),
+        ("output_config.format is set", conversation.at(("outputConfig", "textFormat")) is not None),
+    )
+    for what, given in beside:
+        if given:
+            yield (
+                "The model returned the following errors: messages: pre-filling the assistant's response is not "
+                f"supported when {what}. The conversation must end with a user message."
+            )
+
+
 RULES = (
     has_messages,
     no_empty_turn,
+    system_prompts,
     system_turns,
     starts_with_user,
     alternates,
@@ -112,4 +140,5 @@ RULES = (
     blocks_fit_roles,
     no_prefill,
     prefill_ends_in_text,
+    prefill_stands_alone,
 )

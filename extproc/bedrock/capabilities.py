@@ -89,6 +89,7 @@ Temperature = Annotated[float, Meta(gt=0, le=2, description="a number above 0 an
 Step = Annotated[
     str, Meta(pattern=r"\A[A-Za-z_]{1,64}\Z", description="a key of the Converse request, as in `outputConfig`")
 ]
+Note = Annotated[str, Meta(min_length=1, description="a sentence or an address")]
 Path = tuple[Step, ...]
 """Where something goes in a Converse request: the keys from its root. Empty: nowhere, it is not taken."""
 
@@ -268,9 +269,9 @@ class _Head(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which foundation ids are of this family. Case counts, and the whole id must fit."""
     like: Name | None = None
     """The family that has all that is not said here; without it, the defaults stand."""
-    source: tuple[str, ...] = ()
+    source: tuple[Note, ...] = ()
     """Where this is known from: keys of the file's `sources`, or addresses."""
-    doubt: tuple[str, ...] = ()
+    doubt: tuple[Note, ...] = ()
     """What is not sure, and why."""
 
 

@@ -168,11 +168,11 @@ class ToolResult(Wire):
 
 Block = Text | Image | Document | Video | Audio | PastReasoning | ToolUse | ToolResult | CachePoint
 SystemBlock = Text | CachePoint
-Role = Literal["user", "assistant"]
+Role = Literal["user", "assistant", "system"]
 
 
 class Turn(Wire):
-    """One message: roles alternate, and the first is the user's."""
+    """One message: user and assistant alternate, and with most models the first is the user's."""
 
     role: Role
     content: list[Block]
@@ -299,6 +299,9 @@ class Request(Wire):
 
 # Answers
 
+SERVER_TOOL_USE = "server_tool_use"
+"""The `type` of a call that AWS itself executes."""
+
 
 class Lenient(Struct, rename="camel"):
     """A struct of an answer: fields that are not known are passed over."""
@@ -319,6 +322,12 @@ class AnsweredToolUse(Lenient):
     tool_use_id: str
     name: str
     input: Raw = Raw(b"{}")
+    type: str | None = None
+
+    @property
+    def is_server_side(self) -> bool:
+        """Whether AWS itself executes it: then it is no call for the client."""
+        return self.type == SERVER_TOOL_USE
 
     @property
     def arguments(self) -> str:
@@ -328,15 +337,37 @@ class AnsweredToolUse(Lenient):
 
 
 class ReasoningText(Lenient):
-    """What a model thought."""
+    """What a model thought; with the signature, the model takes it for its own on a later turn."""
 
     text: str = ""
+    signature: str | None = None
 
 
 class ReasoningContent(Lenient):
-    """Reasoning: readable, or withheld (then there is no text)."""
+    """Reasoning: readable, or withheld (base64)."""
 
     reasoning_text: ReasoningText | None = None
+    redacted_content: str | None = None
+
+
+class WebLocation(Lenient):
+    """A place in the web."""
+
+    url: str = ""
+    domain: str = ""
+
+
+class CitationLocation(Lenient):
+    """Where a source is; places inside of documents are not known here."""
+
+    web: WebLocation | None = None
+
+
+class Citation(Lenient):
+    """A source; in a stream, a delta of its own."""
+
+    title: str = ""
+    location: CitationLocation | None = None
 
 
 class CitedText(Lenient):
@@ -349,6 +380,12 @@ class CitationsContent(Lenient):
     """Text with sources: it belongs to the answer as any other text does."""
 
     content: list[CitedText] = []
+    citations: list[Citation] = []
+
+    @property
+    def text(self) -> str:
+        """All of the text."""
+        return "".join(piece.text for piece in self.content)
 
 
 class AnsweredBlock(Lenient):
@@ -372,12 +409,19 @@ class Output(Lenient):
     message: AnsweredMessage
 
 
+class ServedTier(Lenient):
+    """The tier at which a call was served."""
+
+    type: str | None = None
+
+
 class Answer(Lenient):
     """The body of a Converse answer."""
 
     output: Output
     stop_reason: str
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+    service_tier: ServedTier | None = None
 
 
 # Events of a stream, by `:event-type`
@@ -394,6 +438,12 @@ class ToolUseStart(Lenient):
 
     tool_use_id: str
     name: str
+    type: str | None = None
+
+    @property
+    def is_server_side(self) -> bool:
+        """Whether AWS itself executes it: then it is no call for the client."""
+        return self.type == SERVER_TOOL_USE
 
 
 class BlockStart(Lenient):
@@ -416,9 +466,11 @@ class ToolUseDelta(Lenient):
 
 
 class ReasoningDelta(Lenient):
-    """A piece of reasoning."""
+    """A piece of reasoning: of its text, of its signature, or of what is withheld (base64)."""
 
     text: str | None = None
+    signature: str | None = None
+    redacted_content: str | None = None
 
 
 class BlockDelta(Lenient):
@@ -427,6 +479,7 @@ class BlockDelta(Lenient):
     text: str | None = None
     tool_use: ToolUseDelta | None = None
     reasoning_content: ReasoningDelta | None = None
+    citation: Citation | None = None
 
 
 class ContentBlockDelta(Lenient):
@@ -452,6 +505,7 @@ class Metadata(Lenient):
     """The last event."""
 
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
+    service_tier: ServedTier | None = None
 
 
 StreamEvent = MessageStart | ContentBlockStart | ContentBlockDelta | ContentBlockStop | MessageStop | Metadata

@@ -3,7 +3,8 @@
 Source: the exceptions of botocore's `bedrock-runtime` service model. Over HTTP the name stands in
 `x-amzn-errortype` (sometimes with `:http://…` behind it), the text in the body's `message` or, from AWS's
 authentication layer, `Message`. In a stream an exception frame has `:exception-type` in lower camel case, an error
-frame `:error-code` and `:error-message`.
+frame `:error-code` and `:error-message`. Of an operation that AWS does not know it says so with a status of 200, as
+`{"Output": {"__type": "com.amazon.coral.service#UnknownOperationException"}, "Version": "1.0"}`.
 """
 
 from collections.abc import Mapping
@@ -14,22 +15,45 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class BedrockError:
-    """One failure: `kind` is AWS's name for it (`ThrottlingException`), `status` 0 where there was none."""
+    """One failure: `kind` is AWS's name for it (`ThrottlingException`), `status` 0 where there was none.
+
+    `original` is the status with which the model's own server failed, 0 where Bedrock does not say.
+    """
 
     kind: str
     message: str
     status: int = 0
+    original: int = 0
 
     def __str__(self) -> str:
-        """One line for a log, without the signed headers that AWS quotes behind its text about a bad signature."""
+        """One line for a log, without the signed headers that AWS quotes further down when a signature is wrong."""
         said = self.message.partition("\n")[0][:300]
         return f"{self.kind or self.status}: {said}" if said else f"{self.kind or self.status}"
+
+
+class _Output(msgspec.Struct):
+    type: str | None = msgspec.field(default=None, name="__type")
 
 
 class _Body(msgspec.Struct):
     lower: str | None = msgspec.field(default=None, name="message")
     upper: str | None = msgspec.field(default=None, name="Message")
     type: str | None = msgspec.field(default=None, name="__type")
+    output: _Output | None = msgspec.field(default=None, name="Output")
+    original_status: int | None = msgspec.field(default=None, name="originalStatusCode")
+    original_message: str | None = msgspec.field(default=None, name="originalMessage")
+
+    @property
+    def message(self) -> str:
+        """The text, with what the model's own server said where that is something else."""
+        said, original = self.lower or self.upper or "", self.original_message or ""
+        if original and original not in said:
+            return f"{said} ({original})" if said else original
+        return said
+
+    @property
+    def named(self) -> str:
+        return self.type or (self.output.type if self.output else None) or ""
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -37,22 +61,28 @@ _DECODER = msgspec.json.Decoder(_Body)
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> BedrockError:
     """The failure in an HTTP answer, whatever its body is."""
-    try:
-        said = _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        said = _Body(lower=body.decode("utf-8", "replace")[:1000].strip() or None)
-    kind = (headers.get("x-amzn-errortype") or said.type or "").split(":", 1)[0].rsplit("#", 1)[-1]
-    return BedrockError(kind, said.lower or said.upper or "", status)
+    said = _read(body)
+    kind = (headers.get("x-amzn-errortype") or said.named).split(":", 1)[0].rsplit("#", 1)[-1]
+    return BedrockError(kind.strip(), said.message, status, said.original_status or 0)
 
 
 def from_frame(headers: Mapping[str, object], payload: bytes) -> BedrockError:
     """The failure in a frame whose `:message-type` is `exception` or `error`."""
     if headers.get(":message-type") == "error":
-        return BedrockError(_kind(headers.get(":error-code")), str(headers.get(":error-message", "")))
-    return BedrockError(_kind(headers.get(":exception-type")), from_response(0, {}, payload).message)
+        said = headers.get(":error-message")
+        return BedrockError(_kind(headers.get(":error-code")), _read(payload).message if said is None else str(said))
+    body = _read(payload)
+    return BedrockError(_kind(headers.get(":exception-type")), body.message, original=body.original_status or 0)
+
+
+def _read(body: bytes) -> _Body:
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Body(lower=body.decode("utf-8", "replace")[:1000].strip() or None)
 
 
 def _kind(name: object) -> str:
-    """A frame's name for a failure as HTTP writes it, with a capital."""
-    text = "" if name is None else str(name)
+    """A frame's name for a failure as HTTP writes it: with a capital, and without a namespace."""
+    text = "" if name is None else str(name).rsplit("#", 1)[-1].strip()
     return text[:1].upper() + text[1:]

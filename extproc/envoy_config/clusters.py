@@ -62,7 +62,12 @@ def processor_cluster(plan: Plan) -> Cluster:
         connect_timeout=seconds(1),
         per_connection_buffer_limit_bytes=_buffer(plan) + MIB,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
-        common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0.0)),
+        common_lb_config=ClusterCommonLbConfig(
+            healthy_panic_threshold=Percent(value=0.0),
+            # Envoy tells its threads of a worker's health at most once a second, but /healthz at once: it would say
+            # 200 up to a second before requests are let through again.
+            update_merge_window=seconds(0),
+        ),
         health_checks=[
             HealthCheck(
                 timeout=seconds(2),

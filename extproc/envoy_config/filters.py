@@ -75,7 +75,7 @@ def _external_processor(plan: Plan) -> ExternalProcessor:
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         message_timeout=seconds(_MESSAGE_SECONDS),
-        max_message_timeout=seconds(plan.settings.embeddings.seconds + _MESSAGE_SECONDS),
+        max_message_timeout=seconds(plan.settings.longest_wait + _MESSAGE_SECONDS),
         # The worker sets the length of the answers it wrote in one piece, and removes every other.
         allow_content_length_header=True,
         processing_mode=_processing_mode(),

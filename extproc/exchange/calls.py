@@ -5,17 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
 from extproc.config import Settings
-from extproc.exchange.jobs import Fetch, FetchResult
+from extproc.exchange.jobs import Fetch, FetchFailure, FetchResult
 from extproc.openai import embeddings as openai_embeddings
-from extproc.openai.chat import ChatRequest, Chunks, Usage, decode_request
+from extproc.openai import sse
+from extproc.openai.chat import ChatRequest, decode_request
+from extproc.openai.completion import Chunks, Usage
 from extproc.openai.embeddings import Detokeniser
+from extproc.openai.errors import invalid
 from extproc.translate import chat_answer, chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_stream import ChatStream
+from extproc.translate.media import remote_images
+
+MAX_FETCHED = 20
+"""Images of one request that are fetched: as many as Converse takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,7 @@ class Completed:
     body: bytes
     usage: Usage
     finish: str
+    content_type: str = "application/json"
 
 
 class Call(Protocol):
@@ -66,22 +76,42 @@ class ChatCall:
     def __init__(self, body: bytes, settings: Settings, call_id: str, now: float) -> None:
         self._request: ChatRequest = decode_request(body)
         self._plan: chat_request.ChatPlan | None = None
+        self._remote: dict[str, str] = {}
+        """URLs of images, with the path of the first part that has each."""
+        self._images: dict[str, bytes] = {}
         self._id = f"chatcmpl-{call_id}"
         self._created = int(now)
         self._truncation = settings.compat.streaming_truncation
+        self._media = settings.media
         self.model = self._request.model
         self.ignored: tuple[str, ...] = ()
 
     def fetch(self) -> Fetch | None:
-        """Nothing: images come with the request."""
-        return None
+        """The images that the messages name by http(s) URLs. Raises `ApiError` if they are too many.
+
+        Nothing where the gateway fetches none: then the translation refuses them.
+        """
+        self._remote = remote_images(self._request.messages)
+        if not self._remote or not self._media.fetch:
+            return None
+        urls = tuple(self._remote)
+        if len(urls) > MAX_FETCHED:
+            message = f"At most {MAX_FETCHED} images of a request are fetched: send the others as data: URLs."
+            raise invalid(message, self._remote[urls[MAX_FETCHED]], "too_many_images")
+        return Fetch(urls, self._media.max_bytes, self._media.total_bytes, self._media.concurrency)
 
     def fetched(self, result: FetchResult) -> None:
-        """Nothing was asked for."""
+        """The images; one that could not be had is a 400 at the path of its URL."""
+        urls = tuple(self._remote)
+        if isinstance(result, FetchFailure):
+            raise invalid(result.reason, self._remote[urls[result.index]], result.code)
+        self._images = {url: image.data for url, image in zip(urls, result, strict=True)}
 
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """Converse, or ConverseStream."""
-        plan = self._plan = chat_request.plan(self._request, capabilities)
+        if not self._media.s3:
+            capabilities = msgspec.structs.replace(capabilities, s3_sources=())
+        plan = self._plan = chat_request.plan(self._request, capabilities, self._images)
         self.ignored = plan.ignored
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")
@@ -89,24 +119,27 @@ class ChatCall:
         return [Question(model_path(target.model_id, "converse"), plan.body)]
 
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
-        """The `chat.completion`."""
-        assert self._plan is not None
+        """The `chat.completion`, or all of its chunks at once where the model could not stream them."""
+        plan = self._plan
+        assert plan is not None
         [(_, body)] = answers
-        completion, usage, finish = chat_answer.answer(
-            body,
-            completion_id=self._id,
-            created=self._created,
-            model=self.model,
-            answer_tool=self._plan.answer_tool,
+        if plan.streamed:
+            said = chat_answer.as_stream(body, self._chunks(plan), shape=plan.shape, truncation=self._truncation)
+            return Completed(said.body, said.usage, said.finish, sse.CONTENT_TYPE)
+        said = chat_answer.answer(
+            body, completion_id=self._id, created=self._created, model=self.model, shape=plan.shape
         )
-        return Completed(completion, usage, finish)
+        return Completed(said.body, said.usage, said.finish)
 
     def stream(self) -> ChatStream | None:
-        """The `chat.completion.chunk`s."""
-        if self._plan is None or not self._plan.stream:
+        """The `chat.completion.chunk`s, where Bedrock streams them."""
+        plan = self._plan
+        if plan is None or not plan.stream:
             return None
-        chunks = Chunks(self._id, self._created, self.model, include_usage=self._plan.include_usage)
-        return ChatStream(chunks, answer_tool=self._plan.answer_tool, truncation=self._truncation)
+        return ChatStream(self._chunks(plan), shape=plan.shape, truncation=self._truncation)
+
+    def _chunks(self, plan: chat_request.ChatPlan) -> Chunks:
+        return Chunks(self._id, self._created, self.model, include_usage=plan.include_usage)
 
 
 class EmbeddingsCall:

@@ -59,9 +59,6 @@ from extproc.translate.errors import bad_answer, from_bedrock
 
 _JSON = ("content-type", "application/json")
 
-FETCH_SECONDS = 20.0
-"""All images of one request must have come by then."""
-
 
 class Phase(Enum):
     """Where an exchange stands."""
@@ -186,7 +183,7 @@ class Exchange:
         if fetch is None:
             return self._ask(call, target, now)
         self._phase = Phase.FETCHING
-        return Wait(fetch, FETCH_SECONDS)
+        return Wait(fetch, settings.media.seconds)
 
     def _fetched(self, result: object, now: float) -> Directive:
         assert self._call is not None
@@ -221,6 +218,7 @@ class Exchange:
         self._stream = call.stream()
         self._record.stream = self._stream is not None
         self._phase = Phase.SENT
+        self._record.ignored_params = len(call.ignored)
         replaced = {name for name, _ in headers}
         return Forward(
             path=question.path,
@@ -303,7 +301,8 @@ class Exchange:
         record, usage = self._record, completed.usage
         record.input_tokens, record.output_tokens, record.cached_tokens = usage.prompt, usage.completion, usage.cached
         record.finish = completed.finish
-        return self._reply(200, completed.body)
+        headers = self._headers(("content-type", completed.content_type))
+        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, record.metadata())
 
     # Replies
 

@@ -17,71 +17,122 @@ from extproc.openai.decoding import decode
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-FunctionName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
+FunctionName = Annotated[str, Meta(min_length=1, max_length=512)]
+"""OpenAI takes 64 of `[a-zA-Z0-9_-]`; clients of MCP servers send longer ones, with dots and slashes."""
+
+
+class CacheControl(Struct):
+    """What comes before it may be cached: Anthropic's field, as many clients send it here too."""
+
+    type: Literal["ephemeral"] = "ephemeral"
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class CacheBreakpoint(Struct):
+    """What comes before it may be cached, for at least this long: OpenAI's own field."""
+
+    mode: Literal["explicit"]
+    ttl: Literal["30m", "12h"] | None = None
+
+
+class Marked(Struct, kw_only=True):
+    """A part or a message that may be marked: the prompt up to its end may be cached. One mark is as good as two."""
+
+    cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
 # Content parts
 
 
-class TextPart(Struct, tag_field="type", tag="text"):
+class TextPart(Marked, tag_field="type", tag="text"):
     """Some text."""
 
     text: str
 
 
 class ImageURL(Struct):
-    """Where an image is: a `data:` URL."""
+    """Where an image is: a `data:`, http(s) or `s3:` URL."""
 
     url: str
     detail: str | None = None
 
 
-class ImagePart(Struct, tag_field="type", tag="image_url"):
-    """An image in a user's message."""
+class ImagePart(Marked, tag_field="type", tag="image_url"):
+    """An image in a user's message, or in a tool's result."""
 
     image_url: ImageURL
 
 
-class AudioPart(Struct, tag_field="type", tag="input_audio"):
+class InputAudio(Struct):
+    """A sound, in base64; OpenAI's formats are wav and mp3."""
+
+    data: str
+    format: str
+
+
+class AudioPart(Marked, tag_field="type", tag="input_audio"):
     """A sound in a user's message."""
 
-    input_audio: Raw
+    input_audio: InputAudio
 
 
-class FilePart(Struct, tag_field="type", tag="file"):
-    """A document in a user's message."""
+class File(Struct):
+    """A document: as a `data:` URL or plain base64, or as the id of an uploaded one."""
 
-    file: Raw
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
 
 
-class RefusalPart(Struct, tag_field="type", tag="refusal"):
+class FilePart(Marked, tag_field="type", tag="file"):
+    """A document in a user's message, or in a tool's result."""
+
+    file: File
+
+
+class VideoURL(Struct):
+    """Where a video is: a `data:` or `s3:` URL."""
+
+    url: str
+
+
+class VideoPart(Marked, tag_field="type", tag="video_url"):
+    """A video in a user's message: not OpenAI's own, but what clients send."""
+
+    video_url: VideoURL
+
+
+class RefusalPart(Marked, tag_field="type", tag="refusal"):
     """What an assistant said when it declined."""
 
     refusal: str
 
 
-UserPart = TextPart | ImagePart | AudioPart | FilePart
+MediaPart = ImagePart | AudioPart | FilePart | VideoPart
+UserPart = TextPart | ImagePart | AudioPart | FilePart | VideoPart
 AssistantPart = TextPart | RefusalPart
+ToolPart = TextPart | ImagePart | FilePart
 
 
 # Messages
 
 
-class SystemMessage(Struct, tag_field="role", tag="system"):
+class SystemMessage(Marked, tag_field="role", tag="system"):
     """Instructions."""
 
     content: str | list[TextPart]
     name: str | None = None
 
 
-class DeveloperMessage(Struct, tag_field="role", tag="developer"):
+class DeveloperMessage(Marked, tag_field="role", tag="developer"):
     """Instructions, under their newer name."""
 
     content: str | list[TextPart]
     name: str | None = None
 
 
-class UserMessage(Struct, tag_field="role", tag="user"):
+class UserMessage(Marked, tag_field="role", tag="user"):
     """What the user says."""
 
     content: str | list[UserPart]
@@ -95,32 +146,59 @@ class FunctionCall(Struct):
     arguments: str = ""
 
 
+class CustomCall(Struct):
+    """A custom tool's name, and its input as a text."""
+
+    name: FunctionName
+    input: str = ""
+
+
 class ToolCall(Struct):
-    """A call that the assistant asked for. `custom` calls are declared to be refused by name."""
+    """A call that the assistant asked for: of a function, or of a custom tool."""
 
     id: str
     type: str = "function"
     function: FunctionCall | None = None
+    custom: CustomCall | None = None
 
 
-class AssistantMessage(Struct, tag_field="role", tag="assistant"):
-    """What the model said before."""
+class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
+    """What the model thought, with the signature by which it knows its own."""
+
+    thinking: str = ""
+    signature: str | None = None
+
+
+class RedactedThinkingBlock(Struct, tag_field="type", tag="redacted_thinking"):
+    """What the model thought, encrypted, in base64."""
+
+    data: str
+
+
+class AssistantMessage(Marked, tag_field="role", tag="assistant"):
+    """What the model said before.
+
+    `thinking_blocks` and `reasoning_content` are what it thought, as this gateway and LiteLLM give it out.
+    """
 
     content: str | list[AssistantPart] | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: FunctionCall | None = None
+    audio: dict[str, Any] | None = None
+    thinking_blocks: list[ThinkingBlock | RedactedThinkingBlock] | None = None
+    reasoning_content: str | None = None
     name: str | None = None
 
 
-class ToolMessage(Struct, tag_field="role", tag="tool"):
+class ToolMessage(Marked, tag_field="role", tag="tool"):
     """What a called tool gave."""
 
-    content: str | list[TextPart]
+    content: str | list[ToolPart]
     tool_call_id: str
 
 
-class FunctionMessage(Struct, tag_field="role", tag="function"):
+class FunctionMessage(Marked, tag_field="role", tag="function"):
     """What a called function gave, in the shape from before tools."""
 
     name: str
@@ -140,25 +218,53 @@ class Function(Struct):
     description: str | None = None
     parameters: Raw = Raw(b"null")
     strict: bool | None = None
+    cache_control: CacheControl | None = None
 
 
 class FunctionTool(Struct, tag_field="type", tag="function"):
-    """A tool that is a function."""
+    """A tool that is a function; `cache_control` stands here or in the function."""
 
     function: Function
+    cache_control: CacheControl | None = None
+
+
+class FreeText(Struct, tag_field="type", tag="text"):
+    """Any text."""
+
+
+class GrammarBody(Struct):
+    """A grammar, and what it is written in."""
+
+    definition: str
+    syntax: Literal["lark", "regex"]
+
+
+class Grammar(Struct, tag_field="type", tag="grammar"):
+    """A text of this grammar."""
+
+    grammar: GrammarBody
+
+
+class Custom(Struct):
+    """What a custom tool is called and takes."""
+
+    name: FunctionName
+    description: str | None = None
+    format: FreeText | Grammar | None = None
 
 
 class CustomTool(Struct, tag_field="type", tag="custom"):
-    """A tool with free text as its input."""
+    """A tool with a text as its input."""
 
-    custom: Raw
+    custom: Custom
+    cache_control: CacheControl | None = None
 
 
 Tool = FunctionTool | CustomTool
 
 
-class NamedFunction(Struct):
-    """A function, by name."""
+class NamedTool(Struct):
+    """A tool, by name."""
 
     name: str
 
@@ -166,19 +272,26 @@ class NamedFunction(Struct):
 class FunctionChoice(Struct, tag_field="type", tag="function"):
     """This function must be called."""
 
-    function: NamedFunction
+    function: NamedTool
 
 
 class CustomChoice(Struct, tag_field="type", tag="custom"):
     """This custom tool must be called."""
 
-    custom: Raw
+    custom: NamedTool
+
+
+class AllowedToolsBody(Struct):
+    """The tools, and whether one of them must be called."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[FunctionChoice | CustomChoice], Meta(min_length=1)]
 
 
 class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
     """Only some of the tools may be called."""
 
-    allowed_tools: Raw
+    allowed_tools: AllowedToolsBody
 
 
 ToolChoice = Literal["none", "auto", "required"] | FunctionChoice | CustomChoice | AllowedTools
@@ -215,6 +328,32 @@ class StreamOptions(Struct):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Thinking(Struct, forbid_unknown_fields=True):
+    """How to reason, in Anthropic's words: an extension that LiteLLM's clients send."""
+
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: Count | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class Guardrail(Struct, forbid_unknown_fields=True, rename="camel"):
+    """The guardrail to apply, as Converse has it: an extension that LiteLLM's clients send."""
+
+    guardrail_identifier: Annotated[str, Meta(min_length=1, max_length=2048)]
+    guardrail_version: Annotated[str, Meta(pattern=r"^([1-9][0-9]{0,7}|DRAFT)\Z")]
+    trace: Literal["enabled", "disabled", "enabled_full"] | None = None
+    stream_processing_mode: Literal["sync", "async"] | None = None
+
+
+class Performance(Struct, forbid_unknown_fields=True):
+    """Whether latency is optimised, as Converse has it: an extension that LiteLLM's clients send."""
+
+    latency: Literal["standard", "optimized"]
 
 
 class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -254,111 +393,30 @@ class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     verbosity: str | None = None
     service_tier: str | None = None
 
-    reasoning_effort: str | None = None
+    reasoning_effort: Effort | None = None
     modalities: list[str] | None = None
     audio: dict[str, Any] | None = None
     web_search_options: dict[str, Any] | None = None
     moderation: dict[str, Any] | None = None
-    functions: list[Any] | None = None
-    function_call: Any = None
+    functions: list[Function] | None = None
+    function_call: Literal["none", "auto"] | NamedTool | None = None
+
+    # Extensions: what Bedrock has and OpenAI has not
+
+    thinking: Thinking | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    guardrail_config: Guardrail | None = msgspec.field(default=None, name="guardrailConfig")
+    performance_config: Performance | None = msgspec.field(default=None, name="performanceConfig")
+    additional_model_request_fields: dict[str, Raw] | None = msgspec.field(
+        default=None, name="additionalModelRequestFields"
+    )
+
+    @property
+    def token_limit(self) -> int | None:
+        """The most tokens that the answer may have, by the field's newer name or its older one."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
 def decode_request(body: bytes) -> ChatRequest:
     """The request in `body`; raises a 400 `ApiError`."""
     return decode(body, ChatRequest)
-
-
-# The answer
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens as OpenAI counts them: `prompt` includes what came from a cache."""
-
-    prompt: int = 0
-    completion: int = 0
-    cached: int = 0
-    cache_written: int = 0
-
-    def as_object(self) -> dict[str, Any]:
-        """The `usage` object; the details stand only where a cache was at work."""
-        usage: dict[str, Any] = {
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt + self.completion,
-        }
-        if self.cached or self.cache_written:
-            usage["prompt_tokens_details"] = {
-                "cached_tokens": self.cached,
-                "cache_write_tokens": self.cache_written,
-            }
-        return usage
-
-
-def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """One entry of a message's `tool_calls`."""
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def completion(
-    completion_id: str, created: int, model: str, message: dict[str, Any], finish_reason: str, usage: Usage
-) -> bytes:
-    """A whole `chat.completion`, with every key that OpenAI's schema requires."""
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-    return msgspec.json.encode(
-        {
-            "id": completion_id,
-            "object": "chat.completion",
-            "created": created,
-            "model": model,
-            "choices": [choice],
-            "usage": usage.as_object(),
-        }
-    )
-
-
-class Chunks:
-    """Writes one stream's `chat.completion.chunk`s: the same id, time and model in all of them.
-
-    The part that does not change is encoded once. With `include_usage` each chunk carries `"usage": null` and
-    `usage()` gives the last one, without choices; without it, `usage()` gives nothing.
-    """
-
-    def __init__(self, completion_id: str, created: int, model: str, *, include_usage: bool) -> None:
-        head = {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
-        self._head = msgspec.json.encode(head)[:-1] + b',"choices":['
-        self._include_usage = include_usage
-        self._start = b"data: " + self._head + b'{"index":0,"delta":'
-        self._nulls = b',"usage":null}\n\n' if include_usage else b"}\n\n"
-        self._end = b',"logprobs":null,"finish_reason":null}]' + self._nulls
-
-    def role(self) -> bytes:
-        """The first chunk."""
-        return self.delta({"role": "assistant", "content": "", "refusal": None})
-
-    def content(self, text: str) -> bytes:
-        """A piece of the answer's text."""
-        return self._start + b'{"content":' + msgspec.json.encode(text) + b"}" + self._end
-
-    def delta(self, delta: dict[str, Any]) -> bytes:
-        """Any other piece."""
-        return self._start + msgspec.json.encode(delta) + self._end
-
-    def tool_start(self, index: int, call_id: str, name: str) -> bytes:
-        """A tool call begins: the only chunk with its id, type and name."""
-        call = {"index": index, **tool_call(call_id, name, "")}
-        return self.delta({"tool_calls": [call]})
-
-    def tool_arguments(self, index: int, arguments: str) -> bytes:
-        """A piece of a tool call's arguments."""
-        return self.delta({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
-
-    def finish(self, reason: str) -> bytes:
-        """The last chunk with a choice."""
-        end = b',"logprobs":null,"finish_reason":' + msgspec.json.encode(reason) + b"}]" + self._nulls
-        return self._start + b"{}" + end
-
-    def usage(self, usage: Usage) -> bytes:
-        """The chunk that only carries usage."""
-        if not self._include_usage:
-            return b""
-        return b"data: " + self._head + b'],"usage":' + msgspec.json.encode(usage.as_object()) + b"}\n\n"

@@ -25,7 +25,7 @@ INTERVAL_SECONDS = 1.0
 FIXED = ("region", "limits", "catalogue", "workers")
 """What can only be set at start."""
 
-TIMEOUTS = (("embeddings", "seconds"), ("streaming", "silence_seconds"))
+TIMEOUTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"))
 """Likewise: Envoy's own timeouts are made from these."""
 
 Stamp = tuple[int, int, int, int]

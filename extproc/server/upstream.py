@@ -80,7 +80,7 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | 
         return _local(region, environ, "asked for")
     credentials = _credentials(environ)
     if credentials is not None:
-        return Aws(_endpoints(region), credentials)
+        return _aws(region, credentials)
     if mode == "aws":
         raise UpstreamError(
             "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
@@ -129,6 +129,16 @@ def _local(region: str | None, environ: Mapping[str, str], reason: str) -> Local
         secret_key=secrets.token_urlsafe(30),
         reason=reason,
     )
+
+
+def _aws(region: str | None, credentials: str) -> Aws:
+    endpoints = _endpoints(region)
+    if credentials == BEARER_TOKEN and endpoints.runtime.scheme != "https":
+        raise UpstreamError(
+            f"{BEARER_TOKEN} is sent over https only, and Bedrock's endpoint is {endpoints.runtime}: unset the one, "
+            "or change the other"
+        )
+    return Aws(endpoints, credentials)
 
 
 def _credentials(environ: Mapping[str, str]) -> str | None:

@@ -26,7 +26,7 @@ import click
 import uvloop
 
 from extproc import tokens
-from extproc.bedrock import capabilities
+from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import CredentialSource, NoCredentials
 from extproc.bedrock.endpoints import EndpointError, Endpoints, resolve
@@ -113,7 +113,7 @@ class Worker:
             settings=settings,
             directory=Directory(settings),
             catalogue=self._keeper.current,
-            capabilities=capabilities.BUILT_IN,
+            capabilities=BUILT_IN.with_overrides(settings.capabilities),
             signer=Signer(endpoints.region, endpoints.runtime.authority),
             authority=endpoints.runtime.authority,
             identity=self._identity,
@@ -125,12 +125,13 @@ class Worker:
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
             performer = await cleanup.enter_async_context(Performer(self._endpoints.runtime))
+            changes = asyncio.create_task(follow(self._file, self.settings_changed))
+            cleanup.callback(changes.cancel)
+            # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
+            await _first(self._get_ready(), signals.stop.wait())
             server = Server(self.new_exchange, performer, server_options(self._file.settings, tls))
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
-            changes = asyncio.create_task(follow(self._file, self.settings_changed))
-            cleanup.callback(changes.cancel)
-            await _first(self._get_ready(), signals.stop.wait())
             if not signals.stop.is_set():
                 server.serving = True
                 log.info("serving on %s, %s", bound, self._describe())
@@ -145,8 +146,8 @@ class Worker:
 
     def settings_changed(self, settings: Settings) -> None:
         """Put new settings in force for all events from now on."""
-        directory = Directory(settings)
-        self.gateway.settings, self.gateway.directory = settings, directory
+        directory, capabilities = Directory(settings), BUILT_IN.with_overrides(settings.capabilities)
+        self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
 
     def catalogue_changed(self, catalogue: Catalogue) -> None:
         """Put a new list of models in force; called from the keeper's thread."""
@@ -173,10 +174,10 @@ def server_options(settings: Settings, tls: Tls | None = None) -> Options:
     """What the transport is to expect of an Envoy that was configured from the same settings.
 
     Its buffer, and so its largest message, is 5/4 of the largest request; it grants side calls
-    `embeddings.seconds` and half a minute.
+    `Settings.longest_wait` and half a minute.
     """
     largest = max(settings.limits.request_bytes * 5 // 4, 4 * MIB)
-    return Options(message_bytes=largest + MIB, longest_wait=settings.embeddings.seconds + ROOM_SECONDS, tls=tls)
+    return Options(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
 
 
 def _take_signals() -> Signals:

@@ -23,6 +23,8 @@ class Record:
     output_tokens: int = 0
     cached_tokens: int = 0
     bedrock_request_id: str = ""
+    ignored_params: int = 0
+    """How many of the request's fields were accepted and changed nothing."""
     bedrock_error: str = ""
     """What AWS said when it refused, for whoever runs the gateway; callers may not see all of it."""
 

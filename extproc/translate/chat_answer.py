@@ -1,8 +1,38 @@
-"""A Converse answer -> a `chat.completion`."""
+"""A Converse answer -> a `chat.completion`, or the whole stream of chunks that says the same.
 
-from extproc.bedrock.converse import AnsweredBlock, TokenUsage, decode_answer
-from extproc.openai.chat import Usage, completion, tool_call
+What stands in Bedrock's blocks becomes one message: texts and cited texts are the content, reasoning is
+`reasoning_content` and, block by block with its signatures, `thinking_blocks`: a client that gives the message back
+on the next turn gives those back too. `Shape` says how the client expects its calls.
+
+Left out, because OpenAI's message has no place for them: images and tool results in an answer (what AWS's own tools
+made), and citations of places inside of documents; only those with a URL become annotations.
+
+Invariant: `answer` and `as_stream` say the same, and the same as `chat_stream` does of the same answer in events.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from extproc.bedrock import errors as bedrock_errors
+from extproc.bedrock.converse import (
+    Answer,
+    AnsweredBlock,
+    AnsweredToolUse,
+    BadAnswerError,
+    Citation,
+    ReasoningContent,
+    ServedTier,
+    TokenUsage,
+    decode_answer,
+)
+from extproc.openai.completion import Chunks, Usage, completion, custom_call, tool_call
 from extproc.openai.errors import ApiError
+from extproc.openai.sse import DONE
+from extproc.translate.errors import from_bedrock
+from extproc.translate.shape import Shape
 
 _FINISH_REASONS = {
     "end_turn": "stop",
@@ -12,12 +42,57 @@ _FINISH_REASONS = {
     "model_context_window_exceeded": "length",
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
+    "refusal": "content_filter",
 }
-"""Bedrock's `stopReason`s and what OpenAI calls them; the two `malformed_*` are failures, not ends."""
+"""Bedrock's `stopReason`s, and Claude's own `refusal`, as OpenAI calls them; the two `malformed_*` are failures."""
+
+_TIERS = {"reserved": "scale"}
+"""Bedrock's service tiers where OpenAI has another word: capacity that was bought in advance."""
 
 
-def finish_reason(stop_reason: str, *, called: bool) -> str:
-    """OpenAI's word for why the model stopped. `called`: the client has a tool call to execute.
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer for the client; `body` is JSON or SSE."""
+
+    body: bytes
+    usage: Usage
+    finish: str
+
+
+def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: Shape) -> Answered:
+    """The `chat.completion`.
+
+    Raises `BadAnswerError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
+    """
+    said = _Said(body, shape)
+    told = completion(completion_id, created, model, said.message(), said.finish, said.usage, said.tier)
+    return Answered(told, said.usage, said.finish)
+
+
+def as_stream(body: bytes, chunks: Chunks, *, shape: Shape, truncation: str = "length") -> Answered:
+    """All chunks of a stream, for a client that wants one of a model that cannot. Raises as `answer` does.
+
+    `truncation` is what to call the end of an answer that was cut short.
+    """
+    said = _Said(body, shape)
+    finish = truncation if said.finish == "length" else said.finish
+    written = [chunks.role()]
+    if said.reasoning:
+        written.append(chunks.delta({"reasoning_content": said.reasoning}))
+    if said.content:
+        written.append(chunks.content(said.content))
+    written += said.call_chunks(chunks)
+    if said.extras:
+        written.append(chunks.delta(said.extras))
+    written += [chunks.finish(finish, said.tier), chunks.usage(said.usage, said.tier), DONE]
+    return Answered(b"".join(written), said.usage, finish)
+
+
+# What both forms of an answer, whole and in events, are made of
+
+
+def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> str:
+    """OpenAI's word for why the model stopped. `called`: the client has a call to execute (`legacy`: a function's).
 
     Some models say `end_turn` although they called, and a forced answer tool says `tool_use` although the client
     asked for no tool. Raises a 502 `ApiError` for an answer that the model botched.
@@ -30,9 +105,11 @@ def finish_reason(stop_reason: str, *, called: bool) -> str:
             code=stop_reason,
         )
     reason = _FINISH_REASONS.get(stop_reason, "stop")
-    if reason in ("stop", "tool_calls"):
-        return "tool_calls" if called else "stop"
-    return reason
+    if reason not in ("stop", "tool_calls"):
+        return reason
+    if called:
+        return "function_call" if legacy else "tool_calls"
+    return "stop"
 
 
 def usage(tokens: TokenUsage) -> Usage:
@@ -41,44 +118,147 @@ def usage(tokens: TokenUsage) -> Usage:
     return Usage(tokens.input_tokens + cached + written, tokens.output_tokens, cached, written)
 
 
-def answer(
-    body: bytes, *, completion_id: str, created: int, model: str, answer_tool: str | None
-) -> tuple[bytes, Usage, str]:
-    """The completion's body, its usage and its finish reason.
-
-    `answer_tool` is the tool whose input is the client's content, if there is one. Raises `BadAnswerError` where
-    Bedrock's body is not what it should be, and `ApiError` where the model failed.
-    """
-    converse = decode_answer(body)
-    message, called = _message(converse.output.message.content, answer_tool)
-    reason = finish_reason(converse.stop_reason, called=called)
-    counted = usage(converse.usage)
-    return completion(completion_id, created, model, message, reason, counted), counted, reason
+def service_tier(served: ServedTier | None) -> str | None:
+    """The tier at which the call was served, as OpenAI calls it; None where Bedrock does not say."""
+    if served is None or not served.type:
+        return None
+    return _TIERS.get(served.type, served.type)
 
 
-def _message(blocks: list[AnsweredBlock], answer_tool: str | None) -> tuple[dict[str, object], bool]:
-    """The assistant's message, and whether it has tool calls."""
-    uses = [block.tool_use for block in blocks if block.tool_use is not None]
-    answers = [use for use in uses if use.name == answer_tool]
-    calls = [tool_call(use.tool_use_id, use.name, use.arguments) for use in uses if use.name != answer_tool]
-    content = answers[0].arguments if answers else "".join(_text(block) for block in blocks)
-    message: dict[str, object] = {"role": "assistant", "content": content or None, "refusal": None}
-    if not calls and not content:
-        message["content"] = ""
-    reasoning = "".join(_reasoning(block) for block in blocks)
-    if reasoning:
-        message["reasoning_content"] = reasoning
-    if calls:
-        message["tool_calls"] = calls
-    return message, bool(calls)
+def thinking_block(text: str, signature: str, redacted: str) -> dict[str, Any] | None:
+    """One block of reasoning as clients give it back, or None if it is empty; `redacted` is base64."""
+    if redacted:
+        return {"type": "redacted_thinking", "data": redacted}
+    if signature:
+        return {"type": "thinking", "thinking": text, "signature": signature}
+    return {"type": "thinking", "thinking": text} if text else None
 
 
-def _text(block: AnsweredBlock) -> str:
-    if block.citations_content is not None:
-        return "".join(piece.text for piece in block.citations_content.content)
-    return block.text or ""
+def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
+    """Those of the citations that are of the web, for the content's characters from `start` to before `end`."""
+    found = []
+    for citation in citations:
+        web = citation.location.web if citation.location else None
+        if web is not None and web.url:
+            title = citation.title or web.domain or web.url
+            cited = {"start_index": start, "end_index": end, "title": title, "url": web.url}
+            found.append({"type": "url_citation", "url_citation": cited})
+    return found
 
 
-def _reasoning(block: AnsweredBlock) -> str:
-    reasoning = block.reasoning_content
+class _FreeText(msgspec.Struct, forbid_unknown_fields=True):
+    """What a custom tool's call looks like to the model: `Shape.custom`."""
+
+    input: str = ""
+
+
+_FREE_TEXT = msgspec.json.Decoder(_FreeText)
+
+
+def custom_input(arguments: str) -> str:
+    """The text that a custom tool gets; where the model did not keep to the tool's schema, all that it gave."""
+    try:
+        return _FREE_TEXT.decode(arguments).input
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return arguments
+
+
+# A whole answer
+
+
+class _Said:
+    """What the model said, taken apart."""
+
+    def __init__(self, body: bytes, shape: Shape) -> None:
+        converse = _decode(body)
+        blocks = converse.output.message.content
+        uses = [block.tool_use for block in blocks if block.tool_use and not block.tool_use.is_server_side]
+        answers = [use for use in uses if use.name == shape.answer_tool]
+        calls = [use for use in uses if use.name != shape.answer_tool]
+        self.calls = calls[:1] if shape.legacy else calls
+        """A legacy message has room for one, and a model that is asked for functions one by one asks again."""
+        self.reasoning = "".join(_thought(block.reasoning_content) for block in blocks)
+        self.extras: dict[str, Any] = {}
+        if answers:
+            self.content = answers[0].arguments
+        else:
+            # Text beside a call is not of the schema that was asked for, and the SDKs' `parse()` would choke on it.
+            self.content = "" if calls and shape.answer_tool else self._texts(blocks)
+        thoughts = filter(None, (_thinking(block.reasoning_content) for block in blocks))
+        if thinking := list(thoughts):
+            self.extras["thinking_blocks"] = thinking
+        self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
+        self.usage = usage(converse.usage)
+        self.tier = service_tier(converse.service_tier)
+        self._shape = shape
+
+    def message(self) -> dict[str, Any]:
+        """The assistant's message."""
+        empty = None if self.calls else ""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content or empty, "refusal": None}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        message |= self.extras
+        if self.calls and self._shape.legacy:
+            [use] = self.calls
+            message["function_call"] = {"name": self._shape.client_name(use.name), "arguments": use.arguments}
+        elif self.calls:
+            message["tool_calls"] = [self._call(use) for use in self.calls]
+        return message
+
+    def call_chunks(self, chunks: Chunks) -> list[bytes]:
+        """The calls, as pieces of a stream."""
+        written = []
+        for index, use in enumerate(self.calls):
+            name = self._shape.client_name(use.name)
+            if self._shape.legacy:
+                written += [chunks.function_start(name), chunks.function_arguments(use.arguments)]
+            elif name in self._shape.custom:
+                written.append(chunks.custom_start(index, use.tool_use_id, name))
+                written.append(chunks.custom_input(index, custom_input(use.arguments)))
+            else:
+                written.append(chunks.tool_start(index, use.tool_use_id, name))
+                written.append(chunks.tool_arguments(index, use.arguments))
+        return written
+
+    def _call(self, use: AnsweredToolUse) -> dict[str, Any]:
+        name = self._shape.client_name(use.name)
+        if name in self._shape.custom:
+            return custom_call(use.tool_use_id, name, custom_input(use.arguments))
+        return tool_call(use.tool_use_id, name, use.arguments)
+
+    def _texts(self, blocks: list[AnsweredBlock]) -> str:
+        """All text; what it cites goes to the annotations."""
+        content = ""
+        cited: list[dict[str, Any]] = []
+        for block in blocks:
+            start = len(content)
+            content += block.text or ""
+            if block.citations_content is not None:
+                content += block.citations_content.text
+                cited += annotations(block.citations_content.citations, start, len(content))
+        if cited:
+            self.extras["annotations"] = cited
+        return content
+
+
+def _decode(body: bytes) -> Answer:
+    """AWS says of an operation that it does not know with a status of 200."""
+    try:
+        return decode_answer(body)
+    except BadAnswerError as error:
+        failure = bedrock_errors.from_response(200, {}, body)
+        if failure.kind:
+            raise from_bedrock(failure) from error
+        raise
+
+
+def _thought(reasoning: ReasoningContent | None) -> str:
     return reasoning.reasoning_text.text if reasoning and reasoning.reasoning_text else ""
+
+
+def _thinking(reasoning: ReasoningContent | None) -> dict[str, Any] | None:
+    if reasoning is None:
+        return None
+    signature = reasoning.reasoning_text.signature if reasoning.reasoning_text else None
+    return thinking_block(_thought(reasoning), signature or "", reasoning.redacted_content or "")

@@ -13,13 +13,15 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.converse import InferenceConfig, Request, Text
-from extproc.openai.chat import ChatRequest, JsonObjectFormat
+from extproc.bedrock.converse import OutputConfig, Request
+from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import invalid
 from extproc.translate.messages import conversation
+from extproc.translate.model_fields import merged, with_own
+from extproc.translate.parameters import parameters
+from extproc.translate.reasoning import Reasoning, reasoning
 from extproc.translate.shape import Shape
-from extproc.translate.tools import tools
+from extproc.translate.tools import Tools, tools
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
 """What has been fetched for a request without remote media."""
@@ -31,10 +33,6 @@ NOT_APPLIED: dict[str, tuple[Any, ...]] = {
     "logprobs": (False,),
     "top_logprobs": (),
     "logit_bias": ({},),
-    "parallel_tool_calls": (True,),
-    "user": (),
-    "safety_identifier": (),
-    "metadata": ({},),
     "store": (False,),
     "prompt_cache_key": (),
     "prompt_cache_retention": (),
@@ -45,26 +43,14 @@ NOT_APPLIED: dict[str, tuple[Any, ...]] = {
 """Fields that change nothing here, with the values that would change nothing anywhere."""
 
 REFUSED: dict[str, tuple[Any, ...]] = {
-    "service_tier": ("auto", "default"),
-    "reasoning_effort": ("none",),
     "modalities": (["text"],),
     "audio": (),
     "web_search_options": (),
     "moderation": (),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
 }
 """Fields whose silent loss would change the answer, with the values that lose nothing."""
 
-_INSTEAD = {
-    "functions": "Use 'tools'.",
-    "function_call": "Use 'tool_choice'.",
-    "modalities": "Only text can be asked for.",
-}
-
-_EVERY_CHOICE = Capabilities(tool_choices=("auto", "any", "tool"), json_schema=("tool",))
-
-_JSON_OBJECT = "Answer with one valid JSON object and nothing else: no explanation, no code fence."
+_INSTEAD = {"modalities": "Only text can be asked for."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +65,6 @@ class ChatPlan:
     include_usage: bool
     shape: Shape
     """How the client expects the answer."""
-    answer_tool: str | None
     ignored: tuple[str, ...]
     """What was asked for and changes nothing, by name."""
 
@@ -89,32 +74,47 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
 
     `fetched` are the media that stand at http(s) URLs. Raises a 400 `ApiError` that names the field.
     """
-    _check(request)
-    offered = tools(request, _EVERY_CHOICE)
-    system, turns = conversation(request.messages, tool_blocks=offered.config is not None)
-    if isinstance(request.response_format, JsonObjectFormat):
-        system = [*system, Text(_JSON_OBJECT)]
+    _check(request, capabilities)
+    thought = reasoning(request, capabilities)
+    narrowed = thought.narrowed(capabilities)
+    offered = tools(request, narrowed, reasoning=thought.on)
+    told = conversation(request.messages, narrowed, offered, fetched, instruction=offered.instruction)
+    thought = thought.bound(capabilities, told.turns)
+    stream = bool(request.stream) and _streams(capabilities, offered)
+    said = parameters(request, capabilities, thought, stream=stream)
+    fields = with_own(merged(thought.fields, said.fields, offered.model_fields), request, capabilities)
     converse = Request(
-        messages=turns,
-        system=system or UNSET,
-        inference_config=_inference(request),
+        messages=told.turns,
+        system=told.system or UNSET,
+        inference_config=said.inference,
         tool_config=offered.config or UNSET,
+        output_config=_output(offered, thought),
+        guardrail_config=said.guardrail,
+        performance_config=said.performance,
+        service_tier=said.service_tier,
+        request_metadata=said.metadata,
+        additional_model_request_fields=fields or UNSET,
     )
     options = request.stream_options
+    left = (name for name, neutral in NOT_APPLIED.items() if _stands(request, name, neutral))
     return ChatPlan(
         body=converse.encode(),
-        stream=bool(request.stream),
+        stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=Shape(answer_tool=offered.shape.answer_tool),
-        answer_tool=offered.shape.answer_tool,
-        ignored=ignored(request),
+        shape=offered.shape,
+        ignored=(*left, *said.ignored, *thought.ignored, *offered.ignored, *told.ignored),
     )
 
 
-def ignored(request: ChatRequest) -> tuple[str, ...]:
-    """The names of the fields that were given and change nothing."""
-    return tuple(name for name, neutral in NOT_APPLIED.items() if _stands(request, name, neutral))
+def _streams(capabilities: Capabilities, offered: Tools) -> bool:
+    """Whether Bedrock can be asked for a stream."""
+    return capabilities.streams and (offered.config is None or capabilities.streams_with_tools)
+
+
+def _output(offered: Tools, thought: Reasoning) -> OutputConfig | UnsetType:
+    config = OutputConfig(text_format=offered.output, effort=thought.effort)
+    return UNSET if config == OutputConfig() else config
 
 
 def _stands(request: ChatRequest, name: str, neutral: tuple[Any, ...]) -> bool:
@@ -122,8 +122,14 @@ def _stands(request: ChatRequest, name: str, neutral: tuple[Any, ...]) -> bool:
     return value is not None and value not in neutral
 
 
-def _check(request: ChatRequest) -> None:
+def _check(request: ChatRequest, capabilities: Capabilities) -> None:
     """Refuse what Bedrock cannot do, before any work is done."""
+    if not capabilities.converse:
+        raise invalid(
+            f"Models of the family '{capabilities.family}' are not served by Bedrock's Converse: ask another model.",
+            "model",
+            "unsupported_value",
+        )
     for name, neutral in REFUSED.items():
         if _stands(request, name, neutral):
             instead = _INSTEAD.get(name, "Leave it out.")
@@ -134,30 +140,5 @@ def _check(request: ChatRequest) -> None:
             "n",
             "unsupported_value",
         )
-    if request.temperature is not None and request.temperature > 1:
-        raise invalid("Bedrock's models take a temperature from 0 to 1.", "temperature", "unsupported_value")
     if request.stream_options is not None and not request.stream:
         raise invalid("'stream_options' is only for streams: set 'stream' too.", "stream_options", "invalid_value")
-
-
-def _inference(request: ChatRequest) -> InferenceConfig | UnsetType:
-    stops = [request.stop] if isinstance(request.stop, str) else request.stop
-    config = InferenceConfig(
-        max_tokens=_max_tokens(request),
-        temperature=UNSET if request.temperature is None else request.temperature,
-        top_p=UNSET if request.top_p is None else request.top_p,
-        stop_sequences=[stop for stop in stops or () if stop] or UNSET,
-    )
-    return UNSET if config == InferenceConfig() else config
-
-
-def _max_tokens(request: ChatRequest) -> int | UnsetType:
-    older, newer = request.max_tokens, request.max_completion_tokens
-    if older is not None and newer is not None and older != newer:
-        raise invalid(
-            "'max_tokens' and 'max_completion_tokens' say different things: send one of them.",
-            "max_tokens",
-            "invalid_value",
-        )
-    limit = newer if newer is not None else older
-    return UNSET if limit is None else limit

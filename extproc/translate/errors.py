@@ -2,79 +2,228 @@
 
 What AWS says to the gateway about the gateway's own credentials never reaches a caller: as a 401 or 403 it would send
 application developers looking for a fault in their own key, and its text quotes the signed headers, session token
-included, or the account and role that were refused. The SDKs retry 408, 409, 429 and 5xx by themselves.
+included, or the account and role that were refused. The SDKs retry 408, 409, 429 and 5xx by themselves, unless
+`x-should-retry` says that it would not help.
+
+Three tables, asked in this order: what AWS says only in words (`_TEXTS`), its name for the failure (`_RULES`), and the
+status (`_BY_STATUS`). A failure of a model's own server goes by that server's status (`_BY_ORIGINAL`) if AWS tells it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from extproc.bedrock.errors import BedrockError
 from extproc.openai.errors import ApiError
+from extproc.translate.fields import param
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """What becomes of a failure. `hint` stands before AWS's words, `instead` takes their place."""
+
     status: int
     type: str = "server_error"
     code: str | None = None
-    prefix: str = ""
+    hint: str = ""
+    instead: str = ""
+    param: str | None = None
     retry_after: str | None = None
+    final: bool = False
+    """Whether the same request would fail again, or cost as much again, although its status looks worth a retry."""
 
 
 _INVALID = "invalid_request_error"
-_CREDENTIALS = _Rule(502, code="gateway_credentials")
-_THROTTLED = _Rule(429, "rate_limit_error", "rate_limit_exceeded", retry_after="1")
+_LIMIT = "rate_limit_error"
+
+_CREDENTIALS_SAID = (
+    "The gateway's own AWS credentials were refused ({kind}); this is not about your API key. Tell whoever runs it."
+)
+_NO_ACCESS_SAID = (
+    "The gateway's AWS account has no access to this model, or not yet; this is not about your API key. Tell whoever "
+    "runs it, or use another model (GET /models lists them)."
+)
+_PROFILE = "This model is served by inference profiles only: use the id of one (GET /models lists them). "
+_NO_SUCH_ID = "There is no model of this id (GET /models lists those there are)."
+
+_BAD_REQUEST = _Rule(400, _INVALID)
+_REFUSED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_SAID, final=True)
+_EXPIRED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_SAID)
+_NO_MODEL = _Rule(404, _INVALID, "model_not_found", param="model")
+_NO_ACCESS = _Rule(404, _INVALID, "model_not_found", instead=_NO_ACCESS_SAID, param="model")
+_UNKNOWN_PATH = _Rule(404, _INVALID, "model_not_found", instead=_NO_SUCH_ID, param="model")
+_THROTTLED = _Rule(429, _LIMIT, "rate_limit_exceeded", retry_after="1")
+_QUOTA = _Rule(429, "insufficient_quota", "insufficient_quota", final=True)
+_NOT_READY = _Rule(429, _LIMIT, "model_not_ready", retry_after="5")
+_TOO_LONG = _Rule(400, _INVALID, "context_length_exceeded", param="messages")
+_TOO_LARGE = _Rule(413, _INVALID, "request_too_large")
+_POLICY = _Rule(400, _INVALID, "content_policy_violation")
+_TIMEOUT = _Rule(504, code="model_timeout", final=True)
+_SLOW = _Rule(504, code="bedrock_timeout")
+_MODEL_ERROR = _Rule(502, code="model_error")
+_INTERNAL = _Rule(500, code="bedrock_error")
+_UNAVAILABLE = _Rule(503, code="bedrock_unavailable", retry_after="1")
+_UNKNOWN = _Rule(502, code="bedrock_error")
+
+
+def _key(kind: str) -> str:
+    """A failure's name without what differs between AWS's services, and between HTTP and a stream."""
+    return kind.lower().removesuffix("exception")
+
 
 _RULES = {
-    "ValidationException": _Rule(400, _INVALID),
-    "ConflictException": _Rule(400, _INVALID),
-    "ResourceNotFoundException": _Rule(404, _INVALID, "model_not_found"),
-    "ThrottlingException": _THROTTLED,
-    "TooManyRequestsException": _THROTTLED,
-    "ServiceQuotaExceededException": _THROTTLED,
-    "ModelNotReadyException": _Rule(429, "rate_limit_error", "model_not_ready", retry_after="5"),
-    "ModelTimeoutException": _Rule(504, code="model_timeout"),
-    "ModelErrorException": _Rule(502, code="model_error"),
-    "ModelStreamErrorException": _Rule(502, code="model_error"),
-    "InternalServerException": _Rule(500, code="bedrock_error"),
-    "ServiceUnavailableException": _Rule(503, code="bedrock_unavailable", retry_after="1"),
-    "AccessDeniedException": _CREDENTIALS,
-    "UnrecognizedClientException": _CREDENTIALS,
-    "InvalidSignatureException": _CREDENTIALS,
-    "IncompleteSignatureException": _CREDENTIALS,
-    "MissingAuthenticationTokenException": _CREDENTIALS,
-    "ExpiredTokenException": _CREDENTIALS,
+    _key(kind): rule
+    for kind, rule in {
+        # The service model's
+        "ValidationException": _BAD_REQUEST,
+        "ConflictException": _BAD_REQUEST,
+        "ResourceNotFoundException": _NO_MODEL,
+        "ThrottlingException": _THROTTLED,
+        "ServiceQuotaExceededException": _QUOTA,
+        "ModelNotReadyException": _NOT_READY,
+        "ModelTimeoutException": _TIMEOUT,
+        "ModelErrorException": _MODEL_ERROR,
+        "ModelStreamErrorException": _MODEL_ERROR,
+        "InternalServerException": _INTERNAL,
+        "ServiceUnavailableException": _UNAVAILABLE,
+        "AccessDeniedException": _REFUSED,
+        # What every AWS service may say: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html
+        "ValidationError": _BAD_REQUEST,
+        "SerializationException": _BAD_REQUEST,
+        "MalformedHttpRequestException": _BAD_REQUEST,
+        "UnknownOperationException": _UNKNOWN_PATH,
+        "RequestEntityTooLargeException": _TOO_LARGE,
+        "Throttling": _THROTTLED,
+        "ThrottledException": _THROTTLED,
+        "RequestLimitExceeded": _THROTTLED,
+        "LimitExceededException": _THROTTLED,
+        "TooManyRequestsException": _THROTTLED,
+        "SlowDown": _THROTTLED,
+        "RequestTimeoutException": _SLOW,
+        "RequestAbortedException": _UNAVAILABLE,
+        "InternalFailure": _INTERNAL,
+        "InternalError": _INTERNAL,
+        "InternalServerError": _INTERNAL,
+        "ServiceUnavailable": _UNAVAILABLE,
+        "AccessDenied": _REFUSED,
+        "UnauthorizedException": _REFUSED,
+        "NotAuthorized": _REFUSED,
+        "OptInRequired": _REFUSED,
+        "UnrecognizedClientException": _REFUSED,
+        "InvalidClientTokenId": _REFUSED,
+        "InvalidSignatureException": _REFUSED,
+        "SignatureDoesNotMatch": _REFUSED,
+        "IncompleteSignature": _REFUSED,
+        "MissingAuthenticationToken": _REFUSED,
+        "ExpiredToken": _EXPIRED,
+        "RequestExpired": _EXPIRED,
+        "RequestTimeTooSkewed": _EXPIRED,
+    }.items()
 }
 
 _BY_STATUS = {
-    400: _Rule(400, _INVALID),
-    401: _CREDENTIALS,
-    403: _CREDENTIALS,
-    404: _Rule(404, _INVALID, "model_not_found"),
-    413: _Rule(413, _INVALID, "request_too_large"),
+    400: _BAD_REQUEST,
+    401: _REFUSED,
+    403: _REFUSED,
+    404: _NO_MODEL,
+    408: _TIMEOUT,
+    413: _TOO_LARGE,
+    424: _MODEL_ERROR,
     429: _THROTTLED,
-    503: _Rule(503, code="bedrock_unavailable", retry_after="1"),
-    504: _Rule(504, code="bedrock_timeout"),
+    503: _UNAVAILABLE,
+    504: _SLOW,
 }
 
-_BY_MESSAGE: tuple[tuple[tuple[str, ...], _Rule], ...] = (
+_BY_ORIGINAL = {
+    400: _BAD_REQUEST,
+    408: _TIMEOUT,
+    413: _TOO_LONG,
+    422: _BAD_REQUEST,
+    429: _THROTTLED,
+    503: _UNAVAILABLE,
+    504: _TIMEOUT,
+    529: _UNAVAILABLE,
+}
+"""By the status of the model's own server; 529 is Anthropic's for `overloaded`."""
+
+_SERVER_KINDS = frozenset({"modelerror", "modelstreamerror"})
+_REQUEST_KINDS = frozenset({"", "validation", "validationerror", *_SERVER_KINDS})
+_MODEL_KINDS = frozenset({"", "validation", "accessdenied", "resourcenotfound"})
+_LIMIT_KINDS = frozenset({"", "throttling", "toomanyrequests", "servicequotaexceeded"})
+_BUSY_KINDS = frozenset({"", "validation", "serviceunavailable", "internalserver", *_SERVER_KINDS})
+
+_TEXTS: tuple[tuple[Collection[str], _Rule, tuple[str, ...]], ...] = (
+    (_LIMIT_KINDS, _QUOTA, ("tokens per day", "requests per day")),
     (
-        ("on-demand throughput",),
-        _Rule(404, _INVALID, "model_not_found", "Use the id of an inference profile (GET /models lists them). "),
+        _BUSY_KINDS,
+        _THROTTLED,
+        ("bedrock is unable to process your request", "too many connections", "please wait before trying again"),
     ),
-    (("model identifier is invalid", "access to the model"), _Rule(404, _INVALID, "model_not_found")),
+    (_MODEL_KINDS, _Rule(404, _INVALID, "model_not_found", _PROFILE, param="model"), ("on-demand throughput",)),
+    (_MODEL_KINDS, _NO_ACCESS, ("model access is denied", "use case details have not been submitted")),
+    (_MODEL_KINDS, _UNKNOWN_PATH, (" at 'modelid' failed to satisfy",)),
     (
-        ("input is too long", "prompt is too long", "too many input tokens", "maximum context length"),
-        _Rule(400, _INVALID, "context_length_exceeded"),
+        _MODEL_KINDS,
+        _NO_MODEL,
+        (
+            "model identifier is invalid",
+            "access to the model",
+            "could not resolve the foundation model",
+            "reached the end of its life",
+            "marked by provider as legacy",
+        ),
     ),
+    (
+        _REQUEST_KINDS,
+        _Rule(400, _INVALID, "context_length_exceeded", param="input"),
+        ("too many input tokens. max input",),
+    ),
+    (
+        _REQUEST_KINDS,
+        _TOO_LONG,
+        (
+            "input is too long",
+            "prompt is too long",
+            "too many input tokens",
+            "input tokens exceeded",
+            "too many total text bytes",
+            "too many tokens: total number of tokens in the prompt",
+            "maximum context length",
+            "context_length_exceeded",
+            "context length exceeded",
+            "exceed context limit",
+            "context window",
+            "range of input length",
+        ),
+    ),
+    (
+        _REQUEST_KINDS,
+        _POLICY,
+        (
+            "content filtering policy",
+            "blocked by our content filters",
+            "flagged by our content",
+            "responsible ai policy",
+        ),
+    ),
+    (_REQUEST_KINDS, _Rule(400, _INVALID, "string_above_max_length"), ("expected maxlength",)),
+    (_REQUEST_KINDS, _Rule(400, _INVALID, "unsupported_parameter"), ("model doesn't support the",)),
+    (_REQUEST_KINDS, _Rule(400, _INVALID, "unsupported_value"), ("model doesn't support",)),
 )
-"""Where AWS says it only in the text of a ValidationException or AccessDeniedException."""
+"""What AWS says only in the text of a failure of one of these kinds, lower case.
+
+The texts of too long prompts are Claude's (old, new, with `max_tokens`, by size), Titan's, Nova's, Cohere's, and
+those of the models behind servers of OpenAI's kind.
+"""
 
 
 def from_bedrock(failure: BedrockError) -> ApiError:
     """What the client is told; never a 401 or 403."""
     rule = _rule(failure)
     headers = {"retry-after": rule.retry_after} if rule.retry_after else {}
-    return ApiError(rule.status, _words(failure, rule), type=rule.type, code=rule.code, headers=headers)
+    if rule.final:
+        headers["x-should-retry"] = "false"
+    where = rule.param or (param(failure.message) if rule.status == 400 else None)
+    return ApiError(rule.status, _words(failure, rule), type=rule.type, param=where, code=rule.code, headers=headers)
 
 
 def bad_answer(why: str) -> ApiError:
@@ -92,19 +241,17 @@ def cut_off() -> ApiError:
 
 
 def _words(failure: BedrockError, rule: _Rule) -> str:
-    if rule is _CREDENTIALS:
-        return (
-            f"The gateway's own AWS credentials were refused ({failure.kind or failure.status}); this is not about "
-            "your API key. Tell whoever runs it."
-        )
-    return rule.prefix + (failure.message or failure.kind or f"Bedrock answered with status {failure.status}.")
+    if rule.instead:
+        return rule.instead.format(kind=failure.kind or failure.status)
+    return rule.hint + (failure.message or failure.kind or f"Bedrock answered with status {failure.status}.")
 
 
 def _rule(failure: BedrockError) -> _Rule:
-    if failure.kind in ("ValidationException", "AccessDeniedException", ""):
-        message = failure.message.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-        for phrases, rule in _BY_MESSAGE:
-            if any(phrase in message for phrase in phrases):
-                return rule
-    rule_of_kind = _RULES.get(failure.kind)
-    return rule_of_kind or _BY_STATUS.get(failure.status) or _Rule(502, code="bedrock_error")
+    kind = _key(failure.kind)
+    message = failure.message.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    for kinds, rule, phrases in _TEXTS:
+        if kind in kinds and any(phrase in message for phrase in phrases):
+            return rule
+    if kind in _SERVER_KINDS and failure.original in _BY_ORIGINAL:
+        return _BY_ORIGINAL[failure.original]
+    return _RULES.get(kind) or _BY_STATUS.get(failure.status) or _UNKNOWN

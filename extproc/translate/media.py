@@ -1,42 +1,277 @@
-"""Images as OpenAI has them -> Bedrock's image blocks.
+"""Images, documents, sounds and videos as OpenAI has them -> Bedrock's blocks, as far as the model takes them.
 
-The type is read from the bytes, not believed from the URL: clients mislabel images, and Bedrock refuses a wrong
-format. The base64 text itself goes through as it came.
+An image's type is read from its bytes, not believed: clients mislabel images, and Bedrock refuses a wrong format.
+Base64 that came in goes out as it came. A document's name is a number, and nothing else: Bedrock wants names to be
+unique in a request, has the model read them, and warns of instructions hidden there.
+
+Invariant: a part becomes a block that the model's family takes, or one 400 that says which part it is, and what the
+family does take.
 """
 
 import binascii
-from typing import Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar, assert_never
 
-from extproc.bedrock.converse import Image, ImageBody, Source
+from extproc.bedrock.capabilities import UNKNOWN, Capabilities, MediaKind, VideoFormat
+from extproc.bedrock.converse import (
+    Audio,
+    AudioBody,
+    Document,
+    DocumentBody,
+    Image,
+    ImageBody,
+    S3Location,
+    Source,
+    Video,
+    VideoBody,
+)
+from extproc.openai.chat import AudioPart, FilePart, ImagePart, MediaPart, Message, VideoPart
 from extproc.openai.errors import ApiError, invalid
+from extproc.translate.documents import by_extension, document_format, is_broken
 
-Format = Literal["png", "jpeg", "gif", "webp"]
+ImageFormat = Literal["png", "jpeg", "gif", "webp"]
+MediaBlock = Image | Document | Audio | Video
+_F = TypeVar("_F", ImageFormat, VideoFormat)
 
+MAX_DOCUMENTS = 5
+"""Of one message (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html)."""
+
+_REMOTE = ("http://", "https://")
+_S3_SCHEME = "s3://"
+_S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9](/.*)?", re.DOTALL)
+_S3_LONGEST = 1024
 _WHITE_SPACE = str.maketrans("", "", " \t\r\n")
 _ACCEPTED = "a data: URL with a base64 PNG, JPEG, GIF or WebP image"
+
+_IMAGE_EXTENSIONS: dict[str, ImageFormat] = {
+    "png": "png",
+    "jpg": "jpeg",
+    "jpeg": "jpeg",
+    "gif": "gif",
+    "webp": "webp",
+}
+_VIDEO_TYPES: dict[str, VideoFormat] = {
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/x-matroska": "mkv",
+    "video/webm": "webm",
+    "video/x-flv": "flv",
+    "video/mpeg": "mpeg",
+    "video/mpg": "mpg",
+    "video/x-ms-wmv": "wmv",
+    "video/3gpp": "three_gp",
+}
+_VIDEO_EXTENSIONS: dict[str, VideoFormat] = {
+    "mp4": "mp4",
+    "mov": "mov",
+    "mkv": "mkv",
+    "webm": "webm",
+    "flv": "flv",
+    "mpeg": "mpeg",
+    "mpg": "mpg",
+    "wmv": "wmv",
+    "3gp": "three_gp",
+}
+_NO_PARTS: Sequence[object] = ()
+
+
+def remote_images(messages: Sequence[Message]) -> dict[str, str]:
+    """The http(s) URLs of images, each once and in order, with the path of the first part that has it."""
+    found: dict[str, str] = {}
+    for index, message in enumerate(messages):
+        content = message.content
+        for position, part in enumerate(_NO_PARTS if content is None or isinstance(content, str) else content):
+            if isinstance(part, ImagePart) and _is_remote(part.image_url.url):
+                found.setdefault(part.image_url.url, f"messages[{index}].content[{position}].image_url.url")
+    return found
+
+
+class Media:
+    """The media of one request."""
+
+    def __init__(self, capabilities: Capabilities, fetched: Mapping[str, bytes]) -> None:
+        """`fetched`: what stands at the http(s) URLs of images."""
+        self._capabilities = capabilities
+        self._fetched = fetched
+        self._images = 0
+        self._documents = 0
+
+    def block(self, part: MediaPart, param: str) -> MediaBlock:
+        """What goes out for `part`; `param` is its path, for the 400 that this may raise."""
+        match part:
+            case ImagePart():
+                return self._image(part.image_url.url, param)
+            case FilePart():
+                return self._document(part, param)
+            case AudioPart():
+                return self._audio(part, param)
+            case VideoPart():
+                return self._video(part.video_url.url, param)
+        assert_never(part)
+
+    def _image(self, url: str, param: str) -> Image:
+        where = f"{param}.image_url.url"
+        if not self._capabilities.images:
+            if not _is_remote(url) and not url.startswith(_S3_SCHEME):
+                image_block(url, where)  # what is wrong with the image itself comes first: no model would mend that
+            raise self._not_taken("images", param)
+        self._images += 1
+        most = self._capabilities.max_images
+        if self._images > most:
+            message = f"This is one image too many: a request to this model may have {most}."
+            raise invalid(message, param, "too_many_images")
+        if _is_remote(url):
+            return self._remote_image(url, where)
+        if url.startswith(_S3_SCHEME):
+            source = self._in_s3(url, "image", where)
+            return Image(ImageBody(_by_end(url, _IMAGE_EXTENSIONS, "image", where), source))
+        return image_block(url, where)
+
+    def _remote_image(self, url: str, param: str) -> Image:
+        content = self._fetched.get(url)
+        if content is None:
+            raise _refuse("Image URLs are not fetched here: send the image itself, as " + _ACCEPTED + ".", param)
+        data = binascii.b2a_base64(content, newline=False).decode()
+        return Image(ImageBody(_sniff(content, param), Source(data)))
+
+    def _document(self, part: FilePart, param: str) -> Document:
+        takes = self._capabilities.documents
+        if not takes:
+            raise self._not_taken("documents", param)
+        self._documents += 1
+        file = part.file
+        where = f"{param}.file.file_data"
+        if file.file_data is None:
+            raise _no_file_data(file.file_id, f"{param}.file")
+        if file.file_data.startswith(_S3_SCHEME):
+            source = self._in_s3(file.file_data, "document", where)
+            found = by_extension(file.file_data) or by_extension(file.filename or "")
+        else:
+            base64, content, media_type = _file_data(file.file_data, where)
+            source = Source(base64)
+            found = document_format(content, media_type, file.filename or "")
+            if found is not None and is_broken(content, found):
+                raise _refuse("These bytes are no PDF, although they are called one.", where, "document")
+        if found not in takes:
+            what = f"a {found} document" if found else "a document whose format neither type, bytes nor name tell"
+            message = f"Models of the family '{self._capabilities.family}' do not take {what}: {_list(takes)} they do."
+            raise _refuse(message, where, "document")
+        return Document(DocumentBody(found, f"document-{self._documents}", source))
+
+    def _audio(self, part: AudioPart, param: str) -> Audio:
+        takes = self._capabilities.audio
+        if not takes:
+            raise self._not_taken("sound", param)
+        sound = part.input_audio
+        if sound.format not in takes:
+            message = f"Models of the family '{self._capabilities.family}' take sound as {_list(takes)}."
+            raise invalid(message, f"{param}.input_audio.format", "unsupported_value")
+        where = f"{param}.input_audio.data"
+        data = sound.data
+        if data[:5].lower() == "data:":
+            data = _data_url(data, "base64, or a data: URL with base64", "audio", where).data
+        base64, _ = _decoded(data, "audio", where)
+        return Audio(AudioBody(sound.format, Source(base64)))
+
+    def _video(self, url: str, param: str) -> Video:
+        takes = self._capabilities.video
+        if not takes:
+            raise self._not_taken("videos", param)
+        where = f"{param}.video_url.url"
+        found: VideoFormat | None
+        if url.startswith(_S3_SCHEME):
+            source = self._in_s3(url, "video", where)
+            found = _by_end(url, _VIDEO_EXTENSIONS, "video", where)
+        else:
+            read = _data_url(url, "a data: URL with a base64 video", "video", where)
+            base64, content = _decoded(read.data, "video", where)
+            source = Source(base64)
+            found = _VIDEO_TYPES.get(read.media_type) or _video_begins_like(content)
+        if found not in takes:
+            message = f"Models of the family '{self._capabilities.family}' take videos as {_list(takes)}."
+            raise _refuse(message, where, "video")
+        return Video(VideoBody(found, source))
+
+    def _in_s3(self, uri: str, kind: MediaKind, param: str) -> Source:
+        if kind not in self._capabilities.s3_sources:
+            family = self._capabilities.family
+            raise _refuse(f"Models of the family '{family}' read no {kind} from S3: send it itself.", param, kind)
+        if len(uri) > _S3_LONGEST or not _S3.fullmatch(uri):
+            raise _refuse("This is no S3 URI such as s3://bucket/folder/name.", param, kind)
+        return Source(s3_location=S3Location(uri))
+
+    def _not_taken(self, what: str, param: str) -> ApiError:
+        capabilities = self._capabilities
+        if capabilities.family == UNKNOWN:
+            message = (
+                f"It is not known here whether this model takes {what} (its family is '{UNKNOWN}'): "
+                "an operator of the gateway can say so in its settings, under 'capabilities'."
+            )
+        else:
+            message = f"Models of the family '{capabilities.family}' take no {what}: they take {_kinds(capabilities)}."
+        return invalid(message, f"{param}.type", "unsupported_value")
 
 
 def image_block(url: str, param: str) -> Image:
     """The image in a `data:` URL; `param` is the path of the URL in the request, for the 400 it may raise."""
+    read = _data_url(url, _ACCEPTED, "image", param)
+    base64, content = _decoded(read.data, "image", param)
+    return Image(ImageBody(format=_sniff(content, param), source=Source(base64)))
+
+
+class _DataURL(NamedTuple):
+    media_type: str
+    data: str
+
+
+def _data_url(url: str, what: str, kind: str, param: str) -> _DataURL:
+    """The two parts of a base64 `data:` URL; `what` says which is wanted."""
     head, comma, data = url.partition(",")
-    scheme = head[:5].lower()
-    if scheme != "data:":
-        raise _refuse("Image URLs are not fetched: send the image itself, as " + _ACCEPTED + ".", param)
-    if not comma or not head.lower().endswith(";base64"):
-        raise _refuse(f"This is not {_ACCEPTED}.", param)
+    head = head.lower()
+    if not head.startswith("data:"):
+        raise _refuse(f"This is no place that can be read from here: send {what}.", param, kind)
+    if not comma or not head.endswith(";base64"):
+        raise _refuse(f"This is not {what}.", param, kind)
+    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), data)
+
+
+def _file_data(text: str, param: str) -> tuple[str, bytes, str]:
+    """The base64, its content and its media type ("" if unknown): clients send data: URLs and bare base64."""
+    if text[:5].lower() == "data:":
+        media_type, text = _data_url(text, "a data: URL with a base64 document", "document", param)
+    elif _is_remote(text):
+        raise _refuse("Documents are not fetched from URLs: send the document itself, in base64.", param, "document")
+    else:
+        media_type = ""
+    base64, content = _decoded(text, "document", param)
+    return base64, content, media_type
+
+
+def _no_file_data(file_id: str | None, param: str) -> ApiError:
+    if file_id is None:
+        return invalid("A file needs 'file_data'.", f"{param}.file_data", "missing_required_parameter")
+    message = "No files are kept here, so there is none to refer to: send the document itself in 'file_data'."
+    return invalid(message, f"{param}.file_id", "unsupported_value")
+
+
+def _decoded(data: str, kind: str, param: str) -> tuple[str, bytes]:
+    """The base64 without line breaks, and what it stands for."""
     if not data.isascii():
-        raise _refuse("The image's base64 is damaged: it has characters outside ASCII.", param)
+        raise _refuse(f"The {kind}'s base64 is damaged: it has characters outside ASCII.", param, kind)
     data = data.translate(_WHITE_SPACE)
     try:
         content = binascii.a2b_base64(data, strict_mode=True)
     except binascii.Error as error:
-        raise _refuse(f"The image's base64 is damaged: {error}.", param) from error
+        raise _refuse(f"The {kind}'s base64 is damaged: {error}.", param, kind) from error
     if len(data) != (len(content) + 2) // 3 * 4:
-        raise _refuse("The image's base64 is damaged: there is too much padding.", param)
-    return Image(ImageBody(format=_sniff(content, param), source=Source(data)))
+        raise _refuse(f"The {kind}'s base64 is damaged: there is too much padding.", param, kind)
+    if not content and kind != "image":
+        raise _refuse(f"The {kind} is empty.", param, kind)
+    return data, content
 
 
-def _sniff(content: bytes, param: str) -> Format:
+def _sniff(content: bytes, param: str) -> ImageFormat:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if content.startswith(b"\xff\xd8\xff"):
@@ -48,5 +283,42 @@ def _sniff(content: bytes, param: str) -> Format:
     raise _refuse("These bytes are not an image that models take: send a PNG, JPEG, GIF or WebP.", param)
 
 
-def _refuse(message: str, param: str) -> ApiError:
-    return invalid(message, param, "invalid_image")
+def _video_begins_like(content: bytes) -> VideoFormat | None:
+    if content[4:8] == b"ftyp":
+        brand = content[8:12]
+        return "mov" if brand == b"qt  " else "three_gp" if brand.startswith(b"3g") else "mp4"
+    if content.startswith(b"\x1a\x45\xdf\xa3"):
+        return "webm" if b"webm" in content[:64] else "mkv"
+    return "flv" if content.startswith(b"FLV") else None
+
+
+def _by_end(uri: str, formats: Mapping[str, _F], kind: str, param: str) -> _F:
+    """An object's format by the end of its name: nothing else is known of it here."""
+    found = formats.get(uri.rpartition(".")[2].lower())
+    if found is None:
+        raise _refuse(f"The {kind}'s name must end in its format: {_list(tuple(formats))}.", param, kind)
+    return found
+
+
+def _is_remote(url: str) -> bool:
+    return url[:8].lower().startswith(_REMOTE)
+
+
+def _kinds(capabilities: Capabilities) -> str:
+    """What models of a family take, for people to read."""
+    kinds = {
+        "images": capabilities.images,
+        f"documents ({', '.join(capabilities.documents)})": capabilities.documents,
+        f"videos ({', '.join(capabilities.video)})": capabilities.video,
+        f"sound ({', '.join(capabilities.audio)})": capabilities.audio,
+    }
+    return _list(("text", *(kind for kind, taken in kinds.items() if taken)))
+
+
+def _list(words: Sequence[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _refuse(message: str, param: str, kind: str = "image") -> ApiError:
+    return invalid(message, param, f"invalid_{kind}")

@@ -1,12 +1,15 @@
 """OpenAI's messages -> Bedrock's `system` and turns.
 
-Bedrock's turns alternate and the user has the first; all results of one turn's tool calls stand first in the next
-user turn; no text is blank. OpenAI's messages know none of that, so, walking them once in order:
+OpenAI's messages know little of Bedrock's rules, which `translate/turns` keeps. Walking the messages once in order:
 
-- a leading run of system and developer messages becomes `system`; later ones become part of a user turn in place
-  (hoisting them would change what came before, and break prompt caches), after pending tool results;
-- neighbours of one role become one turn; blank texts, and messages with nothing else, disappear;
-- an assistant's tool calls must all be answered, once each, before anything else is said, as OpenAI has it;
+- a leading run of system and developer messages becomes `system`, or the beginning of the first user turn where the
+  model takes no `system`; later ones become part of a user turn in place (hoisting them would change what came before,
+  and break prompt caches), or a turn of the role `system` where the model knows that, after pending tool results;
+- blank texts, and messages with nothing else, disappear;
+- what an assistant thought stands before what it said, and that before what it called;
+- an assistant's tool calls must all be answered, once each, before anything else is said, as OpenAI has it; in the
+  shape from before tools there are no ids, and a call and a result that do not belong together are told as text;
+- images and documents in a tool's result that the model does not take there follow the results of the turn;
 - if the model may call nothing, calls and results are written as text, since Bedrock takes tool blocks only beside
   `toolConfig`, and would then be free to call.
 
@@ -14,210 +17,249 @@ Source: https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-infere
 Bedrock's validation gives.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from extproc.bedrock.converse import Block, Role, Text, ToolResult, ToolResultBody, ToolUse, ToolUseBody, Turn
+from msgspec import UNSET
+
+from extproc.bedrock.capabilities import CachePlace, Capabilities
+from extproc.bedrock.converse import (
+    Block,
+    CachePoint,
+    Document,
+    Role,
+    SystemBlock,
+    Text,
+    Turn,
+)
 from extproc.openai.chat import (
     AssistantMessage,
     DeveloperMessage,
+    FunctionMessage,
     ImagePart,
+    Marked,
+    MediaPart,
     Message,
-    RefusalPart,
     SystemMessage,
     TextPart,
-    ToolCall,
     ToolMessage,
+    ToolPart,
     UserMessage,
 )
-from extproc.openai.errors import ApiError, invalid
-from extproc.translate.media import image_block
-from extproc.translate.schemas import json_object
-from extproc.translate.tools import bedrock_id
+from extproc.openai.errors import invalid
+from extproc.translate.cache import CacheMarks
+from extproc.translate.media import MAX_DOCUMENTS, Media, MediaBlock
+from extproc.translate.past_calls import PastCalls
+from extproc.translate.past_reasoning import past_reasoning
+from extproc.translate.tools import Tools
+from extproc.translate.turns import Turns
 
-PLACEHOLDER = "."
-"""Stands where Bedrock wants a text and the client gave none; it may not be blank."""
-
-NO_OUTPUT = "(no output)"
-"""What the model reads where a tool gave nothing."""
-
-
-def conversation(messages: Sequence[Message], *, tool_blocks: bool) -> tuple[list[Text], list[Turn]]:
-    """`system` and the turns. `tool_blocks`: whether tool calls may stand as such, or must be text."""
-    walk = _Walk(tool_blocks)
-    for index, message in enumerate(messages):
-        walk.message(message, f"messages[{index}]")
-    return walk.finish()
+_ANY_DETAIL = (None, "auto")
 
 
-class _Asked(NamedTuple):
-    """A tool call: the name of its tool, and the id by which Bedrock knows it."""
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What is said, and by whom."""
 
-    name: str
-    bedrock_id: str
+    system: list[SystemBlock]
+    turns: list[Turn]
+    ignored: tuple[str, ...]
+    """Fields of messages and parts that were given and change nothing, as `x-oai-ignored-params` names them."""
+
+
+def conversation(
+    messages: Sequence[Message],
+    capabilities: Capabilities,
+    tools: Tools,
+    fetched: Mapping[str, bytes],
+    *,
+    reasoning: bool = False,
+    instruction: str | None = None,
+) -> Conversation:
+    """`system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
+
+    `fetched` is what stands at the http(s) URLs of images. `reasoning`: whether the model will reason, since it then
+    continues no text. `instruction` is what the gateway has to say itself, after the client's leading instructions.
+    """
+    walk = _Walk(messages, capabilities, tools, fetched)
+    for index in range(len(messages)):
+        walk.message(index)
+    prefill = capabilities.prefill and not reasoning and tools.config is None and tools.output is UNSET
+    return walk.finish(instruction, prefill=prefill)
 
 
 class _Walk:
     """The messages seen so far."""
 
-    def __init__(self, tool_blocks: bool) -> None:
-        self._tool_blocks = tool_blocks
-        self._system: list[Text] = []
-        self._turns: list[Turn] = []
-        self._unanswered: dict[str, _Asked] = {}
-        """Calls without a result, by their OpenAI ids."""
-        self._ids: set[str] = set()
-        """Bedrock ids of all calls."""
-        self._asked_at = ""
-        self._held: list[Block] = []
-        """System texts that came between a call and its result."""
+    def __init__(
+        self, messages: Sequence[Message], capabilities: Capabilities, tools: Tools, fetched: Mapping[str, bytes]
+    ) -> None:
+        config = tools.config
+        points = sum(isinstance(tool, CachePoint) for tool in config.tools) if config else 0
+        self._messages = messages
+        self._capabilities = capabilities
+        self._media = Media(capabilities, fetched)
+        self._marks = CacheMarks(capabilities, points)
+        self._ignored: set[str] = set()
+        self._system: list[SystemBlock] = []
+        self._turns = Turns(capabilities)
+        self._calls = PastCalls(capabilities, tools)
+        self._mark: Marked | None = None
+        """The last of the results' marks for the prompt cache."""
 
-    def message(self, message: Message, param: str) -> None:
+    def message(self, index: int) -> None:
+        """Take the next message."""
+        message, param = self._messages[index], f"messages[{index}]"
         match message:
-            case SystemMessage() | DeveloperMessage():
-                self._instruct(_texts(message.content))
             case UserMessage():
-                self._expect_no_results(param)
-                self._add("user", _user_blocks(message, param))
+                self._calls.expect_answered(param)
+                self._turns.add("user", self._user_blocks(message, param))
             case AssistantMessage():
-                self._expect_no_results(param)
-                self._assistant(message, param)
+                self._calls.expect_answered(param)
+                self._turns.add("assistant", self._assistant_blocks(message, index, param))
             case ToolMessage():
                 self._result(message, param)
-            case _:
-                raise invalid(
-                    "The 'function' role is not supported: use 'tool_calls' and the 'tool' role.",
-                    f"{param}.role",
-                    "unsupported_value",
-                )
+            case SystemMessage() | DeveloperMessage():
+                self._instruct(message)
+            case FunctionMessage():
+                self._calls.expect_answered(param)
+                self._calls.function_result(message.name, _text(message.content or ""))
+                self._mark = message
+                self._settle()
+        if not isinstance(message, ToolMessage | FunctionMessage) and message.name:
+            self._ignored.add("messages.name")
 
-    def finish(self) -> tuple[list[Text], list[Turn]]:
+    def finish(self, instruction: str | None, *, prefill: bool) -> Conversation:
         """What goes out, once every message has been seen."""
-        self._expect_no_results("messages")
+        self._calls.expect_answered("messages")
+        system, opening = self._system, list[SystemBlock]()
+        if not self._turns and not system:
+            raise invalid("There is nothing to send: every message is blank.", "messages", "invalid_value")
+        if not self._turns or not self._capabilities.system:
+            system, opening = [], self._marks.moved(system)
+        if instruction is not None:
+            (system if self._capabilities.system else opening).append(Text(instruction))
+        turns = self._turns.finish(opening, prefill=prefill)
+        self._marks.trim([system, *(turn.content for turn in turns)])
+        return Conversation(system, turns, tuple(sorted(self._ignored | self._marks.ignored)))
+
+    # Instructions
+
+    def _instruct(self, message: SystemMessage | DeveloperMessage) -> None:
         if not self._turns:
-            if not self._system:
-                raise invalid("There is nothing to send: every message is blank.", "messages", "invalid_value")
-            return [], [Turn("user", [*self._system])]
-        if self._turns[0].role == "assistant":
-            self._turns.insert(0, Turn("user", [Text(PLACEHOLDER)]))
-        self._trim_last_turn()
-        return self._system, self._turns
-
-    def _instruct(self, texts: list[Text]) -> None:
-        if self._unanswered:
-            self._held.extend(texts)
-        elif self._turns:
-            self._add("user", texts)
-        else:
-            self._system.extend(texts)
-
-    def _add(self, role: Role, blocks: Sequence[Block]) -> None:
-        if not blocks:
+            self._put_texts(message, self._system, "system" if self._capabilities.system else "messages")
             return
-        if self._turns and self._turns[-1].role == role:
-            self._turns[-1].content.extend(blocks)
+        blocks: list[Block] = []
+        self._put_texts(message, blocks)
+        role: Role = "system" if self._capabilities.system_turns else "user"
+        if self._calls.pending:
+            self._calls.follow(role, blocks)
         else:
-            self._turns.append(Turn(role, list(blocks)))
+            self._turns.add(role, blocks)
 
-    def _assistant(self, message: AssistantMessage, param: str) -> None:
-        if message.function_call is not None:
-            raise invalid(
-                "'function_call' is not supported: use 'tool_calls'.",
-                f"{param}.function_call",
-                "unsupported_value",
-            )
+    def _put_texts(
+        self,
+        message: SystemMessage | DeveloperMessage | AssistantMessage,
+        blocks: list[Any],
+        place: CachePlace = "messages",
+    ) -> None:
+        """The texts that there are, each a block: blank ones are refused by Bedrock."""
         content = message.content
-        blocks: list[Block] = [*_texts(content)] if content is not None else []
-        if message.refusal and message.refusal.strip():
-            blocks.append(Text(message.refusal))
+        if isinstance(content, str):
+            blocks.extend(_text(content))
+        elif content is not None:
+            for part in content:
+                blocks.extend(_text(part.text if isinstance(part, TextPart) else part.refusal))
+                self._marks.put(part, blocks, place)
+        if not isinstance(message, AssistantMessage):
+            self._marks.put(message, blocks, place)
+
+    # What users say
+
+    def _user_blocks(self, message: UserMessage, param: str) -> list[Block]:
+        blocks: list[Block] = []
+        content = message.content
+        if isinstance(content, str):
+            blocks.extend(_text(content))
+        else:
+            for position, part in enumerate(content):
+                if isinstance(part, TextPart):
+                    blocks.extend(_text(part.text))
+                else:
+                    blocks.append(self._media_block(part, f"{param}.content[{position}]"))
+                    _count_documents(blocks, f"{param}.content[{position}]")
+                self._marks.put(part, blocks, "messages")
+        self._marks.put(message, blocks, "messages")
+        return blocks
+
+    def _media_block(self, part: MediaPart, param: str) -> MediaBlock:
+        if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
+            self._ignored.add("image_url.detail")
+        return self._media.block(part, param)
+
+    # What assistants say, and call
+
+    def _assistant_blocks(self, message: AssistantMessage, index: int, param: str) -> list[Block]:
+        if message.audio is not None:
+            raise invalid(
+                "No answers are kept here: send what was said as text.", f"{param}.audio", "unsupported_value"
+            )
+        blocks: list[Block] = []
+        self._put_texts(message, blocks)
+        blocks.extend(_text(message.refusal or ""))
         for position, call in enumerate(message.tool_calls or ()):
-            blocks.append(self._call(call, f"{param}.tool_calls[{position}]"))
-        self._asked_at = f"{param}.tool_calls"
-        self._add("assistant", blocks)
+            blocks.extend(self._calls.call(call, f"{param}.tool_calls[{position}]"))
+        if message.function_call is not None:
+            following = self._messages[index + 1] if index + 1 < len(self._messages) else None
+            blocks.extend(self._calls.function_call(message.function_call, following, f"{param}.function_call"))
+        self._marks.put(message, blocks, "messages")
+        thoughts, ignored = past_reasoning(message, self._capabilities, param)
+        if ignored is not None:
+            self._ignored.add(ignored)
+        return [*thoughts, *blocks] if blocks else []
 
-    def _call(self, call: ToolCall, param: str) -> Block:
-        if call.function is None:
-            raise invalid("Custom tool calls are not supported: send a function call.", param, "unsupported_value")
-        if call.id in self._unanswered:
-            raise invalid(f"Two tool calls have the id '{call.id}'.", f"{param}.id", "invalid_value")
-        name, arguments = call.function.name, call.function.arguments.strip() or "{}"
-        asked = self._unanswered[call.id] = _Asked(name, self._unique_id(call.id))
-        if not self._tool_blocks:
-            return Text(f"[Called {name} with {arguments}]")
-        inputs = json_object(arguments, "Arguments", f"{param}.function.arguments")
-        return ToolUse(ToolUseBody(asked.bedrock_id, name, inputs))
-
-    def _unique_id(self, call_id: str) -> str:
-        """Some clients begin to count anew in every turn, but Bedrock wants no id twice in a conversation.
-
-        What comes of an id depends on what was before it only, so that the prompt cache still hits.
-        """
-        unique, number = bedrock_id(call_id), len(self._ids)
-        while unique in self._ids:
-            number += 1
-            unique = bedrock_id(f"{call_id}#{number}")
-        self._ids.add(unique)
-        return unique
+    # What tools gave
 
     def _result(self, message: ToolMessage, param: str) -> None:
-        asked = self._unanswered.pop(message.tool_call_id, None)
-        if asked is None:
-            raise invalid(
-                f"'{message.tool_call_id}' answers no tool call: a 'tool' message must follow the assistant's message "
-                "whose 'tool_calls' has its id, and answer it once.",
-                f"{param}.tool_call_id",
-                "invalid_value",
-            )
-        texts = _texts(message.content) or [Text(NO_OUTPUT)]
-        self._add("user", [self._answer(asked, texts)])
-        if not self._unanswered:
-            self._add("user", self._held)
-            self._held = []
+        parts = self._result_parts(message.content, param)
+        self._calls.result(message.tool_call_id, parts, f"{param}.tool_call_id")
+        marked = (message,) if isinstance(message.content, str) else (*message.content, message)
+        for one in marked:
+            if one.cache_control is not None or one.prompt_cache_breakpoint is not None:
+                self._mark = one
+        self._settle()
 
-    def _answer(self, asked: _Asked, texts: list[Text]) -> Block:
-        if self._tool_blocks:
-            return ToolResult(ToolResultBody(asked.bedrock_id, texts))
-        return Text(f"[{asked.name} gave: {' '.join(text.text for text in texts)}]")
+    def _result_parts(self, content: str | Sequence[ToolPart], param: str) -> list[Text | MediaBlock]:
+        if isinstance(content, str):
+            return [*_text(content)]
+        parts: list[Text | MediaBlock] = []
+        for position, part in enumerate(content):
+            if isinstance(part, TextPart):
+                parts.extend(_text(part.text))
+            else:
+                parts.append(self._media_block(part, f"{param}.content[{position}]"))
+        return parts
 
-    def _expect_no_results(self, param: str) -> None:
-        if self._unanswered:
-            raise invalid(
-                "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
-                f"'tool_call_id'. These did not have response messages: {', '.join(self._unanswered)}",
-                self._asked_at if param == "messages" else param,
-                "invalid_value",
-            )
-
-    def _trim_last_turn(self) -> None:
-        """Claude refuses a last assistant text that ends in white space."""
-        last = self._turns[-1].content[-1]
-        if self._turns[-1].role == "assistant" and isinstance(last, Text):
-            last.text = last.text.rstrip()
+    def _settle(self) -> None:
+        """Once all results are there, say them, and what had to wait for them."""
+        if self._calls.pending:
+            return
+        results, following = self._calls.settle()
+        if self._mark is not None:
+            self._marks.put(self._mark, results, "messages")
+            self._mark = None
+        self._turns.add("user", results)
+        for role, blocks in following:
+            self._turns.add(role, blocks)
 
 
-def _texts(content: str | Sequence[TextPart | RefusalPart]) -> list[Text]:
-    """The text that there is: blank ones are refused by Bedrock."""
-    if isinstance(content, str):
-        return [Text(content)] if content.strip() else []
-    texts = [part.text if isinstance(part, TextPart) else part.refusal for part in content]
-    return [Text(text) for text in texts if text.strip()]
+def _text(text: str) -> list[Text]:
+    """The text as a block, if it says anything: blank ones are refused by Bedrock."""
+    return [Text(text)] if text and not text.isspace() else []
 
 
-def _user_blocks(message: UserMessage, param: str) -> list[Block]:
-    if isinstance(message.content, str):
-        return [*_texts(message.content)]
-    blocks: list[Block] = []
-    for position, part in enumerate(message.content):
-        where = f"{param}.content[{position}]"
-        if isinstance(part, TextPart):
-            blocks.extend(_texts(part.text))
-        elif isinstance(part, ImagePart):
-            blocks.append(image_block(part.image_url.url, f"{where}.image_url.url"))
-        else:
-            raise _unsupported(where)
-    return blocks
-
-
-def _unsupported(param: str) -> ApiError:
-    message = "This kind of content is not supported: send 'text' and 'image_url' parts."
-    return invalid(message, f"{param}.type", "unsupported_value")
+def _count_documents(blocks: Sequence[Block], param: str) -> None:
+    if isinstance(blocks[-1], Document) and sum(isinstance(block, Document) for block in blocks) > MAX_DOCUMENTS:
+        message = f"This is one document too many: a message may have {MAX_DOCUMENTS}."
+        raise invalid(message, param, "too_many_documents")

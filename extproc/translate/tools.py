@@ -1,35 +1,51 @@
-"""OpenAI's tools, tool choice and JSON schemas -> Bedrock's `toolConfig`.
+"""OpenAI's tools, tool choice and response format -> Bedrock's `toolConfig`, and what has to go out beside it.
 
 Bedrock has no `none`: a request whose model must not call a tool goes out without `toolConfig`, and then its history
-may not contain tool blocks either (`translate/messages` writes them as text). A JSON schema as `response_format`
-becomes one more tool, the answer tool: the model answers by calling it, and its input is the client's `content`.
+may not contain tool blocks either (`translate/messages` writes them as text). The form of the answer may take one more
+tool, the answer tool (`translate/structured`): the model answers by calling it, and its input is the client's
+`content`.
+
+Bedrock knows one kind of tool. Custom tools, whose input is a text, go out as functions with one argument `input`;
+`functions`, from before there were tools, as tools. `Shape` remembers what was what.
+
+Schemas go out byte for byte, but for what a family does not take (`translate/schemas`).
 """
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET, Raw, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.converse import InputSchema, TextFormat, ToolChoice, ToolConfig, ToolName, ToolSpec, ToolSpecBody
-from extproc.openai.chat import (
-    ChatRequest,
-    Function,
-    FunctionChoice,
-    FunctionTool,
-    JsonSchemaFormat,
+from extproc.bedrock.converse import (
+    CachePoint,
+    CachePointBody,
+    InputSchema,
+    TextFormat,
+    ToolChoice,
+    ToolConfig,
+    ToolName,
+    ToolSpec,
+    ToolSpecBody,
 )
+from extproc.openai.chat import CacheControl, ChatRequest, Custom, CustomTool, Function, FunctionTool, Grammar
 from extproc.openai.errors import invalid
-from extproc.translate.schemas import object_schema
+from extproc.translate.choices import Choice, Kind, choose
+from extproc.translate.grammar import Size, grammar
+from extproc.translate.names import bedrock_name, bedrock_names
 from extproc.translate.shape import Shape
+from extproc.translate.structured import Form, adapted, form, unless_blank
 
 _BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
-_ANY_OBJECT = Raw(b'{"type":"object"}')
-_ANSWER = "Give the answer by calling this tool: its input is the answer."
+_ONE_TEXT = Raw(
+    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
+)
+_STRICT_TOOLS = 20
+"""Of one request; Anthropic's limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +60,30 @@ class Tools:
     """What the model must be told of its answer's form, where words are all there is."""
     model_fields: Mapping[str, Any] = field(default_factory=dict)
     """To be merged into `additionalModelRequestFields`."""
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
     ignored: tuple[str, ...] = ()
     """What was asked for and changes nothing, as `x-oai-ignored-params` names it."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The client's names of its tools, and Bedrock's."""
 
     def bedrock_name(self, client_name: str) -> str:
-        """The name by which Bedrock knows the tool that the client calls so."""
-        return client_name
+        """The name by which Bedrock knows the tool that the client calls so, be it on offer or not."""
+        return self.names.get(client_name) or bedrock_name(client_name)
+
+
+_NOTHING = Tools()
+
+
+class _Offer(NamedTuple):
+    """A tool of the client's, of any kind."""
+
+    name: str
+    description: str | None
+    schema: Raw
+    strict: bool
+    cache: CacheControl | None
+    kind: Kind = "function"
+    grammar: bool = False
 
 
 def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool = False) -> Tools:
@@ -58,16 +91,30 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
 
     `reasoning`: whether it will reason, since it may then be impossible to force a call.
     """
-    functions = _functions(request)
-    choice = _choice(request, functions)
-    schema = request.response_format if isinstance(request.response_format, JsonSchemaFormat) else None
-    offered = [] if request.tool_choice == "none" else [_spec(f, i) for i, f in enumerate(functions)]
-    if schema is None or (choice is not None and offered):
-        return Tools(_config(offered, choice))
-    answer = _answer_tool(schema, {function.name for function in functions})
-    name = answer.tool_spec.name
-    forced = ToolChoice(any={}) if offered else ToolChoice(tool=ToolName(name))
-    return Tools(_config([*offered, answer], forced), shape=Shape(answer_tool=name))
+    if _asks_for_nothing(request):
+        return _NOTHING
+    offers = _offers(request, capabilities)
+    choice = choose(request, {offer.name: offer.kind for offer in offers}, capabilities, reasoning=reasoning)
+    sent = [offer for offer in offers if offer.name in choice.names]
+    if sent and not capabilities.tools:
+        param = "functions" if request.functions else "tools"
+        raise invalid(f"A model of the family '{capabilities.family}' takes no tools.", param, "unsupported_parameter")
+    names = bedrock_names(offer.name for offer in offers)
+    taken = [names[offer.name] for offer in sent]
+    wanted = None if choice.forced else request.response_format
+    asked = form(wanted, capabilities, taken, reasoning=reasoning)
+    strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()
+    specs = _specs(sent, names, strict, capabilities)
+    config = _config([*specs, asked.tool] if asked.tool else specs, asked.choice or _tool_choice(choice, names))
+    return Tools(
+        config,
+        asked.output,
+        asked.instruction,
+        _model_fields(request, capabilities, config, sent),
+        _shape(request, sent, names, asked),
+        (*asked.ignored, *_ignored(request, capabilities, sent, strict)),
+        names,
+    )
 
 
 def bedrock_id(call_id: str) -> str:
@@ -77,69 +124,159 @@ def bedrock_id(call_id: str) -> str:
     return "call_" + hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
-def _functions(request: ChatRequest) -> list[Function]:
-    functions: list[Function] = []
+# What the client has
+
+
+def _asks_for_nothing(request: ChatRequest) -> bool:
+    """As most requests do."""
+    given = (request.tools, request.functions, request.tool_choice, request.function_call, request.response_format)
+    return not any(given)
+
+
+def _offers(request: ChatRequest, capabilities: Capabilities) -> list[_Offer]:
+    if request.tools and request.functions:
+        raise invalid("'functions' are what 'tools' were before: send one of them.", "functions", "invalid_value")
+    offers = [
+        _custom_offer(tool)
+        if isinstance(tool, CustomTool)
+        else _function_offer(tool, capabilities, f"tools[{index}].function")
+        for index, tool in enumerate(request.tools or ())
+    ] + [
+        _function_offer(FunctionTool(function), capabilities, f"functions[{index}]")
+        for index, function in enumerate(request.functions or ())
+    ]
+    _check_names(offers, request)
+    return offers
+
+
+def _check_names(offers: Sequence[_Offer], request: ChatRequest) -> None:
     names: set[str] = set()
-    for index, tool in enumerate(request.tools or ()):
-        param = f"tools[{index}]"
-        if not isinstance(tool, FunctionTool):
-            raise invalid("Custom tools are not supported: offer a function.", param, "unsupported_value")
-        if tool.function.name in names:
-            raise invalid(f"Two tools are named '{tool.function.name}'.", f"{param}.function.name", "invalid_value")
-        names.add(tool.function.name)
-        functions.append(tool.function)
-    return functions
+    for index, offer in enumerate(offers):
+        if offer.name in names:
+            place = f"functions[{index}]" if request.functions else f"tools[{index}].{offer.kind}"
+            raise invalid(f"Two tools are named '{offer.name}'.", f"{place}.name", "invalid_value")
+        names.add(offer.name)
 
 
-def _choice(request: ChatRequest, functions: list[Function]) -> ToolChoice | None:
-    """The choice that must go out; None for `auto`, which is Bedrock's default, and for `none`."""
-    choice = request.tool_choice
-    if choice is None or choice in ("auto", "none"):
-        return None
-    if not functions:
-        raise invalid("'tool_choice' needs 'tools': there is none to call.", "tool_choice", "invalid_value")
-    if choice == "required":
-        return ToolChoice(any={})
-    if not isinstance(choice, FunctionChoice):
-        raise invalid(
-            "This form of 'tool_choice' is not supported: use 'auto', 'none', 'required' or a named function.",
-            "tool_choice",
-            "unsupported_value",
+def _function_offer(tool: FunctionTool, capabilities: Capabilities, param: str) -> _Offer:
+    function: Function = tool.function
+    return _Offer(
+        function.name,
+        function.description,
+        adapted(function.parameters, _NO_PARAMETERS, capabilities, f"{param}.parameters"),
+        bool(function.strict),
+        tool.cache_control or function.cache_control,
+    )
+
+
+def _custom_offer(tool: CustomTool) -> _Offer:
+    custom: Custom = tool.custom
+    about = [custom.description] if unless_blank(custom.description) else []
+    if isinstance(custom.format, Grammar):
+        text = custom.format.grammar
+        about.append(f"The input must be a text of this grammar ({text.syntax}):\n{text.definition}")
+    return _Offer(
+        custom.name,
+        "\n\n".join(part for part in about if part),
+        _ONE_TEXT,
+        False,
+        tool.cache_control,
+        kind="custom",
+        grammar=isinstance(custom.format, Grammar),
+    )
+
+
+# What goes out
+
+
+def _specs(
+    sent: Sequence[_Offer], names: Mapping[str, str], strict: frozenset[str], capabilities: Capabilities
+) -> list[ToolSpec | CachePoint]:
+    """The tools, each with its cache point behind it; of too many points, those that cover most remain."""
+    marked = [offer.name for offer in sent if offer.cache] if "tools" in capabilities.cache else []
+    points = frozenset(marked[-capabilities.cache_points :] if capabilities.cache_points else ())
+    specs: list[ToolSpec | CachePoint] = []
+    for offer in sent:
+        body = ToolSpecBody(
+            names[offer.name],
+            InputSchema(offer.schema),
+            unless_blank(offer.description),
+            True if offer.name in strict else UNSET,
         )
-    name = choice.function.name
-    if all(function.name != name for function in functions):
-        raise invalid(f"No tool is named '{name}'.", "tool_choice.function.name", "invalid_value")
-    return ToolChoice(tool=ToolName(name))
+        specs.append(ToolSpec(body))
+        if offer.cache is not None and offer.name in points:
+            specs.append(CachePoint(CachePointBody(ttl=_ttl(offer.cache, capabilities) or UNSET)))
+    return specs
 
 
-def _config(specs: list[ToolSpec], choice: ToolChoice | None) -> ToolConfig | None:
+def _ttl(cache: CacheControl, capabilities: Capabilities) -> str | None:
+    return cache.ttl if cache.ttl in capabilities.cache_ttls else None
+
+
+def _cut_short(cache: CacheControl, capabilities: Capabilities) -> bool:
+    """Five minutes is what there is without a `ttl`."""
+    return cache.ttl == "1h" and _ttl(cache, capabilities) is None
+
+
+def _strict(sent: Sequence[_Offer], size: Size) -> frozenset[str]:
+    """The strict tools whose schemas are grammars as they are, while `size`, and they, are not too much."""
+    found: set[str] = set()
+    for offer in sent:
+        written = grammar(offer.schema) if offer.strict and len(found) < _STRICT_TOOLS else None
+        if written is not None and written.unchanged and (size + written.size).fits:
+            size += written.size
+            found.add(offer.name)
+    return frozenset(found)
+
+
+def _config(specs: Sequence[ToolSpec | CachePoint], choice: ToolChoice | None) -> ToolConfig | None:
     if not specs:
         return None
     return ToolConfig(specs, UNSET if choice is None else choice)
 
 
-def _spec(function: Function, index: int) -> ToolSpec:
-    schema = object_schema(function.parameters, _NO_PARAMETERS, f"tools[{index}].function.parameters")
-    return ToolSpec(ToolSpecBody(function.name, InputSchema(schema), _description(function.description)))
+def _tool_choice(choice: Choice, names: Mapping[str, str]) -> ToolChoice | None:
+    if choice.named is not None:
+        return ToolChoice(tool=ToolName(names[choice.named]))
+    return ToolChoice(any={}) if choice.forced else None
 
 
-def _answer_tool(schema: JsonSchemaFormat, taken: set[str]) -> ToolSpec:
-    wanted = schema.json_schema
-    root = object_schema(wanted.schema, _ANY_OBJECT, "response_format.json_schema.schema")
-    description = _description(wanted.description) or _ANSWER
-    return ToolSpec(ToolSpecBody(_free_name(wanted.name, taken), InputSchema(root), description))
+def _model_fields(
+    request: ChatRequest, capabilities: Capabilities, config: ToolConfig | None, sent: Sequence[_Offer]
+) -> dict[str, Any]:
+    """One call at a time, where the client wants that, or has no way to read more of them.
+
+    `type` must not stand beside `toolConfig.toolChoice` (litellm's converse_transformation.py).
+    """
+    one = request.parallel_tool_calls is False or bool(request.functions)
+    if config is None or not sent or not one or not capabilities.parallel_tool_switch:
+        return {}
+    kind = {"type": "auto"} if config.tool_choice is UNSET else {}
+    return {"tool_choice": {**kind, "disable_parallel_tool_use": True}}
 
 
-def _free_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or, since Bedrock would refuse two tools of one name, something like it."""
-    name, number = wanted, 1
-    while name in taken:
-        number += 1
-        suffix = f"_{number}"
-        name = wanted[: 64 - len(suffix)] + suffix
-    return name
+def _shape(request: ChatRequest, sent: Sequence[_Offer], names: Mapping[str, str], asked: Form) -> Shape:
+    return Shape(
+        answer_tool=asked.tool.tool_spec.name if asked.tool else None,
+        names={names[offer.name]: offer.name for offer in sent if names[offer.name] != offer.name},
+        custom=frozenset(offer.name for offer in sent if offer.kind == "custom"),
+        legacy=bool(request.functions),
+    )
 
 
-def _description(text: str | None) -> str | UnsetType:
-    """Bedrock refuses an empty description, which LangChain sends."""
-    return text if text and text.strip() else UNSET
+def _ignored(
+    request: ChatRequest, capabilities: Capabilities, sent: Sequence[_Offer], strict: frozenset[str]
+) -> tuple[str, ...]:
+    """What of the tools that go out does not, by name."""
+    functions = "functions[]" if request.functions else "tools[].function"
+    marks = [offer.cache for offer in sent if offer.cache]
+    cached = "tools" in capabilities.cache and capabilities.cache_points > 0
+    apart = request.parallel_tool_calls is False
+    found = {
+        f"{functions}.strict": any(offer.strict and offer.name not in strict for offer in sent),
+        "tools[].custom.format": any(offer.grammar for offer in sent),
+        "tools[].cache_control": bool(marks) and not cached,
+        "tools[].cache_control.ttl": cached and any(_cut_short(mark, capabilities) for mark in marks),
+        "parallel_tool_calls": apart and bool(sent) and not capabilities.parallel_tool_switch,
+    }
+    return tuple(name for name, stands in found.items() if stands)

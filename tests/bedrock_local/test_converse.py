@@ -153,6 +153,17 @@ def test_structured_output_is_json_of_the_schema(say, wire):
     assert json.loads(text(answer)) == {"name": "Ada", "age": 36}
 
 
+def test_nothing_is_said_beside_a_call_where_all_that_is_said_is_json(local, wire):
+    structure = {"jsonSchema": {"schema": '{"type": "object", "properties": {}, "additionalProperties": false}'}}
+    answer = local.runtime.converse(
+        modelId=wire.claude,
+        messages=[wire.user("the weather, please")],
+        toolConfig={"tools": [wire.tool("get_weather")]},
+        outputConfig={"textFormat": {"type": "json_schema", "structure": structure}},
+    )
+    assert [list(block) for block in answer["output"]["message"]["content"]] == [["toolUse"]]
+
+
 # --- where it ends ---------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +258,7 @@ def test_orders_that_are_none(local, wire, refused, order):
 
 
 def test_tier_and_latency_class_are_reported_back(say):
-    answer = say("hello", serviceTier={"type": "flex"}, performanceConfig={"latency": "optimized"})
+    asked = {"serviceTier": {"type": "flex"}, "performanceConfig": {"latency": "optimized"}}
+    answer = say("hello", model="amazon.nova-pro-v1:0", **asked)
     assert answer["serviceTier"] == {"type": "flex"}
     assert answer["performanceConfig"] == {"latency": "optimized"}

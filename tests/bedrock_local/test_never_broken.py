@@ -6,23 +6,33 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bedrock_local.seals import signature
+
 SCHEMA = {"type": "object", "properties": {"a": {"type": "array", "items": {"$ref": "#/properties/a"}}}}
 WHOLE = {
     "system": [{"text": "Be brief."}, {"cachePoint": {"type": "default"}}],
     "messages": [
         {"role": "user", "content": [{"text": "look"}, {"image": {"format": "gif", "source": {"bytes": "R0lGODlh"}}}]},
-        {"role": "assistant", "content": [{"text": "yes"}, {"toolUse": {"toolUseId": "1", "name": "f", "input": {}}}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"reasoningContent": {"reasoningText": {"text": "hm", "signature": signature("hm", "hm", bytes(16))}}},
+                {"text": "yes"},
+                {"toolUse": {"toolUseId": "1", "name": "f", "input": {}}},
+            ],
+        },
         {
             "role": "user",
             "content": [
                 {"toolResult": {"toolUseId": "1", "content": [{"json": {"a": 1}}], "status": "success"}},
                 {"text": "f [[local: texts=2]]"},
+                {"cachePoint": {"type": "default", "ttl": "5m"}},
             ],
         },
     ],
     "inferenceConfig": {"maxTokens": 20, "temperature": 0.5, "stopSequences": ["x"]},
     "toolConfig": {
-        "tools": [{"toolSpec": {"name": "f", "description": "F.", "inputSchema": {"json": SCHEMA}}}],
+        "tools": [{"toolSpec": {"name": "f", "description": "F.", "strict": False, "inputSchema": {"json": SCHEMA}}}],
         "toolChoice": {"auto": {}},
     },
     "outputConfig": {
@@ -33,8 +43,12 @@ WHOLE = {
     },
     "additionalModelRequestFields": {
         "thinking": {"type": "disabled"},
+        "top_k": 5,
+        "anthropic_beta": ["context-1m-2025-08-07"],
         "tool_choice": {"disable_parallel_tool_use": True},
     },
+    "guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1", "trace": "enabled"},
+    "serviceTier": {"type": "default"},
     "additionalModelResponseFieldPaths": ["/stop_sequence"],
     "requestMetadata": {"a": "b"},
 }
@@ -80,12 +94,16 @@ def bodies(draw):
     return json.dumps(body).encode()
 
 
+CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+OTHERS = ("us.anthropic.claude-opus-5-5", "us.amazon.nova-2-lite-v1:0", "us.openai.gpt-5.6-sol")
+
+
 def test_the_request_is_whole(local):
-    assert local.converse(WHOLE, "us.anthropic.claude-haiku-4-5-20251001-v1:0").status == 200
+    assert local.converse(WHOLE, CLAUDE).status == 200
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(bodies(), st.sampled_from(["us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0"]))
+@settings(max_examples=600, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(bodies(), st.sampled_from([CLAUDE, CLAUDE, *OTHERS]))
 def test_a_changed_request_is_answered_or_refused(local, body, model):
     answer = local.converse(body, model)
     assert answer.status in (200, 400), answer.body

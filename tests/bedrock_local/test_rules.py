@@ -1,6 +1,10 @@
 """Every rule refuses what it is there to refuse, over the wire, and lets the nearest valid request pass.
 
-The cases are in rules.yaml; the ones too large for it are here.
+The cases are in `rules/`, a file for each module of rules; the ones too large for it are here. In those files a bare
+string is a text block (or one of `BLOCKS`), {call: 1} and {result: 1} are a toolUse and a toolResult with that id,
+{thought: hm} is a reasoning block that the model has signed ({thought: hm, told: hmm}: and that was changed since),
+{redacted: hm} one that it withheld, a bare tool name a tool without arguments, and "@png" stands for bytes that begin
+like one. Without `messages` the user says hello. With `stream` it is a ConverseStream.
 """
 
 import base64
@@ -10,11 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bedrock_local import rules, shapes
+from bedrock_local import rules, seals, shapes
 from bedrock_local.conversation import Conversation
 from bedrock_local.models import Shelf
 
-TABLE = yaml.safe_load((Path(__file__).parent / "rules.yaml").read_text())
+FILES = {path.stem: yaml.safe_load(path.read_text()) for path in (Path(__file__).parent / "rules").glob("*.yaml")}
+MODELS = FILES.pop("models")
 
 BYTES = {
     "@png": b"\x89PNG\r\n\x1a\n",
@@ -23,26 +28,49 @@ BYTES = {
     "@gif88": b"GIF88a",
     "@webp": b"RIFF1234WEBP",
     "@wav": b"RIFF1234WAVE",
+    "@pdf": b"%PDF-1.7",
     "@text": b"hello",
 }
 
+BLOCKS = {
+    "@picture": {"image": {"format": "png", "source": {"bytes": "@png"}}},
+    "@paper": {"document": {"name": "A paper", "format": "txt", "source": {"bytes": "@text"}}},
+    "@paper.pdf": {"document": {"name": "A paper", "format": "pdf", "source": {"bytes": "@pdf"}}},
+    "@film": {"video": {"format": "mp4", "source": {"bytes": "@text"}}},
+    "@cache": {"cachePoint": {"type": "default"}},
+    "@5m": {"cachePoint": {"type": "default", "ttl": "5m"}},
+    "@1h": {"cachePoint": {"type": "default", "ttl": "1h"}},
+}
+
+NOWHERE = bytes(16)
+"""What the thoughts in the files were an answer to: nothing that any request holds."""
+
 
 def spelled(value):
-    """The value with the names of bytes replaced by base64."""
+    """The value with the names of blocks and of bytes replaced by what they stand for."""
     if isinstance(value, dict):
         return {key: spelled(item) for key, item in value.items()}
     if isinstance(value, list):
         return [spelled(item) for item in value]
+    if isinstance(value, str) and value in BLOCKS:
+        return spelled(BLOCKS[value])
     return base64.b64encode(BYTES[value]).decode() if value in BYTES else value
 
 
 def block(given):
     if isinstance(given, str):
-        return {"text": given}
+        return spelled(given) if given in BLOCKS else {"text": given}
     if "call" in given:
         return {"toolUse": {"toolUseId": given["call"], "name": "f", "input": {}}}
     if "result" in given:
         return {"toolResult": {"toolUseId": given["result"], "content": [{"text": "ok"}]}}
+    if "thought" in given:
+        text = given["thought"]
+        signed = {"text": given.get("told", text), "signature": seals.signature(text, text, NOWHERE)}
+        return {"reasoningContent": {"reasoningText": signed}}
+    if "redacted" in given:
+        data = base64.b64encode(seals.redacted(given["redacted"], NOWHERE)).decode()
+        return {"reasoningContent": {"redactedContent": data}}
     return spelled(given)
 
 
@@ -78,7 +106,7 @@ def request(case):
 
 
 def model(case):
-    return TABLE["models"][case.get("model", "nova")]
+    return MODELS[case.get("model", "nova")]
 
 
 def picture(data=BYTES["@png"]):
@@ -93,27 +121,54 @@ def large(rule, content, told="", model="nova"):
     return {"rule": rule, "told": told, "model": model, "messages": [{"user": content}]}
 
 
+def strict(number):
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    return [{"toolSpec": {"name": f"f{n}", "strict": True, "inputSchema": {"json": schema}}} for n in range(number)]
+
+
+def held_to(properties, required):
+    """A case with a schema for the answer."""
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"rule": "structured_output", "model": "claude", "schema": json.dumps(schema)}
+
+
+FLAGS = {f"p{n}": {"type": "boolean"} for n in range(25)}
+UNIONS = {f"p{n}": {"type": ["string", "null"]} for n in range(17)}
+COMPLEX = "Schema is too complex for compilation."
+
 REFUSED = [
-    *TABLE["refused"],
+    *(case for file in FILES.values() for case in file["refused"]),
     large("number_and_size", [picture()] * 21, "The number of image blocks (21) exceeds the maximum of 20"),
     large(
         "number_and_size", ["a", *(paper(f"d{n}") for n in range(6))], "document blocks (6) exceeds the maximum of 5"
     ),
     large("number_and_size", [picture(BYTES["@png"].ljust(3_750_001))], "3750001 bytes, which exceeds the maximum"),
     large("question_length", ["a " * 32_001], "Input is too long for requested model.", "mistral"),
+    {"rule": "strict_tools", "model": "claude", "tools": strict(21), "told": "at most 20 tools may be strict"},
+    {**held_to(FLAGS, []), "told": COMPLEX},
+    {**held_to(UNIONS, list(UNIONS)), "told": COMPLEX},
 ]
 ACCEPTED = [
-    *TABLE["accepted"],
+    *(case for file in FILES.values() for case in file["accepted"]),
     large("number_and_size", [picture()] * 20),
     large("question_length", ["a " * 31_000], model="mistral"),
+    {"rule": "strict_tools", "model": "claude", "tools": strict(20)},
+    held_to(FLAGS, ["p0"]),
+    held_to(UNIONS | {"p0": {"type": "string"}}, list(UNIONS)),
 ]
 
 
 def first_to_refuse(case):
     """The name of the rule that complains first, in this process."""
     checked = shapes.check("Converse", request(case), modelId=model(case))
-    conversation = Conversation(checked, Shelf("us-east-1").resolve(model(case)), streaming=False)
+    found = Shelf("us-east-1").resolve(model(case))
+    conversation = Conversation(checked, found, found.family, streaming="stream" in case)
     return next((rule.__name__ for rule in rules.RULES if any(rule(conversation))), None)
+
+
+def send(local, case):
+    path = f"/model/{model(case).replace(':', '%3A')}/{'converse-stream' if 'stream' in case else 'converse'}"
+    return local.post(path, request(case))
 
 
 def test_every_rule_has_a_case():
@@ -122,7 +177,7 @@ def test_every_rule_has_a_case():
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["rule"])
 def test_it_is_refused(local, case):
-    status, name, message = local.converse(request(case), model(case)).error
+    status, name, message = send(local, case).error
     assert (status, name) == (400, "ValidationException")
     assert case["told"] in message
     assert first_to_refuse(case) == case["rule"]
@@ -130,7 +185,7 @@ def test_it_is_refused(local, case):
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["rule"])
 def test_it_is_accepted(local, case):
-    assert local.converse(request(case), model(case)).status == 200
+    assert send(local, case).status == 200
     assert first_to_refuse(case) is None
 
 

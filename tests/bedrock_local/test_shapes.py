@@ -126,3 +126,12 @@ def test_a_body_has_a_limit(local):
     big = b'{"messages": "' + b"x" * 25_000_000 + b'"}'
     found = local.converse(big)
     assert found.error[:2] == (413, "RequestEntityTooLargeException")
+
+
+@pytest.mark.parametrize(
+    "identifier", ["amazon.nova-lite-v1:0%0A", "a%0Ab", "%0A", "amazon.nova%20lite", "a%2Fb", "%FF"]
+)
+def test_an_identifier_that_can_be_none(local, identifier):
+    status, name, message = local.post(f"/model/{identifier}/converse", body()).error
+    assert (status, name) == (400, "ValidationException")
+    assert "at 'modelId' failed to satisfy constraint: Member must satisfy regular expression pattern" in message

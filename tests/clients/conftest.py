@@ -1,7 +1,8 @@
 """Real SDKs, a real Envoy, the real service, and `bedrock_local` behind it: nothing in between is mocked.
 
 `gateway` and `start_gateway` (tests/conftest.py) are processes. What is here: the SDKs' clients, a look at what arrived
-at the local Bedrock, and a Node that is new enough for OpenAI's SDK.
+at the local Bedrock, a Node that is new enough for its clients, and a Python for those that cannot be installed
+beside us.
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -19,7 +21,12 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-NODE = Path(__file__).parent / "node"
+HERE = Path(__file__).parent
+NODE = HERE / "node"
+VENVS = HERE.parents[1] / ".venv-clients"
+
+OTHERS = ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_")
+"""How the variables begin by which clients find an account that is not ours, or send their traces somewhere."""
 
 DEADLINE = 20.0
 """Seconds after which what was waited for is not going to happen."""
@@ -63,6 +70,14 @@ class LocalBedrock:
         with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             body: bytes = answer.read()
         return body
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_the_settings_of_whoever_runs_this() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith(OTHERS)]:
+            environment.delenv(name)
+        yield
 
 
 @pytest.fixture
@@ -117,14 +132,13 @@ Node = Callable[..., "subprocess.CompletedProcess[str]"]
 def node(gateway: Any, token: str) -> Node:
     """Runs Node with these arguments in tests/clients/node, as a program of someone who has the token."""
     program = _install() / "node_modules" / ".bin" / "node"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
 
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         told = {"OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": token, "LOCAL_BEDROCK_URL": gateway.local_url}
         return subprocess.run(
             [str(program), *arguments],
             cwd=NODE,
-            env={**clean, **told, **(environment or {})},
+            env={**os.environ, **told, **(environment or {})},
             capture_output=True,
             text=True,
             timeout=120,
@@ -138,7 +152,7 @@ def _install() -> Path:
     """`npm ci`, unless what is installed came from this very lock."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("npm is not installed: it fetches OpenAI's Node SDK and a Node for it")
+        pytest.skip("npm is not installed: it fetches the clients for Node and a Node for them")
     stamp = NODE / "node_modules" / ".lock-sha256"
     with (NODE / "package-lock.json").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one installation at a time, also of two test runs
@@ -149,3 +163,32 @@ def _install() -> Path:
             assert (NODE / "node_modules" / ".bin" / "node").exists(), "package.json names no Node for this machine"
             stamp.write_text(wanted)
     return NODE
+
+
+# Pythons for clients whose requirements contradict ours
+
+
+@pytest.fixture(scope="session")
+def python_with() -> Callable[[str], Path]:
+    """Gives the Python of a venv that holds tests/clients/requirements/<name>.txt and nothing else."""
+    return _python_with
+
+
+def _python_with(name: str) -> Path:
+    """Make the venv, unless the one that is there came from these very requirements and this very Python."""
+    requirements = HERE / "requirements" / f"{name}.txt"
+    venv = VENVS / name
+    python, stamp = venv / "bin" / "python", venv / ".sha256"
+    with requirements.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one installation at a time, also of two test runs
+        wanted = hashlib.sha256(sys.version.encode() + lock.read()).hexdigest()
+        if not stamp.exists() or stamp.read_text() != wanted:
+            _run([sys.executable, "-m", "venv", "--clear", str(venv)])
+            _run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(requirements)])
+            stamp.write_text(wanted)
+    return python
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -112,7 +112,7 @@ def test_a_model_that_does_not_exist(client: OpenAI) -> None:
         ({"n": 2}, "n"),
         ({"model": ""}, "model"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
-        ({"extra_body": {"top_k": 5}}, "top_k"),
+        ({"extra_body": {"min_p": 0.5}}, "min_p"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
     ],
 )

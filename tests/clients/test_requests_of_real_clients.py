@@ -22,9 +22,9 @@ REFUSED: dict[int, tuple[int, str]] = {
     10: (404, "model"),  # GET of a model that was made up
     11: (404, "model"),
     28: (400, "messages[0].content[1].image_url.url"),  # "hi" is no PNG
-    29: (400, "messages[0].content[1].type"),  # a PDF
+    29: (400, "messages[0].content[1].file.file_data"),  # "hi" is no PDF
     32: (400, "dimensions"),  # 10 are none of Titan's
-    34: (400, "guardrailConfig"),
+    34: (400, "guardrailConfig.a"),
 }
 """Position in the file -> status and `param`."""
 

@@ -206,6 +206,75 @@ def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather:
     assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
 
 
+# Names that Bedrock refuses, and tools of other kinds
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_name_that_bedrock_refuses_comes_back_as_it_was_sent(client: OpenAI, local: Any, stream: bool) -> None:
+    name = "mcp.weather/" + "get_" * 20
+    tool: Any = {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
+    forced: Any = {"type": "function", "function": {"name": name}}
+    asked: Any = {"model": CLAUDE, "messages": QUESTION, "tools": [tool]}
+    if stream:
+        with client.chat.completions.stream(**asked, tool_choice=forced) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = client.chat.completions.create(**asked, tool_choice=forced).choices[0].message
+    [call] = calls(message)
+    assert call.function.name == name
+    [sent] = local.call()["body"]["toolConfig"]["tools"]
+    assert len(sent["toolSpec"]["name"]) <= 64
+
+    history: Any = [*QUESTION, {"role": "assistant", "tool_calls": [call.to_dict()]}, result(call, "18 degrees")]
+    client.chat.completions.create(model=CLAUDE, messages=history, tools=[tool])
+    used = local.calls()[-1]["body"]["messages"][1]["content"][0]["toolUse"]
+    assert used["name"] == sent["toolSpec"]["name"]
+
+
+def test_a_custom_tool_is_called_with_a_text_and_answered(client: OpenAI, local: Any) -> None:
+    tool: Any = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
+    asked: Any = {"model": CLAUDE, "tools": [tool], "tool_choice": {"type": "custom", "custom": {"name": "shell"}}}
+    message = client.chat.completions.create(messages=QUESTION, **asked).choices[0].message
+    [call] = message.tool_calls or []
+    assert call.type == "custom"
+    assert call.custom.name == "shell"
+    history: Any = [*QUESTION, message, result(call, "done")]
+    answer = client.chat.completions.create(messages=history, model=CLAUDE, tools=[tool])
+    assert answer.choices[0].message.content == 'shell says "done".'
+    sent = local.calls()[-1]["body"]["messages"][1]["content"][-1]["toolUse"]
+    assert sent["input"] == {"input": call.custom.input}
+
+
+def test_functions_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
+    asked: Any = {"model": CLAUDE, "functions": [weather["function"]]}
+    choice = client.chat.completions.create(messages=QUESTION, **asked).choices[0]
+    assert choice.finish_reason == "function_call"
+    assert choice.message.function_call is not None
+    assert json.loads(choice.message.function_call.arguments) == {"city": "Paris"}
+    said: Any = {"role": "function", "name": "get_weather", "content": "18 degrees"}
+    history: Any = [*QUESTION, choice.message.to_dict(), said]
+    answer = client.chat.completions.create(messages=history, **asked)
+    assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
+
+
+def test_only_allowed_tools_are_offered(client: OpenAI, weather: Any, clock: Any, local: Any) -> None:
+    reference = {"type": "function", "function": {"name": "get_time"}}
+    allowed: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [reference]}}
+    answer = client.chat.completions.create(
+        model=CLAUDE, messages=QUESTION, tools=[weather, clock], tool_choice=allowed
+    )
+    assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_time"]
+    assert len(local.call()["body"]["toolConfig"]["tools"]) == 1
+
+
+def test_one_call_at_a_time(client: OpenAI, weather: Any, clock: Any) -> None:
+    question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
+    answer = client.chat.completions.create(
+        model=CLAUDE, messages=question, tools=[weather, clock], parallel_tool_calls=False
+    )
+    assert len(calls(answer.choices[0].message)) == 1
+
+
 # Refused
 
 
@@ -221,8 +290,8 @@ def test_a_call_without_its_result(client: OpenAI, weather: Any, local: Any) -> 
     ("change", "param"),
     [
         ({"tool_choice": {"type": "function", "function": {"name": "nope"}}}, "tool_choice.function.name"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),
-        ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].custom.name"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
         ({"tools": [], "tool_choice": "required"}, "tool_choice"),
     ],
 )

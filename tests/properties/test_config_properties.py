@@ -10,6 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from extproc.bedrock.capabilities import FIELDS
 from extproc.config import ConfigError, Settings, parse
 from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Directory
@@ -59,6 +60,14 @@ near_misses = st.fixed_dictionaries(
             max_size=3,
         ),
         "workers": st.integers(-1, 70) | scalars,
+        "capabilities": st.lists(
+            st.fixed_dictionaries(
+                {"family": st.sampled_from(["nova", "claude-3-7", "acme"]) | scalars},
+                optional={"match": st.just(["acme.*"]), "like": st.sampled_from(["nova", "acme"])}
+                | {field.name: documents for field in FIELDS},
+            ),
+            max_size=2,
+        ),
         "streaming": st.dictionaries(st.sampled_from(KEYS), scalars, max_size=2),
     },
 )

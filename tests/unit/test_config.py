@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from extproc import config
-from extproc.config import ConfigError, Settings, parse
+from extproc.bedrock import capabilities
+from extproc.config import ConfigError, Settings, faults, parse
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -96,6 +97,23 @@ organisations:
     assert not settings.organisations["gamma"].enabled
 
 
+def test_what_models_take_can_be_said() -> None:
+    text = b"capabilities: [{family: acme, match: ['acme.*'], like: claude-4-6, tools: false, minimum_budget: null}]"
+    table = capabilities.BUILT_IN.with_overrides(parse(text).capabilities)
+    found, model = table.of("eu.acme.chat-1"), table.families["claude-4-6"]
+    assert msgspec.structs.replace(found, family="claude-4-6", tools=True, minimum_budget=1024) == model
+
+
+def test_an_effort_may_go_to_the_output_config() -> None:
+    [row] = parse(b"capabilities: [{family: claude-newer, effort_path: [outputConfig, effort]}]").capabilities
+    assert row.effort_path == ("outputConfig", "effort")
+
+
+def test_every_built_in_family_can_be_named_in_a_row() -> None:
+    for name in capabilities.BUILT_IN.families:
+        parse(f"capabilities: [{{family: {name}}}]".encode())
+
+
 REFUSED = {
     # keys
     "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
@@ -157,6 +175,46 @@ REFUSED = {
     ),
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
+    # images from the web
+    "media: {fetch: 1}": "media.fetch: expected true or false; found the number 1",
+    "media: {max_bytes: 1}": "media.max_bytes: expected a whole number of bytes from 1024 (1 KiB)",
+    "media: {concurrency: 0}": "media.concurrency: expected a whole number from 1 to 1000; found the number 0",
+    # what models take
+    "capabilities: {acme: {}}": "capabilities: expected a list; found a mapping",
+    "capabilities: [acme]": "capabilities[0]: expected a mapping; found text",
+    "capabilities: [{match: ['acme.*']}]": "capabilities[0].family: missing; expected a family's name (1 to 64 of",
+    "capabilities: [{family: Acme}]": "capabilities[0].family: expected a family's name (1 to 64 of `a-z`",
+    "capabilities: [{family: acme, tool: false}]": (
+        "capabilities[0].tool: unknown key, did you mean `tools`?; docs/configuration.md has all"
+    ),
+    "capabilities: [{family: acme, tools: maybe}]": "capabilities[0].tools: expected true or false; found text",
+    "capabilities: [{family: acme, match: ['a b']}]": "capabilities[0].match[0]: expected a pattern of foundation",
+    "capabilities: [{family: acme, source: ['']}]": "capabilities[0].source[0]: expected a sentence or an address",
+    "capabilities: [{family: acme, minimum_budget: 0}]": "capabilities[0].minimum_budget: expected a whole number of",
+    "capabilities: [{family: acme, reasoning: much}]": "capabilities[0].reasoning: expected one of `none`, `always`,",
+    "capabilities: [{family: acme, efforts: [low, lower]}]": "capabilities[0].efforts[1]: expected one of `minimal`,",
+    "capabilities: [{family: acme, effort_path: [1]}]": "capabilities[0].effort_path[0]: expected a key of the",
+    "capabilities: [{family: acme}]": "capabilities[0].match: missing; say which foundation ids are of the family",
+    "capabilities: [{family: acme, match: [a], like: novo}]": (
+        "capabilities[0].like: there is no family `novo`, did you mean `nova`?"
+    ),
+    "capabilities: [{family: nova}, {family: nova}]": "capabilities[1].family: `nova` has a row already",
+    "capabilities: [{family: nova, like: nova-2}]": "capabilities[0].like: `nova` would be like itself",
+    "capabilities: [{family: nova, reasoning: budget}]": "capabilities[0].minimum_budget: missing; models",
+    "capabilities: [{family: claude-3-7, minimum_budget: null}]": "capabilities[0].minimum_budget: missing; models",
+    "capabilities: [{family: nova, reasoning: effort}]": "capabilities[0].effort_path: missing; models that",
+    "capabilities: [{family: nova, reasoning: nova, effort_path: [additionalModelRequestFields, a]}]": (
+        "capabilities[0].efforts: missing; models that reason by `nova` need it"
+    ),
+    "capabilities: [{family: nova, top_k: [outputConfig, effort]}]": (
+        "capabilities[0].top_k: expected `additionalModelRequestFields` and the keys below it"
+    ),
+    "capabilities: [{family: nova, top_k: [additionalModelRequestFields]}]": (
+        "capabilities[0].top_k: expected `additionalModelRequestFields` and the keys below it"
+    ),
+    "capabilities: [{family: gpt-6, effort_path: [reasoning, effort]}]": (
+        "capabilities[0].effort_path: expected `additionalModelRequestFields` and the keys below it"
+    ),
     # not a mapping, or not YAML
     "": "is empty; write `{}` to run without organisations and tokens",
     "# nothing but a comment\n": "is empty",
@@ -218,6 +276,8 @@ def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 KEYS = dict(leaves(Settings))
+UNKNOWN = {field.encode_name: field for field in capabilities.FIELDS}
+"""What an operator's row leaves out is the family's own, or that of the family `unknown`."""
 
 
 def documented() -> dict[str, list[str]]:
@@ -235,7 +295,7 @@ def test_the_walk_finds_the_keys() -> None:
 def test_every_key_says_what_belongs_there(path: str) -> None:
     kind = KEYS[path].type
     item = get_args(kind)[0] if get_origin(kind) is tuple else kind
-    assert config._description(item)
+    assert faults.description(item)
 
 
 def test_every_key_is_documented_and_no_other() -> None:
@@ -245,14 +305,14 @@ def test_every_key_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize("path", KEYS)
 def test_the_documented_default_is_the_default(path: str) -> None:
     _, shown, effect, meaning = documented()[path]
-    field = KEYS[path]
+    field = UNKNOWN.get(path.removeprefix("capabilities[]."), KEYS[path])
     default = list(field.default) if isinstance(field.default, tuple) else field.default
     assert (shown == "required") if field.required else (yaml.safe_load(shown.strip("`")) == default)
     assert effect in ("at once", "restart")
     assert meaning
 
 
-def test_the_documented_example_is_valid() -> None:
-    [example] = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    settings = parse(example.encode())
-    assert [token.name for token in settings.tokens] == ["ci", "both"]
+def test_the_documented_examples_are_valid() -> None:
+    whole, families = (parse(text.encode()) for text in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL))
+    assert [token.name for token in whole.tokens] == ["ci", "both"]
+    assert [row.family for row in families.capabilities] == ["acme-chat", "house-claude", "claude-4-5"]

@@ -3,8 +3,7 @@
 Every answer that a `Client` reads is looked at, in every test: it has an `x-request-id` and no header of Envoy's or
 AWS's; if it is an error it has OpenAI's shape; if it came in one piece it says its length.
 
-`gateway` and `start_gateway` (tests/conftest.py) are processes. `client` and `local` belong to the shared one,
-`client_of` and `local_of` are for the others.
+`client` and `local` belong to the shared gateway of tests/conftest.py, `client_of` and `local_of` are for the others.
 """
 
 import http.client
@@ -30,7 +29,6 @@ T = TypeVar("T")
 Headers = Iterable[tuple[str, str]]
 
 NOVA = "amazon.nova-micro-v1:0"
-TITAN = "amazon.titan-embed-text-v2:0"
 
 DEADLINE = 30.0
 """Seconds after which what was waited for is not going to happen."""
@@ -244,7 +242,7 @@ class Client:
         """One question to a model, answered in one piece."""
         return self.post("chat/completions", question(text, model, fields), token=token)
 
-    def embed(self, texts: object, *, model: str = TITAN, **fields: Any) -> Answer:
+    def embed(self, texts: object, *, model: str = "amazon.titan-embed-text-v2:0", **fields: Any) -> Answer:
         """Texts to vectors."""
         return self.post("embeddings", {"model": model, "input": texts, **fields})
 
@@ -370,25 +368,16 @@ def bedrock() -> Iterator[OwnBedrock]:
     command += ["--access-key", keys["AWS_ACCESS_KEY_ID"], "--secret-key", keys["AWS_SECRET_ACCESS_KEY"]]
     unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=unbuffered) as process:
-        assert process.stdout is not None
-        announced = re.search(r"listens on (http://127\.0\.0\.1:(\d+))", process.stdout.readline())
-        assert announced is not None
-        url, port = announced.groups()
-        endpoints = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url, "AWS_ENDPOINT_URL_BEDROCK": url}
-        files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
-        yield OwnBedrock(int(port), "test-api-key", {**keys, **endpoints, **files})
-        process.terminate()
-
-
-@pytest.fixture(scope="session")
-def closed_port() -> Iterator[int]:
-    """A port that is taken and where nobody listens: every connection is refused."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
-
-
-# Gateways
+        try:
+            assert process.stdout is not None
+            announced = re.search(r"listens on (http://127\.0\.0\.1:(\d+))", process.stdout.readline())
+            assert announced is not None
+            url, port = announced.groups()
+            endpoints = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url, "AWS_ENDPOINT_URL_BEDROCK": url}
+            files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+            yield OwnBedrock(int(port), "test-api-key", {**keys, **endpoints, **files})
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -396,4 +385,13 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """Starts gateways for all tests of one file."""
     starter = Starter(tmp_path_factory.mktemp("shared"))
     yield starter
+    starter.end()
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that takes little and waits for nobody."""
+    starter = Starter(tmp_path_factory.mktemp("strict"))
+    limits = {"limits": {"request_bytes": 65_536}, "embeddings": {"seconds": 1}}
+    yield starter({**limits, "streaming": {"keepalive_seconds": 0.25, "silence_seconds": 1}})
     starter.end()

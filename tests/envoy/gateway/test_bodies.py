@@ -51,7 +51,7 @@ IMAGE = "messages[0].content[1].image_url.url"
         ({"messages": image("data:image/png;base64,not base64!")}, IMAGE),
         ({"messages": image(data_url(b"this is a text"))}, IMAGE),
         ({"messages": image("data:image/png;base64,")}, IMAGE),
-        ({"messages": image("https://example.com/cat.png")}, IMAGE),
+        ({"messages": image("http://127.0.0.1:1/cat.png")}, IMAGE),
         ({"messages": image(5)}, IMAGE),
         ({"messages": user("Hello!"), "model": ""}, "model"),
         ({"messages": user("Hello!"), "model": 5}, "model"),
@@ -165,10 +165,10 @@ def test_a_connection_goes_on_after_a_refusal(client: Any) -> None:
 # Large ones
 
 
-@pytest.fixture(scope="module")
-def narrow(start_shared: Any, client_of: Any) -> Any:
-    """A client of a gateway that takes little."""
-    return client_of(start_shared({"limits": {"request_bytes": LIMIT}}))
+@pytest.fixture
+def narrow(strict: Any, client_of: Any) -> Any:
+    """A client of a gateway that takes no more than `LIMIT`."""
+    return client_of(strict)
 
 
 def padded(size: int) -> bytes:
@@ -211,6 +211,17 @@ def test_the_default_limit_is_the_documented_one(client: Any) -> None:
 def test_a_chunked_upload_works_however_it_is_cut(client: Any, size: int) -> None:
     body = json.dumps({"model": NOVA, "messages": user("Hello! " * 20)}).encode()
     assert "Hello! Hello!" in client.ask("POST", CHAT, pieces(body, size)).content
+
+
+def test_trailers_after_an_upload_are_of_no_account(client: Any) -> None:
+    body = json.dumps({"model": NOVA, "messages": user("Hello!")}).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"
+    upload = f"transfer-encoding: chunked\r\n\r\n{len(body):x}\r\n{body.decode()}\r\n0\r\nx-checksum: 1\r\n\r\n"
+    assert "Hello!" in client.raw((head + upload).encode()).content
+
+
+def test_a_body_where_none_belongs_is_of_no_account(client: Any) -> None:
+    assert client.ask("GET", "/oai/v1/models", b"{}").status == 200
 
 
 def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(client: Any) -> None:

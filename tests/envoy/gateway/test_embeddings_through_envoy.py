@@ -91,15 +91,9 @@ def test_many_arrays_at_once_keep_to_themselves(client: Any) -> None:
     assert len({tuple(vector) for vectors in got for vector in vectors}) == 80
 
 
-@pytest.fixture(scope="module")
-def hasty(start_shared: Any) -> Any:
-    """A gateway that gives side calls a second."""
-    return start_shared({"embeddings": {"seconds": 1}})
-
-
-def test_side_calls_that_take_too_long_are_a_504_and_are_ended(hasty: Any, client_of: Any, local_of: Any) -> None:
-    local = local_of(hasty.local_url)
+def test_side_calls_that_take_too_long_are_a_504_and_are_ended(strict: Any, client_of: Any, local_of: Any) -> None:
+    local = local_of(strict.local_url)
     local.forget()
-    answer = client_of(hasty).embed(["[[local: hold]] x"] * 5)
+    answer = client_of(strict).embed(["[[local: hold]] x"] * 5)
     assert answer.status == 504
     local.wait_for(*["aborted"] * 5)

@@ -71,16 +71,19 @@ def service(gateway: Any, bedrock: Any) -> Iterator[Service]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         ) as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if b"serving on" in line:
-                    break
-            service = Service(address)
-            yield service
-            service.channel.close()
-            assert process.poll() is None
-            process.terminate()
-            assert process.wait(DEADLINE) == 0
+            try:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    if b"serving on" in line:
+                        break
+                service = Service(address)
+                yield service
+                service.channel.close()
+                assert process.poll() is None
+                process.terminate()
+                assert process.wait(DEADLINE) == 0
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize(

@@ -32,20 +32,20 @@ class Worker:
     socket: str
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A folder whose path is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="own-") as name:
         yield Path(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def environment(bedrock: Any) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {**ours, **bedrock.environment}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[Worker]:
     """A worker with the shared gateway's configuration."""
     address = f"unix:{folder}/w0.sock"
@@ -53,15 +53,17 @@ def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[
     with subprocess.Popen(
         [*command, "--notice", "0.1"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if f"serving on {address}".encode() in line:
-                break
-        yield Worker(process, address)
-        process.kill()
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if f"serving on {address}".encode() in line:
+                    break
+            yield Worker(process, address)
+        finally:
+            process.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own(
     folder: Path, gateway: Any, environment: dict[str, str], worker: Worker, client_of: Any, eventually: Any
 ) -> Iterator[Any]:
@@ -76,9 +78,11 @@ def own(
         command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
         with subprocess.Popen(command) as envoy:
             client = client_of(SimpleNamespace(origin=f"http://{listen}", tokens=gateway.tokens))
-            eventually(lambda: client.health() == 200)
-            yield client
-            envoy.kill()
+            try:
+                eventually(lambda: client.health() == 200)
+                yield client
+            finally:
+                envoy.kill()
 
 
 def rendered(config: Path, listen: str, processor: str, environment: dict[str, str]) -> str:
@@ -124,7 +128,10 @@ def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bed
 
 def test_a_worker_that_does_not_answer_in_time_is_a_503(own: Any, worker: Worker) -> None:
     worker.process.send_signal(signal.SIGSTOP)
-    answer = own.chat("Hello!")
+    try:
+        answer = own.chat("Hello!")
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
     assert answer.status == 503
     assert answer.error["code"] == "processor_unavailable"
 
@@ -132,6 +139,7 @@ def test_a_worker_that_does_not_answer_in_time_is_a_503(own: Any, worker: Worker
 def test_a_worker_that_is_told_to_stop_finishes_its_streams(
     own: Any, worker: Worker, bedrock: Any, local_of: Any, eventually: Any
 ) -> None:
+    """The last test of this file: the worker is everybody's."""
     with own.stream("Count to 9. [[local: hold]]") as stream:
         assert stream.delta()
         worker.process.terminate()

@@ -24,6 +24,13 @@ from extproc.bedrock.errors import BedrockError, from_frame, from_response
         ({}, b'{"message":5}', "", '{"message":5}'),
         ({}, b"caf\xe9", "", "caf\ufffd"),
         ({"x-amzn-errortype": ""}, b"{}", "", ""),
+        (
+            {},
+            b'{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}',
+            "UnknownOperationException",
+            "",
+        ),
+        ({}, b'{"Output":{}}', "", ""),
     ],
 )
 def test_an_http_failure_has_a_kind_and_a_message(
@@ -54,3 +61,24 @@ def test_an_error_frame_has_its_words_in_its_headers(code: str) -> None:
 
 def test_a_frame_without_any_type_is_a_failure_without_a_kind() -> None:
     assert from_frame({}, b"") == BedrockError("", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "original"),
+    [
+        (b'{"message":"a","originalStatusCode":529,"originalMessage":"b"}', "a (b)", 529),
+        (b'{"message":"a b","originalStatusCode":400,"originalMessage":"b"}', "a b", 400),
+        (b'{"originalStatusCode":400,"originalMessage":"b"}', "b", 400),
+        (b'{"message":"a","originalStatusCode":null,"originalMessage":null}', "a", 0),
+    ],
+)
+def test_what_the_models_own_server_said_is_kept(body: bytes, message: str, original: int) -> None:
+    headers = {":message-type": "exception", ":exception-type": "modelStreamErrorException"}
+    kind = "ModelStreamErrorException"
+    assert from_frame(headers, body) == BedrockError(kind, message, original=original)
+    assert from_response(424, {"x-amzn-errortype": kind}, body) == BedrockError(kind, message, 424, original)
+
+
+def test_an_error_frame_without_words_in_its_headers_has_them_in_its_body() -> None:
+    headers = {":message-type": "error", ":error-code": "com.amazon.coral#InternalFailure"}
+    assert from_frame(headers, b'{"message":"Oh."}') == BedrockError("InternalFailure", "Oh.")

@@ -375,6 +375,19 @@ def test_a_stream_is_written_as_it_comes(gateway: Gateway) -> None:
     assert exchange.done
 
 
+def test_a_model_that_cannot_stream_answers_with_a_whole_stream_at_the_end(gateway: Gateway) -> None:
+    gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
+    exchange = sent(gateway, stream=True)
+    message = {"role": "assistant", "content": [{"text": "Hi"}]}
+    body = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 3, "outputTokens": 2}}
+    assert not exchange.receive(upstream(content_type="application/json"), NOW)
+    reply = only(exchange.receive(ResponseBody(json.dumps(body).encode(), end_of_stream=True), NOW))
+    assert (reply.status, dict(reply.headers)["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert reply.remove == ("content-type",)
+    assert reply.body.endswith(b"data: [DONE]\n\n")
+    assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= reply.metadata.items()
+
+
 def test_a_first_event_that_is_an_exception_is_a_real_status(gateway: Gateway) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import NOT_APPLIED, REFUSED, ChatPlan, plan
@@ -26,29 +27,45 @@ APPLIED = {
     "n",
     "tools",
     "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
     "response_format",
+    "user",
+    "safety_identifier",
+    "metadata",
+    "service_tier",
+    "reasoning_effort",
+    "thinking",
+    "top_k",
+    "guardrail_config",
+    "performance_config",
+    "additional_model_request_fields",
 }
-"""Each has a test below, or in the tests of `messages` and `tools`."""
+"""Each has a test below, or with the module of `translate` that applies it."""
 
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
+}
 CALLED = [
     {"role": "user", "content": "Hi"},
     {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
     {"role": "tool", "tool_call_id": "c1", "content": "42"},
 ]
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "report", "schema": {"type": "object"}}}
+SCHEMA: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "report", "schema": {"type": "object"}}}
 
 Read = Callable[[bytes], dict[str, Any]]
 
 
-def planned(**fields: Any) -> ChatPlan:
+def planned(family: Capabilities = BUILT_IN.families["claude-3-7"], **fields: Any) -> ChatPlan:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return plan(decode_request(json.dumps(body).encode()), BUILT_IN.families["claude-3-7"])
+    return plan(decode_request(json.dumps(body).encode()), family)
 
 
-def refused(**fields: Any) -> ApiError:
+def refused(family: Capabilities = BUILT_IN.families["claude-3-7"], **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        planned(**fields)
+        planned(family, **fields)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
     return caught.value
 
@@ -68,24 +85,16 @@ SOMETHING: dict[str, Any] = {
     "logprobs": True,
     "top_logprobs": 0,
     "logit_bias": {"50256": -100},
-    "parallel_tool_calls": False,
-    "user": "",
-    "safety_identifier": "s",
-    "metadata": {"a": "b"},
     "store": True,
     "prompt_cache_key": "k",
     "prompt_cache_retention": "24h",
     "prompt_cache_options": {"mode": "implicit"},
     "prediction": {"type": "content", "content": "x"},
     "verbosity": "low",
-    "service_tier": "priority",
-    "reasoning_effort": "high",
     "modalities": ["text", "audio"],
     "audio": {"format": "wav", "voice": "alloy"},
     "web_search_options": {},
     "moderation": {"model": "omni"},
-    "functions": [{"name": "f"}],
-    "function_call": {"name": "f"},
 }
 
 
@@ -113,45 +122,72 @@ def test_a_value_that_would_change_nothing_anywhere_is_silently_taken(field: str
     assert found.body == planned().body
 
 
-# Sampling and lengths
+# Families
+
+each_family = pytest.mark.parametrize("family", BUILT_IN.families.values(), ids=lambda family: family.family)
+
+
+@each_family
+def test_a_plain_question_goes_out_plain(family: Capabilities, read_converse: Read) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    if not family.converse:
+        error = refused(family, messages=messages)
+        assert (error.param, error.code) == ("model", "unsupported_value")
+        assert family.family in error.message
+        return
+    found = planned(family, messages=messages)
+    assert set(read_converse(found.body)) <= {"messages", "system", "inferenceConfig"}
+    assert found.ignored == ()
+
+
+@each_family
+def test_a_stream_is_made_of_a_whole_answer_where_bedrock_has_none(family: Capabilities) -> None:
+    if not family.converse:
+        return
+    plain = planned(family, stream=True)
+    assert (plain.stream, plain.streamed) == (family.streams, True)
+    if family.tools:
+        tools = planned(family, stream=True, tools=[TOOL])
+        assert (tools.stream, tools.streamed) == (family.streams and family.streams_with_tools, True)
+
+
+def test_a_model_that_streams_nothing_is_asked_for_whole_answers() -> None:
+    family = msgspec.structs.replace(BUILT_IN.families["nova"], streams=False)
+    plain = planned(family, stream=True)
+    assert (plain.stream, plain.streamed) == (False, True)
+
+
+def test_what_is_ignored_is_named_once_and_by_whoever_ignores_it() -> None:
+    found = planned(
+        BUILT_IN.families["claude-4-7"],
+        seed=1,
+        temperature=0.5,
+        thinking={"type": "enabled", "budget_tokens": 2000},
+        tools=[{**TOOL, "function": {**TOOL["function"], "strict": True}}, {"type": "custom", "custom": {"name": "g"}}],
+        messages=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho", "reasoning_content": "Hm."}]
+        * 2,
+    )
+    assert found.ignored[:3] == ("seed", "temperature", "thinking.budget_tokens")
+    assert "tools[].function.strict" in found.ignored
+    assert len(set(found.ignored)) == len(found.ignored)
+
+
+def test_the_form_of_an_answer_and_its_effort_go_out_together(read_converse: Read) -> None:
+    schema = {**SCHEMA["json_schema"], "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    found = planned(
+        BUILT_IN.families["claude-4-6"],
+        response_format={"type": "json_schema", "json_schema": schema},
+        reasoning_effort="low",
+    )
+    config = read_converse(found.body)["outputConfig"]
+    assert (config["effort"], config["textFormat"]["type"]) == ("low", "json_schema")
+
+
+# Parameters
 
 
 def test_a_bare_question_goes_out_bare(read_converse: Read) -> None:
     assert read_converse(planned().body) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
-
-
-@pytest.mark.parametrize(
-    ("fields", "sent"),
-    [
-        ({"temperature": 0}, {"temperature": 0}),
-        ({"temperature": 1}, {"temperature": 1}),
-        ({"temperature": 0.7, "top_p": 1, "max_tokens": 10}, {"temperature": 0.7, "topP": 1, "maxTokens": 10}),
-        ({"top_p": 0}, {"topP": 0}),
-        ({"max_completion_tokens": 5}, {"maxTokens": 5}),
-        ({"max_tokens": 5, "max_completion_tokens": 5}, {"maxTokens": 5}),
-        ({"stop": "END"}, {"stopSequences": ["END"]}),
-        ({"stop": ["a", "", "b"]}, {"stopSequences": ["a", "b"]}),
-        ({"stop": "\n"}, {"stopSequences": ["\n"]}),
-    ],
-)
-def test_sampling_goes_out_as_it_was_asked(fields: dict[str, Any], sent: Any, read_converse: Read) -> None:
-    assert read_converse(planned(**fields).body)["inferenceConfig"] == sent
-
-
-@pytest.mark.parametrize("stop", ["", [], [""], None])
-def test_a_stop_that_stops_nothing_does_not_go_out(stop: Any) -> None:
-    assert planned(stop=stop).body == planned().body
-
-
-def test_two_different_limits_are_refused() -> None:
-    assert refused(max_tokens=5, max_completion_tokens=6).param == "max_tokens"
-
-
-@pytest.mark.parametrize("temperature", [1.01, 2])
-def test_a_temperature_beyond_bedrocks_is_refused(temperature: float) -> None:
-    error = refused(temperature=temperature)
-    assert (error.param, error.code) == ("temperature", "unsupported_value")
-    assert "0 to 1" in error.message
 
 
 def test_one_choice_is_the_default() -> None:
@@ -213,7 +249,7 @@ def test_where_nothing_may_be_called_the_history_is_told_as_text(fields: dict[st
 
 def test_a_json_schema_is_answered_by_a_tool(read_converse: Read) -> None:
     found = planned(response_format=SCHEMA)
-    assert found.answer_tool == "report"
+    assert found.shape.answer_tool == "report"
     assert read_converse(found.body)["toolConfig"]["toolChoice"] == {"tool": {"name": "report"}}
 
 

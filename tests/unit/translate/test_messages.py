@@ -1,6 +1,7 @@
 """OpenAI's messages as Bedrock's `system` and turns.
 
-A conversation is written as a list of messages, the outcome as `(system, turns)`, both as JSON has them.
+A conversation is written as a list of messages, the outcome as `(system, turns)`, both as JSON has them. What a
+model takes is said by the field; see also `test_messages_by_family`.
 """
 
 import base64
@@ -9,12 +10,25 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.converse import (
+    InputSchema,
+    JsonSchemaBody,
+    Structure,
+    TextFormat,
+    ToolConfig,
+    ToolSpec,
+    ToolSpecBody,
+)
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.messages import conversation
+from extproc.translate.messages import Conversation, conversation
+from extproc.translate.tools import Tools
 
-IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
+PNG = b"\x89PNG\r\n\x1a\n rest"
+IMAGE = base64.b64encode(PNG).decode()
 BLANKS = ["", " ", "\n\t ", "\u00a0\u2003"]
 
 
@@ -58,19 +72,38 @@ def gave(call_id: str = "c1", *texts: str) -> dict[str, Any]:
     return {"toolResult": {"toolUseId": call_id, "content": said(*(texts or ("done",)))}}
 
 
-def translate(*messages: dict[str, Any], tool_blocks: bool = True) -> tuple[Any, Any]:
+def takes(**fields: Any) -> Capabilities:
+    return Capabilities(**{"family": "test", "images": True, "beside_tool_results": ("text", "image"), **fields})
+
+
+USUAL = takes()
+DOCUMENTS = takes(documents=("pdf", "txt"), beside_tool_results=("text", "image", "document"))
+DOCUMENT = {"type": "file", "file": {"file_data": base64.b64encode(b"%PDF-1.7").decode(), "filename": "a.pdf"}}
+SENT_DOCUMENT = {
+    "document": {"format": "pdf", "name": "document-1", "source": {"bytes": base64.b64encode(b"%PDF-1.7").decode()}}
+}
+TOOL = ToolSpec(ToolSpecBody("f", InputSchema(Raw(b'{"type":"object"}'))))
+TOOLS = Tools(ToolConfig([TOOL]))
+TEXT_FORMAT = TextFormat(Structure(JsonSchemaBody("{}")))
+
+
+def read(*messages: dict[str, Any], to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Conversation:
     request = decode_request(json.dumps({"model": "m", "messages": list(messages)}).encode())
-    found, turns = conversation(request.messages, tool_blocks=tool_blocks)
-    return json.loads(msgspec.json.encode(found)), json.loads(msgspec.json.encode(turns))
+    return conversation(request.messages, to, tools, {"https://x/a.png": PNG}, **options)
 
 
-def turns(*messages: dict[str, Any], tool_blocks: bool = True) -> Any:
-    return translate(*messages, tool_blocks=tool_blocks)[1]
+def translate(*messages: dict[str, Any], **options: Any) -> tuple[Any, Any]:
+    found = read(*messages, **options)
+    return json.loads(msgspec.json.encode(found.system)), json.loads(msgspec.json.encode(found.turns))
 
 
-def refused(*messages: dict[str, Any], tool_blocks: bool = True) -> ApiError:
+def turns(*messages: dict[str, Any], **options: Any) -> Any:
+    return translate(*messages, **options)[1]
+
+
+def refused(*messages: dict[str, Any], **options: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        translate(*messages, tool_blocks=tool_blocks)
+        translate(*messages, **options)
     assert caught.value.status == 400
     return caught.value
 
@@ -145,7 +178,7 @@ def test_a_blank_message_disappears_and_its_neighbours_meet(blank: Any) -> None:
 
 
 def test_an_assistant_that_said_nothing_at_all_disappears() -> None:
-    assert turns(user("a"), assistant(None), assistant("b")) == [turn("user", "a"), turn("assistant", "b")]
+    assert turns(user("a"), assistant(None), assistant("b"), user("c"))[1] == turn("assistant", "b")
 
 
 @pytest.mark.parametrize("messages", [[user(" ")], [system(""), user([])], [assistant(None)]])
@@ -163,10 +196,26 @@ def test_where_the_assistant_begins_a_placeholder_stands_before_it() -> None:
     ]
 
 
-def test_where_the_assistant_has_the_last_word_it_ends_without_white_space() -> None:
-    assert turns(user("a"), assistant("one \n"), assistant("two \n")) == [
+def test_a_model_that_continues_goes_on_from_the_last_word_without_white_space() -> None:
+    found = turns(user("a"), assistant("one \n"), assistant("two \n"), to=takes(prefill=True), tools=Tools())
+    assert found == [turn("user", "a"), turn("assistant", "one \n", "two")]
+
+
+@pytest.mark.parametrize(
+    ("prefill", "options"),
+    [
+        (False, {"tools": Tools()}),
+        (True, {}),
+        (True, {"tools": Tools(), "reasoning": True}),
+        (True, {"tools": Tools(output=TEXT_FORMAT)}),
+    ],
+    ids=["never", "beside tools", "while it reasons", "beside a schema"],
+)
+def test_where_a_model_does_not_continue_the_user_asks_it_to(prefill: bool, options: Any) -> None:
+    assert turns(user("a"), assistant("one "), to=takes(prefill=prefill), **options) == [
         turn("user", "a"),
-        turn("assistant", "one \n", "two"),
+        turn("assistant", "one "),
+        turn("user", "Continue."),
     ]
 
 
@@ -200,16 +249,36 @@ def test_a_bad_image_is_named_by_its_path() -> None:
     assert (error.param, error.code) == ("messages[1].content[1].image_url.url", "invalid_image")
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"type": "file", "file": {"file_data": "data:application/pdf;base64,aGk=", "filename": "a.pdf"}},
-        {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}},
-    ],
-)
-def test_files_and_sounds_are_refused_by_their_path(part: Any) -> None:
-    error = refused(user([text("a"), part]))
+def test_an_image_at_a_url_is_what_was_fetched_from_there() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://x/a.png"}}
+    sent = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+    assert turns(user([image, image])) == [turn("user", sent, sent)]
+
+
+def test_what_the_model_does_not_take_is_named_by_its_path() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+    error = refused(user([text("a"), sound]))
     assert (error.param, error.code) == ("messages[0].content[1].type", "unsupported_value")
+
+
+def test_a_document_alone_gets_a_text_beside_it() -> None:
+    assert turns(user([DOCUMENT]), to=DOCUMENTS) == [turn("user", SENT_DOCUMENT, ".")]
+
+
+def test_a_document_beside_a_text_of_the_same_turn_needs_none() -> None:
+    assert turns(user([DOCUMENT]), user("Read."), to=DOCUMENTS) == [turn("user", SENT_DOCUMENT, "Read.")]
+
+
+def test_documents_are_numbered_throughout_the_conversation() -> None:
+    found = turns(user([DOCUMENT, text("a")]), assistant("b"), user([text("c"), DOCUMENT]), to=DOCUMENTS)
+    assert found[0]["content"][0]["document"]["name"] == "document-1"
+    assert found[2]["content"][1]["document"]["name"] == "document-2"
+
+
+def test_a_message_has_five_documents_at_most() -> None:
+    assert len(turns(user([DOCUMENT] * 5), user([DOCUMENT]), to=DOCUMENTS)[0]["content"]) == 7
+    error = refused(user([text("a"), *[DOCUMENT] * 6]), to=DOCUMENTS)
+    assert (error.param, error.code) == ("messages[0].content[6]", "too_many_documents")
 
 
 # Tool calls and results
@@ -261,22 +330,26 @@ def test_a_call_without_arguments_has_an_empty_object(arguments: str) -> None:
 
 def test_arguments_go_out_byte_for_byte() -> None:
     arguments = '{"b": 1.0, "a": [1e2, 123456789012345678901234567890, "\\u00e9"], "b": 2}'
-    body = {"model": "m", "messages": [user("a"), assistant(None, call(arguments=arguments)), result()]}
-    _, found = conversation(decode_request(json.dumps(body).encode()).messages, tool_blocks=True)
-    assert arguments.encode() in msgspec.json.encode(found)
+    found = read(user("a"), assistant(None, call(arguments=arguments)), result())
+    assert arguments.encode() in msgspec.json.encode(found.turns)
 
 
-@pytest.mark.parametrize("arguments", ["[]", "null", "not json", '{"a":', "{}{}"])
+@pytest.mark.parametrize("arguments", ["[]", "null", "not json", '{"a":', "{}x", "{}[]", "{},{}", "[" * 5000])
 def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
     error = refused(user("a"), assistant(None, call(), call("c2", arguments=arguments)), result(), result("c2"))
     assert error.param == "messages[1].tool_calls[1].function.arguments"
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "a" * 65, "f\n"])
-def test_a_call_of_a_name_that_no_tool_can_have_is_refused(name: str) -> None:
-    assert refused(user("a"), assistant(None, call(name=name)), result()).param == (
+def test_a_call_without_a_name_is_refused() -> None:
+    assert refused(user("a"), assistant(None, call(name="")), result()).param == (
         "messages[1].tool_calls[0].function.name"
     )
+
+
+@pytest.mark.parametrize("name", ["a.b", "a" * 65, "f\n"])
+def test_a_name_that_bedrock_refuses_goes_out_under_its_own(name: str) -> None:
+    found = turns(user("a"), assistant(None, call(name=name)), result())
+    assert found[1] == turn("assistant", use(name=TOOLS.bedrock_name(name)))
 
 
 def test_an_id_that_bedrock_refuses_is_replaced_alike_in_call_and_result() -> None:
@@ -339,17 +412,73 @@ def test_two_calls_of_one_id_are_refused() -> None:
     assert refused(user("a"), assistant(None, call(), call()), result()).param == "messages[1].tool_calls[1].id"
 
 
+def test_a_custom_call_has_its_text_as_an_argument() -> None:
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "f", "input": 'say "é"\n'}}
+    assert turns(user("a"), assistant(None, custom), result())[1:] == [
+        turn("assistant", use(arguments={"input": 'say "é"\n'})),
+        turn("user", gave("c1", "done")),
+    ]
+
+
+def test_a_call_of_nothing_is_refused() -> None:
+    error = refused(user("a"), assistant(None, {"id": "c1", "type": "function"}), result())
+    assert (error.param, error.code) == ("messages[1].tool_calls[0]", "missing_required_parameter")
+
+
+def function_call(name: str = "f", arguments: str = '{"x": 1}') -> dict[str, Any]:
+    return assistant(None, function_call={"name": name, "arguments": arguments})
+
+
+def function(name: str = "f", content: Any = "42") -> dict[str, Any]:
+    return {"role": "function", "name": name, "content": content}
+
+
+def test_calls_from_before_tools_are_calls_with_ids_of_their_own() -> None:
+    found = turns(user("a"), function_call(), function(), function_call("g", ""), function("g", None), user("b"))
+    first, second = (found[at]["content"][0]["toolUse"] for at in (1, 3))
+    assert (first["name"], first["input"], second["name"], second["input"]) == ("f", {"x": 1}, "g", {})
+    assert found[2] == turn("user", gave(first["toolUseId"], "42"))
+    assert found[4] == turn("user", gave(second["toolUseId"], "(no output)"), "b")
+    assert first["toolUseId"] != second["toolUseId"]
+
+
 @pytest.mark.parametrize(
-    ("message", "param"),
+    ("messages", "told"),
     [
-        (assistant(None, {"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x"}}), "tool_calls[0]"),
-        (assistant(None, function_call={"name": "f", "arguments": "{}"}), "function_call"),
-        ({"role": "function", "name": "f", "content": "x"}, "role"),
+        ([function_call(), user("b")], [turn("assistant", '[Called f with {"x": 1}]'), turn("user", "b")]),
+        (
+            [function_call(), function("g", "42")],
+            [turn("assistant", '[Called f with {"x": 1}]'), turn("user", "[g gave: 42]")],
+        ),
+        ([assistant("b"), function()], [turn("assistant", "b"), turn("user", "[f gave: 42]")]),
     ],
+    ids=["no result", "another's result", "no call"],
 )
-def test_shapes_from_before_and_beside_tools_are_refused(message: dict[str, Any], param: str) -> None:
-    error = refused(user("a"), message)
-    assert (error.param, error.code) == (f"messages[1].{param}", "unsupported_value")
+def test_calls_and_results_from_before_tools_that_stand_alone_are_told(messages: Any, told: Any) -> None:
+    assert turns(user("a"), *messages)[1:] == told
+
+
+def test_calls_from_before_tools_do_not_mix_with_later_ones() -> None:
+    both = assistant(None, call(), function_call={"name": "f", "arguments": ""})
+    assert refused(user("a"), both, result()).param == "messages[1].function_call"
+    assert refused(user("a"), assistant(None, call()), function()).param == "messages[2]"
+
+
+def test_an_answer_in_sound_is_not_kept() -> None:
+    error = refused(user("a"), assistant(None, audio={"id": "a1"}), user("b"))
+    assert (error.param, error.code) == ("messages[1].audio", "unsupported_value")
+
+
+def test_several_objects_in_one_calls_arguments_are_several_calls() -> None:
+    asked = assistant(None, call(arguments='{"x": 1.0} {"x": 2}{}'), call("c2"))
+    found = turns(user("a"), asked, result("c2"), result())
+    uses = [block["toolUse"] for block in found[1]["content"]]
+    assert [one["input"] for one in uses] == [{"x": 1.0}, {"x": 2}, {}, {}]
+    assert (uses[0]["toolUseId"], uses[3]["toolUseId"], len({one["toolUseId"] for one in uses})) == ("c1", "c2", 4)
+    answered = {block["toolResult"]["toolUseId"]: block["toolResult"]["content"] for block in found[2]["content"]}
+    assert set(answered) == {one["toolUseId"] for one in uses}
+    assert answered["c1"] == answered["c2"] == said("done")
+    assert answered[uses[1]["toolUseId"]] == said("(answered with the call before)")
 
 
 # Where nothing may be called
@@ -362,7 +491,7 @@ def test_calls_and_results_are_told_as_text() -> None:
         result("c2", [text("two"), text("more")]),
         result("c1", ""),
         user("b"),
-        tool_blocks=False,
+        tools=Tools(),
     )
     assert found == [
         turn("user", "a"),
@@ -371,11 +500,29 @@ def test_calls_and_results_are_told_as_text() -> None:
     ]
 
 
+def test_what_tools_showed_is_shown_there_too() -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
+    sent = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+    found = turns(user("a"), assistant(None, call()), result(content=[picture, text("look")]), tools=Tools())
+    assert found[2] == turn("user", "[f gave: look]", sent)
+
+
+def test_every_kind_of_call_is_told_there() -> None:
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "g", "input": "x"}}
+    found = turns(user("a"), assistant(None, custom), result(), function_call(), function(), tools=Tools())
+    assert found[1:] == [
+        turn("assistant", "[Called g with x]"),
+        turn("user", "[g gave: done]"),
+        turn("assistant", '[Called f with {"x": 1}]'),
+        turn("user", "[f gave: 42]"),
+    ]
+
+
 def test_what_is_told_as_text_need_not_be_json() -> None:
-    found = turns(user("a"), assistant(None, call(arguments="oops")), result(), tool_blocks=False)
+    found = turns(user("a"), assistant(None, call(arguments="oops")), result(), tools=Tools())
     assert found[1] == turn("assistant", "[Called f with oops]")
 
 
 def test_calls_must_be_answered_there_too() -> None:
-    assert refused(user("a"), assistant(None, call()), tool_blocks=False).param == "messages[1].tool_calls"
-    assert refused(user("a"), result(), tool_blocks=False).param == "messages[1].tool_call_id"
+    assert refused(user("a"), assistant(None, call()), tools=Tools()).param == "messages[1].tool_calls"
+    assert refused(user("a"), result(), tools=Tools()).param == "messages[1].tool_call_id"

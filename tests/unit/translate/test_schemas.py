@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 
 from extproc.openai.errors import ApiError
-from extproc.translate.schemas import json_object, object_schema
+from extproc.translate.schemas import inlined, json_object, object_schema, without_lookaround
 
 OBJECT = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -90,3 +90,99 @@ def test_a_reference_that_leads_to_no_object_is_refused(reference: Any) -> None:
     with pytest.raises(ApiError) as caught:
         rooted({"$ref": reference, "$defs": definitions})
     assert caught.value.param in ("p.$ref", "p.type")
+
+
+# References where they are not read
+
+
+def flat(schema: Any) -> Any:
+    return json.loads(bytes(inlined(Raw(json.dumps(schema).encode()), "p")))
+
+
+def test_without_references_every_byte_stays() -> None:
+    schema = b'{ "type":"object", "$defs":{"A":{}} }'
+    assert bytes(inlined(Raw(schema), "p")) == schema
+
+
+@pytest.mark.parametrize("store", ["$defs", "definitions"])
+def test_references_become_what_they_refer_to(store: str) -> None:
+    place = {"type": "object", "properties": {"at": {"$ref": f"#/{store}/Point"}}}
+    schema = {
+        "type": "object",
+        "properties": {"from": {"$ref": f"#/{store}/Place", "description": "Whence."}},
+        "items": [{"$ref": f"#/{store}/Point"}],
+        store: {"Place": place, "Point": {"type": "number", "maximum": 1.0}},
+    }
+    point = {"type": "number", "maximum": 1.0}
+    whence = {"type": "object", "properties": {"at": point}, "description": "Whence."}
+    assert flat(schema) == {"type": "object", "properties": {"from": whence}, "items": [point]}
+
+
+def test_numbers_and_the_order_of_keys_stay() -> None:
+    schema = b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"$ref":"#/$defs/B"}},'
+    schema += b'"$defs":{"B":{"y":2.50,"x":1}}}'
+    found = bytes(inlined(Raw(schema), "p"))
+    assert found == (b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"y":2.5,"x":1}}}')
+
+
+def test_what_comes_back_to_itself_says_so() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+    again = {"description": "Again what this is a part of: #/$defs/Node"}
+    found = flat({"type": "object", "properties": {"first": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}})
+    assert found["properties"]["first"]["properties"]["next"] == again
+    whole = flat({"type": "object", "properties": {"a": {"$ref": "#"}}})
+    assert whole["properties"]["a"] == {"description": "Again what this is a part of: #"}
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/Absent", "https://example.com/schema", "#anchor", 5, None, "#/type/x"])
+def test_a_reference_to_nothing_stays(reference: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": reference}}}
+    assert flat(schema) == schema
+
+
+def test_a_property_may_be_named_like_a_keyword() -> None:
+    properties = {"$ref": {"type": "string"}, "definitions": {"type": "string"}, "a": {"$ref": "#/$defs/A"}}
+    found = flat({"type": "object", "properties": properties, "$defs": {"A": {"enum": [{"$ref": "#/$defs/A"}]}}})
+    assert found["properties"] == {**properties, "a": {"enum": [{"$ref": "#/$defs/A"}]}}
+
+
+def test_what_would_grow_without_measure_is_refused() -> None:
+    """Thirty definitions that each use the next twice would be a thousand million."""
+    definitions: dict[str, Any] = {
+        f"D{n}": {"properties": {side: {"$ref": f"#/$defs/D{n + 1}"} for side in "ab"}} for n in range(30)
+    }
+    with pytest.raises(ApiError) as caught:
+        flat({"type": "object", "properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": definitions})
+    assert caught.value.param == "p"
+    assert "too large" in caught.value.message
+
+
+def test_references_in_a_row_without_end_are_refused() -> None:
+    definitions = {f"D{n}": {"properties": {"a": {"$ref": f"#/$defs/D{n + 1}"}}} for n in range(1000)}
+    with pytest.raises(ApiError) as caught:
+        flat({"type": "object", "properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": definitions})
+    assert "nested too deeply" in caught.value.message
+
+
+# Look-around where it is refused
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)", "(?!a)", "(?<=a)b", "(?<!a)b"])
+def test_look_around_is_told(pattern: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern, "description": "D."}}}
+    found = json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p")))
+    told = {"type": "string", "description": f'D. (pattern: "{pattern}")'}
+    assert found["properties"]["a"] == told
+
+
+@pytest.mark.parametrize(
+    "node", [{"pattern": "(?:a)"}, {"pattern": "(?P<n>a)"}, {"pattern": 5}, {"enum": ["(?=a)"]}, {"const": "(?=a)"}]
+)
+def test_all_else_stays(node: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": node, "pattern": {"type": "string", "title": "(?=a)"}}}
+    assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == schema
+
+
+def test_without_look_around_every_byte_stays() -> None:
+    schema = b'{ "pattern":"a" , "minimum":1.0}'
+    assert bytes(without_lookaround(Raw(schema), "p")) == schema

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
-from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.converse import OutputConfig, Request, Text, Turn
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.tools import Tools, bedrock_id, tools
@@ -27,14 +29,14 @@ def json_schema(schema: Any, name: str = "report", **fields: Any) -> dict[str, A
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, **fields}}
 
 
-def translate(**fields: Any) -> Tools:
+def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Tools:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return tools(decode_request(json.dumps(body).encode()), CLAUDE)
+    return tools(decode_request(json.dumps(body).encode()), capabilities, reasoning=reasoning)
 
 
-def config(**fields: Any) -> Any:
+def config(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Any:
     """The `toolConfig` that goes out, as JSON has it."""
-    found = translate(**fields).config
+    found = translate(capabilities, reasoning=reasoning, **fields).config
     return None if found is None else json.loads(msgspec.json.encode(found))
 
 
@@ -42,9 +44,9 @@ def schema_of(parameters: Any) -> Any:
     return config(tools=[function(parameters=parameters)])["tools"][0]["toolSpec"]["inputSchema"]["json"]
 
 
-def refused(**fields: Any) -> ApiError:
+def refused(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        translate(**fields)
+        translate(capabilities, reasoning=reasoning, **fields)
     assert caught.value.status == 400
     return caught.value
 
@@ -102,14 +104,27 @@ def test_two_tools_of_one_name_are_refused() -> None:
     assert refused(tools=[function(), function()]).param == "tools[1].function.name"
 
 
-def test_a_custom_tool_is_refused() -> None:
-    error = refused(tools=[function(), {"type": "custom", "custom": {"name": "shell"}}])
-    assert (error.param, error.code) == ("tools[1]", "unsupported_value")
-
-
-@pytest.mark.parametrize("name", ["", "a.b", "a b", "a" * 65, "weather\n", "wétter"])
-def test_a_name_that_openai_would_refuse_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "a" * 513])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
     assert refused(tools=[function(name)]).param == "tools[0].function.name"
+
+
+def test_tools_of_both_ages_are_refused() -> None:
+    assert refused(tools=[function()], functions=[{"name": "time"}]).param == "functions"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"tools": [function()]}, "tools"), ({"functions": [{"name": "f"}]}, "functions")],
+)
+def test_tools_for_a_family_without_are_refused(fields: dict[str, Any], param: str) -> None:
+    error = refused(Capabilities(family="old", tools=False), **fields)
+    assert (error.param, error.code) == (param, "unsupported_parameter")
+    assert "'old'" in error.message
+
+
+def test_tools_that_must_not_be_called_do_no_harm_there() -> None:
+    assert config(Capabilities(tools=False), tools=[function()], tool_choice="none") is None
 
 
 # What must be called
@@ -143,22 +158,88 @@ def test_a_choice_that_demands_a_call_needs_tools(choice: Any) -> None:
     assert (error.param, error.code) == ("tool_choice", "invalid_value")
 
 
+@pytest.mark.parametrize("choice", ["required", named("weather")])
+def test_a_forced_call_is_refused_where_none_can_be_forced(choice: Any) -> None:
+    error = refused(Capabilities(family="llama", tool_choices=("auto",)), tools=[function()], tool_choice=choice)
+    assert (error.param, error.code) == ("tool_choice", "unsupported_value")
+    assert "'llama'" in error.message
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "none"])
+def test_all_else_is_taken_there(choice: Any) -> None:
+    assert "toolChoice" not in (config(Capabilities(), tools=[function()], tool_choice=choice) or {})
+
+
+def test_a_named_tool_goes_out_alone_where_only_any_can_be_said() -> None:
+    sent = config(
+        Capabilities(tool_choices=("auto", "any")), tools=[function(), function("time")], tool_choice=named("time")
+    )
+    assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == ["time"]
+    assert sent["toolChoice"] == {"any": {}}
+
+
+def test_the_only_tool_is_named_where_any_cannot_be_said() -> None:
+    only_named = Capabilities(tool_choices=("auto", "tool"))
+    assert config(only_named, tools=[function()], tool_choice="required")["toolChoice"] == {"tool": {"name": "weather"}}
+    assert refused(only_named, tools=[function(), function("time")], tool_choice="required").param == "tool_choice"
+
+
+@pytest.mark.parametrize("choice", ["required", named("weather")])
+def test_a_forced_call_is_refused_while_it_reasons(choice: Any) -> None:
+    error = refused(reasoning=True, tools=[function()], tool_choice=choice)
+    assert (error.param, error.code) == ("tool_choice", "unsupported_value")
+    assert "while it reasons" in error.message
+    assert config(reasoning=True, tools=[function()], tool_choice="auto")["tools"]
+
+
+def test_a_forced_call_is_taken_while_it_reasons_where_the_family_can() -> None:
+    able = msgspec.structs.replace(CLAUDE, forced_tools_while_reasoning=True)
+    sent = config(able, reasoning=True, tools=[function()], tool_choice="required")
+    assert sent["toolChoice"] == {"any": {}}
+
+
+@pytest.mark.parametrize(
+    ("mode", "allowed", "choice"),
+    [
+        ("auto", ["time", "place"], None),
+        ("required", ["time", "place"], {"any": {}}),
+        ("required", ["time"], {"any": {}}),
+        ("auto", ["time", "time"], None),
+    ],
+)
+def test_of_allowed_tools_only_those_go_out(mode: str, allowed: list[str], choice: Any) -> None:
+    body = {"mode": mode, "tools": [named(name) for name in allowed]}
+    offered = [function(), function("time"), function("place")]
+    sent = config(tools=offered, tool_choice={"type": "allowed_tools", "allowed_tools": body})
+    assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == sorted(set(allowed), key=["time", "place"].index)
+    assert sent.get("toolChoice") == choice
+
+
+@pytest.mark.parametrize(
+    ("choice", "param"),
+    [
+        (named("time"), "tool_choice.function.name"),
+        ({"type": "custom", "custom": {"name": "weather"}}, "tool_choice.custom.name"),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named("time")]}},
+            "tool_choice.allowed_tools.tools",
+        ),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}, "tool_choice.allowed_tools.tools"),
+        (
+            {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [named("weather")]}},
+            "tool_choice.allowed_tools.mode",
+        ),
+    ],
+    ids=["function", "custom", "allowed", "none allowed", "mode"],
+)
+def test_a_choice_of_what_is_not_offered_is_refused(choice: Any, param: str) -> None:
+    assert refused(tools=[function()], tool_choice=choice).param == param
+
+
 def test_demanding_a_tool_that_is_not_offered_is_refused() -> None:
     error = refused(tools=[function()], tool_choice=named("time"))
     assert error.param == "tool_choice.function.name"
     assert "'time'" in error.message
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"type": "custom", "custom": {"name": "weather"}},
-        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [named("weather")]}},
-    ],
-)
-def test_other_forms_of_choice_are_refused_by_name(choice: Any) -> None:
-    error = refused(tools=[function()], tool_choice=choice)
-    assert (error.param, error.code) == ("tool_choice", "unsupported_value")
 
 
 # A schema for the answer
@@ -223,6 +304,295 @@ def test_an_answer_tool_takes_a_name_that_no_tool_has(name: str, taken: list[str
     assert found is not None
     assert found not in taken
     assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", found)
+
+
+# Names
+
+
+MCP = "mcp__files/read.text"
+
+
+def test_a_name_that_bedrock_refuses_goes_out_as_another_and_is_known_again() -> None:
+    found = translate(tools=[function(MCP), function()], tool_choice=named(MCP))
+    name = found.bedrock_name(MCP)
+    assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", name)
+    assert found.shape.names == {name: MCP}
+    assert found.shape.client_name(name) == MCP
+    assert found.shape.client_name("weather") == "weather"
+    assert found.config is not None
+    sent = json.loads(msgspec.json.encode(found.config))
+    assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == [name, "weather"]
+    assert sent["toolChoice"] == {"tool": {"name": name}}
+
+
+def test_a_name_in_the_history_becomes_the_same_with_and_without_its_tool() -> None:
+    assert translate(tools=[function(MCP)]).bedrock_name(MCP) == translate().bedrock_name(MCP)
+
+
+def test_a_name_that_is_like_another_ones_replacement_is_not_confused_with_it() -> None:
+    other = translate().bedrock_name(MCP)
+    found = translate(tools=[function(MCP), function(other)])
+    assert found.bedrock_name(other) == other
+    assert found.bedrock_name(MCP) != other
+
+
+# Strict tools
+
+STRICT = Capabilities(tool_choices=("auto", "any", "tool"), strict_tools=True, json_schema=("native",))
+CLOSED = {**OBJECT, "required": ["city"], "additionalProperties": False}
+
+
+def strictly(capabilities: Capabilities, *offered: dict[str, Any], **fields: Any) -> tuple[list[Any], tuple[str, ...]]:
+    """`strict` of each tool that goes out, and what is ignored."""
+    found = translate(capabilities, tools=list(offered), **fields)
+    specs = json.loads(msgspec.json.encode(found.config))["tools"]
+    return [spec["toolSpec"].get("strict") for spec in specs], found.ignored
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "parameters", "strict", "sent"),
+    [
+        (STRICT, CLOSED, True, True),
+        (STRICT, CLOSED, False, None),
+        (STRICT, CLOSED, None, None),
+        (STRICT, OBJECT, True, None),
+        (STRICT, None, True, None),
+        (CLAUDE, CLOSED, True, None),
+    ],
+    ids=["strict", "not", "unsaid", "open schema", "no schema", "family"],
+)
+def test_strict_goes_out_where_it_can_be_kept(capabilities: Any, parameters: Any, strict: Any, sent: Any) -> None:
+    tool = function(parameters=parameters, strict=strict)
+    assert strictly(capabilities, tool) == ([sent], ("tools[].function.strict",) if strict and not sent else ())
+
+
+def test_twenty_tools_may_be_strict() -> None:
+    offered = [function(f"f{number}", parameters=CLOSED, strict=True) for number in range(21)]
+    assert strictly(STRICT, *offered) == ([True] * 20 + [None], ("tools[].function.strict",))
+
+
+def test_strict_tools_and_the_answers_schema_are_counted_together() -> None:
+    def wide(count: int) -> dict[str, Any]:
+        properties = {f"p{number}": {"type": "string"} for number in range(count)}
+        return {"type": "object", "properties": properties, "additionalProperties": False}
+
+    tool = function(parameters=wide(10), strict=True)
+    assert strictly(STRICT, tool, response_format=json_schema(wide(14)))[0] == [True]
+    assert strictly(STRICT, tool, response_format=json_schema(wide(15)))[0] == [None]
+
+
+# One call at a time
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+        ({"parallel_tool_calls": False, "tool_choice": "required"}, {"disable_parallel_tool_use": True}),
+        ({"parallel_tool_calls": False, "tool_choice": "none"}, None),
+        ({"parallel_tool_calls": True}, None),
+        ({}, None),
+    ],
+)
+def test_one_call_at_a_time_is_asked_for_beside_the_tools(fields: dict[str, Any], sent: Any) -> None:
+    able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
+    found = translate(able, tools=[function()], **fields)
+    assert found.model_fields == ({} if sent is None else {"tool_choice": sent})
+    assert found.ignored == ()
+
+
+@pytest.mark.parametrize("fields", [{}, {"tools": []}, {"response_format": json_schema(OBJECT)}])
+def test_without_tools_of_the_clients_there_is_nothing_to_switch(fields: dict[str, Any]) -> None:
+    able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
+    for capabilities in (CLAUDE, able):
+        found = translate(capabilities, parallel_tool_calls=False, **fields)
+        assert (found.model_fields, found.ignored) == ({}, ())
+
+
+def test_a_family_without_the_switch_ignores_it_by_name() -> None:
+    found = translate(tools=[function()], parallel_tool_calls=False)
+    assert (found.model_fields, found.ignored) == ({}, ("parallel_tool_calls",))
+
+
+# Custom tools
+
+
+def custom(name: str = "shell", **fields: Any) -> dict[str, Any]:
+    return {"type": "custom", "custom": {"name": name, **fields}}
+
+
+@pytest.mark.parametrize("form", [None, {"type": "text"}])
+def test_a_custom_tool_is_a_function_of_one_text(form: Any) -> None:
+    found = translate(tools=[custom(description="Runs it.", format=form), function()])
+    spec = json.loads(msgspec.json.encode(found.config))["tools"][0]["toolSpec"]
+    assert (spec["name"], spec["description"]) == ("shell", "Runs it.")
+    assert spec["inputSchema"]["json"]["properties"] == {"input": {"type": "string"}}
+    assert found.shape.custom == {"shell"}
+    assert found.ignored == ()
+
+
+def test_a_grammar_is_told_and_named_among_what_is_ignored() -> None:
+    body = {"syntax": "lark", "definition": "start: WORD"}
+    found = translate(tools=[custom(format={"type": "grammar", "grammar": body})])
+    spec = json.loads(msgspec.json.encode(found.config))["tools"][0]["toolSpec"]
+    assert "(lark):\nstart: WORD" in spec["description"]
+    assert found.ignored == ("tools[].custom.format",)
+
+
+def test_a_custom_tool_can_be_demanded_and_allowed() -> None:
+    by_name = {"type": "custom", "custom": {"name": "shell"}}
+    assert config(tools=[custom(), function()], tool_choice=by_name)["toolChoice"] == {"tool": {"name": "shell"}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [by_name]}}
+    assert [
+        tool["toolSpec"]["name"] for tool in config(tools=[custom(), function()], tool_choice=allowed)["tools"]
+    ] == ["shell"]
+
+
+def test_a_function_and_a_custom_tool_of_one_name_are_refused() -> None:
+    assert refused(tools=[function(), custom("weather")]).param == "tools[1].custom.name"
+
+
+# Functions, from before there were tools
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"), [(None, None), ("auto", None), ({"name": "time"}, {"tool": {"name": "time"}})]
+)
+def test_functions_go_out_as_tools(choice: Any, sent: Any) -> None:
+    functions = [{"name": "weather", "description": "Now.", "parameters": OBJECT}, {"name": "time"}]
+    found = translate(functions=functions, function_call=choice)
+    config = json.loads(msgspec.json.encode(found.config))
+    spec = {"name": "weather", "description": "Now.", "inputSchema": {"json": OBJECT}}
+    assert config["tools"][0] == {"toolSpec": spec}
+    assert config.get("toolChoice") == sent
+    assert found.shape.legacy
+
+
+def test_no_function_goes_out_where_none_may_be_called() -> None:
+    assert config(functions=[{"name": "time"}], function_call="none") is None
+
+
+def test_functions_are_called_one_at_a_time() -> None:
+    able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
+    fields = translate(able, functions=[{"name": "time"}]).model_fields
+    assert fields == {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call.name"),
+        ({"functions": [{"name": "f"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [function()], "function_call": {"name": "weather"}}, "function_call"),
+        ({"function_call": {"name": "weather"}}, "function_call"),
+        ({"functions": [{"name": "f"}, {"name": "f"}]}, "functions[1].name"),
+        ({"functions": [{"name": "f", "parameters": {"type": "array"}}]}, "functions[0].parameters.type"),
+        ({"functions": [{}]}, "functions[0].name"),
+        ({"function_call": "required"}, "function_call"),
+    ],
+)
+def test_functions_that_fit_nothing_are_refused(fields: dict[str, Any], param: str) -> None:
+    assert refused(**fields).param == param
+
+
+def test_tools_are_answered_as_tools() -> None:
+    assert not translate(tools=[function()]).shape.legacy
+
+
+# Schemas, by family
+
+
+def test_references_are_replaced_only_where_they_are_not_read() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
+    blind = Capabilities(schema_gaps=("definitions",))
+    assert config(blind, tools=[function(parameters=schema)])["tools"][0]["toolSpec"]["inputSchema"]["json"] == {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+    }
+    assert schema_of(schema) == schema
+
+
+def test_look_around_is_told_only_where_it_is_refused() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?!x)"}}}
+    strange = Capabilities(schema_gaps=("lookaround",))
+    sent = config(strange, tools=[function(parameters=schema)])["tools"][0]["toolSpec"]["inputSchema"]["json"]
+    assert sent["properties"]["a"] == {"type": "string", "description": 'pattern: "^(?!x)"'}
+    assert schema_of(schema) == schema
+
+
+# The prompt cache
+
+CACHING = Capabilities(cache=("system", "messages", "tools"), cache_ttls=("5m", "1h"))
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+
+def cached(capabilities: Capabilities, *offered: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
+    """The tools that go out, by name, with cache points between them; and what is ignored."""
+    found = translate(capabilities, tools=list(offered))
+    entries = json.loads(msgspec.json.encode(found.config))["tools"]
+    return [entry.get("cachePoint") or entry["toolSpec"]["name"] for entry in entries], found.ignored
+
+
+@pytest.mark.parametrize("tool", [{**function("a"), **MARK}, function("a", **MARK), {**custom("a"), **MARK}])
+def test_a_cache_point_stands_behind_its_tool(tool: dict[str, Any]) -> None:
+    assert cached(CACHING, tool, function()) == (["a", {"type": "default"}, "weather"], ())
+
+
+@pytest.mark.parametrize(
+    ("ttl", "capabilities", "point", "ignored"),
+    [
+        ("1h", CACHING, {"type": "default", "ttl": "1h"}, ()),
+        ("5m", CACHING, {"type": "default", "ttl": "5m"}, ()),
+        ("1h", Capabilities(cache=("tools",)), {"type": "default"}, ("tools[].cache_control.ttl",)),
+        ("5m", Capabilities(cache=("tools",)), {"type": "default"}, ()),
+    ],
+)
+def test_a_cache_point_lasts_as_long_as_the_family_has_it(
+    ttl: Any, capabilities: Any, point: Any, ignored: Any
+) -> None:
+    tool = {**function("a"), "cache_control": {"type": "ephemeral", "ttl": ttl}}
+    assert cached(capabilities, tool) == (["a", point], ignored)
+
+
+def test_a_family_without_cache_points_for_tools_ignores_them_by_name() -> None:
+    nova = Capabilities(cache=("system", "messages"))
+    assert cached(nova, {**function("a"), **MARK}) == (["a"], ("tools[].cache_control",))
+
+
+def test_of_too_many_cache_points_the_last_remain() -> None:
+    offered = [{**function(f"f{number}"), **MARK} for number in range(5)]
+    point = {"type": "default"}
+    assert cached(CACHING, *offered)[0] == ["f0", "f1", point, "f2", point, "f3", point, "f4", point]
+
+
+# What botocore says to it
+
+
+@pytest.mark.parametrize("family", sorted(BUILT_IN.families))
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{**function(MCP, parameters=CLOSED, strict=True, description=""), **MARK}, custom()]},
+        {"tools": [function("x" * 300)], "response_format": json_schema(CLOSED, "Page[int]")},
+        {"response_format": json_schema(CLOSED, description=" ")},
+        {"functions": [{"name": "f"}], "parallel_tool_calls": False},
+    ],
+    ids=["tools", "both", "schema", "functions"],
+)
+def test_what_goes_out_is_what_botocore_takes(read_converse: Any, family: str, fields: dict[str, Any]) -> None:
+    capabilities = BUILT_IN.families[family]
+    if not capabilities.tools and ("tools" in fields or "functions" in fields):
+        assert refused(capabilities, **fields).param in ("tools", "functions")
+        return
+    found = translate(capabilities, **fields)
+    body = Request(
+        messages=[Turn("user", [Text("Hi")])],
+        system=[Text(found.instruction)] if found.instruction else UNSET,
+        tool_config=found.config or UNSET,
+        output_config=OutputConfig(found.output) if found.output else UNSET,
+        additional_model_request_fields=dict(found.model_fields) or UNSET,
+    )
+    read_converse(body.encode())
 
 
 # Ids

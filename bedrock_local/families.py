@@ -1,0 +1,134 @@
+"""What each family of models lets one say: the flags that the rules ask, and nothing else here asks for a name.
+
+The facts are in `families.json`, one row a family; a row that is `like` another says only what differs. They are the
+emulator's own, written from the same sources as the gateway's table but in terms of what the service refuses, so that
+neither can hide the other's mistake (a test holds the two side by side). Where the sources disagree the narrower
+reading stands: what may be refused is refused.
+
+A key that is no field of `Family` is an error at start. The word `*` stands for all formats that Converse knows.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from bedrock_local.shapes import service
+
+#: Fields that may hold `*`, and the shape of the service model whose values it stands for.
+_ALL_OF = {
+    "documents": "DocumentFormat",
+    "result_documents": "DocumentFormat",
+    "video": "VideoFormat",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The flags of one family. A tuple names what is taken; an empty one takes nothing.
+
+    What the defaults describe is a model of which nothing is known.
+    """
+
+    name: str
+
+    #: Whether Converse serves it, and whether guardrails, service tiers (beside `default`) and optimised latency work.
+    converse: bool = True
+    guardrails: bool = True
+    tiers: tuple[str, ...] = ()
+    optimised: bool = False
+
+    #: `system`; the role `system` in messages; an assistant's turn as the first; one as the last, to be continued.
+    system: bool = True
+    system_turns: bool = False
+    assistant_first: bool = False
+    prefill: bool = False
+
+    #: `toolConfig`, with streams too, the members of its `toolChoice`, and those of them beside reasoning.
+    tools: bool = True
+    streamed_tools: bool = True
+    tool_choice: tuple[str, ...] = ()
+    forced_reasoning: bool = False
+    #: What `additionalModelRequestFields.tool_choice` may say: `none` (as its type), `single` (no parallel calls).
+    own_tool_choice: tuple[str, ...] = ()
+    #: `toolSpec.strict`, and what a tool's schema may not hold: `definitions`, `lookaround`.
+    strict: bool = False
+    schema_gaps: tuple[str, ...] = ()
+
+    #: Tool results: JSON objects only as `json`, their `status`, the media in them, the blocks beside them.
+    json_results: bool = False
+    result_status: bool = False
+    result_images: bool = False
+    result_documents: tuple[str, ...] = ()
+    beside_results: tuple[str, ...] = ()
+
+    #: Media in a user's turn: formats, and the kinds that may lie in S3.
+    images: bool = False
+    documents: tuple[str, ...] = ()
+    video: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    s3: tuple[str, ...] = ()
+
+    #: `outputConfig.textFormat`.
+    structured: bool = False
+
+    #: When it reasons: `never`, `asked` (it is told to), `unasked` (unless it is told not to).
+    reasons: str = "never"
+    #: The types that `additionalModelRequestFields.thinking` may have.
+    thinking: tuple[str, ...] = ()
+    #: Where an effort goes, its values, and those beside which maxTokens, temperature and topP are refused.
+    effort_at: tuple[str, ...] = ()
+    efforts: tuple[str, ...] = ()
+    unlimited_efforts: tuple[str, ...] = ()
+    #: Whether its thoughts come empty unless `thinking.display` is `summarized`.
+    hides_thoughts: bool = False
+    #: Which reasoning it takes back: `none`, `signed`, `unsigned`, `redacted`; and whether that is bound to what it
+    #: was an answer to.
+    history: str = "none"
+    bound: bool = False
+
+    #: `both` temperature and topP, `one` of them, or `none`; where top_k goes; how many stop sequences.
+    sampling: str = "both"
+    top_k: tuple[str, ...] = ()
+    stops: int = 0
+    #: The least maxTokens, and where an answer ends if none are said (None: at what the model can say).
+    least_tokens: int = 1
+    default_tokens: int | None = None
+
+    #: Where cache points may stand (`system`, `messages`, `tools`), and the `ttl` that they may have.
+    cache: tuple[str, ...] = ()
+    cache_ttls: tuple[str, ...] = ()
+
+    #: Further keys of additionalModelRequestFields.
+    fields: tuple[str, ...] = ()
+
+    @property
+    def extra(self) -> frozenset[str]:
+        """All keys that additionalModelRequestFields may have."""
+        keys = set(self.fields)
+        for path in (self.top_k, self.effort_at):
+            keys.update(path[1:2] if path[:1] == ("additionalModelRequestFields",) else ())
+        keys.update(("thinking",) if self.thinking else ())
+        keys.update(("output_config",) if self.effort_at == ("outputConfig", "effort") else ())
+        keys.update(("tool_choice",) if self.own_tool_choice else ())
+        return frozenset(keys)
+
+
+def load() -> dict[str, Family]:
+    """Read `families.json`; gives the families by name."""
+    rows = json.loads(resources.files("bedrock_local").joinpath("families.json").read_text("utf-8"))
+    return {name: Family(name=name, **_fields(name, rows)) for name in rows}
+
+
+def _fields(name: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    row = dict(rows[name])
+    parent = row.pop("like", None)
+    inherited = _fields(parent, rows) if parent else {}
+    return {**inherited, **{key: _value(key, value) for key, value in row.items()}}
+
+
+def _value(key: str, value: Any) -> Any:
+    if value == "*":
+        return tuple(service("bedrock-runtime").shape_for(_ALL_OF[key]).metadata["enum"])
+    return tuple(value) if isinstance(value, list) else value

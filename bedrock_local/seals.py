@@ -1,0 +1,77 @@
+"""Seals: how a model knows its own reasoning when it comes back.
+
+A seal is 48 bytes: a digest of what was thought, a digest of what the thought was an answer to (the prefix), and a
+code over both and over what was shown of it. Nobody need remember any seal: whoever has the key can tell whether one
+was made here, for just this text. The key is no secret; it only keeps a test from passing with a signature of its own.
+
+As `signature` of a reasoningText a seal is in base64; a redactedContent is a seal itself.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from typing import Any
+
+_KEY = b"bedrock_local"
+_SIZE = 16
+
+#: What stands for the shown text where nothing is shown at all.
+_REDACTED = "\0redacted"
+
+
+def signature(shown: str, thought: str, prefix: bytes) -> str:
+    """Give the signature of a text that stands for a thought (they differ where the model hides what it thinks)."""
+    return base64.b64encode(_seal(shown, thought, prefix)).decode()
+
+
+def redacted(thought: str, prefix: bytes) -> bytes:
+    """Give the redactedContent that stands for a thought."""
+    return _seal(_REDACTED, thought, prefix)
+
+
+def signed_after(shown: str, sealed: str) -> bytes | None:
+    """Give the prefix that a signature was made for, None if it was not made here for this text."""
+    try:
+        return _opened(shown, base64.b64decode(sealed, validate=True))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def redacted_after(sealed: bytes) -> bytes | None:
+    """Give the prefix that a redactedContent was made for, None if it was not made here."""
+    return _opened(_REDACTED, sealed)
+
+
+def prefix(request: dict[str, Any], turns: int) -> bytes:
+    """Digest what a thought is an answer to: system, tools and so many turns, without what only concerns the cache."""
+    tools = request.get("toolConfig", {}).get("tools", [])
+    whole = _uncached([request.get("system", []), tools, request["messages"][:turns]])
+    return _digest(json.dumps(whole, sort_keys=True, default=bytes.hex).encode())
+
+
+def _seal(shown: str, thought: str, prefix: bytes) -> bytes:
+    body = _digest(thought.encode()) + prefix
+    return body + _code(body, shown)
+
+
+def _opened(shown: str, seal: bytes) -> bytes | None:
+    body, code = seal[: 2 * _SIZE], seal[2 * _SIZE :]
+    return body[_SIZE:] if hmac.compare_digest(_code(body, shown), code) else None
+
+
+def _code(body: bytes, shown: str) -> bytes:
+    return hmac.digest(_KEY, body + shown.encode(), "sha256")[:_SIZE]
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:_SIZE]
+
+
+def _uncached(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _uncached(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_uncached(item) for item in value if not (isinstance(item, dict) and "cachePoint" in item)]
+    return value

@@ -1,0 +1,259 @@
+"""gateway.yaml -> typed settings.
+
+Every key of the file is a field of a struct below, with its default; each type carries the sentence that says
+what belongs there, and that sentence is the error message. An unknown key, a key that stands twice, a wrong type
+or a value out of range is refused with the key's path. Nothing here reads the environment or AWS.
+
+Invariant: whatever bytes are given, `parse` gives `Settings` or raises `ConfigError`, and never anything else.
+"""
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from extproc.bedrock.capabilities import BUILT_IN, Capabilities, CapabilityError, Row
+from extproc.config.document import ConfigError as ConfigError
+from extproc.config.document import read
+from extproc.config.faults import fault, nearest
+
+MachineName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        description="a machine name (1 to 64 letters, digits, `.`, `_`, `-`; a letter or digit first)",
+    ),
+]
+Region = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,63}\Z", description="the name of an AWS region, as in us-east-1")]
+Sha256 = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[0-9A-Fa-f]{64}\Z",
+        description="64 hex digits (the SHA-256 of the whole token, as `oai-extproc token new` prints it)",
+    ),
+]
+TokenName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\x00-\x1f\x7f]{1,128}\Z",
+        description="a name of 1 to 128 characters on one line, by which logs and metrics know the token",
+    ),
+]
+Pattern = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\s\x00-\x1f\x7f]{1,2048}\Z",
+        description="a pattern of model ids without blanks, as in `anthropic.*`",
+    ),
+]
+Expiry = Annotated[datetime.datetime, Meta(tz=True, description="a time with its zone, as in 2027-01-01T00:00:00Z")]
+YesNo = Annotated[bool, Meta(description="true or false")]
+Seconds = Annotated[
+    float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
+]
+
+Bytes = Annotated[
+    int,
+    Meta(
+        ge=1024,
+        le=512 * 1024 * 1024,
+        description="a whole number of bytes from 1024 (1 KiB) to 536870912 (512 MiB)",
+    ),
+]
+Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
+
+
+class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which models an organisation may call: glob patterns (`*`, `?`), `deny` wins over `allow`.
+
+    What exactly a pattern is matched with is said in `extproc.tenancy.policy`.
+    """
+
+    allow: tuple[Pattern, ...] = ("*",)
+    deny: tuple[Pattern, ...] = ()
+
+
+class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant. Its machine name is its key in `organisations`."""
+
+    models: Models = msgspec.field(default_factory=Models)
+    enabled: YesNo = True
+
+
+class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An API key. Only the SHA-256 of the whole token (`qc_` included) is ever stored."""
+
+    name: TokenName
+    sha256: Sha256
+    """Lower-case, however it was written."""
+    organisations: tuple[MachineName, ...] = ()
+    expires: Expiry | None = None
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
+
+
+class Compat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Departures from OpenAI's behaviour that a deployment may need."""
+
+    streaming_truncation: Annotated[Literal["length", "stop"], Meta(description="`length` or `stop`")] = "length"
+    """The `finish_reason` of a stream that ran into its token limit."""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request may cost."""
+
+    request_bytes: Bytes = 32 * 1024 * 1024
+    """A larger body is answered with 413."""
+
+
+class Embeddings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How arrays go out to models that take one text, or a few, a call."""
+
+    concurrency: Concurrency = 8
+    """Calls in flight for one request."""
+    seconds: Seconds = 120.0
+    """How long all the calls of one request may take together."""
+
+
+class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Media that clients name by URL: whether, and within which limits, the gateway fetches them."""
+
+    fetch: YesNo = True
+    """Otherwise a request with such a URL is refused, and images have to come as `data:` URLs."""
+    max_bytes: Bytes = 3_750_000
+    """Of one image: what Converse takes."""
+    total_bytes: Bytes = 15_000_000
+    """Of all the images of one request."""
+    seconds: Seconds = 20.0
+    """How long fetching all the images of one request may take."""
+    concurrency: Concurrency = 4
+    """Images of one request that are fetched at a time."""
+    s3: YesNo = False
+    """Whether callers may name `s3://` objects, which Bedrock then reads with the gateway's own permissions: every
+    caller can have read to him whatever the gateway's role may read."""
+
+
+class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens while a model thinks."""
+
+    keepalive_seconds: Seconds = 15.0
+    """After this much silence the client gets an SSE comment."""
+    silence_seconds: Seconds = 300.0
+    """After this much silence from Bedrock the call is given up."""
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the list of models is kept."""
+
+    refresh_seconds: Seconds = 3600.0
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of gateway.yaml."""
+
+    region: Region | None = None
+    """AWS region; without it, AWS's own settings decide (AWS_REGION, the profile)."""
+    organisations: dict[MachineName, Organisation] = {}
+    tokens: tuple[Token, ...] = ()
+    compat: Compat = msgspec.field(default_factory=Compat)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    embeddings: Embeddings = msgspec.field(default_factory=Embeddings)
+    streaming: Streaming = msgspec.field(default_factory=Streaming)
+    catalogue: Catalogue = msgspec.field(default_factory=Catalogue)
+    media: Media = msgspec.field(default_factory=Media)
+    capabilities: tuple[Row, ...] = ()
+    """What families of models take, where the built-in table is to say something else."""
+    workers: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
+    """Python processes, one unix socket each."""
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds for which a request may wait for the gateway's own calls, before or instead of Bedrock's answer."""
+        return max(self.embeddings.seconds, self.media.seconds)
+
+
+def load(path: Path) -> Settings:
+    """Read and check a gateway.yaml; raises `ConfigError`."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name a readable file with --config") from error
+    return parse(text, str(path))
+
+
+def parse(text: bytes, source: str = "gateway.yaml") -> Settings:
+    """The settings in `text`; raises `ConfigError`, whose message starts with `source`.
+
+    A file without any content is refused: it is what a reader sees while an editor saves, and taking it for
+    "no tokens" would shut everybody out. `{}` says that on purpose.
+    """
+    try:
+        document = read(text)
+        try:
+            settings = msgspec.convert(document, Settings)
+        except msgspec.ValidationError as error:
+            raise ConfigError(fault(document, Settings, "") or str(error)) from None
+        _check(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error.__cause__
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """Names refer to something, and nothing stands twice; raises `ConfigError` without the file's name."""
+    _check_capabilities(settings.capabilities)
+    seen: dict[str, str] = {}
+    for index, token in enumerate(settings.tokens):
+        where = f"tokens[{index}]"
+        _check_organisations(token, settings, where)
+        for key, why in (
+            ("name", "names tell tokens apart in the logs"),
+            ("sha256", "list the organisations of one token in one entry"),
+        ):
+            other = seen.setdefault(f"{key} {getattr(token, key)}", where)
+            if other != where:
+                raise ConfigError(f"{where}.{key}: the same as in {other}; {why}")
+
+
+def _check_organisations(token: Token, settings: Settings, where: str) -> None:
+    """Every organisation of `token` is declared, and named once."""
+    for position, name in enumerate(token.organisations):
+        if name not in settings.organisations:
+            raise ConfigError(
+                f"{where}.organisations[{position}]: no organisation `{name}` is declared under `organisations`"
+                f"{nearest(name, settings.organisations)}"
+            )
+        if name in token.organisations[:position]:
+            raise ConfigError(f"{where}.organisations[{position}]: `{name}` stands twice")
+
+
+_NEEDS = {"budget": ("minimum_budget",), "effort": ("effort_path", "efforts"), "nova": ("effort_path", "efforts")}
+"""What a way to reason cannot do without."""
+_MODEL_FIELDS = "additionalModelRequestFields"
+_EFFORT = ("outputConfig", "effort")
+"""The one path outside of these."""
+
+
+def _check_capabilities(rows: tuple[Row, ...]) -> None:
+    """With these rows there is a table, and nothing in it is half said."""
+    if not rows:
+        return
+    try:
+        table = BUILT_IN.with_overrides(rows)
+    except CapabilityError as error:
+        raise ConfigError(str(error)) from None
+    places = {row.family: f"capabilities[{index}]" for index, row in enumerate(rows)}
+    for name in (*places, *table.families):
+        _check_family(table.families[name], places.get(name, f"capabilities: the family `{name}`"))
+
+
+def _check_family(family: Capabilities, where: str) -> None:
+    for need in _NEEDS.get(family.reasoning, ()):
+        if not getattr(family, need):
+            raise ConfigError(f"{where}.{need}: missing; models that reason by `{family.reasoning}` need it")
+    for name, path, other in (("effort_path", family.effort_path, _EFFORT), ("top_k", family.top_k, ())):
+        if path != other and path and (len(path) == 1 or path[0] != _MODEL_FIELDS):
+            raise ConfigError(f"{where}.{name}: expected `{_MODEL_FIELDS}` and the keys below it")

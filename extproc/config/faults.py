@@ -1,0 +1,125 @@
+"""What is wrong in a document, and where, in words for the person who wrote it.
+
+msgspec says where, but not inside a mapping with free keys (`organisations[...]`), and what, but in terms of Python
+and regular expressions. So once it has refused a document, the document is walked along the types, and the first fault
+is put in our own words: those of the type's `Meta(description=…)`.
+"""
+
+import datetime
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+_FEW = 20
+"""Keys that can be listed in one line."""
+
+
+def fault(value: object, kind: Any, path: str) -> str | None:
+    """What is wrong with `value` where a `kind` belongs, as `path: what`; None if nothing is."""
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if isinstance(base, type) and issubclass(base, msgspec.Struct):
+        return _struct(value, base, path)
+    if get_origin(base) is dict:
+        key_kind, value_kind = get_args(base)
+        return _mapping(value, key_kind, value_kind, path)
+    if get_origin(base) is tuple:
+        return _list(value, get_args(base)[0], path)
+    return None if _fits(value, kind) else f"{path}: expected {description(kind)}; found {spoken(value)}"
+
+
+def _struct(value: object, struct: type[msgspec.Struct], path: str) -> str | None:
+    """The first fault in a mapping with fixed keys."""
+    if not isinstance(value, dict):
+        return f"{path}: expected a mapping; found {spoken(value)}"
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    for key in value:
+        if not isinstance(key, str):
+            return _not_text(path, key)
+        if key not in fields:
+            known = f"known here: {', '.join(fields)}" if len(fields) <= _FEW else "docs/configuration.md has all"
+            return f"{_join(path, key)}: unknown key{nearest(key, fields)}; {known}"
+    for name, field in fields.items():
+        below = _join(path, name)
+        if name not in value and field.required:
+            return f"{below}: missing; expected {description(field.type)}"
+        found = fault(value[name], field.type, below) if name in value else None
+        if found:
+            return found
+    return None
+
+
+def _mapping(value: object, key_kind: Any, value_kind: Any, path: str) -> str | None:
+    """The first fault in a mapping with free keys."""
+    if not isinstance(value, dict):
+        return f"{path}: expected a mapping; found {spoken(value)}"
+    for key, item in value.items():
+        if not isinstance(key, str):
+            return _not_text(path, key)
+        below = _join(path, key)
+        if not _fits(key, key_kind):
+            return f"{below}: expected {description(key_kind)} as the key"
+        found = fault(item, value_kind, below)
+        if found:
+            return found
+    return None
+
+
+def _list(value: object, kind: Any, path: str) -> str | None:
+    """The first fault in a list."""
+    if not isinstance(value, list):
+        return f"{path}: expected a list; found {spoken(value)}"
+    faults = (fault(item, kind, f"{path}[{index}]") for index, item in enumerate(value))
+    return next(filter(None, faults), None)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether msgspec takes `value` for a `kind`."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def description(kind: Any) -> str:
+    """The sentence that a type carries, itself or in one of its alternatives."""
+    for part in (*getattr(kind, "__metadata__", ()), *get_args(kind)):
+        text = part.description if isinstance(part, Meta) else description(part)
+        if text:
+            return str(text)
+    return ""
+
+
+def spoken(value: object) -> str:
+    """What a person would call `value`. Text is not repeated: it may be a secret that stands in the wrong place."""
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**18):
+        return f"the number {value!r}"
+    if isinstance(value, str):
+        return "the token itself" if value.startswith("qc_") else "text that is not that"
+    if isinstance(value, datetime.datetime):
+        return "a time" if value.tzinfo else "a time without a zone"
+    kinds = {int: "a huge number", dict: "a mapping", list: "a list"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
+def _not_text(path: str, key: object) -> str:
+    """What is wrong with a key such as `on` or `2`, which YAML takes for something else."""
+    return f"{path or 'top level'}: a key is read as {spoken(key)}, not as text; put it in quotes"
+
+
+def _join(path: str, key: str) -> str:
+    """The path of `key` below `path`."""
+    if key.isprintable() and " " not in key:
+        return f"{path}.{key}" if path else key
+    return f"{path}[{key!r}]"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A guess at what was meant."""
+    guesses = difflib.get_close_matches(name[:100], list(known), n=1)
+    return f", did you mean `{guesses[0]}`?" if guesses else ""

@@ -1,0 +1,260 @@
+"""JSON Schemas of the kind that Bedrock compiles into a grammar: for `outputConfig.textFormat` and strict tools.
+
+A grammar knows a part of JSON Schema only, and Bedrock refuses a schema that says more. So each keyword is
+
+- kept, if a grammar knows it;
+- told in the description beside it, if it only narrows what is allowed (`minimum`, `maxItems`, a `format` that no
+  grammar knows…): the model reads it, though nothing makes it obey;
+- reason enough to give no grammar at all, if without it the answer would be of another form: an object with names of
+  its own choice would always come out empty, a recursive schema has no end;
+- left out, if it says nothing about the value (`$schema`, `discriminator`…).
+
+Besides, every object gets `additionalProperties: false`, and `oneOf` becomes `anyOf`.
+
+Invariant: what is not told in a description, and is not a second branch of a `oneOf`, is held to.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html; where it differs from live checks
+(minLength and maxLength are taken, exclusiveMinimum and exclusiveMaximum are not) those of pydantic-ai's
+providers/bedrock.py, of 2026-05, count. The limits are those of Anthropic's page on structured outputs, and litellm's
+for the number of properties.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from extproc.translate.schemas import definition, described
+
+_TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
+_KEPT = {"type", "title", "description", "default", "enum", "const", "required", "minLength", "maxLength", "$ref"}
+_TOLD = {
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "examples",
+}
+_SHAPING = {
+    "not",
+    "if",
+    "then",
+    "else",
+    "prefixItems",
+    "additionalItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "patternProperties",
+    "propertyNames",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
+    "$recursiveRef",
+}
+_FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+_HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB1-9]|\(\?P=|\\k<")
+"""Look-around, word boundaries and back references."""
+_ALTERNATIVES = {"anyOf", "oneOf", "allOf"}
+_STORES = ("$defs", "definitions")
+_DEEPEST = 64
+_OFTEN_SEEN = 16_384
+"""Bytes of the largest schema that is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What Bedrock counts in all of a request's grammars together."""
+
+    properties: int = 0
+    unions: int = 0
+    optional: int = 0
+
+    def __add__(self, other: "Size") -> "Size":
+        return Size(self.properties + other.properties, self.unions + other.unions, self.optional + other.optional)
+
+    @property
+    def fits(self) -> bool:
+        """Whether Bedrock takes as much."""
+        return self.properties <= 64 and self.unions <= 16 and self.optional <= 24
+
+
+class Grammar(NamedTuple):
+    """A schema that Bedrock takes as a grammar."""
+
+    schema: Raw
+    size: Size
+    unchanged: bool
+    """Whether it is the schema that was given, byte for byte."""
+
+
+def grammar(schema: Raw) -> Grammar | None:
+    """`schema`, a JSON object, as a grammar, or None if there is no grammar for it."""
+    written = bytes(schema)
+    return _remembered(written) if len(written) <= _OFTEN_SEEN else _grammar(schema)
+
+
+@lru_cache(maxsize=512)
+def _remembered(schema: bytes) -> Grammar | None:
+    """An agent sends the same schemas in every turn."""
+    return _grammar(Raw(schema))
+
+
+def _grammar(schema: Raw) -> Grammar | None:
+    try:
+        root = msgspec.json.decode(schema, type=dict[str, Any])
+        writing = _Writing(root)
+        written = writing.schema(root, _DEEPEST)
+    except (_NoGrammarError, msgspec.MsgspecError, RecursionError):
+        return None
+    if _recursive(written):
+        return None
+    if written == root:
+        return Grammar(schema, writing.size, unchanged=True)
+    return Grammar(Raw(msgspec.json.encode(written)), writing.size, unchanged=False)
+
+
+class _NoGrammarError(Exception):
+    """There is no grammar for this."""
+
+
+class _Writing:
+    """Writes one schema as a grammar, and counts."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self.size = Size()
+        self._root = root
+
+    def schema(self, node: Any, depth: int) -> dict[str, Any]:
+        _need(isinstance(node, dict) and depth > 0 and not _SHAPING & node.keys())
+        _need(len(_ALTERNATIVES & node.keys()) <= 1)
+        written: dict[str, Any] = {}
+        told: dict[str, Any] = {}
+        for key, value in node.items():
+            if key in _KEPT:
+                written[key] = value
+            elif key in _TOLD or _is_told(key, value):
+                told[key] = value
+            elif (rewritten := self._keyword(key, value, depth - 1)) is not None:
+                written[rewritten[0]] = rewritten[1]
+        self._check(written)
+        if "properties" in written or "object" in _types(written):
+            self._close(written, node)
+        return described(written, told)
+
+    def _keyword(self, key: str, value: Any, depth: int) -> tuple[str, Any] | None:
+        """A keyword that holds schemas, or that a grammar knows with some values only; None for any other."""
+        if key in _ALTERNATIVES:
+            return "anyOf", self._alternatives(key, value, depth)
+        if key in _STORES or key == "properties":
+            _need(isinstance(value, dict))
+            return key, {name: self.schema(below, depth) for name, below in value.items()}
+        if key == "items":
+            return key, self.schema(value, depth)
+        return (key, value) if key in ("format", "pattern", "minItems") else None
+
+    def _alternatives(self, key: str, value: Any, depth: int) -> list[Any]:
+        """One of several. All of several is known for one only, as which Pydantic used to write references."""
+        _need(isinstance(value, list) and bool(value) and (key != "allOf" or len(value) == 1))
+        self.size += Size(unions=1)
+        return [self.schema(below, depth) for below in value]
+
+    def _check(self, written: dict[str, Any]) -> None:
+        """It is known what may stand here, and it is nothing that no grammar knows."""
+        types = _types(written)
+        _need(bool(types) or bool({"$ref", "anyOf", "enum", "const"} & written.keys()))
+        _need(types <= _TYPES and ("array" not in types or "items" in written))
+        _need("$ref" not in written or self._is_defined(written["$ref"]))
+        values = [*_list(written.get("enum", [])), written.get("const")]
+        _need(not any(isinstance(value, dict | list) for value in values))
+        if isinstance(written.get("type"), list):
+            self.size += Size(unions=1)
+
+    def _is_defined(self, reference: Any) -> bool:
+        path = reference.split("/") if isinstance(reference, str) else []
+        return len(path) == 3 and path[1] in _STORES and definition(self._root, reference) is not None
+
+    def _close(self, written: dict[str, Any], node: dict[str, Any]) -> None:
+        """An object has the properties that it names, and no others; one that names none may be anything."""
+        properties, required = written.get("properties"), _list(written.get("required", []))
+        _need(node.get("additionalProperties", False) is False)
+        _need(properties is not None or "additionalProperties" in node)
+        names = properties or {}
+        _need(all(isinstance(name, str) and name in names for name in required))
+        self.size += Size(properties=len(names), optional=len(names.keys() - set(required)))
+        written["additionalProperties"] = False
+
+
+def _need(condition: bool) -> None:
+    if not condition:
+        raise _NoGrammarError
+
+
+def _list(value: Any) -> list[Any]:
+    _need(isinstance(value, list))
+    found: list[Any] = value
+    return found
+
+
+def _types(node: Mapping[str, Any]) -> set[str]:
+    kinds = node.get("type", [])
+    found = _list([kinds] if isinstance(kinds, str) else kinds)
+    _need(all(isinstance(kind, str) for kind in found))
+    return set(found)
+
+
+def _is_told(key: str, value: Any) -> bool:
+    """Whether a grammar knows this keyword, but not with this value."""
+    match key:
+        case "format":
+            return value not in _FORMATS
+        case "pattern":
+            return not isinstance(value, str) or _HARD_PATTERN.search(value) is not None
+        case "minItems":
+            return value not in (0, 1)
+    return False
+
+
+def _recursive(root: dict[str, Any]) -> bool:
+    """Whether a reference leads back to where it stands."""
+    leads: dict[str, set[str]] = {}
+    waiting = _references(root)
+    while waiting:
+        reference = waiting.pop()
+        if reference not in leads:
+            leads[reference] = _references(definition(root, reference))
+            waiting |= leads[reference]
+    try:
+        TopologicalSorter(leads).prepare()
+    except CycleError:
+        return True
+    return False
+
+
+def _references(node: Any) -> set[str]:
+    return set(_found_references(node))
+
+
+def _found_references(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for below in node:
+            yield from _found_references(below)
+    elif isinstance(node, dict):
+        for key, below in node.items():
+            if key == "$ref" and isinstance(below, str):
+                yield below
+            elif key not in ("enum", "const", "default"):
+                yield from _found_references(below)

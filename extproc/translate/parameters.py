@@ -1,0 +1,246 @@
+"""What a request says beside its messages and tools: how long, how random, how fast, under which guardrail.
+
+A field that the family does not take is refused where its loss would change the answer, and named in `ignored` where it
+would only be a little different. A value that is every model's own default (temperature 1) loses nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.converse import GuardrailConfig, InferenceConfig, PerformanceConfig, ServiceTier
+from extproc.openai.chat import ChatRequest
+from extproc.openai.errors import ApiError, invalid
+from extproc.translate.model_fields import placed
+from extproc.translate.reasoning import Reasoning
+
+_TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "scale": "reserved", "reserved": "reserved"}
+"""OpenAI's tiers, and Bedrock's nearest: `fast` is served as `priority` there too, `scale` is for what was bought."""
+_NO_TIER = ("auto", "default")
+
+_METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]*", re.ASCII)
+"""What keys and values of `requestMetadata` are made of; a key is 1 to 256 of these, a value 0 to 256."""
+_LONGEST = 256
+_PAIRS = 16
+_LEAST_TOP_P = 0.95
+"""What Claude takes while it thinks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The members of a Converse request, and `fields` for its `additionalModelRequestFields`."""
+
+    inference: InferenceConfig | UnsetType
+    guardrail: GuardrailConfig | UnsetType
+    performance: PerformanceConfig | UnsetType
+    service_tier: ServiceTier | UnsetType
+    metadata: dict[str, str] | UnsetType
+    fields: Mapping[str, Any]
+    ignored: tuple[str, ...]
+    """What was given and changes nothing, or not quite what it should, by name."""
+
+
+def parameters(request: ChatRequest, capabilities: Capabilities, thought: Reasoning, *, stream: bool) -> Parameters:
+    """What goes out to a model of this family that reasons so; raises a 400 `ApiError`.
+
+    `stream`: whether Bedrock is asked for a stream.
+    """
+    ignored: list[str] = []
+    return Parameters(
+        inference=_inference(request, capabilities, thought, ignored),
+        guardrail=_guardrail(request, capabilities, stream, ignored),
+        performance=_performance(request, capabilities),
+        service_tier=_service_tier(request, capabilities),
+        metadata=_metadata(request, ignored),
+        fields=_top_k(request, capabilities, thought, ignored),
+        ignored=tuple(ignored),
+    )
+
+
+def _inference(
+    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+) -> InferenceConfig | UnsetType:
+    temperature, top_p = _sampling(request, capabilities, thought, ignored)
+    config = InferenceConfig(
+        max_tokens=_max_tokens(request, capabilities, thought, ignored),
+        temperature=UNSET if temperature is None else temperature,
+        top_p=UNSET if top_p is None else top_p,
+        stop_sequences=_stops(request, capabilities, ignored) or UNSET,
+    )
+    return UNSET if config == InferenceConfig() else config
+
+
+def _max_tokens(
+    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+) -> int | UnsetType:
+    older, newer, limit = request.max_tokens, request.max_completion_tokens, request.token_limit
+    if older is not None and newer is not None and older != newer:
+        raise invalid(
+            "'max_tokens' and 'max_completion_tokens' say different things: send one of them.",
+            "max_tokens",
+            "invalid_value",
+        )
+    name = "max_tokens" if newer is None else "max_completion_tokens"
+    if thought.lifts_limits:
+        ignored.extend([] if limit is None else [name])
+        return UNSET
+    if limit is None:
+        usual = capabilities.default_max_tokens or 0
+        least = thought.least_tokens
+        return (usual if thought.budget is None or usual > thought.budget else least) or UNSET
+    if limit < capabilities.min_max_tokens:
+        ignored.append(name)
+        return capabilities.min_max_tokens
+    return limit
+
+
+def _sampling(
+    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+) -> tuple[float | None, float | None]:
+    """The temperature and topP that may be sent."""
+    temperature, top_p = request.temperature, request.top_p
+    if capabilities.sampling == "none" or thought.lifts_limits:
+        ignored.extend(_lost(temperature=temperature, top_p=top_p))
+        return None, None
+    if thought.ties_sampling:
+        ignored.extend(_lost(temperature=temperature))
+        temperature = None
+        if top_p is not None and top_p < _LEAST_TOP_P:
+            ignored.append("top_p")
+            top_p = None
+    if temperature is not None and temperature > capabilities.max_temperature:
+        raise invalid(
+            f"Models of the family '{capabilities.family}' take a temperature from 0 to "
+            f"{capabilities.max_temperature:g}: send {capabilities.max_temperature:g} or less.",
+            "temperature",
+            "unsupported_value",
+        )
+    if capabilities.sampling == "one" and temperature is not None and top_p is not None:
+        if temperature == 1:
+            return None, top_p
+        ignored.extend(_lost(top_p=top_p))
+        return temperature, None
+    return temperature, top_p
+
+
+def _lost(**values: float | None) -> list[str]:
+    """The names of those whose loss makes a difference: 1 is the default of both."""
+    return [name for name, value in values.items() if value is not None and value != 1]
+
+
+def _stops(request: ChatRequest, capabilities: Capabilities, ignored: list[str]) -> list[str]:
+    stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    stops = [stop for stop in stops if stop]
+    if not capabilities.blank_stops:
+        taken = [stop for stop in stops if stop.strip()]
+        ignored.extend(["stop"] if len(taken) < len(stops) else [])
+        stops = taken
+    if stops and not capabilities.stop_sequences:
+        raise untaken("take no stop sequences", capabilities, "stop")
+    if len(stops) > capabilities.stop_sequences:
+        raise invalid(
+            f"Models of the family '{capabilities.family}' take {capabilities.stop_sequences} stop sequences at most.",
+            "stop",
+            "unsupported_value",
+        )
+    return stops
+
+
+def _top_k(
+    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+) -> Mapping[str, Any]:
+    if request.top_k is None:
+        return {}
+    if not capabilities.top_k:
+        raise untaken("take no 'top_k'", capabilities, "top_k")
+    if thought.ties_sampling or thought.lifts_limits:
+        ignored.append("top_k")
+        return {}
+    return placed(capabilities.top_k, request.top_k)
+
+
+def _service_tier(request: ChatRequest, capabilities: Capabilities) -> ServiceTier | UnsetType:
+    asked = request.service_tier
+    if asked is None or asked in _NO_TIER:
+        return UNSET
+    tier = _TIERS.get(asked)
+    if tier is None or tier not in capabilities.service_tiers:
+        known = [*_NO_TIER, *(name for name, tier in _TIERS.items() if tier in capabilities.service_tiers)]
+        raise invalid(
+            f"Models of the family '{capabilities.family}' are not served at the tier '{asked}': use {_listed(known)}.",
+            "service_tier",
+            "unsupported_value",
+        )
+    return ServiceTier(tier)
+
+
+def _listed(names: list[str]) -> str:
+    *most, last = [f"'{name}'" for name in names]
+    return f"{', '.join(most)} or {last}"
+
+
+def _metadata(request: ChatRequest, ignored: list[str]) -> dict[str, str] | UnsetType:
+    """`requestMetadata`, which stands in AWS's invocation logs: the client's pairs, and who the user is."""
+    pairs = dict(request.metadata or {})
+    if len(pairs) > _PAIRS:
+        raise invalid(f"'metadata' has {_PAIRS} pairs at most.", "metadata", "invalid_value")
+    for key, value in pairs.items():
+        if not key or not _fits(key) or not _fits(value):
+            raise invalid(
+                "Bedrock takes metadata keys of 1 to 256, and values of up to 256 letters, digits, blanks and "
+                "`:_@$#=/+,.-`.",
+                "metadata",
+                "invalid_value",
+            )
+    for name in ("user", "safety_identifier"):
+        value = getattr(request, name)
+        if not value:
+            continue
+        if _fits(value) and name not in pairs and len(pairs) < _PAIRS:
+            pairs[name] = value
+        else:
+            ignored.append(name)
+    return pairs or UNSET
+
+
+def _fits(text: str) -> bool:
+    return len(text) <= _LONGEST and _METADATA.fullmatch(text) is not None
+
+
+def _guardrail(
+    request: ChatRequest, capabilities: Capabilities, stream: bool, ignored: list[str]
+) -> GuardrailConfig | UnsetType:
+    asked = request.guardrail_config
+    if asked is None:
+        return UNSET
+    if not capabilities.guardrails:
+        raise untaken("take no guardrails", capabilities, "guardrailConfig")
+    mode = asked.stream_processing_mode
+    if mode is not None and not stream:
+        ignored.append("guardrailConfig.streamProcessingMode")
+        mode = None
+    return GuardrailConfig(
+        asked.guardrail_identifier,
+        asked.guardrail_version,
+        trace=asked.trace or UNSET,
+        stream_processing_mode=mode or UNSET,
+    )
+
+
+def _performance(request: ChatRequest, capabilities: Capabilities) -> PerformanceConfig | UnsetType:
+    asked = request.performance_config
+    if asked is None or asked.latency == "standard":
+        return UNSET
+    if not capabilities.optimised_latency:
+        raise untaken("have no optimised latency", capabilities, "performanceConfig")
+    return PerformanceConfig(asked.latency)
+
+
+def untaken(what: str, capabilities: Capabilities, param: str) -> ApiError:
+    """A 400 for a field that the family has no use for."""
+    message = f"Models of the family '{capabilities.family}' {what}: leave '{param}' out, or ask another model."
+    return invalid(message, param, "unsupported_parameter")

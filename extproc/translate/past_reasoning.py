@@ -1,0 +1,83 @@
+"""What the model thought in earlier turns, given back to it.
+
+Clients send `thinking_blocks` (with signatures) or `reasoning_content` (text alone), as they were given them. Which
+of it a model takes is its family's: anything else would be refused, so it is left out, and named among what was
+ignored. Signatures and withheld reasoning go through byte for byte: a model takes nothing else for its own.
+"""
+
+import binascii
+from collections.abc import Sequence
+
+from msgspec import UNSET
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.converse import PastReasoning, PastReasoningBody, SignedText
+from extproc.openai.chat import AssistantMessage, Message, RedactedThinkingBlock, ThinkingBlock
+from extproc.openai.errors import invalid
+
+
+def past_reasoning(
+    message: AssistantMessage, capabilities: Capabilities, param: str
+) -> tuple[list[PastReasoning], str | None]:
+    """The blocks that go out, and the field of which something was left out, if any.
+
+    Raises a 400 `ApiError` for withheld reasoning that is no base64.
+    """
+    if not message.thinking_blocks and not message.reasoning_content:
+        return [], None
+    found: list[PastReasoning] = []
+    for position, thought in enumerate(message.thinking_blocks or ()):
+        body = _body(thought, capabilities, f"{param}.thinking_blocks[{position}]")
+        if body is not None:
+            found.append(PastReasoning(body))
+    if not found and capabilities.reasoning_history == "unsigned" and _said(message.reasoning_content):
+        found = [PastReasoning(PastReasoningBody(reasoning_text=SignedText(message.reasoning_content or "")))]
+        return found, None
+    if len(found) < len(message.thinking_blocks or ()):
+        return found, "thinking_blocks"
+    return found, "reasoning_content" if not found and _said(message.reasoning_content) else None
+
+
+def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> bool:
+    """Whether the last assistant turn calls tools, and does not begin with what the model thought.
+
+    Claude, told to think within a budget, refuses such a history: "Expected `thinking` or `redacted_thinking`, but
+    found `tool_use`" (https://github.com/BerriAI/litellm/issues/14194).
+    """
+    turn: list[AssistantMessage] = []
+    for message in reversed(messages):
+        if isinstance(message, AssistantMessage):
+            turn.insert(0, message)
+        elif turn:
+            break
+    if not any(message.tool_calls or message.function_call for message in turn):
+        return False
+    return not past_reasoning(turn[0], capabilities, "messages")[0]
+
+
+def _body(
+    thought: ThinkingBlock | RedactedThinkingBlock, capabilities: Capabilities, param: str
+) -> PastReasoningBody | None:
+    """One thought as the model takes it back, or None where it does not."""
+    history = capabilities.reasoning_history
+    if isinstance(thought, RedactedThinkingBlock):
+        if history not in ("signed", "redacted"):
+            return None
+        return PastReasoningBody(redacted_content=_base64(thought.data, f"{param}.data"))
+    if history == "signed" and thought.signature:
+        return PastReasoningBody(reasoning_text=SignedText(thought.thinking, thought.signature))
+    if history == "unsigned" and _said(thought.thinking):
+        return PastReasoningBody(reasoning_text=SignedText(thought.thinking, UNSET))
+    return None
+
+
+def _said(text: str | None) -> bool:
+    return bool(text and text.strip())
+
+
+def _base64(data: str, param: str) -> str:
+    try:
+        binascii.a2b_base64(data.encode("ascii"), strict_mode=True)
+    except ValueError as error:  # binascii's, and that of characters outside ASCII
+        raise invalid(f"This is no base64: {error}. Send it as it came.", param, "invalid_value") from error
+    return data

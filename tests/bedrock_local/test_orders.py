@@ -1,0 +1,122 @@
+"""Orders in the text that spoil an answer or adorn it, with and without a stream."""
+
+import http.client
+import json
+
+import pytest
+from botocore.eventstream import EventStreamBuffer
+
+NOVA = "/model/amazon.nova-lite-v1%3A0"
+TITAN = "/model/amazon.titan-embed-text-v2%3A0/invoke"
+
+
+def asked(text):
+    return {"messages": [{"role": "user", "content": [{"text": text}]}]}
+
+
+# --- answers without a stream ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "error"),
+    [
+        ("exception=throttlingException after=3", (429, "ThrottlingException", "throttlingException was ordered.")),
+        ("exception=modelStreamErrorException", (424, "ModelStreamErrorException", "modelStreamErrorException was")),
+        ("exception=internalServerException message=Oops", (500, "InternalServerException", "Oops")),
+        ("exception=somethingElse", (400, "SomethingElse", "somethingElse was ordered.")),
+        ('error=internalFailure message="It broke"', (500, "InternalFailure", "It broke")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["chat", "embedding"])
+def test_a_failure_of_a_stream_is_an_error_without_one(local, order, error, kind):
+    text = f"hello [[local: {order}]]"
+    found = local.converse(asked(text)) if kind == "chat" else local.post(TITAN, {"inputText": text})
+    status, name, message = found.error
+    assert (status, name) == error[:2]
+    assert message.startswith(error[2])
+
+
+@pytest.mark.parametrize(("path", "body"), [(f"{NOVA}/converse", asked), (TITAN, lambda text: {"inputText": text})])
+def test_a_whole_answer_that_is_cut(local, path, body):
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        local.post(path, body("hello [[local: cut after=5]]"))
+    assert len(caught.value.partial) == 5
+    with pytest.raises(http.client.RemoteDisconnected):
+        local.post(path, body("hello [[local: cut]]"))
+
+
+@pytest.mark.parametrize(("path", "body"), [(f"{NOVA}/converse", asked), (TITAN, lambda text: {"inputText": text})])
+@pytest.mark.parametrize("order", ["end after=9", "corrupt after=9", "end", "corrupt after=100000"])
+def test_a_whole_answer_that_is_no_json(local, path, body, order):
+    answer = local.post(path, body(f"hello [[local: {order}]]"))
+    assert answer.status == 200
+    with pytest.raises(ValueError):
+        json.loads(answer.body)
+
+
+def test_a_block_of_a_kind_that_nobody_knows(say):
+    first, second = say("hello [[local: unknown]]")["output"]["message"]["content"]
+    assert first == {"SDK_UNKNOWN_MEMBER": {"name": "blockOfTheFuture"}}
+    assert second["text"].startswith("You said")
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("after", "frames"), [(0, 0), (3, 3), (1000, 8)])
+def test_a_stream_that_just_ends(local, after, frames):
+    answer = local.post(f"{NOVA}/converse-stream", asked(f"count to 4 [[local: end after={after}]]"))
+    assert answer.status == 200
+    buffer = EventStreamBuffer()
+    buffer.add_data(answer.body)
+    kinds = [message.headers[":event-type"] for message in buffer]
+    assert len(kinds) == frames
+    assert ("messageStop" in kinds) == (after == 1000)
+
+
+# --- citations, tiers, the cache -------------------------------------------------------------------------------------
+
+CITATION = {
+    "title": "A page of example.com",
+    "sourceContent": [{"text": "1 2"}],
+    "location": {"web": {"url": "https://example.com/a?b=c", "domain": "example.com"}},
+}
+
+
+def test_an_ordered_citation(say):
+    cited, plain = say("count to 4 [[local: texts=2 cite=https://example.com/a?b=c]]")["output"]["message"]["content"]
+    assert cited == {"citationsContent": {"content": [{"text": "1 2"}], "citations": [CITATION]}}
+    assert plain == {"text": " 3 4"}
+
+
+def test_an_ordered_citation_in_a_stream(local, wire):
+    text = "count to 4 [[local: texts=2 cite=https://example.com/a?b=c]]"
+    stream = local.runtime.converse_stream(modelId=wire.nova, messages=[wire.user(text)])["stream"]
+    found = [event["contentBlockDelta"] for event in stream if "contentBlockDelta" in event]
+    assert [(delta["contentBlockIndex"], next(iter(delta["delta"]))) for delta in found] == [
+        (0, "text"),
+        (0, "text"),
+        (0, "citation"),
+        (1, "text"),
+        (1, "text"),
+    ]
+    assert found[2]["delta"]["citation"] == CITATION
+
+
+def test_an_ordered_tier(local, wire, say):
+    assert say("hello [[local: servicetier=flex]]")["serviceTier"] == {"type": "flex"}
+    call = {"modelId": wire.nova, "messages": [wire.user("hello [[local: servicetier=priority]]")]}
+    *_, last = local.runtime.converse_stream(**call)["stream"]
+    assert last["metadata"]["serviceTier"] == {"type": "priority"}
+
+
+def test_what_was_written_to_the_cache_is_told_by_its_life(say):
+    usage = say("hello [[local: cachewrite=20]]")["usage"]
+    assert usage["cacheDetails"] == [{"ttl": "5m", "inputTokens": 20}]
+
+
+@pytest.mark.parametrize("order", ["servicetier=cheap", "cite=", "redacted=maybe", "end=soon"])
+def test_orders_that_are_none(local, order):
+    status, name, message = local.converse(asked(f"hello [[local: {order}]]")).error
+    assert (status, name) == (400, "ValidationException")
+    assert message.startswith("bedrock_local ")

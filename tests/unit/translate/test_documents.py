@@ -1,0 +1,61 @@
+"""In which format a document is: what is believed, and in which order."""
+
+import io
+import zipfile
+
+import pytest
+
+from extproc.translate.documents import document_format, is_broken
+
+
+def office(*names: str) -> bytes:
+    """An Office document, as far as its format shows."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "<x/>")
+    return buffer.getvalue()
+
+
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "filename", "found"),
+    [
+        (b"%PDF-1.7", "text/plain", "a.txt", "pdf"),
+        (b"anything", "application/pdf", "a.txt", "pdf"),
+        (b"\xd0\xcf\x11\xe0", "application/msword", "", "doc"),
+        (b"\xd0\xcf\x11\xe0", "application/vnd.ms-excel", "", "xls"),
+        (b"PK\x03\x04", WORD, "a.zip", "docx"),
+        (b"a,b", "text/csv", "a.txt", "csv"),
+        (b"# a", "text/markdown", "", "md"),
+        (b"<p>", "text/html", "", "html"),
+        (office("[Content_Types].xml", "word/document.xml"), "application/octet-stream", "a.pdf", "docx"),
+        (office("[Content_Types].xml", "xl/workbook.xml"), "", "", "xlsx"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "", "a.txt", "html"),
+        (b"<HTML>", "", "", "html"),
+        (b"\xd0\xcf\x11\xe0", "", "Old.DOC", "doc"),
+        (b"\xd0\xcf\x11\xe0", "application/octet-stream", "old.xls", "xls"),
+        (b"a,b", "text/plain", "a.csv", "csv"),
+        (b"# a", "", "a.markdown", "md"),
+        (b"plain", "text/plain", "", "txt"),
+        (b'{"a": 1}', "application/json", "a.json", "txt"),
+        ("Zürich".encode(), "", "", "txt"),
+        (b"plain", "", "", "txt"),
+        (b"\xff\xfe\x00", "", "a.bin", None),
+        (b"a\x00b", "text/plain", "", None),
+        (b"", "", "", None),
+        (office("x"), "application/zip", "a.zip", None),
+        (b"\x89PNG\r\n\x1a\n", "image/png", "a.png", None),
+    ],
+)
+def test_the_first_that_knows_counts(content: bytes, media_type: str, filename: str, found: str | None) -> None:
+    assert document_format(content, media_type, filename) == found
+
+
+def test_a_pdf_has_its_mark_near_the_beginning() -> None:
+    assert not is_broken(b"%PDF-1.4", "pdf")
+    assert not is_broken(bytes(1000) + b"%PDF-1.4", "pdf")
+    assert is_broken(bytes(1024) + b"%PDF-1.4", "pdf")
+    assert not is_broken(b"hi", "txt")

@@ -1,0 +1,267 @@
+"""Which schemas are grammars, and what becomes of the others."""
+
+import json
+from enum import Enum
+from typing import Any, Literal
+
+import pytest
+from msgspec import Raw
+from openai.lib._pydantic import to_strict_json_schema
+from pydantic import BaseModel, Field
+
+from extproc.translate.grammar import Size, grammar
+
+TEXT = {"type": "string"}
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+def written(schema: Any) -> Any:
+    """The grammar as JSON has it, or None."""
+    found = grammar(Raw(json.dumps(schema).encode()))
+    return None if found is None else json.loads(bytes(found.schema))
+
+
+def size(schema: Any) -> Size:
+    found = grammar(Raw(json.dumps(schema).encode()))
+    assert found is not None
+    return found.size
+
+
+# What stays as it is
+
+
+def test_a_grammar_goes_out_byte_for_byte() -> None:
+    schema = b'{ "type":"object", "additionalProperties" : false, "properties":{"b":{"const":1.0},"a":{"enum":[1e2]}} }'
+    found = grammar(Raw(schema))
+    assert found is not None
+    assert bytes(found.schema) == schema
+    assert found.unchanged
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        TEXT,
+        {"type": ["string", "null"], "title": "T", "description": "D", "default": None},
+        {"type": "string", "minLength": 1, "maxLength": 9, "pattern": "^[a-z]+$", "format": "date-time"},
+        {"type": "array", "items": TEXT, "minItems": 1},
+        {"enum": ["a", 1, None, True, 1.5]},
+        {"const": "a"},
+        {"anyOf": [TEXT, {"type": "null"}]},
+        closed(deeper=closed()),
+        {"type": "object", "additionalProperties": False},
+    ],
+)
+def test_what_a_grammar_knows_stays(node: dict[str, Any]) -> None:
+    schema = closed(a=node)
+    assert written(schema) == schema
+
+
+def test_definitions_and_references_stay() -> None:
+    schema = {**closed(a={"$ref": "#/$defs/A", "description": "D"}), "$defs": {"A": {"type": "string"}}}
+    assert written(schema) == schema
+
+
+def test_a_property_may_have_any_name() -> None:
+    schema = closed(**{"not": TEXT, "minimum": TEXT, "$ref": TEXT, "oneOf": TEXT})
+    assert written(schema) == schema
+
+
+# What is changed
+
+
+def test_every_object_is_closed() -> None:
+    inner = {"type": "object", "properties": {"b": TEXT}}
+    found = written({"type": "object", "properties": {"a": inner, "c": {"type": "array", "items": inner}}})
+    assert found["additionalProperties"] is False
+    assert found["properties"]["a"]["additionalProperties"] is False
+    assert found["properties"]["c"]["items"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("minimum", 1),
+        ("maximum", 1.0),
+        ("exclusiveMinimum", 0),
+        ("exclusiveMaximum", 123456789012345678901234567890),
+        ("multipleOf", 5),
+        ("maxItems", 3),
+        ("minItems", 2),
+        ("uniqueItems", True),
+        ("examples", ["a"]),
+        ("format", "phone"),
+        ("pattern", "(?=a)b"),
+        ("pattern", r"\bword\b"),
+        ("pattern", r"(a)\1"),
+    ],
+)
+def test_what_only_narrows_is_told(key: str, value: Any) -> None:
+    told = f"{key}: {json.dumps(value)}"
+    for before, after in ((None, told), ("How many.", f"How many. ({told})")):
+        node = {**TEXT, key: value} if before is None else {**TEXT, key: value, "description": before}
+        assert written(closed(a=node)) == closed(a={**TEXT, "description": after})
+
+
+def test_all_that_is_told_stands_in_one_sentence() -> None:
+    node = {"type": "integer", "minimum": 1, "maximum": 9}
+    assert written(closed(a=node))["properties"]["a"]["description"] == "minimum: 1, maximum: 9"
+
+
+def test_one_of_becomes_any_of() -> None:
+    assert written(closed(a={"oneOf": [TEXT, {"type": "null"}]})) == closed(a={"anyOf": [TEXT, {"type": "null"}]})
+
+
+def test_all_of_one_is_any_of_one() -> None:
+    assert written(closed(a={"allOf": [TEXT], "description": "D"})) == closed(a={"anyOf": [TEXT], "description": "D"})
+
+
+@pytest.mark.parametrize("key", ["$schema", "$id", "$comment", "discriminator", "deprecated", "x-order"])
+def test_what_says_nothing_of_the_value_is_left_out(key: str) -> None:
+    assert written({**closed(a=TEXT), key: "x"}) == closed(a=TEXT)
+
+
+# What is no grammar
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        True,
+        {},
+        {"type": "object"},
+        {"type": "object", "additionalProperties": True, "properties": {}},
+        {"type": "object", "additionalProperties": TEXT},
+        {"type": "object", "patternProperties": {"^a": TEXT}, "additionalProperties": False},
+        {"type": "object", "properties": {"a": TEXT}, "required": ["b"]},
+        {"type": "object", "properties": {"a": TEXT}, "required": [["a"]]},
+        {"type": "object", "properties": [TEXT]},
+        {"type": "array"},
+        {"type": "array", "prefixItems": [TEXT], "items": TEXT},
+        {"type": "array", "items": [TEXT]},
+        {"type": "any"},
+        {"type": 5},
+        {"type": [["string"]]},
+        {"enum": [{"a": 1}]},
+        {"enum": "a"},
+        {"const": []},
+        {"not": TEXT},
+        {"if": TEXT, "then": TEXT, "type": "string"},
+        {"allOf": [TEXT, {"minLength": 1}]},
+        {"anyOf": []},
+        {"anyOf": TEXT},
+        {"anyOf": [TEXT], "oneOf": [TEXT]},
+        {"$ref": "#/$defs/Absent"},
+        {"$ref": "#/$defs/A/properties/a"},
+        {"$ref": "#/properties/b"},
+        {"$ref": "#"},
+        {"$ref": "https://example.com/schema"},
+        {"$ref": 5},
+    ],
+)
+def test_what_would_take_another_form_is_no_grammar(node: Any) -> None:
+    assert written({**closed(a=node, b=TEXT), "$defs": {"A": closed(a=TEXT)}}) is None
+
+
+@pytest.mark.parametrize(
+    "definitions",
+    [
+        {"A": closed(a={"$ref": "#/$defs/A"})},
+        {"A": {"anyOf": [{"$ref": "#/$defs/B"}]}, "B": {"type": "array", "items": {"$ref": "#/$defs/A"}}},
+    ],
+)
+def test_a_recursive_schema_is_no_grammar(definitions: Any) -> None:
+    assert written({**closed(a={"$ref": "#/$defs/A"}), "$defs": definitions}) is None
+
+
+def test_a_schema_that_is_nested_too_deeply_is_no_grammar() -> None:
+    schema: Any = TEXT
+    for _ in range(300):
+        schema = {"type": "array", "items": schema}
+    assert written(closed(a=schema)) is None
+
+
+@pytest.mark.parametrize("text", [b"[]", b"null", b"{", b'{"type":"object","properties":' * 5000])
+def test_what_is_no_schema_is_no_grammar(text: bytes) -> None:
+    assert grammar(Raw(text)) is None
+
+
+# What is counted
+
+
+@pytest.mark.parametrize(
+    ("node", "counted"),
+    [
+        (TEXT, Size(1, 0, 0)),
+        ({"type": ["string", "null"]}, Size(1, 1, 0)),
+        ({"anyOf": [TEXT, {"type": "null"}]}, Size(1, 1, 0)),
+        ({"anyOf": [TEXT]}, Size(1, 1, 0)),
+        ({"type": ["string"]}, Size(1, 1, 0)),
+        ({"type": "object", "properties": {"a": TEXT, "b": TEXT}, "required": ["b"]}, Size(3, 0, 1)),
+    ],
+)
+def test_properties_unions_and_optional_ones_are_counted(node: Any, counted: Size) -> None:
+    assert size(closed(a=node)) == counted
+
+
+@pytest.mark.parametrize(
+    ("total", "fits"),
+    [
+        (Size(64, 16, 24), True),
+        (Size(65, 0, 0), False),
+        (Size(0, 17, 0), False),
+        (Size(0, 0, 25), False),
+    ],
+)
+def test_there_is_an_end_to_each(total: Size, fits: bool) -> None:
+    assert total.fits is fits
+
+
+# What the openai package makes of Pydantic's models
+
+
+class Mood(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Place(BaseModel):
+    """Somewhere."""
+
+    name: str = Field(description="As on a map.")
+    latitude: float = Field(ge=-90, le=90)
+
+
+class Report(BaseModel):
+    place: Place = Field(description="Where.")
+    again: Place | None
+    mood: Mood
+    kind: Literal["a", "b"] = "a"
+    tags: list[str] = Field(max_length=5)
+
+
+class Node(BaseModel):
+    next: "Node | None"
+
+
+class Scores(BaseModel):
+    scores: dict[str, int]
+
+
+def test_what_openais_package_makes_of_a_model_is_a_grammar() -> None:
+    found = written(to_strict_json_schema(Report))
+    assert found["$defs"]["Place"]["properties"]["latitude"] == {
+        "title": "Latitude",
+        "type": "number",
+        "description": "maximum: 90, minimum: -90",
+    }
+    assert found["properties"]["tags"]["description"] == "maxItems: 5"
+    assert size(to_strict_json_schema(Report)).fits
+
+
+@pytest.mark.parametrize("model", [Node, Scores])
+def test_recursive_models_and_open_dictionaries_are_not(model: type[BaseModel]) -> None:
+    assert written({**model.model_json_schema(), "title": "T"}) is None

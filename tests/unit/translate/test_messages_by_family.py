@@ -1,0 +1,423 @@
+"""What becomes of messages, by what the model takes: turns, images in results, earlier reasoning, cache points."""
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.converse import CachePoint, CachePointBody, InputSchema, ToolConfig, ToolSpec, ToolSpecBody
+from extproc.openai.chat import decode_request
+from extproc.openai.errors import ApiError
+from extproc.translate.messages import Conversation, conversation
+from extproc.translate.past_reasoning import lacks_reasoning
+from extproc.translate.tools import Tools
+
+
+def system(text: Any) -> dict[str, Any]:
+    return {"role": "system", "content": text}
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: Any = None, *calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **({"tool_calls": list(calls)} if calls else {}), **fields}
+
+
+def call(call_id: str = "c1") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def result(call_id: str = "c1", content: Any = "done") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def text(value: str) -> dict[str, Any]:
+    return {"type": "text", "text": value}
+
+
+def mark(ttl: str | None = None) -> dict[str, Any]:
+    return {"cache_control": {"type": "ephemeral", **({"ttl": ttl} if ttl else {})}}
+
+
+def said(*texts: str) -> list[dict[str, Any]]:
+    return [{"text": value} for value in texts]
+
+
+def turn(role: str, *blocks: Any) -> dict[str, Any]:
+    return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
+
+
+def use(call_id: str = "c1") -> dict[str, Any]:
+    return {"toolUse": {"toolUseId": call_id, "name": "f", "input": {}}}
+
+
+def gave(call_id: str = "c1", *texts: str) -> dict[str, Any]:
+    return {"toolResult": {"toolUseId": call_id, "content": said(*(texts or ("done",)))}}
+
+
+def point(ttl: str | None = None) -> dict[str, Any]:
+    return {"cachePoint": {"type": "default", **({"ttl": ttl} if ttl else {})}}
+
+
+def takes(**fields: Any) -> Capabilities:
+    return Capabilities(**{"family": "test", "images": True, "beside_tool_results": ("text", "image"), **fields})
+
+
+USUAL = takes()
+TOOL = ToolSpec(ToolSpecBody("f", InputSchema(Raw(b'{"type":"object"}'))))
+TOOLS = Tools(ToolConfig([TOOL]))
+
+IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
+PDF = base64.b64encode(b"%PDF-1.7").decode()
+PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
+SENT = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+DOCUMENT = {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}
+SENT_DOCUMENT = {"document": {"format": "pdf", "name": "document-1", "source": {"bytes": PDF}}}
+
+
+def read(*messages: Any, to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Conversation:
+    request = decode_request(json.dumps({"model": "m", "messages": list(messages)}).encode())
+    return conversation(request.messages, to, tools, {}, **options)
+
+
+def translate(*messages: Any, **options: Any) -> tuple[Any, Any]:
+    found = read(*messages, **options)
+    return json.loads(msgspec.json.encode(found.system)), json.loads(msgspec.json.encode(found.turns))
+
+
+def turns(*messages: Any, **options: Any) -> Any:
+    return translate(*messages, **options)[1]
+
+
+def refused(*messages: Any, **options: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        translate(*messages, **options)
+    assert caught.value.status == 400
+    return caught.value
+
+
+# Results with more than text
+
+
+def test_an_image_stays_in_its_result_where_the_model_takes_it_there() -> None:
+    shown = result(content=[text("look"), PICTURE])
+    [found] = turns(user("a"), assistant(None, call()), shown, to=takes(tool_result_images=True))[2:]
+    assert found["content"] == [{"toolResult": {"toolUseId": "c1", "content": [{"text": "look"}, SENT]}}]
+
+
+def test_a_document_stays_in_its_result_where_the_model_takes_its_format_there() -> None:
+    to = takes(documents=("pdf", "txt"), tool_result_documents=("pdf",))
+    [found] = turns(user("a"), assistant(None, call()), result(content=[DOCUMENT]), to=to)[2:]
+    assert found["content"] == [{"toolResult": {"toolUseId": "c1", "content": [SENT_DOCUMENT]}}]
+
+
+def test_an_image_follows_the_results_where_the_model_takes_it_beside_them() -> None:
+    results = [result("c1", [PICTURE, text("look")]), result("c2")]
+    found = turns(user("a"), assistant(None, call("c1"), call("c2")), *results, user("b"))
+    assert found[2] == turn("user", gave("c1", "(it follows below)", "look"), gave("c2"), "[From f:]", SENT, "b")
+
+
+def test_an_image_follows_in_a_turn_of_its_own_where_it_may_not_stand_beside_results() -> None:
+    to = takes(beside_tool_results=("text",))
+    assert turns(user("a"), assistant(None, call()), result(content=[PICTURE]), to=to)[2:] == [
+        turn("user", gave("c1", "(it follows below)")),
+        turn("assistant", "."),
+        turn("user", "[From f:]", SENT),
+    ]
+
+
+def test_an_image_in_a_result_that_the_model_cannot_see_is_refused() -> None:
+    shown = result(content=[text("x"), PICTURE])
+    error = refused(user("a"), assistant(None, call()), shown, to=takes(images=False))
+    assert (error.param, error.code) == ("messages[2].content[1].type", "unsupported_value")
+
+
+@pytest.mark.parametrize(
+    ("beside", "following", "splits"),
+    [
+        ((), user("b"), True),
+        (("text",), user("b"), False),
+        (("text",), user([text("b"), PICTURE]), True),
+        (("text", "image"), user([text("b"), PICTURE]), False),
+        (("text", "image"), user([text("b"), DOCUMENT]), True),
+        ((), system("b"), True),
+        (("text",), system("b"), False),
+    ],
+)
+def test_what_may_not_stand_beside_results_stands_in_the_next_turn(beside: Any, following: Any, splits: bool) -> None:
+    to = takes(beside_tool_results=beside, documents=("pdf",))
+    found = turns(user("a"), assistant(None, call()), result(), following, to=to)
+    assert [one["role"] for one in found[2:]] == ["user", *(["assistant", "user"] if splits else [])]
+    assert found[2]["content"][0] == gave()
+    if splits:
+        assert found[2]["content"] == [gave()]
+        assert (found[3], found[4]["content"][0]) == (turn("assistant", "."), {"text": "b"})
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ('{"b": 1.0, "a": []}', {"json": {"b": 1.0, "a": []}}),
+        ("  {} ", {"json": {}}),
+        ("[1]", {"text": "[1]"}),
+        ("42", {"text": "42"}),
+        ('{"a":', {"text": '{"a":'}),
+        ("plain", {"text": "plain"}),
+    ],
+)
+def test_an_object_goes_back_as_json_where_the_model_wants_it(given: str, sent: Any) -> None:
+    for content in (given, [text(given)]):
+        found = turns(user("a"), assistant(None, call()), result(content=content), to=takes(tool_result_format="json"))
+        assert found[2]["content"][0]["toolResult"]["content"] == [sent]
+    assert turns(user("a"), assistant(None, call()), result(content=given))[2] == turn("user", gave("c1", given))
+
+
+# What it thought before
+
+SIGNED = {"type": "thinking", "thinking": "Hm.", "signature": "sig+/="}
+UNSIGNED = {"type": "thinking", "thinking": "Hm."}
+WITHHELD = {"type": "redacted_thinking", "data": "eHk="}
+ALL = [SIGNED, UNSIGNED, WITHHELD]
+REDACTED = {"reasoningContent": {"redactedContent": "eHk="}}
+
+
+def thought(content: str, signature: str | None = None) -> dict[str, Any]:
+    signed = {"signature": signature} if signature else {}
+    return {"reasoningContent": {"reasoningText": {"text": content, **signed}}}
+
+
+@pytest.mark.parametrize(
+    ("history", "fields", "sent", "ignored"),
+    [
+        ("signed", {"thinking_blocks": [SIGNED, WITHHELD]}, [thought("Hm.", "sig+/="), REDACTED], ()),
+        ("signed", {"thinking_blocks": ALL}, [thought("Hm.", "sig+/="), REDACTED], ("thinking_blocks",)),
+        ("signed", {"thinking_blocks": [{**SIGNED, "thinking": ""}]}, [thought("", "sig+/=")], ()),
+        ("signed", {"thinking_blocks": [{**SIGNED, "signature": ""}]}, [], ("thinking_blocks",)),
+        ("signed", {"thinking_blocks": [SIGNED], "reasoning_content": "Hm."}, [thought("Hm.", "sig+/=")], ()),
+        ("signed", {"reasoning_content": "Hm."}, [], ("reasoning_content",)),
+        ("unsigned", {"thinking_blocks": ALL}, [thought("Hm."), thought("Hm.")], ("thinking_blocks",)),
+        ("unsigned", {"thinking_blocks": [SIGNED], "reasoning_content": "Other."}, [thought("Hm.")], ()),
+        ("unsigned", {"reasoning_content": "Hm."}, [thought("Hm.")], ()),
+        ("unsigned", {"reasoning_content": " "}, [], ()),
+        ("redacted", {"thinking_blocks": ALL}, [REDACTED], ("thinking_blocks",)),
+        ("redacted", {"reasoning_content": "Hm."}, [], ("reasoning_content",)),
+        ("none", {"thinking_blocks": ALL, "reasoning_content": "Hm."}, [], ("thinking_blocks",)),
+        ("none", {"thinking_blocks": [], "reasoning_content": ""}, [], ()),
+        ("none", {"thinking_blocks": None, "reasoning_content": None}, [], ()),
+    ],
+)
+def test_what_it_thought_goes_back_as_far_as_the_model_takes_it(
+    history: str, fields: Any, sent: Any, ignored: tuple[str, ...]
+) -> None:
+    before = assistant("So.", call(), refusal="No.", **fields)
+    found = read(user("a"), before, result(), to=takes(reasoning_history=history))
+    assert json.loads(msgspec.json.encode(found.turns))[1] == turn("assistant", *sent, "So.", "No.", use())
+    assert found.ignored == ignored
+
+
+def test_a_thought_alone_is_no_turn() -> None:
+    found = turns(user("a"), assistant("", thinking_blocks=[SIGNED]), user("b"), to=takes(reasoning_history="signed"))
+    assert found == [turn("user", "a", "b")]
+
+
+@pytest.mark.parametrize("data", ["a", "é", "%%%%"])
+def test_withheld_reasoning_that_was_damaged_is_refused(data: str) -> None:
+    damaged = assistant("b", thinking_blocks=[SIGNED, {**WITHHELD, "data": data}])
+    error = refused(user("a"), damaged, user("c"), to=takes(reasoning_history="signed"))
+    assert error.param == "messages[1].thinking_blocks[1].data"
+
+
+@pytest.mark.parametrize(
+    ("messages", "lacks"),
+    [
+        ([user("a")], False),
+        ([user("a"), assistant("b"), user("c")], False),
+        ([user("a"), assistant(None, call()), result()], True),
+        ([user("a"), assistant(None, call(), thinking_blocks=[SIGNED]), result()], False),
+        ([user("a"), assistant(None, call(), thinking_blocks=[UNSIGNED]), result()], True),
+        ([user("a"), assistant(None, call(), reasoning_content="Hm."), result()], True),
+        ([user("a"), assistant(None, call()), result(), user("b"), assistant("c"), user("d")], False),
+        ([user("a"), assistant("b"), assistant(None, call(), thinking_blocks=[SIGNED]), result()], True),
+        ([user("a"), assistant("b", thinking_blocks=[SIGNED]), assistant(None, call()), result(), system("s")], False),
+        ([user("a"), assistant(None, function_call={"name": "f"}), {**system("s"), "role": "developer"}], True),
+    ],
+)
+def test_whether_the_last_call_lacks_its_reasoning(messages: list[Any], lacks: bool) -> None:
+    request = decode_request(json.dumps({"model": "m", "messages": messages}).encode())
+    assert lacks_reasoning(request.messages, takes(reasoning_history="signed")) is lacks
+
+
+# Whose turn it is
+
+
+def test_a_model_that_lets_the_assistant_begin_gets_no_placeholder() -> None:
+    found = turns(assistant("Hello!"), user("Hi"), to=takes(opens_with_assistant=True))
+    assert found == [turn("assistant", "Hello!"), turn("user", "Hi")]
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_without_system_instructions_open_the_first_user_turn(opens: bool) -> None:
+    to = takes(system=False, opens_with_assistant=opens)
+    assert translate(system("s"), user("a"), system("t"), to=to) == ([], [turn("user", "s", "a", "t")])
+    assert turns(system("s"), assistant("b"), user("c"), to=to)[:2] == [turn("user", "s"), turn("assistant", "b")]
+    assert turns(system("s"), to=to) == [turn("user", "s")]
+
+
+def test_what_the_gateway_has_to_say_follows_the_clients_instructions() -> None:
+    assert translate(system("s"), user("a"), instruction="i") == (said("s", "i"), [turn("user", "a")])
+    assert translate(system("s"), instruction="i") == (said("i"), [turn("user", "s")])
+    found = translate(system("s"), user("a"), instruction="i", to=takes(system=False))
+    assert found == ([], [turn("user", "s", "i", "a")])
+
+
+@pytest.mark.parametrize(
+    ("messages", "roles"),
+    [
+        ([system("s"), user("a")], ["user"]),
+        ([user("a"), system("s")], ["user", "system"]),
+        ([user("a"), system("s"), system("t"), assistant("b"), user("c")], ["user", "system", "assistant", "user"]),
+        ([user("a"), system("s"), user("b")], ["user"]),
+        ([user("a"), assistant("b"), system("s"), user("c")], ["user", "assistant", "system", "user"]),
+        ([user("a"), assistant(None, call()), system("s"), result()], ["user", "assistant", "user", "system"]),
+        ([user("a"), assistant(None, call()), system("s"), result(), user("b")], ["user", "assistant", "user"]),
+    ],
+)
+def test_where_the_model_knows_the_role_a_later_instruction_is_a_turn(messages: Any, roles: list[str]) -> None:
+    assert [found["role"] for found in turns(*messages, to=takes(system_turns=True))] == roles
+
+
+# Fields that change nothing
+
+
+def test_what_changes_nothing_is_named() -> None:
+    image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": "low"}}
+    found = read({**user([image]), "name": "ann"}, assistant("b", name="bob"), {**user("c"), **mark()})
+    assert found.ignored == ("cache_control", "image_url.detail", "messages.name")
+
+
+@pytest.mark.parametrize("detail", [None, "auto"])
+def test_what_would_change_nothing_anywhere_is_not_named(detail: Any) -> None:
+    image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": detail}}
+    assert read({**user([image]), "name": None, "cache_control": None}).ignored == ()
+
+
+# Marks for the prompt cache
+
+CACHES = takes(
+    cache=("system", "messages", "tools"),
+    cache_ttls=("5m", "1h"),
+    documents=("pdf",),
+    beside_tool_results=("text", "image", "document"),
+)
+
+
+def test_a_mark_is_a_point_behind_what_it_stands_on() -> None:
+    parts = [{**text("a"), **mark()}, text("b"), {**PICTURE, **mark("1h")}]
+    found = translate(
+        {**system("s"), **mark("5m")},
+        user(parts),
+        {**assistant("c"), **mark()},
+        {**user("d"), **mark()},
+        to=takes(cache=("system", "messages"), cache_ttls=("5m", "1h"), cache_points=9),
+    )
+    assert found == (
+        [*said("s"), point("5m")],
+        [
+            turn("user", "a", point(), "b", SENT, point("1h")),
+            turn("assistant", "c", point()),
+            turn("user", "d", point()),
+        ],
+    )
+
+
+def test_openais_own_mark_is_one_too() -> None:
+    def marked(**fields: Any) -> dict[str, Any]:
+        return user([{**text("a"), "prompt_cache_breakpoint": {"mode": "explicit", **fields}}])
+
+    assert turns(marked(), to=CACHES) == [turn("user", "a", point())]
+    assert turns(marked(ttl="30m"), to=CACHES) == [turn("user", "a", point("1h"))]
+    assert read(marked(ttl="30m"), to=CACHES).ignored == ()
+    assert read(marked(ttl="12h"), to=CACHES).ignored == ("prompt_cache_breakpoint.ttl",)
+    assert read(marked()).ignored == ("prompt_cache_breakpoint",)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "ignored"), [(None, ()), ("5m", ()), ("1h", ("cache_control.ttl",))], ids=["none", "short", "long"]
+)
+def test_a_model_without_ttls_gets_none(ttl: str | None, ignored: tuple[str, ...]) -> None:
+    found = read({**user("a"), **mark(ttl)}, to=takes(cache=("messages",)))
+    assert json.loads(msgspec.json.encode(found.turns)) == [turn("user", "a", point())]
+    assert found.ignored == ignored
+
+
+def test_a_mark_on_nothing_is_no_point() -> None:
+    found = translate(
+        system([{**text(" "), **mark()}, text("s")]),
+        user([{**text(""), **mark()}, text("a"), {**text(" "), **mark()}]),
+        {**assistant(None), **mark()},
+        to=CACHES,
+    )
+    assert found == (said("s"), [turn("user", "a", point())])
+
+
+def test_two_marks_in_one_place_are_one_point() -> None:
+    assert turns({**user([{**text("a"), **mark()}]), **mark()}, to=CACHES) == [turn("user", "a", point())]
+
+
+def test_a_point_never_stands_right_behind_a_document() -> None:
+    assert turns(user([text("a"), {**DOCUMENT, **mark()}, text("b")]), to=CACHES) == [
+        turn("user", "a", SENT_DOCUMENT, ".", point(), "b")
+    ]
+
+
+def test_a_mark_on_a_result_is_a_point_behind_all_results_of_the_turn() -> None:
+    for marked in ({**result("c1"), **mark()}, result("c1", [{**text("done"), **mark()}])):
+        asked = assistant(None, call("c1"), call("c2"))
+        found = turns(user("a"), asked, marked, system("s"), result("c2"), user("b"), to=CACHES)
+        assert found[2] == turn("user", gave("c1"), gave("c2"), point(), "s", "b")
+    asked = assistant(None, function_call={"name": "f"})
+    found = turns(user("a"), asked, {"role": "function", "name": "f", "content": "x", **mark()}, to=CACHES)
+    assert found[2]["content"][1:] == [point()]
+
+
+def test_of_too_many_points_the_oldest_go() -> None:
+    messages = (system("s"), user("a"), assistant("b"), user("c"), user("d"), user("e"))
+    found = read(*({**message, **mark()} for message in messages), to=CACHES)
+    assert (json.loads(msgspec.json.encode(found.system)), found.ignored) == (said("s"), ("cache_control",))
+    assert json.loads(msgspec.json.encode(found.turns)) == [
+        turn("user", "a"),
+        turn("assistant", "b", point()),
+        turn("user", "c", point(), "d", point(), "e", point()),
+    ]
+
+
+def test_points_beside_the_tools_count() -> None:
+    tools = Tools(ToolConfig([TOOL, CachePoint(CachePointBody())]))
+    [found] = turns(*({**user(str(number)), **mark()} for number in range(4)), to=CACHES, tools=tools)
+    assert found == turn("user", "0", "1", point(), "2", point(), "3", point())
+
+
+@pytest.mark.parametrize(
+    ("cache", "found"),
+    [
+        (("messages",), (said("s"), [turn("user", "a", point())])),
+        (("system",), ([*said("s"), point()], [turn("user", "a")])),
+    ],
+)
+def test_a_mark_counts_where_the_model_takes_points(cache: Any, found: Any) -> None:
+    messages = [{**system("s"), **mark()}, {**user("a"), **mark()}]
+    assert translate(*messages, to=takes(cache=cache)) == found
+    assert read(*messages, to=takes(cache=cache)).ignored == ("cache_control",)
+
+
+def test_instructions_that_become_a_turn_keep_their_points_only_where_a_turn_may_have_them() -> None:
+    marked = {**system("s"), **mark()}
+    assert turns(marked, to=CACHES) == [turn("user", "s", point())]
+    assert turns(marked, to=takes(cache=("system",))) == [turn("user", "s")]
+    assert turns(marked, user("a"), to=takes(cache=("messages",), system=False)) == [turn("user", "s", point(), "a")]

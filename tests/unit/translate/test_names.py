@@ -1,0 +1,52 @@
+"""Tool names that Bedrock takes."""
+
+import re
+
+import pytest
+
+from extproc.translate.names import bedrock_name, bedrock_names, free_name
+
+TAKEN = re.compile("[a-zA-Z0-9_-]{1,64}")
+
+
+@pytest.mark.parametrize("name", ["f", "get_weather", "Get-Weather-2", "x" * 64])
+def test_a_name_that_bedrock_takes_stays(name: str) -> None:
+    assert bedrock_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["a.b", "files/read", "a b", "x" * 65, "wétter", "f\n", "\ud83d", "."])
+def test_any_other_becomes_something_like_it_always_alike(name: str) -> None:
+    assert TAKEN.fullmatch(bedrock_name(name))
+    assert bedrock_name(name) == bedrock_name(name)
+    assert bedrock_name(name) != bedrock_name(name + "x")
+
+
+def test_what_can_be_read_of_a_name_can_still_be_read() -> None:
+    assert bedrock_name("mcp.files/read").startswith("mcp_files_read_")
+
+
+def test_names_that_differ_only_in_what_is_lost_stay_different() -> None:
+    found = bedrock_names(["a.b", "a/b", "a b", "x" * 65, "x" * 66])
+    assert len(set(found.values())) == 5
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_name_that_fits_is_never_taken_from_its_tool(turned: bool) -> None:
+    names = ["a.b", bedrock_name("a.b")]
+    found = bedrock_names(reversed(names) if turned else names)
+    assert found[names[1]] == names[1]
+    assert found["a.b"] != names[1]
+    assert TAKEN.fullmatch(found["a.b"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken", "found"),
+    [
+        ("f", [], "f"),
+        ("f", ["f"], "f_2"),
+        ("f", ["f", "f_2", "f_3"], "f_4"),
+        ("x" * 64, ["x" * 64], "x" * 62 + "_2"),
+    ],
+)
+def test_a_free_name_is_the_wanted_one_or_like_it(wanted: str, taken: list[str], found: str) -> None:
+    assert free_name(wanted, taken) == found

@@ -1,0 +1,73 @@
+"""What a client was given, it may give back: the assistant's message of one answer in the next request."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
+
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.openai.chat import decode_request
+from extproc.openai.completion import Chunks
+from extproc.translate.chat_answer import answer, as_stream
+from extproc.translate.chat_request import plan
+from extproc.translate.shape import Shape
+
+CLAUDE = BUILT_IN.of("anthropic.claude-sonnet-4-5-20250929-v1:0")
+BLOCKS = [
+    {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2lnbmF0dXJl"}}},
+    {"reasoningContent": {"redactedContent": "d2l0aGhlbGQ="}},
+    {"citationsContent": {"content": [{"text": "See."}], "citations": [{"location": {"web": {"url": "https://x"}}}]}},
+    {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"x": 1}}},
+]
+BODY = json.dumps(
+    {"output": {"message": {"role": "assistant", "content": BLOCKS}}, "stopReason": "tool_use", "usage": {}}
+).encode()
+
+
+def buffered(body: bytes, shape: Shape) -> dict[str, Any]:
+    told = answer(body, completion_id="i", created=1, model="m", shape=shape)
+    message: dict[str, Any] = json.loads(told.body)["choices"][0]["message"]
+    return message
+
+
+def streamed(body: bytes, shape: Shape) -> dict[str, Any]:
+    """As the openai package puts it together."""
+    state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
+    written = as_stream(body, Chunks("i", 1, "m", include_usage=False), shape=shape).body
+    for event in written.split(b"\n\n")[:-2]:
+        state.handle_chunk(ChatCompletionChunk.construct(**json.loads(event[6:])))
+    return state.current_completion_snapshot.choices[0].message.to_dict()
+
+
+ways = pytest.mark.parametrize("way", [buffered, streamed])
+Way = Callable[[bytes, Shape], dict[str, Any]]
+
+
+@ways
+def test_what_the_model_thought_comes_back_to_it_with_its_signatures(way: Way) -> None:
+    request = {
+        "model": "m",
+        "reasoning_effort": "low",
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            way(BODY, Shape()),
+            {"role": "tool", "tool_call_id": "c1", "content": "9"},
+        ],
+    }
+    planned = plan(decode_request(json.dumps(request).encode()), CLAUDE)
+    thought, withheld, said, called = json.loads(planned.body)["messages"][1]["content"]
+    assert [thought, withheld, said, called] == [*BLOCKS[:2], {"text": "See."}, BLOCKS[3]]
+
+
+@ways
+@pytest.mark.parametrize(
+    "shape", [Shape(legacy=True), Shape(custom=frozenset({"f"})), Shape(names={"f": "a/b.c"}), Shape(answer_tool="f")]
+)
+def test_a_message_of_any_shape_can_be_given_back(way: Way, shape: Shape) -> None:
+    message = way(BODY, shape)
+    request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}, message]}
+    assert len(decode_request(json.dumps(request).encode()).messages) == 2
