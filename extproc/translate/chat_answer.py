@@ -83,9 +83,17 @@ def as_stream(body: bytes, chunks: Chunks, *, shape: Shape, truncation: str = "l
         written.append(chunks.content(said.content))
     written += said.call_chunks(chunks)
     if said.extras:
-        written.append(chunks.delta(said.extras))
+        written.append(chunks.delta(streamed_extras(said.extras)))
     written += [chunks.finish(finish, said.tier), chunks.usage(said.usage, said.tier), DONE]
     return Answered(b"".join(written), said.usage, finish)
+
+
+def streamed_extras(extras: dict[str, Any]) -> dict[str, Any]:
+    """The delta for what goes out whole in a stream.
+
+    LiteLLM passes over a delta with nothing in it that it knows as text, and would lose the signatures.
+    """
+    return {"reasoning_content": "", **extras} if "thinking_blocks" in extras else extras
 
 
 # What both forms of an answer, whole and in events, are made of

@@ -76,7 +76,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     """
     _check(request, capabilities)
     thought = reasoning(request, capabilities)
-    narrowed = thought.narrowed(capabilities)
+    narrowed = thought.remembering(thought.narrowed(capabilities))
     offered = tools(request, narrowed, reasoning=thought.on)
     told = conversation(request.messages, narrowed, offered, fetched, instruction=offered.instruction)
     thought = thought.bound(capabilities, told.turns)

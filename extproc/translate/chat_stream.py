@@ -58,6 +58,7 @@ from extproc.translate.chat_answer import (
     custom_input,
     finish_reason,
     service_tier,
+    streamed_extras,
     thinking_block,
     usage,
 )
@@ -301,7 +302,7 @@ class ChatStream:
         if self._tells_text and (held := "".join(self._held)):
             rest.append(self._chunks.content(held))
         if extras := self._extras():
-            rest.append(self._chunks.delta(extras))
+            rest.append(self._chunks.delta(streamed_extras(extras)))
         return b"".join(rest)
 
     def _extras(self) -> dict[str, Any]:

@@ -79,6 +79,17 @@ class Reasoning:
             return capabilities
         return msgspec.structs.replace(capabilities, prefill=False, forced_tools_while_reasoning=forced)
 
+    def remembering(self, capabilities: Capabilities) -> Capabilities:
+        """What may be given back of earlier reasoning: nothing where it is bound to what came before, and switched off.
+
+        Only beside adaptive thinking can such a family be asked to drop what no longer fits; Anthropic's page on
+        thinking says to leave the blocks out otherwise.
+        """
+        thinking = self.fields.get("thinking", {"type": "adaptive"})
+        if not capabilities.reasoning_bound or thinking["type"] == "adaptive":
+            return capabilities
+        return msgspec.structs.replace(capabilities, reasoning_history="none")
+
     def bound(self, capabilities: Capabilities, turns: Iterable[Turn]) -> "Reasoning":
         """The same for a family that refuses earlier reasoning once anything before it has changed: it may drop it.
 

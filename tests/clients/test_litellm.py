@@ -144,9 +144,10 @@ def test_a_loop_of_tools(litellm: LiteLLM, weather: Any, clock: Any, model: str,
     assert not second["message"]["tool_calls"]
 
 
-def test_reasoning_in_a_loop_of_tools(litellm: LiteLLM, weather: Any, local: Any) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_in_a_loop_of_tools(litellm: LiteLLM, weather: Any, local: Any, stream: bool) -> None:
     """LiteLLM gives the reasoning back, signature and all, and it reaches the model again."""
-    settings: Any = {"model": CLAUDE, "tools": [weather], "reasoning_effort": "low"}
+    settings: Any = {"model": CLAUDE, "tools": [weather], "reasoning_effort": "low", "stream": stream}
     history = say("What is the weather in Paris?")
     message = litellm("completion", messages=history, **settings)["choices"][0]["message"]
     [thought] = message["thinking_blocks"]

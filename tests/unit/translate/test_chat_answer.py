@@ -392,6 +392,7 @@ def test_a_whole_answer_can_be_told_as_a_stream() -> None:
         {"tool_calls": [{"index": 1, **call("g", "c2", "")}]},
         {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
         {
+            "reasoning_content": "",
             "annotations": [{"type": "url_citation", "url_citation": cited_b}],
             "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}],
         },

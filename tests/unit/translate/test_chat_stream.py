@@ -165,14 +165,16 @@ def test_reasoning_stands_apart_from_the_content_and_comes_back_in_blocks(play: 
         {"reasoning_content": "."},
         {"content": "Hi"},
         {"reasoning_content": "So."},
-        {"thinking_blocks": blocks},
+        {"reasoning_content": "", "thinking_blocks": blocks},
     ]
 
 
 def test_a_signature_without_words_is_kept(play: Player) -> None:
     """What the model thought may be withheld from us, and is signed all the same."""
     blocks = [{"type": "thinking", "thinking": "", "signature": "s"}]
-    assert play.deltas(START, reasoning(signature="s"), close(), END) == [{"thinking_blocks": blocks}]
+    assert play.deltas(START, reasoning(signature="s"), close(), END) == [
+        {"reasoning_content": "", "thinking_blocks": blocks}
+    ]
 
 
 def test_reasoning_of_nothing_is_no_block(play: Player) -> None:

@@ -479,3 +479,14 @@ def test_the_rest_of_the_request_fits(family: Any, fields: Any, sent: Any, ignor
     told = planned(family, **fields)
     assert read_converse(told.body) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], **sent}
     assert told.ignored == ignored
+
+
+@pytest.mark.parametrize("name", ["claude-haiku-5-5", "claude-sonnet-5-5"])
+def test_bound_reasoning_is_not_given_back_where_there_is_to_be_none(name: str, read_converse: Read) -> None:
+    """Without adaptive thinking the family cannot be asked to drop what no longer fits, and would refuse it."""
+    family = BUILT_IN.families[name]
+    told = planned(family, **TOOLS, messages=called(thoughts=True), reasoning_effort="none")
+    assert "reasoningContent" not in json.dumps(read_converse(told.body)["messages"])
+    assert "thinking_blocks" in told.ignored
+    kept = planned(family, **TOOLS, messages=called(thoughts=True))
+    assert "reasoningContent" in json.dumps(read_converse(kept.body)["messages"])
