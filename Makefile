@@ -19,10 +19,10 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml --admin
            --ca-file /etc/ssl/certs/ca-certificates.crt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint fmt proto golden docs lock clean
+.PHONY: help run test test-unit lint fmt proto golden bench-translation docs lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
 	@exec $(BIN)/oai-extproc up --listen $(LISTEN) $(ARGS)
@@ -49,6 +49,9 @@ proto: $(DEV) ## Generate the protobuf modules again
 golden: $(DEV) ## Render the golden copies in envoy/ again
 	$(GOLDEN) $(RENDER) > envoy/bootstrap.yaml
 	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) > envoy/bootstrap-local.yaml
+
+bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
+	$(BIN)/python bench/translation.py
 
 docs: $(DEV) ## Write docs/compatibility.md again
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new

@@ -1,0 +1,95 @@
+"""What the translation costs: µs of CPU per request and per streamed frame, without any transport.
+
+Run it as `make bench-translation`. Each figure is the best of several rounds: this measures the code and not the
+machine's other work. A request is decoded, planned for its family and signed; a frame is decoded and written as SSE.
+"""
+
+import base64
+import json
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from functools import partial
+
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.sigv4 import Credentials, Signer, model_path
+from extproc.openai.chat import decode_request
+from extproc.openai.completion import Chunks
+from extproc.translate.chat_request import plan
+from extproc.translate.chat_stream import ChatStream
+from extproc.translate.shape import Shape
+
+ROUNDS = 7
+MODEL = "anthropic.claude-sonnet-4-6"
+TAKES = BUILT_IN.of(MODEL)
+SIGNER = Signer("us-east-1", "bedrock-runtime.us-east-1.amazonaws.com")
+IDENTITY = Credentials("AKIDEXAMPLE", "secret", "token" * 100)
+
+
+def best(work: Callable[[], object], times: int) -> float:
+    """µs of CPU per call, of the best round."""
+    rounds = []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        for _ in range(times):
+            work()
+        rounds.append((time.process_time() - start) / times * 1e6)
+    return min(rounds)
+
+
+def request(size: int) -> bytes:
+    """A chat of about so many bytes: text up to 100 KB, and beyond that mostly an image."""
+    text = "word " * (min(size, 100_000) // 5)
+    content: object = text
+    if size > 100_000:
+        image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes((size - 100_000) * 3 // 4)).decode()
+        part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+        content = [{"type": "text", "text": text}, part]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}]
+    return json.dumps({"model": MODEL, "messages": messages, "temperature": 0.5, "stream": True}).encode()
+
+
+def translate(body: bytes) -> None:
+    """All that is done to a request."""
+    planned = plan(decode_request(body), TAKES)
+    path = model_path(MODEL, "converse-stream")
+    SIGNER.sign(IDENTITY, path, planned.body, (("content-type", "application/json"),), 1_790_000_000.0)
+
+
+def frame(event: str, payload: object) -> bytes:
+    """One event-stream message."""
+    pairs = ((":event-type", event), (":content-type", "application/json"), (":message-type", "event"))
+    block = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+        for name, value in pairs
+    )
+    data = json.dumps(payload).encode()
+    prelude = struct.pack(">II", 16 + len(block) + len(data), len(block))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + block + data
+    return message + struct.pack(">I", zlib.crc32(message))
+
+
+def streaming(together: int) -> Callable[[], object]:
+    """Feeds one more delta a call, or `together` of them in one piece of bytes."""
+    stream = ChatStream(Chunks("chatcmpl-1", 1_790_000_000, MODEL, include_usage=False), shape=Shape())
+    stream.feed(frame("messageStart", {"role": "assistant"}))
+    delta = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": " token"}, "p": "abcdefgh"})
+    return lambda: stream.feed(delta * together)
+
+
+def main() -> None:
+    """Print the table."""
+    print("request, decoded, planned and signed      µs     ns per byte")
+    for size, times in ((1_000, 2000), (10_000, 1000), (100_000, 100), (1_000_000, 10), (10_000_000, 2)):
+        body = request(size)
+        cost = best(partial(translate, body), times)
+        print(f"  {len(body):>10,} bytes                {cost:>10,.1f}  {cost * 1000 / len(body):>10.2f}")
+    print("streamed frame")
+    for together in (1, 20):
+        cost = best(streaming(together), 20_000 // together) / together
+        print(f"  {together:>2} in one read                      {cost:>10.2f}")
+
+
+if __name__ == "__main__":
+    main()
