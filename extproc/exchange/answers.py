@@ -117,8 +117,4 @@ class Streamed:
     def _account(self) -> None:
         """Before the last word: nothing runs for certain after it."""
         self._accounted = True
-        usage = self._stream.usage
-        self._record.input_tokens = usage.prompt
-        self._record.output_tokens = usage.completion
-        self._record.cached_tokens = usage.cached
-        self._record.finish = self._stream.finish
+        self._record.account(self._stream.usage, self._stream.finish)

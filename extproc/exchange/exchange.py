@@ -47,7 +47,7 @@ from extproc.exchange.events import (
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure
 from extproc.exchange.local_replies import from_envoy, too_large
-from extproc.exchange.models import model, model_list
+from extproc.exchange.models import model, model_list, no_such_model
 from extproc.exchange.routes import Operation, route
 from extproc.openai import sse
 from extproc.openai.errors import ApiError
@@ -204,13 +204,7 @@ class Exchange:
         assert self._caller is not None
         target = choose(self._caller.models, asked, self._gateway.catalogue.targets(asked))
         if target is None:
-            raise ApiError(
-                404,
-                f"The model '{asked}' does not exist, or organisation '{self._caller.organisation}' may not use it. "
-                "GET /oai/v1/models lists the ones it may.",
-                param="model",
-                code="model_not_found",
-            )
+            raise no_such_model(asked, self._caller)
         return target
 
     def _forward(self, call: Call, question: Question, now: float) -> Forward:
@@ -298,11 +292,9 @@ class Exchange:
     def _complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Reply:
         assert self._call is not None
         completed = self._call.complete(answers)
-        record, usage = self._record, completed.usage
-        record.input_tokens, record.output_tokens, record.cached_tokens = usage.prompt, usage.completion, usage.cached
-        record.finish = completed.finish
+        self._record.account(completed.usage, completed.finish)
         headers = self._headers(("content-type", completed.content_type))
-        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, record.metadata())
+        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._record.metadata())
 
     # Replies
 

@@ -24,7 +24,12 @@ def model(catalogue: Catalogue, caller: Caller, asked: str) -> bytes:
     for entry in catalogue.entries():
         if entry.id == asked and choose(caller.models, asked, entry.targets) is not None:
             return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by))
-    raise ApiError(
+    raise no_such_model(asked, caller)
+
+
+def no_such_model(asked: str, caller: Caller) -> ApiError:
+    """A 404, the same for a model that there is not and for one that this caller may not know of."""
+    return ApiError(
         404,
         f"The model '{asked}' does not exist, or organisation '{caller.organisation}' may not use it. "
         "GET /oai/v1/models lists the ones it may.",

@@ -1,10 +1,12 @@
 """What is remembered of one call.
 
 The exchange fills it in as it learns; the transport hands it to Envoy as dynamic metadata (namespace `oai`), where
-access logs, metrics and rate limits read it. No content, no token, no credential is ever in it.
+access logs, metrics and rate limits read it. No content, no API key and no credential is ever in it: `token` is a name.
 """
 
 from dataclasses import dataclass
+
+from extproc.openai.completion import Usage
 
 
 @dataclass(slots=True)
@@ -27,6 +29,11 @@ class Record:
     """How many of the request's fields were accepted and changed nothing."""
     bedrock_error: str = ""
     """What AWS said when it refused, for whoever runs the gateway; callers may not see all of it."""
+
+    def account(self, usage: Usage, finish: str) -> None:
+        """What it cost, and how it ended."""
+        self.input_tokens, self.output_tokens, self.cached_tokens = usage.prompt, usage.completion, usage.cached
+        self.finish = finish
 
     def metadata(self) -> dict[str, str | int | bool]:
         """Every field by its name, so that a reader need not guess which are there."""
