@@ -36,7 +36,7 @@ from extproc.config import ConfigError, Settings
 from extproc.envoy_config import Address
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.server.performer import Performer
+from extproc.server.errands import Errands, TrustError
 from extproc.server.reload import SettingsFile, follow
 from extproc.telemetry import log as log_setup
 from extproc.tenancy.directory import Directory
@@ -90,8 +90,8 @@ def serve(
 ) -> None:
     """Serve on `listen` (`unix:/path` or `host:port`) what `config` (gateway.yaml) says; returns after SIGTERM.
 
-    Takes over this process: its log, its signals, an event loop. Raises `ConfigError`, `EndpointError` or
-    `ListenError`.
+    Takes over this process: its log, its signals, an event loop. Raises `ConfigError`, `EndpointError`,
+    `ListenError` or `TrustError`.
     """
     log_setup.setup(level, form)
     file = SettingsFile(config)
@@ -121,15 +121,15 @@ class Worker:
         )
 
     async def run(self, address: Address, stopping: Stopping, tls: Tls | None) -> None:
-        """Serve until a signal, then drain. Raises `ListenError`."""
+        """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
-            performer = await cleanup.enter_async_context(Performer(self._endpoints.runtime))
+            perform = await cleanup.enter_async_context(Errands(self._endpoints.runtime))
             changes = asyncio.create_task(follow(self._file, self.settings_changed))
             cleanup.callback(changes.cancel)
             # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
             await _first(self._get_ready(), signals.stop.wait())
-            server = Server(self.new_exchange, performer, server_options(self._file.settings, tls))
+            server = Server(self.new_exchange, perform, server_options(self._file.settings, tls))
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
             if not signals.stop.is_set():
@@ -241,7 +241,7 @@ def main(
     try:
         files = _tls(tls, tls_client_ca)
         serve(config, listen, stopping=Stopping(notice, grace), tls=files, level=log_level, form=log_format)
-    except (ConfigError, EndpointError, ListenError) as error:
+    except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error
 
 

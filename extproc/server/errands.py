@@ -1,0 +1,78 @@
+"""The performer, brought in with the first job there is for it.
+
+Most workers never make a call of their own: Envoy carries chat, and embeddings of one text. aiohttp would cost each
+of them a third of its start and 9 MB, so it is imported when an exchange first waits for a job, in a thread.
+
+Invariant: a job comes to what `Performer` makes of it; the event loop never waits for an import; and whatever would
+keep the performer from working (a CA bundle that cannot be read) is said at the start, not at the first job.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from extproc.bedrock.endpoints import Endpoint
+from extproc.envoy_config.authorities import ca_bundle
+from extproc.exchange.directives import Job
+
+if TYPE_CHECKING:
+    from extproc.server.performer import Performer
+
+
+class TrustError(Exception):
+    """The certificate authorities cannot be read; the message says which file, and what to do."""
+
+
+class Errands:
+    """Performs jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it."""
+
+    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str] = os.environ) -> None:
+        self._endpoint = endpoint
+        self._environ = environ
+        self._performer: Performer | None = None
+        self._opening = asyncio.Lock()
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> "Errands":
+        """Raises `TrustError`."""
+        check_authorities(self._environ)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def __call__(self, job: Job, seconds: float) -> object:
+        """Do `job` within `seconds`; what it comes to and raises is `Performer`'s."""
+        performer = self._performer or await self._bring_in()
+        return await performer(job, seconds)
+
+    async def _bring_in(self) -> "Performer":
+        async with self._opening:
+            if self._performer is None:
+                performer = await asyncio.to_thread(_performer, self._endpoint, self._environ)
+                self._performer = await self._open.enter_async_context(performer)
+        return self._performer
+
+
+def check_authorities(environ: Mapping[str, str]) -> None:
+    """Raises `TrustError` where nobody could be trusted, and so nobody be called."""
+    path = ca_bundle(environ)
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # ssl.SSLError is one
+        raise TrustError(
+            f"the certificate authorities in {path} cannot be read ({error}): mend the file, or let AWS_CA_BUNDLE "
+            f"name another"
+        ) from error
+
+
+def _performer(endpoint: Endpoint, environ: Mapping[str, str]) -> "Performer":
+    from extproc.server.performer import Performer
+
+    return Performer(endpoint, environ)
