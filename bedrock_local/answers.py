@@ -1,8 +1,9 @@
 """What the model would say: deterministic, made of what it was asked, and cut as AWS cuts it.
 
 The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, what the model thinks, a demanded
-tool, the tools that the text names, JSON for a schema, the quoted results of tools, a count, an echo. What comes out is
-then cut at the first stop sequence and at the token limit, whichever comes first.
+tool, the tools that the text names, JSON for a schema, the quoted results of tools, a count, an echo; these three come
+inside a JSON object where the instructions ask for one. What comes out is then cut at the first stop sequence and at
+the token limit, whichever comes first.
 """
 
 import base64
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bedrock_local import reasoning, tokens
+from bedrock_local import json_schema, reasoning, tokens
 from bedrock_local.controls import Controls
 from bedrock_local.conversation import Block, Conversation
 from bedrock_local.errors import invalid
@@ -26,6 +27,10 @@ _ECHO, _SYSTEM_ECHO = 4000, 60
 
 #: What a thought costs that nobody may read, in tokens.
 _REDACTED_COST = 4
+
+#: How instructions ask for JSON, and announce the schema that it must be of.
+_JSON_WANTED = re.compile(r"\bJSON object\b")
+_SCHEMA_FOLLOWS = re.compile(r"\bschema:\s*(?={)", re.IGNORECASE)
 
 _COUNT = re.compile(r"\bcount (?:up )?to (\d{1,9})\b", re.IGNORECASE)
 
@@ -102,7 +107,11 @@ def _cited(texts: Iterator[Text], source: str | None) -> Iterator[Text]:
 
 
 def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
-    """The tools to call now: one that is demanded, or those that the text names, unless results have just come."""
+    """The tools to call now: one that is demanded, or those that the text names, unless results have just come.
+
+    Where any tool will do, one that the user's question has not led to yet comes first: agents whose every request
+    demands some tool end with the one that gives their answer, and a model that repeats itself would never get there.
+    """
     wanted = _named_tools(conversation, text)
     return wanted[:1] if conversation.own_tool_choice.get("disable_parallel_tool_use") is True else wanted
 
@@ -112,10 +121,11 @@ def _named_tools(conversation: Conversation, text: str) -> list[str]:
     offered = [tool["name"] for tool in conversation.tools]
     if kind == "tool":
         return [value["name"]]
-    named = mentioned(offered, text)
     if kind == "any":
-        return named or offered[:1]
-    return [] if kind == "none" or conversation.results() else named
+        called = conversation.called()
+        fresh = [name for name in offered if name not in called] or offered
+        return mentioned(fresh, text) or fresh[:1]
+    return [] if kind == "none" or conversation.results() else mentioned(offered, text)
 
 
 def _tool_uses(conversation: Conversation, names: list[str], text: str) -> Iterator[ToolUse]:
@@ -139,6 +149,27 @@ def _say(conversation: Conversation, text: str) -> str:
     schema = _schema(conversation)
     if schema is not None:
         return json.dumps(_fill(json.loads(schema), text), ensure_ascii=False)
+    said = _speak(conversation, text)
+    instructions = _instructions(conversation)
+    if _JSON_WANTED.search(instructions) is None:
+        return said
+    return json.dumps(_instructed(instructions, text, said), ensure_ascii=False)
+
+
+def _instructed(instructions: str, text: str, said: str) -> Any:
+    """JSON by the schema that the instructions hold, or with what would have been said without them."""
+    announced = _SCHEMA_FOLLOWS.search(instructions)
+    if announced is not None:
+        try:
+            schema, _ = json.JSONDecoder().raw_decode(instructions, announced.end())
+            if not any(json_schema.problems(schema, "")):
+                return synthesise(schema, text)
+        except (SchemaError, ValueError, RecursionError):
+            pass  # a model does what it can
+    return {"answer": said}
+
+
+def _speak(conversation: Conversation, text: str) -> str:
     results = conversation.results()
     if results:
         return " ".join(_quote(conversation, result) for result in results)
@@ -174,9 +205,13 @@ def _echo(conversation: Conversation, text: str) -> str:
     counts += [_plural(kinds.count(kind), kind) for kind in ("document", "video", "audio") if kind in kinds]
     counts.append(_plural(len(conversation.messages), "turn"))
     said = f'You said: "{_shorten(text, _ECHO)}"' if text else "You said nothing"
-    system = " ".join(block["text"] for block in conversation.request.get("system", []) if "text" in block)
+    system = _instructions(conversation)
     heard = f' System: "{_shorten(system, _SYSTEM_ECHO)}"' if system else ""
     return f"{said} ({', '.join(counts)}).{heard}"
+
+
+def _instructions(conversation: Conversation) -> str:
+    return " ".join(block["text"] for block in conversation.request.get("system", []) if "text" in block)
 
 
 def _plural(number: int, noun: str) -> str:

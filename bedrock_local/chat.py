@@ -35,12 +35,25 @@ class _Turn:
 
     @property
     def served(self) -> dict[str, Any]:
-        """The tier and the latency class that were asked for, which Bedrock reports back; a tier may be ordered."""
+        """What was asked for and Bedrock reports back: tier (another may be ordered), latency class, trace."""
         request, ordered = self.conversation.request, self.controls.servicetier
         served: dict[str, Any] = {
             name: request[name] for name in ("serviceTier", "performanceConfig") if name in request
         }
+        if request.get("guardrailConfig", {}).get("trace", "disabled") != "disabled":
+            served["trace"] = {"guardrail": self._guarded(request["guardrailConfig"]["guardrailIdentifier"])}
         return served if ordered is None else {**served, "serviceTier": {"type": ordered}}
+
+    def _guarded(self, guardrail: str) -> dict[str, Any]:
+        """What the guardrail says that it did: it reads the user's last text, and steps in where that is ordered."""
+        read, total = len(self.conversation.guarded_text()), len(self.conversation.last_text())
+        coverage = {"textCharacters": {"guarded": read, "total": total}}
+        metrics = {"guardrailProcessingLatency": 1, "guardrailCoverage": coverage}
+        blocked = self.answer.stop_reason == "guardrail_intervened"
+        return {
+            "inputAssessment": {guardrail: {"invocationMetrics": metrics}},
+            "actionReason": "Guardrail blocked." if blocked else "No action.",
+        }
 
 
 async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:

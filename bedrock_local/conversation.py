@@ -116,6 +116,16 @@ class Conversation:
         """The results that have come since the model spoke last."""
         return [block for block in self.turn(-1) if block.kind == "toolResult"]
 
+    def called(self) -> set[str]:
+        """The names of the tools that were called since the user last asked something: a turn with results is none."""
+        called: set[str] = set()
+        for turn in reversed(list(self.turns())):
+            kinds = {(block.role, block.kind) for block in turn}
+            if ("user", "text") in kinds and ("user", "toolResult") not in kinds:
+                break
+            called |= {block.value["name"] for block in turn if block.kind == "toolUse"}
+        return called
+
     def last_user_turn(self) -> list[Block]:
         """The blocks of the last turn of the user; empty where there is none."""
         for number in reversed(range(len(self.messages))):
@@ -124,5 +134,16 @@ class Conversation:
         return []
 
     def last_text(self) -> str:
-        """What the user said last: the text blocks of their last turn, one after the other."""
-        return " ".join(block.value for block in self.last_user_turn() if block.kind == "text")
+        """What the user said last: the texts of their last turn, guarded ones too, one after the other."""
+        return " ".join(text for block in self.last_user_turn() if (text := _text(block)))
+
+    def guarded_text(self) -> str:
+        """What a guardrail reads of it: what is marked for it, or else all."""
+        marked = [block for block in self.last_user_turn() if block.kind == "guardContent"]
+        return " ".join(map(_text, marked)) if marked else self.last_text()
+
+
+def _text(block: Block) -> str:
+    """The text of a block that is one, guarded or not; empty for any other."""
+    text = block.value.get("text", {}).get("text", "") if block.kind == "guardContent" else block.value
+    return str(text) if block.kind in ("text", "guardContent") else ""

@@ -77,8 +77,19 @@ def schema_gaps(conversation: Conversation) -> Iterator[str]:
         for place, schema in subschemas(tool["inputSchema"]["json"], f"tools.{index}.custom.input_schema"):
             if "definitions" in gaps and any(key in schema for key in _REFERENCES):
                 yield errors(f"{place}: this model does not read definitions in a tool's schema.")
-            if "lookaround" in gaps and _LOOKAROUND.search(schema.get("pattern", "")):
-                yield errors(f"{place}.pattern: look-around in regular expressions is not supported.")
+            if "lookaround" in gaps:
+                for key in _looking_around(schema):
+                    yield errors(f"{place}.{key}: look-around in regular expressions is not supported.")
+
+
+def _looking_around(schema: dict[str, Any]) -> Iterator[str]:
+    """The keywords with such a pattern."""
+    for key, patterns in (
+        ("pattern", [schema.get("pattern", "")]),
+        ("patternProperties", schema.get("patternProperties", {})),
+    ):
+        if any(map(_LOOKAROUND.search, patterns)):
+            yield key
 
 
 def _held_to(schema: dict[str, Any], path: str) -> Iterator[str]:

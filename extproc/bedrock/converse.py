@@ -1,8 +1,7 @@
-"""Converse and ConverseStream: the bodies, as botocore's `bedrock-runtime` service model has them.
+"""A request to Converse or ConverseStream, as botocore's `bedrock-runtime` service model has it.
 
-Requests are structs that encode to the wire's camelCase and leave out what is not set (an explicit null is refused
-by Bedrock). Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. Answers and stream events
-are decoded leniently: what is not known here is passed over, as AWS asks of its clients.
+Structs that encode to the wire's camelCase and leave out what is not set (an explicit null is refused by Bedrock).
+Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. What comes back is in `converse_answer`.
 
 Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/
@@ -15,13 +14,6 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-class BadAnswerError(Exception):
-    """Bedrock answered with something that is not what its service model says."""
-
-
-# Requests
-
-
 class Wire(Struct, rename="camel"):
     """A struct of a request: what is UNSET does not go out."""
 
@@ -30,6 +22,18 @@ class Text(Wire):
     """A text block; also a block of `system`."""
 
     text: str
+
+
+class GuardedText(Wire):
+    """What a guardrail reads."""
+
+    text: Text
+
+
+class GuardContent(Wire):
+    """A text that a guardrail reads; where there is such a block, it reads no other."""
+
+    guard_content: GuardedText
 
 
 class S3Location(Wire):
@@ -166,7 +170,7 @@ class ToolResult(Wire):
     tool_result: ToolResultBody
 
 
-Block = Text | Image | Document | Video | Audio | PastReasoning | ToolUse | ToolResult | CachePoint
+Block = Text | GuardContent | Image | Document | Video | Audio | PastReasoning | ToolUse | ToolResult | CachePoint
 SystemBlock = Text | CachePoint
 Role = Literal["user", "assistant", "system"]
 
@@ -295,247 +299,3 @@ class Request(Wire):
     def encode(self) -> bytes:
         """The request as a body."""
         return msgspec.json.encode(self)
-
-
-# Answers
-
-SERVER_TOOL_USE = "server_tool_use"
-"""The `type` of a call that AWS itself executes."""
-
-
-class Lenient(Struct, rename="camel"):
-    """A struct of an answer: fields that are not known are passed over."""
-
-
-class TokenUsage(Lenient):
-    """Tokens as Bedrock counts them: `input_tokens` is without what came from, or went to, a cache."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_write_input_tokens: int = 0
-
-
-class AnsweredToolUse(Lenient):
-    """A call that the model makes; `input` is absent or empty for a tool without arguments."""
-
-    tool_use_id: str
-    name: str
-    input: Raw = Raw(b"{}")
-    type: str | None = None
-
-    @property
-    def is_server_side(self) -> bool:
-        """Whether AWS itself executes it: then it is no call for the client."""
-        return self.type == SERVER_TOOL_USE
-
-    @property
-    def arguments(self) -> str:
-        """The input as it came: always a JSON object's text where Bedrock keeps to its service model."""
-        text = bytes(self.input).decode()
-        return "{}" if text == "null" else text
-
-
-class ReasoningText(Lenient):
-    """What a model thought; with the signature, the model takes it for its own on a later turn."""
-
-    text: str = ""
-    signature: str | None = None
-
-
-class ReasoningContent(Lenient):
-    """Reasoning: readable, or withheld (base64)."""
-
-    reasoning_text: ReasoningText | None = None
-    redacted_content: str | None = None
-
-
-class WebLocation(Lenient):
-    """A place in the web."""
-
-    url: str = ""
-    domain: str = ""
-
-
-class CitationLocation(Lenient):
-    """Where a source is; places inside of documents are not known here."""
-
-    web: WebLocation | None = None
-
-
-class Citation(Lenient):
-    """A source; in a stream, a delta of its own."""
-
-    title: str = ""
-    location: CitationLocation | None = None
-
-
-class CitedText(Lenient):
-    """A piece of text with a source."""
-
-    text: str = ""
-
-
-class CitationsContent(Lenient):
-    """Text with sources: it belongs to the answer as any other text does."""
-
-    content: list[CitedText] = []
-    citations: list[Citation] = []
-
-    @property
-    def text(self) -> str:
-        """All of the text."""
-        return "".join(piece.text for piece in self.content)
-
-
-class AnsweredBlock(Lenient):
-    """One block of an answer: one of these is set, or none that is known here."""
-
-    text: str | None = None
-    tool_use: AnsweredToolUse | None = None
-    reasoning_content: ReasoningContent | None = None
-    citations_content: CitationsContent | None = None
-
-
-class AnsweredMessage(Lenient):
-    """The model's turn."""
-
-    content: list[AnsweredBlock] = []
-
-
-class Output(Lenient):
-    """What came of it."""
-
-    message: AnsweredMessage
-
-
-class ServedTier(Lenient):
-    """The tier at which a call was served."""
-
-    type: str | None = None
-
-
-class Answer(Lenient):
-    """The body of a Converse answer."""
-
-    output: Output
-    stop_reason: str
-    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
-    service_tier: ServedTier | None = None
-
-
-# Events of a stream, by `:event-type`
-
-
-class MessageStart(Lenient):
-    """The answer begins."""
-
-    role: str = "assistant"
-
-
-class ToolUseStart(Lenient):
-    """A tool call begins."""
-
-    tool_use_id: str
-    name: str
-    type: str | None = None
-
-    @property
-    def is_server_side(self) -> bool:
-        """Whether AWS itself executes it: then it is no call for the client."""
-        return self.type == SERVER_TOOL_USE
-
-
-class BlockStart(Lenient):
-    """What a block begins with: only tool calls say so."""
-
-    tool_use: ToolUseStart | None = None
-
-
-class ContentBlockStart(Lenient):
-    """A block begins; text and reasoning blocks begin without one of these."""
-
-    content_block_index: int
-    start: BlockStart
-
-
-class ToolUseDelta(Lenient):
-    """A piece of a call's input, cut anywhere in its JSON text."""
-
-    input: str = ""
-
-
-class ReasoningDelta(Lenient):
-    """A piece of reasoning: of its text, of its signature, or of what is withheld (base64)."""
-
-    text: str | None = None
-    signature: str | None = None
-    redacted_content: str | None = None
-
-
-class BlockDelta(Lenient):
-    """A piece of a block."""
-
-    text: str | None = None
-    tool_use: ToolUseDelta | None = None
-    reasoning_content: ReasoningDelta | None = None
-    citation: Citation | None = None
-
-
-class ContentBlockDelta(Lenient):
-    """A piece of the block with this index."""
-
-    content_block_index: int
-    delta: BlockDelta
-
-
-class ContentBlockStop(Lenient):
-    """The block with this index is whole."""
-
-    content_block_index: int
-
-
-class MessageStop(Lenient):
-    """The answer is whole; only `Metadata` follows."""
-
-    stop_reason: str
-
-
-class Metadata(Lenient):
-    """The last event."""
-
-    usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
-    service_tier: ServedTier | None = None
-
-
-StreamEvent = MessageStart | ContentBlockStart | ContentBlockDelta | ContentBlockStop | MessageStop | Metadata
-
-_EVENTS: dict[str, msgspec.json.Decoder[StreamEvent]] = {
-    "messageStart": msgspec.json.Decoder(MessageStart),
-    "contentBlockStart": msgspec.json.Decoder(ContentBlockStart),
-    "contentBlockDelta": msgspec.json.Decoder(ContentBlockDelta),
-    "contentBlockStop": msgspec.json.Decoder(ContentBlockStop),
-    "messageStop": msgspec.json.Decoder(MessageStop),
-    "metadata": msgspec.json.Decoder(Metadata),
-}
-_ANSWER = msgspec.json.Decoder(Answer)
-
-
-def decode_answer(body: bytes) -> Answer:
-    """A Converse answer's body; raises `BadAnswerError`."""
-    try:
-        body.decode()  # msgspec does not look into what stays Raw
-        return _ANSWER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswerError(f"Converse answer: {error}") from error
-
-
-def decode_event(event_type: str, payload: bytes) -> StreamEvent | None:
-    """A ConverseStream event, or None for a type that is not known here; raises `BadAnswerError`."""
-    decoder = _EVENTS.get(event_type)
-    if decoder is None:
-        return None
-    try:
-        return decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswerError(f"{event_type} event: {error}") from error

@@ -109,7 +109,8 @@ class Streamed:
 
     def _fail(self, failure: StreamError) -> list[Directive]:
         self._account()
-        self._record.finish = failure.error.code or "error"
+        self._record.finish = failure.error.code or failure.error.type
+        self._record.bedrock_error = failure.aws_said
         if not self._begun and not failure.written:
             raise failure.error
         return self._write(failure.written + sse.event(failure.error.encode()), last=True)

@@ -30,7 +30,7 @@ from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
-from extproc.bedrock.converse import BadAnswerError
+from extproc.bedrock.converse_answer import BadAnswerError
 from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
 from extproc.exchange.directives import Abort, Body, Continue, Directive, Forward, Headers, Reply, Wait

@@ -51,6 +51,12 @@ class TextPart(Marked, tag_field="type", tag="text"):
     text: str
 
 
+class GuardedTextPart(Marked, tag_field="type", tag="guarded_text"):
+    """Text of a user's that the guardrail reads, and then nothing else: an extension that LiteLLM's clients send."""
+
+    text: str
+
+
 class ImageURL(Struct):
     """Where an image is: a `data:`, http(s) or `s3:` URL."""
 
@@ -110,7 +116,7 @@ class RefusalPart(Marked, tag_field="type", tag="refusal"):
 
 
 MediaPart = ImagePart | AudioPart | FilePart | VideoPart
-UserPart = TextPart | ImagePart | AudioPart | FilePart | VideoPart
+UserPart = TextPart | GuardedTextPart | ImagePart | AudioPart | FilePart | VideoPart
 AssistantPart = TextPart | RefusalPart
 ToolPart = TextPart | ImagePart | FilePart
 

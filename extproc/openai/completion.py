@@ -1,7 +1,8 @@
 """The answers of POST /chat/completions: `chat.completion`, and the `chat.completion.chunk`s of a stream.
 
 Every key that OpenAI's schema requires is always there, null where it is empty: strict clients insist. What OpenAI
-has no word for (`reasoning_content`, `thinking_blocks`) is called as LiteLLM calls it, which is what clients read.
+has no word for (`reasoning_content`, `thinking_blocks`, `trace`) is called as LiteLLM calls it, which is what clients
+read.
 
 Source: `CreateChatCompletionResponse` and `CreateChatCompletionStreamResponse` in OpenAI's API description, and
 `types/chat` of the openai package.
@@ -48,8 +49,9 @@ def completion(
     finish_reason: str,
     usage: Usage,
     service_tier: str | None = None,
+    trace: dict[str, Any] | None = None,
 ) -> bytes:
-    """A whole `chat.completion`, with every key that OpenAI's schema requires."""
+    """A whole `chat.completion`, with every key that OpenAI's schema requires; `trace` is a guardrail's."""
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
     answer = {
         "id": completion_id,
@@ -61,6 +63,8 @@ def completion(
     }
     if service_tier:
         answer["service_tier"] = service_tier
+    if trace:
+        answer["trace"] = trace
     return msgspec.json.encode(answer)
 
 
@@ -69,7 +73,7 @@ class Chunks:
 
     The part that does not change is encoded once. With `include_usage` each chunk carries `"usage": null` and
     `usage()` gives the last one, without choices; without it, `usage()` gives nothing. The service tier is known only
-    at the end, so it stands in `finish()` and `usage()`.
+    at the end, so it stands in `finish()` and `usage()`; a guardrail's `trace` in `finish()`, which is always sent.
 
     The SDKs put a list that is not `tool_calls` together from one delta only (openai-python raises at a second one,
     openai-node forgets the first): `thinking_blocks` and `annotations` have to go out whole, in one `delta()`.
@@ -125,10 +129,11 @@ class Chunks:
         """A piece of such a call's arguments."""
         return self.delta({"function_call": {"arguments": arguments}})
 
-    def finish(self, reason: str, service_tier: str | None = None) -> bytes:
+    def finish(self, reason: str, service_tier: str | None = None, trace: dict[str, Any] | None = None) -> bytes:
         """The last chunk with a choice."""
         end = b',"logprobs":null,"finish_reason":' + msgspec.json.encode(reason) + b"}]" + self._null_usage
-        return self._start + b"{}" + end + _tier(service_tier) + _EVENT_END
+        traced = b',"trace":' + msgspec.json.encode(trace) if trace else b""
+        return self._start + b"{}" + end + _tier(service_tier) + traced + _EVENT_END
 
     def usage(self, usage: Usage, service_tier: str | None = None) -> bytes:
         """The chunk that only carries usage."""

@@ -5,7 +5,9 @@ mark changes nothing but costs; it is left out and named among what was ignored.
 comes later includes what came before it.
 
 A cache point is never first, nor right behind a document, sound or video, which Bedrock refuses
-(https://github.com/pydantic/pydantic-ai/issues/7004).
+(https://github.com/pydantic/pydantic-ai/issues/7004). Nor does one of an hour stand behind one of five minutes, as
+Bedrock reads them (tools, `system`, messages): it becomes one of five minutes, and its `ttl` is named
+(https://platform.claude.com/docs/en/build-with-claude/prompt-caching#mixing-different-ttls).
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,13 +33,12 @@ _Name = Literal["cache_control", "prompt_cache_breakpoint"]
 class CacheMarks:
     """The marks of one request's messages."""
 
-    def __init__(self, capabilities: Capabilities, taken: int) -> None:
-        """`taken`: how many cache points there are already, beside the tools."""
+    def __init__(self, capabilities: Capabilities, tools: Sequence[CachePoint]) -> None:
+        """`tools`: the cache points that there are already, beside the tools."""
         self._capabilities = capabilities
-        self._most = max(capabilities.cache_points - taken, 0)
-        self._made = 0
-        self._names: set[str] = set()
-        """Fields that became cache points."""
+        self._tools = tools
+        self._made: list[tuple[CachePoint, _Name]] = []
+        """Each cache point with the field that became it."""
         self.ignored: set[str] = set()
         """Names of the fields that changed nothing."""
 
@@ -45,41 +46,51 @@ class CacheMarks:
         """A cache point at the end of `blocks`, if `marked` has a mark, and there is something to cache."""
         if marked.cache_control is None and marked.prompt_cache_breakpoint is None:
             return
-        point = self._point(marked, place)
-        if point is None or not blocks or isinstance(blocks[-1], CachePoint):
+        name, ttl = _asked(marked)
+        if place not in self._capabilities.cache:
+            self.ignored.add(name)
+            return
+        point = self._point(name, ttl)
+        if not blocks or isinstance(blocks[-1], CachePoint):
             return
         if isinstance(blocks[-1], Document | Audio | Video):
             blocks.append(Text(PLACEHOLDER))
         blocks.append(point)
-        self._made += 1
+        self._made.append((point, name))
 
     def moved(self, system: Sequence[SystemBlock]) -> list[SystemBlock]:
         """What was meant for `system` and becomes a turn: its cache points stay only where a turn may have them."""
         if "messages" in self._capabilities.cache:
             return [*system]
-        texts: list[SystemBlock] = [block for block in system if not isinstance(block, CachePoint)]
-        self._made -= len(system) - len(texts)
-        return texts
+        self._ignore("", [block for block in system if isinstance(block, CachePoint)])
+        return [block for block in system if not isinstance(block, CachePoint)]
 
-    def trim(self, lists: Iterable[list[Any]]) -> None:
-        """Take the oldest cache points out of `lists`, as many as there are too many."""
-        surplus = self._made - self._most
-        if surplus <= 0:
+    def finish(self, lists: Sequence[list[Any]]) -> None:
+        """Make the cache points in `lists`, which are in Bedrock's order, not too many, and none too long."""
+        if not self._made:
             return
-        self.ignored |= self._names
-        for blocks in lists:
-            for position in reversed(_positions(blocks)[:surplus]):
-                del blocks[position]
-                surplus -= 1
-            if not surplus:
-                return
+        self._trim(lists)
+        points = [block for blocks in lists for block in blocks if isinstance(block, CachePoint)]
+        self._ignore(".ttl", shortened([*self._tools, *points]))
 
-    def _point(self, marked: Marked, place: CachePlace) -> CachePoint | None:
-        name, asked = _asked(marked)
-        if place not in self._capabilities.cache:
-            self.ignored.add(name)
-            return None
-        self._names.add(name)
+    def _trim(self, lists: Sequence[list[Any]]) -> None:
+        """Take the oldest cache points out, as many as there are too many."""
+        most = max(self._capabilities.cache_points - len(self._tools), 0)
+        surplus = sum(isinstance(block, CachePoint) for blocks in lists for block in blocks) - most
+        for blocks in lists:
+            if surplus <= 0:
+                return
+            positions = _positions(blocks)[:surplus]
+            self._ignore("", [blocks[position] for position in positions])
+            for position in reversed(positions):
+                del blocks[position]
+            surplus -= len(positions)
+
+    def _ignore(self, field: str, points: Sequence[CachePoint]) -> None:
+        """Name the marks, or a `field` of theirs, that became these."""
+        self.ignored |= {f"{name}{field}" for made, name in self._made for point in points if made is point}
+
+    def _point(self, name: _Name, asked: str | None) -> CachePoint:
         ttl = None if asked is None else _TTLS[asked]
         if ttl in self._capabilities.cache_ttls:
             if asked not in _SHORT:
@@ -88,6 +99,19 @@ class CacheMarks:
         if ttl == "1h":
             self.ignored.add(f"{name}.ttl")
         return CachePoint(CachePointBody(ttl=UNSET))
+
+
+def shortened(points: Iterable[CachePoint]) -> list[CachePoint]:
+    """Those of an hour that come after one of five minutes; they are of five minutes now."""
+    found: list[CachePoint] = []
+    short = False
+    for point in points:
+        if point.cache_point.ttl != "1h":
+            short = True
+        elif short:
+            point.cache_point.ttl = UNSET
+            found.append(point)
+    return found
 
 
 def _asked(marked: Marked) -> tuple[_Name, str | None]:

@@ -2,7 +2,8 @@
 
 What stands in Bedrock's blocks becomes one message: texts and cited texts are the content, reasoning is
 `reasoning_content` and, block by block with its signatures, `thinking_blocks`: a client that gives the message back
-on the next turn gives those back too. `Shape` says how the client expects its calls.
+on the next turn gives those back too. `Shape` says how the client expects its calls. What a guardrail did stands
+beside the choices, as Bedrock tells it, for a client that asked: a `trace` shows what the guardrail held back.
 
 Left out, because OpenAI's message has no place for them: images and tool results in an answer (what AWS's own tools
 made), and citations of places inside of documents; only those with a URL become annotations.
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 
 from extproc.bedrock import errors as bedrock_errors
-from extproc.bedrock.converse import (
+from extproc.bedrock.converse_answer import (
     Answer,
     AnsweredBlock,
     AnsweredToolUse,
@@ -65,7 +66,7 @@ def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: 
     Raises `BadAnswerError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
     """
     said = _Said(body, shape)
-    told = completion(completion_id, created, model, said.message(), said.finish, said.usage, said.tier)
+    told = completion(completion_id, created, model, said.message(), said.finish, said.usage, said.tier, said.trace)
     return Answered(told, said.usage, said.finish)
 
 
@@ -84,7 +85,7 @@ def as_stream(body: bytes, chunks: Chunks, *, shape: Shape, truncation: str = "l
     written += said.call_chunks(chunks)
     if said.extras:
         written.append(chunks.delta(streamed_extras(said.extras)))
-    written += [chunks.finish(finish, said.tier), chunks.usage(said.usage, said.tier), DONE]
+    written += [chunks.finish(finish, said.tier, said.trace), chunks.usage(said.usage, said.tier), DONE]
     return Answered(b"".join(written), said.usage, finish)
 
 
@@ -198,6 +199,7 @@ class _Said:
         self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
         self.usage = usage(converse.usage)
         self.tier = service_tier(converse.service_tier)
+        self.trace = converse.trace if shape.trace else None
         self._shape = shape
 
     def message(self) -> dict[str, Any]:

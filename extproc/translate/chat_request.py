@@ -6,7 +6,7 @@ accepted and not applied in `NOT_APPLIED` (and then named to the client in `x-oa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -78,7 +78,8 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     thought = reasoning(request, capabilities)
     narrowed = thought.remembering(thought.narrowed(capabilities))
     offered = tools(request, narrowed, reasoning=thought.on)
-    told = conversation(request.messages, narrowed, offered, fetched, instruction=offered.instruction)
+    guarded = request.guardrail_config is not None
+    told = conversation(request.messages, narrowed, offered, fetched, instruction=offered.instruction, guarded=guarded)
     thought = thought.bound(capabilities, told.turns)
     stream = bool(request.stream) and _streams(capabilities, offered)
     said = parameters(request, capabilities, thought, stream=stream)
@@ -102,9 +103,15 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=offered.shape,
+        shape=replace(offered.shape, trace=_traced(request)),
         ignored=(*left, *said.ignored, *thought.ignored, *offered.ignored, *told.ignored),
     )
+
+
+def _traced(request: ChatRequest) -> bool:
+    """Whether the client wants to read what its guardrail did."""
+    guardrail = request.guardrail_config
+    return guardrail is not None and guardrail.trace in ("enabled", "enabled_full")
 
 
 def _streams(capabilities: Capabilities, offered: Tools) -> bool:

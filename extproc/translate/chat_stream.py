@@ -4,7 +4,7 @@ One state machine, moved by events; the end of the bytes is an event too (`end`)
 
 | state    | event                        | next     | written                                            |
 |----------|------------------------------|----------|----------------------------------------------------|
-| waiting  | messageStart                 | open     | the chunk with the role                            |
+| waiting  | messageStart                 | open     | nothing yet: the role goes before the first other chunk |
 | waiting  | `{`, the first byte of all   | document | nothing: AWS's refusal in JSON, with a status of 200 |
 | open     | contentBlockStart (tool)     | open     | the tool call's id, type and name                  |
 | open     | contentBlockDelta            | open     | content, reasoning_content or arguments            |
@@ -16,11 +16,13 @@ One state machine, moved by events; the end of the bytes is an event too (`end`)
 | document | end                          | failed   | `StreamError` is raised                            |
 | any other pair, an exception frame, an error frame, bad bytes | failed | `StreamError` is raised     |
 
-Four things wait. The finish_reason waits for the metadata, a moment later, which say at which tier the call was
-served; and a client that leaves as soon as it has read it has been counted. `thinking_blocks` and `annotations` wait
-for messageStop, because clients take each from one chunk only. A custom tool's input waits for its block to end: it
-is a text within JSON. And `[DONE]` waits for the end of the bytes: until then an exception may still come, and a
-client that reads it hangs up at once, which would look like a call that was broken off.
+Five things wait. The chunk with the role waits for something to say: an exception right behind messageStart can then
+still become a real status, however the bytes were cut. The finish_reason waits for the metadata, a moment later,
+which say at which tier the call was served and what a guardrail did; and a client that leaves as soon as it has read
+it has been counted. `thinking_blocks` and `annotations` wait for messageStop, because clients take each from one
+chunk only. A custom tool's input waits for its block to end: it is a text within JSON. And `[DONE]` waits for the end
+of the bytes: until then an exception may still come, and a client that reads it hangs up at once, which would look
+like a call that was broken off.
 
 The awkward case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
 stream as content, while plain text beside it would spoil the JSON: the SDKs' `parse()` raises at what is not of the
@@ -36,7 +38,7 @@ from enum import Enum, auto
 from typing import Any
 
 from extproc.bedrock import errors as bedrock_errors
-from extproc.bedrock.converse import (
+from extproc.bedrock.converse_answer import (
     BadAnswerError,
     Citation,
     ContentBlockDelta,
@@ -110,7 +112,7 @@ class _Thought:
     redacted: list[str] = field(default_factory=list)
 
     def block(self) -> dict[str, Any] | None:
-        return thinking_block("".join(self.text), "".join(self.signature), _joined(self.redacted))
+        return thinking_block("".join(self.text), "".join(self.signature), _one_base64(self.redacted))
 
 
 class ChatStream:
@@ -124,6 +126,9 @@ class ChatStream:
         self._shape = shape
         self._truncation = truncation
         self._decoder = Decoder()
+        self._opening = b""
+        """The chunk with the role, until something follows it."""
+        self._aws_said = ""
         self._fresh = True
         self._document = bytearray()
         self._tools: dict[int, _Tool] = {}
@@ -154,12 +159,12 @@ class ChatStream:
             raise self._failed(bad_answer(str(error)), written) from error
         except ApiError as error:
             raise self._failed(error, written) from error
-        return b"".join(written)
+        return self._joined(written)
 
     def end(self) -> bytes:
         """No more bytes will come: what ends the stream, or a `StreamError` if it is not whole."""
         if self.state is State.DOCUMENT:
-            raise self._failed(_refusal(bytes(self._document)), [])
+            raise self._failed(self._refusal(), [])
         try:
             self._decoder.close()
         except EventStreamError as error:
@@ -168,22 +173,42 @@ class ChatStream:
             raise self._failed(cut_off(), [])
         finish = self._chunks.finish(self.finish) if self.state is State.STOPPED else b""
         self.state = State.WHOLE
-        return finish + DONE
+        return self._joined([finish, DONE])
+
+    def _joined(self, written: list[bytes]) -> bytes:
+        """What was written, behind the role if that has not gone out yet."""
+        data = b"".join(written)
+        if data and self._opening:
+            data, self._opening = self._opening + data, b""
+        return data
 
     def _failed(self, error: ApiError, written: list[bytes]) -> "StreamError":
         self.state = State.FAILED
-        return StreamError(error, b"".join(written))
+        return StreamError(error, self._joined(written), self._aws_said)
+
+    def _refusal(self) -> ApiError:
+        """What a JSON document says that came where a stream should."""
+        failure = bedrock_errors.from_response(200, {}, bytes(self._document))
+        return self._refused(failure) if failure.kind else bad_answer("a JSON document, no event stream")
+
+    def _refused(self, failure: bedrock_errors.BedrockError) -> ApiError:
+        self._aws_said = str(failure)
+        return from_bedrock(failure)
 
     def _receive(self, message: Message) -> bytes:
-        if message.headers.get(":message-type") != "event":
-            raise from_bedrock(bedrock_errors.from_frame(message.headers, message.payload))
+        kind = message.headers.get(":message-type")
+        if kind in ("exception", "error"):
+            raise self._refused(bedrock_errors.from_frame(message.headers, message.payload))
+        if kind != "event":
+            raise BadAnswerError(f"a message of the type {kind!r}")
         event = decode_event(str(message.headers.get(":event-type", "")), message.payload)
         match event:
             case None:
                 return b""
             case MessageStart() if self.state is State.WAITING:
                 self.state = State.OPEN
-                return self._chunks.role()
+                self._opening = self._chunks.role()
+                return b""
             case ContentBlockDelta() if self.state is State.OPEN:
                 return self._delta(event)
             case ContentBlockStart() if self.state is State.OPEN:
@@ -330,19 +355,14 @@ class ChatStream:
         self.usage = usage(event.usage)
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
-        return self._chunks.finish(self.finish, tier) + self._chunks.usage(self.usage, tier)
+        trace = event.trace if self._shape.trace else None
+        return self._chunks.finish(self.finish, tier, trace) + self._chunks.usage(self.usage, tier)
 
 
 _BRACE = ord("{")
 
 
-def _refusal(document: bytes) -> ApiError:
-    """What a JSON document says that came where a stream should."""
-    failure = bedrock_errors.from_response(200, {}, document)
-    return from_bedrock(failure) if failure.kind else bad_answer("a JSON document, no event stream")
-
-
-def _joined(pieces: list[str]) -> str:
+def _one_base64(pieces: list[str]) -> str:
     """Pieces of base64 as one; each is whole by itself. Raises `BadAnswerError`."""
     if len(pieces) < 2:
         return "".join(pieces)
@@ -353,9 +373,13 @@ def _joined(pieces: list[str]) -> str:
 
 
 class StreamError(Exception):
-    """A stream failed: `error` is what to tell the client, after `written`, the chunks from before it."""
+    """A stream failed: `error` is what to tell the client, after `written`, the chunks from before it.
 
-    def __init__(self, error: ApiError, written: bytes) -> None:
+    `aws_said` is for whoever runs the gateway: AWS's own words, empty where it was not AWS that failed.
+    """
+
+    def __init__(self, error: ApiError, written: bytes, aws_said: str = "") -> None:
         super().__init__(error.message)
         self.error = error
         self.written = written
+        self.aws_said = aws_said

@@ -34,9 +34,8 @@ ImageFormat = Literal["png", "jpeg", "gif", "webp"]
 MediaBlock = Image | Document | Audio | Video
 _F = TypeVar("_F", ImageFormat, VideoFormat)
 
-MAX_DOCUMENTS = 5
-"""Of one message (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html)."""
-
+_MOST_DOCUMENTS = 5
+"""Of one request (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-api-restrictions.html)."""
 _REMOTE = ("http://", "https://")
 _S3_SCHEME = "s3://"
 _S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9](/.*)?", re.DOTALL)
@@ -140,6 +139,11 @@ class Media:
         if not takes:
             raise self._not_taken("documents", param)
         self._documents += 1
+        if self._documents > _MOST_DOCUMENTS:
+            message = (
+                f"This is one document too many: a request may have {_MOST_DOCUMENTS}, those of earlier turns too."
+            )
+            raise invalid(message, param, "too_many_documents")
         file = part.file
         where = f"{param}.file.file_data"
         if file.file_data is None:
@@ -196,7 +200,9 @@ class Media:
     def _in_s3(self, uri: str, kind: MediaKind, param: str) -> Source:
         if kind not in self._capabilities.s3_sources:
             family = self._capabilities.family
-            raise _refuse(f"Models of the family '{family}' read no {kind} from S3: send it itself.", param, kind)
+            raise _refuse(
+                f"Models of the family '{family}' read no {kind} from S3: send its bytes instead.", param, kind
+            )
         if len(uri) > _S3_LONGEST or not _S3.fullmatch(uri):
             raise _refuse("This is no S3 URI such as s3://bucket/folder/name.", param, kind)
         return Source(s3_location=S3Location(uri))

@@ -27,7 +27,8 @@ from extproc.bedrock.capabilities import CachePlace, Capabilities
 from extproc.bedrock.converse import (
     Block,
     CachePoint,
-    Document,
+    GuardContent,
+    GuardedText,
     Role,
     SystemBlock,
     Text,
@@ -37,6 +38,7 @@ from extproc.openai.chat import (
     AssistantMessage,
     DeveloperMessage,
     FunctionMessage,
+    GuardedTextPart,
     ImagePart,
     Marked,
     MediaPart,
@@ -49,7 +51,7 @@ from extproc.openai.chat import (
 )
 from extproc.openai.errors import invalid
 from extproc.translate.cache import CacheMarks
-from extproc.translate.media import MAX_DOCUMENTS, Media, MediaBlock
+from extproc.translate.media import Media, MediaBlock
 from extproc.translate.past_calls import PastCalls
 from extproc.translate.past_reasoning import past_reasoning
 from extproc.translate.tools import Tools
@@ -76,13 +78,15 @@ def conversation(
     *,
     reasoning: bool = False,
     instruction: str | None = None,
+    guarded: bool = False,
 ) -> Conversation:
     """`system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
 
     `fetched` is what stands at the http(s) URLs of images. `reasoning`: whether the model will reason, since it then
     continues no text. `instruction` is what the gateway has to say itself, after the client's leading instructions.
+    `guarded`: whether the request brings its own guardrail, without which there is nothing to mark texts for.
     """
-    walk = _Walk(messages, capabilities, tools, fetched)
+    walk = _Walk(messages, capabilities, tools, fetched, guarded=guarded)
     for index in range(len(messages)):
         walk.message(index)
     prefill = capabilities.prefill and not reasoning and tools.config is None and tools.output is UNSET
@@ -93,10 +97,17 @@ class _Walk:
     """The messages seen so far."""
 
     def __init__(
-        self, messages: Sequence[Message], capabilities: Capabilities, tools: Tools, fetched: Mapping[str, bytes]
+        self,
+        messages: Sequence[Message],
+        capabilities: Capabilities,
+        tools: Tools,
+        fetched: Mapping[str, bytes],
+        *,
+        guarded: bool,
     ) -> None:
+        self._guarded = guarded
         config = tools.config
-        points = sum(isinstance(tool, CachePoint) for tool in config.tools) if config else 0
+        points = [tool for tool in config.tools if isinstance(tool, CachePoint)] if config else []
         self._messages = messages
         self._capabilities = capabilities
         self._media = Media(capabilities, fetched)
@@ -141,7 +152,7 @@ class _Walk:
         if instruction is not None:
             (system if self._capabilities.system else opening).append(Text(instruction))
         turns = self._turns.finish(opening, prefill=prefill)
-        self._marks.trim([system, *(turn.content for turn in turns)])
+        self._marks.finish([system, *(turn.content for turn in turns)])
         return Conversation(system, turns, tuple(sorted(self._ignored | self._marks.ignored)))
 
     # Instructions
@@ -186,12 +197,20 @@ class _Walk:
             for position, part in enumerate(content):
                 if isinstance(part, TextPart):
                     blocks.extend(_text(part.text))
+                elif isinstance(part, GuardedTextPart):
+                    blocks.extend(self._guarded_text(part, f"{param}.content[{position}]"))
                 else:
                     blocks.append(self._media_block(part, f"{param}.content[{position}]"))
-                    _count_documents(blocks, f"{param}.content[{position}]")
                 self._marks.put(part, blocks, "messages")
         self._marks.put(message, blocks, "messages")
         return blocks
+
+    def _guarded_text(self, part: GuardedTextPart, param: str) -> list[Block]:
+        """A guardrail that others put around a request must not be narrowed by who makes it: only the client's own."""
+        if not self._guarded:
+            message = "This text is marked for a guardrail: send 'guardrailConfig' too, or mark it as 'text'."
+            raise invalid(message, param, "missing_required_parameter")
+        return [GuardContent(GuardedText(text)) for text in _text(part.text)]
 
     def _media_block(self, part: MediaPart, param: str) -> MediaBlock:
         if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
@@ -257,9 +276,3 @@ class _Walk:
 def _text(text: str) -> list[Text]:
     """The text as a block, if it says anything: blank ones are refused by Bedrock."""
     return [Text(text)] if text and not text.isspace() else []
-
-
-def _count_documents(blocks: Sequence[Block], param: str) -> None:
-    if isinstance(blocks[-1], Document) and sum(isinstance(block, Document) for block in blocks) > MAX_DOCUMENTS:
-        message = f"This is one document too many: a message may have {MAX_DOCUMENTS}."
-        raise invalid(message, param, "too_many_documents")

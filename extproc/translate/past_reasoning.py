@@ -12,7 +12,18 @@ from msgspec import UNSET
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import PastReasoning, PastReasoningBody, SignedText
-from extproc.openai.chat import AssistantMessage, Message, RedactedThinkingBlock, ThinkingBlock
+from extproc.openai.chat import (
+    AssistantMessage,
+    FunctionMessage,
+    GuardedTextPart,
+    Message,
+    RedactedThinkingBlock,
+    RefusalPart,
+    TextPart,
+    ThinkingBlock,
+    ToolMessage,
+    UserPart,
+)
 from extproc.openai.errors import invalid
 
 
@@ -47,12 +58,36 @@ def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> 
     turn: list[AssistantMessage] = []
     for message in reversed(messages):
         if isinstance(message, AssistantMessage):
-            turn.insert(0, message)
-        elif turn:
+            if not _disappears(message):
+                turn.insert(0, message)
+        elif turn and not _disappears(message):
             break
     if not any(message.tool_calls or message.function_call for message in turn):
         return False
     return not past_reasoning(turn[0], capabilities, "messages")[0]
+
+
+def _disappears(message: Message) -> bool:
+    """Whether there is nothing in it but blank texts, so that no turn comes of it, nor an end of one."""
+    if isinstance(message, ToolMessage | FunctionMessage):
+        return False
+    if isinstance(message, AssistantMessage) and (message.tool_calls or message.function_call):
+        return False
+    content = message.content or ()
+    texts = [content] if isinstance(content, str) else [_text(part) for part in content]
+    if isinstance(message, AssistantMessage):
+        texts.append(message.refusal or "")
+    return not any(text.strip() for text in texts)
+
+
+def _text(part: UserPart | RefusalPart) -> str:
+    """Its text; for media their kind, which is not blank."""
+    match part:
+        case TextPart() | GuardedTextPart():
+            return part.text
+        case RefusalPart():
+            return part.refusal
+    return type(part).__name__
 
 
 def _body(
@@ -61,7 +96,7 @@ def _body(
     """One thought as the model takes it back, or None where it does not."""
     history = capabilities.reasoning_history
     if isinstance(thought, RedactedThinkingBlock):
-        if history not in ("signed", "redacted"):
+        if history not in ("signed", "redacted") or not thought.data:
             return None
         return PastReasoningBody(redacted_content=_base64(thought.data, f"{param}.data"))
     if history == "signed" and thought.signature:

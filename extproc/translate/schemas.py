@@ -4,8 +4,8 @@ Bedrock wants `"type": "object"` at the root of a schema. A root that is only a 
 Pydantic writes recursive models, becomes what it refers to; everything below the root stays as it came.
 
 Some families of models leave gaps, and for them, and only where a schema falls into one, it is rewritten: references
-are replaced by what they refer to (`inlined`), and a `pattern` with look-around becomes a part of the description
-(`without_lookaround`). Neither changes the order of keys or the value of a number.
+are replaced by what they refer to (`inlined`), and a `pattern` with look-around, or one of `patternProperties`, becomes
+a part of the description (`without_lookaround`). Neither changes the order of keys or the value of a number.
 """
 
 import re
@@ -54,18 +54,18 @@ def object_schema(schema: Raw, absent: Raw, param: str) -> Raw:
 
 
 def inlined(schema: Raw, param: str) -> Raw:
-    """`schema` without references into itself: each is replaced by what it refers to.
+    """`schema` without definitions, and references into itself: each is replaced by what it refers to.
 
     Where a definition comes back to itself, the inner one only says so. What refers to nothing stays. Raises a 400
     for a schema that would grow beyond all use.
     """
-    if b'"$ref"' not in bytes(schema):
+    if not any(b'"%b"' % name.encode() in bytes(schema) for name in (_REF, *_STORES)):
         return schema
     return _rewritten(schema, lambda root: _Inlining(root, param).schema(root), param)
 
 
 def without_lookaround(schema: Raw, param: str) -> Raw:
-    """`schema` with each `pattern` that looks around in the description beside it instead. Raises a 400."""
+    """`schema` with each pattern that looks around in the description beside it instead. Raises a 400."""
     if b"(?" not in bytes(schema):
         return schema
     return _rewritten(schema, _describe_lookaround, param)
@@ -161,11 +161,18 @@ def _describe_lookaround(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     rewritten = over_schemas(node, _describe_lookaround)
-    pattern = rewritten.get("pattern")
-    if not isinstance(pattern, str) or not LOOKAROUND.search(pattern):
-        return rewritten
-    del rewritten["pattern"]
-    return described(rewritten, {"pattern": pattern})
+    told: dict[str, Any] = {}
+    if _looks_around(rewritten.get("pattern")):
+        told["pattern"] = rewritten.pop("pattern")
+    named = rewritten.get("patternProperties")
+    if isinstance(named, dict) and any(map(_looks_around, named)):
+        rewritten["patternProperties"] = {name: schema for name, schema in named.items() if not _looks_around(name)}
+        told["patternProperties"] = {name: schema for name, schema in named.items() if _looks_around(name)}
+    return described(rewritten, told)
+
+
+def _looks_around(pattern: Any) -> bool:
+    return isinstance(pattern, str) and LOOKAROUND.search(pattern) is not None
 
 
 def _members(text: str | Raw, what: str, param: str) -> dict[str, Raw]:

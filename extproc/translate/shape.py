@@ -16,6 +16,8 @@ class Shape:
     """The client's names of custom tools: a call's `input` is its argument `input`, a text."""
     legacy: bool = False
     """Whether the client offered `functions`: a call goes back as `function_call`."""
+    trace: bool = False
+    """Whether the client asked what its guardrail did: Bedrock's `trace` goes back with the answer."""
 
     def client_name(self, bedrock_name: str) -> str:
         """What the client calls the tool that Bedrock knows by this name."""

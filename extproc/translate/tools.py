@@ -33,6 +33,7 @@ from extproc.bedrock.converse import (
 )
 from extproc.openai.chat import CacheControl, ChatRequest, Custom, CustomTool, Function, FunctionTool, Grammar
 from extproc.openai.errors import invalid
+from extproc.translate.cache import shortened
 from extproc.translate.choices import Choice, Kind, choose
 from extproc.translate.grammar import Size, grammar
 from extproc.translate.names import bedrock_name, bedrock_names
@@ -105,6 +106,7 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
     asked = form(wanted, capabilities, taken, reasoning=reasoning)
     strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()
     specs = _specs(sent, names, strict, capabilities)
+    cut = shortened(spec for spec in specs if isinstance(spec, CachePoint))
     config = _config([*specs, asked.tool] if asked.tool else specs, asked.choice or _tool_choice(choice, names))
     return Tools(
         config,
@@ -112,7 +114,7 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
         asked.instruction,
         _model_fields(request, capabilities, config, sent),
         _shape(request, sent, names, asked),
-        (*asked.ignored, *_ignored(request, capabilities, sent, strict)),
+        (*asked.ignored, *_ignored(request, capabilities, sent, strict, cut=bool(cut))),
         names,
     )
 
@@ -265,18 +267,18 @@ def _shape(request: ChatRequest, sent: Sequence[_Offer], names: Mapping[str, str
 
 
 def _ignored(
-    request: ChatRequest, capabilities: Capabilities, sent: Sequence[_Offer], strict: frozenset[str]
+    request: ChatRequest, capabilities: Capabilities, sent: Sequence[_Offer], strict: frozenset[str], *, cut: bool
 ) -> tuple[str, ...]:
-    """What of the tools that go out does not, by name."""
+    """What of the tools that go out does not, by name. `cut`: whether a cache point lives shorter than was asked."""
     functions = "functions[]" if request.functions else "tools[].function"
     marks = [offer.cache for offer in sent if offer.cache]
-    cached = "tools" in capabilities.cache and capabilities.cache_points > 0
+    cached = "tools" in capabilities.cache
     apart = request.parallel_tool_calls is False
     found = {
         f"{functions}.strict": any(offer.strict and offer.name not in strict for offer in sent),
         "tools[].custom.format": any(offer.grammar for offer in sent),
-        "tools[].cache_control": bool(marks) and not cached,
-        "tools[].cache_control.ttl": cached and any(_cut_short(mark, capabilities) for mark in marks),
+        "tools[].cache_control": len(marks) > (capabilities.cache_points if cached else 0),
+        "tools[].cache_control.ttl": cut or (cached and any(_cut_short(mark, capabilities) for mark in marks)),
         "parallel_tool_calls": apart and bool(sent) and not capabilities.parallel_tool_switch,
     }
     return tuple(name for name, stands in found.items() if stands)

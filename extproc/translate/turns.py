@@ -18,6 +18,7 @@ from extproc.bedrock.converse import (
     Block,
     CachePoint,
     Document,
+    GuardContent,
     Image,
     Role,
     SystemBlock,
@@ -31,7 +32,7 @@ from extproc.translate.cache import PLACEHOLDER
 CONTINUE = "Continue."
 """What the user says where the assistant has the last word, and the model does not go on from there by itself."""
 
-_KINDS: dict[type, str] = {Text: "text", Image: "image", Document: "document", Video: "video"}
+_KINDS: dict[type, str] = {Text: "text", GuardContent: "text", Image: "image", Document: "document", Video: "video"}
 """As `beside_tool_results` calls them."""
 _ANYWHERE = (ToolResult, CachePoint)
 

@@ -133,6 +133,25 @@ def test_a_demanded_tool_is_called_without_a_word(local, wire, choice, name):
     assert text(answer) == ""
 
 
+def test_a_demand_for_any_tool_is_met_by_one_that_was_not_called_yet(local, wire):
+    def called(*messages):
+        answer = local.runtime.converse(modelId=wire.claude, messages=list(messages), toolConfig=tools)
+        return [use["name"] for use in uses(answer)]
+
+    offered = [wire.tool(name) for name in ("first", "second", "third")]
+    tools = {"tools": offered, "toolChoice": {"any": {}}}
+    turns = [wire.user("hello"), wire.assistant(toolUse=wire.use("a", "first")), wire.user(toolResult=wire.result("a"))]
+    assert called(*turns) == ["second"]
+    told = wire.user("Think of the first.", toolResult=wire.result("a"))
+    told["content"].reverse()
+    assert called(*turns[:2], told) == ["second"]
+    turns += [wire.assistant(toolUse=wire.use("b", "second")), wire.user(toolResult=wire.result("b"))]
+    assert called(*turns) == ["third"]
+    turns += [wire.assistant(toolUse=wire.use("c", "third")), wire.user(toolResult=wire.result("c"))]
+    assert called(*turns) == ["first"]
+    assert called(*turns, wire.assistant("Well."), wire.user("hello again")) == ["first"]
+
+
 def test_no_tool_is_called_when_none_is_named(local, wire):
     tools = {"tools": [wire.tool("get_weather")]}
     answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
@@ -151,6 +170,17 @@ def test_structured_output_is_json_of_the_schema(say, wire):
     config = {"textFormat": {"type": "json_schema", "structure": structure}}
     answer = say("My friend Ada is 36", model=wire.claude, outputConfig=config)
     assert json.loads(text(answer)) == {"name": "Ada", "age": 36}
+
+
+def test_json_that_instructions_ask_for(say):
+    answer = say("hello", system=[{"text": "Be kind."}, {"text": "Answer with a JSON object."}])
+    assert json.loads(text(answer))["answer"].startswith('You said: "hello"')
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    told = f"Answer with a JSON object. It must be valid against this JSON Schema:\n{json.dumps(schema)}\nThat is all."
+    assert json.loads(text(say("My friend is Ada", system=[{"text": told}]))) == {"name": "Ada"}
+    for odd in ('{"$ref": "#/nowhere"}', '{"type": 7}', '{"type": ', '{"a":' * 9000):
+        instructions = told.replace('{"type": "string"}', odd)
+        assert json.loads(text(say("hello", system=[{"text": instructions}]))).keys() == {"answer"}
 
 
 def test_nothing_is_said_beside_a_call_where_all_that_is_said_is_json(local, wire):

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -248,8 +249,19 @@ def test_a_schema_by_hand(chat: Chat, method: Any) -> None:
     assert structured.invoke(QUESTION) == PARIS.model_dump()
 
 
-def test_structured_output_beside_tools(chat: Chat) -> None:
-    structured: Any = chat(CLAUDE).with_structured_output(
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_a_schema_in_the_instructions(chat: Chat, model: str) -> None:
+    structured = chat(model).with_structured_output(Journey, method="json_mode")
+    instructions = f"Follow this schema: {json.dumps(Journey.model_json_schema())}"
+    asked = [SystemMessage(instructions), HumanMessage(QUESTION)]
+    assert structured.invoke(asked) == PARIS
+    *_, last = structured.stream(asked)
+    assert last == PARIS
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_structured_output_beside_tools(chat: Chat, model: str) -> None:
+    structured: Any = chat(model).with_structured_output(
         Journey, method="json_schema", tools=[get_weather], strict=True, include_raw=True
     )
     history: list[Any] = [HumanMessage("What is the weather in Paris?")]

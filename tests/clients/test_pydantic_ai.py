@@ -7,7 +7,7 @@ from typing import Any, Literal
 import openai
 import pytest
 from pydantic import BaseModel
-from pydantic_ai import Agent, BinaryContent, Embedder, NativeOutput, ToolOutput, ToolReturn
+from pydantic_ai import Agent, BinaryContent, Embedder, NativeOutput, PromptedOutput, ToolOutput, ToolReturn
 from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import (
@@ -183,6 +183,7 @@ WAYS = {
     "by a strict tool": ToolOutput(Journey, name="journey", strict=True),
     "by a schema": NativeOutput(Journey),
     "by a strict schema": NativeOutput(Journey, name="journey", strict=True),
+    "in words": PromptedOutput(Journey),
 }
 
 
@@ -211,8 +212,20 @@ async def test_structured_output_after_tools(agent: Make, model: str, output: An
     assert ran.usage.tool_calls == 1
 
 
-async def test_a_native_answer_after_tools(agent: Make) -> None:
-    planner = agent(CLAUDE, output_type=NativeOutput(Journey), tools=[get_weather])
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+async def test_an_answer_by_pydantic_ais_own_tool_after_tools(agent: Make, model: str) -> None:
+    """With `output_type=Journey` every request demands some tool: the user's, or `final_result`."""
+    planner = agent(model, output_type=Journey, tools=[get_weather])
+    ran = await planner.run("What is the weather in Paris?")
+    assert isinstance(ran.output, Journey)
+    assert (ran.usage.requests, ran.usage.tool_calls) == (2, 1)
+    async with planner.run_stream("What is the weather in Paris?") as stream:
+        assert await stream.get_output() == ran.output
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+async def test_a_native_answer_after_tools(agent: Make, model: str) -> None:
+    planner = agent(model, output_type=NativeOutput(Journey), tools=[get_weather])
     ran = await planner.run("What is the weather in Paris?")
     assert isinstance(ran.output, Journey)
     assert (ran.usage.requests, ran.usage.tool_calls) == (2, 1)

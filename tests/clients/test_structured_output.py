@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
+LLAMA = "meta.llama3-3-70b-instruct-v1:0"
 
 
 class Stop(BaseModel):
@@ -41,8 +42,9 @@ def test_parse(client: OpenAI, model: str) -> None:
     assert answer.choices[0].finish_reason == "stop"
 
 
-def test_the_stream_helper_parses(client: OpenAI) -> None:
-    with client.chat.completions.stream(model=CLAUDE, messages=QUESTION, response_format=Journey) as stream:
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_the_stream_helper_parses(client: OpenAI, model: str) -> None:
+    with client.chat.completions.stream(model=model, messages=QUESTION, response_format=Journey) as stream:
         events = list(stream)
         final = stream.get_final_completion()
     assert len([event for event in events if event.type == "content.delta"]) > 3
@@ -91,12 +93,54 @@ def test_a_schema_by_hand(client: OpenAI) -> None:
     assert json.loads("".join(pieces)) == {"answer": 42}
 
 
-def test_json_object_asks_for_json(client: OpenAI, local: Any) -> None:
-    answer = client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format={"type": "json_object"})
-    assert answer.choices[0].finish_reason == "stop"
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_a_json_object_without_a_schema(client: OpenAI, local: Any, model: str, stream: bool) -> None:
+    form: Any = {"type": "json_object"}
+    given: Any = client.chat.completions.create(model=model, messages=QUESTION, response_format=form, stream=stream)
+    if stream:
+        chunks = list(given)
+        content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        assert len(chunks) > 3
+        assert chunks[-1].choices[0].finish_reason == "stop"
+    else:
+        content = given.choices[0].message.content
+        assert given.choices[0].finish_reason == "stop"
+    assert json.loads(content)["answer"].startswith('You said: "Plan a journey')
     [told] = local.call()["body"]["system"]
     assert "JSON object" in told["text"]
-    assert "toolConfig" not in local.call()["body"]
+    assert not local.call()["body"].keys() & {"toolConfig", "outputConfig"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_json_object_beside_the_clients_own_instructions_and_tools(
+    client: OpenAI, local: Any, weather: Any, stream: bool
+) -> None:
+    messages: Any = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Weather in Paris, as JSON?"},
+    ]
+    asked: Any = {"model": NOVA, "tools": [weather], "response_format": {"type": "json_object"}}
+    [call] = client.chat.completions.create(messages=messages, **asked).choices[0].message.tool_calls or []
+    assert call.type == "function"
+    messages += [{"role": "assistant", "tool_calls": [call.to_dict()]}]
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}]
+    given: Any = client.chat.completions.create(messages=messages, **asked, stream=stream)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in given] if stream else [given.choices[0].message.content]
+    assert json.loads("".join(pieces)) == {"answer": 'get_weather says "18 degrees".'}
+    assert local.calls()[-1]["body"]["system"][0] == {"text": "Be kind."}
+
+
+def test_where_a_schema_can_only_be_asked_for_in_words(client: OpenAI, local: Any) -> None:
+    raw = client.chat.completions.with_raw_response.parse(model=LLAMA, messages=QUESTION, response_format=Journey)
+    parsed = raw.parse().choices[0].message.parsed
+    assert isinstance(parsed, Journey)
+    assert parsed.stops[0].nights == 3
+    assert raw.headers["x-oai-ignored-params"] == "response_format.json_schema.strict"
+    [told] = local.call()["body"]["system"]
+    assert "JSON Schema" in told["text"]
+    with client.chat.completions.stream(model=LLAMA, messages=QUESTION, response_format=Journey) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == parsed
 
 
 def test_text_changes_nothing(client: OpenAI, local: Any) -> None:

@@ -135,6 +135,24 @@ def test_an_id_that_bedrock_would_refuse(client: OpenAI, weather: Any) -> None:
     assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [("", "{}"), ("{}", "{}"), ('{"z": 1.0, "a": 123456789012345678901234567890}',) * 2],
+)
+def test_arguments_in_a_history_arrive_as_they_are(
+    client: OpenAI, weather: Any, local: Any, model: str, arguments: str, sent: str, stream: bool
+) -> None:
+    call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    history: Any = [*QUESTION, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1"}]
+    history[-1]["content"] = "18 degrees"
+    given: Any = client.chat.completions.create(model=model, messages=history, tools=[weather], stream=stream)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in given] if stream else [given.choices[0].message.content]
+    assert "".join(pieces) == 'get_weather says "18 degrees".'
+    assert json.dumps(local.call()["body"]["messages"][1]["content"][0]["toolUse"]["input"]) == sent
+
+
 def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
     schema: Any = {
         "type": "object",
@@ -245,6 +263,20 @@ def test_a_custom_tool_is_called_with_a_text_and_answered(client: OpenAI, local:
     assert sent["input"] == {"input": call.custom.input}
 
 
+def test_a_custom_call_is_streamed_as_openai_does(client: OpenAI) -> None:
+    """The openai package's type of a streamed call knows no custom ones yet, so they are among its extras."""
+    tool: Any = {"type": "custom", "custom": {"name": "shell"}}
+    choice: Any = {"type": "custom", "custom": {"name": "shell"}}
+    chunks = list(
+        client.chat.completions.create(model=NOVA, messages=QUESTION, tools=[tool], tool_choice=choice, stream=True)
+    )
+    [first, *rest] = [delta for chunk in chunks for delta in chunk.choices[0].delta.tool_calls or []]
+    assert (first.index, first.type, bool(first.id)) == (0, "custom", True)
+    assert first.model_extra == {"custom": {"name": "shell", "input": ""}}
+    assert "".join((delta.model_extra or {})["custom"]["input"] for delta in rest)
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
 def test_functions_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
     asked: Any = {"model": CLAUDE, "functions": [weather["function"]]}
     choice = client.chat.completions.create(messages=QUESTION, **asked).choices[0]
@@ -257,6 +289,29 @@ def test_functions_from_before_there_were_tools(client: OpenAI, weather: Any) ->
     assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
 
 
+def test_a_function_call_streams_in_the_form_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
+    functions: Any = [{"name": "get_time", "parameters": {}}, weather["function"]]
+    named: Any = {"name": "get_weather"}
+    stream = client.chat.completions.create(
+        model=NOVA, messages=QUESTION, functions=functions, function_call=named, stream=True
+    )
+    chunks = list(stream)
+    assert not any(chunk.choices[0].delta.tool_calls for chunk in chunks)
+    [first, *rest] = [call for chunk in chunks if (call := chunk.choices[0].delta.function_call)]
+    assert first.name == "get_weather"
+    assert not any(call.name for call in rest)
+    assert json.loads("".join(call.arguments or "" for call in [first, *rest])) == {"city": "Paris"}
+    assert chunks[-1].choices[0].finish_reason == "function_call"
+
+
+def test_functions_that_may_not_be_called(client: OpenAI, weather: Any, local: Any) -> None:
+    choice = client.chat.completions.create(
+        model=CLAUDE, messages=QUESTION, functions=[weather["function"]], function_call="none"
+    ).choices[0]
+    assert (choice.finish_reason, choice.message.function_call) == ("stop", None)
+    assert "toolConfig" not in local.call()["body"]
+
+
 def test_only_allowed_tools_are_offered(client: OpenAI, weather: Any, clock: Any, local: Any) -> None:
     reference = {"type": "function", "function": {"name": "get_time"}}
     allowed: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [reference]}}
@@ -267,12 +322,44 @@ def test_only_allowed_tools_are_offered(client: OpenAI, weather: Any, clock: Any
     assert len(local.call()["body"]["toolConfig"]["tools"]) == 1
 
 
-def test_one_call_at_a_time(client: OpenAI, weather: Any, clock: Any) -> None:
+def test_allowed_tools_may_be_left_alone_and_others_stay_in_the_history(
+    client: OpenAI, weather: Any, clock: Any
+) -> None:
     question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
-    answer = client.chat.completions.create(
-        model=CLAUDE, messages=question, tools=[weather, clock], parallel_tool_calls=False
+    asked: Any = {"model": NOVA, "tools": [clock, weather]}
+
+    def answer(messages: Any, allowed: str) -> Any:
+        named = [{"type": "function", "function": {"name": allowed}}]
+        choice: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": named}}
+        return client.chat.completions.create(messages=messages, **asked, tool_choice=choice).choices[0].message
+
+    first = answer(question, "get_weather")
+    [call] = calls(first)
+    assert call.function.name == "get_weather"
+    second = answer([*question, first, result(call, "18 degrees")], "get_time")
+    assert second.content == 'get_weather says "18 degrees".'
+    assert second.tool_calls is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_call_at_a_time(client: OpenAI, weather: Any, clock: Any, stream: bool) -> None:
+    question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
+    asked: Any = {"model": CLAUDE, "messages": question, "tools": [weather, clock], "parallel_tool_calls": False}
+    if stream:
+        with client.chat.completions.stream(**asked) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = client.chat.completions.create(**asked).choices[0].message
+    assert len(calls(message)) == 1
+
+
+def test_a_model_that_cannot_be_held_to_one_call_says_so(client: OpenAI, weather: Any, clock: Any) -> None:
+    question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
+    raw = client.chat.completions.with_raw_response.create(
+        model=NOVA, messages=question, tools=[weather, clock], parallel_tool_calls=False
     )
-    assert len(calls(answer.choices[0].message)) == 1
+    assert raw.headers["x-oai-ignored-params"] == "parallel_tool_calls"
+    assert len(calls(raw.parse().choices[0].message)) == 2
 
 
 # Refused

@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bedrock_local import embeddings, shapes
+from bedrock_local.errors import AwsError
 from extproc import tokens
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai.embeddings import decode
@@ -58,6 +60,20 @@ def planned(body: bytes) -> tuple[Any, Plan] | None:
 def test_any_request_gives_either_bodies_or_a_400_never_another_exception(request: dict[str, Any]) -> None:
     made = planned(json.dumps(request).encode())
     assert made is None or made[1].bodies
+
+
+@given(requests)
+def test_what_becomes_of_any_request_is_taken_by_the_local_bedrock(request: dict[str, Any]) -> None:
+    """But for a text of too many tokens: how a model counts them is its own, and Bedrock's 400 tells the client."""
+    made = planned(json.dumps(request).encode())
+    for body in made[1].bodies if made else ():
+        model, sent = EMBEDDING_MODELS[request["model"]].ids[0], shapes.read_json(body)
+        assert embeddings.texts(model, sent)
+        try:
+            embeddings.embed(model, sent)
+        except AwsError as refusal:
+            if "tokens" not in refusal.message:
+                raise
 
 
 @given(st.builds(lambda value: json.dumps(value).encode(), anything | json_values) | st.binary(max_size=50))

@@ -176,17 +176,19 @@ for (const model of [CLAUDE, NOVA]) {
     const output = Output.object({ schema, name: "journey" });
     assert.deepEqual((await generateText({ ...ask(model, JOURNEY), output })).output, PARIS);
   });
-}
 
-test("an output after tools", async () => {
-  const asked = { ...ask(CLAUDE, "What is the weather in Paris?"), tools, stopWhen: isStepCount(5) };
-  const { output, steps } = await generateText({ ...asked, output: Output.object({ schema }) });
-  assert.ok(schema.safeParse(output).success);
-  assert.deepEqual(steps.map((step) => step.finishReason), ["tool-calls", "stop"]);
-  const streamed = streamText({ ...asked, output: Output.object({ schema }) });
-  assert.ok((await all(streamed.partialOutputStream)).length > 1);
-  assert.deepEqual(await streamed.output, output);
-});
+  test(`an output after tools: ${model}`, async () => {
+    const { get_weather } = tools;
+    const weather = { ...ask(model, "What is the weather in Paris?"), tools: { get_weather } };
+    const asked = { ...weather, stopWhen: isStepCount(5) };
+    const { output, steps } = await generateText({ ...asked, output: Output.object({ schema }) });
+    assert.ok(schema.safeParse(output).success);
+    assert.deepEqual(steps.map((step) => step.finishReason), ["tool-calls", "stop"]);
+    const streamed = streamText({ ...asked, output: Output.object({ schema }) });
+    assert.ok((await all(streamed.partialOutputStream)).length > 1);
+    assert.deepEqual(await streamed.output, output);
+  });
+}
 
 test("reasoning in several steps with tools", async () => {
   const asked = { ...ask(CLAUDE, WEATHER_AND_TIME), tools, stopWhen: isStepCount(5) };
@@ -206,6 +208,16 @@ test("generateObject of an array and of a choice", async () => {
   assert.deepEqual(array.object, [{ city: "Paris" }]);
   const choice = await generateObject({ ...ask(CLAUDE, JOURNEY), output: "enum", enum: ["train", "boat"] });
   assert.equal(choice.object, "train");
+});
+
+test("generateObject without a schema", async () => {
+  for (const model of [CLAUDE, NOVA]) {
+    const { object } = await generateObject({ ...ask(model, "Hello!"), output: "no-schema" });
+    assert.match(object.answer, /^You said: "Hello!"/);
+    const streamed = streamObject({ ...ask(model, "Hello!"), output: "no-schema" });
+    await all(streamed.partialObjectStream);
+    assert.deepEqual(await streamed.object, object);
+  }
 });
 
 test("a demanded tool", async () => {

@@ -3,7 +3,7 @@ import { beforeEach, test } from "node:test";
 import OpenAI from "openai";
 import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { all, CLAUDE, client, clock, local, NOVA, say, weather } from "./fixtures.mjs";
+import { all, CLAUDE, client, clock, content, local, NOVA, say, weather } from "./fixtures.mjs";
 
 beforeEach(() => local.forget());
 
@@ -172,7 +172,10 @@ test("json_object", async () => {
   const asked = { model: CLAUDE, messages: say("Hello!"), response_format: { type: "json_object" } };
   const answer = await client.chat.completions.create(asked);
   assert.equal(answer.choices[0].finish_reason, "stop");
+  assert.match(JSON.parse(answer.choices[0].message.content).answer, /^You said: "Hello!"/);
   assert.match((await local.call()).body.system[0].text, /JSON object/);
+  const chunks = await all(await client.chat.completions.create({ ...asked, stream: true }));
+  assert.equal(content(chunks), answer.choices[0].message.content);
 });
 
 test("more than one choice is refused by name", async () => {

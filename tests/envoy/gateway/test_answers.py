@@ -176,3 +176,21 @@ def test_an_answer_of_bedrocks_shows_nothing_but_what_was_translated(client: Any
 def test_fields_that_change_nothing_are_named_in_the_answer(client: Any) -> None:
     answer = client.chat("Hello!", seed=7, user="somebody")
     assert answer.headers["x-oai-ignored-params"] == "seed"
+
+
+# Guardrails
+
+GUARDRAIL = {"guardrailIdentifier": "gr1", "guardrailVersion": "1", "trace": "enabled"}
+
+
+def test_who_asks_what_a_guardrail_did_is_told_in_answers_and_in_streams(client: Any) -> None:
+    order = "[[local: stop=guardrail_intervened]]"
+    whole = client.chat(f"Hello! {order}", guardrailConfig=GUARDRAIL).json()
+    with client.stream(f"Hello! {order}", guardrailConfig=GUARDRAIL) as stream:
+        *_, last, done = stream.rest()
+    assert done == "[DONE]"
+    for found in (whole, json.loads(last)):
+        assert found["choices"][0]["finish_reason"] == "content_filter"
+        assert found["trace"]["guardrail"]["actionReason"] == "Guardrail blocked."
+    quiet = {name: value for name, value in GUARDRAIL.items() if name != "trace"}
+    assert "trace" not in client.chat("Hello!", guardrailConfig=quiet).json()

@@ -87,15 +87,19 @@ def test_a_long_answer_streams_to_its_end(client: Any) -> None:
         ("corrupt", 502),
     ],
 )
-def test_a_stream_that_begins_with_a_failure_is_a_failure_with_a_status(client: Any, order: str, status: int) -> None:
-    assert client.refused_stream(f"{COUNT} [[local: {order} after=0]]").status == status
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_stream_that_fails_before_it_says_anything_is_a_failure_with_a_status(
+    client: Any, order: str, status: int, after: int
+) -> None:
+    """`after=1`: messageStart alone says nothing."""
+    assert client.refused_stream(f"{COUNT} [[local: {order} after={after}]]").status == status
 
 
 @pytest.mark.parametrize(
     "order",
     ["exception=throttlingException", "exception=modelStreamErrorException", "error=internalFailure", "corrupt"],
 )
-@pytest.mark.parametrize("after", [1, 5])
+@pytest.mark.parametrize("after", [2, 5])
 def test_a_failure_in_the_middle_is_told_and_ends_the_stream_without_done(client: Any, order: str, after: int) -> None:
     with client.stream(f"{COUNT} [[local: {order} after={after}]]") as stream:
         events = stream.rest()

@@ -8,20 +8,9 @@ import pytest
 from botocore.model import ServiceModel, StructureShape
 from msgspec import Raw, Struct
 
-from extproc.bedrock import converse
-from extproc.bedrock.converse import (
-    AnsweredBlock,
-    BadAnswerError,
-    InferenceConfig,
-    Request,
-    Text,
-    ToolChoice,
-    ToolUse,
-    ToolUseBody,
-    Turn,
-    decode_answer,
-    decode_event,
-)
+from extproc.bedrock import converse, converse_answer
+from extproc.bedrock.converse import InferenceConfig, Request, Text, ToolChoice, ToolUse, ToolUseBody, Turn
+from extproc.bedrock.converse_answer import AnsweredBlock, BadAnswerError, decode_answer, decode_event
 
 
 @pytest.fixture(scope="module")
@@ -91,24 +80,24 @@ def test_free_json_goes_out_byte_for_byte() -> None:
         (converse.ServiceTier, "ServiceTier"),
         (ToolUseBody, "ToolUseBlock"),
         (converse.ToolResultBody, "ToolResultBlock"),
-        (converse.Answer, "ConverseResponse"),
-        (converse.TokenUsage, "TokenUsage"),
+        (converse_answer.Answer, "ConverseResponse"),
+        (converse_answer.TokenUsage, "TokenUsage"),
         (AnsweredBlock, "ContentBlock"),
-        (converse.AnsweredToolUse, "ToolUseBlock"),
-        (converse.ReasoningContent, "ReasoningContentBlock"),
-        (converse.ReasoningText, "ReasoningTextBlock"),
-        (converse.CitationsContent, "CitationsContentBlock"),
-        (converse.MessageStart, "MessageStartEvent"),
-        (converse.ContentBlockStart, "ContentBlockStartEvent"),
-        (converse.BlockStart, "ContentBlockStart"),
-        (converse.ToolUseStart, "ToolUseBlockStart"),
-        (converse.ContentBlockDelta, "ContentBlockDeltaEvent"),
-        (converse.BlockDelta, "ContentBlockDelta"),
-        (converse.ToolUseDelta, "ToolUseBlockDelta"),
-        (converse.ReasoningDelta, "ReasoningContentBlockDelta"),
-        (converse.ContentBlockStop, "ContentBlockStopEvent"),
-        (converse.MessageStop, "MessageStopEvent"),
-        (converse.Metadata, "ConverseStreamMetadataEvent"),
+        (converse_answer.AnsweredToolUse, "ToolUseBlock"),
+        (converse_answer.ReasoningContent, "ReasoningContentBlock"),
+        (converse_answer.ReasoningText, "ReasoningTextBlock"),
+        (converse_answer.CitationsContent, "CitationsContentBlock"),
+        (converse_answer.MessageStart, "MessageStartEvent"),
+        (converse_answer.ContentBlockStart, "ContentBlockStartEvent"),
+        (converse_answer.BlockStart, "ContentBlockStart"),
+        (converse_answer.ToolUseStart, "ToolUseBlockStart"),
+        (converse_answer.ContentBlockDelta, "ContentBlockDeltaEvent"),
+        (converse_answer.BlockDelta, "ContentBlockDelta"),
+        (converse_answer.ToolUseDelta, "ToolUseBlockDelta"),
+        (converse_answer.ReasoningDelta, "ReasoningContentBlockDelta"),
+        (converse_answer.ContentBlockStop, "ContentBlockStopEvent"),
+        (converse_answer.MessageStop, "MessageStopEvent"),
+        (converse_answer.Metadata, "ConverseStreamMetadataEvent"),
     ],
 )
 def test_every_field_is_a_member_of_the_service_model(struct: type[Struct], shape: str, model: ServiceModel) -> None:
@@ -118,7 +107,7 @@ def test_every_field_is_a_member_of_the_service_model(struct: type[Struct], shap
 def test_every_event_of_the_service_model_is_read(model: ServiceModel) -> None:
     members = structure(model, "ConverseStreamOutput").members
     events = {name for name, shape in members.items() if not shape.metadata.get("exception")}
-    assert events == set(converse._EVENTS)
+    assert events == set(converse_answer._EVENTS)
 
 
 # Answers
@@ -179,7 +168,7 @@ def test_an_answer_that_is_none_is_a_bad_answer(body: bytes) -> None:
 
 def test_an_event_is_read_past_its_padding() -> None:
     event = decode_event("contentBlockDelta", b'{"contentBlockIndex":2,"delta":{"text":"Hi"},"p":"abcdefgh"}')
-    assert event == converse.ContentBlockDelta(2, converse.BlockDelta(text="Hi"))
+    assert event == converse_answer.ContentBlockDelta(2, converse_answer.BlockDelta(text="Hi"))
 
 
 @pytest.mark.parametrize("kind", ["", "contentBlockPause", "messagestart"])

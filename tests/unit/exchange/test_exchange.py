@@ -1,17 +1,12 @@
-import hashlib
+"""What an exchange makes of requests, what it refuses, and the order in which things may happen."""
+
 import json
-import struct
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from extproc import config, tokens
-from extproc.bedrock import capabilities
-from extproc.bedrock.catalogue import Catalogue, Model, Profile
-from extproc.bedrock.sigv4 import Credentials, Signer
-from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Wait
+from extproc.exchange.directives import Abort, Continue, Directive, Wait
 from extproc.exchange.events import (
     RequestBody,
     RequestHeaders,
@@ -24,55 +19,10 @@ from extproc.exchange.events import (
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import SideAnswer, SideCalls, SideFailure
-from extproc.tenancy.directory import Directory
 
 NOW = 1_790_000_000.0
 TOKEN = "qc_test"
 AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"
-
-SETTINGS = config.Settings(
-    organisations={
-        "acme": config.Organisation(),
-        "frugal": config.Organisation(models=config.Models(allow=("amazon.*",))),
-    },
-    tokens=(
-        config.Token(name="one", sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), organisations=("acme",)),
-        config.Token(name="two", sha256=hashlib.sha256(b"qc_two").hexdigest(), organisations=("acme", "frugal")),
-    ),
-    limits=config.Limits(request_bytes=4096),
-)
-MODELS = (
-    Model("amazon.nova-micro-v1:0", "Amazon", frozenset({"TEXT"}), created=1_700_000_000),
-    Model("amazon.titan-embed-text-v2:0", "Amazon", frozenset({"EMBEDDING"})),
-    Model("anthropic.claude-sonnet-4-6", "Anthropic", frozenset({"TEXT"}), inference=frozenset({"INFERENCE_PROFILE"})),
-)
-PROFILES = (
-    Profile(
-        "us.anthropic.claude-sonnet-4-6",
-        "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-6",
-        "US Claude",
-        ("anthropic.claude-sonnet-4-6",),
-    ),
-)
-
-
-@pytest.fixture
-def gateway() -> Gateway:
-    return Gateway(
-        settings=SETTINGS,
-        directory=Directory(SETTINGS),
-        catalogue=Catalogue.build(MODELS, PROFILES, "us-east-1"),
-        capabilities=capabilities.BUILT_IN,
-        signer=Signer("us-east-1", AUTHORITY),
-        authority=AUTHORITY,
-        identity=lambda: Credentials("AKID", "secret"),
-        detokenise=tokens.decode,
-    )
-
-
-@pytest.fixture
-def exchange(gateway: Gateway) -> Exchange:
-    return Exchange(gateway, "0" * 32)
 
 
 def headers(method: str = "POST", path: str = "/oai/v1/chat/completions", **more: str) -> RequestHeaders:
@@ -100,29 +50,6 @@ def error(directive: Any) -> dict[str, Any]:
     assert dict(directive.headers)["content-type"] == "application/json"
     assert dict(directive.headers)["x-request-id"]
     return dict(body["error"])
-
-
-def frame(event: str, payload: Mapping[str, Any], message_type: str = "event") -> bytes:
-    """One event-stream message, as AWS frames it."""
-    kind = ":event-type" if message_type == "event" else ":exception-type"
-    block = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-        for name, value in ((kind, event), (":message-type", message_type), (":content-type", "application/json"))
-    )
-    body = json.dumps(payload).encode()
-    prelude = struct.pack(">II", 16 + len(block) + len(body), len(block))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + block + body
-    return message + struct.pack(">I", zlib.crc32(message))
-
-
-def answer_frames() -> list[bytes]:
-    return [
-        frame("messageStart", {"role": "assistant"}),
-        frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}}),
-        frame("contentBlockStop", {"contentBlockIndex": 0}),
-        frame("messageStop", {"stopReason": "end_turn"}),
-        frame("metadata", {"usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}}),
-    ]
 
 
 # The request
@@ -239,210 +166,9 @@ def test_models_are_answered_from_the_headers(gateway: Gateway) -> None:
     assert (reply.status, error(reply)["code"]) == (404, "model_not_found")
 
 
-# The answer, buffered
-
-
-def sent(gateway: Gateway, **more: Any) -> Exchange:
-    """An exchange whose request is on its way to Bedrock."""
-    exchange = Exchange(gateway, "0" * 32)
-    exchange.receive(headers(), NOW)
-    assert isinstance(only(exchange.receive(RequestBody(chat(**more)), NOW)), Forward)
-    return exchange
-
-
 def upstream(status: int = 200, *, end: bool = False, local: bool = False, **more: str) -> ResponseHeaders:
     given = {":status": str(status)} | {name.replace("_", "-"): value for name, value in more.items()}
     return ResponseHeaders(given, end, local, "via_upstream" if not local else "upstream_reset")
-
-
-def test_a_buffered_answer_is_withheld_to_the_end(gateway: Gateway) -> None:
-    exchange = sent(gateway, seed=1)
-    body = {
-        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}, {"text": " there"}]}},
-        "stopReason": "end_turn",
-        "usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5},
-    }
-    data = json.dumps(body).encode()
-    assert not exchange.receive(upstream(x_amzn_requestid="aws-1", date="x"), NOW)
-    assert exchange.patience is None
-    assert not exchange.receive(ResponseBody(data[:10]), NOW)
-    reply = only(exchange.receive(ResponseBody(data[10:], end_of_stream=True), NOW))
-    completion = json.loads(reply.body)
-    assert (reply.status, completion["choices"][0]["message"]["content"]) == (200, "Hi there")
-    assert completion["id"] == "chatcmpl-" + "0" * 32
-    assert completion["created"] == int(NOW)
-    assert completion["model"] == "amazon.nova-micro-v1:0"
-    assert reply.remove == ("x-amzn-requestid", "date")
-    assert dict(reply.headers)["x-oai-ignored-params"] == "seed"
-    counted = {"input_tokens": 3, "output_tokens": 2, "finish": "stop", "bedrock_request_id": "aws-1"}
-    assert counted.items() <= reply.metadata.items()
-
-
-def test_an_answer_may_end_with_trailers(gateway: Gateway) -> None:
-    exchange = sent(gateway)
-    exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(b'{"output":{"message":{"content":[]}},"stopReason":"end_turn"}'), NOW)
-    assert only(exchange.receive(ResponseTrailers(), NOW)).status == 200
-
-
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"output": 1}'])
-def test_an_answer_that_is_not_one_is_a_502(gateway: Gateway, body: bytes) -> None:
-    exchange = sent(gateway)
-    exchange.receive(upstream(), NOW)
-    reply = only(exchange.receive(ResponseBody(body, end_of_stream=True), NOW))
-    assert (reply.status, error(reply)["code"]) == (502, "bad_upstream_answer")
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "told", "code"),
-    [
-        (400, "ValidationException", 400, None),
-        (403, "AccessDeniedException", 502, "gateway_credentials"),
-        (403, "ExpiredTokenException", 502, "gateway_credentials"),
-        (401, "", 502, "gateway_credentials"),
-        (404, "ResourceNotFoundException", 404, "model_not_found"),
-        (429, "ThrottlingException", 429, "rate_limit_exceeded"),
-        (424, "ModelErrorException", 502, "model_error"),
-        (500, "InternalServerException", 500, "bedrock_error"),
-        (503, "ServiceUnavailableException", 503, "bedrock_unavailable"),
-        (302, "", 502, "bedrock_error"),
-    ],
-)
-def test_bedrocks_refusals_are_openais(gateway: Gateway, status: int, kind: str, told: int, code: str | None) -> None:
-    exchange = sent(gateway)
-    exchange.receive(upstream(status, x_amzn_errortype=kind), NOW)
-    reply = only(exchange.receive(ResponseBody(b'{"message":"no"}', end_of_stream=True), NOW))
-    assert (reply.status, error(reply)["code"]) == (told, code)
-    assert reply.metadata["finish"] == (code or "invalid_request_error")
-
-
-def test_the_operator_reads_what_aws_said_and_the_caller_does_not(gateway: Gateway) -> None:
-    exchange = sent(gateway)
-    exchange.receive(upstream(403, x_amzn_errortype="InvalidSignatureException"), NOW)
-    said = b'{"message":"The signature does not match.\\n\\nThe Canonical String was \'x-amz-security-token:secret\'"}'
-    reply = only(exchange.receive(ResponseBody(said, end_of_stream=True), NOW))
-    assert reply.metadata["bedrock_error"] == "InvalidSignatureException: The signature does not match."
-    assert b"signature does not" not in reply.body
-
-
-def test_a_refusal_without_a_body_is_answered_at_once(gateway: Gateway) -> None:
-    assert only(sent(gateway).receive(upstream(503, end=True), NOW)).status == 503
-
-
-@pytest.mark.parametrize(("status", "told"), [(413, 413), (503, 503), (504, 504), (408, 408), (500, 503), (404, 404)])
-def test_what_envoy_answers_by_itself_is_said_in_openais_words(gateway: Gateway, status: int, told: int) -> None:
-    exchange = sent(gateway)
-    exchange.receive(upstream(status, local=True), NOW)
-    reply = only(exchange.receive(ResponseBody(b"plain text", end_of_stream=True), NOW))
-    assert reply.status == told
-    assert error(reply)
-
-
-def test_an_answer_before_anything_was_sent_is_envoys(exchange: Exchange) -> None:
-    exchange.receive(headers(), NOW)
-    exchange.receive(upstream(413), NOW)
-    reply = only(exchange.receive(ResponseBody(b"Payload Too Large", end_of_stream=True), NOW))
-    assert (reply.status, error(reply)["code"]) == (413, "request_too_large")
-
-
-def test_an_endless_answer_is_given_up(gateway: Gateway) -> None:
-    exchange = sent(gateway)
-    exchange.receive(upstream(), NOW)
-    piece = ResponseBody(bytes(16 * 1024 * 1024))
-    replies = [directive for _ in range(5) for directive in exchange.receive(piece, NOW)]
-    assert only(replies).status == 502
-
-
-# The answer, streamed
-
-
-def test_a_stream_is_written_as_it_comes(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True, stream_options={"include_usage": True})
-    assert not exchange.receive(upstream(content_type="application/vnd.amazon.eventstream"), NOW)
-    first, *more = answer_frames()
-    head, body = exchange.receive(ResponseBody(first), NOW)
-    assert isinstance(head, Head)
-    assert dict(head.headers)["content-type"].startswith("text/event-stream")
-    assert head.remove == ("content-type",)
-    written: list[Any] = [body, *(d for piece in more for d in exchange.receive(ResponseBody(piece), NOW))]
-    [last] = exchange.receive(ResponseBody(b"", end_of_stream=True), NOW)
-    assert last.end_of_stream
-    text = b"".join(directive.data for directive in [*written, last])
-    assert last.data == b"data: [DONE]\n\n"
-    assert text.count(b"data: ") == 5
-    for said in (written[-1], last):  # a client may leave between the two
-        assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= said.metadata.items()
-    assert exchange.done
-
-
-def test_a_model_that_cannot_stream_answers_with_a_whole_stream_at_the_end(gateway: Gateway) -> None:
-    gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
-    exchange = sent(gateway, stream=True)
-    message = {"role": "assistant", "content": [{"text": "Hi"}]}
-    body = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 3, "outputTokens": 2}}
-    assert not exchange.receive(upstream(content_type="application/json"), NOW)
-    reply = only(exchange.receive(ResponseBody(json.dumps(body).encode(), end_of_stream=True), NOW))
-    assert (reply.status, dict(reply.headers)["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    assert reply.remove == ("content-type",)
-    assert reply.body.endswith(b"data: [DONE]\n\n")
-    assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= reply.metadata.items()
-
-
-def test_a_first_event_that_is_an_exception_is_a_real_status(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True)
-    exchange.receive(upstream(), NOW)
-    failure = frame("throttlingException", {"message": "slow down"}, "exception")
-    reply = only(exchange.receive(ResponseBody(failure), NOW))
-    assert (reply.status, error(reply)["message"]) == (429, "slow down")
-    assert dict(reply.headers)["retry-after"] == "1"
-
-
-def test_a_later_exception_ends_the_stream_without_done(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True)
-    exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(answer_frames()[0]), NOW)
-    failure = frame("modelStreamErrorException", {"message": "broken"}, "exception")
-    last = only(exchange.receive(ResponseBody(failure), NOW))
-    assert last.end_of_stream
-    assert json.loads(last.data.removeprefix(b"data: "))["error"]["message"] == "broken"
-    assert last.metadata["finish"] == "model_error"
-    assert not exchange.receive(ResponseBody(answer_frames()[1]), NOW)
-
-
-def test_a_stream_that_breaks_off_is_not_whole(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True)
-    exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(b"".join(answer_frames()[:2])), NOW)
-    last = only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW))
-    assert b'"cut_off"' in last.data
-    assert b"[DONE]" not in last.data
-
-
-def test_a_stream_that_never_begins_is_a_502(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True)
-    exchange.receive(upstream(), NOW)
-    assert only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW)).status == 502
-
-
-def test_silence_is_bridged_with_comments_and_ends_in_an_error(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True)
-    assert exchange.patience is None
-    exchange.receive(upstream(), NOW)
-    assert exchange.patience == SETTINGS.streaming.keepalive_seconds
-    head, comment = exchange.receive(Silence(15.0), NOW)
-    assert isinstance(head, Head)
-    assert comment.data == b": keepalive\n\n"
-    last = only(exchange.receive(Silence(SETTINGS.streaming.silence_seconds), NOW))
-    assert last.end_of_stream
-    assert b'"error"' in last.data
-
-
-def test_a_streamed_request_that_bedrock_refuses_is_not_a_stream(gateway: Gateway) -> None:
-    exchange = sent(gateway, stream=True)
-    exchange.receive(upstream(400, x_amzn_errortype="ValidationException:http://x"), NOW)
-    assert exchange.patience is None
-    reply = only(exchange.receive(ResponseBody(b'{"message":"bad"}', end_of_stream=True), NOW))
-    assert (reply.status, error(reply)["message"]) == (400, "bad")
 
 
 # Embeddings
@@ -463,12 +189,12 @@ def test_one_text_goes_through_envoy(exchange: Exchange) -> None:
     assert reply.metadata["input_tokens"] == 3
 
 
-def test_several_texts_go_out_as_side_calls_and_come_back_in_order(exchange: Exchange) -> None:
+def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gateway, exchange: Exchange) -> None:
     wait = embeddings(exchange, input=["a", "b"])
     assert isinstance(wait, Wait)
     assert isinstance(wait.job, SideCalls)
     assert [json.loads(call.body)["inputText"] for call in wait.job.calls] == ["a", "b"]
-    assert wait.job.concurrency == SETTINGS.embeddings.concurrency
+    assert wait.job.concurrency == gateway.settings.embeddings.concurrency
     answers = tuple(SideAnswer(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
     reply = only(exchange.receive(Resumed(answers), NOW))
     answer = json.loads(reply.body)
@@ -493,6 +219,13 @@ def test_side_calls_that_fail_are_errors(exchange: Exchange, result: object, sta
 
 
 # The order of things
+
+
+def test_an_answer_before_anything_was_sent_is_envoys(exchange: Exchange) -> None:
+    exchange.receive(headers(), NOW)
+    exchange.receive(upstream(413), NOW)
+    reply = only(exchange.receive(ResponseBody(b"Payload Too Large", end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["code"]) == (413, "request_too_large")
 
 
 def test_another_filters_own_reply_passes_untouched(exchange: Exchange) -> None:

@@ -133,6 +133,7 @@ def test_the_last_chunks_say_at_which_tier_it_was_served(include_usage: bool) ->
     writer = chunks(include_usage=include_usage)
     assert chunk(writer.finish("stop", "flex"))["service_tier"] == "flex"
     assert "service_tier" not in chunk(writer.finish("stop"))
+    assert chunk(writer.finish("stop", "flex", {"guardrail": {}}))["trace"] == {"guardrail": {}}
     if include_usage:
         assert chunk(writer.usage(Usage(1, 2), "flex"))["service_tier"] == "flex"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from extproc.bedrock.converse import BadAnswerError
+from extproc.bedrock.converse_answer import BadAnswerError
 from extproc.openai.completion import Chunks, Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_answer import Answered, answer, as_stream, finish_reason
@@ -351,6 +351,33 @@ def test_it_says_at_which_tier_it_was_served(tier: str, told: str) -> None:
 
 def test_without_a_tier_there_is_no_tier() -> None:
     assert "service_tier" not in completion({"text": "a"})
+
+
+# What a guardrail did
+
+TRACE = {"guardrail": {"inputAssessment": {"gr1": {"x": [1.0, "a\nb", {}, None]}}, "actionReason": "No action."}}
+
+
+def traced(trace: Any) -> bytes:
+    return converse({"text": "a"})[:-1] + b',"trace":' + json.dumps(trace, indent=1).encode() + b"}"
+
+
+def test_who_asked_what_the_guardrail_did_is_told() -> None:
+    found = json.loads(answered(traced(TRACE), trace=True).body)
+    ChatCompletion.model_validate(found, strict=True)
+    assert found["trace"] == TRACE
+
+
+@pytest.mark.parametrize("trace", [TRACE, None, {}])
+def test_who_did_not_ask_is_not_shown_what_the_guardrail_held_back(trace: Any) -> None:
+    assert "trace" not in json.loads(answered(traced(trace), trace=trace != TRACE).body)
+    assert b"trace" not in streamed(traced(trace), trace=trace != TRACE).body
+
+
+def test_the_trace_of_a_whole_answer_goes_out_with_the_finish_reason() -> None:
+    chunks = [json.loads(part[6:]) for part in streamed(traced(TRACE), trace=True).body.split(b"\n\n")[:-2]]
+    assert [chunk.get("trace") for chunk in chunks] == [None, None, TRACE, None]
+    assert chunks[2]["choices"][0]["finish_reason"] == "stop"
 
 
 # A whole answer as a stream

@@ -283,3 +283,16 @@ def test_what_clients_send_is_planned_or_refused_by_name(line: str, read_convers
     else:
         error = refused(**recorded["body"])
         assert {"param": error.param, "code": error.code} == recorded["refused"]
+
+
+# The guardrail's trace
+
+
+@pytest.mark.parametrize(
+    ("trace", "told"), [(None, False), ("disabled", False), ("enabled", True), ("enabled_full", True)]
+)
+def test_a_guardrails_trace_is_told_to_who_asked_for_it(trace: str | None, told: bool) -> None:
+    guardrail = {"guardrailIdentifier": "gr1", "guardrailVersion": "1"} | ({"trace": trace} if trace else {})
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "guardrailConfig": guardrail}
+    found = plan(decode_request(json.dumps(asked).encode()), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
+    assert found.shape.trace is told

@@ -207,6 +207,7 @@ def thought(content: str, signature: str | None = None) -> dict[str, Any]:
         ("unsigned", {"reasoning_content": " "}, [], ()),
         ("redacted", {"thinking_blocks": ALL}, [REDACTED], ("thinking_blocks",)),
         ("redacted", {"reasoning_content": "Hm."}, [], ("reasoning_content",)),
+        ("redacted", {"thinking_blocks": [{**WITHHELD, "data": ""}]}, [], ("thinking_blocks",)),
         ("none", {"thinking_blocks": ALL, "reasoning_content": "Hm."}, [], ("thinking_blocks",)),
         ("none", {"thinking_blocks": [], "reasoning_content": ""}, [], ()),
         ("none", {"thinking_blocks": None, "reasoning_content": None}, [], ()),
@@ -246,6 +247,12 @@ def test_withheld_reasoning_that_was_damaged_is_refused(data: str) -> None:
         ([user("a"), assistant("b"), assistant(None, call(), thinking_blocks=[SIGNED]), result()], True),
         ([user("a"), assistant("b", thinking_blocks=[SIGNED]), assistant(None, call()), result(), system("s")], False),
         ([user("a"), assistant(None, function_call={"name": "f"}), {**system("s"), "role": "developer"}], True),
+        (
+            [user("a"), assistant(None, call()), result(), user(" "), assistant([text("")], thinking_blocks=[SIGNED])],
+            True,
+        ),
+        ([assistant("b", thinking_blocks=[SIGNED]), user([text(" ")]), assistant(None, call()), result()], False),
+        ([assistant("b", thinking_blocks=[SIGNED]), user([PICTURE]), assistant(None, call()), result()], True),
     ],
 )
 def test_whether_the_last_call_lacks_its_reasoning(messages: list[Any], lacks: bool) -> None:
@@ -318,18 +325,18 @@ CACHES = takes(
 
 
 def test_a_mark_is_a_point_behind_what_it_stands_on() -> None:
-    parts = [{**text("a"), **mark()}, text("b"), {**PICTURE, **mark("1h")}]
+    parts = [{**text("a"), **mark()}, text("b"), {**PICTURE, **mark("5m")}]
     found = translate(
-        {**system("s"), **mark("5m")},
+        {**system("s"), **mark("1h")},
         user(parts),
         {**assistant("c"), **mark()},
         {**user("d"), **mark()},
         to=takes(cache=("system", "messages"), cache_ttls=("5m", "1h"), cache_points=9),
     )
     assert found == (
-        [*said("s"), point("5m")],
+        [*said("s"), point("1h")],
         [
-            turn("user", "a", point(), "b", SENT, point("1h")),
+            turn("user", "a", point(), "b", SENT, point("5m")),
             turn("assistant", "c", point()),
             turn("user", "d", point()),
         ],

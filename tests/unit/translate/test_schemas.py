@@ -100,7 +100,7 @@ def flat(schema: Any) -> Any:
 
 
 def test_without_references_every_byte_stays() -> None:
-    schema = b'{ "type":"object", "$defs":{"A":{}} }'
+    schema = b'{ "type":"object", "minProperties":1.0 }'
     assert bytes(inlined(Raw(schema), "p")) == schema
 
 
@@ -116,6 +116,10 @@ def test_references_become_what_they_refer_to(store: str) -> None:
     point = {"type": "number", "maximum": 1.0}
     whence = {"type": "object", "properties": {"at": point}, "description": "Whence."}
     assert flat(schema) == {"type": "object", "properties": {"from": whence}, "items": [point]}
+
+
+def test_definitions_that_nothing_refers_to_go_too() -> None:
+    assert flat({"type": "object", "$defs": {"A": {"type": "string"}}}) == {"type": "object"}
 
 
 def test_numbers_and_the_order_of_keys_stay() -> None:
@@ -181,6 +185,17 @@ def test_look_around_is_told(pattern: str) -> None:
 def test_all_else_stays(node: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"a": node, "pattern": {"type": "string", "title": "(?=a)"}}}
     assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == schema
+
+
+def test_look_around_in_the_names_of_properties_is_told_too() -> None:
+    text = {"type": "string", "pattern": "(?=b)"}
+    schema = {"type": "object", "patternProperties": {"^a": text, "^(?!a)": text}, "description": "D."}
+    told = {"type": "string", "description": 'pattern: "(?=b)"'}
+    assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == {
+        "type": "object",
+        "patternProperties": {"^a": told},
+        "description": 'D. (patternProperties: {"^(?!a)":{"type":"string","description":"pattern: \\"(?=b)\\""}})',
+    }
 
 
 def test_without_look_around_every_byte_stays() -> None:

@@ -6,10 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import UNSET
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.bedrock.converse import OutputConfig, Request, Text, Turn
+from extproc.bedrock.capabilities import Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.tools import Tools, bedrock_id, tools
@@ -38,10 +36,6 @@ def config(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, *
     """The `toolConfig` that goes out, as JSON has it."""
     found = translate(capabilities, reasoning=reasoning, **fields).config
     return None if found is None else json.loads(msgspec.json.encode(found))
-
-
-def schema_of(parameters: Any) -> Any:
-    return config(tools=[function(parameters=parameters)])["tools"][0]["toolSpec"]["inputSchema"]["json"]
 
 
 def refused(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> ApiError:
@@ -336,84 +330,6 @@ def test_a_name_that_is_like_another_ones_replacement_is_not_confused_with_it() 
     assert found.bedrock_name(MCP) != other
 
 
-# Strict tools
-
-STRICT = Capabilities(tool_choices=("auto", "any", "tool"), strict_tools=True, json_schema=("native",))
-CLOSED = {**OBJECT, "required": ["city"], "additionalProperties": False}
-
-
-def strictly(capabilities: Capabilities, *offered: dict[str, Any], **fields: Any) -> tuple[list[Any], tuple[str, ...]]:
-    """`strict` of each tool that goes out, and what is ignored."""
-    found = translate(capabilities, tools=list(offered), **fields)
-    specs = json.loads(msgspec.json.encode(found.config))["tools"]
-    return [spec["toolSpec"].get("strict") for spec in specs], found.ignored
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "parameters", "strict", "sent"),
-    [
-        (STRICT, CLOSED, True, True),
-        (STRICT, CLOSED, False, None),
-        (STRICT, CLOSED, None, None),
-        (STRICT, OBJECT, True, None),
-        (STRICT, None, True, None),
-        (CLAUDE, CLOSED, True, None),
-    ],
-    ids=["strict", "not", "unsaid", "open schema", "no schema", "family"],
-)
-def test_strict_goes_out_where_it_can_be_kept(capabilities: Any, parameters: Any, strict: Any, sent: Any) -> None:
-    tool = function(parameters=parameters, strict=strict)
-    assert strictly(capabilities, tool) == ([sent], ("tools[].function.strict",) if strict and not sent else ())
-
-
-def test_twenty_tools_may_be_strict() -> None:
-    offered = [function(f"f{number}", parameters=CLOSED, strict=True) for number in range(21)]
-    assert strictly(STRICT, *offered) == ([True] * 20 + [None], ("tools[].function.strict",))
-
-
-def test_strict_tools_and_the_answers_schema_are_counted_together() -> None:
-    def wide(count: int) -> dict[str, Any]:
-        properties = {f"p{number}": {"type": "string"} for number in range(count)}
-        return {"type": "object", "properties": properties, "additionalProperties": False}
-
-    tool = function(parameters=wide(10), strict=True)
-    assert strictly(STRICT, tool, response_format=json_schema(wide(14)))[0] == [True]
-    assert strictly(STRICT, tool, response_format=json_schema(wide(15)))[0] == [None]
-
-
-# One call at a time
-
-
-@pytest.mark.parametrize(
-    ("fields", "sent"),
-    [
-        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
-        ({"parallel_tool_calls": False, "tool_choice": "required"}, {"disable_parallel_tool_use": True}),
-        ({"parallel_tool_calls": False, "tool_choice": "none"}, None),
-        ({"parallel_tool_calls": True}, None),
-        ({}, None),
-    ],
-)
-def test_one_call_at_a_time_is_asked_for_beside_the_tools(fields: dict[str, Any], sent: Any) -> None:
-    able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
-    found = translate(able, tools=[function()], **fields)
-    assert found.model_fields == ({} if sent is None else {"tool_choice": sent})
-    assert found.ignored == ()
-
-
-@pytest.mark.parametrize("fields", [{}, {"tools": []}, {"response_format": json_schema(OBJECT)}])
-def test_without_tools_of_the_clients_there_is_nothing_to_switch(fields: dict[str, Any]) -> None:
-    able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
-    for capabilities in (CLAUDE, able):
-        found = translate(capabilities, parallel_tool_calls=False, **fields)
-        assert (found.model_fields, found.ignored) == ({}, ())
-
-
-def test_a_family_without_the_switch_ignores_it_by_name() -> None:
-    found = translate(tools=[function()], parallel_tool_calls=False)
-    assert (found.model_fields, found.ignored) == ({}, ("parallel_tool_calls",))
-
-
 # Custom tools
 
 
@@ -497,102 +413,6 @@ def test_functions_that_fit_nothing_are_refused(fields: dict[str, Any], param: s
 
 def test_tools_are_answered_as_tools() -> None:
     assert not translate(tools=[function()]).shape.legacy
-
-
-# Schemas, by family
-
-
-def test_references_are_replaced_only_where_they_are_not_read() -> None:
-    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
-    blind = Capabilities(schema_gaps=("definitions",))
-    assert config(blind, tools=[function(parameters=schema)])["tools"][0]["toolSpec"]["inputSchema"]["json"] == {
-        "type": "object",
-        "properties": {"a": {"type": "string"}},
-    }
-    assert schema_of(schema) == schema
-
-
-def test_look_around_is_told_only_where_it_is_refused() -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?!x)"}}}
-    strange = Capabilities(schema_gaps=("lookaround",))
-    sent = config(strange, tools=[function(parameters=schema)])["tools"][0]["toolSpec"]["inputSchema"]["json"]
-    assert sent["properties"]["a"] == {"type": "string", "description": 'pattern: "^(?!x)"'}
-    assert schema_of(schema) == schema
-
-
-# The prompt cache
-
-CACHING = Capabilities(cache=("system", "messages", "tools"), cache_ttls=("5m", "1h"))
-MARK = {"cache_control": {"type": "ephemeral"}}
-
-
-def cached(capabilities: Capabilities, *offered: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
-    """The tools that go out, by name, with cache points between them; and what is ignored."""
-    found = translate(capabilities, tools=list(offered))
-    entries = json.loads(msgspec.json.encode(found.config))["tools"]
-    return [entry.get("cachePoint") or entry["toolSpec"]["name"] for entry in entries], found.ignored
-
-
-@pytest.mark.parametrize("tool", [{**function("a"), **MARK}, function("a", **MARK), {**custom("a"), **MARK}])
-def test_a_cache_point_stands_behind_its_tool(tool: dict[str, Any]) -> None:
-    assert cached(CACHING, tool, function()) == (["a", {"type": "default"}, "weather"], ())
-
-
-@pytest.mark.parametrize(
-    ("ttl", "capabilities", "point", "ignored"),
-    [
-        ("1h", CACHING, {"type": "default", "ttl": "1h"}, ()),
-        ("5m", CACHING, {"type": "default", "ttl": "5m"}, ()),
-        ("1h", Capabilities(cache=("tools",)), {"type": "default"}, ("tools[].cache_control.ttl",)),
-        ("5m", Capabilities(cache=("tools",)), {"type": "default"}, ()),
-    ],
-)
-def test_a_cache_point_lasts_as_long_as_the_family_has_it(
-    ttl: Any, capabilities: Any, point: Any, ignored: Any
-) -> None:
-    tool = {**function("a"), "cache_control": {"type": "ephemeral", "ttl": ttl}}
-    assert cached(capabilities, tool) == (["a", point], ignored)
-
-
-def test_a_family_without_cache_points_for_tools_ignores_them_by_name() -> None:
-    nova = Capabilities(cache=("system", "messages"))
-    assert cached(nova, {**function("a"), **MARK}) == (["a"], ("tools[].cache_control",))
-
-
-def test_of_too_many_cache_points_the_last_remain() -> None:
-    offered = [{**function(f"f{number}"), **MARK} for number in range(5)]
-    point = {"type": "default"}
-    assert cached(CACHING, *offered)[0] == ["f0", "f1", point, "f2", point, "f3", point, "f4", point]
-
-
-# What botocore says to it
-
-
-@pytest.mark.parametrize("family", sorted(BUILT_IN.families))
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"tools": [{**function(MCP, parameters=CLOSED, strict=True, description=""), **MARK}, custom()]},
-        {"tools": [function("x" * 300)], "response_format": json_schema(CLOSED, "Page[int]")},
-        {"response_format": json_schema(CLOSED, description=" ")},
-        {"functions": [{"name": "f"}], "parallel_tool_calls": False},
-    ],
-    ids=["tools", "both", "schema", "functions"],
-)
-def test_what_goes_out_is_what_botocore_takes(read_converse: Any, family: str, fields: dict[str, Any]) -> None:
-    capabilities = BUILT_IN.families[family]
-    if not capabilities.tools and ("tools" in fields or "functions" in fields):
-        assert refused(capabilities, **fields).param in ("tools", "functions")
-        return
-    found = translate(capabilities, **fields)
-    body = Request(
-        messages=[Turn("user", [Text("Hi")])],
-        system=[Text(found.instruction)] if found.instruction else UNSET,
-        tool_config=found.config or UNSET,
-        output_config=OutputConfig(found.output) if found.output else UNSET,
-        additional_model_request_fields=dict(found.model_fields) or UNSET,
-    )
-    read_converse(body.encode())
 
 
 # Ids

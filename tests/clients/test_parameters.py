@@ -1,0 +1,146 @@
+"""What a request may say beside its messages, and messages in every form, with OpenAI's Python SDK."""
+
+from typing import Any
+
+import pytest
+from openai import BadRequestError, OpenAI
+
+CLAUDE = "anthropic.claude-sonnet-4-6"
+WITHOUT_SAMPLING = "anthropic.claude-opus-5"
+NOVA = "amazon.nova-micro-v1:0"
+TIERED = "amazon.nova-pro-v1:0"
+LLAMA = "meta.llama3-3-70b-instruct-v1:0"
+
+HELLO: Any = [{"role": "user", "content": "Hello!"}]
+
+
+def ignored(raw: Any) -> set[str]:
+    """What the answer says has changed nothing."""
+    return set(filter(None, raw.headers.get("x-oai-ignored-params", "").split(", ")))
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "sent", "passed_over"),
+    [
+        (CLAUDE, {"temperature": 0.5, "top_p": 0.5}, {"inferenceConfig": {"temperature": 0.5}}, {"top_p"}),
+        (NOVA, {"temperature": 0.5, "top_p": 0.5}, {"inferenceConfig": {"temperature": 0.5, "topP": 0.5}}, set()),
+        (WITHOUT_SAMPLING, {"temperature": 0.5, "top_p": 0.5}, {}, {"temperature", "top_p"}),
+        (CLAUDE, {"extra_body": {"top_k": 5}}, {"additionalModelRequestFields": {"top_k": 5}}, set()),
+        (NOVA, {"extra_body": {"top_k": 5}}, {"additionalModelRequestFields": {"inferenceConfig": {"topK": 5}}}, set()),
+        (TIERED, {"service_tier": "priority"}, {"serviceTier": {"type": "priority"}}, set()),
+        (NOVA, {"service_tier": "auto"}, {}, set()),
+        (
+            NOVA,
+            {"metadata": {"team": "blue"}, "user": "ada", "safety_identifier": "a1"},
+            {"requestMetadata": {"team": "blue", "user": "ada", "safety_identifier": "a1"}},
+            set(),
+        ),
+        (
+            CLAUDE,
+            {"extra_body": {"guardrailConfig": {"guardrailIdentifier": "gr123456", "guardrailVersion": "1"}}},
+            {"guardrailConfig": {"guardrailIdentifier": "gr123456", "guardrailVersion": "1"}},
+            set(),
+        ),
+    ],
+)
+def test_what_is_asked_is_sent_or_named(
+    client: OpenAI, local: Any, model: str, asked: Any, sent: Any, passed_over: set[str]
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, **asked)
+    assert raw.parse().choices[0].finish_reason == "stop"
+    assert ignored(raw) == passed_over
+    body = {**local.call()["body"], "messages": []}
+    body.get("inferenceConfig", {}).pop("maxTokens", None)  # Claude is always told one
+    assert {key: value for key, value in body.items() if value} == sent
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "param"),
+    [
+        (NOVA, {"temperature": 1.5}, "temperature"),
+        (NOVA, {"extra_body": {"temprature": 1}}, "temprature"),
+        (NOVA, {"modalities": ["text", "audio"]}, "modalities"),
+        (NOVA, {"web_search_options": {}}, "web_search_options"),
+        (LLAMA, {"stop": "END"}, "stop"),
+        (LLAMA, {"service_tier": "priority"}, "service_tier"),
+        (NOVA, {"metadata": {"a": "b" * 300}}, "metadata"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_would_change_the_answer_is_refused_by_name(
+    client: OpenAI, local: Any, model: str, asked: Any, param: str, stream: bool
+) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(model=model, messages=HELLO, stream=stream, **asked)
+    assert refused.value.param == param
+    assert local.calls() == []
+
+
+@pytest.mark.parametrize(
+    "mark", [{"cache_control": {"type": "ephemeral", "ttl": "1h"}}, {"prompt_cache_breakpoint": {"mode": "explicit"}}]
+)
+def test_cache_points(client: OpenAI, local: Any, weather: Any, mark: Any) -> None:
+    parts: Any = [{"type": "text", "text": "Long instructions.", **mark}]
+    messages: Any = [{"role": "system", "content": parts}, *HELLO]
+    mark_only = {key: value for key, value in mark.items() if key == "cache_control"}
+    raw = client.chat.completions.with_raw_response.create(
+        model=CLAUDE, messages=messages, tools=[{**weather, **mark_only}]
+    )
+    assert not ignored(raw)
+    body = local.call()["body"]
+    assert [list(block) for block in body["system"]] == [["text"], ["cachePoint"]]
+    assert ("cachePoint" in body["toolConfig"]["tools"][-1]) == bool(mark_only)
+
+
+def test_citations_of_the_web_are_annotations(client: OpenAI) -> None:
+    question: Any = [{"role": "user", "content": "Count to 4. [[local: cite=https://example.com/a]]"}]
+    message = client.chat.completions.create(model=NOVA, messages=question).choices[0].message
+    assert message.content == "1 2 3 4"
+    [annotation] = message.annotations or []
+    assert annotation.url_citation.url == "https://example.com/a"
+    assert message.content[annotation.url_citation.start_index : annotation.url_citation.end_index] == "1 2 3 4"
+
+
+# Messages
+
+
+def turns(call: Any) -> list[tuple[str, list[str]]]:
+    """What arrived, as roles and texts."""
+    return [(turn["role"], [block["text"] for block in turn["content"]]) for turn in call["body"]["messages"]]
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("messages", "roles"),
+    [
+        ([{"role": "system", "content": "Greet."}], ["user"]),
+        ([*HELLO, *HELLO], ["user"]),
+        ([*HELLO, {"role": "assistant", "content": "Hi."}, {"role": "system", "content": "Be kind."}, *HELLO], None),
+        ([{"role": "assistant", "content": "Hi."}, *HELLO], None),
+        ([*HELLO, {"role": "assistant", "content": ""}, *HELLO], ["user"]),
+        ([*HELLO, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, *HELLO], None),
+        ([*HELLO, {"role": "assistant", "content": "Once upon a time "}], None),
+        ([{"role": "user", "content": [{"type": "text", "text": " "}, {"type": "text", "text": "Hi"}]}], ["user"]),
+    ],
+    ids=[
+        "instructions alone", "twice the user", "instructions later", "the assistant first", "an empty answer",
+        "a refusal", "a text to continue", "blank text",
+    ],
+)  # fmt: skip
+def test_messages_in_every_form(
+    client: OpenAI, local: Any, model: str, stream: bool, messages: Any, roles: list[str] | None
+) -> None:
+    given: Any = client.chat.completions.create(model=model, messages=messages, stream=stream)
+    last = list(given)[-1] if stream else given
+    assert last.choices[0].finish_reason == "stop"
+    arrived = turns(local.call())
+    assert all(text.strip() for _, texts in arrived for text in texts)
+    assert roles is None or [role for role, _ in arrived] == roles
+
+
+def test_a_conversation_of_nothing_is_refused(client: OpenAI, local: Any) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(model=CLAUDE, messages=[{"role": "user", "content": " "}])
+    assert refused.value.param == "messages"
+    assert local.calls() == []

@@ -1,0 +1,129 @@
+"""Reasoning with OpenAI's Python SDK: asked for by effort or by budget, read, given back with its signature."""
+
+from typing import Any
+
+import pytest
+from openai import BadRequestError, OpenAI
+
+CLAUDE = "anthropic.claude-sonnet-4-6"
+BY_BUDGET = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+NOVA = "amazon.nova-micro-v1:0"
+REASONING_NOVA = "amazon.nova-2-lite-v1:0"
+
+QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+def answered(client: OpenAI, stream: bool, **asked: Any) -> Any:
+    """The message, of a whole answer or put together by the SDK from a stream."""
+    if not stream:
+        return client.chat.completions.create(**asked).choices[0].message
+    with client.chat.completions.stream(**asked) as events:
+        return events.get_final_completion().choices[0].message
+
+
+def thoughts(call: Any) -> list[Any]:
+    """The reasoning in what a call sent to the model."""
+    blocks = [block for message in call["body"]["messages"] for block in message["content"]]
+    return [block["reasoningContent"] for block in blocks if "reasoningContent" in block]
+
+
+def again(message: Any, text: str = "18 degrees") -> Any:
+    """The conversation with the message as it came, and the result of the call in it."""
+    [call] = message.tool_calls
+    return [*QUESTION, message, {"role": "tool", "tool_call_id": call.id, "content": text}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", [CLAUDE, BY_BUDGET])
+def test_reasoning_goes_round_with_its_signature(
+    client: OpenAI, weather: Any, local: Any, model: str, stream: bool
+) -> None:
+    asked: Any = {"model": model, "tools": [weather], "reasoning_effort": "low"}
+    message = answered(client, stream, messages=QUESTION, **asked)
+    assert message.reasoning_content.startswith('Thinking about "What is the weather in Paris?"')
+    [thought] = message.thinking_blocks
+    assert (thought["type"], thought["thinking"]) == ("thinking", message.reasoning_content)
+    assert thought["signature"]
+
+    answer = answered(client, stream, messages=again(message), **asked)
+    assert answer.content == 'get_weather says "18 degrees".'
+    sent = {"text": thought["thinking"], "signature": thought["signature"]}
+    assert thoughts(local.calls()[-1]) == [{"reasoningText": sent}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_that_nobody_may_read_goes_round_too(client: OpenAI, weather: Any, local: Any, stream: bool) -> None:
+    asked: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
+    question: Any = [{"role": "user", "content": "What is the weather in Paris? [[local: redacted]]"}]
+    message = answered(client, stream, messages=question, **asked)
+    [hidden] = [block for block in message.thinking_blocks if block["type"] == "redacted_thinking"]
+    [call] = message.tool_calls
+    history: Any = [*question, message, {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}]
+    answer = answered(client, stream, messages=history, **asked)
+    assert answer.content == 'get_weather says "18 degrees".'
+    assert {"redactedContent": hidden["data"]} in thoughts(local.calls()[-1])
+
+
+def fields(**extra: Any) -> Any:
+    return {"additionalModelRequestFields": extra}
+
+
+BUDGET: Any = {"type": "enabled", "budget_tokens": 2000}
+WAYS: Any = {
+    CLAUDE: ({"reasoning_effort": "low"}, fields(thinking={"type": "adaptive"}) | {"outputConfig": {"effort": "low"}}),
+    BY_BUDGET: ({"extra_body": {"thinking": BUDGET}, "max_tokens": 4000}, fields(thinking=BUDGET)),
+    REASONING_NOVA: (
+        {"reasoning_effort": "medium"},
+        fields(reasoningConfig={"type": "enabled", "maxReasoningEffort": "medium"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("model", WAYS)
+def test_each_family_is_asked_in_its_own_way(client: OpenAI, local: Any, model: str) -> None:
+    asked, sent = WAYS[model]
+    message: Any = client.chat.completions.create(model=model, messages=QUESTION, **asked).choices[0].message
+    assert message.reasoning_content
+    body = local.call()["body"]
+    assert {key: body[key] for key in body if key not in ("messages", "inferenceConfig")} == sent
+
+
+def test_it_gives_way_to_a_forced_tool_and_to_a_history_without_signatures(
+    client: OpenAI, weather: Any, local: Any
+) -> None:
+    asked: Any = {"model": BY_BUDGET, "messages": QUESTION, "tools": [weather], "reasoning_effort": "low"}
+    forced = client.chat.completions.with_raw_response.create(**asked, tool_choice="required")
+    message: Any = forced.parse().choices[0].message
+    bare = {"role": "assistant", "tool_calls": [call.to_dict() for call in message.tool_calls]}
+    history = [*QUESTION, bare, again(message)[-1]]
+    unsigned = client.chat.completions.with_raw_response.create(**{**asked, "messages": history})
+    for raw in (forced, unsigned):
+        assert raw.headers["x-oai-ignored-params"] == "reasoning_effort"
+        assert "reasoning_content" not in (raw.parse().choices[0].message.model_extra or {})
+    assert unsigned.parse().choices[0].message.content == 'get_weather says "18 degrees".'
+    assert not any("additionalModelRequestFields" in call["body"] for call in local.calls())
+
+
+def test_a_signature_that_is_not_the_models_is_told_as_a_bad_request(client: OpenAI, weather: Any) -> None:
+    asked: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
+    message: Any = client.chat.completions.create(messages=QUESTION, **asked).choices[0].message
+    message.thinking_blocks[0]["signature"] = "AAAA"
+    with pytest.raises(BadRequestError, match="signature"):
+        client.chat.completions.create(messages=again(message), **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"model": NOVA, "reasoning_effort": "low"}, "reasoning_effort"),
+        (
+            {"model": BY_BUDGET, "max_tokens": 1500, "extra_body": {"thinking": BUDGET}},
+            "thinking.budget_tokens",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(client: OpenAI, local: Any, asked: Any, param: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(messages=QUESTION, **asked)
+    assert refused.value.param == param
+    assert local.calls() == []

@@ -1,0 +1,75 @@
+"""Whatever Bedrock answers with, it is a completion or one named error."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion
+
+from extproc.bedrock.converse_answer import BadAnswerError
+from extproc.openai.errors import ApiError
+from extproc.translate.chat_answer import answer
+from extproc.translate.shape import Shape
+
+# JSON of any kind
+
+characters = st.characters(codec="utf-8") | st.sampled_from(["\u00a0", "\u2028", "\ufeff", "\U0001f600", "\x00", "`"])
+words = st.text(characters, max_size=12)
+blank = st.sampled_from(["", " ", "\n\t", "\u2003"])
+texts = st.one_of(st.text(characters, min_size=1, max_size=12), st.sampled_from(["Hi", "Go on."]), words, blank)
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.just(10**40), st.floats(allow_nan=False, allow_infinity=False), texts
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
+)
+objects = st.dictionaries(texts, values, max_size=3)
+
+
+def rarely(usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any] = values) -> st.SearchStrategy[Any]:
+    """`usual`, one time in about a hundred something else."""
+    return st.integers(0, 99).flatmap(lambda dice: odd if dice == 31 else usual)
+
+
+names = rarely(
+    st.sampled_from(["f", "g", "get_weather", "x" * 64, "mcp.a/b", "x" * 65, "f\n"]),
+    st.sampled_from(["", "x" * 513]),
+)
+
+
+# Answers
+
+answered = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": rarely(texts),
+        "toolUse": rarely(
+            st.fixed_dictionaries({"toolUseId": words, "name": names}, optional={"input": rarely(objects)})
+        ),
+        "reasoningContent": rarely(st.just({"reasoningText": {"text": "Hm."}}) | st.just({"redactedContent": "eA=="})),
+        "citationsContent": rarely(st.just({"content": [{"text": "cited"}]})),
+        "p": words,
+    },
+)
+answers = st.fixed_dictionaries(
+    {
+        "output": rarely(
+            st.lists(answered, max_size=4).map(lambda blocks: {"message": {"role": "assistant", "content": blocks}})
+        ),
+        "stopReason": rarely(st.sampled_from(["end_turn", "tool_use", "max_tokens", "malformed_tool_use", "new"])),
+    },
+    optional={"usage": rarely(st.just({"inputTokens": 1, "outputTokens": 2, "totalTokens": 3})), "metrics": values},
+)
+
+
+@given(answers | values, st.sampled_from([None, "f"]))
+def test_any_json_is_a_completion_or_a_bad_answer(body: Any, answer_tool: str | None) -> None:
+    encoded = json.dumps(body).encode()
+    try:
+        found = answer(encoded, completion_id="i", created=1, model="m", shape=Shape(answer_tool=answer_tool))
+    except (BadAnswerError, ApiError):
+        return
+    completion = ChatCompletion.model_validate_json(found.body, strict=True)
+    assert completion.choices[0].finish_reason == found.finish
+    assert found.finish != "tool_calls" or completion.choices[0].message.tool_calls

@@ -1,0 +1,285 @@
+"""What an exchange makes of Bedrock's answers: whole ones, streams, and refusals."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from extproc.bedrock import capabilities
+from extproc.exchange.directives import Directive, Head
+from extproc.exchange.events import (
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    Silence,
+)
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+
+Send = Callable[..., Exchange]
+Encode = Callable[..., bytes]
+
+NOW = 1_790_000_000.0
+
+
+def only(directives: Sequence[Directive]) -> Any:
+    [directive] = directives
+    return directive
+
+
+def error(directive: Any) -> dict[str, Any]:
+    """The error object in a `Reply`, whose shape is checked."""
+    body = json.loads(directive.body)
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert dict(directive.headers)["content-type"] == "application/json"
+    assert dict(directive.headers)["x-request-id"]
+    return dict(body["error"])
+
+
+def upstream(status: int = 200, *, end: bool = False, local: bool = False, **more: str) -> ResponseHeaders:
+    given = {":status": str(status)} | {name.replace("_", "-"): value for name, value in more.items()}
+    return ResponseHeaders(given, end, local, "via_upstream" if not local else "upstream_reset")
+
+
+def answer(event: Encode) -> list[bytes]:
+    return [
+        event("messageStart", {"role": "assistant"}),
+        event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}}),
+        event("contentBlockStop", {"contentBlockIndex": 0}),
+        event("messageStop", {"stopReason": "end_turn"}),
+        event("metadata", {"usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}}),
+    ]
+
+
+# The answer, buffered
+
+
+def test_a_buffered_answer_is_withheld_to_the_end(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway, seed=1)
+    body = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}, {"text": " there"}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5},
+    }
+    data = json.dumps(body).encode()
+    assert not exchange.receive(upstream(x_amzn_requestid="aws-1", date="x"), NOW)
+    assert exchange.patience is None
+    assert not exchange.receive(ResponseBody(data[:10]), NOW)
+    reply = only(exchange.receive(ResponseBody(data[10:], end_of_stream=True), NOW))
+    completion = json.loads(reply.body)
+    assert (reply.status, completion["choices"][0]["message"]["content"]) == (200, "Hi there")
+    assert completion["id"] == "chatcmpl-" + "0" * 32
+    assert completion["created"] == int(NOW)
+    assert completion["model"] == "amazon.nova-micro-v1:0"
+    assert reply.remove == ("x-amzn-requestid", "date")
+    assert dict(reply.headers)["x-oai-ignored-params"] == "seed"
+    counted = {"input_tokens": 3, "output_tokens": 2, "finish": "stop", "bedrock_request_id": "aws-1"}
+    assert counted.items() <= reply.metadata.items()
+
+
+def test_an_answer_may_end_with_trailers(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(), NOW)
+    exchange.receive(ResponseBody(b'{"output":{"message":{"content":[]}},"stopReason":"end_turn"}'), NOW)
+    assert only(exchange.receive(ResponseTrailers(), NOW)).status == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"output": 1}'])
+def test_an_answer_that_is_not_one_is_a_502(sent: Send, gateway: Gateway, body: bytes) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(), NOW)
+    reply = only(exchange.receive(ResponseBody(body, end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["code"]) == (502, "bad_upstream_answer")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "told", "code"),
+    [
+        (400, "ValidationException", 400, None),
+        (403, "AccessDeniedException", 502, "gateway_credentials"),
+        (403, "ExpiredTokenException", 502, "gateway_credentials"),
+        (401, "", 502, "gateway_credentials"),
+        (404, "ResourceNotFoundException", 404, "model_not_found"),
+        (429, "ThrottlingException", 429, "rate_limit_exceeded"),
+        (424, "ModelErrorException", 502, "model_error"),
+        (500, "InternalServerException", 500, "bedrock_error"),
+        (503, "ServiceUnavailableException", 503, "bedrock_unavailable"),
+        (302, "", 502, "bedrock_error"),
+    ],
+)
+def test_bedrocks_refusals_are_openais(
+    sent: Send, gateway: Gateway, status: int, kind: str, told: int, code: str | None
+) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(status, x_amzn_errortype=kind), NOW)
+    reply = only(exchange.receive(ResponseBody(b'{"message":"no"}', end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["code"]) == (told, code)
+    assert reply.metadata["finish"] == (code or "invalid_request_error")
+
+
+def test_the_operator_reads_what_aws_said_and_the_caller_does_not(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(403, x_amzn_errortype="InvalidSignatureException"), NOW)
+    said = b'{"message":"The signature does not match.\\n\\nThe Canonical String was \'x-amz-security-token:secret\'"}'
+    reply = only(exchange.receive(ResponseBody(said, end_of_stream=True), NOW))
+    assert reply.metadata["bedrock_error"] == "InvalidSignatureException: The signature does not match."
+    assert b"signature does not" not in reply.body
+
+
+def test_a_refusal_without_a_body_is_answered_at_once(sent: Send, gateway: Gateway) -> None:
+    assert only(sent(gateway).receive(upstream(503, end=True), NOW)).status == 503
+
+
+@pytest.mark.parametrize(("status", "told"), [(413, 413), (503, 503), (504, 504), (408, 408), (500, 503), (404, 404)])
+def test_what_envoy_answers_by_itself_is_said_in_openais_words(
+    sent: Send, gateway: Gateway, status: int, told: int
+) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(status, local=True), NOW)
+    reply = only(exchange.receive(ResponseBody(b"plain text", end_of_stream=True), NOW))
+    assert reply.status == told
+    assert error(reply)
+
+
+def test_an_endless_answer_is_given_up(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(), NOW)
+    piece = ResponseBody(bytes(16 * 1024 * 1024))
+    replies = [directive for _ in range(5) for directive in exchange.receive(piece, NOW)]
+    assert only(replies).status == 502
+
+
+# The answer, streamed
+
+
+def test_a_stream_is_written_as_it_comes(sent: Send, gateway: Gateway, event: Encode) -> None:
+    exchange = sent(gateway, stream=True, stream_options={"include_usage": True})
+    assert not exchange.receive(upstream(content_type="application/vnd.amazon.eventstream"), NOW)
+    start, first, *more = answer(event)
+    assert not exchange.receive(ResponseBody(start), NOW)
+    head, body = exchange.receive(ResponseBody(first), NOW)
+    assert isinstance(head, Head)
+    assert dict(head.headers)["content-type"].startswith("text/event-stream")
+    assert head.remove == ("content-type",)
+    written: list[Any] = [body, *(d for piece in more for d in exchange.receive(ResponseBody(piece), NOW))]
+    [last] = exchange.receive(ResponseBody(b"", end_of_stream=True), NOW)
+    assert last.end_of_stream
+    text = b"".join(directive.data for directive in [*written, last])
+    assert last.data == b"data: [DONE]\n\n"
+    assert text.count(b"data: ") == 5
+    for said in (written[-1], last):  # a client may leave between the two
+        assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= said.metadata.items()
+    assert exchange.done
+
+
+def test_a_model_that_cannot_stream_answers_with_a_whole_stream_at_the_end(sent: Send, gateway: Gateway) -> None:
+    gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
+    exchange = sent(gateway, stream=True)
+    message = {"role": "assistant", "content": [{"text": "Hi"}]}
+    body = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 3, "outputTokens": 2}}
+    assert not exchange.receive(upstream(content_type="application/json"), NOW)
+    reply = only(exchange.receive(ResponseBody(json.dumps(body).encode(), end_of_stream=True), NOW))
+    assert (reply.status, dict(reply.headers)["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert reply.remove == ("content-type",)
+    assert reply.body.endswith(b"data: [DONE]\n\n")
+    assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= reply.metadata.items()
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_an_exception_before_anything_was_said_is_a_real_status(
+    sent: Send, gateway: Gateway, event: Encode, started: bool
+) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(), NOW)
+    failure = event("throttlingException", {"message": "slow down"}, message="exception")
+    if started:
+        assert not exchange.receive(ResponseBody(answer(event)[0]), NOW)
+    reply = only(exchange.receive(ResponseBody(failure), NOW))
+    assert (reply.status, error(reply)["message"]) == (429, "slow down")
+    assert dict(reply.headers)["retry-after"] == "1"
+    assert reply.metadata["bedrock_error"] == "ThrottlingException: slow down"
+    assert reply.metadata["finish"] == "rate_limit_exceeded"
+
+
+def test_an_exception_after_a_comment_can_only_be_said_in_the_stream(
+    sent: Send, gateway: Gateway, event: Encode
+) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(), NOW)
+    exchange.receive(Silence(15.0), NOW)
+    last = only(exchange.receive(ResponseBody(event("throttlingException", {}, message="exception")), NOW))
+    assert last.end_of_stream
+    assert b'"rate_limit_exceeded"' in last.data
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_later_exception_ends_the_stream_without_done(
+    sent: Send, gateway: Gateway, event: Encode, together: bool
+) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(), NOW)
+    begun = b"".join(answer(event)[:2])
+    failure = event("modelStreamErrorException", {"message": "broken"}, message="exception")
+    pieces = [begun + failure] if together else [begun, failure]
+    head, *bodies = [said for piece in pieces for said in exchange.receive(ResponseBody(piece), NOW)]
+    assert isinstance(head, Head)
+    assert head.status == 200
+    *_, told, rest = b"".join(body.data for body in bodies).split(b"\n\n")
+    assert rest == b""
+    assert json.loads(told.removeprefix(b"data: "))["error"]["message"] == "broken"
+    last = bodies[-1]
+    assert last.end_of_stream
+    assert last.metadata["finish"] == "model_error"
+    assert last.metadata["bedrock_error"] == "ModelStreamErrorException: broken"
+    assert not exchange.receive(ResponseBody(answer(event)[1]), NOW)
+
+
+def test_a_stream_that_breaks_off_is_not_whole(sent: Send, gateway: Gateway, event: Encode) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(), NOW)
+    exchange.receive(ResponseBody(b"".join(answer(event)[:2])), NOW)
+    last = only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW))
+    assert b'"cut_off"' in last.data
+    assert b"[DONE]" not in last.data
+
+
+def test_a_stream_that_never_begins_is_a_502(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(), NOW)
+    assert only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW)).status == 502
+
+
+def test_silence_is_bridged_with_comments_and_ends_in_an_error(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway, stream=True)
+    assert exchange.patience is None
+    exchange.receive(upstream(), NOW)
+    assert exchange.patience == gateway.settings.streaming.keepalive_seconds
+    head, comment = exchange.receive(Silence(15.0), NOW)
+    assert isinstance(head, Head)
+    assert comment.data == b": keepalive\n\n"
+    last = only(exchange.receive(Silence(gateway.settings.streaming.silence_seconds), NOW))
+    assert last.end_of_stream
+    assert b'"error"' in last.data
+
+
+def test_a_streamed_request_that_bedrock_refuses_is_not_a_stream(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(400, x_amzn_errortype="ValidationException:http://x"), NOW)
+    assert exchange.patience is None
+    reply = only(exchange.receive(ResponseBody(b'{"message":"bad"}', end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["message"]) == (400, "bad")
+
+
+def test_a_stream_made_of_a_whole_answer_has_nobody_to_keep_waiting_and_fails_with_a_status(
+    sent: Send, gateway: Gateway
+) -> None:
+    """Before Bedrock's headers there is no head to write a comment behind; Envoy's idle timer bounds the wait."""
+    gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
+    exchange = sent(gateway, stream=True)
+    assert exchange.patience is None
+    exchange.receive(upstream(504, local=True), NOW)
+    assert exchange.patience is None
+    reply = only(exchange.receive(ResponseBody(b"stream timeout", end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["code"]) == (504, "bedrock_timeout")

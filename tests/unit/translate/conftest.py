@@ -1,0 +1,86 @@
+"""What the tests of `chat_stream` share: a player of ConverseStream's events, and the openai package as the reader."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx2
+import pytest
+from openai import OpenAI
+from openai.types.chat import ChatCompletionChunk, ParsedChatCompletion
+
+from extproc.openai.completion import Chunks
+from extproc.translate.chat_stream import ChatStream, State, StreamError
+
+Event = Callable[..., bytes]
+Say = tuple[str, dict[str, Any]]
+
+
+class Player:
+    """Plays events to a new `ChatStream`, all at once, and reads what it wrote."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def encode(self, events: Iterable[Say]) -> bytes:
+        return b"".join(self.event(*said) for said in events)
+
+    def stream(self, *, usage: bool = False, **options: Any) -> ChatStream:
+        return ChatStream(Chunks("chatcmpl-1", 1_790_000_000, "m", include_usage=usage), **options)
+
+    def written(self, *events: Say, **options: Any) -> bytes:
+        stream = self.stream(**options)
+        return stream.feed(self.encode(events)) + stream.end()
+
+    def chunks(self, *events: Say, **options: Any) -> list[Any]:
+        """What was written, event by event, each as the openai package's type takes it, without `[DONE]`."""
+        *parts, done, rest = self.written(*events, **options).split(b"\n\n")
+        assert (done, rest) == (b"data: [DONE]", b"")
+        found = [json.loads(part.removeprefix(b"data: ")) for part in parts]
+        for chunk in found:
+            ChatCompletionChunk.model_validate(chunk, strict=True)
+        return found
+
+    def deltas(self, *events: Say, **options: Any) -> list[Any]:
+        """The deltas between the role and the finish."""
+        chunks = self.chunks(*events, **options)
+        assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+        assert chunks[-1]["choices"][0]["delta"] == {}
+        return [chunk["choices"][0]["delta"] for chunk in chunks[1:-1]]
+
+    def failure(self, *events: Say | bytes, **options: Any) -> StreamError:
+        stream = self.stream(**options)
+        data = b"".join(said if isinstance(said, bytes) else self.event(*said) for said in events)
+        with pytest.raises(StreamError) as caught:
+            _ = stream.feed(data), stream.end()
+        assert stream.state is State.FAILED
+        return caught.value
+
+
+@pytest.fixture
+def play(event: Event) -> Player:
+    return Player(event)
+
+
+def _client(body: bytes) -> OpenAI:
+    """The openai package's client, to which every call is answered with this stream."""
+    headers = {"content-type": "text/event-stream; charset=utf-8"}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=body, headers=headers))
+    return OpenAI(base_url="http://x/v1", api_key="k", max_retries=0, http_client=httpx2.Client(transport=transport))
+
+
+@pytest.fixture
+def client() -> Callable[[bytes], OpenAI]:
+    """Makes the openai package's client, to which every call is answered with this stream."""
+    return _client
+
+
+@pytest.fixture
+def final() -> Callable[..., ParsedChatCompletion[Any]]:
+    """Gives the whole completion, put together by the openai package's stream helper."""
+
+    def put_together(body: bytes, **options: Any) -> ParsedChatCompletion[Any]:
+        with _client(body).chat.completions.stream(model="m", messages=[], **options) as stream:
+            return stream.get_final_completion()
+
+    return put_together

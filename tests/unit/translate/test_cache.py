@@ -1,0 +1,71 @@
+"""Marks for the prompt cache, in tools, instructions and messages: where the points are, how many, and how long."""
+
+import json
+from typing import Any
+
+import pytest
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.openai.chat import decode_request
+from extproc.translate.chat_request import plan
+
+CACHING = Capabilities(cache=("system", "messages", "tools"), cache_ttls=("5m", "1h"))
+HOUR, SHORT, UNSAID = ({"type": "ephemeral", **ttl} for ttl in ({"ttl": "1h"}, {"ttl": "5m"}, {}))
+OPENAIS_HOUR = {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"}}
+
+
+def tool(name: str, mark: Any = None) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}, "cache_control": mark}
+
+
+def said(role: str, text: str, mark: Any = None) -> dict[str, Any]:
+    return {"role": role, "content": text, "cache_control": mark}
+
+
+def lives(request: dict[str, Any], takes: Capabilities = CACHING) -> tuple[list[str | None], tuple[str, ...]]:
+    """How long each point lives, in the order in which Bedrock reads them, and what is ignored."""
+    planned = plan(decode_request(json.dumps({"model": "m", **request}).encode()), takes)
+    sent = json.loads(planned.body)
+    lists = [sent.get("toolConfig", {}).get("tools", []), sent.get("system", [])]
+    lists += [message["content"] for message in sent["messages"]]
+    points = [block["cachePoint"] for blocks in lists for block in blocks if "cachePoint" in block]
+    return [point.get("ttl") for point in points], planned.ignored
+
+
+# Bedrock refuses a longer life after a shorter one: "a ttl='1h' cache_control block must not come after a ttl='5m'…"
+
+
+@pytest.mark.parametrize("short", [SHORT, UNSAID])
+def test_an_hour_after_five_minutes_is_five_minutes_and_named(short: Any) -> None:
+    messages = [said("system", "s", short), said("user", "a", HOUR)]
+    assert lives({"messages": messages}) == ([short.get("ttl"), None], ("cache_control.ttl",))
+
+
+def test_openais_own_mark_is_shortened_under_its_own_name() -> None:
+    messages = [said("system", "s", SHORT), {**said("user", "a"), **OPENAIS_HOUR}]
+    assert lives({"messages": messages}) == (["5m", None], ("prompt_cache_breakpoint.ttl",))
+
+
+def test_tools_are_read_before_everything() -> None:
+    request = {"tools": [tool("f", SHORT)], "messages": [said("system", "s", HOUR), said("user", "a", HOUR)]}
+    assert lives(request) == (["5m", None, None], ("cache_control.ttl",))
+
+
+def test_a_tool_after_a_tool_is_shortened_too() -> None:
+    request = {"tools": [tool("f", UNSAID), tool("g", HOUR)], "messages": [said("user", "a", HOUR)]}
+    assert lives(request) == ([None, None, None], ("tools[].cache_control.ttl", "cache_control.ttl"))
+
+
+def test_hours_before_minutes_stay_hours() -> None:
+    request = {
+        "tools": [tool("f", HOUR)],
+        "messages": [said("system", "s", HOUR), said("user", "a", SHORT), said("user", "b")],
+    }
+    assert lives(request) == (["1h", "1h", "5m"], ())
+
+
+def test_a_short_point_that_is_too_many_shortens_nothing() -> None:
+    messages = [said("system", "s", SHORT), *(said("user", str(number), HOUR) for number in range(4))]
+    assert lives({"messages": messages}) == (["1h"] * 4, ("cache_control",))
+    tools = [tool("f0", SHORT), *(tool(f"f{number}", HOUR) for number in range(1, 5))]
+    assert lives({"tools": tools, "messages": [said("user", "a")]}) == (["1h"] * 4, ("tools[].cache_control",))

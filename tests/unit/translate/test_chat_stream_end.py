@@ -1,0 +1,350 @@
+"""How streams end: the finish reason, the usage, and every way to fail, as the openai package reads it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from openai import APIError, OpenAI
+
+from extproc.openai.completion import Usage
+from extproc.openai.sse import DONE
+from extproc.openai.sse import event as sse_event
+from extproc.translate.chat_stream import State, StreamError
+from extproc.translate.shape import Shape
+
+Say = tuple[str, dict[str, Any]]
+Client = Callable[[bytes], OpenAI]
+
+START: Say = ("messageStart", {"role": "assistant", "p": "abcd"})
+END: Say = ("messageStop", {"stopReason": "end_turn", "p": "ab"})
+USAGE: Say = ("metadata", {"usage": {"inputTokens": 10, "outputTokens": 20, "totalTokens": 30}, "metrics": {}})
+
+
+def text(value: str, block: int = 0) -> Say:
+    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"text": value}, "p": "abcdefgh"})
+
+
+def tool(block: int, name: str = "f", call_id: str = "c1") -> Say:
+    return (
+        "contentBlockStart",
+        {"contentBlockIndex": block, "start": {"toolUse": {"toolUseId": call_id, "name": name}}},
+    )
+
+
+def piece(value: str, block: int) -> Say:
+    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"toolUse": {"input": value}}})
+
+
+def reasoning(block: int = 0, **delta: Any) -> Say:
+    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"reasoningContent": delta}})
+
+
+def close(block: int = 0) -> Say:
+    return ("contentBlockStop", {"contentBlockIndex": block})
+
+
+def stop(reason: str) -> Say:
+    return ("messageStop", {"stopReason": reason})
+
+
+# The finish reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "alone", "with_a_call"),
+    [
+        ("end_turn", "stop", "tool_calls"),
+        ("stop_sequence", "stop", "tool_calls"),
+        ("tool_use", "stop", "tool_calls"),
+        ("max_tokens", "length", "length"),
+        ("model_context_window_exceeded", "length", "length"),
+        ("guardrail_intervened", "content_filter", "content_filter"),
+        ("content_filtered", "content_filter", "content_filter"),
+        ("refusal", "content_filter", "content_filter"),
+        ("brand_new_reason", "stop", "tool_calls"),
+    ],
+)
+def test_a_stop_reason_is_told_in_openais_words(reason: str, alone: str, with_a_call: str, play: Any) -> None:
+    for said, told in (([text("a"), close()], alone), ([tool(0), close()], with_a_call)):
+        assert play.chunks(START, *said, stop(reason))[-1]["choices"][0]["finish_reason"] == told
+
+
+def test_a_deployment_may_call_truncation_by_another_name(play: Any) -> None:
+    chunks = play.chunks(START, text("a"), stop("max_tokens"), truncation="stop")
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("reason", ["malformed_model_output", "malformed_tool_use"])
+def test_a_botched_answer_fails_after_what_was_written(reason: str, play: Any) -> None:
+    failure = play.failure(START, text("a"), stop(reason))
+    assert (failure.error.status, failure.error.code) == (502, reason)
+    assert b'"content":"a"' in failure.written
+    assert DONE not in failure.written
+
+
+# Usage and the end
+
+
+def test_usage_comes_last_and_without_choices(play: Any) -> None:
+    *others, last = play.chunks(START, text("a"), END, USAGE, usage=True)
+    assert last["choices"] == []
+    assert last["usage"] == Usage(10, 20).as_object()
+    assert [chunk["usage"] for chunk in others] == [None] * 3
+
+
+def test_usage_is_counted_whether_it_is_asked_for_or_not(play: Any) -> None:
+    stream = play.stream()
+    cached = {"inputTokens": 10, "outputTokens": 20, "cacheReadInputTokens": 5, "cacheWriteInputTokens": 7}
+    stream.feed(play.encode([START, END, ("metadata", {"usage": cached})]))
+    assert stream.usage == Usage(22, 20, cached=5, cache_written=7)
+    assert (stream.state, stream.finish) == (State.COUNTED, "stop")
+
+
+def test_an_end_without_metadata_is_an_end_without_usage(play: Any) -> None:
+    assert all(chunk["choices"] for chunk in play.chunks(START, text("a"), END, usage=True))
+
+
+@pytest.mark.parametrize(("tier", "told"), [("default", "default"), ("flex", "flex"), ("reserved", "scale")])
+@pytest.mark.parametrize("usage", [False, True])
+def test_the_last_chunks_say_at_which_tier_it_was_served(tier: str, told: str, usage: bool, play: Any) -> None:
+    counted = ("metadata", {**USAGE[1], "serviceTier": {"type": tier}})
+    chunks = play.chunks(START, text("a"), END, counted, usage=usage)
+    assert [chunk.get("service_tier") for chunk in chunks] == [None, None] + [told] * (1 + usage)
+
+
+@pytest.mark.parametrize("served", [{}, {"serviceTier": None}, {"serviceTier": {}}, {"serviceTier": {"type": ""}}])
+def test_without_a_tier_there_is_no_tier(served: Any, play: Any) -> None:
+    counted = ("metadata", {**USAGE[1], **served})
+    assert all("service_tier" not in chunk for chunk in play.chunks(START, END, counted, usage=True))
+
+
+@pytest.mark.parametrize("usage", [False, True])
+def test_the_chunk_with_the_finish_reason_says_what_a_guardrail_did(usage: bool, play: Any) -> None:
+    trace = {"guardrail": {"inputAssessment": {"gr1": {"x": [1.0, "a\nb", {}, None]}}, "actionReason": "No action."}}
+    counted = ("metadata", {**USAGE[1], "trace": trace})
+    chunks = play.chunks(START, text("a"), END, counted, usage=usage, shape=Shape(trace=True))
+    assert [chunk.get("trace") for chunk in chunks] == [None, None, trace] + [None] * usage
+    assert chunks[2]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_who_did_not_ask_is_not_shown_what_the_guardrail_held_back(play: Any) -> None:
+    counted = ("metadata", {**USAGE[1], "trace": {"guardrail": {"modelOutput": ["a secret"]}}})
+    assert b"secret" not in play.written(START, END, counted)
+
+
+def test_the_client_finds_the_trace_in_a_chunk(client: Client, play: Any) -> None:
+    counted = ("metadata", {**USAGE[1], "trace": {"guardrail": {"actionReason": "No action."}}})
+    body = play.written(START, text("a"), END, counted, usage=True, shape=Shape(trace=True))
+    chunks: list[Any] = list(client(body).chat.completions.create(model="m", messages=[], stream=True))
+    [trace] = [chunk.trace for chunk in chunks if "trace" in (chunk.model_extra or {})]
+    assert trace == {"guardrail": {"actionReason": "No action."}}
+
+
+def test_the_finish_reason_waits_for_the_usage(play: Any) -> None:
+    """A client that leaves as soon as it has read it has been counted."""
+    stream = play.stream()
+    assert b'"finish_reason":"stop"' not in stream.feed(play.encode([START, text("a"), close(), END]))
+    assert (stream.state, stream.finish) == (State.STOPPED, "stop")
+    assert b'"finish_reason":"stop"' in stream.feed(play.encode([USAGE]))
+    assert stream.state is State.COUNTED
+
+
+def test_an_exception_in_place_of_the_usage_leaves_the_answer_unfinished(play: Any) -> None:
+    failure = play.failure(START, text("a"), END, play.event("internalServerException", {}, message="exception"))
+    assert b'"finish_reason":"' not in failure.written
+
+
+def test_done_waits_for_the_end_of_the_bytes(play: Any) -> None:
+    stream = play.stream()
+    assert DONE not in stream.feed(play.encode([START, END, USAGE]))
+    assert stream.state is State.COUNTED
+    assert stream.end() == DONE
+    assert stream.state is State.WHOLE
+
+
+@pytest.mark.parametrize(
+    "late", [b"this-is-the-end", text("late"), USAGE], ids=["bytes that are no message", "an event", "metadata again"]
+)
+def test_nothing_may_follow_the_metadata(late: Say | bytes, play: Any) -> None:
+    stream = play.stream()
+    stream.feed(play.encode([START, END, USAGE]))
+    with pytest.raises(StreamError) as failure:  # noqa: PT012 - as soon as the first, at the latest with the second
+        stream.feed(late if isinstance(late, bytes) else play.event(*late))
+        stream.end()
+    assert failure.value.error.code == "bad_upstream_answer"
+
+
+def test_an_exception_after_the_metadata_is_still_told(play: Any) -> None:
+    late = play.event("internalServerException", {"message": "x"}, message="exception")
+    with pytest.raises(StreamError) as failure:
+        play.stream().feed(play.encode([START, END, USAGE]) + late)
+    assert failure.value.error.message == "x"
+
+
+# Failures
+
+
+STATUSES = [
+    ("throttlingException", 429),
+    ("validationException", 400),
+    ("internalServerException", 500),
+    ("modelStreamErrorException", 502),
+    ("modelTimeoutException", 504),
+    ("serviceUnavailableException", 503),
+]
+
+
+def frames(play: Any, kind: str) -> list[bytes]:
+    """The ways in which a stream tells of a failure."""
+    named = [kind, kind[0].upper() + kind[1:], kind.upper()]
+    errors = [{":message-type": "error", ":error-code": name, ":error-message": "Because."} for name in named]
+    exceptions = [play.event(name, {"message": "Because."}, message="exception") for name in named]
+    return exceptions + [play.event("", b"", headers=headers) for headers in errors]
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUSES)
+def test_an_exception_at_the_beginning_can_still_become_a_status(kind: str, status: int, play: Any) -> None:
+    for frame in frames(play, kind):
+        failure = play.failure(frame)
+        assert (failure.error.status, failure.error.message, failure.written) == (status, "Because.", b"")
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUSES)
+def test_an_exception_in_the_middle_is_the_same_failure(kind: str, status: int, play: Any) -> None:
+    for frame in frames(play, kind):
+        failure = play.failure(START, text("a"), frame)
+        assert (failure.error.status, failure.error.message) == (status, "Because.")
+        assert failure.written.endswith(b'"content":"a"},"logprobs":null,"finish_reason":null}]}\n\n')
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUSES)
+def test_an_exception_before_anything_is_said_can_still_become_a_status(kind: str, status: int, play: Any) -> None:
+    signed = reasoning(signature="s")  # nothing of which the client has been told yet
+    for frame in frames(play, kind):
+        for begun in ([START], [START, close()], [START, signed]):
+            failure = play.failure(*begun, frame)
+            assert (failure.error.status, failure.written) == (status, b"")
+
+
+def test_what_aws_said_is_kept_for_the_operator(play: Any) -> None:
+    said = {"message": "The security token is expired.\n\nThe Canonical String was 'secret'"}
+    failure = play.failure(START, play.event("expiredTokenException", said, message="exception"))
+    assert failure.aws_said == "ExpiredTokenException: The security token is expired."
+    assert b"security token" not in failure.error.encode()
+    document = b'{"__type":"ThrottlingException","message":"slow down"}'
+    assert play.failure(document).aws_said == "ThrottlingException: slow down"
+    assert play.failure(START, text("a")).aws_said == ""
+
+
+@pytest.mark.parametrize(("original", "status"), [(429, 429), (400, 400), (529, 503), (504, 504), (500, 502)])
+def test_a_models_own_status_counts(original: int, status: int, play: Any) -> None:
+    payload = {"message": "The model failed.", "originalStatusCode": original, "originalMessage": "Because."}
+    error = play.failure(play.event("modelStreamErrorException", payload, message="exception")).error
+    assert (error.status, error.message) == (status, "The model failed. (Because.)")
+
+
+def test_a_prompt_that_is_too_long_is_told_before_anything_is_written(play: Any) -> None:
+    said = {"message": "The model returned the following errors: prompt is too long: 9 tokens > 8 maximum"}
+    failure = play.failure(play.event("validationException", said, message="exception"))
+    assert (failure.error.status, failure.error.code, failure.written) == (400, "context_length_exceeded", b"")
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "code"),
+    [
+        (b'{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"}}', 404, "model_not_found"),
+        (b'{"__type":"ThrottlingException","message":"x"}', 429, "rate_limit_exceeded"),
+        (b'{"output":{"message":{}}}', 502, "bad_upstream_answer"),
+        (b"{", 502, "bad_upstream_answer"),
+        (b"{" + b"x" * 100_000, 502, "bad_upstream_answer"),
+    ],
+)
+def test_a_document_in_place_of_a_stream_is_a_failure(document: bytes, status: int, code: str, play: Any) -> None:
+    """AWS answers so, with a status of 200, where it does not know the operation."""
+    for size in (len(document), 7):
+        failure = play.failure(*(document[at : at + size] for at in range(0, len(document), size)))
+        assert (failure.error.status, failure.error.code, failure.written) == (status, code, b"")
+
+
+def test_an_exception_later_comes_after_what_was_written(play: Any) -> None:
+    failure = play.failure(START, text("a"), play.event("throttlingException", {"message": "x"}, message="exception"))
+    assert failure.error.status == 429
+    assert failure.written.count(b"data: ") == 2
+    assert DONE not in failure.written
+
+
+def test_an_error_frame_is_a_failure_too(play: Any) -> None:
+    headers = {":message-type": "error", ":error-code": "InternalServerException", ":error-message": "Oh."}
+    failure = play.failure(START, play.event("", b"", headers=headers))
+    assert (failure.error.status, failure.error.message) == (500, "Oh.")
+
+
+@pytest.mark.parametrize("headers", [{":event-type": "metadata"}, {":event-type": "metadata", ":message-type": "x"}])
+def test_a_message_that_does_not_say_what_it_is_is_a_failure(headers: dict[str, str], play: Any) -> None:
+    failure = play.failure(START, END, play.event("", USAGE[1], headers=headers))
+    assert (failure.error.status, failure.error.code) == (502, "bad_upstream_answer")
+    assert failure.aws_said == ""
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[], [START], [START, text("a"), close()], [START, tool(0), piece('{"a"', 0)]],
+    ids=["nothing", "only a start", "no stop", "within a call"],
+)
+def test_a_stream_that_breaks_off_is_never_taken_for_whole(events: list[Say], play: Any) -> None:
+    failure = play.failure(*events)
+    assert (failure.error.status, failure.error.code) == (502, "cut_off")
+
+
+@pytest.mark.parametrize("events", [[], [START], [START, text("a"), END]])
+def test_a_stream_that_breaks_off_within_a_message_is_a_failure(events: list[Say], play: Any) -> None:
+    assert play.failure(*events, play.event(*USAGE)[:-1]).error.status == 502
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [text("a")],
+        [END],
+        [USAGE],
+        [tool(0)],
+        [close()],
+        [START, START],
+        [START, USAGE],
+        [START, END, text("a")],
+        [START, END, END],
+        [START, END, tool(0)],
+        [START, END, START],
+    ],
+)
+def test_events_out_of_turn_are_a_failure(events: list[Say], play: Any) -> None:
+    assert play.failure(*events).error.code == "bad_upstream_answer"
+
+
+def test_what_stood_before_damaged_bytes_is_written(play: Any) -> None:
+    """The messages before the damage are good, and are out before it is told, with the next bytes or the end."""
+    stream = play.stream()
+    assert b'"content":"a"' in stream.feed(play.encode([START, text("a")]) + b"\xff" * 12)
+    with pytest.raises(StreamError) as caught:
+        stream.end()
+    assert caught.value.error.code == "bad_upstream_answer"
+
+
+def test_a_failed_stream_stays_failed(play: Any) -> None:
+    stream = play.stream()
+    with pytest.raises(StreamError):
+        stream.feed(play.encode([START, START]))
+    with pytest.raises(StreamError):
+        stream.feed(play.encode([text("a"), END, USAGE]))
+    with pytest.raises(StreamError):
+        stream.end()
+
+
+def test_the_client_raises_what_failed(play: Any, client: Client) -> None:
+    failure = play.failure(
+        START, text("a"), play.event("throttlingException", {"message": "Slow down."}, message="exception")
+    )
+    body = failure.written + sse_event(failure.error.encode())
+    with pytest.raises(APIError, match=r"Slow down\.") as caught:
+        list(client(body).chat.completions.create(model="m", messages=[], stream=True))
+    assert caught.value.code == "rate_limit_exceeded"

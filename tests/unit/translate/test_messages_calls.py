@@ -1,0 +1,345 @@
+"""Tool calls and their results in earlier messages, as blocks of Bedrock's turns.
+
+What a model takes is said by the field; see also `test_messages_by_family`.
+"""
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.converse import (
+    InputSchema,
+    ToolConfig,
+    ToolSpec,
+    ToolSpecBody,
+)
+from extproc.openai.chat import decode_request
+from extproc.openai.errors import ApiError
+from extproc.translate.messages import Conversation, conversation
+from extproc.translate.tools import Tools
+
+PNG = b"\x89PNG\r\n\x1a\n rest"
+IMAGE = base64.b64encode(PNG).decode()
+BLANKS = ["", " ", "\n\t ", "\u00a0\u2003"]
+
+
+def system(text: Any, role: str = "system") -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: Any = None, *calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **({"tool_calls": list(calls)} if calls else {}), **fields}
+
+
+def call(call_id: str = "c1", name: str = "f", arguments: str = "{}") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def result(call_id: str = "c1", content: Any = "done") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def text(value: str) -> dict[str, Any]:
+    return {"type": "text", "text": value}
+
+
+def said(*texts: str) -> list[dict[str, Any]]:
+    return [{"text": value} for value in texts]
+
+
+def turn(role: str, *blocks: Any) -> dict[str, Any]:
+    return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
+
+
+def use(call_id: str = "c1", name: str = "f", arguments: Any = None) -> dict[str, Any]:
+    return {"toolUse": {"toolUseId": call_id, "name": name, "input": arguments or {}}}
+
+
+def gave(call_id: str = "c1", *texts: str) -> dict[str, Any]:
+    return {"toolResult": {"toolUseId": call_id, "content": said(*(texts or ("done",)))}}
+
+
+def takes(**fields: Any) -> Capabilities:
+    return Capabilities(**{"family": "test", "images": True, "beside_tool_results": ("text", "image"), **fields})
+
+
+USUAL = takes()
+TOOL = ToolSpec(ToolSpecBody("f", InputSchema(Raw(b'{"type":"object"}'))))
+TOOLS = Tools(ToolConfig([TOOL]))
+
+
+def read(*messages: dict[str, Any], to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Conversation:
+    request = decode_request(json.dumps({"model": "m", "messages": list(messages)}).encode())
+    return conversation(request.messages, to, tools, {"https://x/a.png": PNG}, **options)
+
+
+def translate(*messages: dict[str, Any], **options: Any) -> tuple[Any, Any]:
+    found = read(*messages, **options)
+    return json.loads(msgspec.json.encode(found.system)), json.loads(msgspec.json.encode(found.turns))
+
+
+def turns(*messages: dict[str, Any], **options: Any) -> Any:
+    return translate(*messages, **options)[1]
+
+
+def refused(*messages: dict[str, Any], **options: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        translate(*messages, **options)
+    assert caught.value.status == 400
+    return caught.value
+
+
+# Tool calls and results
+
+
+def test_a_call_and_its_result_become_blocks() -> None:
+    found = turns(user("a"), assistant(None, call("c1", "f", '{"x": 1}')), result("c1", "42"), user("b"))
+    assert found == [
+        turn("user", "a"),
+        turn("assistant", use("c1", "f", {"x": 1})),
+        turn("user", gave("c1", "42"), "b"),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "", " ", []])
+def test_a_call_without_words_is_only_the_call(content: Any) -> None:
+    assert turns(user("a"), assistant(content, call()), result())[1] == turn("assistant", use())
+
+
+def test_words_stand_before_the_calls_they_came_with() -> None:
+    assert turns(user("a"), assistant("Let me see."), assistant("Now.", call()), result())[1] == turn(
+        "assistant", "Let me see.", "Now.", use()
+    )
+
+
+def test_parallel_results_may_come_in_any_order() -> None:
+    found = turns(
+        user("a"), assistant(None, call("c1"), call("c2"), call("c3")), result("c3"), result("c1"), result("c2")
+    )
+    assert found[2] == turn("user", gave("c3"), gave("c1"), gave("c2"))
+
+
+@pytest.mark.parametrize("blank", [*BLANKS, [], [text("")]])
+def test_a_tool_that_gave_nothing_says_so(blank: Any) -> None:
+    assert turns(user("a"), assistant(None, call()), result(content=blank))[2] == turn(
+        "user", gave("c1", "(no output)")
+    )
+
+
+def test_each_part_of_a_result_is_a_text_of_its_own() -> None:
+    parts = [text("a"), text(" "), text("b")]
+    assert turns(user("a"), assistant(None, call()), result(content=parts))[2] == turn("user", gave("c1", "a", "b"))
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "\n"])
+def test_a_call_without_arguments_has_an_empty_object(arguments: str) -> None:
+    assert turns(user("a"), assistant(None, call(arguments=arguments)), result())[1] == turn("assistant", use())
+
+
+def test_arguments_go_out_byte_for_byte() -> None:
+    arguments = '{"b": 1.0, "a": [1e2, 123456789012345678901234567890, "\\u00e9"], "b": 2}'
+    found = read(user("a"), assistant(None, call(arguments=arguments)), result())
+    assert arguments.encode() in msgspec.json.encode(found.turns)
+
+
+@pytest.mark.parametrize("arguments", ["[]", "null", "not json", '{"a":', "{}x", "{}[]", "{},{}", "[" * 5000])
+def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
+    error = refused(user("a"), assistant(None, call(), call("c2", arguments=arguments)), result(), result("c2"))
+    assert error.param == "messages[1].tool_calls[1].function.arguments"
+
+
+def test_a_call_without_a_name_is_refused() -> None:
+    assert refused(user("a"), assistant(None, call(name="")), result()).param == (
+        "messages[1].tool_calls[0].function.name"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.b", "a" * 65, "f\n"])
+def test_a_name_that_bedrock_refuses_goes_out_under_its_own(name: str) -> None:
+    found = turns(user("a"), assistant(None, call(name=name)), result())
+    assert found[1] == turn("assistant", use(name=TOOLS.bedrock_name(name)))
+
+
+def test_an_id_that_bedrock_refuses_is_replaced_alike_in_call_and_result() -> None:
+    found = turns(user("a"), assistant(None, call("id/1")), result("id/1"))
+    sent = found[1]["content"][0]["toolUse"]["toolUseId"]
+    assert sent.isalnum() or sent.startswith("call_")
+    assert found[2]["content"][0]["toolResult"]["toolUseId"] == sent
+
+
+def test_an_id_that_comes_again_in_a_later_turn_is_replaced() -> None:
+    """Some clients count their calls from the start in each turn; ids must be unique in all of the conversation."""
+    round_ = [assistant(None, call("c1"), call("c2")), result("c2", "two"), result("c1", "one")]
+    found = turns(user("a"), *round_, *round_, *round_)
+    asked = [block["toolUse"]["toolUseId"] for message in found[1::2] for block in message["content"]]
+    answered = [block["toolResult"]["toolUseId"] for message in found[2::2] for block in message["content"]]
+    assert asked[:2] == ["c1", "c2"]
+    assert len(set(asked)) == 6
+    assert [answered[at] for at in (1, 0, 3, 2, 5, 4)] == asked
+
+
+def test_an_id_is_replaced_the_same_way_however_the_conversation_goes_on() -> None:
+    """Or every turn would miss the prompt cache."""
+    round_ = [assistant(None, call()), result()]
+    assert turns(user("a"), *round_, *round_, *round_)[:5] == turns(user("a"), *round_, *round_)
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([result()], "messages[0].tool_call_id"),
+        ([user("a"), assistant("b"), result()], "messages[2].tool_call_id"),
+        ([user("a"), assistant(None, call()), result("c2")], "messages[2].tool_call_id"),
+        ([user("a"), assistant(None, call()), result(), result()], "messages[3].tool_call_id"),
+        ([user("a"), assistant(None, call()), result(), user("b"), result()], "messages[4].tool_call_id"),
+    ],
+    ids=["first", "after words", "of another call", "twice", "too late"],
+)
+def test_a_result_that_answers_no_call_is_refused(messages: list[dict[str, Any]], param: str) -> None:
+    assert refused(*messages).param == param
+
+
+@pytest.mark.parametrize(
+    ("after", "param"),
+    [
+        ([], "messages[1].tool_calls"),
+        ([user("b")], "messages[2]"),
+        ([assistant("b")], "messages[2]"),
+        ([result("c1"), user("b")], "messages[3]"),
+        ([system("s")], "messages[1].tool_calls"),
+    ],
+    ids=["at the end", "by the user", "by the assistant", "half answered", "by instructions"],
+)
+def test_a_call_without_a_result_is_refused(after: list[dict[str, Any]], param: str) -> None:
+    error = refused(user("a"), assistant(None, call("c1"), call("c2")), *after)
+    assert error.param == param
+    assert "c2" in error.message
+
+
+def test_two_calls_of_one_id_are_refused() -> None:
+    assert refused(user("a"), assistant(None, call(), call()), result()).param == "messages[1].tool_calls[1].id"
+
+
+def test_a_custom_call_has_its_text_as_an_argument() -> None:
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "f", "input": 'say "é"\n'}}
+    assert turns(user("a"), assistant(None, custom), result())[1:] == [
+        turn("assistant", use(arguments={"input": 'say "é"\n'})),
+        turn("user", gave("c1", "done")),
+    ]
+
+
+def test_a_call_of_nothing_is_refused() -> None:
+    error = refused(user("a"), assistant(None, {"id": "c1", "type": "function"}), result())
+    assert (error.param, error.code) == ("messages[1].tool_calls[0]", "missing_required_parameter")
+
+
+def function_call(name: str = "f", arguments: str = '{"x": 1}') -> dict[str, Any]:
+    return assistant(None, function_call={"name": name, "arguments": arguments})
+
+
+def function(name: str = "f", content: Any = "42") -> dict[str, Any]:
+    return {"role": "function", "name": name, "content": content}
+
+
+def test_calls_from_before_tools_are_calls_with_ids_of_their_own() -> None:
+    found = turns(user("a"), function_call(), function(), function_call("g", ""), function("g", None), user("b"))
+    first, second = (found[at]["content"][0]["toolUse"] for at in (1, 3))
+    assert (first["name"], first["input"], second["name"], second["input"]) == ("f", {"x": 1}, "g", {})
+    assert found[2] == turn("user", gave(first["toolUseId"], "42"))
+    assert found[4] == turn("user", gave(second["toolUseId"], "(no output)"), "b")
+    assert first["toolUseId"] != second["toolUseId"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([function_call(), user("b")], [turn("assistant", '[Called f with {"x": 1}]'), turn("user", "b")]),
+        (
+            [function_call(), function("g", "42")],
+            [turn("assistant", '[Called f with {"x": 1}]'), turn("user", "[g gave: 42]")],
+        ),
+        ([assistant("b"), function()], [turn("assistant", "b"), turn("user", "[f gave: 42]")]),
+    ],
+    ids=["no result", "another's result", "no call"],
+)
+def test_calls_and_results_from_before_tools_that_stand_alone_are_told(messages: Any, told: Any) -> None:
+    assert turns(user("a"), *messages)[1:] == told
+
+
+def test_calls_from_before_tools_do_not_mix_with_later_ones() -> None:
+    both = assistant(None, call(), function_call={"name": "f", "arguments": ""})
+    assert refused(user("a"), both, result()).param == "messages[1].function_call"
+    assert refused(user("a"), assistant(None, call()), function()).param == "messages[2]"
+
+
+def test_an_answer_in_sound_is_not_kept() -> None:
+    error = refused(user("a"), assistant(None, audio={"id": "a1"}), user("b"))
+    assert (error.param, error.code) == ("messages[1].audio", "unsupported_value")
+
+
+def test_several_objects_in_one_calls_arguments_are_several_calls() -> None:
+    asked = assistant(None, call(arguments='{"x": 1.0} {"x": 2}{}'), call("c2"))
+    found = turns(user("a"), asked, result("c2"), result())
+    uses = [block["toolUse"] for block in found[1]["content"]]
+    assert [one["input"] for one in uses] == [{"x": 1.0}, {"x": 2}, {}, {}]
+    assert (uses[0]["toolUseId"], uses[3]["toolUseId"], len({one["toolUseId"] for one in uses})) == ("c1", "c2", 4)
+    answered = {block["toolResult"]["toolUseId"]: block["toolResult"]["content"] for block in found[2]["content"]}
+    assert set(answered) == {one["toolUseId"] for one in uses}
+    assert answered["c1"] == answered["c2"] == said("done")
+    assert answered[uses[1]["toolUseId"]] == said("(answered with the call before)")
+
+
+# Where nothing may be called
+
+
+def test_calls_and_results_are_told_as_text() -> None:
+    found = turns(
+        user("a"),
+        assistant("Now.", call("c1", "f", '{"x":1}'), call("c2", "g", "")),
+        result("c2", [text("two"), text("more")]),
+        result("c1", ""),
+        user("b"),
+        tools=Tools(),
+    )
+    assert found == [
+        turn("user", "a"),
+        turn("assistant", "Now.", '[Called f with {"x":1}]', "[Called g with {}]"),
+        turn("user", "[g gave: two more]", "[f gave: (no output)]", "b"),
+    ]
+
+
+def test_what_tools_showed_is_shown_there_too() -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
+    sent = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+    found = turns(user("a"), assistant(None, call()), result(content=[picture, text("look")]), tools=Tools())
+    assert found[2] == turn("user", "[f gave: look]", sent)
+
+
+def test_every_kind_of_call_is_told_there() -> None:
+    custom = {"id": "c1", "type": "custom", "custom": {"name": "g", "input": "x"}}
+    found = turns(user("a"), assistant(None, custom), result(), function_call(), function(), tools=Tools())
+    assert found[1:] == [
+        turn("assistant", "[Called g with x]"),
+        turn("user", "[g gave: done]"),
+        turn("assistant", '[Called f with {"x": 1}]'),
+        turn("user", "[f gave: 42]"),
+    ]
+
+
+def test_what_is_told_as_text_need_not_be_json() -> None:
+    found = turns(user("a"), assistant(None, call(arguments="oops")), result(), tools=Tools())
+    assert found[1] == turn("assistant", "[Called f with oops]")
+
+
+def test_calls_must_be_answered_there_too() -> None:
+    assert refused(user("a"), assistant(None, call()), tools=Tools()).param == "messages[1].tool_calls"
+    assert refused(user("a"), result(), tools=Tools()).param == "messages[1].tool_call_id"
