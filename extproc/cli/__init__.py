@@ -1,4 +1,4 @@
-"""The command line: `oai-extproc up`, `serve`, `envoy-config`, `check`, `models`, `token`.
+"""The command line: `oai-extproc up`, `serve`, `envoy-config`, `check`, `health`, `models`, `token`.
 
 The invariant: what the user can mend is said in one message that names the remedy, never in a traceback. Exit code 0
 is success, 2 is a usage or configuration that cannot work, 1 is a gateway that could not keep running.
@@ -9,6 +9,8 @@ Each command imports what it needs when it runs, so that `--help` is there at on
 import click
 
 from extproc import __version__
+from extproc.cli.draining import drain
+from extproc.cli.health import health
 from extproc.cli.inspection import check, models
 from extproc.cli.rendering import envoy_config
 from extproc.cli.running import serve, up
@@ -23,5 +25,5 @@ def main() -> None:
     """OpenAI's API in front of AWS Bedrock."""
 
 
-for _command in (up, serve, envoy_config, check, models, token):
+for _command in (up, serve, envoy_config, drain, check, health, models, token):
     main.add_command(_command)

@@ -39,6 +39,19 @@ class AddressParameter(click.ParamType[Address]):
             self.fail(str(error), param, ctx)
 
 
+class SocketParameter(AddressParameter):
+    """A unix socket."""
+
+    name = "unix:path"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """The address, or a usage error."""
+        address = super().convert(value, param, ctx)
+        if not address.path:
+            self.fail(f"{value} is no socket: write unix: and a path, as in unix:/run/oai/admin.sock", param, ctx)
+        return address
+
+
 class ListenParameter(AddressParameter):
     """An address of this machine to listen on: IP:PORT, or localhost:PORT."""
 
@@ -55,7 +68,10 @@ class ListenParameter(AddressParameter):
 
 
 ADDRESS = AddressParameter()
+SOCKET = SocketParameter()
 LISTEN = ListenParameter()
+PLACE = click.Path(path_type=Path)
+"""A file where Envoy runs, which need not be here."""
 
 required_config = click.option(
     "--config",

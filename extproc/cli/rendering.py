@@ -1,18 +1,33 @@
-"""`oai-extproc envoy-config`: Envoy's bootstrap, for those who run Envoy themselves."""
+"""`oai-extproc envoy-config`: Envoy's bootstrap, or fragments of one, for those who run Envoy themselves."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import click
+from click.core import ParameterSource
 
-from extproc.cli.parameters import ADDRESS, LISTEN, Refusal, load_settings, refusing, required_config
-from extproc.envoy_config import Address
+from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_settings, refusing, required_config
+from extproc.config import Settings
+from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls
+
+if TYPE_CHECKING:
+    from extproc.bedrock.endpoints import Endpoint
+
+_BOOTSTRAP_ONLY = {"listen": "--listen", "admin": "--admin", "health": "--health", "access_log": "--access-log"}
+"""What shapes the bootstrap, and none of its fragments."""
 
 
 @click.command("envoy-config")
 @required_config
 @click.option(
     "--listen", type=LISTEN, default="0.0.0.0:8080", show_default=True, help="Where Envoy listens for clients."
+)
+@click.option(
+    "--health",
+    type=LISTEN,
+    help="Where Envoy answers /healthz and, with --admin, /metrics and /drained.  "
+    "[default: nowhere; /healthz is where clients are, too]",
 )
 @click.option(
     "--processor",
@@ -22,51 +37,119 @@ from extproc.envoy_config import Address
     help="Where a worker listens, unix:/path or HOST:PORT; once for each.  "
     "[default: unix:/run/oai/w0.sock, w1.sock… for each of `workers`]",
 )
+@click.option("--processor-ca", type=PLACE, help="Who may vouch for workers on TCP; turns TLS on.")
+@click.option("--processor-certificate", type=PLACE, help="What Envoy shows to workers that want a certificate.")
+@click.option("--processor-key", type=PLACE, help="The key of --processor-certificate.")
+@click.option("--processor-name", help="The name in the workers' certificates.  [default: HOST of --processor]")
 @click.option(
     "--admin", type=ADDRESS, help="Envoy's own admin interface, as in unix:/run/oai/admin.sock.  [default: none]"
 )
-@click.option(
-    "--ca-file",
-    type=click.Path(path_type=Path),
-    help="Who may vouch for Bedrock, a path where Envoy runs.  [default: this machine's]",
-)
+@click.option("--ca-file", type=PLACE, help="Who may vouch for Bedrock.  [default: this machine's]")
 @click.option("--access-log", is_flag=True, help="A line of JSON on Envoy's standard output for each call.")
+@click.option(
+    "--only",
+    type=click.Choice(get_args(Fragment)),
+    help="A list of this alone, for the bootstrap of an Envoy that you have: see docs/attach.md.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON rather than YAML.")
+@click.pass_context
 def envoy_config(
+    context: click.Context,
     path: Path,
     listen: Address,
+    health: Address | None,
     processors: tuple[Address, ...],
+    processor_ca: Path | None,
+    processor_certificate: Path | None,
+    processor_key: Path | None,
+    processor_name: str | None,
     admin: Address | None,
     ca_file: Path | None,
     access_log: bool,
+    only: Fragment | None,
     as_json: bool,
 ) -> None:
     """Print the configuration for an Envoy 1.40 that serves this gateway.
 
     The region comes from gateway.yaml or AWS's settings, and so does the endpoint: AWS_ENDPOINT_URL_BEDROCK_RUNTIME
-    counts. Try it with `envoy --mode validate -c FILE`.
+    counts. All files are paths where Envoy runs. Try it with `envoy --mode validate -c FILE`.
     """
-    from extproc import envoy_config as rendering
-    from extproc.bedrock.endpoints import EndpointError, resolve
-    from extproc.envoy_config.authorities import ca_bundle
-
+    if only is not None:
+        _refuse_what_no_fragment_has(context)
     settings = load_settings(path)
-    with refusing(EndpointError):
-        endpoint = resolve(settings.region).runtime
-    plan = rendering.Plan(
+    workers = processors or _default_processors(settings.workers)
+    plan = Plan(
         listen=listen,
-        processors=processors or _default_processors(settings.workers),
-        bedrock=endpoint,
+        processors=workers,
+        bedrock=_bedrock(settings),
         settings=settings,
-        ca_file=str(ca_file or ca_bundle(os.environ)),
+        ca_file=str(ca_file or _authorities()),
         admin=admin,
         access_log=access_log,
+        health=health,
+        processor_tls=_tls(workers, processor_ca, processor_certificate, processor_key, processor_name),
     )
+    _print(plan, only, as_json)
+
+
+def _print(plan: Plan, only: Fragment | None, as_json: bool) -> None:
+    from extproc import envoy_config as rendering
+
     try:
-        click.echo(rendering.render(plan, as_json=as_json), nl=False)
+        click.echo(rendering.render(plan, only=only, as_json=as_json), nl=False)
     except ModuleNotFoundError as error:
         raise Refusal(f"{error.name} is not installed: pip install 'oai-extproc[envoy]'") from error
 
 
+def _bedrock(settings: Settings) -> "Endpoint":
+    from extproc.bedrock.endpoints import EndpointError, resolve
+
+    with refusing(EndpointError):
+        return resolve(settings.region).runtime
+
+
+def _authorities() -> Path:
+    from extproc.envoy_config.authorities import ca_bundle
+
+    return ca_bundle(os.environ)
+
+
 def _default_processors(workers: int) -> tuple[Address, ...]:
     return tuple(Address(path=f"/run/oai/w{index}.sock") for index in range(workers))
+
+
+def _tls(
+    workers: tuple[Address, ...],
+    ca: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    name: str | None,
+) -> ProcessorTls | None:
+    """TLS towards the workers; a refusal where it is missing, is not whole, or would have no effect."""
+    if ca is None:
+        if certificate or key or name:
+            raise Refusal(
+                "--processor-certificate, --processor-key and --processor-name say nothing without --processor-ca"
+            )
+        _refuse_plain_text(workers)
+        return None
+    if sockets := [str(worker) for worker in workers if worker.path]:
+        raise Refusal(f"--processor-ca is for workers at HOST:PORT, and {sockets[0]} is a socket: leave out either")
+    if (certificate is None) != (key is None):
+        raise Refusal("--processor-certificate and --processor-key belong together: give both or neither")
+    return ProcessorTls(str(ca), str(certificate or ""), str(key or ""), name or "")
+
+
+def _refuse_plain_text(workers: tuple[Address, ...]) -> None:
+    for worker in workers:
+        if not worker.stays_here:
+            raise Refusal(
+                f"callers' keys would go to {worker} in plain text: give --processor-ca (and the worker --tls, "
+                "on which it insists too), or share a unix socket with it"
+            )
+
+
+def _refuse_what_no_fragment_has(context: click.Context) -> None:
+    for name, option in _BOOTSTRAP_ONLY.items():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise Refusal(f"{option} is not in any fragment: it is for the whole bootstrap, without --only")

@@ -162,7 +162,7 @@ def _configuration(given: tuple[Path, config.Settings] | None, target: "Aws | Lo
     """What the workers are to read. A demo's file is made for this run."""
     if given is not None:
         path, settings = given
-        yield _Configuration(path.resolve(), settings, str(path))
+        yield _Configuration(path.absolute(), settings, str(path))
         return
     from extproc.server.demo import TOKEN_FILE, DemoError, demo_config, demo_token
 

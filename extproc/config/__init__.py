@@ -4,12 +4,18 @@ Every key of the file is a field of a struct below, with its default; each type 
 what belongs there, and that sentence is the error message. An unknown key, a key that stands twice, a wrong type
 or a value out of range is refused with the key's path. Nothing here reads the environment or AWS.
 
+Tokens may stand in files of their own, which `tokens_from` names: `Draft` is a gateway.yaml before those are read.
+
 Invariant: whatever bytes are given, `parse` gives `Settings` or raises `ConfigError`, and never anything else.
 """
 
 import datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +24,9 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities, CapabilityError
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
+from extproc.config.sources import contents, token_texts
+
+Kind = TypeVar("Kind")
 
 MachineName = Annotated[
     str,
@@ -49,6 +58,17 @@ Pattern = Annotated[
     ),
 ]
 Expiry = Annotated[datetime.datetime, Meta(tz=True, description="a time with its zone, as in 2027-01-01T00:00:00Z")]
+Place = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\x00-\x1f\x7f]{1,4096}\Z",
+        description="the path of a file or a folder, as in /etc/oai/tokens",
+    ),
+]
+Cidr = Annotated[
+    str,
+    Meta(pattern=r"\A[0-9a-fA-F.:]+/[0-9]{1,3}\Z", description="a network, as in 2600:1f18::/32 or 203.0.113.0/24"),
+]
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
@@ -131,6 +151,8 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long fetching all the images of one request may take."""
     concurrency: Concurrency = 4
     """Images of one request that are fetched at a time."""
+    deny: tuple[Cidr, ...] = ()
+    """Networks that nothing is fetched from although their addresses look public, such as a VPC's IPv6 range."""
     s3: YesNo = False
     """Whether callers may name `s3://` objects, which Bedrock then reads with the gateway's own permissions: every
     caller can have read to him whatever the gateway's role may read."""
@@ -158,6 +180,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """AWS region; without it, AWS's own settings decide (AWS_REGION, the profile)."""
     organisations: dict[MachineName, Organisation] = {}
     tokens: tuple[Token, ...] = ()
+    """Once read, those of the token files too."""
+    tokens_from: Place | None = None
+    """A file with more tokens, or a folder of such files; a relative path starts where gateway.yaml is."""
     compat: Compat = msgspec.field(default_factory=Compat)
     limits: Limits = msgspec.field(default_factory=Limits)
     embeddings: Embeddings = msgspec.field(default_factory=Embeddings)
@@ -168,6 +193,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What families of models take, where the built-in table is to say something else."""
     workers: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
     """Python processes, one unix socket each."""
+    transport: Annotated[Literal["auto", "http2", "grpcio"], Meta(description="`auto`, `http2` or `grpcio`")] = "auto"
+    """What speaks gRPC with Envoy: `auto` is http2 on a unix socket, and grpcio elsewhere."""
 
     @property
     def longest_wait(self) -> float:
@@ -175,56 +202,106 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(self.embeddings.seconds, self.media.seconds)
 
 
+class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of a token file."""
+
+    tokens: tuple[Token, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A gateway.yaml that is YAML; whether it can be used shows once its token files are read as well."""
+
+    source: str
+    document: Mapping[object, object]
+
+    @property
+    def tokens_from(self) -> Path | None:
+        """Where more tokens stand; None as well where it says so in a way that `settings` refuses."""
+        place = self.document.get("tokens_from")
+        return Path(self.source).parent / place if place and isinstance(place, str) else None
+
+    def settings(self, token_texts: Mapping[str, bytes]) -> Settings:
+        """The settings, with the tokens in `token_texts` (by the file's name) behind its own; raises `ConfigError`."""
+        with _naming(self.source):
+            settings = _convert(self.document, Settings)
+            _check_capabilities(settings.capabilities)
+            _check_networks(settings.media.deny)
+        files = {self.source: settings.tokens}
+        for source, text in token_texts.items():
+            with _naming(source):
+                files[source] = _convert(read(text), TokenFile).tokens
+        _check_tokens(files, settings.organisations)
+        return msgspec.structs.replace(settings, tokens=tuple(token for tokens in files.values() for token in tokens))
+
+
 def load(path: Path) -> Settings:
-    """Read and check a gateway.yaml; raises `ConfigError`."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; name a readable file with --config") from error
-    return parse(text, str(path))
+    """Read and check a gateway.yaml and its token files; raises `ConfigError`."""
+    drafted = draft(contents(path), str(path))
+    place = drafted.tokens_from
+    return drafted.settings(token_texts(place) if place else {})
 
 
-def parse(text: bytes, source: str = "gateway.yaml") -> Settings:
-    """The settings in `text`; raises `ConfigError`, whose message starts with `source`.
+def draft(text: bytes, source: str = "gateway.yaml") -> Draft:
+    """The gateway.yaml in `text`; raises `ConfigError`, whose message starts with `source`.
 
     A file without any content is refused: it is what a reader sees while an editor saves, and taking it for
     "no tokens" would shut everybody out. `{}` says that on purpose.
     """
+    with _naming(source):
+        return Draft(source, read(text))
+
+
+def parse(text: bytes, source: str = "gateway.yaml") -> Settings:
+    """The settings in `text` alone, without token files; raises `ConfigError`, whose message starts with `source`."""
+    return draft(text, source).settings({})
+
+
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Put the file's name before what is wrong in it."""
     try:
-        document = read(text)
-        try:
-            settings = msgspec.convert(document, Settings)
-        except msgspec.ValidationError as error:
-            raise ConfigError(fault(document, Settings, "") or str(error)) from None
-        _check(settings)
+        yield
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error.__cause__
-    return settings
 
 
-def _check(settings: Settings) -> None:
-    """Names refer to something, and nothing stands twice; raises `ConfigError` without the file's name."""
-    _check_capabilities(settings.capabilities)
+def _convert(document: Mapping[object, object], kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(fault(document, kind, "") or str(error)) from None
+
+
+def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping[str, Organisation]) -> None:
+    """Names refer to something, and nothing stands twice, in one file or in several; raises `ConfigError`."""
     seen: dict[str, str] = {}
-    for index, token in enumerate(settings.tokens):
-        where = f"tokens[{index}]"
-        _check_organisations(token, settings, where)
-        for key, why in (
-            ("name", "names tell tokens apart in the logs"),
-            ("sha256", "list the organisations of one token in one entry"),
-        ):
-            other = seen.setdefault(f"{key} {getattr(token, key)}", where)
-            if other != where:
-                raise ConfigError(f"{where}.{key}: the same as in {other}; {why}")
+    for source, tokens in files.items():
+        for index, token in enumerate(tokens):
+            where = f"tokens[{index}]"
+            with _naming(source):
+                _check_organisations(token, organisations, where)
+                _check_unique(token, seen, source, where)
 
 
-def _check_organisations(token: Token, settings: Settings, where: str) -> None:
+def _check_unique(token: Token, seen: dict[str, str], source: str, where: str) -> None:
+    for key, why in (
+        ("name", "names tell tokens apart in the logs"),
+        ("sha256", "list the organisations of one token in one entry"),
+    ):
+        here = f"{source}: {where}"
+        other = seen.setdefault(f"{key} {getattr(token, key)}", here)
+        if other != here:
+            raise ConfigError(f"{where}.{key}: the same as in {other.removeprefix(f'{source}: ')}; {why}")
+
+
+def _check_organisations(token: Token, organisations: Mapping[str, Organisation], where: str) -> None:
     """Every organisation of `token` is declared, and named once."""
     for position, name in enumerate(token.organisations):
-        if name not in settings.organisations:
+        if name not in organisations:
             raise ConfigError(
                 f"{where}.organisations[{position}]: no organisation `{name}` is declared under `organisations`"
-                f"{nearest(name, settings.organisations)}"
+                f"{nearest(name, organisations)}"
             )
         if name in token.organisations[:position]:
             raise ConfigError(f"{where}.organisations[{position}]: `{name}` stands twice")
@@ -248,6 +325,15 @@ def _check_capabilities(rows: tuple[Row, ...]) -> None:
     places = {row.family: f"capabilities[{index}]" for index, row in enumerate(rows)}
     for name in (*places, *table.families):
         _check_family(table.families[name], places.get(name, f"capabilities: the family `{name}`"))
+
+
+def _check_networks(networks: tuple[str, ...]) -> None:
+    """Each is a network, and not an address inside one: whoever writes that may have meant either."""
+    for index, text in enumerate(networks):
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise ConfigError(f"media.deny[{index}]: {error}; write a network, as in 203.0.113.0/24") from None
 
 
 def _check_family(family: Capabilities, where: str) -> None:

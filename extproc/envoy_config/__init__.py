@@ -1,4 +1,4 @@
-"""Settings -> Envoy's bootstrap: the whole of what Envoy is told, as one file.
+"""Settings -> Envoy's bootstrap: the whole of what Envoy is told, as one file; or the fragments for somebody else's.
 
 The invariant: whatever `Plan` is given, the rendering passes `envoy --mode validate` (1.40), and says the same for
 the same plan: nothing here reads the environment, a clock or a socket (`authorities` looks for a CA file, and is
@@ -11,7 +11,8 @@ that fails. They take most of a second to import: `render` loads them when it is
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
 
 from extproc.config import Settings
 
@@ -25,7 +26,10 @@ PROCESSOR = "processor"
 """The cluster of the ext_proc workers."""
 
 STAT_PREFIX = "oai"
-"""Envoy's statistics of this listener are named `http.oai.…`."""
+"""Envoy's statistics of the listener for callers are named `http.oai.…`; nothing else is counted there."""
+
+Fragment = Literal["filter", "cluster", "route", "reply"]
+"""What an Envoy that runs already needs of ours: HTTP filters, clusters, routes, and mappers of local replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,26 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def stays_here(self) -> bool:
+        """Whether what is sent there cannot leave this machine."""
+        if self.path or self.host == "localhost":
+            return True
+        return is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTls:
+    """How Envoy and workers on TCP prove themselves to each other. All files are where Envoy runs."""
+
+    ca: str
+    """Who may vouch for the workers."""
+    certificate: str = ""
+    key: str = ""
+    """What Envoy shows to workers that ask for a certificate; both or neither."""
+    name: str = ""
+    """The name that a worker's certificate must bear; without one, the host that it is reached at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -55,6 +79,9 @@ class Plan:
     """The authorities that may vouch for Bedrock; of no account when the endpoint is plain http."""
     admin: Address | None = None
     access_log: bool = False
+    health: Address | None = None
+    """Where health, metrics and the end of a drain are asked for, away from callers."""
+    processor_tls: ProcessorTls | None = None
 
 
 _TCP = re.compile(r"^(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d{1,5})$")
@@ -84,8 +111,16 @@ def is_ip(host: str) -> bool:
     return True
 
 
-def render(plan: Plan, *, as_json: bool = False) -> str:
-    """The bootstrap as YAML for people, or as JSON; `envoy -c` reads either (by the file's ending)."""
+def drain_socket(admin: Address) -> Address | None:
+    """Where `oai-extproc drain --announce` is expected: beside the admin socket; None where that is no socket."""
+    return Address(path=str(PurePosixPath(admin.path).with_name("drain.sock"))) if admin.path else None
+
+
+def render(plan: Plan, *, only: Fragment | None = None, as_json: bool = False) -> str:
+    """The bootstrap, or a list of `only` one kind of its parts, as YAML for people or as JSON.
+
+    `envoy -c` reads either (by the file's ending).
+    """
     from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
 
-    return bootstrap.to_json(plan) if as_json else bootstrap.to_yaml(plan)
+    return bootstrap.to_json(plan, only) if as_json else bootstrap.to_yaml(plan, only)

@@ -1,10 +1,11 @@
-"""The bootstrap as a whole, and its two spellings."""
+"""The bootstrap as a whole, the parts of it for an Envoy that runs already, and their two spellings."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 import yaml
-from betterproto2 import Casing
+from betterproto2 import Casing, Message
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
     Bootstrap,
@@ -18,34 +19,63 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
 )
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import Plan
+from extproc.envoy_config import Fragment, Plan
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster
-from extproc.envoy_config.listener import listener
+from extproc.envoy_config.filters import ext_proc_filter
+from extproc.envoy_config.health import health_clusters, health_listener
+from extproc.envoy_config.listener import api_route, listener
 from extproc.envoy_config.messages import address_message, packed
+from extproc.envoy_config.replies import foreign_replies
 
-_COMMENT = "# Rendered by `oai-extproc envoy-config`, for Envoy 1.40: render it again rather than editing it.\n"
+_SOCKET_MODE = 0o660
+"""Who drains Envoy may be another user of the same group, as in a pod."""
+
+_BY = "# Rendered by `oai-extproc envoy-config"
+_WHOLE = f"{_BY}`, for Envoy 1.40: render it again rather than editing it.\n"
+_WHERE: dict[Fragment, str] = {
+    "filter": "for `http_filters`, right before the router",
+    "cluster": "for `clusters`",
+    "route": "for `routes` of a virtual host, before any that matches /oai/v1 too",
+    "reply": "for `local_reply_config.mappers`, before any other",
+}
 
 
-def to_yaml(plan: Plan) -> str:
+def to_yaml(plan: Plan, only: Fragment | None = None) -> str:
     """For people: field names as Envoy's documentation has them."""
-    return _COMMENT + yaml.dump(_document(plan), Dumper=_Dumper, sort_keys=False, width=110)
+    comment = f"{_BY} --only {only}`, for Envoy 1.40: {_WHERE[only]}.\n" if only else _WHOLE
+    return comment + yaml.dump(_document(plan, only), Dumper=_Dumper, sort_keys=False, width=110)
 
 
-def to_json(plan: Plan) -> str:
+def to_json(plan: Plan, only: Fragment | None = None) -> str:
     """For programs; the same document."""
-    return json.dumps(_document(plan), indent=2) + "\n"
+    return json.dumps(_document(plan, only), indent=2) + "\n"
 
 
 def bootstrap(plan: Plan) -> Bootstrap:
     """The document as a typed message."""
+    listeners, clusters = [listener(plan)], [processor_cluster(plan), bedrock_cluster(plan)]
+    if plan.health is not None:
+        listeners.append(health_listener(plan, plan.health))
+        clusters += health_clusters(plan)
     return Bootstrap(
-        admin=Admin(address=address_message(plan.admin)) if plan.admin else None,
+        admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
         layered_runtime=LayeredRuntime(layers=[_runtime()]),
         overload_manager=OverloadManager(resource_monitors=[_connection_limit()]),
-        static_resources=BootstrapStaticResources(
-            listeners=[listener(plan)], clusters=[processor_cluster(plan), bedrock_cluster(plan)]
-        ),
+        static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
+
+
+def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
+    """The parts of this kind that carry the API, and nothing that an Envoy has of its own."""
+    match only:
+        case "filter":
+            return [ext_proc_filter(plan)]
+        case "cluster":
+            return [processor_cluster(plan), bedrock_cluster(plan)]
+        case "route":
+            return [api_route(plan)]
+        case "reply":
+            return foreign_replies()
 
 
 def _runtime() -> RuntimeLayer:
@@ -60,11 +90,17 @@ def _connection_limit() -> ResourceMonitor:
     return ResourceMonitor(name="envoy.resource_monitors.global_downstream_max_connections", typed_config=packed(limit))
 
 
-def _document(plan: Plan) -> dict[str, Any]:
+def _document(plan: Plan, only: Fragment | None) -> Any:
+    if only is None:
+        return _plain(bootstrap(plan))
+    return [_plain(message) for message in fragment(plan, only)]
+
+
+def _plain(message: Message) -> dict[str, Any]:
     # Any function from a field's name to its spelling will do; Casing.SNAKE makes consecutive_5xx consecutive_5_xx.
     as_declared = cast(Casing, str)
-    document: dict[str, Any] = bootstrap(plan).to_dict(casing=as_declared)
-    return document
+    plain: dict[str, Any] = message.to_dict(casing=as_declared)
+    return plain
 
 
 class _Dumper(yaml.SafeDumper):

@@ -14,13 +14,11 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
     OutlierDetection,
 )
-from envoy_data_plane.envoy.config.core.v3 import DataSource as File
 from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheck,
     HealthCheckGrpcHealthCheck,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
-    TransportSocket,
     UpstreamHttpProtocolOptions,
 )
 from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as ConnectionOptions
@@ -29,11 +27,6 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
     Endpoint,
     LbEndpoint,
     LocalityLbEndpoints,
-)
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateValidationContext,
-    CommonTlsContext,
-    UpstreamTlsContext,
 )
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
@@ -44,7 +37,8 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoy_config import BEDROCK, PROCESSOR, Address, Plan, is_ip
-from extproc.envoy_config.messages import address_message, packed, seconds
+from extproc.envoy_config.messages import address_message, body_bytes, packed, seconds
+from extproc.envoy_config.tls import bedrock_tls, processor_tls
 
 MIB = 1024 * 1024
 
@@ -58,9 +52,10 @@ def processor_cluster(plan: Plan) -> Cluster:
     """
     return Cluster(
         name=PROCESSOR,
-        type=_discovery(plan.processors),
+        type=discovery(plan.processors),
+        dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(1),
-        per_connection_buffer_limit_bytes=_buffer(plan) + MIB,
+        per_connection_buffer_limit_bytes=body_bytes(plan) + MIB,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=ClusterCommonLbConfig(
             healthy_panic_threshold=Percent(value=0.0),
@@ -68,16 +63,7 @@ def processor_cluster(plan: Plan) -> Cluster:
             # 200 up to a second before requests are let through again.
             update_merge_window=seconds(0),
         ),
-        health_checks=[
-            HealthCheck(
-                timeout=seconds(2),
-                interval=seconds(0.5),
-                no_traffic_interval=seconds(0.5),
-                unhealthy_threshold=2,
-                healthy_threshold=1,
-                grpc_health_check=HealthCheckGrpcHealthCheck(),
-            )
-        ],
+        health_checks=[_health_check()],
         outlier_detection=_outlier_detection(),
         circuit_breakers=_thresholds(
             CircuitBreakersThresholds(max_requests=100_000, max_pending_requests=10_000, max_retries=100)
@@ -86,12 +72,18 @@ def processor_cluster(plan: Plan) -> Cluster:
             HttpProtocolOptions(
                 explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
                     http2_protocol_options=Http2ProtocolOptions(
-                        initial_stream_window_size=MIB, initial_connection_window_size=16 * MIB
+                        initial_stream_window_size=MIB,
+                        initial_connection_window_size=16 * MIB,
+                        # Against floods; by default Envoy takes a worker that is busy with a thousand streams for
+                        # one, and cuts them all.
+                        max_outbound_frames=1_000_000,
+                        max_outbound_control_frames=100_000,
                     )
                 )
             )
         ),
-        load_assignment=_endpoints(PROCESSOR, plan.processors),
+        transport_socket=processor_tls(plan.processor_tls, plan.processors) if plan.processor_tls else None,
+        load_assignment=endpoints(PROCESSOR, plan.processors),
     )
 
 
@@ -119,9 +111,9 @@ def bedrock_cluster(plan: Plan) -> Cluster:
                 ),
             )
         ),
-        transport_socket=_tls(plan.ca_file) if secure else None,
+        transport_socket=bedrock_tls(plan.ca_file) if secure else None,
         typed_extension_protocol_options=_http_options(_bedrock_protocol(secure)),
-        load_assignment=_endpoints(BEDROCK, [address]),
+        load_assignment=endpoints(BEDROCK, [address]),
     )
 
 
@@ -140,11 +132,15 @@ def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
     )
 
 
-def _tls(ca_file: str) -> TransportSocket:
-    """TLS that trusts the authorities in `ca_file` and nobody else."""
-    validation = CertificateValidationContext(trusted_ca=File(filename=ca_file))
-    context = UpstreamTlsContext(common_tls_context=CommonTlsContext(validation_context=validation))
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+def _health_check() -> HealthCheck:
+    return HealthCheck(
+        timeout=seconds(2),
+        interval=seconds(0.5),
+        no_traffic_interval=seconds(0.5),
+        unhealthy_threshold=2,
+        healthy_threshold=1,
+        grpc_health_check=HealthCheckGrpcHealthCheck(),
+    )
 
 
 def _outlier_detection() -> OutlierDetection:
@@ -166,15 +162,16 @@ def _outlier_detection() -> OutlierDetection:
     )
 
 
-def _discovery(addresses: Sequence[Address]) -> ClusterDiscoveryType:
+def discovery(addresses: Sequence[Address]) -> ClusterDiscoveryType:
     """STATIC where nothing has to be looked up; STRICT_DNS for names, so that each address is a worker."""
     static = all(address.path or is_ip(address.host) for address in addresses)
     return ClusterDiscoveryType.STATIC if static else ClusterDiscoveryType.STRICT_DNS
 
 
-def _endpoints(name: str, addresses: Sequence[Address]) -> ClusterLoadAssignment:
-    endpoints = [LbEndpoint(endpoint=Endpoint(address=address_message(address))) for address in addresses]
-    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)])
+def endpoints(name: str, addresses: Sequence[Address]) -> ClusterLoadAssignment:
+    """The cluster's members, one for each address."""
+    each = [LbEndpoint(endpoint=Endpoint(address=address_message(address))) for address in addresses]
+    return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=each)])
 
 
 def _thresholds(thresholds: CircuitBreakersThresholds) -> CircuitBreakers:
@@ -183,7 +180,3 @@ def _thresholds(thresholds: CircuitBreakersThresholds) -> CircuitBreakers:
 
 def _http_options(options: Message) -> dict[str, Any]:
     return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(options)}
-
-
-def _buffer(plan: Plan) -> int:
-    return plan.settings.limits.request_bytes * 5 // 4

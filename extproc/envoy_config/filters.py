@@ -25,8 +25,8 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 from extproc.envoy_config import PROCESSOR, Plan
 from extproc.envoy_config.messages import packed, seconds
 
-EXT_PROC = "envoy.filters.http.ext_proc"
-"""The filter's name; routes refer to it."""
+EXT_PROC = "oai-extproc"
+"""The filter's name; routes refer to it. A name of our own, for an Envoy that has another ext_proc filter already."""
 
 HEALTH_PATH = "/healthz"
 
@@ -40,20 +40,27 @@ def http_filters(plan: Plan) -> list[HttpFilter]:
     ext_proc is off but for the API's route: Envoy's answer to bytes that are not HTTP belongs to no route, and
     Envoy closes the connection before a worker could have seen it.
     """
-    return [
-        HttpFilter(name="envoy.filters.http.health_check", typed_config=packed(_health_check())),
-        HttpFilter(name=EXT_PROC, disabled=True, typed_config=packed(_external_processor(plan))),
-        HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True))),
-    ]
+    return [health_filter(), ext_proc_filter(plan), router()]
 
 
-def _health_check() -> HealthCheck:
+def health_filter() -> HttpFilter:
     """200 as long as any worker is healthy, 503 otherwise and after `POST /healthcheck/fail` on the admin socket."""
-    return HealthCheck(
+    check = HealthCheck(
         pass_through_mode=False,
         headers=[HeaderMatcher(name=":path", string_match=StringMatcher(exact=HEALTH_PATH))],
         cluster_min_healthy_percentages={PROCESSOR: Percent(value=1.0)},
     )
+    return HttpFilter(name="envoy.filters.http.health_check", typed_config=packed(check))
+
+
+def ext_proc_filter(plan: Plan) -> HttpFilter:
+    """The filter as it stands in a chain: off, until a route turns it on."""
+    return HttpFilter(name=EXT_PROC, disabled=True, typed_config=packed(_external_processor(plan)))
+
+
+def router() -> HttpFilter:
+    """The end of every chain; it tells clients nothing of Envoy's own."""
+    return HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True)))
 
 
 def _external_processor(plan: Plan) -> ExternalProcessor:

@@ -40,7 +40,7 @@ from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import BEDROCK, STAT_PREFIX, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
-from extproc.envoy_config.messages import address_message, packed, seconds
+from extproc.envoy_config.messages import address_message, body_bytes, packed, seconds
 from extproc.envoy_config.replies import local_replies
 
 API = "/oai/v1"
@@ -48,6 +48,24 @@ API = "/oai/v1"
 _MIB = 1024 * 1024
 _SLACK_SECONDS = 60.0
 """By how much Envoy's own idle timers outlast the worker's, which ends a silent call with a proper error."""
+
+_NOT_FOR_BEDROCK = (
+    # What Envoy says of the client.
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-original-path",
+    # By which a client whom Envoy takes for internal, as meshes do, could have a billed call made again and again.
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+)
 
 _LOG_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
@@ -79,7 +97,7 @@ def listener(plan: Plan) -> Listener:
     return Listener(
         name="oai",
         address=address_message(plan.listen),
-        per_connection_buffer_limit_bytes=plan.settings.limits.request_bytes * 5 // 4,
+        per_connection_buffer_limit_bytes=body_bytes(plan),
         filter_chains=[FilterChain(filters=[manager])],
     )
 
@@ -113,7 +131,7 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
 
 
 def _routes(plan: Plan) -> RouteConfiguration:
-    host = VirtualHost(name="oai", domains=["*"], routes=[_health(), _api(plan), _elsewhere()])
+    host = VirtualHost(name="oai", domains=["*"], routes=[_health(), api_route(plan), _elsewhere()])
     return RouteConfiguration(name="oai", virtual_hosts=[host])
 
 
@@ -126,16 +144,18 @@ def _health() -> Route:
     )
 
 
-def _api(plan: Plan) -> Route:
+def api_route(plan: Plan) -> Route:
     """To Bedrock. Only what cannot have started a call is tried again: calls are billed.
 
-    Envoy's own headers about the client stay here: Bedrock has no use for them.
+    Envoy's own headers, which the worker may not remove, stay here. The limit of bodies is said here too, for
+    listeners that are not ours.
     """
     return Route(
         name="api",
         match=RouteMatch(path_separated_prefix=API),
         typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
-        request_headers_to_remove=["x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address"],
+        request_body_buffer_limit=body_bytes(plan),
+        request_headers_to_remove=list(_NOT_FOR_BEDROCK),
         route=RouteAction(
             cluster=BEDROCK,
             timeout=seconds(0),

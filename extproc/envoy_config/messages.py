@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.envoy_config import Address
+from extproc.envoy_config import Address, Plan
 
 
 def packed(message: Message) -> Any:
@@ -27,10 +27,15 @@ def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
-def address_message(address: Address) -> EnvoyAddress:
-    """`address` as Envoy names it."""
+def body_bytes(plan: Plan) -> int:
+    """The largest body that Envoy may hold: a worker's rewriting may make it longer than what a caller may send."""
+    return plan.settings.limits.request_bytes * 5 // 4
+
+
+def address_message(address: Address, *, mode: int = 0) -> EnvoyAddress:
+    """`address` as Envoy names it; `mode` are the permissions of a socket that Envoy makes, if not its usual ones."""
     if address.path:
-        return EnvoyAddress(pipe=Pipe(path=address.path))
+        return EnvoyAddress(pipe=Pipe(path=address.path, mode=mode))
     return EnvoyAddress(socket_address=SocketAddress(address=address.host, port_value=address.port))
 
 

@@ -39,6 +39,10 @@ _PROCESSOR_FAILED = (
 """CEL for: the worker is gone, did not answer in time, or did not keep to the protocol."""
 
 
+_WORKERS = "response.code_details.startsWith('oai_')"
+"""CEL for: the worker has answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Reply:
     """When Envoy's own answer meets `when` (CEL), it becomes this; `status` 0 keeps Envoy's."""
@@ -93,6 +97,14 @@ def local_replies(plan: Plan) -> LocalReplyConfig:
         code="request_too_large",
     )
     return LocalReplyConfig(mappers=[_mapper(reply) for reply in (_UNPROCESSED, too_large, *_BY_STATUS)])
+
+
+def foreign_replies() -> list[ResponseMapper]:
+    """For an Envoy with replies of its own, to stand before those.
+
+    The worker's answers stay as they are, and its absence has OpenAI's shape; all else is that Envoy's affair.
+    """
+    return [ResponseMapper(filter=_when(_WORKERS)), _mapper(_UNPROCESSED)]
 
 
 def _mapper(reply: _Reply) -> ResponseMapper:

@@ -1,7 +1,4 @@
-"""What the stack asks of a running Envoy: whether it serves, what is in flight, and to take no more.
-
-By its admin socket, and by `/healthz` of its listener. Answers that do not come are answers too: `None`.
-"""
+"""Envoy from outside: whether it is healthy, how much it has to do, and that it should take no more."""
 
 import asyncio
 from pathlib import Path
@@ -18,17 +15,34 @@ class Admin:
     def __init__(self, path: Path) -> None:
         self._path = str(path)
 
+    def __str__(self) -> str:
+        return f"unix:{self._path}"
+
+    async def present(self) -> bool:
+        """Whether anybody listens there."""
+        try:
+            _, writer = await asyncio.open_unix_connection(self._path)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     async def gauge(self, name: str) -> int | None:
         """The value of one of Envoy's statistics; `None` when Envoy cannot be asked or has none of that name."""
         text = await self._ask("GET", f"/stats?filter=^{name.replace('.', '[.]')}$")
         _, colon, value = (text or "").strip().partition(f"{name}: ")
         return int(value) if colon and value.isdigit() else None
 
-    async def drain(self) -> bool:
-        """Fail health checks and ask clients to leave, while everything that comes is served; gives success."""
-        failed = await self._ask("POST", "/healthcheck/fail")
-        drained = await self._ask("POST", "/drain_listeners?graceful&skip_exit")
-        return failed is not None and drained is not None
+    async def fail_health_checks(self) -> bool:
+        """Answer health checks with 503, and ask clients to leave with each answer; gives success."""
+        return await self._ask("POST", "/healthcheck/fail") is not None
+
+    async def drain_listeners(self) -> bool:
+        """Ask clients to leave that hear nothing of health checks (HTTP/2's GOAWAY); gives success.
+
+        What comes meanwhile is served: ports stay open, and Envoy stays.
+        """
+        return await self._ask("POST", "/drain_listeners?graceful&skip_exit") is not None
 
     async def _ask(self, method: str, target: str) -> str | None:
         connector = aiohttp.UnixConnector(self._path)

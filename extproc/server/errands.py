@@ -10,8 +10,9 @@ keep the performer from working (a CA bundle that cannot be read) is said at the
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from ipaddress import ip_network
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,17 @@ class TrustError(Exception):
 
 
 class Errands:
-    """Performs jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it."""
+    """Performs jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it.
 
-    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str] = os.environ) -> None:
+    `deny` are networks (`203.0.113.0/24`) that no image is fetched from, beside those that never are.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, environ: Mapping[str, str] = os.environ, *, deny: Sequence[str] = ()
+    ) -> None:
         self._endpoint = endpoint
         self._environ = environ
+        self._deny = deny
         self._performer: Performer | None = None
         self._opening = asyncio.Lock()
         self._open = AsyncExitStack()
@@ -55,9 +62,16 @@ class Errands:
     async def _bring_in(self) -> "Performer":
         async with self._opening:
             if self._performer is None:
-                performer = await asyncio.to_thread(_performer, self._endpoint, self._environ)
+                performer = await asyncio.to_thread(self._performer_now)
                 self._performer = await self._open.enter_async_context(performer)
         return self._performer
+
+    def _performer_now(self) -> "Performer":
+        from extproc.server.fetcher import Fetcher
+        from extproc.server.performer import Performer
+
+        fetcher = Fetcher(self._environ, deny=[ip_network(text) for text in self._deny])
+        return Performer(self._endpoint, self._environ, fetcher=fetcher)
 
 
 def check_authorities(environ: Mapping[str, str]) -> None:
@@ -70,9 +84,3 @@ def check_authorities(environ: Mapping[str, str]) -> None:
             f"the certificate authorities in {path} cannot be read ({error}): mend the file, or let AWS_CA_BUNDLE "
             f"name another"
         ) from error
-
-
-def _performer(endpoint: Endpoint, environ: Mapping[str, str]) -> "Performer":
-    from extproc.server.performer import Performer
-
-    return Performer(endpoint, environ)

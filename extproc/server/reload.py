@@ -1,68 +1,87 @@
-"""gateway.yaml while it changes: looks at the file, and tells of new settings.
+"""gateway.yaml and its token files while they change: looks at them, and tells of new settings.
 
 Polling, because it is the same for a file that is written over, one that is replaced, and a Kubernetes ConfigMap,
 whose file is a symlink through a folder that is swapped; a change shows within `INTERVAL_SECONDS`.
 
 Invariant: a file that is broken, or gone, changes nothing: the settings in force stay, and one line per change
-says what is wrong with the new ones. What can only be set at start keeps the value that it had then.
+says what is wrong with the new ones. gateway.yaml and its token files (`tokens_from`) are taken over together or not
+at all: where a token is of an organisation that is still to come, the settings stay until it has. What can only be set
+at start keeps the value that it had then.
 """
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from extproc import config
 from extproc.config import ConfigError, Settings
+from extproc.config.sources import contents, token_files, token_texts
 
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 
-FIXED = ("region", "limits", "catalogue", "workers")
+FIXED = ("region", "limits", "catalogue", "workers", "transport")
 """What can only be set at start."""
 
 TIMEOUTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"))
 """Likewise: Envoy's own timeouts are made from these."""
 
-Stamp = tuple[int, int, int, int]
-"""What tells cheaply that a file is another: device, inode, size, time of change in nanoseconds."""
+Stamp = tuple[int, int, int, int, int]
+"""What tells cheaply that a file is another: device, inode, size, times of change of it and of its rights (ns)."""
 
 
 class SettingsFile:
-    """One gateway.yaml. `settings` are the ones in force."""
+    """One gateway.yaml and the token files that it names. `settings` are the ones in force."""
 
     def __init__(self, path: Path) -> None:
-        """Read `path` for the first time; raises `ConfigError`."""
+        """Read all for the first time; raises `ConfigError`."""
         self._path = path
-        self._stamp = _stamp(path)
         self._trouble = ""
-        text = _read(path)
-        self._digest = hashlib.sha256(text).digest()
-        self.settings = config.parse(text, str(path))
+        self._tokens_from: Path | None = None
+        self._stamps: dict[Path, Stamp | None] = {}
+        self._digest = b""
+        settings = self._read()
+        assert settings is not None  # the first is always new
+        self.settings = settings
 
     def poll(self) -> Settings | None:
-        """The new settings if the file has changed for the better since the last look, else None."""
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
+        """The new settings if a file has changed for the better since the last look, else None."""
+        if self._look() == self._stamps:
             return None
         try:
-            text = _read(self._path)
-            digest = hashlib.sha256(text).digest()
-            self._stamp, changed = stamp, digest != self._digest
-            self._digest = digest
-            if not changed:
-                return None
-            new = config.parse(text, str(self._path))
+            new = self._read()
         except ConfigError as error:
             self._tell(str(error))
+            return None
+        if new is None:
             return None
         self._trouble = ""
         self.settings = _keep_fixed(self.settings, new)
         return self.settings
+
+    def _read(self) -> Settings | None:
+        """What the files say now, None if it is what they said before; raises `ConfigError`."""
+        stamps = self._look()  # before they are read: what is written meanwhile shows at the next look
+        text = contents(self._path)
+        self._stamps = stamps
+        before, self._digest = self._digest, b""
+        draft = config.draft(text, str(self._path))
+        if draft.tokens_from != self._tokens_from:
+            self._tokens_from = draft.tokens_from
+            self._stamps = self._look() | {self._path: stamps[self._path]}
+        texts = token_texts(self._tokens_from) if self._tokens_from else {}
+        self._digest = _digest(text, texts)
+        return draft.settings(texts) if self._digest != before else None
+
+    def _look(self) -> dict[Path, Stamp | None]:
+        """The stamp of each file there is, gateway.yaml's and its token files'."""
+        place = self._tokens_from
+        return {path: _stamp(path) for path in (self._path, *(_token_files(place) if place else ()))}
 
     def _tell(self, trouble: str) -> None:
         """Log what is wrong, once for as long as it is the same."""
@@ -84,20 +103,26 @@ async def follow(file: SettingsFile, apply: Callable[[Settings], None], interval
             log.exception("gateway.yaml cannot be taken over; the settings that were in force stay")
 
 
-def _read(path: Path) -> bytes:
+def _token_files(place: Path) -> list[Path]:
+    """The token files of `place`; of a folder that cannot be read, the folder."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; name a readable file with --config") from error
+        return token_files(place)
+    except (OSError, ValueError):
+        return [place]
+
+
+def _digest(text: bytes, texts: Mapping[str, bytes]) -> bytes:
+    """What tells whether any file is another."""
+    return hashlib.sha256(repr((text, sorted(texts.items()))).encode()).digest()
 
 
 def _stamp(path: Path) -> Stamp | None:
     """The file's stamp, symlinks followed; None when there is none."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _keep_fixed(old: Settings, new: Settings) -> Settings:

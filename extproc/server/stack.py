@@ -26,6 +26,7 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.envoy_config import Address
 from extproc.server.admin import Admin, answers_ok
+from extproc.server.drain import DrainError, until_idle
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, local_environment
 
@@ -214,19 +215,21 @@ class _Stack:
 
     async def _drain(self) -> None:
         """Let what is in flight finish, for `DRAIN_SECONDS` at most, or until somebody is in a hurry."""
-        if not await self._admin.drain():
+        if not (await self._admin.fail_health_checks() and await self._admin.drain_listeners()):
             return
-        told = False
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self._hurried.is_set():
-                    active = await self._admin.gauge(f"http.{envoy_config.STAT_PREFIX}.downstream_rq_active")
-                    if not active:
-                        return
-                    if not told:
-                        self._say(f"waiting for calls in flight: {active} (Ctrl-C again cuts them)")
-                        told = True
-                    await asyncio.sleep(_POLL_SECONDS)
+        idle = asyncio.create_task(self._until_idle())
+        hurry = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait({idle, hurry}, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in (idle, hurry):
+            task.cancel()
+        await asyncio.gather(idle, hurry, return_exceptions=True)
+
+    async def _until_idle(self) -> None:
+        """Until no call is in flight, or Envoy has gone with those that were."""
+        with contextlib.suppress(DrainError):
+            await until_idle(
+                self._admin, lambda active: self._say(f"waiting for calls in flight: {active} (Ctrl-C again cuts them)")
+            )
 
     async def _stop(self) -> None:
         """Everything, from the outside in."""

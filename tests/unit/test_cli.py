@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from extproc import __version__, config
 from extproc.bedrock import listing
 from extproc.cli import main
+from extproc.envoy_config import Fragment
 from extproc.tenancy.tokens import digest
 
 ROOT = Path(__file__).parents[2]
@@ -249,29 +250,70 @@ def test_what_is_no_token(cli: Cli, text: str) -> None:
 # envoy-config
 
 
+WHOLE = ["--admin", "unix:/run/oai/admin.sock", "--health", "0.0.0.0:8081"]
+
+
 @pytest.mark.parametrize(
-    ("name", "environment"),
+    ("name", "options", "environment"),
     [
-        ("bootstrap.yaml", {}),
-        ("bootstrap-local.yaml", {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9000"}),
+        ("bootstrap", WHOLE, {}),
+        ("bootstrap-local", WHOLE, {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9000"}),
+        *((f"fragment-{part}", ["--only", part], {}) for part in get_args(Fragment)),
     ],
 )
-def test_the_golden_copies_are_current(cli: Cli, name: str, environment: dict[str, str]) -> None:
-    options = ["--config", str(ROOT / "gateway.example.yaml"), "--admin", "unix:/run/oai/admin.sock"]
-    options += ["--ca-file", "/etc/ssl/certs/ca-certificates.crt"]
-    shown = cli("envoy-config", *options, **environment)
-    assert shown.stdout == (ROOT / "envoy" / name).read_text(), "`make golden` renders them again"
+def test_the_golden_copies_are_current(cli: Cli, name: str, options: list[str], environment: dict[str, str]) -> None:
+    always = ["--config", str(ROOT / "gateway.example.yaml"), "--ca-file", "/etc/ssl/certs/ca-certificates.crt"]
+    shown = cli("envoy-config", *always, *options, **environment)
+    assert shown.stdout == (ROOT / "envoy" / f"{name}.yaml").read_text(), "`make golden` renders them again"
 
 
 @pytest.mark.usefixtures("gateway_yaml")
 def test_envoy_config_does_what_its_options_say(cli: Cli) -> None:
-    options = ["--listen", "[::1]:8443", "--processor", "unix:/a.sock", "--processor", "10.0.0.1:9001"]
+    options = ["--listen", "[::1]:8443", "--processor", "unix:/a.sock", "--processor", "127.0.0.1:9001"]
     shown = cli("envoy-config", *options, "--ca-file", "/my/ca.pem", "--access-log", "--json").stdout
     document = msgspec.json.decode(shown)
     assert document["static_resources"]["listeners"][0]["address"]["socket_address"]["address"] == "::1"
-    for words in ("/a.sock", "10.0.0.1", "/my/ca.pem", "StdoutAccessLog"):
+    for words in ("/a.sock", "9001", "/my/ca.pem", "StdoutAccessLog"):
         assert words in shown
     assert "admin" not in document
+
+
+@pytest.mark.usefixtures("gateway_yaml")
+def test_tls_to_workers(cli: Cli) -> None:
+    workers = ["--processor", "10.0.0.1:9001", "--processor", "worker.test:9001"]
+    files = ["--processor-ca", "/ca.pem", "--processor-certificate", "/c.pem", "--processor-key", "/k.pem"]
+    shown = cli("envoy-config", *workers, *files, "--only", "cluster").stdout
+    for words in ("/ca.pem", "/c.pem", "/k.pem", "exact: 10.0.0.1", "exact: worker.test"):
+        assert words in shown
+    named = cli("envoy-config", *workers, *files, "--only", "cluster", "--processor-name", "oai.test").stdout
+    assert named.count("exact:") == 1
+    assert "exact: oai.test" in named
+
+
+SOCKET = ["--processor", "unix:/w0.sock"]
+TCP = ["--processor", "10.0.0.1:9001"]
+CA = ["--processor-ca", "/ca.pem"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (TCP, ["10.0.0.1:9001 in plain text", "--processor-ca", "--tls"]),
+        (CA, ["--processor-ca is for workers at HOST:PORT"]),
+        ([*SOCKET, *TCP, *CA], ["unix:/w0.sock"]),
+        ([*TCP, *CA, "--processor-key", "/k"], ["--processor-certificate and --processor-key belong together"]),
+        ([*TCP, "--processor-name", "x"], ["without --processor-ca"]),
+        ([*SOCKET, "--processor-key", "/k"], ["without --processor-ca"]),
+        (["--only", "filter", "--health", "127.0.0.1:1"], ["--health", "without --only"]),
+        (["--only", "cluster", "--admin", "unix:/a"], ["--admin", "without --only"]),
+        (["--only", "route", "--listen", "127.0.0.1:1"], ["--listen"]),
+        (["--only", "filter", "--access-log"], ["--access-log", "without --only"]),
+        (["--only", "listener"], ["filter", "cluster", "route"]),
+    ],
+)
+@pytest.mark.usefixtures("gateway_yaml")
+def test_options_that_cannot_be_meant(cli: Cli, options: list[str], words: list[str]) -> None:
+    assert refused(cli("envoy-config", *options), *words)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +321,7 @@ def test_envoy_config_does_what_its_options_say(cli: Cli) -> None:
     [
         (["--listen", "8080"], "127.0.0.1:8080"),
         (["--listen", "example.com:80"], "IP:PORT"),
-        (["--listen", "unix:/a"], "IP:PORT"),
+        (["--health", "unix:/a"], "IP:PORT"),
         (["--processor", "unix:a"], "unix:/run/oai/w0.sock"),
     ],
 )
@@ -291,6 +333,27 @@ def test_addresses_that_are_none(cli: Cli, options: list[str], word: str) -> Non
 @pytest.mark.usefixtures("gateway_yaml")
 def test_an_endpoint_that_is_none(cli: Cli) -> None:
     assert refused(cli("envoy-config", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="ftp://x"), "AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+
+
+# drain
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ([], "--admin"),
+        (["--admin", "127.0.0.1:9901"], "unix:/run/oai/admin.sock"),
+        (["--admin", "unix:/a", "--notice", "-1"], "--notice"),
+    ],
+)
+def test_a_drain_that_cannot_be_meant(cli: Cli, options: list[str], word: str) -> None:
+    assert refused(cli("drain", *options), word)
+
+
+def test_a_drain_whose_announcement_has_no_place(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "drain.sock").write_text("a file")
+    options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/drain.sock"]
+    assert refused(cli("drain", *options), "is no socket; remove it")
 
 
 # up

@@ -178,6 +178,8 @@ REFUSED = {
     # images from the web
     "media: {fetch: 1}": "media.fetch: expected true or false; found the number 1",
     "media: {max_bytes: 1}": "media.max_bytes: expected a whole number of bytes from 1024 (1 KiB)",
+    "media: {deny: [203.0.113.7]}": "media.deny[0]: expected a network, as in 2600:1f18::/32 or 203.0.113.0/24",
+    "media: {deny: [203.0.113.7/24]}": "media.deny[0]: 203.0.113.7/24 has host bits set; write a network",
     "media: {concurrency: 0}": "media.concurrency: expected a whole number from 1 to 1000; found the number 0",
     # what models take
     "capabilities: {acme: {}}": "capabilities: expected a list; found a mapping",
@@ -313,6 +315,99 @@ def test_the_documented_default_is_the_default(path: str) -> None:
 
 
 def test_the_documented_examples_are_valid() -> None:
-    whole, families = (parse(text.encode()) for text in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL))
+    examples = [text.encode() for text in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)]
+    whole, families = parse(examples[0]), parse(examples[2])
+    assert names(config.draft(b"organisations: {acme: {}}").settings({"tokens.yaml": examples[1]})) == ["nightly"]
     assert [token.name for token in whole.tokens] == ["ci", "both"]
     assert [row.family for row in families.capabilities] == ["acme-chat", "house-claude", "claude-4-5"]
+
+
+# --- tokens in files of their own ---------------------------------------------------------------------------------
+
+
+def names(settings: Settings) -> list[str]:
+    return [token.name for token in settings.tokens]
+
+
+def entry(name: str, digit: str, organisation: str = "acme") -> str:
+    return f"{{name: {name}, sha256: {digit * 64}, organisations: [{organisation}]}}"
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    """A gateway.yaml with a token, and a folder with two more in two files."""
+    (tmp_path / "gateway.yaml").write_text(
+        f"organisations: {{acme: {{}}}}\ntokens: [{entry('own', 'a')}]\ntokens_from: tokens\n"
+    )
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "b.yaml").write_text(f"tokens: [{entry('second', 'c')}]")
+    (tmp_path / "tokens" / "a").write_text(f"tokens: [{entry('first', 'b')}]")
+    (tmp_path / "tokens" / "..2026").mkdir()
+    (tmp_path / "tokens" / "..data").symlink_to("..2026")
+    (tmp_path / "tokens" / ".hidden").write_text("nonsense")
+    return tmp_path
+
+
+def test_tokens_of_a_folder_come_after_the_files_own_by_name(split: Path) -> None:
+    assert names(config.load(split / "gateway.yaml")) == ["own", "first", "second"]
+
+
+def test_tokens_of_one_file_at_an_absolute_path(split: Path, tmp_path: Path) -> None:
+    (split / "gateway.yaml").write_text(f"organisations: {{acme: {{}}}}\ntokens_from: {tmp_path}/tokens/b.yaml")
+    assert names(config.load(split / "gateway.yaml")) == ["second"]
+
+
+def test_a_token_file_without_tokens_says_so_on_purpose(split: Path) -> None:
+    (split / "tokens" / "a").write_text("tokens: []")
+    assert names(config.load(split / "gateway.yaml")) == ["own", "second"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", r"tokens/b\.yaml: is empty"),
+        ("token: []", r"tokens/b\.yaml: token: unknown key, did you mean `tokens`\?"),
+        ("organisations: {acme: {}}", r"tokens/b\.yaml: organisations: unknown key"),
+        ("tokens: [{name: x, sha256: abc}]", r"tokens/b\.yaml: tokens\[0\]\.sha256: expected 64 hex digits"),
+        (
+            f"tokens: [{entry('x', 'd', 'acne')}]",
+            r"tokens/b\.yaml: tokens\[0\]\.organisations\[0\]: no organisation `acne`",
+        ),
+        (
+            f"tokens: [{entry('first', 'd')}]",
+            r"tokens/b\.yaml: tokens\[0\]\.name: the same as in .*tokens/a: tokens\[0\]; ",
+        ),
+        (
+            f"tokens: [{entry('x', 'a')}]",
+            r"tokens/b\.yaml: tokens\[0\]\.sha256: the same as in .*gateway\.yaml: tokens\[0\]",
+        ),
+    ],
+)
+def test_a_fault_in_a_token_file_is_told_with_the_files_name(split: Path, text: str, told: str) -> None:
+    (split / "tokens" / "b.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        config.load(split / "gateway.yaml")
+
+
+def test_a_folder_without_token_files_is_refused(split: Path) -> None:
+    (split / "tokens" / "a").unlink()
+    (split / "tokens" / "b.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"tokens: no file is in it; write `tokens: \[\]`"):
+        config.load(split / "gateway.yaml")
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("nowhere", r"nowhere: No such file or directory; `tokens_from`"),
+        (r'"a\0b"', r"tokens_from"),
+        (r'"\uD800"', r"tokens_from"),
+        ("x" * 4000, r"File name too long; `tokens_from`"),
+        ("''", r"tokens_from: expected the path of a file or a folder"),
+        ("[a]", r"tokens_from: expected the path of a file or a folder"),
+    ],
+)
+def test_a_place_without_token_files_is_refused(split: Path, place: str, told: str) -> None:
+    (split / "gateway.yaml").write_text(f"tokens_from: {place}")
+    with pytest.raises(ConfigError, match=told):
+        config.load(split / "gateway.yaml")

@@ -12,7 +12,7 @@ import yaml
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Address, Plan, parse_address, render
+from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls, drain_socket, parse_address, render
 from extproc.envoy_config.authorities import ca_bundle
 
 AWS = Endpoint("https", "bedrock-runtime.eu-west-1.amazonaws.com", 443)
@@ -105,7 +105,7 @@ def test_only_the_api_is_processed_and_only_it_leads_to_bedrock(document: Edit) 
     forwarded = {name for name, route in routes(rendered).items() if "route" in route}
     assert processed == forwarded == {"api"}
     [switched_off] = [each for each in one(rendered, "http_filters") if each.get("disabled")]
-    assert switched_off["name"] == "envoy.filters.http.ext_proc"
+    assert switched_off["typed_config"]["@type"].endswith("ext_proc.v3.ExternalProcessor")
     assert switched_off["name"] in routes(rendered)["api"]["typed_per_filter_config"]
 
 
@@ -166,9 +166,119 @@ def test_what_was_not_asked_for_is_not_there(document: Edit) -> None:
 
 def test_the_access_log_and_the_admin_socket(document: Edit) -> None:
     rendered = document(access_log=True, admin=Address(path="/run/admin.sock"))
-    assert rendered["admin"]["address"] == {"pipe": {"path": "/run/admin.sock"}}
+    assert rendered["admin"]["address"] == {"pipe": {"path": "/run/admin.sock", "mode": 0o660}}
     [log] = one(rendered, "access_log")
     assert log["typed_config"]["log_format"]["json_format"]["oai"] == "%DYNAMIC_METADATA(oai)%"
+
+
+# Health, on its own listener
+
+
+def health(document: Any) -> Any:
+    [found] = [each for each in document["static_resources"]["listeners"] if each["name"] == "health"]
+    return found
+
+
+def clusters(document: Any) -> set[str]:
+    return {each["name"] for each in document["static_resources"]["clusters"]}
+
+
+def test_without_an_address_there_is_no_listener_for_health(document: Edit) -> None:
+    rendered = document(admin=Address(path="/run/oai/admin.sock"))
+    assert [each["name"] for each in rendered["static_resources"]["listeners"]] == ["oai"]
+    assert clusters(rendered) == {"processor", "bedrock"}
+
+
+def test_who_asks_for_health_is_not_counted_among_callers(document: Edit) -> None:
+    rendered = document(health=Address("127.0.0.1", 8081))
+    assert one(health(rendered), "stat_prefix") != "oai"
+    assert health(rendered)["ignore_global_conn_limit"] is True
+    assert [each["name"] for each in one(health(rendered), "http_filters")] == [
+        "envoy.filters.http.health_check",
+        "envoy.filters.http.router",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("admin", "served"),
+    [
+        (None, set()),
+        (Address("127.0.0.1", 9901), {"/metrics"}),
+        (Address(path="/run/oai/admin.sock"), {"/metrics", "/drained"}),
+    ],
+)
+def test_metrics_and_drained_are_where_there_is_an_admin_interface(
+    document: Edit, admin: Address | None, served: set[str]
+) -> None:
+    rendered = document(health=Address("127.0.0.1", 8081), admin=admin)
+    assert {match["path"] for match in every(health(rendered), "match") if "path" in match} == served
+    led_to = {route["cluster"] for route in every(health(rendered), "route")}
+    assert led_to == clusters(rendered) - {"processor", "bedrock"}
+
+
+def test_the_drain_is_beside_the_admin_interface(document: Edit) -> None:
+    rendered = document(health=Address("127.0.0.1", 8081), admin=Address(path="/run/x/admin.sock"))
+    assert one(cluster(rendered, "drain"), "pipe") == {"path": "/run/x/drain.sock"}
+    assert one(cluster(rendered, "admin"), "pipe") == {"path": "/run/x/admin.sock"}
+
+
+# Fragments
+
+
+def fragment(only: Fragment, settings: str = "{}", **changes: Any) -> list[Any]:
+    values = {"listen": Address("127.0.0.1", 8080), "processors": (Address(path="/run/w0.sock"),), "bedrock": AWS}
+    plan = Plan(**{**values, **changes}, settings=config.parse(settings.encode()))
+    parsed: list[Any] = yaml.safe_load(render(plan, only=only))
+    assert json.loads(render(plan, only=only, as_json=True)) == parsed
+    return parsed
+
+
+def test_fragments_are_parts_of_the_bootstrap(document: Edit) -> None:
+    whole = document()
+    assert fragment("filter") == one(whole, "http_filters")[1:-1]
+    assert fragment("cluster") == whole["static_resources"]["clusters"]
+    assert fragment("route") == [routes(whole)["api"]]
+
+
+def test_the_route_brings_its_own_limit_of_bodies() -> None:
+    [route] = fragment("route", "limits: {request_bytes: 1000000}")
+    assert int(route["request_body_buffer_limit"]) == 1_250_000
+
+
+def test_callers_cannot_wish_for_retries() -> None:
+    [route] = fragment("route")
+    assert {"x-envoy-retry-on", "x-envoy-max-retries"} < set(route["request_headers_to_remove"])
+
+
+def test_replies_for_an_envoy_of_ones_own_touch_only_ours() -> None:
+    workers, processor = fragment("reply")
+    assert workers.keys() == {"filter"}, "the worker's answers stay"
+    assert "ext_proc_error" in one(processor, "expression")
+    assert one(processor, "json_format")["error"]["code"] == "processor_unavailable"
+
+
+# TLS to workers
+
+
+def test_workers_on_tcp_prove_their_names(document: Edit) -> None:
+    workers = (Address("10.0.0.1", 9001), Address("worker.test", 9001), Address("worker.test", 9002))
+    found = cluster(
+        document(processors=workers, processor_tls=ProcessorTls("/ca.pem", "/c.pem", "/k.pem")), "processor"
+    )
+    assert one(found, "trusted_ca") == {"filename": "/ca.pem"}
+    assert one(found, "certificate_chain") == {"filename": "/c.pem"}
+    assert one(found, "private_key") == {"filename": "/k.pem"}
+    assert one(found, "alpn_protocols") == ["h2"]
+    names = {(each["san_type"], each["matcher"]["exact"]) for each in one(found, "match_typed_subject_alt_names")}
+    assert names == {("IP_ADDRESS", "10.0.0.1"), ("DNS", "worker.test")}
+
+
+def test_a_name_given_is_the_only_one(document: Edit) -> None:
+    tls = ProcessorTls("/ca.pem", name="oai.test")
+    found = cluster(document(processors=(Address("10.0.0.1", 9001),), processor_tls=tls), "processor")
+    assert one(found, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "oai.test"}}]
+    assert one(found, "sni") == "oai.test"
+    assert not list(every(found, "tls_certificates"))
 
 
 # The rendering itself
@@ -211,6 +321,29 @@ def test_addresses(text: str, address: Address) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"as in (unix:/run|127\.0\.0\.1)"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [
+        ("unix:/w0.sock", True),
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("10.0.0.1:1", False),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("localhost.example:1", False),
+    ],
+)
+def test_what_stays_on_this_machine(text: str, stays: bool) -> None:
+    assert parse_address(text).stays_here is stays
+
+
+def test_a_drain_is_announced_on_a_socket_only() -> None:
+    assert drain_socket(Address(path="/run/oai/admin.sock")) == Address(path="/run/oai/drain.sock")
+    assert drain_socket(Address("127.0.0.1", 9901)) is None
 
 
 # Certificate authorities

@@ -129,3 +129,31 @@ def test_what_needs_a_restart_is_told_of_and_the_rest_counts(
     running.wait_for(r"`limits` has changed: that needs a restart", said)
     eventually(lambda: status(client_of(running), NEW) == 200)
     assert client_of(running).chat("x" * 5000).status == 200
+
+
+def mount(folder: Path, name: str, document: object) -> Path:
+    """A file in a mounted folder of Kubernetes': a new version beside the old, and a link that is swapped."""
+    folder.mkdir(exist_ok=True)
+    version = folder / f"..version-{len(list(folder.iterdir()))}"
+    version.mkdir()
+    (version / name).write_text(yaml.safe_dump(document))
+    if not (folder / name).is_symlink():
+        (folder / name).symlink_to(f"..data/{name}")
+    (folder / "..data_tmp").symlink_to(version.name)
+    (folder / "..data_tmp").rename(folder / "..data")
+    return folder / name
+
+
+def test_organisations_of_a_config_map_and_tokens_of_a_secret(
+    start_gateway: Any, client_of: Any, eventually: Any, tmp_path: Path
+) -> None:
+    mount(tmp_path / "tokens", "tokens.yaml", {"tokens": [entry("one", NEW, "acme")]})
+    mounted = {"organisations": {"acme": {}}, "tokens": [], "tokens_from": "../tokens", "region": "us-east-1"}
+    path = mount(tmp_path / "config", "gateway.yaml", mounted)
+    running = start_gateway(args=["--config", str(path)])
+    client, other = client_of(running), "qc_" + "o" * 43
+    assert status(client, NEW) == 200
+    mount(tmp_path / "tokens", "tokens.yaml", {"tokens": [entry("two", other, "acme")]})
+    eventually(lambda: (status(client, other), status(client, NEW)) == (200, 401))
+    mount(tmp_path / "config", "gateway.yaml", {**mounted, "organisations": {"acme": {"enabled": False}}})
+    eventually(lambda: status(client, other) == 403)

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.jobs import SideCall, SideCalls
+from extproc.exchange.jobs import Fetch, FetchFailure, SideCall, SideCalls
 from extproc.server.errands import Errands, TrustError
 
 SECONDS = 60.0
@@ -61,3 +61,10 @@ def test_a_worker_does_not_import_what_only_side_calls_need():
     program = "import sys, extproc.server.worker; print('aiohttp' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out == "False\n"
+
+
+async def test_networks_that_are_denied_are_not_fetched_from(endpoint):
+    async with Errands(endpoint, deny=["8.8.8.0/24"]) as perform:
+        failure = await perform(Fetch(("http://8.8.8.8/a.png",), 1_000, 1_000, 1), SECONDS)
+    assert isinstance(failure, FetchFailure)
+    assert (failure.code, "8.8.8.8 (denied)" in failure.reason) == ("invalid_image_url", True)

@@ -113,6 +113,7 @@ def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplo
         ("limits: {request_bytes: 2048}", "limits"),
         ("catalogue: {refresh_seconds: 1}", "catalogue"),
         ("workers: 7", "workers"),
+        ("transport: grpcio", "transport"),
         ("embeddings: {seconds: 1, concurrency: 3}", "embeddings.seconds"),
     ],
 )
@@ -121,7 +122,7 @@ def test_what_can_only_be_set_at_start_stays_and_that_is_said(line, name, file, 
     put(path, TWO + line)
     after = file.poll()
     assert names(after) == ["two"]
-    for fixed in ("region", "limits", "catalogue", "workers"):
+    for fixed in ("region", "limits", "catalogue", "workers", "transport"):
         assert getattr(after, fixed) == getattr(before, fixed)
     assert after.embeddings.seconds == before.embeddings.seconds
     assert [record.getMessage() for record in caplog.records if f"`{name}`" in record.getMessage()]
@@ -132,6 +133,90 @@ def test_what_can_be_changed_beside_it_is(file, path):
     after = file.poll()
     assert after.embeddings.concurrency == 3
     assert after.streaming.keepalive_seconds == 2
+
+
+class TestTokenFiles:
+    """Mounted as Kubernetes mounts them: gateway.yaml from a ConfigMap, tokens from a Secret."""
+
+    @pytest.fixture
+    def mounts(self, tmp_path):
+        """Puts a version of a mounted folder in place, as the kubelet does: a new folder, and a swapped link."""
+
+        def mount(name, **files):
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            version = folder / f"..{len(list(folder.iterdir()))}"
+            version.mkdir()
+            for file, text in files.items():
+                (version / f"{file}.yaml").write_text(text)
+                link = folder / f"{file}.yaml"
+                if not link.is_symlink():
+                    link.symlink_to(f"..data/{file}.yaml")
+            (folder / "..data_tmp").symlink_to(version.name)
+            (folder / "..data_tmp").rename(folder / "..data")
+
+        return mount
+
+    @pytest.fixture
+    def file(self, mounts, tmp_path):
+        mounts("config", gateway=ORGANISATIONS + "tokens_from: ../tokens\n")
+        mounts("tokens", tokens=tokens("one", "a"))
+        return SettingsFile(tmp_path / "config" / "gateway.yaml")
+
+    def test_a_secret_is_swapped(self, file, mounts):
+        assert names(file.settings) == ["one"]
+        assert file.poll() is None
+        mounts("tokens", tokens=tokens("two", "b"))
+        assert names(file.poll()) == ["two"]
+        assert file.poll() is None
+
+    def test_a_config_map_is_swapped(self, file, mounts):
+        mounts("config", gateway="organisations: {acme: {enabled: false}}\ntokens_from: ../tokens\n")
+        after = file.poll()
+        assert not after.organisations["acme"].enabled
+        assert names(after) == ["one"]
+
+    def test_a_secret_gets_one_more_file(self, file, mounts):
+        mounts("tokens", tokens=tokens("one", "a"), more=tokens("two", "b"))
+        assert names(file.poll()) == ["two", "one"]
+
+    def test_a_token_waits_for_its_organisation(self, file, mounts, caplog):
+        mounts("tokens", tokens=tokens("new", "b", "initech"))
+        assert file.poll() is None
+        assert file.poll() is None
+        (record,) = caplog.records
+        assert "no organisation `initech`" in record.getMessage()
+        assert names(file.settings) == ["one"]
+        mounts("config", gateway="organisations: {initech: {}}\ntokens_from: ../tokens\n")
+        assert names(file.poll()) == ["new"]
+
+    def test_a_broken_secret_changes_nothing_and_may_be_mended(self, file, mounts, caplog):
+        for _ in range(2):
+            mounts("tokens", tokens="tokens: [")
+            assert file.poll() is None
+            assert file.poll() is None
+        assert len(caplog.records) == 1
+        mounts("tokens", tokens=tokens("one", "a"))
+        assert names(file.poll()) == ["one"]
+
+    def test_a_secret_that_is_gone_changes_nothing_and_may_come_back(self, file, mounts, tmp_path):
+        (tmp_path / "tokens" / "..data").unlink()
+        assert file.poll() is None
+        assert names(file.settings) == ["one"]
+        mounts("tokens", tokens=tokens("two", "b"))
+        assert names(file.poll()) == ["two"]
+
+    def test_the_place_of_the_tokens_may_change(self, file, mounts):
+        mounts("config", gateway=ORGANISATIONS + "tokens_from: ../others\n")
+        assert file.poll() is None
+        mounts("others", tokens=tokens("two", "b"))
+        assert names(file.poll()) == ["two"]
+        mounts("others", tokens=tokens("three", "c"))
+        assert names(file.poll()) == ["three"]
+
+
+def tokens(name, digit, organisation="acme"):
+    return f"tokens: [{{name: {name}, sha256: {digit * 64}, organisations: [{organisation}]}}]"
 
 
 class TestFollowing:

@@ -1,0 +1,68 @@
+# Two images, by any Docker engine, with or without BuildKit:
+#
+#   oai-extproc:latest                 docker build --target extproc .         the worker, and the command line
+#   oai-extproc-bedrock-local:latest   docker build --target bedrock-local .   the local Bedrock, for trying and testing
+#
+# Both run as 65532:65532, write nothing to their root filesystem, and hold no pip and no compiler. `make image` builds
+# both, and says how large they are and how fast they start.
+
+FROM python:3.13-slim AS base
+COPY deploy/docker/strip-python /usr/local/sbin/strip-python
+# A volume that is mounted at /run/oai takes over this owner and mode: Envoy, of the same group, may connect there.
+RUN sh /usr/local/sbin/strip-python && rm /usr/local/sbin/strip-python \
+ && mkdir -m 0770 /run/oai && chown 65532:65532 /run/oai
+ENV PATH=/opt/oai/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python3 -m venv --without-pip /opt/oai && python3 -m venv /opt/build
+COPY deploy/docker/requirements.txt deploy/docker/build-requirements.txt ./
+RUN /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r build-requirements.txt \
+ && /opt/build/bin/pip --python /opt/oai/bin/python3 install --no-cache-dir --no-compile --require-hashes \
+      --only-binary :all: -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY extproc extproc
+COPY bedrock_local bedrock_local
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/wheels . \
+ && /opt/build/bin/pip --python /opt/oai/bin/python3 install --no-deps --no-compile --no-index /src/wheels/*.whl \
+ && /opt/oai/bin/python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/oai/lib
+# One image has the gateway, the other the local Bedrock: neither has both.
+RUN cp -a /opt/oai /opt/bedrock-local \
+ && rm -rf /opt/oai/lib/python3*/site-packages/bedrock_local /opt/bedrock-local/lib/python3*/site-packages/extproc \
+      /opt/bedrock-local/bin/oai-extproc
+
+FROM base AS bedrock-local
+COPY --from=build /opt/bedrock-local /opt/oai
+EXPOSE 9000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/_local/calls', timeout=4)"]
+ENTRYPOINT ["python3", "-m", "bedrock_local"]
+CMD ["--listen", "0.0.0.0:9000"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="oai-extproc-bedrock-local" \
+      org.opencontainers.image.description="A local Bedrock that keeps AWS's rules, for trying and testing" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
+
+FROM base AS extproc
+COPY --from=build /opt/oai /opt/oai
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["oai-extproc", "health", "unix:/run/oai/w0.sock"]
+ENTRYPOINT ["oai-extproc"]
+CMD ["serve", "--config", "/etc/oai/gateway.yaml", "--listen", "unix:/run/oai/w0.sock"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="oai-extproc" \
+      org.opencontainers.image.description="OpenAI's API in front of AWS Bedrock, as an Envoy external processor" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"

