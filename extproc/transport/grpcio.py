@@ -10,48 +10,17 @@ and cancels the handler, which otherwise is cancelled by grpcio alone, when Envo
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
 
 from extproc.envoy_config import Address
-from extproc.exchange.directives import Job
 from extproc.transport import listen
-from extproc.transport.listen import Tls
-from extproc.transport.stream import AbandonedError, Clock, Errand, Exchange, Stream
-from extproc.transport.wire import WireError
-
-log = logging.getLogger(__name__)
-
-SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
-HEALTH = "grpc.health.v1.Health"
-
-SERVING = b"\x08\x01"
-NOT_SERVING = b"\x08\x02"
-"""`grpc.health.v1.HealthCheckResponse`: field 1 is the status."""
-
-TICK_SECONDS = 0.25
-"""How often streams are looked at for silence; the grain of keep-alives."""
-
-Perform = Callable[[Job, float], Awaitable[object]]
-"""Does a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
+from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, TICK_SECONDS, Options, Perform, report
+from extproc.transport.stream import Errand, Exchange, Stream
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a server needs to know beside its address."""
-
-    message_bytes: int
-    """The largest message that Envoy may send: its buffer limit, and some more for headers."""
-    longest_wait: float
-    """The filter's `max_message_timeout`, in seconds."""
-    clock: Clock = field(default_factory=Clock)
-    tls: Tls | None = None
 
 
 class Server:
@@ -230,11 +199,7 @@ class _Call:
 
     async def _abort(self, error: Exception) -> None:
         """End the call with INTERNAL. The status names the kind of error only: it goes to Envoy's access log."""
-        where = f"request {self._stream.request_id}"
-        if isinstance(error, AbandonedError | WireError):
-            log.error("%s: ended in error: %s", where, error)
-        else:
-            log.error("%s: ended by a bug", where, exc_info=error)
+        report(self._stream.request_id, error)
         if self._context.done():
             raise asyncio.CancelledError from error
         await self._context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)

@@ -3,12 +3,11 @@
 Invariant: nothing is served in plain text to another machine. Envoy sends callers' keys over this connection.
 """
 
-import ipaddress
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc.envoy_config import Address, is_ip, parse_address
+from extproc.envoy_config import Address, parse_address
 
 SOCKET_MODE = 0o660
 
@@ -42,14 +41,8 @@ def parse(text: str) -> Address:
 
 def check(address: Address, tls: Tls | None) -> None:
     """Refuse plain text that could leave the machine; raises `ListenError`."""
-    if tls is None and not _stays_here(address):
+    if tls is None and not address.stays_here:
         raise ListenError(f"{address}: plain text leaves this machine; give a certificate and key, or listen on unix:")
-
-
-def _stays_here(address: Address) -> bool:
-    if address.path or address.host == "localhost":
-        return True
-    return is_ip(address.host) and ipaddress.ip_address(address.host).is_loopback
 
 
 def clear_stale(address: Address) -> None:

@@ -7,10 +7,13 @@ the filter runs with `allow_content_length_header` and a length left over cuts t
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable
+from functools import lru_cache
 
 from extproc.exchange.directives import Forward, Head, Headers, Metadata, Reply
 from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, tag, varint
 
 NAMESPACE = "oai"
 """The dynamic metadata namespace; the filter's `receiving_namespaces` must list it."""
@@ -18,8 +21,38 @@ NAMESPACE = "oai"
 FILTER = "envoy.filters.http.ext_proc"
 """The key under which Envoy sends the attributes that the filter asks for."""
 
-OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 CONTENT_LENGTH = "content-length"
+
+# Fields of ProcessingResponse and of what is in it, by their numbers in proto/ext_proc.proto.
+_PHASES = {
+    "request_headers": tag(1),
+    "response_headers": tag(2),
+    "request_body": tag(3),
+    "response_body": tag(4),
+    "request_trailers": tag(5),
+    "response_trailers": tag(6),
+}
+_IMMEDIATE, _DYNAMIC_METADATA = tag(7), tag(8)
+_COMMON = tag(1)
+_STATUS, _HEADER_MUTATION, _BODY_MUTATION = tag(1, VARINT), tag(2), tag(3)
+_SET, _REMOVE = tag(1), tag(2)
+_HEADER, _KEY, _RAW_VALUE = tag(1), tag(1), tag(3)
+_OVERWRITE = tag(3, VARINT) + varint(pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+_REPLACE = _STATUS + varint(pb.CommonResponse.CONTINUE_AND_REPLACE)
+_WHOLE_BODY = (_BODY_MUTATION, tag(1))
+_HTTP_STATUS, _CODE = tag(1), tag(1, VARINT)
+_ANSWER_HEADERS, _ANSWER_BODY, _DETAILS = tag(2), tag(3), tag(5)
+_ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
+_NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(5)
+_OUR_NAMESPACE = field(_NAME, NAMESPACE.encode())
+
+_REPEATED = frozenset(
+    {":status", ":authority", "accept", "cache-control", "content-type", "openai-organization", "user-agent"}
+)
+"""Headers of which every exchange has one of a few values."""
+
+_SHORT = 32
+"""Metadata of so many characters may well come again."""
 
 
 def headers_of(headers: pb.HeaderMap) -> dict[str, str]:
@@ -42,53 +75,44 @@ def details_of(request: pb.ProcessingRequest) -> str:
 
 def passed(phase: str, metadata: Metadata | None = None) -> bytes:
     """`phase` (`request_headers`, `response_headers`, `request_trailers`, `response_trailers`) as it is."""
-    response = pb.ProcessingResponse()
-    getattr(response, phase).SetInParent()
-    return _finished(response, metadata)
+    return field(_PHASES[phase], b"") + _remembered(metadata)
 
 
 def forwarded(forward: Forward) -> bytes:
     """The answer to a buffered request body: this request instead of the client's."""
-    response = pb.ProcessingResponse()
-    common = response.request_body.response
-    own = [(":path", forward.path), (":authority", forward.authority)]
-    length = (CONTENT_LENGTH, str(len(forward.body)))
-    _mutate(common.header_mutation, [*own, length, *_without_length(forward.headers)], forward.remove)
-    common.body_mutation.body = forward.body
-    return _finished(response, forward.metadata)
+    own = ((":path", forward.path), (":authority", forward.authority), (CONTENT_LENGTH, str(len(forward.body))))
+    mutation = _mutation((*own, *_without_length(forward.headers)), forward.remove)
+    body = heads(_WHOLE_BODY, len(forward.body))
+    return nested((_PHASES["request_body"], _COMMON), mutation, body, forward.body) + _remembered(forward.metadata)
 
 
 def immediate(reply: Reply) -> bytes:
     """The answer that ends a request phase. Envoy writes the content-length itself."""
-    response = pb.ProcessingResponse()
-    answer = response.immediate_response
-    answer.status.code = reply.status
-    _mutate(answer.headers, _without_length(reply.headers), ())
-    answer.body = reply.body
-    answer.details = reply.details
-    return _finished(response, reply.metadata)
+    return nested(
+        (_IMMEDIATE,),
+        nested((_HTTP_STATUS,), _CODE, varint(reply.status)),
+        field(_ANSWER_HEADERS, _mutations(_without_length(reply.headers), ())),
+        field(_ANSWER_BODY, reply.body),
+        field(_DETAILS, reply.details.encode()),
+    ) + _remembered(reply.metadata)
 
 
 def head(said: Head) -> bytes:
     """Status and headers of an answer whose body streams; it has a `content-length` only if `said` has."""
-    response = pb.ProcessingResponse()
-    mutation = response.response_headers.response.header_mutation
-    _mutate(mutation, [(":status", str(said.status)), *said.headers], (*said.remove, CONTENT_LENGTH))
-    return _finished(response, said.metadata)
+    mutation = _mutation(((":status", str(said.status)), *said.headers), (*said.remove, CONTENT_LENGTH))
+    return nested((_PHASES["response_headers"], _COMMON), mutation) + _remembered(said.metadata)
 
 
 def replaced_head(reply: Reply) -> bytes:
     """Status and headers of a whole answer; its body follows in one streamed piece."""
-    return _finished(_replacement(reply), reply.metadata)
+    return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _remembered(reply.metadata)
 
 
 def replaced_whole(reply: Reply) -> bytes:
     """A whole answer in place of one that has headers only (`CONTINUE_AND_REPLACE`)."""
-    response = _replacement(reply)
-    common = response.response_headers.response
-    common.status = pb.CommonResponse.CONTINUE_AND_REPLACE
-    common.body_mutation.body = reply.body
-    return _finished(response, reply.metadata)
+    body = heads(_WHOLE_BODY, len(reply.body))
+    whole = nested((_PHASES["response_headers"], _COMMON), _REPLACE, _replacement(reply), body, reply.body)
+    return whole + _remembered(reply.metadata)
 
 
 def streamed(data: bytes, end_of_stream: bool, metadata: Metadata | None = None) -> bytes:
@@ -97,7 +121,7 @@ def streamed(data: bytes, end_of_stream: bool, metadata: Metadata | None = None)
     piece = response.response_body.response.body_mutation.streamed_response
     piece.body = data
     piece.end_of_stream = end_of_stream
-    return _finished(response, metadata)
+    return response.SerializeToString() + _remembered(metadata)
 
 
 def more_time(seconds: float) -> bytes:
@@ -107,12 +131,9 @@ def more_time(seconds: float) -> bytes:
     return response.SerializeToString()
 
 
-def _replacement(reply: Reply) -> pb.ProcessingResponse:
-    response = pb.ProcessingResponse()
-    own = [(":status", str(reply.status)), (CONTENT_LENGTH, str(len(reply.body)))]
-    mutation = response.response_headers.response.header_mutation
-    _mutate(mutation, [*own, *_without_length(reply.headers)], reply.remove)
-    return response
+def _replacement(reply: Reply) -> bytes:
+    own = ((":status", str(reply.status)), (CONTENT_LENGTH, str(len(reply.body))))
+    return _mutation((*own, *_without_length(reply.headers)), reply.remove)
 
 
 def _without_length(headers: Headers) -> Headers:
@@ -120,29 +141,58 @@ def _without_length(headers: Headers) -> Headers:
     return tuple(item for item in headers if item[0] != CONTENT_LENGTH)
 
 
-def _mutate(mutation: pb.HeaderMutation, headers: Iterable[tuple[str, str]], remove: Iterable[str]) -> None:
+def _mutation(headers: Headers, remove: Iterable[str]) -> bytes:
+    """`CommonResponse.header_mutation`."""
+    return field(_HEADER_MUTATION, _mutations(headers, remove))
+
+
+def _mutations(headers: Headers, remove: Iterable[str]) -> bytes:
     """Set `headers` and remove the rest of `remove`: Envoy removes first, other data planes may not."""
-    names = set()
-    for name, value in headers:
-        names.add(name)
-        raw = value.encode("latin-1", "replace")
-        mutation.set_headers.add(append_action=OVERWRITE, header=pb.HeaderValue(key=name, raw_value=raw))
-    mutation.remove_headers.extend(dict.fromkeys(name for name in remove if name not in names))
+    kept = {name for name, _ in headers}
+    options = [_usual(name, value) if name in _REPEATED else _option(name, value) for name, value in headers]
+    gone = tuple([name for name in dict.fromkeys(remove) if name not in kept])
+    return b"".join((*options, names(_REMOVE, gone)))
 
 
-def _finished(response: pb.ProcessingResponse, metadata: Metadata | None) -> bytes:
-    if metadata:
-        _remember(response, metadata)
-    return response.SerializeToString()
+def _option(name: str, value: str) -> bytes:
+    """One of `set_headers`."""
+    key = names(_KEY, (name,))
+    raw = value.encode("latin-1", "replace")
+    length = varint(len(raw))
+    size = len(key) + 1 + len(length) + len(raw)
+    header = varint(size)
+    option = varint(1 + len(header) + size + len(_OVERWRITE))
+    return b"".join((_SET, option, _HEADER, header, key, _RAW_VALUE, length, raw, _OVERWRITE))
 
 
-def _remember(response: pb.ProcessingResponse, metadata: Mapping[str, str | int | bool]) -> None:
-    """Numbers become doubles (Struct has no other): whole up to 2**53."""
-    fields = response.dynamic_metadata.fields[NAMESPACE].struct_value.fields
-    for name, value in metadata.items():
-        if isinstance(value, bool):
-            fields[name].bool_value = value
-        elif isinstance(value, int):
-            fields[name].number_value = value
-        else:
-            fields[name].string_value = value
+_usual = lru_cache(maxsize=256)(_option)
+
+
+def _remembered(metadata: Metadata | None) -> bytes:
+    """`dynamic_metadata`, a Struct with a Struct in it (or nothing)."""
+    if not metadata:
+        return b""
+    entries = b"".join(
+        [
+            _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
+            for name, value in metadata.items()
+        ]
+    )
+    struct_value = heads((_VALUE, _STRUCT), len(entries))
+    return nested((_DYNAMIC_METADATA, _ENTRY), _OUR_NAMESPACE, struct_value, entries)
+
+
+def _entry(name: str, value: str | int | bool) -> bytes:
+    """One field of a Struct. Numbers become doubles (it has no other): whole up to 2**53."""
+    if isinstance(value, bool):
+        said = _BOOL + varint(value)
+    elif isinstance(value, int):
+        said = _NUMBER + struct.pack("<d", value)
+    else:
+        said = field(_STRING, value.encode("utf-8", "replace"))
+    key = names(_NAME, (name,))
+    length = varint(len(said))
+    return b"".join((_ENTRY, varint(len(key) + 1 + len(length) + len(said)), key, _VALUE, length, said))
+
+
+_usual_entry = lru_cache(maxsize=1024, typed=True)(_entry)

@@ -9,6 +9,7 @@ What the driver calls, and when:
 | what happened                          | call                    | then                                         |
 |----------------------------------------|-------------------------|----------------------------------------------|
 | Envoy sent a message                   | `receive(data)`         | send what it gives; look at `errand`          |
+| Envoy sent several at once             | `receive_all(messages)` | the same; then look at the error it gives     |
 | the job that `errand` named has a result  | `resume(result)`        | send what it gives; look at `errand`          |
 | now and then                           | `tick()` if `impatient` | send what it gives                           |
 
@@ -66,6 +67,18 @@ class Errand:
 class Stream:
     """One exchange and its dialogue with Envoy. `longest_wait` is the filter's `max_message_timeout` in seconds."""
 
+    __slots__ = (
+        "_clock",
+        "_dialogue",
+        "_exchange",
+        "_give_up_at",
+        "_heard",
+        "_longest_wait",
+        "_stirred",
+        "errand",
+        "request_id",
+    )
+
     def __init__(self, exchange: Exchange, clock: Clock, longest_wait: float) -> None:
         self.errand: Errand | None = None
         self.request_id = "-"
@@ -91,12 +104,7 @@ class Stream:
 
     def receive(self, data: bytes) -> list[bytes]:
         """Messages to send because of this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""
-        event = self._dialogue.hear(data)
-        if event is not None:
-            self._give_up_at = None
-            if isinstance(event, RequestHeaders):
-                self.request_id = event.headers.get("x-request-id", self.request_id)
-            self._tell(event)
+        self._hear(data)
         return self._dialogue.take()
 
     def resume(self, result: object) -> list[bytes]:
@@ -109,6 +117,29 @@ class Stream:
         self._stirred = self._clock.steady()
         self._obey(self._exchange.receive(Silence(self._stirred - self._heard), self._clock.wall()))
         return self._dialogue.take()
+
+    def receive_all(self, messages: Sequence[bytes]) -> tuple[list[bytes], Exception | None]:
+        """Messages to send because of these, which came together: pieces of a body in a row make one.
+
+        Where one of them leads to an error, it and all after it lead to nothing else, and the error is given with
+        what those before it led to.
+        """
+        for data in messages:
+            mark = self._dialogue.mark()
+            try:
+                self._hear(data)
+            except Exception as error:
+                self._dialogue.unsay(mark)
+                return self._dialogue.take(), error
+        return self._dialogue.take(), None
+
+    def _hear(self, data: bytes) -> None:
+        event = self._dialogue.hear(data)
+        if event is not None:
+            self._give_up_at = None
+            if isinstance(event, RequestHeaders):
+                self.request_id = event.headers.get("x-request-id", self.request_id)
+            self._tell(event)
 
     def _tell(self, event: Event) -> None:
         self.errand = None

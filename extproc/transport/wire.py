@@ -71,6 +71,17 @@ class WireError(Exception):
 class Dialogue:
     """One stream: `hear` what Envoy sent, `say` what the exchange wants, `take` what Envoy is to be sent."""
 
+    __slots__ = (
+        "_bodiless",
+        "_last_piece",
+        "_metadata",
+        "_out",
+        "_pieces",
+        "_time_asked",
+        "_upstream_ended",
+        "state",
+    )
+
     def __init__(self) -> None:
         self.state = State.START
         self._bodiless = False
@@ -149,6 +160,16 @@ class Dialogue:
         self._close_body()
         out, self._out = self._out, []
         return out
+
+    def mark(self) -> tuple[int, int]:
+        """How much was said since the last `take`."""
+        return len(self._out), len(self._pieces)
+
+    def unsay(self, mark: tuple[int, int]) -> None:
+        """Take back what was said since `mark`; the stream is about to end in error."""
+        out, pieces = mark
+        del self._out[out:], self._pieces[pieces:]
+        self._last_piece = False
 
     def _request_headers(self, heard: pb.HttpHeaders) -> Event | None:
         self._expect(State.START, "request_headers")

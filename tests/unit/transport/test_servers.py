@@ -1,4 +1,7 @@
-"""The gRPC transport with grpcio's own client as the peer, over a unix socket; the peer plays Envoy."""
+"""Both gRPC transports with grpcio's own client as the peer, over a unix socket; the peer plays Envoy.
+
+What is true of one is true of the other.
+"""
 
 import asyncio
 import contextlib
@@ -14,9 +17,10 @@ import pytest
 from extproc.envoy_config import Address
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed, Silence
-from extproc.transport import grpcio, listen
-from extproc.transport.grpcio import NOT_SERVING, SERVING, Options, Server
+from extproc.transport import grpcio, http2, listen, service
+from extproc.transport.auto import new_server
 from extproc.transport.listen import ListenError, Tls
+from extproc.transport.service import NOT_SERVING, SERVING, Options
 from extproc.transport.stream import Clock
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -54,13 +58,13 @@ class Jobs:
 class Gateway:
     """A server, the exchanges that it makes from one script, and a channel to it."""
 
-    def __init__(self, socket_path, scripted, script, patience, steady, message_bytes):
+    def __init__(self, driver, socket_path, scripted, script, patience, steady, message_bytes):
         self.exchanges = []
         self.now = 0.0
         self.jobs = Jobs()
         self._make = lambda: scripted(script, patience)
         clock = Clock(steady=lambda: self.now) if steady is None else Clock(steady=steady)
-        self.server = Server(self._new_exchange, self.jobs, Options(message_bytes, longest_wait=100, clock=clock))
+        self.server = driver(self._new_exchange, self.jobs, Options(message_bytes, longest_wait=100, clock=clock))
         self.address = Address(path=str(socket_path))
 
     def _new_exchange(self):
@@ -95,10 +99,15 @@ class Gateway:
                 await asyncio.sleep(0.001)
 
 
+@pytest.fixture(params=[grpcio.Server, http2.Server], ids=["grpcio", "http2"])
+def driver(request):
+    return request.param
+
+
 @pytest.fixture
-def gateway(socket_path, scripted):
+def gateway(driver, socket_path, scripted):
     def build(script=None, patience=None, steady=None, message_bytes=1 << 20):
-        return Gateway(socket_path, scripted, script or ASKS, patience, steady, message_bytes)
+        return Gateway(driver, socket_path, scripted, script or ASKS, patience, steady, message_bytes)
 
     return build
 
@@ -182,7 +191,7 @@ async def test_a_bug_is_logged_with_its_traceback(gateway, envoy, caplog):
         call = running.process()
         await call.write(envoy.request_headers())
         await call.code()
-    (record,) = [record for record in caplog.records if record.name == grpcio.__name__]
+    (record,) = [record for record in caplog.records if record.name == service.__name__]
     assert record.exc_info[0] is ZeroDivisionError
 
 
@@ -381,6 +390,12 @@ class TestListening:
 
 
 class TestTls:
+    """Of grpcio only."""
+
+    @pytest.fixture
+    def driver(self):
+        return grpcio.Server
+
     @pytest.fixture(scope="class")
     def pem(self, tmp_path_factory):
         """A certificate for localhost that vouches for itself, and its key."""
@@ -395,7 +410,7 @@ class TestTls:
     async def port(self, pem, gateway):
         certificate, key = pem
         options = Options(1 << 20, longest_wait=100, tls=Tls(certificate, key, client_ca=certificate))
-        server = Server(gateway()._new_exchange, Jobs(), options)
+        server = grpcio.Server(gateway()._new_exchange, Jobs(), options)
         yield (await server.start(listen.parse("localhost:0"))).port
         await server.stop(0)
 
@@ -414,7 +429,31 @@ class TestTls:
     async def test_a_key_that_is_none_is_an_error(self, pem, gateway):
         options = Options(1 << 20, longest_wait=100, tls=Tls(pem[0], b"no key"))
         with pytest.raises(ListenError, match="localhost"):
-            await Server(gateway()._new_exchange, Jobs(), options).start(listen.parse("localhost:0"))
+            await grpcio.Server(gateway()._new_exchange, Jobs(), options).start(listen.parse("localhost:0"))
+
+
+class TestAuto:
+    @pytest.mark.parametrize(
+        ("choice", "address", "chosen"),
+        [
+            ("auto", "unix:/run/oai/w0.sock", http2.Server),
+            ("auto", "127.0.0.1:50051", grpcio.Server),
+            ("http2", "127.0.0.1:50051", http2.Server),
+            ("grpcio", "unix:/run/oai/w0.sock", grpcio.Server),
+        ],
+    )
+    async def test_it_is_our_own_on_a_unix_socket(self, choice, address, chosen):
+        server = new_server(choice, listen.parse(address), None, None, Options(1, 1))
+        assert type(server) is chosen
+
+    async def test_with_tls_it_is_grpcio(self):
+        options = Options(1, 1, tls=Tls(b"", b""))
+        for address in ("unix:/run/oai/w0.sock", "0.0.0.0:50051"):
+            assert type(new_server("auto", listen.parse(address), None, None, options)) is grpcio.Server
+
+    async def test_our_own_with_tls_is_refused(self):
+        with pytest.raises(ListenError, match="set `transport` to grpcio"):
+            new_server("http2", listen.parse("0.0.0.0:1"), None, None, Options(1, 1, tls=Tls(b"", b"")))
 
 
 @pytest.fixture(autouse=True)

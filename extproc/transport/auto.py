@@ -1,0 +1,50 @@
+"""Which driver carries the streams: grpcio, which speaks TLS and to anybody, or our own for Envoy on a unix socket.
+
+Both serve the same exchanges by the same interface. A driver is imported when it is chosen: a worker without grpcio
+starts sooner and is smaller.
+"""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from extproc.envoy_config import Address
+from extproc.transport.listen import ListenError
+from extproc.transport.service import Options, Perform
+from extproc.transport.stream import Exchange
+
+Choice = Literal["auto", "http2", "grpcio"]
+
+
+class Server(Protocol):
+    """Carries the streams of one address. Create and use it inside a running event loop."""
+
+    serving: bool
+    """What the health service says."""
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+
+    async def start(self, address: Address) -> Address:
+        """Listen; gives the address with its real port. Raises `ListenError`."""
+
+    async def drain(self, notice: float, grace: float) -> None:
+        """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop."""
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Take no new streams, give open ones `grace` seconds, then end them."""
+
+
+def new_server(
+    choice: Choice, address: Address, new_exchange: Callable[[], Exchange], perform: Perform, options: Options
+) -> Server:
+    """A server for `address`; `auto` is http2 on a unix socket and grpcio elsewhere. Raises `ListenError`."""
+    if choice == "http2" and options.tls is not None:
+        raise ListenError(f"{address}: the transport http2 has no TLS; set `transport` to grpcio or auto")
+    if choice == "http2" or (choice == "auto" and address.path and options.tls is None):
+        from extproc.transport import http2
+
+        return http2.Server(new_exchange, perform, options)
+    from extproc.transport import grpcio
+
+    return grpcio.Server(new_exchange, perform, options)

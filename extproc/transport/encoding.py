@@ -1,0 +1,58 @@
+"""Protobuf's wire format, as much of it as Envoy's answers need: fields of bytes, one inside the other.
+
+The messages that are sent for every request are written by hand, because header mutations and metadata are most of
+what transport does for a request, and most of them are the same again and again. What is read, and what is rare, is
+left to protobuf. The tests read with protobuf what was written here.
+
+A tag is a field's number and its wire type, in one byte: every field has a number below 16.
+"""
+
+from functools import lru_cache
+
+VARINT, FIXED64, BYTES = 0, 1, 2
+"""Wire types."""
+
+_SMALL = tuple(bytes([number]) for number in range(128))
+
+
+def tag(number: int, kind: int = BYTES) -> bytes:
+    """What stands before a field."""
+    return _SMALL[number << 3 | kind]
+
+
+def varint(number: int) -> bytes:
+    """A number from 0 on."""
+    if number < 128:
+        return _SMALL[number]
+    if number < 1 << 14:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    out = bytearray()
+    while number >= 128:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def field(before: bytes, data: bytes) -> bytes:
+    """A field of bytes, text or a message; `before` is its tag."""
+    return before + varint(len(data)) + data
+
+
+def heads(tags: tuple[bytes, ...], size: int) -> bytes:
+    """What stands before `size` bytes that are a field within a field within…; the outermost tag comes first."""
+    out = b""
+    for before in reversed(tags):
+        out = before + varint(size + len(out)) + out
+    return out
+
+
+def nested(tags: tuple[bytes, ...], *parts: bytes) -> bytes:
+    """A field within a field within…, and in the innermost these parts, each of which is copied once."""
+    return b"".join((heads(tags, sum(map(len, parts))), *parts))
+
+
+@lru_cache(maxsize=256)
+def names(before: bytes, texts: tuple[str, ...]) -> bytes:
+    """A repeated field of texts; remembered, because a client's headers have the same names again and again."""
+    return b"".join(field(before, text.encode()) for text in texts)

@@ -1,0 +1,403 @@
+"""The server's side of one HTTP/2 connection (RFC 9113), without I/O: bytes in, events out; words in, bytes out.
+
+There is one state machine per stream, and two small ones for the connection. The client moves a stream with frames,
+we move it with `send`, `end` and `reset`; a stream that is not in the table below is not remembered at all.
+
+| state  | the client sends               | next   | we say               | next                                    |
+|--------|--------------------------------|--------|----------------------|-----------------------------------------|
+| idle   | HEADERS                        | open   |                      |                                         |
+| idle   | HEADERS with END_STREAM        | ended  |                      |                                         |
+| open   | DATA                           | open   | `send`               | open                                    |
+| open   | DATA or HEADERS, END_STREAM    | ended  | `end`, then NO_ERROR | closed by us                            |
+| ended  | DATA, HEADERS: STREAM_CLOSED   | closed by us | `send`         | ended                                   |
+| ended  |                                |        | `end`                | closed by both                          |
+| any    | RST_STREAM                     | closed by the client | `reset` | closed by us                           |
+| closed by us     | anything             | the same: it was on its way, and counts for the connection only |
+| closed otherwise | DATA: a stream error STREAM_CLOSED; HEADERS: a connection error; the rest is nothing      |
+
+The connection begins with the preface, whose first frame is SETTINGS; within a header block nothing but its
+CONTINUATION may come (`_due`). It ends with a fault, or when we go: GOAWAY with the largest id there is, then, when
+the client has answered a PING and so has read that, GOAWAY with the last id that it used; then the open streams end.
+
+The awkward case is `end` while the window is closed: the trailers wait behind the data, and the stream stays what it
+is until they are out. If the client resets it before, they are dropped with the data.
+
+Bounds, all without a clock. A client may have `Limits.streams` streams and one header block of `Limits.header_bytes`.
+What it may send is bounded by windows, which are refilled as the data is handed on, and not while more than
+`Limits.queue_bytes` wait to go the other way. What makes work and brings nothing (PING, SETTINGS, empty frames, resets
+of what was not answered yet; section 10.5) costs patience, which data gives back, and `forgive` all of it at a time.
+
+Invariant: whatever bytes come, in whatever pieces, the events are the same; a fault is answered with its code and
+never an exception.
+"""
+
+from collections.abc import Callable
+
+from extproc.transport.http2 import fields, frames
+from extproc.transport.http2.events import Data, Event, Limits, Opened, Reset
+from extproc.transport.http2.fields import MalformedError, Request
+from extproc.transport.http2.frames import Code, PeerError, StreamError
+from extproc.transport.http2.incoming import Incoming
+from extproc.transport.http2.outgoing import Outgoing, Stream, greeting
+
+DRAINING = b"draining"
+"""The PING whose answer says that our first GOAWAY has been read."""
+
+PATIENCE = 1000
+"""What useless frames may cost between two times that all is forgiven."""
+
+GIVEN_BACK = 4
+"""What a frame with data in it makes good: grpcio, for one, sends two PINGs and two WINDOW_UPDATEs with each."""
+
+HASTY_RESET = 5
+"""What a stream costs that is reset before it was answered."""
+
+MAX_REMEMBERED = 256
+"""Of so many closed streams it is known how they closed."""
+
+
+class Connection:
+    """One client. Give `receive` what it sent; write what `take` gives; stop reading and writing when `closed`."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.closed = False
+        """Nothing more is to be read, and nothing written after the next `take`."""
+        self.fault: PeerError | None = None
+        """What the client did wrong, if that is why it is closed."""
+        self._limits = limits = limits or Limits()
+        self._reader = fields.Reader()
+        self._incoming = Incoming(limits.frame_bytes)
+        self._out = Outgoing(self._closing)
+        self._streams: dict[int, Stream] = {}
+        self._closed: dict[int, Code] = {}
+        """How streams of late closed: CANCEL by the client's reset, NO_ERROR by us, STREAM_CLOSED by both."""
+        self._last = 0
+        self._final: int | None = None
+        """The last stream that we said we would look at, once we go."""
+        self._events: list[Event] = []
+        self._due: int | None = frames.SETTINGS
+        """The only type of frame that may come next, if there is but one."""
+        self._block: tuple[int, int, list[bytes]] | None = None
+        """A header block without its end: stream, flags, pieces."""
+        self._credit = limits.connection_window
+        self._patience = PATIENCE
+        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
+            frames.DATA: self._data,
+            frames.HEADERS: self._headers,
+            frames.PRIORITY: self._priority,
+            frames.RST_STREAM: self._reset,
+            frames.SETTINGS: self._settings,
+            frames.PUSH_PROMISE: self._push_promise,
+            frames.PING: self._ping,
+            frames.GOAWAY: self._goaway,
+            frames.WINDOW_UPDATE: self._window_update,
+            frames.CONTINUATION: self._continuation,
+        }
+        self._out.write(greeting(limits))
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the client to open a window."""
+        return self._out.queued
+
+    def blocked(self, stream_id: int) -> bool:
+        """Whether something of this stream waits for the client to open a window."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and bool(stream.queue)
+
+    # What the driver and the calls say
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What these bytes mean."""
+        if self.closed:
+            return []
+        events = self._events = []
+        try:
+            for kind, flags, stream_id, payload in self._incoming.frames(data):
+                self._frame(kind, flags, stream_id, payload)
+                if self.closed:
+                    break
+        except PeerError as fault:
+            self.fault = fault
+            self._close(fault.code, str(fault))
+        return events
+
+    def begin(self, stream_id: int, block: bytes) -> None:
+        """Send the headers of the answer. This and what follows does nothing for a stream that is gone."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.last is None:
+            self._out.begin(stream, block)
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """Send more of the answer, as soon as the windows allow."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.last is None:
+            self._out.data(stream, data)
+
+    def end(self, stream_id: int, block: bytes) -> None:
+        """Send the last block of the answer, or the only one."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.last is None:
+            self._out.end(stream, block)
+
+    def go(self) -> None:
+        """Ask the client to open no more streams here; those that it opens until it has read that are served."""
+        if self._final is None and not self.closed:
+            self._out.write(frames.go_away(frames.LARGEST, Code.NO_ERROR), frames.frame(frames.PING, 0, 0, DRAINING))
+
+    def finish(self) -> None:
+        """Take no more streams, and close when the last is over."""
+        if self._final is None and not self.closed:
+            self._final = self._last
+            self._out.write(frames.go_away(self._last, Code.NO_ERROR))
+            self.closed = not self._streams
+
+    def forgive(self) -> None:
+        """A while has passed: what the client did so far is no flood."""
+        self._patience = PATIENCE
+
+    def take(self) -> bytes:
+        """What is to be written."""
+        window = self._limits.connection_window
+        if self._credit * 2 < window and self._out.queued <= self._limits.queue_bytes and not self.closed:
+            self._out.write(frames.window_update(0, window - self._credit))
+            self._credit = window
+        return self._out.take()
+
+    # Frames to events
+
+    def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._due is not None and kind != self._due:
+            raise PeerError(Code.PROTOCOL_ERROR, "another frame was due")
+        handler = self._handlers.get(kind)
+        try:
+            if handler is None:  # section 4.1: unknown types are ignored
+                self._spend(1)
+            else:
+                handler(flags, stream_id, payload)
+        except StreamError as fault:
+            self._spend(1)
+            self._abandon(fault.stream_id, fault.code)
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        self._credit -= size
+        if self._credit < 0:
+            raise PeerError(Code.FLOW_CONTROL_ERROR, "more data than the connection's window")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._stray(stream_id)
+            return
+        if stream.ended:
+            raise StreamError(stream_id, Code.STREAM_CLOSED, "data after the end")
+        stream.credit -= size
+        if stream.credit < 0:
+            raise StreamError(stream_id, Code.FLOW_CONTROL_ERROR, "more data than the stream's window")
+        if flags & frames.PADDED:
+            payload = frames.unpadded(payload)
+        ended = bool(flags & frames.END_STREAM)
+        if payload:
+            self._patience = min(PATIENCE, self._patience + GIVEN_BACK)
+        elif not ended:
+            self._spend(1)
+        stream.ended = ended
+        stream.count(len(payload))
+        if not ended:
+            self._refill(stream)
+        self._events.append(Data(stream_id, payload, ended))
+
+    def _stray(self, stream_id: int) -> None:
+        """DATA on a stream that is not open (sections 5.1 and 6.1)."""
+        self._not_idle(stream_id)
+        self._spend(1)
+        if self._closed.get(stream_id) is not Code.NO_ERROR:
+            raise StreamError(stream_id, Code.STREAM_CLOSED, "data on a closed stream")
+
+    def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id & 1:
+            raise PeerError(Code.PROTOCOL_ERROR, "a client's streams have odd ids")
+        if flags & frames.PADDED:
+            payload = frames.unpadded(payload)
+        if flags & frames.PRIORITISED:
+            if len(payload) < 5:
+                raise PeerError(Code.FRAME_SIZE_ERROR, "HEADERS are shorter than their priority")
+            payload = payload[5:]
+        if flags & frames.END_HEADERS:
+            self._fields(flags, stream_id, payload)
+        else:
+            self._due = frames.CONTINUATION
+            self._block = (stream_id, flags, [payload])
+
+    def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """One more piece of a block; with its size and the frames that it takes, a flood is bounded."""
+        if self._block is None or self._block[0] != stream_id:
+            raise PeerError(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
+        _, first_flags, pieces = self._block
+        self._spend(1)
+        pieces.append(payload)
+        if sum(map(len, pieces)) > self._limits.header_bytes or len(pieces) > 64:
+            raise PeerError(Code.ENHANCE_YOUR_CALM, "a header block is too large")
+        if flags & frames.END_HEADERS:
+            self._due = self._block = None
+            self._fields(first_flags, stream_id, b"".join(pieces))
+
+    def _fields(self, flags: int, stream_id: int, block: bytes) -> None:
+        """A whole block: it opens a stream, or it is the client's trailers. It is read whatever becomes of it."""
+        try:
+            if stream_id > self._last:
+                self._last = stream_id
+                self._open(flags, stream_id, self._reader.request(block))
+            else:
+                self._trailers(flags, stream_id, self._reader.trailers(block))
+        except MalformedError as error:
+            raise StreamError(stream_id, Code.PROTOCOL_ERROR, str(error)) from error
+
+    def _open(self, flags: int, stream_id: int, request: Request) -> None:
+        if self._final is not None:  # section 6.8: we said that we would not look at it
+            self._remember(stream_id, Code.NO_ERROR)
+            return
+        if len(self._streams) >= self._limits.streams:
+            raise StreamError(stream_id, Code.REFUSED_STREAM, "too many streams")
+        stream = Stream(stream_id, self._limits.stream_window, self._out.first_window, request.length)
+        stream.ended = bool(flags & frames.END_STREAM)
+        stream.count(0)
+        self._streams[stream_id] = stream
+        self._events.append(Opened(stream_id, request))
+        if stream.ended:
+            self._events.append(Data(stream_id, b"", True))
+
+    def _trailers(self, flags: int, stream_id: int, trailers: list[tuple[bytes, bytes]]) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            closed = self._closed.get(stream_id)
+            if closed is None:  # section 5.1.1
+                raise PeerError(Code.PROTOCOL_ERROR, "a stream id that was passed over")
+            if closed is not Code.NO_ERROR:
+                raise PeerError(Code.STREAM_CLOSED, "headers on a closed stream")
+            return
+        if stream.ended:
+            raise StreamError(stream_id, Code.STREAM_CLOSED, "headers after the end")
+        if not flags & frames.END_STREAM:
+            raise StreamError(stream_id, Code.PROTOCOL_ERROR, "trailers without an end")
+        fields.check_trailers(trailers)
+        stream.ended = True
+        stream.count(0)
+        self._events.append(Data(stream_id, b"", True))
+
+    def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        """Checked, and of no effect (section 5.3.2)."""
+        self._spend(1)
+        if not stream_id:
+            raise PeerError(Code.PROTOCOL_ERROR, "PRIORITY of no stream")
+        if len(payload) != 5:
+            raise StreamError(stream_id, Code.FRAME_SIZE_ERROR, "PRIORITY has not 5 bytes")
+
+    def _reset(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        code = frames.number_of(payload)
+        self._not_idle(stream_id)
+        stream = self._streams.get(stream_id)
+        self._spend(1 if stream is None or stream.answered else HASTY_RESET)
+        if stream is not None:
+            self._forget(stream, Code.CANCEL)
+            self._events.append(Reset(stream_id, code))
+
+    def _settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise PeerError(Code.PROTOCOL_ERROR, "SETTINGS of a stream")
+        if flags & frames.ACK:
+            if payload:
+                raise PeerError(Code.FRAME_SIZE_ERROR, "SETTINGS are acknowledged with more than that")
+            if self._due is not None:
+                raise PeerError(Code.PROTOCOL_ERROR, "an acknowledgement instead of SETTINGS")
+            self._reader.forbid_table()
+            return
+        self._due = None
+        self._spend(1)
+        values = dict(frames.settings_of(payload))
+        self._out.write(frames.SETTINGS_ACK)  # first: the client may hold us to the old ones until it has read this
+        self._out.frame_bytes = values.get(frames.MAX_FRAME_SIZE, self._out.frame_bytes)
+        if frames.INITIAL_WINDOW_SIZE in values:
+            self._out.resize(self._streams.values(), values[frames.INITIAL_WINDOW_SIZE])
+
+    def _push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise PeerError(Code.PROTOCOL_ERROR, "a client cannot push")
+
+    def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise PeerError(Code.PROTOCOL_ERROR, "PING of a stream")
+        if len(payload) != 8:
+            raise PeerError(Code.FRAME_SIZE_ERROR, "PING has not 8 bytes")
+        self._spend(1)
+        if not flags & frames.ACK:
+            self._out.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif payload == DRAINING:
+            self.finish()
+
+    def _goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        """The client will take no streams of ours; we open none, and it closes when it likes."""
+        self._spend(1)
+        if stream_id:
+            raise PeerError(Code.PROTOCOL_ERROR, "GOAWAY of a stream")
+        if len(payload) < 8:
+            raise PeerError(Code.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+
+    def _window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        increment = frames.number_of(payload)
+        self._spend(1)
+        if not stream_id:
+            self._out.widen(increment)
+            return
+        self._not_idle(stream_id)
+        if not increment:
+            raise StreamError(stream_id, Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._out.widen_stream(stream, increment)
+            self._refill(stream)
+
+    def _not_idle(self, stream_id: int) -> None:
+        if not stream_id & 1 or stream_id > self._last:
+            raise PeerError(Code.PROTOCOL_ERROR, "a frame of a stream that was never opened")
+
+    # What becomes of streams and of the connection
+
+    def _refill(self, stream: Stream) -> None:
+        """Let the client send more, unless it does not take what it is sent."""
+        window = self._limits.stream_window
+        if stream.credit * 2 < window and stream.queued <= window and not stream.ended:
+            self._out.write(frames.window_update(stream.id, window - stream.credit))
+            stream.credit = window
+
+    def _abandon(self, stream_id: int, code: Code) -> None:
+        """Answer a stream error; the stream need not be one that we know."""
+        self._out.write(frames.reset(stream_id, code))
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._forget(stream, Code.NO_ERROR)
+            self._events.append(Reset(stream_id, code))
+        elif stream_id not in self._closed:
+            self._remember(stream_id, Code.NO_ERROR)
+
+    def _closing(self, stream: Stream) -> None:
+        self._forget(stream, Code.STREAM_CLOSED if stream.ended else Code.NO_ERROR)
+
+    def _forget(self, stream: Stream, how: Code) -> None:
+        del self._streams[stream.id]
+        self._out.drop(stream)
+        self._remember(stream.id, how)
+        if self._final is not None and not self._streams:
+            self.closed = True
+
+    def _remember(self, stream_id: int, how: Code) -> None:
+        self._closed[stream_id] = how
+        if len(self._closed) > MAX_REMEMBERED:
+            del self._closed[next(iter(self._closed))]
+
+    def _close(self, code: Code, reason: str) -> None:
+        self._out.write(frames.go_away(self._last, code, reason))
+        self.closed = True
+
+    def _spend(self, patience: int) -> None:
+        self._patience -= patience
+        if self._patience < 0:
+            raise PeerError(Code.ENHANCE_YOUR_CALM, "too many frames that bring nothing")

@@ -1,0 +1,46 @@
+"""What a connection tells of its client, and how much a client may do. Small, named for the wire. Don't subclass."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from extproc.transport.http2.fields import Request
+
+
+class Opened(NamedTuple):
+    """The client opened a stream."""
+
+    stream_id: int
+    request: Request
+
+
+class Data(NamedTuple):
+    """The client sent `data` (maybe none) on a stream, and `ended` its side of it or not."""
+
+    stream_id: int
+    data: bytes
+    ended: bool
+
+
+class Reset(NamedTuple):
+    """The client reset a stream, or broke a rule on it and was told so. It is gone, and what was to be sent with it."""
+
+    stream_id: int
+    code: int
+
+
+Event = Opened | Data | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one client may have and send.
+
+    Windows and frames are no smaller than HTTP/2's defaults, which a client goes by until it has read our settings.
+    """
+
+    streams: int = 16_384
+    stream_window: int = 1 << 20
+    connection_window: int = 16 << 20
+    frame_bytes: int = 65_536
+    header_bytes: int = 65_536
+    queue_bytes: int = 4 << 20

@@ -1,0 +1,128 @@
+"""HTTP/2's frames (RFC 9113, section 4 and 6): their names, their layout, and how those that we send are written.
+
+A fault is raised where a peer breaks a rule. There are two: one ends a stream, the other the connection.
+"""
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client says first (section 3.4)."""
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+PRIORITISED = 0x20
+
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
+    range(1, 7)
+)
+
+HEADER = struct.Struct(">HBBBL")
+"""Length in 16 and 8 bits, type, flags, stream."""
+
+HEADER_BYTES = 9
+DEFAULT_WINDOW = 65_535
+DEFAULT_FRAME_BYTES = 16_384
+LARGEST = 2**31 - 1
+"""The largest window, and the largest stream id."""
+
+_SETTING = struct.Struct(">HL")
+_LONG = struct.Struct(">L")
+
+
+class Code(IntEnum):
+    """Why a stream or a connection ends (section 7)."""
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
+
+
+class PeerError(Exception):
+    """The peer broke a rule after which the connection cannot go on (section 5.4.1)."""
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class StreamError(Exception):
+    """The peer broke a rule that concerns one stream only (section 5.4.2)."""
+
+    def __init__(self, stream_id: int, code: Code, reason: str) -> None:
+        super().__init__(reason)
+        self.stream_id = stream_id
+        self.code = code
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """One whole frame."""
+    size = len(payload)
+    return HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
+
+
+def settings(values: dict[int, int]) -> bytes:
+    """A SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))
+
+
+def window_update(stream_id: int, increment: int) -> bytes:
+    """A WINDOW_UPDATE frame."""
+    return frame(WINDOW_UPDATE, 0, stream_id, _LONG.pack(increment))
+
+
+def reset(stream_id: int, code: Code) -> bytes:
+    """A RST_STREAM frame."""
+    return frame(RST_STREAM, 0, stream_id, _LONG.pack(code))
+
+
+def go_away(last_stream_id: int, code: Code, reason: str = "") -> bytes:
+    """A GOAWAY frame."""
+    return frame(GOAWAY, 0, 0, _LONG.pack(last_stream_id) + _LONG.pack(code) + reason.encode())
+
+
+SETTINGS_ACK = frame(SETTINGS, ACK, 0)
+
+
+def number_of(payload: bytes) -> int:
+    """The one 32-bit number that a WINDOW_UPDATE or a RST_STREAM holds, without its reserved bit."""
+    if len(payload) != 4:
+        raise PeerError(Code.FRAME_SIZE_ERROR, "a frame of one number that has not 4 bytes")
+    number: int = _LONG.unpack(payload)[0]
+    return number & LARGEST
+
+
+def settings_of(payload: bytes) -> Iterator[tuple[int, int]]:
+    """Names and values of a SETTINGS frame; raises `PeerError` (section 6.5.2) on a value that cannot be."""
+    if len(payload) % _SETTING.size:
+        raise PeerError(Code.FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
+    for name, value in _SETTING.iter_unpack(payload):
+        if name == ENABLE_PUSH and value > 1:
+            raise PeerError(Code.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+        if name == INITIAL_WINDOW_SIZE and value > LARGEST:
+            raise PeerError(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
+        if name == MAX_FRAME_SIZE and not DEFAULT_FRAME_BYTES <= value < 2**24:
+            raise PeerError(Code.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
+        yield name, value
+
+
+def unpadded(payload: bytes) -> bytes:
+    """What a PADDED frame holds; raises `PeerError` (section 6.1, 6.2) on padding that fills it."""
+    if not payload or payload[0] >= len(payload):
+        raise PeerError(Code.PROTOCOL_ERROR, "padding is longer than its frame")
+    return payload[1 : len(payload) - payload[0]]

@@ -1,0 +1,58 @@
+"""Bytes to frames (RFC 9113, sections 3.4 and 4.1): the preface, and then a header of nine bytes before each payload.
+
+Invariant: however the bytes are cut, the frames are the same; of a frame that is not whole yet, only its bytes are
+kept, and nothing is looked at again until it is.
+"""
+
+from collections.abc import Iterator
+
+from extproc.transport.http2.frames import HEADER, HEADER_BYTES, LARGEST, PREFACE, Code, PeerError
+
+Frame = tuple[int, int, int, bytes]
+"""Type, flags, stream, payload."""
+
+
+class Incoming:
+    """What one client sends, in frames of at most `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._greeted = False
+        self._rest = bytearray()
+        self._needed = 0
+        """With so many bytes something can be done."""
+
+    def frames(self, data: bytes) -> Iterator[Frame]:
+        """The frames that these bytes complete. Raises `PeerError` after those that come before the fault."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        position = 0 if self._greeted else self._greet(data)
+        end = len(data)
+        while end - position >= HEADER_BYTES and self._greeted:
+            high, low, kind, flags, stream_id = HEADER.unpack_from(data, position)
+            size = high << 8 | low
+            if size > self._limit:
+                raise PeerError(Code.FRAME_SIZE_ERROR, "a frame is larger than was agreed")
+            start = position + HEADER_BYTES
+            if start + size > end:
+                self._keep(data, position, HEADER_BYTES + size)
+                return
+            position = start + size
+            yield kind, flags, stream_id & LARGEST, data[start:position]
+        self._keep(data, position, HEADER_BYTES if self._greeted else 0)
+
+    def _greet(self, data: bytes) -> int:
+        """Read the preface; gives where the frames begin."""
+        if not PREFACE.startswith(data[: len(PREFACE)]):
+            raise PeerError(Code.PROTOCOL_ERROR, "this is not HTTP/2")
+        self._greeted = len(data) >= len(PREFACE)
+        return len(PREFACE) if self._greeted else 0
+
+    def _keep(self, data: bytes, position: int, needed: int) -> None:
+        if position < len(data):
+            self._rest += memoryview(data)[position:]
+        self._needed = needed

@@ -1,0 +1,177 @@
+"""What we send on a connection: at once where the client's windows allow it, and otherwise in their order, later.
+
+Each stream has a queue, and is in `_blocked` while something is in it. Where the connection's own window is what
+holds them up, those streams take turns.
+
+Invariant: of no stream more is written than its window and the connection's allowed, its bytes stay in order, and
+its last block comes after all of them.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from extproc.transport.http2 import frames
+from extproc.transport.http2.events import Limits
+from extproc.transport.http2.fields import MAX_LIST_BYTES
+from extproc.transport.http2.frames import Code, PeerError, StreamError
+
+HEADER = frames.HEADER.pack
+
+
+class Stream:
+    """One stream that is not closed. `credit` is what the client may still send, `window` what we may."""
+
+    __slots__ = ("answered", "credit", "ended", "id", "last", "length", "queue", "queued", "window")
+
+    def __init__(self, stream_id: int, credit: int, window: int, length: int | None) -> None:
+        self.id = stream_id
+        self.credit = credit
+        self.window = window
+        self.length = length
+        """What is missing of its `content-length`; None where it named none."""
+        self.ended = False
+        """The client has ended its side."""
+        self.answered = False
+        self.queue: deque[bytes | memoryview] | None = None
+        self.queued = 0
+        self.last: bytes | None = None
+        """The block that is to end our side, once the queue is empty."""
+
+    def count(self, size: int) -> None:
+        """So much data came; a request that is not as long as its `content-length` is malformed (section 8.1.1)."""
+        if self.length is not None:
+            self.length -= size
+            if self.length < 0 or (self.ended and self.length):
+                raise StreamError(self.id, Code.PROTOCOL_ERROR, "the data is not as long as its content-length")
+
+
+class Outgoing:
+    """Frames to the client. `closing` is told of each stream whose last block is being written."""
+
+    def __init__(self, closing: Callable[[Stream], None]) -> None:
+        self.queued = 0
+        """Bytes that wait for the client to open a window."""
+        self._closing = closing
+        self._out: list[bytes | memoryview] = []
+        self._window = self.first_window = frames.DEFAULT_WINDOW
+        self.frame_bytes = frames.DEFAULT_FRAME_BYTES
+        self._blocked: dict[int, Stream] = {}
+
+    def write(self, *whole: bytes) -> None:
+        """Frames that no window applies to."""
+        self._out += whole
+
+    def take(self) -> bytes:
+        """All that may be written now."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def begin(self, stream: Stream, block: bytes) -> None:
+        """The headers of the answer."""
+        stream.answered = True
+        self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
+
+    def data(self, stream: Stream, data: bytes) -> None:
+        """More of the answer."""
+        size = len(data)
+        if size <= stream.window and size <= self._window and size <= self.frame_bytes and not stream.queue:
+            stream.window -= size
+            self._window -= size
+            self._out += (HEADER(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), data)
+            return
+        if stream.queue is None:
+            stream.queue = deque()
+        stream.queue.append(memoryview(data))
+        stream.queued += size
+        self.queued += size
+        self._blocked[stream.id] = stream
+        self.flush(stream)
+
+    def end(self, stream: Stream, block: bytes) -> None:
+        """The last block of the answer, or the only one; it waits for the data before it."""
+        stream.answered = True
+        stream.last = block
+        if not stream.queue:
+            self._finish(stream)
+
+    def drop(self, stream: Stream) -> None:
+        """Forget what waits to be sent on a stream that is no more."""
+        self.queued -= stream.queued
+        self._blocked.pop(stream.id, None)
+
+    def flush(self, stream: Stream) -> None:
+        """Send what the windows allow of what this stream has waiting."""
+        queue = stream.queue
+        while queue and (room := min(stream.window, self._window, self.frame_bytes)) > 0:
+            piece = queue.popleft()
+            if len(piece) > room:
+                queue.appendleft(piece[room:])
+                piece = piece[:room]
+            size = len(piece)
+            stream.window -= size
+            self._window -= size
+            stream.queued -= size
+            self.queued -= size
+            self._out += (HEADER(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), piece)
+        if not queue:
+            self._blocked.pop(stream.id, None)
+            if stream.last is not None:
+                self._finish(stream)
+
+    def widen(self, increment: int) -> None:
+        """The connection's window grew (RFC 9113, section 6.9)."""
+        if not increment:
+            raise PeerError(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+        self._window += increment
+        if self._window > frames.LARGEST:
+            raise PeerError(Code.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
+        self._flush_all()
+
+    def widen_stream(self, stream: Stream, increment: int) -> None:
+        """A stream's window grew."""
+        stream.window += increment
+        if stream.window > frames.LARGEST:
+            raise StreamError(stream.id, Code.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
+        if stream.queue:
+            self.flush(stream)
+
+    def resize(self, streams: Iterable[Stream], first_window: int) -> None:
+        """All windows are to begin with this; that counts for open ones too, which may fall below 0 (6.9.2)."""
+        difference = first_window - self.first_window
+        self.first_window = first_window
+        for stream in streams:
+            stream.window += difference
+            if stream.window > frames.LARGEST:
+                raise PeerError(Code.FLOW_CONTROL_ERROR, "SETTINGS make a window too large")
+        self._flush_all()
+
+    def _flush_all(self) -> None:
+        """Streams that go on waiting go to the end of the row."""
+        for stream in list(self._blocked.values()):
+            if self._window <= 0:
+                return
+            del self._blocked[stream.id]
+            self._blocked[stream.id] = stream
+            self.flush(stream)
+
+    def _finish(self, stream: Stream) -> None:
+        """Write the last block; where the client has not ended its side, it need not go on (section 8.1)."""
+        assert stream.last is not None
+        self.write(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, stream.last))
+        if not stream.ended:
+            self.write(frames.reset(stream.id, Code.NO_ERROR))
+        self._closing(stream)
+
+
+def greeting(limits: Limits) -> bytes:
+    """Our SETTINGS, and the connection's window, which no setting can say."""
+    return frames.settings(
+        {
+            frames.HEADER_TABLE_SIZE: 0,
+            frames.MAX_CONCURRENT_STREAMS: limits.streams,
+            frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+            frames.MAX_FRAME_SIZE: limits.frame_bytes,
+            frames.MAX_HEADER_LIST_SIZE: MAX_LIST_BYTES,
+        }
+    ) + frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW)

@@ -1,0 +1,248 @@
+"""The asyncio driver: sockets, tasks and the clock around `Session`.
+
+A connection is one `_Peer`. Each read is one turn of its session and one write. Jobs run as tasks, one at most for a
+call, and come back as turns of their own; the job of a call that has gone is cancelled.
+
+A client that does not read is not read from: when the socket's buffer is full, `pause_writing` pauses reading too.
+Nothing can come of it then but the end of jobs, of which each open call has one at most.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from extproc.envoy_config import Address
+from extproc.transport import listen, service
+from extproc.transport.http2.session import Call, Session
+from extproc.transport.service import Options, Perform
+from extproc.transport.stream import Errand, Exchange, Stream
+
+WRITE_BUFFER_BYTES = 1 << 20
+"""With so many bytes unwritten, nothing more is read."""
+
+BACKLOG = 1024
+
+NOTICE_SECONDS = 1.0
+"""How long a client may take to say that it has read our GOAWAY, before it is taken as read."""
+
+
+class Server:
+    """Carries the streams of one address. Create and use it inside a running event loop."""
+
+    def __init__(self, new_exchange: Callable[[], Exchange], perform: Perform, options: Options) -> None:
+        self.serving = False
+        """What the health service says."""
+        self._new_exchange = new_exchange
+        self._perform = perform
+        self._options = options
+        self._peers: set[_Peer] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._listener: asyncio.Server | None = None
+        self._socket: tuple[Path, int] | None = None
+        """The socket that we made, and its inode."""
+        self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return sum(peer.session.calls for peer in self._peers)
+
+    async def start(self, address: Address) -> Address:
+        """Listen; gives the address with its real port. Raises `ListenError`."""
+        listen.check(address, None)
+        listen.clear_stale(address)
+        try:
+            self._listener = await self._bind(address)
+        except OSError as error:
+            raise listen.ListenError(f"{address}: {error.strerror or error}") from error
+        listen.share(address)
+        self._ticker = asyncio.create_task(self._tick_for_ever())
+        if address.path:
+            self._socket = (Path(address.path), os.stat(address.path).st_ino)
+            return address
+        return Address(host=address.host, port=self._listener.sockets[0].getsockname()[1])
+
+    async def drain(self, notice: float, grace: float) -> None:
+        """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
+
+        `notice` must be longer than two of Envoy's health check intervals: streams that it opens after the
+        stop fail.
+        """
+        self.serving = False
+        await asyncio.sleep(notice)
+        await self.stop(grace)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Take no new streams, give open ones `grace` seconds, then end them."""
+        self._close_listener()
+        for peer in self._peers:
+            peer.go()
+        with contextlib.suppress(TimeoutError):
+            await self._leave(grace or 0.0)
+        for peer in list(self._peers):
+            peer.cut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTICE_SECONDS):
+                await self._quiet.wait()
+        for peer in list(self._peers):
+            peer.abort()
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    def tick(self) -> None:
+        """Have the streams that are impatient told of the silence; called by itself every `TICK_SECONDS`."""
+        for peer in list(self._peers):
+            peer.tick()
+
+    def new_stream(self) -> Stream:
+        """The stream of one call."""
+        return Stream(self._new_exchange(), self._options.clock, self._options.longest_wait)
+
+    def health(self) -> bytes:
+        """The answer to a health check."""
+        return service.SERVING if self.serving else service.NOT_SERVING
+
+    def came(self, peer: "_Peer") -> None:
+        """Somebody connected."""
+        self._peers.add(peer)
+        self._quiet.clear()
+
+    def left(self, peer: "_Peer") -> None:
+        """And is gone."""
+        self._peers.discard(peer)
+        if not self._peers:
+            self._quiet.set()
+
+    async def _bind(self, address: Address) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+
+        def new_peer() -> _Peer:
+            return _Peer(self, self._perform, self._options.message_bytes)
+
+        if address.path:
+            return await loop.create_unix_server(new_peer, address.path, backlog=BACKLOG)
+        return await loop.create_server(new_peer, address.host, address.port, backlog=BACKLOG)
+
+    def _close_listener(self) -> None:
+        """Stop listening, and remove the socket unless somebody else's has taken its place."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._socket is not None:
+            path, inode = self._socket
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
+
+    async def _leave(self, grace: float) -> None:
+        """Wait for the connections to end; those without a call need not have heard that we go."""
+        async with asyncio.timeout(grace):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._quiet.wait()
+            for peer in list(self._peers):
+                peer.finish()
+            await self._quiet.wait()
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(service.TICK_SECONDS)
+            self.tick()
+
+
+class _Peer(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, server: Server, perform: Perform, message_bytes: int) -> None:
+        self.session = Session(server.new_stream, server.health, message_bytes)
+        self._server = server
+        self._perform = perform
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody connected: say who we are."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
+        self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        self._server.came(self)
+        self._settle()
+
+    def data_received(self, data: bytes) -> None:
+        """One turn."""
+        self.session.receive(data)
+        self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side has gone, or we have closed: no job has anybody to come back to."""
+        self._transport = None
+        self.session.drop_all()
+        self._settle()
+        self._server.left(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def tick(self) -> None:
+        """A while has passed."""
+        self.session.tick()
+        self._settle()
+
+    def go(self) -> None:
+        """Begin to leave."""
+        self.session.connection.go()
+        self._settle()
+
+    def finish(self) -> None:
+        """Leave when the last call is over."""
+        self.session.connection.finish()
+        self._settle()
+
+    def cut(self) -> None:
+        """Leave now, with a word to each call."""
+        self.session.end_all()
+        self._settle()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Leave without a word, because they are not read."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _settle(self) -> None:
+        """Do what the turn led to."""
+        for call in self.session.changed():
+            self._follow(call)
+        if self._transport is None:
+            return
+        data = self.session.take()
+        if data:
+            self._transport.write(data)
+        if self.session.connection.closed:
+            self._transport.close()
+
+    def _follow(self, call: Call) -> None:
+        """Run the errand that the call has now, and no other."""
+        if call.job is not None:
+            call.job.cancel()
+        call.job = None if call.errand is None else asyncio.create_task(self._work(call, call.errand))
+
+    async def _work(self, call: Call, errand: Errand) -> None:
+        try:
+            result = await self._perform(errand.job, errand.seconds)
+        except Exception as error:
+            call.job = None
+            self.session.fail(call, error)
+        else:
+            call.job = None
+            self.session.resume(call, result)
+        self._settle()

@@ -1,0 +1,227 @@
+"""The gRPC calls of one connection, without I/O: bytes in, bytes out, and jobs to be done in between.
+
+All that one read brings is one turn. First each call collects its messages; then each that got any is asked once, so
+that several pieces of a body found in one read are answered with one message; then everything is written at once.
+
+| what happened                                      | call             | then                              |
+|----------------------------------------------------|------------------|-----------------------------------|
+| the client sent bytes                              | `receive(data)`  | look at `changed()`, write `take()` |
+| a job came to a result, or failed                  | `resume`, `fail` | the same                          |
+| now and then                                       | `tick()`         | the same                          |
+
+A call is open until the client resets it, or until we end it: with OK where the client has ended its side, and with
+an error in every other case. `grpc-timeout` is not looked at: who sets one resets the stream when it is over.
+
+Invariant: a call ends with OK only when the client ended it first, in between two messages.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from extproc.transport import service
+from extproc.transport.http2 import framing
+from extproc.transport.http2.connection import Connection
+from extproc.transport.http2.events import Data, Limits, Opened
+from extproc.transport.http2.fields import Request
+from extproc.transport.http2.framing import CallError, Messages, Status
+from extproc.transport.stream import Errand, Stream
+
+PROCESS = f"/{service.SERVICE}/Process".encode()
+CHECK = f"/{service.HEALTH}/Check".encode()
+
+
+class Call:
+    """One call. `stream` is None for a health check, and for a call in which nothing was said yet."""
+
+    __slots__ = ("begun", "check", "ended", "errand", "error", "id", "inbox", "job", "messages", "stream")
+
+    def __init__(self, stream_id: int, check: bool, message_bytes: int) -> None:
+        self.id = stream_id
+        self.check = check
+        self.messages = Messages(message_bytes)
+        self.inbox: list[bytes] = []
+        """Messages of this turn."""
+        self.stream: Stream | None = None
+        self.errand: Errand | None = None
+        """What the driver was told to do for it."""
+        self.job: Any = None
+        """The driver's, for what it does about the errand."""
+        self.begun = self.ended = False
+        self.error: CallError | None = None
+
+
+class Session:
+    """One connection. `new_stream` makes the stream of a call, `health` says what a health check is answered."""
+
+    def __init__(
+        self,
+        new_stream: Callable[[], Stream],
+        health: Callable[[], bytes],
+        message_bytes: int,
+        limits: Limits | None = None,
+    ) -> None:
+        self.connection = Connection(limits)
+        self._new_stream = new_stream
+        self._health = health
+        self._message_bytes = message_bytes
+        self._calls: dict[int, Call] = {}
+        self._changed: dict[Call, None] = {}
+
+    @property
+    def calls(self) -> int:
+        """How many calls of `Process` are open."""
+        return sum(not call.check for call in self._calls.values())
+
+    def receive(self, data: bytes) -> None:
+        """Do what these bytes ask for."""
+        turn: dict[Call, None] = {}
+        for event in self.connection.receive(data):
+            if type(event) is Data:
+                call = self._calls.get(event.stream_id)
+                if call is not None:
+                    _collect(call, event)
+                    turn[call] = None
+            elif type(event) is Opened:
+                self._open(event.stream_id, event.request)
+            else:
+                self._drop(event.stream_id)
+        for call in turn:
+            if call.id in self._calls:
+                self._answer(call)
+        if self.connection.fault is not None:
+            self.drop_all()
+
+    def resume(self, call: Call, result: object) -> None:
+        """The errand of `call` came to `result`."""
+        if call.stream is not None and call.id in self._calls:
+            self._attempt(call, lambda stream: stream.resume(result))
+
+    def fail(self, call: Call, error: Exception) -> None:
+        """The errand of `call` met a bug."""
+        if call.id in self._calls:
+            self._end_in_error(call, error)
+
+    def tick(self) -> None:
+        """A while has passed: tell those that are impatient. Who does not read what he is sent is told nothing."""
+        self.connection.forgive()
+        for call in list(self._calls.values()):
+            stream = call.stream
+            if stream is not None and stream.impatient and not self.connection.blocked(call.id):
+                self._attempt(call, Stream.tick)
+
+    def changed(self) -> list[Call]:
+        """Calls whose errand is another than before, or None; each is given once."""
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
+
+    def take(self) -> bytes:
+        """What is to be written."""
+        return self.connection.take()
+
+    def drop_all(self) -> None:
+        """Forget all calls, because nobody is there any more."""
+        for stream_id in list(self._calls):
+            self._drop(stream_id)
+
+    def end_all(self) -> None:
+        """End all calls in error, and the connection."""
+        for call in list(self._calls.values()):
+            self._end(call, Status.UNAVAILABLE, "the worker stops")
+        self.connection.finish()
+
+    def _open(self, stream_id: int, request: Request) -> None:
+        refusal = _refusal(request)
+        if refusal is not None:
+            self.connection.end(stream_id, refusal)
+        else:
+            self._calls[stream_id] = Call(stream_id, request.path == CHECK, self._message_bytes)
+
+    def _answer(self, call: Call) -> None:
+        """Have the messages of this turn answered; then look whether the call has come to an end."""
+        inbox = call.inbox
+        if inbox:
+            call.inbox = []
+            if call.check:
+                self._send(call, (self._health(),))
+                self._end(call, Status.OK, "")
+                return
+            if call.stream is None:
+                call.stream = self._new_stream()
+            self._say(call, *call.stream.receive_all(inbox))
+        if call.id not in self._calls:
+            return
+        if call.error is not None:
+            self._end(call, call.error.status, str(call.error))
+        elif call.ended:
+            whole = not call.messages.partial
+            self._end(call, Status.OK if whole else Status.INTERNAL, "" if whole else "the last message is cut off")
+
+    def _attempt(self, call: Call, work: Callable[[Stream], list[bytes]]) -> None:
+        assert call.stream is not None
+        try:
+            messages = work(call.stream)
+        except Exception as error:  # a bug, or Envoy and we do not fit together
+            self._say(call, (), error)
+        else:
+            self._say(call, messages, None)
+
+    def _say(self, call: Call, messages: Sequence[bytes], error: Exception | None) -> None:
+        """Send what a stream said; end it where it failed."""
+        if messages:
+            self._send(call, messages)
+        if error is not None:
+            self._end_in_error(call, error)
+            return
+        assert call.stream is not None
+        if call.stream.errand is not call.errand:
+            call.errand = call.stream.errand
+            self._changed[call] = None
+
+    def _send(self, call: Call, messages: Sequence[bytes]) -> None:
+        if not call.begun:
+            call.begun = True
+            self.connection.begin(call.id, framing.HEAD)
+        for piece in framing.framed(messages):
+            self.connection.send(call.id, piece)
+
+    def _end_in_error(self, call: Call, error: Exception) -> None:
+        """The status names the kind of error only: it goes to Envoy's access log."""
+        assert call.stream is not None
+        service.report(call.stream.request_id, error)
+        self._end(call, Status.INTERNAL, type(error).__name__)
+
+    def _end(self, call: Call, status: Status, message: str) -> None:
+        trailers = framing.trailers(status, message)
+        self.connection.end(call.id, trailers if call.begun else framing.HEAD + trailers)
+        self._drop(call.id)
+
+    def _drop(self, stream_id: int) -> None:
+        call = self._calls.pop(stream_id, None)
+        if call is not None and call.errand is not None:
+            call.errand = None
+            self._changed[call] = None
+
+
+def _collect(call: Call, event: Data) -> None:
+    """Take what was sent apart into messages."""
+    if call.error is None:
+        try:
+            call.messages.feed(event.data, call.inbox)
+        except CallError as error:
+            call.error = error
+    call.ended = event.ended
+
+
+def _refusal(request: Request) -> bytes | None:
+    """The block that answers what is no call, or a call of what is not here."""
+    if request.method != b"POST":
+        return framing.NOT_POST
+    if not request.content_type.startswith(b"application/grpc"):
+        return framing.NOT_GRPC
+    if request.path not in (PROCESS, CHECK):
+        path = request.path.decode("latin-1")
+        return framing.HEAD + framing.trailers(Status.UNIMPLEMENTED, f"there is no method {path}")
+    if request.encoding not in (b"", b"identity"):
+        return framing.HEAD + framing.trailers(Status.UNIMPLEMENTED, "compressed messages are not understood")
+    return None

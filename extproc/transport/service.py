@@ -1,0 +1,45 @@
+"""What the drivers have in common: the service that they serve, what they are told, and what they say of an end."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from extproc.exchange.directives import Job
+from extproc.transport.listen import Tls
+from extproc.transport.stream import AbandonedError, Clock
+from extproc.transport.wire import WireError
+
+log = logging.getLogger(__name__)
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+HEALTH = "grpc.health.v1.Health"
+
+SERVING = b"\x08\x01"
+NOT_SERVING = b"\x08\x02"
+"""`grpc.health.v1.HealthCheckResponse`: field 1 is the status."""
+
+TICK_SECONDS = 0.25
+"""How often streams are looked at for silence; the grain of keep-alives."""
+
+Perform = Callable[[Job, float], Awaitable[object]]
+"""Does a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a server needs to know beside its address."""
+
+    message_bytes: int
+    """The largest message that Envoy may send: its buffer limit, and some more for headers."""
+    longest_wait: float
+    """The filter's `max_message_timeout`, in seconds."""
+    clock: Clock = field(default_factory=Clock)
+    tls: Tls | None = None
+
+
+def report(request_id: str, error: Exception) -> None:
+    """Log that this error ended a stream: with its traceback, where it is a bug."""
+    if isinstance(error, AbandonedError | WireError):
+        log.error("request %s: ended in error: %s", request_id, error)
+    else:
+        log.error("request %s: ended by a bug", request_id, exc_info=error)

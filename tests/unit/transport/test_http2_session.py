@@ -1,0 +1,358 @@
+"""Calls on one connection of the http2 transport, frame by frame; the h2 library is the client."""
+
+import struct
+from dataclasses import dataclass
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
+from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.transport.http2 import framing
+from extproc.transport.http2.events import Limits
+from extproc.transport.http2.framing import CallError, Messages, Status
+from extproc.transport.http2.session import CHECK, PROCESS, Session
+from extproc.transport.service import SERVING
+from extproc.transport.stream import Clock, Stream
+
+FORWARD = Forward("/model/m/converse", "bedrock.local", (), (), b"{}")
+REPLY = Reply(200, (), b"done", "x")
+ASKS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], ResponseHeaders: [[Head(200, ())]]}
+LIMIT = 1000
+PATH = PROCESS.decode()
+ASKED = ["request_headers", "request_body"]
+
+
+@dataclass
+class Call:
+    """What the client has heard of one."""
+
+    headers: dict[str, str]
+    data: bytes = b""
+    ended: bool = False
+    reset: int | None = None
+
+    @property
+    def messages(self):
+        found, rest = [], self.data
+        while rest:
+            (size,) = struct.unpack_from(">xL", rest)
+            found.append(rest[5 : 5 + size])
+            rest = rest[5 + size :]
+        return found
+
+    @property
+    def status(self):
+        return Status(int(self.headers["grpc-status"]))
+
+
+class Client:
+    """A session, and a client that has said hello. `new_stream` makes its streams."""
+
+    def __init__(self, new_stream, limits=None):
+        self.session = Session(new_stream, lambda: SERVING, LIMIT, limits)
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.h2.initiate_connection()
+        self.calls = {}
+        self.read = True
+        self.flush()
+
+    def open(self, path=PATH, content_type="application/grpc", method="POST", **more):
+        stream_id = self.h2.get_next_available_stream_id()
+        fields = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "e")]
+        more = [(name.replace("_", "-"), value) for name, value in more.items()]
+        self.h2.send_headers(stream_id, [*fields, ("content-type", content_type), ("te", "trailers"), *more])
+        return stream_id
+
+    def say(self, stream_id, *messages, end=False):
+        for message in messages:
+            self.h2.send_data(stream_id, framing.PREFIX.pack(0, len(message)) + message)
+        if end:
+            self.h2.end_stream(stream_id)
+
+    def flush(self):
+        """Bring everything to the session in one read, and hear what it says; gives the calls."""
+        self.session.receive(self.h2.data_to_send())
+        self.hear()
+        while self.read and (more := self.h2.data_to_send()):
+            self.session.receive(more)
+            self.hear()
+        return self.calls
+
+    def hear(self):
+        for event in self.h2.receive_data(self.session.take()):
+            match event:
+                case h2.events.ResponseReceived() | h2.events.TrailersReceived():
+                    self.calls.setdefault(event.stream_id, Call({})).headers.update(dict(event.headers))
+                case h2.events.DataReceived():
+                    self.calls[event.stream_id].data += event.data
+                    if self.read:
+                        self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                case h2.events.StreamEnded():
+                    self.calls[event.stream_id].ended = True
+                case h2.events.StreamReset():
+                    self.calls.setdefault(event.stream_id, Call({})).reset = event.error_code
+
+
+@pytest.fixture
+def exchanges():
+    return []
+
+
+@pytest.fixture
+def now():
+    return [0.0]
+
+
+@pytest.fixture
+def client(scripted, exchanges, now):
+    def build(script=None, patience=None, limits=None):
+        def new_stream():
+            exchanges.append(scripted(script or ASKS, patience))
+            return Stream(exchanges[-1], Clock(steady=lambda: now[0]), 100)
+
+        return Client(new_stream, limits)
+
+    return build
+
+
+def begun(client, envoy):
+    """A call whose answer is due piece by piece."""
+    call = client.open()
+    for message in (envoy.request_headers(), envoy.request_body(), envoy.response_headers()):
+        client.say(call, message)
+        client.flush()
+    return call
+
+
+PIECES = {**ASKS, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c", end_of_stream=True)]]}
+WAITS = {RequestHeaders: [[Continue()]], RequestBody: [[Wait("a job", 5)]]}
+TALKS = {**ASKS, ResponseBody: [[Body(b"x" * 900)]], Silence: [[Body(b": \n\n")]]}
+
+
+class TestTurns:
+    def test_pieces_found_in_one_read_are_answered_with_one(self, client, envoy):
+        gateway = client(PIECES)
+        call = begun(gateway, envoy)
+        gateway.say(call, envoy.response_body(b"1"), envoy.response_body(b"2"), envoy.response_body(b"3", True))
+        said = gateway.flush()[call].messages
+        assert [envoy.read(one)["kind"] for one in said] == [*ASKED, "response_headers", "response_body"]
+        assert (envoy.read(said[-1])["piece"], envoy.read(said[-1])["end_of_stream"]) == (b"abc", True)
+
+    def test_calls_do_not_mix(self, client, envoy):
+        gateway = client(PIECES)
+        calls = [begun(gateway, envoy) for _ in range(3)]
+        for _ in range(3):
+            for call in calls:
+                gateway.say(call, envoy.response_body(b"x"))
+        heard = gateway.flush()
+        assert [envoy.read(heard[call].messages[-1])["piece"] for call in calls] == [b"abc"] * 3
+
+    def test_what_came_before_an_error_is_answered(self, client, envoy, caplog):
+        script = {**ASKS, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c"), Abort("no more")], [Body(b"d")]]}
+        gateway = client(script)
+        call = begun(gateway, envoy)
+        gateway.say(call, *[envoy.response_body(b"x")] * 4)
+        heard = gateway.flush()[call]
+        assert envoy.read(heard.messages[-1])["piece"] == b"ab"
+        assert (heard.status, heard.headers["grpc-message"]) == (Status.INTERNAL, "AbandonedError")
+        assert "no more" in caplog.text
+
+    def test_a_call_that_is_reset_in_the_same_read_was_not_made(self, client, envoy, exchanges):
+        gateway = client()
+        call = gateway.open()
+        gateway.say(call, envoy.request_headers())
+        gateway.h2.reset_stream(call)
+        gateway.flush()
+        assert exchanges == []
+        assert gateway.session.calls == 0
+
+    def test_messages_and_the_end_in_one_read(self, client, envoy):
+        gateway = client({RequestHeaders: [[REPLY]]})
+        call = gateway.open()
+        gateway.say(call, envoy.request_headers(), end=True)
+        heard = gateway.flush()[call]
+        assert (len(heard.messages), heard.status, heard.ended) == (1, Status.OK, True)
+
+
+class TestStatuses:
+    @pytest.mark.parametrize("how", ["whole", "byte by byte"])
+    @pytest.mark.parametrize(
+        ("data", "end", "status", "words"),
+        [
+            (b"\x01\0\0\0\x01", False, Status.UNIMPLEMENTED, "compressed"),
+            (framing.PREFIX.pack(0, LIMIT + 1), False, Status.RESOURCE_EXHAUSTED, "1001 bytes"),
+            (framing.PREFIX.pack(0, 5) + b"abc", True, Status.INTERNAL, "cut off"),
+            (b"\0\0", True, Status.INTERNAL, "cut off"),
+            (b"", True, Status.OK, ""),
+            (framing.PREFIX.pack(0, 3) + b"???", False, Status.INTERNAL, "WireError"),
+        ],
+    )
+    def test_each_end_has_its_status(self, how, data, end, status, words, client):
+        gateway = client()
+        call = gateway.open()
+        for piece in [data] if how == "whole" else [data[i : i + 1] for i in range(len(data))]:
+            gateway.h2.send_data(call, piece)
+            gateway.flush()
+        if end:
+            gateway.h2.end_stream(call)
+        heard = gateway.flush()[call]
+        assert heard.status is status
+        assert words in heard.headers.get("grpc-message", "")
+        assert heard.ended
+        assert heard.reset == (None if end else 0)
+        assert gateway.session.calls == 0
+
+    def test_after_an_error_the_rest_is_passed_over(self, client, envoy, exchanges):
+        gateway = client()
+        call = gateway.open()
+        gateway.h2.send_data(call, b"\x01\0\0\0\0")
+        gateway.say(call, envoy.request_headers())
+        assert gateway.flush()[call].status is Status.UNIMPLEMENTED
+        assert exchanges == []
+
+    def test_a_method_that_is_not_there(self, client):
+        gateway = client()
+        call = gateway.open("/envoy.service.ext_proc.v3.ExternalProcessor/Zürich 100%".encode().decode("latin-1"))
+        heard = gateway.flush()[call]
+        assert (heard.headers[":status"], heard.status, heard.data) == ("200", Status.UNIMPLEMENTED, b"")
+        assert heard.headers["grpc-message"].isascii()
+        assert heard.headers["grpc-message"].endswith("100%25")
+
+    def test_an_encoding_is_refused_and_the_one_that_will_do_named(self, client):
+        gateway = client()
+        call = gateway.open(grpc_encoding="gzip")
+        heard = gateway.flush()[call]
+        assert heard.status is Status.UNIMPLEMENTED
+        assert heard.headers["grpc-accept-encoding"] == "identity"
+
+    @pytest.mark.parametrize(
+        ("request_", "status"),
+        [({"content_type": "application/json"}, "415"), ({"content_type": ""}, "415"), ({"method": "GET"}, "405")],
+    )
+    def test_what_is_no_grpc_is_told_so_in_http(self, request_, status, client):
+        gateway = client()
+        call = gateway.open(**request_)
+        assert gateway.flush()[call].headers[":status"] == status
+
+    @pytest.mark.parametrize("kind", ["application/grpc+proto", "application/grpc;charset=utf-8"])
+    def test_other_spellings_of_grpc_will_do(self, kind, client):
+        gateway = client()
+        gateway.open(content_type=kind)
+        gateway.flush()
+        assert gateway.session.calls == 1
+
+
+class TestHealth:
+    def test_a_check_is_answered_and_over(self, client):
+        gateway = client()
+        call = gateway.open(CHECK.decode())
+        gateway.say(call, b"", end=True)
+        heard = gateway.flush()[call]
+        assert (heard.messages, heard.status, gateway.session.calls) == ([SERVING], Status.OK, 0)
+
+    def test_it_counts_for_no_stream(self, client):
+        gateway = client()
+        gateway.open(CHECK.decode())
+        gateway.flush()
+        assert gateway.session.calls == 0
+
+
+class TestJobs:
+    def waiting(self, gateway, envoy):
+        call = gateway.open()
+        gateway.say(call, envoy.request_headers())
+        gateway.flush()
+        gateway.say(call, envoy.request_body())
+        gateway.flush()
+        (changed,) = gateway.session.changed()
+        assert changed.errand.job == "a job"
+        return call, changed
+
+    @pytest.mark.parametrize("end", ["reset", "fault", "ended", "dropped", "stopped"])
+    def test_a_job_ends_with_its_call(self, end, client, envoy):
+        gateway = client(WAITS)
+        call, changed = self.waiting(gateway, envoy)
+        match end:
+            case "reset":
+                gateway.h2.reset_stream(call)
+                gateway.flush()
+            case "fault":
+                gateway.session.receive(b"\xff" * 9)
+            case "ended":
+                gateway.h2.end_stream(call)
+                gateway.flush()
+            case "dropped":
+                gateway.session.drop_all()
+            case "stopped":
+                gateway.session.end_all()
+        assert gateway.session.changed() == [changed]
+        assert changed.errand is None
+        gateway.session.resume(changed, "late")
+        gateway.session.fail(changed, ValueError("late"))
+        assert gateway.session.changed() == []
+
+
+class TestSlowReaders:
+    def test_who_does_not_read_is_not_sent_keep_alives(self, client, envoy, now, exchanges):
+        gateway = client(TALKS, patience=15)
+        call = begun(gateway, envoy)
+        gateway.read = False
+        for _ in range(100):
+            gateway.say(call, envoy.response_body(b"x"))
+            gateway.flush()
+        assert gateway.session.connection.blocked(call)
+        now[0] += 20
+        gateway.session.tick()
+        assert not isinstance(exchanges[0].events[-1], Silence)
+
+    def test_what_waits_for_them_is_bounded(self, client, envoy):
+        limits = Limits(stream_window=100_000, connection_window=200_000, queue_bytes=50_000)
+        gateway = client(TALKS, limits=limits)
+        calls = [begun(gateway, envoy) for _ in range(5)]
+        gateway.read = False
+        piece = envoy.response_body(b"y" * 900)
+        said = 0
+        while all(gateway.h2.local_flow_control_window(call) > 10_000 for call in calls):
+            for call in calls:
+                gateway.say(call, piece)
+                said += 1
+            gateway.flush()
+        # The windows that it had before the bound was passed, and what was said in answer to that: not more.
+        assert gateway.session.connection.queued <= 2 * (200_000 + 50_000)
+        assert said * len(piece) <= 200_000 + 2 * 65_535 + 50_000 + 5 * 100_000
+
+
+class TestMessages:
+    @pytest.mark.parametrize("size", [0, 1, 999, 1000])
+    def test_a_message_cut_anywhere(self, size):
+        data = framing.PREFIX.pack(0, size) + bytes(size)
+        for cut in range(len(data)):
+            messages, found = Messages(LIMIT), []
+            messages.feed(data[:cut], found)
+            assert messages.partial is (cut > 0)
+            messages.feed(data[cut:] + data, found)
+            assert found == [bytes(size)] * 2
+            assert not messages.partial
+
+    def test_the_limit_is_looked_at_before_the_message_is_there(self):
+        with pytest.raises(CallError) as refused:
+            Messages(LIMIT).feed(framing.PREFIX.pack(0, LIMIT + 1), [])
+        assert refused.value.status is Status.RESOURCE_EXHAUSTED
+
+    def test_what_is_large_is_not_copied_to_be_sent(self):
+        large, small = bytes(100_000), b"s"
+        pieces = framing.framed([small, large, small, small])
+        assert any(piece is large for piece in pieces)
+        assert len(pieces) == 3
+        whole, found = Messages(1 << 20), []
+        whole.feed(b"".join(pieces), found)
+        assert found == [small, large, small, small]
+
+    @pytest.mark.parametrize(
+        ("message", "sent"), [("plain text", "plain text"), ("100 %", "100 %25"), ("é\n", "%C3%A9%0A"), ("", "")]
+    )
+    def test_grpc_message_is_percent_encoded(self, message, sent):
+        assert framing.percent_encoded(message) == sent
