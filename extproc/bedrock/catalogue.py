@@ -126,6 +126,9 @@ _CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re
 """`amazon.nova-lite-v1:0:300k`: a context size, which matters to provisioned throughput only."""
 
 
+_REMEMBERED = 4096
+
+
 class Catalogue:
     """What Bedrock offers in one region, at one time."""
 
@@ -139,6 +142,8 @@ class Catalogue:
             for profile in listed.values()
             if profile.kind == SYSTEM_DEFINED and profile.foundation
         }
+        self._answered: dict[str, tuple[Target, ...]] = {}
+        """What `targets` said of late: callers ask for the same few ids again and again."""
         self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
 
     @classmethod
@@ -160,6 +165,14 @@ class Catalogue:
 
     def targets(self, asked: str) -> tuple[Target, ...]:
         """What `asked` may be served by, best first; an unknown id is its own single target."""
+        found = self._answered.get(asked)
+        if found is None:
+            if len(self._answered) >= _REMEMBERED:  # somebody makes ids up
+                self._answered.clear()
+            found = self._answered[asked] = self._targets(asked)
+        return found
+
+    def _targets(self, asked: str) -> tuple[Target, ...]:
         arn = _ARN.fullmatch(asked)
         if arn:
             return self._arn_targets(asked, arn["kind"], arn["region"], arn["name"])

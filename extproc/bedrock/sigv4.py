@@ -39,6 +39,7 @@ class BearerToken:
     token: str = field(repr=False)
 
 
+@lru_cache(maxsize=1024)
 def model_path(model_id: str, operation: str) -> str:
     """The path of a model's operation (`converse`, `invoke`, …) as it goes on the wire.
 

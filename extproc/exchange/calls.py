@@ -109,7 +109,7 @@ class ChatCall:
 
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """Converse, or ConverseStream."""
-        if not self._media.s3:
+        if capabilities.s3_sources and not self._media.s3:
             capabilities = msgspec.structs.replace(capabilities, s3_sources=())
         plan = self._plan = chat_request.plan(self._request, capabilities, self._images)
         self.ignored = plan.ignored

@@ -26,6 +26,7 @@ not translated and signed; after the last word nothing is said.
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
@@ -72,6 +73,9 @@ class Phase(Enum):
     DONE = auto()
 
 
+_UNANSWERED = frozenset({Phase.BODY, Phase.FETCHING, Phase.JOB, Phase.SENT})
+
+
 class Exchange:
     """One exchange; see the module for what it does with which event."""
 
@@ -111,28 +115,36 @@ class Exchange:
             directives = [self._refusal(error)]
         except BadAnswerError as error:
             directives = [self._refusal(bad_answer(str(error)))]
-        if any(_is_last(directive) for directive in directives):
-            self._phase = Phase.DONE
+        for directive in directives:
+            if _is_last(directive):
+                self._finish()
         return directives
 
-    def _move(self, event: Event, now: float) -> list[Directive]:
-        match self._phase, event:
-            case Phase.BEGIN, RequestHeaders():
-                return [self._begin(event, now)]
-            case Phase.BEGIN, ResponseHeaders():
-                self._phase = Phase.DONE
-                return [Continue()]
-            case Phase.BODY, RequestBody():
-                return [self._request(event.data, now)]
-            case Phase.FETCHING, Resumed():
-                return [self._fetched(event.result, now)]
-            case ((Phase.BODY | Phase.FETCHING | Phase.JOB | Phase.SENT), ResponseHeaders()):
-                return self._upstream(event)
-            case Phase.JOB, Resumed():
-                return [self._resume(event.result)]
-            case Phase.ANSWERING, (ResponseBody() | ResponseTrailers() | Silence()):
+    def _move(self, event: Event, now: float) -> Sequence[Directive]:
+        """One row of the module's table."""
+        match event:
+            case ResponseBody() | ResponseTrailers() | Silence() if self._phase is Phase.ANSWERING:
                 return self._answering(event)
-        return [Abort(f"{type(event).__name__} while {self._phase.name}")]
+            case RequestHeaders() if self._phase is Phase.BEGIN:
+                return (self._begin(event, now),)
+            case RequestBody() if self._phase is Phase.BODY:
+                return (self._request(event.data, now),)
+            case ResponseHeaders() if self._phase in _UNANSWERED:
+                return self._upstream(event)
+            case ResponseHeaders() if self._phase is Phase.BEGIN:
+                self._phase = Phase.DONE
+                return (Continue(),)
+            case Resumed() if self._phase is Phase.FETCHING:
+                return (self._fetched(event.result, now),)
+            case Resumed() if self._phase is Phase.JOB:
+                return (self._resume(event.result),)
+        return (Abort(f"{type(event).__name__} while {self._phase.name}"),)
+
+    def _finish(self) -> None:
+        """The last word is said. What was asked and answered is let go: Envoy may keep the stream open for a while,
+        and the answer refers back to this, which only the garbage collector would find out."""
+        self._phase = Phase.DONE
+        self._call = self._stream = self._answer = None
 
     # The request
 
@@ -213,12 +225,11 @@ class Exchange:
         self._record.stream = self._stream is not None
         self._phase = Phase.SENT
         self._record.ignored_params = len(call.ignored)
-        replaced = {name for name, _ in headers}
         return Forward(
             path=question.path,
             authority=self._gateway.authority,
             headers=headers,
-            remove=tuple(name for name in self._client_headers if _must_not_leave(name) and name not in replaced),
+            remove=_not_to_leave(self._client_headers, tuple([name for name, _ in headers])),
             body=question.body,
             metadata=self._record.metadata(),
         )
@@ -246,13 +257,13 @@ class Exchange:
         assert isinstance(result, tuple)
         return self._complete([(answer.headers, answer.body) for answer in result])
 
-    def _upstream(self, event: ResponseHeaders) -> list[Directive]:
+    def _upstream(self, event: ResponseHeaders) -> Sequence[Directive]:
         sent = self._phase is Phase.SENT
         self._phase = Phase.ANSWERING
         self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))
         self._record.bedrock_request_id = event.headers.get("x-amzn-requestid", "")
         self._answer = self._choose_answer(event, local=event.local or not sent)
-        return self._answer.end() if event.end_of_stream else []
+        return self._answer.end() if event.end_of_stream else ()
 
     def _choose_answer(self, event: ResponseHeaders, *, local: bool) -> Answer:
         headers = event.headers
@@ -327,9 +338,14 @@ def _is_last(directive: Directive) -> bool:
     return isinstance(directive, Reply | Abort) or (isinstance(directive, Body) and directive.end_of_stream)
 
 
-def _must_not_leave(name: str) -> bool:
-    """Nothing of the client's goes to AWS but Envoy's own bookkeeping, which Envoy takes off by itself."""
-    return not name.startswith((":", "x-envoy-")) and name not in ("host", "x-request-id")
+@lru_cache(maxsize=256)
+def _not_to_leave(names: tuple[str, ...], replaced: tuple[str, ...]) -> tuple[str, ...]:
+    """Nothing of the client's goes to AWS but Envoy's own bookkeeping, which Envoy takes off by itself.
+
+    Remembered by the names: a client sends the same ones with each request.
+    """
+    stay = {"host", "x-request-id", *replaced}
+    return tuple(name for name in names if name not in stay and not name.startswith((":", "x-envoy-")))
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

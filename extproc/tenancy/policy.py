@@ -26,7 +26,8 @@ from extproc.bedrock.catalogue import Target, profile_id
 from extproc.config import Models
 
 
-def choose(models: Models, asked: str, targets: Sequence[Target]) -> Target | None:
+@lru_cache(maxsize=4096)
+def choose(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
     """The first of `targets` (what `asked` may be served by, best first) that `models` permits."""
     return next((target for target in targets if _permitted(models, asked, target)), None)
 

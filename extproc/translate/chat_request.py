@@ -97,13 +97,13 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         additional_model_request_fields=fields or UNSET,
     )
     options = request.stream_options
-    left = (name for name, neutral in NOT_APPLIED.items() if _stands(request, name, neutral))
+    left = [name for name, neutral in NOT_APPLIED.items() if _stands(request, name, neutral)]
     return ChatPlan(
         body=converse.encode(),
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=replace(offered.shape, trace=_traced(request)),
+        shape=replace(offered.shape, trace=True) if _traced(request) else offered.shape,
         ignored=(*left, *said.ignored, *thought.ignored, *offered.ignored, *told.ignored),
     )
 

@@ -122,7 +122,7 @@ def test_what_is_served(models: Models, asked: str, outcome: str | None) -> None
 )
 def test_patterns(pattern: str, name: str, matches: bool) -> None:
     target = Target(name, name)
-    assert choose(Models(allow=(pattern,)), name, [target]) == (target if matches and name else None)
+    assert choose(Models(allow=(pattern,)), name, (target,)) == (target if matches and name else None)
 
 
 @given(
@@ -134,13 +134,13 @@ def test_patterns(pattern: str, name: str, matches: bool) -> None:
 def test_patterns_are_fnmatch_without_its_brackets(patterns: list[str], name: str) -> None:
     target = Target(name, name)
     expected = any(fnmatch.fnmatchcase(name, pattern.replace("[", "[[]")) for pattern in patterns)
-    assert (choose(Models(allow=tuple(patterns)), name, [target]) is target) == expected
+    assert (choose(Models(allow=tuple(patterns)), name, (target,)) is target) == expected
 
 
 def test_a_hostile_id_takes_no_longer_than_another() -> None:
     # Backtracking would take 10**20 steps here; a test that does not end is a test that fails.
     models = Models(allow=("*a*a*a*a*a*a*a*a*a*b",))
-    assert choose(models, "a" * 20_000, [Target("a" * 20_000, None)]) is None
+    assert choose(models, "a" * 20_000, (Target("a" * 20_000, None),)) is None
 
 
 names = st.sampled_from([SONNET, OPUS, NOVA, f"us.{SONNET}", MINE, PROVISIONED, "made-up", "eu.a.b"]) | st.text(
