@@ -2,7 +2,7 @@
 authenticates, resolves the model, signs, sends and fails, the same way for all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
@@ -61,7 +61,7 @@ class Call(Protocol):
         """What came of it. Raises `ApiError` where it could not be had."""
 
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
-        """What to send: one question goes through Envoy, several go out as side calls. Raises `ApiError`."""
+        """What to send: one question goes through Envoy, several go out as side calls. Once; raises `ApiError`."""
 
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The client's answer from Bedrock's, headers and body each, in the questions' order."""
@@ -74,7 +74,9 @@ class ChatCall:
     """POST /chat/completions."""
 
     def __init__(self, body: bytes, settings: Settings, call_id: str, now: float) -> None:
-        self._request: ChatRequest = decode_request(body)
+        request = decode_request(body)
+        self._request: ChatRequest | None = request
+        """Until Bedrock is asked."""
         self._plan: chat_request.ChatPlan | None = None
         self._remote: dict[str, str] = {}
         """URLs of images, with the path of the first part that has each."""
@@ -83,7 +85,7 @@ class ChatCall:
         self._created = int(now)
         self._truncation = settings.compat.streaming_truncation
         self._media = settings.media
-        self.model = self._request.model
+        self.model = request.model
         self.ignored: tuple[str, ...] = ()
 
     def fetch(self) -> Fetch | None:
@@ -91,6 +93,7 @@ class ChatCall:
 
         Nothing where the gateway fetches none: then the translation refuses them.
         """
+        assert self._request is not None
         self._remote = remote_images(self._request.messages)
         if not self._remote or not self._media.fetch:
             return None
@@ -111,8 +114,11 @@ class ChatCall:
         """Converse, or ConverseStream."""
         if capabilities.s3_sources and not self._media.s3:
             capabilities = msgspec.structs.replace(capabilities, s3_sources=())
-        plan = self._plan = chat_request.plan(self._request, capabilities, self._images)
+        assert self._request is not None
+        plan = chat_request.plan(self._request, capabilities, self._images)
         self.ignored = plan.ignored
+        # What may be large is let go: the answer is a while away.
+        self._plan, self._request, self._images = replace(plan, body=b""), None, {}
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")
             return [Question(path, plan.body, "application/vnd.amazon.eventstream")]

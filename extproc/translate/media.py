@@ -73,6 +73,9 @@ _VIDEO_EXTENSIONS: dict[str, VideoFormat] = {
     "3gp": "three_gp",
 }
 _NO_PARTS: Sequence[object] = ()
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*+={0,2}")
+_BEGINNING = 96
+"""So many characters of base64 hold more than tells what something is."""
 
 
 def remote_images(messages: Sequence[Message]) -> dict[str, str]:
@@ -175,7 +178,7 @@ class Media:
         data = sound.data
         if data[:5].lower() == "data:":
             data = _data_url(data, "base64, or a data: URL with base64", "audio", where).data
-        base64, _ = _decoded(data, "audio", where)
+        base64, _ = _begun(data, "audio", where)
         return Audio(AudioBody(sound.format, Source(base64)))
 
     def _video(self, url: str, param: str) -> Video:
@@ -189,7 +192,7 @@ class Media:
             found = _by_end(url, _VIDEO_EXTENSIONS, "video", where)
         else:
             read = _data_url(url, "a data: URL with a base64 video", "video", where)
-            base64, content = _decoded(read.data, "video", where)
+            base64, content = _begun(read.data, "video", where)
             source = Source(base64)
             found = _VIDEO_TYPES.get(read.media_type) or _video_begins_like(content)
         if found not in takes:
@@ -222,7 +225,7 @@ class Media:
 def image_block(url: str, param: str) -> Image:
     """The image in a `data:` URL; `param` is the path of the URL in the request, for the 400 it may raise."""
     read = _data_url(url, _ACCEPTED, "image", param)
-    base64, content = _decoded(read.data, "image", param)
+    base64, content = _begun(read.data, "image", param)
     return Image(ImageBody(format=_sniff(content, param), source=Source(base64)))
 
 
@@ -259,6 +262,17 @@ def _no_file_data(file_id: str | None, param: str) -> ApiError:
         return invalid("A file needs 'file_data'.", f"{param}.file_data", "missing_required_parameter")
     message = "No files are kept here, so there is none to refer to: send the document itself in 'file_data'."
     return invalid(message, f"{param}.file_id", "unsupported_value")
+
+
+def _begun(data: str, kind: str, param: str) -> tuple[str, bytes]:
+    """The base64 without line breaks, and the first bytes of what it stands for.
+
+    It goes on as it came, so that the bytes themselves are not needed: to check the text takes half of the time that
+    decoding takes, and no memory.
+    """
+    if data and len(data) % 4 == 0 and _BASE64.fullmatch(data):
+        return data, binascii.a2b_base64(data[:_BEGINNING])
+    return _decoded(data, kind, param)
 
 
 def _decoded(data: str, kind: str, param: str) -> tuple[str, bytes]:

@@ -6,10 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
+from extproc.translate import media
 from extproc.translate.media import Media, image_block, remote_images
 
 PATH = "messages[0].content[1].image_url.url"
@@ -285,3 +288,18 @@ def test_remote_images_are_named_once_with_the_first_place() -> None:
         ("http://x/a", "messages[2].content[2].image_url.url"),
         ("https://x/c", "messages[4].content[1].image_url.url"),
     ]
+
+
+ENCODED = st.binary(max_size=100).map(lambda content: base64.b64encode(content).decode())
+
+
+@given(st.text(st.sampled_from("ABz09+/= \n-"), max_size=12) | ENCODED)
+def test_what_is_taken_without_being_decoded_is_what_could_be_decoded(text):
+    def outcome(read: Any) -> object:
+        try:
+            same, content = read(text, "image", "here")
+        except ApiError as error:
+            return error.message
+        return same, content[:72]
+
+    assert outcome(media._begun) == outcome(media._decoded)
