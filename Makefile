@@ -88,9 +88,11 @@ bench-profile: $(BENCH) ## Where a worker's time goes; ARGS="--workload paced-20
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation
 
-docs: $(DEV) ## Write docs/compatibility.md again
+docs: $(DEV) ## Write docs/compatibility.md again, and what docs/configuration.md has of the types
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
 	mv docs/compatibility.md.new docs/compatibility.md
+	$(BIN)/python tests/unit/test_configuration_page.py > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 
 lock: $(DEV) ## Choose the pinned versions of Python packages again
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml

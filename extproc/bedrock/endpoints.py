@@ -53,13 +53,15 @@ class Endpoints:
     control: Endpoint
 
 
-def resolve(region: str | None = None) -> Endpoints:
+def resolve(region: str | None = None, session: boto3.Session | None = None) -> Endpoints:
     """Bedrock's endpoints in `region`, by default that of AWS's settings; raises `EndpointError`.
+
+    `session` is one that is to be used further: it has then read AWS's descriptions of these services.
 
     `AWS_REGION` comes before boto3's own `AWS_DEFAULT_REGION` and the profile's `region`, as in every other AWS SDK.
     """
     try:
-        session = boto3.Session()
+        session = session or boto3.Session()
         name = region or os.environ.get("AWS_REGION") or session.region_name
         if not name:
             raise EndpointError("no AWS region: set `region:` in gateway.yaml, or AWS_REGION in the environment")

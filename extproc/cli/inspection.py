@@ -13,9 +13,11 @@ from rich.text import Text
 
 from extproc.cli.parameters import Refusal, load_settings, refusing, required_config
 from extproc.config import Organisation, Settings, Token
+from extproc.config.faults import nearest
 
 if TYPE_CHECKING:
     from extproc.bedrock.catalogue import Catalogue, Entry
+    from extproc.bedrock.endpoints import Endpoints
 
 MIB = 1024 * 1024
 
@@ -38,7 +40,7 @@ def check(path: Path) -> None:
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
     console.print(_organisations(settings))
     console.print(_tokens(settings, now))
-    for warning in warnings(settings, now):
+    for warning in (*_unknown_region(endpoints), *warnings(settings, now)):
         click.echo(f"warning: {warning}", err=True)
 
 
@@ -79,6 +81,17 @@ def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
             yield f"organisation {name!r} allows no model: `models.allow` is empty"
     if not settings.tokens:
         yield "there are no tokens: every call is answered with 401 (make one with `oai-extproc token new`)"
+
+
+def _unknown_region(endpoints: "Endpoints") -> Iterator[str]:
+    """A region that botocore has never heard of: a slip of the pen, or newer than botocore."""
+    import boto3
+
+    session, region = boto3.Session(), endpoints.region
+    partitions = session.get_available_partitions()
+    known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
+    if region not in known and region in endpoints.runtime.host:
+        yield f"no AWS region {region!r} is known here{nearest(region, known)}"
 
 
 def _workers(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_settings, refusing, required_config
 from extproc.config import Settings
-from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls
+from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls, is_ip
 
 if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoint
@@ -76,6 +76,10 @@ def envoy_config(
     """
     if only is not None:
         _refuse_what_no_fragment_has(context)
+    if health == listen:
+        raise Refusal(f"--health and --listen are both {listen}: callers need an address of their own")
+    if admin is not None:
+        _refuse_an_open_admin(admin)
     settings = load_settings(path)
     workers = processors or _default_processors(settings.workers)
     plan = Plan(
@@ -147,6 +151,15 @@ def _refuse_plain_text(workers: tuple[Address, ...]) -> None:
                 f"callers' keys would go to {worker} in plain text: give --processor-ca (and the worker --tls, "
                 "on which it insists too), or share a unix socket with it"
             )
+
+
+def _refuse_an_open_admin(admin: Address) -> None:
+    """Whoever reaches the admin interface can stop Envoy, and nobody is asked for a password."""
+    if not (admin.path or (is_ip(admin.host) and admin.stays_here)):
+        raise Refusal(
+            f"--admin {admin} would let others on the network stop Envoy: give a socket, as in "
+            "unix:/run/oai/admin.sock, or a port of 127.0.0.1"
+        )
 
 
 def _refuse_what_no_fragment_has(context: click.Context) -> None:

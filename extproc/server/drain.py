@@ -21,6 +21,7 @@ from aiohttp import web
 from extproc.envoy_config import STAT_PREFIX, Address
 from extproc.server.admin import Admin
 from extproc.transport import listen as listening
+from extproc.transport.listen import ListenError
 
 Say = Callable[[str], None]
 
@@ -47,6 +48,8 @@ class Patience:
 async def drain(admin: Admin, patience: Patience, say: Say) -> None:
     """The whole of it; raises `DrainError`."""
     if await admin.gauge(ACTIVE) is None:
+        if not await admin.present():
+            raise DrainError(f"nobody listens at {admin}: is Envoy running, and was `envoy-config --admin` given this?")
         raise DrainError(
             f"no Envoy that serves this gateway answers at {admin}: its admin interface has no {ACTIVE}; "
             f"--admin must be what `envoy-config --admin` was given"
@@ -105,8 +108,7 @@ class Announcer:
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
-            await web.UnixSite(runner, address.path).start()
-            listening.share(address)
+            await _listen(runner, address)
             yield
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_SECONDS):
@@ -128,6 +130,16 @@ class Announcer:
         await response.write_eof()
         self._heard.set()
         return response
+
+
+async def _listen(runner: web.AppRunner, address: Address) -> None:
+    try:
+        await web.UnixSite(runner, address.path).start()
+        listening.share(address)
+    except OSError as error:
+        raise ListenError(
+            f"{address}: {error.strerror or error}; --announce names a socket in a folder that can be written to"
+        ) from error
 
 
 async def drain_and_announce(admin: Admin, patience: Patience, say: Say, announce: Address | None) -> None:

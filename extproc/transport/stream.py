@@ -1,6 +1,6 @@
 """One stream of any transport: Envoy's bytes in, an exchange asked, Envoy's bytes out. No I/O, no tasks.
 
-A driver (`grpcio`, or another beside it) brings the bytes and the time, runs the job that `errand` names, and must
+A driver (`grpcio`, `http2`) brings the bytes and the time, runs the job that `errand` names, and must
 call one method at a time. Whatever a method raises, the driver ends the stream in error, never cleanly: a clean
 end is read by Envoy as "pass the rest as it is".
 
@@ -29,7 +29,7 @@ from extproc.transport.wire import Dialogue, State
 LEEWAY = 1.0
 """Seconds by which a job must be over before Envoy would give up waiting."""
 
-SETTLED = frozenset({State.RELAYING, State.OVER})
+SETTLED = (State.RELAYING, State.OVER)
 """States in which the exchange has nothing left to say."""
 
 
@@ -104,7 +104,7 @@ class Stream:
 
     def receive(self, data: bytes) -> list[bytes]:
         """Messages to send because of this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""
-        self._hear(data)
+        self._understand(self._dialogue.hear(data))
         return self._dialogue.take()
 
     def resume(self, result: object) -> list[bytes]:
@@ -118,23 +118,23 @@ class Stream:
         self._obey(self._exchange.receive(Silence(self._stirred - self._heard), self._clock.wall()))
         return self._dialogue.take()
 
-    def receive_all(self, messages: Sequence[bytes]) -> tuple[list[bytes], Exception | None]:
+    def receive_all(self, messages: list[bytes]) -> tuple[list[bytes], Exception | None]:
         """Messages to send because of these, which came together: pieces of a body in a row make one.
 
         Where one of them leads to an error, it and all after it lead to nothing else, and the error is given with
-        what those before it led to.
+        what those before it led to. They are taken out of the list: a large one is not kept while it is worked on.
         """
-        for data in messages:
+        messages.reverse()
+        while messages:
             mark = self._dialogue.mark()
             try:
-                self._hear(data)
+                self._understand(self._dialogue.hear(messages.pop()))
             except Exception as error:
                 self._dialogue.unsay(mark)
                 return self._dialogue.take(), error
         return self._dialogue.take(), None
 
-    def _hear(self, data: bytes) -> None:
-        event = self._dialogue.hear(data)
+    def _understand(self, event: Event | None) -> None:
         if event is not None:
             self._give_up_at = None
             if isinstance(event, RequestHeaders):
@@ -143,8 +143,9 @@ class Stream:
 
     def _tell(self, event: Event) -> None:
         self.errand = None
-        self._heard = self._stirred = self._clock.steady()
-        self._obey(self._exchange.receive(event, self._clock.wall()))
+        clock = self._clock
+        self._heard = self._stirred = clock.steady()
+        self._obey(self._exchange.receive(event, clock.wall()))
         if self.errand is None and self._dialogue.stuck:
             raise RuntimeError(f"the exchange left Envoy waiting after {type(event).__name__}")
 

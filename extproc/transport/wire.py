@@ -59,9 +59,10 @@ UPSTREAM = "via_upstream"
 State = Enum("State", "START ROUTING BODY_DUE PREPARING FORWARDED WITHHELD ANSWERING RELAYING OVER")
 """Where a stream stands; see the tables above."""
 
-REQUEST_HALF = frozenset({State.START, State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED})
-ANSWER_DUE = frozenset({State.ROUTING, State.PREPARING})
-OPEN_ANSWER = frozenset({State.WITHHELD, State.ANSWERING})
+# Tuples: what is in one is found by identity, where a set would ask for a hash, which Enum works out in Python.
+REQUEST_HALF = (State.START, State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED)
+ANSWER_DUE = (State.ROUTING, State.PREPARING)
+OPEN_ANSWER = (State.WITHHELD, State.ANSWERING)
 
 
 class WireError(Exception):
@@ -107,16 +108,21 @@ class Dialogue:
             request.ParseFromString(data)
         except DecodeError as error:
             raise WireError(f"not a ProcessingRequest: {error}") from error
-        _check_modes(request)
-        match request.WhichOneof("request"):
+        if self.state is State.START:
+            _check_modes(request)
+        kind = request.WhichOneof("request")
+        if kind == "response_body":  # nearly all that comes
+            return self._response_body(request.response_body)
+        return self._other(kind, request)
+
+    def _other(self, kind: str | None, request: pb.ProcessingRequest) -> Event | None:
+        match kind:
             case "request_headers":
                 return self._request_headers(request.request_headers)
             case "request_body":
                 return self._request_body(request.request_body)
             case "response_headers":
                 return self._response_headers(request)
-            case "response_body":
-                return self._response_body(request.response_body)
             case "response_trailers":
                 return self._response_trailers()
             case "request_trailers":

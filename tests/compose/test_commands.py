@@ -79,6 +79,24 @@ services:
 """
 
 
+def test_a_folder_that_is_not_there_is_said_and_not_made(command: list[str], images: str, tmp_path: Path) -> None:
+    nowhere = tmp_path / "my-gateway"
+    project = f"oai-test-{os.getpid()}-nowhere"
+    environment = {**os.environ, "COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(nowhere)}
+
+    def compose(*words: str) -> "subprocess.CompletedProcess[str]":
+        whole = [*command, *words]
+        return subprocess.run(whole, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    try:
+        done = compose("up", "--detach")
+    finally:
+        compose("down", "--volumes")
+    assert done.returncode != 0
+    assert f"bind source path does not exist: {nowhere}" in done.stdout + done.stderr
+    assert not nowhere.exists()
+
+
 def test_aws_without_a_region_says_what_to_export(command: list[str]) -> None:
     named = [word for file in FILES for word in ("--file", file)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}

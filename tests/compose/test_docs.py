@@ -19,6 +19,7 @@ SHOWN = (
     ("docker compose ps --all", ("(healthy)", "Exited (0)", "serving", "is fine", "Converse")),
     ("docker compose down", ()),
     ("mkdir -p my-gateway", ("qc_", "is fine", "anthropic.*")),
+    ("docker compose logs envoy-config", ("serving on",)),
     ("export AWS_REGION", ()),
     ("make image", ("MB above its base",)),
 )

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from extproc import __version__, config
 from extproc.bedrock import listing
-from extproc.cli import main
+from extproc.cli import COMMANDS, main
 from extproc.envoy_config import Fragment
 from extproc.tenancy.tokens import digest
 
@@ -75,7 +75,7 @@ def test_version(cli: Cli) -> None:
     assert cli("--version").stdout == f"oai-extproc, version {__version__}\n"
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_explains_itself(cli: Cli, command: str) -> None:
     shown = cli(command, "--help")
     assert shown.exit_code == 0
@@ -136,6 +136,12 @@ def test_check_without_a_region(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text("organisations: {}")
     assert refused(cli("check"), "no AWS region", "AWS_REGION")
     assert "region ap-south-1" in cli("check", AWS_REGION="ap-south-1").stdout
+
+
+def test_check_warns_of_a_region_that_nobody_knows(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text("region: eu-wset-1")
+    assert "warning: no AWS region 'eu-wset-1' is known here, did you mean `eu-west-1`?" in cli("check").stderr
+    assert "region" not in cli("check", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="http://127.0.0.1:1").stderr
 
 
 def test_text_that_looks_like_markup_stays_text(cli: Cli, gateway_yaml: Path) -> None:
@@ -309,6 +315,9 @@ CA = ["--processor-ca", "/ca.pem"]
         (["--only", "route", "--listen", "127.0.0.1:1"], ["--listen"]),
         (["--only", "filter", "--access-log"], ["--access-log", "without --only"]),
         (["--only", "listener"], ["filter", "cluster", "route"]),
+        (["--listen", "127.0.0.1:1", "--health", "127.0.0.1:1"], ["--health and --listen are both 127.0.0.1:1"]),
+        (["--admin", "0.0.0.0:9901"], ["stop Envoy", "unix:/run/oai/admin.sock", "127.0.0.1"]),
+        (["--admin", "envoy.internal:9901"], ["stop Envoy"]),
     ],
 )
 @pytest.mark.usefixtures("gateway_yaml")
@@ -354,6 +363,8 @@ def test_a_drain_whose_announcement_has_no_place(cli: Cli, tmp_path: Path) -> No
     (tmp_path / "drain.sock").write_text("a file")
     options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/drain.sock"]
     assert refused(cli("drain", *options), "is no socket; remove it")
+    options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/nowhere/drain.sock"]
+    assert refused(cli("drain", *options), "nowhere/drain.sock: No such file or directory", "--announce")
 
 
 # up

@@ -2,17 +2,14 @@
 
 import datetime
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import pytest
-import yaml
 
 from extproc import config
 from extproc.bedrock import capabilities
-from extproc.config import ConfigError, Settings, faults, parse
+from extproc.config import ConfigError, Settings, parse
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -260,66 +257,6 @@ def test_a_token_in_the_place_of_its_digest_is_not_repeated() -> None:
 def test_a_mapping_that_contains_itself() -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         parse(b"organisations: &a {acme: *a}")
-
-
-# --- every type says what belongs there, and every key is documented --------------------------------------------
-
-
-def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key that holds a value: its path in the documentation, and its field."""
-    for field in msgspec.structs.fields(kind):
-        below = f"{path}.{field.encode_name}".lstrip(".")
-        base = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
-        inner = get_args(base)[-1 if get_origin(base) is dict else 0] if get_args(base) else base
-        if not isinstance(inner, type) or not issubclass(inner, msgspec.Struct):
-            yield below, field
-        else:
-            yield from leaves(inner, below + {dict: ".<name>", tuple: "[]"}.get(get_origin(base), ""))
-
-
-KEYS = dict(leaves(Settings))
-UNKNOWN = {field.encode_name: field for field in capabilities.FIELDS}
-"""What an operator's row leaves out is the family's own, or that of the family `unknown`."""
-
-
-def documented() -> dict[str, list[str]]:
-    """The rows of the tables of keys: path -> type, default, takes effect, meaning."""
-    rows = re.findall(r"^\| `([^`]+)` \|((?:[^|]*\|){4})$", DOCS.read_text(), re.MULTILINE)
-    return {path: [cell.strip() for cell in rest.split("|")[:4]] for path, rest in rows}
-
-
-def test_the_walk_finds_the_keys() -> None:
-    assert {"region", "organisations.<name>.models.allow", "tokens[].sha256", "limits.request_bytes"} <= set(KEYS)
-    assert len(KEYS) >= 15
-
-
-@pytest.mark.parametrize("path", KEYS)
-def test_every_key_says_what_belongs_there(path: str) -> None:
-    kind = KEYS[path].type
-    item = get_args(kind)[0] if get_origin(kind) is tuple else kind
-    assert faults.description(item)
-
-
-def test_every_key_is_documented_and_no_other() -> None:
-    assert set(documented()) == set(KEYS)
-
-
-@pytest.mark.parametrize("path", KEYS)
-def test_the_documented_default_is_the_default(path: str) -> None:
-    _, shown, effect, meaning = documented()[path]
-    field = UNKNOWN.get(path.removeprefix("capabilities[]."), KEYS[path])
-    default = list(field.default) if isinstance(field.default, tuple) else field.default
-    assert (shown == "required") if field.required else (yaml.safe_load(shown.strip("`")) == default)
-    assert effect in ("at once", "restart")
-    assert meaning
-
-
-def test_the_documented_examples_are_valid() -> None:
-    examples = [text.encode() for text in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)]
-    whole, families = parse(examples[0]), parse(examples[2])
-    assert names(config.draft(b"organisations: {acme: {}}").settings({"tokens.yaml": examples[1]})) == ["nightly"]
-    assert [token.name for token in whole.tokens] == ["ci", "both"]
-    assert [row.family for row in families.capabilities] == ["acme-chat", "house-claude", "claude-4-5"]
 
 
 # --- tokens in files of their own ---------------------------------------------------------------------------------

@@ -197,7 +197,8 @@ class Connection:
             payload = frames.unpadded(payload)
         ended = bool(flags & frames.END_STREAM)
         if payload:
-            self._patience = min(PATIENCE, self._patience + GIVEN_BACK)
+            if self._patience < PATIENCE:
+                self._patience = min(PATIENCE, self._patience + GIVEN_BACK)
         elif not ended:
             self._spend(1)
         stream.ended = ended

@@ -43,12 +43,13 @@ class CallError(Exception):
 class Messages:
     """The messages of one call, of at most `limit` bytes each."""
 
-    __slots__ = ("_limit", "_missing", "_parts")
+    __slots__ = ("_limit", "_missing", "_parts", "_prefixed")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parts: list[bytes] | None = None
-        """What is there of a message that is not whole yet, prefix included."""
+        """What is there of a message that is not whole yet: of its prefix, or once that is whole, of itself."""
+        self._prefixed = False
         self._missing = 0
         """So many bytes more until something can be done: the prefix is whole, or the message is."""
 
@@ -60,11 +61,11 @@ class Messages:
     def feed(self, data: bytes, into: list[bytes]) -> None:
         """Append the messages that `data` completes to `into`. Raises `CallError`; those before are appended."""
         if self._parts is not None:
-            self._parts.append(data)
             if len(data) < self._missing:
+                self._parts.append(data)
                 self._missing -= len(data)
                 return
-            data, self._parts = b"".join(self._parts), None
+            data = self._complete(self._parts, data, into)
         start, end = 0, len(data)
         while end - start >= PREFIX_BYTES:
             stop = start + PREFIX_BYTES + self._length(data, start)
@@ -75,6 +76,15 @@ class Messages:
         if start < end:
             self._keep(data[start:])
 
+    def _complete(self, parts: list[bytes], data: bytes, into: list[bytes]) -> bytes:
+        """Put together what was waited for; gives what is still to be read. A message is copied once."""
+        self._parts = None
+        if not self._prefixed:
+            return b"".join((*parts, data))
+        parts.append(data[: self._missing])
+        into.append(b"".join(parts))
+        return data[self._missing :]
+
     def _length(self, data: bytes, start: int) -> int:
         compressed, length = PREFIX.unpack_from(data, start)
         if compressed:
@@ -84,11 +94,13 @@ class Messages:
         return int(length)
 
     def _keep(self, rest: bytes) -> None:
-        self._parts = [rest]
-        whole = PREFIX_BYTES
-        if len(rest) >= PREFIX_BYTES:
-            whole += self._length(rest, 0)
-        self._missing = whole - len(rest)
+        self._prefixed = len(rest) >= PREFIX_BYTES
+        if self._prefixed:
+            self._missing = PREFIX_BYTES + self._length(rest, 0) - len(rest)
+            self._parts = [rest[PREFIX_BYTES:]]
+        else:
+            self._missing = PREFIX_BYTES - len(rest)
+            self._parts = [rest]
 
 
 def framed(messages: Sequence[bytes]) -> list[bytes]:

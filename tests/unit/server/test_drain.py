@@ -74,6 +74,11 @@ async def test_an_envoy_of_somebody_else_is_left_alone(folder: Path) -> None:
     assert not [each for each in envoy.asked if each.startswith("POST")]
 
 
+async def test_no_envoy_at_all_is_said_as_such(folder: Path) -> None:
+    with pytest.raises(DrainError, match=r"nobody listens at unix:.*: is Envoy running"):
+        await drain(Admin(folder / "admin.sock"), Patience(0, 10), print)
+
+
 async def test_what_is_left_is_said(folder: Path) -> None:
     async with Envoy(2).at(folder / "admin.sock") as admin:
         with pytest.raises(DrainError, match=r"calls still in flight after 0\.01 s: 2"):

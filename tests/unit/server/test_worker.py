@@ -255,6 +255,8 @@ async def test_told_to_stop_while_aws_is_slow_it_stops(worker):
         (("--listen", "0.0.0.0:1"), gateway("one"), "plain text leaves this machine"),
         (("--listen", "nowhere"), gateway("one"), "HOST:PORT"),
         (("--tls-client-ca", os.devnull), gateway("one"), "--tls"),
+        (("--tls", os.devnull, os.devnull), gateway("one"), "--tls is for HOST:PORT, and unix:"),
+        (("--listen", "0.0.0.0:1", "--tls", __file__, __file__), gateway("one"), "are no PEM certificate and its key"),
     ],
 )
 async def test_what_it_cannot_do_is_said_in_one_message(options, config, words, worker):

@@ -1,0 +1,67 @@
+"""Answers that are written by hand, read by protobuf: lengths of one byte and of several, and what repeats."""
+
+import pytest
+
+from extproc.exchange.directives import Forward, Head, Reply
+from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport import messages
+from extproc.transport.encoding import field, tag, varint
+
+SIZES = [0, 1, 127, 128, 16_383, 16_384, 3_000_000]
+METADATA = {"words": "é\u2028" * 40, "short": "x", "none": "", "yes": True, "no": False, "one": 1, "many": 2**53}
+
+
+def read(data):
+    return pb.ProcessingResponse.FromString(data)
+
+
+def remembered(response):
+    """The metadata as plain values, with their types."""
+    [(name, value)] = response.dynamic_metadata.fields.items()
+    assert name == messages.NAMESPACE
+    values = {key: getattr(one, one.WhichOneof("kind")) for key, one in value.struct_value.fields.items()}
+    return {key: (type(one), one) for key, one in values.items()}
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**14 - 1, 2**14, 2**21, 2**32, 2**63 - 1])
+def test_numbers(number):
+    seconds = pb.ProcessingResponse()
+    seconds.override_message_timeout.seconds = number
+    written = field(tag(10), tag(1, 0) + varint(number)) if number else field(tag(10), b"")
+    assert written == seconds.SerializeToString()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bodies_of_every_size(size):
+    body = b"b" * size
+    reply = Reply(503, (("x", "y"),), body, "details", (), METADATA)
+    sent = read(messages.forwarded(Forward("/p", "a", (), (), body))).request_body.response
+    assert sent.body_mutation.body == body
+    assert read(messages.immediate(reply)).immediate_response.body == body
+    assert read(messages.replaced_whole(reply)).response_headers.response.body_mutation.body == body
+    assert read(messages.streamed(body, True)).response_body.response.body_mutation.streamed_response.body == body
+
+
+@pytest.mark.parametrize("size", SIZES[:-1])
+def test_headers_of_every_size(size):
+    value = "v" * size
+    sent = read(messages.head(Head(200, (("content-type", value), ("other", value)), ("n" * max(size, 1),))))
+    mutation = sent.response_headers.response.header_mutation
+    assert [option.header.raw_value.decode() for option in mutation.set_headers] == ["200", value, value]
+    assert list(mutation.remove_headers) == ["n" * max(size, 1), "content-length"]
+
+
+def test_metadata_keep_their_types_also_when_they_come_again():
+    reply = Reply(200, (), b"", "x", (), METADATA)
+    expected = {
+        name: (float, float(value)) if type(value) is int else (type(value), value) for name, value in METADATA.items()
+    }
+    for _ in range(2):
+        assert remembered(read(messages.immediate(reply))) == expected
+    assert remembered(read(messages.streamed(b"", True, METADATA))) == expected
+
+
+def test_a_header_that_every_answer_has_is_not_taken_for_another():
+    for status in (200, 404, 200):
+        [option] = read(messages.head(Head(status, ()))).response_headers.response.header_mutation.set_headers
+        assert (option.header.key, option.header.raw_value) == (":status", str(status).encode())

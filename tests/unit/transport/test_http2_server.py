@@ -1,0 +1,129 @@
+"""What the http2 transport does with a client that does not read, over a unix socket."""
+
+import asyncio
+
+import hyperframe.frame as hf
+import pytest
+from hpack import Encoder
+
+from extproc.envoy_config import Address
+from extproc.exchange.directives import Body, Continue, Forward, Head
+from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
+from extproc.transport import http2
+from extproc.transport.http2 import framing
+from extproc.transport.http2.frames import (
+    DATA,
+    END_HEADERS,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    LARGEST,
+    PING,
+    PREFACE,
+    SETTINGS_ACK,
+    frame,
+    settings,
+    window_update,
+)
+from extproc.transport.http2.server import WRITE_BUFFER_BYTES
+from extproc.transport.http2.session import PROCESS
+from extproc.transport.service import Options
+
+ONE_READ = 256 * 1024
+"""uvloop's, and asyncio's."""
+
+ANSWER = b"y" * 10_000
+SCRIPT = {
+    RequestHeaders: [[Continue()]],
+    RequestBody: [[Forward("/", "b", (), (), b"{}")]],
+    ResponseHeaders: [[Head(200, ())]],
+    ResponseBody: [[Body(ANSWER)]],
+}
+
+
+class Watched(http2.Server):
+    """A server whose last connection can be looked at."""
+
+    peer = None
+
+    def came(self, peer):
+        super().came(peer)
+        self.peer = peer
+
+    @property
+    def transport(self):
+        return self.peer._transport
+
+
+@pytest.fixture
+async def server(scripted, socket_path):
+    server = Watched(lambda: scripted(SCRIPT), None, Options(1 << 20, 100))
+    await server.start(Address(path=str(socket_path)))
+    yield server
+    await server.stop(0)
+
+
+async def until(condition):
+    """Wait for what the other side of a socket is about to do."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - a socket has no event for it
+            await asyncio.sleep(0.001)
+
+
+def opening():
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    fields = [(":method", "POST"), (":scheme", "http"), (":path", PROCESS), ("content-type", "application/grpc")]
+    return frame(HEADERS, END_HEADERS, 1, encoder.encode(fields))
+
+
+def message(data):
+    return frame(DATA, 0, 1, framing.PREFIX.pack(0, len(data)) + data)
+
+
+async def test_who_does_not_read_is_not_read_from(server, socket_path, envoy):
+    pieces = 1500
+    reader, writer = await asyncio.open_unix_connection(str(socket_path))
+    writer.write(PREFACE + settings({INITIAL_WINDOW_SIZE: LARGEST}) + window_update(0, LARGEST - 65_535) + SETTINGS_ACK)
+    writer.write(opening() + b"".join(map(message, (envoy.request_headers(), envoy.request_body()))))
+    writer.write(message(envoy.response_headers()) + message(envoy.response_body(b"z" * 9_000)) * pieces)
+    await until(lambda: server.peer is not None and not server.transport.is_reading())
+    held = server.transport.get_write_buffer_size()
+    assert WRITE_BUFFER_BYTES <= held <= WRITE_BUFFER_BYTES + 2 * ONE_READ
+    # Once it reads, everything comes.
+    body, rest = 0, b""
+    while body < pieces * len(ANSWER):
+        rest += await reader.read(1 << 20)
+        body, rest = body + rest.count(b"y"), rest[-9:].replace(b"y", b"")
+    writer.close()
+    await until(lambda: not server._peers)
+
+
+async def test_a_flood_is_cut_off(server, socket_path):
+    reader, writer = await asyncio.open_unix_connection(str(socket_path))
+    writer.write(PREFACE + settings({}) + frame(PING, 0, 0, bytes(8)) * 1_500)
+    said = await reader.read()
+    assert len(said) < 1_100 * 17
+    last = said.rindex(bytes([0x07, 0, 0, 0, 0, 0])) - 3
+    frame_, length = hf.Frame.parse_frame_header(memoryview(said[last : last + 9]))
+    frame_.parse_body(memoryview(said[last + 9 : last + 9 + length]))
+    assert isinstance(frame_, hf.GoAwayFrame)
+    assert frame_.error_code == 11
+    await until(lambda: not server._peers)
+    writer.close()
+
+
+async def test_a_peer_that_speaks_http_1_is_told_and_closed(server, socket_path):
+    reader, writer = await asyncio.open_unix_connection(str(socket_path))
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"this is not HTTP/2" in await reader.read()
+    writer.close()
+
+
+async def test_a_socket_that_another_server_has_made_in_the_meantime_is_left(server, socket_path, scripted):
+    socket_path.unlink()
+    other = http2.Server(lambda: scripted(SCRIPT), None, Options(1 << 20, 100))
+    await other.start(Address(path=str(socket_path)))
+    await server.stop(0)
+    assert socket_path.is_socket()
+    await other.stop(0)
+    assert not socket_path.exists()
