@@ -32,7 +32,7 @@ WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-compose image lint fmt proto golden \
+.PHONY: help run test test-unit test-grpcio test-compose image lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation docs lock lock-images clean
 
 help: ## Show this list
@@ -46,6 +46,9 @@ test: $(DEV) ## Run the whole suite; ARGS are pytest's
 
 test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 	$(BIN)/python -m pytest tests/unit tests/properties $(ARGS)
+
+test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ARGS)
 
 lint: $(DEV) ## Check style, types and floors
 	$(BIN)/ruff check .

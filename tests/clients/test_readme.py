@@ -186,8 +186,3 @@ def test_the_ignored_fields_are_those_that_are_ignored() -> None:
     _, _, after = README.partition("`x-oai-ignored-params`:")
     sentence = after.partition(".\n")[0]
     assert re.findall(r"`(\w+)`", sentence) == list(NOT_APPLIED)
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):]+)\)", README))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()

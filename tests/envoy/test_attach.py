@@ -328,8 +328,3 @@ def test_every_block_is_run_above() -> None:
     run = re.findall(r'block\("(\w+)", "(.*?)"\)', source)
     for language, code in BLOCKS:
         assert any(language == each and code.startswith(beginning) for each, beginning in run), code
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):#]+)\)", DOC))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / "docs" / link).exists()

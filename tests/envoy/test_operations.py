@@ -121,6 +121,16 @@ def test_every_block_is_run_above() -> None:
     assert [code for code in BLOCKS if not any(code.startswith(beginning) for beginning in run)] == []
 
 
+def test_the_page_of_the_folder_envoy(operator: Operator) -> None:
+    """Its commands render a bootstrap that Envoy takes, and start what this document starts."""
+    page = (ROOT / "envoy" / "README.md").read_text()
+    [code] = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    render, validate, serve, envoy = code.replace("\\\n", "").splitlines()
+    operator.do(f"{render}\n{validate.replace('envoy --mode', f'{operator.site.envoy_binary} --mode')}")
+    assert block("oai-extproc serve").startswith(serve.partition(" &")[0])
+    assert block("envoy -c") == f"{envoy}\n"
+
+
 def test_a_worker_that_is_interrupted_twice_ends_at_once(operator: Operator) -> None:
     question: Any = [{"role": "user", "content": "Count to 5. [[local: hold]]"}]
     stream = operator.client.chat.completions.create(model=NOVA, messages=question, stream=True)
@@ -149,8 +159,3 @@ def codes() -> Iterator[str]:
                 is_ours = (isinstance(status, int) and status >= 500) or constants.get("type") == "server_error"
                 if is_ours and constants.get("code"):
                     yield str(constants["code"])
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^):#]+)\)", DOC))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / "docs" / link).exists()

@@ -119,7 +119,8 @@ class Connection:
                     break
         except PeerError as fault:
             self.fault = fault
-            self._close(fault.code, str(fault))
+            self._out.write(frames.go_away(self._last, fault.code, str(fault)))
+            self.closed = True
         return events
 
     def begin(self, stream_id: int, block: bytes) -> None:
@@ -393,10 +394,6 @@ class Connection:
         self._closed[stream_id] = how
         if len(self._closed) > MAX_REMEMBERED:
             del self._closed[next(iter(self._closed))]
-
-    def _close(self, code: Code, reason: str) -> None:
-        self._out.write(frames.go_away(self._last, code, reason))
-        self.closed = True
 
     def _spend(self, patience: int) -> None:
         self._patience -= patience

@@ -1,0 +1,75 @@
+"""All pages: each command in them is run by some test, each option that they name exists, each link leads somewhere."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from extproc.cli import main
+from extproc.server import worker
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "envoy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+RUN_BY = {
+    "README.md": "tests/clients/test_readme.py",
+    "envoy/README.md": "tests/envoy/test_operations.py",
+    "docs/attach.md": "tests/envoy/test_attach.py",
+    "docs/docker.md": "tests/compose/test_docs.py",
+    "docs/kubernetes.md": "tests/deploy/test_documentation.py",
+    "docs/operations.md": "tests/envoy/test_operations.py",
+}
+"""Which test runs the shell blocks of a page; each also sees that it has left none out."""
+
+NOT_OURS = {"--detach", "--wait", "--time", "--volumes", "--target", "--tag", "--format", "--component-log-level"}
+"""Options of Docker, Envoy and AWS's command line that stand in a sentence."""
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings as GitHub names them in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        yield from ((page, link) for link in sorted(set(re.findall(r"\]\(([^)\s]+)\)", page.read_text()))))
+
+
+def options(command: click.Command) -> Iterator[str]:
+    """All options of a command and of those below it."""
+    yield from (name for parameter in command.params for name in parameter.opts)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from options(below)
+
+
+@pytest.mark.parametrize(("page", "link"), list(links()), ids=lambda value: getattr(value, "name", value))
+def test_a_link_leads_somewhere(page: Path, link: str) -> None:
+    if link.startswith("https://"):
+        return
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    assert target.exists()
+    assert not anchor or anchor in anchors(target)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_with_commands_has_a_test_that_runs_them(page: Path) -> None:
+    name = str(page.relative_to(ROOT))
+    assert ("```sh" in page.read_text()) == (name in RUN_BY)
+    if name in RUN_BY:
+        said = (ROOT / RUN_BY[name]).read_text()
+        assert all(f'"{part}"' in said for part in name.split("/")), f"{RUN_BY[name]} does not read {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_a_sentence_names_exist(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    named = {option for code in re.findall(r"`([^`]+)`", prose) for option in re.findall(r"(?<!\S)--[a-z-]+", code)}
+    assert named - {*options(main), *options(worker.main)} - NOT_OURS == set()
