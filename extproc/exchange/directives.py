@@ -14,8 +14,9 @@ Which directive may answer which event (the exchange keeps to it, the transport 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 Headers = tuple[tuple[str, str], ...]
 """Lower-case names and their values, in order, each name once."""
@@ -24,13 +25,11 @@ Metadata = Mapping[str, str | int | bool]
 """What Envoy is to remember of this call (dynamic metadata, namespace `oai`): access logs and limits read it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(Struct, frozen=True):
     """Let these headers pass as they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(Struct, frozen=True):
     """Send this, and only this, to Bedrock. `remove` names the client's headers that must not leave."""
 
     path: str
@@ -41,8 +40,7 @@ class Forward:
     metadata: Metadata | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The whole answer to the client, whatever has been or would be said upstream.
 
     `details` is one word for Envoy's access log. `remove` names the upstream's headers that must not be seen,
@@ -57,8 +55,7 @@ class Reply:
     metadata: Metadata | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The status and headers of an answer whose body follows in `Body` directives."""
 
     status: int
@@ -67,8 +64,7 @@ class Head:
     metadata: Metadata | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """A piece of the answer's body."""
 
     data: bytes
@@ -80,16 +76,14 @@ class Job(Protocol):
     """Something slow that the exchange cannot do itself; the worker's performer knows how."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Do this job, at most `seconds` long, and come back with a `Resumed`."""
 
     job: Job
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(Struct, frozen=True):
     """End the exchange at once and in error: nothing more may leave, in either direction."""
 
     reason: str

@@ -6,26 +6,24 @@ them, and the values of a repeated header are joined with a comma.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaders:
+class RequestHeaders(Struct, frozen=True):
     """The client's request line and headers; `end_of_stream` when no body follows."""
 
     headers: Mapping[str, str]
     end_of_stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBody:
+class RequestBody(Struct, frozen=True):
     """The client's whole body: Envoy has buffered it."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHeaders:
+class ResponseHeaders(Struct, frozen=True):
     """An answer's status and headers: Bedrock's, or Envoy's own (`local`: 413, no upstream, a timeout).
 
     `details` is Envoy's word for why (`%RESPONSE_CODE_DETAILS%`), empty where it said nothing.
@@ -37,28 +35,24 @@ class ResponseHeaders:
     details: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseBody:
+class ResponseBody(Struct, frozen=True):
     """A piece of an answer's body, cut anywhere."""
 
     data: bytes
     end_of_stream: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseTrailers:
+class ResponseTrailers(Struct, frozen=True):
     """An answer ended with trailers; nothing follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(Struct, frozen=True):
     """What a `Wait` directive's job came to. Its type is the job's business."""
 
     result: object
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """Nothing has arrived for `seconds`, counted from the last event that was not a `Silence`."""
 
     seconds: float

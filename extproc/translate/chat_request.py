@@ -97,7 +97,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         additional_model_request_fields=fields or UNSET,
     )
     options = request.stream_options
-    left = [name for name, neutral in NOT_APPLIED.items() if _stands(request, name, neutral)]
+    left = _standing(request, NOT_APPLIED)
     return ChatPlan(
         body=converse.encode(),
         stream=stream,
@@ -124,9 +124,10 @@ def _output(offered: Tools, thought: Reasoning) -> OutputConfig | UnsetType:
     return UNSET if config == OutputConfig() else config
 
 
-def _stands(request: ChatRequest, name: str, neutral: tuple[Any, ...]) -> bool:
-    value = getattr(request, name)
-    return value is not None and value not in neutral
+def _standing(request: ChatRequest, fields: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """Those of `fields` that were given with a value that is not neutral."""
+    given = [(name, getattr(request, name)) for name in fields]
+    return [name for name, value in given if value is not None and value not in fields[name]]
 
 
 def _check(request: ChatRequest, capabilities: Capabilities) -> None:
@@ -137,10 +138,9 @@ def _check(request: ChatRequest, capabilities: Capabilities) -> None:
             "model",
             "unsupported_value",
         )
-    for name, neutral in REFUSED.items():
-        if _stands(request, name, neutral):
-            instead = _INSTEAD.get(name, "Leave it out.")
-            raise invalid(f"'{name}' is not supported here. {instead}", name, "unsupported_parameter")
+    for name in _standing(request, REFUSED):
+        instead = _INSTEAD.get(name, "Leave it out.")
+        raise invalid(f"'{name}' is not supported here. {instead}", name, "unsupported_parameter")
     if request.n is not None and request.n > 1:
         raise invalid(
             "One choice is all there is: 'n' must be 1. Send the request again for another.",

@@ -46,10 +46,8 @@ _ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
 _NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(5)
 _OUR_NAMESPACE = field(_NAME, NAMESPACE.encode())
 
-_REPEATED = frozenset(
-    {":status", ":authority", "accept", "cache-control", "content-type", "openai-organization", "user-agent"}
-)
-"""Headers of which every exchange has one of a few values."""
+_VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-request-id"})
+"""Headers that hardly ever come twice. All others have one of a few values, or one for a while."""
 
 _SHORT = 32
 """Metadata of so many characters may well come again."""
@@ -148,10 +146,14 @@ def _mutation(headers: Headers, remove: Iterable[str]) -> bytes:
 
 def _mutations(headers: Headers, remove: Iterable[str]) -> bytes:
     """Set `headers` and remove the rest of `remove`: Envoy removes first, other data planes may not."""
-    kept = {name for name, _ in headers}
-    options = [_usual(name, value) if name in _REPEATED else _option(name, value) for name, value in headers]
-    gone = tuple([name for name in dict.fromkeys(remove) if name not in kept])
-    return b"".join((*options, names(_REMOVE, gone)))
+    options = [_option(name, value) if name in _VARYING else _usual(name, value) for name, value in headers]
+    options.append(_removed(tuple(remove), tuple([name for name, _ in headers])))
+    return b"".join(options)
+
+
+@lru_cache(maxsize=1024)
+def _removed(remove: tuple[str, ...], kept: tuple[str, ...]) -> bytes:
+    return names(_REMOVE, tuple([name for name in dict.fromkeys(remove) if name not in kept]))
 
 
 def _option(name: str, value: str) -> bytes:
@@ -165,7 +167,7 @@ def _option(name: str, value: str) -> bytes:
     return b"".join((_SET, option, _HEADER, header, key, _RAW_VALUE, length, raw, _OVERWRITE))
 
 
-_usual = lru_cache(maxsize=256)(_option)
+_usual = lru_cache(maxsize=1024)(_option)
 
 
 def _remembered(metadata: Metadata | None) -> bytes:
