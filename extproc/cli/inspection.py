@@ -14,6 +14,7 @@ from rich.text import Text
 from extproc.cli.parameters import Refusal, load_settings, refusing, required_config
 from extproc.config import Organisation, Settings, Token
 from extproc.config.faults import nearest
+from extproc.server.cores import worker_count
 
 if TYPE_CHECKING:
     from extproc.bedrock.catalogue import Catalogue, Entry
@@ -96,7 +97,8 @@ def _unknown_region(endpoints: "Endpoints") -> Iterator[str]:
 
 def _workers(settings: Settings) -> str:
     limit = f"bodies up to {settings.limits.request_bytes / MIB:g} MiB"
-    return f"{settings.workers} worker{'s' if settings.workers > 1 else ''}, {limit}"
+    workers = worker_count(settings)
+    return f"{workers} worker{'s' if workers > 1 else ''}, {limit}"
 
 
 def _organisations(settings: Settings) -> Table:

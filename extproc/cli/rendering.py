@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_settings, refusing, required_config
 from extproc.config import Settings
 from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls, is_ip
+from extproc.server.cores import worker_count
 
 if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoint
@@ -81,7 +82,7 @@ def envoy_config(
     if admin is not None:
         _refuse_an_open_admin(admin)
     settings = load_settings(path)
-    workers = processors or _default_processors(settings.workers)
+    workers = processors or _default_processors(worker_count(settings))
     plan = Plan(
         listen=listen,
         processors=workers,

@@ -69,6 +69,9 @@ Cidr = Annotated[
     str,
     Meta(pattern=r"\A[0-9a-fA-F.:]+/[0-9]{1,3}\Z", description="a network, as in 2600:1f18::/32 or 203.0.113.0/24"),
 ]
+Workers = Annotated[
+    Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
+]
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
@@ -191,8 +194,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media: Media = msgspec.field(default_factory=Media)
     capabilities: tuple[Row, ...] = ()
     """What families of models take, where the built-in table is to say something else."""
-    workers: Annotated[int, Meta(ge=1, le=64, description="a whole number from 1 to 64")] = 1
-    """Python processes, one unix socket each."""
+    workers: Workers = 1
+    """Python processes, one unix socket each; `auto` is one for every two CPUs."""
     transport: Annotated[Literal["auto", "http2", "grpcio"], Meta(description="`auto`, `http2` or `grpcio`")] = "auto"
     """What speaks gRPC with Envoy: `auto` is http2 on a unix socket, and grpcio elsewhere."""
 

@@ -26,6 +26,7 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.envoy_config import Address
 from extproc.server.admin import Admin, answers_ok
+from extproc.server.cores import worker_count
 from extproc.server.drain import DrainError, until_idle
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, local_environment
@@ -89,7 +90,7 @@ class _Stack:
         self._listen = listen
         self._admin = Admin(directory / "admin.sock")
         self._supervisor = Supervisor(say, self._on_failure)
-        self._workers = [f"worker-{index}" for index in range(options.settings.workers)]
+        self._workers = [f"worker-{index}" for index in range(worker_count(options.settings))]
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
         self._healthy = 0
