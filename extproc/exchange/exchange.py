@@ -225,11 +225,12 @@ class Exchange:
         self._record.stream = self._stream is not None
         self._phase = Phase.SENT
         self._record.ignored_params = len(call.ignored)
+        names, self._client_headers = self._client_headers, ()
         return Forward(
             path=question.path,
             authority=self._gateway.authority,
             headers=headers,
-            remove=_not_to_leave(self._client_headers, tuple([name for name, _ in headers])),
+            remove=_not_to_leave(names, tuple([name for name, _ in headers])),
             body=question.body,
             metadata=self._record.metadata(),
         )

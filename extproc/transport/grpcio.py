@@ -77,7 +77,10 @@ class Server:
         try:
             port = self._add_port(str(address))
         except RuntimeError as error:
-            raise listen.ListenError(f"{address}: {error}") from error
+            raise listen.ListenError(
+                f"{address}: cannot be listened on. It is taken by another program, or no address of this machine, or "
+                "gRPC cannot use the certificate and its key: choose another, or mend those"
+            ) from error
         listen.share(address)
         return address if address.path else Address(host=address.host, port=port)
 

@@ -46,8 +46,13 @@ def check(address: Address, tls: Tls | None) -> None:
 
 
 def clear_stale(address: Address) -> None:
-    """Remove the socket of a process that is gone; raises `ListenError` when it lives, or is no socket."""
+    """Make room for a socket: remove that of a process that is gone.
+
+    Raises `ListenError` when the process lives, when what is there is no socket, and when there is no folder for one.
+    """
     path = Path(address.path)
+    if address.path and not path.parent.is_dir():
+        raise ListenError(f"{address}: there is no folder {path.parent}; make it, or choose another path")
     if not address.path or not path.exists():
         return
     if not path.is_socket():

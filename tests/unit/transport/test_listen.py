@@ -66,6 +66,11 @@ def test_the_socket_of_a_living_process_is_left_alone(socket_path):
     assert socket_path.exists()
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ListenError, match=f"there is no folder {tmp_path / 'run'}; make it"):
+        listen.clear_stale(Address(path=str(tmp_path / "run" / "w0.sock")))
+
+
 def test_a_file_is_left_alone(socket_path):
     socket_path.write_text("precious")
     with pytest.raises(ListenError, match="is no socket"):
