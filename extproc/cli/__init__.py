@@ -1,4 +1,5 @@
-"""The command line: `oai-extproc up`, `serve`, `envoy-config`, `check`, `health`, `models`, `token`.
+"""The command line: `oai-extproc up`, `serve`, `envoy-config`, `drain`, `check`, `health`, `models`,
+`token`.
 
 The invariant: what the user can mend is said in one message that names the remedy, never in a traceback. Exit code 0
 is success, 2 is a usage or configuration that cannot work, 1 is a gateway that could not keep running.

@@ -103,7 +103,7 @@ def _print(plan: Plan, only: Fragment | None, as_json: bool) -> None:
     try:
         click.echo(rendering.render(plan, only=only, as_json=as_json), nl=False)
     except ModuleNotFoundError as error:
-        raise Refusal(f"{error.name} is not installed: pip install 'oai-extproc[envoy]'") from error
+        raise Refusal(f"{error.name} is not installed: pip install 'oai-extproc[envoy-config]'") from error
 
 
 def _bedrock(settings: Settings) -> "Endpoint":

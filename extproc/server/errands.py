@@ -9,7 +9,6 @@ keep the performer from working (a CA bundle that cannot be read) is said at the
 
 import asyncio
 import os
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
@@ -17,15 +16,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.directives import Job
+from extproc.server.trust import bedrock_trust
 
 if TYPE_CHECKING:
     from extproc.server.performer import Performer
-
-
-class TrustError(Exception):
-    """The certificate authorities cannot be read; the message says which file, and what to do."""
 
 
 class Errands:
@@ -46,7 +41,7 @@ class Errands:
 
     async def __aenter__(self) -> "Errands":
         """Raises `TrustError`."""
-        check_authorities(self._environ)
+        bedrock_trust(self._environ)
         return self
 
     async def __aexit__(
@@ -72,15 +67,3 @@ class Errands:
 
         fetcher = Fetcher(self._environ, deny=[ip_network(text) for text in self._deny])
         return Performer(self._endpoint, self._environ, fetcher=fetcher)
-
-
-def check_authorities(environ: Mapping[str, str]) -> None:
-    """Raises `TrustError` where nobody could be trusted, and so nobody be called."""
-    path = ca_bundle(environ)
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:  # ssl.SSLError is one
-        raise TrustError(
-            f"the certificate authorities in {path} cannot be read ({error}): mend the file, or let AWS_CA_BUNDLE "
-            f"name another"
-        ) from error

@@ -11,7 +11,6 @@ goes out byte for byte as it was signed: its path is never decoded and encoded a
 import asyncio
 import os
 import random
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -20,10 +19,10 @@ import aiohttp
 import yarl
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.directives import Job
 from extproc.exchange.jobs import Fetch, FetchResult, SideAnswer, SideCall, SideCalls, SideFailure, SideResult
 from extproc.server.fetcher import Fetcher
+from extproc.server.trust import bedrock_trust
 
 TRIES = 3
 
@@ -73,7 +72,7 @@ class Performer:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Performer":
-        tls = trust(self._environ) if self._endpoint.scheme == "https" else True
+        tls = bedrock_trust(self._environ) if self._endpoint.scheme == "https" else True
         await self._open.enter_async_context(self._fetcher)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
@@ -147,11 +146,6 @@ class Performer:
         except aiohttp.ClientError as error:
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
-
-
-def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Whom to trust: the same authorities as Envoy. Raises `OSError` when their file cannot be read."""
-    return ssl.create_default_context(cafile=ca_bundle(environ))
 
 
 class _FailedError(Exception):

@@ -28,8 +28,8 @@ INTERVAL_SECONDS = 1.0
 FIXED = ("region", "limits", "catalogue", "workers", "transport")
 """What can only be set at start."""
 
-TIMEOUTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"))
-"""Likewise: Envoy's own timeouts are made from these."""
+FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"), ("media", "deny"))
+"""Likewise: Envoy's own timeouts are made from the first three, and whoever fetches images from the last."""
 
 Stamp = tuple[int, int, int, int, int]
 """What tells cheaply that a file is another: device, inode, size, times of change of it and of its rights (ns)."""
@@ -131,11 +131,11 @@ def _keep_fixed(old: Settings, new: Settings) -> Settings:
     for name, value in fixed.items():
         if getattr(new, name) != value:
             log.warning("`%s` has changed: that needs a restart; until then the old one is in force", name)
-    for section, name in TIMEOUTS:
-        seconds, changed = getattr(getattr(old, section), name), getattr(new, section)
-        if getattr(changed, name) != seconds:
-            log.warning("`%s.%s` has changed: that needs a restart; until then it is %g", section, name, seconds)
-        fixed[section] = msgspec.structs.replace(changed, **{name: seconds})
+    for section, name in FIXED_PARTS:
+        value, changed = getattr(getattr(old, section), name), fixed.get(section, getattr(new, section))
+        if getattr(changed, name) != value:
+            log.warning("`%s.%s` has changed: that needs a restart; until then it is %s", section, name, value)
+        fixed[section] = msgspec.structs.replace(changed, **{name: value})
     return msgspec.structs.replace(new, **fixed)
 
 

@@ -30,15 +30,13 @@ from extproc.server.cores import worker_count
 from extproc.server.drain import DrainError, until_idle
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, local_environment
+from extproc.transport.listen import MAX_SOCKET_PATH
 
 DRAIN_SECONDS = 30.0
 """How long calls in flight may take to finish before they are cut."""
 
 READY_SECONDS = 60.0
 """How long everything together may take to become ready."""
-
-LONGEST_SOCKET_PATH = 107
-"""`sun_path` is 108 bytes on Linux, the last of them NUL."""
 
 _POLL_SECONDS = 0.05
 _LOCAL_READY = re.compile(r"\bbedrock_local listens on (?P<url>http://(?P<host>\S+):(?P<port>\d+))")
@@ -254,7 +252,7 @@ def reachable(listen: Address) -> Address:
 def run_directory() -> Iterator[Path]:
     """A private directory for sockets and Envoy's configuration; gone at the end, with all that is in it."""
     path = Path(tempfile.mkdtemp(prefix="oai-"))
-    if len(str(path / "worker-63.sock").encode()) > LONGEST_SOCKET_PATH:
+    if len(str(path / "worker-63.sock").encode()) > MAX_SOCKET_PATH:
         path.rmdir()
         path = Path(tempfile.mkdtemp(prefix="oai-", dir="/tmp"))
     try:

@@ -39,8 +39,9 @@ from extproc.config import ConfigError, Settings
 from extproc.envoy_config import Address
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.server.errands import Errands, TrustError
+from extproc.server.errands import Errands
 from extproc.server.reload import SettingsFile, follow
+from extproc.server.trust import TrustError
 from extproc.telemetry import log as log_setup
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening

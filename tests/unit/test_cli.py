@@ -364,7 +364,7 @@ def test_a_drain_whose_announcement_has_no_place(cli: Cli, tmp_path: Path) -> No
     options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/drain.sock"]
     assert refused(cli("drain", *options), "is no socket; remove it")
     options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/nowhere/drain.sock"]
-    assert refused(cli("drain", *options), "nowhere/drain.sock: No such file or directory", "--announce")
+    assert refused(cli("drain", *options), "nowhere/drain.sock: there is no folder", "make it, or choose another path")
 
 
 # up

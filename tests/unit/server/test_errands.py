@@ -9,7 +9,8 @@ from aiohttp import web
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import Fetch, FetchFailure, SideCall, SideCalls
-from extproc.server.errands import Errands, TrustError
+from extproc.server.errands import Errands
+from extproc.server.trust import TrustError
 
 SECONDS = 60.0
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, SideAnswer, SideCall, SideCalls, SideFailure
 from extproc.server.fetcher import Fetcher
-from extproc.server.performer import TRIES, Performer, trust
+from extproc.server.performer import TRIES, Performer
 
 SECONDS = 30
 
@@ -260,7 +260,3 @@ class TestTls:
         async with Performer(endpoint, {}, backoff=lambda attempt: 0) as perform:
             result = await perform(calls("/a"), SECONDS)
         assert "CERTIFICATE_VERIFY_FAILED" in result.message
-
-    def test_a_bundle_that_is_not_there_is_an_error(self):
-        with pytest.raises(OSError):
-            trust({"AWS_CA_BUNDLE": "/nowhere.pem"})

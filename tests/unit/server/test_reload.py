@@ -115,6 +115,8 @@ def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplo
         ("workers: 7", "workers"),
         ("transport: grpcio", "transport"),
         ("embeddings: {seconds: 1, concurrency: 3}", "embeddings.seconds"),
+        ("media: {deny: [203.0.113.0/24]}", "media.deny"),
+        ("media: {deny: [203.0.113.0/24], seconds: 1}", "media.seconds"),
     ],
 )
 def test_what_can_only_be_set_at_start_stays_and_that_is_said(line, name, file, path, caplog):

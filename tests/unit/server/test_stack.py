@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from extproc.envoy_config import Address
-from extproc.server.stack import LONGEST_SOCKET_PATH, StackError, reachable, reserved, run_directory
+from extproc.server.stack import StackError, reachable, reserved, run_directory
+from extproc.transport.listen import MAX_SOCKET_PATH
 
 LOCAL = "127.0.0.1"
 
@@ -82,7 +83,7 @@ def test_sockets_fit_even_where_temporary_files_are_deep(tmp_path: Path, monkeyp
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     with run_directory() as folder:
-        assert len(str(folder / "worker-63.sock")) <= LONGEST_SOCKET_PATH
+        assert len(str(folder / "worker-63.sock")) <= MAX_SOCKET_PATH
     assert list(deep.iterdir()) == []
 
 

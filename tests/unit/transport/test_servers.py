@@ -397,7 +397,8 @@ class TestTls:
         return grpcio.Server
 
     @pytest.fixture(scope="class")
-    def pem(self, tmp_path_factory):
+    @staticmethod
+    def pem(tmp_path_factory):
         """A certificate for localhost that vouches for itself, and its key."""
         folder = tmp_path_factory.mktemp("tls")
         subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]

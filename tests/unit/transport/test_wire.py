@@ -78,7 +78,7 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize(("name", "state"), itertools.product(HEARD, State), ids=str)
+@pytest.mark.parametrize(("name", "state"), list(itertools.product(HEARD, State)), ids=str)
 def test_what_envoy_says_in_each_state(name, state, at, envoy):
     dialogue = at(state)
     message = getattr(envoy, name)()
@@ -92,7 +92,7 @@ def test_what_envoy_says_in_each_state(name, state, at, envoy):
     assert dialogue.state is after
 
 
-@pytest.mark.parametrize(("directive", "state"), itertools.product(SAID, State), ids=str)
+@pytest.mark.parametrize(("directive", "state"), list(itertools.product(SAID, State)), ids=str)
 def test_what_an_exchange_says_in_each_state(directive, state, at):
     dialogue = at(state)
     if state not in SAID[directive]:
