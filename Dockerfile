@@ -17,20 +17,26 @@ USER 65532:65532
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python3 -m venv --without-pip /opt/oai && python3 -m venv /opt/build
-COPY deploy/docker/requirements.txt deploy/docker/build-requirements.txt ./
+COPY deploy/docker/requirements.txt deploy/docker/build-requirements.txt deploy/docker/python-headers ./
 RUN /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r build-requirements.txt \
  && /opt/build/bin/pip --python /opt/oai/bin/python3 install --no-cache-dir --no-compile --require-hashes \
-      --only-binary :all: -r requirements.txt
-COPY pyproject.toml README.md LICENSE ./
+      --only-binary :all: -r requirements.txt \
+ && sh python-headers
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY extproc extproc
 COPY bedrock_local bedrock_local
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/wheels . \
+# The hot rooms are compiled (setup.py), by a compiler that comes locked like all else. mypy reads the types of what
+# the gateway imports where that is installed.
+RUN /opt/oai/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+      > "$(/opt/build/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gateway.pth" \
+ && CC="/opt/build/bin/python3 -m ziglang cc" OAI_EXTPROC_COMPILE=1 \
+      /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/wheels . \
  && /opt/build/bin/pip --python /opt/oai/bin/python3 install --no-deps --no-compile --no-index /src/wheels/*.whl \
  && /opt/oai/bin/python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/oai/lib
 # One image has the gateway, the other the local Bedrock: neither has both.
 RUN cp -a /opt/oai /opt/bedrock-local \
  && rm -rf /opt/oai/lib/python3*/site-packages/bedrock_local /opt/bedrock-local/lib/python3*/site-packages/extproc \
-      /opt/bedrock-local/bin/oai-extproc
+      /opt/bedrock-local/lib/python3*/site-packages/*__mypyc*.so /opt/bedrock-local/bin/oai-extproc
 
 FROM base AS bedrock-local
 COPY --from=build /opt/bedrock-local /opt/oai

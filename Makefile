@@ -12,6 +12,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
 BENCH   := $(VENV)/.installed-bench
 PROXY   := .venv-clients/litellm-proxy
+COMPILED := .run/compiled
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 LOCK    := $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11
 
@@ -31,8 +32,10 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
+ROOMS   := bedrock exchange openai telemetry tenancy translate transport
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-grpcio test-compose image lint fmt proto golden \
+.PHONY: help run test test-unit test-grpcio test-compiled test-compose compiled image lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation docs lock lock-images clean
 
 help: ## Show this list
@@ -49,6 +52,12 @@ test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
 	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ARGS)
+
+test-compiled: $(DEV) compiled ## Run what concerns the compiled rooms, compiled as in the image
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest --compiled $(ARGS) \
+	  $(addprefix tests/unit/,$(ROOMS)) tests/properties tests/envoy/gateway tests/clients/test_streaming.py
+
+compiled: $(COMPILED)/.built ## Compile the hot rooms into .run/compiled, a minute; needs a C compiler
 
 lint: $(DEV) ## Check style, types and floors
 	$(BIN)/ruff check .
@@ -105,7 +114,7 @@ lock: $(DEV) ## Choose the pinned versions of Python packages again
 
 lock-images: $(DEV) ## Write the images' locks again: constraints.txt with hashes
 	$(HASHES) --extra envoy-config --extra tokens --output-file deploy/docker/requirements.txt pyproject.toml
-	echo 'setuptools' | $(HASHES) --output-file deploy/docker/build-requirements.txt -
+	printf '%s\n' setuptools mypy types-protobuf types-pyyaml ziglang | $(HASHES) --output-file deploy/docker/build-requirements.txt -
 
 clean: ## Remove everything that was made here
 	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \
@@ -134,6 +143,13 @@ $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the benchmark needs"
 	@$(INSTALL) -e '.[envoy,tokens,dev,bench]'
 	@touch $(RUNTIME) $(DEV) $@
+
+$(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
+	@echo "Compiling the hot rooms into $(COMPILED)"
+	@rm -rf $(COMPILED) build
+	@OAI_EXTPROC_COMPILE=1 $(INSTALL) --no-deps --no-build-isolation --target $(COMPILED) .
+	@rm -rf build
+	@touch $@
 
 $(PROXY)/.installed: bench/requirements/litellm.txt | $(BIN)/python
 	@echo "Installing LiteLLM's proxy in $(PROXY)"

@@ -175,9 +175,12 @@ def _find(request: web.Request) -> tuple[Operation | None, str | None]:
 
 
 def _headers(request: web.Request) -> dict[str, str]:
-    """The headers by lower-case name, repeated ones joined as a signature joins them."""
+    """The headers by lower-case name, repeated ones joined as a signature joins them.
+
+    Bytes that are no UTF-8 are not kept: nothing that was signed with them fits.
+    """
     joined: dict[str, str] = {}
-    for name, value in request.headers.items():
-        key = name.lower()
+    for name, received in request.headers.items():
+        key, value = name.lower(), received.encode(errors="surrogateescape").decode(errors="replace")
         joined[key] = f"{joined[key]},{value}" if key in joined else value
     return joined

@@ -1,6 +1,8 @@
 """`python -m bedrock_local`: serve until told to stop."""
 
 import asyncio
+import math
+import re
 import signal
 from collections.abc import Callable
 
@@ -15,6 +17,8 @@ from bedrock_local.state import Local
 
 #: How long a running answer may go on after the order to stop, in seconds, before it is cut.
 _GRACE = 0.02
+
+_REGION = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 
 _EXAMPLES = """\b
 Point boto3, or anything else that speaks to AWS, at it:
@@ -44,6 +48,20 @@ class _Address(click.ParamType[tuple[str, int]]):
         return host.strip("[]"), int(port)
 
 
+def _region(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The name of a region, as in `us-east-1`."""
+    if not _REGION.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no AWS region, for example us-east-1.", ctx, param)
+    return value
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """A time that ends: neither `nan` nor `inf`."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number of seconds.", ctx, param)
+    return value
+
+
 @click.command(
     help="A local Bedrock: Converse, ConverseStream, InvokeModel for embeddings, and the lists of models. It speaks "
     "AWS's wire, verifies every signature, and refuses what AWS would refuse. There is no model behind it: it echoes, "
@@ -51,12 +69,19 @@ class _Address(click.ParamType[tuple[str, int]]):
     epilog=_EXAMPLES,
 )
 @click.option("--listen", type=_Address(), default="127.0.0.1:9000", show_default=True, help="Port 0 picks a free one.")
-@click.option("--region", default="us-east-1", show_default=True, help="Decides which inference profiles exist.")
+@click.option(
+    "--region", callback=_region, default="us-east-1", show_default=True, help="Decides which inference profiles exist."
+)
 @click.option("--access-key", default="local", show_default=True, help="The access key id that may call.")
 @click.option("--secret-key", default="local-secret", show_default=True, help="Its secret.")
 @click.option("--bearer", default=None, help="Accept this API key too, as `Authorization: Bearer …`.")
 @click.option(
-    "--pace", type=click.FloatRange(0), default=0.02, show_default=True, help="Seconds between stream frames."
+    "--pace",
+    type=click.FloatRange(0),
+    callback=_seconds,
+    default=0.02,
+    show_default=True,
+    help="Seconds between stream frames.",
 )
 def main(
     listen: tuple[str, int], region: str, access_key: str, secret_key: str, bearer: str | None, pace: float

@@ -34,6 +34,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.model import NoShapeFoundError
 
@@ -42,6 +43,10 @@ from bedrock_local.shapes import service
 
 _ORDER = re.compile(r"\s*\[\[local:(.*?)\]\]", re.DOTALL)
 _PAIR = re.compile(r'(\w+)(?:=(?:"([^"]*)"|(\S+)))?(?:\s+|$)')
+_NAME = re.compile(r"[\w.:/#-]{1,200}", re.ASCII)
+
+#: Characters of a message at most, and of a value in a complaint about it.
+_LONGEST, _SHOWN = 10_000, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +140,29 @@ def _convert(key: str, value: str | None) -> Any:
     try:
         return _CONVERTERS[key]("1" if value is None else value)
     except (ValueError, KeyError):
-        raise invalid(f"bedrock_local cannot read the value of the order {key}={value}.") from None
+        shown = value if value is None else value[:_SHOWN]
+        raise invalid(f"bedrock_local cannot read the value of the order {key}={shown}.") from None
+
+
+def _name(value: str) -> str:
+    """The name of a failure, which goes into a header: nothing that would end it."""
+    if not _NAME.fullmatch(value):
+        raise ValueError(value)
+    return value
+
+
+def _message(value: str) -> str:
+    """A text that a header of an event stream has room for."""
+    if len(value) > _LONGEST:
+        raise ValueError(value)
+    return value
+
+
+def _page(value: str) -> str:
+    """The address of a page on the web."""
+    if not urlsplit(value).netloc:
+        raise ValueError(value)
+    return value
 
 
 def _natural(value: str) -> int:
@@ -170,20 +197,20 @@ def _member_of(enum: str) -> Callable[[str], str]:
 _flag = {"0": False, "1": True, "false": False, "true": True}.__getitem__
 
 _CONVERTERS: dict[str, Callable[[str], Any]] = {
-    "exception": str,
-    "error": str,
+    "exception": _name,
+    "error": _name,
     "cut": _flag,
     "end": _flag,
     "corrupt": _flag,
     "after": _natural,
     "status": _status,
-    "type": str,
-    "message": str,
+    "type": _name,
+    "message": _message,
     "stop": _member_of("StopReason"),
     "reasoning": str,
     "redacted": _flag,
     "texts": _natural,
-    "cite": str,
+    "cite": _page,
     "servicetier": _member_of("ServiceTierType"),
     "empty": _flag,
     "unknown": _flag,

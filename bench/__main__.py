@@ -57,7 +57,7 @@ def main(
 
     A run of everything goes to docs/benchmarks, any other to .run/bench/report.
     """
-    chosen = _chosen(names, only, smoke)
+    chosen = _chosen(names, only, smoke, litellm)
     if window:
         chosen = tuple(replace(each, window=window) for each in chosen)
     whole = not (smoke or names or only or window) and (rounds or ROUNDS) >= ROUNDS
@@ -77,11 +77,13 @@ def main(
         sys.exit(1)
 
 
-def _chosen(names: tuple[str, ...], only: tuple[str, ...], smoke: bool) -> tuple[Workload, ...]:
+def _chosen(names: tuple[str, ...], only: tuple[str, ...], smoke: bool, litellm: Path | None) -> tuple[Workload, ...]:
     """The workloads; raises `click.UsageError` for what there is not."""
     known = [of.BARE, of.FLOOR, *stacks.transports(), of.LITELLM]
     if unknown := [name for name in only if name not in known]:
         raise click.UsageError(f"no stack {', '.join(unknown)}; there are {', '.join(known)}")
+    if of.LITELLM in only and litellm is None:
+        raise click.UsageError("--stack litellm needs --litellm, the path of its program: make bench-peers has one")
     if smoke and names:
         raise click.UsageError("--smoke has workloads of its own: leave --workload away")
     try:

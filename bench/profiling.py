@@ -20,9 +20,10 @@ from pathlib import Path
 import click
 
 from bench import stacks, workloads
-from bench.measuring import Meter
-from bench.native import BUILD
-from bench.stacks import SERVICE, Place
+from bench.measuring import LoadError, Meter, Sample
+from bench.native import BUILD, CompilerError
+from bench.stacks import SERVICE, Place, StackError
+from bench.workloads import Workload
 
 RATE = 400
 """Samples a second."""
@@ -34,22 +35,40 @@ LOOP = "Runner.run (asyncio/runners.py)"
 
 
 @click.command()
-@click.option("--workload", "name", default="chat-32", show_default=True)
+@click.option(
+    "--workload",
+    "name",
+    type=click.Choice([workload.name for workload in workloads.WORKLOADS]),
+    default="chat-32",
+    show_default=True,
+)
 @click.option("--transport", type=click.Choice(stacks.transports()), default=stacks.transports()[0], show_default=True)
 @click.option("--seconds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=BUILD.parent / "profile.txt", show_default=True)
 def main(name: str, transport: str, seconds: int, output: Path) -> None:
     """Profile one transport under one workload."""
     [workload] = workloads.named((name,))
-    workload = replace(workload, window=1000 * (seconds + 1))
     output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        sample = _watched(replace(workload, window=1000 * (seconds + 1)), transport, seconds, output)
+    except (CompilerError, StackError, LoadError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{name} on {transport}: {sample.cpu(SERVICE):.0f} µs a unit while watched, errors {sample.failed}")
+    click.echo(summary(output.read_text().splitlines()))
+
+
+def _watched(workload: Workload, transport: str, seconds: int, output: Path) -> Sample:
+    """Run the workload while py-spy looks on, and writes what it sees to `output`."""
+    spy_program = Path(sys.executable).with_name("py-spy")
+    if not spy_program.exists():
+        raise click.ClickException("py-spy is not installed: pip install 'oai-extproc[bench]'")
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
     with ExitStack() as exits:
         exits.callback(shutil.rmtree, folder, ignore_errors=True)
         place = Place(folder, exits)
         meter = Meter(folder, stacks.start_upstream(place).process.pid)
         stack = stacks.gateway(place, transport)
-        command = [str(Path(sys.executable).with_name("py-spy")), "record", "--format", "raw", "--output", str(output)]
+        command = [str(spy_program), "record", "--format", "raw", "--output", str(output)]
         command += ["--rate", str(RATE), "--duration", str(seconds), "--pid", str(stack.processes[SERVICE])]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
             sample = meter.measure(stack, workload, 1)
@@ -57,10 +76,7 @@ def main(name: str, transport: str, seconds: int, output: Path) -> None:
             raise click.ClickException(
                 "py-spy saw nothing: it needs the right to trace processes (root, or SYS_PTRACE)"
             )
-    click.echo(
-        f"{workload.name} on {transport}: {sample.cpu(SERVICE):.0f} µs a unit while watched, errors {sample.failed}"
-    )
-    click.echo(summary(output.read_text().splitlines()))
+    return sample
 
 
 def summary(lines: Iterable[str]) -> str:

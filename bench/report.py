@@ -51,7 +51,7 @@ def markdown(results: Results, pictures: Sequence[str] = ()) -> str:
         _OPENING.format(rounds=_rounds(results.rounds)),
         _table(("", ""), ([name, value] for name, value in results.about.items() if value)),
         _failures(results),
-        f"## Targets\n\nOf `{results.gateway}`.\n\n{_targets(judge(results))}",
+        f"## Targets\n\nOf `{results.gateway}`.\n\n{_targets(judge(results))}" if results.gateway else "",
         *(f"![{name.removesuffix('.svg').replace('-', ' ')}]({name})\n" for name in pictures),
         _section(results, "Requests", _requests, lambda each: not each.streams and not each.name.startswith("body")),
         _section(results, "Streams", _streams, lambda each: each.streams),

@@ -126,8 +126,12 @@ class Running:
 
 
 def environment(upstream: int) -> dict[str, str]:
-    """Ours, with made-up AWS credentials, and Bedrock at `upstream`."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LITELLM_", "OPENAI_"))}
+    """Ours, with made-up AWS credentials, and Bedrock at `upstream`.
+
+    Python keeps the bytecode that it compiles: installations and images have it, and a start is not to be its making.
+    """
+    others = ("AWS_", "LITELLM_", "OPENAI_", "PYTHONDONTWRITEBYTECODE")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     url = f"http://127.0.0.1:{upstream}"
     return ours | {
         "AWS_ACCESS_KEY_ID": "AKIDBENCH",

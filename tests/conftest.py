@@ -25,6 +25,8 @@ import yaml
 from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
+from extproc.build import compiled
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The tests of tests/clients also test a gateway that something else runs, in containers for one."""
@@ -33,12 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--transport", choices=("auto", "http2", "grpcio"), default="auto", help="of every gateway that tests start"
     )
+    parser.addoption("--compiled", action="store_true", help="make sure that what is tested is compiled")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Envoy's typed messages were generated for an older pydantic, which says so a hundred times."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:envoy_data_plane.*")
     CONFIG["transport"] = config.getoption("--transport")
+    if config.getoption("--compiled") and not compiled():
+        raise pytest.UsageError("this is not the compiled gateway: say `make test-compiled`")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bedrock_local.conversation import Conversation
 from bedrock_local.json_schema import problems
-from bedrock_local.rules.words import errors, repeated
+from bedrock_local.rules.words import errors, not_an_object, repeated
 
 _CHOICES = ("auto", "any", "tool", "none")
 
@@ -46,7 +46,7 @@ def schemas_are_objects(conversation: Conversation) -> Iterator[str]:
         place = f"toolConfig.tools.{index}.toolSpec.inputSchema.json"
         schema = tool["inputSchema"]["json"]
         if not isinstance(schema, dict):
-            yield f"The format of the value at {place} is invalid. Provide a json object for the field and try again."
+            yield not_an_object(place)
         elif schema.get("type") != "object":
             yield f"The value at {place}.type must be one of the following: object."
 

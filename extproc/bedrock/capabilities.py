@@ -149,8 +149,6 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     tool_result_format: Annotated[Literal["text", "json"], Meta(description="`text` or `json`")] = "text"
     """The block that a JSON object goes back in; anything else goes back as text."""
-    tool_result_status: YesNo = False
-    """`toolResult.status`."""
     tool_result_images: YesNo = False
     """Images inside a tool result."""
     tool_result_documents: tuple[Annotated[DocumentFormat, _one_of(DocumentFormat)], ...] = ()

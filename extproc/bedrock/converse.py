@@ -1,7 +1,8 @@
 """A request to Converse or ConverseStream, as botocore's `bedrock-runtime` service model has it.
 
 Structs that encode to the wire's camelCase and leave out what is not set (an explicit null is refused by Bedrock).
-Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. What comes back is in `converse_answer`.
+Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. Long base64 is `Verbatim`, and is not even
+copied into the body. What comes back is in `converse_answer`.
 
 Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/
@@ -12,6 +13,21 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+
+from extproc.bedrock.pieces import Payload, Pieces
+
+_GAP = b"\0"
+"""Stands where something long is to be: JSON has no such byte, neither in strings nor between them."""
+_QUOTED_GAP = Raw(b'"' + _GAP + b'"')
+
+
+class Verbatim:
+    """The characters of a string that need no escape, where they are."""
+
+    __slots__ = ("characters",)
+
+    def __init__(self, characters: memoryview) -> None:
+        self.characters = characters
 
 
 class Wire(Struct, rename="camel"):
@@ -46,7 +62,7 @@ class S3Location(Wire):
 class Source(Wire):
     """Where media are: exactly one of its bytes, in base64 as the wire has them, or a place in S3."""
 
-    bytes: str | UnsetType = UNSET
+    bytes: str | Verbatim | UnsetType = UNSET
     s3_location: S3Location | UnsetType = UNSET
 
 
@@ -296,6 +312,22 @@ class Request(Wire):
     request_metadata: dict[str, str] | UnsetType = UNSET
     additional_model_request_fields: dict[str, Any] | UnsetType = UNSET
 
-    def encode(self) -> bytes:
+    def encode(self) -> Payload:
         """The request as a body."""
-        return msgspec.json.encode(self)
+        found: list[memoryview] = []
+
+        def leave_out(value: Verbatim) -> Raw:
+            found.append(value.characters)
+            return _QUOTED_GAP
+
+        encoded = msgspec.json.encode(self, enc_hook=leave_out)
+        return _filled(encoded, found) if found else encoded
+
+
+def _filled(encoded: bytes, found: Sequence[memoryview]) -> Pieces:
+    """What was left out, in its places."""
+    first, *others = encoded.split(_GAP)
+    pieces: list[bytes | memoryview] = [first]
+    for characters, rest in zip(found, others, strict=True):
+        pieces += (characters, rest)
+    return Pieces(pieces)

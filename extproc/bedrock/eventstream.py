@@ -16,11 +16,12 @@ services); limits and header types as in botocore's eventstream.py.
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
 from zlib import crc32
+
+from extproc.value import Value
 
 MAX_HEADERS = 128 * 1024
 MAX_PAYLOAD = 24 * 1024 * 1024
@@ -41,8 +42,7 @@ class EventStreamError(Exception):
     """These bytes are not an event stream, or were damaged on the way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Value, frozen=True):
     """One message. Bedrock's headers are strings: `:message-type`, `:event-type` or `:exception-type`, …"""
 
     headers: Mapping[str, HeaderValue]
@@ -70,10 +70,13 @@ class Decoder:
         """
         if self._failure is not None:
             raise EventStreamError(self._failure)
-        self._buffer += data
-        if len(self._buffer) < self._needed:
-            return []  # before any work: a large message in small pieces must not cost its length for each
-        return self._take_messages()
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
+                return []  # before any work: a large message in small pieces must not cost its length for each
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        return self._take_messages(data)
 
     def close(self) -> None:
         """The stream has ended. Raises `EventStreamError` if it had gone bad or ends within a message."""
@@ -82,44 +85,43 @@ class Decoder:
         if self._buffer:
             raise EventStreamError(f"the stream ended within a message, after {len(self._buffer)} bytes of it")
 
-    def _take_messages(self) -> list[Message]:
-        data = bytes(self._buffer)
+    def _take_messages(self, data: bytes) -> list[Message]:
         messages: list[Message] = []
         start = 0
         try:
             while True:
-                self._needed = _message_length(data, start)
+                self._needed, headers = _lengths(data, start)
                 if len(data) - start < self._needed:
                     break
-                messages.append(_message(data, start, start + self._needed))
+                messages.append(_message(data, start, start + self._needed, headers))
                 start += self._needed
         except EventStreamError as error:
             self._failure = str(error)
             if not messages:
                 raise
-        del self._buffer[:start]
+        else:
+            self._buffer += data[start:]
         return messages
 
 
-def _message_length(data: bytes, start: int) -> int:
-    """How long the message at `start` is, once its prelude is there; until then the length of the prelude."""
+def _lengths(data: bytes, start: int) -> tuple[int, int]:
+    """How long the message at `start` is, and its headers; until its prelude is there, how long that is."""
     if len(data) - start < _PRELUDE.size:
-        return _PRELUDE.size
+        return _PRELUDE.size, 0
     total, headers, checksum = _PRELUDE.unpack_from(data, start)
     if crc32(data[start : start + 8]) != checksum:
         raise EventStreamError("the checksum of a prelude does not match")
     payload = total - headers - _PRELUDE.size - _CRC.size
     if headers > MAX_HEADERS or not 0 <= payload <= MAX_PAYLOAD:
         raise EventStreamError(f"impossible lengths: message {total}, headers {headers}")
-    return int(total)
+    return int(total), int(headers)
 
 
-def _message(data: bytes, start: int, end: int) -> Message:
-    """The whole message between `start` and `end`, whose prelude is known to be good."""
+def _message(data: bytes, start: int, end: int, length: int) -> Message:
+    """The whole message between `start` and `end`, whose prelude is known to be good, with headers of `length`."""
     (checksum,) = _CRC.unpack_from(data, end - _CRC.size)
     if crc32(memoryview(data)[start : end - _CRC.size]) != checksum:
         raise EventStreamError("the checksum of a message does not match")
-    _, length, _ = _PRELUDE.unpack_from(data, start)
     headers_end = start + _PRELUDE.size + length
     block = data[start + _PRELUDE.size : headers_end]
     headers = _known_headers(block) if length <= _CACHED_HEADERS else _headers(block)

@@ -1,34 +1,20 @@
-"""Asking AWS which models there are, and keeping the answer.
+"""Which models AWS lists, and keeping that list.
 
 A `CatalogueKeeper` always has a catalogue to give: the built-in one (seed.json) until AWS has answered once, then
 the last answer, however old, until there is a newer one. When AWS does not answer, that is logged once, with the
 reason, and once more when it does again; never once per attempt.
 
-The calls block (boto3): they are for a thread of their own, which `start` makes.
+Asking blocks (`extproc.bedrock.aws.listing`): it is for a thread of its own, which `start` makes.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable
 from importlib import resources
-from typing import Any
 
-import boto3
 import msgspec
-from botocore.config import Config
-from botocore.exceptions import ClientError
 
-from extproc.bedrock.catalogue import (
-    APPLICATION,
-    ON_DEMAND,
-    SYSTEM_DEFINED,
-    Catalogue,
-    Model,
-    Profile,
-    geographies,
-)
+from extproc.bedrock.catalogue import ON_DEMAND, Catalogue, Model, Profile, geographies
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +23,6 @@ LIST_PROFILES = "bedrock:ListInferenceProfiles"
 
 FIRST_RETRY_SECONDS = 15.0
 """After a failure; each further one doubles it, up to the interval between refreshes."""
-
-_CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 3})
-"""At most 3 * 25 s a call: a keeper that hangs would be a keeper that never refreshes."""
 
 
 class ListingDeniedError(Exception):
@@ -50,22 +33,50 @@ class ListingDeniedError(Exception):
         self.actions = actions
 
 
-def fetch(region: str, session: boto3.Session | None = None) -> Catalogue:
-    """What Bedrock offers in `region` now. Blocks.
+class ListingError(Exception):
+    """AWS did not list its models; `kind` tells one kind of failure from another: AWS's code, or botocore's name."""
 
-    Raises `ListingDeniedError`, botocore's own errors, or KeyError for an answer that is not AWS's.
-    """
-    client = (session or boto3.Session(region_name=region)).client("bedrock", region_name=region, config=_CLIENT)
-    denied: list[str] = []
-    models: list[Model] = []
-    profiles: list[Profile] = []
-    with _noting(denied, LIST_MODELS):
-        models = _models(client)
-    with _noting(denied, LIST_PROFILES):
-        profiles = _profiles(client)
-    if denied:
-        raise ListingDeniedError(tuple(denied))
-    return Catalogue.build(models, profiles, region)
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class ListedModel(msgspec.Struct, frozen=True):
+    """What a `Model` is made of."""
+
+    id: str
+    provider: str
+    outputs: frozenset[str]
+    inputs: frozenset[str]
+    inference: frozenset[str]
+    created: int
+    status: str
+    streaming: bool
+
+
+class ListedProfile(msgspec.Struct, frozen=True):
+    """What a `Profile` is made of."""
+
+    id: str
+    arn: str
+    name: str
+    foundations: tuple[str, ...]
+    kind: str
+    created: int
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What AWS lists in one region, as it goes from one process to another."""
+
+    region: str
+    models: tuple[ListedModel, ...]
+    profiles: tuple[ListedProfile, ...]
+
+    def catalogue(self) -> Catalogue:
+        """The same, to look things up in."""
+        models = [Model(**msgspec.structs.asdict(listed)) for listed in self.models]
+        profiles = [Profile(**msgspec.structs.asdict(listed)) for listed in self.profiles]
+        return Catalogue.build(models, profiles, self.region)
 
 
 def seed(region: str) -> Catalogue:
@@ -96,10 +107,13 @@ class CatalogueKeeper:
         refresh_seconds: float,
         listener: Callable[[Catalogue], None],
         *,
-        fetch: Callable[[str], Catalogue] = fetch,
+        fetch: Callable[[str], Catalogue],
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        """`wait` blocks for so many seconds, or until `stop`, and says whether it was stopped."""
+        """`fetch` asks AWS for a region's, and may raise anything.
+
+        `wait` blocks for so many seconds, or until `stop`, and says whether it was stopped.
+        """
         self.current = seed(region)
         self.attempted = threading.Event()
         """Set once AWS has been asked for the first time, whatever came of it."""
@@ -181,80 +195,6 @@ def _seed_file() -> _Seed:
     return msgspec.json.decode(resources.files("extproc.bedrock").joinpath("seed.json").read_bytes(), type=_Seed)
 
 
-@contextmanager
-def _noting(denied: list[str], action: str) -> Iterator[None]:
-    """If what is done inside is not permitted, `action` goes on the list, and the next call is made all the same."""
-    try:
-        yield
-    except ClientError as error:
-        if _code(error) != "AccessDeniedException":
-            raise
-        denied.append(action)
-
-
-def _models(client: Any) -> list[Model]:
-    """All foundation models. The answer has no pages."""
-    return [_model(summary) for summary in client.list_foundation_models()["modelSummaries"]]
-
-
-def _profiles(client: Any) -> list[Profile]:
-    """All active inference profiles. Without a type, AWS lists the system's only."""
-    pages = client.get_paginator("list_inference_profiles")
-    return [
-        _profile(summary)
-        for kind in (SYSTEM_DEFINED, APPLICATION)
-        for page in pages.paginate(typeEquals=kind, PaginationConfig={"PageSize": 1000})
-        for summary in page["inferenceProfileSummaries"]
-        if summary.get("status", "ACTIVE") == "ACTIVE"
-    ]
-
-
-def _model(summary: Mapping[str, Any]) -> Model:
-    """A `FoundationModelSummary`, read leniently: live answers hold values that the service model does not know."""
-    lifecycle = summary.get("modelLifecycle", {})
-    return Model(
-        id=summary["modelId"],
-        provider=summary.get("providerName", ""),
-        outputs=frozenset(summary.get("outputModalities", ())),
-        inputs=frozenset(summary.get("inputModalities", ("TEXT",))),
-        inference=frozenset(summary.get("inferenceTypesSupported", ())),
-        created=_unix(lifecycle.get("startOfLifeTime")),
-        status=lifecycle.get("status", "ACTIVE"),
-        streaming=summary.get("responseStreamingSupported", False),
-    )
-
-
-def _profile(summary: Mapping[str, Any]) -> Profile:
-    """An `InferenceProfileSummary`."""
-    return Profile(
-        id=summary["inferenceProfileId"],
-        arn=summary["inferenceProfileArn"],
-        name=summary.get("inferenceProfileName", ""),
-        foundations=_foundations(summary.get("models", ())),
-        kind=summary.get("type", SYSTEM_DEFINED),
-        created=_unix(summary.get("createdAt")),
-    )
-
-
-def _foundations(models: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    """The model ids in the ARNs of a profile, where each stands once for each region.
-
-    Empty if one of them is not a foundation model, such as a custom one: then nobody can tell what is behind it.
-    """
-    parts = [model["modelArn"].partition(":foundation-model/") for model in models]
-    return tuple(dict.fromkeys(name for _, _, name in parts)) if all(name for _, _, name in parts) else ()
-
-
-def _unix(time: datetime | None) -> int:
-    """Unix seconds; 0 for an unknown time."""
-    return max(0, int(time.timestamp())) if time else 0
-
-
-def _code(error: ClientError) -> str:
-    """AWS's name for what went wrong."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
 def _trouble(error: Exception) -> str:
-    """What tells one kind of failure from another: AWS's code if there is one, else the exception's name."""
-    return _code(error) if isinstance(error, ClientError) else type(error).__name__
+    """What tells one kind of failure from another."""
+    return error.kind if isinstance(error, ListingError) else type(error).__name__

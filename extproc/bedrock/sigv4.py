@@ -16,6 +16,8 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
+from extproc.bedrock.pieces import Payload, parts
+
 Headers = tuple[tuple[str, str], ...]
 """Lower-case names and their values, each name once."""
 
@@ -64,7 +66,7 @@ class Signer:
         self,
         identity: Credentials | BearerToken,
         path: str,
-        body: bytes,
+        body: Payload,
         headers: Headers,
         now: float,
     ) -> Headers:
@@ -95,12 +97,19 @@ class Signer:
         return (("authorization", authorization), *added)
 
 
-def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, body: bytes) -> bytes:
+def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, body: Payload) -> bytes:
     """What is signed: the request in a form that proxies on the way cannot help but leave alone."""
     lines = ["POST", _encode_again(path), ""]  # the empty line is the query
     lines += [f"{name}:{' '.join(value.split())}" for name, value in signed]
-    lines += ["", names, sha256(body).hexdigest()]
+    lines += ["", names, _sha256(body)]
     return "\n".join(lines).encode()
+
+
+def _sha256(body: Payload) -> str:
+    digest = sha256()
+    for part in parts(body):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1024)

@@ -16,7 +16,7 @@ from extproc import __version__
 
 COMMANDS = {
     "up": "running",
-    "serve": "running",
+    "serve": "serving",
     "envoy-config": "rendering",
     "drain": "draining",
     "check": "inspection",

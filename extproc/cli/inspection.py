@@ -31,7 +31,8 @@ def check(path: Path) -> None:
     AWS is not asked anything. What could be meant but looks like a mistake is shown as a warning; a file that
     cannot be used is refused, with the path of the key.
     """
-    from extproc.bedrock.endpoints import EndpointError, resolve
+    from extproc.bedrock.aws.endpoints import resolve
+    from extproc.bedrock.endpoints import EndpointError
 
     settings = load_settings(path)
     with refusing(EndpointError):
@@ -137,16 +138,16 @@ def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
 
 def _catalogue(settings: Settings) -> "Catalogue":
     """AWS's list of models; where AWS does not give it, the built-in one, as in the gateway."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    from extproc.bedrock.endpoints import EndpointError, resolve
-    from extproc.bedrock.listing import ListingDeniedError, fetch, seed
+    from extproc.bedrock.aws.endpoints import resolve
+    from extproc.bedrock.aws.listing import fetch
+    from extproc.bedrock.endpoints import EndpointError
+    from extproc.bedrock.listing import ListingDeniedError, ListingError, seed
 
     with refusing(EndpointError):
         region = resolve(settings.region).region
     try:
         return fetch(region)
-    except (BotoCoreError, ClientError, ListingDeniedError, KeyError) as error:
+    except (ListingDeniedError, ListingError) as error:
         click.echo(f"warning: no list from AWS, this is the built-in one ({error})", err=True)
         return seed(region)
 

@@ -107,7 +107,8 @@ def _print(plan: Plan, only: Fragment | None, as_json: bool) -> None:
 
 
 def _bedrock(settings: Settings) -> "Endpoint":
-    from extproc.bedrock.endpoints import EndpointError, resolve
+    from extproc.bedrock.aws.endpoints import resolve
+    from extproc.bedrock.endpoints import EndpointError
 
     with refusing(EndpointError):
         return resolve(settings.region).runtime

@@ -1,4 +1,4 @@
-"""`oai-extproc up`, everything on this machine; `oai-extproc serve`, one worker for somebody else's Envoy."""
+"""`oai-extproc up`: everything on this machine."""
 
 import asyncio
 import importlib
@@ -102,19 +102,6 @@ def up(
             asyncio.run(stack.run(options, _say, lambda ready: _announce(configuration, options, ready)))
         except ProgramError as error:
             raise Breakdown(str(error)) from error
-
-
-@click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def serve(arguments: tuple[str, ...]) -> None:
-    """Run one ext_proc worker, for an Envoy that runs elsewhere.
-
-    That Envoy's configuration is what `oai-extproc envoy-config` prints. The worker's own command line is this one,
-    options and help included.
-    """
-    from extproc.server import worker
-
-    worker.main(list(arguments), prog_name="oai-extproc serve")
 
 
 def _envoy_binary() -> Path:

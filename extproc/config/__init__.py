@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities, CapabilityError, Row
+from extproc.bedrock.capabilities import BUILT_IN, Capabilities, CapabilityError, Effort, Row
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
@@ -343,6 +343,14 @@ def _check_family(family: Capabilities, where: str) -> None:
     for need in _NEEDS.get(family.reasoning, ()):
         if not getattr(family, need):
             raise ConfigError(f"{where}.{need}: missing; models that reason by `{family.reasoning}` need it")
+    if (family.efforts or family.reasoning_off == "effort_none") and not family.effort_path:
+        raise ConfigError(f"{where}.effort_path: missing; say where the effort goes")
+    ordered = sorted(set(family.efforts), key=get_args(Effort).index)
+    if list(family.efforts) != ordered:
+        raise ConfigError(f"{where}.efforts: write them lowest first, each once: {', '.join(ordered)}")
     for name, path, other in (("effort_path", family.effort_path, _EFFORT), ("top_k", family.top_k, ())):
         if path != other and path and (len(path) == 1 or path[0] != _MODEL_FIELDS):
             raise ConfigError(f"{where}.{name}: expected `{_MODEL_FIELDS}` and the keys below it")
+    if family.reasoning == "nova" and len(family.effort_path) < 3:
+        # `type` goes beside the effort.
+        raise ConfigError(f"{where}.effort_path: expected `{_MODEL_FIELDS}`, a key, and one below that")

@@ -12,12 +12,10 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
-
-if TYPE_CHECKING:
-    from extproc.bedrock.endpoints import Endpoint  # brings boto3 along, which a command line is slower for
 
 BEDROCK = "bedrock"
 """The cluster of Bedrock's runtime endpoint."""
@@ -73,7 +71,7 @@ class Plan:
 
     listen: Address
     processors: tuple[Address, ...]
-    bedrock: "Endpoint"
+    bedrock: Endpoint
     settings: Settings
     ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
     """The authorities that may vouch for Bedrock; of no account when the endpoint is plain http."""

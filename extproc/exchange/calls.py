@@ -2,13 +2,13 @@
 authenticates, resolves the model, signs, sends and fails, the same way for all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
+from extproc.bedrock.pieces import Payload
 from extproc.bedrock.sigv4 import model_path
 from extproc.config import Settings
 from extproc.exchange.jobs import Fetch, FetchFailure, FetchResult
@@ -22,22 +22,21 @@ from extproc.translate import chat_answer, chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.media import remote_images
+from extproc.value import Value
 
 MAX_FETCHED = 20
 """Images of one request that are fetched: as many as Converse takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Value, frozen=True):
     """One POST to Bedrock."""
 
     path: str
-    body: bytes
+    body: Payload
     accept: str = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(Value, frozen=True):
     """A whole answer for the client."""
 
     body: bytes
@@ -73,7 +72,7 @@ class Call(Protocol):
 class ChatCall:
     """POST /chat/completions."""
 
-    def __init__(self, body: bytes, settings: Settings, call_id: str, now: float) -> None:
+    def __init__(self, body: bytes | bytearray, settings: Settings, call_id: str, now: float) -> None:
         request = decode_request(body)
         self._request: ChatRequest | None = request
         """Until Bedrock is asked."""
@@ -118,7 +117,7 @@ class ChatCall:
         plan = chat_request.plan(self._request, capabilities, self._images)
         self.ignored = plan.ignored
         # What may be large is let go: the answer is a while away.
-        self._plan, self._request, self._images = replace(plan, body=b""), None, {}
+        self._plan, self._request, self._images = msgspec.structs.replace(plan, body=b""), None, {}
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")
             return [Question(path, plan.body, "application/vnd.amazon.eventstream")]
@@ -151,7 +150,7 @@ class ChatCall:
 class EmbeddingsCall:
     """POST /embeddings."""
 
-    def __init__(self, body: bytes, detokenise: Detokeniser) -> None:
+    def __init__(self, body: bytes | bytearray, detokenise: Detokeniser) -> None:
         self._request = openai_embeddings.decode(body)
         self._detokenise = detokenise
         self._plan: embeddings_translation.Plan | None = None

@@ -18,6 +18,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from extproc.bedrock.pieces import Payload
+
 Headers = tuple[tuple[str, str], ...]
 """Lower-case names and their values, in order, each name once."""
 
@@ -36,7 +38,7 @@ class Forward(Struct, frozen=True):
     authority: str
     headers: Headers
     remove: tuple[str, ...]
-    body: bytes
+    body: Payload
     metadata: Metadata | None = None
 
 

@@ -18,9 +18,9 @@ class RequestHeaders(Struct, frozen=True):
 
 
 class RequestBody(Struct, frozen=True):
-    """The client's whole body: Envoy has buffered it."""
+    """The client's whole body: Envoy has buffered it. A bytearray is the exchange's alone."""
 
-    data: bytes
+    data: bytes | bytearray
 
 
 class ResponseHeaders(Struct, frozen=True):

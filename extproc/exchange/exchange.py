@@ -25,6 +25,7 @@ not translated and signed; after the last word nothing is said.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from functools import lru_cache
 from typing import cast
@@ -111,8 +112,8 @@ class Exchange:
             return ()
         try:
             directives = self._move(event, now)
-        except ApiError as error:
-            directives = [self._refusal(error)]
+        except ApiError as refusal:
+            directives = [self._refusal(refusal)]
         except BadAnswerError as error:
             directives = [self._refusal(bad_answer(str(error)))]
         for directive in directives:
@@ -178,7 +179,7 @@ class Exchange:
         if length.isdecimal() and int(length) > self._gateway.settings.limits.request_bytes:
             raise too_large(self._gateway.settings.limits.request_bytes)
 
-    def _request(self, body: bytes, now: float) -> Directive:
+    def _request(self, body: bytes | bytearray, now: float) -> Directive:
         settings = self._gateway.settings
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
@@ -187,6 +188,7 @@ class Exchange:
             call = ChatCall(body, settings, self._id, now)
         else:
             call = EmbeddingsCall(body, self._gateway.detokenise)
+        _let_go(body)
         self._call = call
         self._record.model = call.model
         target = self._target = self._resolve(call.model)
@@ -209,7 +211,7 @@ class Exchange:
         if len(questions) == 1:
             return self._forward(call, questions[0], now)
         self._phase = Phase.JOB
-        side_calls = tuple(SideCall(q.path, self._sign(q, now), q.body) for q in questions)
+        side_calls = tuple(SideCall(q.path, self._sign(q, now), bytes(q.body)) for q in questions)
         return Wait(SideCalls(side_calls, settings.concurrency), settings.seconds)
 
     def _resolve(self, asked: str) -> Target:
@@ -333,6 +335,13 @@ class Exchange:
         if self._call is not None and self._call.ignored:
             said.append(("x-oai-ignored-params", ", ".join(self._call.ignored)))
         return tuple(said)
+
+
+def _let_go(body: bytes | bytearray) -> None:
+    """It has been decoded; only where a part of it is to go out as it stands, it is still needed."""
+    if isinstance(body, bytearray):
+        with suppress(BufferError):  # said of one that is looked at
+            body.clear()
 
 
 def _is_last(directive: Directive) -> bool:

@@ -3,6 +3,8 @@
 Every field of OpenAI's API is declared here, so that none is dropped without a decision; what becomes of each is
 decided in `translate/chat_request`. Optional fields take an explicit null, as OpenAI's do. An unknown top-level
 field is refused; unknown fields inside messages are tolerated, because clients send back what they were given.
+What may be as long as a request may be, an image, say, is a string that is left in its JSON (`Raw`): `translate/given`
+reads it.
 
 Source: `CreateChatCompletionRequest` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -10,214 +12,18 @@ Source: `CreateChatCompletionRequest` in OpenAI's API description, and `types/ch
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw
 
 from extproc.openai.decoding import decode
+from extproc.openai.messages import CacheControl, Exact, FunctionName, Message
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-FunctionName = Annotated[str, Meta(min_length=1, max_length=512)]
-"""OpenAI takes 64 of `[a-zA-Z0-9_-]`; clients of MCP servers send longer ones, with dots and slashes."""
-
-
-class CacheControl(Struct):
-    """What comes before it may be cached: Anthropic's field, as many clients send it here too."""
-
-    type: Literal["ephemeral"] = "ephemeral"
-    ttl: Literal["5m", "1h"] | None = None
-
-
-class CacheBreakpoint(Struct):
-    """What comes before it may be cached, for at least this long: OpenAI's own field."""
-
-    mode: Literal["explicit"]
-    ttl: Literal["30m", "12h"] | None = None
-
-
-class Marked(Struct, kw_only=True):
-    """A part or a message that may be marked: the prompt up to its end may be cached. One mark is as good as two."""
-
-    cache_control: CacheControl | None = None
-    prompt_cache_breakpoint: CacheBreakpoint | None = None
-
-
-# Content parts
-
-
-class TextPart(Marked, tag_field="type", tag="text"):
-    """Some text."""
-
-    text: str
-
-
-class GuardedTextPart(Marked, tag_field="type", tag="guarded_text"):
-    """Text of a user's that the guardrail reads, and then nothing else: an extension that LiteLLM's clients send."""
-
-    text: str
-
-
-class ImageURL(Struct):
-    """Where an image is: a `data:`, http(s) or `s3:` URL."""
-
-    url: str
-    detail: str | None = None
-
-
-class ImagePart(Marked, tag_field="type", tag="image_url"):
-    """An image in a user's message, or in a tool's result."""
-
-    image_url: ImageURL
-
-
-class InputAudio(Struct):
-    """A sound, in base64; OpenAI's formats are wav and mp3."""
-
-    data: str
-    format: str
-
-
-class AudioPart(Marked, tag_field="type", tag="input_audio"):
-    """A sound in a user's message."""
-
-    input_audio: InputAudio
-
-
-class File(Struct):
-    """A document: as a `data:` URL or plain base64, or as the id of an uploaded one."""
-
-    file_data: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
-
-
-class FilePart(Marked, tag_field="type", tag="file"):
-    """A document in a user's message, or in a tool's result."""
-
-    file: File
-
-
-class VideoURL(Struct):
-    """Where a video is: a `data:` or `s3:` URL."""
-
-    url: str
-
-
-class VideoPart(Marked, tag_field="type", tag="video_url"):
-    """A video in a user's message: not OpenAI's own, but what clients send."""
-
-    video_url: VideoURL
-
-
-class RefusalPart(Marked, tag_field="type", tag="refusal"):
-    """What an assistant said when it declined."""
-
-    refusal: str
-
-
-MediaPart = ImagePart | AudioPart | FilePart | VideoPart
-UserPart = TextPart | GuardedTextPart | ImagePart | AudioPart | FilePart | VideoPart
-AssistantPart = TextPart | RefusalPart
-ToolPart = TextPart | ImagePart | FilePart
-
-
-# Messages
-
-
-class SystemMessage(Marked, tag_field="role", tag="system"):
-    """Instructions."""
-
-    content: str | list[TextPart]
-    name: str | None = None
-
-
-class DeveloperMessage(Marked, tag_field="role", tag="developer"):
-    """Instructions, under their newer name."""
-
-    content: str | list[TextPart]
-    name: str | None = None
-
-
-class UserMessage(Marked, tag_field="role", tag="user"):
-    """What the user says."""
-
-    content: str | list[UserPart]
-    name: str | None = None
-
-
-class FunctionCall(Struct):
-    """A function's name, and its arguments as a JSON text."""
-
-    name: FunctionName
-    arguments: str = ""
-
-
-class CustomCall(Struct):
-    """A custom tool's name, and its input as a text."""
-
-    name: FunctionName
-    input: str = ""
-
-
-class ToolCall(Struct):
-    """A call that the assistant asked for: of a function, or of a custom tool."""
-
-    id: str
-    type: str = "function"
-    function: FunctionCall | None = None
-    custom: CustomCall | None = None
-
-
-class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
-    """What the model thought, with the signature by which it knows its own."""
-
-    thinking: str = ""
-    signature: str | None = None
-
-
-class RedactedThinkingBlock(Struct, tag_field="type", tag="redacted_thinking"):
-    """What the model thought, encrypted, in base64."""
-
-    data: str
-
-
-class AssistantMessage(Marked, tag_field="role", tag="assistant"):
-    """What the model said before.
-
-    `thinking_blocks` and `reasoning_content` are what it thought, as this gateway and LiteLLM give it out.
-    """
-
-    content: str | list[AssistantPart] | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    function_call: FunctionCall | None = None
-    audio: dict[str, Any] | None = None
-    thinking_blocks: list[ThinkingBlock | RedactedThinkingBlock] | None = None
-    reasoning_content: str | None = None
-    name: str | None = None
-
-
-class ToolMessage(Marked, tag_field="role", tag="tool"):
-    """What a called tool gave."""
-
-    content: str | list[ToolPart]
-    tool_call_id: str
-
-
-class FunctionMessage(Marked, tag_field="role", tag="function"):
-    """What a called function gave, in the shape from before tools."""
-
-    name: str
-    content: str | None = None
-
-
-Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
-
-
 # Tools and formats
 
 
-class Function(Struct):
+class Function(Exact):
     """A function that the model may call; `parameters` is a JSON Schema, kept byte for byte."""
 
     name: FunctionName
@@ -227,31 +33,31 @@ class Function(Struct):
     cache_control: CacheControl | None = None
 
 
-class FunctionTool(Struct, tag_field="type", tag="function"):
+class FunctionTool(Exact, tag_field="type", tag="function"):
     """A tool that is a function; `cache_control` stands here or in the function."""
 
     function: Function
     cache_control: CacheControl | None = None
 
 
-class FreeText(Struct, tag_field="type", tag="text"):
+class FreeText(Exact, tag_field="type", tag="text"):
     """Any text."""
 
 
-class GrammarBody(Struct):
+class GrammarBody(Exact):
     """A grammar, and what it is written in."""
 
     definition: str
     syntax: Literal["lark", "regex"]
 
 
-class Grammar(Struct, tag_field="type", tag="grammar"):
+class Grammar(Exact, tag_field="type", tag="grammar"):
     """A text of this grammar."""
 
     grammar: GrammarBody
 
 
-class Custom(Struct):
+class Custom(Exact):
     """What a custom tool is called and takes."""
 
     name: FunctionName
@@ -259,7 +65,7 @@ class Custom(Struct):
     format: FreeText | Grammar | None = None
 
 
-class CustomTool(Struct, tag_field="type", tag="custom"):
+class CustomTool(Exact, tag_field="type", tag="custom"):
     """A tool with a text as its input."""
 
     custom: Custom
@@ -269,32 +75,32 @@ class CustomTool(Struct, tag_field="type", tag="custom"):
 Tool = FunctionTool | CustomTool
 
 
-class NamedTool(Struct):
+class NamedTool(Exact):
     """A tool, by name."""
 
     name: str
 
 
-class FunctionChoice(Struct, tag_field="type", tag="function"):
+class FunctionChoice(Exact, tag_field="type", tag="function"):
     """This function must be called."""
 
     function: NamedTool
 
 
-class CustomChoice(Struct, tag_field="type", tag="custom"):
+class CustomChoice(Exact, tag_field="type", tag="custom"):
     """This custom tool must be called."""
 
     custom: NamedTool
 
 
-class AllowedToolsBody(Struct):
+class AllowedToolsBody(Exact):
     """The tools, and whether one of them must be called."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[FunctionChoice | CustomChoice], Meta(min_length=1)]
 
 
-class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
+class AllowedTools(Exact, tag_field="type", tag="allowed_tools"):
     """Only some of the tools may be called."""
 
     allowed_tools: AllowedToolsBody
@@ -303,15 +109,15 @@ class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
 ToolChoice = Literal["none", "auto", "required"] | FunctionChoice | CustomChoice | AllowedTools
 
 
-class TextFormat(Struct, tag_field="type", tag="text"):
+class TextFormat(Exact, tag_field="type", tag="text"):
     """Plain text."""
 
 
-class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
+class JsonObjectFormat(Exact, tag_field="type", tag="json_object"):
     """Some JSON object."""
 
 
-class JsonSchema(Struct):
+class JsonSchema(Exact):
     """A JSON Schema and its name; `schema` is kept byte for byte."""
 
     name: FunctionName
@@ -320,7 +126,7 @@ class JsonSchema(Struct):
     strict: bool | None = None
 
 
-class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
+class JsonSchemaFormat(Exact, tag_field="type", tag="json_schema"):
     """JSON of this schema."""
 
     json_schema: JsonSchema
@@ -329,7 +135,7 @@ class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
 ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 
 
-class StreamOptions(Struct):
+class StreamOptions(Exact):
     """What a stream should carry beside the answer."""
 
     include_usage: bool | None = None
@@ -339,7 +145,7 @@ class StreamOptions(Struct):
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
-class Thinking(Struct, forbid_unknown_fields=True):
+class Thinking(Exact):
     """How to reason, in Anthropic's words: an extension that LiteLLM's clients send."""
 
     type: Literal["enabled", "adaptive", "disabled"]
@@ -347,7 +153,7 @@ class Thinking(Struct, forbid_unknown_fields=True):
     display: Literal["summarized", "omitted"] | None = None
 
 
-class Guardrail(Struct, forbid_unknown_fields=True, rename="camel"):
+class Guardrail(Exact, rename="camel"):
     """The guardrail to apply, as Converse has it: an extension that LiteLLM's clients send."""
 
     guardrail_identifier: Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -356,13 +162,13 @@ class Guardrail(Struct, forbid_unknown_fields=True, rename="camel"):
     stream_processing_mode: Literal["sync", "async"] | None = None
 
 
-class Performance(Struct, forbid_unknown_fields=True):
+class Performance(Exact):
     """Whether latency is optimised, as Converse has it: an extension that LiteLLM's clients send."""
 
     latency: Literal["standard", "optimized"]
 
 
-class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+class ChatRequest(Exact, kw_only=True):
     """The whole request."""
 
     model: Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -423,6 +229,6 @@ class ChatRequest(Struct, forbid_unknown_fields=True, kw_only=True):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
-def decode_request(body: bytes) -> ChatRequest:
+def decode_request(body: bytes | bytearray) -> ChatRequest:
     """The request in `body`; raises a 400 `ApiError`."""
     return decode(body, ChatRequest)

@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from extproc.value import Value
 
-class Usage(msgspec.Struct, frozen=True):
+
+class Usage(Value, frozen=True):
     """Tokens as OpenAI counts them: `prompt` includes what came from a cache, and what went to it."""
 
     prompt: int = 0

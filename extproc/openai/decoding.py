@@ -24,30 +24,44 @@ _PLACE = " - at `"
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
-def decode(body: bytes, shape: type[T]) -> T:
+def decode(body: bytes | bytearray, shape: type[T]) -> T:
     """The JSON in `body` as a `shape`; raises a 400 `ApiError`."""
-    decoder = _DECODERS.get(shape)
-    if decoder is None:
-        decoder = _DECODERS[shape] = msgspec.json.Decoder(shape)
+    decoder = _decoder(shape)
     if not body.isascii():
         _check_utf8(body)
     try:
         value: T = decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _explain(error) from error
+    except msgspec.ValidationError as mismatch:
+        raise _explain(mismatch) from mismatch
     except msgspec.DecodeError as error:
         raise invalid(f"The request body is not valid JSON: {_why(error, body)}. Send one JSON object.") from error
-    except RecursionError as error:
-        raise invalid("The request body is nested too deeply.") from error
+    except RecursionError as depth:
+        raise invalid("The request body is nested too deeply.") from depth
     return value
 
 
-def _explain(error: msgspec.ValidationError) -> ApiError:
-    """msgspec's message as OpenAI would say it."""
+def decode_at(raw: msgspec.Raw, shape: type[T], path: str) -> T:
+    """What `decode` left as JSON, as a `shape`; raises a 400 `ApiError` that names `path`, where it stands."""
+    try:
+        value: T = _decoder(shape).decode(raw)
+    except msgspec.ValidationError as error:
+        raise _explain(error, path) from error
+    return value
+
+
+def _decoder(shape: type[Any]) -> msgspec.json.Decoder[Any]:
+    decoder = _DECODERS.get(shape)
+    if decoder is None:
+        decoder = _DECODERS[shape] = msgspec.json.Decoder(shape)
+    return decoder
+
+
+def _explain(error: msgspec.ValidationError, above: str = "") -> ApiError:
+    """msgspec's message as OpenAI would say it; `above` is where that stands which was decoded."""
     what, placed, place = str(error).rpartition(_PLACE)
     if not placed:
         what, place = place, ""
-    path = _path(place)
+    path = above + _path(place)
     for pattern, respond in ((_MISSING, _missing), (_UNKNOWN, _unknown), (_TYPE, _mistyped)):
         found = pattern.match(what)
         if found:
@@ -57,7 +71,7 @@ def _explain(error: msgspec.ValidationError) -> ApiError:
     return invalid(f"Invalid value{where}: {what.replace('Expected', 'expected', 1)}.", path or None, "invalid_value")
 
 
-def _check_utf8(body: bytes) -> None:
+def _check_utf8(body: bytes | bytearray) -> None:
     """msgspec checks only the texts it decodes; what goes through as it is must be UTF-8 too."""
     try:
         body.decode()
@@ -65,7 +79,7 @@ def _check_utf8(body: bytes) -> None:
         raise invalid(f"The request body is not valid JSON: not UTF-8, {error.reason} (byte {error.start}).") from error
 
 
-def _why(error: msgspec.DecodeError, body: bytes) -> str:
+def _why(error: msgspec.DecodeError, body: bytes | bytearray) -> str:
     """msgspec calls half of a surrogate pair before the end of a string a truncated body."""
     if str(error) == "Input data was truncated" and _HALF_PAIR.search(body):
         return "a string has half of a surrogate pair, such as an emoji that was cut in two"

@@ -43,7 +43,7 @@ class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     user: str | None = None
 
 
-def decode(body: bytes) -> EmbeddingsRequest:
+def decode(body: bytes | bytearray) -> EmbeddingsRequest:
     """The request in `body`; raises a 400 `ApiError` whose `param` is the path of what is wrong."""
     request = decoding.decode(body, EmbeddingsRequest)
     if isinstance(request.input, str):

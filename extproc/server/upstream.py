@@ -12,7 +12,8 @@ from typing import Literal
 import botocore.session
 from botocore.exceptions import BotoCoreError
 
-from extproc.bedrock.endpoints import EndpointError, Endpoints, resolve
+from extproc.bedrock.aws.endpoints import resolve
+from extproc.bedrock.endpoints import EndpointError, Endpoints
 
 Mode = Literal["auto", "aws", "local"]
 

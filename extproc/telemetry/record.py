@@ -4,13 +4,12 @@ The exchange fills it in as it learns; the transport hands it to Envoy as dynami
 access logs, metrics and rate limits read it. No content, no API key and no credential is ever in it: `token` is a name.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from extproc.openai.completion import Usage
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """One call. Tokens are the billed ones, as OpenAI counts them; `finish` says how it ended."""
 
     request_id: str
@@ -37,7 +36,4 @@ class Record:
 
     def metadata(self) -> dict[str, str | int | bool]:
         """Every field by its name, so that a reader need not guess which are there."""
-        return {name: getattr(self, name) for name in _FIELDS}
-
-
-_FIELDS = tuple(Record.__dataclass_fields__)
+        return msgspec.structs.asdict(self)

@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from extproc.bedrock.capabilities import CachePlace, CacheTtl, Capabilities
 from extproc.bedrock.converse import Audio, CachePoint, CachePointBody, Document, SystemBlock, Text, Video
-from extproc.openai.chat import Marked
+from extproc.openai.messages import Marked
 
 PLACEHOLDER = "."
 """Stands where Bedrock wants a text and the client gave none; it may not be blank."""

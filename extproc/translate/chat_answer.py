@@ -12,7 +12,6 @@ Invariant: `answer` and `as_stream` say the same, and the same as `chat_stream` 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -51,8 +50,7 @@ _TIERS = {"reserved": "scale"}
 """Bedrock's service tiers where OpenAI has another word: capacity that was bought in advance."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """An answer for the client; `body` is JSON or SSE."""
 
     body: bytes

@@ -6,14 +6,15 @@ accepted and not applied in `NOT_APPLIED` (and then named to the client in `x-oa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import OutputConfig, Request
+from extproc.bedrock.pieces import Payload
 from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import invalid
 from extproc.translate.messages import conversation
@@ -22,6 +23,7 @@ from extproc.translate.parameters import parameters
 from extproc.translate.reasoning import Reasoning, reasoning
 from extproc.translate.shape import Shape
 from extproc.translate.tools import Tools, tools
+from extproc.value import Value
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
 """What has been fetched for a request without remote media."""
@@ -53,11 +55,10 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 _INSTEAD = {"modalities": "Only text can be asked for."}
 
 
-@dataclass(frozen=True, slots=True)
-class ChatPlan:
+class ChatPlan(Value, frozen=True):
     """What goes to Bedrock, and what to remember for the answer."""
 
-    body: bytes
+    body: Payload
     stream: bool
     """How Bedrock is called."""
     streamed: bool
@@ -97,15 +98,22 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         additional_model_request_fields=fields or UNSET,
     )
     options = request.stream_options
-    left = _standing(request, NOT_APPLIED)
+    left = _left(request)
     return ChatPlan(
         body=converse.encode(),
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=replace(offered.shape, trace=True) if _traced(request) else offered.shape,
+        shape=msgspec.structs.replace(offered.shape, trace=True) if _traced(request) else offered.shape,
         ignored=(*left, *said.ignored, *thought.ignored, *offered.ignored, *told.ignored),
     )
+
+
+def _left(request: ChatRequest) -> list[str]:
+    """What is accepted and not applied, by name."""
+    options = request.stream_options
+    obfuscated = options is not None and options.include_obfuscation
+    return _standing(request, NOT_APPLIED) + (["stream_options.include_obfuscation"] if obfuscated else [])
 
 
 def _traced(request: ChatRequest) -> bool:

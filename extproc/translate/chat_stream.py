@@ -154,11 +154,12 @@ class ChatStream:
             return b""
         written: list[bytes] = []
         try:
-            written.extend(self._receive(message) for message in self._decoder.feed(data))
+            for message in self._decoder.feed(data):
+                written.append(self._receive(message))  # noqa: PERF401  what came before an error is kept
         except (EventStreamError, BadAnswerError) as error:
             raise self._failed(bad_answer(str(error)), written) from error
-        except ApiError as error:
-            raise self._failed(error, written) from error
+        except ApiError as refusal:
+            raise self._failed(refusal, written) from refusal
         return self._joined(written)
 
     def end(self) -> bytes:

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -220,7 +221,7 @@ def _is_told(key: str, value: Any) -> bool:
     """Whether a grammar knows this keyword, but not with this value."""
     match key:
         case "format":
-            return value not in _FORMATS
+            return not isinstance(value, str) or value not in _FORMATS
         case "pattern":
             return not isinstance(value, str) or _HARD_PATTERN.search(value) is not None
         case "minItems":
@@ -235,7 +236,7 @@ def _recursive(root: dict[str, Any]) -> bool:
     while waiting:
         reference = waiting.pop()
         if reference not in leads:
-            leads[reference] = _references(definition(root, reference))
+            leads[reference] = _references(definition(root, reference) or {})
             waiting |= leads[reference]
     try:
         TopologicalSorter(leads).prepare()
@@ -244,17 +245,18 @@ def _recursive(root: dict[str, Any]) -> bool:
     return False
 
 
-def _references(node: Any) -> set[str]:
-    return set(_found_references(node))
+def _references(schema: Mapping[str, Any]) -> set[str]:
+    return set(_found_references(schema))
 
 
-def _found_references(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for below in node:
+def _found_references(schema: Mapping[str, Any]) -> Iterator[str]:
+    """In a schema that is written, whose properties may be called as a keyword is."""
+    for key, below in schema.items():
+        if key == "$ref":
+            yield below
+        elif key == "properties" or key in _STORES:
+            yield from chain.from_iterable(map(_found_references, below.values()))
+        elif key == "anyOf":
+            yield from chain.from_iterable(map(_found_references, below))
+        elif key == "items":
             yield from _found_references(below)
-    elif isinstance(node, dict):
-        for key, below in node.items():
-            if key == "$ref" and isinstance(below, str):
-                yield below
-            elif key not in ("enum", "const", "default"):
-                yield from _found_references(below)

@@ -1,8 +1,8 @@
 """Images, documents, sounds and videos as OpenAI has them -> Bedrock's blocks, as far as the model takes them.
 
 An image's type is read from its bytes, not believed: clients mislabel images, and Bedrock refuses a wrong format.
-Base64 that came in goes out as it came. A document's name is a number, and nothing else: Bedrock wants names to be
-unique in a request, has the model read them, and warns of instructions hidden there.
+Base64 that came in goes out as it came, neither decoded nor copied. A document's name is a number, and nothing else:
+Bedrock wants names to be unique in a request, has the model read them, and warns of instructions hidden there.
 
 Invariant: a part becomes a block that the model's family takes, or one 400 that says which part it is, and what the
 family does take.
@@ -12,6 +12,8 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar, assert_never
+
+from msgspec import Raw
 
 from extproc.bedrock.capabilities import UNKNOWN, Capabilities, MediaKind, VideoFormat
 from extproc.bedrock.converse import (
@@ -26,9 +28,11 @@ from extproc.bedrock.converse import (
     Video,
     VideoBody,
 )
-from extproc.openai.chat import AudioPart, FilePart, ImagePart, MediaPart, Message, VideoPart
+from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
+from extproc.openai.messages import AudioPart, FilePart, ImagePart, MediaPart, Message, VideoPart
 from extproc.translate.documents import by_extension, document_format, is_broken
+from extproc.translate.given import Given, given, source
 
 ImageFormat = Literal["png", "jpeg", "gif", "webp"]
 MediaBlock = Image | Document | Audio | Video
@@ -73,7 +77,6 @@ _VIDEO_EXTENSIONS: dict[str, VideoFormat] = {
     "3gp": "three_gp",
 }
 _NO_PARTS: Sequence[object] = ()
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*+={0,2}")
 _BEGINNING = 96
 """So many characters of base64 hold more than tells what something is."""
 
@@ -84,8 +87,11 @@ def remote_images(messages: Sequence[Message]) -> dict[str, str]:
     for index, message in enumerate(messages):
         content = message.content
         for position, part in enumerate(_NO_PARTS if content is None or isinstance(content, str) else content):
-            if isinstance(part, ImagePart) and _is_remote(part.image_url.url):
-                found.setdefault(part.image_url.url, f"messages[{index}].content[{position}].image_url.url")
+            if isinstance(part, ImagePart):
+                path = f"messages[{index}].content[{position}].image_url.url"
+                url = _short(part.image_url.url, path)
+                if _is_remote(url):
+                    found.setdefault(url, path)
     return found
 
 
@@ -112,11 +118,13 @@ class Media:
                 return self._video(part.video_url.url, param)
         assert_never(part)
 
-    def _image(self, url: str, param: str) -> Image:
+    def _image(self, raw: Raw, param: str) -> Image:
         where = f"{param}.image_url.url"
+        said = given(raw, where)
+        url = said.text
         if not self._capabilities.images:
             if not _is_remote(url) and not url.startswith(_S3_SCHEME):
-                image_block(url, where)  # what is wrong with the image itself comes first: no model would mend that
+                _image_block(said, where)  # what is wrong with the image itself comes first: no model would mend that
             raise self._not_taken("images", param)
         self._images += 1
         most = self._capabilities.max_images
@@ -126,16 +134,16 @@ class Media:
         if _is_remote(url):
             return self._remote_image(url, where)
         if url.startswith(_S3_SCHEME):
-            source = self._in_s3(url, "image", where)
-            return Image(ImageBody(_by_end(url, _IMAGE_EXTENSIONS, "image", where), source))
-        return image_block(url, where)
+            place = self._in_s3(url, "image", where)
+            return Image(ImageBody(_by_end(url, _IMAGE_EXTENSIONS, "image", where), place))
+        return _image_block(said, where)
 
     def _remote_image(self, url: str, param: str) -> Image:
         content = self._fetched.get(url)
         if content is None:
             raise _refuse("Image URLs are not fetched here: send the image itself, as " + _ACCEPTED + ".", param)
-        data = binascii.b2a_base64(content, newline=False).decode()
-        return Image(ImageBody(_sniff(content, param), Source(data)))
+        base64 = memoryview(binascii.b2a_base64(content, newline=False))
+        return Image(ImageBody(_sniff(content, param), source(base64)))
 
     def _document(self, part: FilePart, param: str) -> Document:
         takes = self._capabilities.documents
@@ -149,14 +157,14 @@ class Media:
             raise invalid(message, param, "too_many_documents")
         file = part.file
         where = f"{param}.file.file_data"
-        if file.file_data is None:
+        if bytes(memoryview(file.file_data)[:5]) == b"null":
             raise _no_file_data(file.file_id, f"{param}.file")
-        if file.file_data.startswith(_S3_SCHEME):
-            source = self._in_s3(file.file_data, "document", where)
-            found = by_extension(file.file_data) or by_extension(file.filename or "")
+        said = given(file.file_data, where)
+        if said.text.startswith(_S3_SCHEME):
+            place = self._in_s3(said.text, "document", where)
+            found = by_extension(said.text) or by_extension(file.filename or "")
         else:
-            base64, content, media_type = _file_data(file.file_data, where)
-            source = Source(base64)
+            place, content, media_type = _file_data(said, where)
             found = document_format(content, media_type, file.filename or "")
             if found is not None and is_broken(content, found):
                 raise _refuse("These bytes are no PDF, although they are called one.", where, "document")
@@ -164,7 +172,7 @@ class Media:
             what = f"a {found} document" if found else "a document whose format neither type, bytes nor name tell"
             message = f"Models of the family '{self._capabilities.family}' do not take {what}: {_list(takes)} they do."
             raise _refuse(message, where, "document")
-        return Document(DocumentBody(found, f"document-{self._documents}", source))
+        return Document(DocumentBody(found, f"document-{self._documents}", place))
 
     def _audio(self, part: AudioPart, param: str) -> Audio:
         takes = self._capabilities.audio
@@ -175,30 +183,30 @@ class Media:
             message = f"Models of the family '{self._capabilities.family}' take sound as {_list(takes)}."
             raise invalid(message, f"{param}.input_audio.format", "unsupported_value")
         where = f"{param}.input_audio.data"
-        data = sound.data
-        if data[:5].lower() == "data:":
-            data = _data_url(data, "base64, or a data: URL with base64", "audio", where).data
-        base64, _ = _begun(data, "audio", where)
-        return Audio(AudioBody(sound.format, Source(base64)))
+        said = given(sound.data, where)
+        if said.text[:5].lower() == "data:":
+            said = _data_url(said, "base64, or a data: URL with base64", "audio", where).data
+        place, _ = _begun(said, "audio", where)
+        return Audio(AudioBody(sound.format, place))
 
-    def _video(self, url: str, param: str) -> Video:
+    def _video(self, raw: Raw, param: str) -> Video:
         takes = self._capabilities.video
         if not takes:
             raise self._not_taken("videos", param)
         where = f"{param}.video_url.url"
         found: VideoFormat | None
-        if url.startswith(_S3_SCHEME):
-            source = self._in_s3(url, "video", where)
-            found = _by_end(url, _VIDEO_EXTENSIONS, "video", where)
+        said = given(raw, where)
+        if said.text.startswith(_S3_SCHEME):
+            place = self._in_s3(said.text, "video", where)
+            found = _by_end(said.text, _VIDEO_EXTENSIONS, "video", where)
         else:
-            read = _data_url(url, "a data: URL with a base64 video", "video", where)
-            base64, content = _begun(read.data, "video", where)
-            source = Source(base64)
+            read = _data_url(said, "a data: URL with a base64 video", "video", where)
+            place, content = _begun(read.data, "video", where)
             found = _VIDEO_TYPES.get(read.media_type) or _video_begins_like(content)
         if found not in takes:
             message = f"Models of the family '{self._capabilities.family}' take videos as {_list(takes)}."
             raise _refuse(message, where, "video")
-        return Video(VideoBody(found, source))
+        return Video(VideoBody(found, place))
 
     def _in_s3(self, uri: str, kind: MediaKind, param: str) -> Source:
         if kind not in self._capabilities.s3_sources:
@@ -222,39 +230,40 @@ class Media:
         return invalid(message, f"{param}.type", "unsupported_value")
 
 
-def image_block(url: str, param: str) -> Image:
+def _image_block(said: Given, param: str) -> Image:
     """The image in a `data:` URL; `param` is the path of the URL in the request, for the 400 it may raise."""
-    read = _data_url(url, _ACCEPTED, "image", param)
-    base64, content = _begun(read.data, "image", param)
-    return Image(ImageBody(format=_sniff(content, param), source=Source(base64)))
+    read = _data_url(said, _ACCEPTED, "image", param)
+    place, content = _begun(read.data, "image", param)
+    return Image(ImageBody(format=_sniff(content, param), source=place))
 
 
 class _DataURL(NamedTuple):
     media_type: str
-    data: str
+    data: Given
 
 
-def _data_url(url: str, what: str, kind: str, param: str) -> _DataURL:
+def _data_url(said: Given, what: str, kind: str, param: str) -> _DataURL:
     """The two parts of a base64 `data:` URL; `what` says which is wanted."""
-    head, comma, data = url.partition(",")
+    head, comma, data = said.text.partition(",")
     head = head.lower()
     if not head.startswith("data:"):
         raise _refuse(f"This is no place that can be read from here: send {what}.", param, kind)
     if not comma or not head.endswith(";base64"):
         raise _refuse(f"This is not {what}.", param, kind)
-    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), data)
+    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), Given(data, said.base64))
 
 
-def _file_data(text: str, param: str) -> tuple[str, bytes, str]:
+def _file_data(said: Given, param: str) -> tuple[Source, bytes, str]:
     """The base64, its content and its media type ("" if unknown): clients send data: URLs and bare base64."""
-    if text[:5].lower() == "data:":
-        media_type, text = _data_url(text, "a data: URL with a base64 document", "document", param)
-    elif _is_remote(text):
+    if said.text[:5].lower() == "data:":
+        media_type, said = _data_url(said, "a data: URL with a base64 document", "document", param)
+    elif _is_remote(said.text):
         raise _refuse("Documents are not fetched from URLs: send the document itself, in base64.", param, "document")
     else:
         media_type = ""
-    base64, content = _decoded(text, "document", param)
-    return base64, content, media_type
+    if said.base64 is not None:
+        return source(said.base64), binascii.a2b_base64(said.base64), media_type
+    return *_decoded(said.text, "document", param), media_type
 
 
 def _no_file_data(file_id: str | None, param: str) -> ApiError:
@@ -264,18 +273,14 @@ def _no_file_data(file_id: str | None, param: str) -> ApiError:
     return invalid(message, f"{param}.file_id", "unsupported_value")
 
 
-def _begun(data: str, kind: str, param: str) -> tuple[str, bytes]:
-    """The base64 without line breaks, and the first bytes of what it stands for.
-
-    It goes on as it came, so that the bytes themselves are not needed: to check the text takes half of the time that
-    decoding takes, and no memory.
-    """
-    if data and len(data) % 4 == 0 and _BASE64.fullmatch(data):
-        return data, binascii.a2b_base64(data[:_BEGINNING])
-    return _decoded(data, kind, param)
+def _begun(said: Given, kind: str, param: str) -> tuple[Source, bytes]:
+    """The base64 without line breaks, and the first bytes of what it stands for: no others are needed."""
+    if said.base64 is not None:
+        return source(said.base64), binascii.a2b_base64(said.base64[:_BEGINNING])
+    return _decoded(said.text, kind, param)
 
 
-def _decoded(data: str, kind: str, param: str) -> tuple[str, bytes]:
+def _decoded(data: str, kind: str, param: str) -> tuple[Source, bytes]:
     """The base64 without line breaks, and what it stands for."""
     if not data.isascii():
         raise _refuse(f"The {kind}'s base64 is damaged: it has characters outside ASCII.", param, kind)
@@ -288,7 +293,7 @@ def _decoded(data: str, kind: str, param: str) -> tuple[str, bytes]:
         raise _refuse(f"The {kind}'s base64 is damaged: there is too much padding.", param, kind)
     if not content and kind != "image":
         raise _refuse(f"The {kind} is empty.", param, kind)
-    return data, content
+    return Source(data), content
 
 
 def _sniff(content: bytes, param: str) -> ImageFormat:
@@ -318,6 +323,11 @@ def _by_end(uri: str, formats: Mapping[str, _F], kind: str, param: str) -> _F:
     if found is None:
         raise _refuse(f"The {kind}'s name must end in its format: {_list(tuple(formats))}.", param, kind)
     return found
+
+
+def _short(raw: Raw, path: str) -> str:
+    """The string that `raw` is; of a `data:` URL, nothing."""
+    return "" if bytes(memoryview(raw)[:6]).lower() == b'"data:' else decode_at(raw, str, path)
 
 
 def _is_remote(url: str) -> bool:

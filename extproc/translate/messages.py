@@ -18,7 +18,6 @@ Bedrock's validation gives.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec import UNSET
@@ -34,7 +33,8 @@ from extproc.bedrock.converse import (
     Text,
     Turn,
 )
-from extproc.openai.chat import (
+from extproc.openai.errors import invalid
+from extproc.openai.messages import (
     AssistantMessage,
     DeveloperMessage,
     FunctionMessage,
@@ -49,19 +49,18 @@ from extproc.openai.chat import (
     ToolPart,
     UserMessage,
 )
-from extproc.openai.errors import invalid
 from extproc.translate.cache import CacheMarks
 from extproc.translate.media import Media, MediaBlock
 from extproc.translate.past_calls import PastCalls
 from extproc.translate.past_reasoning import past_reasoning
 from extproc.translate.tools import Tools
 from extproc.translate.turns import Turns
+from extproc.value import Value
 
 _ANY_DETAIL = (None, "auto")
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Value, frozen=True):
     """What is said, and by whom."""
 
     system: list[SystemBlock]
@@ -76,20 +75,19 @@ def conversation(
     tools: Tools,
     fetched: Mapping[str, bytes],
     *,
-    reasoning: bool = False,
     instruction: str | None = None,
     guarded: bool = False,
 ) -> Conversation:
     """`system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
 
-    `fetched` is what stands at the http(s) URLs of images. `reasoning`: whether the model will reason, since it then
-    continues no text. `instruction` is what the gateway has to say itself, after the client's leading instructions.
+    `fetched` is what stands at the http(s) URLs of images. `instruction` is what the gateway has to say itself, after
+    the client's leading instructions.
     `guarded`: whether the request brings its own guardrail, without which there is nothing to mark texts for.
     """
     walk = _Walk(messages, capabilities, tools, fetched, guarded=guarded)
     for index in range(len(messages)):
         walk.message(index)
-    prefill = capabilities.prefill and not reasoning and tools.config is None and tools.output is UNSET
+    prefill = capabilities.prefill and tools.config is None and tools.output is UNSET
     return walk.finish(instruction, prefill=prefill)
 
 

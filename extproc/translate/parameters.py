@@ -6,7 +6,6 @@ would only be a little different. A value that is every model's own default (tem
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -17,6 +16,7 @@ from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.model_fields import placed
 from extproc.translate.reasoning import Reasoning
+from extproc.value import Value
 
 _TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "scale": "reserved", "reserved": "reserved"}
 """OpenAI's tiers, and Bedrock's nearest: `fast` is served as `priority` there too, `scale` is for what was bought."""
@@ -30,8 +30,7 @@ _LEAST_TOP_P = 0.95
 """What Claude takes while it thinks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(Value, frozen=True):
     """The members of a Converse request, and `fields` for its `additionalModelRequestFields`."""
 
     inference: InferenceConfig | UnsetType
@@ -197,11 +196,11 @@ def _metadata(request: ChatRequest, ignored: list[str]) -> dict[str, str] | Unse
                 "invalid_value",
             )
     for name in ("user", "safety_identifier"):
-        value = getattr(request, name)
-        if not value:
+        who = getattr(request, name)
+        if not who:
             continue
-        if _fits(value) and name not in pairs and len(pairs) < _PAIRS:
-            pairs[name] = value
+        if _fits(who) and name not in pairs and len(pairs) < _PAIRS:
+            pairs[name] = who
         else:
             ignored.append(name)
     return pairs or UNSET

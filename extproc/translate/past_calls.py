@@ -32,8 +32,8 @@ from extproc.bedrock.converse import (
     ToolUse,
     ToolUseBody,
 )
-from extproc.openai.chat import CustomCall, FunctionCall, FunctionMessage, Message, ToolCall
 from extproc.openai.errors import ApiError, invalid
+from extproc.openai.messages import CustomCall, FunctionCall, FunctionMessage, Message, ToolCall
 from extproc.translate.media import MediaBlock
 from extproc.translate.schemas import json_object
 from extproc.translate.tools import Tools, bedrock_id

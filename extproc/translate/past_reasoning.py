@@ -12,7 +12,8 @@ from msgspec import UNSET
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import PastReasoning, PastReasoningBody, SignedText
-from extproc.openai.chat import (
+from extproc.openai.errors import invalid
+from extproc.openai.messages import (
     AssistantMessage,
     FunctionMessage,
     GuardedTextPart,
@@ -24,7 +25,6 @@ from extproc.openai.chat import (
     ToolMessage,
     UserPart,
 )
-from extproc.openai.errors import invalid
 
 
 def past_reasoning(

@@ -25,7 +25,6 @@ https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -37,6 +36,7 @@ from extproc.openai.chat import AllowedTools, ChatRequest, CustomChoice, Functio
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.model_fields import BETA, merged, placed
 from extproc.translate.past_reasoning import lacks_reasoning
+from extproc.value import Value
 
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 4096, "high": 8192, "xhigh": 16384, "max": 24576}
 """What an effort is worth in tokens. The highest leaves room for an answer in the 32,000 tokens of Claude Opus 4."""
@@ -48,13 +48,12 @@ _BINDING_BETA = "thinking-binding-controls-2026-08-01"
 _FORGIVING = {"prefix_mismatch_behavior": "drop_block"}
 
 
-@dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(Value, frozen=True):
     """What goes out, and what it means for the rest of the request."""
 
     on: bool = False
     """Whether the model reasons, asked or not."""
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = {}
     """For `additionalModelRequestFields`."""
     effort: str | UnsetType = UNSET
     """For `outputConfig.effort`."""
@@ -99,11 +98,10 @@ class Reasoning:
         if not capabilities.reasoning_bound or thinking["type"] != "adaptive" or not _has_reasoning(turns):
             return self
         fields = {"thinking": {**thinking, "block_binding": _FORGIVING}, BETA: [_BINDING_BETA]}
-        return replace(self, fields={**self.fields, **fields})
+        return msgspec.structs.replace(self, fields={**self.fields, **fields})
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(Value, frozen=True):
     """What a request says, whichever way it says it."""
 
     on: bool
@@ -210,7 +208,7 @@ def _given_up(wish: _Wish, capabilities: Capabilities) -> Reasoning:
     """No reasoning, although it was asked for; a model that cannot do without reasons as it likes."""
     if capabilities.reasoning_off == "never":
         return Reasoning(on=True, ignored=wish.given)
-    return replace(_off(wish, capabilities), ignored=wish.given)
+    return msgspec.structs.replace(_off(wish, capabilities), ignored=wish.given)
 
 
 def _effort(capabilities: Capabilities, effort: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", *_STORE
 """Keywords that hold schemas under names of the author's own choice, which are no keywords."""
 _VALUES = ("enum", "const", "default", "examples", "required")
 """Keywords that hold values, and no schema."""
-LOOKAROUND = re.compile(r"\(\?<?[=!]")
+_LOOKAROUND = re.compile(r"\(\?<?[=!]")
 """Look-ahead and look-behind in a regular expression."""
 
 
@@ -172,7 +172,7 @@ def _describe_lookaround(node: Any) -> Any:
 
 
 def _looks_around(pattern: Any) -> bool:
-    return isinstance(pattern, str) and LOOKAROUND.search(pattern) is not None
+    return isinstance(pattern, str) and _LOOKAROUND.search(pattern) is not None
 
 
 def _members(text: str | Raw, what: str, param: str) -> dict[str, Raw]:

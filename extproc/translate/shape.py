@@ -1,16 +1,16 @@
 """How the client expects the answer: what its request turned into something else on the way to Bedrock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from extproc.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Value, frozen=True):
     """The default is an answer that goes back as it comes."""
 
     answer_tool: str | None = None
     """The tool, by Bedrock's name, whose input is the client's `content`."""
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = {}
     """Bedrock's tool names and what the client calls them, only where the two differ."""
     custom: frozenset[str] = frozenset()
     """The client's names of custom tools: a call's `input` is its argument `input`, a text."""

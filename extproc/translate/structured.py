@@ -65,7 +65,7 @@ def form(wanted: ResponseFormat | None, capabilities: Capabilities, taken: Colle
     schema = adapted(wanted.json_schema.schema, _ANY_OBJECT, capabilities, f"{_PARAM}.schema")
     for way in capabilities.json_schema:
         found = _native(wanted.json_schema, schema) if way == "native" else None
-        if way == "tool" and can_force(capabilities, reasoning=reasoning):
+        if way == "tool" and _can_force(capabilities, reasoning=reasoning):
             found = _tool(wanted.json_schema, schema, capabilities, taken)
         if found is not None:
             return found
@@ -82,7 +82,7 @@ def adapted(schema: Raw, absent: Raw, capabilities: Capabilities, param: str) ->
     return found
 
 
-def can_force(capabilities: Capabilities, *, reasoning: bool) -> bool:
+def _can_force(capabilities: Capabilities, *, reasoning: bool) -> bool:
     """Whether a model of this family can be made to call a tool."""
     if reasoning and not capabilities.forced_tools_while_reasoning:
         return False

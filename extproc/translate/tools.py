@@ -14,7 +14,6 @@ Schemas go out byte for byte, but for what a family does not take (`translate/sc
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from msgspec import UNSET, Raw, UnsetType
@@ -31,14 +30,16 @@ from extproc.bedrock.converse import (
     ToolSpec,
     ToolSpecBody,
 )
-from extproc.openai.chat import CacheControl, ChatRequest, Custom, CustomTool, Function, FunctionTool, Grammar
+from extproc.openai.chat import ChatRequest, Custom, CustomTool, Function, FunctionTool, Grammar
 from extproc.openai.errors import invalid
+from extproc.openai.messages import CacheControl
 from extproc.translate.cache import shortened
 from extproc.translate.choices import Choice, Kind, choose
 from extproc.translate.grammar import Size, grammar
 from extproc.translate.names import bedrock_name, bedrock_names
 from extproc.translate.shape import Shape
 from extproc.translate.structured import Form, adapted, form, unless_blank
+from extproc.value import Value
 
 _BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
@@ -49,8 +50,7 @@ _STRICT_TOOLS = 20
 """Of one request; Anthropic's limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(Value, frozen=True):
     """What goes out, and the shape in which the answer is to come back."""
 
     config: ToolConfig | None = None
@@ -59,12 +59,12 @@ class Tools:
     """The schema of the answer, where the model takes one as such."""
     instruction: str | None = None
     """What the model must be told of its answer's form, where words are all there is."""
-    model_fields: Mapping[str, Any] = field(default_factory=dict)
+    model_fields: Mapping[str, Any] = {}
     """To be merged into `additionalModelRequestFields`."""
-    shape: Shape = field(default_factory=Shape)
+    shape: Shape = Shape()
     ignored: tuple[str, ...] = ()
     """What was asked for and changes nothing, as `x-oai-ignored-params` names it."""
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = {}
     """The client's names of its tools, and Bedrock's."""
 
     def bedrock_name(self, client_name: str) -> str:

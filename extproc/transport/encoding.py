@@ -9,7 +9,7 @@ A tag is a field's number and its wire type, in one byte: every field has a numb
 
 from functools import lru_cache
 
-VARINT, FIXED64, BYTES = 0, 1, 2
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types."""
 
 _SMALL = tuple(bytes([number]) for number in range(128))

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import grpc
 import grpc.aio
 
+from extproc.bedrock.pieces import Payload
 from extproc.envoy_config import Address
 from extproc.transport import listen
 from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, TICK_SECONDS, Options, Perform, report
@@ -182,10 +183,10 @@ class _Call:
             if self._stream.impatient:
                 await self._send(self._stream.tick())
 
-    async def _send(self, messages: list[bytes]) -> None:
+    async def _send(self, messages: list[Payload]) -> None:
         for message in messages:
             try:
-                await self._context.write(message)
+                await self._context.write(bytes(message))
             except Exception as error:
                 if not self._context.done():
                     raise

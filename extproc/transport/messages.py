@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+from extproc.bedrock.pieces import Payload, Pieces, parts
 from extproc.exchange.directives import Forward, Head, Headers, Metadata, Reply
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, tag, varint
@@ -22,6 +23,9 @@ FILTER = "envoy.filters.http.ext_proc"
 """The key under which Envoy sends the attributes that the filter asks for."""
 
 CONTENT_LENGTH = "content-length"
+
+LARGE = 16_384
+"""A body of so many bytes is left where it is; a smaller one is copied behind what stands before it."""
 
 # Fields of ProcessingResponse and of what is in it, by their numbers in proto/ext_proc.proto.
 _PHASES = {
@@ -40,6 +44,8 @@ _HEADER, _KEY, _RAW_VALUE = tag(1), tag(1), tag(3)
 _OVERWRITE = tag(3, VARINT) + varint(pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
 _REPLACE = _STATUS + varint(pb.CommonResponse.CONTINUE_AND_REPLACE)
 _WHOLE_BODY = (_BODY_MUTATION, tag(1))
+_STREAMED = (_PHASES["response_body"], _COMMON, _BODY_MUTATION, tag(3))
+_PIECE, _PIECE_END = tag(1), tag(2, VARINT) + varint(True)
 _HTTP_STATUS, _CODE = tag(1), tag(1, VARINT)
 _ANSWER_HEADERS, _ANSWER_BODY, _DETAILS = tag(2), tag(3), tag(5)
 _ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
@@ -76,12 +82,16 @@ def passed(phase: str, metadata: Metadata | None = None) -> bytes:
     return field(_PHASES[phase], b"") + _remembered(metadata)
 
 
-def forwarded(forward: Forward) -> bytes:
+def forwarded(forward: Forward) -> Payload:
     """The answer to a buffered request body: this request instead of the client's."""
     own = ((":path", forward.path), (":authority", forward.authority), (CONTENT_LENGTH, str(len(forward.body))))
     mutation = _mutation((*own, *_without_length(forward.headers)), forward.remove)
     body = heads(_WHOLE_BODY, len(forward.body))
-    return nested((_PHASES["request_body"], _COMMON), mutation, body, forward.body) + _remembered(forward.metadata)
+    around = (_PHASES["request_body"], _COMMON)
+    if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
+        return nested(around, mutation, body, forward.body) + _remembered(forward.metadata)
+    before = heads(around, len(mutation) + len(body) + len(forward.body)) + mutation + body
+    return Pieces((before, *parts(forward.body), _remembered(forward.metadata)))
 
 
 def immediate(reply: Reply) -> bytes:
@@ -115,11 +125,8 @@ def replaced_whole(reply: Reply) -> bytes:
 
 def streamed(data: bytes, end_of_stream: bool, metadata: Metadata | None = None) -> bytes:
     """A piece of the body of an answer."""
-    response = pb.ProcessingResponse()
-    piece = response.response_body.response.body_mutation.streamed_response
-    piece.body = data
-    piece.end_of_stream = end_of_stream
-    return response.SerializeToString() + _remembered(metadata)
+    before = _before_piece(len(data), end_of_stream)
+    return b"".join((before, data, _PIECE_END if end_of_stream else b"", _remembered(metadata)))
 
 
 def more_time(seconds: float) -> bytes:
@@ -127,6 +134,13 @@ def more_time(seconds: float) -> bytes:
     response = pb.ProcessingResponse()
     response.override_message_timeout.FromMilliseconds(math.ceil(seconds * 1000))
     return response.SerializeToString()
+
+
+@lru_cache(maxsize=1024)
+def _before_piece(size: int, end_of_stream: bool) -> bytes:
+    """What stands before a piece of so many bytes: pieces of one stream are about equally long."""
+    body = _PIECE + varint(size)
+    return heads(_STREAMED, len(body) + size + (len(_PIECE_END) if end_of_stream else 0)) + body
 
 
 def _replacement(reply: Reply) -> bytes:

@@ -22,8 +22,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from extproc.bedrock.pieces import Payload
 from extproc.exchange.directives import Abort, Directive, Job, Wait
 from extproc.exchange.events import Event, RequestHeaders, Resumed, Silence
+from extproc.transport.large import Message
 from extproc.transport.wire import Dialogue, State
 
 LEEWAY = 1.0
@@ -102,23 +104,23 @@ class Stream:
             return False
         return self._clock.steady() - self._stirred >= patience
 
-    def receive(self, data: bytes) -> list[bytes]:
+    def receive(self, data: bytes) -> list[Payload]:
         """Messages to send because of this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""
         self._understand(self._dialogue.hear(data))
         return self._dialogue.take()
 
-    def resume(self, result: object) -> list[bytes]:
+    def resume(self, result: object) -> list[Payload]:
         """Messages to send because the job came to `result`. Raises as `receive` does."""
         self._tell(Resumed(result))
         return self._dialogue.take()
 
-    def tick(self) -> list[bytes]:
+    def tick(self) -> list[Payload]:
         """Messages to send because it is silent; call when `impatient`. Raises as `receive` does."""
         self._stirred = self._clock.steady()
-        self._obey(self._exchange.receive(Silence(self._stirred - self._heard), self._clock.wall()))
+        self.errand = self._obey(self._exchange.receive(Silence(self._stirred - self._heard), self._clock.wall()))
         return self._dialogue.take()
 
-    def receive_all(self, messages: list[bytes]) -> tuple[list[bytes], Exception | None]:
+    def receive_all(self, messages: list[Message]) -> tuple[list[Payload], Exception | None]:
         """Messages to send because of these, which came together: pieces of a body in a row make one.
 
         Where one of them leads to an error, it and all after it lead to nothing else, and the error is given with
@@ -145,18 +147,21 @@ class Stream:
         self.errand = None
         clock = self._clock
         self._heard = self._stirred = clock.steady()
-        self._obey(self._exchange.receive(event, clock.wall()))
+        self.errand = self._obey(self._exchange.receive(event, clock.wall()))
         if self.errand is None and self._dialogue.stuck:
             raise RuntimeError(f"the exchange left Envoy waiting after {type(event).__name__}")
 
-    def _obey(self, directives: Sequence[Directive]) -> None:
+    def _obey(self, directives: Sequence[Directive]) -> Errand | None:
+        """Say them; gives the job that one of them waits for."""
+        errand: Errand | None = None
         for directive in directives:
             if isinstance(directive, Abort):
                 raise AbandonedError(directive.reason)
             if isinstance(directive, Wait):
-                self.errand = self._errand(directive)
+                errand = self._errand(directive)
             else:
                 self._dialogue.say((directive,))
+        return errand
 
     def _errand(self, wait: Wait) -> Errand:
         """The job, with no more time than Envoy gives: it was promised the longest wait at the first job."""

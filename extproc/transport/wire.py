@@ -37,10 +37,11 @@ timeout of Envoy's runs, so an exchange that has heard the end and says nothing 
 """
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import Enum, auto
 
 from google.protobuf.message import DecodeError
 
+from extproc.bedrock.pieces import Payload
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply
 from extproc.exchange.events import (
     Event,
@@ -52,12 +53,25 @@ from extproc.exchange.events import (
 )
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
+from extproc.transport.large import Message, take_body
 
 UPSTREAM = "via_upstream"
 """`response.code_details` of an answer that came from the upstream; any other word is Envoy's own answer."""
 
-State = Enum("State", "START ROUTING BODY_DUE PREPARING FORWARDED WITHHELD ANSWERING RELAYING OVER")
-"""Where a stream stands; see the tables above."""
+
+class State(Enum):
+    """Where a stream stands; see the tables above."""
+
+    START = auto()
+    ROUTING = auto()
+    BODY_DUE = auto()
+    PREPARING = auto()
+    FORWARDED = auto()
+    WITHHELD = auto()
+    ANSWERING = auto()
+    RELAYING = auto()
+    OVER = auto()
+
 
 # Tuples: what is in one is found by identity, where a set would ask for a hash, which Enum works out in Python.
 REQUEST_HALF = (State.START, State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED)
@@ -88,7 +102,7 @@ class Dialogue:
         self._bodiless = False
         self._upstream_ended = False
         self._time_asked = False
-        self._out: list[bytes] = []
+        self._out: list[Payload] = []
         self._pieces: list[bytes] = []
         self._metadata: dict[str, str | int | bool] = {}
         self._last_piece = False
@@ -98,11 +112,15 @@ class Dialogue:
         """Envoy waits for an answer and will send nothing more until it has one."""
         return self.state in ANSWER_DUE or (self.state in OPEN_ANSWER and self._upstream_ended)
 
-    def hear(self, data: bytes) -> Event | None:
+    def hear(self, data: Message) -> Event | None:
         """What a `ProcessingRequest` means for the exchange; None where it is no concern of its.
 
-        Raises `WireError` on bytes that are no such message, and on one that has no place here.
+        Raises `WireError` on bytes that are no such message, and on one that has no place here. A bytearray is not to
+        be used any more.
         """
+        body = None
+        if isinstance(data, bytearray):
+            data, body = take_body(data)
         request = pb.ProcessingRequest()
         try:
             request.ParseFromString(data)
@@ -113,14 +131,14 @@ class Dialogue:
         kind = request.WhichOneof("request")
         if kind == "response_body":  # nearly all that comes
             return self._response_body(request.response_body)
-        return self._other(kind, request)
+        return self._other(kind, request, body)
 
-    def _other(self, kind: str | None, request: pb.ProcessingRequest) -> Event | None:
+    def _other(self, kind: str | None, request: pb.ProcessingRequest, body: Message | None) -> Event | None:
         match kind:
             case "request_headers":
                 return self._request_headers(request.request_headers)
             case "request_body":
-                return self._request_body(request.request_body)
+                return self._request_body(request.request_body.body if body is None else body)
             case "response_headers":
                 return self._response_headers(request)
             case "response_trailers":
@@ -161,7 +179,7 @@ class Dialogue:
             self._time_asked = True
             self._out.append(messages.more_time(seconds))
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[Payload]:
         """The serialised `ProcessingResponse`s that are to go out, in order; each is given once."""
         self._close_body()
         out, self._out = self._out, []
@@ -183,14 +201,14 @@ class Dialogue:
         self._bodiless = heard.end_of_stream
         return RequestHeaders(messages.headers_of(heard.headers), heard.end_of_stream)
 
-    def _request_body(self, heard: pb.HttpBody) -> Event | None:
+    def _request_body(self, body: Message) -> Event | None:
         """The whole body, also where `end_of_stream` is false: then the client sent trailers after it."""
         if self.state is State.OVER:
             return None
         self._expect(State.BODY_DUE, "request_body")
         self.state = State.PREPARING
         self._time_asked = False
-        return RequestBody(heard.body)
+        return RequestBody(body)
 
     def _response_headers(self, request: pb.ProcessingRequest) -> Event | None:
         if self.state is State.OVER:

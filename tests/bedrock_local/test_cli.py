@@ -35,6 +35,21 @@ def test_an_address_that_is_none(listen):
     assert f"{listen} is not HOST:PORT" in ended.output
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--pace", "nan", "nan is not a number of seconds"),
+        ("--pace", "inf", "inf is not a number of seconds"),
+        ("--region", "", "no AWS region"),
+        ("--region", "Virginia", "no AWS region"),
+    ],
+)
+def test_an_option_that_cannot_be_used(option, value, told):
+    ended = CliRunner().invoke(main, [option, value, "--listen", "256.1.1.1:0"])
+    assert ended.exit_code == 2
+    assert told in ended.output
+
+
 def test_a_port_that_is_taken(local):
     ended = subprocess.run(
         [*COMMAND, "--listen", f"127.0.0.1:{local.port}"], capture_output=True, text=True, check=False

@@ -36,6 +36,25 @@ def test_a_failure_of_a_stream_is_an_error_without_one(local, order, error, kind
     assert message.startswith(error[2])
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        "cite=http://[x",
+        "cite=a-page",
+        'status=400 type="A\r\nx-forged: 1"',
+        'exception="two words"',
+        f"error={'a' * 70_000}",
+        f"error=internalFailure message={'a' * 70_000}",
+    ],
+    ids=lambda order: order[:30],
+)
+@pytest.mark.parametrize("operation", ["converse", "converse-stream"])
+def test_an_order_that_no_wire_could_carry_is_refused(local, order, operation):
+    status, name, message = local.post(f"{NOVA}/{operation}", asked(f"hello [[local: {order}]]")).error
+    assert (status, name) == (400, "ValidationException")
+    assert message.startswith("bedrock_local cannot read the value of the order")
+
+
 @pytest.mark.parametrize(("path", "body"), [(f"{NOVA}/converse", asked), (TITAN, lambda text: {"inputText": text})])
 def test_a_whole_answer_that_is_cut(local, path, body):
     with pytest.raises(http.client.IncompleteRead) as caught:

@@ -67,6 +67,8 @@ def test_no_credentials(local):
             lambda h: {**h, "Authorization": h["Authorization"].replace("aws4_request", "aws5_request")},
             "InvalidSignatureException",
         ),
+        (lambda h: {**h, "Authorization": h["Authorization"] + "\xff"}, "InvalidSignatureException"),
+        (lambda h: {**h, "Content-Type": "application/json;\xff"}, "InvalidSignatureException"),
     ],
 )
 def test_a_signature_that_does_not_fit(local, change, name):
@@ -143,6 +145,7 @@ def test_an_api_key_is_let_in_only_where_there_is_one(local, start):
     with start("--bearer", "bedrock-api-key-1") as other:
         assert answer(other, bearer).status == 200
         assert answer(other, {**JSON, "Authorization": "Bearer bedrock-api-key-2"}).error == refusal
+        assert answer(other, {**JSON, "Authorization": "Bearer \xff"}).error == refusal
         assert answer(other, other.signed("GET", "/foundation-models"), None, "/foundation-models", "GET").status == 200
 
 

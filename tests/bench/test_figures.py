@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from bench import __main__ as bench
 from bench import bootstraps, noop, processes, profiling, report, workloads
 from bench.calls import Api, call, supported
 from bench.measuring import Cold, Sample, Times
@@ -124,6 +127,28 @@ def test_the_report_of_a_good_run() -> None:
     assert "| copies of a 10 MB body held | 2.00  | **1.50** | met |" in text
     assert "![a](a.svg)" in text
     assert "100,000" in text  # 10 µs a frame: so many on one core
+
+
+def test_a_report_without_the_gateway_has_no_targets() -> None:
+    told = report.markdown(results(sample("bare", "chat-32")))
+    assert "Targets" not in told
+    assert "None" not in told
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "told"),
+    [
+        (bench.main, ["--stack", "litellm"], "--litellm"),
+        (bench.main, ["--stack", "nobody"], "no stack nobody"),
+        (bench.main, ["--workload", "nothing"], "no workload nothing"),
+        (bench.main, ["--workload", "chat-1", "--smoke"], "--smoke has workloads of its own"),
+        (profiling.main, ["--workload", "nothing"], "'nothing' is not one of"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_said(command: click.Command, arguments: list[str], told: str) -> None:
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 2
+    assert told in done.output
 
 
 def test_results_survive_their_file(tmp_path: Any) -> None:

@@ -172,6 +172,15 @@ def test_a_pod_has_the_time_that_its_drain_takes(folder: str, objects_of: Any) -
     assert timeout >= 3600  # the longest call, which Envoy ends
 
 
+def test_istios_filter_is_in_every_chain_of_the_gateway(objects_of: Any) -> None:
+    """The route leads to Bedrock whichever port it is reached by: without the filter the callers' keys would, too."""
+    patches = objects_of("overlays/istio").one("EnvoyFilter")["spec"]["configPatches"]
+    (match,) = (patch["match"] for patch in patches if patch["applyTo"] == "HTTP_FILTER")
+    assert match["context"] == "GATEWAY"
+    assert set(match["listener"]) == {"filterChain"}
+    assert set(match["listener"]["filterChain"]) == {"filter"}
+
+
 def test_files_are_yaml_that_nobody_has_to_guess_at() -> None:
     """Every file is one that kustomize reads: none is left over."""
     named = set()

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from extproc import __version__, config
 from extproc.bedrock import listing
+from extproc.bedrock.aws import listing as asking
 from extproc.cli import COMMANDS, main
 from extproc.envoy_config import Fragment
 from extproc.tenancy.tokens import digest
@@ -155,7 +156,7 @@ def test_text_that_looks_like_markup_stays_text(cli: Cli, gateway_yaml: Path) ->
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS lists what the built-in list has."""
-    monkeypatch.setattr(listing, "fetch", listing.seed)
+    monkeypatch.setattr(asking, "fetch", listing.seed)
 
 
 @pytest.mark.usefixtures("aws", "gateway_yaml")
@@ -188,7 +189,7 @@ def test_when_aws_lists_nothing_the_built_in_list_is_shown(cli: Cli, monkeypatch
     def denied(region: str) -> Any:
         raise listing.ListingDeniedError((listing.LIST_MODELS,))
 
-    monkeypatch.setattr(listing, "fetch", denied)
+    monkeypatch.setattr(asking, "fetch", denied)
     shown = cli("models")
     assert "anthropic.claude-sonnet-4-6" in shown.stdout
     assert listing.LIST_MODELS in shown.stderr

@@ -214,6 +214,22 @@ REFUSED = {
     "capabilities: [{family: gpt-6, effort_path: [reasoning, effort]}]": (
         "capabilities[0].effort_path: expected `additionalModelRequestFields` and the keys below it"
     ),
+    "capabilities: [{family: acme, match: [a], reasoning: adaptive, efforts: [low]}]": (
+        "capabilities[0].effort_path: missing; say where the effort goes"
+    ),
+    "capabilities: [{family: nova-2, efforts: [high, low]}]": (
+        "capabilities[0].efforts: write them lowest first, each once: low, high"
+    ),
+    "capabilities: [{family: nova-2, efforts: [low, low]}]": "capabilities[0].efforts: write them lowest first",
+    "capabilities: [{family: acme, match: [a], reasoning_off: effort_none}]": (
+        "capabilities[0].effort_path: missing; say where the effort goes"
+    ),
+    "capabilities: [{family: nova-2, effort_path: [outputConfig, effort]}]": (
+        "capabilities[0].effort_path: expected `additionalModelRequestFields`, a key, and one below that"
+    ),
+    "capabilities: [{family: nova-2, effort_path: [additionalModelRequestFields, effort]}]": (
+        "capabilities[0].effort_path: expected `additionalModelRequestFields`, a key, and one below that"
+    ),
     # not a mapping, or not YAML
     "": "is empty; write `{}` to run without organisations and tokens",
     "# nothing but a comment\n": "is empty",

@@ -4,6 +4,7 @@ What stands in a table under "type" and "default" is generated: `make docs` writ
 that error messages have too. What takes effect when, and what a key means, is written by hand.
 """
 
+import ast
 import datetime
 import json
 import re
@@ -104,6 +105,21 @@ def test_when_a_key_takes_effect_and_what_it_means_is_said(path: str) -> None:
     _, _, effect, meaning = documented()[path]
     assert effect in ("at once", "restart")
     assert meaning
+
+
+ATTRIBUTES = {
+    node.attr
+    for path in Path(config.__file__).parents[1].rglob("*.py")
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, ast.Attribute)
+}
+"""What the code asks of anything."""
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_no_key_is_read_by_nobody(path: str) -> None:
+    _, _, _, meaning = documented()[path]
+    assert meaning.endswith("for the reader.") or path.rpartition(".")[2] in ATTRIBUTES
 
 
 def parts(kind: Any) -> Iterator[Any]:

@@ -7,8 +7,8 @@ Data    ──> framing     gRPC: Messages.feed(bytes) -> messages              
 message ──> session     one turn a read: Stream.receive_all(messages) -> messages, take() -> bytes  no I/O
             server      sockets, tasks and the clock
 ```
-`frames` and `fields` are what goes over the wire, `events` what is told of it, `outgoing` what waits for the client's
-window.
+`frames` and `fields` are what goes over the wire, `events` what is told of it, `intake` what the client may still send,
+and `outgoing` what waits until we may.
 """
 
 from extproc.transport.http2.server import Server as Server

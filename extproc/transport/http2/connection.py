@@ -23,21 +23,21 @@ The awkward case is `end` while the window is closed: the trailers wait behind t
 is until they are out. If the client resets it before, they are dropped with the data.
 
 Bounds, all without a clock. A client may have `Limits.streams` streams and one header block of `Limits.header_bytes`.
-What it may send is bounded by windows, which are refilled as the data is handed on, and not while more than
-`Limits.queue_bytes` wait to go the other way. What makes work and brings nothing (PING, SETTINGS, empty frames, resets
-of what was not answered yet; section 10.5) costs patience, which data gives back, and `forgive` all of it at a time.
+What it may send is bounded by windows (`intake`). What makes work and brings nothing (PING, SETTINGS, empty frames,
+resets of what was not answered yet; section 10.5) costs patience, which data gives back, and `forgive` all of it.
 
 Invariant: whatever bytes come, in whatever pieces, the events are the same; a fault is answered with its code and
 never an exception.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from extproc.transport.http2 import fields, frames
 from extproc.transport.http2.events import Data, Event, Limits, Opened, Reset
 from extproc.transport.http2.fields import MalformedError, Request
 from extproc.transport.http2.frames import Code, PeerError, StreamError
 from extproc.transport.http2.incoming import Incoming
+from extproc.transport.http2.intake import Intake
 from extproc.transport.http2.outgoing import Outgoing, Stream, greeting
 
 DRAINING = b"draining"
@@ -79,7 +79,7 @@ class Connection:
         """The only type of frame that may come next, if there is but one."""
         self._block: tuple[int, int, list[bytes]] | None = None
         """A header block without its end: stream, flags, pieces."""
-        self._credit = limits.connection_window
+        self._intake = Intake(limits)
         self._patience = PATIENCE
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
@@ -129,7 +129,7 @@ class Connection:
         if stream is not None and stream.last is None:
             self._out.begin(stream, block)
 
-    def send(self, stream_id: int, data: bytes) -> None:
+    def send(self, stream_id: int, data: bytes | memoryview) -> None:
         """Send more of the answer, as soon as the windows allow."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.last is None:
@@ -139,7 +139,14 @@ class Connection:
         """Send the last block of the answer, or the only one."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.last is None:
+            self._intake.drop(stream)
             self._out.end(stream, block)
+
+    def hold(self, stream_id: int, missing: int) -> None:
+        """So many bytes are missing of a message of this stream, which is kept until it is whole; 0: none is."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.last is None:
+            self._intake.hold(stream, missing)
 
     def go(self) -> None:
         """Ask the client to open no more streams here; those that it opens until it has read that are served."""
@@ -157,12 +164,10 @@ class Connection:
         """A while has passed: what the client did so far is no flood."""
         self._patience = PATIENCE
 
-    def take(self) -> bytes:
-        """What is to be written."""
-        window = self._limits.connection_window
-        if self._credit * 2 < window and self._out.queued <= self._limits.queue_bytes and not self.closed:
-            self._out.write(frames.window_update(0, window - self._credit))
-            self._credit = window
+    def take(self) -> Sequence[bytes | memoryview]:
+        """What is to be written, in order; see `Outgoing.take`."""
+        if not self.closed:
+            self._out.write(*self._intake.openings(self._out.queued))
         return self._out.take()
 
     # Frames to events
@@ -182,12 +187,12 @@ class Connection:
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
-        self._credit -= size
-        if self._credit < 0:
+        self._intake.credit -= size
+        if self._intake.credit < 0:
             raise PeerError(Code.FLOW_CONTROL_ERROR, "more data than the connection's window")
         stream = self._streams.get(stream_id)
         if stream is None:
-            self._stray(stream_id)
+            self._stray(stream_id, size)
             return
         if stream.ended:
             raise StreamError(stream_id, Code.STREAM_CLOSED, "data after the end")
@@ -204,16 +209,16 @@ class Connection:
             self._spend(1)
         stream.ended = ended
         stream.count(len(payload))
-        if not ended:
-            self._refill(stream)
+        self._intake.look_at(stream)
         self._events.append(Data(stream_id, payload, ended))
 
-    def _stray(self, stream_id: int) -> None:
-        """DATA on a stream that is not open (sections 5.1 and 6.1)."""
+    def _stray(self, stream_id: int, size: int) -> None:
+        """DATA on a stream that is not open (sections 5.1 and 6.1); what its window had allowed costs nothing."""
         self._not_idle(stream_id)
-        self._spend(1)
         if self._closed.get(stream_id) is not Code.NO_ERROR:
             raise StreamError(stream_id, Code.STREAM_CLOSED, "data on a closed stream")
+        if not size:
+            self._spend(1)
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id & 1:
@@ -355,20 +360,13 @@ class Connection:
         stream = self._streams.get(stream_id)
         if stream is not None:
             self._out.widen_stream(stream, increment)
-            self._refill(stream)
+            self._intake.look_at(stream)
 
     def _not_idle(self, stream_id: int) -> None:
         if not stream_id & 1 or stream_id > self._last:
             raise PeerError(Code.PROTOCOL_ERROR, "a frame of a stream that was never opened")
 
     # What becomes of streams and of the connection
-
-    def _refill(self, stream: Stream) -> None:
-        """Let the client send more, unless it does not take what it is sent."""
-        window = self._limits.stream_window
-        if stream.credit * 2 < window and stream.queued <= window and not stream.ended:
-            self._out.write(frames.window_update(stream.id, window - stream.credit))
-            stream.credit = window
 
     def _abandon(self, stream_id: int, code: Code) -> None:
         """Answer a stream error; the stream need not be one that we know."""
@@ -386,6 +384,7 @@ class Connection:
     def _forget(self, stream: Stream, how: Code) -> None:
         del self._streams[stream.id]
         self._out.drop(stream)
+        self._intake.drop(stream)
         self._remember(stream.id, how)
         if self._final is not None and not self._streams:
             self.closed = True

@@ -36,11 +36,14 @@ class Limits:
     """How much one client may have and send.
 
     Windows and frames are no smaller than HTTP/2's defaults, which a client goes by until it has read our settings.
+    Envoy opens no more streams on a connection than these, and another connection instead (since 1.36). What is held
+    of messages that are not whole is at most `streams * stream_window` and `held_bytes`; see `intake`.
     """
 
-    streams: int = 16_384
-    stream_window: int = 1 << 20
+    streams: int = 1024
+    stream_window: int = 1 << 17
     connection_window: int = 16 << 20
     frame_bytes: int = 65_536
     header_bytes: int = 65_536
     queue_bytes: int = 4 << 20
+    held_bytes: int = 64 << 20

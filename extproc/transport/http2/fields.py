@@ -72,8 +72,8 @@ class Reader:
         decoder = self._decoder
         try:
             fields = [(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)]
-        except OversizedHeaderListError as error:
-            raise PeerError(Code.ENHANCE_YOUR_CALM, "too many header fields") from error
+        except OversizedHeaderListError as excess:
+            raise PeerError(Code.ENHANCE_YOUR_CALM, "too many header fields") from excess
         except HPACKError as error:
             raise PeerError(Code.COMPRESSION_ERROR, "not HPACK") from error
         self._tableless = decoder.max_allowed_table_size == decoder.header_table_size == 0

@@ -11,7 +11,9 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
+from extproc.bedrock.pieces import Payload, parts
 from extproc.transport.http2 import fields
+from extproc.transport.large import Message
 
 PREFIX = struct.Struct(">BL")
 PREFIX_BYTES = 5
@@ -19,7 +21,7 @@ PREFIX_BYTES = 5
 CONTENT_TYPE = "application/grpc"
 
 _SMALL = 16_384
-"""A message of up to so many bytes is copied behind its prefix; a larger one is not worth copying."""
+"""What has up to so many bytes is copied behind its prefix; what is larger is not worth copying."""
 
 
 class Status(IntEnum):
@@ -41,31 +43,31 @@ class CallError(Exception):
 
 
 class Messages:
-    """The messages of one call, of at most `limit` bytes each."""
+    """The messages of one call, of at most `limit` bytes each. One that comes in pieces is put together in place."""
 
-    __slots__ = ("_limit", "_missing", "_parts", "_prefixed")
+    __slots__ = ("_limit", "_message", "_prefix", "missing")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: list[bytes] | None = None
-        """What is there of a message that is not whole yet: of its prefix, or once that is whole, of itself."""
-        self._prefixed = False
-        self._missing = 0
-        """So many bytes more until something can be done: the prefix is whole, or the message is."""
+        self._prefix = b""
+        """What is there of a prefix that is not whole yet."""
+        self._message: bytearray | None = None
+        """A message whose prefix is whole, and itself is not. It grows: what its prefix says is only announced."""
+        self.missing = 0
+        """So many bytes are missing of it."""
 
     @property
     def partial(self) -> bool:
         """It stands within a message."""
-        return self._parts is not None
+        return self._message is not None or bool(self._prefix)
 
-    def feed(self, data: bytes, into: list[bytes]) -> None:
+    def feed(self, data: bytes, into: list[Message]) -> None:
         """Append the messages that `data` completes to `into`. Raises `CallError`; those before are appended."""
-        if self._parts is not None:
-            if len(data) < self._missing:
-                self._parts.append(data)
-                self._missing -= len(data)
-                return
-            data = self._complete(self._parts, data, into)
+        if self._message is not None:
+            data = self._fill(self._message, data, into)
+        elif self._prefix:
+            data = self._prefix + data
+            self._prefix = b""
         start, end = 0, len(data)
         while end - start >= PREFIX_BYTES:
             stop = start + PREFIX_BYTES + self._length(data, start)
@@ -76,14 +78,17 @@ class Messages:
         if start < end:
             self._keep(data[start:])
 
-    def _complete(self, parts: list[bytes], data: bytes, into: list[bytes]) -> bytes:
-        """Put together what was waited for; gives what is still to be read. A message is copied once."""
-        self._parts = None
-        if not self._prefixed:
-            return b"".join((*parts, data))
-        parts.append(data[: self._missing])
-        into.append(b"".join(parts))
-        return data[self._missing :]
+    def _fill(self, message: bytearray, data: bytes, into: list[Message]) -> bytes:
+        """Put `data` where it belongs; gives what is still to be read."""
+        missing = self.missing
+        if len(data) < missing:
+            message += data
+            self.missing = missing - len(data)
+            return b""
+        message += data[:missing]
+        self._message, self.missing = None, 0
+        into.append(message)
+        return data[missing:]
 
     def _length(self, data: bytes, start: int) -> int:
         compressed, length = PREFIX.unpack_from(data, start)
@@ -94,28 +99,27 @@ class Messages:
         return int(length)
 
     def _keep(self, rest: bytes) -> None:
-        self._prefixed = len(rest) >= PREFIX_BYTES
-        if self._prefixed:
-            self._missing = PREFIX_BYTES + self._length(rest, 0) - len(rest)
-            self._parts = [rest[PREFIX_BYTES:]]
-        else:
-            self._missing = PREFIX_BYTES - len(rest)
-            self._parts = [rest]
+        if len(rest) < PREFIX_BYTES:
+            self._prefix = rest
+            return
+        self.missing = PREFIX_BYTES + self._length(rest, 0) - len(rest)
+        self._message = bytearray(memoryview(rest)[PREFIX_BYTES:])
 
 
-def framed(messages: Sequence[bytes]) -> list[bytes]:
+def framed(messages: Sequence[Payload]) -> Sequence[bytes | memoryview]:
     """The pieces of DATA that these make, as few as can be had without copying what is large."""
-    if len(messages) == 1 and len(messages[0]) <= _SMALL:
-        return [PREFIX.pack(0, len(messages[0])) + messages[0]]
-    pieces: list[bytes] = []
-    small: list[bytes] = []
+    if len(messages) == 1 and isinstance(message := messages[0], bytes) and len(message) <= _SMALL:
+        return (PREFIX.pack(0, len(message)) + message,)
+    pieces: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
     for message in messages:
         small.append(PREFIX.pack(0, len(message)))
-        if len(message) <= _SMALL:
-            small.append(message)
-        else:
-            pieces += (b"".join(small), message)
-            small = []
+        for part in parts(message):
+            if len(part) <= _SMALL:
+                small.append(part)
+            else:
+                pieces += (b"".join(small), part)
+                small = []
     if small:
         pieces.append(b"".join(small))
     return pieces

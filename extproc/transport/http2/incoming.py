@@ -1,7 +1,7 @@
 """Bytes to frames (RFC 9113, sections 3.4 and 4.1): the preface, and then a header of nine bytes before each payload.
 
 Invariant: however the bytes are cut, the frames are the same; of a frame that is not whole yet, only its bytes are
-kept, and nothing is looked at again until it is.
+kept, and nothing is looked at again until it is. What follows it in a read is not copied for its sake.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,21 @@ class Incoming:
 
     def frames(self, data: bytes) -> Iterator[Frame]:
         """The frames that these bytes complete. Raises `PeerError` after those that come before the fault."""
+        position = 0
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._needed:
+            missing = self._needed - len(self._rest)
+            if len(data) < missing:
+                self._rest += data
                 return
-            data = bytes(self._rest)
-            self._rest.clear()
-        position = 0 if self._greeted else self._greet(data)
+            if self._needed > HEADER_BYTES and self._greeted:
+                self._rest += memoryview(data)[:missing]
+                yield self._completed()
+                position = missing
+            else:
+                data = bytes(self._rest + data)
+                self._rest.clear()
+        if not self._greeted:
+            position = self._greet(data)
         end = len(data)
         while end - position >= HEADER_BYTES and self._greeted:
             high, low, kind, flags, stream_id = HEADER.unpack_from(data, position)
@@ -44,6 +52,13 @@ class Incoming:
             position = start + size
             yield kind, flags, stream_id & LARGEST, data[start:position]
         self._keep(data, position, HEADER_BYTES if self._greeted else 0)
+
+    def _completed(self) -> Frame:
+        """The frame that was not whole in the reads before."""
+        whole = bytes(self._rest)
+        self._rest.clear()
+        _, _, kind, flags, stream_id = HEADER.unpack_from(whole)
+        return kind, flags, stream_id & LARGEST, whole[HEADER_BYTES:]
 
     def _greet(self, data: bytes) -> int:
         """Read the preface; gives where the frames begin."""

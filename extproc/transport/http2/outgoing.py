@@ -8,7 +8,7 @@ its last block comes after all of them.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from extproc.transport.http2 import frames
 from extproc.transport.http2.events import Limits
@@ -21,7 +21,7 @@ HEADER = frames.HEADER.pack
 class Stream:
     """One stream that is not closed. `credit` is what the client may still send, `window` what we may."""
 
-    __slots__ = ("answered", "credit", "ended", "id", "last", "length", "queue", "queued", "window")
+    __slots__ = ("answered", "credit", "ended", "id", "last", "length", "missing", "queue", "queued", "window")
 
     def __init__(self, stream_id: int, credit: int, window: int, length: int | None) -> None:
         self.id = stream_id
@@ -29,6 +29,8 @@ class Stream:
         self.window = window
         self.length = length
         """What is missing of its `content-length`; None where it named none."""
+        self.missing = 0
+        """What is missing of a message that is kept until it is whole; 0: none is."""
         self.ended = False
         """The client has ended its side."""
         self.answered = False
@@ -53,6 +55,8 @@ class Outgoing:
         """Bytes that wait for the client to open a window."""
         self._closing = closing
         self._out: list[bytes | memoryview] = []
+        self._large = False
+        """Part of something large is in `_out`."""
         self._window = self.first_window = frames.DEFAULT_WINDOW
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._blocked: dict[int, Stream] = {}
@@ -61,18 +65,23 @@ class Outgoing:
         """Frames that no window applies to."""
         self._out += whole
 
-    def take(self) -> bytes:
-        """All that may be written now."""
-        out = b"".join(self._out)
-        self._out.clear()
-        return out
+    def take(self) -> Sequence[bytes | memoryview]:
+        """All that may be written now: in one piece, or in many, so that what is large is not copied."""
+        out = self._out
+        if not out:
+            return ()
+        self._out = []
+        if self._large:
+            self._large = False
+            return out
+        return (b"".join(out),)
 
     def begin(self, stream: Stream, block: bytes) -> None:
         """The headers of the answer."""
         stream.answered = True
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
-    def data(self, stream: Stream, data: bytes) -> None:
+    def data(self, stream: Stream, data: bytes | memoryview) -> None:
         """More of the answer."""
         size = len(data)
         if size <= stream.window and size <= self._window and size <= self.frame_bytes and not stream.queue:
@@ -114,6 +123,7 @@ class Outgoing:
             stream.queued -= size
             self.queued -= size
             self._out += (HEADER(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), piece)
+            self._large = True
         if not queue:
             self._blocked.pop(stream.id, None)
             if stream.last is not None:
@@ -166,6 +176,7 @@ class Outgoing:
 
 def greeting(limits: Limits) -> bytes:
     """Our SETTINGS, and the connection's window, which no setting can say."""
+    wider = limits.connection_window - frames.DEFAULT_WINDOW
     return frames.settings(
         {
             frames.HEADER_TABLE_SIZE: 0,
@@ -174,4 +185,4 @@ def greeting(limits: Limits) -> bytes:
             frames.MAX_FRAME_SIZE: limits.frame_bytes,
             frames.MAX_HEADER_LIST_SIZE: MAX_LIST_BYTES,
         }
-    ) + frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW)
+    ) + (frames.window_update(0, wider) if wider else b"")

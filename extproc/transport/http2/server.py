@@ -224,9 +224,11 @@ class _Peer(asyncio.Protocol):
             self._follow(call)
         if self._transport is None:
             return
-        data = self.session.take()
-        if data:
-            self._transport.write(data)
+        pieces = self.session.take()
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        elif pieces:
+            self._transport.writelines(pieces)
         if self.session.connection.closed:
             self._transport.close()
 

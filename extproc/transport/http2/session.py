@@ -18,12 +18,14 @@ Invariant: a call ends with OK only when the client ended it first, in between t
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from extproc.bedrock.pieces import Payload
 from extproc.transport import service
 from extproc.transport.http2 import framing
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import Data, Limits, Opened
 from extproc.transport.http2.fields import Request
 from extproc.transport.http2.framing import CallError, Messages, Status
+from extproc.transport.large import Message
 from extproc.transport.stream import Errand, Stream
 
 PROCESS = f"/{service.SERVICE}/Process".encode()
@@ -33,13 +35,15 @@ CHECK = f"/{service.HEALTH}/Check".encode()
 class Call:
     """One call. `stream` is None for a health check, and for a call in which nothing was said yet."""
 
-    __slots__ = ("begun", "check", "ended", "errand", "error", "id", "inbox", "job", "messages", "stream")
+    __slots__ = ("begun", "check", "ended", "errand", "error", "id", "inbox", "job", "messages", "missing", "stream")
 
     def __init__(self, stream_id: int, check: bool, message_bytes: int) -> None:
         self.id = stream_id
         self.check = check
         self.messages = Messages(message_bytes)
-        self.inbox: list[bytes] = []
+        self.missing = 0
+        """What was missing of the last message after the turn before."""
+        self.inbox: list[Message] = []
         """Messages of this turn."""
         self.stream: Stream | None = None
         self.errand: Errand | None = None
@@ -85,11 +89,12 @@ class Session:
                 self._open(event.stream_id, event.request)
             else:
                 self._drop(event.stream_id)
+        if self.connection.fault is not None:  # the last word has been said
+            self.drop_all()
         for call in turn:
             if call.id in self._calls:
                 self._answer(call)
-        if self.connection.fault is not None:
-            self.drop_all()
+                self._hold(call)
 
     def resume(self, call: Call, result: object) -> None:
         """The errand of `call` came to `result`."""
@@ -115,8 +120,8 @@ class Session:
         self._changed.clear()
         return changed
 
-    def take(self) -> bytes:
-        """What is to be written."""
+    def take(self) -> Sequence[bytes | memoryview]:
+        """What is to be written, in order."""
         return self.connection.take()
 
     def drop_all(self) -> None:
@@ -155,7 +160,13 @@ class Session:
             whole = not call.messages.partial
             self._end(call, Status.OK if whole else Status.INTERNAL, "" if whole else "the last message is cut off")
 
-    def _attempt(self, call: Call, work: Callable[[Stream], list[bytes]]) -> None:
+    def _hold(self, call: Call) -> None:
+        """Have the rest of a message sent for."""
+        if call.missing != call.messages.missing:
+            call.missing = call.messages.missing
+            self.connection.hold(call.id, call.missing)
+
+    def _attempt(self, call: Call, work: Callable[[Stream], list[Payload]]) -> None:
         assert call.stream is not None
         try:
             messages = work(call.stream)
@@ -164,7 +175,7 @@ class Session:
         else:
             self._say(call, messages, None)
 
-    def _say(self, call: Call, messages: Sequence[bytes], error: Exception | None) -> None:
+    def _say(self, call: Call, messages: Sequence[Payload], error: Exception | None) -> None:
         """Send what a stream said; end it where it failed."""
         if messages:
             self._send(call, messages)
@@ -176,7 +187,7 @@ class Session:
             call.errand = call.stream.errand
             self._changed[call] = None
 
-    def _send(self, call: Call, messages: Sequence[bytes]) -> None:
+    def _send(self, call: Call, messages: Sequence[Payload]) -> None:
         if not call.begun:
             call.begun = True
             self.connection.begin(call.id, framing.HEAD)

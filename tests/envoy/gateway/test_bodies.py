@@ -5,6 +5,7 @@ import gzip
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -252,6 +253,19 @@ def test_twenty_megabytes_of_images_are_taken(client: Any, local: Any) -> None:
     assert "5 images" in client.ask("POST", CHAT, pieces(body, 100_000)).content
     sent = [part for part in local.calls()[-1]["body"]["messages"][0]["content"] if "image" in part]
     assert [base64.b64decode(part["image"]["source"]["bytes"])[-1] for part in sent] == [0, 1, 2, 3, 4]
+    local.forget()
+
+
+def test_more_large_bodies_at_once_than_a_worker_holds_are_all_taken(client: Any, local: Any) -> None:
+    """What it holds of messages that are not whole is bounded: the others wait, and none of them for ever."""
+
+    def ask(number: int) -> str:
+        picture = {"type": "image_url", "image_url": {"url": data_url(PNG + bytes([number]) * 2_950_000)}}
+        messages = user([{"type": "text", "text": f"Look at {number}!"}, picture, picture])
+        return str(client.ask("POST", CHAT, json.dumps({"model": NOVA_LITE, "messages": messages}).encode()).content)
+
+    with ThreadPoolExecutor(12) as threads:
+        assert all("2 images" in said for said in threads.map(ask, range(12)))
     local.forget()
 
 

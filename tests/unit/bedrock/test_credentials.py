@@ -1,4 +1,4 @@
-"""The gateway's AWS identity: found by botocore, renewed by botocore, but never while somebody waits."""
+"""The gateway's AWS identity: found by botocore, and renewed, but never while somebody waits."""
 
 import json
 import logging
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from extproc.bedrock.credentials import POLL_SECONDS, CredentialSource, NoCredentials
+from extproc.bedrock.aws.identity import find
+from extproc.bedrock.credentials import POLL_SECONDS, CredentialSource, Found, NoCredentials
 from extproc.bedrock.endpoints import Endpoint
 from extproc.bedrock.sigv4 import BearerToken, Credentials
 
@@ -21,8 +22,8 @@ HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
 HTTP = Endpoint("http", "127.0.0.1", 4566)
 
 
-def looked(endpoint: Endpoint | None = HTTPS, **more: Any) -> CredentialSource:
-    source = CredentialSource(endpoint, **more)
+def looked(endpoint: Endpoint = HTTPS) -> CredentialSource:
+    source = CredentialSource(endpoint, find)
     source.refresh()
     return source
 
@@ -61,6 +62,9 @@ def test_a_credential_process_whose_keys_expire(aws: Callable[..., None], tmp_pa
     source = looked()
     assert source.current() == Credentials("AKPROC", "s", "t")
     assert source.describe() == "credential process of profile default"
+    found = find()
+    assert found is not None
+    assert found.expires == datetime.fromisoformat(expires).timestamp()
 
 
 def test_a_bedrock_api_key_comes_first(aws: Callable[..., None]) -> None:
@@ -68,7 +72,6 @@ def test_a_bedrock_api_key_comes_first(aws: Callable[..., None]) -> None:
     source = looked()
     assert source.current() == BearerToken("bedrock-api-key-1")
     assert source.describe() == "API key in AWS_BEARER_TOKEN_BEDROCK"
-    assert source.found()
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
@@ -95,17 +98,16 @@ def test_nothing_is_found(aws: Callable[..., None], caplog: pytest.LogCaptureFix
     with pytest.raises(NoCredentials, match="no AWS credentials were found: set AWS_PROFILE"):
         source.current()
     assert source.describe() == "none"
-    assert not source.found()
+    assert find() is None
     source.refresh()
     assert len([record for record in caplog.records if record.name == "extproc.bedrock.credentials"]) == 1
 
 
 def test_before_the_first_look(aws: Callable[..., None]) -> None:
     aws(AWS_ACCESS_KEY_ID="AKID", AWS_SECRET_ACCESS_KEY="s3cret")
-    source = CredentialSource(HTTPS)
+    source = CredentialSource(HTTPS, find)
     with pytest.raises(NoCredentials, match="not been looked for yet"):
         source.current()
-    assert source.found()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_settings_that_are_broken_are_not_the_same_as_none(
 ) -> None:
     aws(**settings)
     with pytest.raises(NoCredentials, match=words):
-        CredentialSource().found()
+        find()
     with pytest.raises(NoCredentials, match=words):
         looked().current()
 
@@ -158,8 +160,9 @@ class Role:
             method="iam-role",
             time_fetcher=lambda: self.now,
         )
-        session: Any = SimpleNamespace(get_credentials=lambda: self.credentials, profile_name="default")
-        self.source = CredentialSource(HTTPS, session=session)
+        session: Any = SimpleNamespace(get_credentials=lambda: self.credentials, profile=None)
+        self.find = lambda: find(session)
+        self.source = CredentialSource(HTTPS, self.find, clock=lambda: self.now.timestamp())
 
     def renew(self) -> dict[str, str]:
         self.before()
@@ -251,26 +254,45 @@ def test_nobody_waits_while_keys_are_renewed(role: Role) -> None:
     assert role.key == "AK1"
 
 
-def test_the_thread_looks_once_a_minute_until_it_is_stopped(aws: Callable[..., None]) -> None:
-    role = Role()
+@pytest.mark.parametrize(
+    ("lasts", "asked"),
+    [(None, 1), (timedelta(minutes=60), 2), (timedelta(minutes=10), 6)],
+    ids=["for ever", "an hour", "less than it takes to renew"],
+)
+def test_the_thread_wakes_every_minute_and_asks_when_it_is_time(lasts: timedelta | None, asked: int) -> None:
     waits: list[float] = []
+    found: list[Found] = []
+
+    def now() -> datetime:
+        return START + timedelta(minutes=20 * len(waits))
 
     def wait(seconds: float) -> bool:
         waits.append(seconds)
-        role.now += timedelta(minutes=20)
-        return len(waits) > 3
+        return len(waits) > 5
 
-    session: Any = SimpleNamespace(get_credentials=lambda: role.credentials, profile_name="default")
-    source = CredentialSource(HTTPS, session=session, wait=wait)
+    def search() -> Found:
+        key = Credentials(f"AK{len(found)}", "s")
+        found.append(Found(key, "somewhere", (now() + lasts).timestamp() if lasts else None))
+        return found[-1]
+
+    source = CredentialSource(HTTPS, search, wait=wait, clock=lambda: now().timestamp())
+    source.refresh()
     source.run()
-    assert waits == [POLL_SECONDS] * 4
-    assert role.renewals == 1
-    assert source.current() == Credentials("AK1", "s", "t")
+    assert waits == [POLL_SECONDS] * 6
+    assert len(found) == asked
+
+
+def test_the_thread_asks_every_minute_while_there_is_nothing() -> None:
+    answers = [None, None, Found(Credentials("LATE", "s"), "somewhere")]
+    source = CredentialSource(HTTPS, lambda: answers.pop(0), wait=lambda _: not answers)
+    source.refresh()
+    source.run()
+    assert source.current() == Credentials("LATE", "s")
 
 
 def test_start_looks_at_once_and_stop_ends_the_thread(aws: Callable[..., None]) -> None:
     aws(AWS_ACCESS_KEY_ID="AKID", AWS_SECRET_ACCESS_KEY="s3cret")
-    source = CredentialSource(HTTPS, region="us-east-1")
+    source = CredentialSource(HTTPS, find)
     source.start()
     assert source.current() == Credentials("AKID", "s3cret")
     [thread] = [thread for thread in threading.enumerate() if thread.name == "credentials"]

@@ -8,7 +8,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from extproc.bedrock.endpoints import Endpoint, EndpointError, resolve
+from extproc.bedrock.aws.endpoints import resolve
+from extproc.bedrock.endpoints import Endpoint, EndpointError
 
 
 class SentError(Exception):

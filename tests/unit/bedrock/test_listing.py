@@ -11,11 +11,11 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
 
+from extproc.bedrock.aws.listing import fetch, listed
 from extproc.bedrock.catalogue import Catalogue, Model, Target
-from extproc.bedrock.listing import CatalogueKeeper, ListingDeniedError, fetch, seed
+from extproc.bedrock.listing import CatalogueKeeper, ListingDeniedError, ListingError, seed
 
 REGION = "us-east-1"
 WHEN = datetime.datetime(2026, 2, 17, tzinfo=datetime.UTC)
@@ -64,8 +64,8 @@ def bedrock(aws: Callable[..., None]) -> Iterator[Stubber]:
 
 
 def fetched(bedrock: Stubber) -> Catalogue:
-    session: Any = SimpleNamespace(client=lambda *_, **__: bedrock.client)
-    catalogue = fetch(REGION, session)
+    session: Any = SimpleNamespace(create_client=lambda *_, **__: bedrock.client)
+    catalogue = listed(REGION, session).catalogue()
     bedrock.assert_no_pending_responses()
     return catalogue
 
@@ -134,8 +134,16 @@ def test_what_is_not_permitted_is_named(bedrock: Stubber, refused: str) -> None:
 
 def test_other_refusals_are_not_taken_for_missing_permissions(bedrock: Stubber) -> None:
     bedrock.add_client_error("list_foundation_models", "UnrecognizedClientException", http_status_code=403)
-    with pytest.raises(ClientError, match="UnrecognizedClientException"):
+    with pytest.raises(ListingError, match="UnrecognizedClientException") as caught:
         fetched(bedrock)
+    assert caught.value.kind == "UnrecognizedClientException"
+
+
+def test_an_answer_that_is_not_awss_is_named_too() -> None:
+    session: Any = SimpleNamespace(create_client=lambda *_, **__: SimpleNamespace(list_foundation_models=dict))
+    with pytest.raises(ListingError, match="modelSummaries") as caught:
+        listed(REGION, session)
+    assert caught.value.kind == "KeyError"
 
 
 # --- with real requests ------------------------------------------------------------------------------------------
@@ -212,7 +220,7 @@ def test_everything_in_the_seed_can_be_listed_and_called_in_its_region(region: s
 LIVE = Catalogue.build([Model("live.model", "Live", frozenset({"TEXT"}))], (), REGION)
 LATER = Catalogue.build([Model("later.model", "Later", frozenset({"TEXT"}))], (), REGION)
 DENIED = ListingDeniedError(("bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"))
-UNREACHABLE = EndpointConnectionError(endpoint_url="https://bedrock.us-east-1.amazonaws.com")
+UNREACHABLE = ListingError("EndpointConnectionError", "Could not connect to https://bedrock.us-east-1.amazonaws.com")
 
 
 class Script:
@@ -277,7 +285,7 @@ def test_without_permission_the_seed_stays_and_one_line_names_the_actions(caplog
 
 def test_only_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "ListFoundationModels")
+    throttled = ListingError("ThrottlingException", "slow down")
     Script(UNREACHABLE, UNREACHABLE, throttled, throttled, LIVE, LATER, UNREACHABLE).keeper().run()
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(" ")[0] for line in lines] == ["no", "no", "listing", "no"]

@@ -7,13 +7,9 @@ import pytest
 from msgspec.structs import FieldInfo, fields
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
-from extproc.openai.chat import (
-    ChatRequest,
-    TextPart,
-    UserMessage,
-    decode_request,
-)
+from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
+from extproc.openai.messages import TextPart, UserMessage
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 

@@ -58,8 +58,9 @@ async def test_authorities_that_cannot_be_read_are_said_at_the_start(tmp_path):
                 pass
 
 
-def test_a_worker_does_not_import_what_only_side_calls_need():
-    program = "import sys, extproc.server.worker; print('aiohttp' in sys.modules)"
+@pytest.mark.parametrize("library", ["aiohttp", "grpc", "boto3", "botocore.session"])
+def test_a_worker_does_not_import_what_it_does_not_need_at_start(library):
+    program = f"import sys, extproc.server.worker, extproc.server.serving; print({library!r} in sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out == "False\n"
 

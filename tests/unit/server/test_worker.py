@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from extproc.config import parse
-from extproc.server.worker import MIB, server_options
+from extproc.server.serving import MIB, server_options
 from extproc.transport import ext_proc_pb2 as pb
 
 SERVING = b"\x08\x01"

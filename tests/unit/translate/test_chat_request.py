@@ -122,6 +122,13 @@ def test_a_value_that_would_change_nothing_anywhere_is_silently_taken(field: str
     assert found.body == planned().body
 
 
+@pytest.mark.parametrize(("asked", "named"), [(True, ("stream_options.include_obfuscation",)), (False, ()), (None, ())])
+def test_nothing_is_obfuscated_and_who_asks_for_it_is_told(asked: bool | None, named: tuple[str, ...]) -> None:
+    found = planned(stream=True, stream_options={"include_obfuscation": asked})
+    assert found.ignored == named
+    assert found.body == planned(stream=True).body
+
+
 # Families
 
 each_family = pytest.mark.parametrize("family", BUILT_IN.families.values(), ids=lambda family: family.family)

@@ -104,6 +104,8 @@ TOP: dict[str, Change] = {
     "store": put(store=True),
     "stream": put(stream=True),
     "stream_options": put(stream=True, stream_options={"include_usage": True}),
+    "stream_options.include_usage": put(stream=True, stream_options={"include_usage": True}),
+    "stream_options.include_obfuscation": put(stream=True, stream_options={"include_obfuscation": True}),
     "temperature": put(temperature=0.5),
     "tool_choice": put(tools=[TOOL], tool_choice="required"),
     "tools": put(tools=[TOOL]),
@@ -216,6 +218,7 @@ SECTIONS: dict[str, dict[str, Change]] = {
 # What the package declares, by the section and the prefix of the cases that must be there for it.
 DECLARED: tuple[tuple[dict[str, Change], str, Any], ...] = (
     (TOP, "", create.CompletionCreateParamsStreaming),
+    (TOP, "stream_options.", chat.ChatCompletionStreamOptionsParam),
     (MESSAGES, "system.", chat.ChatCompletionSystemMessageParam),
     (MESSAGES, "developer.", chat.ChatCompletionDeveloperMessageParam),
     (MESSAGES, "user.", chat.ChatCompletionUserMessageParam),

@@ -94,6 +94,8 @@ def test_every_object_is_closed() -> None:
         ("uniqueItems", True),
         ("examples", ["a"]),
         ("format", "phone"),
+        ("format", ["date"]),
+        ("format", {}),
         ("pattern", "(?=a)b"),
         ("pattern", r"\bword\b"),
         ("pattern", r"(a)\1"),
@@ -171,6 +173,8 @@ def test_what_would_take_another_form_is_no_grammar(node: Any) -> None:
     [
         {"A": closed(a={"$ref": "#/$defs/A"})},
         {"A": {"anyOf": [{"$ref": "#/$defs/B"}]}, "B": {"type": "array", "items": {"$ref": "#/$defs/A"}}},
+        {"A": closed(default={"$ref": "#/$defs/A"})},
+        {"A": closed(enum={"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]})},
     ],
 )
 def test_a_recursive_schema_is_no_grammar(definitions: Any) -> None:

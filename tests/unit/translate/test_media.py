@@ -6,30 +6,42 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given as any_of
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.converse import Image, Verbatim
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate import media
-from extproc.translate.media import Media, image_block, remote_images
+from extproc.translate.given import LONG, given
+from extproc.translate.media import Media, remote_images
 
 PATH = "messages[0].content[1].image_url.url"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(10)
+
+
+def raw(value: object) -> Raw:
+    """As a decoded request has it."""
+    return Raw(json.dumps(value).encode())
 
 
 def url(content: bytes, head: str = "data:image/png;base64") -> str:
     return f"{head},{base64.b64encode(content).decode()}"
 
 
+def image_block(text: str) -> Image:
+    return media._image_block(given(raw(text), PATH), PATH)
+
+
 def block(text: str) -> Any:
-    return msgspec.to_builtins(image_block(text, PATH))["image"]
+    return msgspec.to_builtins(image_block(text))["image"]
 
 
 def refused(text: str) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        image_block(text, PATH)
+        image_block(text)
     error = caught.value
     assert (error.status, error.param, error.code) == (400, PATH, "invalid_image")
     return error
@@ -290,16 +302,25 @@ def test_remote_images_are_named_once_with_the_first_place() -> None:
     ]
 
 
+@pytest.mark.parametrize(("length", "kept"), [(LONG - 4, False), (LONG, True)])
+def test_only_what_is_long_keeps_the_clients_body(length: int, kept: bool) -> None:
+    data = base64.b64encode(PNG.ljust(length * 3 // 4)).decode()
+    source = image_block(f"data:image/png;base64,{data}").image.source.bytes
+    assert isinstance(source, Verbatim) is kept
+    assert (bytes(source.characters).decode() if isinstance(source, Verbatim) else source) == data
+
+
 ENCODED = st.binary(max_size=100).map(lambda content: base64.b64encode(content).decode())
 
 
-@given(st.text(st.sampled_from("ABz09+/= \n-"), max_size=12) | ENCODED)
+@any_of(st.text(st.sampled_from("ABz09+/= \n-"), max_size=12) | ENCODED)
 def test_what_is_taken_without_being_decoded_is_what_could_be_decoded(text):
     def outcome(read: Any) -> object:
         try:
-            same, content = read(text, "image", "here")
+            source, content = read()
         except ApiError as error:
             return error.message
-        return same, content[:72]
+        return source, content[:72]
 
-    assert outcome(media._begun) == outcome(media._decoded)
+    begun = outcome(lambda: media._begun(given(raw(text), "here"), "image", "here"))
+    assert begun == outcome(lambda: media._decoded(text, "image", "here"))

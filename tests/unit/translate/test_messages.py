@@ -206,10 +206,9 @@ def test_a_model_that_continues_goes_on_from_the_last_word_without_white_space()
     [
         (False, {"tools": Tools()}),
         (True, {}),
-        (True, {"tools": Tools(), "reasoning": True}),
         (True, {"tools": Tools(output=TEXT_FORMAT)}),
     ],
-    ids=["never", "beside tools", "while it reasons", "beside a schema"],
+    ids=["never", "beside tools", "beside a schema"],
 )
 def test_where_a_model_does_not_continue_the_user_asks_it_to(prefill: bool, options: Any) -> None:
     assert turns(user("a"), assistant("one "), to=takes(prefill=prefill), **options) == [

@@ -1,12 +1,17 @@
-"""Envoy's side of the wire: messages as Envoy sends them, and what its answers say."""
+"""Envoy's side of the wire: messages as Envoy sends them, what its answers say, and the other end of HTTP/2."""
 
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import hyperframe.frame as hf
 import pytest
+from hpack import Encoder
 
 from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.http2.connection import Connection
+from extproc.transport.http2.events import Limits, Opened
+from extproc.transport.http2.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS_ACK, Code, frame, settings
 
 FILTER = "envoy.filters.http.ext_proc"
 
@@ -143,3 +148,92 @@ def socket_path():
     """A path for a unix socket that is short wherever pytest keeps its own folders."""
     with tempfile.TemporaryDirectory(prefix="oai-", dir="/tmp") as folder:
         yield Path(folder) / "w0.sock"
+
+
+# HTTP/2: what is written is read by hyperframe
+
+HELLO = PREFACE + settings({}) + SETTINGS_ACK
+LIMITS = Limits(streams=4, stream_window=10_000, connection_window=70_000, frame_bytes=16_384, queue_bytes=100_000)
+
+
+def _opening(stream_id=1, flags=END_HEADERS, more=()):
+    usual = ((":method", "POST"), (":scheme", "http"), (":path", "/service/Method"), (":authority", "envoy"))
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    return frame(HEADERS, flags, stream_id, encoder.encode([*usual, ("content-type", "application/grpc"), *more]))
+
+
+def _frames(data):
+    found = []
+    while data:
+        one, length = hf.Frame.parse_frame_header(memoryview(data[:9]))
+        one.parse_body(memoryview(data[9 : 9 + length]))
+        assert len(data) >= 9 + length
+        found.append(one)
+        data = data[9 + length :]
+    return found
+
+
+class Peer:
+    """A connection, and the client who has said hello."""
+
+    def __init__(self, limits=LIMITS, greeting=HELLO):
+        self.connection = Connection(limits)
+        self.events = self.connection.receive(greeting)
+        self.greeting = self.said()
+
+    def send(self, *data):
+        """Give it these; gives the frames of its answer. The events are in `events`."""
+        self.events = self.connection.receive(b"".join(data))
+        return self.said()
+
+    def said(self):
+        return _frames(b"".join(self.connection.take()))
+
+    def error(self, *data):
+        """The code of the GOAWAY that these lead to; nothing is heard or said after it."""
+        *_, last = self.send(*data)
+        assert isinstance(last, hf.GoAwayFrame)
+        assert self.connection.closed
+        assert self.send(_opening(99)) == []
+        assert self.events == []
+        assert last.error_code == self.connection.fault.code
+        return Code(last.error_code)
+
+    def stream_error(self, *data):
+        """The stream and code of the RST_STREAM that these lead to."""
+        *_, last = self.send(*data)
+        assert isinstance(last, hf.RstStreamFrame)
+        assert not self.connection.closed
+        return last.stream_id, Code(last.error_code)
+
+
+@pytest.fixture(scope="session")
+def new_peer():
+    return Peer
+
+
+@pytest.fixture
+def peer():
+    return Peer()
+
+
+@pytest.fixture
+def opened():
+    """A peer with the stream 1."""
+    peer = Peer()
+    peer.send(_opening())
+    assert [type(event) for event in peer.events] == [Opened]
+    return peer
+
+
+@pytest.fixture(scope="session")
+def opening():
+    """The HEADERS of a call."""
+    return _opening
+
+
+@pytest.fixture(scope="session")
+def kinds():
+    """What frames these are."""
+    return lambda frames: [type(one).__name__.removesuffix("Frame") for one in frames]

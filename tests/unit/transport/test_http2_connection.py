@@ -7,7 +7,6 @@ import pytest
 from hpack import Decoder, Encoder
 
 from extproc.transport.http2 import framing
-from extproc.transport.http2.connection import HASTY_RESET, PATIENCE, Connection
 from extproc.transport.http2.events import Data, Limits, Opened, Reset
 from extproc.transport.http2.fields import Request
 from extproc.transport.http2.frames import (
@@ -20,7 +19,6 @@ from extproc.transport.http2.frames import (
     HEADERS,
     INITIAL_WINDOW_SIZE,
     LARGEST,
-    MAX_FRAME_SIZE,
     PADDED,
     PING,
     PREFACE,
@@ -64,91 +62,31 @@ def opening(stream_id=1, flags=END_HEADERS, fields=FIELDS):
     return frame(HEADERS, flags, stream_id, block(fields))
 
 
-def read(data):
-    """The frames in `data`."""
-    found = []
-    while data:
-        one, length = hf.Frame.parse_frame_header(memoryview(data[:9]))
-        one.parse_body(memoryview(data[9 : 9 + length]))
-        assert len(data) >= 9 + length
-        found.append(one)
-        data = data[9 + length :]
-    return found
-
-
-class Peer:
-    """A connection, and the client who has said hello."""
-
-    def __init__(self, limits=LIMITS, greeting=HELLO):
-        self.connection = Connection(limits)
-        self.events = self.connection.receive(greeting)
-        self.greeting = read(self.connection.take())
-
-    def send(self, *data):
-        """Give it these; gives the frames of its answer. The events are in `events`."""
-        self.events = self.connection.receive(b"".join(data))
-        return self.said()
-
-    def said(self):
-        return read(self.connection.take())
-
-    def error(self, *data):
-        """The code of the GOAWAY that these lead to; nothing is heard or said after it."""
-        *_, last = self.send(*data)
-        assert isinstance(last, hf.GoAwayFrame)
-        assert self.connection.closed
-        assert self.send(opening(99)) == []
-        assert self.events == []
-        assert last.error_code == self.connection.fault.code
-        return Code(last.error_code)
-
-    def stream_error(self, *data):
-        """The stream and code of the RST_STREAM that these lead to."""
-        *_, last = self.send(*data)
-        assert isinstance(last, hf.RstStreamFrame)
-        assert not self.connection.closed
-        return last.stream_id, Code(last.error_code)
-
-
-@pytest.fixture
-def peer():
-    return Peer()
-
-
-@pytest.fixture
-def opened():
-    """A peer with the stream 1."""
-    peer = Peer()
-    peer.send(opening())
-    assert peer.events == [Opened(1, REQUEST)]
-    return peer
-
-
-def kinds(frames):
-    return [type(one).__name__.removesuffix("Frame") for one in frames]
-
-
 class TestPreface:  # 3.4
-    def test_ours_is_settings_and_a_wider_window(self):
-        mine = Peer(Limits()).greeting
+    def test_ours_is_settings_and_a_wider_window(self, new_peer, kinds):
+        mine = new_peer(Limits()).greeting
         assert kinds(mine) == ["Settings", "WindowUpdate", "Settings"]
         assert mine[0].settings[hf.SettingsFrame.HEADER_TABLE_SIZE] == 0
         assert mine[1].window_increment + 65_535 == Limits().connection_window
         assert "ACK" in mine[2].flags
 
+    def test_or_none_but_the_usual(self, new_peer, kinds):
+        peer = new_peer(Limits(connection_window=65_535))
+        assert kinds(peer.greeting) == ["Settings", "Settings"]
+
     @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX", b"\x16\x03\x01"])
-    def test_what_is_no_preface_is_an_error_at_once(self, said):
-        peer = Peer(greeting=b"")
+    def test_what_is_no_preface_is_an_error_at_once(self, said, new_peer):
+        peer = new_peer(greeting=b"")
         assert peer.error(said) is Code.PROTOCOL_ERROR
 
-    def test_a_piece_of_it_is_waited_for(self):
-        peer = Peer(greeting=PREFACE[:10])
+    def test_a_piece_of_it_is_waited_for(self, new_peer, kinds):
+        peer = new_peer(greeting=PREFACE[:10])
         assert not peer.connection.closed
         assert kinds(peer.send(PREFACE[10:] + settings({}))) == ["Settings"]
 
     @pytest.mark.parametrize("first", [frame(PING, 0, 0, bytes(8)), opening(), SETTINGS_ACK])
-    def test_it_goes_on_with_settings(self, first):
-        assert Peer(greeting=PREFACE).error(first) is Code.PROTOCOL_ERROR
+    def test_it_goes_on_with_settings(self, first, new_peer):
+        assert new_peer(greeting=PREFACE).error(first) is Code.PROTOCOL_ERROR
 
 
 CONNECTION_ERRORS = [
@@ -334,7 +272,7 @@ class TestStreams:
         opened.said()
         assert opened.error(opening()) is Code.STREAM_CLOSED
 
-    def test_what_is_unknown_or_of_no_effect_is_passed_over(self, opened):  # 4.1, 5.3.2, 6.5.2
+    def test_what_is_unknown_or_of_no_effect_is_passed_over(self, opened, kinds):  # 4.1, 5.3.2, 6.5.2
         unknown = (frame(77, 0xFF, 1, b"?"), settings({0x99: 5}), frame(PRIORITY, 0, 7, bytes(5)))
         assert kinds(opened.send(*unknown, frame(GOAWAY, 0, 0, bytes(8)))) == ["Settings"]
         assert opened.events == []
@@ -346,8 +284,8 @@ class TestStreams:
 
 
 class TestHpack:
-    def test_until_the_client_agrees_the_table_is_kept(self):
-        peer = Peer(greeting=PREFACE + settings({}))
+    def test_until_the_client_agrees_the_table_is_kept(self, new_peer):
+        peer = new_peer(greeting=PREFACE + settings({}))
         encoder = Encoder()
         blocks = [encoder.encode(FIELDS) for _ in range(3)]
         assert blocks[0] != blocks[1]
@@ -355,8 +293,8 @@ class TestHpack:
             peer.send(frame(HEADERS, END_HEADERS, 2 * index + 1, data))
             assert peer.events == [Opened(2 * index + 1, REQUEST)]
 
-    def test_once_it_has_it_must_not_use_one(self):
-        peer = Peer(greeting=PREFACE + settings({}))
+    def test_once_it_has_it_must_not_use_one(self, new_peer):
+        peer = new_peer(greeting=PREFACE + settings({}))
         encoder = Encoder()
         peer.send(frame(HEADERS, END_HEADERS, 1, encoder.encode(FIELDS)), SETTINGS_ACK)
         assert peer.error(frame(HEADERS, END_HEADERS, 3, encoder.encode(FIELDS))) is Code.COMPRESSION_ERROR
@@ -366,15 +304,15 @@ class TestHpack:
         peer.send(opening(1), opening(3, fields=other), opening(5))
         assert [event.request.path for event in peer.events] == [REQUEST.path, b"/other", REQUEST.path]
 
-    def test_until_then_the_same_block_may_mean_another_thing(self):
-        peer = Peer(greeting=PREFACE + settings({}))
+    def test_until_then_the_same_block_may_mean_another_thing(self, new_peer):
+        peer = new_peer(greeting=PREFACE + settings({}))
         start = b"\x83\x86"  # POST, http; then a :path that goes into the table, or the newest that is in it
         blocks = [start + b"\x44\x02/a", start + b"\xbe", start + b"\x44\x02/b", start + b"\xbe"]
         peer.send(*[frame(HEADERS, END_HEADERS, 2 * index + 1, data) for index, data in enumerate(blocks)])
         assert [event.request.path for event in peer.events] == [b"/a", b"/a", b"/b", b"/b"]
 
-    def test_blocks_of_streams_that_are_refused_count_for_the_table(self):  # 4.3
-        peer = Peer(greeting=PREFACE + settings({}))
+    def test_blocks_of_streams_that_are_refused_count_for_the_table(self, new_peer):  # 4.3
+        peer = new_peer(greeting=PREFACE + settings({}))
         encoder = Encoder()
         peer.send(*[frame(HEADERS, END_HEADERS, i, encoder.encode(FIELDS)) for i in (1, 3, 5, 7)])
         added = encoder.encode([*FIELDS, ("x-added", "here")])
@@ -382,171 +320,6 @@ class TestHpack:
         trailers = encoder.encode([("x-added", "here")])
         peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, trailers))
         assert peer.events == [Data(1, b"", True)]
-
-
-class TestFlowControl:
-    def test_what_the_windows_do_not_allow_waits(self, opened):  # 6.9
-        opened.send(settings({INITIAL_WINDOW_SIZE: 10}))
-        opened.connection.begin(1, framing.HEAD)
-        opened.connection.send(1, b"0123456789abcdef")
-        opened.connection.end(1, framing.OK_TRAILERS)
-        assert [getattr(one, "data", None) for one in opened.said()] == [framing.HEAD, b"0123456789"]
-        assert (opened.connection.queued, opened.connection.blocked(1)) == (6, True)
-        assert [one.data for one in opened.send(window_update(1, 2))] == [b"ab"]
-        *_, data, trailers, _ = opened.send(window_update(1, 100))
-        assert (data.data, trailers.data) == (b"cdef", framing.OK_TRAILERS)
-        assert (opened.connection.queued, opened.connection.blocked(1)) == (0, False)
-
-    def test_the_connections_window_counts_for_all_and_they_take_turns(self):
-        peer = Peer()
-        peer.send(opening(1), opening(3), settings({INITIAL_WINDOW_SIZE: LARGEST}))
-        for stream_id in (1, 3):
-            peer.connection.begin(stream_id, framing.HEAD)
-            peer.connection.send(stream_id, bytes(65_535))
-        assert sum(len(one.data) for one in peer.said() if isinstance(one, hf.DataFrame)) == 65_535
-        for stream_id in (3, 3):
-            (data,) = peer.send(window_update(0, 100))
-            assert (data.stream_id, len(data.data)) == (stream_id, 100)
-
-    def test_what_waits_stays_in_its_order(self, opened):
-        opened.send(settings({INITIAL_WINDOW_SIZE: 0}))
-        opened.connection.begin(1, framing.HEAD)
-        for piece in (b"abcdef", b"ghi", b"jklmno"):
-            opened.connection.send(1, piece)
-        opened.said()
-        assert b"".join(one.data for _ in range(8) for one in opened.send(window_update(1, 2))) == b"abcdefghijklmno"
-
-    def test_settings_may_make_a_window_negative(self, opened):  # 6.9.2
-        opened.connection.begin(1, framing.HEAD)
-        opened.connection.send(1, bytes(60_000))
-        opened.said()
-        assert kinds(opened.send(settings({INITIAL_WINDOW_SIZE: 50_000}))) == ["Settings"]
-        opened.connection.send(1, b"x")
-        assert opened.said() == []
-        assert opened.send(window_update(1, 10_000)) == []
-        assert [one.data for one in opened.send(window_update(1, 1))] == [b"x"]
-
-    def test_new_settings_are_acknowledged_before_they_are_used(self, opened):
-        opened.send(settings({INITIAL_WINDOW_SIZE: 0}))
-        opened.connection.begin(1, framing.HEAD)
-        opened.connection.send(1, b"x")
-        opened.said()
-        assert kinds(opened.send(settings({INITIAL_WINDOW_SIZE: 5}))) == ["Settings", "Data"]
-
-    def test_frames_are_as_large_as_the_client_takes(self, opened):  # 4.2
-        opened.connection.begin(1, framing.HEAD)
-        opened.connection.send(1, bytes(40_000))
-        assert [len(one.data) for one in opened.said()[1:]] == [16_384, 16_384, 7_232]
-        opened.send(settings({MAX_FRAME_SIZE: 20_000}), window_update(1, 10_000))
-        opened.connection.send(1, bytes(20_000))
-        assert [len(one.data) for one in opened.said()] == [20_000]
-
-    def test_what_is_heard_is_given_back(self):
-        peer = Peer(Limits(stream_window=10_000, connection_window=70_000))
-        peer.send(opening())
-        heard = {0: 0, 1: 0}
-        for _ in range(100):
-            for one in peer.send(frame(DATA, 0, 1, bytes(1000))):
-                heard[one.stream_id] += one.window_increment
-        assert 100_000 - 10_000 <= heard[1] <= 100_000
-        assert 100_000 - 70_000 <= heard[0] <= 100_000
-
-    def test_padding_and_data_of_closed_streams_count(self, peer):  # 6.1, 6.9
-        peer.send(opening())
-        peer.connection.end(1, framing.HEAD)
-        padded = frame(DATA, PADDED, 1, b"\xff" + bytes(300))
-        assert any(isinstance(one, hf.WindowUpdateFrame) for _ in range(150) for one in peer.send(padded))
-
-    def test_more_than_the_connections_window_is_an_error(self):
-        peer = Peer(Limits(stream_window=LARGEST, connection_window=70_000, frame_bytes=1 << 20))
-        assert peer.error(opening(), frame(DATA, 0, 1, bytes(70_001))) is Code.FLOW_CONTROL_ERROR
-
-    def test_a_client_that_does_not_read_may_not_go_on_writing(self):
-        peer = Peer(Limits(stream_window=10_000, connection_window=70_000, queue_bytes=50_000))
-        peer.send(opening(), settings({INITIAL_WINDOW_SIZE: 0}))
-        peer.connection.begin(1, framing.HEAD)
-        peer.connection.send(1, bytes(50_001))
-        peer.said()
-        assert peer.send(*[frame(DATA, 0, 1, bytes(1000)) for _ in range(10)]) == []
-        assert peer.stream_error(frame(DATA, 0, 1, b"x")) == (1, Code.FLOW_CONTROL_ERROR)
-
-    def test_and_may_once_it_has_read(self):
-        peer = Peer(Limits(stream_window=10_000, connection_window=70_000, queue_bytes=50_000))
-        peer.send(opening(), settings({INITIAL_WINDOW_SIZE: 0}))
-        peer.connection.begin(1, framing.HEAD)
-        peer.connection.send(1, bytes(50_001))
-        peer.send(*[frame(DATA, 0, 1, bytes(1000)) for _ in range(10)])
-        *_, update = peer.send(window_update(1, 60_000))
-        assert (update.stream_id, update.window_increment) == (1, 10_000)
-
-    def test_what_waits_is_forgotten_with_its_stream(self, opened):
-        opened.send(settings({INITIAL_WINDOW_SIZE: 0}))
-        opened.connection.begin(1, framing.HEAD)
-        opened.connection.send(1, bytes(5000))
-        opened.send(frame(RST_STREAM, 0, 1, number(8)))
-        assert opened.connection.queued == 0
-        assert opened.send(window_update(0, 5000)) == []
-
-
-ANNOYANCES = {
-    "PING": frame(PING, 0, 0, bytes(8)),
-    "PING answers": frame(PING, ACK, 0, bytes(8)),
-    "SETTINGS": settings({}),
-    "PRIORITY": frame(PRIORITY, 0, 1, bytes(5)),
-    "empty DATA": frame(DATA, 0, 1),
-    "padding": frame(DATA, PADDED, 1, b"\0"),
-    "WINDOW_UPDATE": window_update(1, 1),
-    "unknown": frame(77, 0, 0),
-    "GOAWAY": frame(GOAWAY, 0, 0, bytes(8)),
-    "resets of what is closed": frame(RST_STREAM, 0, 3, number(8)),
-    "DATA after the end": frame(DATA, 0, 3, b"x"),
-}
-
-
-class TestFloods:  # 10.5
-    @pytest.mark.parametrize("data", ANNOYANCES.values(), ids=ANNOYANCES)
-    def test_frames_that_bring_nothing_are_borne_for_a_while(self, data):
-        peer = Peer(Limits())
-        peer.send(opening(1), opening(3, flags=END_HEADERS | END_STREAM), frame(RST_STREAM, 0, 3, number(8)))
-        peer.connection.forgive()
-        peer.send(data * (PATIENCE // 2 - 1))
-        assert not peer.connection.closed
-        assert peer.error(data * PATIENCE) is Code.ENHANCE_YOUR_CALM
-
-    def test_they_are_forgiven_in_time(self, peer):
-        for _ in range(5):
-            peer.connection.forgive()
-            peer.send(frame(PING, 0, 0, bytes(8)) * PATIENCE)
-        assert not peer.connection.closed
-
-    def test_they_are_made_good_by_data(self, opened):
-        for _ in range(2 * PATIENCE):
-            opened.send(frame(PING, 0, 0, bytes(8)) * 4, frame(DATA, 0, 1, b"x"))
-        assert not opened.connection.closed
-
-    def test_rapid_reset(self):
-        peer = Peer(Limits())
-        quick = [opening(i) + frame(RST_STREAM, 0, i, number(8)) for i in range(1, 2 * PATIENCE, 2)]
-        assert peer.error(*quick) is Code.ENHANCE_YOUR_CALM
-        assert len(peer.connection._streams) <= 1
-        assert peer.connection._last <= 2 * PATIENCE / HASTY_RESET + 2
-
-    def test_resets_of_what_was_answered_are_usual(self):
-        peer = Peer(Limits())
-        for stream_id in range(1, 4 * PATIENCE, 2):
-            peer.send(opening(stream_id), frame(DATA, 0, stream_id, b"x"))
-            peer.connection.begin(stream_id, framing.HEAD)
-            peer.send(frame(RST_STREAM, 0, stream_id, number(8)))
-        assert not peer.connection.closed
-        assert len(peer.connection._closed) <= 256
-
-    @pytest.mark.parametrize("piece", [b"", b"x", bytes(16_384)])
-    def test_continuation(self, piece, peer):
-        data = frame(CONTINUATION, 0, 1, piece)
-        assert peer.error(opening(flags=0), *[data] * 100) is Code.ENHANCE_YOUR_CALM
-
-    def test_a_header_list_that_is_too_large_unpacked(self):
-        assert Peer(Limits()).error(opening(fields=[*FIELDS, *[("x", "y" * 100)] * 600])) is Code.ENHANCE_YOUR_CALM
 
 
 class TestLeaving:
@@ -561,7 +334,7 @@ class TestLeaving:
         assert opened.send(opening(5), frame(DATA, 0, 5, b"x")) == []
         assert opened.events == []
 
-    def test_it_closes_with_the_last_stream(self, opened):
+    def test_it_closes_with_the_last_stream(self, opened, kinds):
         opened.connection.finish()
         opened.send(frame(DATA, END_STREAM, 1, b"x"))
         assert opened.events == [Data(1, b"x", True)]
@@ -571,14 +344,14 @@ class TestLeaving:
         assert opened.connection.closed
         assert kinds(opened.said())[-1] == "Headers"
 
-    def test_without_streams_it_closes_at_once(self, peer):
+    def test_without_streams_it_closes_at_once(self, peer, kinds):
         peer.connection.finish()
         assert peer.connection.closed
         assert kinds(peer.said()) == ["GoAway"]
 
 
-def test_an_answer_waits_for_its_window_and_the_connection_for_it():
-    peer = Peer()
+def test_an_answer_waits_for_its_window_and_the_connection_for_it(new_peer, kinds):
+    peer = new_peer()
     peer.send(opening(), settings({INITIAL_WINDOW_SIZE: 0}))
     peer.connection.begin(1, framing.HEAD)
     peer.connection.send(1, b"x")

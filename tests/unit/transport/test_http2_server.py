@@ -69,29 +69,31 @@ async def until(condition):
             await asyncio.sleep(0.001)
 
 
-def opening():
+def opening(stream_id):
     encoder = Encoder()
     encoder.header_table_size = 0
     fields = [(":method", "POST"), (":scheme", "http"), (":path", PROCESS), ("content-type", "application/grpc")]
-    return frame(HEADERS, END_HEADERS, 1, encoder.encode(fields))
+    return frame(HEADERS, END_HEADERS, stream_id, encoder.encode(fields))
 
 
-def message(data):
-    return frame(DATA, 0, 1, framing.PREFIX.pack(0, len(data)) + data)
+def message(stream_id, data):
+    return frame(DATA, 0, stream_id, framing.PREFIX.pack(0, len(data)) + data)
 
 
 async def test_who_does_not_read_is_not_read_from(server, socket_path, envoy):
-    pieces = 1500
+    calls, pieces = range(1, 201, 2), 14  # no more than their windows allow
     reader, writer = await asyncio.open_unix_connection(str(socket_path))
     writer.write(PREFACE + settings({INITIAL_WINDOW_SIZE: LARGEST}) + window_update(0, LARGEST - 65_535) + SETTINGS_ACK)
-    writer.write(opening() + b"".join(map(message, (envoy.request_headers(), envoy.request_body()))))
-    writer.write(message(envoy.response_headers()) + message(envoy.response_body(b"z" * 9_000)) * pieces)
+    begun = (envoy.request_headers(), envoy.request_body(), envoy.response_headers())
+    for call in calls:
+        writer.write(opening(call) + b"".join(message(call, each) for each in begun))
+        writer.write(message(call, envoy.response_body(b"z" * 9_000)) * pieces)
     await until(lambda: server.peer is not None and not server.transport.is_reading())
     held = server.transport.get_write_buffer_size()
     assert WRITE_BUFFER_BYTES <= held <= WRITE_BUFFER_BYTES + 2 * ONE_READ
     # Once it reads, everything comes.
     body, rest = 0, b""
-    while body < pieces * len(ANSWER):
+    while body < len(calls) * pieces * len(ANSWER):
         rest += await reader.read(1 << 20)
         body, rest = body + rest.count(b"y"), rest[-9:].replace(b"y", b"")
     writer.close()

@@ -10,7 +10,7 @@ import pytest
 
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
-from extproc.transport.http2 import framing
+from extproc.transport.http2 import frames, framing
 from extproc.transport.http2.events import Limits
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.http2.session import CHECK, PROCESS, Session
@@ -82,7 +82,7 @@ class Client:
         return self.calls
 
     def hear(self):
-        for event in self.h2.receive_data(self.session.take()):
+        for event in self.h2.receive_data(b"".join(self.session.take())):
             match event:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
                     self.calls.setdefault(event.stream_id, Call({})).headers.update(dict(event.headers))
@@ -168,6 +168,14 @@ class TestTurns:
         gateway.flush()
         assert exchanges == []
         assert gateway.session.calls == 0
+
+    def test_a_call_in_the_same_read_as_the_connections_end_was_not_made(self, client, envoy, exchanges):
+        gateway = client()
+        gateway.say(gateway.open(), envoy.request_headers())
+        gateway.session.receive(gateway.h2.data_to_send() + frames.window_update(0, 0))
+        [last] = gateway.h2.receive_data(b"".join(gateway.session.take()))
+        assert isinstance(last, h2.events.ConnectionTerminated)
+        assert not exchanges
 
     def test_messages_and_the_end_in_one_read(self, client, envoy):
         gateway = client({RequestHeaders: [[REPLY]]})

@@ -1,0 +1,67 @@
+"""Where Bedrock is: the runtime (`bedrock-runtime`) and the control plane (`bedrock`) of one region.
+
+botocore decides, so everything that AWS's own tools honour counts here too: `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`,
+`AWS_ENDPOINT_URL_BEDROCK`, `AWS_ENDPOINT_URL`, the profile's `services` section, FIPS, dual stack, the partition.
+Nothing is sent anywhere.
+
+Invariant: `resolve` gives two endpoints of a scheme, a host and a port and nothing else, or raises `EndpointError`.
+"""
+
+import os
+from typing import Literal
+from urllib.parse import urlsplit
+
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+from botocore.session import Session, get_session
+
+from extproc.bedrock.endpoints import DEFAULT_PORTS, Endpoint, EndpointError, Endpoints, Scheme
+
+
+def resolve(region: str | None = None, session: Session | None = None) -> Endpoints:
+    """Bedrock's endpoints in `region`, by default that of AWS's settings; raises `EndpointError`.
+
+    `session` is one that is to be used further: it has then read AWS's descriptions of these services.
+
+    `AWS_REGION` comes before botocore's own `AWS_DEFAULT_REGION` and the profile's `region`, as in every other AWS SDK.
+    """
+    try:
+        session = session or get_session()
+        name = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        if not name:
+            raise EndpointError("no AWS region: set `region:` in gateway.yaml, or AWS_REGION in the environment")
+        runtime = _url(session, "bedrock-runtime", name)
+        control = _url(session, "bedrock", name)
+    except (BotoCoreError, ValueError) as error:
+        raise EndpointError(f"AWS's settings do not give an endpoint for Bedrock: {error}") from error
+    return Endpoints(
+        region=name,
+        runtime=_parse(runtime, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        control=_parse(control, "AWS_ENDPOINT_URL_BEDROCK"),
+    )
+
+
+def _url(session: Session, service: Literal["bedrock", "bedrock-runtime"], region: str) -> str:
+    """The service's URL. Unsigned: a client that signs would look for credentials first, over the network too."""
+    client = session.create_client(service, region_name=region, config=Config(signature_version=UNSIGNED))
+    url: str = client.meta.endpoint_url
+    return url
+
+
+def _parse(url: str, variable: str) -> Endpoint:
+    """The endpoint that `url` names; `variable` is the setting that it most likely comes from."""
+    where = f"the endpoint URL for Bedrock (from {variable}, AWS_ENDPOINT_URL or the profile's endpoint_url)"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise EndpointError(f"{where} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise EndpointError(f"{where} is to be http://HOST:PORT or https://HOST:PORT")
+    if parts.path.strip("/"):
+        raise EndpointError(f"{where} has the path {parts.path!r}: Bedrock's URLs have none, leave it away")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise EndpointError(f"{where} has a user, a query or a fragment: leave all but scheme, host and port away")
+    scheme: Scheme = "https" if parts.scheme == "https" else "http"
+    return Endpoint(scheme, parts.hostname, port or DEFAULT_PORTS[scheme])

@@ -1,0 +1,164 @@
+"""A look at AWS: a process that runs AWS's own code, says what it found, and ends.
+
+botocore would be half of a worker's memory, for the few questions that a worker has: where Bedrock is and which models
+there are, once an hour; who we are, when credentials end. So it asks `python -m extproc.bedrock.aws`, which has the
+same environment. The region goes in as one line; each answer comes out as one line of JSON. What else that process
+says, a warning or a traceback, goes to the log.
+
+Invariant: an answer is AWS's, or an exception says what to do. The process never outlives the one that started it: it
+ends when its standard input does.
+"""
+
+import contextlib
+import logging
+import subprocess
+import sys
+from typing import Literal
+
+import msgspec
+
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import Found, NoCredentials
+from extproc.bedrock.endpoints import EndpointError, Endpoints
+from extproc.bedrock.listing import Listing, ListingDeniedError, ListingError
+from extproc.bedrock.sigv4 import Credentials
+
+log = logging.getLogger(__name__)
+
+Question = Literal["endpoints", "identity", "models"]
+
+
+class LookError(Exception):
+    """The process could not be started, or has not answered."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why there is no answer: AWS's code or the exception's name, in words, and IAM actions that are not permitted."""
+
+    kind: str
+    message: str
+    actions: tuple[str, ...] = ()
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A line: what was asked, and the answer or the problem."""
+
+    question: Question
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    problem: Problem | None = None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """A `Found`, as it goes over the pipe."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None
+    origin: str
+    expires: float | None
+
+
+class Look:
+    """One process, which answers `questions` in their order."""
+
+    def __init__(self, *questions: Question) -> None:
+        """Starts it; it waits for `tell`. Raises `LookError`."""
+        command = [sys.executable, "-m", "extproc.bedrock.aws", *questions]
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)  # noqa: S603
+        except OSError as error:
+            raise LookError(f"AWS cannot be asked: no process could be started for that ({error})") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        self._last = questions[-1]
+
+    def tell(self, region: str | None) -> None:
+        """Where to look; None is the region of AWS's settings."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `ask` says so
+            self._in.write(f"{region or ''}\n".encode())
+            self._in.flush()
+
+    def ask(self, question: Question) -> Reply:
+        """What it says to this; blocks. The last answer is its end. Raises `LookError`."""
+        for line in self._out:
+            if not line.startswith(b"{"):
+                log.warning("while AWS was asked: %s", line.decode(errors="replace").rstrip())
+                continue
+            try:
+                reply = msgspec.json.decode(line, type=Reply)
+            except msgspec.DecodeError:  # it was cut off; the rest, which may be a secret, is for no log
+                break
+            if reply.question == question:
+                if question == self._last:
+                    self._end()
+                return reply
+        raise LookError(f"AWS could not be asked: the process for that ended with {self._end()}, see the lines before")
+
+    def _end(self) -> int:
+        """The exit code, once it has ended."""
+        with contextlib.suppress(BrokenPipeError):
+            self._in.close()
+        self._out.close()
+        return self._process.wait()
+
+
+class Lookout:
+    """All that a worker asks AWS. The first look answers everything, and begins at once: before the region is known."""
+
+    def __init__(self) -> None:
+        """Raises `LookError`."""
+        self._look = Look("endpoints", "identity", "models")
+        self._waiting: set[Question] = {"endpoints", "identity", "models"}
+        self._region: str | None = None
+
+    def tell(self, region: str | None) -> None:
+        """Where to look; None is the region of AWS's settings. It is waited for with all answers."""
+        self._look.tell(region)
+
+    def endpoints(self) -> Endpoints:
+        """Where Bedrock is; to be asked first, and once. Raises `EndpointError`."""
+        try:
+            reply = self._ask("endpoints", None)
+        except LookError as error:
+            raise EndpointError(str(error)) from error
+        if reply.problem:
+            raise EndpointError(reply.problem.message)
+        endpoints = msgspec.json.decode(reply.answer, type=Endpoints)
+        self._region = endpoints.region
+        return endpoints
+
+    def identity(self) -> Found | None:
+        """Who we are, by AWS's credential chain; None where nothing is set up. Raises `NoCredentials`."""
+        try:
+            reply = self._ask("identity", self._region)
+        except LookError as error:
+            raise NoCredentials(str(error)) from error
+        if reply.problem:
+            raise NoCredentials(reply.problem.message)
+        keys = msgspec.json.decode(reply.answer, type=Keys | None)
+        if keys is None:
+            return None
+        return Found(Credentials(keys.access_key, keys.secret_key, keys.session_token), keys.origin, keys.expires)
+
+    def catalogue(self, region: str) -> Catalogue:
+        """Which models there are in that region. Raises `ListingDeniedError`, `ListingError` or `LookError`."""
+        reply = self._ask("models", region)
+        problem = reply.problem
+        if problem is None:
+            return msgspec.json.decode(reply.answer, type=Listing).catalogue()
+        raise ListingDeniedError(problem.actions) if problem.actions else ListingError(problem.kind, problem.message)
+
+    def _ask(self, question: Question, region: str | None) -> Reply:
+        """By the first look if it has not been asked this and goes on, else by one of its own."""
+        if question in self._waiting:
+            self._waiting.remove(question)
+            try:
+                return self._look.ask(question)
+            except LookError:
+                self._waiting.clear()
+                raise
+        look = Look(question)
+        look.tell(region)
+        return look.ask(question)

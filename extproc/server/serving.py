@@ -1,0 +1,220 @@
+"""One worker: a process that serves one address until it is told to stop. It knows no sibling.
+
+It is told to stop by SIGTERM (or SIGINT): it says NOT_SERVING, goes on serving for `notice` seconds so that Envoy
+hears it, then takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
+
+It says SERVING once the AWS credentials have been looked for and Bedrock has been asked for its models, whatever
+came of it: without credentials, callers are told so in a proper answer. The built-in list stands in for the models,
+and where AWS is slow to answer nobody waits longer than `FIRST_LISTING_SECONDS`.
+
+Invariant: requests see whole versions of things (settings, catalogue, identity), swapped between two events, and the
+event loop never waits for AWS or for a file.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from extproc import tokens
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import CredentialSource, NoCredentials
+from extproc.bedrock.listing import CatalogueKeeper
+from extproc.bedrock.look import Lookout
+from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
+from extproc.config import Settings
+from extproc.envoy_config import Address
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.server.errands import Errands
+from extproc.server.reload import SettingsFile, follow
+from extproc.tenancy.directory import Directory
+from extproc.transport import listen as listening
+from extproc.transport.auto import new_server
+from extproc.transport.listen import Tls
+from extproc.transport.service import Options
+
+log = logging.getLogger(__name__)
+
+FIRST_LISTING_SECONDS = 5.0
+
+ROOM_SECONDS = 10.0
+"""By how much the time that Envoy is asked for exceeds the time that side calls may take."""
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """How long a worker goes on when it is told to stop, in seconds."""
+
+    notice: float
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the process was sent so far."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def received(self) -> None:
+        """Note one more SIGTERM or SIGINT."""
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+def serve(config: Path, listen: str, lookout: Lookout, stopping: Stopping, tls: Tls | None) -> None:
+    """Serve on `listen` (`unix:/path` or `host:port`) what `config` (gateway.yaml) says; returns after SIGTERM.
+
+    Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
+    `TrustError`.
+    """
+    file = SettingsFile(config)
+    lookout.tell(file.settings.region)
+    address = listening.parse(listen)
+    worker = Worker(file, lookout)
+    uvloop.run(worker.run(address, stopping, tls))
+
+
+class Worker:
+    """The parts of one worker, and their life."""
+
+    def __init__(self, file: SettingsFile, lookout: Lookout) -> None:
+        """Raises `EndpointError`."""
+        settings = file.settings
+        self._file = file
+        self._endpoints = endpoints = lookout.endpoints()
+        self._credentials = CredentialSource(endpoints.runtime, lookout.identity)
+        self._keeper = CatalogueKeeper(
+            endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookout.catalogue
+        )
+        self.gateway = Gateway(
+            settings=settings,
+            directory=Directory(settings),
+            catalogue=self._keeper.current,
+            capabilities=BUILT_IN.with_overrides(settings.capabilities),
+            signer=Signer(endpoints.region, endpoints.runtime.authority),
+            authority=endpoints.runtime.authority,
+            identity=self._identity,
+            detokenise=tokens.decode,
+        )
+
+    async def run(self, address: Address, stopping: Stopping, tls: Tls | None) -> None:
+        """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
+        signals = _take_signals()
+        async with AsyncExitStack() as cleanup:
+            perform = await cleanup.enter_async_context(self._errands())
+            changes = asyncio.create_task(follow(self._file, self.settings_changed))
+            cleanup.callback(changes.cancel)
+            # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
+            await _first(self._get_ready(), signals.stop.wait())
+            _tidy()
+            settings = self._file.settings
+            options = server_options(settings, tls)
+            server = new_server(settings.transport, address, self.new_exchange, perform, options)
+            bound = await server.start(address)
+            cleanup.push_async_callback(server.stop, 0)
+            if not signals.stop.is_set():
+                server.serving = True
+                log.info("serving on %s, %s", bound, self._describe())
+                await signals.stop.wait()
+            log.info("stopping, with %d streams open", server.streams)
+            await _first(server.drain(stopping.notice, stopping.grace), signals.hurry.wait())
+        log.info("stopped")
+
+    def new_exchange(self) -> Exchange:
+        """An exchange for the next HTTP request."""
+        return Exchange(self.gateway, os.urandom(16).hex())
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Put new settings in force for all events from now on."""
+        directory, capabilities = Directory(settings), BUILT_IN.with_overrides(settings.capabilities)
+        self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
+
+    def catalogue_changed(self, catalogue: Catalogue) -> None:
+        """Put a new list of models in force; called from the keeper's thread."""
+        self.gateway.catalogue = catalogue
+
+    def _errands(self) -> Errands:
+        return Errands(self._endpoints.runtime, deny=self._file.settings.media.deny)
+
+    async def _get_ready(self) -> None:
+        """Look for credentials and ask for the models, both for the first time."""
+        await _in_thread(self._credentials.start)
+        self._keeper.start()
+        await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))
+
+    def _identity(self) -> Credentials | BearerToken | None:
+        try:
+            return self._credentials.current()
+        except NoCredentials:
+            return None
+
+    def _describe(self) -> str:
+        runtime, identity = self._endpoints.runtime, self._credentials.describe()
+        return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}"
+
+
+def _tidy() -> None:
+    """Look once at everything that was made so far, and never again.
+
+    The collector's rounds while calls are served are then over what those made.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def server_options(settings: Settings, tls: Tls | None = None) -> Options:
+    """What the transport is to expect of an Envoy that was configured from the same settings.
+
+    Its buffer, and so its largest message, is 5/4 of the largest request; it grants side calls
+    `Settings.longest_wait` and half a minute.
+    """
+    largest = max(settings.limits.request_bytes * 5 // 4, 4 * MIB)
+    return Options(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
+
+
+def _take_signals() -> Signals:
+    signals = Signals()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.received)
+    return signals
+
+
+async def _first(*works: Awaitable[object]) -> None:
+    """Wait until one of these is done, and cancel the others; raises what the one raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
+
+
+async def _in_thread(work: Callable[[], object]) -> None:
+    """Do `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
+                loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done.wait()

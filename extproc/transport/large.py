@@ -1,0 +1,72 @@
+"""A large body, taken out of Envoy's message where it stands: protobuf would copy it, and its reader again.
+
+Invariant: the body and what protobuf makes of the rest are what protobuf would have made of the whole; where that is
+not certain, nothing is taken out.
+"""
+
+from collections.abc import Iterator
+
+from extproc.transport import encoding
+from extproc.transport.encoding import field, tag
+
+Message = bytes | bytearray
+"""One that came in pieces is a bytearray, and whoever's it is given to: it is not copied where it can be cut."""
+
+REQUEST_BODY, BODY = tag(4), tag(1)
+"""`ProcessingRequest.request_body`, `HttpBody.body`."""
+
+Place = tuple[int, int, int]
+"""Of a field: where its tag begins, where its content begins, where it ends."""
+
+
+def take_body(message: bytearray) -> tuple[bytes, bytearray | None]:
+    """The message without the content of its request body, and that; the whole and None where there is not just one.
+
+    The message becomes the body, and is not to be used any more.
+    """
+    try:
+        [(outer, inner, end)] = _places(message, REQUEST_BODY[0], 0, len(message))
+        [(before, start, stop)] = _places(message, BODY[0], inner, end)
+    except ValueError:
+        return bytes(message), None
+    left = field(REQUEST_BODY, bytes(message[inner:before] + message[stop:end]))
+    rest = bytes(message[:outer] + left + message[end:])
+    del message[stop:], message[:start]  # moves nothing: the ends of a bytearray are cut off in place
+    return rest, message
+
+
+def _places(message: bytearray, wanted: int, start: int, end: int) -> Iterator[Place]:
+    """The fields with this tag among those from `start` to `end`. Raises `ValueError` on what is no message."""
+    while start < end:
+        number, at = _varint(message, start, end)
+        match number & 7:
+            case encoding.VARINT:
+                _, stop = _varint(message, at, end)
+            case encoding.FIXED64:
+                stop = at + 8
+            case encoding.BYTES:
+                size, at = _varint(message, at, end)
+                stop = at + size
+            case encoding.FIXED32:
+                stop = at + 4
+            case _:
+                raise ValueError("an unknown wire type")
+        if stop > end:
+            raise ValueError("a field is longer than its message")
+        if number == wanted:
+            yield start, at, stop
+        start = stop
+
+
+def _varint(message: bytearray, at: int, end: int) -> tuple[int, int]:
+    """The number that begins there, and where it ends. Raises `ValueError` on one that nobody writes so."""
+    number = shift = 0
+    for position in range(at, min(end, at + 10)):
+        byte = message[position]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if not byte and shift:
+                raise ValueError("a number that is longer than it need be")
+            return number, position + 1
+        shift += 7
+    raise ValueError("a number without its end")

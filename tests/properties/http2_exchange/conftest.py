@@ -1,0 +1,363 @@
+"""What Envoy may say in one call of the real exchange, and what that call is to hear: alone, and told directly.
+
+The oracle reads directives and knows nothing of the transport's state machine: it has its own table of what may follow
+what (`PLACES`).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from extproc import config, tokens
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.listing import seed
+from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply, Wait
+from extproc.exchange.events import (
+    Event,
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    Resumed,
+)
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.jobs import SideAnswer, SideCalls, SideFailure
+from extproc.tenancy.directory import Directory
+from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.messages import FILTER
+
+Encode = Callable[..., bytes]
+
+NOW = 1_790_000_000.0
+TOKEN = "qc_" + "1" * 43
+CHAT_MODEL, EMBEDDING_MODEL = "amazon.nova-micro-v1:0", "amazon.titan-embed-text-v2:0"
+
+
+@cache
+def gateway() -> Gateway:
+    """One for all: what a call leaves behind in it must not show in another."""
+    known = {"name": "one", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "organisations": ["acme"]}
+    settings = config.parse(json.dumps({"organisations": {"acme": {}}, "tokens": [known]}).encode())
+    host = "bedrock-runtime.us-east-1.amazonaws.com"
+    return Gateway(
+        settings=settings,
+        directory=Directory(settings),
+        catalogue=seed("us-east-1"),
+        capabilities=BUILT_IN.with_overrides(settings.capabilities),
+        signer=Signer("us-east-1", host),
+        authority=host,
+        identity=lambda: Credentials("AKID", "secret", "session"),
+        detokenise=tokens.decode,
+    )
+
+
+def new_exchange() -> Exchange:
+    return Exchange(gateway(), "0" * 32)
+
+
+# What Envoy may say
+
+
+class Step(NamedTuple):
+    """One of Envoy's messages, and what an exchange is told of it; None where it is no concern of its."""
+
+    data: bytes
+    event: Event | None = None
+
+
+def header_map(headers: dict[str, str], end: bool) -> pb.HttpHeaders:
+    values = [pb.HeaderValue(key=name, raw_value=value.encode()) for name, value in headers.items()]
+    return pb.HttpHeaders(headers=pb.HeaderMap(headers=values), end_of_stream=end)
+
+
+def asked(headers: dict[str, str], end: bool = False) -> Step:
+    message = pb.ProcessingRequest(request_headers=header_map(headers, end))
+    message.protocol_config.request_body_mode = pb.BUFFERED
+    message.protocol_config.response_body_mode = pb.FULL_DUPLEX_STREAMED
+    return Step(message.SerializeToString(), RequestHeaders(headers, end))
+
+
+def sent(body: bytes) -> Step:
+    message = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
+    return Step(message.SerializeToString(), RequestBody(body))
+
+
+def answered(status: int, details: str = "via_upstream", end: bool = False, **more: str) -> Step:
+    headers = {":status": str(status), "x-amzn-requestid": "aws-1"} | more
+    message = pb.ProcessingRequest(response_headers=header_map(headers, end))
+    message.attributes[FILTER]["response.code_details"] = details
+    local = details != "via_upstream"
+    return Step(message.SerializeToString(), ResponseHeaders(headers, end, local, details))
+
+
+def piece(data: bytes, end: bool = False) -> Step:
+    message = pb.ProcessingRequest(response_body=pb.HttpBody(body=data, end_of_stream=end))
+    return Step(message.SerializeToString(), ResponseBody(data, end))
+
+
+TRAILERS = Step(pb.ProcessingRequest(response_trailers=pb.HttpTrailers()).SerializeToString(), ResponseTrailers())
+REQUEST_TRAILERS = Step(pb.ProcessingRequest(request_trailers=pb.HttpTrailers()).SerializeToString())
+NOTHING = Step(b"")
+GARBAGE = Step(b"\xff\xff")
+NO_UPSTREAM = answered(503, "upstream_reset_before_response_started", end=True)
+ODD_STEPS = (
+    TRAILERS, REQUEST_TRAILERS, NOTHING, GARBAGE, NO_UPSTREAM, sent(b"{}"), piece(b"odd"), piece(b"", end=True),
+)  # fmt: skip
+
+REFUSALS: tuple[Callable[[str], list[Step]], ...] = (
+    lambda name: [asked(headers_of(name) | {"authorization": "Bearer qc_wrong"})],
+    lambda name: [asked(headers_of(name) | {":path": "/oai/v1/nothing"})],
+    lambda name: [asked(headers_of(name) | {"content-length": "99999999"})],
+    lambda name: [asked(headers_of(name), end=True)],
+    lambda name: [asked(headers_of(name)), sent(f'{{"model": "{name}", "messages": '.encode())],
+    lambda name: [asked(headers_of(name)), sent(chat_body(name, model=name))],
+    lambda name: [asked(headers_of(name)), answered(413, "request_payload_too_large"), piece(b"large", end=True)],
+    lambda name: [asked(headers_of(name)), sent(chat_body(name)), NO_UPSTREAM],
+    lambda name: [answered(401, "denied_by_another_filter"), piece(name.encode()), piece(b"", end=True)],
+    lambda name: [answered(401, "denied_by_another_filter"), piece(name.encode()), TRAILERS],
+)
+SIDE_RESULTS = (
+    None,
+    SideFailure(timed_out=True, message="too slow"),
+    SideAnswer(429, {"x-amzn-errortype": "ThrottlingException"}, b'{"message":"slow down"}'),
+    tuple(SideAnswer(200, {}, b'{"embedding":[0.5,-1],"inputTextTokenCount":3}') for _ in "ab"),
+)
+"""What a job comes to; None: it is not over as long as the test runs."""
+
+
+def headers_of(name: str, path: str = "chat/completions", method: str = "POST") -> dict[str, str]:
+    ours = {":method": method, ":path": f"/oai/v1/{path}", ":authority": "here", ":scheme": "http"}
+    return ours | {"authorization": f"Bearer {TOKEN}", "x-request-id": name, "cookie": name}
+
+
+def chat_body(name: str, model: str = CHAT_MODEL, **more: Any) -> bytes:
+    return json.dumps({"model": model, "messages": [{"role": "user", "content": name}]} | more).encode()
+
+
+def embeddings_body(*texts: str) -> bytes:
+    return json.dumps({"model": EMBEDDING_MODEL, "input": texts, "encoding_format": "float"}).encode()
+
+
+def pieces(data: bytes, size: int) -> list[Step]:
+    """An answer's body, whose end comes by itself."""
+    return [*(piece(data[start : start + size]) for start in range(0, len(data), size)), piece(b"", end=True)]
+
+
+def steps(plan: Any, name: str, event: Encode) -> list[Step]:
+    """Envoy's messages of one call; `name` is in all that is asked and answered."""
+    found = list(in_order(plan, name, event))
+    for how, where, what in plan.changes:
+        at = where % (len(found) + 1)
+        if how == "put":
+            found.insert(at, ODD_STEPS[what % len(ODD_STEPS)])
+        elif how == "drop":
+            del found[at : at + 1]
+        elif how == "again":
+            found[at:at] = found[at : at + 1]
+        else:
+            found[at : at + 2] = reversed(found[at : at + 2])
+    return found
+
+
+def in_order(plan: Any, name: str, event: Encode) -> list[Step]:
+    chat = asked(headers_of(name))
+    match plan.kind:
+        case "chat":
+            answer = {
+                "output": {"message": {"role": "assistant", "content": [{"text": name}]}},
+                "stopReason": "end_turn",
+            }
+            return [chat, sent(chat_body(name)), answered(200), *pieces(json.dumps(answer).encode(), plan.size)]
+        case "stream":
+            answer = b"".join(stream(plan, name, event))
+            return [chat, sent(chat_body(name, stream=True)), answered(200), *pieces(answer, plan.size)]
+        case "bedrock":
+            refusal = answered((400, 403, 429, 500, 503)[plan.variant % 5])
+            body = json.dumps({"message": name}).encode()
+            return [chat, sent(chat_body(name)), refusal, *pieces(body, plan.size)]
+        case "embedding":
+            answer = json.dumps({"embedding": [0.5, len(name)], "inputTextTokenCount": 3}).encode()
+            begun = [asked(headers_of(name, "embeddings")), sent(embeddings_body(name))]
+            return [*begun, answered(200), *pieces(answer, plan.size)]
+        case "embeddings":
+            begun = [asked(headers_of(name, "embeddings")), sent(embeddings_body(name, "b"))]
+            return [*begun, NO_UPSTREAM] if plan.variant % 2 else begun
+        case "models":
+            return [asked(headers_of(name, "models", "GET"), end=True)]
+    return REFUSALS[plan.variant % len(REFUSALS)](name)
+
+
+def stream(plan: Any, name: str, event: Encode) -> list[bytes]:
+    """An event stream, which may stop short or end in an exception."""
+    deltas = [{"contentBlockIndex": 0, "delta": {"text": word}} for word in (name, *plan.words)]
+    said = [event("messageStart", {"role": "assistant"}), *(event("contentBlockDelta", delta) for delta in deltas)]
+    said.append(event("contentBlockStop", {"contentBlockIndex": 0}))
+    said.append(event("messageStop", {"stopReason": "end_turn"}))
+    said.append(event("metadata", {"usage": {"inputTokens": 3, "outputTokens": len(name), "totalTokens": 9}}))
+    if plan.variant == 0:
+        return said[: len(plan.words)]
+    if plan.variant == 1:
+        failure = event("modelStreamErrorException", {"message": name}, message="exception")
+        return [*said[: len(plan.words)], failure]
+    return said
+
+
+# What a call hears
+
+
+@dataclass
+class Heard:
+    """What Envoy is told in one call: what to pass as it is, to forward, to answer, and to remember."""
+
+    passed: list[str] = field(default_factory=list)
+    forwarded: tuple[dict[str, str], set[str], bytes] | None = None
+    head: tuple[dict[str, str], set[str]] | None = None
+    body: bytes = b""
+    complete: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def begins(self, other: "Heard") -> bool:
+        """Whether this is as far as somebody came who was on the way to `other`."""
+        return (
+            self.passed == other.passed[: len(self.passed)]
+            and self.forwarded in (None, other.forwarded)
+            and self.head in (None, other.head)
+            and other.body.startswith(self.body)
+        )
+
+
+def told(script: Sequence[Step], result: object) -> tuple[Heard, bool]:
+    """What an exchange says to these events, and whether one of them has no place and ends the call in error."""
+    exchange, heard, due = new_exchange(), Heard(), "the request"
+    for step in script:
+        if step is GARBAGE or not in_place(step.event, due):
+            return heard, True
+        if step is REQUEST_TRAILERS:
+            heard.passed.append("request_trailers")
+        elif step.event is not None and due == "to pass":
+            due = relay(step.event, heard)
+        elif step.event is not None and due != "nothing":
+            due = obey(exchange.receive(step.event, NOW), step.event, heard)
+            if due == "a job" and result is not None:
+                due = obey(exchange.receive(Resumed(result), NOW), step.event, heard)
+    return heard, False
+
+
+PLACES: dict[str, tuple[type, ...]] = {
+    "the request": (RequestHeaders, ResponseHeaders),
+    "its body": (RequestBody, ResponseHeaders),
+    "a job": (ResponseHeaders,),
+    "the answer": (ResponseHeaders,),
+    "more of it": (ResponseBody, ResponseTrailers),
+    "to pass": (ResponseBody, ResponseTrailers),
+    "nothing": (RequestBody, ResponseHeaders, ResponseBody, ResponseTrailers),
+}
+"""What Envoy may say when this is due; `nothing`: the last word is said, and what comes was on its way."""
+
+
+def in_place(event: Event | None, due: str) -> bool:
+    return event is None or isinstance(event, PLACES[due])
+
+
+def relay(event: Event, heard: Heard) -> str:
+    if isinstance(event, ResponseTrailers):
+        heard.passed.append("response_trailers")
+        return "nothing"
+    assert isinstance(event, ResponseBody)
+    heard.body += event.data
+    heard.complete = event.end_of_stream
+    return "nothing" if event.end_of_stream else "to pass"
+
+
+def obey(directives: Sequence[Directive], event: Event, heard: Heard) -> str:
+    """Note what these have Envoy do; gives what is due then."""
+    due = {ResponseHeaders: "more of it", ResponseBody: "more of it", ResponseTrailers: "more of it"}.get(
+        type(event), ""
+    )
+    for directive in directives:
+        heard.metadata |= getattr(directive, "metadata", None) or {}
+        match directive:
+            case Continue():
+                request = isinstance(event, RequestHeaders)
+                heard.passed.append("request_headers" if request else "response_headers")
+                due = "its body" if request else "nothing" if event.end_of_stream else "to pass"  # type: ignore[union-attr]
+            case Forward():
+                headers = dict(directive.headers) | {":path": directive.path, ":authority": directive.authority}
+                heard.forwarded = headers, set(directive.remove) - set(headers), bytes(directive.body)
+                due = "the answer"
+            case Wait():
+                assert isinstance(directive.job, SideCalls)
+                due = "a job"
+            case Head() | Reply():
+                headers = dict(directive.headers) | {":status": str(directive.status)}
+                answer = isinstance(event, ResponseHeaders | ResponseBody | ResponseTrailers)
+                heard.head = headers, set(directive.remove) - set(headers) if answer else set()
+        if isinstance(directive, Reply | Body):
+            heard.body += directive.body if isinstance(directive, Reply) else directive.data
+            heard.complete = isinstance(directive, Reply) or directive.end_of_stream
+            due = "nothing" if heard.complete else due
+    assert due, f"the exchange leaves {type(event).__name__} without an answer"
+    return due
+
+
+def understood(messages: Sequence[bytes]) -> Heard:
+    """The same of what a call was sent."""
+    heard = Heard()
+    for data in messages:
+        said = pb.ProcessingResponse.FromString(data)
+        kind = said.WhichOneof("response")
+        assert not heard.complete or kind == "request_trailers", "nothing comes after the end"
+        heard.metadata |= dict(said.dynamic_metadata["oai"]) if said.HasField("dynamic_metadata") else {}
+        if kind == "immediate_response":
+            reply = said.immediate_response
+            mutation, status = mutated(reply.headers), {":status": str(reply.status.code)}
+            heard.head, heard.body, heard.complete = (mutation[0] | status, set()), reply.body, True
+        elif kind in ("response_body", "request_body", "response_headers"):
+            note(kind, getattr(said, kind).response, heard)
+        elif kind is not None:
+            heard.passed.append(kind)
+    return heard
+
+
+def note(kind: str, said: pb.CommonResponse, heard: Heard) -> None:
+    mutation, body = mutated(said.header_mutation), said.body_mutation
+    if kind == "request_body":
+        heard.forwarded = *mutation, body.body
+    elif kind == "response_body":
+        heard.body += body.streamed_response.body
+        heard.complete = body.streamed_response.end_of_stream
+    elif not mutation[0]:
+        heard.passed.append(kind)
+    else:
+        heard.head = mutation
+        heard.body += body.body
+        heard.complete = said.status == pb.CommonResponse.CONTINUE_AND_REPLACE
+
+
+def mutated(said: pb.HeaderMutation) -> tuple[dict[str, str], set[str]]:
+    """Headers that are set and removed, but for the length, which only transport counts."""
+    headers = {option.header.key: option.header.raw_value.decode("latin-1") for option in said.set_headers}
+    headers.pop("content-length", None)
+    return headers, set(said.remove_headers) - {"content-length"}
+
+
+@pytest.fixture(scope="session")
+def calls(event: Encode) -> SimpleNamespace:
+    """`script` makes Envoy's messages of a plan, and `result` what its job comes to; `told` is the oracle."""
+    return SimpleNamespace(
+        new_exchange=new_exchange,
+        script=lambda plan, name: steps(plan, name, event),
+        result=lambda plan: SIDE_RESULTS[plan.variant % len(SIDE_RESULTS)] if plan.kind == "embeddings" else None,
+        told=told,
+        understood=understood,
+        now=NOW,
+    )

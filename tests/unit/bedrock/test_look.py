@@ -1,0 +1,218 @@
+"""What a worker asks AWS, by a process of its own: real processes, botocore in them, and an AWS of this test."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from extproc.bedrock.credentials import Found, NoCredentials
+from extproc.bedrock.endpoints import EndpointError
+from extproc.bedrock.listing import ListingDeniedError, ListingError
+from extproc.bedrock.look import Look, LookError, Lookout
+from extproc.bedrock.sigv4 import Credentials
+
+REGION = "us-east-1"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3cret"}
+MODEL = {"modelId": "maker.model-v1:0", "modelArn": "arn", "inferenceTypesSupported": ["ON_DEMAND"]}
+MODEL |= {"inputModalities": ["TEXT"], "outputModalities": ["TEXT"]}
+
+
+class ControlPlane(BaseHTTPRequestHandler):
+    """Lists one model, unless it is told to refuse."""
+
+    refusal: str | None = None
+
+    def do_GET(self) -> None:
+        key = "modelSummaries" if self.path == "/foundation-models" else "inferenceProfileSummaries"
+        answer: Any = {key: [MODEL] if key == "modelSummaries" else []}
+        body = json.dumps({"message": "no"} if self.refusal else answer).encode()
+        self.send_response(403 if self.refusal else 200)
+        if self.refusal:
+            self.send_header("x-amzn-errortype", self.refusal)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def bedrock(aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ControlPlane]]:
+    """Bedrock as AWS's settings have it; its `refusal` may be set."""
+    monkeypatch.setattr(ControlPlane, "refusal", None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), ControlPlane) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        aws(**KEYS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_port}")
+        yield ControlPlane
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in the place of the process that asks AWS."""
+
+    def place(script: str) -> None:
+        path = tmp_path / "program"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o700)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return place
+
+
+def looking(region: str | None = REGION) -> Lookout:
+    lookout = Lookout()
+    lookout.tell(region)
+    return lookout
+
+
+def answered(question: str, answer: object) -> str:
+    return f"echo '{json.dumps({'question': question, 'answer': answer})}'"
+
+
+def test_one_look_answers_everything_and_further_ones_begin_anew(
+    bedrock: type[ControlPlane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookout = looking()
+    endpoints = lookout.endpoints()
+    assert (endpoints.region, endpoints.runtime.host, endpoints.control.scheme) == (REGION, "127.0.0.1", "http")
+    assert lookout.identity() == Found(Credentials("AKID", "s3cret"), "environment")
+    assert [entry.id for entry in lookout.catalogue(REGION).entries()] == ["maker.model-v1:0"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKNEW")
+    assert lookout.identity() == Found(Credentials("AKNEW", "s3cret"), "environment")
+    bedrock.refusal = "ThrottlingException"
+    with pytest.raises(ListingError) as caught:
+        lookout.catalogue(REGION)
+    assert caught.value.kind == "ThrottlingException"
+
+
+def test_the_region_may_be_awss_own(aws: Callable[..., None]) -> None:
+    aws(AWS_REGION="eu-west-3")
+    assert looking(None).endpoints().runtime.host == "bedrock-runtime.eu-west-3.amazonaws.com"
+
+
+def test_without_a_region_it_says_what_to_set(aws: Callable[..., None]) -> None:
+    with pytest.raises(EndpointError, match=r"set `region:` in gateway\.yaml, or AWS_REGION"):
+        looking(None).endpoints()
+
+
+def test_nothing_set_up_is_no_identity(aws: Callable[..., None]) -> None:
+    lookout = looking()
+    lookout.endpoints()
+    assert lookout.identity() is None
+
+
+def test_an_api_key_is_not_looked_behind(aws: Callable[..., None]) -> None:
+    aws(AWS_BEARER_TOKEN_BEDROCK="bedrock-api-key-1", AWS_PROFILE="nope")
+    look = Look("identity")
+    look.tell(REGION)
+    reply = look.ask("identity")
+    assert reply.problem is None
+    assert bytes(reply.answer) == b"null"
+
+
+def test_an_answer_that_nobody_asks_for_is_passed_over(bedrock: type[ControlPlane]) -> None:
+    lookout = looking()
+    lookout.endpoints()
+    assert lookout.catalogue(REGION).entries()
+
+
+def test_settings_that_are_broken(aws: Callable[..., None]) -> None:
+    aws(AWS_ACCESS_KEY_ID="AKID")
+    lookout = looking()
+    lookout.endpoints()
+    with pytest.raises(NoCredentials, match=r"cannot be had: .*AWS_SECRET_ACCESS_KEY"):
+        lookout.identity()
+
+
+def test_what_is_not_permitted_is_named(bedrock: type[ControlPlane]) -> None:
+    bedrock.refusal = "AccessDeniedException"
+    lookout = looking()
+    lookout.endpoints()
+    with pytest.raises(ListingDeniedError) as caught:
+        lookout.catalogue(REGION)
+    assert caught.value.actions == ("bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles")
+
+
+def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(LookError, match="no process could be started"):
+        Lookout()
+
+
+def test_a_process_that_ends_early(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
+    program("read region; echo 'MemoryError'; exit 3")
+    lookout = looking()
+    with pytest.raises(EndpointError, match="ended with 3"):
+        lookout.endpoints()
+    with pytest.raises(NoCredentials, match="ended with 3"):
+        lookout.identity()
+    with pytest.raises(LookError, match="ended with 3"):
+        lookout.catalogue(REGION)
+    assert {record.getMessage() for record in caplog.records} == {"while AWS was asked: MemoryError"}
+
+
+def test_a_process_that_is_killed(program: Callable[[str], None]) -> None:
+    program("kill -KILL $$")
+    with pytest.raises(EndpointError, match=f"ended with -{signal.SIGKILL.value}"):
+        looking().endpoints()
+
+
+def test_an_answer_that_is_cut_off_is_none_and_reaches_no_log(
+    program: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    program("""read region; printf '{"question":"identity","answer":[{"access_key":"AKID","secret_k'; kill -KILL $$""")
+    look = Look("identity")
+    look.tell(REGION)
+    with pytest.raises(LookError) as caught:
+        look.ask("identity")
+    assert "AKID" not in caplog.text + str(caught.value)
+
+
+def test_after_a_look_that_failed_comes_another(
+    bedrock: type[ControlPlane], program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = sys.executable
+    program("exit 1")
+    lookout = looking()
+    monkeypatch.setattr(sys, "executable", python)
+    with pytest.raises(EndpointError):
+        lookout.endpoints()
+    assert lookout.catalogue(REGION).entries()
+
+
+def test_what_else_it_says_is_logged(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    program(f"read region; echo 'this Python is old' >&2; {answered('models', None)}")
+    look = Look("models")
+    look.tell(REGION)
+    assert bytes(look.ask("models").answer) == b"null"
+    assert [record.getMessage() for record in caplog.records] == ["while AWS was asked: this Python is old"]
+
+
+def test_it_does_not_outlive_those_who_asked(aws: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        aws(**KEYS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        command = [sys.executable, "-m", "extproc.bedrock.aws", "models"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write(b"us-east-1\n")
+            process.stdin.flush()
+            silent.accept()[0].recv(1)  # it waits for AWS now
+            os.kill(process.pid, signal.SIGINT)  # Ctrl-C reaches all of a terminal's processes
+            process.stdin.close()
+            assert process.wait(30) == 0

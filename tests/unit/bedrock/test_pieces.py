@@ -1,0 +1,67 @@
+"""Bodies that do not lie in a row are the same bodies."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.bedrock.converse import Image, ImageBody, Request, Source, Text, Turn, Verbatim
+from extproc.bedrock.pieces import Pieces, parts
+from extproc.bedrock.sigv4 import Credentials, Signer
+
+base64 = st.text(st.sampled_from("ABz09+/="), max_size=12)
+blocks = st.lists(st.text(st.characters(max_codepoint=0x7F), max_size=5).map(Text) | base64, max_size=5)
+
+
+def image(source: str | Verbatim) -> Image:
+    return Image(ImageBody("png", Source(source)))
+
+
+@given(st.lists(st.binary(max_size=5), max_size=5))
+def test_pieces_are_their_bytes(found: list[bytes]) -> None:
+    pieces = Pieces([memoryview(one) for one in found])
+    whole = b"".join(found)
+    assert (len(pieces), bytes(pieces), b"".join(parts(pieces))) == (len(whole), whole, whole)
+    assert parts(whole) == (whole,)
+
+
+@given(blocks)
+def test_what_goes_out_from_where_it_lies_is_what_would_have_been_written(found: list[Text | str]) -> None:
+    def request(*, verbatim: bool) -> Request:
+        content = [
+            one if isinstance(one, Text) else image(Verbatim(memoryview(one.encode())) if verbatim else one)
+            for one in found
+        ]
+        return Request([Turn("user", list(content))], additional_model_request_fields={"a": msgspec.Raw(b'{"b":[]}')})
+
+    said = request(verbatim=True).encode()
+    assert bytes(said) == request(verbatim=False).encode()
+    assert isinstance(said, Pieces) is any(isinstance(one, str) for one in found)
+
+
+def test_long_base64_is_not_copied() -> None:
+    characters = memoryview(b"A" * 100)
+    said = Request([Turn("user", [image(Verbatim(characters))])]).encode()
+    assert any(part is characters for part in parts(said))
+
+
+def test_a_zero_byte_that_should_not_be_there_is_not_taken_for_a_place() -> None:
+    request = Request([Turn("user", [image(Verbatim(memoryview(b"AAAA")))])])
+    request.additional_model_request_fields = {"a": msgspec.Raw(b"\0")}
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        request.encode()
+
+
+@given(st.lists(st.binary(max_size=100), max_size=5))
+def test_pieces_are_signed_as_their_bytes_are(found: list[bytes]) -> None:
+    signer, keys = Signer("us-east-1", "localhost"), Credentials("AKID", "secret")
+    pieces = Pieces(found)
+    assert signer.sign(keys, "/p", pieces, (), 0.0) == signer.sign(keys, "/p", bytes(pieces), (), 0.0)
+
+
+def test_a_text_may_hold_what_marks_a_place() -> None:
+    said = Request([Turn("user", [Text("\0"), image(Verbatim(memoryview(b"AAAA")))])]).encode()
+    content = json.loads(bytes(said))["messages"][0]["content"]
+    assert content == [{"text": "\0"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}}]

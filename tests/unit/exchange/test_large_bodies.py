@@ -1,0 +1,181 @@
+"""What a large request takes while it is there: from the socket's bytes to Bedrock's request, through everything.
+
+Envoy holds its own copies; what is counted here is ours. The client's bytes are made before the counting begins.
+"""
+
+import base64
+import json
+import random
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as altered
+
+from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.config import Limits
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.http2 import fields, frames, framing
+from extproc.transport.http2.incoming import Incoming
+from extproc.transport.http2.session import PROCESS, Session
+from extproc.transport.stream import Clock, Stream
+
+NOW = 1_790_000_000.0
+AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"
+SIZE = 4_000_000
+FIRST, READ = 60_000, 200_000
+WINDOW = 1 << 28
+IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(SIZE * 3 // 4)).decode()
+REQUEST = fields.block(
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", PROCESS.decode()),
+    (":authority", "worker"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+)
+
+
+@pytest.fixture
+def session(gateway: Gateway) -> Session:
+    settings = altered(gateway.settings, limits=Limits(request_bytes=2 * SIZE))
+    roomy = replace(gateway, settings=settings)
+    clock = Clock(lambda: NOW, lambda: 0.0)
+    made = Session(lambda: Stream(Exchange(roomy, "0" * 32), clock, 30.0), lambda: b"", 3 * SIZE)
+    greeting = frames.settings({frames.INITIAL_WINDOW_SIZE: WINDOW}) + frames.window_update(0, WINDOW)
+    made.receive(frames.PREFACE + greeting)
+    return made
+
+
+def request_headers() -> pb.ProcessingRequest:
+    headers = {":method": "POST", ":path": "/oai/v1/chat/completions", "authorization": "Bearer qc_test"}
+    values = [pb.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()]
+    return pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=pb.HeaderMap(headers=values)))
+
+
+def chat(content: object) -> bytes:
+    request = {"model": "anthropic.claude-sonnet-4-6", "messages": [{"role": "user", "content": content}]}
+    return json.dumps(request).encode()
+
+
+def with_image(url: object) -> bytes:
+    return chat([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}])
+
+
+def call(body: bytes) -> bytes:
+    """What Envoy sends for a request with this body, in DATA frames of the usual size."""
+    out = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)
+    whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
+    for message in (request_headers().SerializeToString(), whole.SerializeToString()):
+        data = framing.PREFIX.pack(0, len(message)) + message
+        size = frames.DEFAULT_FRAME_BYTES
+        out += b"".join(frames.frame(frames.DATA, 0, 1, data[at : at + size]) for at in range(0, len(data), size))
+    return out
+
+
+def reads(wire: bytes) -> Iterator[bytes]:
+    """The first is within the window that every stream has; then the rest of the message is sent for."""
+    yield wire[:FIRST]
+    for at in range(FIRST, len(wire), READ):
+        yield wire[at : at + READ]
+
+
+def answered(session: Session, wire: bytes) -> list[pb.ProcessingResponse]:
+    """What the session says to these bytes."""
+    said = frames.PREFACE
+    for data in reads(wire):
+        session.receive(data)
+        said += b"".join(session.take())
+    messages, found = framing.Messages(WINDOW), list[Any]()
+    for kind, _, _, payload in Incoming(frames.DEFAULT_FRAME_BYTES).frames(said):
+        if kind == frames.DATA:
+            messages.feed(payload, found)
+    assert not messages.partial
+    return [pb.ProcessingResponse.FromString(bytes(message)) for message in found]
+
+
+def copies(session: Session, body: bytes) -> float:
+    """The most that is held while the session has this request, in lengths of its body."""
+    wire = call(body)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for data in reads(wire):
+            session.receive(data)
+            out = session.take()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, out)) > len(body) * 0.99
+    return (most - before) / len(body)
+
+
+@pytest.mark.parametrize(("content", "most"), [("image", 1.3), ("text", 2.6)])
+def test_a_large_body_is_held_few_times(session: Session, content: str, most: float) -> None:
+    body = with_image(f"data:image/png;base64,{IMAGE}") if content == "image" else chat("word " * (SIZE // 5))
+    assert copies(session, body) < most
+
+
+def test_nothing_of_a_large_body_is_kept_once_it_is_written(session: Session) -> None:
+    wire = call(with_image(f"data:image/png;base64,{IMAGE}"))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert answered(session, wire)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < SIZE // 10
+
+
+def test_a_large_image_arrives_byte_for_byte_and_signed(session: Session) -> None:
+    *_, said = answered(session, call(with_image(f"data:image/png;base64,{IMAGE}")))
+    mutation = said.request_body.response
+    body = mutation.body_mutation.body
+    [message] = json.loads(body)["messages"]
+    assert message["content"] == [{"text": "What is it?"}, {"image": {"format": "png", "source": {"bytes": IMAGE}}}]
+    headers = {o.header.key: o.header.raw_value.decode() for o in mutation.header_mutation.set_headers}
+    assert headers["content-length"] == str(len(body))
+    signer, path = Signer("us-east-1", AUTHORITY), headers[":path"]
+    signed = signer.sign(Credentials("AKID", "secret"), path, body, (("content-type", "application/json"),), NOW)
+    assert dict(signed).items() <= headers.items()
+
+
+@pytest.mark.parametrize("head", ["data:image/png;base64,", "DATA:image/png;charset=a b;BASE64,"])
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize(("character", "written"), [("", ""), ("/", "\\/"), ("+", "\\u002B"), ("I", "\\u0049")])
+def test_however_a_large_image_is_written_it_arrives_the_same(
+    session: Session, head: str, lines: bool, character: str, written: str
+) -> None:
+    """Some clients' JSON has an escape for each slash, others for each plus; any character may be written so."""
+    data = f"{IMAGE[:1000]}\\n{IMAGE[1000:]}\\r\\n" if lines else IMAGE
+    if character:
+        data = data.replace(character, written)
+    body = with_image("HERE").replace(b"HERE", f"{head}{data}".encode())
+    *_, said = answered(session, call(body))
+    [message] = json.loads(said.request_body.response.body_mutation.body)["messages"]
+    assert message["content"][1] == {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+
+
+FAULTS = {
+    "a character": (f"data:image/png;base64,{IMAGE[:-4]}!{IMAGE[-3:]}", "invalid_image"),
+    "too long": (f"data:image/png;base64,{IMAGE}A", "invalid_image"),
+    "padding": (f"data:image/png;base64,{IMAGE}====", "invalid_image"),
+    "not ASCII": (f"data:image/png;base64,{IMAGE[:-1]}\u00e9", "invalid_image"),
+    "not called base64": (f"data:image/png,{IMAGE}", "invalid_image"),
+    "no image": (f"data:image/png;base64,{IMAGE[4:]}", "invalid_image"),
+    "no URL": (IMAGE, "invalid_image"),
+    "no string": ([IMAGE], "invalid_type"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_the_end_of_a_large_image_is_found(session: Session, fault: str) -> None:
+    url, code = FAULTS[fault]
+    *_, said = answered(session, call(with_image(url)))
+    error = json.loads(said.immediate_response.body)["error"]
+    assert (error["code"], error["param"]) == (code, "messages[0].content[1].image_url.url")
