@@ -25,12 +25,12 @@ RUN /opt/build/bin/pip install --no-cache-dir --require-hashes --only-binary :al
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY extproc extproc
 COPY bedrock_local bedrock_local
-# The hot rooms are compiled (setup.py), by a compiler that comes locked like all else. mypy reads the types of what
-# the gateway imports where that is installed.
+# The hot rooms are compiled (setup.py), by a compiler that comes locked like all else, and for any CPU, not for this
+# one. mypy reads the types of what the gateway imports where that is installed.
 RUN /opt/oai/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
       > "$(/opt/build/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gateway.pth" \
- && CC="/opt/build/bin/python3 -m ziglang cc" OAI_EXTPROC_COMPILE=1 \
-      /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/wheels . \
+ && export CC="/opt/build/bin/python3 -m ziglang cc -mcpu=baseline" \
+ && LDSHARED="$CC -shared" OAI_EXTPROC_COMPILE=1 /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/wheels . \
  && /opt/build/bin/pip --python /opt/oai/bin/python3 install --no-deps --no-compile --no-index /src/wheels/*.whl \
  && /opt/oai/bin/python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/oai/lib
 # One image has the gateway, the other the local Bedrock: neither has both.

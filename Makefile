@@ -85,13 +85,13 @@ golden: $(DEV) ## Render the golden copies in envoy/ again
 	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) $(WHOLE) > envoy/bootstrap-local.yaml
 	for part in $(PARTS); do $(GOLDEN) $(RENDER) --only $$part > envoy/fragment-$$part.yaml || exit 1; done
 
-bench: $(BENCH) ## Measure beside bare Envoy and the floor, half an hour; ARGS="--workload chat-32 --rounds 3" for less
+bench: $(BENCH) compiled ## Measure beside bare Envoy and the floor, half an hour; ARGS="--workload chat-32 --rounds 3" for less
 	$(BIN)/python -m bench $(ARGS)
 
-bench-smoke: $(BENCH) ## See in half a minute that the benchmark works
+bench-smoke: $(BENCH) compiled ## See in half a minute that the benchmark works
 	$(BIN)/python -m bench --smoke $(ARGS)
 
-bench-peers: $(BENCH) $(PROXY)/.installed ## The benchmark, with LiteLLM's proxy beside it
+bench-peers: $(BENCH) compiled $(PROXY)/.installed ## The benchmark, with LiteLLM's proxy beside it
 	$(BIN)/python -m bench --litellm $(PROXY)/bin/litellm $(ARGS)
 
 bench-profile: $(BENCH) ## Where a worker's time goes; ARGS="--workload paced-200 --transport grpcio"

@@ -79,7 +79,7 @@ def main(
 
 def _chosen(names: tuple[str, ...], only: tuple[str, ...], smoke: bool, litellm: Path | None) -> tuple[Workload, ...]:
     """The workloads; raises `click.UsageError` for what there is not."""
-    known = [of.BARE, of.FLOOR, *stacks.transports(), of.LITELLM]
+    known = [of.BARE, of.FLOOR, *stacks.gateways(), of.LITELLM]
     if unknown := [name for name in only if name not in known]:
         raise click.UsageError(f"no stack {', '.join(unknown)}; there are {', '.join(known)}")
     if of.LITELLM in only and litellm is None:
@@ -145,7 +145,7 @@ class Run:
 
     def _start(self, place: Place) -> list[Stack]:
         made = [start(place) for name, start in (("bare", stacks.bare), ("floor", stacks.floor)) if self._wanted(name)]
-        made += [stacks.gateway(place, name) for name in stacks.transports() if self._wanted(name)]
+        made += [stacks.gateway(place, name) for name in stacks.gateways() if self._wanted(name)]
         if self._litellm and self._wanted("litellm"):
             made.append(stacks.litellm(place, self._litellm))
         return made
@@ -163,14 +163,14 @@ class Run:
                         click.echo(_line(sample))
 
     def _cold_round(self, place: Place, meter: Meter, number: int) -> None:
-        """Every transport's start, with an Envoy of its own, and its first large body."""
-        for transport in self._shuffled(stacks.transports()):
-            if self._wanted(transport):
+        """Every gateway's start, with an Envoy of its own, and its first large body."""
+        for name in self._shuffled(stacks.gateways()):
+            if self._wanted(name):
                 with ExitStack() as exits:
-                    fresh = stacks.gateway(place.within(exits), transport)
+                    fresh = stacks.gateway(place.within(exits), name)
                     cold = meter.cold(fresh, number)
                     self._cold.append(cold)
-                    click.echo(f"  {'fresh worker':12} {transport:8} {cold.start_seconds:6.2f} s, {cold.rss:.0f} MB")
+                    click.echo(f"  {'fresh worker':12} {name:11} {cold.start_seconds:6.2f} s, {cold.rss:.0f} MB")
 
     def _shuffled(self, things: Iterable[T]) -> list[T]:
         ordered = list(things)
@@ -182,7 +182,7 @@ def _line(sample: Sample) -> str:
     cost = sample.cpu()
     told = f"{cost:10,.1f} µs" if cost is not None else "nothing done"
     marks = f"  ERRORS {sample.errors} {sample.complaint}" if sample.failed else ""
-    return f"  {sample.workload:12} {sample.stack:8} {told}{marks}"
+    return f"  {sample.workload:12} {sample.stack:11} {told}{marks}"
 
 
 if __name__ == "__main__":

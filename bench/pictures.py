@@ -9,7 +9,14 @@ from bench.report import STACKS
 from bench.results import LITELLM, Results
 from bench.spread import spread
 
-COLOURS = {"bare": "#8a9a5b", "floor": "#b8b8b8", "grpcio": "#d98c3f", "http2": "#2f6f9f", "litellm": "#a34a4a"}
+COLOURS = {
+    "bare": "#8a9a5b",
+    "floor": "#b8b8b8",
+    "http2": "#2f6f9f",
+    "grpcio": "#d98c3f",
+    "interpreted": "#7ea8c9",
+    "litellm": "#a34a4a",
+}
 _SIZES = {"body-1KB": 1e3, "body-10KB": 1e4, "body-100KB": 1e5, "body-1MB": 1e6, "body-10MB": 1e7}
 _STYLE: Any = {
     "svg.fonttype": "none",

@@ -46,7 +46,7 @@ LOOP = "Runner.run (asyncio/runners.py)"
 @click.option("--seconds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=BUILD.parent / "profile.txt", show_default=True)
 def main(name: str, transport: str, seconds: int, output: Path) -> None:
-    """Profile one transport under one workload."""
+    """Profile one transport under one workload: interpreted, so that every function has a name."""
     [workload] = workloads.named((name,))
     output.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -20,6 +20,7 @@ STACKS = {
     "floor": "Envoy, no-op ext_proc (the floor)",
     "grpcio": "this gateway on grpcio",
     "http2": "this gateway on http2",
+    "interpreted": "the same, not compiled",
     "litellm": "LiteLLM's proxy",
 }
 
@@ -198,11 +199,20 @@ _others: dict[str, Cell] = {
 
 
 def _linear(results: Results) -> str:
-    rows = [(stack, spread(linearity(results, stack).values())) for stack in results.stacks]
-    if not any(found for _, found in rows):
+    rows = [
+        [stack, *(_linearity(results, stack, of_what) for of_what in (of.service, of.whole))]
+        for stack in results.stacks
+    ]
+    if not any(whole for *_, whole in rows):
         return ""
-    opening = "What a byte between 1 and 10 MB costs over one between 100 KB and 1 MB (1: linear), whole CPU:\n\n"
-    return opening + _table(("stack", "ratio"), ([stack, figure(found)] for stack, found in rows if found))
+    opening = "What a byte between 1 and 10 MB costs over one between 100 KB and 1 MB (1: linear):\n\n"
+    head = ("stack", "service", "with Envoy")
+    return opening + _table(head, ([stack, service or "-", whole] for stack, service, whole in rows if whole))
+
+
+def _linearity(results: Results, stack: str, of_what: of.Figure) -> str:
+    found = spread(linearity(results, stack, of_what).values())
+    return figure(found) if found else ""
 
 
 _COPIES = ("copies, first body", "copies, many bodies", "in Envoy, first body", "in Envoy, many bodies")

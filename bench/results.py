@@ -7,6 +7,7 @@ import msgspec
 
 from bench.measuring import Cold, Sample
 from bench.spread import ratios
+from bench.stacks import INTERPRETED
 
 Figure = Callable[[Sample], float | None]
 """One number of a sample; None where it has none."""
@@ -14,7 +15,7 @@ Figure = Callable[[Sample], float | None]
 ByRound = dict[int, float]
 
 BARE, FLOOR, GRPCIO, HTTP2, LITELLM = "bare", "floor", "grpcio", "http2", "litellm"
-ORDER = (BARE, FLOOR, HTTP2, GRPCIO)
+ORDER = (BARE, FLOOR, HTTP2, GRPCIO, INTERPRETED)
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -4,7 +4,8 @@
 |-----------|--------------------------------------------------|---------|
 | `bare`    | Envoy                                            | Bedrock |
 | `floor`   | Envoy, `bench.noop`                              | Bedrock |
-| a transport's name | Envoy, `oai-extproc serve` on this transport | OpenAI |
+| a transport's name | Envoy, `oai-extproc serve` on this transport, compiled as in the image | OpenAI |
+| `interpreted` | the same on the first transport, as Python    | OpenAI  |
 | `litellm` | LiteLLM's proxy                                  | OpenAI  |
 
 Envoy has one thread, and each stack an Envoy of its own. The gateway is the real one: its command line, a
@@ -36,6 +37,11 @@ from bench import bootstraps, native
 from bench.calls import COHERE, MODEL, TITAN, Api
 from extproc.tenancy.tokens import digest
 from extproc.transport.auto import Choice
+
+COMPILED = Path(__file__).parent.parent / ".run" / "compiled"
+"""The gateway as the image has it: `make compiled`."""
+
+INTERPRETED = "interpreted"
 
 DEADLINE = 90.0
 """Seconds after which something is not going to start any more."""
@@ -182,18 +188,31 @@ def floor(place: Place) -> Stack:
     return Stack("floor", "bedrock", port, {SERVICE: noop.process.pid, ENVOY: envoy})
 
 
-def gateway(place: Place, transport: str) -> Stack:
-    """The gateway, on this transport."""
+def gateways() -> list[str]:
+    """The stacks that the gateway is in."""
+    return [*transports(), INTERPRETED]
+
+
+def gateway(place: Place, name: str) -> Stack:
+    """The gateway, compiled and on the transport of this name, or interpreted. Raises `StackError`."""
+    transport = transports()[0] if name == INTERPRETED else name
     path = place.path("worker.sock")
     command = [sys.executable, "-m", "extproc", "serve", "--config", str(_config(place, transport))]
     command += ["--listen", f"unix:{path}", "--notice", "0", "--grace", "1"]
     began = time.monotonic()
-    service = place.start(command, transport, environment(place.upstream))
+    service = place.start(command, name, environment(place.upstream) | ({} if name == INTERPRETED else _compiled()))
     service.wait("oai-extproc serve", lambda said: "serving on" in said)
     seconds = time.monotonic() - began
     port, envoy = _envoy(place, bootstraps.at(place.bootstrap(), str(path)), health="/healthz")
     roles = {SERVICE: service.process.pid, ENVOY: envoy}
-    return Stack(transport, "openai", port, roles, prefix="/oai/v1", start_seconds=seconds)
+    return Stack(name, "openai", port, roles, prefix="/oai/v1", start_seconds=seconds)
+
+
+def _compiled() -> dict[str, str]:
+    """What has Python import the compiled gateway before this one."""
+    if not COMPILED.is_dir():
+        raise StackError(f"there is no {COMPILED}: say `make compiled`")
+    return {"PYTHONPATH": str(COMPILED), "PYTHONSAFEPATH": "1"}
 
 
 def litellm(place: Place, program: Path) -> Stack:

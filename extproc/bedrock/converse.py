@@ -56,7 +56,6 @@ class S3Location(Wire):
     """An object in S3 that Bedrock reads by itself."""
 
     uri: str
-    bucket_owner: str | UnsetType = UNSET
 
 
 class Source(Wire):
@@ -177,7 +176,6 @@ class ToolResultBody(Wire):
 
     tool_use_id: str
     content: Sequence[Text | Json | Image | Document]
-    status: Literal["success", "error"] | UnsetType = UNSET
 
 
 class ToolResult(Wire):

@@ -7,20 +7,21 @@ import click
 
 from extproc.cli.parameters import SOCKET, Breakdown, refusing
 from extproc.envoy_config import Address
+from extproc.server.patience import SECONDS
 
 
 @click.command()
 @click.option("--admin", type=SOCKET, required=True, help="Envoy's admin interface, as in unix:/run/oai/admin.sock.")
 @click.option(
     "--notice",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=10.0,
     show_default=True,
     help="Seconds in which load balancers are to notice that health checks fail.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=SECONDS,
     default=3600.0,
     show_default=True,
     help="Seconds that calls in flight then have; Envoy itself ends a call after an hour.",

@@ -77,10 +77,7 @@ def envoy_config(
     """
     if only is not None:
         _refuse_what_no_fragment_has(context)
-    if health == listen:
-        raise Refusal(f"--health and --listen are both {listen}: callers need an address of their own")
-    if admin is not None:
-        _refuse_an_open_admin(admin)
+    _refuse_open_doors(listen, health, admin)
     settings = load_settings(path)
     workers = processors or _default_processors(worker_count(settings))
     plan = Plan(
@@ -155,9 +152,11 @@ def _refuse_plain_text(workers: tuple[Address, ...]) -> None:
             )
 
 
-def _refuse_an_open_admin(admin: Address) -> None:
+def _refuse_open_doors(listen: Address, health: Address | None, admin: Address | None) -> None:
     """Whoever reaches the admin interface can stop Envoy, and nobody is asked for a password."""
-    if not (admin.path or (is_ip(admin.host) and admin.stays_here)):
+    if health == listen:
+        raise Refusal(f"--health and --listen are both {listen}: callers need an address of their own")
+    if admin is not None and not (admin.path or (is_ip(admin.host) and admin.stays_here)):
         raise Refusal(
             f"--admin {admin} would let others on the network stop Envoy: give a socket, as in "
             "unix:/run/oai/admin.sock, or a port of 127.0.0.1"

@@ -5,11 +5,11 @@ import re
 import sys
 
 import click
-import msgspec
 import yaml
 
 from extproc import config
 from extproc.cli.parameters import Refusal
+from extproc.config.faults import fault
 from extproc.tenancy.tokens import PREFIX, digest, new_token
 
 _DAYS = re.compile(r"^(\d{1,4})d$")
@@ -59,7 +59,7 @@ def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | 
     entry: dict[str, object] = {"name": name, "sha256": digest(fresh), "organisations": list(organisations)}
     if expires is not None:
         entry["expires"] = expires
-    _check(entry)
+    _check(name, organisations)
     click.echo(f"The token, shown this once:\n\n  {fresh}\n")
     click.echo("Add this to `tokens` in gateway.yaml (running gateways notice by themselves):\n")
     click.echo(_indented(yaml.safe_dump([entry], sort_keys=False, default_flow_style=None, width=200)))
@@ -76,13 +76,12 @@ def hash_() -> None:
     click.echo(digest(text))
 
 
-def _check(entry: dict[str, object]) -> None:
+def _check(name: str, organisations: tuple[str, ...]) -> None:
     """What gateway.yaml would refuse is refused here."""
-    try:
-        msgspec.convert(entry, config.Token)
-        msgspec.convert(entry["organisations"], list[config.MachineName])
-    except msgspec.ValidationError as error:
-        raise Refusal(f"gateway.yaml would not take this token: {error}") from error
+    found = [fault(name, config.TokenName, "--name")]
+    found += [fault(organisation, config.MachineName, "--organisation") for organisation in organisations]
+    if wrong := next(filter(None, found), None):
+        raise Refusal(wrong)
 
 
 def _indented(text: str) -> str:

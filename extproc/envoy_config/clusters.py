@@ -68,23 +68,22 @@ def processor_cluster(plan: Plan) -> Cluster:
         circuit_breakers=_thresholds(
             CircuitBreakersThresholds(max_requests=100_000, max_pending_requests=10_000, max_retries=100)
         ),
-        typed_extension_protocol_options=_http_options(
-            HttpProtocolOptions(
-                explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
-                    http2_protocol_options=Http2ProtocolOptions(
-                        initial_stream_window_size=MIB,
-                        initial_connection_window_size=16 * MIB,
-                        # Against floods; by default Envoy takes a worker that is busy with a thousand streams for
-                        # one, and cuts them all.
-                        max_outbound_frames=1_000_000,
-                        max_outbound_control_frames=100_000,
-                    )
-                )
-            )
-        ),
+        typed_extension_protocol_options=_http_options(_processor_protocol()),
         transport_socket=processor_tls(plan.processor_tls, plan.processors) if plan.processor_tls else None,
         load_assignment=endpoints(PROCESSOR, plan.processors),
     )
+
+
+def _processor_protocol() -> HttpProtocolOptions:
+    http2 = Http2ProtocolOptions(
+        initial_stream_window_size=MIB,
+        initial_connection_window_size=16 * MIB,
+        # Against floods; by default Envoy takes a worker that is busy with a thousand streams for one, and cuts them
+        # all.
+        max_outbound_frames=1_000_000,
+        max_outbound_control_frames=100_000,
+    )
+    return HttpProtocolOptions(explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2))
 
 
 def bedrock_cluster(plan: Plan) -> Cluster:

@@ -1,10 +1,8 @@
 """POST /chat/completions: the request as clients send it.
 
-Every field of OpenAI's API is declared here, so that none is dropped without a decision; what becomes of each is
-decided in `translate/chat_request`. Optional fields take an explicit null, as OpenAI's do. An unknown top-level
-field is refused; unknown fields inside messages are tolerated, because clients send back what they were given.
-What may be as long as a request may be, an image, say, is a string that is left in its JSON (`Raw`): `translate/given`
-reads it.
+Every field of OpenAI's API is declared here and in `openai/messages`, so that none is dropped without a decision; what
+becomes of each is decided in `translate/chat_request`. Optional fields take an explicit null, as OpenAI's do. A field
+that is not declared is refused, wherever it stands; but not inside of messages, where it is left out, and named.
 
 Source: `CreateChatCompletionRequest` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -15,7 +13,9 @@ import msgspec
 from msgspec import Meta, Raw
 
 from extproc.openai.decoding import decode
+from extproc.openai.errors import ApiError
 from extproc.openai.messages import CacheControl, Exact, FunctionName, Message
+from extproc.openai.unknown import without_unknown
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -24,13 +24,17 @@ Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class Function(Exact):
-    """A function that the model may call; `parameters` is a JSON Schema, kept byte for byte."""
+    """A function that the model may call; `parameters` is a JSON Schema, kept byte for byte.
+
+    `type` stands beside it; Open WebUI sends it here too (`convert_openapi_to_tool_payload`).
+    """
 
     name: FunctionName
     description: str | None = None
     parameters: Raw = Raw(b"null")
     strict: bool | None = None
     cache_control: CacheControl | None = None
+    type: Literal["function"] | None = None
 
 
 class FunctionTool(Exact, tag_field="type", tag="function"):
@@ -229,6 +233,25 @@ class ChatRequest(Exact, kw_only=True):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
+class PartlyKnown(ChatRequest):
+    """A request in whose messages there was something that nobody knows."""
+
+    left_out: tuple[str, ...]
+    """Its names, as in `messages.annotations`."""
+
+
 def decode_request(body: bytes | bytearray) -> ChatRequest:
     """The request in `body`; raises a 400 `ApiError`."""
-    return decode(body, ChatRequest)
+    try:
+        return decode(body, ChatRequest)
+    except ApiError as error:
+        if error.code != "unknown_parameter" or not (error.param or "").startswith("messages["):
+            raise
+    return _partly_known(body)
+
+
+def _partly_known(body: bytes | bytearray) -> PartlyKnown:
+    fields = decode(body, dict[str, Raw])
+    known, left_out = without_unknown(fields["messages"], list[Message], "messages")
+    request = decode(msgspec.json.encode({**fields, "messages": known}), ChatRequest)
+    return PartlyKnown(**msgspec.structs.asdict(request), left_out=left_out)

@@ -98,7 +98,8 @@ def _missing(found: re.Match[str], path: str) -> ApiError:
 
 def _unknown(found: re.Match[str], path: str) -> ApiError:
     param = f"{path}.{found['name']}" if path else found["name"]
-    return invalid(f"Unrecognized request argument supplied: {param}", param, "unknown_parameter")
+    message = f"Unknown parameter: '{param}'." if path else f"Unrecognized request argument supplied: {param}"
+    return invalid(message, param, "unknown_parameter")
 
 
 def _mistyped(found: re.Match[str], path: str) -> ApiError:

@@ -32,6 +32,7 @@ from extproc.bedrock.credentials import CredentialSource, NoCredentials
 from extproc.bedrock.listing import CatalogueKeeper
 from extproc.bedrock.look import Lookout
 from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
+from extproc.build import compiled
 from extproc.config import Settings
 from extproc.envoy_config import Address
 from extproc.exchange.exchange import Exchange
@@ -163,7 +164,8 @@ class Worker:
 
     def _describe(self) -> str:
         runtime, identity = self._endpoints.runtime, self._credentials.describe()
-        return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}"
+        built = "compiled" if compiled() else "interpreted"
+        return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}; {built}"
 
 
 def _tidy() -> None:

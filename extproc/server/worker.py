@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from extproc.bedrock.look import LookError, Lookout
+from extproc.server.patience import SECONDS
 from extproc.telemetry import log as log_setup
 
 NOTICE_SECONDS = 1.5
@@ -22,8 +23,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="gateway.yaml")
 @click.option("--listen", required=True, help="unix:/path, or HOST:PORT")
-@click.option("--notice", default=NOTICE_SECONDS, show_default=True, help="Seconds of NOT_SERVING before the end.")
-@click.option("--grace", default=GRACE_SECONDS, show_default=True, help="Seconds that open streams then have.")
+@click.option("--notice", type=SECONDS, default=NOTICE_SECONDS, show_default=True, help="NOT_SERVING before the end.")
+@click.option("--grace", type=SECONDS, default=GRACE_SECONDS, show_default=True, help="What open streams then have.")
 @click.option("--tls", type=(_FILE, _FILE), help="The server's certificate chain and its key, PEM.")
 @click.option("--tls-client-ca", type=_FILE, help="PEM; clients must then have a certificate of one of these.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")

@@ -1,8 +1,8 @@
 """Marks for the prompt cache -> Bedrock's cache points.
 
 A mark on a part or a message becomes a `cachePoint` behind what it stands on. Where the model has no cache points, a
-mark changes nothing but costs; it is left out and named among what was ignored. Of too many, the oldest go: what
-comes later includes what came before it.
+mark changes nothing but costs; it is left out and named among what was ignored, as is one on what says nothing. Of too
+many, the oldest go: what comes later includes what came before it. So do those of a turn's results but the last.
 
 A cache point is never first, nor right behind a document, sound or video, which Bedrock refuses
 (https://github.com/pydantic/pydantic-ai/issues/7004). Nor does one of an hour stand behind one of five minutes, as
@@ -44,19 +44,28 @@ class CacheMarks:
 
     def put(self, marked: Marked, blocks: list[Any], place: CachePlace) -> None:
         """A cache point at the end of `blocks`, if `marked` has a mark, and there is something to cache."""
-        if marked.cache_control is None and marked.prompt_cache_breakpoint is None:
+        if not is_marked(marked):
             return
         name, ttl = _asked(marked)
         if place not in self._capabilities.cache:
             self.ignored.add(name)
             return
         point = self._point(name, ttl)
-        if not blocks or isinstance(blocks[-1], CachePoint):
+        if not blocks:
+            self.ignored.add(name)
+            return
+        if isinstance(blocks[-1], CachePoint):
+            if point.cache_point.ttl == "1h" and blocks[-1].cache_point.ttl != "1h":
+                self.ignored.add(f"{name}.ttl")
             return
         if isinstance(blocks[-1], Document | Audio | Video):
             blocks.append(Text(PLACEHOLDER))
         blocks.append(point)
         self._made.append((point, name))
+
+    def drop(self, marked: Marked) -> None:
+        """Name a mark for which there is no place."""
+        self.ignored.add(_asked(marked)[0])
 
     def moved(self, system: Sequence[SystemBlock]) -> list[SystemBlock]:
         """What was meant for `system` and becomes a turn: its cache points stay only where a turn may have them."""
@@ -99,6 +108,11 @@ class CacheMarks:
         if ttl == "1h":
             self.ignored.add(f"{name}.ttl")
         return CachePoint(CachePointBody(ttl=UNSET))
+
+
+def is_marked(one: Marked) -> bool:
+    """Whether the prompt up to its end may be cached."""
+    return one.cache_control is not None or one.prompt_cache_breakpoint is not None
 
 
 def shortened(points: Iterable[CachePoint]) -> list[CachePoint]:

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import OutputConfig, Request
 from extproc.bedrock.pieces import Payload
-from extproc.openai.chat import ChatRequest
+from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
 from extproc.translate.messages import conversation
 from extproc.translate.model_fields import merged, with_own
@@ -113,7 +113,8 @@ def _left(request: ChatRequest) -> list[str]:
     """What is accepted and not applied, by name."""
     options = request.stream_options
     obfuscated = options is not None and options.include_obfuscation
-    return _standing(request, NOT_APPLIED) + (["stream_options.include_obfuscation"] if obfuscated else [])
+    unknown = request.left_out if isinstance(request, PartlyKnown) else ()
+    return [*_standing(request, NOT_APPLIED), *(["stream_options.include_obfuscation"] if obfuscated else []), *unknown]
 
 
 def _traced(request: ChatRequest) -> bool:

@@ -49,7 +49,7 @@ from extproc.openai.messages import (
     ToolPart,
     UserMessage,
 )
-from extproc.translate.cache import CacheMarks
+from extproc.translate.cache import CacheMarks, is_marked
 from extproc.translate.media import Media, MediaBlock
 from extproc.translate.past_calls import PastCalls
 from extproc.translate.past_reasoning import past_reasoning
@@ -241,11 +241,19 @@ class _Walk:
     def _result(self, message: ToolMessage, param: str) -> None:
         parts = self._result_parts(message.content, param)
         self._calls.result(message.tool_call_id, parts, f"{param}.tool_call_id")
-        marked = (message,) if isinstance(message.content, str) else (*message.content, message)
-        for one in marked:
-            if one.cache_control is not None or one.prompt_cache_breakpoint is not None:
-                self._mark = one
+        self._keep_mark(message)
         self._settle()
+
+    def _keep_mark(self, message: ToolMessage) -> None:
+        """The last mark: there can be none within a result. The last part ends where its message does."""
+        parts: list[Marked] = [] if isinstance(message.content, str) else [*message.content]
+        if parts and is_marked(message):
+            parts.pop()
+        for one in (*parts, message):
+            if is_marked(one):
+                if self._mark is not None:
+                    self._marks.drop(self._mark)
+                self._mark = one
 
     def _result_parts(self, content: str | Sequence[ToolPart], param: str) -> list[Text | MediaBlock]:
         if isinstance(content, str):

@@ -274,7 +274,9 @@ def _ignored(
     marks = [offer.cache for offer in sent if offer.cache]
     cached = "tools" in capabilities.cache
     apart = request.parallel_tool_calls is False
+    given = request.functions or [tool.function for tool in request.tools or () if isinstance(tool, FunctionTool)]
     found = {
+        f"{functions}.type": any(function.type for function in given),
         f"{functions}.strict": any(offer.strict and offer.name not in strict for offer in sent),
         "tools[].custom.format": any(offer.grammar for offer in sent),
         "tools[].cache_control": len(marks) > (capabilities.cache_points if cached else 0),

@@ -113,6 +113,11 @@ def test_a_model_that_does_not_exist(client: OpenAI) -> None:
         ({"model": ""}, "model"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"extra_body": {"min_p": 0.5}}, "min_p"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "weather"}, "strict": True}]},
+            "tools[0].strict",
+        ),
+        ({"response_format": {"type": "json_object", "schema": {}}}, "response_format.schema"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
     ],
 )
@@ -124,6 +129,15 @@ def test_a_bad_request_names_the_parameter(client: OpenAI, local: Any, change: A
     assert refused.value.type == "invalid_request_error"
     assert is_whole(refused.value)
     assert local.calls() == []
+
+
+def test_what_no_guardrail_is_called_is_refused_in_bedrocks_words(client: OpenAI) -> None:
+    guardrail = {"guardrailIdentifier": "My guardrail", "guardrailVersion": "1"}
+    with pytest.raises(BadRequestError, match="'My guardrail' at 'guardrailConfig") as refused:
+        client.chat.completions.create(**HELLO, extra_body={"guardrailConfig": guardrail})
+    assert refused.value.param == "guardrailConfig"
+    assert "Member must satisfy regular expression pattern" in refused.value.message
+    assert is_whole(refused.value)
 
 
 async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:

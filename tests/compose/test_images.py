@@ -16,7 +16,7 @@ SUMS = """
 import hashlib, importlib.util, pathlib
 folder = pathlib.Path(importlib.util.find_spec("{package}").origin).parent
 for path in sorted(folder.rglob("*")):
-    if path.is_file() and path.suffix != ".pyc":
+    if path.is_file() and path.suffix not in (".pyc", ".so"):
         print(path.relative_to(folder), hashlib.sha256(path.read_bytes()).hexdigest())
 """
 
@@ -105,6 +105,12 @@ def test_they_hold_this_very_code_and_none_of_each_other(image: str, inside: Cal
 
 def test_everything_is_compiled(image: str, inside: Callable[..., str]) -> None:
     assert inside(image, "python3", "-c", UNCOMPILED).split() == []
+
+
+def test_the_hot_rooms_are_machine_code(inside: Callable[..., str]) -> None:
+    script = "from extproc.build import compiled; print(compiled())"
+    assert inside("oai-extproc:latest", "python3", "-I", "-c", script).strip() == "True"
+    assert inside("oai-extproc-bedrock-local:latest", "sh", "-c", "find /opt/oai -name '*mypyc*'") == ""
 
 
 def test_what_is_installed_is_what_was_locked(image: str, inside: Callable[..., str]) -> None:

@@ -1,6 +1,7 @@
 """Every object of deploy/kubernetes, against the schemas of the API and against what schemas cannot say."""
 
 import base64
+import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,34 @@ def test_selectors_select_pods(folder: str, objects_of: Any) -> None:
         target = objects.one("Deployment", scaler["spec"]["scaleTargetRef"]["name"])
         there = {container["name"] for container in containers(target["spec"]["template"]["spec"])}
         assert {metric["containerResource"]["container"] for metric in scaler["spec"]["metrics"]} <= there
+
+
+def lets_out(rules: list[Any], address: str, protocol: str, port: int) -> bool:
+    """Whether pods with these rules may go out to this address; whoever is no pod is found by a rule's blocks only."""
+    for rule in rules:
+        blocks = [ipaddress.ip_network(peer["ipBlock"]["cidr"]) for peer in rule.get("to", []) if "ipBlock" in peer]
+        anywhere = "to" not in rule
+        if (anywhere or any(ipaddress.ip_address(address) in block for block in blocks)) and (
+            {"protocol": protocol, "port": port} in rule["ports"]
+        ):
+            return True
+    return False
+
+
+@folders
+@pytest.mark.parametrize("protocol", ["UDP", "TCP"])
+def test_names_can_be_asked_for_where_a_cache_on_the_node_answers(folder: str, protocol: str, objects_of: Any) -> None:
+    """It is on the node's network, so that no selector of pods finds it; nothing else on the node is let in by that."""
+    rules: dict[str, list[Any]] = {}
+    for policy in objects_of(folder).of("NetworkPolicy"):
+        pods_name = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+        rules.setdefault(pods_name, []).extend(policy["spec"].get("egress", []))
+    assert rules.pop("bedrock-local", []) == [], "it has nobody to ask for"
+    assert rules or folder == "overlays/sidecar", "whose application has a policy of its own, if any"
+    for found in rules.values():
+        assert lets_out(found, "169.254.20.10", protocol, 53)
+        assert not lets_out(found, "169.254.20.10", protocol, 80)
+        assert not lets_out(found, "169.254.169.254", protocol, 80)
 
 
 @folders

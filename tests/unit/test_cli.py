@@ -234,8 +234,13 @@ def test_a_tokens_end_in_days(cli: Cli) -> None:
     [
         (["--name", "ci"], "--organisation"),
         (["--organisation", "acme"], "--name"),
-        (["--name", "ci", "--organisation", "no such name"], "organisation"),
-        (["--name", "", "--organisation", "acme"], "name"),
+        (
+            ["--name", "ci", "--organisation", "no such name"],
+            "--organisation: expected a machine name (1 to 64 letters",
+        ),
+        (["--name", "ci", "--organisation", "acme", "--organisation", "-"], "--organisation: expected a machine name"),
+        (["--name", "", "--organisation", "acme"], "--name: expected a name of 1 to 128 characters on one line"),
+        (["--name", "a\nb", "--organisation", "acme"], "--name: expected a name of 1 to 128 characters on one line"),
         (["--name", "ci", "--organisation", "acme", "--expires", "tomorrow"], "90d"),
         (["--name", "ci", "--organisation", "acme", "--expires", "99999d"], "90d"),
     ],
@@ -345,6 +350,17 @@ def test_an_endpoint_that_is_none(cli: Cli) -> None:
     assert refused(cli("envoy-config", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="ftp://x"), "AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
 
 
+# serve
+
+
+@pytest.mark.parametrize("option", ["--notice", "--grace"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "-0.5", "5s"])
+@pytest.mark.usefixtures("gateway_yaml")
+def test_a_worker_whose_patience_is_no_time(cli: Cli, option: str, value: str) -> None:
+    options = ["--config", "gateway.yaml", "--listen", "unix:/nowhere/w0.sock"]
+    assert refused(cli("serve", *options, option, value), option, "is not a number of seconds from 0")
+
+
 # drain
 
 
@@ -354,6 +370,8 @@ def test_an_endpoint_that_is_none(cli: Cli) -> None:
         ([], "--admin"),
         (["--admin", "127.0.0.1:9901"], "unix:/run/oai/admin.sock"),
         (["--admin", "unix:/a", "--notice", "-1"], "--notice"),
+        (["--admin", "unix:/a", "--notice", "nan"], "--notice"),
+        (["--admin", "unix:/a", "--timeout", "inf"], "--timeout"),
     ],
 )
 def test_a_drain_that_cannot_be_meant(cli: Cli, options: list[str], word: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from extproc.build import compiled
+
 Start = Callable[..., tuple[int, str]]
 
 
@@ -96,3 +98,9 @@ def test_an_api_key_of_bedrocks_is_never_sent_in_plain_text(start: Start) -> Non
 def test_an_unfit_address_is_a_usage_error(start: Start) -> None:
     for listen in ("nonsense", "example.com:80", "127.0.0.1:99999", "unix:/tmp/x.sock"):
         assert "--listen" in refused(start("{}", "--upstream", "local", "--listen", listen))
+
+
+def test_the_workers_are_built_as_what_is_tested(start: Start) -> None:
+    code, said = start("{}", "--upstream", "local")
+    assert code == 0, said
+    assert f"; {'compiled' if compiled() else 'interpreted'}" in said

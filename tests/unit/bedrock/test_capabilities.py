@@ -360,6 +360,9 @@ def test_the_effort_is_the_same_or_the_next_above_or_the_highest(model: str, ask
     assert BUILT_IN.of(model).effort_for(asked) == sent
 
 
+# What each field says of itself
+
+
 def _descriptions(kind: Any) -> list[str]:
     found = [part.description for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
     inner = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)

@@ -7,9 +7,8 @@ import pytest
 from msgspec.structs import FieldInfo, fields
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
-from extproc.openai.chat import ChatRequest, decode_request
+from extproc.openai.chat import ChatRequest, PartlyKnown, decode_request
 from extproc.openai.errors import ApiError
-from extproc.openai.messages import TextPart, UserMessage
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -42,14 +41,159 @@ def test_a_field_that_openai_does_not_have_is_refused_by_name(field: str) -> Non
     assert (error.param, error.code) == (field, "unknown_parameter")
 
 
-def test_fields_within_messages_that_are_not_known_are_passed_over() -> None:
-    """Clients send back what they were given."""
-    part = {"type": "text", "text": "Hi", "annotations": []}
+FUNCTION = {"name": "f", "parameters": {"type": "object", "anything": {"strict": 1}}}
+TOOL = {"type": "function", "function": FUNCTION}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [TOOL, {**TOOL, "strict": True}]}, "tools[1].strict"),
+        ({"tools": [{"type": "function", "function": {**FUNCTION, "input_examples": []}}]}, None),
+        ({"tools": [{**TOOL, "cache_control": {"type": "ephemeral", "scope": "global"}}]}, None),
+        ({"tools": [{"type": "custom", "custom": {"name": "c", "strict": True}}]}, "tools[0].custom.strict"),
+        (
+            {"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "text", "x": 1}}}]},
+            "tools[0].custom.format.x",
+        ),
+        ({"functions": [{**FUNCTION, "returns": {}}]}, "functions[0].returns"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}, "mode": "any"}}, "tool_choice.mode"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f", "strict": True}}}, None),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}}},
+            "tool_choice.allowed_tools.tools[0].function.parameters",
+        ),
+        ({"function_call": {"name": "f", "arguments": "{}"}}, "function_call.arguments"),
+        ({"response_format": {"type": "json_object", "schema": {}}}, "response_format.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}, "strict": True}},
+            "response_format.strict",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "examples": []}}},
+            "response_format.json_schema.examples",
+        ),
+        ({"stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
+    ],
+)
+def test_what_stands_in_a_field_and_nobody_knows_is_refused_by_its_path(
+    fields: dict[str, Any], param: str | None
+) -> None:
+    """As OpenAI does: "Unknown parameter: 'response_format.strict'" (beeai-framework, issue 980)."""
+    error = refused(**fields)
+    assert (error.status, error.code) == (400, "unknown_parameter")
+    assert error.message == f"Unknown parameter: '{error.param}'."
+    assert param is None or error.param == param
+
+
+def left_out(*messages: Any, **fields: Any) -> tuple[str, ...]:
+    request = decode(messages=[*messages, {"role": "user", "content": "And?"}], **fields)
+    return request.left_out if isinstance(request, PartlyKnown) else ()
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+THOUGHT = {"type": "thinking", "thinking": "Hm", "signature": "s"}
+
+
+@pytest.mark.parametrize(
+    ("message", "names"),
+    [
+        ({"role": "user", "content": "Hi", "id": 1}, ["messages.id"]),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "Hi", "id": "a", "citations": [1]}]},
+            ["messages.content.citations", "messages.content.id"],
+        ),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,", "format": "x"}}]},
+            ["messages.content.image_url.format"],
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"scope": "global"}}]},
+            ["messages.content.cache_control.scope"],
+        ),
+        (
+            {"role": "assistant", "content": "Ho", "annotations": [{"type": "url_citation"}], "parsed": {"a": 1}},
+            ["messages.annotations", "messages.parsed"],
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{**CALL, "index": 0, "extra_content": {"google": {}}}]},
+            ["messages.tool_calls.extra_content", "messages.tool_calls.index"],
+        ),
+        (
+            {
+                "role": "assistant",
+                "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{}", "parsed_arguments": {"a": 1}}}],
+            },
+            ["messages.tool_calls.function.parsed_arguments"],
+        ),
+        (
+            {"role": "assistant", "content": "Ho", "thinking_blocks": [{**THOUGHT, "cache_control": {"type": "x"}}]},
+            ["messages.thinking_blocks.cache_control"],
+        ),
+        ({"role": "assistant", "content": "Ho", "annotations": [], "parsed": None, "extra": {}}, []),
+        ({"role": "user", "content": "Hi", "a\nset-cookie: b": 1, "é": 1, "a, b": 1}, ["messages.*"]),
+    ],
+)
+def test_what_stands_in_a_message_and_nobody_knows_is_left_out_and_named(message: Any, names: list[str]) -> None:
+    """Clients send back what they were given, by whomever. What says nothing (null, [], {}) need not be named."""
+    assert left_out(message) == tuple(names)
+
+
+def test_names_of_what_was_left_out_are_told_once_and_not_without_end() -> None:
+    many = {f"x{number:02}": 1 for number in range(30)}
+    messages = [{"role": "user", "content": "Hi", "x00": 1}, {"role": "user", "content": "Hi", **many}]
+    assert left_out(*messages) == (*[f"messages.x{number:02}" for number in range(20)], "messages.*")
+
+
+def test_what_is_known_stays_as_it_was() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:\u00e9\n"}}
     messages = [
-        {"role": "user", "content": [part], "name": "ann"},
-        {"role": "assistant", "content": "Ho", "annotations": [], "reasoning_content": "r", "audio": None},
+        {"role": "user", "content": [{"type": "text", "text": "Hi \u20ac"}, image], "name": "ann"},
+        {"role": "assistant", "content": "Ho", "tool_calls": [CALL], "thinking_blocks": [THOUGHT]},
+        {"role": "tool", "tool_call_id": "c", "content": "{}"},
     ]
-    assert decode(messages=messages).messages[0] == UserMessage([TextPart("Hi")], "ann")
+    known = decode(messages=messages, tools=[TOOL], seed=2**62)
+    partly = decode(messages=[{**message, "id": "x"} for message in messages], tools=[TOOL], seed=2**62)
+    assert isinstance(partly, PartlyKnown)
+    assert partly.left_out == ("messages.id",)
+    assert [getattr(partly, name) for name in ChatRequest.__struct_fields__] == [
+        getattr(known, name) for name in ChatRequest.__struct_fields__
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": "Hi", "x": 1}, {"role": "user"}]}, "messages[1].content"),
+        ({"messages": [{"role": "user", "content": "Hi", "x": 1}, {"role": "robot"}]}, "messages[1].role"),
+        ({"messages": [{"role": "user", "content": "Hi", "x": 1}, "Hi"]}, "messages[0].x"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 1}], "x": 1}]},
+            "messages[0].content[0].text",
+        ),
+        ({"messages": [{"role": "user", "content": "Hi", "x": 1}], "tools": [{**TOOL, "y": 1}]}, "tools[0].y"),
+        ({"messages": [{"role": "user", "content": "Hi", "x": 1}], "min_p": 1}, "min_p"),
+    ],
+)
+def test_what_else_is_wrong_beside_something_unknown_is_still_refused(fields: dict[str, Any], param: str) -> None:
+    assert refused(**fields).param == param
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","messages":[{"role":"user","content":"Hi","x":' + b"[" * 100_000,
+        b'{"model":"m","messages":[{"role":"user","content":"Hi","x":1}]',
+        b'{"model":"m","messages":[{"role":"user","content":"Hi","\\ud800":1}]}',
+        b'{"model":"m","messages":[{"role":"user","content":"Hi","x":"\xff"}]}',
+        b'{"model":"m","messages":[{"role":"user","content":"Hi","x":1}],"messages":1}',
+    ],
+    ids=["without end", "cut off", "half a surrogate pair in a name", "not UTF-8", "messages twice"],
+)
+def test_what_is_broken_beside_something_unknown_is_a_400(body: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        decode_request(body)
+    assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(

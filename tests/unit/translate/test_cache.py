@@ -18,7 +18,7 @@ def tool(name: str, mark: Any = None) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name}, "cache_control": mark}
 
 
-def said(role: str, text: str, mark: Any = None) -> dict[str, Any]:
+def said(role: str, text: Any, mark: Any = None) -> dict[str, Any]:
     return {"role": role, "content": text, "cache_control": mark}
 
 
@@ -69,3 +69,50 @@ def test_a_short_point_that_is_too_many_shortens_nothing() -> None:
     assert lives({"messages": messages}) == (["1h"] * 4, ("cache_control",))
     tools = [tool("f0", SHORT), *(tool(f"f{number}", HOUR) for number in range(1, 5))]
     assert lives({"tools": tools, "messages": [said("user", "a")]}) == (["1h"] * 4, ("tools[].cache_control",))
+
+
+# Of several results in one turn there is one mark: a cache point cannot stand within a result
+
+
+def called(*ids: str) -> list[dict[str, Any]]:
+    calls = [{"id": one, "type": "function", "function": {"name": "f", "arguments": "{}"}} for one in ids]
+    return [said("user", "Hi"), {"role": "assistant", "tool_calls": calls}]
+
+
+def gave(call: str, content: Any = "x", **mark: Any) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call, "content": content, **mark}
+
+
+MARK = {"cache_control": UNSAID}
+MARKED, PLAIN = {"type": "text", "text": "x", **MARK}, {"type": "text", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("results", "ignored"),
+    [
+        ([gave("a", **MARK), gave("b", **MARK)], ("cache_control",)),
+        ([gave("a", **OPENAIS_HOUR), gave("b", **MARK)], ("prompt_cache_breakpoint",)),
+        ([gave("a", [MARKED, MARKED]), gave("b")], ("cache_control",)),
+        ([gave("a", [MARKED, PLAIN], **MARK), gave("b")], ("cache_control",)),
+        ([gave("a"), gave("b", [PLAIN, MARKED], **MARK)], ()),
+        ([gave("a"), gave("b", **MARK)], ()),
+    ],
+    ids=["two results", "two names", "two parts", "a part, and the result", "one place", "one mark"],
+)
+def test_of_several_marks_among_results_one_is_kept_and_the_others_are_named(results: Any, ignored: Any) -> None:
+    assert lives({"tools": [tool("f")], "messages": [*called("a", "b"), *results]}) == ([None], ignored)
+
+
+def test_marks_of_results_of_different_turns_are_all_kept() -> None:
+    messages = [*called("a"), gave("a", **MARK), *called("b")[1:], gave("b", **MARK)]
+    assert lives({"tools": [tool("f")], "messages": messages}) == ([None, None], ())
+
+
+def test_a_mark_on_what_says_nothing_is_named() -> None:
+    assert lives({"messages": [said("user", "a"), said("user", " ", UNSAID)]}) == ([], ("cache_control",))
+
+
+def test_of_two_marks_at_one_place_a_longer_life_is_named() -> None:
+    part = {"type": "text", "text": "x", "cache_control": SHORT}
+    assert lives({"messages": [said("user", [part], HOUR)]}) == (["5m"], ("cache_control.ttl",))
+    assert lives({"messages": [said("user", [{**part, "cache_control": HOUR}], SHORT)]}) == (["1h"], ())

@@ -1,6 +1,7 @@
 """A chat request as a Converse request. botocore's service model has the last word on every body."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import NOT_APPLIED, REFUSED, ChatPlan, plan
 
+README = Path(__file__).parents[3] / "README.md"
 CLIENTS = Path(__file__).parents[2] / "data" / "client-requests.jsonl"
 APPLIED = {
     "model",
@@ -103,6 +105,19 @@ def test_a_field_that_is_not_applied_changes_nothing_and_is_named(field: str) ->
     found = planned(**{field: SOMETHING[field]})
     assert found.ignored == (field,)
     assert found.body == planned().body
+
+
+def test_what_nobody_knows_in_a_message_changes_nothing_and_is_named() -> None:
+    message = {"role": "user", "content": "Hi"}
+    found = planned(messages=[{**message, "id": "msg_1"}])
+    assert found.ignored == ("messages.id",)
+    assert found.body == planned(messages=[message]).body
+
+
+@pytest.mark.parametrize("field", NOT_APPLIED)
+def test_the_readme_has_every_field_that_is_not_applied(field: str) -> None:
+    [line] = re.findall(r"^- Accepted, without effect, and named.*?\n(?=- )", README.read_text(), re.M | re.S)
+    assert f"`{field}`" in line
 
 
 @pytest.mark.parametrize("field", REFUSED)

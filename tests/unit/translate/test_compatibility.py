@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typing_extensions
+from msgspec import inspect
 from openai.types import chat
 from openai.types.chat import chat_completion_content_part_image_param as image_types
 from openai.types.chat import chat_completion_content_part_param as part_types
+from openai.types.chat import chat_completion_custom_tool_param as custom_tool
 from openai.types.chat import completion_create_params as create
 from openai.types.shared_params import FunctionDefinition
+from openai.types.shared_params import response_format_json_schema as json_schema
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.openai.chat import decode_request
+from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan
 
@@ -184,6 +188,20 @@ TOOLS: dict[str, Change] = {
     "function.parameters": tool(parameters={"type": "object", "properties": {"x": {"type": "integer"}}}),
     "function.strict": tool(strict=True),
     "custom": put(tools=[{"type": "custom", "custom": {"name": "sql", "description": "A query."}}]),
+    "custom.name": put(tools=[{"type": "custom", "custom": {"name": "query"}}]),
+    "custom.description": put(tools=[{"type": "custom", "custom": {"name": "sql", "description": "Other."}}]),
+    "custom.format: text": put(tools=[{"type": "custom", "custom": {"name": "sql", "format": {"type": "text"}}}]),
+    "custom.format": put(
+        tools=[
+            {
+                "type": "custom",
+                "custom": {
+                    "name": "sql",
+                    "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[a-z]+"}},
+                },
+            }
+        ]
+    ),
     "tool_choice: none": put(tools=[TOOL], tool_choice="none"),
     "tool_choice: auto": put(tools=[TOOL], tool_choice="auto"),
     "tool_choice: required": put(tools=[TOOL], tool_choice="required"),
@@ -200,6 +218,16 @@ TOOLS: dict[str, Change] = {
     ),
     "response_format: json_object": put(response_format={"type": "json_object"}),
     "response_format: json_schema": put(
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
+    ),
+    "json_schema.name": put(response_format={"type": "json_schema", "json_schema": {"name": "other"}}),
+    "json_schema.description": put(
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "description": "A place."}}
+    ),
+    "json_schema.schema": put(
+        response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}
+    ),
+    "json_schema.strict": put(
         response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA, "strict": True}}
     ),
     "response_format: json_schema, with tools": put(
@@ -234,6 +262,8 @@ DECLARED: tuple[tuple[dict[str, Change], str, Any], ...] = (
     (PARTS, "refusal.", chat.ChatCompletionContentPartRefusalParam),
     (TOOLS, "function.", FunctionDefinition),
     (TOOLS, "", chat.ChatCompletionCustomToolParam),
+    (TOOLS, "custom.", custom_tool.Custom),
+    (TOOLS, "json_schema.", json_schema.JSONSchema),
 )
 WRAPPERS = {"type", "role", "image_url", "file"}
 """Keys that only say what the others are."""
@@ -327,12 +357,17 @@ HEAD = f"""# Compatibility
 
 What becomes of every field and message form of OpenAI's chat requests, by family of models. This page is written by
 `make docs` from tests/unit/translate/test_compatibility.py, which asks the translation; a test keeps it current, and
-fails when a newer openai package has a field that is not here.
+fails when a newer openai package has a field that is not here; another fails for a field of any depth that the gateway
+does not know.
 
 - *applied*: another request goes to Bedrock, or another answer comes back.
 - *ignored, by name*: nothing changes, and the response header `x-oai-ignored-params` says so.
 - *accepted, without effect*: nothing changes, and nothing could: it carries no meaning for the models.
 - *refused*: a 400 whose `param` names it.
+
+A field that is not OpenAI's, nor one of the gateway's own (README.md), is refused, wherever it stands. Only in
+messages, where clients send back what they were given by others, it is left out, and named in the header by its place,
+as in `messages.annotations` or `messages.tool_calls.index`; `null`, `[]` and `{{}}` are not worth a name.
 
 The families are those of [the capability table](../extproc/bedrock/capabilities.json): {", ".join(FAMILIES)}.
 """
@@ -348,6 +383,67 @@ def test_every_field_that_the_openai_package_knows_is_a_case(
 ) -> None:
     names = set(typing.get_type_hints(declared)) - WRAPPERS
     assert {f"{prefix}{name}" for name in names} - set(cases) - {"messages"} == set()
+
+
+def undeclared(declared: Any, kind: inspect.Type, path: str = "") -> Iterator[str]:
+    """Keys of the package's TypedDict, and of those in it, that our struct in its place does not have.
+
+    There is nothing to know of a place that is free JSON on our side: it is applied, refused or ignored as a whole.
+    """
+    for found in typed_dicts(declared):
+        structs = list(structs_of(kind))
+        if not structs:
+            continue
+        hints = typing.get_type_hints(found)
+        tags = typing.get_args(hints.get(structs[0].tag_field or ""))
+        fitting = [struct for struct in structs if not tags or struct.tag in tags]
+        if not fitting:
+            yield f"{path}: {', '.join(tags)}"
+        for struct in fitting:
+            fields = {field.encode_name: field.type for field in struct.fields}
+            for name in hints.keys() - {struct.tag_field}:
+                place = f"{path}.{name}".removeprefix(".")
+                yield from undeclared(hints[name], fields[name], place) if name in fields else [place]
+
+
+def typed_dicts(hint: Any) -> Iterator[Any]:
+    """Those that the hint allows."""
+    if typing_extensions.is_typeddict(hint):
+        yield hint
+    for argument in typing.get_args(hint):
+        yield from typed_dicts(argument)
+
+
+def structs_of(kind: inspect.Type) -> Iterator[inspect.StructType]:
+    """Those that may stand in a place, by themselves or in a list."""
+    match kind:
+        case inspect.StructType():
+            yield kind
+        case inspect.ListType(item_type=item):
+            yield from structs_of(item)
+        case inspect.UnionType(types=kinds):
+            for one in kinds:
+                yield from structs_of(one)
+
+
+def test_every_key_that_the_openai_package_knows_is_declared_however_deep() -> None:
+    assert list(undeclared(create.CompletionCreateParamsStreaming, inspect.type_info(ChatRequest))) == []
+
+
+class NewerTool(chat.ChatCompletionFunctionToolParam):
+    hurry: bool
+
+
+class NewestTool(typing.TypedDict):
+    type: typing.Literal["shell"]
+
+
+class NewerRequest(typing.TypedDict):
+    tools: typing.Iterable[NewerTool | NewestTool]
+
+
+def test_a_key_or_a_form_of_a_newer_package_is_noticed() -> None:
+    assert list(undeclared(NewerRequest, inspect.type_info(ChatRequest))) == ["tools.hurry", "tools: shell"]
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -428,3 +428,14 @@ def test_any_other_id_is_hashed_always_alike(call_id: str) -> None:
     assert re.fullmatch("[a-zA-Z0-9_.:-]{1,64}", bedrock_id(call_id))
     assert bedrock_id(call_id) == bedrock_id(call_id)
     assert bedrock_id(call_id) != bedrock_id(call_id + "x")
+
+
+def test_a_type_within_the_function_is_named_among_what_is_ignored() -> None:
+    """Open WebUI sends it; it stands beside the function, too."""
+    function = {"name": "f", "type": "function"}
+    assert translate(tools=[{"type": "function", "function": function}]).ignored == ("tools[].function.type",)
+    assert translate(functions=[function]).ignored == ("functions[].type",)
+    assert translate(tools=[named("f")]).ignored == ()
+    assert refused(tools=[{"type": "function", "function": {**function, "type": "object"}}]).param == (
+        "tools[0].function.type"
+    )

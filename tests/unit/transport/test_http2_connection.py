@@ -44,8 +44,6 @@ FIELDS = [
     ("te", "trailers"),
 ]
 REQUEST = Request(b"POST", b"/service/Method", b"application/grpc", b"", None)
-HELLO = PREFACE + settings({}) + SETTINGS_ACK
-LIMITS = Limits(streams=4, stream_window=10_000, connection_window=70_000, frame_bytes=16_384, queue_bytes=100_000)
 
 
 def number(value):

@@ -1,0 +1,110 @@
+"""What a request holds that no struct knows: taken out, and named.
+
+Where clients send back what they were given, by whomever, an unknown member of an object is no reason to refuse: it is
+left out, and its name is told. Only where decoding has already found one is there anything to do here.
+
+Invariant: what is known stays as it came, byte for byte. What is not of the declared form stays too, for decoding to
+refuse.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw, inspect
+
+T = TypeVar("T")
+
+MOST = 20
+"""Names that are told; of more there is only one, which ends in `*`."""
+
+_NAME = re.compile(r"[A-Za-z0-9_$-]{1,64}")
+"""Others are told as `*`: they may be anything, and a header may not."""
+_EMPTY = (Raw(b"null"), Raw(b"[]"), Raw(b"{}"))
+"""They say nothing, so that nothing is lost with them."""
+
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
+_TAG = msgspec.json.Decoder(str)
+
+
+class _Place(NamedTuple):
+    """A place for objects, by themselves or in a list."""
+
+    tag_field: str | None
+    structs: Mapping[str | int | None, Mapping[str, "_Place | None"]]
+    """By their tags: the members that each has, with the place that a member is, if it is one."""
+
+
+def without_unknown(value: Raw, shape: object, path: str) -> tuple[Any, tuple[str, ...]]:
+    """`value`, ready to be encoded, without what `shape` does not know; and the names of that, which begin with `path`.
+
+    The names have neither numbers nor anything that a header could not carry.
+    """
+    found: set[str] = set()
+    place = _place_of(shape)
+    known = value if place is None else _known(value, place, path, found)
+    names = sorted(found)
+    return known, tuple(names if len(names) <= MOST else [*names[:MOST], f"{path}.*"])
+
+
+def _known(value: Raw, place: _Place, path: str, found: set[str]) -> Any:
+    match bytes(memoryview(value)[:1]):
+        case b"{":
+            members = _read(_OBJECT, value)
+            return value if members is None else _members(members, place, path, found)
+        case b"[":
+            objects = _read(_OBJECTS, value)
+            return value if objects is None else [_members(members, place, path, found) for members in objects]
+    return value
+
+
+def _members(members: dict[str, Raw], place: _Place, path: str, found: set[str]) -> dict[str, Any]:
+    """The object, without what the struct that it is does not know."""
+    tag = members.get(place.tag_field) if place.tag_field else None
+    struct = place.structs.get(None if tag is None else _read(_TAG, tag))
+    known: dict[str, Any] = {}
+    for name, value in members.items():
+        if struct is None or name == place.tag_field:
+            known[name] = value
+        elif name in struct:
+            inner = struct[name]
+            known[name] = value if inner is None else _known(value, inner, f"{path}.{name}", found)
+        elif value not in _EMPTY:
+            found.add(f"{path}.{name if _NAME.fullmatch(name) else '*'}")
+    return known
+
+
+@cache
+def _place_of(shape: object) -> _Place | None:
+    return _place(inspect.type_info(shape))
+
+
+def _place(kind: inspect.Type) -> _Place | None:
+    structs = _structs(kind)
+    if not structs:
+        return None
+    members = {struct.tag: {field.encode_name: _place(field.type) for field in struct.fields} for struct in structs}
+    return _Place(structs[0].tag_field, members)
+
+
+def _structs(kind: inspect.Type) -> list[inspect.StructType]:
+    """Those that may stand here, by themselves or in a list."""
+    match kind:
+        case inspect.UnionType(types=kinds):
+            return [struct for one in kinds for struct in _structs(one)]
+        case inspect.ListType(item_type=item):
+            return _structs(item)
+        case inspect.StructType():
+            return [kind]
+    return []
+
+
+def _read(decoder: msgspec.json.Decoder[T], value: Raw) -> T | None:
+    """None for what is of another form: decoding will say so."""
+    try:
+        return decoder.decode(value)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
