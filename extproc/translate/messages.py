@@ -234,7 +234,10 @@ class _Walk:
         thoughts, ignored = past_reasoning(message, self._capabilities, param)
         if ignored is not None:
             self._ignored.add(ignored)
-        return [*thoughts, *blocks] if blocks else []
+        if blocks or not thoughts:
+            return [*thoughts, *blocks]
+        self._ignored.add("thinking_blocks" if message.thinking_blocks else "reasoning_content")
+        return []  # thoughts alone are no turn
 
     # What tools gave
 

@@ -447,6 +447,23 @@ def test_the_same_history_gives_the_same_beginning(
     assert whole[: len(shorter) - 1] == shorter[:-1]
 
 
+@given(st.fixed_dictionaries({"model": st.just("m"), "messages": conversations}), families, words, values)
+def test_what_nobody_knows_in_messages_changes_nothing_and_is_named(
+    request: dict[str, Any], takes: Capabilities, word: str, value: Any
+) -> None:
+    strewn = json.loads(json.dumps(request))
+    for message in strewn["messages"]:
+        inner = [*(message.get("content") or ()), *(message.get("tool_calls") or ())]
+        for known in (message, *(one for one in inner if isinstance(one, dict))):
+            known[f"x {word}"] = value
+    bare, found = outcome(json.dumps(request).encode(), takes), outcome(json.dumps(strewn).encode(), takes)
+    assert (bare is None) == (found is None)
+    if bare is not None and found is not None:
+        assert (found.body, found.shape) == (bare.body, bare.shape)
+        assert ("messages.*" in found.ignored) == (value not in (None, [], {}))
+        assert set(bare.ignored) <= set(found.ignored)
+
+
 def without_points(messages: list[Any]) -> list[Any]:
     """What is cached: the points themselves move on, of too many the oldest go."""
     return [[block for block in message["content"] if "cachePoint" not in block] for message in messages]

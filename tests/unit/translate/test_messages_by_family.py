@@ -222,9 +222,17 @@ def test_what_it_thought_goes_back_as_far_as_the_model_takes_it(
     assert found.ignored == ignored
 
 
-def test_a_thought_alone_is_no_turn() -> None:
-    found = turns(user("a"), assistant("", thinking_blocks=[SIGNED]), user("b"), to=takes(reasoning_history="signed"))
-    assert found == [turn("user", "a", "b")]
+@pytest.mark.parametrize(
+    ("history", "fields", "ignored"),
+    [
+        ("signed", {"thinking_blocks": [SIGNED]}, "thinking_blocks"),
+        ("unsigned", {"reasoning_content": "Hm."}, "reasoning_content"),
+    ],
+)
+def test_a_thought_alone_is_no_turn_and_named(history: str, fields: Any, ignored: str) -> None:
+    found = read(user("a"), assistant("", **fields), user("b"), to=takes(reasoning_history=history))
+    assert json.loads(msgspec.json.encode(found.turns)) == [turn("user", "a", "b")]
+    assert found.ignored == (ignored,)
 
 
 @pytest.mark.parametrize("data", ["a", "é", "%%%%"])
