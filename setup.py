@@ -2,7 +2,12 @@
 
 mypyc, a part of mypy, makes C of the very same typed Python, and a C compiler makes extension modules of that, which
 stand beside the Python files and are imported instead of them. Nothing changes but the speed; the tests run on both.
-It needs `mypy`, the dependencies in pyproject.toml, and a C compiler, so: `pip install --no-build-isolation`.
+It needs mypy, the dependencies and their types, and a C compiler, so, in a virtual environment:
+
+    pip install '.[envoy,compile]'
+    OAI_EXTPROC_COMPILE=1 pip install --no-deps --no-build-isolation --force-reinstall .
+
+Without a C compiler, CC="python -m ziglang cc" and LDSHARED="$CC -shared" are one.
 """
 
 import os
@@ -18,7 +23,7 @@ COMPILED = {
     "tenancy": "directory policy tokens",
     "translate": "cache chat_request chat_stream choices fields media messages model_fields names parameters "
     "past_calls past_reasoning reasoning shape tools turns",
-    "transport": "encoding large messages stream wire",
+    "transport": "encoding messages stream wire",
     "transport/http2": "connection events fields frames framing incoming intake outgoing session",
 }
 """Where a request's and a frame's time goes. Not what makes classes for msgspec, asyncio or grpcio, which ask for

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from extproc import config
-from extproc.translate.chat_request import NOT_APPLIED
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -177,12 +176,3 @@ def test_a_block(reader: Reader, block: Block) -> None:
 
 def test_no_example_was_lost() -> None:
     assert sorted(key for block in BLOCKS for key in runners(block)) == sorted(RUNNERS)
-
-
-# What it says
-
-
-def test_the_ignored_fields_are_those_that_are_ignored() -> None:
-    _, _, after = README.partition("`x-oai-ignored-params`:")
-    sentence = after.partition(".\n")[0]
-    assert re.findall(r"`(\w+)`", sentence) == list(NOT_APPLIED)

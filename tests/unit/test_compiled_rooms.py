@@ -60,5 +60,18 @@ def test_a_list_is_extended_by_a_list(tree: ast.Module) -> None:
             assert not isinstance(node.args[0], ast.GeneratorExp), ast.unparse(node)
 
 
+def test_a_generator_is_looped_over(tree: ast.Module) -> None:
+    """`[only] = generator()` does not see what the generator raises behind the first."""
+    generators = {
+        function.name
+        for function in functions(tree)
+        if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.List | ast.Tuple):
+            called = node.value.func if isinstance(node.value, ast.Call) else None
+            assert called is None or ast.unparse(called).removeprefix("self.") not in generators, ast.unparse(node)
+
+
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
