@@ -66,7 +66,7 @@ class Look:
         command = [sys.executable, "-m", "extproc.bedrock.aws", *questions]
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)  # noqa: S603
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)  # noqa: S603 - ours
         except OSError as error:
             raise LookError(f"AWS cannot be asked: no process could be started for that ({error})") from error
         assert self._process.stdin is not None

@@ -155,7 +155,7 @@ class ChatStream:
         written: list[bytes] = []
         try:
             for message in self._decoder.feed(data):
-                written.append(self._receive(message))  # noqa: PERF401  what came before an error is kept
+                written.append(self._receive(message))  # noqa: PERF401 - what came before an error is kept
         except (EventStreamError, BadAnswerError) as error:
             raise self._failed(bad_answer(str(error)), written) from error
         except ApiError as refusal:
