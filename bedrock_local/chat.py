@@ -60,8 +60,8 @@ async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
     """Answer with one JSON body."""
     turn = _take_turn(local, incoming, "Converse")
     turn.controls.refuse_whole()
-    if turn.controls.hold:
-        await local.holds.wait()
+    if turn.controls.waits:
+        await local.holds.wait(turn.controls.pause)
     body = frames.body(turn.answer, turn.latency, turn.extra, unknown=turn.controls.unknown)
     return await deliver(incoming, {**body, **turn.served}, turn.controls)
 
@@ -79,7 +79,7 @@ async def converse_stream(local: Local, incoming: Incoming) -> web.StreamRespons
         raise ConnectionResetError
     pace = local.pace if turn.controls.pace is None else turn.controls.pace
     player = Player(response, transport, incoming.call, pace)
-    with local.holds.point(turn.controls.hold) as hold:
+    with local.holds.point(turn.controls.waits, turn.controls.pause) as hold:
         await response.prepare(incoming.http)
         await player.play(disturbed(events, turn.controls), encoder, hold)
     incoming.call.end(FINISHED)

@@ -28,6 +28,7 @@ with blanks stands in double quotes. `after=N` counts event-stream frames; of an
     pace=0.5                                 seconds between frames
     hold=1                                   everything after the first delta (without streaming, and for embeddings:
                                              the whole answer) waits for `POST /_local/release`
+    pause=55                                 the same, and goes on by itself after so many seconds
 """
 
 import re
@@ -74,6 +75,7 @@ class Controls:
     cachewrite: int = 0
     pace: float | None = None
     hold: bool = False
+    pause: float | None = None
 
     def refuse(self) -> None:
         """Raise the HTTP error that was ordered, if one was."""
@@ -88,6 +90,11 @@ class Controls:
             raise AwsError(_status_of(self.exception), _capitalised(self.exception), self.told(self.exception))
         if self.error is not None:
             raise AwsError(500, _capitalised(self.error), self.told(self.error))
+
+    @property
+    def waits(self) -> bool:
+        """Whether the answer waits at its hold, for a release or for a time."""
+        return self.hold or self.pause is not None
 
     @property
     def spoils(self) -> bool:
@@ -218,4 +225,5 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "cachewrite": _natural,
     "pace": _seconds,
     "hold": _flag,
+    "pause": _seconds,
 }

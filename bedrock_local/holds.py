@@ -14,22 +14,27 @@ class Holds:
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
-    def point(self, wanted: bool) -> Iterator[asyncio.Event | None]:
-        """Make a point at which an answer will wait, if one is wanted; it is forgotten when the answer is over."""
+    def point(self, wanted: bool, seconds: float | None = None) -> Iterator[asyncio.Event | None]:
+        """Make a point at which an answer will wait, if one is wanted; it is forgotten when the answer is over.
+
+        With `seconds`, it is released by itself that long after it was made.
+        """
         if not wanted:
             yield None
             return
         point = asyncio.Event()
         self._points.add(point)
         self._more.set()
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, point.set)
         try:
             yield point
         finally:
             self._points.discard(point)
 
-    async def wait(self) -> None:
-        """Wait here and now for the next release."""
-        with self.point(True) as point:
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait here and now for the next release, or for so many seconds."""
+        with self.point(True, seconds) as point:
             assert point is not None
             await point.wait()
 

@@ -22,8 +22,9 @@ async def invoke_model(local: Local, incoming: Incoming) -> web.StreamResponse:
     for ordered in orders:
         ordered.refuse()
         ordered.refuse_whole()
-    if any(ordered.hold for ordered in orders):
-        await local.holds.wait()
+    waiting = next((ordered for ordered in orders if ordered.waits), None)
+    if waiting is not None:
+        await local.holds.wait(waiting.pause)
     made = embeddings.embed(model.id, body)
     counts = {
         "X-Amzn-Bedrock-Input-Token-Count": str(made.input_tokens),

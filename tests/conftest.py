@@ -26,6 +26,7 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 from extproc.build import compiled
+from tests.logs import WATCH
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -162,6 +163,10 @@ class Gateway:
     def config_path(self) -> Path:
         return self.folder / "gateway.yaml"
 
+    def expect_restarts(self) -> None:
+        """Declare that the test ends programs of this gateway, which are started again."""
+        WATCH.logs[self.folder / "log"].restarts = True
+
     def log(self) -> str:
         """All that it has said so far, on both of its streams."""
         return _said(self.folder)
@@ -210,6 +215,7 @@ class Starter:
         (folder / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **(config or {})}))
         command = [sys.executable, "-m", "extproc", "up", "--config", "gateway.yaml"]
         command += ["--listen", "127.0.0.1:0", "--upstream", "local", *args]
+        WATCH.add(folder / "log")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=folder, env=_environment(env or {}), stdout=log, stderr=log, preexec_fn=_hear_hangups
@@ -229,6 +235,7 @@ class Starter:
         """End all that still run. One that does not end by itself, and well, is a failure."""
         codes = [gateway.stop() if gateway.process.poll() is None else 0 for gateway in self.gateways]
         assert not any(codes), codes
+        WATCH.check()
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +245,13 @@ class Elsewhere:
     url: str
     local_url: str
     tokens: Mapping[str, str]
+
+
+@pytest.fixture(autouse=True)
+def no_crash() -> Iterator[None]:
+    """No program that a test starts crashes, or has to be started again."""
+    yield
+    WATCH.check()
 
 
 @pytest.fixture(scope="session")

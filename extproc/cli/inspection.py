@@ -14,6 +14,7 @@ from rich.text import Text
 from extproc.cli.parameters import Refusal, load_settings, refusing, required_config
 from extproc.config import Organisation, Settings, Token
 from extproc.config.faults import nearest
+from extproc.envoy_config.forbidden import UnreadableError, find
 from extproc.server.cores import worker_count
 
 if TYPE_CHECKING:
@@ -25,16 +26,28 @@ MIB = 1024 * 1024
 
 @click.command()
 @required_config
-def check(path: Path) -> None:
+@click.option(
+    "--envoy",
+    "envoys",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="A configuration of your own Envoy, or a manifest that has one: search it for what the gateway forbids.",
+)
+def check(path: Path, envoys: tuple[Path, ...]) -> None:
     """Check gateway.yaml and show what it comes to.
 
     AWS is not asked anything. What could be meant but looks like a mistake is shown as a warning; a file that
     cannot be used is refused, with the path of the key.
+
+    With --envoy FILE (which may be repeated) a bootstrap, a dump of Envoy's admin interface or a manifest of a mesh is
+    searched for runtime flags with which Envoy crashes under the gateway's calls.
     """
     from extproc.bedrock.aws.endpoints import resolve
     from extproc.bedrock.endpoints import EndpointError
 
     settings = load_settings(path)
+    for envoy in envoys:
+        _check_envoy(envoy)
     with refusing(EndpointError):
         endpoints = resolve(settings.region)
     now = datetime.datetime.now(datetime.UTC)
@@ -66,6 +79,16 @@ def models(path: Path, organisation: str | None) -> None:
     for entry, served_by, names in listed:
         table.add_row(entry.id, "" if served_by == entry.id else served_by, ", ".join(names))
     Console(highlight=False).print(table)
+
+
+def _check_envoy(path: Path) -> None:
+    """Raise `Refusal` for a configuration of Envoy with a forbidden flag, or one that cannot be searched."""
+    try:
+        found = find(path.read_text())
+    except (UnreadableError, OSError, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: {error}") from error
+    if found:
+        raise Refusal("\n".join(f"{path}: {finding}" for finding in found))
 
 
 def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:

@@ -10,14 +10,11 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
     Bootstrap,
     BootstrapStaticResources,
-    LayeredRuntime,
-    RuntimeLayer,
 )
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
     DownstreamConnectionsConfig,
 )
-from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import Fragment, Plan
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster
@@ -59,7 +56,6 @@ def bootstrap(plan: Plan) -> Bootstrap:
         clusters += health_clusters(plan)
     return Bootstrap(
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
-        layered_runtime=LayeredRuntime(layers=[_runtime()]),
         overload_manager=OverloadManager(resource_monitors=[_connection_limit()]),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
@@ -76,12 +72,6 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
             return [api_route(plan)]
         case "reply":
             return foreign_replies()
-
-
-def _runtime() -> RuntimeLayer:
-    """The worker sees the end of a stream as its end, not as a cancellation."""
-    flags = Struct.from_dict({"envoy.reloadable_features.ext_proc_graceful_grpc_close": True})
-    return RuntimeLayer(name="static", static_layer=flags)
 
 
 def _connection_limit() -> ResourceMonitor:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.logs import WATCH
+
 OAI_EXTPROC = (sys.executable, "-m", "extproc")
 
 DEADLINE = 60.0
@@ -59,6 +61,7 @@ class Program:
 @contextmanager
 def running(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[Program]:
     """A program; it is killed if it still runs at the end."""
+    WATCH.add(log)
     with (
         log.open("wb") as out,
         subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment(env)) as process,

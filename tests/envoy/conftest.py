@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from tests.conftest import CONFIG, TOKENS
+from tests.logs import WATCH
 
 DEADLINE = 30.0
 
@@ -174,6 +175,7 @@ class Site:
     def start(self, name: str, *command: str) -> Program:
         """Any program; it is killed at the end of the test."""
         path = self.folder / f"{name}.log"
+        WATCH.add(path)
         with path.open("wb") as log:
             process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
         self._end.callback(process.wait)
@@ -226,5 +228,7 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     """A folder whose path is short enough for sockets, and a local Bedrock."""
-    with tempfile.TemporaryDirectory(prefix="site-") as name, ExitStack() as end:
-        yield Site(Path(name), end)
+    with tempfile.TemporaryDirectory(prefix="site-") as name:
+        with ExitStack() as end:
+            yield Site(Path(name), end)
+        WATCH.check()

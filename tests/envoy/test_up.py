@@ -128,6 +128,7 @@ def test_killed_it_takes_everything_along(start_gateway: Any) -> None:
 
 def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> None:
     gateway = start_gateway()
+    gateway.expect_restarts()
     [worker] = gateway.pids("extproc.server.worker")
     os.kill(worker, signal.SIGKILL)
     until(lambda: not alive(worker))
@@ -142,6 +143,7 @@ def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> N
 
 def test_of_two_workers_one_may_die(start_gateway: Any) -> None:
     gateway = start_gateway({"workers": 2})
+    gateway.expect_restarts()
     os.kill(gateway.pids("extproc.server.worker")[0], signal.SIGKILL)
     for _ in range(20):
         client(gateway).models.list()
@@ -150,6 +152,7 @@ def test_of_two_workers_one_may_die(start_gateway: Any) -> None:
 @pytest.mark.parametrize("program", ["envoy -c", "bedrock_local"])
 def test_the_others_come_back_where_they_were(start_gateway: Any, program: str) -> None:
     gateway = start_gateway()
+    gateway.expect_restarts()
     [pid] = gateway.pids(program)
     os.kill(pid, signal.SIGKILL)
     until(lambda: gateway.pids(program) not in ([], [pid]))
@@ -165,6 +168,7 @@ def test_the_others_come_back_where_they_were(start_gateway: Any, program: str) 
 
 def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
     gateway = start_gateway()
+    gateway.expect_restarts()
     folder = gateway.run_directory
     gateway.config_path.write_text("nonsense: true")
     [worker] = gateway.pids("extproc.server.worker")

@@ -133,6 +133,21 @@ def test_check_warns_of_what_is_hardly_meant(cli: Cli, gateway_yaml: Path) -> No
         assert any(words in warning for warning in warnings)
 
 
+def test_check_searches_somebody_elses_envoy(cli: Cli, gateway_yaml: Path, tmp_path: Path) -> None:
+    flag = "envoy.reloadable_features.ext_proc_graceful_grpc_close"
+    bad, good = tmp_path / "envoy.yaml", tmp_path / "good.yaml"
+    bad.write_text(f"layered_runtime: {{layers: [{{name: static, static_layer: {{{flag}: true}}}}]}}")
+    good.write_text("static_resources: {}")
+    result = cli("check", "--config", str(gateway_yaml), "--envoy", str(good), "--envoy", str(bad))
+    assert result.exit_code == 2
+    assert f"{bad}: layered_runtime.layers[0].static_layer.{flag}: remove this runtime flag" in result.output
+    assert cli("check", "--config", str(gateway_yaml), "--envoy", str(good)).exit_code == 0
+    bad.write_text("a: [")
+    result = cli("check", "--config", str(gateway_yaml), "--envoy", str(bad))
+    assert result.exit_code == 2
+    assert "not YAML or JSON" in result.output
+
+
 def test_check_without_a_region(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text("organisations: {}")
     assert refused(cli("check"), "no AWS region", "AWS_REGION")

@@ -177,10 +177,11 @@ class Client:
     host: str
     port: int
     tokens: Mapping[str, str]
+    deadline: float = DEADLINE
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection that waits no longer than `DEADLINE` for anything."""
-        return http.client.HTTPConnection(self.host, self.port, timeout=DEADLINE)
+        """A connection that waits no longer than `deadline` seconds for anything."""
+        return http.client.HTTPConnection(self.host, self.port, timeout=self.deadline)
 
     def raw(self, data: bytes) -> Answer:
         """What is answered to these very bytes."""

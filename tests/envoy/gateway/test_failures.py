@@ -67,7 +67,9 @@ def test_credentials_that_bedrock_refuses_are_no_fault_of_the_callers(with_a_wro
 @pytest.fixture(scope="module")
 def fragile(start_shared: Any) -> Any:
     """A gateway with one worker, which will not live long."""
-    return start_shared()
+    gateway = start_shared()
+    gateway.expect_restarts()
+    return gateway
 
 
 @pytest.fixture
@@ -159,6 +161,7 @@ def test_of_two_workers_the_death_of_one_breaks_its_streams_only(
     start_gateway: Any, client_of: Any, local_of: Any
 ) -> None:
     gateway = start_gateway({"workers": 2})
+    gateway.expect_restarts()
     client, local = client_of(gateway), local_of(gateway.local_url)
     streams = [client.stream(COUNT) for _ in range(12)]
     for stream in streams:

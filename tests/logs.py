@@ -1,0 +1,52 @@
+"""Logs of the programs that tests start, searched for crashes.
+
+Every test fails in whose time one of them reports a crash, and in whose time a supervisor starts a program again,
+unless the test has declared that it ends programs itself (`Watched.restarts`).
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CRASH = re.compile(r".*(?:SIGSEGV|SIGABRT|SIGBUS|SIGILL|SIGFPE|Segmentation fault|Caught \w+ fault|\[critical\]).*")
+RESTART = re.compile(r".*, starting it again.*")
+
+
+@dataclass
+class Watched:
+    """One log, and how much of it has been searched, in characters."""
+
+    path: Path
+    restarts: bool = False
+    """Restarts are expected: the test ends programs."""
+    searched: int = 0
+
+    def faults(self) -> list[str]:
+        """The lines since the last search that report a crash."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(errors="replace")
+        end = text.rfind("\n") + 1
+        news, self.searched = text[self.searched : end], max(self.searched, end)
+        return CRASH.findall(news) + ([] if self.restarts else RESTART.findall(news))
+
+
+@dataclass
+class Watch:
+    """All the logs of this run."""
+
+    logs: dict[Path, Watched] = field(default_factory=dict)
+
+    def add(self, path: Path) -> Watched:
+        """Watch a log from its beginning."""
+        self.logs[path] = watched = Watched(path)
+        return watched
+
+    def check(self) -> None:
+        """Fail if a program has reported a crash since the last check; logs that are gone are forgotten."""
+        faults = {str(path): found for path, log in self.logs.items() if (found := log.faults())}
+        self.logs = {path: log for path, log in self.logs.items() if path.exists()}
+        assert not faults, faults
+
+
+WATCH = Watch()
