@@ -32,6 +32,9 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
+# Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough.
+ELSEWHERE := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
+
 ROOMS   := bedrock exchange openai telemetry tenancy translate transport
 
 .DEFAULT_GOAL := help
@@ -51,10 +54,10 @@ test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 	$(BIN)/python -m pytest tests/unit tests/properties $(ARGS)
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ARGS)
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) $(ARGS)
 
 test-compiled: $(DEV) compiled ## Run what concerns the compiled rooms, compiled as in the image
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest --compiled $(ARGS) \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest --compiled $(ELSEWHERE) $(ARGS) \
 	  $(addprefix tests/unit/,$(ROOMS)) tests/properties tests/envoy/gateway tests/clients/test_streaming.py
 
 compiled: $(COMPILED)/.built ## Compile the hot rooms into .run/compiled, a minute; needs a C compiler
