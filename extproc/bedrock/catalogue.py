@@ -20,6 +20,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from extproc.bedrock.model_ids import LONGEST_REMEMBERED
+
 ON_DEMAND = "ON_DEMAND"
 SYSTEM_DEFINED = "SYSTEM_DEFINED"
 APPLICATION = "APPLICATION"
@@ -93,10 +95,16 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to call: an id or ARN, not encoded, and the foundation model behind it (None: nobody can tell)."""
+    """What to call: an id or ARN, not encoded, and the foundation model behind it (None: nobody can tell).
+
+    `guessed` is true where `foundation` is only what the form of an id suggests: the id is not listed, and it is not a
+    known geography with a known model either. A guess is good enough to look up capabilities, and too weak for a rule
+    that forbids a model.
+    """
 
     model_id: str
     foundation: str | None
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +134,22 @@ _CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re
 """`amazon.nova-lite-v1:0:300k`: a context size, which matters to provisioned throughput only."""
 
 
-_REMEMBERED = 4096
+_REMEMBERED = 1024
+
+_NOTHING = (None, False)
+"""No model can be named, not even by a guess."""
 
 
 class Catalogue:
     """What Bedrock offers in one region, at one time."""
 
-    def __init__(self, models: Iterable[Model], profiles: Iterable[Profile], region: str) -> None:
+    def __init__(
+        self, models: Iterable[Model], profiles: Iterable[Profile], region: str, elsewhere: Iterable[str] = ()
+    ) -> None:
+        """`elsewhere` are ids of foundation models that other regions have."""
         self.region = region
         self._models = {model.id: model for model in models}
+        self._known = self._models.keys() | elsewhere
         listed = {profile.id: profile for profile in profiles}
         self._profiles = listed | {profile.arn: profile for profile in listed.values() if profile.arn}
         self._by_geography = {
@@ -147,9 +162,11 @@ class Catalogue:
         self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
 
     @classmethod
-    def build(cls, models: Iterable[Model], profiles: Iterable[Profile], region: str) -> "Catalogue":
-        """The catalogue of `region`, from what AWS lists there."""
-        return cls(models, profiles, region)
+    def build(
+        cls, models: Iterable[Model], profiles: Iterable[Profile], region: str, elsewhere: Iterable[str] = ()
+    ) -> "Catalogue":
+        """The catalogue of `region`, from what AWS lists there, and ids of models that there are `elsewhere`."""
+        return cls(models, profiles, region, elsewhere)
 
     def model(self, foundation_id: str) -> Model | None:
         """What is known of a foundation model."""
@@ -165,12 +182,15 @@ class Catalogue:
 
     def targets(self, asked: str) -> tuple[Target, ...]:
         """What `asked` may be served by, best first; an unknown id is its own single target."""
-        found = self._answered.get(asked)
-        if found is None:
+        remembered = self._answered.get(asked)
+        if remembered is not None:
+            return remembered
+        targets = self._targets(asked)
+        if len(asked) <= LONGEST_REMEMBERED:
             if len(self._answered) >= _REMEMBERED:  # somebody makes ids up
                 self._answered.clear()
-            found = self._answered[asked] = self._targets(asked)
-        return found
+            self._answered[asked] = targets
+        return targets
 
     def _targets(self, asked: str) -> tuple[Target, ...]:
         arn = _ARN.fullmatch(asked)
@@ -179,17 +199,17 @@ class Catalogue:
         profile = self._profiles.get(asked)
         if profile:
             return (Target(asked, profile.foundation),)
-        return self._model_targets(asked) or (Target(asked, self._foundation(asked)),)
+        return self._model_targets(asked) or (Target(asked, *self._behind(asked)),)
 
     def _arn_targets(self, asked: str, kind: str, region: str, name: str) -> tuple[Target, ...]:
         """The targets of an ARN. Only that of a foundation model of this region is resolved further."""
         if kind == "foundation-model":
             found = self._model_targets(name) if region in ("", self.region) else ()
-            return found or (Target(asked, self._foundation(name)),)
+            return found or (Target(asked, *self._behind(name)),)
         profile = self._profiles.get(asked)
         if profile:
             return (Target(asked, profile.foundation),)
-        return (Target(asked, self._foundation(name) if kind == "inference-profile" else None),)
+        return (Target(asked, *(self._behind(name) if kind == "inference-profile" else _NOTHING)),)
 
     def _model_targets(self, asked: str) -> tuple[Target, ...]:
         """The targets of a foundation model's id, with or without a context size; none if nothing can be called."""
@@ -207,21 +227,23 @@ class Catalogue:
         nearest = (self._by_geography.get((name, foundation)) for name in geographies(self.region))
         return [profile for profile in nearest if profile]
 
-    def _foundation(self, name: str) -> str | None:
-        """The model behind an id that is not listed, as far as its form tells.
+    def _behind(self, name: str) -> tuple[str | None, bool]:
+        """The model behind an id that is not listed, as far as its form tells, and whether that is a guess.
 
         An id with a dot is a model's or a system profile's. One without (`a1b2c3d4e5f6`) names a resource of an
-        account, such as a provisioned model, and says nothing about the model; nor does an ARN of any other form.
+        account, such as a provisioned model, and does not identify the model; nor does an ARN of any other form.
         """
         head, _, rest = name.partition(".")
         if head[:4].lower() == "arn:":
-            return None
-        if head in PREFIXES or rest in self._models:
+            return _NOTHING
+        of_a_profile = head in PREFIXES or rest in self._known
+        if of_a_profile:
             name = rest
         if "." not in name:
-            return None
+            return _NOTHING
         bases = _without_context(name)
-        return next((base for base in bases if base in self._models), bases[0] if bases else name)
+        foundation = next((base for base in bases if base in self._known), bases[0] if bases else name)
+        return foundation, foundation not in self._known or (of_a_profile and head not in PREFIXES)
 
     def _list(self, profiles: Iterable[Profile]) -> Iterable[Entry]:
         """The entries, in no order."""

@@ -76,7 +76,7 @@ class Listing(msgspec.Struct, frozen=True):
         """The same, to look things up in."""
         models = [Model(**msgspec.structs.asdict(listed)) for listed in self.models]
         profiles = [Profile(**msgspec.structs.asdict(listed)) for listed in self.profiles]
-        return Catalogue.build(models, profiles, self.region)
+        return Catalogue.build(models, profiles, self.region, [known.id for known in _seed_file().models])
 
 
 def seed(region: str) -> Catalogue:

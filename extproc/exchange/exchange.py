@@ -49,13 +49,12 @@ from extproc.exchange.events import (
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure
 from extproc.exchange.local_replies import from_envoy, too_large
-from extproc.exchange.models import model, model_list, no_such_model
+from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.routes import Operation, route
 from extproc.openai import sse
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
-from extproc.tenancy.policy import choose
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.errors import bad_answer, from_bedrock
 
@@ -216,10 +215,7 @@ class Exchange:
 
     def _resolve(self, asked: str) -> Target:
         assert self._caller is not None
-        target = choose(self._caller.models, asked, self._gateway.catalogue.targets(asked))
-        if target is None:
-            raise no_such_model(asked, self._caller)
-        return target
+        return resolved(self._gateway.catalogue, self._caller, asked)
 
     def _forward(self, call: Call, question: Question, now: float) -> Forward:
         headers = self._sign(question, now)

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.model_ids import is_model_id
 from extproc.openai.errors import ApiError
 from extproc.openai.models import list_object, model_object
 from extproc.tenancy.directory import Caller
@@ -25,6 +26,18 @@ def model(catalogue: Catalogue, caller: Caller, asked: str) -> bytes:
         if entry.id == asked and choose(caller.models, asked, entry.targets) is not None:
             return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by))
     raise no_such_model(asked, caller)
+
+
+def resolved(catalogue: Catalogue, caller: Caller, asked: str) -> Target:
+    """Return what to call for `asked`; raises a 404 `ApiError` if this caller may not, or if no model has such an id.
+
+    An id that AWS's own pattern forbids is rejected before any rule reads it: no rule can be right about a spelling
+    (`a/../b`, `%61`, a blank, a full-width letter) that somebody further on may read as another id.
+    """
+    target = choose(caller.models, asked, catalogue.targets(asked)) if is_model_id(asked) else None
+    if target is None:
+        raise no_such_model(asked, caller)
+    return target
 
 
 def no_such_model(asked: str, caller: Caller) -> ApiError:

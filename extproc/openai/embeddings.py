@@ -36,7 +36,7 @@ Detokeniser = Callable[[Sequence[int]], str]
 class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be embedded. `user` is accepted and goes nowhere: Bedrock has no place for it."""
 
-    model: Text
+    model: Annotated[str, Meta(min_length=1, max_length=2048)]
     input: Text | Items
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     encoding_format: Format | None = None

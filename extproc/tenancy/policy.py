@@ -9,13 +9,14 @@ id inside an inference-profile ARN, and the foundation model behind it all. The 
   nowhere.
 - `deny` is read broadly: it also sees each name without what stands before its first dot, so that
   `deny: ["anthropic.*"]` holds for a geography that the gateway has never heard of.
-- `deny` fails closed: a target whose foundation model is not known (a provisioned, custom or imported model, a
-  prompt router, somebody else's application profile) could be any model, and is refused as soon as `deny` has a
-  pattern at all.
+- `deny` fails closed: a target whose foundation model is not known could be any model, and is rejected as soon as
+  `deny` has a pattern at all. That is so for a provisioned, custom or imported model, a prompt, a prompt router and
+  somebody else's application profile, and for an id that neither AWS lists nor a known geography and a known model
+  make up: what AWS would take it for is AWS's to decide.
 - Patterns know `*` (any characters, also none) and `?` (one character); everything else means itself, `[` too.
-  Case counts, and the whole name must match.
+  The whole name must match. `deny` ignores case; in `allow`, case counts.
 
-Invariant: whatever is asked for, the answer is a member of `targets` that these rules permit, or None.
+Invariant: whatever is asked for, the result is a member of `targets` that these rules permit, or None.
 """
 
 import re
@@ -23,24 +24,33 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from extproc.bedrock.catalogue import Target, profile_id
+from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.config import Models
 
 
-@lru_cache(maxsize=4096)
 def choose(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
-    """The first of `targets` (what `asked` may be served by, best first) that `models` permits."""
+    """Return the first of `targets` (what `asked` may be served by, best first) that `models` permits."""
+    if len(asked) > LONGEST_REMEMBERED:
+        return _first_permitted(models, asked, targets)
+    return _remembered(models, asked, targets)
+
+
+def _first_permitted(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
     return next((target for target in targets if _permitted(models, asked, target)), None)
+
+
+_remembered = lru_cache(maxsize=4096)(_first_permitted)
 
 
 def _permitted(models: Models, asked: str, target: Target) -> bool:
     names = _names(asked, target)
     if models.deny:
-        if target.foundation is None:
+        if target.foundation is None or target.guessed:
             return False
         behind = [name.partition(".")[2] for name in names if not name.startswith("arn:")]
-        if _any_matches(models.deny, [*names, *behind]):
+        if _any_matches(_compiled(models.deny, re.IGNORECASE), [*names, *behind]):
             return False
-    return _any_matches(models.allow, names)
+    return _any_matches(_compiled(models.allow), names)
 
 
 def _names(asked: str, target: Target) -> list[str]:
@@ -49,15 +59,15 @@ def _names(asked: str, target: Target) -> list[str]:
     return [name for name in names if name]
 
 
-def _any_matches(patterns: tuple[str, ...], names: Sequence[str]) -> bool:
-    match = _compiled(patterns).fullmatch
+def _any_matches(patterns: re.Pattern[str], names: Sequence[str]) -> bool:
+    match = patterns.fullmatch
     return any(match(name) for name in names)
 
 
 @lru_cache(maxsize=4096)
-def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+def _compiled(patterns: tuple[str, ...], flags: int = 0) -> re.Pattern[str]:
     """One expression for all patterns of a list: compiled once, however many requests there are."""
-    return re.compile("|".join(map(_translate, patterns)) or r"(?!)", re.DOTALL)
+    return re.compile("|".join(map(_translate, patterns)) or r"(?!)", re.DOTALL | flags)
 
 
 def _translate(pattern: str) -> str:

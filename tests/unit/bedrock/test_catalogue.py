@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.bedrock.catalogue import Catalogue, Model, Profile, Target, geographies, profile_id
+from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 
 ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
 SONNET, NOVA, TITAN = "anthropic.claude-sonnet-4-6", "amazon.nova-lite-v1:0", "amazon.titan-embed-text-v1"
@@ -112,7 +113,7 @@ def test_a_context_size_is_no_other_model(asked: str, base: str) -> None:
 
 
 def test_a_context_size_on_an_unknown_model() -> None:
-    assert only("meta.llama9-v1:0:128k") == Target("meta.llama9-v1:0:128k", "meta.llama9-v1:0")
+    assert only("meta.llama9-v1:0:128k") == Target("meta.llama9-v1:0:128k", "meta.llama9-v1:0", guessed=True)
 
 
 def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None:
@@ -132,16 +133,12 @@ def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None
         (f"us-gov.{SONNET}", SONNET),
         (f"eu.{NOVA}", NOVA),
         (f"eu.{NOVA}:300k", NOVA),
-        (f"neo.{SONNET}", SONNET),
-        ("us.anthropic.claude-next", "anthropic.claude-next"),
-        ("neo.anthropic.claude-next", "neo.anthropic.claude-next"),
         ("a1b2", SONNET),
         # ARNs
         (f"arn:aws:bedrock:eu-west-1::foundation-model/{SONNET}", SONNET),
         (f"arn:aws:bedrock:eu-west-1::foundation-model/{NOVA}:300k", NOVA),
         (f"{ACCOUNT}inference-profile/us.{SONNET}", SONNET),
         (f"arn:aws-us-gov:bedrock:us-gov-west-1:1:inference-profile/us-gov.{SONNET}", SONNET),
-        (f"{ACCOUNT}inference-profile/us.anthropic.claude-next", "anthropic.claude-next"),
         (f"{ACCOUNT}application-inference-profile/a1b2", SONNET),
         (f"{ACCOUNT}application-inference-profile/zzzz", None),
         (f"{ACCOUNT}provisioned-model/abc", None),
@@ -154,7 +151,6 @@ def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None
         (f"ARN:aws:bedrock:us-east-1::foundation-model/{SONNET}", None),
         ("arn:", None),
         # strangers
-        ("mistral.mistral-next", "mistral.mistral-next"),
         ("gpt-4o", None),
         ("us.", None),
         ("us.foo", None),
@@ -163,6 +159,40 @@ def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None
 )
 def test_called_as_asked(asked: str, foundation: str | None) -> None:
     assert only(asked) == Target(asked, foundation)
+
+
+@pytest.mark.parametrize(
+    ("asked", "foundation"),
+    [
+        (f"neo.{SONNET}", SONNET),
+        (f"neo.{NOVA}:300k", NOVA),
+        ("us.anthropic.claude-next", "anthropic.claude-next"),
+        ("neo.anthropic.claude-next", "neo.anthropic.claude-next"),
+        (f"us.us.{SONNET}", f"us.{SONNET}"),
+        (f"US.{SONNET}", SONNET),
+        (SONNET.upper(), SONNET.upper()),
+        (f"{ACCOUNT}inference-profile/us.anthropic.claude-next", "anthropic.claude-next"),
+        (f"{ACCOUNT}inference-profile/neo.{SONNET}", SONNET),
+        ("arn:aws:bedrock:eu-west-1::foundation-model/mistral.mistral-next", "mistral.mistral-next"),
+        ("mistral.mistral-next", "mistral.mistral-next"),
+    ],
+)
+def test_what_only_the_form_suggests_is_called_a_guess(asked: str, foundation: str) -> None:
+    assert only(asked) == Target(asked, foundation, guessed=True)
+
+
+def test_a_model_that_only_other_regions_have_is_no_guess() -> None:
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1", ["a.elsewhere"])
+    assert catalogue.targets("eu.a.elsewhere") == (Target("eu.a.elsewhere", "a.elsewhere"),)
+    assert catalogue.targets("a.elsewhere:0:8k") == (Target("a.elsewhere:0:8k", "a.elsewhere"),)
+    assert "a.elsewhere" not in [entry.id for entry in catalogue.entries()]
+
+
+def test_a_long_id_is_not_remembered() -> None:
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
+    asked = "a." + "b" * LONGEST_REMEMBERED
+    assert catalogue.targets(asked) is not catalogue.targets(asked)
+    assert catalogue.targets(asked[:-2]) is catalogue.targets(asked[:-2])
 
 
 @pytest.mark.parametrize("region", ["us-east-1", ""])

@@ -79,6 +79,9 @@ def deny(*patterns: str) -> Models:
         (allow("us.*"), f"{ACCOUNT}inference-profile/us.{SONNET}", f"{ACCOUNT}inference-profile/us.{SONNET}"),
         (allow("amazon.*"), "arn:aws:bedrock:us-east-1::foundation-model/" + NOVA, NOVA),
         (allow("anthropic.*"), "xx.anthropic.claude-next", None),
+        (allow("anthropic.*"), "anthropic.claude-next", "anthropic.claude-next"),
+        (allow("anthropic.*"), SONNET.upper(), None),
+        (allow("Anthropic.*"), SONNET, None),
         # deny
         (deny("global.*"), f"{ACCOUNT}inference-profile/global.{SONNET}", None),
         (deny(SONNET), MINE, None),
@@ -91,6 +94,14 @@ def deny(*patterns: str) -> Models:
         (deny("anthropic.*"), "a1b2c3d4", None),
         (deny("anthropic.*"), "ARN:aws:bedrock:us-east-1::foundation-model/" + SONNET, None),
         (deny("anthropic.*"), f"{ACCOUNT}prompt/x.amazon.nova", None),
+        (deny("Anthropic.*"), SONNET, None),
+        (deny("amazon.*"), "mistral.mistral-next", None),
+        (deny("amazon.*"), SONNET.upper(), None),
+        (deny("amazon.*"), f"US.{SONNET}", None),
+        (deny("amazon.*"), f"us.us.{SONNET}", None),
+        (deny("amazon.*"), f"xx.{SONNET}", None),
+        (deny("amazon.*"), f"eu.{SONNET}", f"eu.{SONNET}"),
+        (deny("amazon.*"), f"{ACCOUNT}inference-profile/eu.{SONNET}", f"{ACCOUNT}inference-profile/eu.{SONNET}"),
         (deny("arn:*"), MINE, None),
         (deny("nothing"), NOVA, NOVA),
         (Models(allow=("anthropic.*",), deny=("anthropic.*",)), SONNET, None),
@@ -170,8 +181,10 @@ def _permitted(allowed: Sequence[str], denied: Sequence[str], asked: str, target
     def hit(names: set[str], globs: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(name, glob) for name in names if name for glob in globs)
 
-    refused = bool(denied) and (target.foundation is None or hit(known | behind, denied))
-    return hit(known, allowed) and not refused
+    lower = {name.lower() for name in known | behind}
+    unsure = target.foundation is None or target.guessed
+    rejected = bool(denied) and (unsure or hit(lower, [glob.lower() for glob in denied]))
+    return hit(known, allowed) and not rejected
 
 
 @given(patterns, names)

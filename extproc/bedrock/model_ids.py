@@ -1,0 +1,50 @@
+"""Which strings can be the id of a model at all.
+
+AWS's service model has a pattern for `modelId` (`model_ids.json` holds it, with its source). A string that it forbids
+names no model. The pattern is wide: it lets `..` through, and any character within an ARN's partition. `is_model_id`
+therefore also asks for ASCII letters, digits, `.`, `_`, `:`, `/` and `-`, one at the start and the end that is a letter
+or digit, and no two dots in a row.
+
+Invariant: an id that passes has the same meaning before and after any percent-decoding, Unicode normalisation, trimming
+of blanks or removal of dot segments.
+"""
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+import msgspec
+from msgspec import Struct
+
+
+class _Patterns(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file's content. Both operations have a pattern; their matches are the same."""
+
+    source: str
+    max_length: int
+    converse: str
+    invoke: str
+
+
+AWS = msgspec.json.decode((files("extproc.bedrock") / "model_ids.json").read_bytes(), type=_Patterns)
+
+MAX_LENGTH = AWS.max_length
+"""Characters of the longest id that AWS takes."""
+
+LONGEST_REMEMBERED = 128
+"""Longest id that is worth caching, in characters: AWS's own have up to about 105, in the ARN of a system profile."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_:/-]|\.(?!\.))*(?<![._:/-])")
+_AWS = re.compile(AWS.converse)
+
+
+def is_model_id(text: str) -> bool:
+    """Return whether `text` can be the id or ARN of a model: of one that exists or of one that does not."""
+    return _remembered(text) if len(text) <= LONGEST_REMEMBERED else _matches(text)
+
+
+def _matches(text: str) -> bool:
+    return len(text) <= MAX_LENGTH and _PLAIN.fullmatch(text) is not None and _AWS.fullmatch(text) is not None
+
+
+_remembered = lru_cache(maxsize=1024)(_matches)
