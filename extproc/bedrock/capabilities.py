@@ -33,6 +33,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct
 
 from extproc.bedrock.catalogue import PREFIXES
+from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 
 UNKNOWN = "unknown"
 """The family of a model that no row names."""
@@ -305,10 +306,9 @@ class Table:
         """`where` is what messages call `overrides`. Raises `CapabilityError`."""
         self._rows = tuple(rows)
         merged = {UNKNOWN: Row(family=UNKNOWN)} | _by_name(self._rows, "families")
-        built_in = frozenset(merged)
         for name, row in _by_name(overrides, where).items():
             merged[name] = _over(merged[name], row) if name in merged else row
-        _check(overrides, merged, built_in, where)
+        _check(overrides, merged, frozenset({UNKNOWN, *(row.family for row in self._rows)}), where)
         self.families: Mapping[str, Capabilities] = {
             name: Capabilities(family=name, **_inherited(name, merged)) for name in merged
         }
@@ -322,7 +322,8 @@ class Table:
 
     def of(self, foundation: str | None) -> Capabilities:
         """What the model with this foundation id takes; None is a model that nobody can name."""
-        return self.families[UNKNOWN] if foundation is None else self._cached(foundation)
+        find = self._cached if len(foundation or "") <= LONGEST_REMEMBERED else self._find
+        return self.families[UNKNOWN] if foundation is None else find(foundation)
 
     def with_overrides(self, rows: Sequence[Row], where: str = "capabilities") -> "Table":
         """The built-in rows with an operator's above them, in place of any others; raises `CapabilityError`."""

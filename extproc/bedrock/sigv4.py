@@ -16,6 +16,7 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
+from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.bedrock.pieces import Payload, parts
 
 Headers = tuple[tuple[str, str], ...]
@@ -23,6 +24,9 @@ Headers = tuple[tuple[str, str], ...]
 
 SERVICE = "bedrock"
 """The signing name of both of Bedrock's endpoints, runtime and control plane."""
+
+_LONGEST_PATH = 256
+"""Longest path that is worth caching, in characters: that of the longest id so, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,23 @@ class BearerToken:
     token: str = field(repr=False)
 
 
-@lru_cache(maxsize=1024)
 def model_path(model_id: str, operation: str) -> str:
     """The path of a model's operation (`converse`, `invoke`, …) as it goes on the wire.
 
     The id, a name or an ARN, is one path segment: all but unreserved characters are percent-encoded, as by
     botocore. Beyond botocore, the ids `.` and `..` are encoded too: as they are they would leave `/model/`.
     """
+    return (_known_path if len(model_id) <= LONGEST_REMEMBERED else _path)(model_id, operation)
+
+
+def _path(model_id: str, operation: str) -> str:
     segment = quote(model_id, safe="")
     if segment in (".", ".."):
         segment = segment.replace(".", "%2E")
     return f"/model/{segment}/{operation}"
+
+
+_known_path = lru_cache(maxsize=1024)(_path)
 
 
 class Signer:
@@ -99,7 +109,8 @@ class Signer:
 
 def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, body: Payload) -> bytes:
     """What is signed: the request in a form that proxies on the way cannot help but leave alone."""
-    lines = ["POST", _encode_again(path), ""]  # the empty line is the query
+    encode = _known_again if len(path) <= _LONGEST_PATH else _encode_again
+    lines = ["POST", encode(path), ""]  # the empty line is the query
     lines += [f"{name}:{' '.join(value.split())}" for name, value in signed]
     lines += ["", names, _sha256(body)]
     return "\n".join(lines).encode()
@@ -112,10 +123,12 @@ def _sha256(body: Payload) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=1024)
 def _encode_again(path: str) -> str:
     """Every AWS service but S3 signs the path encoded once more than it is sent: %3A becomes %253A."""
     return quote(path, safe="/~")
+
+
+_known_again = lru_cache(maxsize=1024)(_encode_again)
 
 
 @lru_cache(maxsize=4)

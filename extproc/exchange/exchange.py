@@ -224,11 +224,12 @@ class Exchange:
         self._phase = Phase.SENT
         self._record.ignored_params = len(call.ignored)
         names, self._client_headers = self._client_headers, ()
+        not_to_leave = _not_to_leave if _worth_caching(names) else _not_to_leave.__wrapped__
         return Forward(
             path=question.path,
             authority=self._gateway.authority,
             headers=headers,
-            remove=_not_to_leave(names, tuple([name for name, _ in headers])),
+            remove=not_to_leave(names, tuple([name for name, _ in headers])),
             body=question.body,
             metadata=self._record.metadata(),
         )
@@ -352,6 +353,11 @@ def _not_to_leave(names: tuple[str, ...], replaced: tuple[str, ...]) -> tuple[st
     """
     stay = {"host", "x-request-id", *replaced}
     return tuple(name for name in names if name not in stay and not name.startswith((":", "x-envoy-")))
+
+
+def _worth_caching(names: tuple[str, ...]) -> bool:
+    """Return whether these names of headers are few and short: what is cached is bounded in bytes, too."""
+    return len(names) <= 64 and len("".join(names)) <= 2048
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

@@ -72,8 +72,8 @@ _HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB1-9]|\(\?P=|\\k<")
 _ALTERNATIVES = {"anyOf", "oneOf", "allOf"}
 _STORES = ("$defs", "definitions")
 _DEEPEST = 64
-_OFTEN_SEEN = 16_384
-"""Bytes of the largest schema that is remembered."""
+_OFTEN_SEEN = 4096
+"""Bytes of the largest schema that is remembered: 512 of them, with what each becomes, are some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ left to protobuf. The tests read with protobuf what was written here.
 A tag is a field's number and its wire type, in one byte: every field has a number below 16.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -52,7 +53,12 @@ def nested(tags: tuple[bytes, ...], *parts: bytes) -> bytes:
     return b"".join((heads(tags, sum(map(len, parts))), *parts))
 
 
+def names(before: bytes, texts: Iterable[str]) -> bytes:
+    """A repeated field of texts."""
+    return b"".join([field(before, text.encode()) for text in texts])
+
+
 @lru_cache(maxsize=256)
-def names(before: bytes, texts: tuple[str, ...]) -> bytes:
-    """A repeated field of texts; remembered, because a client's headers have the same names again and again."""
-    return b"".join(field(before, text.encode()) for text in texts)
+def own_name(before: bytes, text: str) -> bytes:
+    """A field with a name of the gateway's own, of which there are a few dozen. Not for names that others choose."""
+    return field(before, text.encode())

@@ -14,7 +14,7 @@ from functools import lru_cache
 from extproc.bedrock.pieces import Payload, Pieces, parts
 from extproc.exchange.directives import Forward, Head, Headers, Metadata, Reply
 from extproc.transport import ext_proc_pb2 as pb
-from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, tag, varint
+from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, own_name, tag, varint
 
 NAMESPACE = "oai"
 """The dynamic metadata namespace; the filter's `receiving_namespaces` must list it."""
@@ -56,7 +56,13 @@ _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-request-id"})
 """Headers that hardly ever come twice. All others have one of a few values, or one for a while."""
 
 _SHORT = 32
-"""Metadata of so many characters may well come again."""
+"""Longest metadata that is worth caching, in characters."""
+
+MAX_CACHED_VALUE = 512
+"""Longest header value that is worth caching, in characters."""
+
+MAX_CACHED_NAMES = (64, 2048)
+"""Largest list of header names that is worth caching: how many, and how many characters together."""
 
 
 def headers_of(headers: pb.HeaderMap) -> dict[str, str]:
@@ -160,19 +166,27 @@ def _mutation(headers: Headers, remove: Iterable[str]) -> bytes:
 
 def _mutations(headers: Headers, remove: Iterable[str]) -> bytes:
     """Set `headers` and remove the rest of `remove`: Envoy removes first, other data planes may not."""
-    options = [_option(name, value) if name in _VARYING else _usual(name, value) for name, value in headers]
-    options.append(_removed(tuple(remove), tuple([name for name, _ in headers])))
+    options = [
+        _option(name, value) if name in _VARYING or len(value) > MAX_CACHED_VALUE else _usual(name, value)
+        for name, value in headers
+    ]
+    listed = tuple(remove)
+    count, size = MAX_CACHED_NAMES
+    cached = len(listed) <= count and len("".join(listed)) <= size
+    options.append((_usually_removed if cached else _removed)(listed, tuple([name for name, _ in headers])))
     return b"".join(options)
 
 
-@lru_cache(maxsize=1024)
 def _removed(remove: tuple[str, ...], kept: tuple[str, ...]) -> bytes:
     return names(_REMOVE, tuple([name for name in dict.fromkeys(remove) if name not in kept]))
 
 
+_usually_removed = lru_cache(maxsize=256)(_removed)
+
+
 def _option(name: str, value: str) -> bytes:
     """One of `set_headers`."""
-    key = names(_KEY, (name,))
+    key = own_name(_KEY, name)
     raw = value.encode("latin-1", "replace")
     length = varint(len(raw))
     size = len(key) + 1 + len(length) + len(raw)
@@ -206,7 +220,7 @@ def _entry(name: str, value: str | int | bool) -> bytes:
         said = _NUMBER + struct.pack("<d", value)
     else:
         said = field(_STRING, value.encode("utf-8", "replace"))
-    key = names(_NAME, (name,))
+    key = own_name(_NAME, name)
     length = varint(len(said))
     return b"".join((_ENTRY, varint(len(key) + 1 + len(length) + len(said)), key, _VALUE, length, said))
 

@@ -20,6 +20,9 @@ MAX_LIST_BYTES = 65_536
 MAX_KNOWN = 256
 """So many different blocks are remembered; with more, the peer sends none twice and remembering is no use."""
 
+MAX_KNOWN_BYTES = 1024
+"""Longest block that is remembered: Envoy's own have some hundred bytes, without what a caller put into its headers."""
+
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x40\x5b-\x7e]+")
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z")
 _OF_THE_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
@@ -60,7 +63,7 @@ class Reader:
         if known is not None:
             return known
         request = _request(self._decode(block))
-        if self._tableless and len(self._known) < MAX_KNOWN:
+        if self._tableless and len(self._known) < MAX_KNOWN and len(block) <= MAX_KNOWN_BYTES:
             self._known[block] = request
         return request
 
