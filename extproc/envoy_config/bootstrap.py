@@ -10,11 +10,14 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
     Bootstrap,
     BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
 )
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
     DownstreamConnectionsConfig,
 )
+from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import Fragment, Plan
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster
@@ -56,6 +59,7 @@ def bootstrap(plan: Plan) -> Bootstrap:
         clusters += health_clusters(plan)
     return Bootstrap(
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
+        layered_runtime=LayeredRuntime(layers=[_runtime()]),
         overload_manager=OverloadManager(resource_monitors=[_connection_limit()]),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
@@ -72,6 +76,16 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
             return [api_route(plan)]
         case "reply":
             return foreign_replies()
+
+
+def _runtime() -> RuntimeLayer:
+    """Envoy's runtime flags.
+
+    `http.max_requests_per_io_cycle` is how many requests one connection may open in one turn of Envoy's event loop;
+    the next ones wait for the next turn. Without it, Envoy starts a stream to a worker for each of hundreds of requests
+    before it reads that they were reset, and takes gigabytes for them.
+    """
+    return RuntimeLayer(name="static", static_layer=Struct.from_dict({"http.max_requests_per_io_cycle": 1}))
 
 
 def _connection_limit() -> ResourceMonitor:

@@ -9,6 +9,8 @@ route.
 
 from typing import Any
 
+import yaml
+
 from tests.deploy.conftest import Object, Objects
 from tests.deploy.meshes import (
     HCM,
@@ -50,7 +52,20 @@ def gateway(objects: Objects, around: Surroundings) -> Proto:
         _cluster(names[1], _backend(objects, rule["backendRefs"]), traffic, around),
     ]
     clusters[0]["typed_extension_protocol_options"] = _http2(processor["backendSettings"])
-    return bootstrap(listener, clusters)
+    whole = bootstrap(listener, clusters, {"re2.max_program_size.warn_level": 1000})
+    whole["layered_runtime"]["layers"] += _added_layers(objects)
+    return whole
+
+
+def _added_layers(objects: Objects) -> list[Proto]:
+    """What the Gateway's EnvoyProxy adds: protobuf's merge appends to lists."""
+    (reference,) = [objects.one("Gateway")["spec"]["infrastructure"]["parametersRef"]]
+    proxy = objects.one("EnvoyProxy", reference["name"])["spec"]["bootstrap"]
+    assert proxy["type"] == "Merge"
+    added = yaml.safe_load(proxy["value"])
+    assert added.keys() == {"layered_runtime"}
+    layers: list[Proto] = added["layered_runtime"]["layers"]
+    return layers
 
 
 def _name(owner: Object, part: str) -> str:

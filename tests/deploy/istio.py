@@ -7,10 +7,13 @@ would fetch from istiod are in the bootstrap under the names by which it would a
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.deploy.conftest import Objects
+import yaml
+
+from tests.deploy.conftest import ROOT, Objects
 from tests.deploy.meshes import (
     HCM,
     HTTP_OPTIONS,
@@ -36,7 +39,18 @@ def gateway(objects: Objects, around: Surroundings) -> Proto:
         _apply(patch, listener, clusters, server["port"]["number"])
     for cluster in clusters:
         _resolve(cluster, around)
-    return bootstrap(listener, _without_sds(clusters), _secrets(around))
+    return bootstrap(listener, _without_sds(clusters), _runtime(), _secrets(around))
+
+
+def _runtime() -> Proto:
+    """The flags that istio-agent puts into the bootstrap, as strings: those of the annotation in docs/kubernetes.md."""
+    annotation = re.search(
+        r"^ +proxy\.istio\.io/config: '(.*)'$", (ROOT / "docs" / "kubernetes.md").read_text(), re.MULTILINE
+    )
+    assert annotation is not None
+    flags: Proto = yaml.safe_load(annotation[1])["runtimeValues"]
+    assert all(isinstance(value, str) for value in flags.values())
+    return flags
 
 
 def _listener(server: Any, service: Any, around: Surroundings) -> Proto:

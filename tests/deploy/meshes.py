@@ -44,9 +44,10 @@ def certificate(folder: Path) -> Proto:
     }
 
 
-def bootstrap(listener: Proto, clusters: list[Proto], secrets: list[Proto] | None = None) -> Proto:
+def bootstrap(listener: Proto, clusters: list[Proto], flags: Proto, secrets: list[Proto] | None = None) -> Proto:
     resources = {"listeners": [listener], "clusters": clusters, "secrets": secrets or []}
-    return {"static_resources": resources}
+    runtime = {"layers": [{"name": "global_config", "static_layer": flags}]}
+    return {"static_resources": resources, "layered_runtime": runtime}
 
 
 def text(document: Proto) -> str:

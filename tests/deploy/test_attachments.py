@@ -197,6 +197,13 @@ def test_envoy_takes_the_configuration_without_a_warning(gateway: Attached, vali
     validate(meshes.text(gateway.bootstrap), "envoy.json")
 
 
+def test_a_connection_opens_one_request_in_a_turn_of_the_event_loop(gateway: Attached) -> None:
+    """Otherwise a flood of requests and resets takes gigabytes of Envoy."""
+    layers = gateway.bootstrap["layered_runtime"]["layers"]
+    flags = {name: value for layer in layers for name, value in layer["static_layer"].items()}
+    assert str(flags["http.max_requests_per_io_cycle"]) == "1"
+
+
 def test_answers_have_no_length_and_are_whole(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model=NOVA, messages=HELLO)
     assert raw.headers["x-request-id"] == raw.parse()._request_id

@@ -222,6 +222,11 @@ def test_the_drain_is_beside_the_admin_interface(document: Edit) -> None:
     assert one(cluster(rendered, "admin"), "pipe") == {"path": "/run/x/admin.sock"}
 
 
+def test_one_connection_opens_one_request_in_a_turn_of_the_event_loop(document: Edit) -> None:
+    [layer] = document()["layered_runtime"]["layers"]
+    assert layer["static_layer"] == {"http.max_requests_per_io_cycle": 1}
+
+
 # Fragments
 
 

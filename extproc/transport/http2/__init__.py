@@ -8,7 +8,7 @@ message ──> session     one turn a read: Stream.receive_all(messages) -> mes
             server      sockets, tasks and the clock
 ```
 `frames` and `fields` are what goes over the wire, `events` what is told of it, `intake` what the client may still send,
-and `outgoing` what waits until we may.
+`flood` how many frames without use it may send, and `outgoing` what waits until we may.
 """
 
 from extproc.transport.http2.server import Server as Server

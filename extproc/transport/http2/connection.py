@@ -23,8 +23,8 @@ The awkward case is `end` while the window is closed: the trailers wait behind t
 is until they are out. If the client resets it before, they are dropped with the data.
 
 Bounds, all without a clock. A client may have `Limits.streams` streams and one header block of `Limits.header_bytes`.
-What it may send is bounded by windows (`intake`). What makes work and brings nothing (PING, SETTINGS, empty frames,
-resets of what was not answered yet; section 10.5) costs patience, which data gives back, and `forgive` all of it.
+What it may send is bounded by windows (`intake`), and frames without use by a budget (`flood`), on which nothing draws
+that a caller behind Envoy can cause.
 
 Invariant: whatever bytes come, in whatever pieces, the events are the same; a fault is answered with its code and
 never an exception.
@@ -35,6 +35,7 @@ from collections.abc import Callable, Sequence
 from extproc.transport.http2 import fields, frames
 from extproc.transport.http2.events import Data, Event, Limits, Opened, Reset
 from extproc.transport.http2.fields import MalformedError, Request
+from extproc.transport.http2.flood import FLOOD_BUDGET, USEFUL_INCREMENT, FloodBudget
 from extproc.transport.http2.frames import Code, PeerError, StreamError
 from extproc.transport.http2.incoming import Incoming
 from extproc.transport.http2.intake import Intake
@@ -42,15 +43,6 @@ from extproc.transport.http2.outgoing import Outgoing, Stream, greeting
 
 DRAINING = b"draining"
 """The PING whose answer says that our first GOAWAY has been read."""
-
-PATIENCE = 1000
-"""What useless frames may cost between two times that all is forgiven."""
-
-GIVEN_BACK = 4
-"""What a frame with data in it makes good: grpcio, for one, sends two PINGs and two WINDOW_UPDATEs with each."""
-
-HASTY_RESET = 5
-"""What a stream costs that is reset before it was answered."""
 
 MAX_REMEMBERED = 256
 """Of so many closed streams it is known how they closed."""
@@ -80,7 +72,7 @@ class Connection:
         self._block: tuple[int, int, list[bytes]] | None = None
         """A header block without its end: stream, flags, pieces."""
         self._intake = Intake(limits)
-        self._patience = PATIENCE
+        self._budget = FloodBudget()
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
             frames.DATA: self._data,
             frames.HEADERS: self._headers,
@@ -161,8 +153,8 @@ class Connection:
             self.closed = not self._streams
 
     def forgive(self) -> None:
-        """A while has passed: what the client did so far is no flood."""
-        self._patience = PATIENCE
+        """Restore the flood budget: some time has passed."""
+        self._budget.restore()
 
     def take(self) -> Sequence[bytes | memoryview]:
         """What is to be written, in order; see `Outgoing.take`."""
@@ -178,11 +170,11 @@ class Connection:
         handler = self._handlers.get(kind)
         try:
             if handler is None:  # section 4.1: unknown types are ignored
-                self._spend(1)
+                self._budget.spend()
             else:
                 handler(flags, stream_id, payload)
         except StreamError as fault:
-            self._spend(1)
+            self._budget.spend()
             self._abandon(fault.stream_id, fault.code)
 
     def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -203,10 +195,10 @@ class Connection:
             payload = frames.unpadded(payload)
         ended = bool(flags & frames.END_STREAM)
         if payload:
-            if self._patience < PATIENCE:
-                self._patience = min(PATIENCE, self._patience + GIVEN_BACK)
+            if self._budget.left < FLOOD_BUDGET:
+                self._budget.pay_back()
         elif not ended:
-            self._spend(1)
+            self._budget.spend()
         stream.ended = ended
         stream.count(len(payload))
         self._intake.look_at(stream)
@@ -218,7 +210,7 @@ class Connection:
         if self._closed.get(stream_id) is not Code.NO_ERROR:
             raise StreamError(stream_id, Code.STREAM_CLOSED, "data on a closed stream")
         if not size:
-            self._spend(1)
+            self._budget.spend()
 
     def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if not stream_id & 1:
@@ -240,7 +232,7 @@ class Connection:
         if self._block is None or self._block[0] != stream_id:
             raise PeerError(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
         _, first_flags, pieces = self._block
-        self._spend(1)
+        self._budget.spend()
         pieces.append(payload)
         if sum(map(len, pieces)) > self._limits.header_bytes or len(pieces) > 64:
             raise PeerError(Code.ENHANCE_YOUR_CALM, "a header block is too large")
@@ -260,6 +252,8 @@ class Connection:
             raise StreamError(stream_id, Code.PROTOCOL_ERROR, str(error)) from error
 
     def _open(self, flags: int, stream_id: int, request: Request) -> None:
+        if self._budget.left < FLOOD_BUDGET:
+            self._budget.pay_back()
         if self._final is not None:  # section 6.8: we said that we would not look at it
             self._remember(stream_id, Code.NO_ERROR)
             return
@@ -293,7 +287,7 @@ class Connection:
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         """Checked, and of no effect (section 5.3.2)."""
-        self._spend(1)
+        self._budget.spend()
         if not stream_id:
             raise PeerError(Code.PROTOCOL_ERROR, "PRIORITY of no stream")
         if len(payload) != 5:
@@ -303,8 +297,9 @@ class Connection:
         code = frames.number_of(payload)
         self._not_idle(stream_id)
         stream = self._streams.get(stream_id)
-        self._spend(1 if stream is None or stream.answered else HASTY_RESET)
-        if stream is not None:
+        if stream is None:
+            self._budget.spend()
+        else:
             self._forget(stream, Code.CANCEL)
             self._events.append(Reset(stream_id, code))
 
@@ -319,7 +314,7 @@ class Connection:
             self._reader.forbid_table()
             return
         self._due = None
-        self._spend(1)
+        self._budget.spend()
         values = dict(frames.settings_of(payload))
         self._out.write(frames.SETTINGS_ACK)  # first: the client may hold us to the old ones until it has read this
         self._out.frame_bytes = values.get(frames.MAX_FRAME_SIZE, self._out.frame_bytes)
@@ -334,7 +329,7 @@ class Connection:
             raise PeerError(Code.PROTOCOL_ERROR, "PING of a stream")
         if len(payload) != 8:
             raise PeerError(Code.FRAME_SIZE_ERROR, "PING has not 8 bytes")
-        self._spend(1)
+        self._budget.spend()
         if not flags & frames.ACK:
             self._out.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == DRAINING:
@@ -342,7 +337,7 @@ class Connection:
 
     def _goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         """The client will take no streams of ours; we open none, and it closes when it likes."""
-        self._spend(1)
+        self._budget.spend()
         if stream_id:
             raise PeerError(Code.PROTOCOL_ERROR, "GOAWAY of a stream")
         if len(payload) < 8:
@@ -350,7 +345,8 @@ class Connection:
 
     def _window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
         increment = frames.number_of(payload)
-        self._spend(1)
+        if increment < USEFUL_INCREMENT:
+            self._budget.spend()
         if not stream_id:
             self._out.widen(increment)
             return
@@ -393,8 +389,3 @@ class Connection:
         self._closed[stream_id] = how
         if len(self._closed) > MAX_REMEMBERED:
             del self._closed[next(iter(self._closed))]
-
-    def _spend(self, patience: int) -> None:
-        self._patience -= patience
-        if self._patience < 0:
-            raise PeerError(Code.ENHANCE_YOUR_CALM, "too many frames that bring nothing")

@@ -21,7 +21,7 @@ HEADER = frames.HEADER.pack
 class Stream:
     """One stream that is not closed. `credit` is what the client may still send, `window` what we may."""
 
-    __slots__ = ("answered", "credit", "ended", "id", "last", "length", "missing", "queue", "queued", "window")
+    __slots__ = ("credit", "ended", "id", "last", "length", "missing", "queue", "queued", "window")
 
     def __init__(self, stream_id: int, credit: int, window: int, length: int | None) -> None:
         self.id = stream_id
@@ -33,7 +33,6 @@ class Stream:
         """What is missing of a message that is kept until it is whole; 0: none is."""
         self.ended = False
         """The client has ended its side."""
-        self.answered = False
         self.queue: deque[bytes | memoryview] | None = None
         self.queued = 0
         self.last: bytes | None = None
@@ -78,7 +77,6 @@ class Outgoing:
 
     def begin(self, stream: Stream, block: bytes) -> None:
         """The headers of the answer."""
-        stream.answered = True
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
     def data(self, stream: Stream, data: bytes | memoryview) -> None:
@@ -99,7 +97,6 @@ class Outgoing:
 
     def end(self, stream: Stream, block: bytes) -> None:
         """The last block of the answer, or the only one; it waits for the data before it."""
-        stream.answered = True
         stream.last = block
         if not stream.queue:
             self._finish(stream)

@@ -4,8 +4,8 @@ import hyperframe.frame as hf
 import pytest
 
 from extproc.transport.http2 import framing
-from extproc.transport.http2.connection import HASTY_RESET, PATIENCE
 from extproc.transport.http2.events import Limits
+from extproc.transport.http2.flood import FLOOD_BUDGET, USEFUL_INCREMENT
 from extproc.transport.http2.frames import (
     ACK,
     CONTINUATION,
@@ -156,40 +156,60 @@ class TestFloods:  # 10.5
         peer = new_peer(Limits())
         peer.send(opening(1), opening(3, flags=END_HEADERS | END_STREAM), frame(RST_STREAM, 0, 3, number(8)))
         peer.connection.forgive()
-        peer.send(data * (PATIENCE // 2 - 1))
+        peer.send(data * (FLOOD_BUDGET // 2 - 1))
         assert not peer.connection.closed
-        assert peer.error(data * PATIENCE) is Code.ENHANCE_YOUR_CALM
+        assert peer.error(data * FLOOD_BUDGET) is Code.ENHANCE_YOUR_CALM
 
     def test_they_are_forgiven_in_time(self, peer):
         for _ in range(5):
             peer.connection.forgive()
-            peer.send(frame(PING, 0, 0, bytes(8)) * PATIENCE)
+            peer.send(frame(PING, 0, 0, bytes(8)) * FLOOD_BUDGET)
         assert not peer.connection.closed
 
     def test_they_are_made_good_by_data(self, opened):
-        for _ in range(2 * PATIENCE):
+        for _ in range(2 * FLOOD_BUDGET):
             opened.send(frame(PING, 0, 0, bytes(8)) * 4, frame(DATA, 0, 1, b"x"))
         assert not opened.connection.closed
 
-    def test_rapid_reset(self, new_peer, opening):
+    @pytest.mark.parametrize("answered", [False, True])
+    def test_resets_of_open_streams_end_no_other_stream(self, answered, new_peer, opening):
+        """Whoever waits behind the same Envoy has nothing to do with it."""
         peer = new_peer(Limits())
-        quick = [opening(i) + frame(RST_STREAM, 0, i, number(8)) for i in range(1, 2 * PATIENCE, 2)]
-        assert peer.error(*quick) is Code.ENHANCE_YOUR_CALM
-        assert len(peer.connection._streams) <= 1
-        assert peer.connection._last <= 2 * PATIENCE / HASTY_RESET + 2
-
-    def test_resets_of_what_was_answered_are_usual(self, new_peer, opening):
-        peer = new_peer(Limits())
-        for stream_id in range(1, 4 * PATIENCE, 2):
+        peer.send(opening(1))
+        for stream_id in range(3, 8 * FLOOD_BUDGET, 2):
             peer.send(opening(stream_id), frame(DATA, 0, stream_id, b"x"))
-            peer.connection.begin(stream_id, framing.HEAD)
+            if answered:
+                peer.connection.begin(stream_id, framing.HEAD)
             peer.send(frame(RST_STREAM, 0, stream_id, number(8)))
         assert not peer.connection.closed
+        assert list(peer.connection._streams) == [1]
         assert len(peer.connection._closed) <= 256
+
+    def test_resets_that_come_after_our_end_are_paid_for_by_their_streams(self, new_peer, opening):
+        peer = new_peer(Limits())
+        for stream_id in range(1, 8 * FLOOD_BUDGET, 2):
+            peer.send(opening(stream_id))
+            peer.connection.end(stream_id, framing.HEAD)
+            peer.send(frame(DATA, END_STREAM, stream_id), frame(RST_STREAM, 0, stream_id, number(8)))
+        assert not peer.connection.closed
+
+    def test_streams_above_the_limit_are_refused_and_nothing_else(self, new_peer, opening):
+        peer = new_peer(Limits(streams=1))
+        for stream_id in range(1, 8 * FLOOD_BUDGET, 2):
+            peer.send(opening(stream_id))
+        assert not peer.connection.closed
+        assert list(peer.connection._streams) == [1]
+
+    def test_a_window_update_of_a_real_size_is_free_until_the_window_is_too_large(self, opened):
+        opened.send(window_update(0, USEFUL_INCREMENT) * 4 * FLOOD_BUDGET)
+        assert not opened.connection.closed
+        assert opened.error(window_update(0, USEFUL_INCREMENT) * (LARGEST // USEFUL_INCREMENT)) is (
+            Code.FLOW_CONTROL_ERROR
+        )
 
     def test_data_that_was_on_its_way_to_a_stream_that_we_ended_is_none(self, opened):
         opened.connection.end(1, framing.HEAD)
-        for _ in range(2 * PATIENCE):
+        for _ in range(2 * FLOOD_BUDGET):
             opened.send(frame(DATA, 0, 1, b"x"))
         assert not opened.connection.closed
 

@@ -1,0 +1,269 @@
+"""Callers who open requests only to drop them: nobody else's call ends, and the memory of Envoy and worker is bounded.
+
+Each flood runs beside streams of other callers, which must all come to their `[DONE]`.
+"""
+
+import json
+import re
+import socket
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hpack import Decoder, Encoder
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+
+NOVA = "amazon.nova-micro-v1:0"
+TITAN = "amazon.titan-embed-text-v2:0"
+CHAT, EMBEDDINGS, MODELS = "/oai/v1/chat/completions", "/oai/v1/embeddings", "/oai/v1/models"
+
+CONNECTIONS, STREAMS, NEIGHBOURS = 10, 500, 20
+HELD = 10
+"""Streams of each connection in a flood that Bedrock sees: a worker makes so many side calls at once."""
+
+BYTES = 600 << 20
+"""More resident memory than this, in Envoy or in a worker, is too much."""
+
+DEADLINE = 60.0
+
+
+class Flooder:
+    """One HTTP/2 connection without a library in between: it keeps no rule that it does not want to keep."""
+
+    def __init__(self, client: Any, token: str | None) -> None:
+        self._token = client.tokens[token] if token else None
+        self._encoder, self._decoder = Encoder(), Decoder()
+        self._socket = socket.create_connection((client.host, client.port), timeout=DEADLINE)
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        self._out = preface + SettingsFrame(0).serialize() + WindowUpdateFrame(0, window_increment=1 << 30).serialize()
+        self._received = b""
+        self._next = 1
+
+    def open(self, path: str, *, method: str = "POST", ended: bool = False) -> int:
+        """Queue the headers of a request; gives its stream."""
+        stream, self._next = self._next, self._next + 2
+        headers = [(":method", method), (":scheme", "http"), (":authority", "gateway"), (":path", path)]
+        if self._token:
+            headers.append(("authorization", f"Bearer {self._token}"))
+        frame = HeadersFrame(stream, self._encoder.encode(headers), flags=["END_HEADERS"])
+        if ended:
+            frame.flags.add("END_STREAM")
+        self._out += frame.serialize()
+        return stream
+
+    def body(self, stream: int, body: object) -> None:
+        """Queue the whole body of a request."""
+        self._out += DataFrame(stream, json.dumps(body).encode(), flags=["END_STREAM"]).serialize()
+
+    def reset(self, stream: int) -> None:
+        """Queue the end of a request that nobody wants any more."""
+        self._out += RstStreamFrame(stream, error_code=8).serialize()
+
+    def send(self) -> None:
+        """Send what is queued, at once. An Envoy that closes the connection meanwhile is right to do so."""
+        out, self._out = self._out, b""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(out)
+
+    def statuses(self, streams: list[int]) -> dict[int, str]:
+        """Read until these requests are answered; gives their statuses."""
+        found: dict[int, str] = {}
+        for frame in self._frames():
+            if isinstance(frame, HeadersFrame):
+                found[frame.stream_id] = dict(self._decoder.decode(frame.data))[":status"]
+                if found.keys() >= set(streams):
+                    return {stream: found[stream] for stream in streams}
+        raise AssertionError("the connection was closed")
+
+    def close(self) -> None:
+        """Leave."""
+        self._socket.close()
+
+    def _frames(self) -> Iterator[Frame]:
+        while True:
+            while len(self._received) < 9:
+                if not self._read():
+                    return
+            frame, length = Frame.parse_frame_header(memoryview(self._received[:9]))
+            while len(self._received) < 9 + length:
+                if not self._read():
+                    return
+            frame.parse_body(memoryview(self._received[9 : 9 + length]))
+            self._received = self._received[9 + length :]
+            yield frame
+
+    def _read(self) -> bool:
+        data = self._socket.recv(65536)
+        self._received += data
+        return bool(data)
+
+
+def question(text: str) -> dict[str, object]:
+    return {"model": NOVA, "messages": [{"role": "user", "content": text}], "stream": True}
+
+
+def held(gateway: Any, number: int) -> None:
+    """Wait until so many of Bedrock's answers wait."""
+    with urllib.request.urlopen(f"{gateway.local_url}/_local/calls?held={number}", timeout=DEADLINE) as answer:
+        answer.read()
+
+
+# The floods
+
+
+def flooders(client: Any, token: str | None, stack: ExitStack) -> list[Flooder]:
+    return [stack.enter_context(closing(Flooder(client, token))) for _ in range(CONNECTIONS)]
+
+
+def headers_and_resets(token: str | None, stack: ExitStack, client: Any) -> None:
+    """Rapid reset (CVE-2023-44487)."""
+    for flooder in flooders(client, token, stack):
+        for _ in range(STREAMS):
+            flooder.reset(flooder.open(CHAT))
+        flooder.send()
+
+
+def without_a_token(gateway: Any, client: Any, stack: ExitStack) -> None:
+    headers_and_resets(None, stack, client)
+
+
+def with_a_token(gateway: Any, client: Any, stack: ExitStack) -> None:
+    headers_and_resets("ci", stack, client)
+
+
+def with_bodies(gateway: Any, client: Any, stack: ExitStack) -> None:
+    for flooder in flooders(client, "ci", stack):
+        for _ in range(STREAMS):
+            stream = flooder.open(CHAT)
+            flooder.body(stream, question("Hello! [[local: hold]]"))
+            flooder.reset(stream)
+        flooder.send()
+
+
+def after_the_worker_has_the_headers(gateway: Any, client: Any, stack: ExitStack) -> None:
+    """The worker has all headers once it has answered the request behind them."""
+    everybody = flooders(client, "ci", stack)
+    for flooder in everybody:
+        streams = [flooder.open(CHAT) for _ in range(STREAMS)]
+        last = flooder.open(MODELS, method="GET", ended=True)
+        flooder.send()
+        flooder.statuses([last])
+        for stream in streams:
+            flooder.reset(stream)
+    for flooder in everybody:
+        flooder.send()
+
+
+def after_the_call_has_begun(gateway: Any, client: Any, stack: ExitStack) -> None:
+    opened(gateway, flooders(client, "ci", stack), CHAT, question("Count to 9. [[local: hold]]"), 1)
+
+
+def while_side_calls_run(gateway: Any, client: Any, stack: ExitStack) -> None:
+    body = {"model": TITAN, "input": ["a [[local: hold]]", "b [[local: hold]]"]}
+    opened(gateway, flooders(client, "ci", stack), EMBEDDINGS, body, 2)
+
+
+def opened(gateway: Any, everybody: list[Flooder], path: str, body: object, calls: int) -> None:
+    """Whole requests, reset once Bedrock has them all."""
+    streams = []
+    for flooder in everybody:
+        for _ in range(HELD):
+            stream = flooder.open(path)
+            flooder.body(stream, body)
+            streams.append((flooder, stream))
+        flooder.send()
+    held(gateway, NEIGHBOURS + calls * len(streams))
+    for flooder, stream in streams:
+        flooder.reset(stream)
+    for flooder in everybody:
+        flooder.send()
+
+
+def on_http1(gateway: Any, client: Any, stack: ExitStack) -> None:
+    """Connections that are cut behind the headers, within the body, and behind it."""
+    token = client.tokens["ci"]
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: %d\r\n\r\n"
+    body = json.dumps(question("Hello! [[local: hold]]")).encode()
+    for length in (0, len(body) // 2, len(body)):
+        for _ in range(STREAMS):
+            with socket.create_connection((client.host, client.port), timeout=DEADLINE) as connection:
+                connection.sendall((head % len(body)).encode() + body[:length])
+
+
+Flood = Callable[[Any, Any, ExitStack], None]
+
+FLOODS: tuple[Flood, ...] = (
+    without_a_token,
+    with_a_token,
+    with_bodies,
+    after_the_worker_has_the_headers,
+    after_the_call_has_begun,
+    while_side_calls_run,
+    on_http1,
+)
+
+
+@pytest.fixture(scope="module", params=[("http2", 1), ("http2", 2), ("grpcio", 1), ("grpcio", 2)], ids=str)
+def flooded(request: pytest.FixtureRequest, start_shared: Any) -> Any:
+    transport, workers = request.param
+    return start_shared({"transport": transport, "workers": workers})
+
+
+def resident(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+def test_a_flood_of_resets_ends_nobody_elses_call(
+    flood: Flood, flooded: Any, client_of: Any, local_of: Any, eventually: Any
+) -> None:
+    client, local = client_of(flooded), local_of(flooded.local_url)
+    local.release()
+    before = flooded.pids("")
+    with ExitStack() as stack:
+        neighbours = [stack.enter_context(client.stream("Count to 9. [[local: hold]]")) for _ in range(NEIGHBOURS)]
+        assert [neighbour.delta() for neighbour in neighbours] == ["1"] * NEIGHBOURS
+        flood(flooded, client, stack)
+        assert client.ask("GET", MODELS).status == 200
+        local.release()
+        assert [whole(neighbour.rest) for neighbour in neighbours] == ["[DONE]"] * NEIGHBOURS
+    assert flooded.pids("") == before
+    assert [pid for pid in before if resident(pid) > BYTES] == []
+    assert "ended by a bug" not in flooded.log()
+
+
+def whole(rest: Callable[[], Iterable[str]]) -> str:
+    """The last event of a stream, or how it broke off."""
+    try:
+        return list(rest())[-1]
+    except Exception as error:
+        return repr(error)
+
+
+def test_many_requests_on_one_connection_are_all_answered(flooded: Any, client_of: Any) -> None:
+    """Envoy opens one of them in a turn of its event loop; the rest must not be forgotten."""
+    with closing(Flooder(client_of(flooded), "ci")) as caller:
+        streams = [caller.open(MODELS, method="GET", ended=True) for _ in range(100)]
+        caller.send()
+        assert caller.statuses(streams) == dict.fromkeys(streams, "200")
+
+
+def test_pipelined_requests_on_one_connection_are_all_answered(flooded: Any, client_of: Any) -> None:
+    client = client_of(flooded)
+    body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello!"}]})
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"
+    one = f"{head}content-length: {len(body)}\r\n\r\n{body}"
+    last = one.replace("host: x", "host: x\r\nconnection: close")
+    received = b""
+    with socket.create_connection((client.host, client.port), timeout=DEADLINE) as connection:
+        connection.sendall((one * 49 + last).encode())
+        while data := connection.recv(65536):
+            received += data
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == received.count(b"Hello!") == 50
