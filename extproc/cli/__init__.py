@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 from extproc import __version__
+from extproc.telemetry.lines import open_standard_streams
 
 COMMANDS = {
     "up": "running",
@@ -47,3 +48,4 @@ class _Commands(click.Group):
 @click.version_option(__version__, package_name="oai-extproc", prog_name="oai-extproc")
 def main() -> None:
     """OpenAI's API in front of AWS Bedrock."""
+    open_standard_streams()

@@ -8,6 +8,7 @@ import click
 from extproc.cli.parameters import SOCKET, Breakdown, refusing
 from extproc.envoy_config import Address
 from extproc.server.patience import SECONDS
+from extproc.telemetry.lines import say
 
 
 @click.command()
@@ -46,10 +47,6 @@ def drain(admin: Address, notice: float, timeout: float, announce: Address | Non
     envoy, patience = Admin(Path(admin.path)), Patience(notice, timeout)
     try:
         with refusing(ListenError):
-            asyncio.run(drain_and_announce(envoy, patience, _say, announce))
+            asyncio.run(drain_and_announce(envoy, patience, say, announce))
     except DrainError as error:
         raise Breakdown(str(error)) from error
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import click
 
 from extproc import config
 from extproc.envoy_config import Address, is_ip, parse_address
+from extproc.telemetry.lines import flush, say
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 
@@ -22,6 +24,14 @@ class Breakdown(click.ClickException):
     """The gateway could not be kept running."""
 
     exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message without waiting for a reader: whatever ran before may have filled the pipe."""
+        if file is not None:
+            super().show(file)
+            return
+        say(f"Error: {self.format_message()}")
+        flush()
 
 
 class AddressParameter(click.ParamType[Address]):

@@ -6,7 +6,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from extproc.cli.parameters import (
     refusing,
 )
 from extproc.envoy_config import Address
+from extproc.telemetry.lines import flush, say
 
 if TYPE_CHECKING:
     from extproc.server.stack import Options, Ready
@@ -99,9 +100,11 @@ def up(
             access_log=access_log,
         )
         try:
-            asyncio.run(stack.run(options, _say, lambda ready: _announce(configuration, options, ready)))
+            asyncio.run(stack.run(options, say, lambda ready: _announce(configuration, options, ready)))
         except ProgramError as error:
             raise Breakdown(str(error)) from error
+        finally:
+            flush()
 
 
 def _envoy_binary() -> Path:
@@ -183,7 +186,7 @@ def _announce(configuration: _Configuration, options: "Options", ready: "Ready")
     ]
     if configuration.token:
         lines.append(f"  token       {configuration.token}")
-    _say("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
+    say("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
 
 
 def _curl(url: str, token: str | None) -> str:
@@ -193,9 +196,3 @@ def _curl(url: str, token: str | None) -> str:
     body = '{"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello!"}]}'
     headers = f"-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json'"
     return f"curl {url}/chat/completions {headers} -d {shlex.quote(body)}"
-
-
-def _say(line: str) -> None:
-    """A line for the operator. One who has closed the pipe (`2>&1 | head`) is not a reason to stop serving."""
-    with suppress(OSError):
-        click.echo(line, err=True)

@@ -30,6 +30,7 @@ from extproc.server.cores import worker_count
 from extproc.server.drain import DrainError, until_idle
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, local_environment
+from extproc.telemetry.lines import to_stdout
 from extproc.transport.listen import MAX_SOCKET_PATH
 
 DRAIN_SECONDS = 30.0
@@ -178,13 +179,13 @@ class _Stack:
         return Program(name, lambda: command, environment)
 
     def _envoy(self, bootstrap: Path) -> Program:
-        """Envoy; its standard output is the access log, and ours."""
+        """Envoy; its standard output is the access log, and goes to ours, read or not."""
         level = "warning" if self._options.log_level == "info" else self._options.log_level
         command = [str(self._options.envoy), "-c", str(bootstrap), "--log-level", level, "--disable-hot-restart"]
         # The workers are what a call waits for: more of Envoy's threads than twice their number would idle.
         command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
         command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]
-        return Program("envoy", lambda: command, own_stdout=True, stop_seconds=5)
+        return Program("envoy", lambda: command, stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> Path:
         """Envoy's configuration, in a file. Rendering it takes most of a second, during which the workers start."""

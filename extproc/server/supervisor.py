@@ -56,8 +56,8 @@ class Program:
     """All of it; `None` hands on our own."""
     ready: re.Pattern[str] | None = None
     """What it prints once it serves; without one it is ready when it is started."""
-    own_stdout: bool = False
-    """Its standard output is ours, untouched; otherwise both of its streams are relayed line by line."""
+    stdout: Callable[[bytes], None] | None = None
+    """Takes its standard output as it is, in whole lines; without one it is relayed line by line, like its errors."""
     stop_seconds: float = 10.0
     """How long it may take to obey SIGTERM."""
 
@@ -187,8 +187,11 @@ class Supervisor:
             _signal(process, signal.SIGTERM)
         if child.program.ready is None and not child.ready.done():
             child.ready.set_result(None)
-        streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
-        relays = [asyncio.create_task(self._relay(child, stream)) for stream in streams]
+        assert process.stdout is not None
+        assert process.stderr is not None
+        take = child.program.stdout
+        output = _pass_on(process.stdout, take) if take is not None else self._relay(child, process.stdout)
+        relays = [asyncio.create_task(relay) for relay in (output, self._relay(child, process.stderr))]
         code = await process.wait()
         _, open_still = await asyncio.wait(relays, timeout=_LAST_WORDS_SECONDS)
         for relay in open_still:  # somebody else holds the pipe
@@ -219,7 +222,7 @@ async def _spawn(program: Program) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=None if program.own_stdout else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=program.environment,
             start_new_session=True,
@@ -242,6 +245,19 @@ def _die_with(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return bind
+
+
+async def _pass_on(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
+    """Give `take` what comes, in whole lines; the last one is ended where its program did not."""
+    rest = b""
+    while chunk := await stream.read(_CHUNK):
+        lines, newline, rest = (rest + chunk).rpartition(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, newline, rest = lines + newline + rest, b"\n", b""
+        if newline:
+            take(lines + newline)
+    if rest:
+        take(rest + b"\n")
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

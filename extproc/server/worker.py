@@ -11,6 +11,7 @@ import click
 from extproc.bedrock.look import LookError, Lookout
 from extproc.server.patience import SECONDS
 from extproc.telemetry import log as log_setup
+from extproc.telemetry.lines import open_standard_streams
 
 NOTICE_SECONDS = 1.5
 """Two of Envoy's health check intervals, and half a second: a worker that stops sooner is still sent requests."""
@@ -40,6 +41,7 @@ def main(
     log_format: log_setup.Format,
 ) -> None:
     """Run one worker; what `oai-extproc up` starts, once for each of `workers`."""
+    open_standard_streams()
     log_setup.setup(log_level, log_format)
     try:
         lookout = Lookout()

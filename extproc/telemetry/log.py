@@ -1,7 +1,8 @@
 """How the service speaks of itself: one line per record on stderr, as text or as JSON.
 
-Invariant: a record is one line, tracebacks included, whatever is in it. Bodies, tokens and credentials are never
-given to a logger; a traceback may quote what a bug choked on, so those go to the log and to nobody else.
+Invariant: a record is one line, tracebacks included, whatever is in it, and no record waits for a reader of stderr
+(`extproc.telemetry.lines`). Bodies, tokens and credentials are never given to a logger; a traceback may quote what a
+bug choked on, so those go to the log and to nobody else.
 """
 
 import datetime
@@ -10,6 +11,8 @@ import sys
 from typing import Literal, TextIO
 
 import msgspec
+
+from extproc.telemetry.lines import LineWriter, writer_of
 
 Format = Literal["text", "json"]
 
@@ -22,7 +25,8 @@ def setup(level: str = "INFO", form: Format = "text", stream: TextIO | None = No
 
     Raises `ValueError` on a level that `logging` does not know.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    lines = writer_of(sys.stderr) if stream is None else None
+    handler = logging.StreamHandler(stream or sys.stderr) if lines is None else _Lines(lines)
     handler.setFormatter(_Json() if form == "json" else _Text())
     root = logging.getLogger()
     root.setLevel(level.upper())
@@ -35,6 +39,25 @@ def _time(record: logging.LogRecord) -> str:
     """RFC 3339, UTC, milliseconds."""
     moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _Lines(logging.Handler):
+    """Hands each record to a `LineWriter`."""
+
+    def __init__(self, lines: LineWriter) -> None:
+        super().__init__()
+        self._written = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record soon."""
+        try:
+            self._written.write(self.format(record).encode() + b"\n")
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Give a reader a moment; called at the end of the process."""
+        self._written.flush()
 
 
 class _Json(logging.Formatter):

@@ -1,0 +1,158 @@
+"""Lines for a pipe that may have no reader: nobody waits, nothing is lost without being counted."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extproc.telemetry.lines import LineWriter
+
+LONG = 60.0
+"""Seconds for what must come."""
+
+
+class Pipe:
+    """A pipe; `fill` leaves no room in it."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.junk = 0
+
+    def fill(self) -> None:
+        os.set_blocking(self.writer, False)
+        try:
+            while True:
+                self.junk += os.write(self.writer, b"#" * 4096)
+        except BlockingIOError:
+            os.set_blocking(self.writer, True)
+
+    def lines(self, writer: LineWriter, last: bytes) -> list[str]:
+        """All that comes until the line `last`, without what filled the pipe."""
+        content = b""
+        while not content.endswith(last + b"\n"):
+            content += os.read(self.reader, 1 << 20)
+        return content[self.junk :].decode().splitlines()
+
+    def close(self) -> None:
+        for descriptor in (self.reader, self.writer):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def test_lines_come_out_in_order(pipe: Pipe) -> None:
+    writer = LineWriter(pipe.writer)
+    for number in range(1000):
+        writer.write(b"%d\n" % number)
+    assert pipe.lines(writer, b"999") == [str(number) for number in range(1000)]
+    assert writer.flush(LONG)
+
+
+def test_without_a_reader_nobody_waits_and_what_is_dropped_is_counted(pipe: Pipe) -> None:
+    """It would never end if a write waited; the thread may hold some lines more than the limit."""
+    writer = LineWriter(pipe.writer, limit=10_000)
+    pipe.fill()
+    for number in range(20_000):
+        writer.write(b"%d\n" % number)
+    assert not writer.flush(0)
+    assert os.read(pipe.reader, pipe.junk) == b"#" * pipe.junk
+    pipe.junk = 0
+    first = b""
+    while b"dropped" not in first:
+        first += os.read(pipe.reader, 1 << 20)
+    writer.write(b"last\n")
+    whole = first.decode().splitlines() + pipe.lines(writer, b"last")
+    missing = [int(each[1]) for line in whole if (each := re.match(r"\((\d+) lines were dropped here", line))]
+    numbers = [int(line) for line in whole if line.isdigit()]
+    assert len(missing) == 1
+    assert numbers == list(range(20_000 - missing[0]))
+    assert sum(len(str(number)) for number in numbers) < 10_000
+    assert whole[-1] == "last"
+
+
+def test_a_line_that_is_longer_than_the_limit_is_one_that_was_dropped(pipe: Pipe) -> None:
+    writer = LineWriter(pipe.writer, limit=1000)
+    writer.write(b"#" * 1000 + b"\n")
+    assert pipe.lines(writer, b"log)") == ["(1 line was dropped here: this log was not read in time)"]
+
+
+def test_a_line_that_is_longer_than_the_pipe_is_whole(pipe: Pipe) -> None:
+    writer = LineWriter(pipe.writer)
+    writer.write(b"#" * 500_000 + b"\n")
+    writer.write(b"last\n")
+    assert pipe.lines(writer, b"last") == ["#" * 500_000, "last"]
+
+
+def test_a_descriptor_that_somebody_else_has_made_non_blocking(pipe: Pipe) -> None:
+    pipe.fill()
+    os.set_blocking(pipe.writer, False)
+    writer = LineWriter(pipe.writer)
+    writer.write(b"hello\n")
+    assert not writer.flush(0.1)
+    assert pipe.lines(writer, b"hello") == ["hello"]
+
+
+def test_a_reader_that_has_gone(pipe: Pipe) -> None:
+    writer = LineWriter(pipe.writer)
+    os.close(pipe.reader)
+    writer.write(b"one\n")
+    writer.write(b"two\n")
+    assert writer.flush(LONG)
+
+
+def test_what_a_full_disk_did_not_take_is_counted_when_there_is_room_again(tmp_path: Path) -> None:
+    """/dev/full never has room; afterwards the same descriptor is a file."""
+    with open("/dev/full", "wb", buffering=0) as full, (tmp_path / "log").open("wb", buffering=0) as log:
+        writer = LineWriter(full.fileno())
+        writer.write(b"one\ntwo\n")
+        assert writer.flush(LONG)
+        os.dup2(log.fileno(), full.fileno())
+        writer.write(b"three\n")
+        assert writer.flush(LONG)
+    assert (tmp_path / "log").read_text() == "(2 lines were dropped here: this log was not read in time)\nthree\n"
+
+
+PROGRAM = """
+import logging, os, sys
+from extproc.telemetry import lines, log
+lines.open_standard_streams()
+log.setup("info")
+for number in range(5000):
+    logging.getLogger("x").info("%d %s", number, "#" * 300)
+lines.to_stdout()(b"called\\n")
+lines.say("said")
+"""
+
+
+def run(**streams: object) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-c", PROGRAM], **streams)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_process_whose_log_is_not_read_ends(pipe: Pipe) -> None:
+    pipe.fill()
+    with run(stdout=pipe.writer, stderr=pipe.writer) as process:
+        assert process.wait(LONG) == 0
+
+
+def test_a_process_whose_log_is_closed_ends() -> None:
+    closed = f"exec '{sys.executable}' -c '{PROGRAM}' <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", closed], timeout=LONG, check=False).returncode == 0
+
+
+def test_the_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log, run(stdout=subprocess.DEVNULL, stderr=log) as process:
+        assert process.wait(LONG) == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[-1] == "said"
+    assert "4999" in lines[-2] or "dropped" in lines[-2]
