@@ -41,13 +41,16 @@ from extproc.server.errands import Errands
 from extproc.server.reload import SettingsFile, follow
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
-from extproc.transport.auto import new_server
-from extproc.transport.listen import Tls
+from extproc.transport.auto import Server, new_server
+from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import Options
 
 log = logging.getLogger(__name__)
 
 FIRST_LISTING_SECONDS = 5.0
+
+LOOK_SECONDS = 1.0
+"""How often a worker looks whether its socket is still there."""
 
 ROOM_SECONDS = 10.0
 """By how much the time that Envoy is asked for exceeds the time that side calls may take."""
@@ -129,7 +132,7 @@ class Worker:
             if not signals.stop.is_set():
                 server.serving = True
                 log.info("serving on %s, %s", bound, self._describe())
-                await signals.stop.wait()
+                await _first(_stay_reachable(server, bound), signals.stop.wait())
             log.info("stopping, with %d streams open", server.streams)
             await _first(server.drain(stopping.notice, stopping.grace), signals.hurry.wait())
         log.info("stopped")
@@ -166,6 +169,21 @@ class Worker:
         runtime, identity = self._endpoints.runtime, self._credentials.describe()
         built = "compiled" if compiled() else "interpreted"
         return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}; {built}"
+
+
+async def _stay_reachable(server: Server, address: Address) -> None:
+    """Make the worker's socket anew whenever it was removed, by somebody who tidies up temporary files for one."""
+    trouble = ""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            if await server.listen_again():
+                log.warning("%s was removed: listening there again; no call was cut", address)
+            trouble = ""
+        except (ListenError, OSError) as error:
+            if str(error) != trouble:
+                log.error("%s was removed, and cannot be listened on again: %s", address, error)
+            trouble = str(error)
 
 
 def _tidy() -> None:

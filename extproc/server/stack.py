@@ -11,11 +11,9 @@ import contextlib
 import errno
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +26,11 @@ from extproc.envoy_config import Address
 from extproc.server.admin import Admin, answers_ok
 from extproc.server.cores import worker_count
 from extproc.server.drain import DrainError, until_idle
+from extproc.server.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, local_environment
+from extproc.server.watch import Watch
 from extproc.telemetry.lines import to_stdout
-from extproc.transport.listen import MAX_SOCKET_PATH
 
 DRAIN_SECONDS = 30.0
 """How long calls in flight may take to finish before they are cut."""
@@ -75,8 +74,11 @@ async def run(options: Options, say: Say, announce: Callable[[Ready], None]) -> 
 
     Raises `StackError`, or `ProgramError` when a program does not stay up. A second signal cuts it short.
     """
-    with run_directory() as directory, reserved(options.listen) as listen:
-        await _Stack(options, say, directory, listen).run(announce)
+    try:
+        with run_directory() as directory, reserved(options.listen) as listen:
+            await _Stack(options, say, directory, listen).run(announce)
+    except RunDirectoryError as error:
+        raise StackError(str(error)) from error
 
 
 class _Stack:
@@ -87,7 +89,10 @@ class _Stack:
         self._say = say
         self._directory = directory
         self._listen = listen
-        self._admin = Admin(directory / "admin.sock")
+        self._caretaker = Caretaker(directory, say)
+        self._admin = Admin(self._caretaker.admin)
+        self._tasks: list[asyncio.Task[None]] = []
+        """What looks after the programs and the folder while they run."""
         self._supervisor = Supervisor(say, self._on_failure)
         self._workers = [f"worker-{index}" for index in range(worker_count(options.settings))]
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -132,6 +137,7 @@ class _Stack:
 
     async def _start(self) -> Ready:
         """Everything, from the inside out; raises `ProgramError` when that takes too long."""
+        self._tasks.append(asyncio.create_task(self._caretaker.run()))
         try:
             async with asyncio.timeout(READY_SECONDS):
                 environment, endpoint, local_url = await self._start_upstream()
@@ -144,6 +150,10 @@ class _Stack:
                 f"not ready after {READY_SECONDS:g} s: {self._healthy} of {len(self._workers)} workers are healthy; "
                 f"the lines above say what they are waiting for"
             ) from error
+        self._caretaker.look()  # Envoy's admin socket is there now
+        for name in self._workers:
+            watch = Watch(self._supervisor, name, self._socket(name).path, self._say)
+            self._tasks.append(asyncio.create_task(watch.run()))
         return Ready(self._listen, local_url)
 
     async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
@@ -178,29 +188,32 @@ class _Stack:
         command += ["--log-level", self._options.log_level, "--notice", "0", "--grace", "2"]
         return Program(name, lambda: command, environment)
 
-    def _envoy(self, bootstrap: Path) -> Program:
+    def _envoy(self, bootstrap: str) -> Program:
         """Envoy; its standard output is the access log, and goes to ours, read or not."""
         level = "warning" if self._options.log_level == "info" else self._options.log_level
-        command = [str(self._options.envoy), "-c", str(bootstrap), "--log-level", level, "--disable-hot-restart"]
+        command = ["--log-level", level, "--disable-hot-restart"]
         # The workers are what a call waits for: more of Envoy's threads than twice their number would idle.
         command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
         command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]
-        return Program("envoy", lambda: command, stdout=to_stdout(), stop_seconds=5)
 
-    async def _bootstrap(self, endpoint: Endpoint) -> Path:
-        """Envoy's configuration, in a file. Rendering it takes most of a second, during which the workers start."""
+        def with_configuration() -> list[str]:
+            configuration = self._caretaker.put("envoy.yaml", bootstrap)
+            return [str(self._options.envoy), "-c", str(configuration), *command]
+
+        return Program("envoy", with_configuration, stdout=to_stdout(), stop_seconds=5)
+
+    async def _bootstrap(self, endpoint: Endpoint) -> str:
+        """Envoy's configuration. Rendering it takes most of a second, during which the workers start."""
         plan = envoy_config.Plan(
             listen=self._listen,
             processors=tuple(self._socket(name) for name in self._workers),
             bedrock=endpoint,
             settings=self._options.settings,
             ca_file=self._options.ca_file,
-            admin=Address(path=str(self._directory / "admin.sock")),
+            admin=Address(path=str(self._caretaker.admin)),
             access_log=self._options.access_log,
         )
-        path = self._directory / "envoy.yaml"
-        path.write_text(await asyncio.to_thread(envoy_config.render, plan))
-        return path
+        return await asyncio.to_thread(envoy_config.render, plan)
 
     def _socket(self, worker: str) -> Address:
         return Address(path=str(self._directory / f"{worker}.sock"))
@@ -233,6 +246,9 @@ class _Stack:
 
     async def _stop(self) -> None:
         """Everything, from the outside in."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._supervisor.stop("envoy")
         await asyncio.gather(*(self._supervisor.stop(name) for name in self._workers))
         await self._supervisor.stop_all()
@@ -247,19 +263,6 @@ def reachable(listen: Address) -> Address:
     """Where to reach, from this machine, what listens on every address."""
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     return Address(anywhere.get(listen.host, listen.host), listen.port)
-
-
-@contextlib.contextmanager
-def run_directory() -> Iterator[Path]:
-    """A private directory for sockets and Envoy's configuration; gone at the end, with all that is in it."""
-    path = Path(tempfile.mkdtemp(prefix="oai-"))
-    if len(str(path / "worker-63.sock").encode()) > MAX_SOCKET_PATH:
-        path.rmdir()
-        path = Path(tempfile.mkdtemp(prefix="oai-", dir="/tmp"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -5,11 +5,12 @@ There is one state machine per program, moved by what the process does and by wh
 | state    | event                                     | next                                            |
 |----------|-------------------------------------------|-------------------------------------------------|
 | starting | its `ready` line (or at once, without one) | running                                         |
-| starting | exits, on its first start                 | given up: a mistake, which trying again repeats |
+| starting | exits, or cannot be started, the first time | given up: a mistake, which trying again repeats |
 | starting | exits, on a later start                   | waiting                                         |
 | running  | exits                                     | waiting                                         |
 | waiting  | the pause is over                         | starting                                        |
 | waiting  | the last lives were all too short         | given up                                        |
+| running  | `replace`: it is stuck                    | SIGKILL; its exit is then as above              |
 | any      | `stop`                                    | stopping: SIGTERM, then SIGKILL; then stopped   |
 
 The awkward case is a program that dies while it is being stopped: `stop` sets its mark first, so that its end is
@@ -114,8 +115,15 @@ class Supervisor:
 
     def pid(self, name: str) -> int | None:
         """The process that runs `name` at the moment, if any."""
-        process = self._children[name].process
+        child = self._children.get(name)
+        process = child.process if child is not None else None
         return process.pid if process is not None and process.returncode is None else None
+
+    def replace(self, name: str) -> None:
+        """SIGKILL to the process that runs `name` at the moment; its program is started again, as after a crash."""
+        child = self._children.get(name)
+        if child is not None:
+            _signal(child.process, signal.SIGKILL)
 
     async def stop(self, name: str) -> None:
         """SIGTERM, and SIGKILL when its `stop_seconds` are over; returns when it has ended."""
@@ -167,22 +175,25 @@ class Supervisor:
         short_lives = 0
         while not child.stopping.is_set():
             born = clock()
-            code = await self._run_once(child)
+            ending = await self._run_once(child)
             if child.stopping.is_set():
                 return
             if not child.ready.done():
-                raise ProgramError(_obituary(child, f"{name} {_ending(code)} before it was ready"))
+                raise ProgramError(_obituary(child, f"{name} {ending} before it was ready"))
             short_lives = short_lives + 1 if clock() - born < patience.short_life else 0
             if short_lives >= patience.short_lives:
-                raise ProgramError(_obituary(child, f"{name} {_ending(code)}, {short_lives} times in a row"))
-            self._say(f"{name}: {_ending(code)}, starting it again")
+                raise ProgramError(_obituary(child, f"{name} {ending}, {short_lives} times in a row"))
+            self._say(f"{name}: {ending}, starting it again")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.stopping.wait(), patience.pause(short_lives))
 
-    async def _run_once(self, child: _Child) -> int:
-        """From start to end; gives the exit code, negative for a signal."""
+    async def _run_once(self, child: _Child) -> str:
+        """From start to end; gives how it ended, in words."""
         child.last_words.clear()
-        child.process = process = await _spawn(child.program)
+        try:
+            child.process = process = await _spawn(child.program)
+        except OSError as error:
+            return f"cannot be started: {error.filename or child.program.name}: {error.strerror}"
         if child.stopping.is_set():  # asked to stop while it was being started
             _signal(process, signal.SIGTERM)
         if child.program.ready is None and not child.ready.done():
@@ -196,7 +207,7 @@ class Supervisor:
         _, open_still = await asyncio.wait(relays, timeout=_LAST_WORDS_SECONDS)
         for relay in open_still:  # somebody else holds the pipe
             relay.cancel()
-        return code
+        return _ending(code)
 
     async def _relay(self, child: _Child, stream: asyncio.StreamReader) -> None:
         async for line in _lines(stream):
@@ -216,20 +227,19 @@ def _future() -> "asyncio.Future[Any]":
 
 
 async def _spawn(program: Program) -> asyncio.subprocess.Process:
-    """A process in a session of its own: a Ctrl-C at the terminal reaches us alone, and we decide the order."""
-    command = list(program.command())
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=program.environment,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
-        )
-    except OSError as error:
-        raise ProgramError(f"{program.name} cannot be started: {command[0]}: {error.strerror}") from error
+    """A process in a session of its own: a Ctrl-C at the terminal reaches us alone, and we decide the order.
+
+    Raises `OSError`, also where its command could not be prepared.
+    """
+    return await asyncio.create_subprocess_exec(
+        *program.command(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=program.environment,
+        start_new_session=True,
+        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+    )
 
 
 def _die_with(parent: int) -> Callable[[], None]:

@@ -28,6 +28,9 @@ class Server(Protocol):
     async def start(self, address: Address) -> Address:
         """Listen; gives the address with its real port. Raises `ListenError`."""
 
+    async def listen_again(self) -> bool:
+        """Make the socket anew where its file was removed; return whether it was. Raises `ListenError` or `OSError`."""
+
     async def drain(self, notice: float, grace: float) -> None:
         """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop."""
 

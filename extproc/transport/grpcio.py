@@ -35,8 +35,10 @@ class Server:
         self._options = options
         self._calls: set[_Call] = set()
         self._ticker: asyncio.Task[None] | None = None
-        self._grpc = grpc.aio.server(options=_channel_options(options.message_bytes))
-        self._grpc.add_generic_rpc_handlers((self._process_service(), self._health_service()))
+        self._address: Address | None = None
+        self._grpc = self._new_server()
+        self._former: list[grpc.aio.Server] = []
+        """Those whose socket was removed: their connections go on."""
 
     @property
     def streams(self) -> int:
@@ -45,10 +47,28 @@ class Server:
 
     async def start(self, address: Address) -> Address:
         """Listen; gives the address with its real port. Raises `ListenError`."""
-        bound = self._bind(address)
+        bound = self._address = self._bind(address)
         await self._grpc.start()
         self._ticker = asyncio.create_task(self._tick_for_ever())
         return bound
+
+    async def listen_again(self) -> bool:
+        """Make the socket anew where its file was removed; return whether it was. Connections are not touched.
+
+        Raises `ListenError`.
+        """
+        address = self._address
+        if address is None or not listen.removed(address):
+            return False
+        former, self._grpc = self._grpc, self._new_server()
+        try:
+            self._bind(address)
+        except listen.ListenError:
+            self._grpc = former
+            raise
+        self._former.append(former)
+        await self._grpc.start()
+        return True
 
     async def drain(self, notice: float, grace: float) -> None:
         """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
@@ -62,7 +82,8 @@ class Server:
 
     async def stop(self, grace: float | None = None) -> None:
         """Take no new streams, give open ones `grace` seconds, then end them."""
-        await self._grpc.stop(grace)
+        self._address = None
+        await asyncio.gather(*(server.stop(grace) for server in (self._grpc, *self._former)))
         if self._ticker is not None:
             self._ticker.cancel()
 
@@ -70,6 +91,11 @@ class Server:
         """Have the streams that are impatient told of the silence; called by itself every `TICK_SECONDS`."""
         for call in self._calls:
             call.tick()
+
+    def _new_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_channel_options(self._options.message_bytes))
+        server.add_generic_rpc_handlers((self._process_service(), self._health_service()))
+        return server
 
     def _bind(self, address: Address) -> Address:
         """Take the address; gives it with its real port."""

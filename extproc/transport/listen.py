@@ -3,6 +3,7 @@
 Invariant: nothing is served in plain text to another machine. Envoy sends callers' keys over this connection.
 """
 
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,11 @@ def clear_stale(address: Address) -> None:
         if probe.connect_ex(address.path) == 0:
             raise ListenError(f"{address}: another process is listening there; stop it or choose another path")
     path.unlink(missing_ok=True)
+
+
+def removed(address: Address) -> bool:
+    """Return whether the file of a socket is gone, with nothing in its place."""
+    return bool(address.path) and not os.path.lexists(address.path)
 
 
 def share(address: Address) -> None:

@@ -59,12 +59,26 @@ class Server:
             self._listener = await self._bind(address)
         except OSError as error:
             raise listen.ListenError(f"{address}: {error.strerror or error}") from error
-        listen.share(address)
         self._ticker = asyncio.create_task(self._tick_for_ever())
         if address.path:
-            self._socket = (Path(address.path), os.stat(address.path).st_ino)
+            self._take_socket(address)
             return address
         return Address(host=address.host, port=self._listener.sockets[0].getsockname()[1])
+
+    async def listen_again(self) -> bool:
+        """Make the socket anew where its file was removed; return whether it was. Connections are not touched.
+
+        Raises `OSError`.
+        """
+        if self._listener is None or self._socket is None:
+            return False
+        old, address = self._listener, Address(path=str(self._socket[0]))
+        if not listen.removed(address):
+            return False
+        self._listener = await self._bind(address)
+        self._take_socket(address)
+        old.close()
+        return True
 
     async def drain(self, notice: float, grace: float) -> None:
         """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
@@ -126,6 +140,11 @@ class Server:
         if address.path:
             return await loop.create_unix_server(new_peer, address.path, backlog=BACKLOG)
         return await loop.create_server(new_peer, address.host, address.port, backlog=BACKLOG)
+
+    def _take_socket(self, address: Address) -> None:
+        """Let Envoy connect to the socket that we have just made, and know it again."""
+        listen.share(address)
+        self._socket = (Path(address.path), os.stat(address.path).st_ino)
 
     def _close_listener(self) -> None:
         """Stop listening, and remove the socket unless somebody else's has taken its place."""

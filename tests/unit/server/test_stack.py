@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from extproc.envoy_config import Address
-from extproc.server.stack import StackError, reachable, reserved, run_directory
+from extproc.server.run_directory import run_directory
+from extproc.server.stack import StackError, reachable, reserved
 from extproc.transport.listen import MAX_SOCKET_PATH
 
 LOCAL = "127.0.0.1"

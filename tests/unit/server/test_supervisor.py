@@ -170,6 +170,41 @@ def test_pauses_grow_up_to_the_longest() -> None:
     assert [patience.pause(lives) for lives in range(6)] == [1, 1, 2, 4, 5, 5]
 
 
+async def test_one_that_is_stuck_is_replaced_although_it_does_not_hear(stage: Stage) -> None:
+    await stage.supervisor.start(python("a", "import signal; signal.signal(15, signal.SIG_IGN)\n" + SERVE))
+    [stuck] = stage.lives("a")
+    os.kill(stuck, signal.SIGSTOP)
+    stage.supervisor.replace("a")
+    await stage.until(lambda: len(stage.lives("a")) == 2)
+    assert not alive(stuck)
+    assert stage.failures == []
+    stage.supervisor.replace("nobody")
+
+
+async def test_a_later_start_that_fails_is_tried_again(stage: Stage) -> None:
+    """As where there is no memory, no process or no disk for a moment."""
+    starts = iter(
+        [[sys.executable, "-u", "-S", "-c", SERVE], ["/nonexistent"], [sys.executable, "-u", "-S", "-c", SERVE]]
+    )
+    await stage.supervisor.start(Program("a", lambda: next(starts), ready=READY))
+    os.kill(stage.lives("a")[0], signal.SIGKILL)
+    await stage.until(lambda: len(stage.lives("a")) == 2)
+    assert "a: cannot be started: /nonexistent: No such file or directory, starting it again" in stage.said
+
+
+async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Stage) -> None:
+    taken: list[bytes] = []
+    code = (
+        "import os; os.write(1, b'one\\ntw'); os.write(1, b'o\\n' + b'#' * 200000); print('ready 1', file=sys.stderr)"
+    )
+    await stage.supervisor.start(python("a", f"import sys; {code}", stdout=taken.append))
+    await stage.until(lambda: any("starting it again" in line for line in stage.said))
+    await stage.supervisor.stop("a")
+    assert all(each.endswith(b"\n") for each in taken)
+    assert b"".join(taken).startswith(b"one\ntwo\n" + b"#" * 200000 + b"\n")
+    assert not any("one" in line for line in stage.said)
+
+
 # Stopping
 
 

@@ -1,0 +1,78 @@
+"""Asking a worker on a unix socket for its health, without grpcio: for `up`, which forks.
+
+grpcio's threads and a fork do not go together, and one call of gRPC's health protocol is little. The response comes
+from the worker's event loop: a worker that is stuck sends none, although its socket takes the connection.
+
+Invariant: `responds` returns within the time it was given, and True only if a health status came.
+"""
+
+import asyncio
+import contextlib
+
+from extproc.transport.http2.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADER,
+    HEADER_BYTES,
+    HEADERS,
+    PREFACE,
+    frame,
+    settings,
+)
+from extproc.transport.service import HEALTH, NOT_SERVING, SERVING
+
+_EMPTY = b"\x00" + bytes(4)
+"""A gRPC message without content: not compressed, of length 0."""
+
+_STATUSES = [b"\x00" + len(status).to_bytes(4) + status for status in (SERVING, NOT_SERVING)]
+
+_LONGEST_FRAME = 64 * 1024
+
+
+def _text(value: str) -> bytes:
+    """A string of HPACK (RFC 7541, section 5.2), shorter than 127 bytes."""
+    return bytes([len(value)]) + value.encode()
+
+
+_FIELDS = b"".join(
+    (
+        b"\x83\x86",  # :method POST, :scheme http
+        b"\x04" + _text(f"/{HEALTH}/Check"),  # :path
+        b"\x01" + _text("localhost"),  # :authority
+        b"\x0f\x10" + _text("application/grpc"),  # content-type
+        b"\x00" + _text("te") + _text("trailers"),
+    )
+)
+
+_CALL = b"".join(
+    (PREFACE, settings({}), frame(HEADERS, END_HEADERS, 1, _FIELDS), frame(DATA, END_STREAM, 1, _EMPTY)),
+)
+
+
+async def responds(path: str, seconds: float) -> bool:
+    """Return whether the worker at this socket sends a health status, SERVING or not, within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                writer.write(_CALL)
+                return await _status(reader) in _STATUSES
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+
+
+async def _status(reader: asyncio.StreamReader) -> bytes:
+    """The content of the first DATA frame; empty where something else than HTTP/2 comes."""
+    while True:
+        high, low, kind, _, _ = HEADER.unpack(await reader.readexactly(HEADER_BYTES))
+        length = high << 8 | low
+        if length > _LONGEST_FRAME:
+            return b""
+        content = await reader.readexactly(length)
+        if kind == DATA:
+            return content

@@ -1,0 +1,131 @@
+"""What happens under a running `up`: a worker that is stuck, files that are removed. Callers notice little of it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import APIError, OpenAI
+
+NOVA = "amazon.nova-micro-v1:0"
+DEADLINE = 90.0
+WHOLE = "1 2 3 4 5"
+
+FREEZER = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))\n"
+"""A worker with this holds its event loop from SIGUSR1 on."""
+
+
+def client(gateway: Any) -> OpenAI:
+    return OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0, timeout=DEADLINE)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not happened():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.02)
+
+
+def answers(gateway: Any) -> bool:
+    with contextlib.suppress(APIError):
+        return bool(client(gateway).models.list().data)
+    return False
+
+
+class Held:
+    """A streamed call whose answer stops after its first token until the local Bedrock is told to go on."""
+
+    def __init__(self, gateway: Any) -> None:
+        question: Any = [{"role": "user", "content": "Count to 5. [[local: hold=1]]"}]
+        self._stream = client(gateway).chat.completions.create(model=NOVA, messages=question, stream=True)
+        self.text, self.finish = "", ""
+        while not self.text:
+            self._take(next(self._stream))
+
+    def _take(self, chunk: Any) -> None:
+        for choice in chunk.choices:
+            self.text += choice.delta.content or ""
+            self.finish = choice.finish_reason or self.finish
+
+    def rest(self) -> str:
+        """`whole`, or `error`; an end that is neither is a failure."""
+        try:
+            for chunk in self._stream:
+                self._take(chunk)
+        except Exception:
+            return "error"
+        assert (self.text, self.finish) == (WHOLE, "stop"), "it ended as if it were whole"
+        return "whole"
+
+
+def release(gateway: Any) -> None:
+    subprocess.run(["curl", "-sf", "-X", "POST", f"{gateway.local_url}/_local/release"], check=True, timeout=DEADLINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "loop held"])
+def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
+    start_gateway: Any, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FREEZER)
+    paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    gateway = start_gateway({"workers": 2}, env={"PYTHONPATH": paths})
+    held = [Held(gateway) for _ in range(8)]
+    workers = gateway.pids("extproc.server.worker")
+    since = len(gateway.log())
+    os.kill(workers[0], number)
+    stuck = gateway.wait_for(
+        rf"(worker-\d): stuck: process {workers[0]} has not responded to 3 health checks in a row, .*killing it", since
+    )
+    gateway.wait_for(rf"{stuck[1]}: .*serving on", since + stuck.end())
+    assert set(gateway.pids("extproc.server.worker")) & set(workers) == {workers[1]}
+    release(gateway)
+    ends = [each.rest() for each in held]
+    assert "whole" in ends, "those of the other worker go on"
+    until(lambda: answers(gateway))
+    assert gateway.log().count("has not responded") == 1
+
+
+def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any) -> None:
+    gateway = start_gateway({"workers": 2})
+    folder = gateway.run_directory
+    names = {"admin.sock", "worker-0.sock", "worker-1.sock"}
+    held = [Held(gateway) for _ in range(4)]
+    for name in (*names, "envoy.yaml"):
+        (folder / name).unlink()
+    until(lambda: names <= {path.name for path in folder.iterdir()})
+    assert all(answers(gateway) for _ in range(10))
+    release(gateway)
+    assert [each.rest() for each in held] == ["whole"] * 4
+    [envoy] = gateway.pids("envoy -c")
+    os.kill(envoy, signal.SIGKILL)
+    until(lambda: gateway.pids("envoy -c") not in ([], [envoy]))
+    until(lambda: answers(gateway))
+    last = Held(gateway)
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.wait_for("waiting for calls in flight: 1")
+    release(gateway)
+    assert last.rest() == "whole"
+    assert gateway.process.wait(DEADLINE) == 0
+
+
+def test_the_whole_folder_may_go(start_gateway: Any) -> None:
+    gateway = start_gateway({"workers": 2})
+    folder = gateway.run_directory
+    held = Held(gateway)
+    shutil.rmtree(folder)
+    gateway.wait_for("admin.sock was removed, and Envoy makes it only when it starts: calls go on")
+    until(lambda: {"worker-0.sock", "worker-1.sock"} <= {path.name for path in folder.iterdir()})
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert all(answers(gateway) for _ in range(10))
+    release(gateway)
+    assert held.rest() == "whole"
+    os.kill(gateway.pids("envoy -c")[0], signal.SIGKILL)
+    until(lambda: (folder / "admin.sock").exists() and answers(gateway))
+    assert gateway.stop() == 0
+    assert not folder.exists()

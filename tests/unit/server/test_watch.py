@@ -1,0 +1,61 @@
+"""Which worker counts as stuck."""
+
+from typing import Any
+
+import pytest
+
+from extproc.server.watch import Limits, Watch
+
+
+class Stage:
+    """A watch over a worker whose process is always there, and what came of it."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.replaced: list[str] = []
+        nobody: Any = None
+        self.watch = Watch(nobody, "worker-0", "/nowhere", self.said.append, Limits(5, misses=3, first_misses=6))
+
+    def note(self, pid: int, *responded: bool) -> None:
+        for each in responded:
+            self.watch.note(pid, each, self.replaced.append)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_one_that_was_there_and_is_silent_is_replaced_once(stage: Stage) -> None:
+    stage.note(7, True, False, False)
+    assert stage.replaced == []
+    stage.note(7, False)
+    assert stage.replaced == ["worker-0"]
+    assert stage.said == [
+        "worker-0: stuck: process 7 has not responded to 3 health checks in a row, each of 5 s; killing it"
+    ]
+
+
+def test_one_that_is_busy_for_a_moment_is_left_alone(stage: Stage) -> None:
+    stage.note(7, True, *[False, False, True] * 10)
+    assert stage.replaced == []
+
+
+def test_one_that_starts_has_more_time(stage: Stage) -> None:
+    stage.note(7, *[False] * 5)
+    assert stage.replaced == []
+    stage.note(7, False)
+    assert stage.replaced == ["worker-0"]
+
+
+def test_what_one_process_missed_does_not_count_against_the_next(stage: Stage) -> None:
+    stage.note(7, True, False, False)
+    stage.note(8, False, False, False)
+    assert stage.replaced == []
+
+
+def test_the_limits_are_of_a_loop_that_is_stuck_and_not_busy() -> None:
+    """No request may hold the loop for a second; Envoy itself takes a worker out after half of one."""
+    limits = Limits()
+    assert limits.seconds * limits.misses >= 15
+    assert limits.first_misses > limits.misses
