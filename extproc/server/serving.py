@@ -38,6 +38,7 @@ from extproc.envoy_config import Address
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.server.errands import Errands
+from extproc.server.last_good import LastGood
 from extproc.server.reload import SettingsFile, follow
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
@@ -78,13 +79,17 @@ class Signals:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-def serve(config: Path, listen: str, lookout: Lookout, stopping: Stopping, tls: Tls | None) -> None:
+def serve(
+    config: Path, listen: str, lookout: Lookout, stopping: Stopping, tls: Tls | None, last_good: Path | None = None
+) -> None:
     """Serve on `listen` (`unix:/path` or `host:port`) what `config` (gateway.yaml) says; returns after SIGTERM.
+
+    `last_good` is the file that keeps the last good settings for the next start.
 
     Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
     `TrustError`.
     """
-    file = SettingsFile(config)
+    file = SettingsFile(config, LastGood(last_good) if last_good else None)
     lookout.tell(file.settings.region)
     address = listening.parse(listen)
     worker = Worker(file, lookout)

@@ -185,6 +185,7 @@ class _Stack:
         """A worker. It need not announce its end: Envoy's comes before it, or it was not meant to end."""
         command = [sys.executable, "-m", "extproc.server.worker"]
         command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
+        command += ["--last-good", str(self._directory / f"{name}.settings")]
         command += ["--log-level", self._options.log_level, "--notice", "0", "--grace", "2"]
         return Program(name, lambda: command, environment)
 

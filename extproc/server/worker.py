@@ -24,6 +24,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="gateway.yaml")
 @click.option("--listen", required=True, help="unix:/path, or HOST:PORT")
+@click.option(
+    "--last-good",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep the settings in force in this file, and start with them where gateway.yaml is broken. Remove it when "
+    "you print Envoy's configuration anew.",
+)
 @click.option("--notice", type=SECONDS, default=NOTICE_SECONDS, show_default=True, help="NOT_SERVING before the end.")
 @click.option("--grace", type=SECONDS, default=GRACE_SECONDS, show_default=True, help="What open streams then have.")
 @click.option("--tls", type=(_FILE, _FILE), help="The server's certificate chain and its key, PEM.")
@@ -33,6 +39,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def main(
     config: Path,
     listen: str,
+    last_good: Path | None,
     notice: float,
     grace: float,
     tls: tuple[Path, Path] | None,
@@ -55,7 +62,7 @@ def main(
     from extproc.transport.listen import ListenError
 
     try:
-        serve(config, listen, lookout, Stopping(notice, grace), read_tls(listen, tls, tls_client_ca))
+        serve(config, listen, lookout, Stopping(notice, grace), read_tls(listen, tls, tls_client_ca), last_good)
     except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error
 

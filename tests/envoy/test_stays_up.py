@@ -94,7 +94,7 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
 def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any) -> None:
     gateway = start_gateway({"workers": 2})
     folder = gateway.run_directory
-    names = {"admin.sock", "worker-0.sock", "worker-1.sock"}
+    names = {"admin.sock", "worker-0.sock", "worker-1.sock", "worker-0.settings", "worker-1.settings"}
     held = [Held(gateway) for _ in range(4)]
     for name in (*names, "envoy.yaml"):
         (folder / name).unlink()

@@ -167,15 +167,42 @@ def test_the_others_come_back_where_they_were(start_gateway: Any, program: str) 
 
 
 def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
+    """Something that is no socket stands where it listens, put there between two of its lives."""
     gateway = start_gateway()
     gateway.expect_restarts()
     folder = gateway.run_directory
-    gateway.config_path.write_text("nonsense: true")
     [worker] = gateway.pids("extproc.server.worker")
+    os.kill(worker, signal.SIGSTOP)
+    (folder / "worker-0.sock").unlink()
+    (folder / "worker-0.sock").mkdir()
     os.kill(worker, signal.SIGKILL)
     assert gateway.process.wait(DEADLINE) == 1
-    assert re.search(r"Error: worker-0 ended with exit code 2, \d times in a row.*\n(.*\n)*.*nonsense", gateway.log())
+    assert re.search(
+        r"Error: worker-0 ended with exit code 2, \d times in a row.*\n(.*\n)*.*is no socket", gateway.log()
+    )
     assert not folder.exists()
+
+
+def test_a_broken_file_and_a_worker_that_dies(start_gateway: Any) -> None:
+    """The worker comes back with the settings that were in force, and takes over the file once it is mended."""
+    gateway = start_gateway()
+    good = gateway.config_path.read_text()
+    since = len(gateway.log())
+    gateway.config_path.write_text("nonsense: true")
+    gateway.wait_for(r"nonsense.*the settings that were in force stay", since)
+    for _ in range(2):
+        [worker] = gateway.pids("extproc.server.worker")
+        since = len(gateway.log())
+        os.kill(worker, signal.SIGKILL)
+        gateway.wait_for(
+            r"gateway\.yaml: nonsense: .*; starting with the last good settings, gateway.yaml of 20", since
+        )
+        gateway.wait_for("serving on", since)
+        until(lambda: answers(gateway))
+    since = len(gateway.log())
+    gateway.config_path.write_text(good.replace("name: ci", "name: mended"))
+    gateway.wait_for("gateway.yaml has changed", since)
+    assert answers(gateway)
 
 
 # The start
