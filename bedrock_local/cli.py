@@ -72,9 +72,29 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
 @click.option(
     "--region", callback=_region, default="us-east-1", show_default=True, help="Decides which inference profiles exist."
 )
-@click.option("--access-key", default="local", show_default=True, help="The access key id that may call.")
-@click.option("--secret-key", default="local-secret", show_default=True, help="Its secret.")
-@click.option("--bearer", default=None, help="Accept this API key too, as `Authorization: Bearer …`.")
+@click.option(
+    "--access-key",
+    envvar="BEDROCK_LOCAL_ACCESS_KEY",
+    default="local",
+    show_default=True,
+    show_envvar=True,
+    help="The access key id that may call.",
+)
+@click.option(
+    "--secret-key",
+    envvar="BEDROCK_LOCAL_SECRET_KEY",
+    default="local-secret",
+    show_default=True,
+    show_envvar=True,
+    help="Its secret. A command line is for every user of the machine to read: the variable is not.",
+)
+@click.option(
+    "--bearer",
+    envvar="BEDROCK_LOCAL_BEARER",
+    default=None,
+    show_envvar=True,
+    help="Accept this API key too, as `Authorization: Bearer …`.",
+)
 @click.option(
     "--pace",
     type=click.FloatRange(0),

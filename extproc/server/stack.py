@@ -28,7 +28,7 @@ from extproc.server.cores import worker_count
 from extproc.server.drain import DrainError, until_idle
 from extproc.server.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
-from extproc.server.upstream import Aws, Local, local_environment
+from extproc.server.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
 from extproc.server.watch import Watch
 from extproc.telemetry.lines import to_stdout
 
@@ -174,12 +174,9 @@ class _Stack:
 
         def command() -> list[str]:
             listen = Address(self._options.local_listen.host, self._local_port)
-            keys = ["--access-key", local.access_key, "--secret-key", local.secret_key]
-            module = [sys.executable, "-m", "bedrock_local"]
-            return [*module, "--listen", str(listen), "--region", local.region, *keys]
+            return [sys.executable, "-m", "bedrock_local", "--listen", str(listen), "--region", local.region]
 
-        strangers = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        return Program("local", command, _unbuffered(strangers), ready=_LOCAL_READY)
+        return Program("local", command, _unbuffered(bedrock_environment(os.environ, local)), ready=_LOCAL_READY)
 
     def _worker(self, name: str, environment: dict[str, str]) -> Program:
         """A worker. It need not announce its end: Envoy's comes before it, or it was not meant to end."""
@@ -201,7 +198,7 @@ class _Stack:
             configuration = self._caretaker.put("envoy.yaml", bootstrap)
             return [str(self._options.envoy), "-c", str(configuration), *command]
 
-        return Program("envoy", with_configuration, stdout=to_stdout(), stop_seconds=5)
+        return Program("envoy", with_configuration, envoy_environment(os.environ), stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> str:
         """Envoy's configuration. Rendering it takes most of a second, during which the workers start."""

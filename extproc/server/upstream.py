@@ -38,6 +38,13 @@ _NOT_FOR_LOCAL = (
 )
 
 
+_EVERYBODY = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER")
+"""What a program of any kind may need. None of these is a secret."""
+_EVERYBODY_PREFIXES = ("LC_",)
+_PYTHON = ("VIRTUAL_ENV",)
+_PYTHON_PREFIXES = ("PYTHON", "COVERAGE_")
+
+
 class UpstreamError(Exception):
     """There is no Bedrock to go to; the message says what to set."""
 
@@ -108,6 +115,17 @@ def aws_region(environ: Mapping[str, str]) -> str | None:
     return configured
 
 
+def envoy_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what Envoy needs of `environ`: nothing of AWS's, and nothing that it does not know."""
+    return _only(environ, _EVERYBODY, _EVERYBODY_PREFIXES)
+
+
+def bedrock_environment(environ: Mapping[str, str], local: "Local") -> dict[str, str]:
+    """Return what the local Bedrock needs of `environ`, and its keys, which a command line would show to everybody."""
+    kept = _only(environ, _EVERYBODY + _PYTHON, _EVERYBODY_PREFIXES + _PYTHON_PREFIXES)
+    return kept | {"BEDROCK_LOCAL_ACCESS_KEY": local.access_key, "BEDROCK_LOCAL_SECRET_KEY": local.secret_key}
+
+
 def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dict[str, str]:
     """`environ`, turned towards the local Bedrock at `url` and away from everything that is the user's."""
     kept = {name: value for name, value in environ.items() if name not in _NOT_FOR_LOCAL}
@@ -121,6 +139,10 @@ def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dic
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def _only(environ: Mapping[str, str], names: tuple[str, ...], prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}
 
 
 def _local(region: str | None, environ: Mapping[str, str], reason: str) -> Local:
