@@ -17,7 +17,7 @@ from setuptools import setup
 
 COMPILED = {
     "bedrock": "catalogue eventstream pieces sigv4",
-    "exchange": "answers calls exchange gateway routes",
+    "exchange": "admission answers budget calls exchange gateway routes",
     "openai": "completion decoding errors sse",
     "telemetry": "record",
     "tenancy": "directory policy tokens",

@@ -9,13 +9,22 @@ from click.core import ParameterSource
 
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_settings, refusing, required_config
 from extproc.config import Settings
-from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls, is_ip
+from extproc.config.capacity import envoy_memory
+from extproc.envoy_config import DEFAULT_FILES, Address, Fragment, Plan, ProcessorTls, is_ip
 from extproc.server.cores import worker_count
+from extproc.server.sizes import SIZE
 
 if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoint
 
-_BOOTSTRAP_ONLY = {"listen": "--listen", "admin": "--admin", "health": "--health", "access_log": "--access-log"}
+_BOOTSTRAP_ONLY = {
+    "listen": "--listen",
+    "admin": "--admin",
+    "health": "--health",
+    "access_log": "--access-log",
+    "memory": "--envoy-memory",
+    "files": "--open-files",
+}
 """What shapes the bootstrap, and none of its fragments."""
 
 
@@ -48,6 +57,20 @@ _BOOTSTRAP_ONLY = {"listen": "--listen", "admin": "--admin", "health": "--health
 @click.option("--ca-file", type=PLACE, help="Who may vouch for Bedrock.  [default: this machine's]")
 @click.option("--access-log", is_flag=True, help="A line of JSON on Envoy's standard output for each call.")
 @click.option(
+    "--envoy-memory",
+    "memory",
+    type=SIZE,
+    help="Envoy's memory limit, as in 1Gi.  [default: what limits.in_flight_bytes takes, if it is a number]",
+)
+@click.option(
+    "--open-files",
+    "files",
+    type=click.IntRange(512),
+    default=DEFAULT_FILES,
+    show_default=True,
+    help="Files that Envoy may have open there (ulimit -n).",
+)
+@click.option(
     "--only",
     type=click.Choice(get_args(Fragment)),
     help="A list of this alone, for the bootstrap of an Envoy that you have: see docs/attach.md.",
@@ -67,6 +90,8 @@ def envoy_config(
     admin: Address | None,
     ca_file: Path | None,
     access_log: bool,
+    memory: int | None,
+    files: int,
     only: Fragment | None,
     as_json: bool,
 ) -> None:
@@ -89,6 +114,8 @@ def envoy_config(
         admin=admin,
         access_log=access_log,
         health=health,
+        memory=memory or _memory(settings),
+        files=files,
         processor_tls=_tls(workers, processor_ca, processor_certificate, processor_key, processor_name),
     )
     _print(plan, only, as_json)
@@ -109,6 +136,12 @@ def _bedrock(settings: Settings) -> "Endpoint":
 
     with refusing(EndpointError):
         return resolve(settings.region).runtime
+
+
+def _memory(settings: Settings) -> int | None:
+    """What Envoy needs for the bytes in flight; None where they depend on the machine, which is not known here."""
+    in_flight = settings.limits.in_flight_bytes
+    return None if in_flight == "auto" else envoy_memory(in_flight)
 
 
 def _authorities() -> Path:

@@ -81,9 +81,12 @@ def up(
     does not.
     """
     from extproc.envoy_config.authorities import ca_bundle
-    from extproc.server import stack
+    from extproc.server import files, stack
     from extproc.server.supervisor import ProgramError
 
+    open_files = files.raise_limit()
+    if warning := files.too_few(open_files):
+        say(warning)
     envoy = _envoy_binary()
     given = _given_settings(path)
     target = _upstream(upstream, _region(given), local_listen)
@@ -98,6 +101,7 @@ def up(
             ca_file=str(_existing(ca_bundle(os.environ))),
             log_level=log_level,
             access_log=access_log,
+            files=open_files,
         )
         try:
             asyncio.run(stack.run(options, say, lambda ready: _announce(configuration, options, ready)))

@@ -85,6 +85,10 @@ Bytes = Annotated[
         description="a whole number of bytes from 1024 (1 KiB) to 536870912 (512 MiB)",
     ),
 ]
+InFlightBytes = Annotated[
+    Literal["auto"] | Annotated[int, Meta(ge=1024 * 1024, le=1024**4)],
+    Meta(description="`auto`, or a whole number of bytes from 1048576 (1 MiB) to 1099511627776 (1 TiB)"),
+]
 Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 
 
@@ -130,6 +134,15 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     request_bytes: Bytes = 32 * 1024 * 1024
     """A larger body is answered with 413."""
+    in_flight_bytes: InFlightBytes = "auto"
+    """Of all requests in flight at once; more are answered with 503. `auto` derives it from the memory limit."""
+    organisation_in_flight_bytes: InFlightBytes = "auto"
+    """Of one organisation's; more are answered with 429. `auto` is half of the whole where there are several."""
+
+    @property
+    def body_bytes(self) -> int:
+        """The largest body that Envoy may hold: the worker may make it longer than what a caller may send."""
+        return self.request_bytes * 5 // 4
 
 
 class Embeddings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

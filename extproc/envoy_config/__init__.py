@@ -26,6 +26,9 @@ PROCESSOR = "processor"
 STAT_PREFIX = "oai"
 """Envoy's statistics of the listener for callers are named `http.oai.…`; nothing else is counted there."""
 
+DEFAULT_FILES = 65_536
+"""Open files that an Envoy must be allowed whose machine is not known."""
+
 Fragment = Literal["filter", "cluster", "route", "reply"]
 """What an Envoy that runs already needs of ours: HTTP filters, clusters, routes, and mappers of local replies."""
 
@@ -80,6 +83,10 @@ class Plan:
     health: Address | None = None
     """Where health, metrics and the end of a drain are asked for, away from callers."""
     processor_tls: ProcessorTls | None = None
+    memory: int | None = None
+    """Bytes of memory that Envoy may use; without it Envoy does not look at what it uses."""
+    files: int = DEFAULT_FILES
+    """Files that Envoy may have open, from which the limit of callers' connections is derived."""
 
 
 _TCP = re.compile(r"^(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d{1,5})$")

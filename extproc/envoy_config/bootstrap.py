@@ -13,10 +13,6 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     LayeredRuntime,
     RuntimeLayer,
 )
-from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
-from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
-    DownstreamConnectionsConfig,
-)
 from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import Fragment, Plan
@@ -24,7 +20,8 @@ from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster
 from extproc.envoy_config.filters import ext_proc_filter
 from extproc.envoy_config.health import health_clusters, health_listener
 from extproc.envoy_config.listener import api_route, listener
-from extproc.envoy_config.messages import address_message, packed
+from extproc.envoy_config.messages import address_message
+from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
 
 _SOCKET_MODE = 0o660
@@ -60,7 +57,7 @@ def bootstrap(plan: Plan) -> Bootstrap:
     return Bootstrap(
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
         layered_runtime=LayeredRuntime(layers=[_runtime()]),
-        overload_manager=OverloadManager(resource_monitors=[_connection_limit()]),
+        overload_manager=overload_manager(plan),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
 
@@ -86,12 +83,6 @@ def _runtime() -> RuntimeLayer:
     before it reads that they were reset, and takes gigabytes for them.
     """
     return RuntimeLayer(name="static", static_layer=Struct.from_dict({"http.max_requests_per_io_cycle": 1}))
-
-
-def _connection_limit() -> ResourceMonitor:
-    """Envoy wants one, so that it never runs out of file descriptors."""
-    limit = DownstreamConnectionsConfig(max_active_downstream_connections=20_000)
-    return ResourceMonitor(name="envoy.resource_monitors.global_downstream_max_connections", typed_config=packed(limit))
 
 
 def _document(plan: Plan, only: Fragment | None) -> Any:

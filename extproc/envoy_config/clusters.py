@@ -37,10 +37,13 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.envoy_config import BEDROCK, PROCESSOR, Address, Plan, is_ip
-from extproc.envoy_config.messages import address_message, body_bytes, packed, seconds
+from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
 
 MIB = 1024 * 1024
+
+ANSWER_BYTES = 256 * 1024
+"""What Envoy buffers of Bedrock's answer before it stops reading, where a caller does not read his."""
 
 
 def processor_cluster(plan: Plan) -> Cluster:
@@ -55,7 +58,7 @@ def processor_cluster(plan: Plan) -> Cluster:
         type=discovery(plan.processors),
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(1),
-        per_connection_buffer_limit_bytes=body_bytes(plan) + MIB,
+        per_connection_buffer_limit_bytes=plan.settings.limits.body_bytes + MIB,
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=ClusterCommonLbConfig(
             healthy_panic_threshold=Percent(value=0.0),
@@ -100,6 +103,7 @@ def bedrock_cluster(plan: Plan) -> Cluster:
         type=ClusterDiscoveryType.STATIC if is_ip(address.host) else ClusterDiscoveryType.LOGICAL_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(3),
+        per_connection_buffer_limit_bytes=ANSWER_BYTES,
         circuit_breakers=_thresholds(
             CircuitBreakersThresholds(
                 max_connections=10_000,
@@ -127,7 +131,12 @@ def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
     return HttpProtocolOptions(
         common_http_protocol_options=idle,
         upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=True, auto_san_validation=True),
-        auto_config=HttpProtocolOptionsAutoHttpConfig(),
+        auto_config=HttpProtocolOptionsAutoHttpConfig(
+            # What Bedrock may send unread: Envoy's default is 16 MiB for each call.
+            http2_protocol_options=Http2ProtocolOptions(
+                initial_stream_window_size=ANSWER_BYTES, initial_connection_window_size=16 * MIB
+            )
+        ),
     )
 
 

@@ -13,10 +13,11 @@ from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilte
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
     Http2ProtocolOptions,
+    HttpProtocolOptions,
     SchemeHeaderTransformation,
     SubstitutionFormatString,
 )
-from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener, ListenerFilter
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     FilterConfig,
@@ -31,6 +32,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
+from envoy_data_plane.envoy.extensions.filters.listener.http_inspector.v3 import HttpInspector
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerInternalAddressConfig,
@@ -40,12 +42,22 @@ from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import BEDROCK, STAT_PREFIX, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
-from extproc.envoy_config.messages import address_message, body_bytes, packed, seconds
+from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.replies import local_replies
 
 API = "/oai/v1"
 
 _MIB = 1024 * 1024
+
+CONNECTION_BYTES = 256 * 1024
+"""What Envoy buffers of a connection before it stops reading from the other side."""
+
+_FIRST_BYTE_SECONDS = 15.0
+"""How long a new connection may be silent."""
+
+_CONNECTION_IDLE_SECONDS = 660.0
+"""How long a connection may be without a call: longer than load balancers keep theirs (Google's 600 s, AWS's 350 s)."""
+
 _SLACK_SECONDS = 60.0
 """By how much Envoy's own idle timers outlast the worker's, which ends a silent call with a proper error."""
 
@@ -88,8 +100,8 @@ _LOG_FIELDS = {
 def listener(plan: Plan) -> Listener:
     """The one listener.
 
-    Its buffer limit bounds the body as it arrives and as the worker rewrites it (which may make it longer: hence
-    a quarter more than `limits.request_bytes`); above it Envoy answers 413.
+    Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
+    of its own. A connection without a first byte is closed while `http_inspector` waits for one.
     """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager(plan))
@@ -97,7 +109,11 @@ def listener(plan: Plan) -> Listener:
     return Listener(
         name="oai",
         address=address_message(plan.listen),
-        per_connection_buffer_limit_bytes=body_bytes(plan),
+        per_connection_buffer_limit_bytes=CONNECTION_BYTES,
+        listener_filters=[
+            ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
+        ],
+        listener_filters_timeout=seconds(_FIRST_BYTE_SECONDS),
         filter_chains=[FilterChain(filters=[manager])],
     )
 
@@ -120,6 +136,7 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
         http2_protocol_options=Http2ProtocolOptions(
             initial_stream_window_size=_MIB, initial_connection_window_size=4 * _MIB
         ),
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(_CONNECTION_IDLE_SECONDS)),
         stream_idle_timeout=seconds(_idle_seconds(plan)),
         request_headers_timeout=seconds(15),
         request_timeout=seconds(120),
@@ -147,14 +164,14 @@ def _health() -> Route:
 def api_route(plan: Plan) -> Route:
     """To Bedrock. Only what cannot have started a call is tried again: calls are billed.
 
-    Envoy's own headers, which the worker may not remove, stay here. The limit of bodies is said here too, for
-    listeners that are not ours.
+    Envoy's own headers, which the worker may not remove, stay here. The limit of bodies holds for the body as it
+    arrives and as the worker rewrites it, which may make it longer; above it Envoy answers 413.
     """
     return Route(
         name="api",
         match=RouteMatch(path_separated_prefix=API),
         typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
-        request_body_buffer_limit=body_bytes(plan),
+        request_body_buffer_limit=plan.settings.limits.body_bytes,
         request_headers_to_remove=list(_NOT_FOR_BEDROCK),
         route=RouteAction(
             cluster=BEDROCK,

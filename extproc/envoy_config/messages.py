@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.envoy_config import Address, Plan
+from extproc.envoy_config import Address
 
 
 def packed(message: Message) -> Any:
@@ -25,11 +25,6 @@ def packed(message: Message) -> Any:
 def seconds(number: float) -> timedelta:
     """A duration, as the typed messages want it."""
     return timedelta(seconds=number)
-
-
-def body_bytes(plan: Plan) -> int:
-    """The largest body that Envoy may hold: a worker's rewriting may make it longer than what a caller may send."""
-    return plan.settings.limits.request_bytes * 5 // 4
 
 
 def address_message(address: Address, *, mode: int = 0) -> EnvoyAddress:

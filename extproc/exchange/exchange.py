@@ -33,7 +33,10 @@ from typing import cast
 from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_answer import BadAnswerError
+from extproc.config.capacity import STREAM_BYTES
+from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
+from extproc.exchange.budget import Reservation
 from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
 from extproc.exchange.directives import Abort, Body, Continue, Directive, Forward, Headers, Reply, Wait
 from extproc.exchange.events import (
@@ -92,6 +95,8 @@ class Exchange:
         self._call: Call | None = None
         self._stream: ChatStream | None = None
         self._answer: Answer | None = None
+        self._reservation: Reservation | None = None
+        """Bytes of the budget that are this exchange's until its stream has ended."""
 
     @property
     def done(self) -> bool:
@@ -104,6 +109,12 @@ class Exchange:
         if self._phase is Phase.ANSWERING and isinstance(self._answer, Streamed):
             return self._gateway.settings.streaming.keepalive_seconds
         return None
+
+    def close(self) -> None:
+        """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
+        self._finish()
+        if self._reservation is not None:
+            self._reservation.settle(0)
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
         """What to do about `event`; `now` is in unix seconds."""
@@ -163,25 +174,18 @@ class Exchange:
             return self._reply(200, model_list(self._gateway.catalogue, caller))
         if found.operation == "model":
             return self._reply(200, model(self._gateway.catalogue, caller, found.model))
-        self._check_body(event)
+        budget = self._gateway.budget
+        size = announced_bytes(event, self._gateway.settings.limits, budget.largest - STREAM_BYTES)
+        self._reservation = Reservation(budget, caller.organisation, size + STREAM_BYTES)
         self._phase = Phase.BODY
         return Continue()
-
-    def _check_body(self, event: RequestHeaders) -> None:
-        """Refuse a body that need not be read to be refused."""
-        if event.end_of_stream:
-            raise ApiError(400, "The request has no body: send one JSON object.")
-        encoding = event.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise ApiError(415, f"Send the body as it is, without content-encoding '{encoding}'.")
-        length = event.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._gateway.settings.limits.request_bytes:
-            raise too_large(self._gateway.settings.limits.request_bytes)
 
     def _request(self, body: bytes | bytearray, now: float) -> Directive:
         settings = self._gateway.settings
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
+        assert self._reservation is not None
+        self._reservation.settle(len(body) + STREAM_BYTES)
         call: Call
         if self._operation == "chat":
             call = ChatCall(body, settings, self._id, now)
@@ -195,13 +199,17 @@ class Exchange:
         fetch = call.fetch()
         if fetch is None:
             return self._ask(call, target, now)
+        self._reservation.expect(encoded_bytes(min(len(fetch.urls) * fetch.max_bytes, fetch.total_bytes)))
         self._phase = Phase.FETCHING
         return Wait(fetch, settings.media.seconds)
 
     def _fetched(self, result: object, now: float) -> Directive:
         assert self._call is not None
         assert self._target is not None
-        self._call.fetched(cast(FetchResult, result))
+        images = cast(FetchResult, result)
+        self._call.fetched(images)
+        if isinstance(images, tuple) and self._reservation is not None:
+            self._reservation.receive(encoded_bytes(sum([len(image.data) for image in images])))
         return self._ask(self._call, self._target, now)
 
     def _ask(self, call: Call, target: Target, now: float) -> Directive:

@@ -7,6 +7,7 @@ from extproc.bedrock.capabilities import Table
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
 from extproc.config import Settings
+from extproc.exchange.budget import Budget
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
 
@@ -26,3 +27,5 @@ class Gateway:
     """AWS credentials that are good now, or None."""
     detokenise: Detokeniser
     """cl100k_base token ids to text."""
+    budget: Budget
+    """The bytes of requests in flight. It stays the same object: open exchanges release into it."""

@@ -15,6 +15,16 @@ def too_large(limit: int) -> ApiError:
     )
 
 
+def length_required() -> ApiError:
+    """A body without a length, where there is not the memory for the longest that it may be."""
+    return ApiError(
+        411,
+        "The request has no `content-length`, and the gateway has not the memory for a body of any length: send the "
+        "body with its length, not in chunks.",
+        code="content_length_required",
+    )
+
+
 def from_envoy(status: int, details: str) -> ApiError:
     """The error behind a reply that Envoy made by itself; `details` is its word for the reason."""
     if status == 408:

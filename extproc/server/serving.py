@@ -35,10 +35,13 @@ from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
 from extproc.build import compiled
 from extproc.config import Settings
 from extproc.envoy_config import Address
+from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.server.errands import Errands
+from extproc.server.files import raise_limit
 from extproc.server.last_good import LastGood
+from extproc.server.memory import budget_of, share_of, too_little
 from extproc.server.reload import SettingsFile, follow
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
@@ -79,27 +82,38 @@ class Signals:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-def serve(
-    config: Path, listen: str, lookout: Lookout, stopping: Stopping, tls: Tls | None, last_good: Path | None = None
-) -> None:
-    """Serve on `listen` (`unix:/path` or `host:port`) what `config` (gateway.yaml) says; returns after SIGTERM.
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What one worker is started with. `config` is gateway.yaml, `listen` is `unix:/path` or `host:port`."""
 
-    `last_good` is the file that keeps the last good settings for the next start.
+    config: Path
+    listen: str
+    stopping: Stopping
+    tls: Tls | None = None
+    last_good: Path | None = None
+    """File that keeps the last good settings for the next start."""
+    envoy_memory: int | None = None
+    """Envoy's memory limit in bytes, where Envoy does not share this process's."""
+
+
+def serve(options: ServeOptions, lookout: Lookout) -> None:
+    """Serve until SIGTERM.
 
     Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
     `TrustError`.
     """
-    file = SettingsFile(config, LastGood(last_good) if last_good else None)
+    raise_limit()
+    file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
     lookout.tell(file.settings.region)
-    address = listening.parse(listen)
-    worker = Worker(file, lookout)
-    uvloop.run(worker.run(address, stopping, tls))
+    address = listening.parse(options.listen)
+    worker = Worker(file, lookout, budget_of(file.settings, options.envoy_memory))
+    uvloop.run(worker.run(address, options.stopping, options.tls))
 
 
 class Worker:
     """The parts of one worker, and their life."""
 
-    def __init__(self, file: SettingsFile, lookout: Lookout) -> None:
+    def __init__(self, file: SettingsFile, lookout: Lookout, budget: Budget) -> None:
         """Raises `EndpointError`."""
         settings = file.settings
         self._file = file
@@ -117,7 +131,10 @@ class Worker:
             authority=endpoints.runtime.authority,
             identity=self._identity,
             detokenise=tokens.decode,
+            budget=budget,
         )
+        if warning := too_little(settings.limits, budget):
+            log.warning(warning)
 
     async def run(self, address: Address, stopping: Stopping, tls: Tls | None) -> None:
         """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
@@ -150,6 +167,7 @@ class Worker:
         """Put new settings in force for all events from now on."""
         directory, capabilities = Directory(settings), BUILT_IN.with_overrides(settings.capabilities)
         self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
+        self.gateway.budget.share = share_of(settings, self.gateway.budget.whole)
 
     def catalogue_changed(self, catalogue: Catalogue) -> None:
         """Put a new list of models in force; called from the keeper's thread."""
@@ -206,7 +224,7 @@ def server_options(settings: Settings, tls: Tls | None = None) -> Options:
     Its buffer, and so its largest message, is 5/4 of the largest request; it grants side calls
     `Settings.longest_wait` and half a minute.
     """
-    largest = max(settings.limits.request_bytes * 5 // 4, 4 * MIB)
+    largest = max(settings.limits.body_bytes, 4 * MIB)
     return Options(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
 
 

@@ -22,10 +22,12 @@ from typing import Any
 from extproc import envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
+from extproc.config.capacity import envoy_memory
 from extproc.envoy_config import Address
 from extproc.server.admin import Admin, answers_ok
 from extproc.server.cores import worker_count
 from extproc.server.drain import DrainError, until_idle
+from extproc.server.memory import budget_of
 from extproc.server.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.server.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.server.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
@@ -59,6 +61,8 @@ class Options:
     ca_file: str
     log_level: str = "info"
     access_log: bool = False
+    files: int = envoy_config.DEFAULT_FILES
+    """Files that Envoy may have open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +214,14 @@ class _Stack:
             ca_file=self._options.ca_file,
             admin=Address(path=str(self._caretaker.admin)),
             access_log=self._options.access_log,
+            memory=self._envoy_memory(),
+            files=self._options.files,
         )
         return await asyncio.to_thread(envoy_config.render, plan)
+
+    def _envoy_memory(self) -> int:
+        """Envoy's part of the memory: the workers have the rest."""
+        return envoy_memory(budget_of(self._options.settings).whole * len(self._workers))
 
     def _socket(self, worker: str) -> Address:
         return Address(path=str(self._directory / f"{worker}.sock"))

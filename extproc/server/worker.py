@@ -10,6 +10,7 @@ import click
 
 from extproc.bedrock.look import LookError, Lookout
 from extproc.server.patience import SECONDS
+from extproc.server.sizes import SIZE
 from extproc.telemetry import log as log_setup
 from extproc.telemetry.lines import open_standard_streams
 
@@ -32,6 +33,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--notice", type=SECONDS, default=NOTICE_SECONDS, show_default=True, help="NOT_SERVING before the end.")
 @click.option("--grace", type=SECONDS, default=GRACE_SECONDS, show_default=True, help="What open streams then have.")
+@click.option("--envoy-memory", type=SIZE, help="Envoy's memory limit, as in 1Gi.  [default: it shares this process's]")
 @click.option("--tls", type=(_FILE, _FILE), help="The server's certificate chain and its key, PEM.")
 @click.option("--tls-client-ca", type=_FILE, help="PEM; clients must then have a certificate of one of these.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
@@ -42,6 +44,7 @@ def main(
     last_good: Path | None,
     notice: float,
     grace: float,
+    envoy_memory: int | None,
     tls: tuple[Path, Path] | None,
     tls_client_ca: Path | None,
     log_level: str,
@@ -56,13 +59,14 @@ def main(
         raise click.ClickException(str(error)) from error
     from extproc.bedrock.endpoints import EndpointError
     from extproc.config import ConfigError
-    from extproc.server.serving import Stopping, serve
+    from extproc.server.serving import ServeOptions, Stopping, serve
     from extproc.server.tls import read_tls
     from extproc.server.trust import TrustError
     from extproc.transport.listen import ListenError
 
     try:
-        serve(config, listen, lookout, Stopping(notice, grace), read_tls(listen, tls, tls_client_ca), last_good)
+        trust = read_tls(listen, tls, tls_client_ca)
+        serve(ServeOptions(config, listen, Stopping(notice, grace), trust, last_good, envoy_memory), lookout)
     except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error
 

@@ -140,6 +140,7 @@ class Server:
             await call.run()
         finally:
             self._calls.discard(call)
+            stream.close()
 
     async def _tick_for_ever(self) -> None:
         while True:

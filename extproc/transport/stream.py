@@ -11,6 +11,7 @@ What the driver calls, and when:
 | Envoy sent a message                   | `receive(data)`         | send what it gives; look at `errand`          |
 | Envoy sent several at once             | `receive_all(messages)` | the same; then look at the error it gives     |
 | the job that `errand` named has a result  | `resume(result)`        | send what it gives; look at `errand`          |
+| the stream has ended, however          | `close()`, once         | nothing                                      |
 | now and then                           | `tick()` if `impatient` | send what it gives                           |
 
 A job belongs to the message that led to it: when Envoy sends another (its own answer, say, because the client
@@ -40,6 +41,9 @@ class Exchange(Protocol):
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
         """What is to be done about `event`, at Unix time `now`."""
+
+    def close(self) -> None:
+        """The stream has ended, in whatever way: nothing more is to come of it."""
 
     @property
     def patience(self) -> float | None:
@@ -103,6 +107,10 @@ class Stream:
         if patience is None or self.errand is not None or self._dialogue.state in SETTLED:
             return False
         return self._clock.steady() - self._stirred >= patience
+
+    def close(self) -> None:
+        """Tell the exchange that the stream has ended."""
+        self._exchange.close()
 
     def receive(self, data: bytes) -> list[Payload]:
         """Messages to send because of this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""

@@ -43,6 +43,9 @@ class Echo:
 
     patience = None
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def receive(self, event: Event, now: float) -> list[Any]:
         match event:
             case RequestHeaders():

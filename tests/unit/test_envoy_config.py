@@ -61,15 +61,37 @@ def routes(document: Any) -> dict[str, Any]:
 # Limits and times
 
 
-def test_the_buffer_leaves_room_for_what_the_worker_adds(document: Edit) -> None:
+def test_the_route_leaves_room_for_what_the_worker_adds(document: Edit) -> None:
     rendered = document("limits: {request_bytes: 1000000}")
-    assert rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 1_250_000
+    assert routes(rendered)["api"]["request_body_buffer_limit"] == 1_250_000
     assert cluster(rendered, "processor")["per_connection_buffer_limit_bytes"] > 1_250_000
+
+
+@pytest.mark.parametrize("size", [1024, 536870912])
+def test_what_a_connection_holds_does_not_grow_with_the_limit_of_bodies(document: Edit, size: int) -> None:
+    rendered = document(f"limits: {{request_bytes: {size}}}")
+    assert rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 262_144
+    assert cluster(rendered, "bedrock")["per_connection_buffer_limit_bytes"] == 262_144
 
 
 def test_the_largest_limit_fits(document: Edit) -> None:
     rendered = document("limits: {request_bytes: 536870912}")
     assert max(every(rendered, "per_connection_buffer_limit_bytes")) < 2**32
+
+
+@pytest.mark.parametrize(("files", "limit"), [({}, 20_000), ({"files": 1024}, 384)])
+def test_connections_are_limited_by_the_open_files(document: Edit, files: dict[str, int], limit: int) -> None:
+    assert one(document(**files), "max_active_downstream_connections") == str(limit)
+
+
+def test_envoy_looks_at_its_memory_where_it_is_told_how_much_it_has(document: Edit) -> None:
+    assert "actions" not in document()["overload_manager"]
+    manager = document(memory=1 << 30)["overload_manager"]
+    assert one(manager, "max_heap_size_bytes") == str(960 << 20)
+    assert [action["name"].rpartition(".")[2] for action in manager["actions"]] == [
+        "shrink_heap",
+        "stop_accepting_requests",
+    ]
 
 
 def test_the_limit_is_named_to_the_caller(document: Edit) -> None:

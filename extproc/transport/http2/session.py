@@ -207,9 +207,13 @@ class Session:
 
     def _drop(self, stream_id: int) -> None:
         call = self._calls.pop(stream_id, None)
-        if call is not None and call.errand is not None:
+        if call is None:
+            return
+        if call.errand is not None:
             call.errand = None
             self._changed[call] = None
+        if call.stream is not None:
+            call.stream.close()
 
 
 def _collect(call: Call, event: Data) -> None:

@@ -18,6 +18,7 @@ from extproc import config, tokens
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.listing import seed
 from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply, Wait
 from extproc.exchange.events import (
     Event,
@@ -57,6 +58,7 @@ def gateway() -> Gateway:
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=tokens.decode,
+        budget=Budget(1 << 30, 1 << 30),
     )
 
 

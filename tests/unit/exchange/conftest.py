@@ -11,6 +11,7 @@ from extproc import config, tokens
 from extproc.bedrock import capabilities
 from extproc.bedrock.catalogue import Catalogue, Model, Profile
 from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Forward
 from extproc.exchange.events import RequestBody, RequestHeaders
 from extproc.exchange.exchange import Exchange
@@ -58,6 +59,7 @@ def gateway() -> Gateway:
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),
         detokenise=tokens.decode,
+        budget=Budget(1 << 30, 1 << 30),
     )
 
 

@@ -127,6 +127,10 @@ class Scripted:
         self.patience = patience
         self.events = []
         self.times = []
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
 
     def receive(self, event, now):
         self.events.append(event)

@@ -156,6 +156,26 @@ async def test_the_stream_stays_open_after_the_last_word(gateway, envoy):
         assert await call.read() is grpc.aio.EOF
 
 
+async def test_the_exchange_hears_of_the_end_once_however_the_stream_ends(gateway, envoy):
+    async with gateway() as running:
+        clean, left, failed = (running.process() for _ in range(3))
+        for call in (clean, left, failed):
+            await ask(call, envoy.request_headers())
+        assert [exchange.closed for exchange in running.exchanges] == [0, 0, 0]
+        await clean.done_writing()
+        assert await clean.read() is grpc.aio.EOF
+        left.cancel()
+        await failed.write(b"no message")
+        assert await failed.code() is grpc.StatusCode.INTERNAL
+        await running.gone()
+        assert [exchange.closed for exchange in running.exchanges] == [1, 1, 1]
+        open_still = running.process()
+        await ask(open_still, envoy.request_headers())
+        await running.server.stop(0)
+        await running.gone()
+        assert running.exchanges[-1].closed == 1
+
+
 async def test_each_stream_has_its_own_exchange(gateway, envoy):
     async with gateway() as running:
         calls = [running.process() for _ in range(3)]

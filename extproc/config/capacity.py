@@ -1,0 +1,84 @@
+"""How many bytes of requests fit into memory, and how many callers' connections into the open files.
+
+The coefficients are measured with Envoy 1.40 and the interpreted worker; docs/operations.md says how, and by how much
+they are above what was seen.
+
+Invariant: what `in_flight_bytes` returns for each worker, times the workers, times the coefficients, plus the bases, is
+not more than the memory that it was given, unless that is less than the bases and `LEAST_BYTES` for each worker take.
+"""
+
+from dataclasses import dataclass
+
+from extproc.config import Limits
+
+MIB = 1024 * 1024
+
+ENVOY_BASE = 128 * MIB
+"""Memory of an Envoy that is idle, and of messages that its threads copy."""
+
+ENVOY_PER_BYTE = 3.5
+"""Memory of Envoy for each byte of a request in flight."""
+
+WORKER_BASE = 112 * MIB
+"""Memory of a worker that is idle, and of the process in which it looks things up at AWS."""
+
+WORKER_PER_BYTE = 3.0
+"""Memory of a worker for each byte of a request in flight."""
+
+STREAM_BYTES = 32 * 1024
+"""What a request counts beside its body: its stream takes memory in Envoy and in the worker, however short it is."""
+
+LEAST_BYTES = MIB
+"""Bytes in flight that each worker has, however little memory there is."""
+
+OTHER_MEMORY = 64 * MIB
+"""Memory of Envoy that is not heap: its code, its threads' stacks."""
+
+MOST_CONNECTIONS = 20_000
+RESERVED_FILES = 256
+"""Open files of Envoy that are no connection of a call: listeners, health checks, connections to workers, logs."""
+
+FILES_PER_CALL = 2
+"""The caller's connection, and one to Bedrock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory limits in bytes. `envoy` is None where Envoy and the workers have to share `worker`."""
+
+    worker: int
+    envoy: int | None = None
+
+
+def in_flight_bytes(limits: Limits, memory: Memory, workers: int) -> int:
+    """Return how many bytes of requests each of `workers` may have in flight."""
+    if limits.in_flight_bytes != "auto":
+        return max(LEAST_BYTES, limits.in_flight_bytes // workers)
+    left = memory.worker - workers * WORKER_BASE
+    if memory.envoy is None:
+        whole = (left - ENVOY_BASE) / (ENVOY_PER_BYTE + WORKER_PER_BYTE)
+    else:
+        whole = min(left / WORKER_PER_BYTE, (memory.envoy - ENVOY_BASE) / ENVOY_PER_BYTE)
+    return max(LEAST_BYTES, int(whole / workers))
+
+
+def organisation_bytes(limits: Limits, whole: int, workers: int, organisations: int) -> int:
+    """Return how many of `whole`, a worker's bytes in flight, one organisation may have."""
+    if limits.organisation_in_flight_bytes != "auto":
+        return min(whole, max(LEAST_BYTES, limits.organisation_in_flight_bytes // workers))
+    return whole if organisations == 1 else whole // 2
+
+
+def envoy_memory(in_flight: int) -> int:
+    """Return the memory that Envoy takes for so many bytes of requests in flight, on all workers together."""
+    return ENVOY_BASE + int(in_flight * ENVOY_PER_BYTE)
+
+
+def connections(files: int) -> int:
+    """Return how many callers' connections Envoy may have with so many open files, so that each can make a call."""
+    return max(1, min(MOST_CONNECTIONS, (files - RESERVED_FILES) // FILES_PER_CALL))
+
+
+def most_files() -> int:
+    """Return how many open files `MOST_CONNECTIONS` take."""
+    return RESERVED_FILES + FILES_PER_CALL * MOST_CONNECTIONS

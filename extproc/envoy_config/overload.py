@@ -1,0 +1,65 @@
+"""What Envoy does when connections or memory run out: the last defence, behind the workers' budget of bytes in flight.
+
+| what runs out | from            | what Envoy does                                                          |
+|---------------|-----------------|--------------------------------------------------------------------------|
+| connections   | `Plan.files`    | it closes a new connection at once, so that those it has can make calls  |
+| memory, 70 %  | `Plan.memory`   | it returns free memory to the system                                     |
+| memory, 95 %  | `Plan.memory`   | it answers every new request with 503 and `retry-after`                  |
+"""
+
+from envoy_data_plane.envoy.config.overload.v3 import (
+    OverloadAction,
+    OverloadManager,
+    ResourceMonitor,
+    ShrinkHeapConfig,
+    ThresholdTrigger,
+    Trigger,
+)
+from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
+from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import FixedHeapConfig
+
+from extproc.config import capacity
+from extproc.envoy_config import Plan
+from extproc.envoy_config.messages import packed, seconds
+
+_CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
+_HEAP = "envoy.resource_monitors.fixed_heap"
+
+_LOOK_SECONDS = 0.1
+"""How often Envoy looks at its heap; a second by default, in which a gigabyte can arrive."""
+
+
+def overload_manager(plan: Plan) -> OverloadManager:
+    """The monitors and the actions; those of memory only where the plan names a limit."""
+    if plan.memory is None:
+        return OverloadManager(resource_monitors=[_connections(plan)])
+    return OverloadManager(
+        refresh_interval=seconds(_LOOK_SECONDS),
+        resource_monitors=[_connections(plan), _heap(plan.memory)],
+        actions=[
+            OverloadAction(
+                name="envoy.overload_actions.shrink_heap",
+                triggers=[_from(0.7)],
+                typed_config=packed(ShrinkHeapConfig(timer_interval=seconds(1), max_unfreed_memory_bytes=_UNFREED)),
+            ),
+            OverloadAction(name="envoy.overload_actions.stop_accepting_requests", triggers=[_from(0.95)]),
+        ],
+    )
+
+
+_UNFREED = 16 * capacity.MIB
+
+
+def _connections(plan: Plan) -> ResourceMonitor:
+    limit = DownstreamConnectionsConfig(max_active_downstream_connections=capacity.connections(plan.files))
+    return ResourceMonitor(name=_CONNECTIONS, typed_config=packed(limit))
+
+
+def _heap(memory: int) -> ResourceMonitor:
+    """What is not heap (`OTHER_MEMORY`) is left out of it; half of the memory is, where that is less."""
+    heap = max(memory - capacity.OTHER_MEMORY, memory // 2)
+    return ResourceMonitor(name=_HEAP, typed_config=packed(FixedHeapConfig(max_heap_size_bytes=heap)))
+
+
+def _from(share: float) -> Trigger:
+    return Trigger(name=_HEAP, threshold=ThresholdTrigger(value=share))

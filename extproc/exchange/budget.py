@@ -1,0 +1,97 @@
+"""The bytes of requests that a worker may have in flight, of all organisations and of each.
+
+A request counts from its headers, before Envoy buffers its body, until its stream has ended: Envoy keeps the body for
+as long (a call that may be tried again is sent from it). Each worker knows its own streams only.
+
+Invariant: `taken` is the sum of what was granted and not released, and never above `whole`, nor is an organisation's
+above `share` unless `share` was lowered meanwhile.
+"""
+
+from extproc.openai.errors import ApiError
+
+RETRY_SECONDS = "1"
+
+
+class Budget:
+    """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`."""
+
+    def __init__(self, whole: int, share: int) -> None:
+        self.whole = whole
+        self.share = share
+        self.taken = 0
+        self._by_organisation: dict[str, int] = {}
+
+    @property
+    def largest(self) -> int:
+        """The most that one request can ever be granted."""
+        return min(self.whole, self.share)
+
+    def reserve(self, organisation: str, size: int) -> None:
+        """Grant `size` bytes to a request of `organisation`; raises `ApiError` (429, 503) where they are not there."""
+        used = self._by_organisation.get(organisation, 0) + size
+        if used > self.share:
+            raise _share_used_up(organisation, size, self.share)
+        taken = self.taken + size
+        if taken > self.whole:
+            raise _all_used_up()
+        self.taken = taken
+        self._by_organisation[organisation] = used
+
+    def release(self, organisation: str, size: int) -> None:
+        """Take back `size` bytes that `organisation` was granted."""
+        self.taken -= size
+        left = self._by_organisation[organisation] - size
+        if left:
+            self._by_organisation[organisation] = left
+        else:
+            del self._by_organisation[organisation]
+
+
+class Reservation:
+    """What one request has of a budget, until its stream has ended. Each method raises as `Budget.reserve` does."""
+
+    def __init__(self, budget: Budget, organisation: str, size: int) -> None:
+        budget.reserve(organisation, size)
+        self.size = size
+        self._budget = budget
+        self._organisation = organisation
+        self._expected = 0
+
+    def settle(self, size: int) -> None:
+        """Have `size` bytes: give the rest back, or take what is missing."""
+        if size < self.size:
+            self._budget.release(self._organisation, self.size - size)
+        elif size > self.size:  # a body that is longer than its content-length
+            self._budget.reserve(self._organisation, size - self.size)
+        self.size = size
+
+    def expect(self, size: int) -> None:
+        """Take up to `size` bytes more, for what is being fetched."""
+        self.settle(self.size + size)
+        self._expected = size
+
+    def receive(self, size: int) -> None:
+        """Have `size` bytes instead of those that were expected."""
+        expected, self._expected = self._expected, 0
+        self.settle(self.size - expected + size)
+
+
+def _share_used_up(organisation: str, size: int, share: int) -> ApiError:
+    return ApiError(
+        429,
+        f"The organisation `{organisation}` has too many bytes of requests in flight: this request counts {size}, and "
+        f"at most {share} are served at a time. Wait until some of its calls have ended, then send this one again.",
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        headers={"retry-after": RETRY_SECONDS},
+    )
+
+
+def _all_used_up() -> ApiError:
+    return ApiError(
+        503,
+        "The gateway has as many bytes of requests in flight as it has memory for. Send this one again in a moment.",
+        type="server_error",
+        code="overloaded",
+        headers={"retry-after": RETRY_SECONDS},
+    )

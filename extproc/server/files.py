@@ -1,0 +1,31 @@
+"""How many files this process and those that it starts may have open; each connection is one."""
+
+import resource
+
+from extproc.config import capacity
+
+ENOUGH = 4096
+"""With fewer the operator is told: Envoy then takes fewer than 1,920 callers' connections."""
+
+
+def raise_limit() -> int:
+    """Raise the soft limit to the hard one, as far as it goes; return what it then is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (hard, min(hard, 10_240) if hard > 0 else 10_240):  # macOS refuses its own infinity
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            continue
+        break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if soft == resource.RLIM_INFINITY else soft
+
+
+def too_few(files: int) -> str | None:
+    """Return a line for the operator where the limit is low."""
+    if files >= ENOUGH:
+        return None
+    return (
+        f"at most {files} files may be open (ulimit -n), so Envoy takes {capacity.connections(files)} callers' "
+        f"connections and closes more at once: raise the hard limit, to {capacity.most_files()} for all"
+    )

@@ -1,0 +1,198 @@
+"""The budget of bytes in flight: what counts, when, for whom, and that all of it comes back."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.config.capacity import STREAM_BYTES
+from extproc.exchange.budget import Budget, Reservation
+from extproc.exchange.directives import Continue, Forward, Wait
+from extproc.exchange.events import RequestBody, RequestHeaders, ResponseHeaders, Resumed
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.jobs import Fetch, Fetched
+from extproc.openai.errors import ApiError
+
+NOW = 1_790_000_000.0
+CHAT = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(292)
+UNSIZED = 4096 * 5 // 4 + STREAM_BYTES
+"""What a body without a length counts, with the `limits.request_bytes` of the tests' gateway."""
+
+
+def headers(token: str = "qc_test", **more: str) -> RequestHeaders:
+    given = {":method": "POST", ":path": "/oai/v1/chat/completions", "authorization": f"Bearer {token}"}
+    return RequestHeaders(given | {name.replace("_", "-"): value for name, value in more.items()})
+
+
+def begun(gateway: Gateway, **more: str) -> Exchange:
+    """An exchange whose body is on its way."""
+    exchange = Exchange(gateway, "0" * 32)
+    assert exchange.receive(headers(**more), NOW) == (Continue(),)
+    return exchange
+
+
+def rejected(gateway: Gateway, **more: str) -> Any:
+    """The reply to headers, whose exchange then ends."""
+    exchange = Exchange(gateway, "0" * 32)
+    [reply] = exchange.receive(headers(**more), NOW)
+    exchange.close()
+    return reply
+
+
+def error_of(reply: Any) -> dict[str, Any]:
+    error: dict[str, Any] = json.loads(reply.body)["error"]
+    return error
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60)), max_size=40), st.data())
+def test_taken_is_the_sum_of_what_was_granted_and_never_above_the_limits(
+    requests: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    budget, held = Budget(100, 60), list[tuple[str, int]]()
+    for organisation, size in requests:
+        used = sum(held_size for name, held_size in held if name == organisation) + size
+        if used <= 60 and budget.taken + size <= 100:
+            budget.reserve(organisation, size)
+            held.append((organisation, size))
+        else:
+            with pytest.raises(ApiError) as caught:
+                budget.reserve(organisation, size)
+            assert caught.value.status == (429 if used > 60 else 503)
+        assert budget.taken == sum(size for _, size in held) <= 100
+        assert all(sum(size for name, size in held if name == each) <= 60 for each in "abc")
+        if held and data.draw(st.booleans()):
+            budget.release(*held.pop(data.draw(st.integers(0, len(held) - 1))))
+    for organisation, size in held:
+        budget.release(organisation, size)
+    assert (budget.taken, budget._by_organisation) == (0, {})
+
+
+def test_a_reservation_that_cannot_grow_stays_what_it_is() -> None:
+    budget = Budget(100, 100)
+    reservation = Reservation(budget, "acme", 60)
+    with pytest.raises(ApiError):
+        reservation.expect(50)
+    assert (reservation.size, budget.taken) == (60, 60)
+    reservation.settle(0)
+    assert budget.taken == 0
+
+
+def test_a_request_counts_from_its_headers_by_its_content_length(gateway: Gateway) -> None:
+    begun(gateway, content_length="1000")
+    assert gateway.budget.taken == 1000 + STREAM_BYTES
+
+
+def test_a_body_without_a_length_counts_as_the_longest_until_it_has_arrived(gateway: Gateway) -> None:
+    exchange = begun(gateway)
+    assert gateway.budget.taken == UNSIZED
+    exchange.receive(RequestBody(CHAT), NOW)
+    assert gateway.budget.taken == len(CHAT) + STREAM_BYTES
+
+
+def test_a_body_that_is_longer_than_its_length_counts_as_what_it_is(gateway: Gateway) -> None:
+    exchange = begun(gateway, content_length="1")
+    exchange.receive(RequestBody(CHAT), NOW)
+    assert gateway.budget.taken == len(CHAT) + STREAM_BYTES
+
+
+def test_over_the_share_of_an_organisation_it_is_a_429_and_others_are_served(gateway: Gateway) -> None:
+    gateway.budget = Budget(1 << 20, 2000 + 2 * STREAM_BYTES)
+    begun(gateway, content_length="1000")
+    begun(gateway, content_length="1000")
+    reply = rejected(gateway, content_length="1000")
+    assert reply.status == 429
+    assert dict(reply.headers)["retry-after"] == "1"
+    error = error_of(reply)
+    assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    assert "`acme`" in error["message"]
+    begun(gateway, token="qc_two", content_length="1000", openai_organization="frugal")
+
+
+def test_over_the_whole_it_is_a_503(gateway: Gateway) -> None:
+    gateway.budget = Budget(1000 + STREAM_BYTES, 1 << 20)
+    begun(gateway, content_length="1000")
+    reply = rejected(gateway, token="qc_two", content_length="1", openai_organization="frugal")
+    assert reply.status == 503
+    assert dict(reply.headers)["retry-after"] == "1"
+    assert (error_of(reply)["type"], error_of(reply)["code"]) == ("server_error", "overloaded")
+
+
+def test_what_can_never_be_granted_is_not_told_to_try_again(gateway: Gateway) -> None:
+    gateway.budget = Budget(1 << 20, 1000 + STREAM_BYTES)
+    reply = rejected(gateway, content_length="1001")
+    assert (reply.status, "retry-after" in dict(reply.headers)) == (413, False)
+    assert "1000 bytes" in error_of(reply)["message"]
+    reply = rejected(gateway)
+    assert (reply.status, error_of(reply)["code"]) == (411, "content_length_required")
+    assert gateway.budget.taken == 0
+
+
+@pytest.mark.parametrize("length", ["9" * 19, "9" * 5000])
+def test_a_length_of_any_number_of_digits_is_too_large(gateway: Gateway, length: str) -> None:
+    assert rejected(gateway, content_length=length).status == 413
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1, 1", "0x10", "\u00b2"])
+def test_a_length_that_is_no_number_counts_as_none(gateway: Gateway, length: str) -> None:
+    begun(gateway, content_length=length)
+    assert gateway.budget.taken == UNSIZED
+
+
+def test_requests_without_a_body_and_rejected_ones_hold_nothing(gateway: Gateway) -> None:
+    assert rejected(gateway, token="qc_wrong", content_length="10").status == 401
+    assert rejected(gateway, content_length="10", content_encoding="gzip").status == 415
+    listing = RequestHeaders({":method": "GET", ":path": "/oai/v1/models", "authorization": "Bearer qc_test"}, True)
+    Exchange(gateway, "0" * 32).receive(listing, NOW)
+    assert gateway.budget.taken == 0
+
+
+def test_what_is_held_comes_back_with_the_end_of_the_stream_and_not_before(gateway: Gateway) -> None:
+    exchange = begun(gateway)
+    [reply] = exchange.receive(RequestBody(b"{"), NOW)
+    assert reply.status == 400
+    assert gateway.budget.taken == 1 + STREAM_BYTES  # Envoy has the body until it has ended the stream
+    exchange.close()
+    assert gateway.budget.taken == 0
+
+
+@pytest.mark.parametrize("events", range(4))
+def test_it_comes_back_whenever_the_stream_ends_and_once(gateway: Gateway, events: int) -> None:
+    exchange = Exchange(gateway, "0" * 32)
+    for event in (headers(), RequestBody(CHAT), ResponseHeaders({":status": "200"}))[:events]:
+        exchange.receive(event, NOW)
+    exchange.close()
+    exchange.close()
+    assert gateway.budget.taken == 0
+    assert exchange.receive(RequestBody(CHAT), NOW) == ()
+    assert gateway.budget.taken == 0
+
+
+def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gateway: Gateway) -> None:
+    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    body = json.loads(CHAT) | {"model": "us.anthropic.claude-sonnet-4-6"}
+    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, url]
+    data = json.dumps(body).encode()
+    exchange = begun(gateway)
+    [wait] = exchange.receive(RequestBody(data), NOW)
+    assert isinstance(wait, Wait)
+    assert isinstance(wait.job, Fetch)
+    assert gateway.budget.taken == len(data) + STREAM_BYTES + wait.job.max_bytes * 4 // 3
+    [forward] = exchange.receive(Resumed((Fetched(PNG, "image/png"),)), NOW)
+    assert isinstance(forward, Forward)
+    assert gateway.budget.taken == len(data) + STREAM_BYTES + len(PNG) * 4 // 3
+
+
+def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) -> None:
+    gateway.budget = Budget(1 << 20, 1 << 20)
+    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    body = json.loads(CHAT) | {"model": "us.anthropic.claude-sonnet-4-6"}
+    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, url]
+    exchange = begun(gateway)
+    [reply] = exchange.receive(RequestBody(json.dumps(body).encode()), NOW)
+    assert not isinstance(reply, Wait)
+    exchange.close()
+    assert gateway.budget.taken == 0

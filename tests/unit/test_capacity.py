@@ -1,0 +1,67 @@
+"""The formulas that lead from memory and open files to limits."""
+
+import pytest
+
+from extproc.config import Limits, parse
+from extproc.config.capacity import (
+    ENVOY_BASE,
+    ENVOY_PER_BYTE,
+    LEAST_BYTES,
+    MIB,
+    WORKER_BASE,
+    WORKER_PER_BYTE,
+    Memory,
+    connections,
+    envoy_memory,
+    in_flight_bytes,
+    most_files,
+    organisation_bytes,
+)
+
+GIB = 1024 * MIB
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("memory", [Memory(2 * GIB), Memory(16 * GIB), Memory(2 * GIB, GIB), Memory(16 * GIB, GIB)])
+def test_what_is_in_flight_fits_into_the_memory(memory: Memory, workers: int) -> None:
+    whole = in_flight_bytes(Limits(), memory, workers) * workers
+    envoy, others = envoy_memory(whole), workers * WORKER_BASE + whole * WORKER_PER_BYTE
+    if memory.envoy is None:
+        assert envoy + others <= memory.worker
+        assert envoy + others > memory.worker - 100  # and all of it is used
+    else:
+        assert envoy <= memory.envoy
+        assert others <= memory.worker
+
+
+@pytest.mark.parametrize("memory", [Memory(1), Memory(WORKER_BASE + ENVOY_BASE), Memory(GIB, 1)])
+def test_with_hardly_any_memory_there_is_a_little_for_each_worker(memory: Memory) -> None:
+    assert in_flight_bytes(Limits(), memory, 4) == LEAST_BYTES
+
+
+def test_a_number_is_for_all_workers_together() -> None:
+    limits = parse(b"limits: {in_flight_bytes: 100000000, organisation_in_flight_bytes: 40000000}").limits
+    assert in_flight_bytes(limits, Memory(1), 4) == 25_000_000
+    assert organisation_bytes(limits, 25_000_000, 4, 3) == 10_000_000
+    assert organisation_bytes(limits, 5_000_000, 4, 3) == 5_000_000
+
+
+@pytest.mark.parametrize(("organisations", "share"), [(0, 500), (1, 1000), (2, 500), (50, 500)])
+def test_several_organisations_have_a_half_each(organisations: int, share: int) -> None:
+    assert organisation_bytes(Limits(), 1000, 1, organisations) == share
+
+
+def test_envoys_memory_is_its_base_and_what_is_in_flight() -> None:
+    assert envoy_memory(100 * MIB) == ENVOY_BASE + 100 * MIB * ENVOY_PER_BYTE
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"), [(10, 1), (512, 128), (1024, 384), (65_536, 20_000), (1_048_576, 20_000), (2**40, 20_000)]
+)
+def test_each_connection_has_a_file_for_its_call(files: int, limit: int) -> None:
+    assert connections(files) == limit
+
+
+def test_so_many_files_are_enough_and_not_one_less() -> None:
+    assert connections(most_files()) == 20_000
+    assert connections(most_files() - 2) < 20_000
