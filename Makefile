@@ -2,6 +2,7 @@
 
 LISTEN ?= 127.0.0.1:8080
 ARGS   ?=
+SECONDS ?= 60
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
             $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null \
               && echo $$python && break; done)
@@ -11,6 +12,8 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
 BENCH   := $(VENV)/.installed-bench
+FUZZ    := $(VENV)/.installed-fuzz
+AUDIT   := $(VENV)/.installed-audit
 PROXY   := .venv-clients/litellm-proxy
 COMPILED := .run/compiled
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -39,7 +42,7 @@ ROOMS   := bedrock exchange openai telemetry tenancy translate transport
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit test-grpcio test-compiled test-compose compiled image lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-translation docs lock lock-images clean
+        bench bench-smoke bench-peers bench-profile bench-translation fuzz audit docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +106,12 @@ bench-profile: $(BENCH) ## Where a worker's time goes; ARGS="--workload paced-20
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation
 
+fuzz: $(FUZZ) ## Fuzz each target for SECONDS (60), two at a time; ARGS="http2" for one of them
+	$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
+
+audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities; ARGS are pip-audit's
+	$(BIN)/python deploy/audit.py constraints.txt $(ARGS)
+
 docs: $(DEV) ## Write docs/compatibility.md again, and what docs/configuration.md has of the types
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
 	mv docs/compatibility.md.new docs/compatibility.md
@@ -146,6 +155,17 @@ $(BENCH): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the benchmark needs"
 	@$(INSTALL) -e '.[envoy,tokens,dev,bench]'
 	@touch $(RUNTIME) $(DEV) $@
+
+$(FUZZ): pyproject.toml constraints.txt | $(DEV)
+	@echo "Installing the fuzzer"
+	@$(INSTALL) -e '.[envoy,tokens,dev,fuzz]'
+	@$(BIN)/python -c 'import atheris' || { echo "make: atheris has no wheel for this Python or system; fuzz with CPython 3.11 to 3.13 on Linux"; exit 1; }
+	@touch $@
+
+$(AUDIT): pyproject.toml constraints.txt | $(DEV)
+	@echo "Installing pip-audit"
+	@$(INSTALL) -e '.[envoy,tokens,dev,audit]'
+	@touch $@
 
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
 	@echo "Compiling the hot rooms into $(COMPILED)"
