@@ -1,0 +1,215 @@
+"""A scenario: a call in some phase, neighbours beside it, a fault, and what becomes of all of them.
+
+| phase     | the call is                                                     |
+|-----------|-----------------------------------------------------------------|
+| headers   | half-way through its request's headers                           |
+| body      | half-way through its request's body; a worker has its headers    |
+| waiting   | at Bedrock, which has not answered                               |
+| streaming | half-way through Bedrock's response                              |
+| ending    | complete at Bedrock but for the last bytes                       |
+
+Invariants of every scenario, whatever the fault: no caller gets a short response without an error, or silence; nothing
+reaches Bedrock that no worker translated and signed; neighbours end well, where the fault is not theirs too; and when it
+is over the gateway serves again.
+"""
+
+import contextlib
+import http.client
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.callers import SHORT, SILENCE, WHOLE, Caller, Seen
+from tests.chaos.record import Record, Row
+from tests.chaos.upstream import (
+    ANSWER,
+    END,
+    METADATA,
+    START,
+    STOP,
+    Act,
+    Script,
+    Step,
+    Upstream,
+    deltas,
+    head,
+    whole_answer,
+    whole_stream,
+)
+
+PHASES = ("headers", "body", "waiting", "streaming", "ending")
+DEADLINE = 60.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Ask again and again until the answer is true, and return it."""
+    end = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+    return found
+
+
+def steps_of(phase: str, *, stream: bool) -> list[Step]:
+    """Return what Bedrock sends to a call that is to stay in this phase for a while."""
+    first, *more = deltas()
+    hold = Act.HOLD
+    match phase, stream:
+        case ("waiting", _):
+            return [hold, *(whole_stream() if stream else whole_answer())]
+        case ("streaming", True):
+            return [head(), START, first, hold, *more, STOP, METADATA, END]
+        case ("streaming", False):
+            return [head("application/json", len(ANSWER)), ANSWER[:30], hold, ANSWER[30:]]
+        case ("ending", True):
+            return [head(), START, first, *more, STOP, hold, METADATA, END]
+        case ("ending", False):
+            return [head("application/json", len(ANSWER)), ANSWER[:-1], hold, ANSWER[-1:]]
+    return [*(whole_stream() if stream else whole_answer())]
+
+
+@dataclass
+class Call:
+    """A caller and what Bedrock has for it."""
+
+    caller: Caller
+    script: Script
+
+    def end(self) -> Seen:
+        """Let Bedrock go on, and read to the end."""
+        self.script.go.set()
+        return self.caller.finish()
+
+
+@dataclass
+class Scene:
+    """A gateway in front of an upstream, and where results go."""
+
+    gateway: Any
+    upstream: Upstream
+    transport: str
+    workers: int
+    record: Record
+    open: list[Caller] = field(default_factory=list)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the gateway listens."""
+        host, _, port = self.gateway.origin.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def caller(self, script: Script, *, stream: bool) -> Caller:
+        """Return a caller that has sent nothing yet."""
+        caller = Caller(self.address, self.gateway.tokens["ci"], script.prompt, stream=stream)
+        self.open.append(caller)
+        return caller
+
+    def begin(self, phase: str, *, stream: bool, steps: Sequence[Step] | None = None) -> Call:
+        """Bring a call into a phase; Bedrock's part can be another than the phase's own."""
+        script = self.upstream.script(*(steps_of(phase, stream=stream) if steps is None else steps))
+        before = self.stat("http.oai.ext_proc.streams_started") if phase == "body" else 0
+        caller = self.caller(script, stream=stream)
+        if phase == "headers":
+            caller.send(60)
+            return Call(caller, script)
+        if phase == "body":
+            caller.send(len(caller.head) + len(caller.body) // 2)
+            until(lambda: self.stat("http.oai.ext_proc.streams_started") > before, "no worker hears of the call")
+            return Call(caller, script)
+        caller.send()
+        assert script.arrived.wait(DEADLINE), "the call does not reach Bedrock"
+        if steps is None:
+            assert script.reached.wait(DEADLINE)
+            if phase != "waiting" and stream:
+                caller.read_delta()
+        return Call(caller, script)
+
+    def neighbours(self) -> list[Call]:
+        """Begin streams that last until they are told to end: one, or several where there are several workers."""
+        return [self.begin("streaming", stream=True) for _ in range(1 if self.workers == 1 else 4)]
+
+    def run(
+        self,
+        section: str,
+        fault: str,
+        phase: str,
+        *,
+        stream: bool,
+        strike: Callable[[], object],
+        sees: Sequence[str],
+        spares_neighbours: bool = True,
+        note: str = "",
+    ) -> Seen:
+        """Strike while a call is in `phase`; `sees` are the kinds of outcome that are right."""
+        beside = self.neighbours()
+        call = self.begin(phase, stream=stream)
+        strike()
+        call.caller.struck()
+        if phase in ("headers", "body"):
+            call.caller.send()
+        seen = call.end()
+        others = [one.end() for one in beside]
+        self.check(seen, others, sees, spares_neighbours=spares_neighbours)
+        self.add(section, fault, phase, "stream" if stream else "buffered", seen, others, note)
+        self.serves_again()
+        return seen
+
+    def check(self, seen: Seen, others: Sequence[Seen], sees: Sequence[str], *, spares_neighbours: bool = True) -> None:
+        """Assert what holds in every scenario, and that this outcome is one that is right."""
+        for one in (seen, *others):
+            assert one.kind not in (SHORT, SILENCE), (seen, others, self.gateway.log()[-3000:])
+        assert seen.kind in sees, (seen, self.gateway.log()[-3000:])
+        assert not spares_neighbours or all(one.kind == WHOLE for one in others), (others, self.gateway.log()[-3000:])
+        assert not self.upstream.untranslated, self.upstream.untranslated
+
+    def add(
+        self, section: str, fault: str, phase: str, call: str, seen: Seen, others: Sequence[Seen], note: str = ""
+    ) -> None:
+        """Record a scenario that has held."""
+        lost = sum(one.kind != WHOLE for one in others)
+        named = (section, fault, phase, call, self.transport, self.workers)
+        self.record.add(Row(*named, seen.kind, seen.status, seen.code, seen.seconds, len(others), lost, note))
+
+    def serves_again(self) -> None:
+        """Wait until a row of calls is answered whole: Envoy may not know yet that a worker was gone."""
+        until(lambda: all(self.asks() for _ in range(3)), "it does not serve again")
+
+    def asks(self) -> bool:
+        """Make one call, and say whether it is answered whole."""
+        try:
+            caller = self.caller(self.upstream.script(*whole_answer()), stream=False)
+        except OSError:
+            return False
+        caller.send()
+        seen = caller.finish()
+        assert seen.kind not in (SHORT, SILENCE), seen
+        return seen.kind == WHOLE
+
+    def stat(self, name: str) -> int:
+        """Read one of Envoy's statistics."""
+        connection = _AdminConnection(self.gateway.run_directory / "admin.sock")
+        with contextlib.closing(connection):
+            connection.request("GET", f"/stats?filter=^{name}$")
+            text = connection.getresponse().read().decode()
+        return int(text.rpartition(": ")[2] or 0)
+
+    def close(self) -> None:
+        """End what is still open."""
+        for caller in self.open:
+            caller.close()
+
+
+class _AdminConnection(http.client.HTTPConnection):
+    """HTTP over Envoy's admin socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("envoy", timeout=DEADLINE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(DEADLINE)
+        self.sock.connect(str(self._path))
