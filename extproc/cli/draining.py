@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 
-from extproc.cli.parameters import SOCKET, Breakdown, refusing
+from extproc.cli.parameters import ADDRESS, SOCKET, Breakdown, refusing
 from extproc.envoy_config import Address
 from extproc.server.patience import SECONDS
 from extproc.telemetry.lines import say
+
+WORKER_SECONDS = 3.0
+"""How long a worker has to respond before it counts as stuck."""
 
 
 @click.command()
@@ -33,13 +36,22 @@ from extproc.telemetry.lines import say
     help="Where to tell the end to whoever asks by HTTP: drain.sock beside the admin socket is what /drained of "
     "`envoy-config --health` leads to.",
 )
-def drain(admin: Address, notice: float, timeout: float, announce: Address | None) -> None:
+@click.option(
+    "--worker",
+    type=ADDRESS,
+    help="Drain only if this worker responds. A hook also runs before a worker that is stuck is replaced: then Envoy "
+    "stays in service.",
+)
+def drain(admin: Address, notice: float, timeout: float, announce: Address | None, worker: Address | None) -> None:
     """Take Envoy out of service: fail health checks, wait, ask clients to leave, wait for the last call.
 
     Envoy serves everything meanwhile, and runs on. Exit code 0 says that no call was in flight any more: end Envoy
     now, then the workers. Exit code 1 says what is left. It cannot be taken back but for the health checks
     (POST /healthcheck/ok).
     """
+    if worker is not None and (stuck := _stuck(worker)):
+        say(f"not drained: {stuck}. The worker is to be replaced, and Envoy stays in service")
+        return
     from extproc.server.admin import Admin
     from extproc.server.drain import DrainError, Patience, drain_and_announce
     from extproc.transport.listen import ListenError
@@ -50,3 +62,16 @@ def drain(admin: Address, notice: float, timeout: float, announce: Address | Non
             asyncio.run(drain_and_announce(envoy, patience, say, announce))
     except DrainError as error:
         raise Breakdown(str(error)) from error
+
+
+def _stuck(worker: Address) -> str:
+    """Why the worker is taken for stuck; empty where it responds, be it that it stops."""
+    from extproc.transport.health import SilentError, UnhealthyError, check
+
+    try:
+        check(worker, WORKER_SECONDS)
+    except SilentError as error:
+        return str(error)
+    except UnhealthyError:
+        return ""
+    return ""

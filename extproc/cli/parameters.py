@@ -9,7 +9,7 @@ import click
 
 from extproc import config
 from extproc.envoy_config import Address, is_ip, parse_address
-from extproc.telemetry.lines import flush, say
+from extproc.telemetry.lines import say
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 
@@ -31,7 +31,6 @@ class Breakdown(click.ClickException):
             super().show(file)
             return
         say(f"Error: {self.format_message()}")
-        flush()
 
 
 class AddressParameter(click.ParamType[Address]):

@@ -47,7 +47,7 @@ from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
 from extproc.transport.auto import Server, new_server
 from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import Options
+from extproc.transport.service import Options, Perform
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,8 @@ class ServeOptions:
     tls: Tls | None = None
     last_good: Path | None = None
     """File that keeps the last good settings for the next start."""
+    health: str | None = None
+    """A second address, a socket, for those who ask for the health of a worker that otherwise wants TLS."""
     envoy_memory: int | None = None
     """Envoy's memory limit in bytes, where Envoy does not share this process's."""
 
@@ -106,8 +108,9 @@ def serve(options: ServeOptions, lookout: Lookout) -> None:
     file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
     lookout.tell(file.settings.region)
     address = listening.parse(options.listen)
+    health = listening.parse(options.health) if options.health else None
     worker = Worker(file, lookout, budget_of(file.settings, options.envoy_memory))
-    uvloop.run(worker.run(address, options.stopping, options.tls))
+    uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 
 class Worker:
@@ -136,7 +139,7 @@ class Worker:
         if warning := too_little(settings.limits, budget):
             log.warning(warning)
 
-    async def run(self, address: Address, stopping: Stopping, tls: Tls | None) -> None:
+    async def run(self, address: Address, stopping: Stopping, tls: Tls | None, health: Address | None = None) -> None:
         """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
@@ -151,6 +154,8 @@ class Worker:
             server = new_server(settings.transport, address, self.new_exchange, perform, options)
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
+            if health is not None:
+                await self._answer_probes(health, perform, cleanup)
             if not signals.stop.is_set():
                 server.serving = True
                 log.info("serving on %s, %s", bound, self._describe())
@@ -172,6 +177,15 @@ class Worker:
     def catalogue_changed(self, catalogue: Catalogue) -> None:
         """Put a new list of models in force; called from the keeper's thread."""
         self.gateway.catalogue = catalogue
+
+    async def _answer_probes(self, address: Address, perform: Perform, cleanup: AsyncExitStack) -> None:
+        """Serve on a socket as well, and say SERVING there for as long as the event loop runs."""
+        beside = new_server("http2", address, self.new_exchange, perform, server_options(self._file.settings))
+        await beside.start(address)
+        cleanup.push_async_callback(beside.stop, 0)
+        beside.serving = True
+        again = asyncio.create_task(_stay_reachable(beside, address))
+        cleanup.callback(again.cancel)
 
     def _errands(self) -> Errands:
         return Errands(self._endpoints.runtime, deny=self._file.settings.media.deny)

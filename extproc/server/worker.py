@@ -31,6 +31,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Keep the settings in force in this file, and start with them where gateway.yaml is broken. Remove it when "
     "you print Envoy's configuration anew.",
 )
+@click.option("--health", help="A socket for probes, unix:/path, where TLS or certificates keep them from --listen.")
 @click.option("--notice", type=SECONDS, default=NOTICE_SECONDS, show_default=True, help="NOT_SERVING before the end.")
 @click.option("--grace", type=SECONDS, default=GRACE_SECONDS, show_default=True, help="What open streams then have.")
 @click.option("--envoy-memory", type=SIZE, help="Envoy's memory limit, as in 1Gi.  [default: it shares this process's]")
@@ -42,6 +43,7 @@ def main(
     config: Path,
     listen: str,
     last_good: Path | None,
+    health: str | None,
     notice: float,
     grace: float,
     envoy_memory: int | None,
@@ -64,9 +66,14 @@ def main(
     from extproc.server.trust import TrustError
     from extproc.transport.listen import ListenError
 
+    if health is not None and not health.startswith("unix:"):
+        raise click.UsageError(
+            f"--health {health} is no socket: write unix: and a path, as in unix:/run/oai/health.sock"
+        )
     try:
         trust = read_tls(listen, tls, tls_client_ca)
-        serve(ServeOptions(config, listen, Stopping(notice, grace), trust, last_good, envoy_memory), lookout)
+        options = ServeOptions(config, listen, Stopping(notice, grace), trust, last_good, health, envoy_memory)
+        serve(options, lookout)
     except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error
 

@@ -5,6 +5,7 @@ whole and in order. Lines that found no room, or that the descriptor did not tak
 of its own where they are missing, as soon as the descriptor takes one.
 """
 
+import atexit
 import functools
 import os
 import select
@@ -117,8 +118,10 @@ def _missing(count: int) -> bytes:
 
 @functools.cache
 def writer(descriptor: int) -> LineWriter:
-    """Return the writer of this process for `descriptor`."""
-    return LineWriter(descriptor)
+    """Return the writer of this process for `descriptor`; its last lines have a moment at the end of the process."""
+    lines = LineWriter(descriptor)
+    atexit.register(lines.flush)
+    return lines
 
 
 def writer_of(stream: TextIO | None) -> LineWriter | None:

@@ -14,15 +14,20 @@ class UnhealthyError(Exception):
     """The worker does not serve; the message says what was there instead."""
 
 
+class SilentError(UnhealthyError):
+    """The worker takes the call and sends nothing: its event loop is stuck."""
+
+
 def check(address: Address, seconds: float) -> None:
-    """Ask the worker at `address`, in plain text, whether it serves; raises `UnhealthyError`."""
+    """Ask the worker at `address`, in plain text, whether it serves; raises `UnhealthyError`, or `SilentError`."""
     # A proxy that the environment names is for the way to AWS, not for the way to a worker.
     with grpc.insecure_channel(str(address), options=[("grpc.enable_http_proxy", 0)]) as channel:
         ask = channel.unary_unary(f"/{HEALTH}/Check", request_serializer=bytes, response_deserializer=bytes)
         try:
             answer = ask(b"", timeout=seconds)
         except grpc.RpcError as error:
-            raise UnhealthyError(f"{address}: {_reason(error, seconds)}") from error
+            silent = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            raise (SilentError if silent else UnhealthyError)(f"{address}: {_reason(error, seconds)}") from error
     if answer != SERVING:
         state = "starting, or about to stop" if answer == NOT_SERVING else f"no worker of ours, it answers {answer!r}"
         raise UnhealthyError(f"{address}: not serving: {state}")

@@ -162,13 +162,14 @@ def worker_command(objects: Objects, folder: Path, certificates: Path) -> list[s
     (container,) = objects.one("Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["oai-extproc"]
     settings = {key: value for key, value in CONFIG.items() if key != "tokens"}
-    for name in ("config", "tokens"):
+    for name in ("config", "tokens", "run"):
         (folder / name).mkdir()
     (folder / "config" / "gateway.yaml").write_text(yaml.safe_dump({**settings, "tokens_from": "../tokens"}))
     (folder / "tokens" / "tokens.yaml").write_text(yaml.safe_dump({"tokens": CONFIG["tokens"]}))
     places = {
         "/etc/oai/config": str(folder / "config"),
         "/etc/oai/tls": str(certificates / "server"),
+        "/run/oai": str(folder / "run"),
         "0.0.0.0:9443": "127.0.0.1:0",
     }
     words = list(container["args"])

@@ -4,13 +4,14 @@ import hashlib
 import http.client
 import json
 import re
+import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from openai import OpenAI
 
 from tests.clients.conftest import LocalBedrock
 from tests.deploy.pods import Pod, mount, placed, up
-from tests.deploy.programs import running
+from tests.deploy.programs import Program, running
 from tests.envoy.conftest import validate  # noqa: F401
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
 
@@ -127,6 +128,56 @@ def test_tokens_and_organisations_are_reloaded_while_it_runs(pod: Pod, eventuall
     mount(pod.folder / "config", {"gateway.yaml": yaml.safe_dump(config).encode()})
     eventually(lambda: status(pod, fresh) == 200)
     assert status(pod, DEMO) == 401
+
+
+# A container that has to be started again
+
+
+@contextmanager
+def restarted(pod: Pod, eventually: Any) -> Iterator[Program]:  # noqa: F811
+    """What the kubelet does when the worker's container has ended, until it serves."""
+    with pod.started("extproc") as worker:
+        worker.wait_for("serving on unix:")
+        eventually(lambda: healthy(pod) == 200)
+        yield worker
+
+
+def test_a_broken_config_map_and_a_worker_that_dies(pod: Pod, eventually: Any) -> None:  # noqa: F811
+    mount(pod.folder / "config", {"gateway.yaml": b"nonsense: true"})
+    pod.programs["extproc"].wait_for("nonsense")
+    pod.programs["extproc"].process.kill()
+    pod.programs["extproc"].process.wait()
+    with restarted(pod, eventually) as worker:
+        assert "starting with the last good settings" in worker.said()
+        assert status(pod, DEMO) == 200
+
+
+def test_a_worker_that_is_stuck_is_found_and_the_pod_serves_again(pod: Pod, eventually: Any) -> None:  # noqa: F811
+    """The kubelet's order: the probe fails, the hook runs, SIGTERM is not heard, SIGKILL after the probe's grace."""
+    probe = pod.container("extproc")["livenessProbe"]
+    assert probe["terminationGracePeriodSeconds"] <= 60
+    assert pod.run(probe["exec"]["command"], "extproc").returncode == 0
+    stuck = pod.programs["extproc"].process
+    stuck.send_signal(signal.SIGSTOP)
+    failed = pod.run(probe["exec"]["command"], "extproc")
+    assert failed.returncode == 1
+    assert "no answer within" in failed.stderr
+    hook = pod.run(pod.container("extproc")["lifecycle"]["preStop"]["exec"]["command"], "extproc")
+    assert hook.returncode == 0
+    assert "Envoy stays in service" in hook.stderr
+    stuck.kill()
+    stuck.wait()
+    with restarted(pod, eventually):
+        assert status(pod, DEMO) == 200
+
+
+def test_the_probe_of_a_worker_with_tls_asks_its_event_loop(objects_of: Any) -> None:
+    spec = objects_of("processor").one("Deployment", "oai-extproc")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    probe = container["livenessProbe"]
+    assert probe["exec"]["command"] == ["oai-extproc", "health", "unix:/run/oai/health.sock"]
+    assert "--health=unix:/run/oai/health.sock" in container["args"]
+    assert "/run/oai" in [each["mountPath"] for each in container["volumeMounts"]]
 
 
 # The end of a pod

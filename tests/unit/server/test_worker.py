@@ -248,6 +248,16 @@ async def test_told_to_stop_while_aws_is_slow_it_stops(worker):
     assert "serving on" not in said
 
 
+async def test_probes_have_a_socket_beside_the_one_with_tls(worker):
+    probes = worker.socket.with_name("health.sock")
+    await worker.start("--listen", "127.0.0.1:0", "--health", f"unix:{probes}")
+    await worker.line("serving on 127.0.0.1:")
+    async with grpc.aio.insecure_channel(f"unix:{probes}") as channel:
+        assert await channel.unary_unary("/grpc.health.v1.Health/Check")(b"") == SERVING
+    worker.process.send_signal(signal.SIGTERM)
+    assert (await worker.end())[0] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "config", "words"),
     [
@@ -255,6 +265,7 @@ async def test_told_to_stop_while_aws_is_slow_it_stops(worker):
         (("--listen", "0.0.0.0:1"), gateway("one"), "plain text leaves this machine"),
         (("--listen", "nowhere"), gateway("one"), "HOST:PORT"),
         (("--tls-client-ca", os.devnull), gateway("one"), "--tls"),
+        (("--health", "127.0.0.1:1"), gateway("one"), "--health 127.0.0.1:1 is no socket"),
         (("--tls", os.devnull, os.devnull), gateway("one"), "--tls is for HOST:PORT, and unix:"),
         (("--listen", "0.0.0.0:1", "--tls", __file__, __file__), gateway("one"), "are no PEM certificate and its key"),
     ],
