@@ -11,7 +11,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.pieces import Payload
 from extproc.bedrock.sigv4 import model_path
 from extproc.config import Settings
-from extproc.exchange.jobs import Fetch, FetchFailure, FetchResult
+from extproc.exchange.jobs import MAX_ANSWER, Fetch, FetchFailure, FetchResult
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai import sse
 from extproc.openai.chat import ChatRequest, decode_request
@@ -34,6 +34,8 @@ class Question(Value, frozen=True):
     path: str
     body: Payload
     accept: str = "application/json"
+    max_answer: int = MAX_ANSWER
+    """Bytes of the longest response to it."""
 
 
 class Completed(Value, frozen=True):
@@ -53,8 +55,8 @@ class Call(Protocol):
     ignored: tuple[str, ...]
     """Fields of the request that change nothing; known once it has been asked."""
 
-    def fetch(self) -> Fetch | None:
-        """What must be fetched before anything can be asked. Raises `ApiError`."""
+    def fetch(self, organisation: str = "") -> Fetch | None:
+        """What must be fetched for `organisation` before anything can be asked. Raises `ApiError`."""
 
     def fetched(self, result: FetchResult) -> None:
         """What came of it. Raises `ApiError` where it could not be had."""
@@ -87,7 +89,7 @@ class ChatCall:
         self.model = request.model
         self.ignored: tuple[str, ...] = ()
 
-    def fetch(self) -> Fetch | None:
+    def fetch(self, organisation: str = "") -> Fetch | None:
         """The images that the messages name by http(s) URLs. Raises `ApiError` if they are too many.
 
         Nothing where the gateway fetches none: then the translation refuses them.
@@ -100,7 +102,7 @@ class ChatCall:
         if len(urls) > MAX_FETCHED:
             message = f"At most {MAX_FETCHED} images of a request are fetched: send the others as data: URLs."
             raise invalid(message, self._remote[urls[MAX_FETCHED]], "too_many_images")
-        return Fetch(urls, self._media.max_bytes, self._media.total_bytes, self._media.concurrency)
+        return Fetch(urls, self._media.max_bytes, self._media.total_bytes, self._media.concurrency, organisation)
 
     def fetched(self, result: FetchResult) -> None:
         """The images; one that could not be had is a 400 at the path of its URL."""
@@ -157,7 +159,7 @@ class EmbeddingsCall:
         self.model = self._request.model
         self.ignored: tuple[str, ...] = () if self._request.user is None else ("user",)
 
-    def fetch(self) -> Fetch | None:
+    def fetch(self, organisation: str = "") -> Fetch | None:
         """Nothing: texts come with the request."""
         return None
 
@@ -168,7 +170,11 @@ class EmbeddingsCall:
         """InvokeModel, as often as the model needs for all the texts."""
         self._plan = embeddings_translation.plan(self._request, target.foundation, self._detokenise)
         path = model_path(target.model_id, "invoke")
-        return [Question(path, body) for body in self._plan.bodies]
+        plan = self._plan
+        return [
+            Question(path, body, max_answer=embeddings_translation.max_answer(plan, count, body))
+            for body, count in zip(plan.bodies, plan.counts, strict=True)
+        ]
 
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The list of vectors."""

@@ -51,7 +51,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure
-from extproc.exchange.local_replies import from_envoy, too_large
+from extproc.exchange.local_replies import from_envoy, too_large, too_large_an_answer
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.routes import Operation, route
 from extproc.openai import sse
@@ -196,7 +196,7 @@ class Exchange:
         self._record.model = call.model
         target = self._target = self._resolve(call.model)
         self._record.bedrock_model = target.model_id
-        fetch = call.fetch()
+        fetch = call.fetch(self._record.organisation)
         if fetch is None:
             return self._ask(call, target, now)
         self._reservation.expect(encoded_bytes(min(len(fetch.urls) * fetch.max_bytes, fetch.total_bytes)))
@@ -218,8 +218,9 @@ class Exchange:
         if len(questions) == 1:
             return self._forward(call, questions[0], now)
         self._phase = Phase.JOB
-        side_calls = tuple(SideCall(q.path, self._sign(q, now), bytes(q.body)) for q in questions)
-        return Wait(SideCalls(side_calls, settings.concurrency), settings.seconds)
+        side_calls = tuple(SideCall(q.path, self._sign(q, now), bytes(q.body), q.max_answer) for q in questions)
+        job = SideCalls(side_calls, settings.concurrency, organisation=self._record.organisation)
+        return Wait(job, settings.seconds)
 
     def _resolve(self, asked: str) -> Target:
         assert self._caller is not None
@@ -258,6 +259,8 @@ class Exchange:
     # The answer
 
     def _resume(self, result: object) -> Directive:
+        if isinstance(result, SideFailure) and result.too_large:
+            raise too_large_an_answer()
         if isinstance(result, SideFailure):
             raise from_envoy(504 if result.timed_out else 503, result.message)
         if isinstance(result, SideAnswer):

@@ -6,6 +6,9 @@ from typing import Literal
 
 from extproc.exchange.directives import Headers
 
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of the longest response that is read, where nothing is known of what it should have."""
+
 
 @dataclass(frozen=True, slots=True)
 class SideCall:
@@ -14,14 +17,17 @@ class SideCall:
     path: str
     headers: Headers
     body: bytes
+    max_bytes: int = MAX_ANSWER
+    """Of the response's body; one that is longer is not read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideCalls:
-    """Several calls, at most `concurrency` of them in flight."""
+    """Several calls of an organisation, at most `concurrency` of them in flight."""
 
     calls: tuple[SideCall, ...]
     concurrency: int
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +41,11 @@ class SideAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SideFailure:
-    """A side call that got no answer: `timed_out`, or Bedrock could not be reached."""
+    """A side call without a response: `timed_out`, or Bedrock could not be reached, or the response was `too_large`."""
 
     timed_out: bool
     message: str
+    too_large: bool = False
 
 
 SideResult = tuple[SideAnswer, ...] | SideAnswer | SideFailure
@@ -47,7 +54,7 @@ SideResult = tuple[SideAnswer, ...] | SideAnswer | SideFailure
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Images to be fetched from the URLs that a client named, at most `concurrency` (1 or more) at a time.
+    """Images at the URLs that a client of an organisation named, at most `concurrency` (1 or more) at a time.
 
     `max_bytes` is the most that one of them may have, `total_bytes` the most that all together may have.
     """
@@ -56,6 +63,7 @@ class Fetch:
     max_bytes: int
     total_bytes: int
     concurrency: int
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ def length_required() -> ApiError:
     )
 
 
+def too_large_an_answer() -> ApiError:
+    """Return the error for a response of Bedrock's that is longer than any response to such a request can be."""
+    return ApiError(502, "Bedrock's response is too large.", type="server_error", code="bad_upstream_answer")
+
+
 def from_envoy(status: int, details: str) -> ApiError:
     """The error behind a reply that Envoy made by itself; `details` is its word for the reason."""
     if status == 408:

@@ -21,6 +21,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any
@@ -33,6 +34,7 @@ from yarl import URL
 
 from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
+from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.guard import (
     INSTEAD,
     PORTS,
@@ -50,9 +52,10 @@ log = logging.getLogger(__name__)
 
 REDIRECTS = 3
 CONNECTIONS = 256
-"""Connections of one worker, all jobs together; further requests wait for one."""
+"""Connections of one worker, all jobs together; further requests wait for one, fairly by organisation."""
 LOOKUPS = 32
-"""Look-ups at once. They have threads of their own: names that never answer hold up images, and nothing else."""
+"""Look-ups at once, fairly by organisation. They have threads of their own: names that never answer hold up images of
+the organisation that named them, and nothing else."""
 
 HEADERS = {
     "user-agent": "oai-extproc",
@@ -84,6 +87,7 @@ class Fetcher:
         self._ports = ports
         self._guard = Guard(tuple(allow), tuple(deny))
         self._lookup = lookup or Lookup()
+        self._slots = FairSlots(CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Fetcher":
@@ -108,8 +112,9 @@ class Fetcher:
         """Do `job` within `seconds`; nothing of it is in flight any more when it returns."""
         basket = _Basket(job)
         try:
-            async with asyncio.timeout(seconds):
-                failure = await self._all(basket)
+            with on_behalf_of(job.organisation):
+                async with asyncio.timeout(seconds):
+                    failure = await self._all(basket)
         except TimeoutError:
             failure = basket.late(seconds)
         return failure or tuple(basket.fetched[index] for index in range(len(job.urls)))
@@ -150,7 +155,7 @@ class Fetcher:
         """The image at `url`, or where it is instead. `url` has been checked. Raises `RefusedError`."""
         assert self._session is not None
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._slots.slot(), self._session.get(url, allow_redirects=False) as response:
                 if response.status in (301, 302, 303, 307, 308):
                     return parse(response.headers.get("location", ""), url)
                 _check_head(response)
@@ -235,16 +240,28 @@ class Lookup(AbstractResolver):
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(LOOKUPS, "image-lookup")
+        self._slots = FairSlots(LOOKUPS)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """All addresses of `host`. Raises `OSError`."""
+        """All addresses of `host`. Raises `OSError`.
+
+        A thread cannot be cancelled: its slot stays taken until the look-up ends, although nobody may wait for it.
+        """
         absolute = host.removesuffix(".") + "."
         ask = functools.partial(
             socket.getaddrinfo, absolute, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        loop, organisation = asyncio.get_running_loop(), await self._slots.take()
+        looking = self._threads.submit(ask)
+
+        def ended(_: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended in the meantime
+                loop.call_soon_threadsafe(self._slots.give_back, organisation)
+
+        looking.add_done_callback(ended)
+        found = await asyncio.wrap_future(looking)
         return [
             ResolveResult(hostname=host, host=str(there[0]), port=port, family=family, proto=proto, flags=0)
             for family, _, proto, _, there in found

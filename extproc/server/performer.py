@@ -3,12 +3,14 @@
 The other kind of job, images that clients name by URL, is the `fetcher`'s, which trusts and reaches other hosts.
 
 Invariant: the result of a `SideCalls` is every answer in the order of the calls, each of them a 200, or else the
-first failure; it is there within the job's seconds, and then none of its calls is in flight any more. Each call
+first failure; it is there within the job's seconds, and then none of its calls is in flight any more. A response is
+read up to its call's `max_bytes`. Each call
 goes out byte for byte as it was signed: its path is never decoded and encoded again, and no header is added but
 `host` and `content-length`.
 """
 
 import asyncio
+import logging
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +23,11 @@ import yarl
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.directives import Job
 from extproc.exchange.jobs import Fetch, FetchResult, SideAnswer, SideCall, SideCalls, SideFailure, SideResult
+from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.fetcher import Fetcher
 from extproc.server.trust import bedrock_trust
+
+log = logging.getLogger(__name__)
 
 TRIES = 3
 
@@ -37,7 +42,7 @@ IDLE_SECONDS = 50.0
 """A pooled connection is given up before AWS's side (60 seconds) does."""
 
 CONNECTIONS = 256
-"""Connections of one worker, all jobs together; further calls wait for one."""
+"""Connections of one worker, all jobs together; further calls wait for one, fairly by organisation."""
 
 AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
 """Headers that aiohttp would add by itself."""
@@ -68,6 +73,7 @@ class Performer:
         self._environ = environ
         self._backoff = backoff
         self._fetcher = fetcher or Fetcher(environ)
+        self._slots = FairSlots(CONNECTIONS)
         self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 
@@ -79,6 +85,7 @@ class Performer:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=AUTOMATIC,
+            auto_decompress=False,  # not asked for, and it would grow what is counted
         )
         self._session = await self._open.enter_async_context(session)
         return self
@@ -92,7 +99,8 @@ class Performer:
         """Do `job` within `seconds`. Raises `TypeError` on a job it does not know."""
         match job:
             case SideCalls():
-                return await self._calls(job, seconds)
+                with on_behalf_of(job.organisation):
+                    return await self._calls(job, seconds)
             case Fetch():
                 return await self._fetcher.fetch(job, seconds)
         raise TypeError(f"no way to do a {type(job).__name__}")
@@ -141,11 +149,28 @@ class Performer:
         url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
         headers = [*call.headers, ("host", target.authority)]
         try:
-            async with self._session.post(url, data=call.body, headers=headers, allow_redirects=False) as response:
-                body = await response.read()
+            async with (
+                self._slots.slot(),
+                self._session.post(url, data=call.body, headers=headers, allow_redirects=False) as response,
+            ):
+                body = await _read(response, call.max_bytes)
         except aiohttp.ClientError as error:
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """The body of a response; raises `_FailedError` if it is longer, which is found out before it is read."""
+    data = bytearray()
+    if (response.content_length or 0) <= max_bytes:
+        while len(data) <= max_bytes and (piece := await response.content.readany()):
+            data += piece
+        if len(data) <= max_bytes:
+            return bytes(data)
+    response.close()
+    message = f"Bedrock sent more than {max_bytes} bytes"
+    log.warning("%s; the response was not read to its end", message)
+    raise _FailedError(SideFailure(timed_out=False, message=message, too_large=True))
 
 
 class _FailedError(Exception):

@@ -14,6 +14,15 @@ from extproc.bedrock.invoke import EMBEDDING_MODELS, AnswerError, EmbeddingModel
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, encode, path, texts
 from extproc.openai.errors import ApiError, invalid
 
+NUMBER_BYTES = 32
+"""Of one number of a vector: 17 digits, sign, point and exponent are 24, and a comma with white space follows."""
+
+ESCAPED = 6
+"""Bytes of a character that JSON escapes (`\\u0000`), for each byte that it had."""
+
+OTHER_BYTES = 16 * 1024
+"""Of everything else in a response, and of an error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -22,6 +31,7 @@ class Plan:
     model: EmbeddingModel
     bodies: tuple[bytes, ...]
     counts: tuple[int, ...]
+    dimensions: int
 
 
 def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detokeniser) -> Plan:
@@ -36,7 +46,15 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
     size = model.texts_per_call
     chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
     bodies = tuple(request_body(model, chunk, request.dimensions) for chunk in chunks)
-    return Plan(model, bodies, tuple(map(len, chunks)))
+    return Plan(model, bodies, tuple(map(len, chunks)), request.dimensions or model.default_dimensions)
+
+
+def max_answer(made: Plan, count: int, body: bytes) -> int:
+    """Return the bytes of the longest response to a call with this body, which asks for `count` vectors.
+
+    A number takes less than `NUMBER_BYTES`. Cohere's models send the texts back, each character escaped at worst.
+    """
+    return OTHER_BYTES + count * made.dimensions * NUMBER_BYTES + ESCAPED * len(body)
 
 
 def answer(

@@ -195,6 +195,8 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
     assert isinstance(wait.job, SideCalls)
     assert [json.loads(call.body)["inputText"] for call in wait.job.calls] == ["a", "b"]
     assert wait.job.concurrency == gateway.settings.embeddings.concurrency
+    assert wait.job.organisation == "acme"
+    assert all(256 * 20 < call.max_bytes < 65_536 for call in wait.job.calls)
     answers = tuple(SideAnswer(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
     reply = only(exchange.receive(Resumed(answers), NOW))
     answer = json.loads(reply.body)
@@ -208,6 +210,7 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
         (SideAnswer(429, {"x-amzn-errortype": "ThrottlingException"}, b"{}"), 429),
         (SideFailure(timed_out=True, message="120 s"), 504),
         (SideFailure(timed_out=False, message="connection refused"), 503),
+        (SideFailure(timed_out=False, message="more than 5 bytes", too_large=True), 502),
         ((SideAnswer(200, {}, b"[]"), SideAnswer(200, {}, b"{}")), 502),
     ],
 )

@@ -38,8 +38,8 @@ def test_a_chat_without_remote_images_fetches_nothing() -> None:
 
 def test_each_image_is_fetched_once_and_goes_out_wherever_it_stands() -> None:
     call = asked("https://x/a", "https://x/b", "https://x/a")
-    job = call.fetch()
-    assert job == Fetch(("https://x/a", "https://x/b"), 2048, 4096, 2)
+    job = call.fetch("acme")
+    assert job == Fetch(("https://x/a", "https://x/b"), 2048, 4096, 2, "acme")
     call.fetched((Fetched(PNG, "text/html"), Fetched(b"GIF89a", "image/png")))
     blocks = sent(call)[1:]
     assert [block["image"]["format"] for block in blocks] == ["png", "gif", "png"]

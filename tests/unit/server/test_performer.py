@@ -1,6 +1,7 @@
 """The performer against a server of its own: what goes out, what comes back, and what happens when it does not."""
 
 import asyncio
+import gzip
 import ssl
 import subprocess
 from ipaddress import ip_network
@@ -163,6 +164,64 @@ async def test_cancelling_it_ends_its_calls(bedrock, perform):
     with pytest.raises(asyncio.CancelledError):
         await job
     await bedrock.gone.wait()
+
+
+class Endless:
+    """A server that goes on sending a body until its connection is closed."""
+
+    def __init__(self, head):
+        self.head, self.sent, self.calls = head, 0, 0
+        self.closed = asyncio.Event()
+
+    async def handle(self, reader, writer):
+        self.calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.head)
+        try:
+            while True:
+                writer.write(bytes(16_384))
+                self.sent += 16_384
+                await writer.drain()
+        except ConnectionError:
+            self.closed.set()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+    ],
+)
+async def test_a_response_is_read_no_further_than_it_may_be_long(head):
+    endless = Endless(head)
+    server = await asyncio.start_server(endless.handle, "127.0.0.1", 0)
+    endpoint = Endpoint("http", "127.0.0.1", server.sockets[0].getsockname()[1])
+    async with server, Performer(endpoint, backoff=lambda attempt: 0) as perform:
+        result = await perform(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1), SECONDS)
+        await endless.closed.wait()
+    assert result == SideFailure(False, "Bedrock sent more than 100000 bytes", too_large=True)
+    assert endless.calls == 1
+
+
+async def test_a_response_may_be_just_so_long(bedrock, perform):
+    path = "/" + "a" * 99
+    (answer,) = await perform(SideCalls((SideCall(path, (), b"{}", 100),), 1), SECONDS)
+    assert answer.body == path.encode()
+    result = await perform(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1), SECONDS)
+    assert result.too_large
+
+
+async def test_a_compressed_response_is_not_expanded():
+    async def handle(request):
+        return web.Response(body=gzip.compress(bytes(1_000_000)), headers={"content-encoding": "gzip"})
+
+    runner, endpoint = await serve(handle)
+    async with Performer(endpoint) as perform:
+        (answer,) = await perform(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1), SECONDS)
+    await runner.cleanup()
+    assert len(answer.body) < 10_000
 
 
 async def test_another_job_is_a_bug(perform):

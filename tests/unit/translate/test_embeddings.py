@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai.embeddings import EmbeddingsRequest, decode
 from extproc.openai.errors import ApiError
-from extproc.translate.embeddings import Plan, answer, plan
+from extproc.translate.embeddings import Plan, answer, max_answer, plan
 
 TITAN = "amazon.titan-embed-text-v2:0"
 COHERE = "cohere.embed-english-v3"
@@ -158,3 +159,20 @@ def test_an_answer_that_does_not_fit_is_a_502_and_never_a_shifted_list(body: byt
         answer(asked, planned(asked), [({}, body)])
     assert caught.value.status == 502
     assert caught.value.type == "server_error"
+
+
+# How long an answer can be
+
+
+@pytest.mark.parametrize("model", EMBEDDING_MODELS)
+@pytest.mark.parametrize("text", ["a", "\u0001", "é", "🙂", '"'])
+def test_the_longest_answer_is_within_the_bound_and_not_far_below_it(model: str, text: str) -> None:
+    """The longest numbers, written with white space, and the texts sent back, every character escaped."""
+    texts = [text * 100] * EMBEDDING_MODELS[model].texts_per_call
+    made = planned(request(model, input=texts))
+    (count,), (body,) = made.counts, made.bodies
+    vectors = [[-1.2345678901234567e-300] * made.dimensions] * count
+    whole = json.dumps(
+        {"id": "x" * 64, "embeddings": {"float": vectors}, "texts": texts, "message": "x" * 4096}
+    ).encode()
+    assert len(whole) <= max_answer(made, count, body) <= 3 * len(whole) + 16_384 + 6 * len(body)

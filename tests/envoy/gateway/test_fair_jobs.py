@@ -1,0 +1,145 @@
+"""What one organisation has the worker wait for does not make another one wait, and what Bedrock sends is bounded."""
+
+import json
+import os
+import select
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PNG = b"\x89PNG\r\n\x1a\n"
+CLAUDE = "anthropic.claude-sonnet-4-6"
+MIB = 1024 * 1024
+UMBRELLA = [("openai-organization", "umbrella")]
+
+COUNTS_AS_PUBLIC = """
+from ipaddress import ip_network
+
+from extproc.server.fetcher import Fetcher
+
+Fetcher.__init__.__kwdefaults__.update(ports=frozenset({{{port}}}), allow=[ip_network("127.0.0.1")])
+"""
+
+
+class Server(ThreadingHTTPServer):
+    """Many clients at once, and none of them waits for the others."""
+
+    request_queue_size = 512
+    daemon_threads = True
+
+
+def serving(handler: type[BaseHTTPRequestHandler]) -> Server:
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+class Images(BaseHTTPRequestHandler):
+    """An image at once, and one of which a byte a second comes."""
+
+    enough: threading.Event
+    dripping: threading.Semaphore
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "1000")
+        self.end_headers()
+        if self.path != "/drip":
+            self.wfile.write(PNG.ljust(1000, b"\0"))
+            return
+        self.wfile.write(PNG.ljust(12, b"\0"))
+        self.wfile.flush()
+        self.dripping.release()
+        try:
+            while not self.enough.wait(1):
+                self.wfile.write(b"\0")
+        except ConnectionError:
+            pass
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def images() -> Iterator[str]:
+    Images.enough, Images.dripping = threading.Event(), threading.Semaphore(0)
+    server = serving(Images)
+    yield f"http://127.0.0.1:{server.server_port}"
+    Images.enough.set()
+    server.shutdown()
+    server.server_close()
+
+
+def about(*urls: str) -> dict[str, Any]:
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {"model": CLAUDE, "messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, *parts]}]}
+
+
+def test_images_that_drip_do_not_delay_those_of_another_organisation(
+    start_gateway: Any, client_of: Any, images: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(COUNTS_AS_PUBLIC.format(port=images.rpartition(":")[2]))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    gateway = start_gateway({"media": {"seconds": 120}}, env={"PYTHONPATH": path})
+    client = client_of(gateway)
+    body = json.dumps(about(*(f"{images}/drip#{number}" for number in range(4)))).encode()
+    assert client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA).status == 200
+    connections = [client.connect() for _ in range(90)]
+    try:
+        for connection in connections:
+            client.send(connection, "POST", "/oai/v1/chat/completions", body)
+        for _ in range(192):
+            assert Images.dripping.acquire(timeout=30)
+        for _ in range(3):
+            answer = client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA)
+            assert answer.status == 200, answer
+        waiting = [connection.sock for connection in connections]
+        assert select.select(waiting, [], [], 0)[0] == []
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+class Flood(BaseHTTPRequestHandler):
+    """Stands for a Bedrock that answers with 100 MB."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(100 * MIB))
+        self.end_headers()
+        try:
+            for _ in range(100):
+                self.wfile.write(bytes(MIB))
+        except ConnectionError:
+            pass
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def resident(gateway: Any) -> int:
+    """Bytes that the one worker has had in memory at most."""
+    (worker,) = gateway.pids("extproc.server.worker")
+    status = Path(f"/proc/{worker}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def test_a_response_to_a_side_call_is_not_read_without_end(start_gateway: Any, client_of: Any, bedrock: Any) -> None:
+    server = serving(Flood)
+    environment = {**bedrock.environment, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{server.server_port}"}
+    gateway = start_gateway(env=environment, args=["--upstream", "aws"])
+    client = client_of(gateway)
+    assert client.embed(["one", "two"]).status == 502
+    before = resident(gateway)
+    for _ in range(3):
+        answer = client.embed(["one", "two", "three", "four"])
+        assert (answer.status, answer.error["code"]) == (502, "bad_upstream_answer")
+        assert answer.error["type"] == "server_error"
+    assert resident(gateway) - before < 16 * MIB
+    server.shutdown()
+    server.server_close()
