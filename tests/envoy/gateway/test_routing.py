@@ -148,8 +148,15 @@ def test_a_model_that_is_not_there_is_not_found(client: Any, name: str) -> None:
     assert (answer.error["code"], answer.error["param"]) == ("model_not_found", "model")
 
 
-@pytest.mark.parametrize("name", ["..", "a/b/../c", "../../model/x/converse", "é?#%2F", "gpt-4o"])
-def test_a_model_id_never_leads_out_of_bedrocks_path_for_models(client: Any, local: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["..", "a/b/../c", "../../model/x/converse", "é?#%2F", "%2e%2e", "x y"])
+def test_what_cannot_be_a_model_id_never_reaches_bedrock(client: Any, local: Any, name: str) -> None:
+    answer = client.chat("Hello!", model=name)
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model")
+    assert local.calls() == []
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "a.b:c", "arn:aws:bedrock:us-east-1:123456789012:prompt/ABCDE12345:1"])
+def test_a_model_id_that_is_not_listed_is_one_segment_of_bedrocks_path(client: Any, local: Any, name: str) -> None:
     answer = client.chat("Hello!", model=name)
     assert answer.status in (400, 404)
     assert [(call["operation"], call["model"]) for call in local.calls()] == [("Converse", name)]
