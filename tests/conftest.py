@@ -208,13 +208,19 @@ class Starter:
         *,
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
+        files: int = 0,
     ) -> Gateway:
-        """A gateway that is ready. `config` replaces top-level keys of `CONFIG`, `args` come after the usual ones."""
+        """A gateway that is ready. `config` replaces top-level keys of `CONFIG`, `args` come after the usual ones.
+
+        `files` is the most that it may have open, where that is not what we may.
+        """
         folder = self.folder / f"gateway-{len(self.gateways)}"
         folder.mkdir(parents=True)
         (folder / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **(config or {})}))
         command = [sys.executable, "-m", "extproc", "up", "--config", "gateway.yaml"]
         command += ["--listen", "127.0.0.1:0", "--upstream", "local", *args]
+        if files:
+            command = ["bash", "-c", f'ulimit -n {files} && exec "$0" "$@"', *command]
         WATCH.add(folder / "log")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -1,0 +1,167 @@
+"""What connections cost Envoy: those that do not read, those that say nothing, and more than there are open files."""
+
+import json
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+NOVA = "amazon.nova-micro-v1:0"
+CHAT = "/oai/v1/chat/completions"
+MIB = 1024 * 1024
+DEADLINE = 30.0
+
+UNREAD = 8
+"""Callers that do not read."""
+
+MOST_UNREAD = 6 * MIB
+"""What one of them may cost Envoy; it was 46 MB."""
+
+
+@pytest.fixture
+def endless(event: Callable[..., bytes]) -> Iterator[Any]:
+    """A Bedrock whose streams end when nobody takes them; `sent` counts their bytes."""
+    pieces = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * 200}}) * 200
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "application/vnd.amazon.eventstream")
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            piece = event("messageStart", {"role": "assistant"})
+            with suppress(OSError):
+                while not server.over.is_set():
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    server.sent += len(piece)
+                    piece = pieces
+            self.close_connection = True
+
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Not in the test's output."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+        sent = 0
+        over = threading.Event()
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.over.set()
+    server.shutdown()
+    server.server_close()
+
+
+def until_it_stays(read: Callable[[], int], eventually: Callable[..., Any]) -> int:
+    """The value that `read` returns ten times in a row."""
+    seen: list[int] = []
+
+    def steady() -> bool:
+        seen.append(read())
+        threading.Event().wait(0.05)
+        return len(seen) > 10 and len(set(seen[-10:])) == 1
+
+    eventually(steady)
+    return seen[-1]
+
+
+async def allocated(counter: Any, gateway: Any) -> int:
+    number: int = await counter(gateway, "server.memory_allocated")
+    return number
+
+
+async def test_a_caller_that_does_not_read_costs_little_and_stops_bedrock(
+    endless: Any, start_gateway: Any, client_of: Callable[[Any], Any], counter: Any, eventually: Callable[..., Any]
+) -> None:
+    url = f"http://127.0.0.1:{endless.server_port}"
+    keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+    files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+    gateway = start_gateway(env={**keys, **files, "AWS_ENDPOINT_URL": url}, args=("--upstream", "aws"))
+    client = client_of(gateway)
+    body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello"}], "stream": True}).encode()
+    before = await allocated(counter, gateway)
+    with ExitStack() as callers:
+        for _ in range(UNREAD):
+            client.send(callers.enter_context(closing(client)), "POST", CHAT, body)
+        eventually(lambda: endless.sent > 0)
+        sent = until_it_stays(lambda: int(endless.sent), eventually)
+        assert sent > 0
+        held = await allocated(counter, gateway) - before
+    assert held < UNREAD * MOST_UNREAD, f"{held / UNREAD / MIB:.1f} MiB for each"
+
+
+class closing:  # noqa: N801 - as contextlib's
+    """A connection of `client`'s that is closed at the end."""
+
+    def __init__(self, client: Any) -> None:
+        self._connection = client.connect()
+
+    def __enter__(self) -> Any:
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def idle(client: Any, callers: ExitStack, count: int) -> list[socket.socket]:
+    """So many connections that say nothing."""
+    address = (client.host, client.port)
+    return [callers.enter_context(socket.create_connection(address, timeout=DEADLINE)) for _ in range(count)]
+
+
+@pytest.fixture
+def few_files(start_gateway: Any) -> Any:
+    """A gateway that may open no more than 1,024 files."""
+    return start_gateway(files=1024)
+
+
+def test_more_connections_than_open_files_do_not_stop_those_that_are_there(
+    few_files: Any, client_of: Callable[[Any], Any], eventually: Callable[..., Any]
+) -> None:
+    assert "at most 1024 files may be open" in few_files.log()
+    client = client_of(few_files)
+    with ExitStack() as callers:
+        mine = callers.enter_context(closing(client))
+        body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+        assert client.ask("POST", CHAT, body, connection=mine).status == 200
+        silent = idle(client, callers, 600)
+        eventually(lambda: sum(map(closed, silent)) >= 600 - 384, "more connections are taken than there are files for")
+        assert client.ask("POST", CHAT, body, connection=mine).status == 200
+        [envoy] = few_files.pids("envoy.yaml")
+        assert len(os.listdir(f"/proc/{envoy}/fd")) < 1024 - 384
+        eventually(lambda: client.health() == 200, "connections that say nothing are not closed")
+        assert client.chat("Hello").status == 200
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side has closed it."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("program", ["envoy.yaml", "extproc.server.worker"])
+def test_programs_may_open_as_many_files_as_the_system_lets_them(start_gateway: Any, program: str) -> None:
+    gateway = start_gateway()
+    [pid] = gateway.pids(program)
+    with open(f"/proc/{pid}/limits") as limits:
+        soft, hard = re.findall(r"Max open files\s+(\d+)\s+(\d+)", limits.read())[0]
+    assert soft == hard
