@@ -324,10 +324,11 @@ def test_bedrock_has_to_prove_its_name(changed: Attached, local: Any, status: Ca
     assert local.calls() == []
 
 
-def test_the_buffer_has_to_be_raised(changed: Attached, status: Callable[..., int]) -> None:
+def test_the_buffer_has_to_be_raised(attachment: str, changed: Attached, status: Callable[..., int]) -> None:
+    """Istio's route has a limit of bodies of its own; Envoy Gateway has the listener's alone."""
     (listener,) = changed.bootstrap["static_resources"]["listeners"]
     listener["per_connection_buffer_limit_bytes"] = 32768
-    assert status(changed.bootstrap, size=100_000) == 413
+    assert status(changed.bootstrap, size=100_000) == (200 if attachment == "istio" else 413)
 
 
 def test_envoy_gateways_route_has_to_say_the_host(

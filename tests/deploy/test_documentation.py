@@ -174,4 +174,4 @@ def test_istios_filter_and_both_routes_are_what_envoy_config_prints(objects_of: 
         assert removed == printed["route"]["request_headers_to_remove"]
     assert route["typed_per_filter_config"] == printed["route"]["typed_per_filter_config"]
     assert route["route"].items() <= printed["route"]["route"].items()
-    assert ours["LISTENER"]["per_connection_buffer_limit_bytes"] == printed["route"]["request_body_buffer_limit"]
+    assert route["request_body_buffer_limit"] == printed["route"]["request_body_buffer_limit"]

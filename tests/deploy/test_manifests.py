@@ -94,6 +94,17 @@ def test_pods_keep_to_the_restricted_standard(folder: str, objects_of: Any) -> N
             assert "memory" in container["resources"]["limits"]
 
 
+@pytest.mark.parametrize("folder", ["base", "overlays/local", "overlays/aws", "overlays/sidecar"])
+def test_worker_and_bootstrap_know_how_much_memory_envoy_has(folder: str, objects_of: Any) -> None:
+    for _, pod in pods(objects_of(folder)):
+        by_name = {each["name"].removeprefix("oai-"): each for each in containers(pod)}
+        if "extproc" not in by_name:
+            continue
+        limit = by_name["envoy"]["resources"]["limits"]["memory"]
+        assert f"--envoy-memory={limit}" in by_name["extproc"]["args"]
+        assert f"--envoy-memory {limit} " in " ".join(by_name["render"]["args"]) + " "
+
+
 @folders
 def test_what_pods_mount_is_there_and_is_never_a_sub_path(folder: str, objects_of: Any) -> None:
     """A file that is mounted by `subPath` never changes."""
