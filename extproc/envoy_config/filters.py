@@ -86,7 +86,8 @@ def _external_processor(plan: Plan) -> ExternalProcessor:
         # The worker sets the length of the answers it wrote in one piece, and removes every other.
         allow_content_length_header=True,
         processing_mode=_processing_mode(),
-        mutation_rules=HeaderMutationRules(allow_all_routing=True),  # it writes :path and host
+        # It writes :path and host, and removes every header of the other side, Envoy's own included.
+        mutation_rules=HeaderMutationRules(allow_all_routing=True, allow_envoy=True),
         response_attributes=["response.code_details"],
         metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=["oai"])),
     )
@@ -97,7 +98,7 @@ def _processing_mode() -> ProcessingMode:
     return ProcessingMode(
         request_header_mode=headers.SEND,
         request_body_mode=body.BUFFERED,
-        request_trailer_mode=headers.SKIP,
+        request_trailer_mode=headers.SEND,  # with SKIP, headers and trailers without a body leave as they came
         response_header_mode=headers.SEND,
         response_body_mode=body.FULL_DUPLEX_STREAMED,
         response_trailer_mode=headers.SEND,

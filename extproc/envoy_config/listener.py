@@ -61,24 +61,6 @@ _CONNECTION_IDLE_SECONDS = 660.0
 _SLACK_SECONDS = 60.0
 """By how much Envoy's own idle timers outlast the worker's, which ends a silent call with a proper error."""
 
-_NOT_FOR_BEDROCK = (
-    # What Envoy says of the client.
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-envoy-external-address",
-    "x-envoy-internal",
-    "x-envoy-original-path",
-    # By which a client whom Envoy takes for internal, as meshes do, could have a billed call made again and again.
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-max-retries",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retriable-header-names",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-)
-
 _LOG_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "id": "%REQ(X-REQUEST-ID)%",
@@ -164,15 +146,14 @@ def _health() -> Route:
 def api_route(plan: Plan) -> Route:
     """To Bedrock. Only what cannot have started a call is tried again: calls are billed.
 
-    Envoy's own headers, which the worker may not remove, stay here. The limit of bodies holds for the body as it
-    arrives and as the worker rewrites it, which may make it longer; above it Envoy answers 413.
+    The limit of bodies holds for the body as it arrives and as the worker rewrites it, which may make it longer; above
+    it Envoy answers 413.
     """
     return Route(
         name="api",
         match=RouteMatch(path_separated_prefix=API),
         typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
         request_body_buffer_limit=plan.settings.limits.body_bytes,
-        request_headers_to_remove=list(_NOT_FOR_BEDROCK),
         route=RouteAction(
             cluster=BEDROCK,
             timeout=seconds(0),

@@ -28,16 +28,17 @@ Metadata = Mapping[str, str | int | bool]
 
 
 class Continue(Struct, frozen=True):
-    """Let these headers pass as they are."""
+    """Let these headers pass, without those that `remove` names."""
+
+    remove: tuple[str, ...] = ()
 
 
 class Forward(Struct, frozen=True):
-    """Send this, and only this, to Bedrock. `remove` names the client's headers that must not leave."""
+    """Send this, and only this, to Bedrock. The client's headers are gone: `Continue` has removed them."""
 
     path: str
     authority: str
     headers: Headers
-    remove: tuple[str, ...]
     body: Payload
     metadata: Metadata | None = None
 

@@ -18,9 +18,13 @@ class RequestHeaders(Struct, frozen=True):
 
 
 class RequestBody(Struct, frozen=True):
-    """The client's whole body: Envoy has buffered it. A bytearray is the exchange's alone."""
+    """The client's whole body: Envoy has buffered it. A bytearray is the exchange's alone.
+
+    `trailers` when the client sent trailers after it.
+    """
 
     data: bytes | bytearray
+    trailers: bool = False
 
 
 class ResponseHeaders(Struct, frozen=True):

@@ -90,7 +90,6 @@ class Exchange:
         self._operation: Operation = "chat"
         self._caller: Caller | None = None
         self._target: Target | None = None
-        self._client_headers: tuple[str, ...] = ()
         self._upstream_headers: tuple[str, ...] = ()
         self._call: Call | None = None
         self._stream: ChatStream | None = None
@@ -139,7 +138,7 @@ class Exchange:
             case RequestHeaders() if self._phase is Phase.BEGIN:
                 return (self._begin(event, now),)
             case RequestBody() if self._phase is Phase.BODY:
-                return (self._request(event.data, now),)
+                return (self._request(event, now),)
             case ResponseHeaders() if self._phase in _UNANSWERED:
                 return self._upstream(event)
             case ResponseHeaders() if self._phase is Phase.BEGIN:
@@ -162,7 +161,6 @@ class Exchange:
     def _begin(self, event: RequestHeaders, now: float) -> Directive:
         headers = event.headers
         self._record.request_id = _request_id(headers) or self._id
-        self._client_headers = tuple(headers)
         found = route(headers.get(":method", ""), headers.get(":path", ""))
         self._operation = self._record.operation = found.operation
         caller = self._gateway.directory.authenticate(
@@ -178,10 +176,14 @@ class Exchange:
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - STREAM_BYTES)
         self._reservation = Reservation(budget, caller.organisation, size + STREAM_BYTES)
         self._phase = Phase.BODY
-        return Continue()
+        names = tuple(headers)
+        not_to_leave = _not_to_leave if _worth_caching(names) else _not_to_leave.__wrapped__
+        return Continue(not_to_leave(names))
 
-    def _request(self, body: bytes | bytearray, now: float) -> Directive:
-        settings = self._gateway.settings
+    def _request(self, event: RequestBody, now: float) -> Directive:
+        if event.trailers:  # Envoy would send them to AWS as they are
+            raise ApiError(400, "The request has trailers. Send it without fields after the body.")
+        settings, body = self._gateway.settings, event.data
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
         assert self._reservation is not None
@@ -232,13 +234,10 @@ class Exchange:
         self._record.stream = self._stream is not None
         self._phase = Phase.SENT
         self._record.ignored_params = len(call.ignored)
-        names, self._client_headers = self._client_headers, ()
-        not_to_leave = _not_to_leave if _worth_caching(names) else _not_to_leave.__wrapped__
         return Forward(
             path=question.path,
             authority=self._gateway.authority,
             headers=headers,
-            remove=not_to_leave(names, tuple([name for name, _ in headers])),
             body=question.body,
             metadata=self._record.metadata(),
         )
@@ -357,13 +356,14 @@ def _is_last(directive: Directive) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _not_to_leave(names: tuple[str, ...], replaced: tuple[str, ...]) -> tuple[str, ...]:
-    """Nothing of the client's goes to AWS but Envoy's own bookkeeping, which Envoy takes off by itself.
+def _not_to_leave(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of all headers that the client sent, or Envoy added, and that AWS must not see.
 
-    Remembered by the names: a client sends the same ones with each request.
+    They are removed before the body is read: whatever happens to Envoy or a worker from then on, the client's key does
+    not leave. `Forward` overwrites the length. Cached by the names: a client sends the same ones with each request.
     """
-    stay = {"host", "x-request-id", *replaced}
-    return tuple(name for name in names if name not in stay and not name.startswith((":", "x-envoy-")))
+    kept = ("host", "x-request-id", "content-length")
+    return tuple(name for name in names if name not in kept and not name.startswith(":"))
 
 
 def _worth_caching(names: tuple[str, ...]) -> bool:

@@ -33,7 +33,6 @@ _PHASES = {
     "response_headers": tag(2),
     "request_body": tag(3),
     "response_body": tag(4),
-    "request_trailers": tag(5),
     "response_trailers": tag(6),
 }
 _IMMEDIATE, _DYNAMIC_METADATA = tag(7), tag(8)
@@ -84,14 +83,26 @@ def details_of(request: pb.ProcessingRequest) -> str:
 
 
 def passed(phase: str, metadata: Metadata | None = None) -> bytes:
-    """`phase` (`request_headers`, `response_headers`, `request_trailers`, `response_trailers`) as it is."""
+    """`phase` (`response_headers`, `response_trailers`) as it is."""
     return field(_PHASES[phase], b"") + _remembered(metadata)
+
+
+def stripped(remove: tuple[str, ...]) -> bytes:
+    """`request_headers` without those that `remove` names. A client sends the same ones with each request."""
+    return _usually_stripped(remove) if _are_few(remove) else _stripped(remove)
+
+
+def _stripped(remove: tuple[str, ...]) -> bytes:
+    return nested((_PHASES["request_headers"], _COMMON), _mutation((), remove))
+
+
+_usually_stripped = lru_cache(maxsize=256)(_stripped)
 
 
 def forwarded(forward: Forward) -> Payload:
     """The answer to a buffered request body: this request instead of the client's."""
     own = ((":path", forward.path), (":authority", forward.authority), (CONTENT_LENGTH, str(len(forward.body))))
-    mutation = _mutation((*own, *_without_length(forward.headers)), forward.remove)
+    mutation = _mutation((*own, *_without_length(forward.headers)), ())
     body = heads(_WHOLE_BODY, len(forward.body))
     around = (_PHASES["request_body"], _COMMON)
     if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
@@ -171,14 +182,25 @@ def _mutations(headers: Headers, remove: Iterable[str]) -> bytes:
         for name, value in headers
     ]
     listed = tuple(remove)
-    count, size = MAX_CACHED_NAMES
-    cached = len(listed) <= count and len("".join(listed)) <= size
-    options.append((_usually_removed if cached else _removed)(listed, tuple([name for name, _ in headers])))
+    if listed:
+        removed = _usually_removed if _are_few(listed) else _removed
+        options.append(removed(listed, tuple([name for name, _ in headers])))
     return b"".join(options)
 
 
 def _removed(remove: tuple[str, ...], kept: tuple[str, ...]) -> bytes:
-    return names(_REMOVE, tuple([name for name in dict.fromkeys(remove) if name not in kept]))
+    """`remove_headers`. Envoy never removes `host`: an upstream's is overwritten with nothing."""
+    removed = [name for name in dict.fromkeys(remove) if name not in kept]
+    if "host" not in removed:
+        return names(_REMOVE, tuple(removed))
+    removed.remove("host")
+    return _option("host", "") + names(_REMOVE, tuple(removed))
+
+
+def _are_few(names_of_headers: tuple[str, ...]) -> bool:
+    """Return whether these names are few and short: what is cached is bounded in bytes, too."""
+    count, size = MAX_CACHED_NAMES
+    return len(names_of_headers) <= count and len("".join(names_of_headers)) <= size
 
 
 _usually_removed = lru_cache(maxsize=256)(_removed)

@@ -7,17 +7,16 @@ Envoy, and a directive from the exchange. It does no I/O and reads no clock.
 | state                 | Envoy's message             | event              | next                       |
 |-----------------------|-----------------------------|--------------------|----------------------------|
 | START                 | request_headers             | `RequestHeaders`   | ROUTING                    |
-| BODY_DUE              | request_body                | `RequestBody`      | PREPARING                  |
+| BODY_DUE              | request_body or _trailers   | `RequestBody`      | PREPARING                  |
 | START to FORWARDED    | response_headers            | `ResponseHeaders`  | WITHHELD                   |
 | WITHHELD, ANSWERING   | response_body               | `ResponseBody`     | the same                   |
 | WITHHELD, ANSWERING   | response_trailers           | `ResponseTrailers` | the same                   |
 | RELAYING              | response_body or _trailers  | none, said back    | the same; OVER at its end  |
-| OVER                  | request_body, response_*    | none               | OVER: it was on its way    |
-| any                   | request_trailers            | none, said back    | the same                   |
+| OVER                  | request_* but _headers, response_* | none        | OVER: it was on its way    |
 
 | state                 | directive   | what Envoy is told                    | next                       |
 |-----------------------|-------------|---------------------------------------|----------------------------|
-| ROUTING               | `Continue`  | request_headers, untouched            | BODY_DUE                   |
+| ROUTING               | `Continue`  | request_headers, without some         | BODY_DUE                   |
 | PREPARING             | `Forward`   | request_body: path, headers and body  | FORWARDED                  |
 | ROUTING to FORWARDED  | `Reply`     | immediate_response                    | OVER                       |
 | WITHHELD              | `Continue`  | response_headers, untouched           | RELAYING; OVER if bodiless |
@@ -138,13 +137,14 @@ class Dialogue:
             case "request_headers":
                 return self._request_headers(request.request_headers)
             case "request_body":
-                return self._request_body(request.request_body.body if body is None else body)
+                heard = request.request_body
+                return self._request_body(heard.body if body is None else body, heard.end_of_stream)
             case "response_headers":
                 return self._response_headers(request)
             case "response_trailers":
                 return self._response_trailers()
             case "request_trailers":
-                self._out.append(messages.passed("request_trailers"))
+                return self._request_body(b"", end_of_stream=False)
         return None
 
     def say(self, directives: Iterable[Directive]) -> None:
@@ -201,14 +201,14 @@ class Dialogue:
         self._bodiless = heard.end_of_stream
         return RequestHeaders(messages.headers_of(heard.headers), heard.end_of_stream)
 
-    def _request_body(self, body: Message) -> Event | None:
-        """The whole body, also where `end_of_stream` is false: then the client sent trailers after it."""
+    def _request_body(self, body: Message, end_of_stream: bool) -> Event | None:
+        """Return the whole body. Without `end_of_stream` the client sent trailers after it, or in its place."""
         if self.state is State.OVER:
             return None
         self._expect(State.BODY_DUE, "request_body")
         self.state = State.PREPARING
         self._time_asked = False
-        return RequestBody(body)
+        return RequestBody(body, not end_of_stream)
 
     def _response_headers(self, request: pb.ProcessingRequest) -> Event | None:
         if self.state is State.OVER:
@@ -249,7 +249,7 @@ class Dialogue:
 
     def _continue(self, said: Continue) -> None:
         if self.state is State.ROUTING and not self._bodiless:
-            self._out.append(messages.passed("request_headers"))
+            self._out.append(messages.stripped(said.remove))
             self.state = State.BODY_DUE
         elif self.state is State.WITHHELD:
             self._out.append(messages.passed("response_headers"))

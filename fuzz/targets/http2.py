@@ -57,7 +57,7 @@ class Echo:
             case RequestHeaders():
                 return [Continue()]
             case RequestBody():
-                return [Forward("/", "a", (), (), bytes(event.data))]
+                return [Forward("/", "a", (), bytes(event.data))]
             case ResponseHeaders():
                 return [Head(200, ())]
             case ResponseBody():

@@ -37,8 +37,8 @@ from tests.deploy import envoy_gateway, istio, meshes
 from tests.deploy.conftest import KUBERNETES, Objects
 from tests.deploy.programs import OAI_EXTPROC, envoy, free_ports, running
 from tests.envoy.conftest import validate  # noqa: F401
-from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
-from tests.envoy.gateway.test_tls import Authority, Front
+from tests.envoy.gateway.conftest import Authority, OwnBedrock, bedrock, eventually  # noqa: F401
+from tests.envoy.gateway.test_tls import Front
 
 BEDROCK = "bedrock-runtime.us-east-1.amazonaws.com"
 PROCESSOR = "oai-extproc.oai-gateway.svc.cluster.local"

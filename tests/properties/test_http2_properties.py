@@ -51,7 +51,7 @@ class Echo:
             case RequestHeaders():
                 return [Continue()]
             case RequestBody():
-                return [Forward("/", "a", (), (), event.data)]
+                return [Forward("/", "a", (), event.data)]
             case ResponseHeaders():
                 return [Head(200, ())]
             case ResponseBody():

@@ -272,9 +272,9 @@ def test_the_route_brings_its_own_limit_of_bodies() -> None:
     assert int(route["request_body_buffer_limit"]) == 1_250_000
 
 
-def test_callers_cannot_wish_for_retries() -> None:
-    [route] = fragment("route")
-    assert {"x-envoy-retry-on", "x-envoy-max-retries"} < set(route["request_headers_to_remove"])
+def test_the_worker_may_remove_what_callers_wish_of_envoy() -> None:
+    [ext_proc] = fragment("filter")
+    assert one(ext_proc, "mutation_rules") == {"allow_all_routing": True, "allow_envoy": True}
 
 
 def test_replies_for_an_envoy_of_ones_own_touch_only_ours() -> None:

@@ -10,7 +10,9 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -396,3 +399,45 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     limits = {"limits": {"request_bytes": 65_536}, "embeddings": {"seconds": 1}}
     yield starter({**limits, "streaming": {"keepalive_seconds": 0.25, "silence_seconds": 1}})
     starter.end()
+
+
+# Certificates
+
+
+class Authority:
+    """A certificate authority of our own."""
+
+    def __init__(self, folder: Path) -> None:
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            pytest.skip("openssl is not installed: it makes the certificates")
+        self._openssl = openssl
+        self._folder = folder
+        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
+        self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
+
+    def certify(self, host: str) -> ssl.SSLContext:
+        """The context of a server that this authority knows under a name."""
+        certificate, key, wish = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
+        names = self._folder / f"{host}.names"
+        names.write_text(f"subjectAltName=DNS:{host}")
+        self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", wish)
+        signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
+        self._run("x509", "-req", "-in", wish, *signer, "-out", certificate)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    def _run(self, *arguments: object) -> None:
+        command = [self._openssl, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def _new(key: Path) -> tuple[object, ...]:
+    return "-newkey", "rsa:2048", "-nodes", "-keyout", key
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))

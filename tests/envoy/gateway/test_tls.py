@@ -1,13 +1,10 @@
 """Bedrock behind TLS: whoever cannot prove to be it gets nothing, and an API key goes nowhere else."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,40 +14,6 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "one embedding": lambda client: client.embed("x"),
     "embeddings": lambda client: client.embed(["x", "y"]),
 }
-
-
-class Authority:
-    """A certificate authority of our own."""
-
-    def __init__(self, folder: Path) -> None:
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            pytest.skip("openssl is not installed: it makes the certificates")
-        self._openssl = openssl
-        self._folder = folder
-        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
-        self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
-
-    def certify(self, host: str) -> ssl.SSLContext:
-        """The context of a server that this authority knows under a name."""
-        certificate, key, wish = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
-        names = self._folder / f"{host}.names"
-        names.write_text(f"subjectAltName=DNS:{host}")
-        self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", wish)
-        signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
-        self._run("x509", "-req", "-in", wish, *signer, "-out", certificate)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate, key)
-        return context
-
-    def _run(self, *arguments: object) -> None:
-        command = [self._openssl, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-
-
-def _new(key: Path) -> tuple[object, ...]:
-    return "-newkey", "rsa:2048", "-nodes", "-keyout", key
 
 
 class Front:
@@ -89,12 +52,7 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def front(authority: Authority, bedrock: Any) -> Iterator[Callable[[str], int]]:
+def front(authority: Any, bedrock: Any) -> Iterator[Callable[[str], int]]:
     """Puts a server of this name in front of Bedrock, and gives its port."""
     fronts: list[Front] = []
 
@@ -108,7 +66,7 @@ def front(authority: Authority, bedrock: Any) -> Iterator[Callable[[str], int]]:
 
 
 @pytest.fixture(scope="module")
-def with_an_api_key(start_shared: Any, client_of: Any, bedrock: Any, authority: Authority, front: Any) -> Any:
+def with_an_api_key(start_shared: Any, client_of: Any, bedrock: Any, authority: Any, front: Any) -> Any:
     """A client of a gateway that has a Bedrock API key instead of a key pair."""
     env = {name: value for name, value in bedrock.environment.items() if name.endswith("_FILE")}
     env |= {"AWS_ENDPOINT_URL": f"https://localhost:{front('localhost')}", "AWS_CA_BUNDLE": str(authority.certificate)}
@@ -144,7 +102,7 @@ def towards_a_stranger(start_shared: Any, client_of: Any, bedrock: Any, front: A
 
 
 @pytest.fixture(scope="module")
-def towards_another_name(start_shared: Any, client_of: Any, bedrock: Any, authority: Authority, front: Any) -> Any:
+def towards_another_name(start_shared: Any, client_of: Any, bedrock: Any, authority: Any, front: Any) -> Any:
     """A client of a gateway whose Bedrock shows a good certificate of somebody else."""
     env = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
     env |= {"AWS_ENDPOINT_URL": f"https://localhost:{front('other.test')}", "AWS_CA_BUNDLE": str(authority.certificate)}

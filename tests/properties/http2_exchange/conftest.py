@@ -6,7 +6,7 @@ what (`PLACES`).
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
@@ -107,7 +107,9 @@ def piece(data: bytes, end: bool = False) -> Step:
 
 
 TRAILERS = Step(pb.ProcessingRequest(response_trailers=pb.HttpTrailers()).SerializeToString(), ResponseTrailers())
-REQUEST_TRAILERS = Step(pb.ProcessingRequest(request_trailers=pb.HttpTrailers()).SerializeToString())
+REQUEST_TRAILERS = Step(
+    pb.ProcessingRequest(request_trailers=pb.HttpTrailers()).SerializeToString(), RequestBody(b"", True)
+)
 NOTHING = Step(b"")
 GARBAGE = Step(b"\xff\xff")
 NO_UPSTREAM = answered(503, "upstream_reset_before_response_started", end=True)
@@ -243,9 +245,7 @@ def told(script: Sequence[Step], result: object) -> tuple[Heard, bool]:
     for step in script:
         if step is GARBAGE or not in_place(step.event, due):
             return heard, True
-        if step is REQUEST_TRAILERS:
-            heard.passed.append("request_trailers")
-        elif step.event is not None and due == "to pass":
+        if step.event is not None and due == "to pass":
             due = relay(step.event, heard)
         elif step.event is not None and due != "nothing":
             due = obey(exchange.receive(step.event, NOW), step.event, heard)
@@ -290,11 +290,11 @@ def obey(directives: Sequence[Directive], event: Event, heard: Heard) -> str:
         match directive:
             case Continue():
                 request = isinstance(event, RequestHeaders)
-                heard.passed.append("request_headers" if request else "response_headers")
+                heard.passed.append(without(directive.remove) if request else "response_headers")
                 due = "its body" if request else "nothing" if event.end_of_stream else "to pass"  # type: ignore[union-attr]
             case Forward():
                 headers = dict(directive.headers) | {":path": directive.path, ":authority": directive.authority}
-                heard.forwarded = headers, set(directive.remove) - set(headers), bytes(directive.body)
+                heard.forwarded = headers, set(), bytes(directive.body)
                 due = "the answer"
             case Wait():
                 assert isinstance(directive.job, SideCalls)
@@ -317,7 +317,7 @@ def understood(messages: Sequence[bytes]) -> Heard:
     for data in messages:
         said = pb.ProcessingResponse.FromString(data)
         kind = said.WhichOneof("response")
-        assert not heard.complete or kind == "request_trailers", "nothing comes after the end"
+        assert not heard.complete, "nothing comes after the end"
         heard.metadata |= dict(said.dynamic_metadata["oai"]) if said.HasField("dynamic_metadata") else {}
         if kind == "immediate_response":
             reply = said.immediate_response
@@ -325,9 +325,15 @@ def understood(messages: Sequence[bytes]) -> Heard:
             heard.head, heard.body, heard.complete = (mutation[0] | status, set()), reply.body, True
         elif kind in ("response_body", "request_body", "response_headers"):
             note(kind, getattr(said, kind).response, heard)
+        elif kind == "request_headers":
+            heard.passed.append(without(said.request_headers.response.header_mutation.remove_headers))
         elif kind is not None:
             heard.passed.append(kind)
     return heard
+
+
+def without(names: Iterable[str]) -> str:
+    return f"request_headers without {sorted(names)}"
 
 
 def note(kind: str, said: pb.CommonResponse, heard: Heard) -> None:

@@ -31,7 +31,8 @@ def headers(token: str = "qc_test", **more: str) -> RequestHeaders:
 def begun(gateway: Gateway, **more: str) -> Exchange:
     """An exchange whose body is on its way."""
     exchange = Exchange(gateway, "0" * 32)
-    assert exchange.receive(headers(**more), NOW) == (Continue(),)
+    [directive] = exchange.receive(headers(**more), NOW)
+    assert isinstance(directive, Continue)
     return exchange
 
 

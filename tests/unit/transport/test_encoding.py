@@ -35,7 +35,7 @@ def test_numbers(number):
 def test_bodies_of_every_size(size):
     body = b"b" * size
     reply = Reply(503, (("x", "y"),), body, "details", (), METADATA)
-    sent = read(bytes(messages.forwarded(Forward("/p", "a", (), (), body)))).request_body.response
+    sent = read(bytes(messages.forwarded(Forward("/p", "a", (), body)))).request_body.response
     assert sent.body_mutation.body == body
     assert read(messages.immediate(reply)).immediate_response.body == body
     assert read(messages.replaced_whole(reply)).response_headers.response.body_mutation.body == body

@@ -34,7 +34,7 @@ ONE_READ = 256 * 1024
 ANSWER = b"y" * 10_000
 SCRIPT = {
     RequestHeaders: [[Continue()]],
-    RequestBody: [[Forward("/", "b", (), (), b"{}")]],
+    RequestBody: [[Forward("/", "b", (), b"{}")]],
     ResponseHeaders: [[Head(200, ())]],
     ResponseBody: [[Body(ANSWER)]],
 }

@@ -17,7 +17,7 @@ from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, Stream
 
-FORWARD = Forward("/model/m/converse", "bedrock.local", (), (), b"{}")
+FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
 ASKS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], ResponseHeaders: [[Head(200, ())]]}
 LIMIT = 1000

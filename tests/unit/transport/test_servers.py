@@ -27,7 +27,7 @@ from extproc.transport.stream import Clock
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 CHECK = "/grpc.health.v1.Health/Check"
 
-FORWARD = Forward("/model/m/converse", "bedrock.local", (), (), b"{}")
+FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
 ASKS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]}
 
@@ -227,7 +227,7 @@ async def test_a_message_over_the_limit_ends_the_stream_in_error(gateway, envoy)
 async def test_a_message_over_grpcios_own_limit_passes_both_ways(gateway, envoy):
     size = 6 << 20
     body = Pieces([b"a", memoryview(b"y" * size)[2:], b"z"])
-    script = {**ASKS, RequestBody: [[Forward("/", "b", (), (), body)]]}
+    script = {**ASKS, RequestBody: [[Forward("/", "b", (), body)]]}
     async with gateway(script, message_bytes=8 << 20) as running:
         _, answer = await ask(running.process(), envoy.request_headers(), envoy.request_body(b"x" * size))
         assert envoy.read(answer)["body"] == bytes(body)

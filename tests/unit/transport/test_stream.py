@@ -16,7 +16,7 @@ from extproc.exchange.events import (
 from extproc.transport.stream import LEEWAY, AbandonedError, Clock, Errand, Stream
 from extproc.transport.wire import WireError
 
-FORWARD = Forward("/model/m/converse", "bedrock.local", (), (), b"{}")
+FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
 LONGEST = 100.0
 
@@ -144,12 +144,11 @@ class TestJobs:
         assert len(answers) == 2
         assert exchange.events[-1].details == "stream_idle_timeout"
 
-    def test_a_message_that_is_no_event_leaves_the_errand(self, stream_of, envoy):
+    def test_trailers_behind_a_body_that_was_the_end_are_an_error(self, stream_of, envoy):
         stream, _ = stream_of(WAITS)
         waiting(stream, envoy)
-        errand = stream.errand
-        stream.receive(envoy.request_trailers())
-        assert stream.errand is errand
+        with pytest.raises(WireError, match="PREPARING"):
+            stream.receive(envoy.request_trailers())
 
     def test_a_wait_where_nothing_is_due_is_an_error(self, stream_of, envoy):
         stream, _ = stream_of({**WAITS, RequestBody: [[FORWARD]], ResponseHeaders: [[Wait(Job(), 1)]]})

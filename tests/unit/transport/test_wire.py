@@ -12,7 +12,7 @@ from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.wire import Dialogue, State, WireError
 
 JSON = ("content-type", "application/json")
-FORWARD = Forward("/model/m/converse", "bedrock.local", (JSON, ("authorization", "AWS4")), ("cookie",), b"{ }")
+FORWARD = Forward("/model/m/converse", "bedrock.local", (JSON, ("authorization", "AWS4")), b"{ }")
 REPLY = Reply(418, (JSON,), b'{"error":1}', "no_tea", remove=("x-upstream",))
 HEAD = Head(200, (("content-type", "text/event-stream"),), remove=("x-upstream",))
 
@@ -66,7 +66,7 @@ HEARD = {
         State.RELAYING: (None, State.OVER),
         State.OVER: (None, State.OVER),
     },
-    "request_trailers": {state: (None, state) for state in State},
+    "request_trailers": {State.BODY_DUE: (RequestBody, State.PREPARING), State.OVER: (None, State.OVER)},
 }
 SAID = {
     Continue(): {State.ROUTING: State.BODY_DUE, State.WITHHELD: State.RELAYING},
@@ -117,7 +117,9 @@ class TestEvents:
         assert Dialogue().hear(message.SerializeToString()).headers == {":path": "/plain"}
 
     def test_a_body_is_whole_even_when_trailers_follow(self, at, envoy):
-        assert at(State.BODY_DUE).hear(envoy.request_body(b"[]", end_of_stream=False)) == RequestBody(b"[]")
+        assert at(State.BODY_DUE).hear(envoy.request_body(b"[]", end_of_stream=False)) == RequestBody(
+            b"[]", trailers=True
+        )
 
     @pytest.mark.parametrize(
         ("details", "local", "word"),
@@ -159,7 +161,6 @@ class TestAnswers:
         assert said == {
             "kind": "request_body",
             "body": b"{ }",
-            "remove": {"cookie"},
             "set": {
                 ":path": "/model/m/converse",
                 ":authority": "bedrock.local",
@@ -169,12 +170,24 @@ class TestAnswers:
             },
         }
 
-    def test_a_header_that_is_set_is_not_removed(self, at, envoy):
+    def test_the_length_of_a_forward_is_counted(self, at, envoy):
         dialogue = at(State.PREPARING)
-        dialogue.say([Forward("/", "b", (("accept", "x"), ("content-length", "99")), ("accept", "cookie"), b"12345")])
+        dialogue.say([Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345")])
         (said,) = map(envoy.read, dialogue.take())
-        assert said["remove"] == {"cookie"}
         assert said["set"]["content-length"] == "5"
+
+    def test_a_clients_headers_are_removed_before_its_body_is_read(self, at, envoy):
+        dialogue = at(State.ROUTING)
+        dialogue.say([Continue(("authorization", "x-envoy-retry-on"))])
+        (said,) = map(envoy.read, dialogue.take())
+        assert said == {"kind": "request_headers", "remove": {"authorization", "x-envoy-retry-on"}}
+
+    def test_an_upstreams_host_is_overwritten_because_envoy_does_not_remove_it(self, at, envoy):
+        dialogue = at(State.WITHHELD)
+        dialogue.say([Head(200, (), ("host", "x-envoy-anything"))])
+        (said,) = map(envoy.read, dialogue.take())
+        assert said["remove"] == {"x-envoy-anything", "content-length"}
+        assert said["set"]["host"] == ""
 
     @pytest.mark.parametrize("state", [State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED])
     def test_a_reply_to_a_request_is_immediate(self, state, at, envoy):
