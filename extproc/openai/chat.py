@@ -14,6 +14,7 @@ from msgspec import Meta, Raw
 
 from extproc.openai.decoding import decode
 from extproc.openai.errors import ApiError
+from extproc.openai.limits import MAX_LOGIT_BIASES, MAX_MESSAGES, MAX_STOP_SEQUENCES, MAX_TOOLS
 from extproc.openai.messages import CacheControl, Exact, FunctionName, Message
 from extproc.openai.unknown import without_unknown
 
@@ -101,7 +102,7 @@ class AllowedToolsBody(Exact):
     """The tools, and whether one of them must be called."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[FunctionChoice | CustomChoice], Meta(min_length=1)]
+    tools: Annotated[list[FunctionChoice | CustomChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
 
 
 class AllowedTools(Exact, tag_field="type", tag="allowed_tools"):
@@ -176,7 +177,7 @@ class ChatRequest(Exact, kw_only=True):
     """The whole request."""
 
     model: Annotated[str, Meta(min_length=1, max_length=2048)]
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MAX_MESSAGES)]
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -184,9 +185,9 @@ class ChatRequest(Exact, kw_only=True):
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Unit | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Meta(max_length=MAX_STOP_SEQUENCES)] | None = None
     n: Count | None = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
@@ -196,7 +197,7 @@ class ChatRequest(Exact, kw_only=True):
     seed: int | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float], Meta(max_length=MAX_LOGIT_BIASES)] | None = None
 
     user: str | None = None
     safety_identifier: str | None = None
@@ -214,7 +215,7 @@ class ChatRequest(Exact, kw_only=True):
     audio: dict[str, Any] | None = None
     web_search_options: dict[str, Any] | None = None
     moderation: dict[str, Any] | None = None
-    functions: list[Function] | None = None
+    functions: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     function_call: Literal["none", "auto"] | NamedTool | None = None
 
     # Extensions: what Bedrock has and OpenAI has not

@@ -17,6 +17,7 @@ T = TypeVar("T")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
 _TYPE = re.compile(r"^Expected `(?P<expected>.*)`, got `(?P<got>.*)`$", re.DOTALL)
+_TOO_MANY = re.compile(r"^Expected `(?P<kind>array|object)` of length <= (?P<most>\d+)$")
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")
 _PLACE = " - at `"
 """Stands before the path of the fault, at the end of msgspec's message; the client's own text can only come before."""
@@ -62,7 +63,7 @@ def _explain(error: msgspec.ValidationError, above: str = "") -> ApiError:
     if not placed:
         what, place = place, ""
     path = above + _path(place)
-    for pattern, respond in ((_MISSING, _missing), (_UNKNOWN, _unknown), (_TYPE, _mistyped)):
+    for pattern, respond in ((_MISSING, _missing), (_UNKNOWN, _unknown), (_TYPE, _mistyped), (_TOO_MANY, _too_many)):
         found = pattern.match(what)
         if found:
             return respond(found, path)
@@ -106,3 +107,10 @@ def _mistyped(found: re.Match[str], path: str) -> ApiError:
     where = f" for '{path}'" if path else ""
     expected = found["expected"].replace(" | ", " or ")
     return invalid(f"Invalid type{where}: expected {expected}, got {found['got']}.", path or None, "invalid_type")
+
+
+def _too_many(found: re.Match[str], path: str) -> ApiError:
+    kind, most = found["kind"], int(found["most"])
+    code = "array_above_max_length" if kind == "array" else "object_above_max_properties"
+    items = "items" if kind == "array" else "members"
+    return invalid(f"Invalid '{path}': too many {items}. Send at most {most:,}.", path or None, code)

@@ -20,6 +20,8 @@ from extproc.openai import decoding
 from extproc.openai.errors import invalid
 
 MAX_TEXTS = 2048
+MAX_TOKENS = 300_000
+"""Token ids of one request, all of its inputs together: OpenAI's limit."""
 MAX_TOKEN_ID = 100_276
 """The highest id of cl100k_base, the encoding of OpenAI's own embedding models."""
 
@@ -63,7 +65,19 @@ def decode(body: bytes | bytearray) -> EmbeddingsRequest:
             "input",
             "array_above_max_length",
         )
+    _check_tokens(request.input)
     return request
+
+
+def _check_tokens(items: Sequence[str | int | list[int]]) -> None:
+    """Raise a 400 `ApiError` if there are more token ids than one request may hold."""
+    tokens = len(items) if isinstance(items[0], int) else sum(len(ids) for ids in items if isinstance(ids, list))
+    if tokens > MAX_TOKENS:
+        raise invalid(
+            f"Invalid 'input': {tokens:,} token ids are more than one request may hold; send at most {MAX_TOKENS:,}.",
+            "input",
+            "array_above_max_length",
+        )
 
 
 def texts(request: EmbeddingsRequest, detokenise: Detokeniser) -> list[str]:

@@ -11,8 +11,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from extproc.openai.limits import MAX_PARTS, MAX_THINKING_BLOCKS, MAX_TOOL_CALLS
+
 FunctionName = Annotated[str, Meta(min_length=1, max_length=512)]
 """OpenAI takes 64 of `[a-zA-Z0-9_-]`; clients of MCP servers send longer ones, with dots and slashes."""
+
+PARTS = Meta(max_length=MAX_PARTS)
 
 
 class Exact(Struct, forbid_unknown_fields=True):
@@ -125,21 +129,21 @@ ToolPart = TextPart | ImagePart | FilePart
 class SystemMessage(Marked, tag_field="role", tag="system"):
     """Instructions."""
 
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], PARTS]
     name: str | None = None
 
 
 class DeveloperMessage(Marked, tag_field="role", tag="developer"):
     """Instructions, under their newer name."""
 
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], PARTS]
     name: str | None = None
 
 
 class UserMessage(Marked, tag_field="role", tag="user"):
     """What the user says."""
 
-    content: str | list[UserPart]
+    content: str | Annotated[list[UserPart], PARTS]
     name: str | None = None
 
 
@@ -185,12 +189,14 @@ class AssistantMessage(Marked, tag_field="role", tag="assistant"):
     `thinking_blocks` and `reasoning_content` are what it thought, as this gateway and LiteLLM give it out.
     """
 
-    content: str | list[AssistantPart] | None = None
+    content: str | Annotated[list[AssistantPart], PARTS] | None = None
     refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=MAX_TOOL_CALLS)] | None = None
     function_call: FunctionCall | None = None
     audio: dict[str, Any] | None = None
-    thinking_blocks: list[ThinkingBlock | RedactedThinkingBlock] | None = None
+    thinking_blocks: (
+        Annotated[list[ThinkingBlock | RedactedThinkingBlock], Meta(max_length=MAX_THINKING_BLOCKS)] | None
+    ) = None
     reasoning_content: str | None = None
     name: str | None = None
 
@@ -198,7 +204,7 @@ class AssistantMessage(Marked, tag_field="role", tag="assistant"):
 class ToolMessage(Marked, tag_field="role", tag="tool"):
     """What a called tool gave."""
 
-    content: str | list[ToolPart]
+    content: str | Annotated[list[ToolPart], PARTS]
     tool_call_id: str
 
 

@@ -37,8 +37,9 @@ class CacheMarks:
         """`tools`: the cache points that there are already, beside the tools."""
         self._capabilities = capabilities
         self._tools = tools
-        self._made: list[tuple[CachePoint, _Name]] = []
-        """Each cache point with the field that became it."""
+        self._made: list[CachePoint] = []
+        self._names: dict[int, _Name] = {}
+        """The field that became each of these cache points, by the point's identity."""
         self.ignored: set[str] = set()
         """Names of the fields that changed nothing."""
 
@@ -61,7 +62,8 @@ class CacheMarks:
         if isinstance(blocks[-1], Document | Audio | Video):
             blocks.append(Text(PLACEHOLDER))
         blocks.append(point)
-        self._made.append((point, name))
+        self._made.append(point)
+        self._names[id(point)] = name
 
     def drop(self, marked: Marked) -> None:
         """Name a mark for which there is no place."""
@@ -89,15 +91,15 @@ class CacheMarks:
         for blocks in lists:
             if surplus <= 0:
                 return
-            positions = _positions(blocks)[:surplus]
-            self._ignore("", [blocks[position] for position in positions])
-            for position in reversed(positions):
-                del blocks[position]
-            surplus -= len(positions)
+            oldest = [block for block in blocks if isinstance(block, CachePoint)][:surplus]
+            self._ignore("", oldest)
+            removed = {id(point) for point in oldest}
+            blocks[:] = [block for block in blocks if id(block) not in removed]
+            surplus -= len(oldest)
 
     def _ignore(self, field: str, points: Sequence[CachePoint]) -> None:
         """Name the marks, or a `field` of theirs, that became these."""
-        self.ignored |= {f"{name}{field}" for made, name in self._made for point in points if made is point}
+        self.ignored |= {f"{self._names[id(point)]}{field}" for point in points if id(point) in self._names}
 
     def _point(self, name: _Name, asked: str | None) -> CachePoint:
         ttl = None if asked is None else _TTLS[asked]
@@ -134,7 +136,3 @@ def _asked(marked: Marked) -> tuple[_Name, str | None]:
         return "cache_control", marked.cache_control.ttl
     assert marked.prompt_cache_breakpoint is not None
     return "prompt_cache_breakpoint", marked.prompt_cache_breakpoint.ttl
-
-
-def _positions(blocks: Sequence[Any]) -> list[int]:
-    return [position for position, block in enumerate(blocks) if isinstance(block, CachePoint)]

@@ -237,17 +237,18 @@ class _Said:
 
     def _texts(self, blocks: list[AnsweredBlock]) -> str:
         """All text; what it cites goes to the annotations."""
-        content = ""
+        texts: list[str] = []
         cited: list[dict[str, Any]] = []
+        length = 0
         for block in blocks:
-            start = len(content)
-            content += block.text or ""
-            if block.citations_content is not None:
-                content += block.citations_content.text
-                cited += annotations(block.citations_content.citations, start, len(content))
+            found = block.citations_content
+            texts.append((block.text or "") + (found.text if found else ""))
+            start, length = length, length + len(texts[-1])
+            if found is not None:
+                cited += annotations(found.citations, start, length)
         if cited:
             self.extras["annotations"] = cited
-        return content
+        return "".join(texts)
 
 
 def _decode(body: bytes) -> Answer:

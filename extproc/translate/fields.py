@@ -16,6 +16,9 @@ _PLACES = (
 )
 """How AWS, and the models' own servers behind it, say where: surest first."""
 
+_FAR = 10_000
+"""Characters of an error in which a field is looked for."""
+
 _CONTAINERS = frozenset({"inferenceConfig", "additionalModelRequestFields"})
 
 _FIELDS = {
@@ -46,7 +49,7 @@ _FIELDS = {
 def param(message: str) -> str | None:
     """The field of OpenAI's request that AWS's text complains of."""
     for place in _PLACES:
-        found = place.search(message)
+        found = place.search(message, 0, _FAR)
         if found is not None and (name := _field(found[1])):
             return name
     return None

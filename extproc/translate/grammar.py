@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from extproc.translate.schemas import definition, described
+from extproc.translate.schemas import definition, described, unescaped
 
 _TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
 _KEPT = {"type", "title", "description", "default", "enum", "const", "required", "minLength", "maxLength", "$ref"}
@@ -71,6 +71,8 @@ _HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB1-9]|\(\?P=|\\k<")
 """Look-around, word boundaries and back references."""
 _ALTERNATIVES = {"anyOf", "oneOf", "allOf"}
 _STORES = ("$defs", "definitions")
+_Definition = tuple[str, str]
+"""The place of a definition, `$defs` or `definitions`, and its name."""
 _DEEPEST = 64
 _OFTEN_SEEN = 4096
 """Bytes of the largest schema that is remembered: 512 of them, with what each becomes, are some megabytes."""
@@ -231,13 +233,13 @@ def _is_told(key: str, value: Any) -> bool:
 
 def _recursive(root: dict[str, Any]) -> bool:
     """Whether a reference leads back to where it stands."""
-    leads: dict[str, set[str]] = {}
+    leads: dict[_Definition, set[_Definition]] = {}
     waiting = _references(root)
     while waiting:
-        reference = waiting.pop()
-        if reference not in leads:
-            leads[reference] = _references(definition(root, reference) or {})
-            waiting |= leads[reference]
+        store, name = found = waiting.pop()
+        if found not in leads:
+            leads[found] = _references(root.get(store, {}).get(name, {}))
+            waiting |= leads[found] - leads.keys()
     try:
         TopologicalSorter(leads).prepare()
     except CycleError:
@@ -245,8 +247,10 @@ def _recursive(root: dict[str, Any]) -> bool:
     return False
 
 
-def _references(schema: Mapping[str, Any]) -> set[str]:
-    return set(_found_references(schema))
+def _references(schema: Mapping[str, Any]) -> set[_Definition]:
+    """The definitions that a schema refers to: a name may be spelt in many ways, and is one."""
+    paths = (reference.split("/") for reference in _found_references(schema))
+    return {(store, unescaped(name)) for _, store, name in paths}
 
 
 def _found_references(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ Invariant: different names of one request become different names.
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 
 _FITS = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MISFIT = re.compile(r"[^a-zA-Z0-9_-]")
@@ -29,13 +29,15 @@ def bedrock_names(names: Iterable[str]) -> dict[str, str]:
     """Each of one request's different names, and what it is called at Bedrock."""
     given = tuple(names)
     found = {name: name for name in given if _FITS.fullmatch(name)}
+    taken = set(found)
     for name in given:
         if name not in found:
-            found[name] = free_name(bedrock_name(name), found.values())
+            found[name] = free_name(bedrock_name(name), taken)
+            taken.add(found[name])
     return found
 
 
-def free_name(wanted: str, taken: Collection[str]) -> str:
+def free_name(wanted: str, taken: Set[str]) -> str:
     """`wanted`, or something like it that is not `taken`: Bedrock refuses two tools of one name."""
     name, number = wanted, 1
     while name in taken:

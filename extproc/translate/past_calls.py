@@ -33,6 +33,7 @@ from extproc.bedrock.converse import (
     ToolUseBody,
 )
 from extproc.openai.errors import ApiError, invalid
+from extproc.openai.limits import MAX_TOOL_CALLS
 from extproc.openai.messages import CustomCall, FunctionCall, FunctionMessage, Message, ToolCall
 from extproc.translate.media import MediaBlock
 from extproc.translate.schemas import json_object
@@ -45,6 +46,8 @@ _WITH_THE_FIRST = "(answered with the call before)"
 """The result of a call that its client knew as a part of another."""
 _BELOW = "(it follows below)"
 """Stands in a tool's result for an image or a document that has to follow it."""
+_LONG_ID = 1024
+"""Characters of an id from which on ids are made of its hash: a long one may be repeated many times."""
 _NO_INPUT = Raw(b"{}")
 _SCAN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 """Finds where a value ends; what it makes of the value is not used."""
@@ -72,6 +75,8 @@ class PastCalls:
         """The call that the next message answers, in the shape from before tools."""
         self._ids: set[str] = set()
         """Bedrock ids of all calls."""
+        self._numbers: dict[str, int] = {}
+        """The number at the end of the last id that was made of a repeated one, by the client's id."""
         self._asked_at = ""
         self._results: list[Block] = []
         self._following: Following = []
@@ -166,11 +171,18 @@ class PastCalls:
 
         What comes of an id depends on what was before it only, so that the prompt cache still hits.
         """
-        unique, number = bedrock_id(call_id), len(self._ids)
-        while unique in self._ids:
-            number += 1
-            unique = bedrock_id(f"{call_id}#{number}")
+        unique = bedrock_id(call_id)
+        if unique in self._ids:
+            unique = self._numbered(call_id if len(call_id) <= _LONG_ID else unique)
         self._ids.add(unique)
+        return unique
+
+    def _numbered(self, call_id: str) -> str:
+        """A free id made of a taken one. No number is tried twice: those up to the last one are taken."""
+        number = max(len(self._ids), self._numbers.get(call_id, 0)) + 1
+        while (unique := bedrock_id(f"{call_id}#{number}")) in self._ids:
+            number += 1
+        self._numbers[call_id] = number
         return unique
 
     def _answer(self, asked: _Asked, parts: Sequence[Text | MediaBlock]) -> None:
@@ -225,6 +237,13 @@ def _inputs(arguments: str, param: str) -> list[Raw]:
         pieces = _pieces(arguments)
         if len(pieces) < 2:
             raise
+    if len(pieces) > MAX_TOOL_CALLS:
+        raise invalid(
+            f"The arguments of one call hold more than {MAX_TOOL_CALLS:,} JSON objects, of which each is a call. "
+            "Send fewer.",
+            param,
+            "invalid_value",
+        )
     return [json_object(piece, "Arguments", param) for piece in pieces]
 
 
@@ -234,10 +253,11 @@ def _custom_input(call: CustomCall) -> Raw:
 
 
 def _pieces(text: str) -> list[str]:
-    """The JSON values that stand one behind the other; none where something else stands there."""
+    """The JSON values that stand one behind the other, one more than are accepted at most; none if there is another
+    text among them."""
     pieces: list[str] = []
     start = 0
-    while start < len(text):
+    while start < len(text) and len(pieces) <= MAX_TOOL_CALLS:
         try:
             _, end = _SCAN.raw_decode(text, start)
         except (ValueError, RecursionError):

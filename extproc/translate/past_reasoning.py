@@ -55,16 +55,16 @@ def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> 
     Claude, told to think within a budget, refuses such a history: "Expected `thinking` or `redacted_thinking`, but
     found `tool_use`" (https://github.com/BerriAI/litellm/issues/14194).
     """
-    turn: list[AssistantMessage] = []
+    turn: list[AssistantMessage] = []  # the last message first
     for message in reversed(messages):
         if isinstance(message, AssistantMessage):
             if not _disappears(message):
-                turn.insert(0, message)
+                turn.append(message)
         elif turn and not _disappears(message):
             break
     if not any(message.tool_calls or message.function_call for message in turn):
         return False
-    return not past_reasoning(turn[0], capabilities, "messages")[0]
+    return not past_reasoning(turn[-1], capabilities, "messages")[0]
 
 
 def _disappears(message: Message) -> bool:

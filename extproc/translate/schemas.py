@@ -93,7 +93,7 @@ def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | None
     for name in reference.split("/")[1:]:
         if not isinstance(found, dict):
             return None
-        found = found.get(_unescaped(name))
+        found = found.get(unescaped(name))
     return found if isinstance(found, dict) else None
 
 
@@ -200,7 +200,7 @@ def _definition(root: dict[str, Raw], reference: bytes, param: str) -> dict[str,
     try:
         start, *names = msgspec.json.decode(reference, type=str).split("/", _FAR)
         for name in names:
-            found = msgspec.json.decode(found[_unescaped(name)], type=dict[str, Raw])
+            found = msgspec.json.decode(found[unescaped(name)], type=dict[str, Raw])
     except (msgspec.MsgspecError, KeyError) as error:
         raise _refuse(reference, param) from error
     if start != "#" or not names:
@@ -208,7 +208,8 @@ def _definition(root: dict[str, Raw], reference: bytes, param: str) -> dict[str,
     return found
 
 
-def _unescaped(name: str) -> str:
+def unescaped(name: str) -> str:
+    """A name in a JSON pointer, without the escapes of URLs and of pointers."""
     return unquote(name).replace("~1", "/").replace("~0", "~")
 
 

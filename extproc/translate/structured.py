@@ -12,7 +12,7 @@ A JSON object without a schema has no way but words. Beside a tool of the client
 answer to give a form to.
 """
 
-from collections.abc import Collection
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, Raw, UnsetType
@@ -29,6 +29,7 @@ from extproc.bedrock.converse import (
     ToolSpecBody,
 )
 from extproc.openai.chat import JsonObjectFormat, JsonSchema, JsonSchemaFormat, ResponseFormat
+from extproc.openai.limits import check_schema
 from extproc.translate.grammar import Grammar, Size, grammar
 from extproc.translate.names import bedrock_name, free_name
 from extproc.translate.schemas import inlined, object_schema, without_lookaround
@@ -53,7 +54,7 @@ class Form:
     ignored: tuple[str, ...] = ()
 
 
-def form(wanted: ResponseFormat | None, capabilities: Capabilities, taken: Collection[str], *, reasoning: bool) -> Form:
+def form(wanted: ResponseFormat | None, capabilities: Capabilities, taken: Set[str], *, reasoning: bool) -> Form:
     """How to ask for `wanted`, `taken` being Bedrock's names of the other tools on offer; raises a 400 `ApiError`.
 
     `reasoning`: whether the model will reason, since it may then be impossible to force a call.
@@ -74,6 +75,7 @@ def form(wanted: ResponseFormat | None, capabilities: Capabilities, taken: Colle
 
 def adapted(schema: Raw, absent: Raw, capabilities: Capabilities, param: str) -> Raw:
     """`schema` as this family takes it, its root an object, or `absent` if it is null; raises a 400 `ApiError`."""
+    check_schema(schema, param)
     found = object_schema(schema, absent, param)
     if "definitions" in capabilities.schema_gaps:
         found = inlined(found, param)
@@ -99,7 +101,7 @@ def _native(wanted: JsonSchema, schema: Raw) -> Form | None:
     return Form(output=TextFormat(Structure(body)), size=found.size)
 
 
-def _tool(wanted: JsonSchema, schema: Raw, capabilities: Capabilities, taken: Collection[str]) -> Form | None:
+def _tool(wanted: JsonSchema, schema: Raw, capabilities: Capabilities, taken: Set[str]) -> Form | None:
     """The answer tool; beside others, one of all must be called, which `tool` cannot say."""
     name = free_name(bedrock_name(wanted.name), taken)
     if not taken and "tool" in capabilities.tool_choices:

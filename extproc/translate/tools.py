@@ -101,7 +101,7 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
         param = "functions" if request.functions else "tools"
         raise invalid(f"A model of the family '{capabilities.family}' takes no tools.", param, "unsupported_parameter")
     names = bedrock_names(offer.name for offer in offers)
-    taken = [names[offer.name] for offer in sent]
+    taken = {names[offer.name] for offer in sent}
     wanted = None if choice.forced else request.response_format
     asked = form(wanted, capabilities, taken, reasoning=reasoning)
     strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()

@@ -1,0 +1,134 @@
+"""The most that a request may hold, and how a caller is told."""
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.openai import embeddings, limits
+from extproc.openai.chat import decode_request
+from extproc.openai.errors import ApiError
+from extproc.translate.chat_request import plan
+
+FUNCTION = {"name": "look"}
+TOOL = {"type": "function", "function": FUNCTION}
+TEXT = {"type": "text", "text": "a"}
+USER = {"role": "user", "content": "a"}
+CALL = {"id": "a", "type": "function", "function": FUNCTION}
+THOUGHT = {"type": "thinking", "thinking": "a"}
+
+
+def chat(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "messages": [USER], **fields}).encode()
+
+
+def choice(tools: list[Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": tools}}
+
+
+LISTS = {
+    "tools": (lambda n: {"tools": [TOOL] * n}, limits.MAX_TOOLS),
+    "functions": (lambda n: {"functions": [FUNCTION] * n}, limits.MAX_TOOLS),
+    "tool_choice.allowed_tools.tools": (lambda n: {"tool_choice": choice([TOOL] * n)}, limits.MAX_TOOLS),
+    "messages": (lambda n: {"messages": [USER] * n}, limits.MAX_MESSAGES),
+    "messages[0].content": (lambda n: {"messages": [{"role": "user", "content": [TEXT] * n}]}, limits.MAX_PARTS),
+    "messages[0].tool_calls": (
+        lambda n: {"messages": [{"role": "assistant", "tool_calls": [CALL] * n}]},
+        limits.MAX_TOOL_CALLS,
+    ),
+    "messages[0].thinking_blocks": (
+        lambda n: {"messages": [{"role": "assistant", "thinking_blocks": [THOUGHT] * n}]},
+        limits.MAX_THINKING_BLOCKS,
+    ),
+    "stop": (lambda n: {"stop": ["a"] * n}, limits.MAX_STOP_SEQUENCES),
+    "logit_bias": (lambda n: {"logit_bias": {str(at): 1 for at in range(n)}}, limits.MAX_LOGIT_BIASES),
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_what_is_over_a_limit_is_named_with_the_limit(path: str) -> None:
+    fields, most = LISTS[path]
+    assert decode_request(chat(**fields(most)))
+    with pytest.raises(ApiError, match=f"Send at most {most:,}") as caught:
+        decode_request(chat(**fields(most + 1)))
+    assert (caught.value.status, caught.value.param) == (400, path)
+    assert caught.value.code in ("array_above_max_length", "object_above_max_properties")
+
+
+def test_token_ids_of_all_inputs_together_have_a_limit() -> None:
+    for ids in ([1] * limits_of_tokens(1), [[1] * 300] * 1001):
+        with pytest.raises(ApiError, match="send at most 300,000") as caught:
+            embeddings.decode(json.dumps({"model": "m", "input": ids}).encode())
+        assert (caught.value.param, caught.value.code) == ("input", "array_above_max_length")
+    assert embeddings.decode(json.dumps({"model": "m", "input": [1] * limits_of_tokens(0)}).encode())
+
+
+def limits_of_tokens(more: int) -> int:
+    return embeddings.MAX_TOKENS + more
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"1," * limits.MAX_VALUES + b"1]",
+        b'["a' + b'","b' * limits.MAX_VALUES + b'"]',
+        b'["\\"' + b'","\\\\' * limits.MAX_VALUES + b'"]',
+        b"[" * (limits.MAX_VALUES + 1),
+        b'{"a":' * (limits.MAX_VALUES + 1),
+    ],
+)
+def test_more_json_values_than_the_limit_are_too_many(body: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        limits.check_values(body)
+    assert (caught.value.status, caught.value.code) == (400, "request_too_complex")
+
+
+@pytest.mark.parametrize(
+    "text", [",[{" * limits.MAX_VALUES, '\\",' * limits.MAX_VALUES, "\\\\" * 300_001 + '\\",' * limits.MAX_VALUES]
+)
+def test_what_stands_in_a_string_is_no_value(text: str) -> None:
+    limits.check_values(b'{"a":"' + text.encode() + b'","b":[1,2]}')
+
+
+def schema(**properties: Any) -> Raw:
+    return Raw(json.dumps({"type": "object", "properties": properties}).encode())
+
+
+def nested(depth: int) -> Any:
+    return {"items": nested(depth - 1)} if depth else {"description": "a" * 5000}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (schema(a={"description": "a" * limits.MAX_SCHEMA_BYTES}), "bytes"),
+        (schema(**{f"p{at}": {"type": "string"} for at in range(limits.MAX_SCHEMA_MEMBERS // 2)}), "members"),
+        (schema(a=nested(limits.MAX_SCHEMA_DEPTH)), "levels"),
+    ],
+)
+def test_a_schema_over_a_limit_is_rejected_with_its_path(given: Raw, why: str) -> None:
+    tool = {"type": "function", "function": {"name": "a", "parameters": json.loads(bytes(given))}}
+    with pytest.raises(ApiError, match=why) as caught:
+        plan(decode_request(chat(tools=[tool])), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
+    assert (caught.value.status, caught.value.param) == (400, "tools[0].function.parameters")
+
+
+def test_a_schema_within_the_limits_is_accepted() -> None:
+    limits.check_schema(schema(a=nested(limits.MAX_SCHEMA_DEPTH - 3)), "a")
+    limits.check_schema(schema(**{f"p{at}": {"type": "string"} for at in range(5000)}), "a")
+    limits.check_schema(schema(a={"description": '[{"' * 100_000}), "a")
+
+
+def test_the_objects_that_one_call_may_hold_have_a_limit() -> None:
+    def request(count: int) -> bytes:
+        call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}" * count}}
+        result = {"role": "tool", "tool_call_id": "a", "content": "b"}
+        return chat(messages=[{"role": "assistant", "tool_calls": [call]}, result], tools=[TOOL])
+
+    capabilities = BUILT_IN.of("anthropic.claude-sonnet-4-6")
+    assert plan(decode_request(request(limits.MAX_TOOL_CALLS)), capabilities)
+    with pytest.raises(ApiError, match="1,024") as caught:
+        plan(decode_request(request(limits.MAX_TOOL_CALLS + 1)), capabilities)
+    assert caught.value.param == "messages[0].tool_calls[0].function.arguments"

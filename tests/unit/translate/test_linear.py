@@ -1,0 +1,169 @@
+"""What a caller sizes costs time in proportion: a request of twice the size takes about twice as long.
+
+The CPU time of this thread is compared, not the clock's, and over two doublings: what grows with the square takes
+sixteen times as long, what is in proportion four times. The other work of a machine can only make a run slower, so the
+fastest of several counts, and there are more of them until the two fit together.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bench.shapes import SHAPES, Shape
+from extproc import tokens
+from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.converse import Text
+from extproc.openai import embeddings as openai_embeddings
+from extproc.openai.chat import decode_request
+from extproc.openai.errors import ApiError
+from extproc.openai.messages import CacheControl, FunctionCall, TextPart, ToolCall
+from extproc.translate import grammar
+from extproc.translate.cache import CacheMarks
+from extproc.translate.chat_request import plan
+from extproc.translate.embeddings import plan as embeddings_plan
+from extproc.translate.media import remote_images
+from extproc.translate.names import bedrock_names
+from extproc.translate.past_calls import PastCalls
+from extproc.translate.tools import Tools, bedrock_id
+
+GROWTH = (2 * 1.3) ** 2
+"""Of two doublings, each with room for what caches and allocators cost."""
+ROUNDS = 20
+FAMILIES = {
+    (
+        family.schema_gaps,
+        family.json_schema,
+        family.tool_result_format,
+        family.system_turns,
+        family.beside_tool_results,
+        bool(family.cache),
+        family.reasoning == "budget",
+    ): name
+    for name, family in BUILT_IN.families.items()
+}
+"""One family of each kind that is translated in a way of its own."""
+EMBEDDING_MODELS = ("amazon.titan-embed-text-v2:0", "cohere.embed-v4:0")
+CHATS = {name: shape for name, shape in SHAPES.items() if not shape.embeddings}
+BY_FAMILY = [
+    name for name in CHATS if name.startswith(("tool", "function", "mess", "think", "text", "image", "schema"))
+]
+"""Those that become something else for one family than for another; the rest is the same work for all."""
+EMBEDDINGS = {name: shape for name, shape in SHAPES.items() if shape.embeddings}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_garbage_collection() -> Iterator[None]:
+    """Its rounds cost what the objects of all other tests cost."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def chat(body: bytes, capabilities: Capabilities) -> str:
+    try:
+        request = decode_request(body)
+        remote_images(request.messages)
+        plan(request, capabilities)
+    except ApiError as error:
+        return str(error.code)
+    return "accepted"
+
+
+def embeddings(body: bytes, model: str) -> str:
+    try:
+        embeddings_plan(openai_embeddings.decode(body), model, tokens.decode)
+    except ApiError as error:
+        return str(error.code)
+    return "accepted"
+
+
+def count(shape: Shape, size: int) -> int:
+    """How many there are in a body of this size, of which four times as many are still accepted."""
+    few, many = len(shape.write(64)), len(shape.write(128))
+    found = max(2, size * 64 // (many - few))
+    return found if shape.most is None else min(found, shape.most // 4)
+
+
+def seconds(work: Callable[[bytes], str], body: bytes) -> float:
+    grammar._remembered.cache_clear()
+    start = time.thread_time()
+    work(body)
+    return time.thread_time() - start
+
+
+def growth(work: Callable[[bytes], str], shape: Shape, size: int) -> float:
+    """How many times longer four times as many take, by the fastest of the runs so far."""
+    many = count(shape, size)
+    small, large = shape.write(many), shape.write(4 * many)
+    assert work(small) == work(large)
+    least_small = least_large = float("inf")
+    for _ in range(ROUNDS):
+        least_small = min(least_small, seconds(work, small), seconds(work, small))
+        least_large = min(least_large, seconds(work, large))
+        if least_large <= least_small * GROWTH:
+            break
+    return least_large / least_small
+
+
+def is_proportional(work: Callable[[bytes], str], shape: Shape, size: int) -> bool:
+    """Whether it grows so at one of these sizes: a step, as where a CPU's cache ends, is at one of them only."""
+    return any(growth(work, shape, around) <= GROWTH for around in (size, size * 2, size // 2))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values())
+@pytest.mark.parametrize("name", BY_FAMILY)
+def test_a_chat_request_takes_time_in_proportion_to_its_size(name: str, family: str) -> None:
+    capabilities = BUILT_IN.families[family]
+    assert is_proportional(lambda body: chat(body, capabilities), CHATS[name], 16_000)
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_large_chat_request_takes_time_in_proportion_to_its_size(name: str) -> None:
+    capabilities = BUILT_IN.of("anthropic.claude-sonnet-4-6")
+    assert is_proportional(lambda body: chat(body, capabilities), CHATS[name], 100_000)
+
+
+@pytest.mark.parametrize("model", EMBEDDING_MODELS)
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_embeddings_take_time_in_proportion_to_their_size(name: str, model: str) -> None:
+    tokens.decode([1])
+    assert is_proportional(lambda body: embeddings(body, model), EMBEDDINGS[name], 25_000)
+
+
+def names(count: int) -> object:
+    return bedrock_names(f"tool.{at}" for at in range(count))
+
+
+def marks(count: int) -> object:
+    """Cache points on as many texts, of which all but the last few are taken out again."""
+    cache_marks, blocks = CacheMarks(BUILT_IN.of("anthropic.claude-sonnet-4-6"), ()), list[object]()
+    for _ in range(count):
+        blocks.append(Text("a"))
+        cache_marks.put(TextPart(text="a", cache_control=CacheControl()), blocks, "messages")
+    return cache_marks.finish([blocks])
+
+
+def repeated_ids(count: int) -> object:
+    """One id again and again, when every id that would be made of it is taken."""
+    calls = PastCalls(BUILT_IN.of("anthropic.claude-sonnet-4-6"), Tools())
+    function = FunctionCall("look")
+    taken = [bedrock_id(f"a#{number}") for number in range(count, 2 * count + 1)]
+    for call_id in (*taken, *["a"] * count):
+        calls.call(ToolCall(call_id, function=function), "")
+        calls.result(call_id, (), "")
+    return calls
+
+
+@pytest.mark.parametrize("work", [names, marks, repeated_ids])
+def test_no_loop_grows_with_the_square_of_what_no_limit_would_keep_small(work: Callable[[int], object]) -> None:
+    fastest = dict.fromkeys((500, 2000), float("inf"))
+    for _ in range(ROUNDS):
+        for many in fastest:
+            start = time.thread_time()
+            work(many)
+            fastest[many] = min(fastest[many], time.thread_time() - start)
+        if fastest[2000] <= fastest[500] * GROWTH:
+            return
+    raise AssertionError(fastest)
