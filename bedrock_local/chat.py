@@ -15,7 +15,7 @@ from bedrock_local.delivery import deliver
 from bedrock_local.errors import invalid
 from bedrock_local.models import unsupported_action
 from bedrock_local.state import Incoming, Local
-from bedrock_local.stream import Player, disturbed
+from bedrock_local.stream import Pause, Player, disturbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,8 @@ async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
     """Answer with one JSON body."""
     turn = _take_turn(local, incoming, "Converse")
     turn.controls.refuse_whole()
-    if turn.controls.waits:
-        await local.holds.wait(turn.controls.pause)
     body = frames.body(turn.answer, turn.latency, turn.extra, unknown=turn.controls.unknown)
-    return await deliver(incoming, {**body, **turn.served}, turn.controls)
+    return await deliver(local, incoming, {**body, **turn.served}, turn.controls)
 
 
 async def converse_stream(local: Local, incoming: Incoming) -> web.StreamResponse:
@@ -79,9 +77,11 @@ async def converse_stream(local: Local, incoming: Incoming) -> web.StreamRespons
         raise ConnectionResetError
     pace = local.pace if turn.controls.pace is None else turn.controls.pace
     player = Player(response, transport, incoming.call, pace)
-    with local.holds.point(turn.controls.waits, turn.controls.pause) as hold:
+    if turn.controls.hold == "answer":
+        await local.holds.wait(turn.controls.pause)
+    with local.holds.point(turn.controls.hold not in (None, "answer"), turn.controls.pause) as hold:
         await response.prepare(incoming.http)
-        await player.play(disturbed(events, turn.controls), encoder, hold)
+        await player.play(disturbed(events, turn.controls), encoder, Pause(turn.controls.hold, hold))
     incoming.call.end(FINISHED)
     return response
 

@@ -28,19 +28,26 @@ with blanks stands in double quotes. `after=N` counts event-stream frames; of an
     pace=0.5                                 seconds between frames
     hold=1                                   everything after the first delta (without streaming, and for embeddings:
                                              the whole answer) waits for `POST /_local/release`
-    pause=55                                 the same, and goes on by itself after so many seconds
+    hold=answer                              the whole answer waits for it, of a stream too
+    hold=headers                             everything after the answer's headers waits for it
+    hold=start                               everything after messageStart waits for it; without stream, everything
+                                             after the first byte of the body
+    hold=end                                 the end of the body waits for it: all frames are out, or all bytes but one
+    pause=55                                 a hold goes on by itself after so many seconds; without `hold`, hold=1
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from botocore.model import NoShapeFoundError
 
 from bedrock_local.errors import NAME_OF_STATUS, AwsError, invalid
 from bedrock_local.shapes import service
+
+Hold = Literal["here", "answer", "headers", "start", "end"]
 
 _ORDER = re.compile(r"\s*\[\[local:(.*?)\]\]", re.DOTALL)
 _PAIR = re.compile(r'(\w+)(?:=(?:"([^"]*)"|(\S+)))?(?:\s+|$)')
@@ -74,7 +81,7 @@ class Controls:
     cacheread: int = 0
     cachewrite: int = 0
     pace: float | None = None
-    hold: bool = False
+    hold: Hold | None = None
     pause: float | None = None
 
     def refuse(self) -> None:
@@ -90,11 +97,6 @@ class Controls:
             raise AwsError(_status_of(self.exception), _capitalised(self.exception), self.told(self.exception))
         if self.error is not None:
             raise AwsError(500, _capitalised(self.error), self.told(self.error))
-
-    @property
-    def waits(self) -> bool:
-        """Whether the answer waits at its hold, for a release or for a time."""
-        return self.hold or self.pause is not None
 
     @property
     def spoils(self) -> bool:
@@ -125,6 +127,8 @@ def parse(text: str) -> tuple[Controls, str]:
     values: dict[str, Any] = {}
     for order in _ORDER.findall(text):
         values.update(_pairs(order.strip()))
+    if "pause" in values:
+        values.setdefault("hold", "here")
     return Controls(**values), _ORDER.sub("", text).strip()
 
 
@@ -190,6 +194,13 @@ def _seconds(value: str) -> float:
     return float(value)
 
 
+def _hold(value: str) -> Hold | None:
+    """Where to wait; a bare `hold` and `hold=1` mean the usual place."""
+    if value in get_args(Hold):
+        return cast(Hold, value)
+    return "here" if _flag(value) else None
+
+
 def _member_of(enum: str) -> Callable[[str], str]:
     """A converter for the values of one of the service model's enumerations."""
 
@@ -224,6 +235,6 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "cacheread": _natural,
     "cachewrite": _natural,
     "pace": _seconds,
-    "hold": _flag,
+    "hold": _hold,
     "pause": _seconds,
 }

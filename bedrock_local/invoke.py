@@ -22,14 +22,11 @@ async def invoke_model(local: Local, incoming: Incoming) -> web.StreamResponse:
     for ordered in orders:
         ordered.refuse()
         ordered.refuse_whole()
-    waiting = next((ordered for ordered in orders if ordered.waits), None)
-    if waiting is not None:
-        await local.holds.wait(waiting.pause)
     made = embeddings.embed(model.id, body)
     counts = {
         "X-Amzn-Bedrock-Input-Token-Count": str(made.input_tokens),
         "X-Amzn-Bedrock-Output-Token-Count": "0",
         "X-Amzn-Bedrock-Invocation-Latency": "1",
     }
-    spoiling = next((ordered for ordered in orders if ordered.spoils), controls.Controls())
-    return await deliver(incoming, made.body, spoiling, counts)
+    special = next((ordered for ordered in orders if ordered.spoils or ordered.hold), controls.Controls())
+    return await deliver(local, incoming, made.body, special, counts)

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from bedrock_local import eventstream
 from bedrock_local.calls import Call
-from bedrock_local.controls import Controls
+from bedrock_local.controls import Controls, Hold
 from bedrock_local.frames import Encoder, Frame
 
 #: Stands for the end of the connection among the frames.
@@ -42,6 +42,31 @@ def _fault(controls: Controls) -> Frame | None:
     return _CUT if controls.cut else None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a stream waits (see `controls`), and for what."""
+
+    place: Hold | None
+    point: asyncio.Event | None
+
+    async def after_headers(self) -> None:
+        """Wait if that is before the first frame."""
+        await self._wait(self.place == "headers")
+
+    async def after(self, frame: Frame) -> None:
+        """Wait if that is after this frame."""
+        opened = self.place == "start" and frame.name == "messageStart"
+        await self._wait(opened or (self.place == "here" and frame.name == "contentBlockDelta"))
+
+    async def after_all(self) -> None:
+        """Wait if that is after the last frame."""
+        await self._wait(self.place == "end")
+
+    async def _wait(self, here: bool) -> None:
+        if here and self.point is not None:
+            await self.point.wait()
+
+
 class Player:
     """Sends the frames of one answer over one prepared response."""
 
@@ -51,12 +76,13 @@ class Player:
         self._call = call
         self._pace = pace
 
-    async def play(self, frames: Iterable[Frame], encoder: Encoder, hold: asyncio.Event | None) -> None:
-        """Send every frame by itself, the pace between them; after the first delta wait for `hold`.
+    async def play(self, frames: Iterable[Frame], encoder: Encoder, pause: Pause) -> None:
+        """Send every frame by itself, the pace between them; wait where `pause` says.
 
-        Nothing is awaited after the last frame: a caller that leaves when it has read that one has read everything.
+        Nothing else is awaited after the last frame: a caller that leaves when it has read that one has read all.
         Raises ConnectionError or CancelledError when the caller leaves before.
         """
+        await pause.after_headers()
         for number, frame in enumerate(frames):
             if number:
                 await asyncio.sleep(self._pace)
@@ -64,8 +90,8 @@ class Player:
                 self._transport.close()
                 return
             await self._send(frame, encoder)
-            if hold is not None and frame.name == "contentBlockDelta":
-                await hold.wait()
+            await pause.after(frame)
+        await pause.after_all()
 
     async def _send(self, frame: Frame, encoder: Encoder) -> None:
         message = encoder.encode(frame)
