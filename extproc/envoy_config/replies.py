@@ -70,7 +70,7 @@ _BY_STATUS = (
         "There is nothing at this path. The API is served under /oai/v1: set the client's base URL to "
         "http://HOST:PORT/oai/v1.",
     ),
-    _Reply("response.code == 408", "The request did not arrive in time; send it again."),
+    _Reply("response.code == 408", "The request did not arrive in time; send it again.", code="request_timeout"),
     _Reply("response.code == 431", "The request's headers are too large."),
     _Reply(
         "response.code < 500",
@@ -84,7 +84,7 @@ _BY_STATUS = (
         retry_after=1,
     ),
     _Reply("response.code == 504", "The answer did not arrive in time.", type="server_error", code="timeout"),
-    _Reply("true", "The gateway failed to serve this request.", type="server_error"),
+    _Reply("true", "The gateway failed to serve this request.", type="server_error", code="gateway_error"),
 )
 
 

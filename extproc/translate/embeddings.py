@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from extproc.bedrock.invoke import EMBEDDING_MODELS, AnswerError, EmbeddingModel, read_answer, request_body
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, encode, path, texts
 from extproc.openai.errors import ApiError, invalid
+from extproc.translate.errors import bad_answer
 
 NUMBER_BYTES = 32
 """Of one number of a vector: 17 digits, sign, point and exponent are 24, and a comma with white space follows."""
@@ -113,4 +114,4 @@ def _check_lengths(request: EmbeddingsRequest, inputs: list[str], model: Embeddi
 
 
 def _unreadable(why: str) -> ApiError:
-    return ApiError(502, f"Bedrock's answer cannot be read: {why}. Try again.", type="server_error")
+    return bad_answer(why)

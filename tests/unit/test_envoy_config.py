@@ -143,6 +143,8 @@ def test_every_reply_of_envoys_own_has_openais_shape(document: Edit) -> None:
         assert list(error) == ["message", "type", "param", "code"]
         assert "!('content-type' in response.headers" in one(reply, "expression"), "else it rewrites the worker's"
     assert one(replies[-1], "expression").endswith("&& (true)"), "the last one takes what is left"
+    errors = [one(reply, "error") for reply in replies]
+    assert all(error["code"] for error in errors if error["type"] == "server_error"), "clients switch on it"
 
 
 # Bedrock

@@ -1,9 +1,12 @@
 """OpenAI's error shape."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
+import extproc
 from extproc.openai.errors import ApiError, invalid
 
 
@@ -24,3 +27,24 @@ def test_what_is_quoted_at_length_is_cut(text: str) -> None:
     found = json.loads(invalid(text, text).encode())["error"]
     assert len(found["message"]) == len(found["param"]) == 2000
     assert found["message"].endswith("…")
+
+
+def test_every_failure_of_the_gateways_own_has_a_code() -> None:
+    """Clients switch on `code`: no 5xx is made without one, wherever in the package it is made."""
+    made = [
+        (path, call)
+        for path in Path(extproc.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("ApiError", "_Rule")
+    ]
+    failures = [(path, call) for path, call in made if is_failure(call)]
+    assert len(failures) > 10
+    for path, call in failures:
+        named = {keyword.arg for keyword in call.keywords} | ({"code"} if len(call.args) > 2 else set())
+        assert "code" in named, f"{path}:{call.lineno}"
+
+
+def is_failure(call: ast.Call) -> bool:
+    """Whether it makes an error with a status of 500 or more."""
+    status = call.args[0] if call.args else None
+    return isinstance(status, ast.Constant) and isinstance(status.value, int) and status.value >= 500
