@@ -6,12 +6,23 @@ first event is an exception must still become a real 4xx or 5xx; after that a fa
 object and the end of the stream, without `[DONE]`.
 
 Both raise `ApiError` only before they have said anything; the exchange turns that into its `Reply`.
+
+Silence. `silence_seconds` without a byte from Bedrock end either. Envoy 1.40 takes no piece of a body before it has
+sent one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `Streamed` sends its first
+comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy takes at any time. When the
+metadata event has come, nothing is missing but the end of the bytes: it is waited for no longer than `END_SECONDS`.
+
+A caller that stops reading looks the same from here: Envoy stops reading Bedrock once its buffer for the caller is
+full, and tells the worker nothing. Up to `READ_AHEAD` bytes of a response the silence is Bedrock's for certain;
+beyond, the error names both.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
-from extproc.exchange.directives import Body, Directive, Head, Headers
+from extproc.config import Streaming
+from extproc.exchange.directives import Body, Directive, Head
+from extproc.exchange.local_replies import silent, stalled
 from extproc.openai import sse
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -19,6 +30,12 @@ from extproc.translate.chat_stream import ChatStream, State, StreamError
 
 MAX_COLLECTED = 64 * 1024 * 1024
 """No answer of Bedrock's comes near this; more is a fault."""
+
+END_SECONDS = 1.0
+"""Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
+
+READ_AHEAD = 32 * 1024
+"""Bytes of a response that fit into Envoy's smallest buffer for a caller (Envoy Gateway's default; ours is larger)."""
 
 
 class Answer(Protocol):
@@ -33,12 +50,16 @@ class Answer(Protocol):
     def silence(self, seconds: float) -> list[Directive]:
         """Upstream has said nothing for this long."""
 
+    def silence_due(self, reported: float) -> float:
+        """Return the seconds of silence after which to call `silence`, called last with `reported` (0: not yet)."""
+
 
 class Collected:
     """Answers once, with whatever `complete` makes of all the bytes."""
 
-    def __init__(self, complete: Callable[[bytes], Directive]) -> None:
+    def __init__(self, complete: Callable[[bytes], Directive], longest_silence: float) -> None:
         self._complete = complete
+        self._longest_silence = longest_silence
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -55,20 +76,25 @@ class Collected:
         return [self._complete(b"".join(self._pieces))]
 
     def silence(self, seconds: float) -> list[Directive]:
-        """Nobody is waiting for a piece of it."""
-        return []
+        """Raise the error that ends the call."""
+        raise silent(seconds)
+
+    def silence_due(self, reported: float) -> float:
+        """Return the longest silence: nobody is waiting for a piece."""
+        return self._longest_silence
 
 
 class Streamed:
     """Answers as the bytes come."""
 
-    def __init__(self, stream: ChatStream, record: Record, headers: Headers, remove: tuple[str, ...], patience: float):
+    def __init__(self, stream: ChatStream, record: Record, head: Head, timers: Streaming) -> None:
         self._stream = stream
         self._record = record
-        self._head = Head(200, headers, remove)
+        self._head = head
         self._begun = False
         self._accounted = False
-        self._patience = patience
+        self._sent = 0
+        self._timers = timers
 
     def body(self, data: bytes) -> list[Directive]:
         """The chunks that `data` completes."""
@@ -90,17 +116,29 @@ class Streamed:
         return self._write(written, last=True)
 
     def silence(self, seconds: float) -> list[Directive]:
-        """A comment keeps proxies and clients from giving up; too long a silence ends the stream in error."""
-        if seconds < self._patience:
+        """Return a comment, which keeps proxies and clients from giving up; the end, if it is time for that.
+
+        A response that is whole ends well, although the bytes do not end; any other ends in error.
+        """
+        if self._stream.settled:
+            return self.end()
+        if seconds < self._timers.silence_seconds:
             return self._write(sse.KEEPALIVE)
-        error = ApiError(
-            504, f"Bedrock has said nothing for {seconds:.0f} seconds. Try again.", type="server_error", code="timeout"
-        )
+        error = silent(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
         return self._fail(StreamError(error, b""))
+
+    def silence_due(self, reported: float) -> float:
+        """Return when the next comment is due, or the end."""
+        if self._stream.settled:
+            return END_SECONDS
+        if not self._stream.begun:
+            return self._timers.silence_seconds
+        return min(reported + self._timers.keepalive_seconds, self._timers.silence_seconds)
 
     def _write(self, data: bytes, *, last: bool = False) -> list[Directive]:
         if not data and not last:
             return []
+        self._sent += len(data)
         body = Body(data, last, self._record.metadata() if last or self._accounted else None)
         if self._begun:
             return [body]

@@ -11,6 +11,7 @@ The phases are the same for every endpoint; what differs is the call (`calls`) a
 | BODY      | RequestBody               | FETCHING  | Wait, for images that the request only names                  |
 | FETCHING  | Resumed                   | SENT, JOB | as for the body                                               |
 | BODY to SENT | ResponseHeaders        | ANSWERING | none yet: the answer is withheld                              |
+| SENT      | Silence                   | DONE      | Reply: Bedrock was silent for too long                        |
 | JOB       | Resumed                   | DONE      | Reply                                                         |
 | ANSWERING | ResponseBody, ResponseTrailers, Silence | same, DONE | Head and Body, or Reply                        |
 | DONE      | anything                  | DONE      | none                                                          |
@@ -38,7 +39,7 @@ from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.budget import Reservation
 from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
-from extproc.exchange.directives import Abort, Body, Continue, Directive, Forward, Headers, Reply, Wait
+from extproc.exchange.directives import Abort, Body, Continue, Directive, Forward, Head, Headers, Reply, Wait
 from extproc.exchange.events import (
     Event,
     RequestBody,
@@ -50,8 +51,8 @@ from extproc.exchange.events import (
     Silence,
 )
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure
-from extproc.exchange.local_replies import from_envoy, too_large, too_large_an_answer
+from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
+from extproc.exchange.local_replies import from_envoy, silent, too_large, too_large_an_answer
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.routes import Operation, route
 from extproc.openai import sse
@@ -102,11 +103,16 @@ class Exchange:
         """Whether the last word has been said."""
         return self._phase is Phase.DONE
 
-    @property
-    def patience(self) -> float | None:
-        """Seconds of silence after which this exchange wants to be told; None: it does not mind."""
-        if self._phase is Phase.ANSWERING and isinstance(self._answer, Streamed):
-            return self._gateway.settings.streaming.keepalive_seconds
+    def silence_due(self, reported: float) -> float | None:
+        """Return the seconds of silence after which to send the next `Silence`, `reported` by the last one or 0.
+
+        None while nothing is due from Bedrock: the request is still arriving, or a job with a limit of its own runs.
+        """
+        if self._phase is Phase.SENT:
+            return self._gateway.settings.streaming.silence_seconds
+        if self._phase is Phase.ANSWERING:
+            assert self._answer is not None
+            return self._answer.silence_due(reported)
         return None
 
     def close(self) -> None:
@@ -144,6 +150,8 @@ class Exchange:
             case ResponseHeaders() if self._phase is Phase.BEGIN:
                 self._phase = Phase.DONE
                 return (Continue(),)
+            case Silence() if self._phase is Phase.SENT:
+                raise silent(event.seconds)
             case Resumed() if self._phase is Phase.FETCHING:
                 return (self._fetched(event.result, now),)
             case Resumed() if self._phase is Phase.JOB:
@@ -221,7 +229,8 @@ class Exchange:
             return self._forward(call, questions[0], now)
         self._phase = Phase.JOB
         side_calls = tuple(SideCall(q.path, self._sign(q, now), bytes(q.body), q.max_answer) for q in questions)
-        job = SideCalls(side_calls, settings.concurrency, organisation=self._record.organisation)
+        silence = self._gateway.settings.streaming.silence_seconds
+        job = SideCalls(side_calls, settings.concurrency, silence, organisation=self._record.organisation)
         return Wait(job, settings.seconds)
 
     def _resolve(self, asked: str) -> Target:
@@ -258,6 +267,8 @@ class Exchange:
     # The answer
 
     def _resume(self, result: object) -> Directive:
+        if isinstance(result, SideSilence):
+            raise silent(result.seconds)
         if isinstance(result, SideFailure) and result.too_large:
             raise too_large_an_answer()
         if isinstance(result, SideFailure):
@@ -278,15 +289,17 @@ class Exchange:
     def _choose_answer(self, event: ResponseHeaders, *, local: bool) -> Answer:
         headers = event.headers
         status = int(headers.get(":status", "0"))
+        streaming = self._gateway.settings.streaming
+        longest = streaming.silence_seconds
         if local:
-            return Collected(lambda body: self._refusal(self._envoy_error(status, event.details)))
+            return Collected(lambda body: self._refusal(self._envoy_error(status, event.details)), longest)
         if status != 200:
-            return Collected(lambda body: self._bedrock_refusal(status, headers, body))
+            return Collected(lambda body: self._bedrock_refusal(status, headers, body), longest)
         if self._stream is None:
-            return Collected(lambda body: self._complete([(headers, body)]))
+            return Collected(lambda body: self._complete([(headers, body)]), longest)
         begun = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
-        patience = self._gateway.settings.streaming.silence_seconds
-        return Streamed(self._stream, self._record, begun, self._upstream_headers, patience)
+        head = Head(200, begun, self._upstream_headers)
+        return Streamed(self._stream, self._record, head, streaming)
 
     def _bedrock_refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         failure = bedrock_errors.from_response(status, headers, body)

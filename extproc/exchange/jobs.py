@@ -23,10 +23,14 @@ class SideCall:
 
 @dataclass(frozen=True, slots=True)
 class SideCalls:
-    """Several calls of an organisation, at most `concurrency` of them in flight."""
+    """Several calls of an organisation, at most `concurrency` of them in flight.
+
+    `silence` is how long Bedrock may send nothing during one of them, in seconds.
+    """
 
     calls: tuple[SideCall, ...]
     concurrency: int
+    silence: float
     organisation: str = ""
 
 
@@ -48,7 +52,14 @@ class SideFailure:
     too_large: bool = False
 
 
-SideResult = tuple[SideAnswer, ...] | SideAnswer | SideFailure
+@dataclass(frozen=True, slots=True)
+class SideSilence:
+    """A side call to which Bedrock sent nothing for `seconds`. It is not repeated: it may have begun."""
+
+    seconds: float
+
+
+SideResult = tuple[SideAnswer, ...] | SideAnswer | SideFailure | SideSilence
 """All answers in the order of the calls, each a 200; or else the first failure, and no further call was made."""
 
 

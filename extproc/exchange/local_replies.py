@@ -30,6 +30,24 @@ def too_large_an_answer() -> ApiError:
     return ApiError(502, "Bedrock's response is too large.", type="server_error", code="bad_upstream_answer")
 
 
+def silent(seconds: float) -> ApiError:
+    """Return the error for a call during which Bedrock sent nothing for so long."""
+    return ApiError(
+        504, f"Bedrock sent nothing for {round(seconds, 1):g} seconds. Try again.", type="server_error", code="timeout"
+    )
+
+
+def stalled(seconds: float) -> ApiError:
+    """Return the error for a stream that stood still for so long, where the pause may have been the caller's own."""
+    return ApiError(
+        504,
+        f"The stream stood still for {round(seconds, 1):g} seconds: Bedrock sent nothing, or the response was not "
+        "read. Try again.",
+        type="server_error",
+        code="timeout",
+    )
+
+
 def from_envoy(status: int, details: str) -> ApiError:
     """The error behind a reply that Envoy made by itself; `details` is its word for the reason."""
     if status == 408:

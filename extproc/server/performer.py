@@ -22,7 +22,16 @@ import yarl
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.directives import Job
-from extproc.exchange.jobs import Fetch, FetchResult, SideAnswer, SideCall, SideCalls, SideFailure, SideResult
+from extproc.exchange.jobs import (
+    Fetch,
+    FetchResult,
+    SideAnswer,
+    SideCall,
+    SideCalls,
+    SideFailure,
+    SideResult,
+    SideSilence,
+)
 from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.fetcher import Fetcher
 from extproc.server.trust import bedrock_trust
@@ -82,7 +91,6 @@ class Performer:
         await self._open.enter_async_context(self._fetcher)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=AUTOMATIC,
             auto_decompress=False,  # not asked for, and it would grow what is counted
@@ -116,44 +124,53 @@ class Performer:
         """All the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
         answers: dict[int, SideAnswer] = {}
         queue = iter(enumerate(job.calls))
-        failure: SideAnswer | SideFailure | None = None
+        failure: SideAnswer | _Failure | None = None
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(min(job.concurrency, len(job.calls))):
-                    lanes.create_task(self._lane(queue, answers))
+                    lanes.create_task(self._lane(queue, answers, job.silence))
         except* _FailedError as group:
             failure = _first(group)
         if failure is not None:
             return failure
         return tuple(answers[index] for index in range(len(job.calls)))
 
-    async def _lane(self, queue: Iterator[tuple[int, SideCall]], answers: dict[int, SideAnswer]) -> None:
+    async def _lane(
+        self, queue: Iterator[tuple[int, SideCall]], answers: dict[int, SideAnswer], silence: float
+    ) -> None:
         for index, call in queue:
-            answers[index] = await self._one(call)
+            answers[index] = await self._one(call, silence)
 
-    async def _one(self, call: SideCall) -> SideAnswer:
+    async def _one(self, call: SideCall, silence: float) -> SideAnswer:
         """The call's answer if it is a 200, after further tries if need be; else raises `_FailedError`."""
         for attempt in range(1, TRIES + 1):
-            outcome = await self._try(call)
+            outcome = await self._try(call, silence)
             if isinstance(outcome, SideAnswer) and outcome.status == 200:
                 return outcome
+            if isinstance(outcome, SideSilence):
+                break
             if attempt == TRIES or (isinstance(outcome, SideAnswer) and outcome.status not in RETRIED):
                 break
             await asyncio.sleep(self._backoff(attempt))
         raise _FailedError(outcome)
 
-    async def _try(self, call: SideCall) -> SideAnswer | SideFailure:
+    async def _try(self, call: SideCall, silence: float) -> "SideAnswer | _Failure":
         assert self._session is not None
         target = self._endpoint
         host = f"[{target.host}]" if ":" in target.host else target.host
         url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
         headers = [*call.headers, ("host", target.authority)]
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
             async with (
                 self._slots.slot(),
-                self._session.post(url, data=call.body, headers=headers, allow_redirects=False) as response,
+                self._session.post(
+                    url, data=call.body, headers=headers, allow_redirects=False, timeout=timeout
+                ) as response,
             ):
                 body = await _read(response, call.max_bytes)
+        except aiohttp.SocketTimeoutError:
+            return SideSilence(silence)
         except aiohttp.ClientError as error:
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
@@ -173,13 +190,16 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     raise _FailedError(SideFailure(timed_out=False, message=message, too_large=True))
 
 
+_Failure = SideFailure | SideSilence
+
+
 class _FailedError(Exception):
     """A call came to nothing, for good; `args[0]` is what the job comes to."""
 
 
-def _first(group: BaseExceptionGroup[_FailedError]) -> SideAnswer | SideFailure:
+def _first(group: BaseExceptionGroup[_FailedError]) -> "SideAnswer | _Failure":
     """The failure to tell of: the first; others came while its siblings were being cancelled."""
     error = group.exceptions[0]
     outcome = error.args[0]
-    assert isinstance(outcome, SideAnswer | SideFailure)
+    assert isinstance(outcome, SideAnswer | SideFailure | SideSilence)
     return outcome

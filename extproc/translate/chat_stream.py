@@ -143,6 +143,16 @@ class ChatStream:
         """Where in the content each block's text begins and ends."""
         self._citations: dict[int, list[Citation]] = {}
 
+    @property
+    def begun(self) -> bool:
+        """Whether any byte has come."""
+        return not self._fresh
+
+    @property
+    def settled(self) -> bool:
+        """Whether the metadata event has come, and nothing after it: only the end of the bytes is missing."""
+        return self.state is State.COUNTED and not self._decoder.pending
+
     def feed(self, data: bytes) -> bytes:
         """The events that `data` completes, as SSE. Raises `StreamError` where the stream fails."""
         if self._fresh and data:

@@ -45,9 +45,11 @@ class Exchange(Protocol):
     def close(self) -> None:
         """The stream has ended, in whatever way: nothing more is to come of it."""
 
-    @property
-    def patience(self) -> float | None:
-        """Seconds without an event after which the exchange wants a `Silence`; None: never."""
+    def silence_due(self, reported: float) -> float | None:
+        """Return the seconds without an event after which the exchange wants its next `Silence`; None: never.
+
+        `reported` is what the last `Silence` since the last event counted, 0 if there was none.
+        """
 
 
 class AbandonedError(Exception):
@@ -103,10 +105,10 @@ class Stream:
     @property
     def impatient(self) -> bool:
         """It has been silent for so long that the exchange wants to hear of it."""
-        patience = self._exchange.patience
-        if patience is None or self.errand is not None or self._dialogue.state in SETTLED:
+        if self.errand is not None or self._dialogue.state in SETTLED:
             return False
-        return self._clock.steady() - self._stirred >= patience
+        due = self._exchange.silence_due(self._stirred - self._heard)
+        return due is not None and self._clock.steady() - self._heard >= due
 
     def close(self) -> None:
         """Tell the exchange that the stream has ended."""

@@ -22,6 +22,7 @@ Envoy, and a directive from the exchange. It does no I/O and reads no clock.
 | WITHHELD              | `Continue`  | response_headers, untouched           | RELAYING; OVER if bodiless |
 | WITHHELD              | `Head`      | response_headers                      | ANSWERING; OVER if bodiless |
 | WITHHELD              | `Reply`     | response_headers, one streamed body   | OVER                       |
+| WITHHELD, no body yet | `Reply`     | immediate_response                    | OVER                       |
 | WITHHELD and bodiless | `Reply`     | response_headers, CONTINUE_AND_REPLACE | OVER                      |
 | ANSWERING             | `Body`      | streamed body, one for several in a row | the same; OVER at its end |
 
@@ -31,8 +32,11 @@ The alternative, to guess, may pass a client's key to AWS or leave a client wait
 The awkward cases. Envoy's own answers (413, no upstream, a timeout) come as response_headers in whatever state
 the request half is, also while a job runs. The answer of a filter in front of ours opens a stream that begins
 with response_headers. "Bodiless" is an answer whose headers ended it: Envoy asks for no body, so none can be
-streamed. And the response half is FULL_DUPLEX_STREAMED: headers may be withheld as long as we like and no
-timeout of Envoy's runs, so an exchange that has heard the end and says nothing would hang; `stuck` tells.
+streamed. "No body yet" is an answer of which no response_body came so far: Envoy 1.40 takes a streamed body only
+after it has sent one, and ends the stream otherwise (`spurious_message`), whereas an immediate_response is taken in
+every state until the headers are out; also in FORWARDED, where Envoy waits for the upstream. And the response half is
+FULL_DUPLEX_STREAMED: headers may be withheld as long as we like and no timeout of Envoy's runs, so an exchange that
+has heard the end and says nothing would hang; `stuck` tells.
 """
 
 from collections.abc import Iterable
@@ -87,6 +91,7 @@ class Dialogue:
 
     __slots__ = (
         "_bodiless",
+        "_body_begun",
         "_last_piece",
         "_metadata",
         "_out",
@@ -99,6 +104,7 @@ class Dialogue:
     def __init__(self) -> None:
         self.state = State.START
         self._bodiless = False
+        self._body_begun = False
         self._upstream_ended = False
         self._time_asked = False
         self._out: list[Payload] = []
@@ -228,6 +234,7 @@ class Dialogue:
         if not self._answer_goes_on("response_body"):
             return None
         self._upstream_ended = heard.end_of_stream
+        self._body_begun = True
         return ResponseBody(heard.body, heard.end_of_stream)
 
     def _response_trailers(self) -> Event | None:
@@ -272,7 +279,7 @@ class Dialogue:
         self._over_if(self._bodiless)
 
     def _body(self, said: Body) -> None:
-        if self.state is not State.ANSWERING:
+        if self.state is not State.ANSWERING or not self._body_begun:
             raise self._misplaced(said)
         self._pieces.append(said.data)
         self._metadata.update(said.metadata or {})
@@ -284,6 +291,8 @@ class Dialogue:
             self._out.append(messages.immediate(said))
         elif self.state is State.WITHHELD and self._bodiless:
             self._out.append(messages.replaced_whole(said))
+        elif self.state is State.WITHHELD and not self._body_begun:
+            self._out.append(messages.immediate(said))
         elif self.state is State.WITHHELD:
             self._out += (messages.replaced_head(said), messages.streamed(said.body, end_of_stream=True))
         else:

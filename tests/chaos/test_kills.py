@@ -55,6 +55,4 @@ def test_kill_9_of_envoy_in_every_phase(scene: Scene, stream: bool) -> None:
     for phase in PHASES:
         sees = (BROKEN, NO_ANSWER)
         strike = kill(scene, ENVOY)
-        scene.run(
-            SECTION, "kill -9 of Envoy", phase, stream=stream, strike=strike, sees=sees, spares_neighbours=False
-        )
+        scene.run(SECTION, "kill -9 of Envoy", phase, stream=stream, strike=strike, sees=sees, spares_neighbours=False)

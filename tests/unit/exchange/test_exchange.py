@@ -18,7 +18,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import SideAnswer, SideCalls, SideFailure
+from extproc.exchange.jobs import SideAnswer, SideCalls, SideFailure, SideSilence
 
 NOW = 1_790_000_000.0
 TOKEN = "qc_test"
@@ -213,6 +213,7 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
         (SideFailure(timed_out=True, message="120 s"), 504),
         (SideFailure(timed_out=False, message="connection refused"), 503),
         (SideFailure(timed_out=False, message="more than 5 bytes", too_large=True), 502),
+        (SideSilence(300.0), 504),
         ((SideAnswer(200, {}, b"[]"), SideAnswer(200, {}, b"{}")), 502),
     ],
 )

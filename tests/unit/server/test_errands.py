@@ -31,7 +31,7 @@ async def endpoint():
 
 
 def job(*paths):
-    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), 2)
+    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), 2, 30)
 
 
 async def test_jobs_that_come_at_once_share_one_performer(endpoint):

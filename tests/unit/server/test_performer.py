@@ -10,7 +10,16 @@ import pytest
 from aiohttp import web
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, SideAnswer, SideCall, SideCalls, SideFailure
+from extproc.exchange.jobs import (
+    Fetch,
+    Fetched,
+    FetchFailure,
+    SideAnswer,
+    SideCall,
+    SideCalls,
+    SideFailure,
+    SideSilence,
+)
 from extproc.server.fetcher import Fetcher
 from extproc.server.performer import TRIES, Performer
 
@@ -75,8 +84,8 @@ async def perform(bedrock):
         yield performer
 
 
-def calls(*paths, concurrency=4):
-    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency)
+def calls(*paths, concurrency=4, silence=SECONDS):
+    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency, silence)
 
 
 async def test_the_answers_are_in_the_order_of_the_calls(bedrock, perform):
@@ -147,6 +156,13 @@ async def test_a_server_that_is_not_there_is_a_failure(bedrock):
 async def test_a_job_has_so_many_seconds(bedrock, perform):
     bedrock.script["/a"] = ["hang"]
     assert await perform(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not answer within 0.05 seconds")
+    await bedrock.gone.wait()
+
+
+async def test_a_server_that_falls_silent_ends_the_job_and_is_not_asked_again(bedrock, perform):
+    bedrock.script["/a"] = ["hang"]
+    assert await perform(calls("/a", "/b", silence=0.05), SECONDS) == SideSilence(0.05)
+    assert bedrock.asked.count("/a") == 1
     await bedrock.gone.wait()
 
 
@@ -244,7 +260,7 @@ async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
     path = "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ax%2Fy%20z/invoke"
     headers = (("authorization", "AWS4-HMAC-SHA256 x"), ("content-type", "application/json"))
     async with server, Performer(Endpoint("http", "127.0.0.1", port)) as perform:
-        job = SideCalls((SideCall(path, headers, b"{ \n}"),), 1)
+        job = SideCalls((SideCall(path, headers, b"{ \n}"),), 1, SECONDS)
         assert await perform(job, SECONDS) == (SideAnswer(200, {"content-length": "2"}, b"ok"),)
     head, body = (await seen).split(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")

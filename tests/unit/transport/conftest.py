@@ -132,6 +132,9 @@ class Scripted:
     def close(self):
         self.closed += 1
 
+    def silence_due(self, reported):
+        return None if self.patience is None else reported + self.patience
+
     def receive(self, event, now):
         self.events.append(event)
         self.times.append(now)

@@ -279,7 +279,7 @@ class TestJobs:
             await ask(call, envoy.request_headers(), envoy.request_body())
             await running.jobs.started.wait()
             (head,) = await ask(call, envoy.response_headers(504, details="stream_idle_timeout"))
-            assert envoy.read(head)["kind"] == "response_headers"
+            assert envoy.read(head)["kind"] == "immediate_response"
             await running.jobs.cancelled.wait()
             call.cancel()
             await running.gone()
@@ -309,20 +309,24 @@ async def test_streams_that_end_while_we_write_are_no_bugs(gateway, envoy, caplo
 
 class TestSilence:
     async def test_a_silent_stream_is_told_and_its_keep_alive_goes_out(self, gateway, envoy):
-        script = {**ASKS, ResponseHeaders: [[Head(200, ())]], Silence: [[Body(b": \n\n")]]}
+        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Silence: [[Body(b": \n\n")]]}
         async with gateway(script, patience=15) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body(), envoy.response_headers())
+            await ask(call, envoy.request_headers(), envoy.request_body())
+            await call.write(envoy.response_headers())
+            await ask(call, envoy.response_body(b"x"))
             running.now += 15
             running.server.tick()
             assert envoy.read(await call.read())["piece"] == b": \n\n"
             assert running.exchange.events[-1] == Silence(15)
 
     async def test_the_server_ticks_by_itself(self, gateway, envoy):
-        script = {**ASKS, ResponseHeaders: [[Head(200, ())]], Silence: [[Body(b": \n\n")]]}
+        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Silence: [[Body(b": \n\n")]]}
         async with gateway(script, patience=0.01, steady=Clock().steady) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body(), envoy.response_headers())
+            await ask(call, envoy.request_headers(), envoy.request_body())
+            await call.write(envoy.response_headers())
+            await ask(call, envoy.response_body(b"x"))
             assert envoy.read(await call.read())["piece"] == b": \n\n"
 
     async def test_a_bug_in_silence_ends_the_stream_in_error(self, gateway, envoy):

@@ -40,7 +40,7 @@ STEPS[State.BODY_DUE] = [*STEPS[State.ROUTING], Continue()]
 STEPS[State.PREPARING] = [*STEPS[State.BODY_DUE], lambda envoy: envoy.request_body()]
 STEPS[State.FORWARDED] = [*STEPS[State.PREPARING], FORWARD]
 STEPS[State.WITHHELD] = [*STEPS[State.FORWARDED], lambda envoy: envoy.response_headers()]
-STEPS[State.ANSWERING] = [*STEPS[State.WITHHELD], HEAD]
+STEPS[State.ANSWERING] = [*STEPS[State.WITHHELD], lambda envoy: envoy.response_body(), HEAD]
 STEPS[State.RELAYING] = [*STEPS[State.WITHHELD], Continue()]
 STEPS[State.OVER] = [*STEPS[State.WITHHELD], REPLY]
 
@@ -227,7 +227,21 @@ class TestAnswers:
         dialogue = at(State.WITHHELD)
         dialogue.hear(envoy.response_trailers())
         dialogue.say([REPLY])
-        assert [envoy.read(message)["kind"] for message in dialogue.take()] == ["response_headers", "response_body"]
+        assert [envoy.read(message)["kind"] for message in dialogue.take()] == ["immediate_response"]
+
+    def test_a_reply_before_any_body_is_immediate(self, at, envoy):
+        dialogue = at(State.WITHHELD)
+        dialogue.say([REPLY])
+        assert [envoy.read(message)["kind"] for message in dialogue.take()] == ["immediate_response"]
+        assert dialogue.hear(envoy.response_body()) is None
+
+    def test_no_piece_goes_out_before_envoy_has_sent_one(self, at, envoy):
+        dialogue = at(State.WITHHELD)
+        dialogue.say([HEAD])
+        dialogue.take()
+        with pytest.raises(WireError, match="Body in state ANSWERING"):
+            dialogue.say([Body(b": keepalive")])
+        assert dialogue.take() == []
 
     def test_a_head_drops_the_upstreams_length(self, at, envoy):
         dialogue = at(State.WITHHELD)

@@ -1,0 +1,221 @@
+"""Bedrock that sends nothing for a while, in every phase of a call; and callers who pause, which is not the same.
+
+The gateways here have short times; how long something took is never looked at. Where a test needs time to pass, it
+waits for what another call tells of it: comments of a stream, or its own end by silence.
+"""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+DONE = "[DONE]"
+COUNT = "Count to 9."
+COUNTED = "1 2 3 4 5 6 7 8 9"
+KEEPALIVE = ": keepalive"
+CLAUDE = "anthropic.claude-sonnet-4-6"
+PLACES = ("answer", "headers", "start", "end")
+
+
+def content(events: list[str]) -> str:
+    """What the chunks say together; what ends the stream is left out."""
+    chunks = [json.loads(event) for event in events if event != DONE]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk.get("choices"))
+
+
+@pytest.fixture(scope="module")
+def lively(start_shared: Any) -> Any:
+    """A gateway that sends comments soon, and gives up late."""
+    return start_shared({"streaming": {"keepalive_seconds": 0.25}}, args=["--access-log"])
+
+
+@pytest.fixture(scope="module")
+def hasty(start_shared: Any) -> Any:
+    """A gateway that waits a second for Bedrock, but long for all the calls of one request."""
+    streaming = {"keepalive_seconds": 0.25, "silence_seconds": 1}
+    return start_shared({"streaming": streaming, "limits": {"request_bytes": 65_536}}, args=["--access-log"])
+
+
+@pytest.fixture
+def quiet(lively: Any, client_of: Any, local_of: Any) -> Iterator[Any]:
+    """A client of it, and its Bedrock."""
+    local = local_of(lively.local_url)
+    local.forget()
+    yield client_of(lively), local
+    local.release()
+
+
+@pytest.fixture
+def given_up(hasty: Any, client_of: Any, local_of: Any) -> Iterator[Any]:
+    """A client of it, and its Bedrock."""
+    local = local_of(hasty.local_url)
+    local.forget()
+    yield client_of(hasty), local
+    local.release()
+
+
+def while_comments_come(client: Any, number: int = 4) -> None:
+    """Wait until another call on this gateway has been sent so many comments."""
+    with client.stream(f"{COUNT} [[local: hold=1]]") as stream:
+        assert stream.delta()
+        assert [stream.next() for _ in range(number)] == [KEEPALIVE] * number
+
+
+# Before the first byte of a stream
+
+
+@pytest.mark.parametrize("place", ["answer", "headers"])
+def test_a_stream_whose_first_byte_is_late_is_whole(quiet: Any, place: str) -> None:
+    """Envoy takes no comment before Bedrock's first byte: sending one would end the call."""
+    client, local = quiet
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(client.stream, f"{COUNT} [[local: hold={place}]]")
+        local.wait_for("running")
+        while_comments_come(client)
+        assert not late.done()
+        local.release()
+        with late.result() as stream:
+            events = stream.rest()
+    assert content(events) == COUNTED
+    assert events[-1] == DONE
+
+
+def test_comments_come_once_bedrock_has_begun_to_send(quiet: Any) -> None:
+    client, local = quiet
+    with client.stream(f"{COUNT} [[local: hold=start]]") as stream:
+        assert [stream.next() for _ in range(3)] == [KEEPALIVE] * 3
+        local.release()
+        events = stream.rest()
+    assert content(events) == COUNTED
+    assert events[-1] == DONE
+
+
+def test_an_exception_after_a_long_wait_for_the_first_byte_still_has_a_status(quiet: Any) -> None:
+    client, local = quiet
+    with ThreadPoolExecutor(1) as pool:
+        order = "exception=throttlingException hold=headers"
+        late = pool.submit(client.refused_stream, f"{COUNT} [[local: {order}]]")
+        local.wait_for("running")
+        while_comments_come(client)
+        local.release()
+        assert late.result().status == 429
+
+
+# Silence of Bedrock
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_buffered_call_that_is_silent_is_a_504(given_up: Any, place: str) -> None:
+    client, local = given_up
+    assert_timed_out(client.chat(f"{COUNT} [[local: hold={place}]]"), local, 1)
+
+
+@pytest.mark.parametrize("place", ["answer", "headers"])
+def test_a_stream_that_is_silent_before_its_first_byte_is_a_504(given_up: Any, place: str) -> None:
+    client, local = given_up
+    assert_timed_out(client.refused_stream(f"{COUNT} [[local: hold={place}]]"), local, 1)
+
+
+@pytest.mark.parametrize("place", ["start", "1"])
+def test_a_stream_that_falls_silent_ends_in_an_error(given_up: Any, place: str) -> None:
+    client, local = given_up
+    with client.stream(f"{COUNT} [[local: hold={place}]]") as stream:
+        events = stream.rest()
+    error = json.loads(events[-1])["error"]
+    assert (error["type"], error["code"]) == ("server_error", "timeout")
+    assert error["message"].startswith("Bedrock sent nothing for 1")
+    assert DONE not in events
+    local.wait_for("aborted")
+
+
+@pytest.mark.parametrize("texts", [1, 3])
+@pytest.mark.parametrize("place", PLACES)
+def test_embeddings_that_are_silent_are_a_504(given_up: Any, place: str, texts: int) -> None:
+    """One text goes through Envoy, several are calls of the worker's own: not one of them is tried again."""
+    client, local = given_up
+    answer = client.embed([f"[[local: hold={place}]] x"] * texts)
+    assert_timed_out(answer, local, texts)
+
+
+def assert_timed_out(answer: Any, local: Any, calls: int) -> None:
+    """The caller is told what happened, and Bedrock's side is ended."""
+    assert answer.status == 504
+    assert answer.error["type"] == "server_error"
+    assert answer.error["code"] == "timeout"
+    assert answer.error["message"].startswith("Bedrock sent nothing for 1")
+    local.wait_for(*["aborted"] * calls)
+
+
+def test_a_call_that_is_given_up_is_in_the_access_log_with_its_reason(given_up: Any, hasty: Any) -> None:
+    client, _ = given_up
+    answer = client.chat(f"{COUNT} [[local: hold=headers]]")
+    line = hasty.wait_for(rf'.*"id":"{answer.headers["x-request-id"]}".*')[0]
+    entry = json.loads(line[line.index("{") :])
+    assert entry["status"] == 504
+    assert entry["details"] == "oai_timeout"
+    assert entry["oai"]["finish"] == "timeout"
+    assert entry["oai"]["organisation"] == "acme"
+
+
+# The end
+
+
+def test_a_stream_of_which_all_has_come_ends_although_its_body_stays_open(quiet: Any, lively: Any) -> None:
+    client, local = quiet
+    with client.stream(f"{COUNT} [[local: hold=end]]", stream_options={"include_usage": True}) as stream:
+        events = stream.rest()
+        identity = stream.headers["x-request-id"]
+    assert content(events) == COUNTED
+    assert events[-1] == DONE
+    usage = json.loads(events[-2])["usage"]
+    local.wait_for("aborted")
+    line = lively.wait_for(rf'.*"id":"{identity}".*')[0]
+    entry = json.loads(line[line.index("{") :])
+    assert entry["oai"]["output_tokens"] == usage["completion_tokens"] > 0
+    assert entry["oai"]["finish"] == "stop"
+
+
+# The caller's own pause
+
+
+def test_a_pause_while_the_request_is_sent_is_not_bedrocks_silence(given_up: Any) -> None:
+    client, _ = given_up
+    body = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": COUNT}]}).encode()
+    head = (
+        f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    with socket.create_connection((client.host, client.port), timeout=30) as connection:
+        connection.sendall(head.encode() + body[:10])
+        assert client.chat(f"{COUNT} [[local: hold=answer]]").status == 504, "it was longer than Bedrock may be silent"
+        connection.sendall(body[10:])
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert COUNTED.encode() in received
+
+
+def test_a_caller_who_stops_reading_is_not_told_that_bedrock_was_silent(given_up: Any) -> None:
+    """Envoy stops reading Bedrock when its buffer for the caller is full, which to the worker looks like silence."""
+    client, local = given_up
+    question = {"model": CLAUDE, "messages": [{"role": "user", "content": "Count to 60000. [[local: pace=0]]"}]}
+    body = json.dumps({**question, "stream": True}).encode()
+    head = (
+        f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect((client.host, client.port))
+        connection.sendall(head.encode() + body)
+        local.wait_for("aborted")
+        received = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+    [error] = re.findall(rb'data: (\{"error".*?\})\n\n', received)
+    told = json.loads(error)["error"]
+    assert told["code"] == "timeout"
+    assert "or the response was not read" in told["message"]
+    assert b"[DONE]" not in received
