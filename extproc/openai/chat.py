@@ -248,11 +248,13 @@ def decode_request(body: bytes | bytearray) -> ChatRequest:
     except ApiError as error:
         if error.code != "unknown_parameter" or not (error.param or "").startswith("messages["):
             raise
-    return _partly_known(body)
+        fields = decode(body, dict[str, Raw])
+        if "messages" not in fields:  # the unknown field is the request's, and is itself called `messages[…`
+            raise
+    return _partly_known(fields)
 
 
-def _partly_known(body: bytes | bytearray) -> PartlyKnown:
-    fields = decode(body, dict[str, Raw])
+def _partly_known(fields: dict[str, Raw]) -> PartlyKnown:
     known, left_out = without_unknown(fields["messages"], list[Message], "messages")
     request = decode(msgspec.json.encode({**fields, "messages": known}), ChatRequest)
     return PartlyKnown(**msgspec.structs.asdict(request), left_out=left_out)

@@ -35,6 +35,14 @@ def test_every_optional_field_may_be_null(field: FieldInfo) -> None:
     assert getattr(decode(**{field.encode_name: None}), field.name) is None
 
 
+def test_a_field_that_is_called_like_a_place_in_the_messages_is_rejected_by_name() -> None:
+    """Found by `make fuzz`: without `messages` it was a KeyError."""
+    body = b'{"model": "m", "messages[0]": [{"role": "user", "content": "Hi", "other": 1}]}'
+    with pytest.raises(ApiError) as caught:
+        decode_request(body)
+    assert (caught.value.param, caught.value.code) == ("messages[0]", "unknown_parameter")
+
+
 @pytest.mark.parametrize("field", ["min_p", "guardrail_config", "extra_body", "Model"])
 def test_a_field_that_openai_does_not_have_is_refused_by_name(field: str) -> None:
     error = refused(**{field: 1})
