@@ -176,13 +176,13 @@ def _check_grammar(schema: bytes) -> None:
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """Yield the schema and every schema below it."""
+    """Yield the schema and every schema below it; what a `$ref` that is no string holds is none."""
     waiting = [schema]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
             yield node
-            over_schemas(node, waiting.append)
+            over_schemas({key: value for key, value in node.items() if key != "$ref"}, waiting.append)
 
 
 def _leads_somewhere(node: dict[str, Any], root: dict[str, Any]) -> bool:
