@@ -5,7 +5,7 @@ The short form runs everything on one worker over http2, and most on two over gr
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -67,35 +67,65 @@ def record(pytestconfig: pytest.Config) -> Iterator[Record]:
     record.write(ROOT / ".run" / "chaos.json", {"form": form, "seconds": round(time.monotonic() - begun)})
 
 
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """A Bedrock for one test."""
-    with Upstream() as upstream:
-        yield upstream
+class Scenes:
+    """Starts scenes on gateways of one place in the matrix, and ends them all."""
 
+    def __init__(self, place: tuple[str, int], starter: Starter, record: Record) -> None:
+        self._place, self._starter, self._record = place, starter, record
+        self._scenes: list[Scene] = []
+        self._upstreams: list[Upstream] = []
 
-@pytest.fixture
-def scene_of(
-    place: tuple[str, int], start_gateway: Starter, upstream: Upstream, record: Record
-) -> Iterator[Callable[..., Scene]]:
-    """Starts a gateway for one test; `config` replaces top-level keys."""
-    scenes: list[Scene] = []
-
-    def start(config: dict[str, Any] | None = None, **more: Any) -> Scene:
-        transport, workers = place
+    def __call__(self, config: dict[str, Any] | None = None, *, args: Sequence[str] = ()) -> Scene:
+        """Return a scene that serves; `config` replaces top-level keys."""
+        transport, workers = self._place
+        upstream = Upstream()
+        self._upstreams.append(upstream)
         settings = {"transport": transport, "workers": workers, **(config or {})}
-        env = {**upstream.environment, **more.pop("env", {})}
-        gateway = start_gateway(settings, env=env, args=["--upstream", "aws", *more.pop("args", ())])
-        scenes.append(Scene(gateway, upstream, transport, workers, record))
-        scenes[-1].serves_again()
-        return scenes[-1]
+        gateway = self._starter(settings, env=upstream.environment, args=["--upstream", "aws", *args])
+        scene = Scene(gateway, upstream, transport, workers, self._record)
+        self._scenes.append(scene)
+        scene.serves_again()
+        return scene
 
-    yield start
-    for scene in scenes:
-        scene.close()
+    def end(self) -> None:
+        """End the callers and the upstreams; the gateways are their starter's."""
+        for scene in self._scenes:
+            scene.close()
+        for upstream in self._upstreams:
+            upstream.close()
 
 
 @pytest.fixture
-def scene(scene_of: Callable[..., Scene]) -> Scene:
-    """A gateway as it is by default."""
-    return scene_of()
+def scene_of(place: tuple[str, int], start_gateway: Starter, record: Record) -> Iterator[Scenes]:
+    """Starts gateways for one test."""
+    scenes = Scenes(place, start_gateway, record)
+    yield scenes
+    scenes.end()
+
+
+@pytest.fixture
+def fragile(scene_of: Scenes) -> Scene:
+    """A gateway for one test, whose programs the test ends."""
+    scene = scene_of()
+    scene.gateway.expect_restarts()
+    return scene
+
+
+@pytest.fixture(scope="session")
+def scene(place: tuple[str, int], tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[Scene]:
+    """One gateway for all tests that change nothing about it."""
+    starter = Starter(tmp_path_factory.mktemp("chaos"))
+    scenes = Scenes(place, starter, record)
+    yield scenes()
+    scenes.end()
+    starter.end()
+
+
+@pytest.fixture(scope="session")
+def impatient(place: tuple[str, int], tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[Scene]:
+    """One gateway that gives a silent Bedrock up after two seconds."""
+    starter = Starter(tmp_path_factory.mktemp("impatient"))
+    scenes = Scenes(place, starter, record)
+    yield scenes({"streaming": {"keepalive_seconds": 0.5, "silence_seconds": 2}})
+    scenes.end()
+    starter.end()

@@ -8,9 +8,9 @@
 | streaming | half-way through Bedrock's response                              |
 | ending    | complete at Bedrock but for the last bytes                       |
 
-Invariants of every scenario, whatever the fault: no caller gets a short response without an error, or silence; nothing
-reaches Bedrock that no worker translated and signed; neighbours end well, where the fault is not theirs too; and when it
-is over the gateway serves again.
+Invariants of every scenario, whatever the fault: no caller gets a short response without an error, or silence; every
+error has a code; nothing reaches Bedrock that no worker translated and signed; neighbours end well, where the fault is
+not theirs too; and when it is over the gateway serves again.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.callers import SHORT, SILENCE, WHOLE, Caller, Seen
+from tests.chaos.callers import ERROR, ERROR_EVENT, SHORT, SILENCE, WHOLE, Caller, Seen
 from tests.chaos.record import Record, Row
 from tests.chaos.upstream import (
     ANSWER,
@@ -146,8 +146,8 @@ class Scene:
         """Strike while a call is in `phase`; `sees` are the kinds of outcome that are right."""
         beside = self.neighbours()
         call = self.begin(phase, stream=stream)
-        strike()
         call.caller.struck()
+        strike()
         if phase in ("headers", "body"):
             call.caller.send()
         seen = call.end()
@@ -161,6 +161,7 @@ class Scene:
         """Assert what holds in every scenario, and that this outcome is one that is right."""
         for one in (seen, *others):
             assert one.kind not in (SHORT, SILENCE), (seen, others, self.gateway.log()[-3000:])
+            assert one.code or one.kind not in (ERROR, ERROR_EVENT), one
         assert seen.kind in sees, (seen, self.gateway.log()[-3000:])
         assert not spares_neighbours or all(one.kind == WHOLE for one in others), (others, self.gateway.log()[-3000:])
         assert not self.upstream.untranslated, self.upstream.untranslated
@@ -174,8 +175,16 @@ class Scene:
         self.record.add(Row(*named, seen.kind, seen.status, seen.code, seen.seconds, len(others), lost, note))
 
     def serves_again(self) -> None:
-        """Wait until a row of calls is answered whole: Envoy may not know yet that a worker was gone."""
+        """Wait until all workers are back and a row of calls is answered whole."""
+        until(self.all_healthy, "the workers are not all back")
         until(lambda: all(self.asks() for _ in range(3)), "it does not serve again")
+
+    def all_healthy(self) -> bool:
+        """Say whether Envoy takes every worker for healthy."""
+        try:
+            return self.stat("cluster.processor.membership_healthy") == self.workers
+        except OSError:
+            return False
 
     def asks(self) -> bool:
         """Make one call, and say whether it is answered whole."""

@@ -35,24 +35,26 @@ def kill(scene: Scene, program: str) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "stream"])
-def test_kill_9_of_a_worker_in_every_phase(scene: Scene, stream: bool) -> None:
+def test_kill_9_of_a_worker_in_every_phase(fragile: Scene, stream: bool) -> None:
     """Five kills: as many short lives as a program may have in a row."""
     for phase in PHASES:
-        sees = BEFORE[phase] if scene.workers == 1 else (*BEFORE[phase], WHOLE)
-        scene.run(
+        sees = BEFORE[phase] if fragile.workers == 1 else (*BEFORE[phase], WHOLE)
+        fragile.run(
             SECTION,
-            "kill -9 of a worker" if scene.workers == 1 else "kill -9 of one of two workers",
+            "kill -9 of a worker" if fragile.workers == 1 else "kill -9 of one of two workers",
             phase,
             stream=stream,
-            strike=kill(scene, WORKER),
+            strike=kill(fragile, WORKER),
             sees=sees,
             spares_neighbours=False,
         )
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "stream"])
-def test_kill_9_of_envoy_in_every_phase(scene: Scene, stream: bool) -> None:
+def test_kill_9_of_envoy_in_every_phase(fragile: Scene, stream: bool) -> None:
     for phase in PHASES:
         sees = (BROKEN, NO_ANSWER)
-        strike = kill(scene, ENVOY)
-        scene.run(SECTION, "kill -9 of Envoy", phase, stream=stream, strike=strike, sees=sees, spares_neighbours=False)
+        strike = kill(fragile, ENVOY)
+        fragile.run(
+            SECTION, "kill -9 of Envoy", phase, stream=stream, strike=strike, sees=sees, spares_neighbours=False
+        )

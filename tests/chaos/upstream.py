@@ -72,7 +72,7 @@ class Script:
 
 
 class Upstream:
-    """The server. Close it, or use it as a context manager."""
+    """The server."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -83,10 +83,8 @@ class Upstream:
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> "Upstream":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Take no more connections, and let all scripts go on."""
         self._listener.close()
         for script in self._scripts.values():
             script.go.set()
@@ -196,6 +194,7 @@ def _waited(connection: socket.socket, script: Script) -> bool:
             script.left.set()
             return False
         script.go.wait(0.02 if readable else 0)
+    script.go.clear()  # for the next step that waits
     return True
 
 

@@ -1,0 +1,32 @@
+"""A caller leaves in each phase of its call: Bedrock is told at once, and nobody else is disturbed."""
+
+import time
+
+import pytest
+
+from tests.chaos.callers import Seen
+from tests.chaos.scene import PHASES, Scene
+
+SECTION = "A caller leaves"
+LEFT = "left"
+DEADLINE = 30.0
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("stream", [False, True], ids=["buffered", "stream"])
+def test_a_caller_that_leaves(scene: Scene, stream: bool, phase: str) -> None:
+    beside = scene.neighbours()
+    call = scene.begin(phase, stream=stream)
+    since = time.monotonic()
+    call.caller.leave()
+    at_bedrock = phase not in ("headers", "body")
+    if at_bedrock:
+        assert call.script.left.wait(DEADLINE), "Bedrock goes on with a call that nobody waits for"
+    seconds = round(time.monotonic() - since, 3)
+    others = [one.end() for one in beside]
+    assert scene.asks()
+    assert call.script.arrived.is_set() == at_bedrock, "half a request reaches Bedrock"
+    seen = Seen(LEFT, seconds=seconds)
+    scene.check(seen, others, [LEFT])
+    note = "the call at Bedrock is ended" if at_bedrock else "nothing had left for Bedrock"
+    scene.add(SECTION, "a caller leaves", phase, "stream" if stream else "buffered", seen, others, note)
