@@ -42,7 +42,7 @@ ROOMS   := bedrock exchange openai telemetry tenancy translate transport
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit test-grpcio test-compiled test-compose compiled image lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-translation fuzz audit docs lock lock-images clean
+        bench bench-smoke bench-peers bench-profile bench-translation fuzz audit test-chaos soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,15 @@ bench-profile: $(BENCH) ## Where a worker's time goes; ARGS="--workload paced-20
 
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation
+
+test-chaos: $(DEV) ## Break a running gateway in every phase of a call, minutes; ARGS=--long for every transport and number of workers
+	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+soak: $(DEV) ## Ten minutes of mixed load: memory, descriptors and latency stay flat; ARGS="--seconds 60" for less
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
+
+reliability: $(DEV) ## Take over the results of test-chaos, fuzz and soak, and write docs/reliability.md again
+	$(BIN)/python -m tests.chaos.page --take .run
 
 fuzz: $(FUZZ) ## Fuzz each target for SECONDS (60), two at a time; ARGS="http2" for one of them
 	$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)

@@ -45,7 +45,7 @@ class Outcome:
 @click.command()
 @click.option("--seconds", type=click.IntRange(1), default=60, show_default=True, help="For each target.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Targets at a time.")
-@click.option("--output", type=click.Path(path_type=Path), default=FOLDER / "results.json", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path(".run/fuzz.json"), show_default=True)
 @click.argument("names", metavar="[TARGET]...", nargs=-1, type=click.Choice(NAMES))
 def main(seconds: int, jobs: int, output: Path, names: Sequence[str]) -> None:
     """Fuzz the targets, all of them by default, and exit with 1 if there is a finding."""
@@ -62,7 +62,7 @@ def main(seconds: int, jobs: int, output: Path, names: Sequence[str]) -> None:
         for run in running:
             run.kill()
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps([asdict(one) for one in outcomes], indent=2) + "\n")
+    output.write_text(json.dumps({"about": "", "targets": [asdict(one) for one in outcomes]}, indent=1) + "\n")
     if any(one.findings for one in outcomes):
         sys.exit("fuzz: a target broke its invariant; the inputs are in .run/fuzz")
 

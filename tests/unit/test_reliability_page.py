@@ -1,0 +1,37 @@
+"""docs/reliability.md is what its results make it: `make reliability` writes it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.chaos import soak
+from tests.chaos.callers import SHORT, SILENCE
+from tests.chaos.page import NAMES, PAGE, RESULTS, render
+
+
+def results(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text())
+
+
+def test_the_page_is_equal_to_its_data() -> None:
+    assert PAGE.read_text() == render()
+
+
+def test_all_results_are_committed() -> None:
+    assert {path.name for path in RESULTS.glob("*.json")} == set(NAMES)
+
+
+def test_no_caller_gets_a_short_response_or_silence() -> None:
+    assert {row["sees"] for row in results("chaos.json")["rows"]} & {SHORT, SILENCE} == set()
+
+
+def test_every_error_has_a_code() -> None:
+    rows = results("chaos.json")["rows"]
+    assert [row for row in rows if row["sees"] in ("error", "error event") and not row["code"]] == []
+
+
+@pytest.mark.parametrize("what", ["unexpected", "grows"])
+def test_the_soak_was_flat(what: str) -> None:
+    figures = results("soak.json")
+    assert (figures["unexpected"] if what == "unexpected" else soak.grows(soak.growth(figures["samples"]))) == []
