@@ -26,6 +26,7 @@ from extproc import config, tokens
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.listing import seed
 from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.tenancy.directory import Directory
@@ -164,6 +165,7 @@ def _gateway() -> Gateway:
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=tokens.decode,
+        budget=Budget(1 << 40, 1 << 40),
     )
 
 
@@ -180,6 +182,8 @@ def _answers(turns: Sequence[list[bytes]]) -> Told:
         told.failed = error is not None
         for one in written:
             _note(pb.ProcessingResponse.FromString(bytes(one)), told)
+    stream.close()
+    assert _gateway().budget.taken == 0, "a stream that has ended holds bytes of the budget"
     return told
 
 

@@ -49,7 +49,11 @@ STREAMS = (0, 1, 3, 5, 7, 2)
 class Echo:
     """An exchange that gives each piece of a response back."""
 
-    patience = None
+    def silence_due(self, reported: float) -> float | None:
+        """Return None: silence is of no interest."""
+
+    def close(self) -> None:
+        """Hold nothing to be released."""
 
     def receive(self, event: Event, now: float) -> Sequence[Any]:
         """Return what keeps the dialogue going."""
