@@ -84,7 +84,9 @@ def test_images_that_drip_do_not_delay_those_of_another_organisation(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(COUNTS_AS_PUBLIC.format(port=images.rpartition(":")[2]))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    gateway = start_gateway({"media": {"seconds": 120}}, env={"PYTHONPATH": path})
+    # Small ones, so that the bytes in flight allow for all of them.
+    media = {"seconds": 120, "max_bytes": 10_000, "total_bytes": 100_000}
+    gateway = start_gateway({"media": media}, env={"PYTHONPATH": path})
     client = client_of(gateway)
     body = json.dumps(about(*(f"{images}/drip#{number}" for number in range(4)))).encode()
     assert client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA).status == 200
