@@ -21,7 +21,7 @@ from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED, is_model_id
 from extproc.bedrock.sigv4 import Credentials, Signer, model_path
-from extproc.exchange.directives import Forward, Reply
+from extproc.exchange.directives import Head, Reply
 from extproc.tenancy.policy import choose
 from extproc.translate.grammar import grammar
 from extproc.transport import messages
@@ -41,6 +41,7 @@ CACHES: dict[str, int | str] = {
     "translate.grammar._remembered": 16 * MIB,
     "exchange.exchange._not_to_leave": 4 * MIB,
     "transport.messages._usually_removed": 4 * MIB,
+    "transport.messages._usually_stripped": 4 * MIB,
     "transport.messages._usual": 4 * MIB,
     "transport.messages._usual_entry": 4 * MIB,  # with `_usual`, which the same response fills
     # Nobody's strings enter, or the operator's, or those of a peer that is trusted with more.
@@ -104,10 +105,6 @@ def reply(value: str) -> Reply:
     return Reply(200, (("x-oai-ignored-params", value),), b"", "oai_answer", metadata={"model": value})
 
 
-def forward(names: tuple[str, ...]) -> Forward:
-    return Forward("/model/m/converse", "bedrock", (), names, b"{}")
-
-
 def sign(path: str) -> None:
     Signer("us-east-1", "bedrock").sign(Credentials("AKID", "secret"), path, b"", (), 0.0)
 
@@ -127,7 +124,7 @@ def through_not_to_leave(text: str) -> None:
 
     names = tuple(f"{text[:-1]}{letter}" for letter in "abcd")
     cached = exchange._not_to_leave if exchange._worth_caching(names) else exchange._not_to_leave.__wrapped__
-    cached(names, ("authorization",))
+    cached(names)
 
 
 OFFERS: dict[str, Callable[[str], object]] = {
@@ -138,7 +135,8 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "tenancy.policy._remembered": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
     "exchange.exchange._not_to_leave": through_not_to_leave,
-    "transport.messages._usually_removed": lambda text: messages.forwarded(forward((text, text + "b"))),
+    "transport.messages._usually_removed": lambda text: messages.head(Head(200, (), (text, text + "b"))),
+    "transport.messages._usually_stripped": lambda text: messages.stripped((text, text + "b")),
     "transport.messages._usual": lambda text: messages.immediate(reply(text)),
     "transport.messages._usual_entry": lambda text: messages.immediate(reply(text)),
     "Catalogue.targets": CATALOGUE.targets,

@@ -203,13 +203,13 @@ class TestSideCalls:
         async with server, Performer(endpoint) as perform:
             hanging = [
                 asyncio.create_task(
-                    perform(SideCalls((SideCall("/hang", (), b"{}"),) * 8, 8, organisation="a"), SECONDS)
+                    perform(SideCalls((SideCall("/hang", (), b"{}"),) * 8, 8, SECONDS, organisation="a"), SECONDS)
                 )
                 for _ in range(60)
             ]
             await wait_for(lambda: in_flight >= CONNECTIONS * SHARE // (SHARE + 1))
             for number in range(20):
-                job = SideCalls((SideCall("/b", (), b"{}"),) * 3, 3, organisation=f"b{number}")
+                job = SideCalls((SideCall("/b", (), b"{}"),) * 3, 3, SECONDS, organisation=f"b{number}")
                 answers = await perform(job, SECONDS)
                 assert [answer.status for answer in answers] == [200] * 3
             assert not any(task.done() for task in hanging)

@@ -215,7 +215,7 @@ async def test_a_response_is_read_no_further_than_it_may_be_long(head):
     server = await asyncio.start_server(endless.handle, "127.0.0.1", 0)
     endpoint = Endpoint("http", "127.0.0.1", server.sockets[0].getsockname()[1])
     async with server, Performer(endpoint, backoff=lambda attempt: 0) as perform:
-        result = await perform(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1), SECONDS)
+        result = await perform(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1, SECONDS), SECONDS)
         await endless.closed.wait()
     assert result == SideFailure(False, "Bedrock sent more than 100000 bytes", too_large=True)
     assert endless.calls == 1
@@ -223,9 +223,9 @@ async def test_a_response_is_read_no_further_than_it_may_be_long(head):
 
 async def test_a_response_may_be_just_so_long(bedrock, perform):
     path = "/" + "a" * 99
-    (answer,) = await perform(SideCalls((SideCall(path, (), b"{}", 100),), 1), SECONDS)
+    (answer,) = await perform(SideCalls((SideCall(path, (), b"{}", 100),), 1, SECONDS), SECONDS)
     assert answer.body == path.encode()
-    result = await perform(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1), SECONDS)
+    result = await perform(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1, SECONDS), SECONDS)
     assert result.too_large
 
 
@@ -235,7 +235,7 @@ async def test_a_compressed_response_is_not_expanded():
 
     runner, endpoint = await serve(handle)
     async with Performer(endpoint) as perform:
-        (answer,) = await perform(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1), SECONDS)
+        (answer,) = await perform(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1, SECONDS), SECONDS)
     await runner.cleanup()
     assert len(answer.body) < 10_000
 
