@@ -5,14 +5,19 @@ there are, once an hour; who we are, when credentials end. So it asks `python -m
 same environment. The region goes in as one line; each answer comes out as one line of JSON. What else that process
 says, a warning or a traceback, goes to the log.
 
-Invariant: an answer is AWS's, or an exception says what to do. The process never outlives the one that started it: it
-ends when its standard input does.
+Invariant: an answer is AWS's and came within `SECONDS`, or an exception says what to do. The process never outlives
+the one that started it: it ends when its standard input does.
 """
 
 import contextlib
 import logging
+import os
+import select
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -26,6 +31,16 @@ from extproc.bedrock.sigv4 import Credentials
 log = logging.getLogger(__name__)
 
 Question = Literal["endpoints", "identity", "models"]
+
+
+SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0}
+"""How long AWS's code may take to answer; it may ask the network, or run a credential process."""
+
+_LIKELY: Mapping[Question, str] = {
+    "endpoints": "is the file system of AWS's settings slow?",
+    "identity": "does a `credential_process` of the profile hang?",
+    "models": "does the network drop what goes to Bedrock's control plane?",
+}
 
 
 class LookError(Exception):
@@ -66,12 +81,16 @@ class Look:
         command = [sys.executable, "-m", "extproc.bedrock.aws", *questions]
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)  # noqa: S603 - ours
+            # A session of its own, so that what it runs itself, a credential process, can be ended with it.
+            self._process = subprocess.Popen(  # noqa: S603 - ours
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0, start_new_session=True
+            )
         except OSError as error:
             raise LookError(f"AWS cannot be asked: no process could be started for that ({error})") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
+        self._rest = b""
         self._last = questions[-1]
 
     def tell(self, region: str | None) -> None:
@@ -82,7 +101,7 @@ class Look:
 
     def ask(self, question: Question) -> Reply:
         """What it says to this; blocks. The last answer is its end. Raises `LookError`."""
-        for line in self._out:
+        for line in self._lines(question):
             if not line.startswith(b"{"):
                 log.warning("while AWS was asked: %s", line.decode(errors="replace").rstrip())
                 continue
@@ -95,6 +114,31 @@ class Look:
                     self._end()
                 return reply
         raise LookError(f"AWS could not be asked: the process for that ended with {self._end()}, see the lines before")
+
+    def _lines(self, question: Question) -> Iterator[bytes]:
+        """What it writes, line by line, until it ends; raises `LookError` once the question's time is over."""
+        end = time.monotonic() + SECONDS[question]
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        while True:
+            while b"\n" in self._rest:
+                line, _, self._rest = self._rest.partition(b"\n")
+                yield line
+            if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
+                self._kill()
+                raise LookError(
+                    f"AWS's code has not answered within {SECONDS[question]:g} s, asked for its {question}: "
+                    f"{_LIKELY[question]}"
+                )
+            chunk = os.read(self._out.fileno(), 65536)
+            if not chunk:
+                return
+            self._rest += chunk
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._end()
 
     def _end(self) -> int:
         """The exit code, once it has ended."""

@@ -162,11 +162,17 @@ def _configuration(given: tuple[Path, config.Settings] | None, target: "Aws | Lo
 
     with refusing(DemoError):
         token = demo_token()
-    with tempfile.TemporaryDirectory(prefix="oai-demo-") as directory:
+    with _demo_folder() as directory:
         path = Path(directory, "gateway.yaml")
-        path.write_text(demo_config(token, target.region))
+        with refusing(OSError):
+            path.write_text(demo_config(token, target.region))
         title = f"demo: every model, for the token in {TOKEN_FILE} (write a gateway.yaml to have your own)"
         yield _Configuration(path, load_settings(path), title, token)
+
+
+def _demo_folder() -> "tempfile.TemporaryDirectory[str]":
+    with refusing(OSError):
+        return tempfile.TemporaryDirectory(prefix="oai-demo-")
 
 
 def _existing(path: Path) -> Path:

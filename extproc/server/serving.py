@@ -53,6 +53,9 @@ log = logging.getLogger(__name__)
 
 FIRST_LISTING_SECONDS = 5.0
 
+FIRST_CREDENTIALS_SECONDS = 15.0
+"""How long the start waits for AWS credentials: a credential process may take its time, or never end."""
+
 LOOK_SECONDS = 1.0
 """How often a worker looks whether its socket is still there."""
 
@@ -191,10 +194,18 @@ class Worker:
         return Errands(self._endpoints.runtime, deny=self._file.settings.media.deny)
 
     async def _get_ready(self) -> None:
-        """Look for credentials and ask for the models, both for the first time."""
-        await _in_thread(self._credentials.start)
-        self._keeper.start()
+        """Look for credentials and ask for the models, both for the first time; go on without them after a while."""
+        found = asyncio.Event()
+        await _first(_in_thread(self._ask_aws, found), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
+        if not found.is_set():
+            log.warning("AWS credentials were not found in %g s: serving without them", FIRST_CREDENTIALS_SECONDS)
+            return
         await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))
+
+    def _ask_aws(self) -> None:
+        """Look for credentials, and start asking for the models when that is done: one process answers both."""
+        self._credentials.start()
+        self._keeper.start()
 
     def _identity(self) -> Credentials | BearerToken | None:
         try:
@@ -262,9 +273,12 @@ async def _first(*works: Awaitable[object]) -> None:
         task.result()
 
 
-async def _in_thread(work: Callable[[], object]) -> None:
-    """Do `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
+async def _in_thread(work: Callable[[], object], done: asyncio.Event | None = None) -> None:
+    """Do `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process.
+
+    `done` is set when it has ended, also where nobody waits for it any more.
+    """
+    loop, done = asyncio.get_running_loop(), done or asyncio.Event()
 
     def run() -> None:
         try:

@@ -3,6 +3,7 @@
 import ssl
 from pathlib import Path
 
+from extproc.config.sources import read_regular
 from extproc.transport.listen import ListenError, Tls
 
 
@@ -14,9 +15,15 @@ def read_tls(listen: str, pair: tuple[Path, Path] | None, client_ca: Path | None
         return None
     if listen.startswith("unix:"):
         raise ListenError(f"--tls is for HOST:PORT, and {listen} is a socket, to which Envoy talks in plain text")
+    try:
+        certificate, key = (read_regular(path) for path in pair)
+        authorities = read_regular(client_ca) if client_ca else None
+    except OSError as error:
+        raise ListenError(
+            f"{error.filename}: {error.strerror}; --tls and --tls-client-ca name readable files"
+        ) from error
     _check(*pair, client_ca)
-    certificate, key = (path.read_bytes() for path in pair)
-    return Tls(certificate, key, client_ca.read_bytes() if client_ca else None)
+    return Tls(certificate, key, authorities)
 
 
 def _check(certificate: Path, key: Path, client_ca: Path | None) -> None:

@@ -5,9 +5,11 @@ local mode no AWS credential of the user reaches a program of ours, and nothing 
 """
 
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import botocore.session
 from botocore.exceptions import BotoCoreError
@@ -15,12 +17,17 @@ from botocore.exceptions import BotoCoreError
 from extproc.bedrock.aws.endpoints import resolve
 from extproc.bedrock.endpoints import EndpointError, Endpoints
 
+Result = TypeVar("Result")
+
 Mode = Literal["auto", "aws", "local"]
 
 DEFAULT_REGION = "us-east-1"
 
 BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
 ENDPOINTS = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL")
+
+CREDENTIALS_SECONDS = 60.0
+"""How long AWS's credential chain may take before `up` gives up."""
 
 _NOT_FOR_LOCAL = (
     BEARER_TOKEN,
@@ -169,10 +176,30 @@ def _credentials(environ: Mapping[str, str]) -> str | None:
     if environ.get(BEARER_TOKEN):
         return BEARER_TOKEN
     try:
-        found = botocore.session.get_session().get_credentials()
+        found = _within(CREDENTIALS_SECONDS, lambda: botocore.session.get_session().get_credentials())
     except BotoCoreError as error:
         raise UpstreamError(f"AWS's settings cannot be used: {error}; or use --upstream local") from error
     return None if found is None else str(found.method)
+
+
+def _within(seconds: float, work: Callable[[], Result]) -> Result:
+    """Do `work` in a thread, and wait for it that long; raises what it raises, or `UpstreamError`."""
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except Exception as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError as error:
+        raise UpstreamError(
+            f"AWS credentials were not found within {seconds:g} s: does a `credential_process` of the profile hang? "
+            "Or use --upstream local"
+        ) from error
 
 
 def _endpoints(region: str | None) -> Endpoints:
