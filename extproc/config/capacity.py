@@ -25,8 +25,8 @@ WORKER_BASE = 112 * MIB
 WORKER_PER_BYTE = 3.0
 """Memory of a worker for each byte of a request in flight."""
 
-STREAM_BYTES = 32 * 1024
-"""What a request counts beside its body: its stream takes memory in Envoy and in the worker, however short it is."""
+STREAM_BYTES = 160 * 1024
+"""What a request counts beside its body: its stream takes memory in Envoy, the most while its caller does not read."""
 
 LEAST_BYTES = MIB
 """Bytes in flight that each worker has, however little memory there is."""

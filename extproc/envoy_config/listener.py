@@ -49,7 +49,7 @@ API = "/oai/v1"
 
 _MIB = 1024 * 1024
 
-CONNECTION_BYTES = 256 * 1024
+CONNECTION_BYTES = 64 * 1024
 """What Envoy buffers of a connection before it stops reading from the other side."""
 
 _FIRST_BYTE_SECONDS = 15.0

@@ -70,8 +70,8 @@ def test_the_route_leaves_room_for_what_the_worker_adds(document: Edit) -> None:
 @pytest.mark.parametrize("size", [1024, 536870912])
 def test_what_a_connection_holds_does_not_grow_with_the_limit_of_bodies(document: Edit, size: int) -> None:
     rendered = document(f"limits: {{request_bytes: {size}}}")
-    assert rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 262_144
-    assert cluster(rendered, "bedrock")["per_connection_buffer_limit_bytes"] == 262_144
+    assert rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 65_536
+    assert cluster(rendered, "bedrock")["per_connection_buffer_limit_bytes"] == 32_768
 
 
 def test_the_largest_limit_fits(document: Edit) -> None:

@@ -20,7 +20,7 @@ DEADLINE = 30.0
 UNREAD = 8
 """Callers that do not read."""
 
-MOST_UNREAD = 6 * MIB
+MOST_UNREAD = 1 * MIB
 """What one of them may cost Envoy; it was 46 MB."""
 
 
