@@ -42,21 +42,26 @@ class Flooder:
         self._received = b""
         self._next = 1
 
-    def open(self, path: str, *, method: str = "POST", ended: bool = False) -> int:
+    def open(self, path: str, *, method: str = "POST", ended: bool = False, length: int | None = None) -> int:
         """Queue the headers of a request; gives its stream."""
         stream, self._next = self._next, self._next + 2
         headers = [(":method", method), (":scheme", "http"), (":authority", "gateway"), (":path", path)]
         if self._token:
             headers.append(("authorization", f"Bearer {self._token}"))
+        if length is not None:
+            headers.append(("content-length", str(length)))
         frame = HeadersFrame(stream, self._encoder.encode(headers), flags=["END_HEADERS"])
         if ended:
             frame.flags.add("END_STREAM")
         self._out += frame.serialize()
         return stream
 
-    def body(self, stream: int, body: object) -> None:
-        """Queue the whole body of a request."""
-        self._out += DataFrame(stream, json.dumps(body).encode(), flags=["END_STREAM"]).serialize()
+    def request(self, path: str, body: object) -> int:
+        """Queue a whole request; gives its stream."""
+        data = json.dumps(body).encode()
+        stream = self.open(path, length=len(data))
+        self._out += DataFrame(stream, data, flags=["END_STREAM"]).serialize()
+        return stream
 
     def reset(self, stream: int) -> None:
         """Queue the end of a request that nobody wants any more."""
@@ -137,9 +142,7 @@ def with_a_token(gateway: Any, client: Any, stack: ExitStack) -> None:
 def with_bodies(gateway: Any, client: Any, stack: ExitStack) -> None:
     for flooder in flooders(client, "ci", stack):
         for _ in range(STREAMS):
-            stream = flooder.open(CHAT)
-            flooder.body(stream, question("Hello! [[local: hold]]"))
-            flooder.reset(stream)
+            flooder.reset(flooder.request(CHAT, question("Hello! [[local: hold]]")))
         flooder.send()
 
 
@@ -147,7 +150,7 @@ def after_the_worker_has_the_headers(gateway: Any, client: Any, stack: ExitStack
     """The worker has all headers once it has answered the request behind them."""
     everybody = flooders(client, "ci", stack)
     for flooder in everybody:
-        streams = [flooder.open(CHAT) for _ in range(STREAMS)]
+        streams = [flooder.open(CHAT, length=100) for _ in range(STREAMS)]
         last = flooder.open(MODELS, method="GET", ended=True)
         flooder.send()
         flooder.statuses([last])
@@ -170,10 +173,7 @@ def opened(gateway: Any, everybody: list[Flooder], path: str, body: object, call
     """Whole requests, reset once Bedrock has them all."""
     streams = []
     for flooder in everybody:
-        for _ in range(HELD):
-            stream = flooder.open(path)
-            flooder.body(stream, body)
-            streams.append((flooder, stream))
+        streams += [(flooder, flooder.request(path, body)) for _ in range(HELD)]
         flooder.send()
     held(gateway, NEIGHBOURS + calls * len(streams))
     for flooder, stream in streams:
@@ -232,6 +232,7 @@ def test_a_flood_of_resets_ends_nobody_elses_call(
         assert [neighbour.delta() for neighbour in neighbours] == ["1"] * NEIGHBOURS
         flood(flooded, client, stack)
         assert client.ask("GET", MODELS).status == 200
+        assert client.chat("Hello!").status == 200
         local.release()
         assert [whole(neighbour.rest) for neighbour in neighbours] == ["[DONE]"] * NEIGHBOURS
     assert flooded.pids("") == before
