@@ -42,7 +42,7 @@ ROOMS   := bedrock exchange openai telemetry tenancy translate transport
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit test-grpcio test-compiled test-compose compiled image lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-translation fuzz audit test-chaos soak reliability docs lock lock-images clean
+        bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ fuzz: $(FUZZ) ## Fuzz each target for SECONDS (60), two at a time; ARGS="http2" 
 
 audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities; ARGS are pip-audit's
 	$(BIN)/python deploy/audit.py constraints.txt $(ARGS)
+
+bench-steps: $(DEV) ## Measure how long one request keeps the event loop busy, by shape and size
+	$(BIN)/python -m bench.steps $(ARGS)
 
 docs: $(DEV) ## Write docs/compatibility.md again, and what docs/configuration.md has of the types
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new

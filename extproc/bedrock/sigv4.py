@@ -79,11 +79,13 @@ class Signer:
         body: Payload,
         headers: Headers,
         now: float,
+        digest: str | None = None,
     ) -> Headers:
         """The headers to add to a POST of `body` to `path`: `authorization`, with credentials also `x-amz-…`.
 
         `path` is as `model_path` gives it. `headers` are those of the request that are to be signed besides
         the host (content-type); their values must reach AWS unchanged. `now` is in Unix seconds.
+        `digest` is the body's SHA-256 in hex, where it is known.
         """
         if isinstance(identity, BearerToken):
             return (("authorization", f"Bearer {identity.token}"),)
@@ -94,7 +96,7 @@ class Signer:
 
         signed = sorted((("host", self._authority), *headers, *added))
         names = ";".join(name for name, _ in signed)
-        canonical = _canonical_request(path, signed, names, body)
+        canonical = _canonical_request(path, signed, names, digest or _sha256(body))
 
         date = stamp[:8]
         scope = f"{date}/{self._region}/{SERVICE}/aws4_request"
@@ -107,12 +109,12 @@ class Signer:
         return (("authorization", authorization), *added)
 
 
-def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, body: Payload) -> bytes:
+def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, digest: str) -> bytes:
     """What is signed: the request in a form that proxies on the way cannot help but leave alone."""
     encode = _known_again if len(path) <= _LONGEST_PATH else _encode_again
     lines = ["POST", encode(path), ""]  # the empty line is the query
     lines += [f"{name}:{' '.join(value.split())}" for name, value in signed]
-    lines += ["", names, _sha256(body)]
+    lines += ["", names, digest]
     return "\n".join(lines).encode()
 
 

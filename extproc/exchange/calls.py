@@ -11,12 +11,14 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.pieces import Payload
 from extproc.bedrock.sigv4 import model_path
 from extproc.config import Settings
-from extproc.exchange.jobs import MAX_ANSWER, Fetch, FetchFailure, FetchResult
+from extproc.exchange import translation
+from extproc.exchange.jobs import MAX_ANSWER, Complete, Decoded, Fetch, FetchFailure, FetchResult, Plan, SideAnswer
+from extproc.exchange.translation import LARGE_RESPONSE, Planned
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai import sse
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.completion import Chunks, Usage
-from extproc.openai.embeddings import Detokeniser
+from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
 from extproc.openai.errors import invalid
 from extproc.translate import chat_answer, chat_request
 from extproc.translate import embeddings as embeddings_translation
@@ -36,6 +38,8 @@ class Question(Value, frozen=True):
     accept: str = "application/json"
     max_answer: int = MAX_ANSWER
     """Bytes of the longest response to it."""
+    digest: str | None = None
+    """The body's SHA-256 in hex, where it is known."""
 
 
 class Completed(Value, frozen=True):
@@ -64,6 +68,15 @@ class Call(Protocol):
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """What to send: one question goes through Envoy, several go out as side calls. Once; raises `ApiError`."""
 
+    def planning(self, target: Target, capabilities: Capabilities, organisation: str) -> Plan | None:
+        """The job that does what `ask` does, where the request is large; None where it is not. Once."""
+
+    def planned(self, result: Planned, target: Target) -> Sequence[Question]:
+        """What to send, from the result of that job."""
+
+    def completing(self, answers: Sequence[SideAnswer], organisation: str) -> Complete | None:
+        """The job that does what `complete` does, where the responses are large; None where they are not."""
+
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The client's answer from Bedrock's, headers and body each, in the questions' order."""
 
@@ -74,8 +87,10 @@ class Call(Protocol):
 class ChatCall:
     """POST /chat/completions."""
 
-    def __init__(self, body: bytes | bytearray, settings: Settings, call_id: str, now: float) -> None:
-        request = decode_request(body)
+    def __init__(self, body: bytes | bytearray | Decoded, settings: Settings, call_id: str, now: float) -> None:
+        """`body`: as it came, or as it has been decoded in another process."""
+        request = None if isinstance(body, Decoded) else decode_request(body)
+        self._decoded = body if isinstance(body, Decoded) else None
         self._request: ChatRequest | None = request
         """Until Bedrock is asked."""
         self._plan: chat_request.ChatPlan | None = None
@@ -86,7 +101,7 @@ class ChatCall:
         self._created = int(now)
         self._truncation = settings.compat.streaming_truncation
         self._media = settings.media
-        self.model = request.model
+        self.model = body.ready.model if isinstance(body, Decoded) else _model(request)
         self.ignored: tuple[str, ...] = ()
 
     def fetch(self, organisation: str = "") -> Fetch | None:
@@ -94,8 +109,11 @@ class ChatCall:
 
         Nothing where the gateway fetches none: then the translation refuses them.
         """
-        assert self._request is not None
-        self._remote = remote_images(self._request.messages)
+        if self._decoded is not None:
+            self._remote = self._decoded.ready.remote
+        else:
+            assert self._request is not None
+            self._remote = remote_images(self._request.messages)
         if not self._remote or not self._media.fetch:
             return None
         urls = tuple(self._remote)
@@ -111,19 +129,41 @@ class ChatCall:
             raise invalid(result.reason, self._remote[urls[result.index]], result.code)
         self._images = {url: image.data for url, image in zip(urls, result, strict=True)}
 
+    def planning(self, target: Target, capabilities: Capabilities, organisation: str) -> Plan | None:
+        """The job that translates a request which another process has decoded."""
+        decoded, images = self._decoded, self._images
+        if decoded is None:
+            return None
+        self._decoded, self._images = None, {}
+        return Plan(decoded, self._taken(capabilities), target.foundation, images, organisation)
+
+    def planned(self, result: Planned, target: Target) -> Sequence[Question]:
+        """Converse, or ConverseStream, as it has been planned in another process."""
+        assert result.chat is not None
+        return self._questions(msgspec.structs.replace(result.chat, body=result.bodies[0]), target, result.digests[0])
+
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """Converse, or ConverseStream."""
-        if capabilities.s3_sources and not self._media.s3:
-            capabilities = msgspec.structs.replace(capabilities, s3_sources=())
         assert self._request is not None
-        plan = chat_request.plan(self._request, capabilities, self._images)
+        return self._questions(chat_request.plan(self._request, self._taken(capabilities), self._images), target)
+
+    def _taken(self, capabilities: Capabilities) -> Capabilities:
+        if capabilities.s3_sources and not self._media.s3:
+            return msgspec.structs.replace(capabilities, s3_sources=())
+        return capabilities
+
+    def _questions(self, plan: chat_request.ChatPlan, target: Target, digest: str | None = None) -> Sequence[Question]:
         self.ignored = plan.ignored
         # What may be large is let go: the answer is a while away.
         self._plan, self._request, self._images = msgspec.structs.replace(plan, body=b""), None, {}
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")
-            return [Question(path, plan.body, "application/vnd.amazon.eventstream")]
-        return [Question(model_path(target.model_id, "converse"), plan.body)]
+            return [Question(path, plan.body, "application/vnd.amazon.eventstream", digest=digest)]
+        return [Question(model_path(target.model_id, "converse"), plan.body, digest=digest)]
+
+    def completing(self, answers: Sequence[SideAnswer], organisation: str) -> Complete | None:
+        """None: Envoy brings the one response."""
+        return None
 
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The `chat.completion`, or all of its chunks at once where the model could not stream them."""
@@ -152,12 +192,23 @@ class ChatCall:
 class EmbeddingsCall:
     """POST /embeddings."""
 
-    def __init__(self, body: bytes | bytearray, detokenise: Detokeniser) -> None:
-        self._request = openai_embeddings.decode(body)
+    def __init__(self, body: bytes | bytearray | Decoded, detokenise: Detokeniser) -> None:
+        """`body`: as it came, or as it has been decoded in another process."""
+        self._decoded = body if isinstance(body, Decoded) else None
+        self._request: EmbeddingsRequest | None = None
         self._detokenise = detokenise
-        self._plan: embeddings_translation.Plan | None = None
-        self.model = self._request.model
-        self.ignored: tuple[str, ...] = () if self._request.user is None else ("user",)
+        self._format: Format | None = None
+        self._foundation: str | None = None
+        self._counts: tuple[int, ...] = ()
+        self.ignored: tuple[str, ...] = ()
+        if isinstance(body, Decoded):
+            self.model, self.ignored = body.ready.model, body.ready.ignored
+            self._format = body.ready.encoding_format
+        else:
+            request = self._request = openai_embeddings.decode(body)
+            self.model = request.model
+            self.ignored = () if request.user is None else ("user",)
+            self._format = request.encoding_format
 
     def fetch(self, organisation: str = "") -> Fetch | None:
         """Nothing: texts come with the request."""
@@ -166,22 +217,47 @@ class EmbeddingsCall:
     def fetched(self, result: FetchResult) -> None:
         """Nothing was asked for."""
 
+    def planning(self, target: Target, capabilities: Capabilities, organisation: str) -> Plan | None:
+        """The job that translates a request which another process has decoded."""
+        decoded, self._decoded = self._decoded, None
+        return None if decoded is None else Plan(decoded, capabilities, target.foundation, {}, organisation)
+
+    def planned(self, result: Planned, target: Target) -> Sequence[Question]:
+        """InvokeModel, as often as the model needs for all the texts."""
+        self._foundation, self._counts = target.foundation, result.counts
+        path = model_path(target.model_id, "invoke")
+        return [
+            Question(path, body, max_answer=longest, digest=digest)
+            for body, longest, digest in zip(result.bodies, result.max_answers, result.digests, strict=True)
+        ]
+
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """InvokeModel, as often as the model needs for all the texts."""
-        self._plan = embeddings_translation.plan(self._request, target.foundation, self._detokenise)
+        assert self._request is not None
+        plan = embeddings_translation.plan(self._request, target.foundation, self._detokenise)
+        self._request, self._foundation, self._counts = None, target.foundation, plan.counts
         path = model_path(target.model_id, "invoke")
-        plan = self._plan
         return [
             Question(path, body, max_answer=embeddings_translation.max_answer(plan, count, body))
             for body, count in zip(plan.bodies, plan.counts, strict=True)
         ]
 
+    def completing(self, answers: Sequence[SideAnswer], organisation: str) -> Complete | None:
+        """The job that puts many vectors together."""
+        if sum([len(answer.body) for answer in answers]) < LARGE_RESPONSE:
+            return None
+        return Complete(self.model, self._foundation, self._format, self._counts, tuple(answers), organisation)
+
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The list of vectors."""
-        assert self._plan is not None
-        body, tokens = embeddings_translation.answer(self._request, self._plan, answers)
+        body, tokens = translation.complete(self.model, self._foundation, self._format, self._counts, answers)
         return Completed(body, Usage(prompt=tokens), "stop")
 
     def stream(self) -> ChatStream | None:
         """Embeddings do not stream."""
         return None
+
+
+def _model(request: ChatRequest | None) -> str:
+    assert request is not None
+    return request.model

@@ -95,3 +95,8 @@ class Abort(Struct, frozen=True):
 
 
 Directive = Continue | Forward | Reply | Head | Body | Wait | Abort
+
+
+def is_last(directive: Directive) -> bool:
+    """Return whether nothing follows it."""
+    return isinstance(directive, Reply | Abort) or (isinstance(directive, Body) and directive.end_of_stream)

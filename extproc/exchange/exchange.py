@@ -9,10 +9,14 @@ The phases are the same for every endpoint; what differs is the call (`calls`) a
 | BEGIN     | ResponseHeaders           | DONE      | Continue: another filter's own reply, none of our business    |
 | BODY      | RequestBody               | SENT, JOB | Forward, or Wait for side calls; or Reply: a bad request      |
 | BODY      | RequestBody               | FETCHING  | Wait, for images that the request only names                  |
-| FETCHING  | Resumed                   | SENT, JOB | as for the body                                               |
+| BODY      | RequestBody               | READING   | Wait: it is large, and another process reads it               |
+| READING   | Resumed                   | PLANNING, FETCHING | Wait; or Reply: a bad request                        |
+| FETCHING  | Resumed                   | SENT, JOB, PLANNING | as for the body                                     |
+| PLANNING  | Resumed                   | SENT, JOB | as for the body                                               |
 | BODY to SENT | ResponseHeaders        | ANSWERING | none yet: the answer is withheld                              |
 | SENT      | Silence                   | DONE      | Reply: Bedrock was silent for too long                        |
-| JOB       | Resumed                   | DONE      | Reply                                                         |
+| JOB       | Resumed                   | DONE, JOB, COMPLETING | Reply; or Wait: more side calls, or the response   |
+| COMPLETING | Resumed                  | DONE      | Reply                                                         |
 | ANSWERING | ResponseBody, ResponseTrailers, Silence | same, DONE | Head and Body, or Reply                        |
 | DONE      | anything                  | DONE      | none                                                          |
 | any other pair |                      | DONE      | Abort                                                         |
@@ -26,9 +30,6 @@ not translated and signed; after the last word nothing is said.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from enum import Enum, auto
-from functools import lru_cache
 from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
@@ -38,8 +39,9 @@ from extproc.config.capacity import STREAM_BYTES
 from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.budget import Reservation
-from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
-from extproc.exchange.directives import Abort, Body, Continue, Directive, Forward, Head, Headers, Reply, Wait
+from extproc.exchange.calls import Call, ChatCall, Completed, EmbeddingsCall, Question
+from extproc.exchange.client_headers import names_to_remove, request_id
+from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Headers, Reply, Wait, is_last
 from extproc.exchange.events import (
     Event,
     RequestBody,
@@ -51,11 +53,14 @@ from extproc.exchange.events import (
     Silence,
 )
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import FetchResult, SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
-from extproc.exchange.local_replies import from_envoy, silent, too_large, too_large_an_answer
+from extproc.exchange.jobs import Decoded, FetchResult, Read, SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
+from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large, too_large_an_answer
 from extproc.exchange.models import model, model_list, resolved
+from extproc.exchange.phase import TRANSLATING, UNANSWERED, Phase
 from extproc.exchange.routes import Operation, route
+from extproc.exchange.translation import SECONDS, Planned, is_large, release
 from extproc.openai import sse
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
@@ -65,19 +70,8 @@ from extproc.translate.errors import bad_answer, from_bedrock
 _JSON = ("content-type", "application/json")
 
 
-class Phase(Enum):
-    """Where an exchange stands."""
-
-    BEGIN = auto()
-    BODY = auto()
-    FETCHING = auto()
-    JOB = auto()
-    SENT = auto()
-    ANSWERING = auto()
-    DONE = auto()
-
-
-_UNANSWERED = frozenset({Phase.BODY, Phase.FETCHING, Phase.JOB, Phase.SENT})
+SIDE_CALLS = 256
+"""Side calls that are signed and made in one go."""
 
 
 class Exchange:
@@ -97,6 +91,9 @@ class Exchange:
         self._answer: Answer | None = None
         self._reservation: Reservation | None = None
         """Bytes of the budget that are this exchange's until its stream has ended."""
+        self._questions: Sequence[Question] = ()
+        """Side calls that are still to be made."""
+        self._answers: tuple[SideAnswer, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -132,7 +129,7 @@ class Exchange:
         except BadAnswerError as error:
             directives = [self._refusal(bad_answer(str(error)))]
         for directive in directives:
-            if _is_last(directive):
+            if is_last(directive):
                 self._finish()
         return directives
 
@@ -145,7 +142,7 @@ class Exchange:
                 return (self._begin(event, now),)
             case RequestBody() if self._phase is Phase.BODY:
                 return (self._request(event, now),)
-            case ResponseHeaders() if self._phase in _UNANSWERED:
+            case ResponseHeaders() if self._phase in UNANSWERED:
                 return self._upstream(event)
             case ResponseHeaders() if self._phase is Phase.BEGIN:
                 self._phase = Phase.DONE
@@ -155,7 +152,9 @@ class Exchange:
             case Resumed() if self._phase is Phase.FETCHING:
                 return (self._fetched(event.result, now),)
             case Resumed() if self._phase is Phase.JOB:
-                return (self._resume(event.result),)
+                return (self._resume(event.result, now),)
+            case Resumed() if self._phase in TRANSLATING:
+                return (self._translated(event.result, now),)
         return (Abort(f"{type(event).__name__} while {self._phase.name}"),)
 
     def _finish(self) -> None:
@@ -163,12 +162,13 @@ class Exchange:
         and the answer refers back to this, which only the garbage collector would find out."""
         self._phase = Phase.DONE
         self._call = self._stream = self._answer = None
+        self._questions, self._answers = (), ()
 
     # The request
 
     def _begin(self, event: RequestHeaders, now: float) -> Directive:
         headers = event.headers
-        self._record.request_id = _request_id(headers) or self._id
+        self._record.request_id = request_id(headers) or self._id
         found = route(headers.get(":method", ""), headers.get(":path", ""))
         self._operation = self._record.operation = found.operation
         caller = self._gateway.directory.authenticate(
@@ -184,9 +184,7 @@ class Exchange:
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - STREAM_BYTES)
         self._reservation = Reservation(budget, caller.organisation, size + STREAM_BYTES)
         self._phase = Phase.BODY
-        names = tuple(headers)
-        not_to_leave = _not_to_leave if _worth_caching(names) else _not_to_leave.__wrapped__
-        return Continue(not_to_leave(names))
+        return Continue(names_to_remove(tuple(headers)))
 
     def _request(self, event: RequestBody, now: float) -> Directive:
         if event.trailers:  # Envoy would send them to AWS as they are
@@ -196,12 +194,22 @@ class Exchange:
             raise too_large(settings.limits.request_bytes)
         assert self._reservation is not None
         self._reservation.settle(len(body) + STREAM_BYTES)
+        if is_large(body):
+            self._phase = Phase.READING
+            return Wait(Read(body, self._operation, self._record.organisation), SECONDS)
+        directive = self._decode(body, now)
+        release(body)
+        return directive
+
+    def _decode(self, body: bytes | bytearray | Decoded, now: float) -> Directive:
+        """Go on with a body, once it may be decoded or has been."""
+        settings = self._gateway.settings
+        assert self._reservation is not None
         call: Call
         if self._operation == "chat":
             call = ChatCall(body, settings, self._id, now)
         else:
             call = EmbeddingsCall(body, self._gateway.detokenise)
-        _let_go(body)
         self._call = call
         self._record.model = call.model
         target = self._target = self._resolve(call.model)
@@ -223,15 +231,28 @@ class Exchange:
         return self._ask(self._call, self._target, now)
 
     def _ask(self, call: Call, target: Target, now: float) -> Directive:
-        settings = self._gateway.settings.embeddings
-        questions = call.ask(target, self._gateway.capabilities.of(target.foundation))
+        capabilities = self._gateway.capabilities.of(target.foundation)
+        job = call.planning(target, capabilities, self._record.organisation)
+        if job is not None:
+            self._phase = Phase.PLANNING
+            return Wait(job, SECONDS)
+        return self._send(call, call.ask(target, capabilities), now)
+
+    def _send(self, call: Call, questions: Sequence[Question], now: float) -> Directive:
         if len(questions) == 1:
             return self._forward(call, questions[0], now)
         self._phase = Phase.JOB
-        side_calls = tuple(SideCall(q.path, self._sign(q, now), bytes(q.body), q.max_answer) for q in questions)
-        silence = self._gateway.settings.streaming.silence_seconds
-        job = SideCalls(side_calls, settings.concurrency, silence, organisation=self._record.organisation)
-        return Wait(job, settings.seconds)
+        self._questions, self._answers = questions, ()
+        return self._side_calls(now)
+
+    def _side_calls(self, now: float) -> Directive:
+        """Make the next of the side calls: each is signed, which takes a while for all of them."""
+        settings = self._gateway.settings
+        batch, self._questions = self._questions[:SIDE_CALLS], self._questions[SIDE_CALLS:]
+        side_calls = tuple([SideCall(q.path, self._sign(q, now), bytes(q.body), q.max_answer) for q in batch])
+        silence, organisation = settings.streaming.silence_seconds, self._record.organisation
+        job = SideCalls(side_calls, settings.embeddings.concurrency, silence, organisation=organisation)
+        return Wait(job, settings.embeddings.seconds)
 
     def _resolve(self, asked: str) -> Target:
         assert self._caller is not None
@@ -254,19 +275,13 @@ class Exchange:
     def _sign(self, question: Question, now: float) -> Headers:
         identity = self._gateway.identity()
         if identity is None:
-            raise ApiError(
-                503,
-                "The gateway has no AWS credentials at the moment; this is not about your API key. "
-                "Tell whoever runs it.",
-                type="server_error",
-                code="gateway_credentials",
-            )
-        signed = self._gateway.signer.sign(identity, question.path, question.body, (_JSON,), now)
+            raise no_credentials()
+        signed = self._gateway.signer.sign(identity, question.path, question.body, (_JSON,), now, question.digest)
         return (_JSON, ("accept", question.accept), ("user-agent", "oai-extproc"), *signed)
 
     # The answer
 
-    def _resume(self, result: object) -> Directive:
+    def _resume(self, result: object, now: float) -> Directive:
         if isinstance(result, SideSilence):
             raise silent(result.seconds)
         if isinstance(result, SideFailure) and result.too_large:
@@ -275,8 +290,29 @@ class Exchange:
             raise from_envoy(504 if result.timed_out else 503, result.message)
         if isinstance(result, SideAnswer):
             return self._bedrock_refusal(result.status, result.headers, result.body)
-        assert isinstance(result, tuple)
-        return self._complete([(answer.headers, answer.body) for answer in result])
+        assert self._call is not None
+        self._answers += cast(tuple[SideAnswer, ...], result)
+        if self._questions:
+            return self._side_calls(now)
+        answers, self._answers = self._answers, ()
+        job = self._call.completing(answers, self._record.organisation)
+        if job is None:
+            return self._complete([(answer.headers, answer.body) for answer in answers])
+        self._phase = Phase.COMPLETING
+        return Wait(job, SECONDS)
+
+    def _translated(self, result: object, now: float) -> Directive:
+        """Go on with what the other process has made of a large request, or of Bedrock's responses."""
+        if isinstance(result, ApiError):
+            raise result
+        if isinstance(result, Decoded):
+            return self._decode(result, now)
+        assert self._call is not None
+        assert self._target is not None
+        if isinstance(result, Planned):
+            return self._send(self._call, self._call.planned(result, self._target), now)
+        body, tokens = cast(tuple[bytes, int], result)
+        return self._completed(Completed(body, Usage(prompt=tokens), "stop"))
 
     def _upstream(self, event: ResponseHeaders) -> Sequence[Directive]:
         sent = self._phase is Phase.SENT
@@ -319,13 +355,15 @@ class Exchange:
             case ResponseTrailers():
                 return self._answer.end()
         directives = self._answer.body(event.data) if event.data else []
-        if event.end_of_stream and not any(_is_last(directive) for directive in directives):
+        if event.end_of_stream and not any(is_last(directive) for directive in directives):
             directives = [*directives, *self._answer.end()]
         return directives
 
     def _complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Reply:
         assert self._call is not None
-        completed = self._call.complete(answers)
+        return self._completed(self._call.complete(answers))
+
+    def _completed(self, completed: Completed) -> Reply:
         self._record.account(completed.usage, completed.finish)
         headers = self._headers(("content-type", completed.content_type))
         return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._record.metadata())
@@ -355,36 +393,3 @@ class Exchange:
         if self._call is not None and self._call.ignored:
             said.append(("x-oai-ignored-params", ", ".join(self._call.ignored)))
         return tuple(said)
-
-
-def _let_go(body: bytes | bytearray) -> None:
-    """It has been decoded; only where a part of it is to go out as it stands, it is still needed."""
-    if isinstance(body, bytearray):
-        with suppress(BufferError):  # said of one that is looked at
-            body.clear()
-
-
-def _is_last(directive: Directive) -> bool:
-    return isinstance(directive, Reply | Abort) or (isinstance(directive, Body) and directive.end_of_stream)
-
-
-@lru_cache(maxsize=256)
-def _not_to_leave(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of all headers that the client sent, or Envoy added, and that AWS must not see.
-
-    They are removed before the body is read: whatever happens to Envoy or a worker from then on, the client's key does
-    not leave. `Forward` overwrites the length. Cached by the names: a client sends the same ones with each request.
-    """
-    kept = ("host", "x-request-id", "content-length")
-    return tuple(name for name in names if name not in kept and not name.startswith(":"))
-
-
-def _worth_caching(names: tuple[str, ...]) -> bool:
-    """Return whether these names of headers are few and short: what is cached is bounded in bytes, too."""
-    return len(names) <= 64 and len("".join(names)) <= 2048
-
-
-def _request_id(headers: Mapping[str, str]) -> str:
-    """Envoy's id for this request, if it is one that may be repeated in a header."""
-    given = headers.get("x-request-id", "")
-    return given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else ""

@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from extproc.bedrock.capabilities import Capabilities
 from extproc.exchange.directives import Headers
+from extproc.exchange.translation import Planned, Ready
+from extproc.openai.embeddings import Format
+from extproc.openai.errors import ApiError
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of the longest response that is read, where nothing is known of what it should have."""
@@ -102,3 +106,48 @@ class FetchFailure:
 
 FetchResult = tuple[Fetched, ...] | FetchFailure
 """All images in the order of the URLs; or else the first failure, and nothing more was fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A large body, to be decoded in another process; `organisation` is whose turn it takes there."""
+
+    body: bytes | bytearray
+    operation: str
+    organisation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A body that has been decoded; `request` is known to the job runner only. Dropped with the last reference."""
+
+    ready: Ready
+    request: object
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A decoded request, to be translated for a model; `images` are those that it names by URL."""
+
+    decoded: Decoded
+    capabilities: Capabilities
+    foundation: str | None
+    images: Mapping[str, bytes]
+    organisation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Bedrock's responses to the calls of an embeddings request, to be put together in another process."""
+
+    model: str
+    foundation: str | None
+    encoding_format: Format | None
+    counts: tuple[int, ...]
+    responses: tuple[SideAnswer, ...]
+    organisation: str
+
+
+TranslationJob = Read | Plan | Complete
+TranslationResult = Decoded | Planned | tuple[bytes, int] | ApiError
+"""In the order of the jobs; an `ApiError` is for the caller."""

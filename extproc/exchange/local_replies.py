@@ -73,3 +73,13 @@ def from_envoy(status: int, details: str) -> ApiError:
         code="bedrock_unreachable",
         headers={"retry-after": "1"},
     )
+
+
+def no_credentials() -> ApiError:
+    """The gateway itself cannot sign."""
+    return ApiError(
+        503,
+        "The gateway has no AWS credentials at the moment; this is not about your API key. Tell whoever runs it.",
+        type="server_error",
+        code="gateway_credentials",
+    )

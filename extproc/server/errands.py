@@ -1,5 +1,6 @@
-"""The performer, brought in with the first job there is for it.
+"""Runs the jobs of exchanges: translations by the `Translator`, calls and fetches by the `Performer`.
 
+The performer is brought in with the first job there is for it.
 Most workers never make a call of their own: Envoy carries chat, and embeddings of one text. aiohttp would cost each
 of them a third of its start and 9 MB, so it is imported when an exchange first waits for a job, in a thread.
 
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.directives import Job
+from extproc.exchange.jobs import TranslationJob
+from extproc.server.translator import Translator
 from extproc.server.trust import bedrock_trust
 
 if TYPE_CHECKING:
@@ -36,12 +39,14 @@ class Errands:
         self._environ = environ
         self._deny = deny
         self._performer: Performer | None = None
+        self._translator = Translator(environ)
         self._opening = asyncio.Lock()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Errands":
         """Raises `TrustError`."""
         bedrock_trust(self._environ)
+        self._open.callback(self._translator.close)
         return self
 
     async def __aexit__(
@@ -50,7 +55,9 @@ class Errands:
         await self._open.aclose()
 
     async def __call__(self, job: Job, seconds: float) -> object:
-        """Do `job` within `seconds`; what it comes to and raises is `Performer`'s."""
+        """Do `job` within `seconds`; what it comes to and raises is the `Translator`'s or the `Performer`'s."""
+        if isinstance(job, TranslationJob):
+            return await self._translator(job, seconds)
         performer = self._performer or await self._bring_in()
         return await performer(job, seconds)
 

@@ -40,7 +40,7 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
 
     Raises a 400 `ApiError` for a model that makes no embeddings and for what this one does not take.
     """
-    model = _embedding_model(request.model, foundation)
+    model = embedding_model(request.model, foundation)
     _check_dimensions(request.dimensions, model)
     inputs = texts(request, detokenise)
     _check_lengths(request, inputs, model)
@@ -79,7 +79,8 @@ def answer(
     return encode(request.model, vectors, tokens, request.encoding_format or "float"), tokens
 
 
-def _embedding_model(asked: str, foundation: str | None) -> EmbeddingModel:
+def embedding_model(asked: str, foundation: str | None) -> EmbeddingModel:
+    """Return the embedding model with this foundation id. Raises a 400 `ApiError`."""
     model = EMBEDDING_MODELS.get(foundation or asked)
     if model is None:
         known = ", ".join(dict.fromkeys(model.ids[0] for model in EMBEDDING_MODELS.values()))

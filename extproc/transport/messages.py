@@ -111,15 +111,18 @@ def forwarded(forward: Forward) -> Payload:
     return Pieces((before, *parts(forward.body), _remembered(forward.metadata)))
 
 
-def immediate(reply: Reply) -> bytes:
+def immediate(reply: Reply) -> Payload:
     """The answer that ends a request phase. Envoy writes the content-length itself."""
-    return nested(
-        (_IMMEDIATE,),
-        nested((_HTTP_STATUS,), _CODE, varint(reply.status)),
-        field(_ANSWER_HEADERS, _mutations(_without_length(reply.headers), ())),
-        field(_ANSWER_BODY, reply.body),
-        field(_DETAILS, reply.details.encode()),
-    ) + _remembered(reply.metadata)
+    size = len(reply.body)
+    status = nested((_HTTP_STATUS,), _CODE, varint(reply.status))
+    headers = field(_ANSWER_HEADERS, _mutations(_without_length(reply.headers), ()))
+    before = b"".join((status, headers, _ANSWER_BODY, varint(size)))
+    details = field(_DETAILS, reply.details.encode())
+    before = heads((_IMMEDIATE,), len(before) + size + len(details)) + before
+    after = details + _remembered(reply.metadata)
+    if size < LARGE:
+        return b"".join((before, reply.body, after))
+    return Pieces((before, reply.body, after))
 
 
 def head(said: Head) -> bytes:

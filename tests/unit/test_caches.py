@@ -21,6 +21,7 @@ from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED, is_model_id
 from extproc.bedrock.sigv4 import Credentials, Signer, model_path
+from extproc.exchange.client_headers import names_to_remove
 from extproc.exchange.directives import Head, Reply
 from extproc.tenancy.policy import choose
 from extproc.translate.grammar import grammar
@@ -39,7 +40,7 @@ CACHES: dict[str, int | str] = {
     "bedrock.capabilities._cached": 4 * MIB,
     "tenancy.policy._remembered": 8 * MIB,
     "translate.grammar._remembered": 16 * MIB,
-    "exchange.exchange._not_to_leave": 4 * MIB,
+    "exchange.client_headers._cached": 4 * MIB,
     "transport.messages._usually_removed": 4 * MIB,
     "transport.messages._usually_stripped": 4 * MIB,
     "transport.messages._usual": 4 * MIB,
@@ -119,12 +120,8 @@ CATALOGUE = Catalogue.build((), (), "us-east-1")
 RULES = config.Models(deny=("x.*",))
 
 
-def through_not_to_leave(text: str) -> None:
-    from extproc.exchange import exchange
-
-    names = tuple(f"{text[:-1]}{letter}" for letter in "abcd")
-    cached = exchange._not_to_leave if exchange._worth_caching(names) else exchange._not_to_leave.__wrapped__
-    cached(names)
+def through_names_to_remove(text: str) -> None:
+    names_to_remove(tuple(f"{text[:-1]}{letter}" for letter in "abcd"))
 
 
 OFFERS: dict[str, Callable[[str], object]] = {
@@ -134,7 +131,7 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "bedrock.capabilities._cached": BUILT_IN.of,
     "tenancy.policy._remembered": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
-    "exchange.exchange._not_to_leave": through_not_to_leave,
+    "exchange.client_headers._cached": through_names_to_remove,
     "transport.messages._usually_removed": lambda text: messages.head(Head(200, (), (text, text + "b"))),
     "transport.messages._usually_stripped": lambda text: messages.stripped((text, text + "b")),
     "transport.messages._usual": lambda text: messages.immediate(reply(text)),

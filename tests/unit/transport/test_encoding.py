@@ -12,7 +12,7 @@ METADATA = {"words": "é\u2028" * 40, "short": "x", "none": "", "yes": True, "no
 
 
 def read(data):
-    return pb.ProcessingResponse.FromString(data)
+    return pb.ProcessingResponse.FromString(bytes(data))
 
 
 def remembered(response):

@@ -1,0 +1,160 @@
+"""How long one caller's request keeps the event loop busy: the longest step, by shape and size of the request.
+
+Run it as `make bench-steps`. The bytes go through everything that the event loop does, from Envoy's DATA frames to the
+frames for Envoy; what is asked of another process is done there, and not counted. A step is one read from the socket,
+or one result of a job. The figures are CPU time of the thread, the least of several runs: the longest step that there
+would be on an idle machine.
+"""
+
+import argparse
+import gc
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+
+from bench.shapes import SHAPES, Shape
+from extproc import config, tokens
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.catalogue import Catalogue, Model
+from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.exchange.budget import Budget
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.jobs import Complete, Fetch, Fetched, Plan, Read, SideAnswer, SideCalls
+from extproc.server.translator import Process
+from extproc.tenancy.directory import Directory
+from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.http2 import fields, frames, framing
+from extproc.transport.http2.session import PROCESS, Session
+from extproc.transport.stream import Clock, Stream
+
+NOW = 1_790_000_000.0
+AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"
+TOKEN = "qc_bench"  # noqa: S105 - of this program alone
+WINDOW = 1 << 28
+READ_BYTES = 262_144
+"""Bytes of one read: as many as uvloop takes at once."""
+MB = 1_000_000
+SIZES = (60_000, 1_000_000, 10 * MB, 32 * MB)
+RUNS = 3
+VECTOR = b'{"embedding":[%s],"inputTextTokenCount":1}' % b",".join([b"0.012345678"] * 1024)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(1000)
+REQUEST = fields.block(
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", PROCESS.decode()),
+    (":authority", "worker"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+)
+
+
+def gateway() -> Gateway:
+    """A gateway with one organisation, one chat model and one of embeddings."""
+    settings = config.Settings(
+        organisations={"acme": config.Organisation()},
+        tokens=(config.Token("one", hashlib.sha256(TOKEN.encode()).hexdigest(), ("acme",)),),
+        limits=config.Limits(request_bytes=40 * MB),
+    )
+    models = (
+        Model("anthropic.claude-sonnet-4-6", "Anthropic", frozenset({"TEXT"})),
+        Model("amazon.titan-embed-text-v2:0", "Amazon", frozenset({"EMBEDDING"})),
+    )
+    return Gateway(
+        settings=settings,
+        directory=Directory(settings),
+        catalogue=Catalogue.build(models, (), "us-east-1"),
+        capabilities=BUILT_IN,
+        signer=Signer("us-east-1", AUTHORITY),
+        authority=AUTHORITY,
+        identity=lambda: Credentials("AKID", "secret"),
+        detokenise=tokens.decode,
+        budget=Budget(1 << 30, 1 << 30),
+    )
+
+
+def session(shared: Gateway) -> Session:
+    """A connection whose client takes whatever it is sent."""
+    clock = Clock(lambda: NOW, lambda: 0.0)
+    made = Session(lambda: Stream(Exchange(shared, "0" * 32), clock, 30.0), lambda: b"", 48 * MB)
+    made.receive(
+        frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: WINDOW}) + frames.window_update(0, WINDOW)
+    )
+    made.take()
+    return made
+
+
+def wire(body: bytes, path: str) -> bytes:
+    """What Envoy sends for a request with this body."""
+    headers = {":method": "POST", ":path": path, "authorization": f"Bearer {TOKEN}"}
+    values = [pb.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()]
+    head = pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=pb.HeaderMap(headers=values)))
+    whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
+    out = [frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)]
+    for message in (head.SerializeToString(), whole.SerializeToString()):
+        data = framing.PREFIX.pack(0, len(message)) + message
+        size = frames.DEFAULT_FRAME_BYTES
+        out += [frames.frame(frames.DATA, 0, 1, data[at : at + size]) for at in range(0, len(data), size)]
+    return b"".join(out)
+
+
+def result(job: object, process: Process) -> object:
+    """What the job runner makes of a job."""
+    match job:
+        case Read() | Plan() | Complete():
+            return process.do(job)
+        case SideCalls():
+            return tuple(SideAnswer(200, {}, VECTOR) for _ in job.calls)
+        case Fetch():
+            return tuple(Fetched(PNG, "image/png") for _ in job.urls)
+    raise TypeError(type(job).__name__)
+
+
+def steps(body: bytes, path: str, shared: Gateway, process: Process) -> Iterator[float]:
+    """Yield the seconds of CPU of each step that a request takes."""
+    connection, data = session(shared), wire(body, path)
+    first = 60_000  # within the window that every stream has
+    for start, stop in [(0, first), *((at, at + READ_BYTES) for at in range(first, len(data), READ_BYTES))]:
+        begun = time.thread_time()
+        connection.receive(data[start:stop])
+        connection.take()
+        yield time.thread_time() - begun
+    while waiting := [call for call in connection.changed() if call.errand is not None]:
+        for call in waiting:
+            assert call.errand is not None
+            done = result(call.errand.job, process)
+            begun = time.thread_time()
+            connection.resume(call, done)
+            connection.take()
+            yield time.thread_time() - begun
+
+
+def longest(shape: Shape, size: int, shared: Gateway, process: Process, runs: int = RUNS) -> float:
+    """Seconds of the longest step for a body of this size: of each step the least of several runs."""
+    body = shape.of_size(size)
+    path = "/oai/v1/embeddings" if shape.embeddings else "/oai/v1/chat/completions"
+    found: list[list[float]] = [list(steps(body, path, shared, process)) for _ in range(runs)]
+    least: list[float] = [min(figures) for figures in zip(*found, strict=True)]
+    return max(least)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    options = parser.parse_args()
+    shared, process = gateway(), Process(dict(os.environ))
+    tokens.decode([1])
+    gc.collect()
+    gc.freeze()
+    print(f"{'longest step, ms':32}" + "".join(f"{size:>12,}" for size in options.sizes))
+    for name, shape in SHAPES.items():
+        row = [longest(shape, size, shared, process, options.runs) * 1000 for size in options.sizes]
+        print(f"{name:32}" + "".join(f"{figure:12.1f}" for figure in row), flush=True)
+    process.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What a worker and its translation process send each other: over one socket, a header in JSON and then bytes.
+
+Each message is the length of its header (4 bytes, big-endian), the header, and the blobs whose lengths it names. Bodies
+are blobs: they are neither escaped nor, where it can be helped, copied.
+"""
+
+import socket
+import struct
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.exchange.translation import Ready
+from extproc.openai.embeddings import Format
+from extproc.openai.errors import ApiError
+from extproc.translate.shape import Shape
+
+T = TypeVar("T")
+
+_LENGTH = struct.Struct(">I")
+_MOST_PARTS = 512
+"""Buffers of one `sendmsg`: below the 1,024 that Linux takes."""
+
+
+class ReadRequest(Struct, tag="read"):
+    """Decode the blob, and keep the request under `id`."""
+
+    id: int
+    operation: str
+
+
+class PlanRequest(Struct, tag="plan"):
+    """Translate the request `id`, and forget it; the blobs are the images at `images`."""
+
+    id: int
+    capabilities: Capabilities
+    foundation: str | None
+    images: tuple[str, ...]
+
+
+class CompleteRequest(Struct, tag="complete"):
+    """Put Bedrock's responses together: their headers, and their bodies as blobs."""
+
+    model: str
+    foundation: str | None
+    encoding_format: Format | None
+    counts: tuple[int, ...]
+    headers: tuple[dict[str, str], ...]
+
+
+class Header(Struct):
+    """A message to the process; `drop` names requests that will not be asked for again."""
+
+    request: ReadRequest | PlanRequest | CompleteRequest
+    lengths: tuple[int, ...]
+    drop: tuple[int, ...] = ()
+
+
+class Error(Struct):
+    """An `ApiError`."""
+
+    status: int
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Chat(Struct):
+    """A `ChatPlan` without its body."""
+
+    stream: bool
+    streamed: bool
+    include_usage: bool
+    shape: Shape
+    ignored: tuple[str, ...]
+
+
+class Reply(Struct):
+    """A message from the process: an error, or what the request asked for."""
+
+    lengths: tuple[int, ...] = ()
+    error: Error | None = None
+    ready: Ready | None = None
+    chat: Chat | None = None
+    digests: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    max_answers: tuple[int, ...] = ()
+    tokens: int = 0
+    sizes: tuple[int, ...] = ()
+    """How many of the blobs make each body, where a body is in pieces."""
+
+
+def error_of(error: ApiError) -> Error:
+    """Return `error` as it is sent."""
+    return Error(error.status, error.message, error.type, error.param, error.code)
+
+
+def api_error(error: Error) -> ApiError:
+    """Return `error` as it is raised."""
+    return ApiError(error.status, error.message, type=error.type, param=error.param, code=error.code)
+
+
+def send(connection: socket.socket, header: object, blobs: Sequence[bytes | bytearray | memoryview]) -> None:
+    """Send one message; blocks."""
+    head = msgspec.json.encode(header)
+    waiting = [memoryview(_LENGTH.pack(len(head)) + head), *(memoryview(blob) for blob in blobs if blob)]
+    start = 0
+    while start < len(waiting):
+        sent = connection.sendmsg(waiting[start : start + _MOST_PARTS])
+        while start < len(waiting) and sent >= len(waiting[start]):
+            sent -= len(waiting[start])
+            start += 1
+        if sent:
+            waiting[start] = waiting[start][sent:]
+
+
+def receive_header(connection: socket.socket, kind: type[T]) -> T | None:
+    """Return the header of the next message, None if there is none; blocks. Raises `EOFError`."""
+    try:
+        length = receive_blob(connection, _LENGTH.size)
+    except EOFError:
+        return None
+    return msgspec.json.decode(receive_blob(connection, _LENGTH.unpack(length)[0]), type=kind)
+
+
+def receive_blob(connection: socket.socket, length: int) -> bytearray:
+    """Return the next `length` bytes; blocks. Raises `EOFError` if the other side has gone."""
+    blob = bytearray(length)
+    view = memoryview(blob)
+    while view:
+        received = connection.recv_into(view)
+        if not received:
+            raise EOFError("the other side has gone")
+        view = view[received:]
+    return blob

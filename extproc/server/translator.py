@@ -1,0 +1,281 @@
+"""Runs the jobs that translate large requests, in a process beside the worker, so that the event loop does not.
+
+The process starts with the first such job and ends after a while without one. It does one job at a time; organisations
+take turns. A thread talks to it: the event loop neither waits for it nor copies what it is sent.
+
+Invariant: each job has a result, an `ApiError` where the process failed or took too long; then the process is ended,
+and the next job starts another.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from extproc.bedrock.pieces import Payload, Pieces
+from extproc.exchange.jobs import Complete, Decoded, Plan, Read, TranslationJob, TranslationResult
+from extproc.exchange.translation import Planned
+from extproc.openai.errors import ApiError
+from extproc.server import translation_wire as wire
+from extproc.translate.chat_request import ChatPlan
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 60.0
+"""After so long without a job the process is ended, and its memory is free."""
+
+_COPIED = 65_536
+"""Bytes of a body up to which it is copied into one piece."""
+
+ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""All that the process gets of the worker's environment: no credentials."""
+
+
+class Translator:
+    """Runs translation jobs. Close it when the event loop ends."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._environ = {name: environ[name] for name in ENVIRONMENT if name in environ}
+        self._idle_seconds = idle_seconds
+        self._turns = Turns()
+        self._thread = ThreadPoolExecutor(1, "translator")
+        self._process: Process | None = None
+        self._idle: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process there is, if there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def __call__(self, job: TranslationJob, seconds: float) -> TranslationResult:
+        """Do `job` within `seconds`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turns.take(job.organisation)
+        except TimeoutError:
+            return _unavailable("Too many large requests at the moment.")
+        return await self._run(job, deadline)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._end()
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, job: TranslationJob, deadline: float) -> TranslationResult:
+        """Do `job`, whose turn it is. The turn ends with the work, also where nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        if self._idle is not None:
+            self._idle.cancel()
+        work = loop.run_in_executor(self._thread, self._work, job)
+        work.add_done_callback(self._done)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            log.error("a large request was not translated in time")
+            self._end()
+            with contextlib.suppress(Exception):
+                await work
+            return _unavailable("The request could not be translated in time.")
+        except (OSError, EOFError, subprocess.SubprocessError) as error:
+            log.error("the process that translates large requests has failed: %r", error)
+            self._end()
+            return _unavailable("The request could not be translated.")
+
+    def _done(self, work: "asyncio.Future[TranslationResult]") -> None:
+        if not work.cancelled():
+            work.exception()  # it may be that nobody waits for it
+        loop = work.get_loop()
+        self._turns.give()
+        if self._idle is not None:
+            self._idle.cancel()
+        if not loop.is_closed():
+            self._idle = loop.call_later(self._idle_seconds, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        if not self._turns.taken:
+            self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+    def _work(self, job: TranslationJob) -> TranslationResult:
+        """In the thread: talk to the process, which is started if there is none."""
+        process = self._process
+        if process is None or not process.is_alive:
+            process = self._process = Process(self._environ)
+        return process.do(job)
+
+
+class Turns:
+    """Who is next: one at a time, organisations one after the other, of one the first that came."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    async def take(self, organisation: str) -> None:
+        """Wait for a turn; `give` ends it."""
+        if not self.taken:
+            self.taken = True
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(organisation, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()
+            raise
+
+    def give(self) -> None:
+        """End the turn."""
+        while self._waiting:
+            organisation = next(iter(self._waiting))
+            queue = self._waiting.pop(organisation)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[organisation] = queue  # behind the others
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.taken = False
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A request that the process holds; its body, to which the calls may refer. Dropped with the last reference."""
+
+    process: "Process"
+    number: int
+
+    def __del__(self) -> None:
+        self.process.dropped.append(self.number)
+
+
+@dataclass(slots=True)
+class Process:
+    """One process. Its methods but `end` are the thread's."""
+
+    environ: Mapping[str, str]
+    dropped: deque[int] = field(default_factory=deque)
+    _next: int = 0
+    _connection: socket.socket = field(init=False)
+    _child: "subprocess.Popen[bytes]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "extproc.server.translation_process"]
+        with theirs:
+            try:
+                self._child = subprocess.Popen(command, stdin=theirs.fileno(), env=dict(self.environ))  # noqa: S603 - ours
+            except OSError:
+                ours.close()
+                raise
+        self._connection = ours
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._child.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
+    def end(self) -> None:
+        """End it at once; whoever waits for it gets an `EOFError`."""
+        self._child.kill()
+        threading.Thread(target=self._child.wait, daemon=True).start()
+
+    def do(self, job: TranslationJob) -> TranslationResult:
+        """Do `job`; blocks. Raises `OSError` or `EOFError`."""
+        match job:
+            case Read():
+                return self._read(job)
+            case Plan():
+                return self._plan(job)
+        return self._complete(job)
+
+    def _read(self, job: Read) -> Decoded | ApiError:
+        self._next += 1
+        number = self._next
+        reply, _ = self._ask(wire.ReadRequest(number, job.operation), [job.body])
+        if isinstance(job.body, bytearray):
+            job.body.clear()  # it is in the other process now
+        if isinstance(reply, ApiError):
+            return reply
+        assert reply.ready is not None
+        return Decoded(reply.ready, Ticket(self, number))
+
+    def _plan(self, job: Plan) -> Planned | ApiError:
+        ticket = job.decoded.request
+        if not isinstance(ticket, Ticket) or ticket.process is not self:
+            raise EOFError("the process that had read the request has ended")
+        request = wire.PlanRequest(ticket.number, job.capabilities, job.foundation, tuple(job.images))
+        reply, blobs = self._ask(request, list(job.images.values()))
+        if isinstance(reply, ApiError):
+            return reply
+        bodies = tuple(_bodies(reply.sizes, blobs))
+        chat = reply.chat
+        made = None
+        if chat is not None:
+            made = ChatPlan(b"", chat.stream, chat.streamed, chat.include_usage, chat.shape, chat.ignored)
+        return Planned(bodies, reply.digests, made, reply.counts, reply.max_answers)
+
+    def _complete(self, job: Complete) -> tuple[bytes, int] | ApiError:
+        headers = tuple(dict(response.headers) for response in job.responses)
+        request = wire.CompleteRequest(job.model, job.foundation, job.encoding_format, job.counts, headers)
+        reply, blobs = self._ask(request, [response.body for response in job.responses])
+        return reply if isinstance(reply, ApiError) else (bytes(blobs[0]), reply.tokens)
+
+    def _ask(
+        self,
+        request: wire.ReadRequest | wire.PlanRequest | wire.CompleteRequest,
+        blobs: list[bytes | bytearray],
+    ) -> tuple[wire.Reply | ApiError, list[bytearray]]:
+        drop = []
+        while self.dropped:
+            drop.append(self.dropped.popleft())
+        wire.send(self._connection, wire.Header(request, tuple(map(len, blobs)), tuple(drop)), blobs)
+        reply = wire.receive_header(self._connection, wire.Reply)
+        if reply is None:
+            raise EOFError("the process has ended")
+        found = [wire.receive_blob(self._connection, length) for length in reply.lengths]
+        return (reply if reply.error is None else wire.api_error(reply.error)), found
+
+
+def _bodies(sizes: tuple[int, ...], blobs: list[bytearray]) -> list[Payload]:
+    """The bodies that these blobs make, so many each."""
+    bodies: list[Payload] = []
+    start = 0
+    for size in sizes:
+        pieces = blobs[start : start + size]
+        start += size
+        small = size == 1 and len(pieces[0]) < _COPIED
+        bodies.append(bytes(pieces[0]) if small else Pieces([memoryview(piece) for piece in pieces]))
+    return bodies
+
+
+def _unavailable(why: str) -> ApiError:
+    return ApiError(
+        503,
+        f"{why} Try again.",
+        type="server_error",
+        code="translation_unavailable",
+        headers={"retry-after": "1"},
+    )

@@ -1,0 +1,235 @@
+"""Large requests, which another process translates: every phase, and what may happen in between."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from msgspec.structs import replace as altered
+
+from bench.shapes import SHAPES
+from extproc import config
+from extproc.exchange import translation
+from extproc.exchange.calls import MAX_FETCHED
+from extproc.exchange.directives import Abort, Directive, Forward, Reply, Wait
+from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
+from extproc.exchange.exchange import SIDE_CALLS, Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.jobs import (
+    Complete,
+    Decoded,
+    Fetch,
+    Fetched,
+    Plan,
+    Read,
+    SideAnswer,
+    SideCalls,
+    TranslationResult,
+)
+from extproc.exchange.translation import LARGE_BODY, MANY_SEPARATORS, SMALL_BODY, Request, is_large
+from extproc.openai.errors import ApiError
+
+NOW = 1_790_000_000.0
+TEXT = "word " * (LARGE_BODY // 5)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
+
+
+@pytest.fixture
+def roomy(gateway: Gateway) -> Gateway:
+    limits = config.Limits(request_bytes=64 * LARGE_BODY)
+    return replace(gateway, settings=altered(gateway.settings, limits=limits))
+
+
+def begun(gateway: Gateway, path: str = "/oai/v1/chat/completions", **more: str) -> Exchange:
+    exchange = Exchange(gateway, "0" * 32)
+    headers = {":method": "POST", ":path": path, "authorization": "Bearer qc_test", "cookie": "secret"}
+    exchange.receive(RequestHeaders(headers | more), NOW)
+    return exchange
+
+
+def chat(text: object = TEXT, model: str = "amazon.nova-micro-v1:0", **more: object) -> bytearray:
+    messages = [{"role": "user", "content": text}]
+    return bytearray(json.dumps({"model": model, "messages": messages, **more}).encode())
+
+
+def perform(job: object, gateway: Gateway) -> TranslationResult:
+    """What the process makes of it."""
+    try:
+        match job:
+            case Read():
+                request, ready = translation.read(job.body, job.operation)
+                return Decoded(ready, request)
+            case Plan(decoded=Decoded(request=request)):
+                assert isinstance(request, Request)
+                return translation.plan(request, job.capabilities, job.foundation, job.images, gateway.detokenise)
+            case Complete():
+                responses = [(response.headers, response.body) for response in job.responses]
+                return translation.complete(job.model, job.foundation, job.encoding_format, job.counts, responses)
+    except ApiError as error:
+        return error
+    raise AssertionError(job)
+
+
+def waiting(directives: object) -> object:
+    [directive] = directives  # type: ignore[misc]
+    assert isinstance(directive, Wait)
+    return directive.job
+
+
+def only(directives: object) -> Directive:
+    [directive] = directives  # type: ignore[misc]
+    return directive  # type: ignore[no-any-return]
+
+
+def finished(exchange: Exchange, gateway: Gateway, body: bytearray) -> Directive:
+    """What comes of a body in the end."""
+    directive = only(exchange.receive(RequestBody(body), NOW))
+    while isinstance(directive, Wait):
+        directive = only(exchange.receive(Resumed(perform(directive.job, gateway)), NOW))
+    return directive
+
+
+def test_a_body_of_many_bytes_or_many_values_is_large() -> None:
+    assert not is_large(b"," * (SMALL_BODY - 1))
+    assert not is_large(b"[" * (MANY_SEPARATORS - 1) + b" " * SMALL_BODY)
+    assert is_large(b"[" * MANY_SEPARATORS + b" " * SMALL_BODY)
+    assert is_large(b'{"a":' * MANY_SEPARATORS + b" " * SMALL_BODY)
+    assert is_large(b" " * LARGE_BODY)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_nothing_of_a_large_body_is_decoded_by_the_exchange(roomy: Gateway, name: str) -> None:
+    shape = SHAPES[name]
+    exchange = begun(roomy, "/oai/v1/embeddings" if shape.embeddings else "/oai/v1/chat/completions")
+    body = bytearray(shape.of_size(2 * LARGE_BODY))
+    job = waiting(exchange.receive(RequestBody(body), NOW))
+    assert isinstance(job, Read)
+    assert (job.body is body, job.organisation) == (True, "acme")
+
+
+def test_it_goes_out_as_if_it_were_small(roomy: Gateway) -> None:
+    small, large = (finished(begun(roomy), roomy, chat(text)) for text in ("word", TEXT))
+    assert isinstance(small, Forward)
+    assert isinstance(large, Forward)
+    assert (small.path, small.remove) == (large.path, large.remove)
+    assert json.loads(bytes(large.body))["messages"] == [{"role": "user", "content": [{"text": TEXT}]}]
+    expected = roomy.signer.sign(
+        roomy.identity(),  # type: ignore[arg-type]
+        large.path,
+        large.body,
+        (("content-type", "application/json"),),
+        NOW,
+    )
+    assert set(expected) <= set(large.headers)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        (chat(max_tokens="many"), 400, "max_tokens"),
+        (chat(modalities=["audio"]), 400, "modalities"),
+        (bytearray(b"{" + b" " * LARGE_BODY), 400, None),
+    ],
+)
+def test_what_is_wrong_with_it_is_told(roomy: Gateway, body: bytearray, status: int, param: str | None) -> None:
+    exchange = begun(roomy)
+    reply = finished(exchange, roomy, body)
+    assert isinstance(reply, Reply)
+    assert (reply.status, json.loads(reply.body)["error"]["param"]) == (status, param)
+    assert exchange.done
+
+
+def test_a_model_that_the_organisation_may_not_use_is_not_planned_for(roomy: Gateway) -> None:
+    exchange = begun(roomy, **{"authorization": "Bearer qc_two", "openai-organization": "frugal"})
+    job = waiting(exchange.receive(RequestBody(chat(model="anthropic.claude-sonnet-4-6")), NOW))
+    reply = only(exchange.receive(Resumed(perform(job, roomy)), NOW))
+    assert isinstance(reply, Reply)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, "model_not_found")
+
+
+def test_images_are_fetched_in_between(roomy: Gateway) -> None:
+    part = {"type": "image_url", "image_url": {"url": "https://images.example/a.png"}}
+    body = chat([{"type": "text", "text": TEXT}, part], model="anthropic.claude-sonnet-4-6")
+    exchange = begun(roomy)
+    read = waiting(exchange.receive(RequestBody(body), NOW))
+    fetch = waiting(exchange.receive(Resumed(perform(read, roomy)), NOW))
+    assert isinstance(fetch, Fetch)
+    plan = waiting(exchange.receive(Resumed((Fetched(PNG, "image/png"),)), NOW))
+    assert isinstance(plan, Plan)
+    assert plan.images == {"https://images.example/a.png": PNG}
+    forward = only(exchange.receive(Resumed(perform(plan, roomy)), NOW))
+    assert isinstance(forward, Forward)
+    assert "image" in json.loads(bytes(forward.body))["messages"][0]["content"][1]
+
+
+def test_too_many_images_are_told_before_any_is_fetched(roomy: Gateway) -> None:
+    urls = [f"https://images.example/{at}.png" for at in range(MAX_FETCHED + 1)]
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    body = chat([{"type": "text", "text": TEXT}, *parts], model="anthropic.claude-sonnet-4-6")
+    reply = finished(begun(roomy), roomy, body)
+    assert isinstance(reply, Reply)
+    assert json.loads(reply.body)["error"]["code"] == "too_many_images"
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_envoys_own_answer_ends_it(roomy: Gateway, steps: int) -> None:
+    """The client was too slow, say: what comes of the job then leads to nothing."""
+    exchange = begun(roomy)
+    job = waiting(exchange.receive(RequestBody(chat()), NOW))
+    for _ in range(steps):
+        job = waiting(exchange.receive(Resumed(perform(job, roomy)), NOW))
+    exchange.receive(ResponseHeaders({":status": "408"}, local=True, details="request_timeout"), NOW)
+    reply = only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW))
+    assert isinstance(reply, Reply)
+    assert reply.status == 408
+    assert exchange.receive(Resumed(perform(job, roomy)), NOW) == ()
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_second_body_is_no_way_around_it(roomy: Gateway, steps: int) -> None:
+    exchange = begun(roomy)
+    job = waiting(exchange.receive(RequestBody(chat()), NOW))
+    for _ in range(steps):
+        job = waiting(exchange.receive(Resumed(perform(job, roomy)), NOW))
+    assert isinstance(only(exchange.receive(RequestBody(b"{}"), NOW)), Abort)
+    assert exchange.receive(Resumed(perform(job, roomy)), NOW) == ()
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("result", [None, (), (b"", 1), object()])
+def test_a_result_of_another_kind_never_becomes_a_request(roomy: Gateway, steps: int, result: object) -> None:
+    exchange = begun(roomy)
+    job = waiting(exchange.receive(RequestBody(chat()), NOW))
+    for _ in range(steps):
+        job = waiting(exchange.receive(Resumed(perform(job, roomy)), NOW))
+    try:
+        directive = only(exchange.receive(Resumed(result), NOW))
+    except Exception:
+        return  # the transport ends the stream in error
+    assert not isinstance(directive, Forward)
+
+
+def test_settings_that_change_in_between_hold_for_what_follows(roomy: Gateway) -> None:
+    exchange = begun(roomy)
+    read = waiting(exchange.receive(RequestBody(chat()), NOW))
+    roomy.identity = lambda: None
+    plan = waiting(exchange.receive(Resumed(perform(read, roomy)), NOW))
+    reply = only(exchange.receive(Resumed(perform(plan, roomy)), NOW))
+    assert isinstance(reply, Reply)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (503, "gateway_credentials")
+
+
+def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_elsewhere(roomy: Gateway) -> None:
+    texts = 2 * SIDE_CALLS + 1
+    body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * texts}).encode()
+    exchange = begun(roomy, "/oai/v1/embeddings")
+    job, batches = waiting(exchange.receive(RequestBody(body), NOW)), list[int]()
+    answer = SideAnswer(200, {}, json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode())
+    while isinstance(job, SideCalls):
+        batches.append(len(job.calls))
+        job = waiting(exchange.receive(Resumed((answer,) * len(job.calls)), NOW))
+    assert batches == [SIDE_CALLS, SIDE_CALLS, 1]
+    assert isinstance(job, Complete)
+    reply = only(exchange.receive(Resumed(perform(job, roomy)), NOW))
+    assert isinstance(reply, Reply)
+    assert len(json.loads(reply.body)["data"]) == texts
+    assert json.loads(reply.body)["usage"] == {"prompt_tokens": texts, "total_tokens": texts}

@@ -1,0 +1,179 @@
+"""Large requests are translated in another process: alike, in turn, and with an answer whatever happens to it."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.shapes import EMBEDDING_MODEL, MODEL, SHAPES
+from extproc import tokens
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.exchange import translation
+from extproc.exchange.jobs import Complete, Decoded, Plan, Read, SideAnswer
+from extproc.exchange.translation import Planned
+from extproc.openai.errors import ApiError
+from extproc.server.translator import ENVIRONMENT, Process, Translator, Turns
+
+SECONDS = 60.0
+"""Longer than any of this takes."""
+
+
+@pytest.fixture
+async def translator() -> AsyncIterator[Translator]:
+    made = Translator()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    yield made
+    made.end()
+
+
+def body(name: str = "messages", count: int = 100) -> bytearray:
+    return bytearray(SHAPES[name].write(count))
+
+
+def told(error: ApiError) -> dict[str, Any]:
+    return {"status": error.status} | error.as_object()
+
+
+def here(name: str, count: int) -> object:
+    """What the event loop itself would make of this request."""
+    operation, model = ("embeddings", EMBEDDING_MODEL) if SHAPES[name].embeddings else ("chat", MODEL)
+    try:
+        request, ready = translation.read(body(name, count), operation)
+        images = dict.fromkeys(ready.remote, b"\x89PNG\r\n\x1a\n")
+        made = translation.plan(request, BUILT_IN.of(model), model, images, tokens.decode)
+    except ApiError as error:
+        return told(error)
+    return ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts
+
+
+def there(name: str, count: int, process: Process) -> object:
+    """What the process makes of it."""
+    operation, model = ("embeddings", EMBEDDING_MODEL) if SHAPES[name].embeddings else ("chat", MODEL)
+    decoded = process.do(Read(body(name, count), operation, "acme"))
+    if isinstance(decoded, ApiError):
+        return told(decoded)
+    assert isinstance(decoded, Decoded)
+    images = dict.fromkeys(decoded.ready.remote, b"\x89PNG\r\n\x1a\n")
+    made = process.do(Plan(decoded, BUILT_IN.of(model), model, images, "acme"))
+    if isinstance(made, ApiError):
+        return told(made)
+    assert isinstance(made, Planned)
+    return decoded.ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts
+
+
+@pytest.mark.parametrize("count", [3, 130, 1500])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_request_becomes_the_same_in_the_process(name: str, count: int, process: Process) -> None:
+    assert there(name, count, process) == here(name, count)
+
+
+def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> None:
+    vectors = [[at / 7] * 1024 for at in range(40)]
+    responses = tuple(SideAnswer(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
+    counts = (1,) * len(responses)
+    found = process.do(Complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, responses, "acme"))
+    pairs = [(response.headers, response.body) for response in responses]
+    assert found == translation.complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, pairs)
+
+
+def test_what_is_sent_to_the_process_is_let_go(process: Process) -> None:
+    sent = body()
+    assert isinstance(process.do(Read(sent, "chat", "acme")), Decoded)
+    assert not sent
+
+
+def test_the_process_gets_no_secret(process: Process) -> None:
+    names = {entry.partition(b"=")[0].decode() for entry in environment(process.pid)}
+    assert names <= set(ENVIRONMENT) | {"LC_CTYPE"}
+
+
+def environment(pid: int) -> list[bytes]:
+    return [entry for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if entry]
+
+
+async def test_a_process_that_dies_is_an_error_to_the_caller_and_the_next_job_has_another(
+    translator: Translator,
+) -> None:
+    decoded = await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert isinstance(decoded, Decoded)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGKILL)
+    lost = await translator(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme"), SECONDS)
+    assert isinstance(lost, ApiError)
+    assert (lost.status, lost.headers) == (503, {"retry-after": "1"})
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+async def test_a_process_that_takes_too_long_is_ended(translator: Translator) -> None:
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    late = await translator(Read(body(), "chat", "acme"), 0.01)
+    assert isinstance(late, ApiError)
+    assert late.status == 503
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+async def test_a_job_that_nobody_waits_for_any_more_holds_up_no_other(translator: Translator) -> None:
+    jobs = [asyncio.create_task(translator(Read(body(), "chat", "acme"), SECONDS)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for job in jobs[::2]:
+        job.cancel()
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [isinstance(result, Decoded) for result in results] == [False, True] * 10
+
+
+async def test_an_idle_process_is_ended_and_another_started_when_it_is_needed() -> None:
+    translator = Translator(idle_seconds=0.0)
+    try:
+        assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+        for _ in range(10):  # the timer is due at once
+            await asyncio.sleep(0)
+        assert translator.pid is None
+        assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    finally:
+        translator.close()
+
+
+async def test_the_event_loop_goes_on_while_a_request_is_translated(translator: Translator) -> None:
+    """Were it to wait itself, nothing but the timer could resume the process."""
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    pid = translator.pid
+    assert pid is not None
+    safety = threading.Timer(SECONDS, os.kill, (pid, signal.SIGCONT))
+    safety.start()
+    os.kill(pid, signal.SIGSTOP)
+    large = bytearray(SHAPES["one text"].of_size(4_000_000))
+    job = asyncio.create_task(translator(Read(large, "chat", "acme"), 2 * SECONDS))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not job.done()
+    assert safety.is_alive()
+    os.kill(pid, signal.SIGCONT)
+    assert isinstance(await job, Decoded)
+    safety.cancel()
+
+
+async def test_organisations_take_turns() -> None:
+    turns, order = Turns(), list[str]()
+
+    async def work(organisation: str) -> None:
+        await turns.take(organisation)
+        order.append(organisation)
+        await asyncio.sleep(0)
+        turns.give()
+
+    await asyncio.gather(*(work(name) for name in ("a", "a", "a", "a", "b", "c", "b")))
+    assert order == ["a", "a", "b", "c", "a", "b", "a"]
+    assert not turns.taken
