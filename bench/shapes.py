@@ -150,22 +150,22 @@ SHAPES: dict[str, Shape] = {
         ),
         128,
     ),
-    "messages": Shape(lambda n: _messages([USER] * n), 9_999),
-    "messages, alternating": Shape(lambda n: _messages([{"role": "assistant", "content": "Yes"}, USER] * n), 4_999),
+    "messages": Shape(lambda n: _messages([USER] * n), 32_767),
+    "messages, alternating": Shape(lambda n: _messages([{"role": "assistant", "content": "Yes"}, USER] * n), 16_383),
     "messages, assistant": Shape(
-        lambda n: _messages([*[{"role": "assistant", "content": "Yes"}] * n, USER], reasoning_effort="high"), 9_998
+        lambda n: _messages([*[{"role": "assistant", "content": "Yes"}] * n, USER], reasoning_effort="high"), 32_766
     ),
-    "messages, system": Shape(lambda n: _messages([{"role": "system", "content": "Be brief."}, USER] * n), 4_999),
-    "messages, blank": Shape(lambda n: _messages([{"role": "user", "content": " "}] * n), 9_999),
-    "messages, marked": Shape(lambda n: _messages([USER | {"cache_control": MARK}] * n), 9_999),
-    "messages, unknown fields": Shape(lambda n: _messages([USER | {f"x{at}": 1} for at in range(n)]), 9_999),
+    "messages, system": Shape(lambda n: _messages([{"role": "system", "content": "Be brief."}, USER] * n), 16_383),
+    "messages, blank": Shape(lambda n: _messages([{"role": "user", "content": " "}] * n), 32_767),
+    "messages, marked": Shape(lambda n: _messages([USER | {"cache_control": MARK}] * n), 32_767),
+    "messages, unknown fields": Shape(lambda n: _messages([USER | {f"x{at}": 1} for at in range(n)]), 32_767),
     "messages, one unknown field": Shape(lambda n: _messages([USER | {"x": {f"a{at}": [at] for at in range(n)}}])),
-    "tool calls": Shape(lambda n: _turns(n, lambda at: f"call_{at}"), 4_999),
-    "tool calls, one id": Shape(lambda n: _turns(n, lambda _: "call_1"), 4_999),
-    "tool calls, unfit ids": Shape(lambda n: _turns(n, lambda at: f"call {at}"), 4_999),
-    "tool calls, one long id": Shape(lambda n: _turns(n, lambda _: "call " * n), 4_999),
+    "tool calls": Shape(lambda n: _turns(n, lambda at: f"call_{at}"), 16_383),
+    "tool calls, one id": Shape(lambda n: _turns(n, lambda _: "call_1"), 16_383),
+    "tool calls, unfit ids": Shape(lambda n: _turns(n, lambda at: f"call {at}"), 16_383),
+    "tool calls, one long id": Shape(lambda n: _turns(n, lambda _: "call " * n), 16_383),
     "tool calls, no tools": Shape(
-        lambda n: _messages([m for at in range(n) for m in (_calling(_call(f"c{at}")), _result(f"c{at}"))]), 4_999
+        lambda n: _messages([m for at in range(n) for m in (_calling(_call(f"c{at}")), _result(f"c{at}"))]), 16_383
     ),
     "tool calls, parallel": Shape(
         lambda n: _messages(
@@ -179,7 +179,7 @@ SHAPES: dict[str, Shape] = {
             [m for at in range(n) for m in (_calling(_call(f"c{at}", f"other.{at}")), _result(f"c{at}"))],
             tools=[_tool("look")],
         ),
-        4_999,
+        16_383,
     ),
     "tool calls, joined arguments": Shape(
         lambda n: _messages([_calling(_call("c", "look", "{}" * n)), _result("c")], tools=[_tool("look")]), 1_024
@@ -212,7 +212,7 @@ SHAPES: dict[str, Shape] = {
             ],
             functions=[{"name": "f"}],
         ),
-        4_999,
+        16_383,
     ),
     "thinking blocks": Shape(
         lambda n: _messages(
@@ -230,7 +230,7 @@ SHAPES: dict[str, Shape] = {
     "text parts": Shape(lambda n: _parts([{"type": "text", "text": "word"}] * n), 5_000),
     "text parts, marked": Shape(lambda n: _parts([{"type": "text", "text": "word", "cache_control": MARK}] * n), 5_000),
     "text parts, many messages": Shape(
-        lambda n: _messages([{"role": "user", "content": [{"type": "text", "text": "word"}] * 8}] * n), 9_999
+        lambda n: _messages([{"role": "user", "content": [{"type": "text", "text": "word"}] * 8}] * n), 32_767
     ),
     "image parts": Shape(
         lambda n: _parts([{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}] * n), 5_000

@@ -144,14 +144,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), metavar="SHAPE")
     options = parser.parse_args()
     shared, process = gateway(), Process(dict(os.environ))
     tokens.decode([1])
     gc.collect()
     gc.freeze()
     print(f"{'longest step, ms':32}" + "".join(f"{size:>12,}" for size in options.sizes))
-    for name, shape in SHAPES.items():
-        row = [longest(shape, size, shared, process, options.runs) * 1000 for size in options.sizes]
+    for name in options.shapes:
+        row = [longest(SHAPES[name], size, shared, process, options.runs) * 1000 for size in options.sizes]
         print(f"{name:32}" + "".join(f"{figure:12.1f}" for figure in row), flush=True)
     process.end()
 

@@ -13,7 +13,7 @@ from extproc.openai.errors import ApiError, invalid
 
 MAX_TOOLS = 128
 """Entries of `tools`, `functions`, and of the tools in a `tool_choice`: OpenAI's limit."""
-MAX_MESSAGES = 10_000
+MAX_MESSAGES = 32_768
 MAX_PARTS = 5_000
 """Parts of one message's `content`."""
 MAX_TOOL_CALLS = 1_024
