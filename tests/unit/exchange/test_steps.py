@@ -1,0 +1,70 @@
+"""The longest step that one request makes of the event loop, whatever its shape: in units of this machine's Python.
+
+A unit is what a loop of a million rounds takes, about 30 ms where `make bench-steps` was run. CPU time of the thread
+is compared, and the least of several runs counts.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bench.shapes import SHAPES, Shape
+from bench.steps import gateway, longest
+from extproc import tokens
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.translation import LARGE_BODY, is_large
+from extproc.server.translator import ENVIRONMENT, Process
+
+TRIES = 5
+
+
+@pytest.fixture(scope="module")
+def shared() -> Gateway:
+    tokens.decode([1])
+    return gateway()
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    yield made
+    made.end()
+
+
+def unit() -> float:
+    start = time.thread_time()
+    rounds = 0
+    while rounds < 1_000_000:
+        rounds += 1
+    return time.thread_time() - start
+
+
+def largest_small(shape: Shape) -> int:
+    """Bytes of the largest body that the event loop translates itself."""
+    few, many = 1, LARGE_BODY
+    while many - few > 1024:
+        middle = (few + many) // 2
+        few, many = (few, middle) if is_large(shape.of_size(middle)) else (middle, many)
+    return few
+
+
+def is_short(shape: Shape, size: int, most: float, shared: Gateway, process: Process) -> bool:
+    """Whether the longest step takes at most so many units in one of several tries."""
+    return any(longest(shape, size, shared, process, runs=2) <= most * unit() for _ in range(TRIES))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_the_event_loop_translates_itself_takes_it_less_than_two_units(
+    name: str, shared: Gateway, process: Process
+) -> None:
+    shape = SHAPES[name]
+    assert is_short(shape, largest_small(shape), 2.0, shared, process)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_large_request_takes_the_event_loop_less_than_a_unit_at_a_time(
+    name: str, shared: Gateway, process: Process
+) -> None:
+    assert is_short(SHAPES[name], 3 * LARGE_BODY, 1.0, shared, process)
