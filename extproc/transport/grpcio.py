@@ -17,8 +17,8 @@ import grpc.aio
 
 from extproc.bedrock.pieces import Payload
 from extproc.envoy_config import Address
-from extproc.transport import listen
-from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, TICK_SECONDS, Options, Perform, report
+from extproc.transport import listen, service
+from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, Options, Perform, report
 from extproc.transport.stream import Errand, Exchange, Stream
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -49,7 +49,7 @@ class Server:
         """Listen; gives the address with its real port. Raises `ListenError`."""
         bound = self._address = self._bind(address)
         await self._grpc.start()
-        self._ticker = asyncio.create_task(self._tick_for_ever())
+        self._ticker = asyncio.create_task(service.tick_for_ever(self.tick))
         return bound
 
     async def listen_again(self) -> bool:
@@ -138,14 +138,14 @@ class Server:
         self._calls.add(call)
         try:
             await call.run()
+        except asyncio.CancelledError:
+            # grpcio takes it for the end of a call that is over, and would leave an open one without any.
+            if service.is_cancelled() or context.done():
+                raise
+            await call.abort(service.StrayCancellationError())
         finally:
             self._calls.discard(call)
             stream.close()
-
-    async def _tick_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self.tick()
 
 
 class _Call:
@@ -167,11 +167,12 @@ class _Call:
         try:
             await self._read()
         except asyncio.CancelledError:
-            if self._error is None:
+            if self._error is None or self._handler is None:
                 raise
-            await self._abort(self._error)
+            self._handler.uncancel()  # that was `_fail`; another one is grpcio's
+            await self.abort(self._error)
         except Exception as error:  # a bug, or Envoy and we do not fit together
-            await self._abort(error)
+            await self.abort(error)
         finally:
             for task in (self._job, self._tick):
                 if task is not None:
@@ -179,7 +180,14 @@ class _Call:
 
     def tick(self) -> None:
         """Start telling the exchange that it is silent, if it wants to know and nobody else has the turn."""
-        if self._stream.impatient and not self._turn.locked():
+        if self._turn.locked():
+            return
+        try:
+            impatient = self._stream.impatient
+        except Exception as error:
+            self._fail(error)
+            return
+        if impatient:
             self._tick = asyncio.create_task(self._guarded(self._tell_silence))
 
     async def _read(self) -> None:
@@ -220,15 +228,22 @@ class _Call:
                 raise asyncio.CancelledError from error  # Envoy has gone; grpcio is about to say so itself
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work`; when it fails, have the handler end the call."""
+        """Do `work`; when it fails, or is cancelled by something in it, have the handler end the call."""
         try:
             await work()
+        except asyncio.CancelledError:
+            if service.is_cancelled():
+                raise
+            self._fail(service.StrayCancellationError())
         except Exception as error:
-            if self._error is None and self._handler is not None:
-                self._error = error
-                self._handler.cancel()
+            self._fail(error)
 
-    async def _abort(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
+        if self._error is None and self._handler is not None:
+            self._error = error
+            self._handler.cancel()
+
+    async def abort(self, error: Exception) -> None:
         """End the call with INTERNAL. The status names the kind of error only: it goes to Envoy's access log."""
         report(self._stream.request_id, error)
         if self._context.done():

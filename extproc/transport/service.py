@@ -1,5 +1,6 @@
 """What the drivers have in common: the service that they serve, what they are told, and what they say of an end."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -35,6 +36,26 @@ class Options:
     """The filter's `max_message_timeout`, in seconds."""
     clock: Clock = field(default_factory=Clock)
     tls: Tls | None = None
+
+
+async def tick_for_ever(tick: Callable[[], None]) -> None:
+    """Call `tick` every `TICK_SECONDS`, until cancelled. A bug in it is logged, and the next call comes."""
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        try:
+            tick()
+        except Exception:
+            log.exception("looking for silent streams met a bug")
+
+
+class StrayCancellationError(Exception):
+    """Work for a call ended as if it were cancelled, although nobody cancelled it."""
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody cancelled the task that runs now; otherwise a CancelledError came from within it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def report(request_id: str, error: Exception) -> None:

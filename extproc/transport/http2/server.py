@@ -9,6 +9,7 @@ Nothing can come of it then but the end of jobs, of which each open call has one
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from extproc.transport import listen, service
 from extproc.transport.http2.session import Call, Session
 from extproc.transport.service import Options, Perform
 from extproc.transport.stream import Errand, Exchange, Stream
+
+log = logging.getLogger(__name__)
 
 WRITE_BUFFER_BYTES = 1 << 20
 """With so many bytes unwritten, nothing more is read."""
@@ -59,7 +62,7 @@ class Server:
             self._listener = await self._bind(address)
         except OSError as error:
             raise listen.ListenError(f"{address}: {error.strerror or error}") from error
-        self._ticker = asyncio.create_task(self._tick_for_ever())
+        self._ticker = asyncio.create_task(service.tick_for_ever(self.tick))
         if address.path:
             self._take_socket(address)
             return address
@@ -110,7 +113,7 @@ class Server:
     def tick(self) -> None:
         """Have the streams that are impatient told of the silence; called by itself every `TICK_SECONDS`."""
         for peer in list(self._peers):
-            peer.tick()
+            peer.guarded(peer.tick)
 
     def new_stream(self) -> Stream:
         """The stream of one call."""
@@ -165,11 +168,6 @@ class Server:
             for peer in list(self._peers):
                 peer.finish()
             await self._quiet.wait()
-
-    async def _tick_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(service.TICK_SECONDS)
-            self.tick()
 
 
 class _Peer(asyncio.Protocol):
@@ -257,13 +255,30 @@ class _Peer(asyncio.Protocol):
             call.job.cancel()
         call.job = None if call.errand is None else asyncio.create_task(self._work(call, call.errand))
 
+    def guarded(self, turn: Callable[[], None]) -> None:
+        """Take a turn that asyncio does not watch. A bug in it ends the connection, as it does in `data_received`."""
+        try:
+            turn()
+        except Exception:
+            log.exception("a connection is ended by a bug")
+            self.abort()
+
     async def _work(self, call: Call, errand: Errand) -> None:
+        """Run the job, and tell what came of it; whatever happens to it, the call is not left waiting."""
         try:
             result = await self._perform(errand.job, errand.seconds)
+        except asyncio.CancelledError:
+            if service.is_cancelled():
+                raise  # the call has another errand, or is gone
+            self._failed(call, service.StrayCancellationError())
         except Exception as error:
-            call.job = None
-            self.session.fail(call, error)
+            self._failed(call, error)
         else:
             call.job = None
-            self.session.resume(call, result)
-        self._settle()
+            self.guarded(lambda: self.session.resume(call, result))
+            self.guarded(self._settle)
+
+    def _failed(self, call: Call, error: Exception) -> None:
+        call.job = None
+        self.guarded(lambda: self.session.fail(call, error))
+        self.guarded(self._settle)

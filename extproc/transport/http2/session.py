@@ -110,9 +110,8 @@ class Session:
         """A while has passed: tell those that are impatient. Who does not read what he is sent is told nothing."""
         self.connection.forgive()
         for call in list(self._calls.values()):
-            stream = call.stream
-            if stream is not None and stream.impatient and not self.connection.blocked(call.id):
-                self._attempt(call, Stream.tick)
+            if call.stream is not None and not self.connection.blocked(call.id):
+                self._attempt(call, _tick)
 
     def changed(self) -> list[Call]:
         """Calls whose errand is another than before, or None; each is given once."""
@@ -214,6 +213,10 @@ class Session:
             self._changed[call] = None
         if call.stream is not None:
             call.stream.close()
+
+
+def _tick(stream: Stream) -> list[Payload]:
+    return stream.tick() if stream.impatient else []
 
 
 def _collect(call: Call, event: Data) -> None:
