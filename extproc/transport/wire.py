@@ -191,15 +191,14 @@ class Dialogue:
         out, self._out = self._out, []
         return out
 
-    def mark(self) -> tuple[int, int]:
-        """How much was said since the last `take`."""
-        return len(self._out), len(self._pieces)
+    def mark(self) -> tuple[int, int, bool]:
+        """How much was said since the last `take`, and whether the last piece was the end."""
+        return len(self._out), len(self._pieces), self._last_piece
 
-    def unsay(self, mark: tuple[int, int]) -> None:
+    def unsay(self, mark: tuple[int, int, bool]) -> None:
         """Take back what was said since `mark`; the stream is about to end in error."""
-        out, pieces = mark
+        out, pieces, self._last_piece = mark
         del self._out[out:], self._pieces[pieces:]
-        self._last_piece = False
 
     def _request_headers(self, heard: pb.HttpHeaders) -> Event | None:
         self._expect(State.START, "request_headers")

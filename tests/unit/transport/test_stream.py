@@ -76,6 +76,17 @@ def test_an_abort_is_an_error(stream_of, envoy):
         stream.receive(envoy.request_headers())
 
 
+def test_an_error_behind_the_end_of_an_answer_does_not_take_the_end_back(stream_of, envoy):
+    """Found by `make fuzz`: of messages that came together, the answer was left without its end."""
+    script = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], ResponseHeaders: [[Head(200, ())]]}
+    stream, _ = stream_of({**script, ResponseBody: [[Body(b"all", True)]]})
+    messages = [envoy.request_headers(), envoy.request_body(), envoy.response_headers(), envoy.response_body(b"x")]
+    said, error = stream.receive_all([*messages, envoy.request_headers()])
+    assert isinstance(error, WireError)
+    last = envoy.read(said[-1])
+    assert (last["piece"], last["end_of_stream"]) == (b"all", True)
+
+
 def test_an_exchange_that_leaves_envoy_waiting_is_an_error(stream_of, envoy):
     stream, _ = stream_of({RequestHeaders: [[]]})
     with pytest.raises(RuntimeError, match="left Envoy waiting after RequestHeaders"):
