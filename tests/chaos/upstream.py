@@ -118,7 +118,9 @@ class Upstream:
                 self._look_at(head, headers, body)
                 number = re.search(rb"chaos-(\d+)", body)
                 script = self._scripts.get(int(number[1])) if number else None
-                if not _play(connection, script):
+                if script is None:
+                    connection.sendall(b"".join(whole_stream() if "stream" in head else whole_answer()))
+                elif not _play(connection, script):
                     return
 
     def _look_at(self, head: str, headers: dict[str, str], body: bytes) -> None:
@@ -145,11 +147,8 @@ def _request(reader: Any) -> tuple[str, dict[str, str], bytes] | None:
     return head, headers, reader.read(int(headers.get("content-length", 0)))
 
 
-def _play(connection: socket.socket, script: Script | None) -> bool:
+def _play(connection: socket.socket, script: Script) -> bool:
     """Send a script's steps; say whether the connection goes on."""
-    if script is None:
-        connection.sendall(b"".join(whole_stream()))
-        return True
     script.arrived.set()
     try:
         for step in script.steps:
