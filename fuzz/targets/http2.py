@@ -68,9 +68,6 @@ class Echo:
                 return [Body(event.data, event.end_of_stream)]
         return []
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 def _block(path: bytes, *more: tuple[bytes, bytes]) -> bytes:
     encoder = Encoder()
