@@ -24,7 +24,7 @@ COMPILED = {
     "translate": "cache chat_request chat_stream choices fields media messages model_fields names parameters "
     "past_calls past_reasoning reasoning shape tools turns",
     "transport": "encoding messages stream wire",
-    "transport/http2": "connection events fields frames framing incoming intake outgoing session",
+    "transport/http2": "connection events fields flood frames framing incoming intake outgoing session",
 }
 """Where a request's and a frame's time goes. Not what makes classes for msgspec, asyncio or grpcio, which ask for
 Python's own; and nothing that goes as deep as what it reads: there, Python's limit to recursion is a safeguard."""
