@@ -446,7 +446,7 @@ def test_nothing_of_bedrocks_headers_reaches_callers(
     made = {"frames": lambda: frames(event), "exception": lambda: frames(event, fails=True)}
     payload = made[content]() if isinstance(content, str) else content
     assert isinstance(payload, bytes)
-    trailers = [("x-envoy-anything", MARK), ("x-amz-id-2", MARK)] if payload else []
+    trailers = [("x-envoy-anything", MARK), ("x-amz-id-2", MARK)]
     upstream.response = Response(told, FROM_BEDROCK, payload, trailers)
     answer = ask(client, [], body, path)
     assert status(answer) == expected, answer
