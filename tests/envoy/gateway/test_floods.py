@@ -22,7 +22,10 @@ CHAT, EMBEDDINGS, MODELS = "/oai/v1/chat/completions", "/oai/v1/embeddings", "/o
 
 CONNECTIONS, STREAMS, NEIGHBOURS = 10, 500, 20
 HELD = 10
-"""Streams of each connection in a flood that Bedrock sees: a worker makes so many side calls at once."""
+"""Streams of each connection in a flood that Bedrock sees."""
+
+SIDE_CALLS = 50
+"""Side calls that run when they are reset; a worker gives one organisation no more than its share at once."""
 
 BYTES = 600 << 20
 """More resident memory than this, in Envoy or in a worker, is too much."""
@@ -161,21 +164,21 @@ def after_the_worker_has_the_headers(gateway: Any, client: Any, stack: ExitStack
 
 
 def after_the_call_has_begun(gateway: Any, client: Any, stack: ExitStack) -> None:
-    opened(gateway, flooders(client, "ci", stack), CHAT, question("Count to 9. [[local: hold]]"), 1)
+    opened(gateway, flooders(client, "ci", stack), CHAT, question("Count to 9. [[local: hold]]"), CONNECTIONS * HELD)
 
 
 def while_side_calls_run(gateway: Any, client: Any, stack: ExitStack) -> None:
     body = {"model": TITAN, "input": ["a [[local: hold]]", "b [[local: hold]]"]}
-    opened(gateway, flooders(client, "ci", stack), EMBEDDINGS, body, 2)
+    opened(gateway, flooders(client, "ci", stack), EMBEDDINGS, body, SIDE_CALLS)
 
 
 def opened(gateway: Any, everybody: list[Flooder], path: str, body: object, calls: int) -> None:
-    """Whole requests, reset once Bedrock has them all."""
+    """Whole requests, reset once Bedrock has so many calls of them."""
     streams = []
     for flooder in everybody:
         streams += [(flooder, flooder.request(path, body)) for _ in range(HELD)]
         flooder.send()
-    held(gateway, NEIGHBOURS + calls * len(streams))
+    held(gateway, NEIGHBOURS + calls)
     for flooder, stream in streams:
         flooder.reset(stream)
     for flooder in everybody:
