@@ -26,7 +26,9 @@ from openai.types.shared_params import FunctionDefinition
 from openai.types.shared_params import response_format_json_schema as json_schema
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.openai import limits
 from extproc.openai.chat import ChatRequest, decode_request
+from extproc.openai.embeddings import MAX_TEXTS, MAX_TOKENS
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan
 
@@ -368,6 +370,27 @@ does not know.
 A field that is not OpenAI's, nor one of the gateway's own (README.md), is refused, wherever it stands. Only in
 messages, where clients send back what they were given by others, it is left out, and named in the header by its place,
 as in `messages.annotations` or `messages.tool_calls.index`; `null`, `[]` and `{{}}` are not worth a name.
+
+## Limits
+
+More than this is a 400 whose `param` names the list and whose message has the limit, whatever the model.
+
+| | at most |
+|---|---|
+| `tools`, `functions`, `tool_choice.allowed_tools.tools` | {limits.MAX_TOOLS}, as with OpenAI |
+| `messages` | {limits.MAX_MESSAGES:,} |
+| parts of one message's `content` | {limits.MAX_PARTS:,} |
+| `tool_calls` of one message, JSON objects in the `arguments` of one call | {limits.MAX_TOOL_CALLS:,} |
+| `thinking_blocks` of one message | {limits.MAX_THINKING_BLOCKS:,} |
+| `stop` | what the family takes (4 for most), {limits.MAX_STOP_SEQUENCES:,} for any |
+| `logit_bias` | {limits.MAX_LOGIT_BIASES:,} |
+| bytes of a JSON Schema | {limits.MAX_SCHEMA_BYTES:,} |
+| members of all objects in a JSON Schema | {limits.MAX_SCHEMA_MEMBERS:,} |
+| levels of a JSON Schema | {limits.MAX_SCHEMA_DEPTH} |
+| `input` of embeddings | {MAX_TEXTS:,} texts, {MAX_TOKENS:,} token ids in all, as with OpenAI |
+| JSON values in a request of 1 MiB, or of 64 KiB and 8,000 separators | {limits.MAX_VALUES:,} |
+
+## Families
 
 The families are those of [the capability table](../extproc/bedrock/capabilities.json): {", ".join(FAMILIES)}.
 """
