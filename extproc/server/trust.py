@@ -15,8 +15,8 @@ def bedrock_trust(environ: Mapping[str, str]) -> ssl.SSLContext:
     """A client's TLS context with those authorities; raises `TrustError` where nobody could be trusted."""
     path = ca_bundle(environ)
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise FileNotFoundError(errno.ENOENT, "it is no file")
+        if path.is_fifo():  # it would be waited for
+            raise OSError(errno.EINVAL, "it is a pipe")
         return ssl.create_default_context(cafile=path)
     except OSError as error:  # ssl.SSLError is one
         raise TrustError(
