@@ -93,7 +93,9 @@ def ended_as(load: Load, *allowed: str) -> None:
 
 @pytest.fixture
 def gateway(start_gateway: Any) -> Any:
-    return start_gateway({"workers": 2})
+    gateway = start_gateway({"workers": 2})
+    gateway.expect_restarts()
+    return gateway
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

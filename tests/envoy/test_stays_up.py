@@ -75,6 +75,7 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
     (tmp_path / "sitecustomize.py").write_text(FREEZER)
     paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     gateway = start_gateway({"workers": 2}, env={"PYTHONPATH": paths})
+    gateway.expect_restarts()
     held = [Held(gateway) for _ in range(8)]
     workers = gateway.pids("extproc.server.worker")
     since = len(gateway.log())
@@ -93,6 +94,7 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
 
 def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any) -> None:
     gateway = start_gateway({"workers": 2})
+    gateway.expect_restarts()
     folder = gateway.run_directory
     names = {"admin.sock", "worker-0.sock", "worker-1.sock", "worker-0.settings", "worker-1.settings"}
     held = [Held(gateway) for _ in range(4)]
@@ -116,6 +118,7 @@ def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any
 
 def test_the_whole_folder_may_go(start_gateway: Any) -> None:
     gateway = start_gateway({"workers": 2})
+    gateway.expect_restarts()
     folder = gateway.run_directory
     held = Held(gateway)
     shutil.rmtree(folder)
