@@ -136,6 +136,41 @@ def test_an_envoy_that_uses_google_grpc_is_served_as_well(start_envoy: Starter) 
     assert client.ask("GET", "/oai/v1/models", token=None).status == 401
 
 
+def impatient(bootstrap: str) -> str:
+    """The same, with idle timers of Envoy's own that run out before the worker's do."""
+    changed, times = re.subn(r"( (?:stream_)?idle_timeout): 360s", r"\1: 1s", bootstrap)
+    assert times == 2
+    return changed
+
+
+@pytest.fixture(scope="module")
+def idle(start_envoy: Starter) -> Any:
+    """A client of an Envoy that gives up what stands still for a second."""
+    return start_envoy(impatient)
+
+
+def test_an_upload_that_stalls_is_a_408(idle: Any) -> None:
+    head = (
+        f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {idle.tokens['ci']}\r\n"
+        'content-length: 1000\r\n\r\n{"model":'
+    )
+    answer = idle.raw(head.encode())
+    assert answer.status == 408
+    assert answer.error["code"] == "request_timeout"
+
+
+@pytest.mark.parametrize("place", ["answer", "headers", "start", "answer stream", "headers stream"])
+def test_envoys_own_timer_is_a_504_with_a_code(idle: Any, bedrock: Any, local_of: Any, place: str) -> None:
+    """It is for a worker that is stuck; here it runs out first. Behind a stream's first byte there are comments."""
+    local = local_of(bedrock.url)
+    local.forget()
+    hold, _, stream = place.partition(" ")
+    answer = idle.chat(f"Count to 9. [[local: hold={hold}]]", stream=bool(stream))
+    assert answer.status == 504
+    assert answer.error["code"] in ("bedrock_timeout", "timeout")
+    local.wait_for("aborted")
+
+
 def test_an_envoy_of_ones_own_serves_all_that_up_does(own: Any) -> None:
     assert "Hello!" in own.chat("Hello!").content
     with own.stream("Count to 9.") as stream:
