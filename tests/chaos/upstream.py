@@ -130,7 +130,7 @@ class Upstream:
             translated = bool(json.loads(body).keys() & {"messages", "inputText"}) and b'"model"' not in body
         except ValueError:
             translated = False
-        foreign = [name for name in headers if name in ("cookie", "x-api-key")]
+        foreign = [name for name in headers if name in ("cookie", "x-api-key", "x-envoy-caller")]
         if not signed or not translated or foreign or "qc_" in str(headers):
             self.untranslated.append(f"{head} {headers} {body[:200]!r}")
 
