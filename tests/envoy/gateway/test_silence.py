@@ -198,9 +198,9 @@ def test_a_pause_while_the_request_is_sent_is_not_bedrocks_silence(given_up: Any
     assert COUNTED.encode() in received
 
 
-def test_a_caller_who_stops_reading_is_not_told_that_bedrock_was_silent(given_up: Any) -> None:
+def test_a_caller_who_stops_reading_is_not_told_that_bedrock_was_silent(hasty: Any, given_up: Any) -> None:
     """Envoy stops reading Bedrock when its buffer for the caller is full, which to the worker looks like silence."""
-    client, local = given_up
+    client, _ = given_up
     question = {"model": CLAUDE, "messages": [{"role": "user", "content": "Count to 60000. [[local: pace=0]]"}]}
     body = json.dumps({**question, "stream": True}).encode()
     head = (
@@ -212,7 +212,7 @@ def test_a_caller_who_stops_reading_is_not_told_that_bedrock_was_silent(given_up
         connection.settimeout(30)
         connection.connect((client.host, client.port))
         connection.sendall(head.encode() + body)
-        local.wait_for("aborted")
+        hasty.wait_for(f'"model":"{CLAUDE}"')  # the access log: the call is over, whatever Bedrock could still send
         received = b"".join(iter(lambda: connection.recv(1 << 20), b""))
     [error] = re.findall(rb'data: (\{"error".*?\})\n\n', received)
     told = json.loads(error)["error"]
