@@ -17,7 +17,7 @@ from setuptools import setup
 
 COMPILED = {
     "bedrock": "catalogue eventstream pieces sigv4",
-    "exchange": "admission answers budget calls client_headers exchange gateway phase routes",
+    "exchange": "admission answers budget calls client_headers exchange gateway models phase routes",
     "openai": "completion decoding errors sse",
     "telemetry": "record",
     "tenancy": "directory policy tokens",
