@@ -12,6 +12,7 @@ of blanks or removal of dot segments.
 import re
 from functools import lru_cache
 from importlib.resources import files
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +32,7 @@ AWS = msgspec.json.decode((files("extproc.bedrock") / "model_ids.json").read_byt
 MAX_LENGTH = AWS.max_length
 """Characters of the longest id that AWS takes."""
 
-LONGEST_REMEMBERED = 128
+LONGEST_REMEMBERED: Final = 128
 """Longest id that is worth caching, in characters: AWS's own have up to about 105, in the ARN of a system profile."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_:/-]|\.(?!\.))*(?<![._:/-])")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 from urllib.parse import quote
 
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
@@ -25,7 +26,7 @@ Headers = tuple[tuple[str, str], ...]
 SERVICE = "bedrock"
 """The signing name of both of Bedrock's endpoints, runtime and control plane."""
 
-_LONGEST_PATH = 256
+_LONGEST_PATH: Final = 256
 """Longest path that is worth caching, in characters: that of the longest id so, encoded."""
 
 

@@ -8,6 +8,7 @@ not more than the memory that it was given, unless that is less than the bases a
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from extproc.config import Limits
 
@@ -25,7 +26,7 @@ WORKER_BASE = 112 * MIB
 WORKER_PER_BYTE = 3.0
 """Memory of a worker for each byte of a request in flight."""
 
-STREAM_BYTES = 160 * 1024
+STREAM_BYTES: Final = 160 * 1024
 """What a request counts beside its body: its stream takes memory in Envoy, the most while its caller does not read."""
 
 LEAST_BYTES = MIB

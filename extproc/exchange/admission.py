@@ -1,11 +1,13 @@
 """What a request may bring, by its headers alone: it counts before Envoy buffers its body."""
 
+from typing import Final
+
 from extproc.config import Limits
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.local_replies import length_required, too_large
 from extproc.openai.errors import ApiError
 
-_DIGITS = 18
+_DIGITS: Final = 18
 """A length of more digits is too large, and need not be read as a number."""
 
 

@@ -18,7 +18,7 @@ beyond, the error names both.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from extproc.config import Streaming
 from extproc.exchange.directives import Body, Directive, Head
@@ -31,10 +31,10 @@ from extproc.translate.chat_stream import ChatStream, State, StreamError
 MAX_COLLECTED = 64 * 1024 * 1024
 """No answer of Bedrock's comes near this; more is a fault."""
 
-END_SECONDS = 1.0
+END_SECONDS: Final = 1.0
 """Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
 
-READ_AHEAD = 32 * 1024
+READ_AHEAD: Final = 32 * 1024
 """Bytes of a response that fit into Envoy's smallest buffer for a caller (Envoy Gateway's default; ours is larger)."""
 
 

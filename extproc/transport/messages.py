@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Final
 
 from extproc.bedrock.pieces import Payload, Pieces, parts
 from extproc.exchange.directives import Forward, Head, Headers, Metadata, Reply
@@ -24,7 +25,7 @@ FILTER = "envoy.filters.http.ext_proc"
 
 CONTENT_LENGTH = "content-length"
 
-LARGE = 16_384
+LARGE: Final = 16_384
 """A body of so many bytes is left where it is; a smaller one is copied behind what stands before it."""
 
 # Fields of ProcessingResponse and of what is in it, by their numbers in proto/ext_proc.proto.
@@ -57,10 +58,11 @@ _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-request-id"})
 _SHORT = 32
 """Longest metadata that is worth caching, in characters."""
 
-MAX_CACHED_VALUE = 512
+MAX_CACHED_VALUE: Final = 512
 """Longest header value that is worth caching, in characters."""
 
-MAX_CACHED_NAMES = (64, 2048)
+MAX_CACHED_NAMES: Final = 64
+MAX_CACHED_CHARACTERS: Final = 2048
 """Largest list of header names that is worth caching: how many, and how many characters together."""
 
 
@@ -202,8 +204,7 @@ def _removed(remove: tuple[str, ...], kept: tuple[str, ...]) -> bytes:
 
 def _are_few(names_of_headers: tuple[str, ...]) -> bool:
     """Return whether these names are few and short: what is cached is bounded in bytes, too."""
-    count, size = MAX_CACHED_NAMES
-    return len(names_of_headers) <= count and len("".join(names_of_headers)) <= size
+    return len(names_of_headers) <= MAX_CACHED_NAMES and len("".join(names_of_headers)) <= MAX_CACHED_CHARACTERS
 
 
 _usually_removed = lru_cache(maxsize=256)(_removed)

@@ -18,16 +18,18 @@ A stream that is reset costs what every stream costs, and no more: its work is d
 same read, its job is cancelled otherwise, and its memory is freed. What is left is what only a broken client sends.
 """
 
+from typing import Final
+
 from extproc.transport.http2.frames import Code, PeerError
 
-FLOOD_BUDGET = 1000
+FLOOD_BUDGET: Final = 1000
 """Number of frames without use that a client may send between two calls of `restore`."""
 
-PAID_BACK = 4
+PAID_BACK: Final = 4
 """Number of such frames that one frame with data, or one new stream, pays for: grpcio sends two PINGs and two
 WINDOW_UPDATEs with each DATA frame."""
 
-USEFUL_INCREMENT = 4096
+USEFUL_INCREMENT: Final = 4096
 """Smallest increment of a WINDOW_UPDATE that is free, in bytes. Envoy sends half a window at least. More of them than
 there was data to acknowledge make the window too large, which is an error."""
 
