@@ -228,9 +228,10 @@ async def _stay_reachable(server: Server, address: Address) -> None:
             if await server.listen_again():
                 log.warning("%s was removed: listening there again; no call was cut", address)
             trouble = ""
-        except (ListenError, OSError) as error:
+        except Exception as error:  # a bug, too, is no reason to end the calls that there are
             if str(error) != trouble:
-                log.error("%s was removed, and cannot be listened on again: %s", address, error)
+                known = isinstance(error, ListenError | OSError)
+                log.error("%s cannot be listened on again: %s", address, error, exc_info=not known)
             trouble = str(error)
 
 

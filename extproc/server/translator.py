@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from extproc.bedrock.pieces import Payload, Pieces
 from extproc.exchange.jobs import Complete, Decoded, Plan, Read, TranslationJob, TranslationResult
@@ -58,12 +59,16 @@ class Translator:
     async def __call__(self, job: TranslationJob, seconds: float) -> TranslationResult:
         """Do `job` within `seconds`."""
         deadline = asyncio.get_running_loop().time() + seconds
+        turn = self._turns.next(job.organisation)
         try:
             async with asyncio.timeout_at(deadline):
-                await self._turns.take(job.organisation)
+                await turn.begun
+            return await self._run(job, turn, deadline)
         except TimeoutError:
             return _unavailable("Too many large requests at the moment.")
-        return await self._run(job, deadline)
+        finally:
+            if not turn.working:
+                self._turns.end(turn)
 
     def close(self) -> None:
         """End the process."""
@@ -72,13 +77,14 @@ class Translator:
         self._end()
         self._thread.shutdown(wait=False)
 
-    async def _run(self, job: TranslationJob, deadline: float) -> TranslationResult:
+    async def _run(self, job: TranslationJob, turn: "Turn", deadline: float) -> TranslationResult:
         """Do `job`, whose turn it is. The turn ends with the work, also where nobody waits for it any more."""
         loop = asyncio.get_running_loop()
         if self._idle is not None:
             self._idle.cancel()
         work = loop.run_in_executor(self._thread, self._work, job)
-        work.add_done_callback(self._done)
+        turn.working = True
+        work.add_done_callback(partial(self._done, turn))
         try:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(work)
@@ -93,18 +99,18 @@ class Translator:
             self._end()
             return _unavailable("The request could not be translated.")
 
-    def _done(self, work: "asyncio.Future[TranslationResult]") -> None:
+    def _done(self, turn: "Turn", work: "asyncio.Future[TranslationResult]") -> None:
         if not work.cancelled():
             work.exception()  # it may be that nobody waits for it
         loop = work.get_loop()
-        self._turns.give()
+        self._turns.end(turn)
         if self._idle is not None:
             self._idle.cancel()
         if not loop.is_closed():
             self._idle = loop.call_later(self._idle_seconds, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
-        if not self._turns.taken:
+        if self._turns.current is None:
             self._end()
 
     def _end(self) -> None:
@@ -120,39 +126,50 @@ class Translator:
         return process.do(job)
 
 
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One job's turn: `begun` is done once it is this job's. It is held from `Turns.next` to `Turns.end`."""
+
+    organisation: str
+    begun: asyncio.Future[None]
+    working: bool = False
+    """The thread works for it, and ends it."""
+
+
 class Turns:
-    """Who is next: one at a time, organisations one after the other, of one the first that came."""
+    """The order of jobs: one at a time, organisations one after the other, of one the first that came."""
 
     def __init__(self) -> None:
-        self.taken = False
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self.current: Turn | None = None
+        self._waiting: dict[str, deque[Turn]] = {}
 
-    async def take(self, organisation: str) -> None:
-        """Wait for a turn; `give` ends it."""
-        if not self.taken:
-            self.taken = True
+    def next(self, organisation: str) -> Turn:
+        """Return a turn for a job of `organisation`, which begins at once if nobody has one."""
+        turn = Turn(organisation, asyncio.get_running_loop().create_future())
+        if self.current is None:
+            self._begin(turn)
+        else:
+            self._waiting.setdefault(organisation, deque()).append(turn)
+        return turn
+
+    def end(self, turn: Turn) -> None:
+        """End a turn, or take back one that has not begun; the next one begins."""
+        if turn is not self.current:
+            turn.begun.cancel()
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(organisation, deque()).append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give()
-            raise
-
-    def give(self) -> None:
-        """End the turn."""
-        while self._waiting:
+        self.current = None
+        while self.current is None and self._waiting:
             organisation = next(iter(self._waiting))
             queue = self._waiting.pop(organisation)
-            turn = queue.popleft()
+            following = queue.popleft()
             if queue:
                 self._waiting[organisation] = queue  # behind the others
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.taken = False
+            if not following.begun.done():
+                self._begin(following)
+
+    def _begin(self, turn: Turn) -> None:
+        self.current = turn
+        turn.begun.set_result(None)
 
 
 @dataclass(slots=True)

@@ -27,12 +27,16 @@ AFTER = re.compile(r":Server\._process:\d+:await call\.abort|:_Call\.run:\d+:awa
 
 LIFE = re.compile(
     r"^extproc\.server\.(serving|reload):"
-    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|_bind|_leave):"
+    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|_bind|_leave):"
     r"|^extproc\.transport\.service:tick_for_ever:"
     r"|:\w+\.(__aexit__|close):"
     r"|:(GuardedResolver|Lookup)\.resolve:"
 )
 """Awaits that belong to no call: of a worker's life, and of names on the internet, which no test looks up."""
+
+SELDOM = re.compile(r":FairSlots\.take:\d+:await granted|:Translator\._run:\d+:await work$")
+"""Awaits that a call passes only while others hold every slot, or when a translation takes longer than it may; the unit
+tests of `fairness` and `translator` have such calls."""
 
 EVENTS = (("event:RequestBody:not told", 1, "error before"), ("event:ResponseBody:not told", 1, "error before"))
 
@@ -56,7 +60,8 @@ def test_wherever_the_worker_fails_nothing_raw_goes_out(start_rig: Any, transpor
         assert rig.worker.poll() is None
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
         assert rig.found == []
-        missed = {site for site in sites if is_await(site) and not rig.tried.get(site) and not LIFE.search(site)}
+        untried = {site for site in sites if is_await(site) and not rig.tried.get(site)}
+        missed = {site for site in untried if not LIFE.search(site) and not SELDOM.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
 
 

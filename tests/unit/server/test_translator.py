@@ -169,11 +169,25 @@ async def test_organisations_take_turns() -> None:
     turns, order = Turns(), list[str]()
 
     async def work(organisation: str) -> None:
-        await turns.take(organisation)
+        turn = turns.next(organisation)
+        await turn.begun
         order.append(organisation)
         await asyncio.sleep(0)
-        turns.give()
+        turns.end(turn)
 
     await asyncio.gather(*(work(name) for name in ("a", "a", "a", "a", "b", "c", "b")))
     assert order == ["a", "a", "b", "c", "a", "b", "a"]
-    assert not turns.taken
+    assert turns.current is None
+
+
+async def test_a_turn_that_is_given_up_is_nobodys() -> None:
+    turns = Turns()
+    first, second, third = (turns.next(name) for name in ("a", "b", "c"))
+    turns.end(second)
+    assert second.begun.cancelled()
+    assert not third.begun.done()
+    turns.end(first)
+    assert third.begun.done()
+    assert turns.current is third
+    turns.end(third)
+    assert turns.current is None
