@@ -186,6 +186,7 @@ def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
 def test_a_broken_file_and_a_worker_that_dies(start_gateway: Any) -> None:
     """The worker comes back with the settings that were in force, and takes over the file once it is mended."""
     gateway = start_gateway()
+    gateway.expect_restarts()
     good = gateway.config_path.read_text()
     since = len(gateway.log())
     gateway.config_path.write_text("nonsense: true")
