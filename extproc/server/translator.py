@@ -4,11 +4,10 @@ The process starts with the first such job and ends after a while without one. I
 take turns. A thread talks to it: the event loop neither waits for it nor copies what it is sent.
 
 Invariant: each job has a result, an `ApiError` where the process failed or took too long; then the process is ended,
-and the next job starts another.
+and the next job starts another. That holds for a job whose caller has left, too: none keeps its turn for ever.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -33,6 +32,9 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 60.0
 """After so long without a job the process is ended, and its memory is free."""
 
+RETRY_SECONDS = 1.0
+"""How often a process is ended whose time is over; the thread may be starting it."""
+
 _COPIED = 65_536
 """Bytes of a body up to which it is copied into one piece."""
 
@@ -50,6 +52,9 @@ class Translator:
         self._thread = ThreadPoolExecutor(1, "translator")
         self._process: Process | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._late = False
+        """Whether the time of the last job was over."""
 
     @property
     def pid(self) -> int | None:
@@ -72,8 +77,9 @@ class Translator:
 
     def close(self) -> None:
         """End the process."""
-        if self._idle is not None:
-            self._idle.cancel()
+        for timer in (self._idle, self._deadline):
+            if timer is not None:
+                timer.cancel()
         self._end()
         self._thread.shutdown(wait=False)
 
@@ -84,25 +90,33 @@ class Translator:
             self._idle.cancel()
         work = loop.run_in_executor(self._thread, self._work, job)
         turn.working = True
+        self._late = False
+        self._deadline = loop.call_at(deadline, self._end_late)
+        result = asyncio.shield(work)  # before `_done`: so this job reads `_late` before the next one sets it
         work.add_done_callback(partial(self._done, turn))
         try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.shield(work)
-        except TimeoutError:
-            log.error("a large request was not translated in time")
-            self._end()
-            with contextlib.suppress(Exception):
-                await work
-            return _unavailable("The request could not be translated in time.")
-        except (OSError, EOFError, subprocess.SubprocessError) as error:
-            log.error("the process that translates large requests has failed: %r", error)
-            self._end()
+            return await result
+        except Exception as error:
+            if self._late:
+                return _unavailable("The request could not be translated in time.")
+            expected = isinstance(error, OSError | EOFError | subprocess.SubprocessError)
+            log.error("the process that translates large requests has failed: %r", error, exc_info=not expected)
             return _unavailable("The request could not be translated.")
+
+    def _end_late(self) -> None:
+        """End the process: the time of the job that it does is over, whether or not somebody waits for it."""
+        if not self._late:
+            log.error("a large request was not translated in time")
+        self._late = True
+        self._end()
+        self._deadline = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._end_late)
 
     def _done(self, turn: "Turn", work: "asyncio.Future[TranslationResult]") -> None:
         if not work.cancelled():
             work.exception()  # it may be that nobody waits for it
         loop = work.get_loop()
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._turns.end(turn)
         if self._idle is not None:
             self._idle.cancel()
@@ -110,7 +124,13 @@ class Translator:
             self._idle = loop.call_later(self._idle_seconds, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
-        if self._turns.current is None:
+        """End the process, unless it works, or has read requests whose images are being fetched."""
+        process = self._process
+        if self._turns.current is not None:
+            return  # `_done` comes again
+        if process is not None and process.held:
+            self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._end_if_idle)
+        else:
             self._end()
 
     def _end(self) -> None:
@@ -123,7 +143,13 @@ class Translator:
         process = self._process
         if process is None or not process.is_alive:
             process = self._process = Process(self._environ)
-        return process.do(job)
+        try:
+            return process.do(job)
+        except BaseException:  # what it sends next may belong to this job: no other job may read it
+            if self._process is process:
+                self._process = None
+            process.end()
+            raise
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +205,11 @@ class Ticket:
     process: "Process"
     number: int
 
+    def __post_init__(self) -> None:
+        self.process.held.add(self.number)
+
     def __del__(self) -> None:
+        self.process.held.discard(self.number)
         self.process.dropped.append(self.number)
 
 
@@ -189,6 +219,8 @@ class Process:
 
     environ: Mapping[str, str]
     dropped: deque[int] = field(default_factory=deque)
+    held: set[int] = field(default_factory=set)
+    """Numbers of the requests that it has read, and that somebody still refers to."""
     _next: int = 0
     _connection: socket.socket = field(init=False)
     _child: "subprocess.Popen[bytes]" = field(init=False)

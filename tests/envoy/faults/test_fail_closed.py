@@ -34,9 +34,8 @@ LIFE = re.compile(
 )
 """Awaits that belong to no call: of a worker's life, and of names on the internet, which no test looks up."""
 
-SELDOM = re.compile(r":FairSlots\.take:\d+:await granted|:Translator\._run:\d+:await work$")
-"""Awaits that a call passes only while others hold every slot, or when a translation takes longer than it may; the unit
-tests of `fairness` and `translator` have such calls."""
+SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
+"""Awaits that a call passes only while others hold every slot; the unit tests of `fairness` have such calls."""
 
 EVENTS = (("event:RequestBody:not told", 1, "error before"), ("event:ResponseBody:not told", 1, "error before"))
 

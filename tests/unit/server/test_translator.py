@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench.shapes import EMBEDDING_MODEL, MODEL, SHAPES
@@ -17,6 +18,7 @@ from extproc.exchange import translation
 from extproc.exchange.jobs import Complete, Decoded, Plan, Read, SideAnswer
 from extproc.exchange.translation import Planned
 from extproc.openai.errors import ApiError
+from extproc.server import translation_wire
 from extproc.server.translator import ENVIRONMENT, Process, Translator, Turns
 
 SECONDS = 60.0
@@ -142,6 +144,49 @@ async def test_an_idle_process_is_ended_and_another_started_when_it_is_needed() 
             await asyncio.sleep(0)
         assert translator.pid is None
         assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    finally:
+        translator.close()
+
+
+async def test_a_process_that_is_stuck_with_a_job_that_nobody_waits_for_is_ended(translator: Translator) -> None:
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    left = asyncio.create_task(translator(Read(body(), "chat", "acme"), 0.05))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+async def test_a_response_that_cannot_be_read_is_no_other_jobs(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    with monkeypatch.context() as patch:
+        patch.setattr(translation_wire, "receive_header", broken)
+        failed = await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert isinstance(failed, ApiError)
+    assert failed.status == 503
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+def broken(*_: object) -> None:
+    raise msgspec.ValidationError("not such a message")
+
+
+async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
+    """Its images may take longer than the process may be idle."""
+    translator = Translator(idle_seconds=0.0)
+    try:
+        decoded = await translator(Read(body(), "chat", "acme"), SECONDS)
+        assert isinstance(decoded, Decoded)
+        for _ in range(10):  # the timer is due at once
+            await asyncio.sleep(0)
+        assert isinstance(await translator(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme"), SECONDS), Planned)
+        del decoded
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert translator.pid is None
     finally:
         translator.close()
 
