@@ -30,6 +30,7 @@ not translated and signed; after the last word nothing is said.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
@@ -53,7 +54,17 @@ from extproc.exchange.events import (
     Silence,
 )
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import Decoded, FetchResult, Read, SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
+from extproc.exchange.jobs import (
+    Decoded,
+    Fetch,
+    FetchResult,
+    Read,
+    SideAnswer,
+    SideCall,
+    SideCalls,
+    SideFailure,
+    SideSilence,
+)
 from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large, too_large_an_answer
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.phase import TRANSLATING, UNANSWERED, Phase
@@ -217,9 +228,15 @@ class Exchange:
         fetch = call.fetch(self._record.organisation)
         if fetch is None:
             return self._ask(call, target, now)
-        self._reservation.expect(encoded_bytes(min(len(fetch.urls) * fetch.max_bytes, fetch.total_bytes)))
+        fetch = self._affordable(fetch, self._reservation.size)
+        self._reservation.expect(encoded_bytes(fetch.total_bytes))
         self._phase = Phase.FETCHING
         return Wait(fetch, settings.media.seconds)
+
+    def _affordable(self, fetch: Fetch, size: int) -> Fetch:
+        """Return `fetch` with no more bytes than a request that has `size` can ever be granted."""
+        most = (self._gateway.budget.largest - size) * 3 // 4
+        return replace(fetch, total_bytes=max(0, min(len(fetch.urls) * fetch.max_bytes, fetch.total_bytes, most)))
 
     def _fetched(self, result: object, now: float) -> Directive:
         assert self._call is not None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from extproc.config.capacity import STREAM_BYTES
 from extproc.exchange.budget import Budget, Reservation
-from extproc.exchange.directives import Continue, Forward, Wait
+from extproc.exchange.directives import Continue, Forward, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -42,6 +42,13 @@ def rejected(gateway: Gateway, **more: str) -> Any:
     [reply] = exchange.receive(headers(**more), NOW)
     exchange.close()
     return reply
+
+
+def with_image() -> bytes:
+    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    body = json.loads(CHAT) | {"model": "us.anthropic.claude-sonnet-4-6"}
+    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, url]
+    return json.dumps(body).encode()
 
 
 def error_of(reply: Any) -> dict[str, Any]:
@@ -173,10 +180,7 @@ def test_it_comes_back_whenever_the_stream_ends_and_once(gateway: Gateway, event
 
 
 def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gateway: Gateway) -> None:
-    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-    body = json.loads(CHAT) | {"model": "us.anthropic.claude-sonnet-4-6"}
-    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, url]
-    data = json.dumps(body).encode()
+    data = with_image()
     exchange = begun(gateway)
     [wait] = exchange.receive(RequestBody(data), NOW)
     assert isinstance(wait, Wait)
@@ -189,11 +193,25 @@ def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gatew
 
 def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) -> None:
     gateway.budget = Budget(1 << 20, 1 << 20)
-    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-    body = json.loads(CHAT) | {"model": "us.anthropic.claude-sonnet-4-6"}
-    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, url]
+    others = begun(gateway, content_length="1")
     exchange = begun(gateway)
-    [reply] = exchange.receive(RequestBody(json.dumps(body).encode()), NOW)
-    assert not isinstance(reply, Wait)
+    [reply] = exchange.receive(RequestBody(with_image()), NOW)
+    assert isinstance(reply, Reply)
+    assert reply.status == 429
     exchange.close()
+    others.close()
     assert gateway.budget.taken == 0
+
+
+def test_images_have_no_more_bytes_than_one_request_can_ever_have(gateway: Gateway) -> None:
+    """Else they were rejected for ever, and told to try again."""
+    gateway.budget = Budget(1 << 20, 1 << 20)
+    exchange = begun(gateway)
+    [wait] = exchange.receive(RequestBody(with_image()), NOW)
+    assert isinstance(wait, Wait)
+    assert isinstance(wait.job, Fetch)
+    assert 0 < wait.job.total_bytes < wait.job.max_bytes
+    assert 0 <= (1 << 20) - gateway.budget.taken < 4
+    image = Fetched(bytes(wait.job.total_bytes), "image/png")
+    exchange.receive(Resumed((image,)), NOW)
+    assert gateway.budget.taken <= 1 << 20
