@@ -245,6 +245,7 @@ class _Call:
 
     async def abort(self, error: Exception) -> None:
         """End the call with INTERNAL. The status names the kind of error only: it goes to Envoy's access log."""
+        self._error = error  # one that follows must not cancel the handler: the status would not go out
         report(self._stream.request_id, error)
         if self._context.done():
             raise asyncio.CancelledError from error
