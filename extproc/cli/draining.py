@@ -11,7 +11,11 @@ from extproc.server.patience import SECONDS
 from extproc.telemetry.lines import say
 
 WORKER_SECONDS = 3.0
-"""How long a worker has to respond before it counts as stuck."""
+"""How long a worker has to respond to one question."""
+
+WORKER_QUESTIONS = 3
+"""Number of questions without a response after which a worker counts as stuck. The end of a pod runs the hook, too, and
+there a worker that is only busy must not keep Envoy from being drained."""
 
 
 @click.command()
@@ -68,10 +72,14 @@ def _stuck(worker: Address) -> str:
     """Why the worker is taken for stuck; empty where it responds, be it that it stops."""
     from extproc.transport.health import SilentError, UnhealthyError, check
 
-    try:
-        check(worker, WORKER_SECONDS)
-    except SilentError as error:
-        return str(error)
-    except UnhealthyError:
-        return ""
-    return ""
+    silence = ""
+    for _ in range(WORKER_QUESTIONS):
+        try:
+            check(worker, WORKER_SECONDS)
+        except SilentError as error:
+            silence = str(error)
+        except UnhealthyError:
+            return ""
+        else:
+            return ""
+    return silence

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import click
 import msgspec
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from extproc.bedrock.aws import listing as asking
 from extproc.cli import COMMANDS, main
 from extproc.envoy_config import Fragment
 from extproc.tenancy.tokens import digest
+from extproc.transport import health
 
 ROOT = Path(__file__).parents[2]
 
@@ -399,6 +401,26 @@ def test_a_drain_whose_announcement_has_no_place(cli: Cli, tmp_path: Path) -> No
     assert refused(cli("drain", *options), "is no socket; remove it")
     options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/nowhere/drain.sock"]
     assert refused(cli("drain", *options), "nowhere/drain.sock: there is no folder", "make it, or choose another path")
+
+
+@pytest.mark.parametrize(("missed", "drained"), [(0, True), (2, True), (3, False)])
+def test_a_worker_that_is_only_busy_does_not_keep_envoy_from_being_drained(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, missed: int, drained: bool
+) -> None:
+    questions = []
+
+    def check(_worker: object, _seconds: float) -> None:
+        questions.append(1)
+        if len(questions) <= missed:
+            raise health.SilentError("no answer")
+
+    async def drain(*_: object) -> None:
+        click.echo("draining")
+
+    monkeypatch.setattr(health, "check", check)
+    monkeypatch.setattr("extproc.server.drain.drain_and_announce", drain)
+    result = cli("drain", "--admin", "unix:/a", "--worker", "unix:/b")
+    assert (result.exit_code, "draining" in result.output) == (0, drained)
 
 
 # up
