@@ -60,7 +60,7 @@ def scene(scene_of: Any) -> Scene:
 
 def test_requests_that_are_reset_at_once(scene: Scene) -> None:
     """500 on each of 10 connections, without a token."""
-    with others(scene, "500 HEADERS + RST_STREAM on each of 10 connections", "no token"), ExitStack() as open_sockets:
+    with ExitStack() as open_sockets, others(scene, "500 HEADERS + RST_STREAM on each of 10 connections", "no token"):
         for _ in range(10):
             connection = open_sockets.enter_context(socket.create_connection(scene.address, timeout=30))
             encoder, out = Encoder(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
@@ -78,7 +78,7 @@ def test_requests_that_are_reset_at_once(scene: Scene) -> None:
 
 
 def test_connections_that_never_make_a_call(scene: Scene) -> None:
-    with others(scene, "300 connections without a call", "no token"), ExitStack() as open_sockets:
+    with ExitStack() as open_sockets, others(scene, "300 connections without a call", "no token"):
         for _ in range(300):
             open_sockets.enter_context(socket.create_connection(scene.address, timeout=30))
 
