@@ -34,7 +34,7 @@ Question = Literal["endpoints", "identity", "models"]
 
 
 SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0}
-"""How long AWS's code may take to answer; it may ask the network, or run a credential process."""
+"""Timeout of a response from AWS's code, in seconds; it may ask the network, or run a credential process."""
 
 _LIKELY: Mapping[Question, str] = {
     "endpoints": "is the file system of AWS's settings slow?",
@@ -116,7 +116,7 @@ class Look:
         raise LookError(f"AWS could not be asked: the process for that ended with {self._end()}, see the lines before")
 
     def _lines(self, question: Question) -> Iterator[bytes]:
-        """What it writes, line by line, until it ends; raises `LookError` once the question's time is over."""
+        """Yield the lines of its output until it ends; raises `LookError` once the question's time is over."""
         end = time.monotonic() + SECONDS[question]
         poll = select.poll()
         poll.register(self._out, select.POLLIN)

@@ -1,4 +1,4 @@
-"""Which strings can be the id of a model at all.
+"""The form of model ids: strings of any other form name no model.
 
 AWS's service model has a pattern for `modelId` (`model_ids.json` holds it, with its source). A string that it forbids
 names no model. The pattern is wide: it lets `..` through, and any character within an ARN's partition. `is_model_id`

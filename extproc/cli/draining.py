@@ -11,7 +11,7 @@ from extproc.server.patience import SECONDS
 from extproc.telemetry.lines import say
 
 WORKER_SECONDS = 3.0
-"""How long a worker has to respond to one question."""
+"""Timeout of one question to a worker."""
 
 WORKER_QUESTIONS = 3
 """Number of questions without a response after which a worker counts as stuck. The end of a pod runs the hook, too, and

@@ -139,7 +139,7 @@ def _bedrock(settings: Settings) -> "Endpoint":
 
 
 def _memory(settings: Settings) -> int | None:
-    """What Envoy needs for the bytes in flight; None where they depend on the machine, which is not known here."""
+    """Return Envoy's memory for the bytes in flight; None where those depend on a machine that is not known here."""
     in_flight = settings.limits.in_flight_bytes
     return None if in_flight == "auto" else envoy_memory(in_flight)
 

@@ -1,4 +1,4 @@
-"""How many bytes of requests fit into memory, and how many callers' connections into the open files.
+"""Bytes of requests that fit into memory, and callers' connections for which there are open files.
 
 The coefficients are measured with Envoy 1.40 and the interpreted worker; docs/operations.md says how, and by how much
 they are above what was seen.
@@ -27,7 +27,7 @@ WORKER_PER_BYTE = 3.0
 """Memory of a worker for each byte of a request in flight."""
 
 STREAM_BYTES: Final = 160 * 1024
-"""What a request counts beside its body: its stream takes memory in Envoy, the most while its caller does not read."""
+"""Bytes that a request counts beside its body, for the memory of its stream in Envoy while its caller does not read."""
 
 LEAST_BYTES = MIB
 """Bytes in flight that each worker has, however little memory there is."""

@@ -43,7 +43,7 @@ from extproc.envoy_config.tls import bedrock_tls, processor_tls
 MIB = 1024 * 1024
 
 ANSWER_BYTES = 32 * 1024
-"""What Envoy buffers of Bedrock's answer before it stops reading, where a caller does not read his."""
+"""Bytes of Bedrock's response that Envoy buffers for a caller that does not read, before it stops reading."""
 
 
 def processor_cluster(plan: Plan) -> Cluster:

@@ -70,7 +70,7 @@ def _search(node: object, path: str, depth: int) -> Iterator[str]:
 
 
 def _is_off(value: object) -> bool:
-    """Whether a flag of this value is off; `/runtime` shows `final_value` beside the layers' values."""
+    """Return whether a flag of this value is off; `/runtime` shows `final_value` beside the layers' values."""
     if isinstance(value, dict):
         value = value.get("final_value", True)
     return (value.lower() if isinstance(value, str) else value) in _OFF

@@ -50,13 +50,13 @@ API = "/oai/v1"
 _MIB = 1024 * 1024
 
 CONNECTION_BYTES = 64 * 1024
-"""What Envoy buffers of a connection before it stops reading from the other side."""
+"""Bytes of a connection that Envoy buffers before it stops reading from the other side."""
 
 _FIRST_BYTE_SECONDS = 15.0
-"""How long a new connection may be silent."""
+"""Longest silence of a new connection."""
 
 _CONNECTION_IDLE_SECONDS = 660.0
-"""How long a connection may be without a call: longer than load balancers keep theirs (Google's 600 s, AWS's 350 s)."""
+"""Longest time of a connection without a call: longer than load balancers keep theirs (Google's 600 s, AWS's 350 s)."""
 
 _SLACK_SECONDS = 60.0
 """By how much Envoy's own idle timers outlast the worker's, which ends a silent call with a proper error."""

@@ -1,4 +1,4 @@
-"""What Envoy does when connections or memory run out: the last defence, behind the workers' budget of bytes in flight.
+"""Envoy's overload manager, for when connections or memory run out: behind the workers' budget of bytes in flight.
 
 | what runs out | from            | what Envoy does                                                          |
 |---------------|-----------------|--------------------------------------------------------------------------|
@@ -26,7 +26,7 @@ _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _HEAP = "envoy.resource_monitors.fixed_heap"
 
 _LOOK_SECONDS = 0.1
-"""How often Envoy looks at its heap; a second by default, in which a gigabyte can arrive."""
+"""Interval at which Envoy looks at its heap; a second by default, in which a gigabyte can arrive."""
 
 
 def overload_manager(plan: Plan) -> OverloadManager:
@@ -56,7 +56,7 @@ def _connections(plan: Plan) -> ResourceMonitor:
 
 
 def _heap(memory: int) -> ResourceMonitor:
-    """What is not heap (`OTHER_MEMORY`) is left out of it; half of the memory is, where that is less."""
+    """Return the monitor of the heap, which may have `memory` less `OTHER_MEMORY`, and half of `memory` at least."""
     heap = max(memory - capacity.OTHER_MEMORY, memory // 2)
     return ResourceMonitor(name=_HEAP, typed_config=packed(FixedHeapConfig(max_heap_size_bytes=heap)))
 

@@ -1,4 +1,4 @@
-"""What a request may bring, by its headers alone: it counts before Envoy buffers its body."""
+"""The check of a request by its headers alone, before Envoy buffers its body."""
 
 from typing import Final
 

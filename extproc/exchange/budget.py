@@ -23,7 +23,7 @@ class Budget:
 
     @property
     def largest(self) -> int:
-        """The most that one request can ever be granted."""
+        """Bytes that one request can be granted at most, while nothing else is in flight."""
         return min(self.whole, self.share)
 
     def reserve(self, organisation: str, size: int) -> None:
@@ -48,7 +48,10 @@ class Budget:
 
 
 class Reservation:
-    """What one request has of a budget, until its stream has ended. Each method raises as `Budget.reserve` does."""
+    """The bytes of a budget that are one request's, until its stream has ended.
+
+    Each method raises as `Budget.reserve` does.
+    """
 
     def __init__(self, budget: Budget, organisation: str, size: int) -> None:
         budget.reserve(organisation, size)

@@ -72,7 +72,7 @@ class Call(Protocol):
         """The job that does what `ask` does, where the request is large; None where it is not. Once."""
 
     def planned(self, result: Planned, target: Target) -> Sequence[Question]:
-        """What to send, from the result of that job."""
+        """Return the questions to send, from the result of that job."""
 
     def completing(self, answers: Sequence[SideAnswer], organisation: str) -> Complete | None:
         """The job that does what `complete` does, where the responses are large; None where they are not."""

@@ -1,4 +1,4 @@
-"""What Envoy itself answers, in OpenAI's words.
+"""The error responses for what Envoy itself rejects or ends, in OpenAI's words.
 
 Source: `%RESPONSE_CODE_DETAILS%` in Envoy's documentation, and Envoy 1.40 as it behaves.
 """

@@ -4,7 +4,7 @@ from enum import Enum, auto
 
 
 class Phase(Enum):
-    """Where an exchange stands."""
+    """A phase of an exchange."""
 
     BEGIN = auto()
     BODY = auto()

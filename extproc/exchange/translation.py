@@ -38,13 +38,13 @@ MANY_SEPARATORS = 8_000
 """Commas and opening brackets of a body that is read in the other process."""
 _SEPARATORS = b",[{"
 SECONDS = 30.0
-"""How long a step may take, the turns of other requests before it included."""
+"""Timeout of a step, the turns of other requests before it included."""
 
 Request = ChatRequest | EmbeddingsRequest
 
 
 class Ready(Struct, frozen=True):
-    """What the exchange must know of a body that has been read."""
+    """The fields of a body that the exchange needs once it has been read."""
 
     model: str
     ignored: tuple[str, ...] = ()

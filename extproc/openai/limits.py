@@ -1,4 +1,4 @@
-"""The most that a request may hold of what it can hold many of.
+"""Limits of the lists, schemas and JSON values in a request.
 
 OpenAI's own limits where its API reference names them (tools, embedding inputs and their tokens), else bounds that no
 client is known to reach. With them, the time and memory that a request takes follow from its bytes.

@@ -1,4 +1,4 @@
-"""How many files this process and those that it starts may have open; each connection is one."""
+"""The limit of open files, of this process and of those that it starts; each connection is one."""
 
 import resource
 

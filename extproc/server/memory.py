@@ -1,4 +1,4 @@
-"""How much memory this process may use: its container's limit, or a half of the machine's."""
+"""The memory that this process may use: its container's limit, or a half of the machine's."""
 
 import os
 from collections.abc import Iterator

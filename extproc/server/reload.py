@@ -72,7 +72,7 @@ class SettingsFile:
         return self.settings
 
     def _first(self) -> Settings:
-        """What the files say, or the last good settings; raises `ConfigError`."""
+        """Return the settings of the files, or the last good ones; raises `ConfigError`."""
         kept = self._last_good.load() if self._last_good is not None else None
         try:
             settings = self._read()

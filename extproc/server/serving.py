@@ -54,10 +54,10 @@ log = logging.getLogger(__name__)
 FIRST_LISTING_SECONDS = 5.0
 
 FIRST_CREDENTIALS_SECONDS = 15.0
-"""How long the start waits for AWS credentials: a credential process may take its time, or never end."""
+"""Longest wait for AWS credentials at the start: a credential process may take its time, or never end."""
 
 LOOK_SECONDS = 1.0
-"""How often a worker looks whether its socket is still there."""
+"""Interval at which a worker looks whether its socket is still there."""
 
 ROOM_SECONDS = 10.0
 """By how much the time that Envoy is asked for exceeds the time that side calls may take."""
@@ -87,7 +87,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What one worker is started with. `config` is gateway.yaml, `listen` is `unix:/path` or `host:port`."""
+    """The options of one worker. `config` is gateway.yaml, `listen` is `unix:/path` or `host:port`."""
 
     config: Path
     listen: str

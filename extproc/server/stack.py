@@ -96,7 +96,7 @@ class _Stack:
         self._caretaker = Caretaker(directory, say)
         self._admin = Admin(self._caretaker.admin)
         self._tasks: list[asyncio.Task[None]] = []
-        """What looks after the programs and the folder while they run."""
+        """Tasks that look after the programs and the folder while they run."""
         self._supervisor = Supervisor(say, self._on_failure)
         self._workers = [f"worker-{index}" for index in range(worker_count(options.settings))]
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""What a worker and its translation process send each other: over one socket, a header in JSON and then bytes.
+"""The messages between a worker and its translation process: over one socket, a header in JSON and then bytes.
 
 Each message is the length of its header (4 bytes, big-endian), the header, and the blobs whose lengths it names. Bodies
 are blobs: they are neither escaped nor, where it can be helped, copied.
@@ -91,7 +91,7 @@ class Reply(Struct):
     max_answers: tuple[int, ...] = ()
     tokens: int = 0
     sizes: tuple[int, ...] = ()
-    """How many of the blobs make each body, where a body is in pieces."""
+    """Number of the blobs that make each body, where a body is in pieces."""
 
 
 def error_of(error: ApiError) -> Error:

@@ -33,7 +33,7 @@ IDLE_SECONDS = 60.0
 """After so long without a job the process is ended, and its memory is free."""
 
 RETRY_SECONDS = 1.0
-"""How often a process is ended whose time is over; the thread may be starting it."""
+"""Interval at which a process whose time is over is ended again; the thread may be starting it."""
 
 _COPIED = 65_536
 """Bytes of a body up to which it is copied into one piece."""

@@ -27,7 +27,7 @@ BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
 ENDPOINTS = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL")
 
 CREDENTIALS_SECONDS = 60.0
-"""How long AWS's credential chain may take before `up` gives up."""
+"""Timeout of AWS's credential chain, for `up`."""
 
 _NOT_FOR_LOCAL = (
     BEARER_TOKEN,
@@ -46,7 +46,7 @@ _NOT_FOR_LOCAL = (
 
 
 _EVERYBODY = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER")
-"""What a program of any kind may need. None of these is a secret."""
+"""Variables that a program of any kind may need. None of these is a secret."""
 _EVERYBODY_PREFIXES = ("LC_",)
 _PYTHON = ("VIRTUAL_ENV",)
 _PYTHON_PREFIXES = ("PYTHON", "COVERAGE_")

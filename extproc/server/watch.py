@@ -21,7 +21,7 @@ class Limits:
     """When a worker is stuck."""
 
     seconds: float = 5.0
-    """What a question has; the next one comes when that is over, so that three take 15 s."""
+    """Timeout of a question, and the interval of questions: three take 15 s."""
     misses: int = 3
     first_misses: int = 24
 

@@ -19,13 +19,13 @@ LIMIT = 1024 * 1024
 """Bytes that wait for a reader."""
 
 FLUSH_SECONDS = 1.0
-"""How long the end of a process waits for a reader of its last lines."""
+"""Longest wait for a reader of the last lines, at the end of a process."""
 
 _BATCH = 4096
 """Bytes of one write: what a pipe takes whole, so that lines of several writers do not mix (PIPE_BUF)."""
 
 _OVERHEAD = 64
-"""What a line costs beside its bytes."""
+"""Bytes that a line counts beside its own."""
 
 
 class LineWriter:
