@@ -76,13 +76,15 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
 
 
 def _runtime() -> RuntimeLayer:
-    """Envoy's runtime flags.
+    """Envoy's runtime flags, against floods of requests that are reset.
 
     `http.max_requests_per_io_cycle` is how many requests one connection may open in one turn of Envoy's event loop;
     the next ones wait for the next turn. Without it, Envoy starts a stream to a worker for each of hundreds of requests
-    before it reads that they were reset, and takes gigabytes for them.
+    before it reads that they were reset, and takes gigabytes for them. `overload.premature_reset_total_stream_count` is
+    how many requests a connection may have had, half of them reset within a second, before Envoy closes it.
     """
-    return RuntimeLayer(name="static", static_layer=Struct.from_dict({"http.max_requests_per_io_cycle": 1}))
+    flags = {"http.max_requests_per_io_cycle": 1, "overload.premature_reset_total_stream_count": 100}
+    return RuntimeLayer(name="static", static_layer=Struct.from_dict(flags))
 
 
 def _document(plan: Plan, only: Fragment | None) -> Any:

@@ -49,6 +49,14 @@ API = "/oai/v1"
 
 _MIB = 1024 * 1024
 
+MAX_CONCURRENT_STREAMS = 100
+"""Requests at once on one connection (RFC 9113, section 6.5.2, recommends no fewer); a client opens another connection
+for more. Each takes Envoy 8 to 20 KB, a caller sends a dozen bytes for it, and Envoy's default is 1,024."""
+
+_FLUSH_SECONDS = 60.0
+"""How long a response that is complete may wait for a caller who reads nothing of it."""
+
+
 CONNECTION_BYTES = 64 * 1024
 """Bytes of a connection that Envoy buffers before it stops reading from the other side."""
 
@@ -116,10 +124,13 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
         # Otherwise `:scheme: http` is said inside TLS.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         http2_protocol_options=Http2ProtocolOptions(
-            initial_stream_window_size=_MIB, initial_connection_window_size=4 * _MIB
+            initial_stream_window_size=_MIB,
+            initial_connection_window_size=4 * _MIB,
+            max_concurrent_streams=MAX_CONCURRENT_STREAMS,
         ),
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(_CONNECTION_IDLE_SECONDS)),
         stream_idle_timeout=seconds(_idle_seconds(plan)),
+        stream_flush_timeout=seconds(_FLUSH_SECONDS),
         request_headers_timeout=seconds(15),
         request_timeout=seconds(120),
         local_reply_config=local_replies(plan),

@@ -4,10 +4,16 @@
 |---------------|-----------------|--------------------------------------------------------------------------|
 | connections   | `Plan.files`    | it closes a new connection at once, so that those it has can make calls  |
 | memory, 70 %  | `Plan.memory`   | it returns free memory to the system                                     |
-| memory, 95 %  | `Plan.memory`   | it answers every new request with 503 and `retry-after`                  |
+| memory, 85 %  | `Plan.memory`   | it answers every new request with 503 and `retry-after`                  |
+| memory, 92 %  | `Plan.memory`   | it closes HTTP/2 connections that send something                         |
+| memory, 97 %  | `Plan.memory`   | it takes no new connection                                               |
+
+A request takes Envoy kilobytes and the caller a dozen bytes, also one that is answered with 503 and whose answer nobody
+reads. So the last steps end connections: those that go on sending while memory is that short.
 """
 
 from envoy_data_plane.envoy.config.overload.v3 import (
+    LoadShedPoint,
     OverloadAction,
     OverloadManager,
     ResourceMonitor,
@@ -42,7 +48,13 @@ def overload_manager(plan: Plan) -> OverloadManager:
                 triggers=[_from(0.7)],
                 typed_config=packed(ShrinkHeapConfig(timer_interval=seconds(1), max_unfreed_memory_bytes=_UNFREED)),
             ),
-            OverloadAction(name="envoy.overload_actions.stop_accepting_requests", triggers=[_from(0.95)]),
+            OverloadAction(name="envoy.overload_actions.stop_accepting_requests", triggers=[_from(0.85)]),
+        ],
+        loadshed_points=[
+            LoadShedPoint(
+                name="envoy.load_shed_points.http2_server_go_away_and_close_on_dispatch", triggers=[_from(0.92)]
+            ),
+            LoadShedPoint(name="envoy.load_shed_points.tcp_listener_accept", triggers=[_from(0.97)]),
         ],
     )
 

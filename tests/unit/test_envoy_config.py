@@ -92,6 +92,18 @@ def test_envoy_looks_at_its_memory_where_it_is_told_how_much_it_has(document: Ed
         "shrink_heap",
         "stop_accepting_requests",
     ]
+    assert [point["name"].rpartition(".")[2] for point in manager["loadshed_points"]] == [
+        "http2_server_go_away_and_close_on_dispatch",
+        "tcp_listener_accept",
+    ]
+
+
+def test_a_connection_has_few_requests_at_once(document: Edit) -> None:
+    """Each takes Envoy kilobytes, and the caller a dozen bytes."""
+    [manager] = [each for each in every(document(), "typed_config") if each.get("stat_prefix") == "oai"]
+    assert manager["http2_protocol_options"]["max_concurrent_streams"] == 100
+    assert manager["stream_flush_timeout"] == "60s"
+    assert one(document(), "overload.premature_reset_total_stream_count") == 100
 
 
 def test_the_limit_is_named_to_the_caller(document: Edit) -> None:
@@ -247,8 +259,7 @@ def test_the_drain_is_beside_the_admin_interface(document: Edit) -> None:
 
 
 def test_one_connection_opens_one_request_in_a_turn_of_the_event_loop(document: Edit) -> None:
-    [layer] = document()["layered_runtime"]["layers"]
-    assert layer["static_layer"] == {"http.max_requests_per_io_cycle": 1}
+    assert one(document(), "http.max_requests_per_io_cycle") == 1
 
 
 # Fragments

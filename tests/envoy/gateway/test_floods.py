@@ -21,6 +21,9 @@ TITAN = "amazon.titan-embed-text-v2:0"
 CHAT, EMBEDDINGS, MODELS = "/oai/v1/chat/completions", "/oai/v1/embeddings", "/oai/v1/models"
 
 CONNECTIONS, STREAMS, NEIGHBOURS = 10, 500, 20
+MANY_CONNECTIONS, MANY_REQUESTS = 100, 1000
+AT_ONCE = 99
+"""Requests that a connection may have at once, and one more; Envoy refuses those beyond."""
 HELD = 10
 """Streams of each connection in a flood that Bedrock sees."""
 
@@ -69,6 +72,10 @@ class Flooder:
     def reset(self, stream: int) -> None:
         """Queue the end of a request that nobody wants any more."""
         self._out += RstStreamFrame(stream, error_code=8).serialize()
+
+    def repeat(self, other: "Flooder") -> None:
+        """Queue what another new connection has queued."""
+        self._out = other._out
 
     def send(self) -> None:
         """Send what is queued, at once. An Envoy that closes the connection meanwhile is right to do so."""
@@ -138,6 +145,27 @@ def without_a_token(gateway: Any, client: Any, stack: ExitStack) -> None:
     headers_and_resets(None, stack, client)
 
 
+def on_many_connections(stack: ExitStack, client: Any, *, reset: bool) -> None:
+    """Requests of a dozen bytes each, answered or reset, and nobody reads the answers."""
+    everybody = [stack.enter_context(closing(Flooder(client, None))) for _ in range(MANY_CONNECTIONS)]
+    for _ in range(MANY_REQUESTS):
+        stream = everybody[0].open(MODELS, method="GET", ended=True)
+        if reset:
+            everybody[0].reset(stream)
+    for flooder in everybody[1:]:
+        flooder.repeat(everybody[0])
+    for flooder in everybody:
+        flooder.send()
+
+
+def rejected_on_many_connections(gateway: Any, client: Any, stack: ExitStack) -> None:
+    on_many_connections(stack, client, reset=False)
+
+
+def reset_on_many_connections(gateway: Any, client: Any, stack: ExitStack) -> None:
+    on_many_connections(stack, client, reset=True)
+
+
 def with_a_token(gateway: Any, client: Any, stack: ExitStack) -> None:
     headers_and_resets("ci", stack, client)
 
@@ -153,7 +181,7 @@ def after_the_worker_has_the_headers(gateway: Any, client: Any, stack: ExitStack
     """The worker has all headers once it has answered the request behind them."""
     everybody = flooders(client, "ci", stack)
     for flooder in everybody:
-        streams = [flooder.open(CHAT, length=100) for _ in range(STREAMS)]
+        streams = [flooder.open(CHAT, length=100) for _ in range(AT_ONCE)]
         last = flooder.open(MODELS, method="GET", ended=True)
         flooder.send()
         flooder.statuses([last])
@@ -200,6 +228,8 @@ Flood = Callable[[Any, Any, ExitStack], None]
 
 FLOODS: tuple[Flood, ...] = (
     without_a_token,
+    rejected_on_many_connections,
+    reset_on_many_connections,
     with_a_token,
     with_bodies,
     after_the_worker_has_the_headers,

@@ -58,7 +58,7 @@ def gateway() -> Gateway:
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=tokens.decode,
-        budget=Budget(1 << 30, 1 << 30),
+        budget=Budget(1 << 60, 1 << 60),
     )
 
 
