@@ -79,7 +79,13 @@ def _read(body: bytes) -> _Body:
     try:
         return _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _Body(lower=body.decode("utf-8", "replace")[:1000].strip() or None)
+        return _Body(lower=_text(body[:4000]))
+
+
+def _text(body: bytes) -> str | None:
+    """Return the first 1,000 characters of a body that is text; None for any other, such as frames of a stream."""
+    text = body.decode("utf-8", "replace")[:1000].strip()
+    return text if text and "".join(text.split()).isprintable() else None
 
 
 def _kind(name: object) -> str:

@@ -160,7 +160,9 @@ class ChatStream:
             if data[0] == _BRACE:
                 self.state = State.DOCUMENT
         if self.state is State.DOCUMENT:
-            self._document += data[: _LONGEST_DOCUMENT - len(self._document)]
+            self._document += data[: _LONGEST_DOCUMENT + 1 - len(self._document)]
+            if len(self._document) > _LONGEST_DOCUMENT:
+                raise self._failed(bad_answer("it is a JSON document of more than 64 KiB, not an event stream"), [])
             return b""
         written: list[bytes] = []
         try:

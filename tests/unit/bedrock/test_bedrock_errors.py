@@ -24,6 +24,7 @@ from extproc.bedrock.errors import BedrockError, from_frame, from_response
         ({}, b'{"message":5}', "", '{"message":5}'),
         ({}, b"caf\xe9", "", "caf\ufffd"),
         ({"x-amzn-errortype": ""}, b"{}", "", ""),
+        ({}, b"\x00\x00\x00\x7a\x00\x00\x00\x57\r:event-type\x07\x00\x0cmessageStart", "", ""),  # frames of a stream
         (
             {},
             b'{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}',

@@ -249,6 +249,14 @@ def test_a_prompt_that_is_too_long_is_told_before_anything_is_written(play: Any)
     assert (failure.error.status, failure.error.code, failure.written) == (400, "context_length_exceeded", b"")
 
 
+def test_a_document_without_an_end_is_not_read_to_its_end(play: Any) -> None:
+    stream = play.stream()
+    for _ in range(65):
+        assert stream.feed(b"{" + b"x" * 999) == b""
+    with pytest.raises(StreamError):
+        stream.feed(b"x" * 1000)
+
+
 @pytest.mark.parametrize(
     ("document", "status", "code"),
     [
