@@ -1,21 +1,46 @@
-"""Envoy's own last defence: what it answers when its memory runs out, with a real Envoy that has none."""
+"""Envoy's own last defence: what it does when its memory runs out, with a real Envoy that has none."""
 
 import re
+import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import yaml
 
 
-def test_an_envoy_without_memory_answers_in_openais_shape(site: Any, exchange: Any) -> None:
-    listen = f"127.0.0.1:{site.port()}"
-    socket = f"unix:{site.folder}/w0.sock"
-    rendered = site.run("envoy-config", "--listen", listen, "--processor", socket, "--envoy-memory", "64Mi")
+def without_memory(site: Any, listen: str) -> Any:
+    """The bootstrap of an Envoy whose heap may have one byte."""
+    worker = f"unix:{site.folder}/w0.sock"
+    rendered = site.run("envoy-config", "--listen", listen, "--processor", worker, "--envoy-memory", "64Mi")
     bootstrap, changes = re.subn(r"max_heap_size_bytes: '?\d+'?", "max_heap_size_bytes: 1", rendered)
     assert changes == 1
-    manager = yaml.safe_load(bootstrap)["overload_manager"]
+    return yaml.safe_load(bootstrap)
+
+
+def test_an_envoy_with_no_memory_at_all_takes_no_connection(site: Any) -> None:
+    port = site.port()
+    site.envoy(yaml.safe_dump(without_memory(site, f"127.0.0.1:{port}")))
+    end = time.monotonic() + 30
+    while True:  # until Envoy has looked at its memory
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(b"GET /x HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n")
+            try:
+                if not connection.recv(1000):
+                    return
+            except ConnectionResetError:
+                return
+        assert time.monotonic() < end
+
+
+def test_an_envoy_with_little_memory_answers_in_openais_shape(site: Any, exchange: Any) -> None:
+    """Its last steps, which end connections, are left out: with one byte it takes them all at once."""
+    listen = f"127.0.0.1:{site.port()}"
+    bootstrap = without_memory(site, listen)
+    manager = bootstrap["overload_manager"]
     assert "envoy.overload_actions.stop_accepting_requests" in [action["name"] for action in manager["actions"]]
-    envoy = site.envoy(bootstrap)
+    del manager["loadshed_points"]
+    envoy = site.envoy(yaml.safe_dump(bootstrap))
     request = (
         b"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     )
