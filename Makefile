@@ -60,7 +60,7 @@ test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `ma
 	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) $(ARGS)
 
 test-compiled: $(DEV) compiled ## Run what concerns the compiled rooms, compiled as in the image
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m pytest --compiled $(ELSEWHERE) $(ARGS) \
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled $(ELSEWHERE) $(ARGS) \
 	  $(addprefix tests/unit/,$(ROOMS)) tests/properties tests/envoy/gateway tests/clients/test_streaming.py
 
 compiled: $(COMPILED)/.built ## Compile the hot rooms into .run/compiled, a minute; needs a C compiler
