@@ -22,6 +22,7 @@ from extproc.server.translation_wire import (
     PlanRequest,
     ReadRequest,
     Reply,
+    ShapeFields,
     error_of,
     receive_blob,
     receive_header,
@@ -77,7 +78,8 @@ class Translator:
         )
         if made.chat is not None:
             chat = made.chat
-            reply.chat = Chat(chat.stream, chat.streamed, chat.include_usage, chat.shape, chat.ignored)
+            shape = ShapeFields.of(chat.shape)
+            reply.chat = Chat(chat.stream, chat.streamed, chat.include_usage, shape, chat.ignored)
         return reply, [piece for body in pieces for piece in body]
 
 

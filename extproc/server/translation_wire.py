@@ -69,13 +69,32 @@ class Error(Struct):
     code: str | None
 
 
+class ShapeFields(Struct):
+    """A `Shape`. That class may be compiled, and msgspec does not know the types of its fields then."""
+
+    answer_tool: str | None
+    names: dict[str, str]
+    custom: tuple[str, ...]
+    legacy: bool
+    trace: bool
+
+    @classmethod
+    def of(cls, shape: Shape) -> "ShapeFields":
+        """Return the fields of `shape`."""
+        return cls(shape.answer_tool, dict(shape.names), tuple(shape.custom), shape.legacy, shape.trace)
+
+    def shape(self) -> Shape:
+        """Return the shape with these fields."""
+        return Shape(self.answer_tool, self.names, frozenset(self.custom), self.legacy, self.trace)
+
+
 class Chat(Struct):
     """A `ChatPlan` without its body."""
 
     stream: bool
     streamed: bool
     include_usage: bool
-    shape: Shape
+    shape: ShapeFields
     ignored: tuple[str, ...]
 
 

@@ -283,7 +283,7 @@ class Process:
         chat = reply.chat
         made = None
         if chat is not None:
-            made = ChatPlan(b"", chat.stream, chat.streamed, chat.include_usage, chat.shape, chat.ignored)
+            made = ChatPlan(b"", chat.stream, chat.streamed, chat.include_usage, chat.shape.shape(), chat.ignored)
         return Planned(bodies, reply.digests, made, reply.counts, reply.max_answers)
 
     def _complete(self, job: Complete) -> tuple[bytes, int] | ApiError:
