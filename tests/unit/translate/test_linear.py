@@ -30,7 +30,7 @@ from extproc.translate.tools import Tools, bedrock_id
 
 GROWTH = (2 * 1.3) ** 2
 """Of two doublings, each with room for what caches and allocators cost."""
-ROUNDS = 20
+ROUNDS = 60
 FAMILIES = {
     (
         family.schema_gaps,
