@@ -23,6 +23,8 @@ from extproc.transport.stream import Errand, Exchange, Stream
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
+_UNLIMITED = 2**31 - 1
+
 
 class Server:
     """Carries the streams of one address. Create and use it inside a running event loop."""
@@ -257,7 +259,11 @@ def _channel_options(message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", 2**31 - 1),
+        ("grpc.max_concurrent_streams", _UNLIMITED),
+        # Where 1,000 new streams wait for the event loop, its default is to end some of them at random, whosever they
+        # are. Envoy bounds how many there can be.
+        ("grpc.server.max_pending_requests", _UNLIMITED),
+        ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
         ("grpc.so_reuseport", 0),  # two workers on one port would share it unnoticed, and unevenly
         ("grpc.http2.max_ping_strikes", 0),  # Envoy's connection_keepalive is no abuse
         ("grpc.enable_channelz", 0),

@@ -6,13 +6,16 @@ What is true of one is true of the other.
 import asyncio
 import contextlib
 import logging
+import socket
 import stat
 import subprocess
 from dataclasses import dataclass
 
 import grpc
 import grpc.aio
+import hyperframe.frame as hf
 import pytest
+from hpack import Encoder
 
 from extproc.bedrock.pieces import Pieces
 from extproc.envoy_config import Address
@@ -20,6 +23,7 @@ from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Re
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed, Silence
 from extproc.transport import grpcio, http2, listen, service
 from extproc.transport.auto import new_server
+from extproc.transport.http2.frames import PREFACE
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import NOT_SERVING, SERVING, Options
 from extproc.transport.stream import Clock
@@ -305,6 +309,45 @@ async def test_streams_that_end_while_we_write_are_no_bugs(gateway, envoy, caplo
             call.cancel()
         await running.gone()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def opening(count):
+    """What a client sends that opens `count` streams at once."""
+    encoder = Encoder()
+    names = [(":method", "POST"), (":scheme", "http"), (":path", PROCESS), (":authority", "envoy"), ("te", "trailers")]
+    encoded = [encoder.encode([*names, ("content-type", "application/grpc")]) for _ in range(count)]
+    opened = [hf.HeadersFrame(1 + 2 * at, block, flags=["END_HEADERS"]) for at, block in enumerate(encoded)]
+    return PREFACE + b"".join(frame.serialize() for frame in (hf.SettingsFrame(0), *opened))
+
+
+async def ended(reader):
+    """Read until the server ends a stream or the connection; gives the frame that does, or None at the end."""
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            one, length = hf.Frame.parse_frame_header(memoryview(await reader.readexactly(9)))
+            await reader.readexactly(length)
+            if isinstance(one, hf.HeadersFrame | hf.RstStreamFrame | hf.GoAwayFrame):
+                return one
+
+
+async def test_a_burst_of_new_streams_ends_none_of_them(gateway):
+    """By its defaults grpcio ends new streams at random where more than 1,000 wait for the event loop."""
+    async with gateway() as running, contextlib.AsyncExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
+        for connection in sockets:
+            connection.connect(running.address.path)
+        for connection in sockets:
+            connection.sendall(opening(1_000))
+        connections = [await asyncio.open_connection(sock=connection) for connection in sockets]
+        ends = [asyncio.create_task(ended(reader)) for reader, _ in connections]
+        async with asyncio.timeout(60):
+            while running.server.streams < 4_000 and not any(end.done() for end in ends):  # noqa: ASYNC110 - as in `gone`
+                await asyncio.sleep(0.001)
+        assert [end.result() for end in ends if end.done()] == []
+        for _, writer in connections:
+            writer.close()
+        await running.gone()
+        await asyncio.gather(*ends)
 
 
 class TestSilence:
