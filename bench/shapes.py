@@ -246,7 +246,7 @@ SHAPES: dict[str, Shape] = {
     "schema, wide, as the format": Shape(lambda n: _format(_object(_properties(n))), 9_900),
     "schema, deep": Shape(lambda n: _schema(_deep(n)), 80),
     "schema, deep, as the format": Shape(lambda n: _format(_deep(n)), 80),
-    "schema, enum": Shape(lambda n: _format(_object({"a": {"enum": [f"v{at}" for at in range(n)]}}))),
+    "schema, enum": Shape(lambda n: _format(_object({"a": {"enum": [f"v{at}" for at in range(n)]}})), 100_000),
     "schema, alternatives": Shape(lambda n: _format(_object({"a": {"anyOf": [{"type": "string"}] * n}})), 19_900),
     "schema, definitions": Shape(lambda n: _format(_chain(n)), 2_800),
     "schema, references": Shape(lambda n: _format(_references(n)), 9_900),

@@ -1,8 +1,9 @@
 """What a caller sizes costs time in proportion: a request of twice the size takes about twice as long.
 
-The CPU time of this thread is compared, not the clock's, and over two doublings: what grows with the square takes
-sixteen times as long, what is in proportion four times. The other work of a machine can only make a run slower, so the
-fastest of several counts, and there are more of them until the two fit together.
+The CPU time of this thread is compared, not the clock's, and over four doublings: what is in proportion takes 16
+times as long, what grows with the square 256 times. The limit lies between, at 64 times: the end of a CPU's cache or a
+busy neighbour on the same core costs a factor of two or three, which must not fail a test. The other work of a machine
+can only make a run slower, so the fastest of several counts.
 """
 
 import gc
@@ -28,9 +29,9 @@ from extproc.translate.names import bedrock_names
 from extproc.translate.past_calls import PastCalls
 from extproc.translate.tools import Tools, bedrock_id
 
-GROWTH = (2 * 1.3) ** 2
-"""Of two doublings, each with room for what caches and allocators cost."""
-ROUNDS = 60
+TIMES = 16
+GROWTH = TIMES**1.5
+ROUNDS = 10
 FAMILIES = {
     (
         family.schema_gaps,
@@ -80,10 +81,10 @@ def embeddings(body: bytes, model: str) -> str:
 
 
 def count(shape: Shape, size: int) -> int:
-    """How many there are in a body of this size, of which four times as many are still accepted."""
+    """How many there are in a body of this size, of which `TIMES` as many are still accepted."""
     few, many = len(shape.write(64)), len(shape.write(128))
     found = max(2, size * 64 // (many - few))
-    return found if shape.most is None else min(found, shape.most // 4)
+    return found if shape.most is None else min(found, shape.most // TIMES)
 
 
 def seconds(work: Callable[[bytes], str], body: bytes) -> float:
@@ -94,42 +95,37 @@ def seconds(work: Callable[[bytes], str], body: bytes) -> float:
 
 
 def growth(work: Callable[[bytes], str], shape: Shape, size: int) -> float:
-    """How many times longer four times as many take, by the fastest of the runs so far."""
+    """How many times longer than a body of `size` one of `TIMES` as many takes, by the fastest of the runs so far."""
     many = count(shape, size)
-    small, large = shape.write(many), shape.write(4 * many)
+    small, large = shape.write(many), shape.write(TIMES * many)
     assert work(small) == work(large)
     least_small = least_large = float("inf")
     for _ in range(ROUNDS):
-        least_small = min(least_small, seconds(work, small), seconds(work, small))
+        least_small = min(least_small, *(seconds(work, small) for _ in range(4)))
         least_large = min(least_large, seconds(work, large))
         if least_large <= least_small * GROWTH:
             break
     return least_large / least_small
 
 
-def is_proportional(work: Callable[[bytes], str], shape: Shape, size: int) -> bool:
-    """Whether it grows so at one of these sizes: a step, as where a CPU's cache ends, is at one of them only."""
-    return any(growth(work, shape, around) <= GROWTH for around in (size, size * 2, size // 2))
-
-
 @pytest.mark.parametrize("family", FAMILIES.values())
 @pytest.mark.parametrize("name", BY_FAMILY)
 def test_a_chat_request_takes_time_in_proportion_to_its_size(name: str, family: str) -> None:
     capabilities = BUILT_IN.families[family]
-    assert is_proportional(lambda body: chat(body, capabilities), CHATS[name], 16_000)
+    assert growth(lambda body: chat(body, capabilities), CHATS[name], 16_000) <= GROWTH
 
 
 @pytest.mark.parametrize("name", CHATS)
 def test_a_large_chat_request_takes_time_in_proportion_to_its_size(name: str) -> None:
     capabilities = BUILT_IN.of("anthropic.claude-sonnet-4-6")
-    assert is_proportional(lambda body: chat(body, capabilities), CHATS[name], 100_000)
+    assert growth(lambda body: chat(body, capabilities), CHATS[name], 50_000) <= GROWTH
 
 
 @pytest.mark.parametrize("model", EMBEDDING_MODELS)
 @pytest.mark.parametrize("name", EMBEDDINGS)
 def test_embeddings_take_time_in_proportion_to_their_size(name: str, model: str) -> None:
     tokens.decode([1])
-    assert is_proportional(lambda body: embeddings(body, model), EMBEDDINGS[name], 25_000)
+    assert growth(lambda body: embeddings(body, model), EMBEDDINGS[name], 12_000) <= GROWTH
 
 
 def names(count: int) -> object:
@@ -158,12 +154,13 @@ def repeated_ids(count: int) -> object:
 
 @pytest.mark.parametrize("work", [names, marks, repeated_ids])
 def test_no_loop_grows_with_the_square_of_what_no_limit_would_keep_small(work: Callable[[int], object]) -> None:
-    fastest = dict.fromkeys((500, 2000), float("inf"))
+    few, many = 250, 250 * TIMES
+    fastest = dict.fromkeys((few, many), float("inf"))
     for _ in range(ROUNDS):
-        for many in fastest:
+        for count in fastest:
             start = time.thread_time()
-            work(many)
-            fastest[many] = min(fastest[many], time.thread_time() - start)
-        if fastest[2000] <= fastest[500] * GROWTH:
+            work(count)
+            fastest[count] = min(fastest[count], time.thread_time() - start)
+        if fastest[many] <= fastest[few] * GROWTH:
             return
     raise AssertionError(fastest)
