@@ -89,6 +89,7 @@ InFlightBytes = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1024 * 1024, le=1024**4)],
     Meta(description="`auto`, or a whole number of bytes from 1048576 (1 MiB) to 1099511627776 (1 TiB)"),
 ]
+Rate = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")]
 Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 
 
@@ -138,6 +139,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of all requests in flight at once; more are answered with 503. `auto` derives it from the memory limit."""
     organisation_in_flight_bytes: InFlightBytes = "auto"
     """Of one organisation's; more are answered with 429. `auto` is half of the whole where there are several."""
+
+    address_requests_per_second: Rate | None = None
+    """From one network address, with or without a token; more are answered with 429 by Envoy. None is no limit."""
 
     @property
     def body_bytes(self) -> int:

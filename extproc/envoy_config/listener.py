@@ -9,6 +9,9 @@
 The invariant: a request under `/oai/v1` reaches Bedrock only as the worker wrote it; nothing else reaches either.
 """
 
+from collections.abc import Iterator
+
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
@@ -43,6 +46,7 @@ from envoy_data_plane.google.protobuf import Struct
 from extproc.envoy_config import BEDROCK, STAT_PREFIX, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
+from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
 from extproc.envoy_config.replies import local_replies
 
 API = "/oai/v1"
@@ -163,7 +167,7 @@ def api_route(plan: Plan) -> Route:
     return Route(
         name="api",
         match=RouteMatch(path_separated_prefix=API),
-        typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
+        typed_per_filter_config={name: packed(FilterConfig(config=packed(each))) for name, each in _turned_on(plan)},
         request_body_buffer_limit=plan.settings.limits.body_bytes,
         route=RouteAction(
             cluster=BEDROCK,
@@ -179,9 +183,12 @@ def api_route(plan: Plan) -> Route:
     )
 
 
-def _processed() -> ExtProcPerRoute:
-    """Turns the filter on, with nothing changed."""
-    return ExtProcPerRoute(overrides=ExtProcOverrides())
+def _turned_on(plan: Plan) -> Iterator[tuple[str, Message]]:
+    """The filters that the route turns on: ext_proc with nothing changed, and the limit by address if there is one."""
+    yield EXT_PROC, ExtProcPerRoute(overrides=ExtProcOverrides())
+    per_second = plan.settings.limits.address_requests_per_second
+    if per_second is not None:
+        yield ADDRESS_LIMIT, limit_of_route(per_second)
 
 
 def _elsewhere() -> Route:

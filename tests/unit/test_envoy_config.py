@@ -280,6 +280,18 @@ def test_fragments_are_parts_of_the_bootstrap(document: Edit) -> None:
     assert fragment("route") == [routes(whole)["api"]]
 
 
+def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
+    assert "oai-address-limit" not in json.dumps([document(), fragment("filter"), fragment("route")])
+    settings = "limits: {address_requests_per_second: 7}"
+    assert fragment("filter", settings) == one(document(settings), "http_filters")[1:-1]
+    assert [each["name"] for each in fragment("filter", settings)] == ["oai-address-limit", "oai-extproc"]
+    [route] = fragment("route", settings)
+    limit = route["typed_per_filter_config"]["oai-address-limit"]["config"]
+    assert [each["token_bucket"]["tokens_per_fill"] for each in limit["descriptors"]] == [7]
+    assert [each["token_bucket"]["max_tokens"] for each in limit["descriptors"]] == [35]
+    assert limit["max_dynamic_descriptors"] == 10_000
+
+
 def test_the_route_brings_its_own_limit_of_bodies() -> None:
     [route] = fragment("route", "limits: {request_bytes: 1000000}")
     assert int(route["request_body_buffer_limit"]) == 1_250_000
