@@ -35,11 +35,13 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
-# Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough.
+# Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough. What is compiled
+# of the floods' way is HTTP/2.
 ELSEWHERE := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
+FLOODS    := tests/envoy/gateway/test_floods.py
 
 ROOMS   := bedrock exchange openai telemetry tenancy translate transport
-ON_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
+ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
@@ -62,7 +64,7 @@ test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
 	$(BIN)/python -m pytest tests --ignore tests/unit --ignore tests/properties $(ARGS)
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) $(ARGS)
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) --ignore $(FLOODS) $(ARGS)
 
 test-compiled: test-compiled-unit test-compiled-gateway ## Run what concerns the compiled rooms, compiled as in the image
 
@@ -70,7 +72,7 @@ test-compiled-unit: $(DEV) compiled ## Its fast part
 	$(ON_COMPILED) $(addprefix tests/unit/,$(ROOMS)) tests/properties $(ARGS)
 
 test-compiled-gateway: $(DEV) compiled ## Its other part: with Envoy
-	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) $(ARGS)
+	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) -k 'not (test_floods and grpcio)' $(ARGS)
 
 compiled: $(COMPILED)/.built ## Compile the hot rooms into .run/compiled, a minute; needs a C compiler
 
