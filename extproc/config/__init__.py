@@ -72,6 +72,9 @@ Cidr = Annotated[
 Workers = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
 ]
+TRANSLATION_SECONDS = 30.0
+"""Timeout of a step in the process that translates large requests, the turns of other requests before it included."""
+
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
@@ -218,8 +221,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def longest_wait(self) -> float:
-        """Seconds for which a request may wait for the gateway's own calls, before or instead of Bedrock's answer."""
-        return max(self.embeddings.seconds, self.media.seconds)
+        """Longest sum of the timeouts of a request's steps, in seconds, before or instead of Bedrock's response.
+
+        Envoy grants a worker more time once for each message, not for each step: a chat request may be read, have
+        its images fetched and be planned; an embeddings request may be read, planned, called for and completed.
+        """
+        chat = 2 * TRANSLATION_SECONDS + self.media.seconds
+        embeddings = 3 * TRANSLATION_SECONDS + self.embeddings.seconds
+        return max(chat, embeddings)
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -111,8 +111,8 @@ def test_the_limit_is_named_to_the_caller(document: Edit) -> None:
 
 
 def test_the_worker_may_ask_for_as_long_as_its_own_calls_take(document: Edit) -> None:
-    assert one(document("embeddings: {seconds: 600}"), "max_message_timeout") == "630s"
-    assert one(document("embeddings: {seconds: 1}"), "max_message_timeout") == "50s"  # fetching media may take 20
+    assert one(document("embeddings: {seconds: 600}"), "max_message_timeout") == "720s"
+    assert one(document("embeddings: {seconds: 1}"), "max_message_timeout") == "121s"  # three steps of translation
     assert one(document(), "message_timeout") == "30s"
 
 
