@@ -95,7 +95,8 @@ def listener(plan: Plan) -> Listener:
     """The one listener.
 
     Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
-    of its own. A connection without a first byte is closed while `http_inspector` waits for one.
+    of its own. A connection without a first byte is closed while `http_inspector` waits for one. New connections are
+    accepted one by one, between other work: by default all that wait come first, and who opens thousands stops others.
     """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager(plan))
@@ -104,6 +105,7 @@ def listener(plan: Plan) -> Listener:
         name="oai",
         address=address_message(plan.listen),
         per_connection_buffer_limit_bytes=CONNECTION_BYTES,
+        max_connections_to_accept_per_socket_event=1,
         listener_filters=[
             ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
         ],

@@ -74,6 +74,10 @@ def test_what_a_connection_holds_does_not_grow_with_the_limit_of_bodies(document
     assert cluster(rendered, "bedrock")["per_connection_buffer_limit_bytes"] == 32_768
 
 
+def test_connections_are_accepted_between_other_work(document: Edit) -> None:
+    assert document()["static_resources"]["listeners"][0]["max_connections_to_accept_per_socket_event"] == 1
+
+
 def test_the_largest_limit_fits(document: Edit) -> None:
     rendered = document("limits: {request_bytes: 536870912}")
     assert max(every(rendered, "per_connection_buffer_limit_bytes")) < 2**32
