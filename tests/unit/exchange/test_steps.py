@@ -1,7 +1,8 @@
 """The longest step that one request makes of the event loop, whatever its shape: in units of this machine's Python.
 
 A unit is what a loop of a million rounds takes, about 30 ms where `make bench-steps` was run. CPU time of the thread
-is compared, and the least of several runs counts.
+is compared, and the least of several runs counts. The limits are twice what was measured on a quiet machine, because
+a neighbour on the same core or cache costs as much; work that went back to the event loop would cost ten times as much.
 """
 
 import os
@@ -56,15 +57,15 @@ def is_short(shape: Shape, size: int, most: float, shared: Gateway, process: Pro
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_what_the_event_loop_translates_itself_takes_it_less_than_two_units(
+def test_what_the_event_loop_translates_itself_takes_it_less_than_four_units(
     name: str, shared: Gateway, process: Process
 ) -> None:
     shape = SHAPES[name]
-    assert is_short(shape, largest_small(shape), 2.0, shared, process)
+    assert is_short(shape, largest_small(shape), 4.0, shared, process)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_large_request_takes_the_event_loop_less_than_a_unit_at_a_time(
+def test_a_large_request_takes_the_event_loop_less_than_two_units_at_a_time(
     name: str, shared: Gateway, process: Process
 ) -> None:
-    assert is_short(SHAPES[name], 3 * LARGE_BODY, 1.0, shared, process)
+    assert is_short(SHAPES[name], 3 * LARGE_BODY, 2.0, shared, process)
