@@ -1,4 +1,4 @@
-"""Whom Envoy calls: the ext_proc workers, and Bedrock."""
+"""Whom Envoy calls: the ext_proc workers, and Bedrock; and nobody, for a request that no worker has signed."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.envoy_config import BEDROCK, PROCESSOR, Address, Plan, is_ip
+from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, Address, Plan, is_ip
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
 
@@ -119,6 +119,11 @@ def bedrock_cluster(plan: Plan) -> Cluster:
         typed_extension_protocol_options=_http_options(_bedrock_protocol(secure)),
         load_assignment=endpoints(BEDROCK, [address]),
     )
+
+
+def unprocessed_cluster() -> Cluster:
+    """Return a cluster without endpoints: Envoy itself answers what is sent there, with 503."""
+    return Cluster(name=UNPROCESSED, type=ClusterDiscoveryType.STATIC, connect_timeout=seconds(1))
 
 
 def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:

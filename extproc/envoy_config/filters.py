@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
+    ExternalProcessorRouteCacheAction,
     MetadataOptions,
     MetadataOptionsMetadataNamespaces,
     ProcessingMode,
@@ -22,7 +23,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
-from extproc.envoy_config import PROCESSOR, Plan
+from extproc.envoy_config import METADATA, PROCESSOR, Plan
 from extproc.envoy_config.messages import packed, seconds
 
 EXT_PROC = "oai-extproc"
@@ -88,8 +89,10 @@ def _external_processor(plan: Plan) -> ExternalProcessor:
         processing_mode=_processing_mode(),
         # It writes :path and host, and removes every header of the other side, Envoy's own included.
         mutation_rules=HeaderMutationRules(allow_all_routing=True, allow_envoy=True),
+        # Envoy looks for the route again once the worker has signed the request: only then one leads to Bedrock.
+        route_cache_action=ExternalProcessorRouteCacheAction.CLEAR,
         response_attributes=["response.code_details"],
-        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=["oai"])),
+        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA])),
     )
 
 

@@ -3,10 +3,16 @@
 | path                | served by                                                                        |
 |---------------------|----------------------------------------------------------------------------------|
 | `/healthz`          | Envoy: 200 once a worker is healthy, 503 before that and while draining          |
-| `/oai/v1`, below it | the ext_proc worker, and Bedrock behind it                                       |
+| `/oai/v1`, below it | the ext_proc worker                                                              |
+| `/model`, below it  | Bedrock, for a request that a worker has signed; Envoy's 404 for any other       |
 | anything else       | Envoy: a 404 in OpenAI's shape                                                   |
 
-The invariant: a request under `/oai/v1` reaches Bedrock only as the worker wrote it; nothing else reaches either.
+Each call is routed twice. By its path under `/oai/v1` it belongs to the route `api`, whose filter asks the worker and
+whose cluster has no endpoint. The worker's request has Bedrock's path and the mark `signed` in the dynamic metadata,
+which no caller can set; Envoy looks for the route again and finds `bedrock`. Where the filter is missing, off, or fails
+in any way, the second route is never found, and Envoy answers 503.
+
+The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 """
 
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
@@ -38,14 +44,18 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerInternalAddressConfig,
     HttpConnectionManagerPathWithEscapedSlashesAction,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import BEDROCK, STAT_PREFIX, Plan
+from extproc.envoy_config import BEDROCK, METADATA, SIGNED, STAT_PREFIX, UNPROCESSED, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.replies import local_replies
 
 API = "/oai/v1"
+
+_MODELS = "/model"
+"""Where all of Bedrock's runtime operations are."""
 
 _MIB = 1024 * 1024
 
@@ -141,7 +151,9 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
 
 
 def _routes(plan: Plan) -> RouteConfiguration:
-    host = VirtualHost(name="oai", domains=["*"], routes=[_health(), api_route(plan), _elsewhere()])
+    host = VirtualHost(
+        name="oai", domains=["*"], routes=[_health(), _bedrock_route(plan), api_route(plan), _elsewhere()]
+    )
     return RouteConfiguration(name="oai", virtual_hosts=[host])
 
 
@@ -155,18 +167,42 @@ def _health() -> Route:
 
 
 def api_route(plan: Plan) -> Route:
-    """To Bedrock. Only what cannot have started a call is tried again: calls are billed.
+    """To the worker. What it has not signed ends there: the cluster has no endpoint."""
+    return _route(plan, "api", RouteMatch(path_separated_prefix=API), UNPROCESSED)
+
+
+def bedrock_host(plan: Plan) -> VirtualHost:
+    """Return the virtual host for an Envoy with hosts of its own: a signed request has Bedrock's name as its host."""
+    host = f"[{plan.bedrock.host}]" if ":" in plan.bedrock.host else plan.bedrock.host
+    return VirtualHost(name=BEDROCK, domains=[host, f"{host}:*"], routes=[_bedrock_route(plan)])
+
+
+def _bedrock_route(plan: Plan) -> Route:
+    """To Bedrock, for what a worker has signed."""
+    signed = MetadataMatcher(
+        filter=METADATA,
+        path=[MetadataMatcherPathSegment(key=SIGNED)],
+        value=ValueMatcher(bool_match=True),
+    )
+    route = _route(plan, BEDROCK, RouteMatch(path_separated_prefix=_MODELS, dynamic_metadata=[signed]), BEDROCK)
+    # The worker leaves it: Envoy finds no route for a request without it.
+    route.request_headers_to_remove = ["x-forwarded-proto"]
+    return route
+
+
+def _route(plan: Plan, name: str, match: RouteMatch, cluster: str) -> Route:
+    """Both routes of a call. Only what cannot have started one is tried again: calls are billed.
 
     The limit of bodies holds for the body as it arrives and as the worker rewrites it, which may make it longer; above
     it Envoy answers 413.
     """
     return Route(
-        name="api",
-        match=RouteMatch(path_separated_prefix=API),
+        name=name,
+        match=match,
         typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
         request_body_buffer_limit=plan.settings.limits.body_bytes,
         route=RouteAction(
-            cluster=BEDROCK,
+            cluster=cluster,
             timeout=seconds(0),
             idle_timeout=seconds(_idle_seconds(plan)),
             max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(3600)),

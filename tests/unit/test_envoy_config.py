@@ -137,10 +137,34 @@ def test_only_the_api_is_processed_and_only_it_leads_to_bedrock(document: Edit) 
     rendered = document()
     processed = {name for name, route in routes(rendered).items() if "typed_per_filter_config" in route}
     forwarded = {name for name, route in routes(rendered).items() if "route" in route}
-    assert processed == forwarded == {"api"}
+    assert processed == forwarded == {"api", "bedrock"}
     [switched_off] = [each for each in one(rendered, "http_filters") if each.get("disabled")]
     assert switched_off["typed_config"]["@type"].endswith("ext_proc.v3.ExternalProcessor")
-    assert switched_off["name"] in routes(rendered)["api"]["typed_per_filter_config"]
+    assert all(switched_off["name"] in routes(rendered)[name]["typed_per_filter_config"] for name in processed)
+
+
+def test_a_route_leads_to_bedrock_only_for_what_a_worker_has_signed(document: Edit) -> None:
+    rendered = document()
+    assert [name for name, route in routes(rendered).items() if one_cluster(route) == "bedrock"] == ["bedrock"]
+    assert one_cluster(routes(rendered)["api"]) == "unprocessed"
+    assert cluster(rendered, "unprocessed").keys() == {"name", "type", "connect_timeout"}, "it has no endpoint"
+    mark = {"filter": "oai", "path": [{"key": "signed"}], "value": {"bool_match": True}}
+    assert routes(rendered)["bedrock"]["match"] == {"path_separated_prefix": "/model", "dynamic_metadata": [mark]}
+    assert one(rendered, "receiving_namespaces") == {"untyped": ["oai"]}
+    assert one(rendered, "route_cache_action") == "CLEAR"
+
+
+def test_both_routes_of_a_call_have_the_same_limits(document: Edit) -> None:
+    api, bedrock = (dict(routes(document())[name]) for name in ("api", "bedrock"))
+    assert bedrock.pop("request_headers_to_remove") == ["x-forwarded-proto"]
+    for route in (api, bedrock):
+        del route["name"], route["match"], route["route"]["cluster"]
+    assert api == bedrock
+
+
+def one_cluster(route: Any) -> str | None:
+    name: str | None = route.get("route", {}).get("cluster")
+    return name
 
 
 def test_calls_are_billed_so_only_what_cannot_have_begun_is_tried_again(document: Edit) -> None:
@@ -215,6 +239,10 @@ def health(document: Any) -> Any:
     return found
 
 
+CALLS = {"processor", "bedrock", "unprocessed"}
+"""The clusters of callers' requests."""
+
+
 def clusters(document: Any) -> set[str]:
     return {each["name"] for each in document["static_resources"]["clusters"]}
 
@@ -222,7 +250,7 @@ def clusters(document: Any) -> set[str]:
 def test_without_an_address_there_is_no_listener_for_health(document: Edit) -> None:
     rendered = document(admin=Address(path="/run/oai/admin.sock"))
     assert [each["name"] for each in rendered["static_resources"]["listeners"]] == ["oai"]
-    assert clusters(rendered) == {"processor", "bedrock"}
+    assert clusters(rendered) == CALLS
 
 
 def test_who_asks_for_health_is_not_counted_among_callers(document: Edit) -> None:
@@ -249,7 +277,7 @@ def test_metrics_and_drained_are_where_there_is_an_admin_interface(
     rendered = document(health=Address("127.0.0.1", 8081), admin=admin)
     assert {match["path"] for match in every(health(rendered), "match") if "path" in match} == served
     led_to = {route["cluster"] for route in every(health(rendered), "route")}
-    assert led_to == clusters(rendered) - {"processor", "bedrock"}
+    assert led_to == clusters(rendered) - CALLS
 
 
 def test_the_drain_is_beside_the_admin_interface(document: Edit) -> None:
@@ -278,6 +306,22 @@ def test_fragments_are_parts_of_the_bootstrap(document: Edit) -> None:
     assert fragment("filter") == one(whole, "http_filters")[1:-1]
     assert fragment("cluster") == whole["static_resources"]["clusters"]
     assert fragment("route") == [routes(whole)["api"]]
+    [host] = fragment("host")
+    assert host["routes"] == [routes(whole)["bedrock"]]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "domains"),
+    [
+        (AWS, [AWS.host, f"{AWS.host}:*"]),
+        (Endpoint("http", "127.0.0.1", 9000), ["127.0.0.1", "127.0.0.1:*"]),
+        (Endpoint("https", "::1", 8443), ["[::1]", "[::1]:*"]),
+    ],
+)
+def test_a_signed_request_finds_the_virtual_host_by_bedrocks_name(endpoint: Endpoint, domains: list[str]) -> None:
+    [host] = fragment("host", bedrock=endpoint)
+    assert host["domains"] == domains
+    assert endpoint.authority.startswith(domains[0])
 
 
 def test_the_route_brings_its_own_limit_of_bodies() -> None:
