@@ -33,7 +33,7 @@ GOLDEN  := env -i PATH="$$PATH" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS
 RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
            --ca-file /etc/ssl/certs/ca-certificates.crt
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
-PARTS   := filter cluster route host reply
+PARTS   := filter cluster route reply
 
 # Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough.
 ELSEWHERE := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes

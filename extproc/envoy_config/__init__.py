@@ -38,9 +38,8 @@ STAT_PREFIX = "oai"
 DEFAULT_FILES = 65_536
 """Open files that an Envoy must be allowed whose machine is not known."""
 
-Fragment = Literal["filter", "cluster", "route", "host", "reply"]
-"""What an Envoy that runs already needs of ours: HTTP filters, clusters, routes, virtual hosts, and mappers of local
-replies."""
+Fragment = Literal["filter", "cluster", "route", "reply"]
+"""What an Envoy that runs already needs of ours: HTTP filters, clusters, routes, and mappers of local replies."""
 
 
 @dataclass(frozen=True, slots=True)

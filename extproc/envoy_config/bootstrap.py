@@ -20,7 +20,7 @@ from extproc.envoy_config import Fragment, Plan
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import ext_proc_filter
 from extproc.envoy_config.health import health_clusters, health_listener
-from extproc.envoy_config.listener import api_route, bedrock_host, listener
+from extproc.envoy_config.listener import api_route, bedrock_route, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
@@ -34,7 +34,6 @@ _WHERE: dict[Fragment, str] = {
     "filter": "for `http_filters`, right before the router",
     "cluster": "for `clusters`",
     "route": "for `routes` of a virtual host, before any that matches /oai/v1 too",
-    "host": "for `virtual_hosts`",
     "reply": "for `local_reply_config.mappers`, before any other",
 }
 
@@ -72,9 +71,7 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
         case "cluster":
             return _clusters(plan)
         case "route":
-            return [api_route(plan)]
-        case "host":
-            return [bedrock_host(plan)]
+            return [bedrock_route(plan), api_route(plan)]
         case "reply":
             return foreign_replies()
 

@@ -152,7 +152,7 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
 
 def _routes(plan: Plan) -> RouteConfiguration:
     host = VirtualHost(
-        name="oai", domains=["*"], routes=[_health(), _bedrock_route(plan), api_route(plan), _elsewhere()]
+        name="oai", domains=["*"], routes=[_health(), bedrock_route(plan), api_route(plan), _elsewhere()]
     )
     return RouteConfiguration(name="oai", virtual_hosts=[host])
 
@@ -171,14 +171,12 @@ def api_route(plan: Plan) -> Route:
     return _route(plan, "api", RouteMatch(path_separated_prefix=API), UNPROCESSED)
 
 
-def bedrock_host(plan: Plan) -> VirtualHost:
-    """Return the virtual host for an Envoy with hosts of its own: a signed request has Bedrock's name as its host."""
-    host = f"[{plan.bedrock.host}]" if ":" in plan.bedrock.host else plan.bedrock.host
-    return VirtualHost(name=BEDROCK, domains=[host, f"{host}:*"], routes=[_bedrock_route(plan)])
+def bedrock_route(plan: Plan) -> Route:
+    """To Bedrock, for what a worker has signed.
 
-
-def _bedrock_route(plan: Plan) -> Route:
-    """To Bedrock, for what a worker has signed."""
+    The route writes the host. Until then it is the caller's, so that Envoy looks for this route in the virtual host in
+    which it found `api`.
+    """
     signed = MetadataMatcher(
         filter=METADATA,
         path=[MetadataMatcherPathSegment(key=SIGNED)],
@@ -187,6 +185,8 @@ def _bedrock_route(plan: Plan) -> Route:
     route = _route(plan, BEDROCK, RouteMatch(path_separated_prefix=_MODELS, dynamic_metadata=[signed]), BEDROCK)
     # The worker leaves it: Envoy finds no route for a request without it.
     route.request_headers_to_remove = ["x-forwarded-proto"]
+    assert route.route is not None
+    route.route.host_rewrite_literal = plan.bedrock.authority
     return route
 
 

@@ -138,7 +138,9 @@ def test_only_the_api_is_processed_and_only_it_leads_to_bedrock(document: Edit) 
     processed = {name for name, route in routes(rendered).items() if "typed_per_filter_config" in route}
     forwarded = {name for name, route in routes(rendered).items() if "route" in route}
     assert processed == forwarded == {"api", "bedrock"}
-    [switched_off] = [each for each in one(rendered, "http_filters") if each.get("disabled")]
+    [switched_off] = [
+        each for each in one(rendered["static_resources"]["listeners"][0], "http_filters") if each.get("disabled")
+    ]
     assert switched_off["typed_config"]["@type"].endswith("ext_proc.v3.ExternalProcessor")
     assert all(switched_off["name"] in routes(rendered)[name]["typed_per_filter_config"] for name in processed)
 
@@ -157,6 +159,7 @@ def test_a_route_leads_to_bedrock_only_for_what_a_worker_has_signed(document: Ed
 def test_both_routes_of_a_call_have_the_same_limits(document: Edit) -> None:
     api, bedrock = (dict(routes(document())[name]) for name in ("api", "bedrock"))
     assert bedrock.pop("request_headers_to_remove") == ["x-forwarded-proto"]
+    del bedrock["route"]["host_rewrite_literal"]
     for route in (api, bedrock):
         del route["name"], route["match"], route["route"]["cluster"]
     assert api == bedrock
@@ -303,35 +306,37 @@ def fragment(only: Fragment, settings: str = "{}", **changes: Any) -> list[Any]:
 
 def test_fragments_are_parts_of_the_bootstrap(document: Edit) -> None:
     whole = document()
-    assert fragment("filter") == one(whole, "http_filters")[1:-1]
+    assert fragment("filter") == one(whole["static_resources"]["listeners"][0], "http_filters")[1:-1]
     assert fragment("cluster") == whole["static_resources"]["clusters"]
-    assert fragment("route") == [routes(whole)["api"]]
-    [host] = fragment("host")
-    assert host["routes"] == [routes(whole)["bedrock"]]
+    assert fragment("route") == [routes(whole)["bedrock"], routes(whole)["api"]]
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "domains"),
+    ("endpoint", "host"),
     [
-        (AWS, [AWS.host, f"{AWS.host}:*"]),
-        (Endpoint("http", "127.0.0.1", 9000), ["127.0.0.1", "127.0.0.1:*"]),
-        (Endpoint("https", "::1", 8443), ["[::1]", "[::1]:*"]),
+        (AWS, AWS.host),
+        (Endpoint("http", "127.0.0.1", 9000), "127.0.0.1:9000"),
+        (Endpoint("https", "::1", 443), "[::1]"),
     ],
 )
-def test_a_signed_request_finds_the_virtual_host_by_bedrocks_name(endpoint: Endpoint, domains: list[str]) -> None:
-    [host] = fragment("host", bedrock=endpoint)
-    assert host["domains"] == domains
-    assert endpoint.authority.startswith(domains[0])
+def test_the_route_writes_the_host_that_is_signed(endpoint: Endpoint, host: str) -> None:
+    """Until then it is the caller's, by which Envoy finds the virtual host."""
+    bedrock, api = fragment("route", bedrock=endpoint)
+    assert bedrock["route"]["host_rewrite_literal"] == host == endpoint.authority
+    assert "host_rewrite_literal" not in api["route"]
+    [ext_proc] = fragment("filter")
+    assert one(ext_proc, "disallow_expression") == {"regex": "^:authority$"}
 
 
 def test_the_route_brings_its_own_limit_of_bodies() -> None:
-    [route] = fragment("route", "limits: {request_bytes: 1000000}")
-    assert int(route["request_body_buffer_limit"]) == 1_250_000
+    both = fragment("route", "limits: {request_bytes: 1000000}")
+    assert [int(route["request_body_buffer_limit"]) for route in both] == [1_250_000, 1_250_000]
 
 
 def test_the_worker_may_remove_what_callers_wish_of_envoy() -> None:
     [ext_proc] = fragment("filter")
-    assert one(ext_proc, "mutation_rules") == {"allow_all_routing": True, "allow_envoy": True}
+    rules = {"allow_all_routing": True, "allow_envoy": True, "disallow_expression": {"regex": "^:authority$"}}
+    assert one(ext_proc, "mutation_rules") == rules
 
 
 def test_replies_for_an_envoy_of_ones_own_touch_only_ours() -> None:
