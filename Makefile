@@ -35,17 +35,21 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
-# Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough.
+# Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough. What is compiled
+# of the floods' way is HTTP/2.
 ELSEWHERE := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
+FLOODS    := tests/envoy/gateway/test_floods.py
 
 ROOMS   := bedrock exchange openai telemetry tenancy translate transport
+ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-grpcio test-compiled test-compose compiled image lint fmt proto golden \
+.PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
+        compiled installed image lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos soak reliability docs lock lock-images clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
 	@exec $(BIN)/oai-extproc up --listen $(LISTEN) $(ARGS)
@@ -56,12 +60,19 @@ test: $(DEV) ## Run the whole suite; ARGS are pytest's
 test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 	$(BIN)/python -m pytest tests/unit tests/properties $(ARGS)
 
-test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) $(ARGS)
+test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
+	$(BIN)/python -m pytest tests --ignore tests/unit --ignore tests/properties $(ARGS)
 
-test-compiled: $(DEV) compiled ## Run what concerns the compiled rooms, compiled as in the image
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled $(ELSEWHERE) $(ARGS) \
-	  $(addprefix tests/unit/,$(ROOMS)) tests/properties tests/envoy/gateway tests/clients/test_streaming.py
+test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) --ignore $(FLOODS) $(ARGS)
+
+test-compiled: test-compiled-unit test-compiled-gateway ## Run what concerns the compiled rooms, compiled as in the image
+
+test-compiled-unit: $(DEV) compiled ## Its fast part
+	$(ON_COMPILED) $(addprefix tests/unit/,$(ROOMS)) tests/properties $(ARGS)
+
+test-compiled-gateway: $(DEV) compiled ## Its other part: with Envoy
+	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) -k 'not (test_floods and grpcio)' $(ARGS)
 
 compiled: $(COMPILED)/.built ## Compile the hot rooms into .run/compiled, a minute; needs a C compiler
 
@@ -144,6 +155,8 @@ clean: ## Remove everything that was made here
 	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+installed: $(BENCH) $(FUZZ)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.14 found; install one, or say make PYTHON=/path/to/python3"; exit 1; }

@@ -5,6 +5,7 @@ unless the test has declared that it ends programs itself (`Watched.restarts`).
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,16 +17,14 @@ RESTART = re.compile(r".*, starting it again.*")
 class Watched:
     """One log, and how much of it has been searched, in characters."""
 
-    path: Path
+    read: Callable[[], str]
     restarts: bool = False
     """Restarts are expected: the test ends programs."""
     searched: int = 0
 
     def faults(self) -> list[str]:
-        """The lines since the last search that report a crash."""
-        if not self.path.exists():
-            return []
-        text = self.path.read_text(errors="replace")
+        """Return the lines since the last search that report a crash."""
+        text = self.read()
         end = text.rfind("\n") + 1
         news, self.searched = text[self.searched : end], max(self.searched, end)
         return CRASH.findall(news) + ([] if self.restarts else RESTART.findall(news))
@@ -39,7 +38,7 @@ class Watch:
 
     def add(self, path: Path) -> Watched:
         """Watch a log from its beginning."""
-        self.logs[path] = watched = Watched(path)
+        self.logs[path] = watched = Watched(lambda: path.read_text(errors="replace") if path.exists() else "")
         return watched
 
     def check(self) -> None:

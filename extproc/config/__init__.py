@@ -72,6 +72,9 @@ Cidr = Annotated[
 Workers = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
 ]
+TRANSLATION_SECONDS = 30.0
+"""Timeout of a step in the process that translates large requests, the turns of other requests before it included."""
+
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
@@ -89,6 +92,7 @@ InFlightBytes = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1024 * 1024, le=1024**4)],
     Meta(description="`auto`, or a whole number of bytes from 1048576 (1 MiB) to 1099511627776 (1 TiB)"),
 ]
+Rate = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")]
 Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 
 
@@ -138,6 +142,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of all requests in flight at once; more are answered with 503. `auto` derives it from the memory limit."""
     organisation_in_flight_bytes: InFlightBytes = "auto"
     """Of one organisation's; more are answered with 429. `auto` is half of the whole where there are several."""
+
+    address_requests_per_second: Rate | None = None
+    """From one network address, with or without a token; more are answered with 429 by Envoy. None is no limit."""
 
     @property
     def body_bytes(self) -> int:
@@ -214,8 +221,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def longest_wait(self) -> float:
-        """Seconds for which a request may wait for the gateway's own calls, before or instead of Bedrock's answer."""
-        return max(self.embeddings.seconds, self.media.seconds)
+        """Longest sum of the timeouts of a request's steps, in seconds, before or instead of Bedrock's response.
+
+        Envoy grants a worker more time once for each message, not for each step: a chat request may be read, have
+        its images fetched and be planned; an embeddings request may be read, planned, called for and completed.
+        """
+        chat = 2 * TRANSLATION_SECONDS + self.media.seconds
+        embeddings = 3 * TRANSLATION_SECONDS + self.embeddings.seconds
+        return max(chat, embeddings)
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import Fragment, Plan
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
-from extproc.envoy_config.filters import ext_proc_filter
+from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
 from extproc.envoy_config.listener import api_route, bedrock_route, listener
 from extproc.envoy_config.messages import address_message
@@ -67,7 +67,7 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
     """The parts of this kind that carry the API, and nothing that an Envoy has of its own."""
     match only:
         case "filter":
-            return [ext_proc_filter(plan)]
+            return api_filters(plan)
         case "cluster":
             return _clusters(plan)
         case "route":

@@ -1,4 +1,4 @@
-"""The HTTP filters, in the order in which a request meets them: health, ext_proc, router."""
+"""The HTTP filters, in the order in which a request meets them: health, the limit by address, ext_proc, router."""
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
 from extproc.envoy_config import METADATA, PROCESSOR, Plan
 from extproc.envoy_config.messages import packed, seconds
+from extproc.envoy_config.rate_limit import limit_filter
 
 EXT_PROC = "oai-extproc"
 """The filter's name; routes refer to it. A name of our own, for an Envoy that has another ext_proc filter already."""
@@ -36,12 +37,18 @@ _MESSAGE_SECONDS = 30.0
 
 
 def http_filters(plan: Plan) -> list[HttpFilter]:
-    """The chain.
+    """The chain."""
+    return [health_filter(), *api_filters(plan), router()]
 
-    ext_proc is off but for the API's route: Envoy's answer to bytes that are not HTTP belongs to no route, and
-    Envoy closes the connection before a worker could have seen it.
+
+def api_filters(plan: Plan) -> list[HttpFilter]:
+    """Those of the API's route, and off elsewhere.
+
+    Envoy's answer to bytes that are not HTTP belongs to no route, and Envoy closes the connection before a worker
+    could have seen it.
     """
-    return [health_filter(), ext_proc_filter(plan), router()]
+    limited = plan.settings.limits.address_requests_per_second is not None
+    return [limit_filter(), ext_proc_filter(plan)] if limited else [ext_proc_filter(plan)]
 
 
 def health_filter() -> HttpFilter:

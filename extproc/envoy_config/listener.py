@@ -15,6 +15,9 @@ in any way, the second route is never found, and Envoy answers 503.
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 """
 
+from collections.abc import Iterator
+
+from betterproto2 import Message
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
@@ -50,6 +53,7 @@ from envoy_data_plane.google.protobuf import Struct
 from extproc.envoy_config import BEDROCK, METADATA, SIGNED, STAT_PREFIX, UNPROCESSED, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
+from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
 from extproc.envoy_config.replies import local_replies
 
 API = "/oai/v1"
@@ -101,7 +105,8 @@ def listener(plan: Plan) -> Listener:
     """The one listener.
 
     Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
-    of its own. A connection without a first byte is closed while `http_inspector` waits for one.
+    of its own. A connection without a first byte is closed while `http_inspector` waits for one. New connections are
+    accepted one by one, between other work: by default all that wait come first, and who opens thousands stops others.
     """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager(plan))
@@ -110,6 +115,7 @@ def listener(plan: Plan) -> Listener:
         name="oai",
         address=address_message(plan.listen),
         per_connection_buffer_limit_bytes=CONNECTION_BYTES,
+        max_connections_to_accept_per_socket_event=1,
         listener_filters=[
             ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
         ],
@@ -199,7 +205,9 @@ def _route(plan: Plan, name: str, match: RouteMatch, cluster: str) -> Route:
     return Route(
         name=name,
         match=match,
-        typed_per_filter_config={EXT_PROC: packed(FilterConfig(config=packed(_processed())))},
+        typed_per_filter_config={
+            turned_on: packed(FilterConfig(config=packed(each))) for turned_on, each in _turned_on(plan)
+        },
         request_body_buffer_limit=plan.settings.limits.body_bytes,
         route=RouteAction(
             cluster=cluster,
@@ -215,9 +223,12 @@ def _route(plan: Plan, name: str, match: RouteMatch, cluster: str) -> Route:
     )
 
 
-def _processed() -> ExtProcPerRoute:
-    """Turns the filter on, with nothing changed."""
-    return ExtProcPerRoute(overrides=ExtProcOverrides())
+def _turned_on(plan: Plan) -> Iterator[tuple[str, Message]]:
+    """The filters that the route turns on: ext_proc with nothing changed, and the limit by address if there is one."""
+    yield EXT_PROC, ExtProcPerRoute(overrides=ExtProcOverrides())
+    per_second = plan.settings.limits.address_requests_per_second
+    if per_second is not None:
+        yield ADDRESS_LIMIT, limit_of_route(per_second)
 
 
 def _elsewhere() -> Route:

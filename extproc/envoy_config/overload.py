@@ -5,7 +5,7 @@
 | connections   | `Plan.files`    | it closes a new connection at once, so that those it has can make calls  |
 | memory, 70 %  | `Plan.memory`   | it returns free memory to the system                                     |
 | memory, 85 %  | `Plan.memory`   | it answers every new request with 503 and `retry-after`                  |
-| memory, 92 %  | `Plan.memory`   | it closes HTTP/2 connections that send something                         |
+| memory, 92 %  | `Plan.memory`   | it closes connections that send something: HTTP/2 after a GOAWAY         |
 | memory, 97 %  | `Plan.memory`   | it takes no new connection                                               |
 
 A request takes Envoy kilobytes and the caller a dozen bytes, also one that is answered with 503 and whose answer nobody

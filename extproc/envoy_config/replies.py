@@ -71,6 +71,13 @@ _BY_STATUS = (
         "There is nothing at this path. The API is served under /oai/v1: set the client's base URL to "
         "http://HOST:PORT/oai/v1.",
     ),
+    _Reply(
+        "response.code == 429",
+        "Too many requests from your network address; wait a second and send it again.",
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after=1,
+    ),
     _Reply("response.code == 408", "The request did not arrive in time; send it again.", code="request_timeout"),
     _Reply("response.code == 431", "The request's headers are too large."),
     _Reply(

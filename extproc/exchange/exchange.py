@@ -36,6 +36,7 @@ from typing import cast
 from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_answer import BadAnswerError
+from extproc.config import TRANSLATION_SECONDS
 from extproc.config.capacity import STREAM_BYTES
 from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
@@ -60,16 +61,13 @@ from extproc.exchange.jobs import (
     FetchResult,
     Read,
     SideAnswer,
-    SideCall,
-    SideCalls,
-    SideFailure,
-    SideSilence,
 )
-from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large, too_large_an_answer
+from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.phase import TRANSLATING, UNANSWERED, Phase
 from extproc.exchange.routes import Operation, route
-from extproc.exchange.translation import SECONDS, Planned, is_large, release
+from extproc.exchange.side_calls import SideCallBatches
+from extproc.exchange.translation import Planned, is_large, release
 from extproc.openai import sse
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
@@ -79,10 +77,6 @@ from extproc.translate.chat_stream import ChatStream
 from extproc.translate.errors import bad_answer, from_bedrock
 
 _JSON = ("content-type", "application/json")
-
-
-SIDE_CALLS = 256
-"""Side calls that are signed and made in one go."""
 
 
 class Exchange:
@@ -102,9 +96,7 @@ class Exchange:
         self._answer: Answer | None = None
         self._reservation: Reservation | None = None
         """Bytes of the budget that are this exchange's until its stream has ended."""
-        self._questions: Sequence[Question] = ()
-        """Side calls that are still to be made."""
-        self._answers: tuple[SideAnswer, ...] = ()
+        self._side_calls: SideCallBatches | None = None
 
     @property
     def done(self) -> bool:
@@ -172,8 +164,7 @@ class Exchange:
         """The last word is said. What was asked and answered is let go: Envoy may keep the stream open for a while,
         and the answer refers back to this, which only the garbage collector would find out."""
         self._phase = Phase.DONE
-        self._call = self._stream = self._answer = None
-        self._questions, self._answers = (), ()
+        self._call = self._stream = self._answer = self._side_calls = None
 
     # The request
 
@@ -207,7 +198,7 @@ class Exchange:
         self._reservation.settle(len(body) + STREAM_BYTES)
         if is_large(body):
             self._phase = Phase.READING
-            return Wait(Read(body, self._operation, self._record.organisation), SECONDS)
+            return Wait(Read(body, self._operation, self._record.organisation), TRANSLATION_SECONDS)
         directive = self._decode(body, now)
         release(body)
         return directive
@@ -252,24 +243,16 @@ class Exchange:
         job = call.planning(target, capabilities, self._record.organisation)
         if job is not None:
             self._phase = Phase.PLANNING
-            return Wait(job, SECONDS)
+            return Wait(job, TRANSLATION_SECONDS)
         return self._send(call, call.ask(target, capabilities), now)
 
     def _send(self, call: Call, questions: Sequence[Question], now: float) -> Directive:
         if len(questions) == 1:
             return self._forward(call, questions[0], now)
         self._phase = Phase.JOB
-        self._questions, self._answers = questions, ()
-        return self._side_calls(now)
-
-    def _side_calls(self, now: float) -> Directive:
-        """Make the next of the side calls: each is signed, which takes a while for all of them."""
-        settings = self._gateway.settings
-        batch, self._questions = self._questions[:SIDE_CALLS], self._questions[SIDE_CALLS:]
-        side_calls = tuple([SideCall(q.path, self._sign(q, now), bytes(q.body), q.max_answer) for q in batch])
-        silence, organisation = settings.streaming.silence_seconds, self._record.organisation
-        job = SideCalls(side_calls, settings.embeddings.concurrency, silence, organisation=organisation)
-        return Wait(job, settings.embeddings.seconds)
+        side_calls = SideCallBatches(questions, self._gateway.settings, self._record.organisation, now)
+        self._side_calls = side_calls
+        return side_calls.next(self._sign, now)
 
     def _resolve(self, asked: str) -> Target:
         assert self._caller is not None
@@ -299,24 +282,19 @@ class Exchange:
     # The answer
 
     def _resume(self, result: object, now: float) -> Directive:
-        if isinstance(result, SideSilence):
-            raise silent(result.seconds)
-        if isinstance(result, SideFailure) and result.too_large:
-            raise too_large_an_answer()
-        if isinstance(result, SideFailure):
-            raise from_envoy(504 if result.timed_out else 503, result.message)
         if isinstance(result, SideAnswer):
             return self._bedrock_refusal(result.status, result.headers, result.body)
         assert self._call is not None
-        self._answers += cast(tuple[SideAnswer, ...], result)
-        if self._questions:
-            return self._side_calls(now)
-        answers, self._answers = self._answers, ()
+        assert self._side_calls is not None
+        self._side_calls.receive(result)
+        if not self._side_calls.complete:
+            return self._side_calls.next(self._sign, now)
+        answers, self._side_calls = self._side_calls.responses, None
         job = self._call.completing(answers, self._record.organisation)
         if job is None:
             return self._complete([(answer.headers, answer.body) for answer in answers])
         self._phase = Phase.COMPLETING
-        return Wait(job, SECONDS)
+        return Wait(job, TRANSLATION_SECONDS)
 
     def _translated(self, result: object, now: float) -> Directive:
         """Go on with what the other process has made of a large request, or of Bedrock's responses."""

@@ -37,8 +37,6 @@ SMALL_BODY = 65_536
 MANY_SEPARATORS = 8_000
 """Commas and opening brackets of a body that is read in the other process."""
 _SEPARATORS = b",[{"
-SECONDS = 30.0
-"""Timeout of a step, the turns of other requests before it included."""
 
 Request = ChatRequest | EmbeddingsRequest
 

@@ -254,7 +254,11 @@ class Lookup(AbstractResolver):
             socket.getaddrinfo, absolute, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
         loop, organisation = asyncio.get_running_loop(), await self._slots.take()
-        looking = self._threads.submit(ask)
+        try:
+            looking = self._threads.submit(ask)
+        except RuntimeError as error:  # the system starts no more threads, or this is closed
+            self._slots.give_back(organisation)
+            raise OSError(errno.EAGAIN, f"no thread for the look-up: {error}") from error
 
         def ended(_: object) -> None:
             with suppress(RuntimeError):  # the loop has ended in the meantime

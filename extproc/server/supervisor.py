@@ -7,6 +7,7 @@ There is one state machine per program, moved by what the process does and by wh
 | starting | its `ready` line (or at once, without one) | running                                         |
 | starting | exits, or cannot be started, the first time | given up: a mistake, which trying again repeats |
 | starting | exits, on a later start                   | waiting                                         |
+| starting | its command cannot be prepared, on a later start | waiting; that is no life, and counts as none |
 | running  | exits                                     | waiting                                         |
 | waiting  | the pause is over                         | starting                                        |
 | waiting  | the last lives were all too short         | given up                                        |
@@ -88,6 +89,8 @@ class _Child:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
     keeper: "asyncio.Task[None] | None" = None
+    prepared: bool = True
+    """Whether there was a command at the last start."""
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
 
 
@@ -172,7 +175,7 @@ class Supervisor:
     async def _run_again_and_again(self, child: _Child) -> None:
         name, patience = child.program.name, self._patience
         clock = asyncio.get_running_loop().time
-        short_lives = 0
+        short_lives = unprepared = 0
         while not child.stopping.is_set():
             born = clock()
             ending = await self._run_once(child)
@@ -180,18 +183,25 @@ class Supervisor:
                 return
             if not child.ready.done():
                 raise ProgramError(_obituary(child, f"{name} {ending} before it was ready"))
-            short_lives = short_lives + 1 if clock() - born < patience.short_life else 0
+            if child.prepared:
+                unprepared = 0
+                short_lives = short_lives + 1 if clock() - born < patience.short_life else 0
+            else:
+                unprepared += 1
             if short_lives >= patience.short_lives:
                 raise ProgramError(_obituary(child, f"{name} {ending}, {short_lives} times in a row"))
             self._say(f"{name}: {ending}, starting it again")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.stopping.wait(), patience.pause(short_lives))
+                await asyncio.wait_for(child.stopping.wait(), patience.pause(max(short_lives, unprepared)))
 
     async def _run_once(self, child: _Child) -> str:
         """From start to end; gives how it ended, in words."""
         child.last_words.clear()
+        child.prepared = False
         try:
-            child.process = process = await _spawn(child.program)
+            command = child.program.command()
+            child.prepared = True
+            child.process = process = await _spawn(child.program, command)
         except OSError as error:
             return f"cannot be started: {error.filename or child.program.name}: {error.strerror}"
         if child.stopping.is_set():  # asked to stop while it was being started
@@ -226,13 +236,13 @@ def _future() -> "asyncio.Future[Any]":
     return future
 
 
-async def _spawn(program: Program) -> asyncio.subprocess.Process:
+async def _spawn(program: Program, command: Sequence[str]) -> asyncio.subprocess.Process:
     """A process in a session of its own: a Ctrl-C at the terminal reaches us alone, and we decide the order.
 
-    Raises `OSError`, also where its command could not be prepared.
+    Raises `OSError`.
     """
     return await asyncio.create_subprocess_exec(
-        *program.command(),
+        *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

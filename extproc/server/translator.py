@@ -4,7 +4,8 @@ The process starts with the first such job and ends after a while without one. I
 take turns. A thread talks to it: the event loop neither waits for it nor copies what it is sent.
 
 Invariant: each job has a result, an `ApiError` where the process failed or took too long; then the process is ended,
-and the next job starts another. That holds for a job whose caller has left, too: none keeps its turn for ever.
+and the next job starts another. That holds for a job whose caller has left, too: none keeps its turn for ever. Only the
+job that the process was doing fails with it: requests that it had read are read again by the next one.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from functools import partial
 
 from extproc.bedrock.pieces import Payload, Pieces
 from extproc.exchange.jobs import Complete, Decoded, Plan, Read, TranslationJob, TranslationResult
-from extproc.exchange.translation import Planned
+from extproc.exchange.translation import Planned, release
 from extproc.openai.errors import ApiError
 from extproc.server import translation_wire as wire
 from extproc.translate.chat_request import ChatPlan
@@ -200,15 +201,34 @@ class Turns:
 
 @dataclass(slots=True)
 class Ticket:
-    """A request that the process holds; its body, to which the calls may refer. Dropped with the last reference."""
+    """A request that `process` has read and holds under `number`. Dropped with the last reference.
+
+    Its body stays here until it is planned: if the process ends before, another reads it again.
+    """
 
     process: "Process"
     number: int
+    body: bytes | bytearray
+    operation: str
 
     def __post_init__(self) -> None:
         self.process.held.add(self.number)
 
     def __del__(self) -> None:
+        self._drop()
+
+    def move(self, process: "Process", number: int) -> None:
+        """Make it a request that another process has read."""
+        self._drop()
+        self.process, self.number = process, number
+        process.held.add(number)
+
+    def release(self) -> None:
+        """Free the body: the request is about to be planned, and is not read again."""
+        body, self.body = self.body, b""
+        release(body)
+
+    def _drop(self) -> None:
         self.process.held.discard(self.number)
         self.process.dropped.append(self.number)
 
@@ -261,20 +281,30 @@ class Process:
         return self._complete(job)
 
     def _read(self, job: Read) -> Decoded | ApiError:
-        self._next += 1
-        number = self._next
-        reply, _ = self._ask(wire.ReadRequest(number, job.operation), [job.body])
-        if isinstance(job.body, bytearray):
-            job.body.clear()  # it is in the other process now
+        number, reply = self._send_body(job.body, job.operation)
         if isinstance(reply, ApiError):
+            release(job.body)
             return reply
         assert reply.ready is not None
-        return Decoded(reply.ready, Ticket(self, number))
+        return Decoded(reply.ready, Ticket(self, number, job.body, job.operation))
+
+    def _send_body(self, body: bytes | bytearray, operation: str) -> tuple[int, wire.Reply | ApiError]:
+        """Have a body read; return the number under which the request is held from now on."""
+        self._next += 1
+        reply, _ = self._ask(wire.ReadRequest(self._next, operation), [body])
+        return self._next, reply
 
     def _plan(self, job: Plan) -> Planned | ApiError:
         ticket = job.decoded.request
-        if not isinstance(ticket, Ticket) or ticket.process is not self:
-            raise EOFError("the process that had read the request has ended")
+        assert isinstance(ticket, Ticket)
+        if ticket.process is not self:
+            if not ticket.body:
+                raise EOFError("the process that planned the request has ended")
+            number, again = self._send_body(ticket.body, ticket.operation)
+            if isinstance(again, ApiError):
+                return again
+            ticket.move(self, number)
+        ticket.release()
         request = wire.PlanRequest(ticket.number, job.capabilities, job.foundation, tuple(job.images))
         reply, blobs = self._ask(request, list(job.images.values()))
         if isinstance(reply, ApiError):

@@ -51,9 +51,12 @@ class Watch:
         while True:
             next_question = asyncio.create_task(asyncio.sleep(self.limits.seconds))
             pid = self.supervisor.pid(self.name)
-            responded = await responds(self.path, self.limits.seconds)
-            if pid is not None and pid == self.supervisor.pid(self.name):
-                self.note(pid, responded, self.supervisor.replace)
+            try:
+                responded = await responds(self.path, self.limits.seconds)
+                if pid is not None and pid == self.supervisor.pid(self.name):
+                    self.note(pid, responded, self.supervisor.replace)
+            except Exception as error:  # a bug here must not end the watch, nor the worker
+                self.say(f"{self.name}: its health could not be checked: {error!r}")
             await next_question
 
     def note(self, pid: int, responded: bool, replace: Callable[[str], None]) -> None:

@@ -2,7 +2,8 @@
 
 Invariant: `LineWriter.write` does not block, and what waits to be written stays below `limit` bytes. Lines come out
 whole and in order. Lines that found no room, or that the descriptor did not take, are counted, and the count is a line
-of its own where they are missing, as soon as the descriptor takes one.
+of its own where they are missing, as soon as the descriptor takes one. A line of which the descriptor took a part only
+is ended before the next, and counts as dropped.
 """
 
 import atexit
@@ -24,6 +25,8 @@ FLUSH_SECONDS = 1.0
 _BATCH = 4096
 """Bytes of one write: what a pipe takes whole, so that lines of several writers do not mix (PIPE_BUF)."""
 
+_NEWLINE = ord("\n")
+
 _OVERHEAD = 64
 """Bytes that a line counts beside its own."""
 
@@ -40,6 +43,8 @@ class LineWriter:
         self._writing = False
         self._refused = 0
         """Lines that the descriptor did not take since it last took one."""
+        self._torn = False
+        """Whether the descriptor took only a part of its last line."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -91,15 +96,24 @@ class LineWriter:
         return batch
 
     def _put(self, batch: bytes) -> None:
-        """Write all of it; where the descriptor does not take it, count its lines."""
+        """Write all of it; count the lines that the descriptor does not take.
+
+        Nobody may have the other end, or there is no room, or no memory: the next lines may find it otherwise.
+        """
         refused = self._refused
-        rest = memoryview(_missing(refused) + batch if refused else batch)
+        head = (b"\n" if self._torn else b"") + (_missing(refused) if refused else b"")
+        taken = 0
         try:
-            while rest:
-                rest = rest[self._write_some(rest) :]
+            whole = head + batch
+            while taken < len(whole):
+                taken += self._write_some(memoryview(whole)[taken:])
+        except Exception:  # the thread must go on, whatever it is
+            self._refused = (refused if taken < len(head) else 0) + batch.count(b"\n", max(0, taken - len(head)))
+        else:
             self._refused = 0
-        except OSError:  # nobody has the other end, or there is no room: the next lines may find it otherwise
-            self._refused = refused + batch.count(b"\n")
+        if taken:
+            last = head[taken - 1] if taken <= len(head) else batch[taken - len(head) - 1]
+            self._torn = last != _NEWLINE
 
     def _write_some(self, rest: memoryview) -> int:
         try:

@@ -23,6 +23,8 @@ from docker.models.containers import Container
 from openai import OpenAI
 from testcontainers.compose import DockerCompose
 
+from tests.containers import Containers
+
 ROOT = Path(__file__).parents[2]
 LOCAL_PORT = str(Path(__file__).parent / "local-port.yml")
 
@@ -136,6 +138,19 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
+def all_containers(engine: docker.DockerClient) -> Containers:
+    """The containers of this run: those of projects, whoever brings them up."""
+    return Containers(engine, (f"oai-test-{os.getpid()}", f"oai-docs-{os.getpid()}"))
+
+
+@pytest.fixture(autouse=True)
+def containers(all_containers: Containers) -> Iterator[Containers]:
+    """No container crashes in a test's time, and Docker starts none again."""
+    yield all_containers
+    all_containers.check()
+
+
+@pytest.fixture(scope="session")
 def images(engine: docker.DockerClient) -> str:
     """Both images, built by the classic builder; what `make image` said."""
     return run("make", "image", env={"DOCKER_BUILDKIT": "0"}).stdout
@@ -145,6 +160,7 @@ def images(engine: docker.DockerClient) -> str:
 def stack(
     engine: docker.DockerClient,
     images: str,
+    all_containers: Containers,
     gateway_config: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
@@ -160,10 +176,12 @@ def stack(
         compose = DockerCompose(ROOT, compose_file_name=["docker-compose.yml", LOCAL_PORT], wait=True)
         with compose:
             yield Stack(engine, project, f"qc_{'ci':_<43}")
+            compose.stop(down=False)
+            all_containers.check()
 
 
 @pytest.fixture
-def start_stack(engine: docker.DockerClient, images: str) -> Iterator[Callable[..., Stack]]:
+def start_stack(engine: docker.DockerClient, images: str, containers: Containers) -> Iterator[Callable[..., Stack]]:
     """Bring up a project by `docker compose` or `docker-compose`, with these files and this environment."""
     with contextlib.ExitStack() as cleanup:
 
@@ -174,6 +192,8 @@ def start_stack(engine: docker.DockerClient, images: str) -> Iterator[Callable[.
             settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", **(env or {})}
             compose = [*command, *(word for file in files for word in ("--file", file))]
             cleanup.callback(run, *compose, "down", "--volumes", "--timeout", "20", env=settings)
+            cleanup.callback(containers.search)
+            cleanup.callback(run, *compose, "stop", "--timeout", "20", env=settings)
             run(*compose, "up", "--detach", env=settings)
             started = Stack(engine, project, token)
             started.wait_for("healthy", "extproc", "envoy")

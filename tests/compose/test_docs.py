@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.containers import Containers
+
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "docker.md").read_text(), re.DOTALL | re.MULTILINE)
 
@@ -36,7 +38,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def shell(images: str, tmp_path: Path) -> Iterator[Shell]:
+def shell(images: str, containers: Containers, tmp_path: Path) -> Iterator[Shell]:
     """A terminal in a folder with what the blocks need of the project. Its AWS is a port where nobody listens."""
     for name in ("docker-compose.yml", "docker-compose.aws.yml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -52,7 +54,15 @@ def shell(images: str, tmp_path: Path) -> Iterator[Shell]:
     def run(code: str) -> str:
         if code == "make image\n":
             return images
-        command = ["sh", "-euc", code.replace(":8080/", f":{port}/")]
+        output = sh(code.replace(":8080/", f":{port}/"))
+        containers.search()
+        return output
+
+    def sh(code: str) -> str:
+        if "docker compose down" in code:
+            sh("docker compose stop --timeout 20")
+            containers.search()
+        command = ["sh", "-euc", code]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
@@ -60,7 +70,7 @@ def shell(images: str, tmp_path: Path) -> Iterator[Shell]:
         return done.stdout + done.stderr
 
     yield run
-    run("docker compose down --volumes --remove-orphans --timeout 20")
+    sh("docker compose down --volumes --remove-orphans --timeout 20")
 
 
 def test_every_block_is_run(shell: Shell) -> None:

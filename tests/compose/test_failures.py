@@ -8,6 +8,8 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.containers import Containers
+
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 NOVA = "amazon.nova-micro-v1:0"
 SHAPE = {"message", "type", "param", "code"}
@@ -42,7 +44,8 @@ def test_the_worker_is_killed(stack: Any) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may kill a container's process from outside")
-def test_the_worker_crashes_and_is_started_again(stack: Any) -> None:
+def test_the_worker_crashes_and_is_started_again(stack: Any, containers: Containers) -> None:
+    containers.restarts = True
     before = started(stack, "extproc"), started(stack, "envoy")
     os.kill(stack.container("extproc").attrs["State"]["Pid"], signal.SIGKILL)
     stack.until("it is started again", lambda: started(stack, "extproc") != before[0])
@@ -93,5 +96,18 @@ def test_each_stops_when_it_is_told_to(stack: Any, service: str) -> None:
     state = stack.container(service).attrs["State"]
     assert (state["Status"], state["ExitCode"], state["OOMKilled"]) == ("exited", 0, False)
     container.start()
+    stack.wait_for("healthy")
+    assert stack.answers()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may signal a container's process from outside")
+def test_a_crash_in_a_container_fails_the_test(stack: Any, containers: Containers) -> None:
+    container = stack.container("envoy")
+    os.kill(container.attrs["State"]["Pid"], signal.SIGSEGV)
+    stack.until("Envoy reports it", lambda: b"Segmentation fault" in container.logs())
+    with pytest.raises(AssertionError, match="Segmentation fault"):
+        containers.check()
+    containers.restarts = True
+    container.restart()
     stack.wait_for("healthy")
     assert stack.answers()

@@ -16,8 +16,10 @@ from typing import Any
 
 import httpx
 import pytest
+from docker import DockerClient, from_env
 from openai import OpenAI
 
+from tests.containers import Containers
 from tests.deploy.conftest import Object, Objects
 from tests.deploy.pods import mount
 from tests.deploy.test_pods import DEMO, NOVA
@@ -35,12 +37,15 @@ def docker(*arguments: str, check: bool = True) -> "subprocess.CompletedProcess[
 
 
 @pytest.fixture(scope="module")
-def engine() -> None:
+def engine() -> Iterator[DockerClient]:
     if shutil.which("docker") is None or docker("info", check=False).returncode:
         pytest.skip("no Docker engine answers: it runs the pod's containers")
     for image in IMAGES:
         if docker("image", "inspect", image, check=False).returncode:
             pytest.skip(f"the engine has no image {image}: `make image` builds ours")
+    client = from_env()
+    yield client
+    client.close()
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,10 @@ class Pod:
 
 
 @pytest.fixture
-def pod(engine: None, objects_of: Callable[[str], Objects], tmp_path: Path, eventually: Any) -> Iterator[Pod]:  # noqa: F811
+def pod(engine: DockerClient, objects_of: Callable[[str], Objects], tmp_path: Path, eventually: Any) -> Iterator[Pod]:  # noqa: F811
     objects = objects_of("overlays/local")
     pod = Pod(objects.one("Deployment", "oai-gateway")["spec"]["template"]["spec"], f"pod-{tmp_path.name}", tmp_path)
+    containers = Containers(engine, (pod.name,))
     tmp_path.chmod(0o755)
     texts = objects.one("ConfigMap", "oai-gateway")["data"]
     mount(tmp_path / "config", {name: text.encode() for name, text in texts.items()})
@@ -127,6 +133,7 @@ def pod(engine: None, objects_of: Callable[[str], Objects], tmp_path: Path, even
         pod.start("envoy", "--detach")
         eventually(lambda: status(pod) == 200)
         yield pod
+        containers.check()
     except BaseException:
         for name in ("extproc", "envoy"):
             done = docker("logs", f"{pod.name}-{name}", check=False)

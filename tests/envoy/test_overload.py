@@ -1,12 +1,24 @@
 """Envoy's own last defence: what it does when its memory runs out, with a real Envoy that has none."""
 
+import json
 import re
 import socket
 import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded
+
+MODELS = "/oai/v1/models"
+NOVA = "amazon.nova-micro-v1:0"
 
 
 def without_memory(site: Any, listen: str) -> Any:
@@ -54,3 +66,159 @@ def test_an_envoy_with_little_memory_answers_in_openais_shape(site: Any, exchang
     assert (answer.error["type"], answer.headers["retry-after"]) == ("server_error", "1")
     assert answer.headers["x-request-id"]
     assert envoy.stop() == 0
+
+
+class Shortage:
+    """Memory pressure as a file that Envoy watches, in place of the monitor of its heap. The steps stay as rendered."""
+
+    def __init__(self, site: Any, bootstrap: Any) -> None:
+        self._path = site.folder / "pressure" / "now"
+        self._path.parent.mkdir()
+        self.set(0.5)
+        resource = "type.googleapis.com/envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig"
+        monitors = bootstrap["overload_manager"]["resource_monitors"]
+        (heap,) = (monitor for monitor in monitors if monitor["name"] == "envoy.resource_monitors.fixed_heap")
+        heap["typed_config"] = {"@type": resource, "filename": str(self._path)}
+
+    def set(self, share: float) -> None:
+        """Use so much of the memory. Envoy looks when another file takes the place of the one before."""
+        new = self._path.with_suffix(".new")
+        new.write_text(str(share))
+        new.rename(self._path)
+
+
+class Caller:
+    """A connection that is kept: HTTP/2, or HTTP/1.1."""
+
+    def __init__(self, port: int, token: str, *, http2: bool) -> None:
+        self._headers = {"authorization": f"Bearer {token}"}
+        self._h2 = H2Connection(H2Configuration(header_encoding="utf-8")) if http2 else None
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        if self._h2:
+            self._h2.initiate_connection()
+
+    def __enter__(self) -> "Caller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self) -> str:
+        """The status of the response to a request for the models; `closed` where the connection ends before it."""
+        try:
+            return self._ask_http2(self._h2) if self._h2 else self._ask_http1()
+        except (ConnectionResetError, BrokenPipeError):
+            return "closed"
+
+    def _ask_http1(self) -> str:
+        fields = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
+        self._socket.sendall(f"GET {MODELS} HTTP/1.1\r\nhost: gateway\r\n{fields}\r\n".encode())
+        with self._socket.makefile("rb") as response:
+            if not (line := response.readline()):
+                return "closed"
+            length = 0
+            while (field := response.readline().strip().lower()) != b"":
+                name, _, value = field.partition(b": ")
+                length = int(value) if name == b"content-length" else length
+            assert len(response.read(length)) == length
+        return line.split()[1].decode()
+
+    def _ask_http2(self, h2: H2Connection) -> str:
+        number = h2.get_next_available_stream_id()
+        headers = {":method": "GET", ":scheme": "http", ":authority": "gateway", ":path": MODELS, **self._headers}
+        h2.send_headers(number, [*headers.items()], end_stream=True)
+        self._socket.sendall(h2.data_to_send())
+        status, said_goodbye = "", False
+        while data := self._socket.recv(65536):
+            for event in h2.receive_data(data):
+                said_goodbye = said_goodbye or isinstance(event, ConnectionTerminated)
+                if isinstance(event, ResponseReceived):
+                    status = dict(event.headers)[":status"]
+                if isinstance(event, StreamEnded):
+                    return status
+        return "goaway, closed" if said_goodbye else "closed"
+
+
+@dataclass(frozen=True)
+class Pressed:
+    """A worker and its Envoy, whose memory is as short as the test says."""
+
+    site: Any
+    port: int
+    _shortage: Shortage
+    _counter: Any
+
+    @property
+    def run_directory(self) -> Any:
+        return self.site.folder
+
+    async def until(self, share: float) -> None:
+        """Use so much memory, and wait until Envoy knows."""
+        self._shortage.set(share)
+        end = time.monotonic() + 30
+        while await self._counter(self, "overload.envoy.resource_monitors.fixed_heap.pressure") != round(share * 100):
+            assert time.monotonic() < end, f"Envoy does not see that {share} of its memory is used"
+        with self.caller(http2=False) as first:  # Envoy's main thread knows; after a round trip, the other one does too
+            first.ask()
+
+    def caller(self, *, http2: bool) -> Caller:
+        return Caller(self.port, self.site.tokens["ci"], http2=http2)
+
+    def local(self, method: str, path: str) -> Any:
+        """A call of the local Bedrock's own."""
+        request = urllib.request.Request(f"{self.site.bedrock_url}/_local/{path}", method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.loads(response.read() or b"null")
+
+
+@pytest.fixture
+def pressed(site: Any, counter: Any) -> Iterator[Pressed]:
+    port = site.port()
+    bootstrap = without_memory(site, f"127.0.0.1:{port}")
+    shortage = Shortage(site, bootstrap)
+    bootstrap["admin"] = {"address": {"pipe": {"path": f"{site.folder}/admin.sock"}}}
+    site.worker(f"unix:{site.folder}/w0.sock")
+    envoy = site.envoy(yaml.safe_dump(bootstrap))
+    yield Pressed(site, port, shortage, counter)
+    assert envoy.stop() == 0
+
+
+async def test_each_step_is_taken_from_its_share_of_the_memory_and_taken_back(pressed: Pressed) -> None:
+    def new_connections() -> list[str]:
+        with pressed.caller(http2=False) as one, pressed.caller(http2=True) as other:
+            return [one.ask(), other.ask()]
+
+    await pressed.until(0.84)
+    assert new_connections() == ["200", "200"]
+    await pressed.until(0.86)
+    assert new_connections() == ["503", "503"]
+    await pressed.until(0.91)
+    assert new_connections() == ["503", "503"]
+    await pressed.until(0.93)
+    assert new_connections() == ["closed", "goaway, closed"]
+    await pressed.until(0.98)
+    assert new_connections() == ["closed", "closed"]
+    await pressed.until(0.5)
+    assert new_connections() == ["200", "200"]
+
+
+@pytest.mark.parametrize("http2", [True, False], ids=["http2", "http1"])
+async def test_from_92_percent_connections_that_go_on_sending_are_closed_and_no_others(
+    pressed: Pressed, exchange: Any, http2: bool
+) -> None:
+    question = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hi! [[local: hold=1]]"}]}).encode()
+    head = f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-length: {len(question)}\r\n"
+    key = f"authorization: Bearer {pressed.site.tokens['ci']}\r\nconnection: close\r\n\r\n"
+    gateway = SimpleNamespace(origin=f"http://127.0.0.1:{pressed.port}")
+    with ThreadPoolExecutor() as pool, pressed.caller(http2=http2) as sends, pressed.caller(http2=http2) as rests:
+        waits = pool.submit(exchange, gateway, head.encode() + key.encode() + question)
+        end = time.monotonic() + 30
+        while "running" not in [call["state"] for call in pressed.local("GET", "calls")]:
+            assert time.monotonic() < end
+        assert [sends.ask(), rests.ask()] == ["200", "200"]
+        await pressed.until(0.93)
+        assert sends.ask() == ("goaway, closed" if http2 else "closed")
+        pressed.local("POST", "release")
+        assert waits.result().status == 200, "a caller who waits for its response gets it"
+        await pressed.until(0.5)
+        assert rests.ask() == "200", "a caller who sent nothing meanwhile keeps its connection"

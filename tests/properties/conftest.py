@@ -1,7 +1,7 @@
 """One profile for all properties, and the rules of a conversation as a fixture.
 
-The same examples on every run, and no limit on how long one takes; `HYPOTHESIS_PROFILE=search` looks elsewhere, and
-further.
+The same examples on every run, and no limit on how long one takes. `HYPOTHESIS_PROFILE=search` tries others, and more;
+`brief` fewer, for code that has passed the run of all of them before it was compiled.
 """
 
 import os
@@ -17,6 +17,7 @@ from extproc.bedrock.capabilities import Capabilities
 settings.register_profile(
     "same", derandomize=True, deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("brief", settings.get_profile("same"), max_examples=50)
 settings.register_profile("search", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 

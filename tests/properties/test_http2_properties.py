@@ -327,4 +327,6 @@ def pieces_of_answer(data: bytes) -> bytes:
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
+TestConversation.settings = settings(
+    max_examples=settings().max_examples // 2, stateful_step_count=40, deadline=None, derandomize=True
+)

@@ -149,6 +149,18 @@ REFUSED = {
     "streaming: {silence_seconds: .inf}": "streaming.silence_seconds: expected a number of seconds, above 0",
     "streaming: {silence_seconds: .nan}": "streaming.silence_seconds: expected a number of seconds, above 0",
     "limits: {request_bytes: 32MiB}": "limits.request_bytes: expected a whole number of bytes from 1024 (1 KiB)",
+    "limits: {address_requests_per_second: 0}": (
+        "limits.address_requests_per_second: expected a whole number from 1 to 100000"
+    ),
+    "limits: {address_requests_per_second: 100001}": (
+        "limits.address_requests_per_second: expected a whole number from 1 to 100000"
+    ),
+    "limits: {address_requests_per_second: 1.5}": (
+        "limits.address_requests_per_second: expected a whole number from 1 to 100000"
+    ),
+    "limits: {address_requests_per_second: fast}": (
+        "limits.address_requests_per_second: expected a whole number from 1 to 100000"
+    ),
     # tokens
     "tokens: [{name: a}]": "tokens[0].sha256: missing; expected 64 hex digits (the SHA-256 of the whole token",
     "tokens: [{name: a, sha256: abc}]": "`oai-extproc token new` prints it); found text that is not that",

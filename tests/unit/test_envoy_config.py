@@ -74,6 +74,10 @@ def test_what_a_connection_holds_does_not_grow_with_the_limit_of_bodies(document
     assert cluster(rendered, "bedrock")["per_connection_buffer_limit_bytes"] == 32_768
 
 
+def test_connections_are_accepted_between_other_work(document: Edit) -> None:
+    assert document()["static_resources"]["listeners"][0]["max_connections_to_accept_per_socket_event"] == 1
+
+
 def test_the_largest_limit_fits(document: Edit) -> None:
     rendered = document("limits: {request_bytes: 536870912}")
     assert max(every(rendered, "per_connection_buffer_limit_bytes")) < 2**32
@@ -111,8 +115,8 @@ def test_the_limit_is_named_to_the_caller(document: Edit) -> None:
 
 
 def test_the_worker_may_ask_for_as_long_as_its_own_calls_take(document: Edit) -> None:
-    assert one(document("embeddings: {seconds: 600}"), "max_message_timeout") == "630s"
-    assert one(document("embeddings: {seconds: 1}"), "max_message_timeout") == "50s"  # fetching media may take 20
+    assert one(document("embeddings: {seconds: 600}"), "max_message_timeout") == "720s"
+    assert one(document("embeddings: {seconds: 1}"), "max_message_timeout") == "121s"  # three steps of translation
     assert one(document(), "message_timeout") == "30s"
 
 
@@ -326,6 +330,21 @@ def test_the_route_writes_the_host_that_is_signed(endpoint: Endpoint, host: str)
     assert "host_rewrite_literal" not in api["route"]
     [ext_proc] = fragment("filter")
     assert one(ext_proc, "disallow_expression") == {"regex": "^:authority$"}
+
+
+def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
+    assert "oai-address-limit" not in json.dumps([document(), fragment("filter"), fragment("route")])
+    settings = "limits: {address_requests_per_second: 7}"
+    assert (
+        fragment("filter", settings)
+        == one(document(settings)["static_resources"]["listeners"][0], "http_filters")[1:-1]
+    )
+    assert [each["name"] for each in fragment("filter", settings)] == ["oai-address-limit", "oai-extproc"]
+    _, route = fragment("route", settings)
+    limit = route["typed_per_filter_config"]["oai-address-limit"]["config"]
+    assert [each["token_bucket"]["tokens_per_fill"] for each in limit["descriptors"]] == [7]
+    assert [each["token_bucket"]["max_tokens"] for each in limit["descriptors"]] == [35]
+    assert limit["max_dynamic_descriptors"] == 10_000
 
 
 def test_the_route_brings_its_own_limit_of_bodies() -> None:

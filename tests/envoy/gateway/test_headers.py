@@ -7,7 +7,6 @@ import asyncio
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 
 from tests.envoy.gateway.conftest import Client
+from tests.envoy.gateway.servers import ThreadedServer
 
 NOVA = "amazon.nova-micro-v1:0"
 TITAN = "amazon.titan-embed-text-v2:0"
@@ -70,29 +70,13 @@ class Response:
     trailers: Fields = field(default_factory=list)
 
 
-class Recorder:
+class Recorder(ThreadedServer):
     """A server that records what arrives and answers what it is told, in a thread; HTTP/2 where TLS agrees on it."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self.seen: list[Seen] = []
         self.response = Response()
-        self._loop = asyncio.new_event_loop()
-        serving = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
-        self.port = self._loop.run_until_complete(serving).sockets[0].getsockname()[1]
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _hang_up(self) -> None:
-        connections = asyncio.all_tasks() - {asyncio.current_task()}
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        super().__init__(self._serve, context)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         secure = writer.get_extra_info("ssl_object")

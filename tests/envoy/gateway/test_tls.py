@@ -2,12 +2,13 @@
 
 import asyncio
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+
+from tests.envoy.gateway.servers import ThreadedServer
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "chat": lambda client: client.chat("Hello!"),
@@ -16,28 +17,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-class Front:
+class Front(ThreadedServer):
     """TLS in front of a local Bedrock, in a thread."""
 
     def __init__(self, context: ssl.SSLContext, target: int) -> None:
         self._target = target
-        self._loop = asyncio.new_event_loop()
-        serving = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
-        self.port = self._loop.run_until_complete(serving).sockets[0].getsockname()[1]
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _hang_up(self) -> None:
-        connections = asyncio.all_tasks() - {asyncio.current_task()}
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        super().__init__(self._serve, context)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)

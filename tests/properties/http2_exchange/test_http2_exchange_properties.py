@@ -265,7 +265,7 @@ def check(call: Call, oracle: SimpleNamespace) -> None:
         assert call.status == (b"0" if call.plan.last == "end" else None)
 
 
-@settings(max_examples=100)
+@settings(max_examples=settings().max_examples // 2)
 @given(
     plans=st.lists(PLANS, min_size=1, max_size=6),
     turns=st.lists(st.integers(0, 5), min_size=1, max_size=12),

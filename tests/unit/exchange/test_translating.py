@@ -12,7 +12,7 @@ from extproc.exchange import translation
 from extproc.exchange.calls import MAX_FETCHED
 from extproc.exchange.directives import Abort, Directive, Forward, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
-from extproc.exchange.exchange import SIDE_CALLS, Exchange
+from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import (
     Complete,
@@ -25,6 +25,7 @@ from extproc.exchange.jobs import (
     SideCalls,
     TranslationResult,
 )
+from extproc.exchange.side_calls import BATCH
 from extproc.exchange.translation import LARGE_BODY, MANY_SEPARATORS, SMALL_BODY, Request, is_large
 from extproc.openai.errors import ApiError
 
@@ -219,7 +220,7 @@ def test_settings_that_change_in_between_hold_for_what_follows(roomy: Gateway) -
 
 
 def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_elsewhere(roomy: Gateway) -> None:
-    texts = 2 * SIDE_CALLS + 1
+    texts = 2 * BATCH + 1
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * texts}).encode()
     exchange = begun(roomy, "/oai/v1/embeddings")
     job, batches = waiting(exchange.receive(RequestBody(body), NOW)), list[int]()
@@ -227,9 +228,63 @@ def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_els
     while isinstance(job, SideCalls):
         batches.append(len(job.calls))
         job = waiting(exchange.receive(Resumed((answer,) * len(job.calls)), NOW))
-    assert batches == [SIDE_CALLS, SIDE_CALLS, 1]
+    assert batches == [BATCH, BATCH, 1]
     assert isinstance(job, Complete)
     reply = only(exchange.receive(Resumed(perform(job, roomy)), NOW))
     assert isinstance(reply, Reply)
     assert len(json.loads(reply.body)["data"]) == texts
     assert json.loads(reply.body)["usage"] == {"prompt_tokens": texts, "total_tokens": texts}
+
+
+def test_all_batches_have_one_timeout_together(roomy: Gateway) -> None:
+    """Each has what those before it left, and none is made once the time is over."""
+    body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * (2 * BATCH + 1)}).encode()
+    answers = (SideAnswer(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH
+    seconds = roomy.settings.embeddings.seconds
+    exchange = begun(roomy, "/oai/v1/embeddings")
+    directives = exchange.receive(RequestBody(body), NOW)
+    waits = [only(directives)]
+    waits.append(only(exchange.receive(Resumed(answers), NOW + 0.75 * seconds)))
+    assert [wait.seconds for wait in waits if isinstance(wait, Wait)] == [seconds, 0.25 * seconds]
+    reply = only(exchange.receive(Resumed(answers), NOW + seconds))
+    assert isinstance(reply, Reply)
+    assert reply.status == 504
+    assert f"{seconds:g} seconds" in json.loads(reply.body)["error"]["message"]
+
+
+@pytest.mark.parametrize("settings", ["{}", "media: {seconds: 1000}", "embeddings: {seconds: 1}"])
+def test_the_longest_wait_is_the_sum_of_all_steps(roomy: Gateway, settings: str) -> None:
+    """Whatever the steps before it took, within their own timeouts, a step has its whole timeout."""
+    gateway = replace(roomy, settings=altered(config.parse(settings.encode()), limits=roomy.settings.limits))
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    requests = {
+        "/oai/v1/chat/completions": chat([{"type": "text", "text": TEXT}, image], model="amazon.nova-lite-v1:0"),
+        "/oai/v1/embeddings": large_embeddings(),
+    }
+    for path, body in requests.items():
+        assert sum(timeouts(begun(gateway, path), gateway, body)) <= gateway.settings.longest_wait
+
+
+def large_embeddings() -> bytearray:
+    request = {"model": "amazon.titan-embed-text-v2:0", "input": ["a" * 10_000] * (LARGE_BODY // 10_000 + 1)}
+    return bytearray(json.dumps(request).encode())
+
+
+def timeouts(exchange: Exchange, gateway: Gateway, body: bytearray) -> list[float]:
+    """The timeouts of a request's steps."""
+    found = []
+    directive = only(exchange.receive(RequestBody(body), NOW))
+    vectors = json.dumps({"embedding": [1 / 3] * 1024, "inputTextTokenCount": 1}).encode()
+    while isinstance(directive, Wait):
+        found.append(directive.seconds)
+        match directive.job:
+            case Fetch():
+                result: object = (Fetched(PNG, "image/png"),)
+            case SideCalls():
+                result = (SideAnswer(200, {}, vectors),) * len(directive.job.calls)
+            case job:
+                result = perform(job, gateway)
+        directive = only(exchange.receive(Resumed(result), NOW))
+    assert isinstance(directive, Forward) or (isinstance(directive, Reply) and directive.status == 200)
+    assert len(found) >= 3
+    return found

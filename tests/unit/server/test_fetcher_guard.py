@@ -1,5 +1,6 @@
 """With whom a fetcher speaks: which addresses, found by which names, certified by whom."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -10,7 +11,7 @@ from ipaddress import ip_network
 import aiohttp
 import pytest
 
-from extproc.server.fetcher import GuardedConnector, Lookup, trust
+from extproc.server.fetcher import LOOKUPS, GuardedConnector, Lookup, trust
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
 """The address that is let through, standing for the public internet, and one that is not."""
@@ -106,6 +107,20 @@ class TestLookup:
         await lookup.close()
         assert {(host, port) for host, port, _ in asked} == {("images.example.", 443)}
         assert all(name.startswith("image-lookup") for _, _, name in asked)
+
+    async def test_a_lookup_that_cannot_begin_gives_its_slot_back(self, monkeypatch):
+        """As where no thread can be started."""
+        lookup = Lookup()
+
+        def no_thread(*_):
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(lookup._threads, "submit", no_thread)
+            for _ in range(2 * LOOKUPS):
+                with pytest.raises(OSError, match="no thread"):
+                    await asyncio.wait_for(lookup.resolve("images.example"), 60)
+        await lookup.close()
 
     async def test_a_name_that_is_not_there_is_a_failure(self, site, monkeypatch, fetching, failure):
         def getaddrinfo(*args, **options):

@@ -1,6 +1,7 @@
 """Programs that are kept running, given up, and stopped: tiny Python children, real processes."""
 
 import asyncio
+import errno
 import os
 import re
 import select
@@ -190,6 +191,25 @@ async def test_a_later_start_that_fails_is_tried_again(stage: Stage) -> None:
     os.kill(stage.lives("a")[0], signal.SIGKILL)
     await stage.until(lambda: len(stage.lives("a")) == 2)
     assert "a: cannot be started: /nonexistent: No such file or directory, starting it again" in stage.said
+
+
+async def test_a_command_that_cannot_be_prepared_is_tried_again_until_it_can(stage: Stage) -> None:
+    """As where its configuration is to be written and the disk is full: the program did not live at all."""
+    command = [sys.executable, "-u", "-S", "-c", SERVE]
+    starts = 0
+
+    def prepare() -> list[str]:
+        nonlocal starts
+        starts += 1
+        if 1 < starts <= 21:
+            raise OSError(errno.ENOSPC, "No space left on device", "envoy.yaml")
+        return command
+
+    await stage.supervisor.start(Program("a", prepare, ready=READY))
+    os.kill(stage.lives("a")[0], signal.SIGKILL)
+    await stage.until(lambda: len(stage.lives("a")) == 2)
+    assert stage.failures == []
+    assert "a: cannot be started: envoy.yaml: No space left on device, starting it again" in stage.said
 
 
 async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Stage) -> None:

@@ -89,10 +89,17 @@ def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> N
     assert found == translation.complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, pairs)
 
 
-def test_what_is_sent_to_the_process_is_let_go(process: Process) -> None:
+def test_a_body_is_let_go_when_its_request_is_planned_or_rejected(process: Process) -> None:
+    """Until then it is kept for another process, if this one ends."""
     sent = body()
-    assert isinstance(process.do(Read(sent, "chat", "acme")), Decoded)
+    decoded = process.do(Read(sent, "chat", "acme"))
+    assert isinstance(decoded, Decoded)
+    assert sent
+    assert isinstance(process.do(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme")), Planned)
     assert not sent
+    rejected = bytearray(b'{"model": 1}')
+    assert isinstance(process.do(Read(rejected, "chat", "acme")), ApiError)
+    assert not rejected
 
 
 def test_the_process_gets_no_secret(process: Process) -> None:
@@ -104,16 +111,38 @@ def environment(pid: int) -> list[bytes]:
     return [entry for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if entry]
 
 
-async def test_a_process_that_dies_is_an_error_to_the_caller_and_the_next_job_has_another(
+async def read_before(translator: Translator, name: str = "messages", organisation: str = "acme") -> Plan:
+    """Have a request read; return the job that is next."""
+    decoded = await translator(Read(body(name), "chat", organisation), SECONDS)
+    assert isinstance(decoded, Decoded)
+    images = dict.fromkeys(decoded.ready.remote, b"\x89PNG\r\n\x1a\n")
+    return Plan(decoded, BUILT_IN.of(MODEL), MODEL, images, organisation)
+
+
+async def test_a_process_that_dies_is_an_error_to_whoever_it_works_for_and_to_nobody_else(
     translator: Translator,
 ) -> None:
-    decoded = await translator(Read(body(), "chat", "acme"), SECONDS)
-    assert isinstance(decoded, Decoded)
+    neighbours = [await read_before(translator, organisation=f"neighbour{number}") for number in range(3)]
     assert translator.pid is not None
-    os.kill(translator.pid, signal.SIGKILL)
-    lost = await translator(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme"), SECONDS)
-    assert isinstance(lost, ApiError)
-    assert (lost.status, lost.headers) == (503, {"retry-after": "1"})
+    os.kill(translator.pid, signal.SIGSTOP)
+    late = await translator(Read(body(), "chat", "acme"), 0.01)
+    assert isinstance(late, ApiError)
+    assert (late.status, late.headers) == (503, {"retry-after": "1"})
+    results = await asyncio.gather(*(translator(plan, SECONDS) for plan in neighbours))
+    for result in results:
+        assert isinstance(result, Planned)
+        assert [bytes(one) for one in result.bodies] == here("messages", 100)[1]  # type: ignore[index]
+
+
+async def test_a_request_that_is_being_planned_is_not_tried_again(translator: Translator) -> None:
+    """It may be what ended the process; nothing of it is kept."""
+    plan = await read_before(translator)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    for seconds in (0.01, SECONDS):
+        lost = await translator(plan, seconds)
+        assert isinstance(lost, ApiError)
+        assert lost.status == 503
     assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
 
 

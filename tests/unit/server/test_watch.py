@@ -1,9 +1,11 @@
 """Which worker counts as stuck."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from extproc.server import watch
 from extproc.server.watch import Limits, Watch
 
 
@@ -52,6 +54,35 @@ def test_what_one_process_missed_does_not_count_against_the_next(stage: Stage) -
     stage.note(7, True, False, False)
     stage.note(8, False, False, False)
     assert stage.replaced == []
+
+
+async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That counts neither for nor against the worker, and is in the log."""
+    questions: list[str] = []
+    enough = asyncio.Event()
+
+    async def responds(path: str, seconds: float) -> bool:
+        questions.append(path)
+        if len(questions) == 3:
+            enough.set()
+        raise RuntimeError("a bug")
+
+    class Supervisor:
+        def pid(self, name: str) -> int:
+            return 7
+
+        def replace(self, name: str) -> None:
+            raise AssertionError(name)
+
+    monkeypatch.setattr(watch, "responds", responds)
+    said: list[str] = []
+    supervisor: Any = Supervisor()
+    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", said.append, Limits(0, 1, 1)).run())
+    async with asyncio.timeout(60):
+        await enough.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert set(said) == {"worker-0: its health could not be checked: RuntimeError('a bug')"}
 
 
 def test_the_limits_are_of_a_loop_that_is_stuck_and_not_busy() -> None:

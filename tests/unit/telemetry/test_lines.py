@@ -1,8 +1,10 @@
 """Lines for a pipe that may have no reader: nobody waits, nothing is lost without being counted."""
 
 import contextlib
+import errno
 import os
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,8 +37,15 @@ class Pipe:
         """All that comes until the line `last`, without what filled the pipe."""
         content = b""
         while not content.endswith(last + b"\n"):
-            content += os.read(self.reader, 1 << 20)
+            content += self.read()
         return content[self.junk :].decode().splitlines()
+
+    def read(self) -> bytes:
+        """What there is next; fails where nothing comes."""
+        assert select.select([self.reader], [], [], LONG)[0], "nothing comes"
+        piece = os.read(self.reader, 1 << 20)
+        assert piece, "nobody writes any more"
+        return piece
 
     def close(self) -> None:
         for descriptor in (self.reader, self.writer):
@@ -73,7 +82,7 @@ def test_without_a_reader_nobody_waits_and_what_is_dropped_is_counted(pipe: Pipe
     pipe.junk = 0
     first = b""
     while b"dropped" not in first:
-        first += os.read(pipe.reader, 1 << 20)
+        first += pipe.read()
     writer.write(b"last\n")
     whole = first.decode().splitlines() + pipe.lines(writer, b"last")
     missing = [int(each[1]) for line in whole if (each := re.match(r"\((\d+) lines were dropped here", line))]
@@ -125,6 +134,71 @@ def test_what_a_full_disk_did_not_take_is_counted_when_there_is_room_again(tmp_p
         writer.write(b"three\n")
         assert writer.flush(LONG)
     assert (tmp_path / "log").read_text() == "(2 lines were dropped here: this log was not read in time)\nthree\n"
+
+
+class Disk:
+    """Stands in for `os.write`: takes `room` bytes, then fails with `error`."""
+
+    def __init__(self, room: int, error: Exception) -> None:
+        self.room, self.error = room, error
+        self.content = b""
+
+    def write(self, _: int, data: memoryview) -> int:
+        piece = bytes(data[: self.room])
+        if not piece:
+            raise self.error
+        self.content += piece
+        self.room -= len(piece)
+        return len(piece)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("room", range(16))
+def test_a_line_that_was_written_in_part_is_ended_and_counted(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(room, FULL)
+    monkeypatch.setattr(os, "write", disk.write)
+    writer = LineWriter(99)
+    writer.write(b"one\ntwo\nthree\n")
+    assert writer.flush(LONG)
+    disk.room = 1000
+    writer.write(b"four\n")
+    assert writer.flush(LONG)
+    lines = disk.content.decode().splitlines()
+    written = [line for line in ("one", "two", "three") if line in lines]
+    missing = 3 - (b"one\ntwo\nthree\n"[:room]).count(b"\n")
+    notice = f"({missing} line{'s were' if missing > 1 else ' was'} dropped here: this log was not read in time)"
+    assert len(written) in (3 - missing, 4 - missing)  # a line that only lacks its end is whole to a reader
+    assert lines[-1] == "four"
+    assert lines[-2] == (notice if missing else "three")
+
+
+@pytest.mark.parametrize("room", range(80))
+def test_a_notice_that_was_written_in_part_is_written_again(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(0, FULL)
+    monkeypatch.setattr(os, "write", disk.write)
+    writer = LineWriter(99)
+    for line, there in ((b"one\n", 0), (b"two\n", room), (b"three\n", 1000)):
+        disk.room = there
+        writer.write(line)
+        assert writer.flush(LONG)
+    lines = disk.content.decode().splitlines()
+    counts = [int(each[1]) for line in lines if (each := re.fullmatch(r"\((\d) lines? w.*in time\)", line))]
+    assert lines[-1] == "three"
+    assert sum(counts) + disk.content.count(b"two\n") in (2, 3)  # a notice that only lacked its end comes again
+
+
+def test_the_thread_goes_on_after_an_error_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(0, MemoryError())
+    monkeypatch.setattr(os, "write", disk.write)
+    writer = LineWriter(99)
+    writer.write(b"one\n")
+    assert writer.flush(LONG)
+    disk.room = 1000
+    writer.write(b"two\n")
+    assert writer.flush(LONG)
+    assert disk.content == b"(1 line was dropped here: this log was not read in time)\ntwo\n"
 
 
 PROGRAM = """

@@ -1,0 +1,59 @@
+"""The side calls of one request: signed and made in batches, all of them within one timeout.
+
+Signing takes a while where there are thousands: between two batches the event loop serves others.
+
+Invariant: no batch is made once the timeout of all is over, and no response is left out.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from extproc.config import Settings
+from extproc.exchange.calls import Question
+from extproc.exchange.directives import Headers, Wait
+from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
+from extproc.exchange.local_replies import from_envoy, silent, too_large_an_answer
+from extproc.openai.errors import ApiError
+
+BATCH = 256
+"""Side calls that are signed and made in one go."""
+
+
+class SideCallBatches:
+    """The side calls of an organisation's request, and the responses to those that were made."""
+
+    def __init__(self, questions: Sequence[Question], settings: Settings, organisation: str, now: float) -> None:
+        self._questions = questions
+        self._settings = settings
+        self._organisation = organisation
+        self._deadline = now + settings.embeddings.seconds
+        self.responses: tuple[SideAnswer, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all calls are made; then `responses` has one for each."""
+        return not self._questions
+
+    def next(self, sign: Callable[[Question, float], Headers], now: float) -> Wait:
+        """Sign the next batch, and wait for it. Raises `ApiError`."""
+        settings = self._settings
+        left = min(settings.embeddings.seconds, self._deadline - now)
+        if left <= 0:
+            raise self._late()
+        batch, self._questions = self._questions[:BATCH], self._questions[BATCH:]
+        calls = tuple([SideCall(q.path, sign(q, now), bytes(q.body), q.max_answer) for q in batch])
+        silence = settings.streaming.silence_seconds
+        return Wait(SideCalls(calls, settings.embeddings.concurrency, silence, self._organisation), left)
+
+    def receive(self, result: object) -> None:
+        """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""
+        if isinstance(result, SideSilence):
+            raise silent(result.seconds)
+        if isinstance(result, SideFailure):
+            if result.too_large:
+                raise too_large_an_answer()
+            raise self._late() if result.timed_out else from_envoy(503, result.message)
+        self.responses += cast(tuple[SideAnswer, ...], result)
+
+    def _late(self) -> ApiError:
+        return from_envoy(504, f"Bedrock did not answer within {self._settings.embeddings.seconds:g} seconds")

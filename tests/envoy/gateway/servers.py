@@ -1,0 +1,34 @@
+"""Servers that stand beside Bedrock or in its place."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+
+
+class ThreadedServer:
+    """A server on a free port of this machine, in a thread with an event loop of its own; with TLS, given a context."""
+
+    def __init__(
+        self,
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        serving = asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        self.port: int = self._loop.run_until_complete(serving).sockets[0].getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End its connections, and the thread."""
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _hang_up(self) -> None:
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)

