@@ -12,6 +12,7 @@ Bootstrap = dict[str, Any]
 EXT_PROC = "envoy.filters.http.ext_proc"
 HEALTH = "envoy.filters.http.health_check"
 PROCESSOR = "processor"
+BEDROCK = "bedrock"
 
 
 def at(gateway: Bootstrap, socket: str) -> Bootstrap:
@@ -48,6 +49,7 @@ def _direct(gateway: Bootstrap) -> Bootstrap:
     manager["http_filters"] = [each for each in manager["http_filters"] if each["name"] != HEALTH]
     api = _api(manager)
     api["match"] = {"prefix": "/"}
+    api["route"]["cluster"] = BEDROCK
     [host] = manager["route_config"]["virtual_hosts"]
     host["routes"] = [api]
     return made

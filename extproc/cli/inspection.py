@@ -15,6 +15,7 @@ from extproc.cli.parameters import Refusal, load_settings, refusing, required_co
 from extproc.config import Organisation, Settings, Token
 from extproc.config.faults import nearest
 from extproc.envoy_config.forbidden import UnreadableError, find
+from extproc.envoy_config.open_routes import find_open
 from extproc.server.cores import worker_count
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     cannot be used is refused, with the path of the key.
 
     With --envoy FILE (which may be repeated) a bootstrap, a dump of Envoy's admin interface or a manifest of a mesh is
-    searched for runtime flags with which Envoy crashes under the gateway's calls.
+    searched for runtime flags with which Envoy crashes under the gateway's calls. A route that leads to Bedrock for
+    requests that no worker has signed is shown as a warning.
     """
     from extproc.bedrock.aws.endpoints import resolve
     from extproc.bedrock.endpoints import EndpointError
 
     settings = load_settings(path)
-    for envoy in envoys:
-        _check_envoy(envoy)
+    open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
     with refusing(EndpointError):
         endpoints = resolve(settings.region)
     now = datetime.datetime.now(datetime.UTC)
@@ -55,7 +56,7 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
     console.print(_organisations(settings))
     console.print(_tokens(settings, now))
-    for warning in (*_unknown_region(endpoints), *warnings(settings, now)):
+    for warning in (*_unknown_region(endpoints), *warnings(settings, now), *open_routes):
         click.echo(f"warning: {warning}", err=True)
 
 
@@ -81,14 +82,23 @@ def models(path: Path, organisation: str | None) -> None:
     Console(highlight=False).print(table)
 
 
-def _check_envoy(path: Path) -> None:
-    """Raise `Refusal` for a configuration of Envoy with a forbidden flag, or one that cannot be searched."""
+def _check_envoy(path: Path) -> list[str]:
+    """Return a warning for each open route to Bedrock.
+
+    Raises `Refusal` for a configuration of Envoy with a forbidden flag, or one that cannot be searched.
+    """
     try:
-        found = find(path.read_text())
+        text = path.read_text()
+        found, routes = find(text), find_open(text)
     except (UnreadableError, OSError, UnicodeDecodeError) as error:
         raise Refusal(f"{path}: {error}") from error
     if found:
         raise Refusal("\n".join(f"{path}: {finding}" for finding in found))
+    return [
+        f"{path}: {route}: this route leads to Bedrock for requests that no worker has signed: where the filter is "
+        "missing or off, callers' tokens go to AWS. Print the fragments again (docs/attach.md)"
+        for route in routes
+    ]
 
 
 def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:

@@ -20,8 +20,17 @@ from extproc.config import Settings
 BEDROCK = "bedrock"
 """The cluster of Bedrock's runtime endpoint."""
 
+UNPROCESSED = "unprocessed"
+"""The cluster of the API's own route, without an endpoint: a request that no worker has signed goes there, and ends."""
+
 PROCESSOR = "processor"
 """The cluster of the ext_proc workers."""
+
+METADATA = "oai"
+"""The namespace of the dynamic metadata that a worker writes."""
+
+SIGNED = "signed"
+"""The mark in it of a request that a worker has signed; `transport.messages` writes it."""
 
 STAT_PREFIX = "oai"
 """Envoy's statistics of the listener for callers are named `http.oai.…`; nothing else is counted there."""

@@ -13,13 +13,14 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     LayeredRuntime,
     RuntimeLayer,
 )
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import Fragment, Plan
-from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster
+from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
-from extproc.envoy_config.listener import api_route, listener
+from extproc.envoy_config.listener import api_route, bedrock_route, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
@@ -50,7 +51,7 @@ def to_json(plan: Plan, only: Fragment | None = None) -> str:
 
 def bootstrap(plan: Plan) -> Bootstrap:
     """The document as a typed message."""
-    listeners, clusters = [listener(plan)], [processor_cluster(plan), bedrock_cluster(plan)]
+    listeners, clusters = [listener(plan)], _clusters(plan)
     if plan.health is not None:
         listeners.append(health_listener(plan, plan.health))
         clusters += health_clusters(plan)
@@ -68,11 +69,15 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
         case "filter":
             return api_filters(plan)
         case "cluster":
-            return [processor_cluster(plan), bedrock_cluster(plan)]
+            return _clusters(plan)
         case "route":
-            return [api_route(plan)]
+            return [bedrock_route(plan), api_route(plan)]
         case "reply":
             return foreign_replies()
+
+
+def _clusters(plan: Plan) -> list[Cluster]:
+    return [processor_cluster(plan), bedrock_cluster(plan), unprocessed_cluster()]
 
 
 def _runtime() -> RuntimeLayer:

@@ -1,4 +1,4 @@
-"""Whom Envoy calls: the ext_proc workers, and Bedrock."""
+"""Whom Envoy calls: the ext_proc workers, and Bedrock; and nobody, for a request that no worker has signed."""
 
 from collections.abc import Sequence
 
@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
     OutlierDetection,
 )
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as HeaderMutationAction
 from envoy_data_plane.envoy.config.core.v3 import (
     HealthCheck,
     HealthCheckGrpcHealthCheck,
@@ -28,6 +29,9 @@ from envoy_data_plane.envoy.config.endpoint.v3 import (
     LbEndpoint,
     LocalityLbEndpoints,
 )
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsAutoHttpConfig,
@@ -36,7 +40,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.envoy_config import BEDROCK, PROCESSOR, Address, Plan, is_ip
+from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, Address, Plan, is_ip
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
 
@@ -121,15 +125,22 @@ def bedrock_cluster(plan: Plan) -> Cluster:
     )
 
 
+def unprocessed_cluster() -> Cluster:
+    """Return a cluster without endpoints: Envoy itself answers what is sent there, with 503."""
+    return Cluster(name=UNPROCESSED, type=ClusterDiscoveryType.STATIC, connect_timeout=seconds(1))
+
+
 def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
     """HTTP towards Bedrock; SNI and the name that the certificate must bear follow the `host` that was signed."""
     idle = ConnectionOptions(idle_timeout=seconds(55))
     if not secure:
         return HttpProtocolOptions(
+            http_filters=_without_callers_host(),
             common_http_protocol_options=idle,
             explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http_protocol_options=Http1ProtocolOptions()),
         )
     return HttpProtocolOptions(
+        http_filters=_without_callers_host(),
         common_http_protocol_options=idle,
         upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=True, auto_san_validation=True),
         auto_config=HttpProtocolOptionsAutoHttpConfig(
@@ -139,6 +150,18 @@ def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
             )
         ),
     )
+
+
+def _without_callers_host() -> list[HttpFilter]:
+    """Return filters for requests to Bedrock, behind the route, which has put the caller's host into this header.
+
+    Envoy does that where the router is without `suppress_envoy_headers`.
+    """
+    mutations = Mutations(request_mutations=[HeaderMutationAction(remove="x-envoy-original-host")])
+    return [
+        HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(HeaderMutation(mutations=mutations))),
+        HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=packed(UpstreamCodec())),
+    ]
 
 
 def _health_check() -> HealthCheck:

@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
+    ExternalProcessorRouteCacheAction,
     MetadataOptions,
     MetadataOptionsMetadataNamespaces,
     ProcessingMode,
@@ -19,10 +20,10 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.health_check.v3 import HealthCheck
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
-from extproc.envoy_config import PROCESSOR, Plan
+from extproc.envoy_config import METADATA, PROCESSOR, Plan
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
 
@@ -93,10 +94,15 @@ def _external_processor(plan: Plan) -> ExternalProcessor:
         # The worker sets the length of the answers it wrote in one piece, and removes every other.
         allow_content_length_header=True,
         processing_mode=_processing_mode(),
-        # It writes :path and host, and removes every header of the other side, Envoy's own included.
-        mutation_rules=HeaderMutationRules(allow_all_routing=True, allow_envoy=True),
+        # It writes :path, and removes every header of the other side, Envoy's own included. The host that it writes is
+        # for Envoys whose route has none. A regex that begins so is compared as a text.
+        mutation_rules=HeaderMutationRules(
+            allow_all_routing=True, allow_envoy=True, disallow_expression=RegexMatcher(regex="^:authority$")
+        ),
+        # Envoy looks for the route again once the worker has signed the request: only then one leads to Bedrock.
+        route_cache_action=ExternalProcessorRouteCacheAction.CLEAR,
         response_attributes=["response.code_details"],
-        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=["oai"])),
+        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA])),
     )
 
 

@@ -21,7 +21,7 @@ gracefully still uses it (envoyproxy/envoy#38661 brought the flag).
 
 _OFF = (False, 0, "false", "0", None)
 
-_DEEPEST = 100
+MAX_DEPTH = 100
 """Longest path of keys that is followed; configurations of Envoy have about 30."""
 
 
@@ -44,16 +44,20 @@ class Finding:
 
 def find(text: str) -> list[Finding]:
     """Return every forbidden flag that is on, in order. Raises `UnreadableError`."""
+    return [Finding(path) for document in documents(text) for path in _search(document, "", 0)]
+
+
+def documents(text: str) -> list[object]:
+    """Return the documents of a YAML or JSON text. Raises `UnreadableError`."""
     try:
-        documents = list(yaml.safe_load_all(text))
+        return list(yaml.safe_load_all(text))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnreadableError(f"not YAML or JSON: {' '.join(str(error).split())[:300]}") from None
-    return [Finding(path) for document in documents for path in _search(document, "", 0)]
 
 
 def _search(node: object, path: str, depth: int) -> Iterator[str]:
-    if depth > _DEEPEST:
-        raise UnreadableError(f"{path[:200]}…: nested more than {_DEEPEST} levels deep")
+    if depth > MAX_DEPTH:
+        raise UnreadableError(f"{path[:200]}…: nested more than {MAX_DEPTH} levels deep")
     match node:
         case dict():
             for key, value in node.items():

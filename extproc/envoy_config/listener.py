@@ -3,10 +3,16 @@
 | path                | served by                                                                        |
 |---------------------|----------------------------------------------------------------------------------|
 | `/healthz`          | Envoy: 200 once a worker is healthy, 503 before that and while draining          |
-| `/oai/v1`, below it | the ext_proc worker, and Bedrock behind it                                       |
+| `/oai/v1`, below it | the ext_proc worker                                                              |
+| `/model`, below it  | Bedrock, for a request that a worker has signed; Envoy's 404 for any other       |
 | anything else       | Envoy: a 404 in OpenAI's shape                                                   |
 
-The invariant: a request under `/oai/v1` reaches Bedrock only as the worker wrote it; nothing else reaches either.
+Each call is routed twice. By its path under `/oai/v1` it belongs to the route `api`, whose filter asks the worker and
+whose cluster has no endpoint. The worker's request has Bedrock's path and the mark `signed` in the dynamic metadata,
+which no caller can set; Envoy looks for the route again and finds `bedrock`. Where the filter is missing, off, or fails
+in any way, the second route is never found, and Envoy answers 503.
+
+The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 """
 
 from collections.abc import Iterator
@@ -41,15 +47,19 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerInternalAddressConfig,
     HttpConnectionManagerPathWithEscapedSlashesAction,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import BEDROCK, STAT_PREFIX, Plan
+from extproc.envoy_config import BEDROCK, METADATA, SIGNED, STAT_PREFIX, UNPROCESSED, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
 from extproc.envoy_config.replies import local_replies
 
 API = "/oai/v1"
+
+_MODELS = "/model"
+"""Where all of Bedrock's runtime operations are."""
 
 _MIB = 1024 * 1024
 
@@ -147,7 +157,9 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
 
 
 def _routes(plan: Plan) -> RouteConfiguration:
-    host = VirtualHost(name="oai", domains=["*"], routes=[_health(), api_route(plan), _elsewhere()])
+    host = VirtualHost(
+        name="oai", domains=["*"], routes=[_health(), bedrock_route(plan), api_route(plan), _elsewhere()]
+    )
     return RouteConfiguration(name="oai", virtual_hosts=[host])
 
 
@@ -161,18 +173,44 @@ def _health() -> Route:
 
 
 def api_route(plan: Plan) -> Route:
-    """To Bedrock. Only what cannot have started a call is tried again: calls are billed.
+    """To the worker. What it has not signed ends there: the cluster has no endpoint."""
+    return _route(plan, "api", RouteMatch(path_separated_prefix=API), UNPROCESSED)
+
+
+def bedrock_route(plan: Plan) -> Route:
+    """To Bedrock, for what a worker has signed.
+
+    The route writes the host. Until then it is the caller's, so that Envoy looks for this route in the virtual host in
+    which it found `api`.
+    """
+    signed = MetadataMatcher(
+        filter=METADATA,
+        path=[MetadataMatcherPathSegment(key=SIGNED)],
+        value=ValueMatcher(bool_match=True),
+    )
+    route = _route(plan, BEDROCK, RouteMatch(path_separated_prefix=_MODELS, dynamic_metadata=[signed]), BEDROCK)
+    # The worker leaves it: Envoy finds no route for a request without it.
+    route.request_headers_to_remove = ["x-forwarded-proto"]
+    assert route.route is not None
+    route.route.host_rewrite_literal = plan.bedrock.authority
+    return route
+
+
+def _route(plan: Plan, name: str, match: RouteMatch, cluster: str) -> Route:
+    """Both routes of a call. Only what cannot have started one is tried again: calls are billed.
 
     The limit of bodies holds for the body as it arrives and as the worker rewrites it, which may make it longer; above
     it Envoy answers 413.
     """
     return Route(
-        name="api",
-        match=RouteMatch(path_separated_prefix=API),
-        typed_per_filter_config={name: packed(FilterConfig(config=packed(each))) for name, each in _turned_on(plan)},
+        name=name,
+        match=match,
+        typed_per_filter_config={
+            turned_on: packed(FilterConfig(config=packed(each))) for turned_on, each in _turned_on(plan)
+        },
         request_body_buffer_limit=plan.settings.limits.body_bytes,
         route=RouteAction(
-            cluster=BEDROCK,
+            cluster=cluster,
             timeout=seconds(0),
             idle_timeout=seconds(_idle_seconds(plan)),
             max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(3600)),

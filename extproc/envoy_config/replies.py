@@ -22,7 +22,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import Plan
+from extproc.envoy_config import UNPROCESSED, Plan
 from extproc.envoy_config.messages import headers_to_set, packed
 
 _OWN = (
@@ -35,8 +35,9 @@ _PROCESSOR_FAILED = (
     "response.code_details.startsWith('ext_proc_error')"
     " || response.code_details.startsWith('spurious_message')"
     " || response.code_details.startsWith('mismatch_between')"
+    f" || (response.code_details.startsWith('no_healthy_upstream') && xds.cluster_name == '{UNPROCESSED}')"
 )
-"""CEL for: the worker is gone, did not answer in time, or did not keep to the protocol."""
+"""CEL for: the worker is gone, did not answer in time, did not keep to the protocol, or never saw the request."""
 
 
 _WORKERS = "response.code_details.startsWith('oai_')"

@@ -102,15 +102,18 @@ _usually_stripped = lru_cache(maxsize=256)(_stripped)
 
 
 def forwarded(forward: Forward) -> Payload:
-    """The answer to a buffered request body: this request instead of the client's."""
+    """The answer to a buffered request body: this request instead of the client's.
+
+    It alone carries `signed: true` in the dynamic metadata, without which no route of Envoy's leads to Bedrock.
+    """
     own = ((":path", forward.path), (":authority", forward.authority), (CONTENT_LENGTH, str(len(forward.body))))
     mutation = _mutation((*own, *_without_length(forward.headers)), ())
     body = heads(_WHOLE_BODY, len(forward.body))
     around = (_PHASES["request_body"], _COMMON)
     if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
-        return nested(around, mutation, body, forward.body) + _remembered(forward.metadata)
+        return nested(around, mutation, body, forward.body) + _remembered(forward.metadata, _SIGNED)
     before = heads(around, len(mutation) + len(body) + len(forward.body)) + mutation + body
-    return Pieces((before, *parts(forward.body), _remembered(forward.metadata)))
+    return Pieces((before, *parts(forward.body), _remembered(forward.metadata, _SIGNED)))
 
 
 def immediate(reply: Reply) -> Payload:
@@ -224,16 +227,16 @@ def _option(name: str, value: str) -> bytes:
 _usual = lru_cache(maxsize=1024)(_option)
 
 
-def _remembered(metadata: Metadata | None) -> bytes:
-    """`dynamic_metadata`, a Struct with a Struct in it (or nothing)."""
-    if not metadata:
-        return b""
-    entries = b"".join(
+def _remembered(metadata: Metadata | None, first: bytes = b"") -> bytes:
+    """`dynamic_metadata`, a Struct with a Struct in it (or nothing); `first` are entries before those of `metadata`."""
+    entries = first + b"".join(
         [
             _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
-            for name, value in metadata.items()
+            for name, value in (metadata or {}).items()
         ]
     )
+    if not entries:
+        return b""
     struct_value = heads((_VALUE, _STRUCT), len(entries))
     return nested((_DYNAMIC_METADATA, _ENTRY), _OUR_NAMESPACE, struct_value, entries)
 
@@ -252,3 +255,5 @@ def _entry(name: str, value: str | int | bool) -> bytes:
 
 
 _usual_entry = lru_cache(maxsize=1024, typed=True)(_entry)
+
+_SIGNED: Final = _entry("signed", True)

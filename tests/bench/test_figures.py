@@ -228,7 +228,8 @@ def test_the_noop_gives_bodies_back(size: int, end: bool) -> None:
 
 def bootstrap() -> dict[str, Any]:
     routes = [
-        {"name": name, "match": {"path": name}, "typed_per_filter_config": {}} for name in ("health", "api", "rest")
+        {"name": name, "match": {"path": name}, "route": {"cluster": "unprocessed"}, "typed_per_filter_config": {}}
+        for name in ("health", "api", "rest")
     ]
     manager = {
         "route_config": {"virtual_hosts": [{"routes": routes}]},
@@ -246,7 +247,9 @@ def test_bare_envoy_is_the_gateway_s_without_the_processor() -> None:
     resources = made["static_resources"]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     assert manager["http_filters"] == [{"name": "router"}]
-    assert manager["route_config"]["virtual_hosts"][0]["routes"] == [{"name": "api", "match": {"prefix": "/"}}]
+    assert manager["route_config"]["virtual_hosts"][0]["routes"] == [
+        {"name": "api", "match": {"prefix": "/"}, "route": {"cluster": "bedrock"}}
+    ]
     assert resources["clusters"] == [{"name": "bedrock"}]
     assert gateway == bootstrap()
 

@@ -253,7 +253,13 @@ def test_bedrock_sees_neither_the_callers_key_nor_his_address(client: OpenAI, lo
     (call,) = local.calls()
     assert token not in json.dumps(call)
     assert call["headers"]["host"].startswith("localhost:")
-    assert not call["headers"].keys() & {"x-forwarded-for", "x-envoy-external-address", *told}
+    assert not call["headers"].keys() & {"x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address", *told}
+
+
+def test_the_workers_request_stays_on_the_meshs_route(gateway: Attached) -> None:
+    """The route leads by `/oai/v1`, and the worker writes another path: Envoy must not look for the route again."""
+    written = json.dumps(gateway.bootstrap)
+    assert "route_cache_action" not in written
 
 
 def test_nothing_but_the_apis_path_is_asked_about(gateway: Attached) -> None:

@@ -73,10 +73,11 @@ class Reader:
         """A command that goes on, as in another terminal."""
         return self.site.start(name, "sh", "-c", f"exec {self.mine(code)}")
 
-    def paste(self) -> None:
-        """The four files into envoy.yaml, where the document says."""
+    def paste(self, *forgotten: str) -> None:
+        """The four files into envoy.yaml, where the document says, but for what is forgotten."""
         text = {name: (self.folder / f"{name}.yaml").read_text() for name in FILES}
-        part = {name: yaml.safe_load(each) for name, each in text.items()}
+        part: dict[str, Any] = {name: yaml.safe_load(each) for name, each in text.items()}
+        part |= {name: [] for name in forgotten}
         bootstrap = yaml.safe_load(self.bootstrap)
         bootstrap["static_resources"]["clusters"] += part["cluster"]
         manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -146,9 +147,9 @@ def shop() -> Iterator[int]:
         thread.join()
 
 
-def on_a_socket(reader: Reader) -> None:
+def on_a_socket(reader: Reader, *forgotten: str) -> None:
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
-    reader.paste()
+    reader.paste(*forgotten)
     assert "OK" in reader.do(block("sh", "envoy --mode validate"))
     reader.start("worker", block("sh", "oai-extproc serve --config gateway.yaml --listen unix:")).wait_for("serving on")
     reader.start_envoy()
@@ -263,6 +264,24 @@ def test_without_a_worker_it_is_a_503_in_openais_shape(reader_of: Any) -> None:
     (reader.folder / "w0.sock").unlink()
     processor_unavailable(reader)
     assert reader.get("/anything").text == "shop"
+
+
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_without_the_filter_nothing_leaves(reader_of: Any, theirs: str) -> None:
+    reader = reader_of(theirs)
+    on_a_socket(reader, "filter")
+    processor_unavailable(reader)
+    assert reader.get("/model/x/converse").text == "shop"
+
+
+def test_a_virtual_host_with_a_name_of_its_own_is_found_again(reader_of: Any) -> None:
+    """Envoy looks for the route of a signed request by the host that the caller sent."""
+    reader = reader_of("shop")
+    assert 'domains: ["*"]' in reader.bootstrap
+    reader.bootstrap = reader.bootstrap.replace('domains: ["*"]', f'domains: ["127.0.0.1:{reader.port}"]')
+    on_a_socket(reader)
+    every_kind_of_call(reader.client)
+    large_bodies(reader)
 
 
 def processor_unavailable(reader: Reader) -> None:

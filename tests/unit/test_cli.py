@@ -144,6 +144,12 @@ def test_check_searches_somebody_elses_envoy(cli: Cli, gateway_yaml: Path, tmp_p
     assert result.exit_code == 2
     assert f"{bad}: layered_runtime.layers[0].static_layer.{flag}: remove this runtime flag" in result.output
     assert cli("check", "--config", str(gateway_yaml), "--envoy", str(good)).exit_code == 0
+    good.write_text(
+        "routes: [{match: {prefix: /}, route: {cluster: bedrock}}]\nclusters: [{name: bedrock, load_assignment: {}}]"
+    )
+    result = cli("check", "--config", str(gateway_yaml), "--envoy", str(good))
+    assert result.exit_code == 0
+    assert f"warning: {good}: routes[0]: this route leads to Bedrock" in result.stderr
     bad.write_text("a: [")
     result = cli("check", "--config", str(gateway_yaml), "--envoy", str(bad))
     assert result.exit_code == 2

@@ -141,10 +141,37 @@ def test_only_the_api_is_processed_and_only_it_leads_to_bedrock(document: Edit) 
     rendered = document()
     processed = {name for name, route in routes(rendered).items() if "typed_per_filter_config" in route}
     forwarded = {name for name, route in routes(rendered).items() if "route" in route}
-    assert processed == forwarded == {"api"}
-    [switched_off] = [each for each in one(rendered, "http_filters") if each.get("disabled")]
+    assert processed == forwarded == {"api", "bedrock"}
+    [switched_off] = [
+        each for each in one(rendered["static_resources"]["listeners"][0], "http_filters") if each.get("disabled")
+    ]
     assert switched_off["typed_config"]["@type"].endswith("ext_proc.v3.ExternalProcessor")
-    assert switched_off["name"] in routes(rendered)["api"]["typed_per_filter_config"]
+    assert all(switched_off["name"] in routes(rendered)[name]["typed_per_filter_config"] for name in processed)
+
+
+def test_a_route_leads_to_bedrock_only_for_what_a_worker_has_signed(document: Edit) -> None:
+    rendered = document()
+    assert [name for name, route in routes(rendered).items() if one_cluster(route) == "bedrock"] == ["bedrock"]
+    assert one_cluster(routes(rendered)["api"]) == "unprocessed"
+    assert cluster(rendered, "unprocessed").keys() == {"name", "type", "connect_timeout"}, "it has no endpoint"
+    mark = {"filter": "oai", "path": [{"key": "signed"}], "value": {"bool_match": True}}
+    assert routes(rendered)["bedrock"]["match"] == {"path_separated_prefix": "/model", "dynamic_metadata": [mark]}
+    assert one(rendered, "receiving_namespaces") == {"untyped": ["oai"]}
+    assert one(rendered, "route_cache_action") == "CLEAR"
+
+
+def test_both_routes_of_a_call_have_the_same_limits(document: Edit) -> None:
+    api, bedrock = (dict(routes(document())[name]) for name in ("api", "bedrock"))
+    assert bedrock.pop("request_headers_to_remove") == ["x-forwarded-proto"]
+    del bedrock["route"]["host_rewrite_literal"]
+    for route in (api, bedrock):
+        del route["name"], route["match"], route["route"]["cluster"]
+    assert api == bedrock
+
+
+def one_cluster(route: Any) -> str | None:
+    name: str | None = route.get("route", {}).get("cluster")
+    return name
 
 
 def test_calls_are_billed_so_only_what_cannot_have_begun_is_tried_again(document: Edit) -> None:
@@ -219,6 +246,10 @@ def health(document: Any) -> Any:
     return found
 
 
+CALLS = {"processor", "bedrock", "unprocessed"}
+"""The clusters of callers' requests."""
+
+
 def clusters(document: Any) -> set[str]:
     return {each["name"] for each in document["static_resources"]["clusters"]}
 
@@ -226,7 +257,7 @@ def clusters(document: Any) -> set[str]:
 def test_without_an_address_there_is_no_listener_for_health(document: Edit) -> None:
     rendered = document(admin=Address(path="/run/oai/admin.sock"))
     assert [each["name"] for each in rendered["static_resources"]["listeners"]] == ["oai"]
-    assert clusters(rendered) == {"processor", "bedrock"}
+    assert clusters(rendered) == CALLS
 
 
 def test_who_asks_for_health_is_not_counted_among_callers(document: Edit) -> None:
@@ -253,7 +284,7 @@ def test_metrics_and_drained_are_where_there_is_an_admin_interface(
     rendered = document(health=Address("127.0.0.1", 8081), admin=admin)
     assert {match["path"] for match in every(health(rendered), "match") if "path" in match} == served
     led_to = {route["cluster"] for route in every(health(rendered), "route")}
-    assert led_to == clusters(rendered) - {"processor", "bedrock"}
+    assert led_to == clusters(rendered) - CALLS
 
 
 def test_the_drain_is_beside_the_admin_interface(document: Edit) -> None:
@@ -279,17 +310,37 @@ def fragment(only: Fragment, settings: str = "{}", **changes: Any) -> list[Any]:
 
 def test_fragments_are_parts_of_the_bootstrap(document: Edit) -> None:
     whole = document()
-    assert fragment("filter") == one(whole, "http_filters")[1:-1]
+    assert fragment("filter") == one(whole["static_resources"]["listeners"][0], "http_filters")[1:-1]
     assert fragment("cluster") == whole["static_resources"]["clusters"]
-    assert fragment("route") == [routes(whole)["api"]]
+    assert fragment("route") == [routes(whole)["bedrock"], routes(whole)["api"]]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        (AWS, AWS.host),
+        (Endpoint("http", "127.0.0.1", 9000), "127.0.0.1:9000"),
+        (Endpoint("https", "::1", 443), "[::1]"),
+    ],
+)
+def test_the_route_writes_the_host_that_is_signed(endpoint: Endpoint, host: str) -> None:
+    """Until then it is the caller's, by which Envoy finds the virtual host."""
+    bedrock, api = fragment("route", bedrock=endpoint)
+    assert bedrock["route"]["host_rewrite_literal"] == host == endpoint.authority
+    assert "host_rewrite_literal" not in api["route"]
+    [ext_proc] = fragment("filter")
+    assert one(ext_proc, "disallow_expression") == {"regex": "^:authority$"}
 
 
 def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
     assert "oai-address-limit" not in json.dumps([document(), fragment("filter"), fragment("route")])
     settings = "limits: {address_requests_per_second: 7}"
-    assert fragment("filter", settings) == one(document(settings), "http_filters")[1:-1]
+    assert (
+        fragment("filter", settings)
+        == one(document(settings)["static_resources"]["listeners"][0], "http_filters")[1:-1]
+    )
     assert [each["name"] for each in fragment("filter", settings)] == ["oai-address-limit", "oai-extproc"]
-    [route] = fragment("route", settings)
+    _, route = fragment("route", settings)
     limit = route["typed_per_filter_config"]["oai-address-limit"]["config"]
     assert [each["token_bucket"]["tokens_per_fill"] for each in limit["descriptors"]] == [7]
     assert [each["token_bucket"]["max_tokens"] for each in limit["descriptors"]] == [35]
@@ -297,13 +348,14 @@ def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
 
 
 def test_the_route_brings_its_own_limit_of_bodies() -> None:
-    [route] = fragment("route", "limits: {request_bytes: 1000000}")
-    assert int(route["request_body_buffer_limit"]) == 1_250_000
+    both = fragment("route", "limits: {request_bytes: 1000000}")
+    assert [int(route["request_body_buffer_limit"]) for route in both] == [1_250_000, 1_250_000]
 
 
 def test_the_worker_may_remove_what_callers_wish_of_envoy() -> None:
     [ext_proc] = fragment("filter")
-    assert one(ext_proc, "mutation_rules") == {"allow_all_routing": True, "allow_envoy": True}
+    rules = {"allow_all_routing": True, "allow_envoy": True, "disallow_expression": {"regex": "^:authority$"}}
+    assert one(ext_proc, "mutation_rules") == rules
 
 
 def test_replies_for_an_envoy_of_ones_own_touch_only_ours() -> None:

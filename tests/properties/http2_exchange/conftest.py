@@ -287,6 +287,8 @@ def obey(directives: Sequence[Directive], event: Event, heard: Heard) -> str:
     )
     for directive in directives:
         heard.metadata |= getattr(directive, "metadata", None) or {}
+        if isinstance(directive, Forward):
+            heard.metadata["signed"] = True
         match directive:
             case Continue():
                 request = isinstance(event, RequestHeaders)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from extproc.exchange.directives import Body, Continue, Forward, Head, Reply
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, ResponseTrailers
 from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport.messages import LARGE
 from extproc.transport.wire import Dialogue, State, WireError
 
 JSON = ("content-type", "application/json")
@@ -168,7 +169,19 @@ class TestAnswers:
                 "content-type": "application/json",
                 "authorization": "AWS4",
             },
+            "metadata": {"oai": {"signed": True}},
         }
+
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_only_a_forward_carries_the_mark_that_opens_the_route(self, size, at, envoy):
+        dialogue = at(State.PREPARING)
+        dialogue.say([Forward("/", "b", (), b"x" * size, {"model": "m"})])
+        (said,) = map(envoy.read, map(bytes, dialogue.take()))
+        assert said["metadata"] == {"oai": {"signed": True, "model": "m"}}
+        for other in (Reply(200, (), b"", "x", metadata={"n": 1}), Reply(200, (), b"", "x")):
+            dialogue = at(State.PREPARING)
+            dialogue.say([other])
+            assert not any(b"signed" in bytes(message) for message in dialogue.take())
 
     def test_the_length_of_a_forward_is_counted(self, at, envoy):
         dialogue = at(State.PREPARING)

@@ -1,0 +1,72 @@
+"""A search for routes that lead to Bedrock for every request, in any Envoy configuration.
+
+Where such a route is and the filter is missing, callers' tokens and untranslated bodies go to AWS. The search reads a
+bootstrap, or a dump of `/config_dump`, as YAML or JSON.
+
+Invariant: for any text, `find_open` returns the places of open routes or raises `UnreadableError`, and nothing else.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from extproc.envoy_config import BEDROCK, METADATA, SIGNED
+from extproc.envoy_config.forbidden import MAX_DEPTH, UnreadableError, documents
+
+_HOST = "bedrock-runtime"
+"""Part of every host name of Bedrock's runtime, private endpoints' included."""
+
+
+def find_open(text: str) -> list[str]:
+    """Return the paths of all routes to Bedrock that do not ask for a worker's mark. Raises `UnreadableError`."""
+    parsed = documents(text)
+    objects = [found for document in parsed for found in _objects(document, "", 0)]
+    names = {str(item["name"]) for _, item in objects if _is_bedrock(item)}
+    return [path for path, item in objects if _clusters(item) & names and not _is_closed(item)]
+
+
+def _objects(node: object, path: str, depth: int) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Return each mapping of a document and its path."""
+    if depth > MAX_DEPTH:
+        raise UnreadableError(f"{path[:200]}…: nested more than {MAX_DEPTH} levels deep")
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from _objects(value, f"{path}.{key}" if path else str(key), depth + 1)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _objects(value, f"{path}[{index}]", depth + 1)
+
+
+def _is_bedrock(item: dict[Any, Any]) -> bool:
+    """Return whether this is a cluster of Bedrock's: by its endpoints, or by the name that ours has."""
+    if "name" not in item or "load_assignment" not in item:
+        return False
+    hosts = [found["address"] for _, found in _objects(item["load_assignment"], "", 0) if "port_value" in found]
+    return item["name"] == BEDROCK or any(_HOST in str(host) for host in hosts)
+
+
+def _clusters(item: dict[Any, Any]) -> set[str]:
+    """Return the clusters that a route leads to; none, where it is no route."""
+    action = item.get("route")
+    if not isinstance(action, dict) or not isinstance(item.get("match"), dict):
+        return set()
+    weighted = action.get("weighted_clusters")
+    several = weighted.get("clusters") if isinstance(weighted, dict) else None
+    each = [part.get("name") for part in several if isinstance(part, dict)] if isinstance(several, list) else []
+    return {str(name) for name in (action.get("cluster"), *each) if name is not None}
+
+
+def _is_closed(route: dict[Any, Any]) -> bool:
+    """Return whether a route matches only what a worker has signed."""
+    matchers = route["match"].get("dynamic_metadata")
+    return isinstance(matchers, list) and any(_is_mark(matcher) for matcher in matchers)
+
+
+def _is_mark(matcher: object) -> bool:
+    return (
+        isinstance(matcher, dict)
+        and matcher.get("filter") == METADATA
+        and matcher.get("path") == [{"key": SIGNED}]
+        and matcher.get("value") == {"bool_match": True}
+        and not matcher.get("invert")
+    )

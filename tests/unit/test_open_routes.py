@@ -1,0 +1,94 @@
+"""`check --envoy` finds the routes that lead to Bedrock without a worker's mark."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.envoy_config import METADATA, SIGNED
+from extproc.envoy_config.forbidden import UnreadableError
+from extproc.envoy_config.open_routes import find_open
+from extproc.transport import messages
+
+ROOT = Path(__file__).parents[2]
+GOLDENS = sorted(ROOT.glob("envoy/*.yaml"))
+MARK: dict[str, Any] = {"filter": "oai", "path": [{"key": "signed"}], "value": {"bool_match": True}}
+AWS = "bedrock-runtime.eu-west-1.amazonaws.com"
+
+
+def document(
+    match: Any = None, *, action: Any = None, cluster: str = "aws", host: str = AWS
+) -> dict[str, list[dict[str, Any]]]:
+    address = {"socket_address": {"address": host, "port_value": 443}}
+    assignment = {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+    route = {"match": match or {"prefix": "/oai/v1"}, "route": action or {"cluster": cluster}}
+    return {"routes": [route], "clusters": [{"name": cluster, "load_assignment": assignment}]}
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_what_is_rendered_has_no_open_route(path: Path) -> None:
+    assert find_open(path.read_text()) == []
+
+
+def test_the_rendering_without_its_mark_is_open() -> None:
+    bootstrap = (ROOT / "envoy" / "bootstrap.yaml").read_text()
+    [found] = find_open(bootstrap.replace("dynamic_metadata:", "headers:"))
+    assert found.endswith("route_config.virtual_hosts[0].routes[1]")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        document(),
+        document({"prefix": "/"}),
+        document(host="vpce-1-abc.bedrock-runtime.eu-west-1.vpce.amazonaws.com"),
+        document(cluster="bedrock", host="127.0.0.1"),
+        document(action={"weighted_clusters": {"clusters": [{"name": "other"}, {"name": "aws", "weight": 1}]}}),
+        document({"prefix": "/", "dynamic_metadata": [{**MARK, "filter": "jwt"}]}),
+        document({"prefix": "/", "dynamic_metadata": [{**MARK, "invert": True}]}),
+        document({"prefix": "/", "dynamic_metadata": [{**MARK, "value": {"present_match": True}}]}),
+        document({"prefix": "/", "dynamic_metadata": {}}),
+    ],
+)
+def test_an_open_route_is_found(found: Any) -> None:
+    assert find_open(yaml.safe_dump(found)) == find_open(json.dumps(found)) == ["routes[0]"]
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        document({"prefix": "/", "dynamic_metadata": [MARK]}),
+        document(host="example.com"),
+        document(action={"cluster": "another"}),
+        document(action={"cluster_header": "x"}),
+        document(action={"weighted_clusters": {"clusters": "x"}}),
+        document(action={"weighted_clusters": {"clusters": ["x"]}}),
+        {"routes": [{"match": 1, "route": {"cluster": "bedrock"}}], "clusters": [{"name": "bedrock"}]},
+        [],
+        "text",
+    ],
+)
+def test_no_other_route_is_open(closed: Any) -> None:
+    assert find_open(yaml.safe_dump(closed)) == []
+
+
+@pytest.mark.parametrize("text", ["a: [", "[" * 2000, "a:\n" + "".join(f"{' ' * n}k:\n" for n in range(1, 200))])
+def test_what_cannot_be_searched_is_named(text: str) -> None:
+    with pytest.raises(UnreadableError):
+        find_open(text)
+
+
+@given(st.text())
+def test_any_text_is_searched_or_unreadable(text: str) -> None:
+    with contextlib.suppress(UnreadableError):
+        find_open(text)
+
+
+def test_the_mark_is_what_a_worker_writes() -> None:
+    assert messages.NAMESPACE == METADATA
+    assert SIGNED.encode() in messages._SIGNED
