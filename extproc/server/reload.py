@@ -24,6 +24,7 @@ from extproc import config
 from extproc.config import ConfigError, Settings
 from extproc.config.sources import contents, token_files, token_texts
 from extproc.server.last_good import LastGood
+from extproc.server.stamp import Stamp, stamp
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,6 @@ FIXED = ("region", "limits", "catalogue", "workers", "transport")
 
 FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"), ("media", "deny"))
 """Likewise: Envoy's own timeouts are made from the first three, and whoever fetches images from the last."""
-
-Stamp = tuple[int, int, int, int, int]
-"""What tells cheaply that a file is another: device, inode, size, times of change of it and of its rights (ns)."""
 
 
 class SettingsFile:
@@ -112,7 +110,7 @@ class SettingsFile:
     def _look(self) -> dict[Path, Stamp | None]:
         """The stamp of each file there is, gateway.yaml's and its token files'."""
         place = self._tokens_from
-        return {path: _stamp(path) for path in (self._path, *(_token_files(place) if place else ()))}
+        return {path: stamp(path) for path in (self._path, *(_token_files(place) if place else ()))}
 
     def _tell(self, trouble: str, consequence: str) -> None:
         """Log what is wrong, once for as long as it is the same."""
@@ -145,15 +143,6 @@ def _token_files(place: Path) -> list[Path]:
 def _digest(text: bytes, texts: Mapping[str, bytes]) -> bytes:
     """What tells whether any file is another."""
     return hashlib.sha256(repr((text, sorted(texts.items()))).encode()).digest()
-
-
-def _stamp(path: Path) -> Stamp | None:
-    """The file's stamp, symlinks followed; None when there is none."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:

@@ -43,6 +43,7 @@ from extproc.server.files import raise_limit
 from extproc.server.last_good import LastGood
 from extproc.server.memory import budget_of, share_of, too_little
 from extproc.server.reload import SettingsFile, follow
+from extproc.server.tls import TlsFiles, follow_tls
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
 from extproc.transport.auto import Server, new_server
@@ -92,7 +93,7 @@ class ServeOptions:
     config: Path
     listen: str
     stopping: Stopping
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
     last_good: Path | None = None
     """File that keeps the last good settings for the next start."""
     health: str | None = None
@@ -142,7 +143,9 @@ class Worker:
         if warning := too_little(settings.limits, budget):
             log.warning(warning)
 
-    async def run(self, address: Address, stopping: Stopping, tls: Tls | None, health: Address | None = None) -> None:
+    async def run(
+        self, address: Address, stopping: Stopping, tls: TlsFiles | None, health: Address | None = None
+    ) -> None:
         """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
@@ -153,12 +156,16 @@ class Worker:
             await _first(self._get_ready(), signals.stop.wait())
             _tidy()
             settings = self._file.settings
-            options = server_options(settings, tls)
+            options = server_options(settings, tls.current if tls else None)
             server = new_server(settings.transport, address, self.new_exchange, perform, options)
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
             if health is not None:
                 await self._answer_probes(health, perform, cleanup)
+            if tls is not None:
+                log.info("TLS: new connections get %s", tls.describe())
+                certificates = asyncio.create_task(follow_tls(tls, server.renew))
+                cleanup.callback(certificates.cancel)
             if not signals.stop.is_set():
                 server.serving = True
                 log.info("serving on %s, %s", bound, self._describe())

@@ -35,8 +35,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--notice", type=SECONDS, default=NOTICE_SECONDS, show_default=True, help="NOT_SERVING before the end.")
 @click.option("--grace", type=SECONDS, default=GRACE_SECONDS, show_default=True, help="What open streams then have.")
 @click.option("--envoy-memory", type=SIZE, help="Envoy's memory limit, as in 1Gi.  [default: it shares this process's]")
-@click.option("--tls", type=(_FILE, _FILE), help="The server's certificate chain and its key, PEM.")
-@click.option("--tls-client-ca", type=_FILE, help="PEM; clients must then have a certificate of one of these.")
+@click.option(
+    "--tls", type=(_FILE, _FILE), help="The server's certificate chain and its key, PEM; read again when they change."
+)
+@click.option(
+    "--tls-client-ca", type=_FILE, help="PEM, read again too; clients must have a certificate of one of these."
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
 def main(
@@ -71,8 +75,8 @@ def main(
             f"--health {health} is no socket: write unix: and a path, as in unix:/run/oai/health.sock"
         )
     try:
-        trust = read_tls(listen, tls, tls_client_ca)
-        options = ServeOptions(config, listen, Stopping(notice, grace), trust, last_good, health, envoy_memory)
+        files = read_tls(listen, tls, tls_client_ca)
+        options = ServeOptions(config, listen, Stopping(notice, grace), files, last_good, health, envoy_memory)
         serve(options, lookout)
     except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from extproc.envoy_config import Address
-from extproc.transport.listen import ListenError
+from extproc.transport.listen import NO_TLS, ListenError, Tls
 from extproc.transport.service import Options, Perform
 from extproc.transport.stream import Exchange
 
@@ -31,6 +31,12 @@ class Server(Protocol):
     async def listen_again(self) -> bool:
         """Make the socket anew where its file was removed; return whether it was. Raises `ListenError` or `OSError`."""
 
+    async def renew(self, tls: Tls) -> None:
+        """Have new connections get this certificate, and need one of these authorities; open ones go on.
+
+        Raises `ListenError` if it cannot be used; then everything stays as it is.
+        """
+
     async def drain(self, notice: float, grace: float) -> None:
         """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop."""
 
@@ -43,7 +49,7 @@ def new_server(
 ) -> Server:
     """A server for `address`; `auto` is http2 on a unix socket and grpcio elsewhere. Raises `ListenError`."""
     if choice == "http2" and options.tls is not None:
-        raise ListenError(f"{address}: the transport http2 has no TLS; set `transport` to grpcio or auto")
+        raise ListenError(f"{address}: {NO_TLS}")
     if choice == "http2" or (choice == "auto" and address.path and options.tls is None):
         from extproc.transport import http2
 

@@ -11,6 +11,7 @@ and cancels the handler, which otherwise is cancelled by grpcio alone, when Envo
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import grpc
 import grpc.aio
@@ -18,6 +19,7 @@ import grpc.aio
 from extproc.bedrock.pieces import Payload
 from extproc.envoy_config import Address
 from extproc.transport import listen, service
+from extproc.transport.listen import Tls
 from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, Options, Perform, report
 from extproc.transport.stream import Errand, Exchange, Stream
 
@@ -35,6 +37,8 @@ class Server:
         self._new_exchange = new_exchange
         self._perform = perform
         self._options = options
+        self._tls = self._offered = options.tls
+        """What new connections are to get, and what grpcio has been given for them."""
         self._calls: set[_Call] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._address: Address | None = None
@@ -71,6 +75,14 @@ class Server:
         self._former.append(former)
         await self._grpc.start()
         return True
+
+    async def renew(self, tls: Tls) -> None:
+        """Have new connections get this certificate, and need one of these authorities; open ones go on.
+
+        Raises `ListenError` if gRPC cannot use it; then everything stays as it is.
+        """
+        await _try(tls)
+        self._tls = tls
 
     async def drain(self, notice: float, grace: float) -> None:
         """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
@@ -114,13 +126,22 @@ class Server:
         return address if address.path else Address(host=address.host, port=port)
 
     def _add_port(self, address: str) -> int:
-        tls = self._options.tls
+        tls = self._tls
         if tls is None:
             return self._grpc.add_insecure_port(address)
-        credentials = grpc.ssl_server_credentials(
-            [(tls.key, tls.certificate)], tls.client_ca, require_client_auth=tls.client_ca is not None
+        renewed = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._renewed)  # None is not in the stubs
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _certificates(tls), renewed, require_client_authentication=tls.client_ca is not None
         )
         return self._grpc.add_secure_port(address, credentials)
+
+    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return what `renew` was given last, None if grpcio has it; grpcio's threads ask before each handshake."""
+        tls = self._tls
+        if tls is None or tls is self._offered:
+            return None
+        self._offered = tls
+        return _certificates(tls)
 
     def _process_service(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         handler = grpc.stream_stream_rpc_method_handler(self._process)
@@ -252,6 +273,29 @@ class _Call:
         if self._context.done():
             raise asyncio.CancelledError from error
         await self._context.abort(grpc.StatusCode.INTERNAL, type(error).__name__)
+
+
+def _certificates(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_ca)
+
+
+async def _try(tls: Tls) -> None:
+    """Serve nothing with this certificate for a moment; raises `ListenError` if gRPC cannot.
+
+    It does not report whether it could use what `_renewed` returned, and has fewer algorithms than Python's ssl.
+    """
+    server = grpc.aio.server()
+    pairs = [(tls.key, tls.certificate)]
+    credentials = grpc.ssl_server_credentials(pairs, tls.client_ca, require_client_auth=tls.client_ca is not None)
+    try:
+        server.add_secure_port("localhost:0", credentials)
+    except RuntimeError as error:
+        raise listen.ListenError(
+            "gRPC cannot use the certificate, its key or the client authorities: make keys of RSA or of curve P-256"
+        ) from error
+    finally:
+        await server.start()  # one that was never started would keep its port when it is stopped
+        await server.stop(None)
 
 
 def _channel_options(message_bytes: int) -> list[tuple[str, int]]:

@@ -16,6 +16,9 @@ MAX_SOCKET_PATH = 107
 """What fits `sun_path` of Linux with its final NUL."""
 
 
+NO_TLS = "the transport http2 has no TLS; set `transport` to grpcio or auto"
+
+
 class ListenError(Exception):
     """The address cannot be listened on; the message says why and what to do."""
 

@@ -18,6 +18,7 @@ from typing import cast
 from extproc.envoy_config import Address
 from extproc.transport import listen, service
 from extproc.transport.http2.session import Call, Session
+from extproc.transport.listen import Tls
 from extproc.transport.service import Options, Perform
 from extproc.transport.stream import Errand, Exchange, Stream
 
@@ -82,6 +83,10 @@ class Server:
         self._take_socket(address)
         old.close()
         return True
+
+    async def renew(self, tls: Tls) -> None:
+        """Raise `ListenError`: there is no TLS here."""
+        raise listen.ListenError(listen.NO_TLS)
 
     async def drain(self, notice: float, grace: float) -> None:
         """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.

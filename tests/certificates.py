@@ -1,0 +1,104 @@
+"""Certificates for tests, made by openssl, which are valid between any two moments."""
+
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+HOUR = timedelta(hours=1)
+
+CONFIGURATION = """\
+[ca]
+default_ca = authority
+[authority]
+database = {folder}/issued.txt
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+unique_subject = no
+policy = any_name
+[any_name]
+commonName = supplied
+"""
+
+
+class Pair(NamedTuple):
+    """A certificate and its key, as PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class TimedAuthority:
+    """A certificate authority in a folder of its own, which is made."""
+
+    def __init__(self, folder: Path) -> None:
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            pytest.skip("openssl is not installed: it makes the certificates")
+        self._openssl, self._folder = openssl, folder
+        folder.mkdir()
+        self._file, self._key = folder / "ca.pem", folder / "ca-key.pem"
+        name = f"/CN=authority {folder.name}"
+        self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", name, "-out", self._file)
+        (folder / "issued.txt").touch()
+        (folder / "ca.cnf").write_text(CONFIGURATION.format(folder=folder))
+        self.certificate = self._file.read_bytes()
+
+    def issue(
+        self,
+        name: str = "localhost",
+        life: timedelta = HOUR,
+        *,
+        begins: timedelta = -HOUR,
+        curve: str = "prime256v1",
+    ) -> Pair:
+        """Return a new certificate for `name` that ends `life` from now, and began an hour ago."""
+        certificate, key, wish, names = (self._folder / f"new.{kind}" for kind in ("pem", "key", "csr", "names"))
+        names.write_text(f"subjectAltName=DNS:{name}\n")
+        now = datetime.now(UTC)
+        times = ("-startdate", _text(now + begins), "-enddate", _text(now + life))
+        self._run("req", *_new(key, curve), "-subj", f"/CN={name}", "-out", wish)
+        signer = ("-config", self._folder / "ca.cnf", "-cert", self._file, "-keyfile", self._key, "-extfile", names)
+        self._run("ca", "-batch", "-notext", *signer, *times, "-in", wish, "-out", certificate)
+        return Pair(certificate.read_bytes(), key.read_bytes())
+
+    def _run(self, *arguments: object) -> None:
+        command = [self._openssl, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def _new(key: Path, curve: str = "prime256v1") -> tuple[object, ...]:
+    return "-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-nodes", "-keyout", key
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y%m%d%H%M%SZ")
+
+
+class MountedSecret:
+    """A folder as a kubelet mounts a Secret: its files are links into a folder of one version, which is swapped."""
+
+    def __init__(self, folder: Path, files: dict[str, bytes]) -> None:
+        self.folder, self._versions = folder, 0
+        folder.mkdir()
+        self.write(files)
+        for name in files:
+            (folder / name).symlink_to(Path("..data") / name)
+
+    def write(self, files: dict[str, bytes]) -> None:
+        """Put another version in force, all files at once."""
+        self._versions += 1
+        version = self.folder / f"..version_{self._versions}"
+        version.mkdir()
+        for name, content in files.items():
+            (version / name).write_bytes(content)
+        former = (self.folder / "..data").resolve() if self._versions > 1 else None
+        (self.folder / "..data_tmp").symlink_to(version.name)
+        (self.folder / "..data_tmp").rename(self.folder / "..data")
+        if former is not None:
+            shutil.rmtree(former)
