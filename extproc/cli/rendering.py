@@ -1,6 +1,8 @@
 """`oai-extproc envoy-config`: Envoy's bootstrap, or fragments of one, for those who run Envoy themselves."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -10,7 +12,7 @@ from click.core import ParameterSource
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_settings, refusing, required_config
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
-from extproc.envoy_config import DEFAULT_FILES, Address, Fragment, Plan, ProcessorTls, is_ip
+from extproc.envoy_config import DEFAULT_FILES, Address, Fragment, Plan, ProcessorTls, SecretKind, is_ip
 from extproc.server.cores import worker_count
 from extproc.server.sizes import SIZE
 
@@ -50,6 +52,11 @@ _BOOTSTRAP_ONLY = {
 @click.option("--processor-ca", type=PLACE, help="Who may vouch for workers on TCP; turns TLS on.")
 @click.option("--processor-certificate", type=PLACE, help="What Envoy shows to workers that want a certificate.")
 @click.option("--processor-key", type=PLACE, help="The key of --processor-certificate.")
+@click.option(
+    "--processor-secrets",
+    type=PLACE,
+    help="Folder of the files of --secret, through which Envoy follows those three.  [default: it reads them once]",
+)
 @click.option("--processor-name", help="The name in the workers' certificates.  [default: HOST of --processor]")
 @click.option(
     "--admin", type=ADDRESS, help="Envoy's own admin interface, as in unix:/run/oai/admin.sock.  [default: none]"
@@ -75,6 +82,12 @@ _BOOTSTRAP_ONLY = {
     type=click.Choice(get_args(Fragment)),
     help="A list of this alone, for the bootstrap of an Envoy that you have: see docs/attach.md.",
 )
+@click.option(
+    "--secret",
+    "kind",
+    type=click.Choice(get_args(SecretKind)),
+    help="The file of --processor-secrets for this, and nothing else.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON rather than YAML.")
 @click.pass_context
 def envoy_config(
@@ -86,6 +99,7 @@ def envoy_config(
     processor_ca: Path | None,
     processor_certificate: Path | None,
     processor_key: Path | None,
+    processor_secrets: Path | None,
     processor_name: str | None,
     admin: Address | None,
     ca_file: Path | None,
@@ -93,6 +107,7 @@ def envoy_config(
     memory: int | None,
     files: int,
     only: Fragment | None,
+    kind: SecretKind | None,
     as_json: bool,
 ) -> None:
     """Print the configuration for an Envoy 1.40 that serves this gateway.
@@ -100,11 +115,17 @@ def envoy_config(
     The region comes from gateway.yaml or AWS's settings, and so does the endpoint: AWS_ENDPOINT_URL_BEDROCK_RUNTIME
     counts. All files are paths where Envoy runs. Try it with `envoy --mode validate -c FILE`.
     """
-    if only is not None:
+    if kind is not None and (only is not None or as_json):
+        raise Refusal("--secret prints a file of its own, as YAML: leave out --only and --json")
+    if only is not None or kind is not None:
         _refuse_what_no_fragment_has(context)
     _refuse_open_doors(listen, health, admin)
     settings = load_settings(path)
     workers = processors or _default_processors(worker_count(settings))
+    tls = _tls(workers, processor_ca, (processor_certificate, processor_key), processor_secrets, processor_name)
+    if kind is not None:
+        _print_secret(tls, kind)
+        return
     plan = Plan(
         listen=listen,
         processors=workers,
@@ -116,7 +137,7 @@ def envoy_config(
         health=health,
         memory=memory or _memory(settings),
         files=files,
-        processor_tls=_tls(workers, processor_ca, processor_certificate, processor_key, processor_name),
+        processor_tls=tls,
     )
     _print(plan, only, as_json)
 
@@ -124,8 +145,15 @@ def envoy_config(
 def _print(plan: Plan, only: Fragment | None, as_json: bool) -> None:
     from extproc import envoy_config as rendering
 
-    try:
+    with _installed():
         click.echo(rendering.render(plan, only=only, as_json=as_json), nl=False)
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Raise `Refusal`, with what to install, if Envoy's typed messages are missing."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise Refusal(f"{error.name} is not installed: pip install 'oai-extproc[envoy-config]'") from error
 
@@ -157,15 +185,17 @@ def _default_processors(workers: int) -> tuple[Address, ...]:
 def _tls(
     workers: tuple[Address, ...],
     ca: Path | None,
-    certificate: Path | None,
-    key: Path | None,
+    pair: tuple[Path | None, Path | None],
+    secrets: Path | None,
     name: str | None,
 ) -> ProcessorTls | None:
     """TLS towards the workers; a refusal where it is missing, is not whole, or would have no effect."""
+    certificate, key = pair
     if ca is None:
-        if certificate or key or name:
+        if certificate or key or name or secrets:
             raise Refusal(
-                "--processor-certificate, --processor-key and --processor-name say nothing without --processor-ca"
+                "--processor-certificate, --processor-key, --processor-secrets and --processor-name say nothing "
+                "without --processor-ca"
             )
         _refuse_plain_text(workers)
         return None
@@ -173,7 +203,18 @@ def _tls(
         raise Refusal(f"--processor-ca is for workers at HOST:PORT, and {sockets[0]} is a socket: leave out either")
     if (certificate is None) != (key is None):
         raise Refusal("--processor-certificate and --processor-key belong together: give both or neither")
-    return ProcessorTls(str(ca), str(certificate or ""), str(key or ""), name or "")
+    return ProcessorTls(str(ca), str(certificate or ""), str(key or ""), name or "", str(secrets or ""))
+
+
+def _print_secret(tls: ProcessorTls | None, kind: SecretKind) -> None:
+    if tls is None or not tls.secrets:
+        raise Refusal(f"--secret {kind} is a file of --processor-secrets: name that folder, and --processor-ca")
+    if kind == "certificate" and not tls.certificate:
+        raise Refusal("--secret certificate is for --processor-certificate and --processor-key: give both")
+    from extproc import envoy_config as rendering
+
+    with _installed():
+        click.echo(rendering.render_secret(tls, kind), nl=False)
 
 
 def _refuse_plain_text(workers: tuple[Address, ...]) -> None:
@@ -199,4 +240,4 @@ def _refuse_open_doors(listen: Address, health: Address | None, admin: Address |
 def _refuse_what_no_fragment_has(context: click.Context) -> None:
     for name, option in _BOOTSTRAP_ONLY.items():
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise Refusal(f"{option} is not in any fragment: it is for the whole bootstrap, without --only")
+            raise Refusal(f"{option} is for the whole bootstrap, without --only and --secret")

@@ -41,6 +41,9 @@ DEFAULT_FILES = 65_536
 Fragment = Literal["filter", "cluster", "route", "reply"]
 """What an Envoy that runs already needs of ours: HTTP filters, clusters, routes, and mappers of local replies."""
 
+SecretKind = Literal["ca", "certificate"]
+"""A part of Envoy's TLS towards workers: the authority that it trusts, or the certificate that it shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -75,6 +78,12 @@ class ProcessorTls:
     """What Envoy shows to workers that ask for a certificate; both or neither."""
     name: str = ""
     """The name that a worker's certificate must bear; without one, the host that it is reached at."""
+    secrets: str = ""
+    """Folder of what `render_secret` prints; with it Envoy reads the files above again when they are replaced."""
+
+    def secret_file(self, kind: SecretKind) -> str:
+        """Return the path of the file for this secret."""
+        return str(PurePosixPath(self.secrets) / f"{secret_name(kind)}.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +147,15 @@ def render(plan: Plan, *, only: Fragment | None = None, as_json: bool = False) -
     from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
 
     return bootstrap.to_json(plan, only) if as_json else bootstrap.to_yaml(plan, only)
+
+
+def secret_name(kind: SecretKind) -> str:
+    """Return the name by which Envoy knows this secret."""
+    return f"processor-{kind}"
+
+
+def render_secret(tls: ProcessorTls, kind: SecretKind) -> str:
+    """Return the file of `ProcessorTls.secrets` for one secret, as YAML; Envoy's own format for SDS from files."""
+    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+
+    return bootstrap.secret_to_yaml(tls, kind)

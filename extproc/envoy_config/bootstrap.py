@@ -14,9 +14,10 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     RuntimeLayer,
 )
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import Fragment, Plan
+from extproc.envoy_config import Fragment, Plan, ProcessorTls, SecretKind
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
@@ -24,6 +25,7 @@ from extproc.envoy_config.listener import api_route, bedrock_route, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
+from extproc.envoy_config.tls import processor_secret
 
 _SOCKET_MODE = 0o660
 """Who drains Envoy may be another user of the same group, as in a pod."""
@@ -49,6 +51,12 @@ def to_json(plan: Plan, only: Fragment | None = None) -> str:
     return json.dumps(_document(plan, only), indent=2) + "\n"
 
 
+def secret_to_yaml(tls: ProcessorTls, kind: SecretKind) -> str:
+    """One file of `tls.secrets`."""
+    comment = f"{_BY} --secret {kind}`, for Envoy 1.40: {tls.secret_file(kind)}.\n"
+    return comment + yaml.dump(_plain(processor_secret(tls, kind)), Dumper=_Dumper, sort_keys=False, width=110)
+
+
 def bootstrap(plan: Plan) -> Bootstrap:
     """The document as a typed message."""
     listeners, clusters = [listener(plan)], _clusters(plan)
@@ -56,6 +64,7 @@ def bootstrap(plan: Plan) -> Bootstrap:
         listeners.append(health_listener(plan, plan.health))
         clusters += health_clusters(plan)
     return Bootstrap(
+        node=_node(plan),
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
         layered_runtime=LayeredRuntime(layers=[_runtime()]),
         overload_manager=overload_manager(plan),
@@ -78,6 +87,12 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
 
 def _clusters(plan: Plan) -> list[Cluster]:
     return [processor_cluster(plan), bedrock_cluster(plan), unprocessed_cluster()]
+
+
+def _node(plan: Plan) -> Node | None:
+    """Envoy's name, without which it follows no secrets."""
+    followed = plan.processor_tls is not None and plan.processor_tls.secrets
+    return Node(id="oai-gateway", cluster="oai-gateway") if followed else None
 
 
 def _runtime() -> RuntimeLayer:

@@ -2,19 +2,30 @@
 
 from collections.abc import Iterable
 
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
+    PathConfigSource,
+    TransportSocket,
+)
 from envoy_data_plane.envoy.config.core.v3 import DataSource as File
-from envoy_data_plane.envoy.config.core.v3 import TransportSocket
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
     CommonTlsContext,
+    SdsSecretConfig,
     SubjectAltNameMatcher,
     SubjectAltNameMatcherSanType,
     TlsCertificate,
     UpstreamTlsContext,
 )
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContextCombinedCertificateValidationContext as Combined,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as TlsSecret
+from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from extproc.envoy_config import Address, ProcessorTls, is_ip
+from extproc.envoy_config import Address, ProcessorTls, SecretKind, is_ip, secret_name
 from extproc.envoy_config.messages import packed
 
 
@@ -30,15 +41,56 @@ def processor_tls(tls: ProcessorTls, workers: Iterable[Address]) -> TransportSoc
     gRPC insists on ALPN, which Envoy does not offer by itself.
     """
     names = [tls.name] if tls.name else list(dict.fromkeys(worker.host for worker in workers))
-    own = [TlsCertificate(certificate_chain=File(filename=tls.certificate), private_key=File(filename=tls.key))]
-    context = CommonTlsContext(
-        alpn_protocols=["h2"],
-        tls_certificates=own if tls.certificate else [],
+    expected = [_named(name) for name in names]
+    context = _followed(tls, expected) if tls.secrets else _read_once(tls, expected)
+    context.alpn_protocols = ["h2"]
+    return _socket(UpstreamTlsContext(common_tls_context=context, sni=tls.name, auto_host_sni=not tls.name))
+
+
+def processor_secret(tls: ProcessorTls, kind: SecretKind) -> DiscoveryResponse:
+    """The contents of `tls.secret_file(kind)`, which name the files.
+
+    Envoy reads those again when a file is moved into their folder: by `mv`, or by a kubelet, which moves `..data`.
+    """
+    secret = TlsSecret(name=secret_name(kind))
+    match kind:
+        case "ca":
+            secret.validation_context = CertificateValidationContext(trusted_ca=File(filename=tls.ca))
+        case "certificate":
+            secret.tls_certificate = _own(tls)
+    return DiscoveryResponse(resources=[packed(secret)])
+
+
+def _read_once(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
+    """Files that Envoy reads when it starts."""
+    return CommonTlsContext(
+        tls_certificates=[_own(tls)] if tls.certificate else [],
         validation_context=CertificateValidationContext(
-            trusted_ca=File(filename=tls.ca), match_typed_subject_alt_names=[_named(name) for name in names]
+            trusted_ca=File(filename=tls.ca), match_typed_subject_alt_names=names
         ),
     )
-    return _socket(UpstreamTlsContext(common_tls_context=context, sni=tls.name, auto_host_sni=not tls.name))
+
+
+def _followed(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
+    """Secrets, whose files Envoy reads again: it does so for SDS only."""
+    return CommonTlsContext(
+        tls_certificate_sds_secret_configs=[_reference(tls, "certificate")] if tls.certificate else [],
+        combined_validation_context=Combined(
+            default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=names),
+            validation_context_sds_secret_config=_reference(tls, "ca"),
+        ),
+    )
+
+
+def _reference(tls: ProcessorTls, kind: SecretKind) -> SdsSecretConfig:
+    source = ConfigSource(
+        path_config_source=PathConfigSource(path=tls.secret_file(kind)), resource_api_version=ApiVersion.V3
+    )
+    return SdsSecretConfig(name=secret_name(kind), sds_config=source)
+
+
+def _own(tls: ProcessorTls) -> TlsCertificate:
+    return TlsCertificate(certificate_chain=File(filename=tls.certificate), private_key=File(filename=tls.key))
 
 
 def _named(name: str) -> SubjectAltNameMatcher:

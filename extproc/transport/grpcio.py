@@ -38,7 +38,7 @@ class Server:
         self._perform = perform
         self._options = options
         self._tls = self._offered = options.tls
-        """What new connections are to get, and what grpcio has been given for them."""
+        """The version for new connections, and the one that grpcio has."""
         self._calls: set[_Call] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._address: Address | None = None

@@ -87,8 +87,9 @@ class Reader:
         manager["http_filters"][router:router] = part["filter"]
         (self.folder / "envoy.yaml").write_text(yaml.safe_dump(bootstrap))
 
-    def start_envoy(self) -> Any:
-        envoy = self.start("envoy", block("sh", "envoy -c").rstrip() + " --disable-hot-restart --concurrency 1")
+    def start_envoy(self, code: str = "") -> Any:
+        code = code or block("sh", "envoy -c")
+        envoy = self.start("envoy", code.rstrip() + " --disable-hot-restart --concurrency 1")
         envoy.wait_for("starting workers")
         return envoy
 
@@ -163,6 +164,18 @@ def over_tcp(reader: Reader) -> None:
     assert "OK" in reader.do(block("sh", "envoy --mode validate"))
     serve_over_tcp(reader)
     reader.start_envoy()
+
+
+def test_the_document_leads_to_an_envoy_that_follows_its_certificates(reader_of: Any) -> None:
+    """That it does follow them is tried in test_certificates.py."""
+    reader = reader_of("shop")
+    certify(reader)
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
+    reader.do(block("sh", "files="))
+    reader.paste()
+    serve_over_tcp(reader)
+    reader.start_envoy(block("sh", "envoy --service-node"))
+    assert 'You said: \\"Hello!\\"' in reader.do(block("sh", "curl -s"))
 
 
 def certify(reader: Reader) -> None:

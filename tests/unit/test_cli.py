@@ -325,6 +325,19 @@ def test_tls_to_workers(cli: Cli) -> None:
     assert "exact: oai.test" in named
 
 
+@pytest.mark.usefixtures("gateway_yaml")
+def test_secrets_of_tls_to_workers(cli: Cli) -> None:
+    files = ["--processor-ca", "/ca.pem", "--processor-certificate", "/c.pem", "--processor-key", "/k.pem"]
+    options = ["--processor", "worker.test:9001", *files, "--processor-secrets", "/run/envoy"]
+    shown = cli("envoy-config", *options, "--only", "cluster").stdout
+    assert not [file for file in files[1::2] if file in shown], "they are named by the secrets"
+    assert "exact: worker.test" in shown
+    for kind, named in (("ca", files[1:2]), ("certificate", files[3::2])):
+        assert f"path: /run/envoy/processor-{kind}.yaml" in shown
+        secret = cli("envoy-config", *options, "--secret", kind).stdout
+        assert [file for file in files[1::2] if f"filename: {file}\n" in secret] == named
+
+
 SOCKET = ["--processor", "unix:/w0.sock"]
 TCP = ["--processor", "10.0.0.1:9001"]
 CA = ["--processor-ca", "/ca.pem"]
@@ -339,6 +352,13 @@ CA = ["--processor-ca", "/ca.pem"]
         ([*TCP, *CA, "--processor-key", "/k"], ["--processor-certificate and --processor-key belong together"]),
         ([*TCP, "--processor-name", "x"], ["without --processor-ca"]),
         ([*SOCKET, "--processor-key", "/k"], ["without --processor-ca"]),
+        ([*TCP, "--processor-secrets", "/s"], ["without --processor-ca"]),
+        ([*TCP, *CA, "--secret", "ca"], ["--secret ca is a file of --processor-secrets"]),
+        ([*SOCKET, "--secret", "ca"], ["--secret ca is a file of --processor-secrets"]),
+        ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "certificate"], ["--processor-certificate", "both"]),
+        ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "ca", "--json"], ["leave out --only and --json"]),
+        ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "ca", "--only", "route"], ["leave out --only"]),
+        ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "ca", "--access-log"], ["--access-log", "and --secret"]),
         (["--only", "filter", "--health", "127.0.0.1:1"], ["--health", "without --only"]),
         (["--only", "cluster", "--admin", "unix:/a"], ["--admin", "without --only"]),
         (["--only", "route", "--listen", "127.0.0.1:1"], ["--listen"]),

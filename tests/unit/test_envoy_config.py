@@ -5,14 +5,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Address, Fragment, Plan, ProcessorTls, drain_socket, parse_address, render
+from extproc.envoy_config import (
+    Address,
+    Fragment,
+    Plan,
+    ProcessorTls,
+    SecretKind,
+    drain_socket,
+    parse_address,
+    render,
+    render_secret,
+)
 from extproc.envoy_config.authorities import ca_bundle
 
 AWS = Endpoint("https", "bedrock-runtime.eu-west-1.amazonaws.com", 443)
@@ -387,6 +397,26 @@ def test_a_name_given_is_the_only_one(document: Edit) -> None:
     assert one(found, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "oai.test"}}]
     assert one(found, "sni") == "oai.test"
     assert not list(every(found, "tls_certificates"))
+
+
+def test_secrets_are_followed_and_names_are_checked_all_the_same(document: Edit) -> None:
+    tls = ProcessorTls("/tls/ca.pem", "/tls/c.pem", "/tls/k.pem", secrets="/sds")
+    whole = document(processors=(Address("worker.test", 9001),), processor_tls=tls)
+    found = cluster(whole, "processor")
+    assert one(found, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "worker.test"}}]
+    assert one(found, "alpn_protocols") == ["h2"]
+    assert not list(every(found, "trusted_ca"))
+    assert set(every(found, "path")) == {"/sds/processor-ca.yaml", "/sds/processor-certificate.yaml"}
+    assert whole["node"] == {"id": "oai-gateway", "cluster": "oai-gateway"}, "without it Envoy does not start"
+    for kind in get_args(SecretKind):
+        [secret] = yaml.safe_load(render_secret(tls, kind))["resources"]
+        assert secret["name"] in set(every(found, "name"))
+
+
+def test_without_a_certificate_of_envoys_there_is_no_secret_for_it(document: Edit) -> None:
+    tls = ProcessorTls("/tls/ca.pem", secrets="/sds")
+    found = cluster(document(processors=(Address("worker.test", 9001),), processor_tls=tls), "processor")
+    assert list(every(found, "path")) == ["/sds/processor-ca.yaml"]
 
 
 # The rendering itself
