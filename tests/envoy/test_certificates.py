@@ -157,7 +157,7 @@ def wait_until(moment: datetime) -> None:
 
 def test_a_certificate_is_renewed_and_expires_and_no_call_is_lost(pod: Pod) -> None:
     client, renewed = pod.authority.issue("envoy"), pod.authority.issue()
-    life = timedelta(seconds=30)
+    life = timedelta(seconds=45)
     expiry = datetime.now(UTC) + life
     pod.renew(pod.authority.issue(life=life))
     old = pod.envoy(client)

@@ -16,6 +16,9 @@ from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import NOT_SERVING, Options
 from tests.certificates import TimedAuthority
 
+LOOPBACK = "127.0.0.1"
+"""Not `localhost`: under the other of its two addresses the same port may be somebody else's."""
+
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 CHECK = "/grpc.health.v1.Health/Check"
 SCRIPT = {RequestHeaders: [[Continue()]], RequestBody: [[Forward("/model/m/converse", "bedrock.local", (), b"{}")]]}
@@ -51,7 +54,7 @@ class Running:
         self._end = contextlib.AsyncExitStack()
 
     async def __aenter__(self):
-        self.port = (await self.server.start(listen.parse("localhost:0"))).port
+        self.port = (await self.server.start(listen.parse(f"{LOOPBACK}:0"))).port
         self._end.push_async_callback(self.server.stop, 0)
         return self
 
@@ -60,14 +63,14 @@ class Running:
 
     async def connect(self, client):
         credentials = grpc.ssl_channel_credentials(self._trusted, client and client.key, client and client.certificate)
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channel = grpc.aio.secure_channel(f"localhost:{self.port}", credentials, options=options)
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", "localhost")]
+        channel = grpc.aio.secure_channel(f"{LOOPBACK}:{self.port}", credentials, options=options)
         return await self._end.enter_async_context(channel)
 
     async def shown(self, client):
         """The certificate that a new connection gets."""
         context = self.context(client)
-        _, writer = await asyncio.open_connection("localhost", self.port, ssl=context)
+        _, writer = await asyncio.open_connection(LOOPBACK, self.port, ssl=context, server_hostname="localhost")
         der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.close()
         return ssl.DER_cert_to_PEM_cert(der).encode()
@@ -85,7 +88,7 @@ class Running:
     def resume(self, context, session=None):
         """A session of a new connection, and whether it is the one given."""
         with (
-            socket.create_connection(("localhost", self.port), timeout=60) as plain,
+            socket.create_connection((LOOPBACK, self.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
         ):
             return connection.session, connection.session_reused
