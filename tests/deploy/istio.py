@@ -110,11 +110,8 @@ def _route(rule: Any, match: Any) -> Proto:
         "match": {path[kind]: value, "case_sensitive": True},
         "route": {
             "cluster": f"outbound|{target['port']['number']}||{target['host']}",
-            "timeout": rule["timeout"],
-            "max_stream_duration": {
-                "max_stream_duration": rule["timeout"],
-                "grpc_timeout_header_max": rule["timeout"],
-            },
+            "timeout": rule.get("timeout", "0s"),
+            "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
             "retry_policy": {
                 "retry_on": retries["retryOn"],
                 "num_retries": retries["attempts"],

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from extproc import config
-from tests.deploy.conftest import KUBERNETES, ROOT, Objects
+from tests.deploy.conftest import KUBERNETES, ROOT, Objects, render
 from tests.deploy.programs import environment
 from tests.deploy.test_pods import bedrock, folder, pod  # noqa: F401
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
@@ -100,6 +101,46 @@ def test_the_images_that_are_loaded_are_those_that_pods_run(objects_of: Any) -> 
     assert text.count('"imagePullPolicy": "IfNotPresent"') == text.count('"image": ')
 
 
+def test_the_image_that_is_pushed_is_the_one_that_overlays_name() -> None:
+    tag, push = (words(line) for line in commands() if line.startswith("docker "))
+    assert (tag[1], push[1], tag[3]) == ("tag", "push", push[2])
+    for overlay in ("aws", "istio", "envoy-gateway"):
+        document = yaml.safe_load((KUBERNETES / "overlays" / overlay / "kustomization.yaml").read_text())
+        (image,) = document["images"]
+        assert tag[2:] == [f"{image['name']}:latest", f"{image['newName']}:{image['newTag']}"]
+
+
+def test_every_line_that_is_marked_is_on_the_page() -> None:
+    files = sorted((KUBERNETES / "overlays").glob("*/*.yaml"))
+    marked: dict[tuple[str, str, str], list[str]] = {}
+    for path in files:
+        for line, change in re.findall(r"^(.*?) +# CHANGE: (.*)$", path.read_text(), re.MULTILINE):
+            marked.setdefault((path.name, line.strip().removeprefix("- "), change), []).append(path.parent.name)
+    rows = [
+        f"| {', '.join(dict.fromkeys(overlays))} | `{file}` | `{line}` | {change} |"
+        for (file, line, change), overlays in marked.items()
+    ]
+    section = TEXT.partition("## What is marked CHANGE")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| .*`.*$", section, re.MULTILINE)) == sorted(rows)
+    text = "".join(path.read_text() for path in files)
+    assert text.count("CHANGE") - text.count("marked CHANGE") == sum(map(len, marked.values())), "a mark without words"
+
+
+@pytest.mark.parametrize("overlay", ["istio", "envoy-gateway"])
+def test_the_region_stands_in_one_place(overlay: str, tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    path = tmp_path / "kubernetes" / "overlays" / overlay / "kustomization.yaml"
+    before, after = path.read_text(), path.read_text().replace("us-east-1", "eu-central-2")
+    assert before.count("us-east-1") == 1
+    path.write_text(after)
+    text = render(str(path.parent))
+    assert "us-east-1" not in text
+    objects = Objects(yaml.safe_load_all(text))
+    (container,) = objects.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "AWS_REGION", "value": "eu-central-2"} in container["env"]
+    assert text.count("bedrock-runtime.eu-central-2.amazonaws.com") >= 3
+
+
 def test_the_curl_line_gets_an_answer(pod: Any, eventually: Any) -> None:  # noqa: F811
     (line,) = (line for line in commands() if line.startswith("curl "))
     here = line.replace("http://127.0.0.1:8080", pod.url.removesuffix("/oai/v1"))
@@ -108,7 +149,7 @@ def test_the_curl_line_gets_an_answer(pod: Any, eventually: Any) -> None:  # noq
 
 
 def test_the_other_commands_run(tmp_path: Path) -> None:
-    others = [line for line in commands() if not line.startswith(("kubectl ", "curl ", "kind "))]
+    others = [line for line in commands() if not line.startswith(("kubectl ", "curl ", "kind ", "docker "))]
     expected = ["make image", "cp -r", "oai-extproc token new", "deploy/kubernetes/processor/make-certificates"]
     assert [line.startswith(start) for line, start in zip(others, expected, strict=True)] == [True] * 4
     subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, timeout=60, check=True)

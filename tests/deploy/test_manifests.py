@@ -193,7 +193,8 @@ def test_the_configuration_is_one_that_the_gateway_takes(folder: str, objects_of
     settings = config.draft(text.encode()).settings({"tokens.yaml": decoded(secret)["tokens.yaml"]})
     assert settings.tokens_from == "/etc/oai/tokens"
     assert settings.workers == 1
-    assert settings.region
+    names = {env["name"] for _, pod in pods(objects) for each in containers(pod) for env in each.get("env", [])}
+    assert settings.region or "AWS_REGION" in names
 
 
 def decoded(secret: Any) -> dict[str, bytes]:
@@ -208,7 +209,7 @@ def test_a_pod_has_the_time_that_its_drain_takes(folder: str, objects_of: Any) -
     notice, timeout = (int(re.search(rf"--{name}=(\d+)", " ".join(command))[1]) for name in ("notice", "timeout"))  # type: ignore[index]
     assert pod["terminationGracePeriodSeconds"] >= notice + timeout + 30
     probe = pod["containers"][0]["readinessProbe"]
-    assert notice >= 2 * probe["periodSeconds"] * probe["failureThreshold"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] > notice, "the only pod there is serves for that long"
     assert timeout >= 3600  # the longest call, which Envoy ends
 
 
@@ -230,5 +231,5 @@ def test_files_are_yaml_that_nobody_has_to_guess_at() -> None:
         named |= {(path.parent / name).resolve() for name in document.get("resources", [])}
         named |= {(path.parent / patch["path"]).resolve() for patch in document.get("patches", []) if "path" in patch}
         for generator in (*document.get("configMapGenerator", []), *document.get("secretGenerator", [])):
-            named |= {(path.parent / name).resolve() for name in generator["files"]}
+            named |= {(path.parent / name).resolve() for name in generator.get("files", [])}
     assert set(KUBERNETES.rglob("*.yaml")) <= named
