@@ -46,7 +46,8 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled installed image lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos soak reliability docs lock lock-images clean
+        bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
+        test-istio test-envoy-gateway soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,6 +120,12 @@ bench-translation: $(DEV) ## Measure the translation: µs per request and per fr
 
 test-chaos: $(DEV) ## Break a running gateway in every phase of a call, minutes; ARGS=--long for every transport and number of workers
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+test-istio: $(DEV) ## Test overlays/istio with a real istiod, which a script of ENGINES starts; minutes, root
+	$(BIN)/python -m tests.clusters istio $(ARGS)
+
+test-envoy-gateway: $(DEV) ## Test overlays/envoy-gateway with a real Envoy Gateway, likewise
+	$(BIN)/python -m tests.clusters envoy-gateway $(ARGS)
 
 soak: $(DEV) ## Ten minutes of mixed load: memory, descriptors and latency stay flat; ARGS="--seconds 60" for less
 	$(BIN)/python -m tests.chaos.soak $(ARGS)

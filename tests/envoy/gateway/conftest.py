@@ -416,11 +416,11 @@ class Authority:
         self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
         self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
 
-    def certify(self, host: str) -> ssl.SSLContext:
-        """The context of a server that this authority knows under a name."""
+    def certify(self, host: str, *others: str) -> ssl.SSLContext:
+        """The context of a server that this authority knows under these names; its files are called by the first."""
         certificate, key, wish = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
         names = self._folder / f"{host}.names"
-        names.write_text(f"subjectAltName=DNS:{host}")
+        names.write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in (host, *others)))
         self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", wish)
         signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
         self._run("x509", "-req", "-in", wish, *signer, "-out", certificate)

@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable
 
 
 class ThreadedServer:
-    """A server on a free port of this machine, in a thread with an event loop of its own; with TLS, given a context."""
+    """A server on this machine, on a free port if none is named, in a thread with an event loop of its own; with TLS, given a context."""
 
     def __init__(
         self,
         serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
         context: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self._loop = asyncio.new_event_loop()
-        serving = asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        serving = asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
         self.port: int = self._loop.run_until_complete(serving).sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()

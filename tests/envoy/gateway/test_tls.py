@@ -20,9 +20,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 class Front(ThreadedServer):
     """TLS in front of a local Bedrock, in a thread."""
 
-    def __init__(self, context: ssl.SSLContext, target: int) -> None:
+    def __init__(self, context: ssl.SSLContext, target: int, port: int = 0) -> None:
         self._target = target
-        super().__init__(self._serve, context)
+        super().__init__(self._serve, context, port)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)

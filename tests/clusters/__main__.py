@@ -1,0 +1,69 @@
+"""Runs a mesh's tests against its real controller: `python -m tests.clusters istio [pytest's arguments]`.
+
+It renders the overlay, makes certificates, has an engine script start the controller with both, runs pytest in the
+network of the controller's Envoy, and ends everything. What runs there is in `conftest`.
+"""
+
+import argparse
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.deploy.conftest import KUBERNETES, ROOT, render
+from tests.envoy.gateway.conftest import Authority
+
+ENGINES = Path(os.environ.get("ENGINES") or ROOT.parent / "shared" / "engine")
+"""The folder of the scripts that start controllers: `istiod` and `envoy-gateway`."""
+
+WORK = ROOT / ".run" / "clusters"
+
+SCRIPTS = {"istio": "istiod", "envoy-gateway": "envoy-gateway"}
+GATEWAYS = {"istio": "istio-system", "envoy-gateway": "oai-gateway"}
+"""The namespace in which each looks for the client certificate."""
+
+BEDROCK = ("bedrock-runtime.us-east-1.amazonaws.com", "bedrock.us-east-1.amazonaws.com")
+NAMES = (*BEDROCK, "oai-extproc.oai-gateway.svc.cluster.local", "oai.example.com")
+"""All of them are 127.0.0.1 in the controller's network."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.clusters", description="Test an overlay with its controller."
+    )
+    parser.add_argument("mesh", choices=SCRIPTS)
+    mesh, rest = parser.parse_known_args()
+    script = ENGINES / SCRIPTS[mesh.mesh]
+    if not script.exists():
+        parser.error(f"{script} does not exist: set ENGINES to the folder of the scripts that start controllers")
+    folder = WORK / mesh.mesh
+    files = prepare(mesh.mesh, folder)
+    environment = {**os.environ, "NAMES": " ".join(NAMES), "CA": str(folder / "authority" / "ca.pem")}
+    tests = [sys.executable, "-m", "pytest", "-m", "mesh", "tests/clusters", "--mesh", mesh.mesh, *rest]
+    try:
+        subprocess.run([script, "up", *files], env=environment, check=True)
+        return subprocess.run([script, "exec", *tests], env=environment, cwd=ROOT, check=False).returncode
+    finally:
+        subprocess.run([script, "down"], env=environment, check=False)
+
+
+def prepare(mesh: str, folder: Path) -> list[Path]:
+    """Write the overlay's objects and the client certificate's Secret; gives the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run([KUBERNETES / "processor" / "make-certificates", folder / "certificates"], check=True, timeout=60)
+    (folder / "authority").mkdir(exist_ok=True)
+    Authority(folder / "authority").certify(*BEDROCK)
+    objects, secret = folder / "objects.yaml", folder / "secret.yaml"
+    objects.write_text(render(f"overlays/{mesh}"))
+    client = folder / "certificates" / "client"
+    data = {name: base64.b64encode((client / name).read_bytes()).decode() for name in ("tls.crt", "tls.key", "ca.crt")}
+    metadata = {"name": "oai-extproc-client", "namespace": GATEWAYS[mesh]}
+    kind = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+    secret.write_text(json.dumps({**kind, "metadata": metadata, "data": data}))
+    return [objects, secret]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What is around a mesh's Envoy, in its controller's network: a worker, and a local Bedrock that has AWS's names.
+
+Names and ports are the real ones. The worker has the command line and the environment of its pod, with the files where
+they are here, and AWS's names, which are 127.0.0.1 there, lead to a server with a certificate for them.
+"""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.clusters.__main__ import BEDROCK, SCRIPTS, WORK
+from tests.conftest import CONFIG, TOKENS
+from tests.deploy.conftest import Objects
+from tests.deploy.programs import OAI_EXTPROC, Program, running
+from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
+from tests.envoy.gateway.test_tls import Front
+
+HOST = "oai.example.com"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Said by `python -m tests.clusters`."""
+    parser.addoption("--mesh", choices=SCRIPTS, help="whose controller runs in this network")
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What the client tests know of a gateway."""
+
+    url: str
+    local_url: str
+    tokens: dict[str, str]
+    worker: "Worker"
+
+
+@dataclass
+class Worker:
+    """The worker, which tests may start again."""
+
+    command: list[str]
+    log: Path
+    environment: dict[str, str]
+    program: Program
+
+
+@pytest.fixture(scope="session")
+def mesh(pytestconfig: pytest.Config) -> str:
+    """The mesh's name."""
+    return str(pytestconfig.getoption("--mesh"))
+
+
+@pytest.fixture(scope="session")
+def objects(mesh: str) -> Objects:
+    """The objects that the controller was given."""
+    return Objects(yaml.safe_load_all((WORK / mesh / "objects.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def amazon(mesh: str, bedrock: OwnBedrock) -> Iterator[None]:  # noqa: F811
+    """The local Bedrock under AWS's names, on their port."""
+    folder = WORK / mesh / "authority"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / f"{BEDROCK[0]}.pem", folder / f"{BEDROCK[0]}-key.pem")
+    front = Front(context, bedrock.port, 443)
+    yield
+    front.close()
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    mesh: str,
+    objects: Objects,
+    amazon: None,
+    bedrock: OwnBedrock,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+    eventually: Any,  # noqa: F811
+) -> Iterator[Attached]:
+    """The mesh's gateway, once the worker is asked."""
+    folder = tmp_path_factory.mktemp(mesh)
+    (container,) = objects.one("Deployment")["spec"]["template"]["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    environment["AWS_CA_BUNDLE"] = str(WORK / mesh / "authority" / "ca.pem")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        environment[name] = bedrock.environment[name]
+    command = worker_command(container, folder, WORK / mesh / "certificates")
+    url = f"http://{HOST}/oai/v1"
+    with ExitStack() as stack:
+        program = stack.enter_context(running(command, folder / "worker.log", environment))
+        program.wait_for("serving on ")
+        eventually(lambda: ready(url))
+        yield Attached(url, bedrock.url, dict(TOKENS), Worker(command, folder / "worker.log", environment, program))
+        assert "Traceback" not in program.said()
+
+
+def worker_command(container: Any, folder: Path, certificates: Path) -> list[str]:
+    """The container's own, with the files where they are here; organisations and tokens are those of all tests."""
+    assert container["command"] == ["oai-extproc"]
+    settings = {key: value for key, value in CONFIG.items() if key not in ("tokens", "region")}
+    for name in ("config", "tokens", "run"):
+        (folder / name).mkdir()
+    (folder / "config" / "gateway.yaml").write_text(yaml.safe_dump({**settings, "tokens_from": "../tokens"}))
+    (folder / "tokens" / "tokens.yaml").write_text(yaml.safe_dump({"tokens": CONFIG["tokens"]}))
+    places = {
+        "/etc/oai/config": str(folder / "config"),
+        "/etc/oai/tls": str(certificates / "server"),
+        "/run/oai": str(folder / "run"),
+    }
+    words = list(container["args"])
+    for old, new in places.items():
+        words = [word.replace(old, new) for word in words]
+    return [*OAI_EXTPROC, *words]
+
+
+def ready(url: str) -> bool:
+    """Whether a caller without a key is told so, by the worker."""
+    try:
+        return httpx.get(f"{url}/models").status_code == 401
+    except httpx.HTTPError:
+        return False
