@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from tests.deploy.conftest import KUBERNETES, ROOT, render
 from tests.envoy.gateway.conftest import Authority
 
@@ -23,6 +25,8 @@ WORK = ROOT / ".run" / "clusters"
 SCRIPTS = {"istio": "istiod", "envoy-gateway": "envoy-gateway"}
 GATEWAYS = {"istio": "istio-system", "envoy-gateway": "oai-gateway"}
 """The namespace in which each looks for the client certificate."""
+
+ENVOY = "1.40.0"
 
 BEDROCK = ("bedrock-runtime.us-east-1.amazonaws.com", "bedrock.us-east-1.amazonaws.com")
 NAMES = (*BEDROCK, "oai-extproc.oai-gateway.svc.cluster.local", "oai.example.com")
@@ -56,13 +60,22 @@ def prepare(mesh: str, folder: Path) -> list[Path]:
     (folder / "authority").mkdir(exist_ok=True)
     Authority(folder / "authority").certify(*BEDROCK)
     objects, secret = folder / "objects.yaml", folder / "secret.yaml"
-    objects.write_text(render(f"overlays/{mesh}"))
+    objects.write_text(here(render(f"overlays/{mesh}")))
     client = folder / "certificates" / "client"
     data = {name: base64.b64encode((client / name).read_bytes()).decode() for name in ("tls.crt", "tls.key", "ca.crt")}
     metadata = {"name": "oai-extproc-client", "namespace": GATEWAYS[mesh]}
     kind = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
     secret.write_text(json.dumps({**kind, "metadata": metadata, "data": data}))
     return [objects, secret]
+
+
+def here(text: str) -> str:
+    """The objects, with an Envoy Gateway that runs Envoy as a process of this machine: its pods are its provider's."""
+    objects = list(yaml.safe_load_all(text))
+    for each in objects:
+        if each["kind"] == "EnvoyProxy":
+            each["spec"]["provider"] = {"type": "Host", "host": {"envoyVersion": ENVOY}}
+    return str(yaml.safe_dump_all(objects))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ from tests.envoy.gateway.test_tls import Front
 
 HOST = "oai.example.com"
 
+HEALTH_SECONDS = 90.0
+"""Envoy asks for the health of a cluster without traffic once in 60 s, and Envoy Gateway has no setting for that. The
+worker starts after Envoy here; in a cluster a pod has no name before it is ready."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Said by `python -m tests.clusters`."""
@@ -94,7 +98,7 @@ def gateway(
     with ExitStack() as stack:
         program = stack.enter_context(running(command, folder / "worker.log", environment))
         program.wait_for("serving on ")
-        eventually(lambda: ready(url))
+        eventually(lambda: ready(url), "the worker is not asked", HEALTH_SECONDS)
         yield Attached(url, bedrock.url, dict(TOKENS), Worker(command, folder / "worker.log", environment, program))
         assert "Traceback" not in program.said()
 

@@ -40,9 +40,9 @@ FOREIGN = re.compile(r"x-envoy-(?!immediate-health-check-fail$)|x-amzn?-")
 """Headers that are no business of a client's, but for the one by which a draining Envoy tells an Envoy before it."""
 
 
-def wait_until(condition: Callable[[], T], what: str = "") -> T:
+def wait_until(condition: Callable[[], T], what: str = "", seconds: float = DEADLINE) -> T:
     """Ask again and again until the answer is true; gives the answer."""
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, what or "it did not come to pass"
         time.sleep(0.02)
