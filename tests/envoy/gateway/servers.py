@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 
 
 class ThreadedServer:
-    """A server on this machine, on a free port if none is named, in a thread with an event loop of its own; with TLS, given a context."""
+    """A server of this machine, in a thread with an event loop of its own; with TLS, given a context.
+
+    It is on a free port if none is named.
+    """
 
     def __init__(
         self,
