@@ -188,7 +188,7 @@ def test_messages_have_the_time_that_side_calls_may_take(objects_of: Any) -> Non
 
 
 def test_istios_filter_and_route_are_what_envoy_config_prints(objects_of: Any, tmp_path: Path) -> None:
-    """But for the cluster's name and what Istio's Envoys may not know yet."""
+    """But for the cluster's name, what Istio's Envoys may not know yet, and what closes the route: it is open there."""
     (tmp_path / "gateway.yaml").write_text("region: us-east-1")
     command = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(tmp_path / "gateway.yaml")]
     printed = {
@@ -203,6 +203,8 @@ def test_istios_filter_and_route_are_what_envoy_config_prints(objects_of: Any, t
     ours = {patch["applyTo"]: patch["patch"]["value"] for patch in patches}
     config = printed["filter"]["typed_config"]
     assert config.pop("allow_content_length_header") is True
+    assert config.pop("route_cache_action") == "CLEAR"
+    assert config["mutation_rules"].pop("disallow_expression") == {"regex": "^:authority$"}
     config["grpc_service"]["envoy_grpc"]["cluster_name"] = "oai-extproc"
     assert ours["HTTP_FILTER"]["typed_config"].pop("failure_mode_allow") is False
     back_off = ours["HTTP_FILTER"]["typed_config"]["grpc_service"]["retry_policy"]["retry_back_off"]
