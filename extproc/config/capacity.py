@@ -26,8 +26,9 @@ WORKER_BASE = 112 * MIB
 WORKER_PER_BYTE = 3.0
 """Memory of a worker for each byte of a request in flight."""
 
-STREAM_BYTES: Final = 160 * 1024
-"""Bytes that a request counts beside its body, for the memory of its stream in Envoy while its caller does not read."""
+STREAM_BYTES: Final = 192 * 1024
+"""Bytes that a request counts beside its body at least, for the memory of its stream in Envoy while its caller does not
+read: 0.63 MB on HTTP/2, 0.6 MB on HTTP/1.1."""
 
 LEAST_BYTES = MIB
 """Bytes in flight that each worker has, however little memory there is."""
@@ -68,6 +69,15 @@ def organisation_bytes(limits: Limits, whole: int, workers: int, organisations: 
     if limits.organisation_in_flight_bytes != "auto":
         return min(whole, max(LEAST_BYTES, limits.organisation_in_flight_bytes // workers))
     return whole if organisations == 1 else whole // 2
+
+
+def stream_bytes(whole: int, files: int) -> int:
+    """Return how many bytes a request counts beside its body, of the `whole` that all workers may have in flight.
+
+    A caller's HTTP/2 connection carries many calls, and each of them may take a connection to Bedrock, which is an open
+    file: with what this returns, no more calls are in flight than there are `files` for.
+    """
+    return max(STREAM_BYTES, -(-whole // connections(files)))
 
 
 def envoy_memory(in_flight: int) -> int:

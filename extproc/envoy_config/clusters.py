@@ -40,11 +40,18 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
+from extproc.config import capacity
 from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, Address, Plan, is_ip
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
 
 MIB = 1024 * 1024
+
+_UNREAD_BYTES = 64 * 1024
+"""Bytes of one call that Bedrock may send ahead over HTTP/2, the least that there is; Envoy's default is 16 MiB."""
+
+_CALLS_OF_A_CONNECTION = 200
+"""Calls at once on one HTTP/2 connection to Bedrock."""
 
 ANSWER_BYTES = 32 * 1024
 """Bytes of Bedrock's response that Envoy buffers for a caller that does not read, before it stops reading."""
@@ -111,7 +118,7 @@ def bedrock_cluster(plan: Plan) -> Cluster:
         per_connection_buffer_limit_bytes=ANSWER_BYTES,
         circuit_breakers=_thresholds(
             CircuitBreakersThresholds(
-                max_connections=10_000,
+                max_connections=capacity.connections(plan.files),
                 max_requests=100_000,
                 max_pending_requests=10_000,
                 retry_budget=CircuitBreakersThresholdsRetryBudget(
@@ -144,9 +151,11 @@ def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
         common_http_protocol_options=idle,
         upstream_http_protocol_options=UpstreamHttpProtocolOptions(auto_sni=True, auto_san_validation=True),
         auto_config=HttpProtocolOptionsAutoHttpConfig(
-            # What Bedrock may send unread, the least that there is: Envoy's default is 16 MiB for each call.
+            # Calls whose callers read nothing must not fill the connection's window: all calls on it share that.
             http2_protocol_options=Http2ProtocolOptions(
-                initial_stream_window_size=64 * 1024, initial_connection_window_size=16 * MIB
+                initial_stream_window_size=_UNREAD_BYTES,
+                max_concurrent_streams=_CALLS_OF_A_CONNECTION,
+                initial_connection_window_size=16 * MIB,
             )
         ),
     )

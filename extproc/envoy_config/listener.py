@@ -67,9 +67,11 @@ MAX_CONCURRENT_STREAMS = 100
 """Requests at once on one connection (RFC 9113, section 6.5.2, recommends no fewer); a client opens another connection
 for more. Each takes Envoy 8 to 20 KB, a caller sends a dozen bytes for it, and Envoy's default is 1,024."""
 
+_STREAM_BYTES = 128 * 1024
+"""What a caller may send of one HTTP/2 request ahead of the worker, and what Envoy holds of its response unread."""
+
 _FLUSH_SECONDS = 60.0
 """How long a response that is complete may wait for a caller who reads nothing of it."""
-
 
 CONNECTION_BYTES = 64 * 1024
 """Bytes of a connection that Envoy buffers before it stops reading from the other side."""
@@ -140,7 +142,7 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
         # Otherwise `:scheme: http` is said inside TLS.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         http2_protocol_options=Http2ProtocolOptions(
-            initial_stream_window_size=_MIB,
+            initial_stream_window_size=_STREAM_BYTES,
             initial_connection_window_size=4 * _MIB,
             max_concurrent_streams=MAX_CONCURRENT_STREAMS,
         ),

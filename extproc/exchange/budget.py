@@ -7,17 +7,22 @@ Invariant: `taken` is the sum of what was granted and not released, and never ab
 above `share` unless `share` was lowered meanwhile.
 """
 
+from extproc.config.capacity import STREAM_BYTES
 from extproc.openai.errors import ApiError
 
 RETRY_SECONDS = "1"
 
 
 class Budget:
-    """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`."""
+    """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`.
 
-    def __init__(self, whole: int, share: int) -> None:
+    A request counts its body and `stream_bytes`.
+    """
+
+    def __init__(self, whole: int, share: int, stream_bytes: int = STREAM_BYTES) -> None:
         self.whole = whole
         self.share = share
+        self.stream_bytes = stream_bytes
         self.taken = 0
         self._by_organisation: dict[str, int] = {}
 

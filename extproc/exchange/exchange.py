@@ -37,7 +37,6 @@ from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_answer import BadAnswerError
 from extproc.config import TRANSLATION_SECONDS
-from extproc.config.capacity import STREAM_BYTES
 from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.budget import Reservation
@@ -183,8 +182,9 @@ class Exchange:
         if found.operation == "model":
             return self._reply(200, model(self._gateway.catalogue, caller, found.model))
         budget = self._gateway.budget
-        size = announced_bytes(event, self._gateway.settings.limits, budget.largest - STREAM_BYTES)
-        self._reservation = Reservation(budget, caller.organisation, size + STREAM_BYTES)
+        stream = budget.stream_bytes
+        size = announced_bytes(event, self._gateway.settings.limits, budget.largest - stream)
+        self._reservation = Reservation(budget, caller.organisation, size + stream)
         self._phase = Phase.BODY
         return Continue(names_to_remove(tuple(headers)))
 
@@ -195,7 +195,7 @@ class Exchange:
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
         assert self._reservation is not None
-        self._reservation.settle(len(body) + STREAM_BYTES)
+        self._reservation.settle(len(body) + self._gateway.budget.stream_bytes)
         if is_large(body):
             self._phase = Phase.READING
             return Wait(Read(body, self._operation, self._record.organisation), TRANSLATION_SECONDS)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extproc.config import Limits, Settings
-from extproc.config.capacity import Memory, in_flight_bytes, organisation_bytes
+from extproc.config.capacity import Memory, in_flight_bytes, organisation_bytes, stream_bytes
 from extproc.exchange.budget import Budget
 from extproc.server.cores import worker_count
 
@@ -24,11 +24,14 @@ def memory_limit(root: Path = CGROUPS, own: Path = OWN_CGROUPS, machine: int | N
     return min(limits, default=machine // 2)
 
 
-def budget_of(settings: Settings, envoy_memory: int | None = None) -> Budget:
-    """Return the budget of one worker. `envoy_memory` is Envoy's own limit; without one they share this process's."""
+def budget_of(settings: Settings, files: int, envoy_memory: int | None = None) -> Budget:
+    """Return the budget of one worker, with an Envoy that may have so many open files.
+
+    `envoy_memory` is Envoy's own limit; without one they share this process's.
+    """
     workers = worker_count(settings)
     whole = in_flight_bytes(settings.limits, Memory(memory_limit(), envoy_memory), workers)
-    return Budget(whole, share_of(settings, whole))
+    return Budget(whole, share_of(settings, whole), stream_bytes(whole * workers, files))
 
 
 def share_of(settings: Settings, whole: int) -> int:

@@ -108,12 +108,12 @@ def serve(options: ServeOptions, lookout: Lookout) -> None:
     Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
     `TrustError`.
     """
-    raise_limit()
+    files = raise_limit()  # Envoy's is taken to be the same
     file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
     lookout.tell(file.settings.region)
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
-    worker = Worker(file, lookout, budget_of(file.settings, options.envoy_memory))
+    worker = Worker(file, lookout, budget_of(file.settings, files, options.envoy_memory))
     uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 

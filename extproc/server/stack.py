@@ -221,7 +221,7 @@ class _Stack:
 
     def _envoy_memory(self) -> int:
         """Envoy's part of the memory: the workers have the rest."""
-        return envoy_memory(budget_of(self._options.settings).whole * len(self._workers))
+        return envoy_memory(budget_of(self._options.settings, self._options.files).whole * len(self._workers))
 
     def _socket(self, worker: str) -> Address:
         return Address(path=str(self._directory / f"{worker}.sock"))

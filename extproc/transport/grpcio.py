@@ -308,6 +308,9 @@ def _channel_options(message_bytes: int) -> list[tuple[str, int]]:
         # are. Envoy bounds how many there can be.
         ("grpc.server.max_pending_requests", _UNLIMITED),
         ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
+        # What Envoy may send ahead of one call: with the probe it is megabytes, also where the caller reads nothing.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65_536),
         ("grpc.so_reuseport", 0),  # two workers on one port would share it unnoticed, and unevenly
         ("grpc.http2.max_ping_strikes", 0),  # Envoy's connection_keepalive is no abuse
         ("grpc.enable_channelz", 0),

@@ -8,6 +8,7 @@ from extproc.config.capacity import (
     ENVOY_PER_BYTE,
     LEAST_BYTES,
     MIB,
+    STREAM_BYTES,
     WORKER_BASE,
     WORKER_PER_BYTE,
     Memory,
@@ -16,6 +17,7 @@ from extproc.config.capacity import (
     in_flight_bytes,
     most_files,
     organisation_bytes,
+    stream_bytes,
 )
 
 GIB = 1024 * MIB
@@ -44,6 +46,14 @@ def test_a_number_is_for_all_workers_together() -> None:
     assert in_flight_bytes(limits, Memory(1), 4) == 25_000_000
     assert organisation_bytes(limits, 25_000_000, 4, 3) == 10_000_000
     assert organisation_bytes(limits, 5_000_000, 4, 3) == 5_000_000
+
+
+@pytest.mark.parametrize("files", [1024, 4096, 65_536, 2**20])
+@pytest.mark.parametrize("whole", [MIB, 64 * MIB, GIB, 1024 * GIB])
+def test_no_more_calls_are_in_flight_than_there_are_files_for(whole: int, files: int) -> None:
+    counted = stream_bytes(whole, files)
+    assert whole // counted <= connections(files)
+    assert counted == STREAM_BYTES or whole // (counted - 1) >= connections(files) - 1  # and no fewer
 
 
 @pytest.mark.parametrize(("organisations", "share"), [(0, 500), (1, 1000), (2, 500), (50, 500)])

@@ -307,6 +307,20 @@ def test_one_connection_opens_one_request_in_a_turn_of_the_event_loop(document: 
     assert one(document(), "http.max_requests_per_io_cycle") == 1
 
 
+def test_calls_that_nobody_reads_do_not_fill_the_window_of_the_others(document: Edit) -> None:
+    """All calls on an HTTP/2 connection share its window."""
+    options = one(cluster(document(), "bedrock"), "http2_protocol_options")
+    calls, of_each = int(options["max_concurrent_streams"]), int(options["initial_stream_window_size"])
+    assert calls * of_each < int(options["initial_connection_window_size"])
+
+
+def test_there_are_files_for_callers_and_for_bedrock(document: Edit) -> None:
+    whole = document(files=4096)
+    [thresholds, *_] = cluster(whole, "bedrock")["circuit_breakers"]["thresholds"]
+    callers = int(one(whole, "max_active_downstream_connections"))
+    assert callers + int(thresholds["max_connections"]) <= 4096 - 256
+
+
 # Fragments
 
 

@@ -1,5 +1,6 @@
 """What connections cost Envoy: those that do not read, those that say nothing, and more than there are open files."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,20 +9,23 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.envoy.gateway.test_floods import Flooder
 
 NOVA = "amazon.nova-micro-v1:0"
 CHAT = "/oai/v1/chat/completions"
 MIB = 1024 * 1024
 DEADLINE = 30.0
 
-UNREAD = 8
+UNREAD = 40
 """Callers that do not read."""
 
 MOST_UNREAD = 1 * MIB
-"""What one of them may cost Envoy; it was 46 MB."""
+"""What one of them may cost Envoy, and a worker; it was 46 MB of Envoy's, and 1.7 of a worker's on grpcio."""
 
 
 @pytest.fixture
@@ -38,6 +42,7 @@ def endless(event: Callable[..., bytes]) -> Iterator[Any]:
             self.send_header("content-type", "application/vnd.amazon.eventstream")
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
+            server.calls += 1
             piece = event("messageStart", {"role": "assistant"})
             with suppress(OSError):
                 while not server.over.is_set():
@@ -55,7 +60,7 @@ def endless(event: Callable[..., bytes]) -> Iterator[Any]:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
-        sent = 0
+        sent = calls = 0
         over = threading.Event()
 
     server = Server(("127.0.0.1", 0), Handler)
@@ -84,24 +89,53 @@ async def allocated(counter: Any, gateway: Any) -> int:
     return number
 
 
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+@pytest.mark.parametrize("version", ["http1", "http2"])
 async def test_a_caller_that_does_not_read_costs_little_and_stops_bedrock(
-    endless: Any, start_gateway: Any, client_of: Callable[[Any], Any], counter: Any, eventually: Callable[..., Any]
+    version: str,
+    transport: str,
+    endless: Any,
+    start_gateway: Any,
+    client_of: Callable[[Any], Any],
+    counter: Any,
+    eventually: Callable[..., Any],
 ) -> None:
     url = f"http://127.0.0.1:{endless.server_port}"
     keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
     files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
-    gateway = start_gateway(env={**keys, **files, "AWS_ENDPOINT_URL": url}, args=("--upstream", "aws"))
+    environment = {**keys, **files, "AWS_ENDPOINT_URL": url}
+    gateway = start_gateway({"transport": transport}, env=environment, args=("--upstream", "aws"))
     client = client_of(gateway)
-    body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello"}], "stream": True}).encode()
-    before = await allocated(counter, gateway)
+    body = {"model": NOVA, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    [worker] = gateway.pids("extproc.server.worker")
+    before, worker_before = await allocated(counter, gateway), resident(worker)
     with ExitStack() as callers:
-        for _ in range(UNREAD):
-            client.send(callers.enter_context(closing(client)), "POST", CHAT, body)
-        eventually(lambda: endless.sent > 0)
-        sent = until_it_stays(lambda: int(endless.sent), eventually)
-        assert sent > 0
+        unread(version, client, body, callers)
+        eventually(lambda: endless.calls == UNREAD)
+        until_it_stays(lambda: int(endless.sent), eventually)
         held = await allocated(counter, gateway) - before
+        held_by_worker = resident(worker) - worker_before
     assert held < UNREAD * MOST_UNREAD, f"{held / UNREAD / MIB:.1f} MiB for each"
+    assert held_by_worker < UNREAD * MOST_UNREAD, f"{held_by_worker / UNREAD / MIB:.1f} MiB for each"
+
+
+def unread(version: str, client: Any, body: object, callers: ExitStack) -> None:
+    """Make `UNREAD` calls, and read nothing of their responses."""
+    if version == "http1":
+        for _ in range(UNREAD):
+            client.send(callers.enter_context(closing(client)), "POST", CHAT, json.dumps(body).encode())
+        return
+    caller = Flooder(client, "ci")
+    callers.callback(caller.close)
+    for _ in range(UNREAD):
+        caller.request(CHAT, body)
+    caller.send()
+
+
+def resident(pid: int) -> int:
+    """The memory that a process has, in bytes."""
+    (pages,) = re.findall(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(pages) * 1024
 
 
 class closing:  # noqa: N801 - as contextlib's
@@ -145,6 +179,25 @@ def test_more_connections_than_open_files_do_not_stop_those_that_are_there(
         assert len(os.listdir(f"/proc/{envoy}/fd")) < 1024 - 384
         eventually(lambda: client.health() == 200, "connections that say nothing are not closed")
         assert client.chat("Hello").status == 200
+
+
+def test_an_organisation_does_not_take_all_open_files_by_streams_of_few_connections(
+    few_files: Any, client_of: Callable[[Any], Any], local_of: Callable[[str], Any], eventually: Callable[..., Any]
+) -> None:
+    client, local = client_of(few_files), local_of(few_files.local_url)
+    held = {"model": NOVA, "messages": [{"role": "user", "content": "Hello! [[local: hold]]"}]}
+    with ExitStack() as stack:
+        for _ in range(6):
+            caller = stack.enter_context(contextlib.closing(Flooder(client, "ci")))
+            for _ in range(90):
+                caller.request(CHAT, held)
+            caller.send()
+        # Half of the 384 calls that there are files for; bodies count a little.
+        eventually(lambda: len(local.calls()) > 180, "half of the calls that there are files for")
+        assert until_it_stays(lambda: len(local.calls()), eventually) <= 192
+        assert client.chat("Hello!", token="limited").status == 200
+        assert client.chat("Hello!").status == 429
+        local.release()
 
 
 def closed(connection: socket.socket) -> bool:

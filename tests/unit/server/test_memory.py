@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from extproc.config import parse
+from extproc.config.capacity import STREAM_BYTES
 from extproc.server.memory import budget_of, memory_limit, too_little
 
 GIB = 1 << 30
+FILES = 2**20
 MACHINE = 16 * GIB
 
 
@@ -59,18 +61,19 @@ def test_this_machine_has_memory() -> None:
 
 def test_the_budget_of_a_worker_is_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extproc.server.memory.memory_limit", lambda: 8 * GIB)
-    one, four = (budget_of(parse(f"workers: {count}".encode())) for count in (1, 4))
+    one, four = (budget_of(parse(f"workers: {count}".encode()), FILES) for count in (1, 4))
     assert 3.5 < one.whole / four.whole < 4.5
     assert one.share == one.whole // 2
-    assert budget_of(parse(b"organisations: {acme: {}}")).share == one.whole
-    assert budget_of(parse(b"{}"), GIB).whole < one.whole
+    assert budget_of(parse(b"organisations: {acme: {}}"), FILES).share == one.whole
+    assert budget_of(parse(b"{}"), 1024).stream_bytes > one.stream_bytes == STREAM_BYTES
+    assert budget_of(parse(b"{}"), FILES, GIB).whole < one.whole
 
 
 def test_the_operator_hears_where_the_memory_is_less_than_the_limits_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extproc.server.memory.memory_limit", lambda: GIB // 2)
     settings = parse(b"{}")
-    warning = too_little(settings.limits, budget_of(settings))
+    warning = too_little(settings.limits, budget_of(settings, FILES))
     assert warning is not None
     assert "33554432" in warning
     settings = parse(b"limits: {request_bytes: 1000000}")
-    assert too_little(settings.limits, budget_of(settings)) is None
+    assert too_little(settings.limits, budget_of(settings, FILES)) is None
