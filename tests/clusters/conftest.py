@@ -22,7 +22,8 @@ from tests.deploy.programs import OAI_EXTPROC, Program, running
 from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
 from tests.envoy.gateway.test_tls import Front
 
-HOST = "oai.example.com"
+HOSTS = {"istio": "oai.example.com:8080", "envoy-gateway": "oai.example.com"}
+"""Where callers come in. Istio's gateway listens on its Service's target port, which istioctl's chart has as 8080."""
 
 HEALTH_SECONDS = 90.0
 """Envoy asks for the health of a cluster without traffic once in 60 s, and Envoy Gateway has no setting for that. The
@@ -94,7 +95,7 @@ def gateway(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         environment[name] = bedrock.environment[name]
     command = worker_command(container, folder, WORK / mesh / "certificates")
-    url = f"http://{HOST}/oai/v1"
+    url = f"http://{HOSTS[mesh]}/oai/v1"
     with ExitStack() as stack:
         program = stack.enter_context(running(command, folder / "worker.log", environment))
         program.wait_for("serving on ")
