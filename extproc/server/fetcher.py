@@ -34,6 +34,7 @@ from yarl import URL
 
 from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
+from extproc.server.bounded_http import BoundedConnector, OverheadError
 from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.guard import (
     INSTEAD,
@@ -298,7 +299,7 @@ class GuardedResolver(AbstractResolver):
         await self._lookup.close()
 
 
-class GuardedConnector(aiohttp.TCPConnector):
+class GuardedConnector(BoundedConnector):
     """A connection for each request, to an address that passes, and closed after it."""
 
     def __init__(self, verdict: Verdict, lookup: AbstractResolver, tls: ssl.SSLContext) -> None:
@@ -383,6 +384,8 @@ def _explained(error: Exception, host: str) -> RefusedError:
             return _failed(f"A trusted TLS connection to the host '{host}' could not be made.")
         case aiohttp.ClientConnectorError():
             return _failed(f"The host '{host}' could not be reached.")
+        case OverheadError():
+            return _failed(f"The host '{host}' sent too much beside the image, or in too small pieces.")
     return _failed(f"The host '{host}' broke off, or gave no proper HTTP answer.")
 
 

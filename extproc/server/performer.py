@@ -32,6 +32,7 @@ from extproc.exchange.jobs import (
     SideResult,
     SideSilence,
 )
+from extproc.server.bounded_http import BoundedConnector, OverheadError
 from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.fetcher import Fetcher
 from extproc.server.trust import bedrock_trust
@@ -90,7 +91,7 @@ class Performer:
         tls = bedrock_trust(self._environ) if self._endpoint.scheme == "https" else True
         await self._open.enter_async_context(self._fetcher)
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
+            connector=BoundedConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=AUTOMATIC,
             auto_decompress=False,  # not asked for, and it would grow what is counted
@@ -171,6 +172,9 @@ class Performer:
                 body = await _read(response, call.max_bytes)
         except aiohttp.SocketTimeoutError:
             return SideSilence(silence)
+        except OverheadError as error:
+            log.warning("Bedrock's response was not read to its end: %s", error)
+            raise _FailedError(SideFailure(timed_out=False, message=str(error), too_large=True)) from error
         except aiohttp.ClientError as error:
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)

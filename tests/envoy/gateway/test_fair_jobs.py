@@ -39,12 +39,15 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Server:
 
 
 class Images(BaseHTTPRequestHandler):
-    """An image at once, and one of which a byte a second comes."""
+    """An image at once, one of which a byte a second comes, and early hints without end."""
 
     enough: threading.Event
     dripping: threading.Semaphore
 
     def do_GET(self) -> None:
+        if self.path == "/hints":
+            self.hint()
+            return
         self.send_response(200)
         self.send_header("content-length", "1000")
         self.end_headers()
@@ -57,6 +60,13 @@ class Images(BaseHTTPRequestHandler):
         try:
             while not self.enough.wait(1):
                 self.wfile.write(b"\0")
+        except ConnectionError:
+            pass
+
+    def hint(self) -> None:
+        try:
+            while not self.enough.is_set():
+                self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" * 1000)
         except ConnectionError:
             pass
 
@@ -79,15 +89,19 @@ def about(*urls: str) -> dict[str, Any]:
     return {"model": CLAUDE, "messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, *parts]}]}
 
 
-def test_images_that_drip_do_not_delay_those_of_another_organisation(
-    start_gateway: Any, client_of: Any, images: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def gateway_for_images(start_gateway: Any, images: str, tmp_path: Path) -> Any:
+    """Small images, so that the bytes in flight allow for many of them."""
     (tmp_path / "sitecustomize.py").write_text(COUNTS_AS_PUBLIC.format(port=images.rpartition(":")[2]))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    # Small ones, so that the bytes in flight allow for all of them.
     media = {"seconds": 120, "max_bytes": 10_000, "total_bytes": 100_000}
-    gateway = start_gateway({"media": media}, env={"PYTHONPATH": path})
-    client = client_of(gateway)
+    return start_gateway({"media": media}, env={"PYTHONPATH": path})
+
+
+def test_images_that_drip_do_not_delay_those_of_another_organisation(
+    gateway_for_images: Any, client_of: Any, images: str
+) -> None:
+    client = client_of(gateway_for_images)
     body = json.dumps(about(*(f"{images}/drip#{number}" for number in range(4)))).encode()
     assert client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA).status == 200
     connections = [client.connect() for _ in range(90)]
@@ -104,6 +118,28 @@ def test_images_that_drip_do_not_delay_those_of_another_organisation(
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_an_image_host_that_sends_early_hints_without_end_costs_its_caller_an_error_and_nobody_else(
+    gateway_for_images: Any, client_of: Any, images: str
+) -> None:
+    client = client_of(gateway_for_images)
+    assert client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA).status == 200
+    before, workers = resident(gateway_for_images), gateway_for_images.pids("extproc.server.worker")
+    body = json.dumps(about(*(f"{images}/hints#{number}" for number in range(20)))).encode()
+    for _ in range(5):
+        connections = [client.connect() for _ in range(4)]
+        for connection in connections:
+            client.send(connection, "POST", "/oai/v1/chat/completions", body)
+        answer = client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA)
+        assert answer.status == 200, answer
+        for connection in connections:
+            response = connection.getresponse()
+            error = json.loads(response.read())["error"]
+            assert (response.status, error["code"]) == (400, "failed_to_download_image")
+            connection.close()
+    assert gateway_for_images.pids("extproc.server.worker") == workers
+    assert resident(gateway_for_images) - before < 32 * MIB
 
 
 class Flood(BaseHTTPRequestHandler):
