@@ -12,6 +12,7 @@ of these, or if it sends anything after its response, the connection is aborted,
 """
 
 import functools
+import ssl
 from typing import Any
 
 import aiohttp
@@ -119,3 +120,21 @@ class BoundedResponseHandler(ResponseHandler):
         transport, self._parser, self._payload = self.transport, None, None
         if transport is not None:
             transport.abort()
+
+
+class BoundedTls(ssl.SSLObject):
+    """TLS of a connection for one response, whose records are counted (`SSLContext.sslobject_class`).
+
+    A read returns at most one record. An event loop reads all that have arrived, and hands them over as one segment.
+    """
+
+    _records = _bytes = 0
+
+    def read(self, length: int = 1024, buffer: Any = None, /) -> Any:
+        """Read from a record. Raises `ssl.SSLError` as well if there are too many of them for their bytes."""
+        data = super().read(length, buffer)
+        self._records += 1
+        self._bytes += data if isinstance(data, int) else len(data)
+        if self._records > SEGMENTS + self._bytes // SEGMENT_BYTES:
+            raise ssl.SSLError("too many small TLS records")
+        return data

@@ -34,7 +34,7 @@ from yarl import URL
 
 from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
-from extproc.server.bounded_http import BoundedConnector, OverheadError
+from extproc.server.bounded_http import BoundedConnector, BoundedTls, OverheadError
 from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.guard import (
     INSTEAD,
@@ -303,6 +303,7 @@ class GuardedConnector(BoundedConnector):
     """A connection for each request, to an address that passes, and closed after it."""
 
     def __init__(self, verdict: Verdict, lookup: AbstractResolver, tls: ssl.SSLContext) -> None:
+        tls.sslobject_class = BoundedTls
         super().__init__(
             resolver=GuardedResolver(lookup, verdict),
             use_dns_cache=False,

@@ -188,6 +188,53 @@ class TestFloods:
         assert max(gaps) < SOON
 
 
+class Records(Flood):
+    """A server that sends all of a response at once, in TLS records of so many bytes."""
+
+    def __init__(self, response, size, tls):
+        self.response, self.size = response, size
+        super().__init__({}, tls)
+
+    def serve(self, connection):
+        connection.settimeout(SECONDS)
+        received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = self.tls.wrap_bio(received, to_send, server_side=True)
+        with suppress(OSError):
+            for step in (session.do_handshake, lambda: session.read(65_536)):
+                while True:
+                    try:
+                        step()
+                        break
+                    except ssl.SSLWantReadError:
+                        connection.sendall(to_send.read())
+                        received.write(connection.recv(65_536))
+            for start in range(0, len(self.response), self.size):
+                session.write(self.response[start : start + self.size])
+            connection.sendall(to_send.read())
+            connection.recv(1)
+        connection.close()
+
+
+@pytest.mark.parametrize(("size", "good"), [(1, False), (100, False), (300, True), (16_000, True)])
+async def test_an_image_in_tls_records_of_so_many_bytes(size, good, pem, tls, names, fetching, job):
+    body = PNG + bytes(400_000 - len(PNG))
+
+    async def fetch():
+        server = Records(OK + b"content-length: %d\r\n\r\n" % len(body) + body, size, tls)
+        async with fetching(server, lookup=names, environ={"SSL_CERT_FILE": str(pem / "cert.pem")}) as fetcher:
+            url = f"https://images.example:{server.port}/"
+            result = await fetcher.fetch(job(url, max_bytes=len(body), total_bytes=len(body)), SECONDS)
+        server.listener.close()
+        return result
+
+    for run in (asyncio.run, uvloop.run):
+        result = await asyncio.to_thread(run, fetch())
+        if good:
+            assert result[0].data == body
+        else:
+            assert result.code == "failed_to_download_image"
+
+
 def around(*pieces):
     """Chunks of 8 KiB with these pieces first."""
     body = PNG + bytes(3_750_000 - len(PNG))
