@@ -78,7 +78,7 @@ class Look:
 
     def __init__(self, *questions: Question) -> None:
         """Starts it; it waits for `tell`. Raises `LookError`."""
-        command = [sys.executable, "-m", "extproc.bedrock.aws", *questions]
+        command = [sys.executable, "-P", "-m", "extproc.bedrock.aws", *questions]
         pipe = subprocess.PIPE
         try:
             # A session of its own, so that what it runs itself, a credential process, can be ended with it.

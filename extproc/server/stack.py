@@ -178,13 +178,13 @@ class _Stack:
 
         def command() -> list[str]:
             listen = Address(self._options.local_listen.host, self._local_port)
-            return [sys.executable, "-m", "bedrock_local", "--listen", str(listen), "--region", local.region]
+            return [sys.executable, "-P", "-m", "bedrock_local", "--listen", str(listen), "--region", local.region]
 
         return Program("local", command, _unbuffered(bedrock_environment(os.environ, local)), ready=_LOCAL_READY)
 
     def _worker(self, name: str, environment: dict[str, str]) -> Program:
         """A worker. It need not announce its end: Envoy's comes before it, or it was not meant to end."""
-        command = [sys.executable, "-m", "extproc.server.worker"]
+        command = [sys.executable, "-P", "-m", "extproc.server.worker"]
         command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
         command += ["--last-good", str(self._directory / f"{name}.settings")]
         command += ["--log-level", self._options.log_level, "--notice", "0", "--grace", "2"]

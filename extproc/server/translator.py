@@ -247,7 +247,7 @@ class Process:
 
     def __post_init__(self) -> None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "extproc.server.translation_process"]
+        command = [sys.executable, "-P", "-m", "extproc.server.translation_process"]
         with theirs:
             try:
                 self._child = subprocess.Popen(command, stdin=theirs.fileno(), env=dict(self.environ))  # noqa: S603 - ours
