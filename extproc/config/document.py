@@ -9,11 +9,17 @@ from collections.abc import Mapping
 import yaml
 from yaml.constructor import ConstructorError
 
-from extproc.config.faults import spoken
+from extproc.config.faults import printable, spoken
 
 
 class ConfigError(Exception):
-    """gateway.yaml cannot be used; the message names the file, the key's path and the remedy."""
+    """gateway.yaml cannot be used; the message names the file, the key's path and the remedy.
+
+    The message is one line that a terminal can show: it may quote the file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class _Loader(yaml.SafeLoader):

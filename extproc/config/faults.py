@@ -107,6 +107,13 @@ def spoken(value: object) -> str:
     return kinds.get(type(value), f"a {type(value).__name__}")
 
 
+def printable(text: str) -> str:
+    """Return `text` with each character that a terminal does not show as itself (ESC, newlines) as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _not_text(path: str, key: object) -> str:
     """What is wrong with a key such as `on` or `2`, which YAML takes for something else."""
     return f"{path or 'top level'}: a key is read as {spoken(key)}, not as text; put it in quotes"

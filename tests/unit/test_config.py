@@ -287,6 +287,27 @@ def test_a_mapping_that_contains_itself() -> None:
         parse(b"organisations: &a {acme: *a}")
 
 
+# --- what a terminal shows ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'"a\e[31m\nb": 1',
+        '"a\\e[31m\\nb": 1\n"a\\e[31m\\nb": 2',
+        r'organisations: {"a\e[31m\nb": {}}',
+        r'organisations: {acme: {"a\e[31m\nb": {}}}',
+        "organisations: !<%1b%5b31m> {}",
+        r'capabilities: [{family: "a\e[31m\nb", like: "c\e[31m\n"}]',
+        r'media: {deny: ["\e[31m/\u202e8"]}',
+    ],
+)
+def test_what_a_message_quotes_does_not_move_the_cursor(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), "gate\x1bway.yaml")
+    assert str(caught.value).isprintable()
+
+
 # --- tokens in files of their own ---------------------------------------------------------------------------------
 
 
