@@ -3,6 +3,7 @@
 import datetime
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from extproc.cli.parameters import Refusal, load_settings, refusing, required_config
 from extproc.config import Organisation, Settings, Token
-from extproc.config.faults import nearest
+from extproc.config.faults import nearest, printable
 from extproc.envoy_config.forbidden import UnreadableError, find
 from extproc.envoy_config.open_routes import find_open
 from extproc.server.cores import worker_count
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoints
 
 MIB = 1024 * 1024
+
+MAX_ROWS = 1000
+"""Largest number of organisations, and of tokens, that `check` lists: the table takes longer than the file."""
 
 
 @click.command()
@@ -91,12 +95,12 @@ def _check_envoy(path: Path) -> list[str]:
         text = path.read_text()
         found, routes = find(text), find_open(text)
     except (UnreadableError, OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: {error}") from error
+        raise Refusal(printable(f"{path}: {error}")) from error
     if found:
-        raise Refusal("\n".join(f"{path}: {finding}" for finding in found))
+        raise Refusal("\n".join(printable(f"{path}: {finding}") for finding in found))
     return [
-        f"{path}: {route}: this route leads to Bedrock for requests that no worker has signed: where the filter is "
-        "missing or off, callers' tokens go to AWS. Print the fragments again (docs/attach.md)"
+        f"{path}: {printable(route)}: this route leads to Bedrock for requests that no worker has signed: where the "
+        "filter is missing or off, callers' tokens go to AWS. Print the fragments again (docs/attach.md)"
         for route in routes
     ]
 
@@ -137,18 +141,31 @@ def _workers(settings: Settings) -> str:
 
 def _organisations(settings: Settings) -> Table:
     table = Table("organisation", "allow", "deny", "", box=None)
-    for name, organisation in settings.organisations.items():
+    for name, organisation in islice(settings.organisations.items(), MAX_ROWS):
         allow, deny = organisation.models.allow, organisation.models.deny
         state = "" if organisation.enabled else "disabled"
-        table.add_row(*map(Text, (name, ", ".join(allow), ", ".join(deny), state)))
+        _add_row(table, name, ", ".join(allow), ", ".join(deny), state)
+    _add_rest(table, len(settings.organisations))
     return table
 
 
 def _tokens(settings: Settings, now: datetime.datetime) -> Table:
     table = Table("token", "organisations", "expires", box=None)
-    for token in settings.tokens:
-        table.add_row(*map(Text, (token.name, ", ".join(token.organisations), _expiry(token, now))))
+    for token in settings.tokens[:MAX_ROWS]:
+        _add_row(table, token.name, ", ".join(token.organisations), _expiry(token, now))
+    _add_rest(table, len(settings.tokens))
     return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Add a row with text of the file, which is no markup and has nothing that moves the cursor."""
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _add_rest(table: Table, count: int) -> None:
+    """Say how many of `count` rows are not shown."""
+    if count > MAX_ROWS:
+        table.add_row(f"… and {count - MAX_ROWS} more")
 
 
 def _expiry(token: Token, now: datetime.datetime) -> str:

@@ -326,14 +326,16 @@ def _check_unique(token: Token, seen: dict[str, str], source: str, where: str) -
 
 def _check_organisations(token: Token, organisations: Mapping[str, Organisation], where: str) -> None:
     """Every organisation of `token` is declared, and named once."""
+    named: set[str] = set()
     for position, name in enumerate(token.organisations):
         if name not in organisations:
             raise ConfigError(
                 f"{where}.organisations[{position}]: no organisation `{name}` is declared under `organisations`"
                 f"{nearest(name, organisations)}"
             )
-        if name in token.organisations[:position]:
+        if name in named:
             raise ConfigError(f"{where}.organisations[{position}]: `{name}` stands twice")
+        named.add(name)
 
 
 _NEEDS = {"budget": ("minimum_budget",), "effort": ("effort_path", "efforts"), "nova": ("effort_path", "efforts")}

@@ -1,15 +1,24 @@
 """YAML, strictly: one mapping, no key twice.
 
-Invariant: whatever bytes are given, `read` gives a mapping or raises `ConfigError`, and never anything else.
+Invariant: whatever bytes are given, `read` gives a mapping or raises `ConfigError`, and never anything else; its time
+is linear in their number.
 """
 
+import contextlib
 import datetime
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
 
 import yaml
-from yaml.constructor import ConstructorError
+from yaml._yaml import CParser
+from yaml.composer import Composer
+from yaml.constructor import ConstructorError, SafeConstructor
+from yaml.resolver import Resolver
 
 from extproc.config.faults import printable, spoken
+
+MAX_REPEATED = 1_000_000
+"""Values that aliases and merge keys may stand for, beyond those that are written out."""
 
 
 class ConfigError(Exception):
@@ -22,8 +31,18 @@ class ConfigError(Exception):
         super().__init__(printable(message))
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader; a date without a time of day is the start of that day in UTC."""
+class _Loader(Composer, CParser, SafeConstructor, Resolver):
+    """PyYAML's safe loader; a date without a time of day is the start of that day in UTC.
+
+    The parser is libyaml's, ten times as fast as Python's. The composer is Python's: libyaml's ends the process where
+    a document is nested too deeply.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        CParser.__init__(self, text)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
 
     def construct_time(self, node: yaml.ScalarNode) -> datetime.datetime:
         """A timestamp, with a zone unless it has a time of day and no zone of its own."""
@@ -35,8 +54,11 @@ class _Loader(yaml.SafeLoader):
             return value
         return datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
 
+    yaml_constructors = {  # noqa: RUF012 - PyYAML's way
+        **SafeConstructor.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": construct_time,
+    }
 
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_time)
 
 _CONSTRUCTOR_BUGS = (ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
 """What PyYAML's own constructors let through, for `!!bool maybe` and the like."""
@@ -45,14 +67,10 @@ _CONSTRUCTOR_BUGS = (ValueError, LookupError, AttributeError, TypeError, Arithme
 def read(text: bytes) -> Mapping[object, object]:
     """The one mapping in `text`; raises `ConfigError` without the file's name."""
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            raise ConfigError("is empty; write `{}` to run without organisations and tokens")
-        _refuse_duplicates(node)
-        document = loader.construct_document(node)
+        with _without_collector():
+            document = _construct(text)
     except yaml.YAMLError as error:
-        raise ConfigError(_explain_yaml(error)) from error
+        raise ConfigError(_explain_yaml(error, text)) from error
     except RecursionError as error:
         raise ConfigError("is nested too deeply") from error
     except _CONSTRUCTOR_BUGS as error:
@@ -62,17 +80,76 @@ def read(text: bytes) -> Mapping[object, object]:
     return document
 
 
-def _refuse_duplicates(root: yaml.Node) -> None:
-    """Raise for a key that stands twice in one mapping, before merge keys (`<<`) are resolved."""
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep Python's cycle collector off.
+
+    A worker reads in a thread; the collector's rounds over a million nodes would hold its event loop for a second.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _construct(text: bytes) -> object:
+    """Return the one document in `text`; raises what PyYAML does, and `ConfigError`. The nodes are free afterwards."""
+    loader = _Loader(text)
+    node = loader.get_single_node()
+    if node is None:
+        raise ConfigError("is empty; write `{}` to run without organisations and tokens")
+    if _refuse_duplicates(node):
+        _refuse_multiplication(node)
+    return loader.construct_document(node)
+
+
+def _refuse_duplicates(root: yaml.Node) -> bool:
+    """Raise for a key that stands twice in one mapping, before merge keys (`<<`) are resolved.
+
+    Return whether there are aliases.
+    """
     nodes: list[yaml.Node] = [root]
-    seen: set[int] = set()
+    seen = {id(root)}
+    aliases = False
     for node in nodes:  # grows underway; an alias is one node that stands in several places
-        children = node.value if isinstance(node, yaml.SequenceNode) else []
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
-            children = [value for _, value in node.value]
-        nodes += [child for child in children if id(child) not in seen]
-        seen.update(map(id, children))
+        for child in _children(node):
+            if id(child) not in seen:
+                seen.add(id(child))
+                nodes.append(child)
+            elif not isinstance(child, yaml.ScalarNode):
+                aliases = True
+    return aliases
+
+
+def _refuse_multiplication(root: yaml.Node) -> None:
+    """Raise where aliases and merge keys stand for more than `MAX_REPEATED` values ("billion laughs")."""
+    sizes: dict[int, int] = {}
+    """Number of values in each node, those of aliases included; 0 while a node is not finished."""
+    pending = [root]
+    while pending:
+        node = pending[-1]
+        if sizes.get(id(node)):
+            pending.pop()
+        elif id(node) not in sizes:
+            sizes[id(node)] = 0
+            pending += [child for child in _children(node) if id(child) not in sizes]
+        else:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
+            pending.pop()
+    if sizes[id(root)] > len(sizes) + MAX_REPEATED:
+        raise ConfigError(f"aliases and merge keys stand for more than {MAX_REPEATED} values; write fewer of them")
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    """The nodes in a list or a mapping, keys included."""
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
@@ -87,14 +164,19 @@ def _check_keys(node: yaml.MappingNode) -> None:
         lines[name] = line
 
 
-def _explain_yaml(error: yaml.YAMLError) -> str:
+def _explain_yaml(error: yaml.YAMLError, text: bytes) -> str:
     """PyYAML's complaint in one line, with the remedy where there is one."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return f"is not YAML: {' '.join(str(error).split())}"
-    problem = error.problem or error.context or "not YAML"
+    problem, mark = error.problem or error.context or "not YAML", error.problem_mark
     if "another document" in problem:
         problem = "a second document starts here; keep everything in one"
-    elif "'\\t'" in problem:
+    elif "cannot start any token" in problem and _starts_with_tab(text, mark.line):
         problem = "a tab; YAML is indented with spaces"
-    mark = error.problem_mark
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _starts_with_tab(text: bytes, line: int) -> bool:
+    """Whether the indentation of this line, counted from 0, has a tab."""
+    lines = text.splitlines()
+    return line < len(lines) and lines[line].lstrip(b" ").startswith(b"\t")

@@ -11,7 +11,7 @@ from pathlib import Path
 from extproc.config.document import ConfigError
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Largest gateway.yaml or token file: tens of thousands of tokens. YAML of that size takes minutes."""
+"""Largest gateway.yaml or token file: tens of thousands of tokens. YAML of that size takes some seconds."""
 
 
 def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:

@@ -135,6 +135,23 @@ def test_check_warns_of_what_is_hardly_meant(cli: Cli, gateway_yaml: Path) -> No
         assert any(words in warning for warning in warnings)
 
 
+def test_check_lists_the_first_of_very_many(cli: Cli, gateway_yaml: Path) -> None:
+    tokens = (f"- {{name: t{index}, sha256: '{index:064x}', organisations: [acme]}}" for index in range(1200))
+    gateway_yaml.write_text("\n".join(["region: us-east-1", "organisations: {acme: {}}", "tokens:", *tokens]))
+    shown = cli("check").stdout
+    assert "t999 " in shown
+    assert "t1000" not in shown
+    assert "… and 200 more" in shown
+
+
+def test_check_shows_names_without_what_moves_the_cursor(cli: Cli, gateway_yaml: Path) -> None:
+    token = f"{{name: \"a\\u009b31m\\u202eb\", sha256: '{'a' * 64}', organisations: [acme]}}"
+    gateway_yaml.write_text(f"region: us-east-1\norganisations: {{acme: {{}}}}\ntokens: [{token}]\n")
+    shown = cli("check")
+    assert "a\\x9b31m\\u202eb" in shown.stdout
+    assert all(line.isprintable() for line in (shown.stdout + shown.stderr).splitlines())
+
+
 def test_check_searches_somebody_elses_envoy(cli: Cli, gateway_yaml: Path, tmp_path: Path) -> None:
     flag = "envoy.reloadable_features.ext_proc_graceful_grpc_close"
     bad, good = tmp_path / "envoy.yaml", tmp_path / "good.yaml"

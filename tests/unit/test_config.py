@@ -1,7 +1,10 @@
 """gateway.yaml: what is accepted, and the words in which everything else is refused."""
 
 import datetime
+import gc
 import re
+import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -9,7 +12,7 @@ import pytest
 
 from extproc import config
 from extproc.bedrock import capabilities
-from extproc.config import ConfigError, Settings, parse
+from extproc.config import ConfigError, Settings, Token, document, parse
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -250,13 +253,15 @@ REFUSED = {
     "just words": "must be a mapping of keys",
     "region: us-east-1\n---\nregion: us-west-2": "line 2, column 1: a second document starts here",
     "organisations:\n\tacme: {}": "line 2, column 1: a tab; YAML is indented with spaces",
-    "tokens: [": "line 1, column 10: expected the node content",
-    "a: b: c": "line 1, column 5: mapping values are not allowed here",
+    "tokens: [": "line 2, column 1: did not find expected node content",
+    "a: b: c": "line 1, column 5: mapping values are not allowed in this context",
     "region: *nowhere": "line 1, column 9: found undefined alias",
     "region: !!python/object:os.system x": "could not determine a constructor for the tag",
     "region: !!bool perhaps": "holds a value that YAML cannot read",
     "region: " + "1" * 5000: "holds a value that YAML cannot read",
     "region: " + "[" * 3000: "is nested too deeply",
+    "- " * 1_000_000: "is nested too deeply",
+    "{a: " * 1_000_000: "is nested too deeply",
     "region: \x00": "is not YAML: unacceptable character",
 }
 
@@ -285,6 +290,106 @@ def test_a_token_in_the_place_of_its_digest_is_not_repeated() -> None:
 def test_a_mapping_that_contains_itself() -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         parse(b"organisations: &a {acme: *a}")
+
+
+# --- what a file may cost to read ---------------------------------------------------------------------------------
+
+
+def calls(text: bytes) -> int:
+    """The number of function calls that reading `text` takes."""
+    count = 0
+
+    def call(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(call)
+    try:
+        parse(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def with_tokens(count: int) -> bytes:
+    tokens = (f"- {{name: t{index}, sha256: '{index:064x}', organisations: [acme]}}" for index in range(count))
+    return "\n".join(["organisations: {acme: {}}", "tokens:", *tokens]).encode()
+
+
+def test_many_tokens_take_time_in_proportion() -> None:
+    few, many = calls(with_tokens(100)), calls(with_tokens(1600))
+    assert many < 17 * few
+    assert many < 1000 * 1600  # Python's own parser takes ten times as many
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_as_it_was(enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        parse(WHOLE)
+        with pytest.raises(ConfigError):
+            parse(b"[")
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_reading_makes_no_round_of_the_collector() -> None:
+    """A round over all the nodes would hold the event loop; the few on the way there are not to be seen."""
+    text, rounds = with_tokens(3000), []
+
+    def round_of(phase: str, info: dict[str, int]) -> None:
+        rounds.append(info["generation"])
+
+    gc.callbacks.append(round_of)
+    try:
+        document.read(text)
+    finally:
+        gc.callbacks.remove(round_of)
+    assert len(rounds) <= 2
+
+
+def test_many_organisations_of_a_token_take_time_in_proportion() -> None:
+    def seconds(count: int) -> float:
+        names = [f"o{index}" for index in range(count)]
+        token = Token(name="a", sha256="0" * 64, organisations=tuple(names))
+        organisations = dict.fromkeys(names, config.Organisation())
+        start = time.process_time()
+        config._check_organisations(token, organisations, "tokens[0]")
+        return time.process_time() - start
+
+    assert seconds(16_000) < 64 * min(seconds(1000) for _ in range(5))  # with the square it is 256
+
+
+MULTIPLIED = {
+    "merge keys": lambda above: "{<<: [" + ", ".join([f"*{above}"] * 20) + "]}",
+    "lists": lambda above: "[" + ", ".join([f"*{above}"] * 20) + "]",
+    "mappings": lambda above: "{" + ", ".join(f"k{index}: *{above}" for index in range(20)) + "}",
+}
+
+
+@pytest.mark.parametrize("kind", MULTIPLIED)
+def test_aliases_that_multiply_are_refused(kind: str) -> None:
+    """ "Billion laughs": few lines that stand for more than any memory holds."""
+    lines = ["a0: &a0 {k: v}", *(f"a{n}: &a{n} {MULTIPLIED[kind](f'a{n - 1}')}" for n in range(1, 9))]
+    with pytest.raises(ConfigError, match="aliases and merge keys stand for more than 1000000 values"):
+        parse("\n".join(lines).encode())
+
+
+def test_a_long_list_that_many_refer_to_is_refused() -> None:
+    names = [f"o{index}" for index in range(5000)]
+    lines = ["organisations: {" + ", ".join(f"{name}: {{}}" for name in names) + "}", "tokens:"]
+    lines += [f"- {{name: a, sha256: {'a' * 64}, organisations: &all [{', '.join(names)}]}}"]
+    lines += [f"- {{name: t{index}, sha256: '{index:064x}', organisations: *all}}" for index in range(1, 300)]
+    with pytest.raises(ConfigError, match="aliases and merge keys stand for more than"):
+        parse("\n".join(lines).encode())
+
+
+def test_many_tokens_may_share_what_they_have_in_common() -> None:
+    lines = ["organisations: {acme: {}}", "tokens:", f"- &t {{name: a, sha256: {'a' * 64}, organisations: &o [acme]}}"]
+    lines += [f"- {{<<: *t, name: t{index}, sha256: '{index:064x}', organisations: *o}}" for index in range(1, 2000)]
+    assert len(parse("\n".join(lines).encode()).tokens) == 2000
 
 
 # --- what a terminal shows ----------------------------------------------------------------------------------------
@@ -387,7 +492,7 @@ def test_a_folder_without_token_files_is_refused(split: Path) -> None:
     [
         ("nowhere", r"nowhere: No such file or directory; `tokens_from`"),
         (r'"a\0b"', r"tokens_from"),
-        (r'"\uD800"', r"tokens_from"),
+        (r'"\uD800"', r"line 1, column 17: found invalid Unicode character"),
         ("x" * 4000, r"File name too long; `tokens_from`"),
         ("''", r"tokens_from: expected the path of a file or a folder"),
         ("[a]", r"tokens_from: expected the path of a file or a folder"),
