@@ -243,6 +243,18 @@ def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(client: Any) -> 
     assert b"Hello!" in answer
 
 
+def test_a_client_that_waits_for_leave_gets_its_401_without_sending_a_body(client: Any) -> None:
+    """Envoy gives leave by itself, before a worker has seen the token."""
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+    with socket.create_connection((client.host, client.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        answer = b""
+        while b"HTTP/1.1 401 " not in answer:
+            received = connection.recv(4096)
+            assert received, answer
+            answer += received
+
+
 def test_twenty_megabytes_of_images_are_taken(client: Any, local: Any) -> None:
     pictures = [
         {"type": "image_url", "image_url": {"url": data_url(PNG + bytes([number]) * 2_950_000)}} for number in range(5)
