@@ -60,6 +60,7 @@ from extproc.exchange.jobs import (
     FetchResult,
     Read,
     SideAnswer,
+    SideFailure,
 )
 from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large
 from extproc.exchange.models import model, model_list, resolved
@@ -286,6 +287,8 @@ class Exchange:
             return self._bedrock_refusal(result.status, result.headers, result.body)
         assert self._call is not None
         assert self._side_calls is not None
+        if isinstance(result, SideFailure):
+            self._record.bedrock_error = result.message
         self._side_calls.receive(result)
         if not self._side_calls.complete:
             return self._side_calls.next(self._sign, now)
@@ -340,7 +343,8 @@ class Exchange:
     def _envoy_error(self, status: int, details: str) -> ApiError:
         if status == 413:
             return too_large(self._gateway.settings.limits.request_bytes)
-        return from_envoy(status, details)
+        self._record.bedrock_error = details
+        return from_envoy(status)
 
     def _answering(self, event: ResponseBody | ResponseTrailers | Silence) -> list[Directive]:
         assert self._answer is not None

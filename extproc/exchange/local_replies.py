@@ -48,8 +48,29 @@ def stalled(seconds: float) -> ApiError:
     )
 
 
-def from_envoy(status: int, details: str) -> ApiError:
-    """The error behind a reply that Envoy made by itself; `details` is its word for the reason."""
+def unreachable() -> ApiError:
+    """Return the error for a call that did not get to Bedrock, or that broke off before a response."""
+    return ApiError(
+        503,
+        "Bedrock could not be reached. Try again.",
+        type="server_error",
+        code="bedrock_unreachable",
+        headers={"retry-after": "1"},
+    )
+
+
+def late(seconds: float) -> ApiError:
+    """Return the error for calls of the gateway's own that have not ended within so long."""
+    return ApiError(
+        504,
+        f"Bedrock did not answer within {seconds:g} seconds. Try again.",
+        type="server_error",
+        code="bedrock_timeout",
+    )
+
+
+def from_envoy(status: int) -> ApiError:
+    """The error behind a reply that Envoy made by itself. Its word for the reason is for the access log alone."""
     if status == 408:
         return ApiError(408, "The request did not arrive in time. Send it again.", code="request_timeout")
     if status == 429:
@@ -61,18 +82,10 @@ def from_envoy(status: int, details: str) -> ApiError:
             headers={"retry-after": "1"},
         )
     if status == 504:
-        return ApiError(
-            504, f"Bedrock did not answer in time ({details}). Try again.", type="server_error", code="bedrock_timeout"
-        )
+        return ApiError(504, "Bedrock did not answer in time. Try again.", type="server_error", code="bedrock_timeout")
     if 400 <= status < 500:
-        return ApiError(status, f"The gateway refused this request ({details}).")
-    return ApiError(
-        503,
-        f"Bedrock could not be reached ({details}). Try again.",
-        type="server_error",
-        code="bedrock_unreachable",
-        headers={"retry-after": "1"},
-    )
+        return ApiError(status, "The gateway refused this request.")
+    return unreachable()
 
 
 def no_credentials() -> ApiError:

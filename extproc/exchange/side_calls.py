@@ -12,7 +12,7 @@ from extproc.config import Settings
 from extproc.exchange.calls import Question
 from extproc.exchange.directives import Headers, Wait
 from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
-from extproc.exchange.local_replies import from_envoy, silent, too_large_an_answer
+from extproc.exchange.local_replies import late, silent, too_large_an_answer, unreachable
 from extproc.openai.errors import ApiError
 
 BATCH = 256
@@ -52,8 +52,8 @@ class SideCallBatches:
         if isinstance(result, SideFailure):
             if result.too_large:
                 raise too_large_an_answer()
-            raise self._late() if result.timed_out else from_envoy(503, result.message)
+            raise self._late() if result.timed_out else unreachable()
         self.responses += cast(tuple[SideAnswer, ...], result)
 
     def _late(self) -> ApiError:
-        return from_envoy(504, f"Bedrock did not answer within {self._settings.embeddings.seconds:g} seconds")
+        return late(self._settings.embeddings.seconds)

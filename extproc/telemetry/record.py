@@ -27,7 +27,7 @@ class Record(msgspec.Struct):
     ignored_params: int = 0
     """How many of the request's fields were accepted and changed nothing."""
     bedrock_error: str = ""
-    """What AWS said when it refused, for whoever runs the gateway; callers may not see all of it."""
+    """AWS's words when it refused, or why it could not be reached; for operators, callers do not see all of it."""
 
     def account(self, usage: Usage, finish: str) -> None:
         """What it cost, and how it ended."""

@@ -1,6 +1,7 @@
 """Parts that fail: Bedrock, the credentials, a worker. The caller gets an answer, or sees that it has none."""
 
 import http.client
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -24,18 +25,28 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def without_bedrock(start_shared: Any, client_of: Any, bedrock: Any) -> Any:
-    """A client of a gateway whose Bedrock is not there."""
+def cut_off(start_shared: Any, bedrock: Any) -> Any:
+    """A gateway whose Bedrock is not there."""
     nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     kept = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
-    return client_of(start_shared(env={**kept, **nowhere}, args=["--upstream", "aws"]))
+    return start_shared(env={**kept, **nowhere}, args=["--upstream", "aws", "--access-log"])
+
+
+@pytest.fixture(scope="module")
+def without_bedrock(cut_off: Any, client_of: Any) -> Any:
+    return client_of(cut_off)
 
 
 @pytest.mark.parametrize("ask", WAYS.values(), ids=WAYS)
-def test_bedrock_that_cannot_be_reached_is_a_503(without_bedrock: Any, ask: Any) -> None:
+def test_bedrock_that_cannot_be_reached_is_a_503(without_bedrock: Any, cut_off: Any, ask: Any) -> None:
+    """The caller reads no word of Envoy's or of the operating system's; the access log has it."""
     answer = ask(without_bedrock)
     assert answer.status == 503
     assert answer.error["code"] == "bedrock_unreachable"
+    assert answer.error["message"] == "Bedrock could not be reached. Try again."
+    line = cut_off.wait_for(rf'.*"id":"{answer.headers["x-request-id"]}".*')[0]
+    reason = json.loads(line[line.index("{") :])["oai"]["bedrock_error"]
+    assert "connect" in reason.lower()
     assert int(answer.headers["retry-after"]) > 0
 
 

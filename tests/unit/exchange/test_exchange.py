@@ -224,6 +224,23 @@ def test_side_calls_that_fail_are_errors(exchange: Exchange, result: object, sta
     assert error(reply)
 
 
+def test_why_a_side_call_failed_is_for_the_access_log_alone(exchange: Exchange) -> None:
+    embeddings(exchange, input=["a", "b"])
+    reply = only(exchange.receive(Resumed(SideFailure(timed_out=False, message="[Errno 111] at 10.0.0.7")), NOW))
+    assert error(reply)["message"] == "Bedrock could not be reached. Try again."
+    assert reply.metadata["bedrock_error"] == "[Errno 111] at 10.0.0.7"
+
+
+@pytest.mark.parametrize("status", [400, 408, 411, 429, 500, 502, 503, 504])
+def test_envoys_own_words_are_for_the_access_log_alone(exchange: Exchange, status: int) -> None:
+    exchange.receive(headers(), NOW)
+    details = "local_connection_failure|socket_creation_failure"
+    exchange.receive(ResponseHeaders({":status": str(status)}, local=True, details=details), NOW)
+    reply = only(exchange.receive(ResponseBody(b"no", end_of_stream=True), NOW))
+    assert "failure" not in reply.body.decode()
+    assert reply.metadata["bedrock_error"] == details
+
+
 # The order of things
 
 
