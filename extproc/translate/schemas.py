@@ -158,17 +158,21 @@ class _Inlining:
 
 
 def _describe_lookaround(node: Any) -> Any:
+    """Return a schema with its look-around in descriptions.
+
+    A schema that a description quotes is quoted as it came: a description within one would double its escapes with
+    each level.
+    """
     if not isinstance(node, dict):
         return node
-    rewritten = over_schemas(node, _describe_lookaround)
-    told: dict[str, Any] = {}
-    if _looks_around(rewritten.get("pattern")):
-        told["pattern"] = rewritten.pop("pattern")
-    named = rewritten.get("patternProperties")
+    kept, notes = dict(node), dict[str, Any]()
+    if _looks_around(node.get("pattern")):
+        notes["pattern"] = kept.pop("pattern")
+    named = node.get("patternProperties")
     if isinstance(named, dict) and any(map(_looks_around, named)):
-        rewritten["patternProperties"] = {name: schema for name, schema in named.items() if not _looks_around(name)}
-        told["patternProperties"] = {name: schema for name, schema in named.items() if _looks_around(name)}
-    return described(rewritten, told)
+        kept["patternProperties"] = {name: schema for name, schema in named.items() if not _looks_around(name)}
+        notes["patternProperties"] = {name: schema for name, schema in named.items() if _looks_around(name)}
+    return described(over_schemas(kept, _describe_lookaround), notes)
 
 
 def _looks_around(pattern: Any) -> bool:

@@ -194,8 +194,17 @@ def test_look_around_in_the_names_of_properties_is_told_too() -> None:
     assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == {
         "type": "object",
         "patternProperties": {"^a": told},
-        "description": 'D. (patternProperties: {"^(?!a)":{"type":"string","description":"pattern: \\"(?=b)\\""}})',
+        "description": 'D. (patternProperties: {"^(?!a)":{"type":"string","pattern":"(?=b)"}})',
     }
+
+
+def test_look_around_inside_of_look_around_is_told_once() -> None:
+    """A description within a description would have its quotes escaped once more with each level."""
+    schema: Any = {"type": "string", "pattern": "(?=b)"}
+    for _ in range(12):
+        schema = {"patternProperties": {"(?=a)": schema}}
+    text = json.dumps({"type": "object", **schema}).encode()
+    assert len(bytes(without_lookaround(Raw(text), "p"))) < 2 * len(text)
 
 
 def test_without_look_around_every_byte_stays() -> None:
