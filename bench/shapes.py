@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 MODEL = "anthropic.claude-sonnet-4-6"
+GPT_OSS = "openai.gpt-oss-120b-1:0"
+"""Of a family that reads no references in schemas."""
+GROK = "xai.grok-4.3"
+"""Of a family that reads no look-around in schemas."""
 EMBEDDING_MODEL = "amazon.titan-embed-text-v2:0"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(46)).decode()
 PDF = base64.b64encode(b"%PDF-1.7\n" + bytes(45)).decode()
@@ -111,6 +115,32 @@ def _references(count: int) -> Json:
 def _chain(count: int) -> Json:
     definitions = {f"D{at}": _object({"n": {"$ref": f"#/$defs/D{at + 1}"}}) for at in range(count)}
     return _object({"n": {"$ref": "#/$defs/D0"}}, **{"$defs": definitions | {f"D{count}": {"type": "string"}}})
+
+
+def _doubling(levels: int) -> Json:
+    """A small definition that is used 2 ** `levels` times."""
+    definitions = {str(at): {"anyOf": [{"$ref": f"#/d/{at + 1}"}] * 2} for at in range(levels)}
+    return _object({"p": {"$ref": "#/d/0"}}, d={**definitions, str(levels): {}})
+
+
+def _nested_patterns() -> Json:
+    """Look-around within look-around."""
+    schema: Json = {"type": "string"}
+    for _ in range(12):
+        schema = {"patternProperties": {"(?=a)": schema}}
+    return schema
+
+
+def _mutual(count: int) -> Json:
+    """Definitions each of which uses all others."""
+    every = [{"$ref": f"#/$defs/D{at}"} for at in range(count)]
+    return _object({"x": {"anyOf": every}}, **{"$defs": {f"D{at}": {"anyOf": every} for at in range(count)}})
+
+
+def _root_chain(count: int) -> Json:
+    """A root that is a reference to a reference, in an object with many others."""
+    chain = {f"C{at}": {"$ref": f"#/$defs/C{at + 1}"} for at in range(7)}
+    return {"$ref": "#/$defs/C0", "$defs": {**chain, "C7": {"type": "object"}, **_properties(count)}}
 
 
 def _embeddings(value: Json) -> bytes:
@@ -250,6 +280,30 @@ SHAPES: dict[str, Shape] = {
     "schema, alternatives": Shape(lambda n: _format(_object({"a": {"anyOf": [{"type": "string"}] * n}})), 19_900),
     "schema, definitions": Shape(lambda n: _format(_chain(n)), 2_800),
     "schema, references": Shape(lambda n: _format(_references(n)), 9_900),
+    "schema, references, nested": Shape(
+        lambda n: _chat(model=GPT_OSS, tools=[_tool(f"t{at}", parameters=_doubling(12)) for at in range(n)]), 128
+    ),
+    "schema, references, empty": Shape(
+        lambda n: _chat(
+            model=GPT_OSS,
+            tools=[_tool("t", parameters=_object({"p": {"anyOf": [{"$ref": "#/d"}] * n}}, d={}))],
+        ),
+        19_900,
+    ),
+    "schema, references, mutual": Shape(
+        lambda n: _chat(model=GPT_OSS, tools=[_tool(f"t{at}", parameters=_mutual(20), strict=True) for at in range(n)]),
+        128,
+    ),
+    "schema, references, escaped": Shape(
+        lambda n: _chat(model=GPT_OSS, tools=[_tool("t", parameters=_object({"p": {"$ref": "#/" + "%41" * n}}))])
+    ),
+    "schema, patterns, nested": Shape(
+        lambda n: _chat(
+            model=GROK, tools=[_tool("t", parameters=_object({f"p{at}": _nested_patterns() for at in range(n)}))]
+        ),
+        640,
+    ),
+    "schema, root reference, in steps": Shape(lambda n: _schema(_root_chain(n)), 9_900),
     "schema, patterns": Shape(
         lambda n: _format(_object({f"p{at}": {"type": "string", "pattern": "^(?!a)b"} for at in range(n)})),
         6_600,

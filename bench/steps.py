@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from bench.shapes import SHAPES, Shape
+from bench.shapes import EMBEDDING_MODEL, GPT_OSS, GROK, MODEL, SHAPES, Shape
 from extproc import config, tokens
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Model
@@ -58,8 +58,10 @@ def gateway() -> Gateway:
         limits=config.Limits(request_bytes=40 * MB),
     )
     models = (
-        Model("anthropic.claude-sonnet-4-6", "Anthropic", frozenset({"TEXT"})),
-        Model("amazon.titan-embed-text-v2:0", "Amazon", frozenset({"EMBEDDING"})),
+        Model(MODEL, "Anthropic", frozenset({"TEXT"})),
+        Model(GPT_OSS, "OpenAI", frozenset({"TEXT"})),
+        Model(GROK, "xAI", frozenset({"TEXT"})),
+        Model(EMBEDDING_MODEL, "Amazon", frozenset({"EMBEDDING"})),
     )
     return Gateway(
         settings=settings,

@@ -30,6 +30,8 @@ MAX_SCHEMA_BYTES = 1 << 20
 MAX_SCHEMA_MEMBERS = 20_000
 """Members of all objects in one JSON Schema: a property takes three or four."""
 MAX_SCHEMA_DEPTH = 100
+MAX_REFERRED_BYTES = 1 << 18
+"""Bytes that replace the references in all schemas of a request, where a model reads none; each use counts."""
 
 _SMALL_SCHEMA = 4_096
 """Bytes of a schema that is not looked at: it cannot be slow."""

@@ -17,12 +17,15 @@ import msgspec
 from msgspec import Raw
 
 from extproc.openai.errors import ApiError, invalid
+from extproc.openai.limits import MAX_REFERRED_BYTES
 
 _REF = "$ref"
 _FAR = 8
 """Each step of a reference reads the schema again; nobody's goes this far."""
-_GROWTH = 1 << 20
-"""Bytes that references may be replaced by: twenty definitions that each use the next twice are a million."""
+_NODE = 16
+"""Bytes that each schema within a definition counts for beside its own: what is empty is work all the same."""
+_REFERENCE = 64
+"""Bytes that each reference counts for beside what replaces it."""
 _STORES = ("$defs", "definitions")
 _NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", *_STORES)
 """Keywords that hold schemas under names of the author's own choice, which are no keywords."""
@@ -53,15 +56,34 @@ def object_schema(schema: Raw, absent: Raw, param: str) -> Raw:
     return schema
 
 
-def inlined(schema: Raw, param: str) -> Raw:
+class Growth:
+    """The bytes that may still replace references in the schemas of one request."""
+
+    def __init__(self) -> None:
+        self.left = MAX_REFERRED_BYTES
+
+    def spend(self, size: int, param: str) -> None:
+        """Count `size` bytes. Raises a 400 once there are too many."""
+        self.left -= size
+        if self.left < 0:
+            raise invalid(
+                "This model reads no references in schemas, and without them those of this request would be too large: "
+                f"{MAX_REFERRED_BYTES:,} bytes may replace references, each use of a definition counted. Use fewer of "
+                "them, or smaller definitions.",
+                param,
+                "invalid_value",
+            )
+
+
+def inlined(schema: Raw, param: str, growth: Growth) -> Raw:
     """`schema` without definitions, and references into itself: each is replaced by what it refers to.
 
     Where a definition comes back to itself, the inner one only says so. What refers to nothing stays. Raises a 400
-    for a schema that would grow beyond all use.
+    once `growth`, which all schemas of a request share, is spent.
     """
     if not any(b'"%b"' % name.encode() in bytes(schema) for name in (_REF, *_STORES)):
         return schema
-    return _rewritten(schema, lambda root: _Inlining(root, param).schema(root), param)
+    return _rewritten(schema, lambda root: _Inlining(root, param, growth).schema(root), param)
 
 
 def without_lookaround(schema: Raw, param: str) -> Raw:
@@ -116,45 +138,59 @@ def _rewritten(schema: Raw, rewrite: Callable[[dict[str, Any]], Any], param: str
 
 
 class _Inlining:
-    """Replaces references; `_left` counts down the bytes that may still come in."""
+    """Replaces the references of one schema.
 
-    def __init__(self, root: dict[str, Any], param: str) -> None:
+    A definition in which nothing comes back to itself becomes the same wherever it is used, and is written once; each
+    use counts as much as the first.
+    """
+
+    def __init__(self, root: dict[str, Any], param: str, growth: Growth) -> None:
         self._root = root
         self._param = param
-        self._left = _GROWTH
+        self._growth = growth
+        self._cuts = 0
         self._sizes: dict[str, int] = {}
+        self._written: dict[str, tuple[dict[str, Any], int]] = {}
+        """Definitions without references, and what each use of them counts for."""
 
     def schema(self, node: Any, inside: tuple[str, ...] = ("#",)) -> Any:
         """`node` without references; `inside`: those whose definition it is a part of."""
         if not isinstance(node, dict):
             return node
+        if len(inside) > 1:
+            self._growth.spend(_NODE, self._param)
         if _REF in node:
             return self._reference(node, inside)
-        kept = over_schemas(node, lambda below: self.schema(below, inside))
-        return {key: value for key, value in kept.items() if key not in _STORES}
+        kept = {key: value for key, value in node.items() if key not in _STORES}
+        return over_schemas(kept, lambda below: self.schema(below, inside))
 
     def _reference(self, node: dict[str, Any], inside: tuple[str, ...]) -> Any:
         reference = node[_REF]
         beside = {key: value for key, value in node.items() if key != _REF}
+        self._growth.spend(_REFERENCE, self._param)
         if reference in inside:
-            return {"description": f"Again what this is a part of: {reference}", **self.schema(beside, inside)}
-        target = definition(self._root, reference)
-        if target is None:
-            return {_REF: reference, **self.schema(beside, inside)}
-        self._pay(reference, target)
-        return self.schema({**target, **beside}, (*inside, reference))
+            self._cuts += 1
+            found = {"description": f"Again what this is a part of: {reference}"}
+        elif (target := definition(self._root, reference)) is None:
+            found = {_REF: reference}
+        else:
+            inside = (*inside, reference)
+            found = self._definition(reference, target, inside)
+        return {**found, **self.schema(beside, inside)} if beside else found
 
-    def _pay(self, reference: str, target: dict[str, Any]) -> None:
+    def _definition(self, reference: str, target: dict[str, Any], within: tuple[str, ...]) -> dict[str, Any]:
+        if reference in self._written:
+            known, size = self._written[reference]
+            self._growth.spend(size, self._param)
+            return known
+        before, cuts = self._growth.left, self._cuts
         if reference not in self._sizes:
             self._sizes[reference] = len(msgspec.json.encode(target))
-        self._left -= self._sizes[reference]
-        if self._left < 0:
-            raise invalid(
-                "This model reads no references in schemas, and without them this one would be too large. "
-                "Use fewer of them.",
-                self._param,
-                "invalid_value",
-            )
+        self._growth.spend(self._sizes[reference], self._param)
+        found: dict[str, Any] = self.schema(target, within)
+        if cuts == self._cuts:
+            self._written[reference] = (found, before - self._growth.left)
+        return found
 
 
 def _describe_lookaround(node: Any) -> Any:

@@ -32,7 +32,7 @@ from extproc.openai.chat import JsonObjectFormat, JsonSchema, JsonSchemaFormat, 
 from extproc.openai.limits import check_schema
 from extproc.translate.grammar import Grammar, Size, grammar
 from extproc.translate.names import bedrock_name, free_name
-from extproc.translate.schemas import inlined, object_schema, without_lookaround
+from extproc.translate.schemas import Growth, inlined, object_schema, without_lookaround
 
 _PARAM = "response_format.json_schema"
 _ANY_OBJECT = Raw(b'{"type":"object"}')
@@ -54,16 +54,19 @@ class Form:
     ignored: tuple[str, ...] = ()
 
 
-def form(wanted: ResponseFormat | None, capabilities: Capabilities, taken: Set[str], *, reasoning: bool) -> Form:
+def form(
+    wanted: ResponseFormat | None, capabilities: Capabilities, taken: Set[str], growth: Growth, *, reasoning: bool
+) -> Form:
     """How to ask for `wanted`, `taken` being Bedrock's names of the other tools on offer; raises a 400 `ApiError`.
 
-    `reasoning`: whether the model will reason, since it may then be impossible to force a call.
+    `growth`: what the tools have left of it. `reasoning`: whether the model will reason, since it may then be
+    impossible to force a call.
     """
     if isinstance(wanted, JsonObjectFormat):
         return Form(instruction=_IN_WORDS)
     if not isinstance(wanted, JsonSchemaFormat):
         return Form()
-    schema = adapted(wanted.json_schema.schema, _ANY_OBJECT, capabilities, f"{_PARAM}.schema")
+    schema = adapted(wanted.json_schema.schema, _ANY_OBJECT, capabilities, growth, f"{_PARAM}.schema")
     for way in capabilities.json_schema:
         found = _native(wanted.json_schema, schema) if way == "native" else None
         if way == "tool" and _can_force(capabilities, reasoning=reasoning):
@@ -73,12 +76,15 @@ def form(wanted: ResponseFormat | None, capabilities: Capabilities, taken: Set[s
     return _in_words(wanted.json_schema, schema)
 
 
-def adapted(schema: Raw, absent: Raw, capabilities: Capabilities, param: str) -> Raw:
-    """`schema` as this family takes it, its root an object, or `absent` if it is null; raises a 400 `ApiError`."""
+def adapted(schema: Raw, absent: Raw, capabilities: Capabilities, growth: Growth, param: str) -> Raw:
+    """`schema` as this family takes it, its root an object, or `absent` if it is null; raises a 400 `ApiError`.
+
+    `growth` is one for all schemas of a request.
+    """
     check_schema(schema, param)
     found = object_schema(schema, absent, param)
     if "definitions" in capabilities.schema_gaps:
-        found = inlined(found, param)
+        found = inlined(found, param, growth)
     if "lookaround" in capabilities.schema_gaps:
         found = without_lookaround(found, param)
     return found

@@ -37,6 +37,7 @@ from extproc.translate.cache import shortened
 from extproc.translate.choices import Choice, Kind, choose
 from extproc.translate.grammar import Size, grammar
 from extproc.translate.names import bedrock_name, bedrock_names
+from extproc.translate.schemas import Growth
 from extproc.translate.shape import Shape
 from extproc.translate.structured import Form, adapted, form, unless_blank
 from extproc.value import Value
@@ -94,7 +95,8 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
     """
     if _asks_for_nothing(request):
         return _NOTHING
-    offers = _offers(request, capabilities)
+    growth = Growth()
+    offers = _offers(request, capabilities, growth)
     choice = choose(request, {offer.name: offer.kind for offer in offers}, capabilities, reasoning=reasoning)
     sent = [offer for offer in offers if offer.name in choice.names]
     if sent and not capabilities.tools:
@@ -103,7 +105,7 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
     names = bedrock_names(offer.name for offer in offers)
     taken = {names[offer.name] for offer in sent}
     wanted = None if choice.forced else request.response_format
-    asked = form(wanted, capabilities, taken, reasoning=reasoning)
+    asked = form(wanted, capabilities, taken, growth, reasoning=reasoning)
     strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()
     specs = _specs(sent, names, strict, capabilities)
     cut = shortened(spec for spec in specs if isinstance(spec, CachePoint))
@@ -135,16 +137,16 @@ def _asks_for_nothing(request: ChatRequest) -> bool:
     return not any(given)
 
 
-def _offers(request: ChatRequest, capabilities: Capabilities) -> list[_Offer]:
+def _offers(request: ChatRequest, capabilities: Capabilities, growth: Growth) -> list[_Offer]:
     if request.tools and request.functions:
         raise invalid("'functions' are what 'tools' were before: send one of them.", "functions", "invalid_value")
     offers = [
         _custom_offer(tool)
         if isinstance(tool, CustomTool)
-        else _function_offer(tool, capabilities, f"tools[{index}].function")
+        else _function_offer(tool, capabilities, growth, f"tools[{index}].function")
         for index, tool in enumerate(request.tools or ())
     ] + [
-        _function_offer(FunctionTool(function), capabilities, f"functions[{index}]")
+        _function_offer(FunctionTool(function), capabilities, growth, f"functions[{index}]")
         for index, function in enumerate(request.functions or ())
     ]
     _check_names(offers, request)
@@ -160,12 +162,12 @@ def _check_names(offers: Sequence[_Offer], request: ChatRequest) -> None:
         names.add(offer.name)
 
 
-def _function_offer(tool: FunctionTool, capabilities: Capabilities, param: str) -> _Offer:
+def _function_offer(tool: FunctionTool, capabilities: Capabilities, growth: Growth, param: str) -> _Offer:
     function: Function = tool.function
     return _Offer(
         function.name,
         function.description,
-        adapted(function.parameters, _NO_PARAMETERS, capabilities, f"{param}.parameters"),
+        adapted(function.parameters, _NO_PARAMETERS, capabilities, growth, f"{param}.parameters"),
         bool(function.strict),
         tool.cache_control or function.cache_control,
     )

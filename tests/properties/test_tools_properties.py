@@ -17,7 +17,7 @@ from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.grammar import grammar
 from extproc.translate.names import bedrock_name, bedrock_names
-from extproc.translate.schemas import inlined, without_lookaround
+from extproc.translate.schemas import Growth, inlined, without_lookaround
 from extproc.translate.tools import Tools, tools
 
 Read = Callable[[bytes], dict[str, Any]]
@@ -220,8 +220,8 @@ def test_any_schema_is_a_grammar_that_needs_no_other_or_none(schema: Any) -> Non
 
 @given(objects)
 def test_what_is_inlined_has_no_references_left_to_follow(schema: Any) -> None:
-    once = inlined(Raw(json.dumps(schema).encode()), "p")
-    assert json.loads(bytes(inlined(once, "p"))) == json.loads(bytes(once))
+    once = inlined(Raw(json.dumps(schema).encode()), "p", Growth())
+    assert json.loads(bytes(inlined(once, "p", Growth()))) == json.loads(bytes(once))
 
 
 @given(objects)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bench.shapes import GPT_OSS, SHAPES
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
@@ -318,3 +320,22 @@ def test_a_guardrails_trace_is_told_to_who_asked_for_it(trace: str | None, told:
     asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "guardrailConfig": guardrail}
     found = plan(decode_request(json.dumps(asked).encode()), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
     assert found.shape.trace is told
+
+
+def test_seventy_tools_whose_references_multiply_are_refused_at_once() -> None:
+    """Each definition uses the next twice: 8,190 references in a tool of 837 bytes."""
+    visited = 0
+
+    def count(frame: Any, event: str, _: object) -> None:
+        nonlocal visited
+        visited += event == "call" and frame.f_code.co_name == "over_schemas"
+
+    request = decode_request(SHAPES["schema, references, nested"].write(70))
+    sys.setprofile(count)
+    try:
+        with pytest.raises(ApiError) as caught:
+            plan(request, BUILT_IN.of(GPT_OSS))
+    finally:
+        sys.setprofile(None)
+    assert (caught.value.status, caught.value.param) == (400, "tools[0].function.parameters")
+    assert visited < 1000

@@ -311,6 +311,9 @@ FAMILIES: Mapping[str, Capabilities] = {
 }
 
 
+INLINED = [name for name, family in FAMILIES.items() if "definitions" in family.schema_gaps]
+
+
 def outcomes(change: Change) -> dict[str, list[str]]:
     """The families for each outcome."""
     found: dict[str, list[str]] = {}
@@ -387,6 +390,7 @@ More than this is a 400 whose `param` names the list and whose message has the l
 | bytes of a JSON Schema | {limits.MAX_SCHEMA_BYTES:,} |
 | members of all objects in a JSON Schema | {limits.MAX_SCHEMA_MEMBERS:,} |
 | levels of a JSON Schema | {limits.MAX_SCHEMA_DEPTH} |
+| bytes that replace `$ref` in a request ({", ".join(INLINED)}), each use counted | {limits.MAX_REFERRED_BYTES:,} |
 | `input` of embeddings | {MAX_TEXTS:,} texts, {MAX_TOKENS:,} token ids in all, as with OpenAI |
 | JSON values in a request of 1 MiB, or of 64 KiB and 8,000 separators | {limits.MAX_VALUES:,} |
 

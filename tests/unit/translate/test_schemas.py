@@ -1,13 +1,16 @@
 """JSON that goes through byte for byte, once it is known to be an object."""
 
 import json
-from typing import Any
+import sys
+from typing import Any, Literal
 
 import pytest
 from msgspec import Raw
+from pydantic import BaseModel, Field
 
 from extproc.openai.errors import ApiError
-from extproc.translate.schemas import inlined, json_object, object_schema, without_lookaround
+from extproc.openai.limits import MAX_REFERRED_BYTES
+from extproc.translate.schemas import Growth, inlined, json_object, object_schema, without_lookaround
 
 OBJECT = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -96,12 +99,12 @@ def test_a_reference_that_leads_to_no_object_is_refused(reference: Any) -> None:
 
 
 def flat(schema: Any) -> Any:
-    return json.loads(bytes(inlined(Raw(json.dumps(schema).encode()), "p")))
+    return json.loads(bytes(inlined(Raw(json.dumps(schema).encode()), "p", Growth())))
 
 
 def test_without_references_every_byte_stays() -> None:
     schema = b'{ "type":"object", "minProperties":1.0 }'
-    assert bytes(inlined(Raw(schema), "p")) == schema
+    assert bytes(inlined(Raw(schema), "p", Growth())) == schema
 
 
 @pytest.mark.parametrize("store", ["$defs", "definitions"])
@@ -125,7 +128,7 @@ def test_definitions_that_nothing_refers_to_go_too() -> None:
 def test_numbers_and_the_order_of_keys_stay() -> None:
     schema = b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"$ref":"#/$defs/B"}},'
     schema += b'"$defs":{"B":{"y":2.50,"x":1}}}'
-    found = bytes(inlined(Raw(schema), "p"))
+    found = bytes(inlined(Raw(schema), "p", Growth()))
     assert found == (b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"y":2.5,"x":1}}}')
 
 
@@ -159,6 +162,142 @@ def test_what_would_grow_without_measure_is_refused() -> None:
         flat({"type": "object", "properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": definitions})
     assert caught.value.param == "p"
     assert "too large" in caught.value.message
+
+
+def doubling(levels: int, leaf: Any) -> Any:
+    """A definition that is used 2 ** `levels` times."""
+    definitions = {str(at): {"anyOf": [{"$ref": f"#/$defs/{at + 1}"}] * 2} for at in range(levels)}
+    return {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/0"}},
+        "$defs": {**definitions, str(levels): leaf},
+    }
+
+
+@pytest.mark.parametrize("leaf", [{}, {"enum": ["a" * 5000]}, {"anyOf": [{}] * 500}])
+def test_what_is_refused_is_no_more_work_than_what_is_not(leaf: Any) -> None:
+    text, visited = Raw(json.dumps(doubling(16, leaf)).encode()), 0
+
+    def count(frame: Any, event: str, _: object) -> None:
+        nonlocal visited
+        visited += event == "call" and frame.f_code.co_name == "over_schemas"
+
+    sys.setprofile(count)
+    try:
+        with pytest.raises(ApiError):
+            inlined(text, "p", Growth())
+    finally:
+        sys.setprofile(None)
+    assert visited < MAX_REFERRED_BYTES / 16
+
+
+def test_a_definition_is_written_out_once_however_often_it_is_used() -> None:
+    text, visited = Raw(json.dumps(doubling(9, {"type": "string"})).encode()), 0
+
+    def count(frame: Any, event: str, _: object) -> None:
+        nonlocal visited
+        visited += event == "call" and frame.f_code.co_name == "over_schemas"
+
+    sys.setprofile(count)
+    try:
+        found = inlined(text, "p", Growth())
+    finally:
+        sys.setprofile(None)
+    assert bytes(found).count(b'"string"') == 2**9
+    assert visited < 50
+
+
+def test_a_definition_that_is_cut_is_cut_where_it_stands() -> None:
+    """What a definition becomes depends on those around it, if one of them is among what it refers to."""
+    tree = {"type": "object", "properties": {"leaf": {"$ref": "#/$defs/Leaf"}}}
+    leaf = {"type": "object", "properties": {"tree": {"$ref": "#/$defs/Tree"}}}
+    fields = {"leaf": {"$ref": "#/$defs/Leaf"}, "tree": {"$ref": "#/$defs/Tree"}}
+    found = flat({"type": "object", "properties": fields, "$defs": {"Tree": tree, "Leaf": leaf}})["properties"]
+    again = "Again what this is a part of: #/$defs/"
+    assert found["leaf"]["properties"]["tree"]["properties"]["leaf"] == {"description": f"{again}Leaf"}
+    assert found["tree"]["properties"]["leaf"]["properties"]["tree"] == {"description": f"{again}Tree"}
+
+
+def test_what_stands_beside_a_reference_does_not_stay_with_the_definition() -> None:
+    fields = {"a": {"$ref": "#/$defs/A", "title": "Mine", "type": "number"}, "b": {"$ref": "#/$defs/A"}}
+    schema = {"type": "object", "properties": fields, "$defs": {"A": {"type": "string", "minLength": 1}}}
+    found = flat(schema)["properties"]
+    assert found == {
+        "a": {"type": "number", "minLength": 1, "title": "Mine"},
+        "b": {"type": "string", "minLength": 1},
+    }
+
+
+def test_all_schemas_of_a_request_share_what_they_may_grow_by() -> None:
+    growth, text = Growth(), Raw(json.dumps(doubling(6, {"enum": ["a" * 2500]})).encode())
+    inlined(text, "p", growth)
+    with pytest.raises(ApiError) as caught:
+        inlined(text, "q", growth)
+    assert caught.value.param == "q"
+    assert f"{MAX_REFERRED_BYTES:,} bytes" in caught.value.message
+
+
+def test_definitions_that_nothing_refers_to_cost_nothing() -> None:
+    schema = {**doubling(30, {}), "properties": {}}
+    assert flat(schema) == {"type": "object", "properties": {}}
+
+
+class Address(BaseModel):
+    """Where somebody lives."""
+
+    street: str = Field(description="Street and number, as on a letter.")
+    city: str
+    country: Literal["de", "fr", "it"] = "de"
+
+
+class Person(BaseModel):
+    """Somebody."""
+
+    name: str
+    home: Address
+    office: Address | None = None
+    manager: "Person | None" = None
+    reports: list["Person"] = []
+
+
+class Order(BaseModel):
+    """What somebody bought."""
+
+    buyer: Person
+    recipient: Person
+    ship_to: Address
+    bill_to: Address
+    items: list[dict[str, int]]
+
+
+def test_the_schemas_of_pydantic_are_far_from_too_large() -> None:
+    """128 tools with models within models, one of them recursive."""
+    growth, text = Growth(), Raw(json.dumps(Order.model_json_schema()).encode())
+    for _ in range(20):
+        found = inlined(text, "p", growth)
+    properties = json.loads(bytes(found))["properties"]
+    assert properties["ship_to"]["properties"]["country"]["enum"] == ["de", "fr", "it"]
+    assert properties["buyer"]["properties"]["manager"]["anyOf"][0]["description"].startswith("Again what this is")
+    assert b"$ref" not in bytes(found)
+
+
+def test_many_models_that_use_each_other_are_not_too_large() -> None:
+    """Forty definitions, each of which uses the next and a common one."""
+    common = {"type": "object", "properties": {"id": {"type": "string", "description": "An identifier. " * 3}}}
+    definitions: dict[str, Any] = {
+        f"Model{at}": {
+            "type": "object",
+            "properties": {
+                "id": {"$ref": "#/$defs/Common"},
+                "kind": {"type": "string", "enum": ["one", "two", "three"]},
+                **({"next": {"$ref": f"#/$defs/Model{at + 1}"}} if at % 8 < 7 else {}),
+            },
+        }
+        for at in range(40)
+    }
+    properties = {name: {"$ref": f"#/$defs/{name}"} for name in definitions}
+    found = flat({"type": "object", "properties": properties, "$defs": {**definitions, "Common": common}})
+    assert found["properties"]["Model0"]["properties"]["id"] == common
 
 
 def test_references_in_a_row_without_end_are_refused() -> None:

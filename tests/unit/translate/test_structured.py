@@ -9,6 +9,7 @@ import pytest
 from extproc.bedrock.capabilities import Capabilities, ToolChoice
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
+from extproc.translate.schemas import Growth
 from extproc.translate.structured import Form, form
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -41,7 +42,7 @@ def asked(
 def ask(capabilities: Capabilities, wanted: Any, *, reasoning: bool = False, taken: list[str] | None = None) -> Form:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "response_format": wanted}
     request = decode_request(json.dumps(body).encode())
-    return form(request.response_format, capabilities, taken or [], reasoning=reasoning)
+    return form(request.response_format, capabilities, taken or [], Growth(), reasoning=reasoning)
 
 
 def way(found: Form) -> str:

@@ -145,6 +145,33 @@ def test_references_are_replaced_only_where_they_are_not_read() -> None:
     assert schema_of(schema) == schema
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": 70}, "tools[4].function.parameters"),
+        ({"functions": 70}, "functions[4].parameters"),
+        ({"tools": 4, "response_format": True}, "response_format.json_schema.schema"),
+    ],
+    ids=str,
+)
+def test_all_schemas_of_a_request_share_what_replaces_references(fields: dict[str, Any], param: str) -> None:
+    blind = Capabilities(schema_gaps=("definitions",), tool_choices=("auto", "any"), json_schema=("tool",))
+    large = {"type": "string", "enum": ["a" * 6000]}
+    schema = {
+        "type": "object",
+        "properties": {name: {"$ref": "#/$defs/A"} for name in "abcdefghij"},
+        "$defs": {"A": large},
+    }
+    sent: dict[str, Any] = {"response_format": json_schema(schema)} if "response_format" in fields else {}
+    if "tools" in fields:
+        sent["tools"] = [function(f"f{at}", parameters=schema) for at in range(fields["tools"])]
+    if "functions" in fields:
+        sent["functions"] = [{"name": f"f{at}", "parameters": schema} for at in range(fields["functions"])]
+    with pytest.raises(ApiError) as caught:
+        translate(blind, **sent)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
 def test_look_around_is_told_only_where_it_is_refused() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?!x)"}}}
     strange = Capabilities(schema_gaps=("lookaround",))
