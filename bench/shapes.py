@@ -123,6 +123,11 @@ def _doubling(levels: int) -> Json:
     return _object({"p": {"$ref": "#/d/0"}}, d={**definitions, str(levels): {}})
 
 
+def _empty_definition(count: int) -> Json:
+    """An empty definition that is used often, in a schema that is large enough to be checked."""
+    return _object({"p": {"anyOf": [{"$ref": "#/d"}] * count}}, d={}, description="a" * 5_000)
+
+
 def _nested_patterns() -> Json:
     """Look-around within look-around."""
     schema: Json = {"type": "string"}
@@ -284,11 +289,7 @@ SHAPES: dict[str, Shape] = {
         lambda n: _chat(model=GPT_OSS, tools=[_tool(f"t{at}", parameters=_doubling(12)) for at in range(n)]), 128
     ),
     "schema, references, empty": Shape(
-        lambda n: _chat(
-            model=GPT_OSS,
-            tools=[_tool("t", parameters=_object({"p": {"anyOf": [{"$ref": "#/d"}] * n}}, d={}))],
-        ),
-        19_900,
+        lambda n: _chat(model=GPT_OSS, tools=[_tool("t", parameters=_empty_definition(n))]), 2_600
     ),
     "schema, references, mutual": Shape(
         lambda n: _chat(model=GPT_OSS, tools=[_tool(f"t{at}", parameters=_mutual(20), strict=True) for at in range(n)]),

@@ -239,7 +239,7 @@ def _recursive(root: dict[str, Any]) -> bool:
         store, name = found = waiting.pop()
         if found not in leads:
             leads[found] = _references(root.get(store, {}).get(name, {}))
-            waiting |= leads[found] - leads.keys()
+            waiting.update([name for name in leads[found] if name not in leads])
     try:
         TopologicalSorter(leads).prepare()
     except CycleError:

@@ -152,7 +152,13 @@ def repeated_ids(count: int) -> object:
     return calls
 
 
-@pytest.mark.parametrize("work", [names, marks, repeated_ids])
+def chain(count: int) -> object:
+    """Definitions each of which refers to the next."""
+    definitions = {str(at): {"$ref": f"#/$defs/{at + 1}"} for at in range(count)}
+    return grammar._recursive({"items": {"$ref": "#/$defs/0"}, "$defs": definitions})
+
+
+@pytest.mark.parametrize("work", [names, marks, repeated_ids, chain])
 def test_no_loop_grows_with_the_square_of_what_no_limit_would_keep_small(work: Callable[[int], object]) -> None:
     few, many = 250, 250 * TIMES
     fastest = dict.fromkeys((few, many), float("inf"))
