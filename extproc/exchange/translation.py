@@ -4,8 +4,9 @@ Between the two the exchange decides on the model and fetches images. What a ste
 `server/translator` carries them to the process and back. An `ApiError` is a result like any other.
 
 `is_large` decides which requests go this way. It looks at the number of bytes, and of the characters that separate
-JSON values, which are a bound on the number of values whether or not they are inside of strings. What is below both
-bounds is translated by the event loop itself, in a few milliseconds.
+JSON values, which are a bound on the number of values whether or not they are inside of strings; each escape in a
+reference of a schema is as much work as a value, and counts as one. What is below both bounds is translated by the
+event loop itself, in a few milliseconds.
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 """
@@ -35,8 +36,8 @@ LARGE_RESPONSE = 1 << 20
 SMALL_BODY = 65_536
 """Bytes of a body that the event loop always reads itself, uncounted."""
 MANY_SEPARATORS = 8_000
-"""Commas and opening brackets of a body that is read in the other process."""
-_SEPARATORS = b",[{"
+"""Commas, opening brackets and percent signs of a body that is read in the other process."""
+_SEPARATORS = b",[{%"
 
 Request = ChatRequest | EmbeddingsRequest
 

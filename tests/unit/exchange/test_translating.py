@@ -93,6 +93,7 @@ def test_a_body_of_many_bytes_or_many_values_is_large() -> None:
     assert not is_large(b"," * (SMALL_BODY - 1))
     assert not is_large(b"[" * (MANY_SEPARATORS - 1) + b" " * SMALL_BODY)
     assert is_large(b"[" * MANY_SEPARATORS + b" " * SMALL_BODY)
+    assert is_large(b"%41" * MANY_SEPARATORS + b" " * SMALL_BODY)
     assert is_large(b'{"a":' * MANY_SEPARATORS + b" " * SMALL_BODY)
     assert is_large(b" " * LARGE_BODY)
 
