@@ -23,9 +23,10 @@ from extproc.openai.errors import invalid
 from extproc.translate import chat_answer, chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_stream import ChatStream
-from extproc.translate.media import remote_images
+from extproc.translate.media import RemoteImage, remote_images
 from extproc.value import Value
 
+_UNLIMITED = 1 << 62
 MAX_FETCHED = 20
 """Images of one request that are fetched: as many as Converse takes."""
 
@@ -59,11 +60,11 @@ class Call(Protocol):
     ignored: tuple[str, ...]
     """Fields of the request that change nothing; known once it has been asked."""
 
-    def fetch(self, organisation: str = "") -> Fetch | None:
-        """What must be fetched for `organisation` before anything can be asked. Raises `ApiError`."""
+    def fetch(self, organisation: str = "", most: int = _UNLIMITED) -> Fetch | None:
+        """What must be fetched for `organisation`, `most` bytes, before anything can be asked. Raises `ApiError`."""
 
-    def fetched(self, result: FetchResult) -> None:
-        """What came of it. Raises `ApiError` where it could not be had."""
+    def fetched(self, result: FetchResult) -> int:
+        """What came of it; returns the bytes that go out of it. Raises `ApiError` where it could not be had."""
 
     def ask(self, target: Target, capabilities: Capabilities) -> Sequence[Question]:
         """What to send: one question goes through Envoy, several go out as side calls. Once; raises `ApiError`."""
@@ -94,9 +95,11 @@ class ChatCall:
         self._request: ChatRequest | None = request
         """Until Bedrock is asked."""
         self._plan: chat_request.ChatPlan | None = None
-        self._remote: dict[str, str] = {}
-        """URLs of images, with the path of the first part that has each."""
+        self._remote: dict[str, RemoteImage] = {}
+        """Images at http(s) URLs, by URL."""
         self._images: dict[str, bytes] = {}
+        self._most = 0
+        """Bytes that all fetched images may have, each as often as it is named."""
         self._id = f"chatcmpl-{call_id}"
         self._created = int(now)
         self._truncation = settings.compat.streaming_truncation
@@ -104,7 +107,7 @@ class ChatCall:
         self.model = body.ready.model if isinstance(body, Decoded) else _model(request)
         self.ignored: tuple[str, ...] = ()
 
-    def fetch(self, organisation: str = "") -> Fetch | None:
+    def fetch(self, organisation: str = "", most: int = _UNLIMITED) -> Fetch | None:
         """The images that the messages name by http(s) URLs. Raises `ApiError` if they are too many.
 
         Nothing where the gateway fetches none: then the translation refuses them.
@@ -119,15 +122,31 @@ class ChatCall:
         urls = tuple(self._remote)
         if len(urls) > MAX_FETCHED:
             message = f"At most {MAX_FETCHED} images of a request are fetched: send the others as data: URLs."
-            raise invalid(message, self._remote[urls[MAX_FETCHED]], "too_many_images")
-        return Fetch(urls, self._media.max_bytes, self._media.total_bytes, self._media.concurrency, organisation)
+            raise invalid(message, self._remote[urls[MAX_FETCHED]].path, "too_many_images")
+        uses = sum([remote.uses for remote in self._remote.values()])
+        self._most = max(0, min(self._media.total_bytes, uses * self._media.max_bytes, most))
+        return Fetch(urls, self._media.max_bytes, self._most, self._media.concurrency, organisation)
 
-    def fetched(self, result: FetchResult) -> None:
-        """The images; one that could not be had is a 400 at the path of its URL."""
+    def fetched(self, result: FetchResult) -> int:
+        """Take the images, and return how many bytes go out: an image counts as often as the messages name it.
+
+        One that could not be had is a 400 at the path of its URL, and so is one whose repetition makes it too much.
+        """
         urls = tuple(self._remote)
         if isinstance(result, FetchFailure):
-            raise invalid(result.reason, self._remote[urls[result.index]], result.code)
+            raise invalid(result.reason, self._remote[urls[result.index]].path, result.code)
+        total = 0
+        for url, image in zip(urls, result, strict=True):
+            remote = self._remote[url]
+            total += remote.uses * len(image.data)
+            if total > self._most:
+                message = (
+                    f"The images of this request together have more than {self._most} bytes: an image that is repeated "
+                    "counts each time. Send fewer, or smaller ones."
+                )
+                raise invalid(message, remote.path, "image_too_large")
         self._images = {url: image.data for url, image in zip(urls, result, strict=True)}
+        return total
 
     def planning(self, target: Target, capabilities: Capabilities, organisation: str) -> Plan | None:
         """The job that translates a request which another process has decoded."""
@@ -210,12 +229,13 @@ class EmbeddingsCall:
             self.ignored = () if request.user is None else ("user",)
             self._format = request.encoding_format
 
-    def fetch(self, organisation: str = "") -> Fetch | None:
+    def fetch(self, organisation: str = "", most: int = _UNLIMITED) -> Fetch | None:
         """Nothing: texts come with the request."""
         return None
 
-    def fetched(self, result: FetchResult) -> None:
+    def fetched(self, result: FetchResult) -> int:
         """Nothing was asked for."""
+        return 0
 
     def planning(self, target: Target, capabilities: Capabilities, organisation: str) -> Plan | None:
         """The job that translates a request which another process has decoded."""

@@ -30,7 +30,6 @@ not translated and signed; after the last word nothing is said.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
@@ -56,7 +55,6 @@ from extproc.exchange.events import (
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import (
     Decoded,
-    Fetch,
     FetchResult,
     Read,
     SideAnswer,
@@ -217,26 +215,20 @@ class Exchange:
         self._record.model = call.model
         target = self._target = self._resolve(call.model)
         self._record.bedrock_model = target.model_id
-        fetch = call.fetch(self._record.organisation)
+        most = (self._gateway.budget.largest - self._reservation.size) * 3 // 4
+        fetch = call.fetch(self._record.organisation, most)  # no more than the request can ever be granted
         if fetch is None:
             return self._ask(call, target, now)
-        fetch = self._affordable(fetch, self._reservation.size)
         self._reservation.expect(encoded_bytes(fetch.total_bytes))
         self._phase = Phase.FETCHING
         return Wait(fetch, settings.media.seconds)
 
-    def _affordable(self, fetch: Fetch, size: int) -> Fetch:
-        """Return `fetch` with no more bytes than a request that has `size` can ever be granted."""
-        most = (self._gateway.budget.largest - size) * 3 // 4
-        return replace(fetch, total_bytes=max(0, min(len(fetch.urls) * fetch.max_bytes, fetch.total_bytes, most)))
-
     def _fetched(self, result: object, now: float) -> Directive:
         assert self._call is not None
         assert self._target is not None
-        images = cast(FetchResult, result)
-        self._call.fetched(images)
-        if isinstance(images, tuple) and self._reservation is not None:
-            self._reservation.receive(encoded_bytes(sum([len(image.data) for image in images])))
+        size = self._call.fetched(cast(FetchResult, result))
+        if self._reservation is not None:
+            self._reservation.receive(encoded_bytes(size))
         return self._ask(self._call, self._target, now)
 
     def _ask(self, call: Call, target: Target, now: float) -> Directive:

@@ -27,7 +27,7 @@ from extproc.openai.limits import check_values
 from extproc.translate import chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_request import ChatPlan
-from extproc.translate.media import remote_images
+from extproc.translate.media import RemoteImage, remote_images
 
 LARGE_BODY = 1 << 20
 """Bytes of a body that is always read in the other process."""
@@ -49,8 +49,8 @@ class Ready(Struct, frozen=True):
     ignored: tuple[str, ...] = ()
     """Fields of an embeddings request that change nothing."""
     encoding_format: openai_embeddings.Format | None = None
-    remote: dict[str, str] = {}
-    """URLs of images, with the path of the first part that has each."""
+    remote: dict[str, RemoteImage] = {}
+    """Images at http(s) URLs, by URL."""
 
 
 class Planned(Struct, frozen=True):

@@ -81,9 +81,16 @@ _BEGINNING = 96
 """So many characters of base64 hold more than tells what something is."""
 
 
-def remote_images(messages: Sequence[Message]) -> dict[str, str]:
-    """The http(s) URLs of images, each once and in order, with the path of the first part that has it."""
-    found: dict[str, str] = {}
+class RemoteImage(NamedTuple):
+    """An image at a URL: the path of the first part that names it, and how many parts do."""
+
+    path: str
+    uses: int
+
+
+def remote_images(messages: Sequence[Message]) -> dict[str, RemoteImage]:
+    """The images at http(s) URLs, by URL, in order."""
+    found: dict[str, RemoteImage] = {}
     for index, message in enumerate(messages):
         content = message.content
         for position, part in enumerate(_NO_PARTS if content is None or isinstance(content, str) else content):
@@ -91,7 +98,8 @@ def remote_images(messages: Sequence[Message]) -> dict[str, str]:
                 path = f"messages[{index}].content[{position}].image_url.url"
                 url = _short(part.image_url.url, path)
                 if _is_remote(url):
-                    found.setdefault(url, path)
+                    first = found.get(url)
+                    found[url] = RemoteImage(path, 1) if first is None else RemoteImage(first.path, first.uses + 1)
     return found
 
 

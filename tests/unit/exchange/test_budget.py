@@ -44,10 +44,10 @@ def rejected(gateway: Gateway, **more: str) -> Any:
     return reply
 
 
-def with_image() -> bytes:
+def with_image(times: int = 1) -> bytes:
     url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     body = json.loads(CHAT) | {"model": "us.anthropic.claude-sonnet-4-6"}
-    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, url]
+    body["messages"][0]["content"] = [{"type": "text", "text": "What is it?"}, *[url] * times]
     return json.dumps(body).encode()
 
 
@@ -179,16 +179,18 @@ def test_it_comes_back_whenever_the_stream_ends_and_once(gateway: Gateway, event
     assert gateway.budget.taken == 0
 
 
-def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gateway: Gateway) -> None:
-    data = with_image()
+@pytest.mark.parametrize("times", [1, 3])
+def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gateway: Gateway, times: int) -> None:
+    """Each as often as it is named, for so often it goes out."""
+    data = with_image(times)
     exchange = begun(gateway)
     [wait] = exchange.receive(RequestBody(data), NOW)
     assert isinstance(wait, Wait)
     assert isinstance(wait.job, Fetch)
-    assert gateway.budget.taken == len(data) + STREAM_BYTES + wait.job.max_bytes * 4 // 3
+    assert gateway.budget.taken == len(data) + STREAM_BYTES + times * wait.job.max_bytes * 4 // 3
     [forward] = exchange.receive(Resumed((Fetched(PNG, "image/png"),)), NOW)
     assert isinstance(forward, Forward)
-    assert gateway.budget.taken == len(data) + STREAM_BYTES + len(PNG) * 4 // 3
+    assert gateway.budget.taken == len(data) + STREAM_BYTES + times * len(PNG) * 4 // 3
 
 
 def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) -> None:

@@ -40,7 +40,7 @@ def test_each_image_is_fetched_once_and_goes_out_wherever_it_stands() -> None:
     call = asked("https://x/a", "https://x/b", "https://x/a")
     job = call.fetch("acme")
     assert job == Fetch(("https://x/a", "https://x/b"), 2048, 4096, 2, "acme")
-    call.fetched((Fetched(PNG, "text/html"), Fetched(b"GIF89a", "image/png")))
+    assert call.fetched((Fetched(PNG, "text/html"), Fetched(b"GIF89a", "image/png"))) == 2 * len(PNG) + 6
     blocks = sent(call)[1:]
     assert [block["image"]["format"] for block in blocks] == ["png", "gif", "png"]
     assert base64.b64decode(blocks[0]["image"]["source"]["bytes"]) == PNG
@@ -54,6 +54,22 @@ def test_an_image_that_could_not_be_had_is_refused_at_its_place() -> None:
     error = caught.value
     assert (error.status, error.param) == (400, "messages[2].content[2].image_url.url")
     assert (error.code, error.message) == ("image_too_large", "It is too large. Send a smaller one.")
+
+
+def test_an_image_counts_as_often_as_it_is_named() -> None:
+    """Else one of three megabytes, named twenty times, would go out as eighty."""
+    large = Fetched(PNG.ljust(2000), "image/png")
+    twice, thrice = asked(*["https://x/a"] * 2), asked("https://x/b", *["https://x/a"] * 3)
+    assert (twice.fetch(), thrice.fetch()) == (
+        Fetch(("https://x/a",), 2048, 4096, 2),
+        Fetch(("https://x/b", "https://x/a"), 2048, 4096, 2),
+    )
+    assert twice.fetched((large,)) == 4000
+    with pytest.raises(ApiError) as caught:
+        thrice.fetched((Fetched(PNG, "image/png"), large))
+    assert (caught.value.status, caught.value.code) == (400, "image_too_large")
+    assert caught.value.param == "messages[2].content[1].image_url.url"
+    assert "more than 4096 bytes" in caught.value.message
 
 
 def test_too_many_images_are_refused_before_any_is_fetched() -> None:

@@ -296,9 +296,9 @@ def test_remote_images_are_named_once_with_the_first_place() -> None:
     ]
     request = decode_request(json.dumps({"model": "m", "messages": messages}).encode())
     assert list(remote_images(request.messages).items()) == [
-        ("HTTPS://x/b", "messages[2].content[1].image_url.url"),
-        ("http://x/a", "messages[2].content[2].image_url.url"),
-        ("https://x/c", "messages[4].content[1].image_url.url"),
+        ("HTTPS://x/b", ("messages[2].content[1].image_url.url", 1)),
+        ("http://x/a", ("messages[2].content[2].image_url.url", 2)),
+        ("https://x/c", ("messages[4].content[1].image_url.url", 1)),
     ]
 
 
