@@ -219,6 +219,13 @@ SHAPES: dict[str, Shape] = {
     "tool calls, joined arguments": Shape(
         lambda n: _messages([_calling(_call("c", "look", "{}" * n)), _result("c")], tools=[_tool("look")]), 1_024
     ),
+    "tool calls, joined arguments of many": Shape(
+        lambda n: _messages(
+            [m for at in range(n) for m in (_calling(_call(f"c{at}", "look", "{}" * 1_000)), _result(f"c{at}"))],
+            tools=[_tool("look")],
+        ),
+        16_383,
+    ),
     "tool calls, large arguments": Shape(
         lambda n: _messages(
             [_calling(_call("c", "look", json.dumps({"a": "b" * 40 * n}))), _result("c")], tools=[_tool("look")]

@@ -73,6 +73,8 @@ class PastCalls:
         """Calls without a result, by their OpenAI ids."""
         self._function: _Asked | None = None
         """The call that the next message answers, in the shape from before tools."""
+        self._more = 0
+        """JSON objects in arguments, beside the first of each call: a few bytes each become a call and its result."""
         self._ids: set[str] = set()
         """Bedrock ids of all calls."""
         self._numbers: dict[str, int] = {}
@@ -154,7 +156,13 @@ class PastCalls:
 
     def _inputs(self, call: FunctionCall, param: str) -> list[Raw]:
         """The inputs of the call; text that is only told need not be JSON."""
-        return [_NO_INPUT] if self._tools.config is None else _inputs(call.arguments, f"{param}.arguments")
+        if self._tools.config is None:
+            return [_NO_INPUT]
+        values = _inputs(call.arguments, f"{param}.arguments")
+        self._more += len(values) - 1
+        if self._more >= MAX_TOOL_CALLS:
+            raise _too_many_inputs(f"{param}.arguments")
+        return values
 
     def _uses(self, asked: _Asked, values: Sequence[Raw], arguments: str) -> list[Block]:
         if self._tools.config is None:
@@ -238,13 +246,17 @@ def _inputs(arguments: str, param: str) -> list[Raw]:
         if len(pieces) < 2:
             raise
     if len(pieces) > MAX_TOOL_CALLS:
-        raise invalid(
-            f"The arguments of one call hold more than {MAX_TOOL_CALLS:,} JSON objects, of which each is a call. "
-            "Send fewer.",
-            param,
-            "invalid_value",
-        )
+        raise _too_many_inputs(param)
     return [json_object(piece, "Arguments", param) for piece in pieces]
+
+
+def _too_many_inputs(param: str) -> ApiError:
+    return invalid(
+        f"The arguments of the calls in this request hold more than {MAX_TOOL_CALLS:,} JSON objects beside the first "
+        "of each call, and each is a call. Send fewer.",
+        param,
+        "invalid_value",
+    )
 
 
 def _custom_input(call: CustomCall) -> Raw:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.shapes import GPT_OSS, SHAPES
+from bench.shapes import GPT_OSS, MODEL, SHAPES
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
@@ -339,3 +339,11 @@ def test_seventy_tools_whose_references_multiply_are_refused_at_once() -> None:
         sys.setprofile(None)
     assert (caught.value.status, caught.value.param) == (400, "tools[0].function.parameters")
     assert visited < 1000
+
+
+def test_objects_in_a_row_in_arguments_are_limited_in_all_calls_together() -> None:
+    """Each is two bytes here, and a call and its result there."""
+    with pytest.raises(ApiError) as caught:
+        plan(decode_request(SHAPES["tool calls, joined arguments of many"].write(29)), BUILT_IN.of(MODEL))
+    assert (caught.value.status, caught.value.param) == (400, "messages[3].tool_calls[0].function.arguments")
+    assert plan(decode_request(SHAPES["tool calls, joined arguments of many"].write(1)), BUILT_IN.of(MODEL)).body

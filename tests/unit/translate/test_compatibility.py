@@ -383,7 +383,8 @@ More than this is a 400 whose `param` names the list and whose message has the l
 | `tools`, `functions`, `tool_choice.allowed_tools.tools` | {limits.MAX_TOOLS}, as with OpenAI |
 | `messages` | {limits.MAX_MESSAGES:,} |
 | parts of one message's `content` | {limits.MAX_PARTS:,} |
-| `tool_calls` of one message, JSON objects in the `arguments` of one call | {limits.MAX_TOOL_CALLS:,} |
+| `tool_calls` of one message | {limits.MAX_TOOL_CALLS:,} |
+| JSON objects in the `arguments` of calls, beside the first of each | {limits.MAX_TOOL_CALLS:,} |
 | `thinking_blocks` of one message | {limits.MAX_THINKING_BLOCKS:,} |
 | `stop` | what the family takes (4 for most), {limits.MAX_STOP_SEQUENCES:,} for any |
 | `logit_bias` | {limits.MAX_LOGIT_BIASES:,} |
