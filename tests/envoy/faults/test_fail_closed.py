@@ -26,8 +26,9 @@ AFTER = re.compile(r":Server\._process:\d+:await call\.abort|:_Call\.run:\d+:awa
 """Places that a call passes only after another failure."""
 
 LIFE = re.compile(
-    r"^extproc\.server\.(serving|reload):"
-    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|_bind|_leave):"
+    r"^extproc\.server\.(serving|reload|tls):"
+    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|renew|_bind|_leave):"
+    r"|^extproc\.transport\.grpcio:_try:"
     r"|^extproc\.transport\.service:tick_for_ever:"
     r"|:\w+\.(__aexit__|close):"
     r"|:(GuardedResolver|Lookup)\.resolve:"
