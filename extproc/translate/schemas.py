@@ -11,7 +11,7 @@ a part of the description (`without_lookaround`). Neither changes the order of k
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Raw
@@ -250,7 +250,9 @@ def _definition(root: dict[str, Raw], reference: bytes, param: str) -> dict[str,
 
 def unescaped(name: str) -> str:
     """A name in a JSON pointer, without the escapes of URLs and of pointers."""
-    return unquote(name).replace("~1", "/").replace("~0", "~")
+    if "%" in name:  # `unquote` starts anew at each letter that is not ASCII: seconds for a long name
+        name = unquote_to_bytes(name.encode(errors="surrogatepass")).decode(errors="replace")
+    return name.replace("~1", "/").replace("~0", "~")
 
 
 def _refuse(reference: bytes, param: str) -> ApiError:

@@ -3,6 +3,7 @@
 import json
 import sys
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import pytest
 from msgspec import Raw
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_REFERRED_BYTES
-from extproc.translate.schemas import Growth, inlined, json_object, object_schema, without_lookaround
+from extproc.translate.schemas import Growth, inlined, json_object, object_schema, unescaped, without_lookaround
 
 OBJECT = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -349,3 +350,10 @@ def test_look_around_inside_of_look_around_is_told_once() -> None:
 def test_without_look_around_every_byte_stays() -> None:
     schema = b'{ "pattern":"a" , "minimum":1.0}'
     assert bytes(without_lookaround(Raw(schema), "p")) == schema
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "é%C3%A9", "%C3é%A9", "%e2%82%ac%", "%zz%41é", "~1%7E1~0%25", "a%00b", "日%E6%9C%AC"]
+)
+def test_a_name_in_a_pointer_is_what_the_standard_library_makes_of_it(name: str) -> None:
+    assert unescaped(name) == unquote(name).replace("~1", "/").replace("~0", "~")
