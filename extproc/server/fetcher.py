@@ -34,7 +34,7 @@ from yarl import URL
 
 from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
-from extproc.server.bounded_http import BoundedConnector, BoundedTls, OverheadError
+from extproc.server.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
 from extproc.server.fairness import FairSlots, on_behalf_of
 from extproc.server.guard import (
     INSTEAD,
@@ -192,7 +192,7 @@ class _Basket:
         while piece := await response.content.readany():
             data += piece
             self._take(len(piece), len(data))
-        return Fetched(bytes(data), response.content_type)
+        return Fetched(bytes(data), media_type(response))
 
     def _take(self, more: int, size: int) -> None:
         self._fit(more, size)
@@ -224,7 +224,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     if not beginning:
         raise RefusedError(f"The URL's server sent an empty file. {INSTEAD}", "empty_image_file")
     if not (beginning.startswith(_MAGIC) or (beginning[:4], beginning[8:]) == (b"RIFF", b"WEBP")):
-        what = f"The URL gives no PNG, JPEG, GIF or WebP image; its server calls it {response.content_type[:80]}."
+        what = f"The URL gives no PNG, JPEG, GIF or WebP image; its server calls it {media_type(response)}."
         raise RefusedError(f"{what} {INSTEAD}", "invalid_image_format")
     return beginning
 

@@ -9,6 +9,7 @@ an address that passes, in its one usual spelling, or a proper host name, which 
 
 import logging
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -25,6 +26,9 @@ Verdict = Callable[[Address], str | None]
 """What kind of address it is, in a word or two, if it is out of bounds; None: it is not."""
 
 PORTS = frozenset({80, 443})
+LONGEST_HOST = 253
+"""Characters of a name (RFC 1035, section 2.3.4: 255 octets with their lengths)."""
+
 LONGEST_URL = 8192
 """Characters; what servers commonly take (RFC 9110 section 4.1 asks for 8000 octets)."""
 
@@ -127,12 +131,26 @@ def parse(text: str, base: URL | None = None) -> URL:
     if len(text) > LONGEST_URL:
         raise bad_url(f"The URL has more than {LONGEST_URL} characters.")
     try:
+        _refuse_long_host(text)
         url = URL(text, encoded=_WELL_FORMED.fullmatch(text) is not None)
         url = url if base is None else base.join(url)
         _ = url.port  # yarl takes the host and port of a well-formed URL apart only now, and raises only now
     except ValueError as error:
         raise bad_url("This is not a URL that can be read.") from error
     return url
+
+
+def _refuse_long_host(text: str) -> None:
+    """Raise a `RefusedError` if `text` has a host of more than `LONGEST_HOST` characters that is not ASCII.
+
+    yarl makes ASCII of it (IDNA), a millisecond for every dozen characters that stand for many. As it is, the text is
+    only taken apart. Raises `ValueError` for what is no URL.
+    """
+    if text.isascii():
+        return
+    host = URL(text, encoded=True).raw_host or ""
+    if len(host) > LONGEST_HOST or len(unicodedata.normalize("NFKC", host)) > LONGEST_HOST:
+        raise bad_url(f"The URL's host has more than {LONGEST_HOST} characters.")
 
 
 def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:
@@ -165,7 +183,7 @@ def _literal(host: str) -> Address | None:
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             raise bad_url("Images are not fetched from an address with a zone.")
         return address
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(host) > LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
         raise bad_url("The URL's host is not a proper host name.")
     if len(labels) == 1 or f".{'.'.join(labels)}".lower().endswith(_INSIDE):
         raise not_public(host)

@@ -44,6 +44,14 @@ class TestImages:
         site.answers["/a"] = [answer(data, "200 OK", "content-type: text/plain; charset=utf-8")]
         assert await image(fetcher, site.url("/a")) == Fetched(data, "text/plain")
 
+    async def test_what_a_server_claims_is_not_parsed(self, site, fetcher, image, failure):
+        """aiohttp's parser takes time with the square of the quotes."""
+        claim = "content-type: Image/PNG ;" + ';"' * 3_000
+        site.answers["/a"] = [answer(PNG, "200 OK", claim)]
+        assert (await image(fetcher, site.url("/a"))).content_type == "image/png"
+        site.answers["/b"] = [answer(b"no picture at all", "200 OK", claim)]
+        assert "its server calls it image/png." in (await failure(fetcher, site.url("/b"))).reason
+
     async def test_a_body_without_a_length(self, site, fetcher, image):
         site.answers["/chunked"] = [chunked(PNG[:1], PNG[1:5], PNG[5:])]
         site.answers["/to-the-end"] = [b"HTTP/1.1 200 OK\r\n\r\n", PNG]

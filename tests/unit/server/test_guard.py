@@ -3,6 +3,7 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
+from yarl import URL
 
 from extproc.server.guard import LONGEST_URL, Guard, RefusedError, check, forbidden, parse
 
@@ -219,6 +220,15 @@ def test_a_url_of_any_length_is_not_parsed():
     assert passes("http://a.example/" + "x" * room)
     with pytest.raises(RefusedError, match="more than 8192 characters"):
         parse("http://a.example/" + "x" * (room + 1))
+
+
+@pytest.mark.parametrize("prefix", ["http://", " \t https://", "http://user@", "//"])
+@pytest.mark.parametrize("host", ["\ufdfa" * 15, "\ufdfa" * 8_000, "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 254])
+def test_a_long_host_that_is_not_ascii_is_not_made_so(prefix, host, monkeypatch):
+    """Each of these letters stands for 18, and yarl takes half a second for as many as a URL may have."""
+    monkeypatch.setattr("yarl._url._idna_encode", lambda host: pytest.fail("it was"))
+    with pytest.raises(RefusedError, match="host has more than 253"):
+        parse(prefix + host + "/a.png", URL("https://example.com/"))
 
 
 @pytest.mark.parametrize("path", ["/a%2Fb%41%7e?sig=%2b+%2C,%3d&u=a/b:c", "/?a=b%20c", "/%c3%bc", "/a//b/../c;v=1"])
