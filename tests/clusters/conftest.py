@@ -18,7 +18,7 @@ import yaml
 from tests.clusters.__main__ import BEDROCK, SCRIPTS, WORK
 from tests.conftest import CONFIG, TOKENS
 from tests.deploy.conftest import Objects
-from tests.deploy.programs import OAI_EXTPROC, Program, running
+from tests.deploy.programs import OAI_EXTPROC, running
 from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
 from tests.envoy.gateway.test_tls import Front
 
@@ -42,17 +42,6 @@ class Attached:
     url: str
     local_url: str
     tokens: dict[str, str]
-    worker: "Worker"
-
-
-@dataclass
-class Worker:
-    """The worker, which tests may start again."""
-
-    command: list[str]
-    log: Path
-    environment: dict[str, str]
-    program: Program
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +89,7 @@ def gateway(
         program = stack.enter_context(running(command, folder / "worker.log", environment))
         program.wait_for("serving on ")
         eventually(lambda: ready(url), "the worker is not asked", HEALTH_SECONDS)
-        yield Attached(url, bedrock.url, dict(TOKENS), Worker(command, folder / "worker.log", environment, program))
+        yield Attached(url, bedrock.url, dict(TOKENS))
         assert "Traceback" not in program.said()
 
 
