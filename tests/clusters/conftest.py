@@ -8,17 +8,16 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from tests.clusters.__main__ import BEDROCK, SCRIPTS, WORK
-from tests.conftest import CONFIG, TOKENS
+from tests.conftest import TOKENS
 from tests.deploy.conftest import Objects
-from tests.deploy.programs import OAI_EXTPROC, running
+from tests.deploy.programs import running
+from tests.deploy.through_a_mesh import ready, worker_command
 from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
 from tests.envoy.gateway.test_tls import Front
 
@@ -91,30 +90,3 @@ def gateway(
         eventually(lambda: ready(url), "the worker is not asked", HEALTH_SECONDS)
         yield Attached(url, bedrock.url, dict(TOKENS))
         assert "Traceback" not in program.said()
-
-
-def worker_command(container: Any, folder: Path, certificates: Path) -> list[str]:
-    """The container's own, with the files where they are here; organisations and tokens are those of all tests."""
-    assert container["command"] == ["oai-extproc"]
-    settings = {key: value for key, value in CONFIG.items() if key not in ("tokens", "region")}
-    for name in ("config", "tokens", "run"):
-        (folder / name).mkdir()
-    (folder / "config" / "gateway.yaml").write_text(yaml.safe_dump({**settings, "tokens_from": "../tokens"}))
-    (folder / "tokens" / "tokens.yaml").write_text(yaml.safe_dump({"tokens": CONFIG["tokens"]}))
-    places = {
-        "/etc/oai/config": str(folder / "config"),
-        "/etc/oai/tls": str(certificates / "server"),
-        "/run/oai": str(folder / "run"),
-    }
-    words = list(container["args"])
-    for old, new in places.items():
-        words = [word.replace(old, new) for word in words]
-    return [*OAI_EXTPROC, *words]
-
-
-def ready(url: str) -> bool:
-    """Whether a caller without a key is told so, by the worker."""
-    try:
-        return httpx.get(f"{url}/models").status_code == 401
-    except httpx.HTTPError:
-        return False

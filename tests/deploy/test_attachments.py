@@ -6,7 +6,6 @@ TLS: the tests of tests/clients/ that start no gateway of their own are collecte
 Bedrock's host is another (it is `localhost`, with a port).
 """
 
-import base64
 import copy
 import json
 import subprocess
@@ -14,12 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 from openai import OpenAI
 
 from tests.clients import (
@@ -32,10 +29,11 @@ from tests.clients import (
     test_structured_output,
     test_tools,
 )
-from tests.conftest import CONFIG, TOKENS
-from tests.deploy import envoy_gateway, istio, meshes
+from tests.conftest import TOKENS
+from tests.deploy import envoy_gateway, istio, meshes, through_a_mesh
 from tests.deploy.conftest import KUBERNETES, Objects
-from tests.deploy.programs import OAI_EXTPROC, envoy, free_ports, running
+from tests.deploy.programs import envoy, free_ports, running
+from tests.deploy.through_a_mesh import HELLO, NOVA, collect, ready, worker_command
 from tests.envoy.conftest import validate  # noqa: F401
 from tests.envoy.gateway.conftest import Authority, OwnBedrock, bedrock, eventually  # noqa: F401
 from tests.envoy.gateway.test_tls import Front
@@ -49,25 +47,9 @@ ATTACHMENTS: dict[str, Callable[[Objects, meshes.Surroundings], meshes.Proto]] =
     "envoy-gateway": envoy_gateway.gateway,
 }
 
-NOVA = "amazon.nova-micro-v1:0"
-HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 client, async_client, local, token = conftest.client, conftest.async_client, conftest.local, conftest.token
 weather, clock = conftest.weather, conftest.clock
-
-
-OTHERWISE = {"test_the_headers_of_an_answer"}
-"""What is not so with a mesh: neither lets the worker say how long its answers are, so they come in chunks."""
-
-
-def collect(*modules: ModuleType) -> dict[str, Any]:
-    """The tests of these modules that are about the gateway that is there."""
-    return {
-        f"{module.__name__.rpartition('.')[2]}_{name.removeprefix('test_')}": each
-        for module in modules
-        for name, each in vars(module).items()
-        if name.startswith("test_") and name not in OTHERWISE and "start_gateway" not in each.__code__.co_varnames
-    }
 
 
 @dataclass(frozen=True)
@@ -138,7 +120,9 @@ def gateway(
         "AWS_SECRET_ACCESS_KEY": bedrock.environment["AWS_SECRET_ACCESS_KEY"],
     }
     with free_ports(1) as (port,), ExitStack() as stack:
-        command = worker_command(objects, folder, certificates)
+        (container,) = objects.one("Deployment")["spec"]["template"]["spec"]["containers"]
+        env |= {each["name"]: each["value"] for each in container["env"]}
+        command = worker_command(container, folder, certificates, "127.0.0.1:0")
         worker = stack.enter_context(running(command, folder / "worker.log", env))
         processor = int(worker.wait_for(r"serving on 127\.0\.0\.1:(\d+)")[1])
         around = meshes.Surroundings(
@@ -157,37 +141,17 @@ def gateway(
         assert "Traceback" not in worker.said()
 
 
-def worker_command(objects: Objects, folder: Path, certificates: Path) -> list[str]:
-    """The container's own, with the files where they are here; organisations and tokens are those of all tests."""
-    (container,) = objects.one("Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["oai-extproc"]
-    settings = {key: value for key, value in CONFIG.items() if key != "tokens"}
-    for name in ("config", "tokens", "run"):
-        (folder / name).mkdir()
-    (folder / "config" / "gateway.yaml").write_text(yaml.safe_dump({**settings, "tokens_from": "../tokens"}))
-    (folder / "tokens" / "tokens.yaml").write_text(yaml.safe_dump({"tokens": CONFIG["tokens"]}))
-    places = {
-        "/etc/oai/config": str(folder / "config"),
-        "/etc/oai/tls": str(certificates / "server"),
-        "/run/oai": str(folder / "run"),
-        "0.0.0.0:9443": "127.0.0.1:0",
-    }
-    words = list(container["args"])
-    for old, new in places.items():
-        words = [word.replace(old, new) for word in words]
-    return [*OAI_EXTPROC, *words]
-
-
-def ready(url: str) -> bool:
-    """Whether a caller without a key is told so, by the worker."""
-    try:
-        return httpx.get(f"{url}/models").status_code == 401
-    except httpx.HTTPError:
-        return False
-
-
 globals().update(
-    collect(test_chat, test_streaming, test_tools, test_structured_output, test_embeddings, test_models, test_errors)
+    collect(
+        test_chat,
+        test_streaming,
+        test_tools,
+        test_structured_output,
+        test_embeddings,
+        test_models,
+        test_errors,
+        through_a_mesh,
+    )
 )
 
 
@@ -205,48 +169,6 @@ def test_a_connection_opens_one_request_in_a_turn_of_the_event_loop(gateway: Att
     assert str(flags["http.max_requests_per_io_cycle"]) == "1"
 
 
-def test_answers_have_no_length_and_are_whole(client: OpenAI) -> None:
-    raw = client.chat.completions.with_raw_response.create(model=NOVA, messages=HELLO)
-    assert raw.headers["x-request-id"] == raw.parse()._request_id
-    assert raw.headers["content-type"] == "application/json"
-    assert raw.headers["transfer-encoding"] == "chunked"
-    assert not [name for name in raw.headers if name.startswith("x-amz")]
-
-
-def picture(size: int) -> str:
-    """A PNG with this many bytes behind its head."""
-    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * size).decode()
-
-
-@pytest.mark.parametrize("size", [40_000, 300_000, 3_000_000])
-def test_an_image_is_larger_than_a_meshs_usual_buffer(client: OpenAI, local: Any, size: int) -> None:
-    content: Any = [
-        {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": picture(size)}},
-    ]
-    answer = client.chat.completions.create(
-        model="anthropic.claude-sonnet-4-6", messages=[{"role": "user", "content": content}]
-    )
-    assert answer.choices[0].message.content
-    assert local.call()["state"] == "finished"
-
-
-def test_a_body_above_the_limit_is_a_413_in_openais_words(gateway: Attached, token: str) -> None:
-    body = b'{"model": "' + b"x" * (42 * 1024 * 1024) + b'"}'
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-    answer = httpx.post(f"{gateway.url}/chat/completions", content=body, headers=headers, timeout=60)
-    assert answer.status_code == 413
-    assert answer.json()["error"]["code"] == "request_too_large"
-
-
-def test_an_arn_with_escaped_slashes_is_one_model(gateway: Attached, token: str) -> None:
-    arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aprovisioned-model%2Fnone"
-    headers = {"authorization": f"Bearer {token}"}
-    answer = httpx.get(f"{gateway.url}/models/{arn}", headers=headers)
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "model_not_found"
-
-
 def test_bedrock_sees_neither_the_callers_key_nor_his_address(client: OpenAI, local: Any, token: str) -> None:
     told = {"x-forwarded-for": "192.0.2.1", "x-envoy-max-retries": "7"}
     client.chat.completions.create(model=NOVA, messages=HELLO, extra_headers=told)
@@ -260,12 +182,6 @@ def test_the_workers_request_stays_on_the_meshs_route(gateway: Attached) -> None
     """The route leads by `/oai/v1`, and the worker writes another path: Envoy must not look for the route again."""
     written = json.dumps(gateway.bootstrap)
     assert "route_cache_action" not in written
-
-
-def test_nothing_but_the_apis_path_is_asked_about(gateway: Attached) -> None:
-    answer = httpx.get(gateway.url.removesuffix("/oai/v1") + "/elsewhere")
-    assert answer.status_code == 404
-    assert answer.content == b""
 
 
 # What each part of it is for: another Envoy, without it, before the same worker
