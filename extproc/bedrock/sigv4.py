@@ -65,6 +65,27 @@ def _path(model_id: str, operation: str) -> str:
 _known_path = lru_cache(maxsize=1024)(_path)
 
 
+class _SigningKey:
+    """The signing key of the last secret key and day. It replaces the one before: rotated secrets are not kept."""
+
+    def __init__(self) -> None:
+        self.key = b""
+        self._of = ("", "", "")
+
+    def of(self, secret_key: str, date: str, region: str) -> bytes:
+        """Return the key for `date` (YYYYMMDD)."""
+        if (secret_key, date, region) != self._of:
+            key = f"AWS4{secret_key}".encode()
+            for part in (date, region, SERVICE, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self.key, self._of = key, (secret_key, date, region)
+        return self.key
+
+    def clear(self) -> None:
+        """Forget the key."""
+        self.key, self._of = b"", ("", "", "")
+
+
 class Signer:
     """Signs requests to one endpoint of one region."""
 
@@ -72,6 +93,7 @@ class Signer:
         """`authority` is the host, with its port if it is sent, exactly as the Host header carries it."""
         self._region = region
         self._authority = authority
+        self._signing_key = _SigningKey()
 
     def sign(
         self,
@@ -89,6 +111,7 @@ class Signer:
         `digest` is the body's SHA-256 in hex, where it is known.
         """
         if isinstance(identity, BearerToken):
+            self._signing_key.clear()
             return (("authorization", f"Bearer {identity.token}"),)
         stamp = _timestamp(int(now))
         added: Headers = (("x-amz-date", stamp),)
@@ -102,7 +125,7 @@ class Signer:
         date = stamp[:8]
         scope = f"{date}/{self._region}/{SERVICE}/aws4_request"
         to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"
-        key = _signing_key(identity.secret_key, date, self._region)
+        key = self._signing_key.of(identity.secret_key, date, self._region)
         signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
         authorization = (
             f"AWS4-HMAC-SHA256 Credential={identity.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
@@ -137,12 +160,3 @@ _known_again = lru_cache(maxsize=1024)(_encode_again)
 @lru_cache(maxsize=4)
 def _timestamp(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-@lru_cache(maxsize=64)
-def _signing_key(secret: str, date: str, region: str) -> bytes:
-    """The key of one day, region and secret; bounded, as temporary credentials come and go."""
-    key = f"AWS4{secret}".encode()
-    for part in (date, region, SERVICE, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key

@@ -52,8 +52,8 @@ _ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
 _NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(5)
 _OUR_NAMESPACE = field(_NAME, NAMESPACE.encode())
 
-_VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-request-id"})
-"""Headers that hardly ever come twice. All others have one of a few values, or one for a while."""
+_VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-security-token", "x-request-id"})
+"""Headers that are never cached: their values hardly ever come twice, or are secret."""
 
 _SHORT = 32
 """Longest metadata that is worth caching, in characters."""
