@@ -15,8 +15,9 @@ from functools import partial
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.sigv4 import Credentials, Signer, model_path
 from extproc.openai.chat import decode_request
-from extproc.openai.completion import Chunks
+from extproc.openai.chunks import ChunkEncoder
 from extproc.translate.chat_request import plan
+from extproc.translate.chat_sse import ChatSse
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.shape import Shape
 
@@ -72,7 +73,8 @@ def frame(event: str, payload: object) -> bytes:
 
 def streaming(together: int) -> Callable[[], object]:
     """Feeds one more delta a call, or `together` of them in one piece of bytes."""
-    stream = ChatStream(Chunks("chatcmpl-1", 1_790_000_000, MODEL, include_usage=False), shape=Shape())
+    encoder = ChunkEncoder("chatcmpl-1", 1_790_000_000, MODEL, include_usage=False)
+    stream = ChatSse(ChatStream(shape=Shape()), encoder)
     stream.feed(frame("messageStart", {"role": "assistant"}))
     delta = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": " token"}, "p": "abcdefgh"})
     return lambda: stream.feed(delta * together)

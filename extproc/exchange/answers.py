@@ -26,7 +26,8 @@ from extproc.exchange.local_replies import silent, stalled
 from extproc.openai import sse
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
-from extproc.translate.chat_stream import ChatStream, State, StreamError
+from extproc.translate.chat_sse import ChatSse, StreamError
+from extproc.translate.chat_stream import State
 
 MAX_COLLECTED = 64 * 1024 * 1024
 """No answer of Bedrock's comes near this; more is a fault."""
@@ -87,7 +88,7 @@ class Collected:
 class Streamed:
     """Answers as the bytes come."""
 
-    def __init__(self, stream: ChatStream, record: Record, head: Head, timers: Streaming) -> None:
+    def __init__(self, stream: ChatSse, record: Record, head: Head, timers: Streaming) -> None:
         self._stream = stream
         self._record = record
         self._head = head
@@ -131,7 +132,7 @@ class Streamed:
         """Return when the next comment is due, or the end."""
         if self._stream.settled:
             return END_SECONDS
-        if not self._stream.begun:
+        if not self._stream.started:
             return self._timers.silence_seconds
         return min(reported + self._timers.keepalive_seconds, self._timers.silence_seconds)
 
@@ -148,7 +149,7 @@ class Streamed:
     def _fail(self, failure: StreamError) -> list[Directive]:
         self._account()
         self._record.finish = failure.error.code or failure.error.type
-        self._record.bedrock_error = failure.aws_said
+        self._record.bedrock_error = failure.bedrock_error
         if not self._begun and not failure.written:
             raise failure.error
         return self._write(failure.written + sse.event(failure.error.encode()), last=True)

@@ -15,14 +15,16 @@ from extproc.exchange import translation
 from extproc.exchange.jobs import MAX_ANSWER, Complete, Decoded, Fetch, FetchFailure, FetchResult, Plan, SideAnswer
 from extproc.exchange.translation import LARGE_RESPONSE, Planned
 from extproc.openai import embeddings as openai_embeddings
-from extproc.openai import sse
 from extproc.openai.chat import ChatRequest, decode_request
-from extproc.openai.completion import Chunks, Usage
+from extproc.openai.chunks import ChunkEncoder
+from extproc.openai.completion import Usage
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
 from extproc.openai.errors import invalid
 from extproc.translate import chat_answer, chat_request
 from extproc.translate import embeddings as embeddings_translation
+from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
+from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage, remote_images
 from extproc.value import Value
 
@@ -41,15 +43,6 @@ class Question(Value, frozen=True):
     """Bytes of the longest response to it."""
     digest: str | None = None
     """The body's SHA-256 in hex, where it is known."""
-
-
-class Completed(Value, frozen=True):
-    """A whole answer for the client."""
-
-    body: bytes
-    usage: Usage
-    finish: str
-    content_type: str = "application/json"
 
 
 class Call(Protocol):
@@ -81,7 +74,7 @@ class Call(Protocol):
     def complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Completed:
         """The client's answer from Bedrock's, headers and body each, in the questions' order."""
 
-    def stream(self) -> ChatStream | None:
+    def stream(self) -> ChatSse | None:
         """What turns a streamed answer into chunks, if the client asked for a stream."""
 
 
@@ -190,22 +183,23 @@ class ChatCall:
         assert plan is not None
         [(_, body)] = answers
         if plan.streamed:
-            said = chat_answer.as_stream(body, self._chunks(plan), shape=plan.shape, truncation=self._truncation)
-            return Completed(said.body, said.usage, said.finish, sse.CONTENT_TYPE)
-        said = chat_answer.answer(
+            return whole_stream(body, self._stream(plan), self._encoder(plan))
+        return chat_answer.answer(
             body, completion_id=self._id, created=self._created, model=self.model, shape=plan.shape
         )
-        return Completed(said.body, said.usage, said.finish)
 
-    def stream(self) -> ChatStream | None:
+    def stream(self) -> ChatSse | None:
         """The `chat.completion.chunk`s, where Bedrock streams them."""
         plan = self._plan
         if plan is None or not plan.stream:
             return None
-        return ChatStream(self._chunks(plan), shape=plan.shape, truncation=self._truncation)
+        return ChatSse(self._stream(plan), self._encoder(plan))
 
-    def _chunks(self, plan: chat_request.ChatPlan) -> Chunks:
-        return Chunks(self._id, self._created, self.model, include_usage=plan.include_usage)
+    def _stream(self, plan: chat_request.ChatPlan) -> ChatStream:
+        return ChatStream(shape=plan.shape, truncation=self._truncation)
+
+    def _encoder(self, plan: chat_request.ChatPlan) -> ChunkEncoder:
+        return ChunkEncoder(self._id, self._created, self.model, include_usage=plan.include_usage)
 
 
 class EmbeddingsCall:
@@ -273,7 +267,7 @@ class EmbeddingsCall:
         body, tokens = translation.complete(self.model, self._foundation, self._format, self._counts, answers)
         return Completed(body, Usage(prompt=tokens), "stop")
 
-    def stream(self) -> ChatStream | None:
+    def stream(self) -> ChatSse | None:
         """Embeddings do not stream."""
         return None
 

@@ -39,7 +39,7 @@ from extproc.config import TRANSLATION_SECONDS
 from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.budget import Reservation
-from extproc.exchange.calls import Call, ChatCall, Completed, EmbeddingsCall, Question
+from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Headers, Reply, Wait, is_last
 from extproc.exchange.events import (
@@ -71,7 +71,8 @@ from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
-from extproc.translate.chat_stream import ChatStream
+from extproc.translate.chat_sse import ChatSse
+from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_answer, from_bedrock
 
 _JSON = ("content-type", "application/json")
@@ -90,7 +91,7 @@ class Exchange:
         self._target: Target | None = None
         self._upstream_headers: tuple[str, ...] = ()
         self._call: Call | None = None
-        self._stream: ChatStream | None = None
+        self._stream: ChatSse | None = None
         self._answer: Answer | None = None
         self._reservation: Reservation | None = None
         """Bytes of the budget that are this exchange's until its stream has ended."""

@@ -1,34 +1,30 @@
-"""ConverseStream events -> the chunks of one `chat.completion`.
+"""ConverseStream events -> the chunks of one chat completion. `chat_sse` puts it between bytes and bytes.
 
-One state machine, moved by events; the end of the bytes is an event too (`end`).
+One state machine, moved by events; the end of the stream is an event too (`end`).
 
-| state    | event                        | next     | written                                            |
+| state    | event                        | next     | chunks                                             |
 |----------|------------------------------|----------|----------------------------------------------------|
-| waiting  | messageStart                 | open     | nothing yet: the role goes before the first other chunk |
-| waiting  | `{`, the first byte of all   | document | nothing: AWS's refusal in JSON, with a status of 200 |
+| waiting  | messageStart                 | open     | none yet: the role comes before the first other chunk |
 | open     | contentBlockStart (tool)     | open     | the tool call's id, type and name                  |
-| open     | contentBlockDelta            | open     | content, reasoning_content or arguments            |
+| open     | contentBlockDelta            | open     | content, reasoning or arguments                    |
 | open     | contentBlockStop             | open     | `{}` for a tool call without arguments             |
 | open     | messageStop                  | stopped  | what was held back                                 |
-| stopped  | metadata                     | counted  | the finish_reason; usage, if it was asked for      |
-| stopped  | end                          | whole    | the finish_reason; `[DONE]`                        |
-| counted  | end                          | whole    | `[DONE]`                                           |
-| document | end                          | failed   | `StreamError` is raised                            |
-| any other pair, an exception frame, an error frame, bad bytes | failed | `StreamError` is raised     |
+| stopped  | metadata                     | counted  | the finish reason; usage                           |
+| stopped  | end                          | whole    | the finish reason                                  |
+| counted  | end                          | whole    | none                                               |
+| any other pair, `StreamException`, `StreamDefect` | failed | `ApiError` is raised            |
 
-Five things wait. The chunk with the role waits for something to say: an exception right behind messageStart can then
-still become a real status, however the bytes were cut. The finish_reason waits for the metadata, a moment later,
-which say at which tier the call was served and what a guardrail did; and a client that leaves as soon as it has read
-it has been counted. `thinking_blocks` and `annotations` wait for messageStop, because clients take each from one
-chunk only. A custom tool's input waits for its block to end: it is a text within JSON. And `[DONE]` waits for the end
-of the bytes: until then an exception may still come, and a client that reads it hangs up at once, which would look
-like a call that was broken off.
+Four things wait. The role waits for another chunk: an exception right behind messageStart can then still become a
+status. The finish reason waits for the metadata, a moment later, which contain the tier at which the call was served
+and what a guardrail did; and a client that leaves as soon as it has read it has been counted. `thinking_blocks` and
+`annotations` wait for messageStop, because clients take each from one chunk only. A custom tool's input waits for its
+block to end: it is a text within JSON.
 
 The awkward case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
 stream as content, while plain text beside it would spoil the JSON: the SDKs' `parse()` raises at what is not of the
-schema. It is held back until it is known that the model called nothing at all, and said why it did not.
+schema. It is held back until it is known that the model called nothing at all, and explained why it did not.
 
-Invariant: whatever way the bytes of a stream are cut, the chunks together are the same.
+Invariant: the chunks of a response's events make up the message that `chat_answer` makes of the response.
 """
 
 from binascii import Error as Base64Error
@@ -37,7 +33,6 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.converse_answer import (
     BadAnswerError,
     Citation,
@@ -49,34 +44,43 @@ from extproc.bedrock.converse_answer import (
     Metadata,
     ReasoningDelta,
     ToolUseStart,
-    decode_event,
 )
-from extproc.bedrock.eventstream import Decoder, EventStreamError, Message
-from extproc.openai.completion import Chunks, Usage
+from extproc.bedrock.converse_stream import Event, StreamDefect, StreamException
+from extproc.openai.chunks import (
+    Chunk,
+    ContentChunk,
+    CustomCallChunk,
+    CustomInputChunk,
+    DetailsChunk,
+    FinishChunk,
+    FunctionArgumentsChunk,
+    FunctionCallChunk,
+    ReasoningChunk,
+    RoleChunk,
+    ToolArgumentsChunk,
+    ToolCallChunk,
+    UsageChunk,
+)
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.openai.sse import DONE
-from extproc.translate.chat_answer import (
+from extproc.translate.errors import bad_answer, cut_off, from_bedrock
+from extproc.translate.response_fields import (
     annotations,
     custom_input,
     finish_reason,
     service_tier,
-    streamed_extras,
     thinking_block,
     usage,
 )
-from extproc.translate.errors import bad_answer, cut_off, from_bedrock
 from extproc.translate.shape import Shape
 
 _AS_IT_COMES = Shape()
 
-_LONGEST_DOCUMENT = 64 * 1024
-
 
 class State(Enum):
-    """Where a stream stands."""
+    """The states of a stream."""
 
     WAITING = auto()
-    DOCUMENT = auto()
     OPEN = auto()
     STOPPED = auto()
     COUNTED = auto()
@@ -85,7 +89,7 @@ class State(Enum):
 
 
 class _Form(Enum):
-    """What becomes of a tool's input."""
+    """The chunks that a tool's input becomes."""
 
     ANSWER = auto()
     CALL = auto()
@@ -95,7 +99,7 @@ class _Form(Enum):
 
 @dataclass(slots=True)
 class _Tool:
-    """A tool's block that is being written; `index` is the call's place among the answer's calls."""
+    """A tool's block that has not ended; `index` is the call's place in `tool_calls`."""
 
     form: _Form
     index: int = 0
@@ -104,8 +108,8 @@ class _Tool:
 
 
 @dataclass(slots=True)
-class _Thought:
-    """A block of reasoning: its pieces."""
+class _Reasoning:
+    """The pieces of a block of reasoning."""
 
     text: list[str] = field(default_factory=list)
     signature: list[str] = field(default_factory=list)
@@ -116,114 +120,64 @@ class _Thought:
 
 
 class ChatStream:
-    """One stream. `usage` is known once it is counted, `finish` once it has stopped; `state` is for reading."""
+    """One stream. `usage` is known once it is counted, `finish` once it has stopped; `state` is for reading.
 
-    def __init__(self, chunks: Chunks, *, shape: Shape = _AS_IT_COMES, truncation: str = "length") -> None:
+    `truncation` is the finish reason of a message that was cut short.
+    """
+
+    def __init__(self, *, shape: Shape = _AS_IT_COMES, truncation: str = "length") -> None:
         self.state = State.WAITING
         self.usage = Usage()
         self.finish = ""
-        self._chunks = chunks
         self._shape = shape
         self._truncation = truncation
-        self._decoder = Decoder()
-        self._opening = b""
-        """The chunk with the role, until something follows it."""
-        self._aws_said = ""
-        self._fresh = True
-        self._document = bytearray()
+        self._role_is_due = True
         self._tools: dict[int, _Tool] = {}
         """Those that have not ended, by the index of their block."""
         self._calls = 0
         self._answered = False
         self._held: list[str] = []
-        self._thoughts: dict[int, _Thought] = {}
+        self._reasoning: dict[int, _Reasoning] = {}
         self._length = 0
         """Characters of content so far."""
         self._spans: dict[int, list[int]] = {}
         """Where in the content each block's text begins and ends."""
         self._citations: dict[int, list[Citation]] = {}
 
-    @property
-    def begun(self) -> bool:
-        """Whether any byte has come."""
-        return not self._fresh
-
-    @property
-    def settled(self) -> bool:
-        """Whether the metadata event has come, and nothing after it: only the end of the bytes is missing."""
-        return self.state is State.COUNTED and not self._decoder.pending
-
-    def feed(self, data: bytes) -> bytes:
-        """The events that `data` completes, as SSE. Raises `StreamError` where the stream fails."""
-        if self._fresh and data:
-            self._fresh = False
-            if data[0] == _BRACE:
-                self.state = State.DOCUMENT
-        if self.state is State.DOCUMENT:
-            self._document += data[: _LONGEST_DOCUMENT + 1 - len(self._document)]
-            if len(self._document) > _LONGEST_DOCUMENT:
-                raise self._failed(bad_answer("it is a JSON document of more than 64 KiB, not an event stream"), [])
-            return b""
-        written: list[bytes] = []
+    def feed(self, event: Event) -> list[Chunk]:
+        """Return the chunks of an event. Raises the `ApiError` with which the stream fails, at it or before it."""
         try:
-            for message in self._decoder.feed(data):
-                written.append(self._receive(message))  # noqa: PERF401 - what came before an error is kept
-        except (EventStreamError, BadAnswerError) as error:
-            raise self._failed(bad_answer(str(error)), written) from error
-        except ApiError as refusal:
-            raise self._failed(refusal, written) from refusal
-        return self._joined(written)
+            chunks = self._receive(event)
+        except BadAnswerError as error:
+            self.state = State.FAILED
+            raise bad_answer(str(error)) from error
+        except ApiError:
+            self.state = State.FAILED
+            raise
+        return self._behind_role(chunks) if self._role_is_due else chunks
 
-    def end(self) -> bytes:
-        """No more bytes will come: what ends the stream, or a `StreamError` if it is not whole."""
-        if self.state is State.DOCUMENT:
-            raise self._failed(self._refusal(), [])
-        try:
-            self._decoder.close()
-        except EventStreamError as error:
-            raise self._failed(bad_answer(str(error)), []) from error
+    def end(self) -> list[Chunk]:
+        """Return the last chunks: no more events will come. Raises an `ApiError` if the stream is not whole."""
         if self.state not in (State.STOPPED, State.COUNTED):
-            raise self._failed(cut_off(), [])
-        finish = self._chunks.finish(self.finish) if self.state is State.STOPPED else b""
+            self.state = State.FAILED
+            raise cut_off()
+        chunks: list[Chunk] = [FinishChunk(self.finish)] if self.state is State.STOPPED else []
         self.state = State.WHOLE
-        return self._joined([finish, DONE])
+        return self._behind_role(chunks) if self._role_is_due else chunks
 
-    def _joined(self, written: list[bytes]) -> bytes:
-        """What was written, behind the role if that has not gone out yet."""
-        data = b"".join(written)
-        if data and self._opening:
-            data, self._opening = self._opening + data, b""
-        return data
+    def _behind_role(self, chunks: list[Chunk]) -> list[Chunk]:
+        if not chunks:
+            return chunks
+        self._role_is_due = False
+        return [RoleChunk(), *chunks]
 
-    def _failed(self, error: ApiError, written: list[bytes]) -> "StreamError":
-        self.state = State.FAILED
-        return StreamError(error, self._joined(written), self._aws_said)
-
-    def _refusal(self) -> ApiError:
-        """What a JSON document says that came where a stream should."""
-        failure = bedrock_errors.from_response(200, {}, bytes(self._document))
-        return self._refused(failure) if failure.kind else bad_answer("a JSON document, no event stream")
-
-    def _refused(self, failure: bedrock_errors.BedrockError) -> ApiError:
-        self._aws_said = str(failure)
-        return from_bedrock(failure)
-
-    def _receive(self, message: Message) -> bytes:
-        kind = message.headers.get(":message-type")
-        if kind in ("exception", "error"):
-            raise self._refused(bedrock_errors.from_frame(message.headers, message.payload))
-        if kind != "event":
-            raise BadAnswerError(f"a message of the type {kind!r}")
-        event = decode_event(str(message.headers.get(":event-type", "")), message.payload)
+    def _receive(self, event: Event) -> list[Chunk]:
         match event:
-            case None:
-                return b""
-            case MessageStart() if self.state is State.WAITING:
-                self.state = State.OPEN
-                self._opening = self._chunks.role()
-                return b""
             case ContentBlockDelta() if self.state is State.OPEN:
                 return self._delta(event)
+            case MessageStart() if self.state is State.WAITING:
+                self.state = State.OPEN
+                return []
             case ContentBlockStart() if self.state is State.OPEN:
                 return self._start(event)
             case ContentBlockStop() if self.state is State.OPEN:
@@ -232,129 +186,132 @@ class ChatStream:
                 return self._stop(event)
             case Metadata() if self.state is State.STOPPED:
                 return self._metadata(event)
+            case StreamException():
+                raise from_bedrock(event.error)
+            case StreamDefect():
+                raise BadAnswerError(event.reason)
         raise BadAnswerError(f"{type(event).__name__} while {self.state.name.lower()}")
 
     # Blocks
 
-    def _delta(self, event: ContentBlockDelta) -> bytes:
+    def _delta(self, event: ContentBlockDelta) -> list[Chunk]:
         block, delta = event.content_block_index, event.delta
         if delta.text is not None:
             return self._text(block, delta.text)
         if delta.tool_use is not None:
             return self._input(block, delta.tool_use.input)
         if delta.reasoning_content is not None:
-            return self._reasoning(block, delta.reasoning_content)
+            return self._reason(block, delta.reasoning_content)
         if delta.citation is not None:
             self._citations.setdefault(block, []).append(delta.citation)
-        return b""
+        return []
 
-    def _text(self, block: int, text: str) -> bytes:
+    def _text(self, block: int, text: str) -> list[Chunk]:
         span = self._spans.get(block)
         if span is None:
             span = self._spans[block] = [self._length, 0]
         span[1] = self._length = self._length + len(text)
         if self._shape.answer_tool is None:
-            return self._chunks.content(text) if text else b""
+            return [ContentChunk(text)] if text else []
         self._held.append(text)
-        return b""
+        return []
 
-    def _reasoning(self, block: int, piece: ReasoningDelta) -> bytes:
-        thought = self._thoughts.get(block)
-        if thought is None:
-            thought = self._thoughts[block] = _Thought()
+    def _reason(self, block: int, piece: ReasoningDelta) -> list[Chunk]:
+        reasoning = self._reasoning.get(block)
+        if reasoning is None:
+            reasoning = self._reasoning[block] = _Reasoning()
         if piece.signature:
-            thought.signature.append(piece.signature)
+            reasoning.signature.append(piece.signature)
         if piece.redacted_content:
-            thought.redacted.append(piece.redacted_content)
+            reasoning.redacted.append(piece.redacted_content)
         if not piece.text:
-            return b""
-        thought.text.append(piece.text)
-        return self._chunks.delta({"reasoning_content": piece.text})
+            return []
+        reasoning.text.append(piece.text)
+        return [ReasoningChunk(piece.text)]
 
-    def _start(self, event: ContentBlockStart) -> bytes:
+    def _start(self, event: ContentBlockStart) -> list[Chunk]:
         use = event.start.tool_use
         if use is None or use.is_server_side:
-            return b""
+            return []
         if use.name == self._shape.answer_tool:
             return self._start_answer(event.content_block_index)
         return self._start_call(event.content_block_index, use)
 
-    def _start_answer(self, block: int) -> bytes:
-        """There may be one answer; a second is not heard."""
+    def _start_answer(self, block: int) -> list[Chunk]:
+        """Begin the answer tool's input; a second call of that tool is passed over."""
         if not self._answered:
             self._answered = True
             self._tools[block] = _Tool(_Form.ANSWER)
-        return b""
+        return []
 
-    def _start_call(self, block: int, use: ToolUseStart) -> bytes:
+    def _start_call(self, block: int, use: ToolUseStart) -> list[Chunk]:
         name = self._shape.client_name(use.name)
         index = self._calls
         self._calls += 1
         if self._shape.legacy:
             if index:
-                return b""  # a legacy message has room for one
+                return []  # a legacy message has room for one
             self._tools[block] = _Tool(_Form.LEGACY)
-            return self._chunks.function_start(name)
+            return [FunctionCallChunk(name)]
         if name in self._shape.custom:
             self._tools[block] = _Tool(_Form.CUSTOM, index)
-            return self._chunks.custom_start(index, use.tool_use_id, name)
+            return [CustomCallChunk(index, use.tool_use_id, name)]
         self._tools[block] = _Tool(_Form.CALL, index)
-        return self._chunks.tool_start(index, use.tool_use_id, name)
+        return [ToolCallChunk(index, use.tool_use_id, name)]
 
-    def _input(self, block: int, piece: str) -> bytes:
+    def _input(self, block: int, piece: str) -> list[Chunk]:
         tool = self._tools.get(block)
         if tool is None or not piece:
-            return b""
+            return []
         tool.empty = False
         return self._write(tool, piece)
 
-    def _write(self, tool: _Tool, piece: str) -> bytes:
+    def _write(self, tool: _Tool, piece: str) -> list[Chunk]:
         match tool.form:
             case _Form.CALL:
-                return self._chunks.tool_arguments(tool.index, piece)
+                return [ToolArgumentsChunk(tool.index, piece)]
             case _Form.ANSWER:
-                return self._chunks.content(piece)
+                return [ContentChunk(piece)]
             case _Form.LEGACY:
-                return self._chunks.function_arguments(piece)
+                return [FunctionArgumentsChunk(piece)]
             case _Form.CUSTOM:
                 tool.held.append(piece)
-                return b""
+                return []
 
-    def _close(self, block: int) -> bytes:
-        """A tool without arguments streams no input at all; its arguments are still a JSON object."""
+    def _close(self, block: int) -> list[Chunk]:
+        """End a block. A tool without arguments streams no input at all; its arguments are still a JSON object."""
         tool = self._tools.pop(block, None)
         if tool is None:
-            return b""
-        rest = self._write(tool, "{}") if tool.empty else b""
+            return []
+        rest = self._write(tool, "{}") if tool.empty else []
         if tool.form is _Form.CUSTOM:
-            return self._chunks.custom_input(tool.index, custom_input("".join(tool.held)))
+            return [CustomInputChunk(tool.index, custom_input("".join(tool.held)))]
         return rest
 
     # The end of the message
 
-    def _stop(self, event: MessageStop) -> bytes:
+    def _stop(self, event: MessageStop) -> list[Chunk]:
         reason = finish_reason(event.stop_reason, called=self._calls > 0, legacy=self._shape.legacy)
         self.finish = self._truncation if reason == "length" else reason
         self.state = State.STOPPED
-        rest = [self._close(block) for block in tuple(self._tools)]
-        if self._tells_text and (held := "".join(self._held)):
-            rest.append(self._chunks.content(held))
-        if extras := self._extras():
-            rest.append(self._chunks.delta(streamed_extras(extras)))
-        return b"".join(rest)
+        rest = [chunk for block in tuple(self._tools) for chunk in self._close(block)]
+        if self._content_is_text and (held := "".join(self._held)):
+            rest.append(ContentChunk(held))
+        if details := self._details():
+            rest.append(DetailsChunk(details))
+        return rest
 
-    def _extras(self) -> dict[str, Any]:
-        """What goes out whole."""
-        extras: dict[str, Any] = {}
-        if thinking := [block for thought in self._thoughts.values() if (block := thought.block())]:
-            extras["thinking_blocks"] = thinking
-        if self._tells_text and (cited := self._annotations()):
-            extras["annotations"] = cited
-        return extras
+    def _details(self) -> dict[str, Any]:
+        details: dict[str, Any] = {}
+        if blocks := [block for reasoning in self._reasoning.values() if (block := reasoning.block())]:
+            details["thinking_blocks"] = blocks
+        if self._content_is_text and (cited := self._annotations()):
+            details["annotations"] = cited
+        return details
 
     @property
-    def _tells_text(self) -> bool:
-        """Whether the content is the model's text, and not the answer tool's input."""
+    def _content_is_text(self) -> bool:
+        """Return whether the content is the model's text, and not the answer tool's input."""
         return self._shape.answer_tool is None or not (self._answered or self._calls)
 
     def _annotations(self) -> list[dict[str, Any]]:
@@ -364,35 +321,19 @@ class ChatStream:
             cited += annotations(citations, start, end)
         return cited
 
-    def _metadata(self, event: Metadata) -> bytes:
+    def _metadata(self, event: Metadata) -> list[Chunk]:
         self.usage = usage(event.usage)
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
         trace = event.trace if self._shape.trace else None
-        return self._chunks.finish(self.finish, tier, trace) + self._chunks.usage(self.usage, tier)
-
-
-_BRACE = ord("{")
+        return [FinishChunk(self.finish, tier, trace), UsageChunk(self.usage, tier)]
 
 
 def _one_base64(pieces: list[str]) -> str:
-    """Pieces of base64 as one; each is whole by itself. Raises `BadAnswerError`."""
+    """Join pieces of base64, each of which is whole by itself. Raises `BadAnswerError`."""
     if len(pieces) < 2:
         return "".join(pieces)
     try:
         return b2a_base64(b"".join(map(a2b_base64, pieces)), newline=False).decode()
     except (Base64Error, ValueError) as error:
         raise BadAnswerError(f"redactedContent: {error}") from error
-
-
-class StreamError(Exception):
-    """A stream failed: `error` is what to tell the client, after `written`, the chunks from before it.
-
-    `aws_said` is for whoever runs the gateway: AWS's own words, empty where it was not AWS that failed.
-    """
-
-    def __init__(self, error: ApiError, written: bytes, aws_said: str = "") -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.written = written
-        self.aws_said = aws_said

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from extproc.openai.completion import Chunks
+from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.sse import DONE
-from extproc.translate.chat_answer import answer, as_stream
-from extproc.translate.chat_stream import ChatStream, StreamError
+from extproc.translate.chat_answer import answer
+from extproc.translate.chat_sse import ChatSse, StreamError, whole_stream
+from extproc.translate.chat_stream import ChatStream
 from extproc.translate.shape import Shape
 
 AS_IT_COMES = Shape()
@@ -151,7 +152,7 @@ def encode(event: Event, said: Said) -> bytes:
 
 def play(pieces: list[bytes], shape: Shape = AS_IT_COMES) -> tuple[bytes, str | None]:
     """All that was written, and the code of the failure, if it failed; any other exception fails the test."""
-    stream = ChatStream(Chunks("i", 1, "m", include_usage=True), shape=shape)
+    stream = ChatSse(ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True))
     written = b""
     try:
         for piece in pieces:
@@ -188,7 +189,9 @@ def essence(completion: dict[str, Any]) -> Any:
 
 
 def streamed_whole(given_answer: dict[str, Any], shape: Shape) -> bytes:
-    return as_stream(whole(given_answer), Chunks("i", 1, "m", include_usage=True), shape=shape).body
+    return whole_stream(
+        whole(given_answer), ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True)
+    ).body
 
 
 @given(answers, shapes, st.data())

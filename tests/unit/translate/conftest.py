@@ -9,15 +9,16 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionChunk, ParsedChatCompletion
 
-from extproc.openai.completion import Chunks
-from extproc.translate.chat_stream import ChatStream, State, StreamError
+from extproc.openai.chunks import ChunkEncoder
+from extproc.translate.chat_sse import ChatSse, StreamError
+from extproc.translate.chat_stream import ChatStream, State
 
 Event = Callable[..., bytes]
 Say = tuple[str, dict[str, Any]]
 
 
 class Player:
-    """Plays events to a new `ChatStream`, all at once, and reads what it wrote."""
+    """Plays events to a new `ChatSse`, all at once, and reads what it wrote."""
 
     def __init__(self, event: Event) -> None:
         self.event = event
@@ -25,8 +26,8 @@ class Player:
     def encode(self, events: Iterable[Say]) -> bytes:
         return b"".join(self.event(*said) for said in events)
 
-    def stream(self, *, usage: bool = False, **options: Any) -> ChatStream:
-        return ChatStream(Chunks("chatcmpl-1", 1_790_000_000, "m", include_usage=usage), **options)
+    def stream(self, *, usage: bool = False, **options: Any) -> ChatSse:
+        return ChatSse(ChatStream(**options), ChunkEncoder("chatcmpl-1", 1_790_000_000, "m", include_usage=usage))
 
     def written(self, *events: Say, **options: Any) -> bytes:
         stream = self.stream(**options)

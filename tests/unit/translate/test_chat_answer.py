@@ -7,9 +7,14 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from extproc.bedrock.converse_answer import BadAnswerError
-from extproc.openai.completion import Chunks, Usage
+from extproc.openai.chunks import ChunkEncoder
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_answer import Answered, answer, as_stream, finish_reason
+from extproc.translate.chat_answer import answer
+from extproc.translate.chat_sse import whole_stream
+from extproc.translate.chat_stream import ChatStream
+from extproc.translate.completed import Completed
+from extproc.translate.response_fields import finish_reason
 from extproc.translate.shape import Shape
 
 
@@ -26,7 +31,7 @@ def use(name: str = "f", call_id: str = "c1", **fields: Any) -> dict[str, Any]:
     return {"toolUse": {"toolUseId": call_id, "name": name, **fields}}
 
 
-def answered(body: bytes, **shape: Any) -> Answered:
+def answered(body: bytes, **shape: Any) -> Completed:
     return answer(body, completion_id="chatcmpl-1", created=1_790_000_000, model="m", shape=Shape(**shape))
 
 
@@ -383,9 +388,9 @@ def test_the_trace_of_a_whole_answer_goes_out_with_the_finish_reason() -> None:
 # A whole answer as a stream
 
 
-def streamed(body: bytes, *, truncation: str = "length", usage: bool = True, **shape: Any) -> Answered:
-    chunks = Chunks("chatcmpl-1", 1_790_000_000, "m", include_usage=usage)
-    return as_stream(body, chunks, shape=Shape(**shape), truncation=truncation)
+def streamed(body: bytes, *, truncation: str = "length", usage: bool = True, **shape: Any) -> Completed:
+    encoder = ChunkEncoder("chatcmpl-1", 1_790_000_000, "m", include_usage=usage)
+    return whole_stream(body, ChatStream(shape=Shape(**shape), truncation=truncation), encoder)
 
 
 def deltas(written: bytes) -> list[Any]:
@@ -413,7 +418,8 @@ def test_a_whole_answer_can_be_told_as_a_stream() -> None:
     cited_b = {"start_index": 1, "end_index": 2, "title": "x.org", "url": "https://x.org"}
     assert deltas(found.body) == [
         {"reasoning_content": "Hm."},
-        {"content": "ab"},
+        {"content": "a"},
+        {"content": "b"},
         {"tool_calls": [{"index": 0, **call(arguments="")}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"x": 1}'}}]},
         {"tool_calls": [{"index": 1, **call("g", "c2", "")}]},

@@ -9,7 +9,8 @@ from openai import APIError, OpenAI
 from extproc.openai.completion import Usage
 from extproc.openai.sse import DONE
 from extproc.openai.sse import event as sse_event
-from extproc.translate.chat_stream import State, StreamError
+from extproc.translate.chat_sse import StreamError
+from extproc.translate.chat_stream import State
 from extproc.translate.shape import Shape
 
 Say = tuple[str, dict[str, Any]]
@@ -226,14 +227,14 @@ def test_an_exception_before_anything_is_said_can_still_become_a_status(kind: st
             assert (failure.error.status, failure.written) == (status, b"")
 
 
-def test_what_aws_said_is_kept_for_the_operator(play: Any) -> None:
+def test_what_bedrock_error_is_kept_for_the_operator(play: Any) -> None:
     said = {"message": "The security token is expired.\n\nThe Canonical String was 'secret'"}
     failure = play.failure(START, play.event("expiredTokenException", said, message="exception"))
-    assert failure.aws_said == "ExpiredTokenException: The security token is expired."
+    assert failure.bedrock_error == "ExpiredTokenException: The security token is expired."
     assert b"security token" not in failure.error.encode()
     document = b'{"__type":"ThrottlingException","message":"slow down"}'
-    assert play.failure(document).aws_said == "ThrottlingException: slow down"
-    assert play.failure(START, text("a")).aws_said == ""
+    assert play.failure(document).bedrock_error == "ThrottlingException: slow down"
+    assert play.failure(START, text("a")).bedrock_error == ""
 
 
 @pytest.mark.parametrize(("original", "status"), [(429, 429), (400, 400), (529, 503), (504, 504), (500, 502)])
@@ -291,7 +292,7 @@ def test_an_error_frame_is_a_failure_too(play: Any) -> None:
 def test_a_message_that_does_not_say_what_it_is_is_a_failure(headers: dict[str, str], play: Any) -> None:
     failure = play.failure(START, END, play.event("", USAGE[1], headers=headers))
     assert (failure.error.status, failure.error.code) == (502, "bad_upstream_answer")
-    assert failure.aws_said == ""
+    assert failure.bedrock_error == ""
 
 
 @pytest.mark.parametrize(

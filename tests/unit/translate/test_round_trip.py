@@ -10,9 +10,11 @@ from openai.types.chat import ChatCompletionChunk
 
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.openai.chat import decode_request
-from extproc.openai.completion import Chunks
-from extproc.translate.chat_answer import answer, as_stream
+from extproc.openai.chunks import ChunkEncoder
+from extproc.translate.chat_answer import answer
 from extproc.translate.chat_request import plan
+from extproc.translate.chat_sse import whole_stream
+from extproc.translate.chat_stream import ChatStream
 from extproc.translate.shape import Shape
 
 CLAUDE = BUILT_IN.of("anthropic.claude-sonnet-4-5-20250929-v1:0")
@@ -36,7 +38,7 @@ def buffered(body: bytes, shape: Shape) -> dict[str, Any]:
 def streamed(body: bytes, shape: Shape) -> dict[str, Any]:
     """As the openai package puts it together."""
     state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
-    written = as_stream(body, Chunks("i", 1, "m", include_usage=False), shape=shape).body
+    written = whole_stream(body, ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=False)).body
     for event in written.split(b"\n\n")[:-2]:
         state.handle_chunk(ChatCompletionChunk.construct(**json.loads(event[6:])))
     return state.current_completion_snapshot.choices[0].message.to_dict()

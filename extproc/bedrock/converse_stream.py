@@ -1,0 +1,162 @@
+"""ConverseStream: the bytes of its response -> events, and the events of a response that Converse sent whole.
+
+The events are those of botocore's service model (`ConverseStreamOutput`), in which a failure is an event as well.
+Two kinds never come from AWS as such: `StreamException` stands for all modelled exceptions and for error frames, and
+`StreamDefect` for bytes that are not an event stream. Either is the last event of its stream.
+
+Of an operation that it does not know, AWS sends a JSON document with a status of 200: bytes that begin with `{` are
+that document.
+
+Invariant: however the bytes of a stream are cut, the events are the same.
+
+Source: API_runtime_ConverseStream.html under https://docs.aws.amazon.com/bedrock/latest/APIReference/
+"""
+
+from extproc.bedrock import errors
+from extproc.bedrock.converse_answer import (
+    Answer,
+    AnsweredBlock,
+    AnsweredToolUse,
+    BadAnswerError,
+    BlockDelta,
+    BlockStart,
+    CitationsContent,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    MessageStart,
+    MessageStop,
+    Metadata,
+    ReasoningContent,
+    ReasoningDelta,
+    ReasoningText,
+    StreamEvent,
+    ToolUseDelta,
+    ToolUseStart,
+    decode_event,
+)
+from extproc.bedrock.errors import BedrockError
+from extproc.bedrock.eventstream import Decoder, EventStreamError, Message
+from extproc.value import Value
+
+MAX_DOCUMENT = 64 * 1024
+"""Longest JSON document in place of a stream, in bytes."""
+
+
+class StreamException(Value, frozen=True):
+    """An exception that Bedrock sent in place of further events."""
+
+    error: BedrockError
+
+
+class StreamDefect(Value, frozen=True):
+    """Bytes that cannot be decoded, or that end within a message; `reason` completes "cannot be read (…)"."""
+
+    reason: str
+
+
+Event = StreamEvent | StreamException | StreamDefect
+
+
+class StreamDecoder:
+    """Decodes the bytes of one stream."""
+
+    def __init__(self) -> None:
+        self._messages = Decoder()
+        self._document: bytearray | None = None
+        self.started = False
+        """Whether any byte has come."""
+
+    @property
+    def pending(self) -> int:
+        """The number of bytes that wait for the rest of their message."""
+        return self._messages.pending
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that `data` completes. Types that are not known here are passed over."""
+        if not self.started and data:
+            self.started = True
+            if data[0] == _BRACE:
+                self._document = bytearray()
+        if self._document is not None:
+            return self._feed_document(self._document, data)
+        events: list[Event] = []
+        try:
+            for message in self._messages.feed(data):
+                if (event := _event(message)) is not None:
+                    events.append(event)  # noqa: PERF401 - the events before an error count
+        except (EventStreamError, BadAnswerError) as error:
+            events.append(StreamDefect(str(error)))
+        return events
+
+    def close(self) -> list[Event]:
+        """Return the failure of a stream that may not end here, or nothing."""
+        if self._document is not None:
+            error = errors.from_response(200, {}, bytes(self._document))
+            return [StreamException(error) if error.kind else StreamDefect("a JSON document, no event stream")]
+        try:
+            self._messages.close()
+        except EventStreamError as error:
+            return [StreamDefect(str(error))]
+        return []
+
+    def _feed_document(self, document: bytearray, data: bytes) -> list[Event]:
+        document += data[: MAX_DOCUMENT + 1 - len(document)]
+        if len(document) <= MAX_DOCUMENT:
+            return []
+        return [StreamDefect(f"it is a JSON document of more than {MAX_DOCUMENT // 1024} KiB, not an event stream")]
+
+
+_BRACE = ord("{")
+
+
+def _event(message: Message) -> Event | None:
+    """Return the event in a message, None for a type that is not known here; raises `BadAnswerError`."""
+    kind = message.headers.get(":message-type")
+    if kind == "event":
+        return decode_event(str(message.headers.get(":event-type", "")), message.payload)
+    if kind in ("exception", "error"):
+        return StreamException(errors.from_frame(message.headers, message.payload))
+    raise BadAnswerError(f"a message of the type {kind!r}")
+
+
+# The events of a whole response
+
+
+def response_events(response: Answer) -> list[StreamEvent]:
+    """Return the events in which ConverseStream would send this response: one delta a block, or a few."""
+    events: list[StreamEvent] = [MessageStart()]
+    for index, block in enumerate(response.output.message.content):
+        events += _block_events(index, block)
+        events.append(ContentBlockStop(index))
+    events.append(MessageStop(response.stop_reason))
+    events.append(Metadata(response.usage, response.service_tier, response.trace))
+    return events
+
+
+def _block_events(index: int, block: AnsweredBlock) -> list[StreamEvent]:
+    if block.tool_use is not None:
+        return _tool_use_events(index, block.tool_use)
+    deltas: list[BlockDelta] = []
+    if block.reasoning_content is not None:
+        deltas.append(_reasoning_delta(block.reasoning_content))
+    if block.text is not None:
+        deltas.append(BlockDelta(text=block.text))
+    if block.citations_content is not None:
+        deltas += _citation_deltas(block.citations_content)
+    return [ContentBlockDelta(index, delta) for delta in deltas]
+
+
+def _tool_use_events(index: int, use: AnsweredToolUse) -> list[StreamEvent]:
+    start = BlockStart(ToolUseStart(use.tool_use_id, use.name, use.type))
+    delta = BlockDelta(tool_use=ToolUseDelta(use.arguments))
+    return [ContentBlockStart(index, start), ContentBlockDelta(index, delta)]
+
+
+def _reasoning_delta(reasoning: ReasoningContent) -> BlockDelta:
+    readable = reasoning.reasoning_text or ReasoningText()
+    return BlockDelta(reasoning_content=ReasoningDelta(readable.text, readable.signature, reasoning.redacted_content))
+
+
+def _citation_deltas(content: CitationsContent) -> list[BlockDelta]:
+    return [BlockDelta(text=content.text), *[BlockDelta(citation=citation) for citation in content.citations]]

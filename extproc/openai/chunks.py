@@ -1,0 +1,203 @@
+"""The chunks of a streamed chat completion, as values, and their encoding as `chat.completion.chunk`s.
+
+What OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `trace`) is called as LiteLLM calls it, which is
+what clients read.
+
+Source: `CreateChatCompletionStreamResponse` in OpenAI's API description, and `types/chat` of the openai package.
+"""
+
+from typing import Any
+
+import msgspec
+
+from extproc.openai.completion import Usage, custom_call, tool_call
+from extproc.value import Value
+
+
+class RoleChunk(Value, frozen=True):
+    """The first chunk: the message begins."""
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"role": "assistant", "content": "", "refusal": None}
+
+
+class ContentChunk(Value, frozen=True):
+    """A piece of the message's text."""
+
+    text: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"content": self.text}
+
+
+class ReasoningChunk(Value, frozen=True):
+    """A piece of the reasoning's text."""
+
+    text: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"reasoning_content": self.text}
+
+
+class ToolCallChunk(Value, frozen=True):
+    """A tool call begins: the only chunk with its id, type and name. `index` is its place in `tool_calls`."""
+
+    index: int
+    call_id: str
+    name: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"tool_calls": [{"index": self.index, **tool_call(self.call_id, self.name, "")}]}
+
+
+class ToolArgumentsChunk(Value, frozen=True):
+    """A piece of a tool call's arguments."""
+
+    index: int
+    arguments: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"tool_calls": [{"index": self.index, "function": {"arguments": self.arguments}}]}
+
+
+class CustomCallChunk(Value, frozen=True):
+    """A custom tool's call begins.
+
+    OpenAI's description of chunks knows functions only; this is what its API sends, and what its SDKs put
+    together (https://github.com/openai/openai-openapi/issues/576).
+    """
+
+    index: int
+    call_id: str
+    name: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"tool_calls": [{"index": self.index, **custom_call(self.call_id, self.name, "")}]}
+
+
+class CustomInputChunk(Value, frozen=True):
+    """The input of a custom tool's call."""
+
+    index: int
+    text: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"tool_calls": [{"index": self.index, "custom": {"input": self.text}}]}
+
+
+class FunctionCallChunk(Value, frozen=True):
+    """A `function_call` begins (the form from before tools): the only chunk with its name."""
+
+    name: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"function_call": {"name": self.name, "arguments": ""}}
+
+
+class FunctionArgumentsChunk(Value, frozen=True):
+    """A piece of a `function_call`'s arguments."""
+
+    arguments: str
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        return {"function_call": {"arguments": self.arguments}}
+
+
+class DetailsChunk(Value, frozen=True):
+    """`thinking_blocks` and `annotations`, each whole.
+
+    The SDKs put a list that is not `tool_calls` together from one delta only: openai-python raises at a second one,
+    openai-node forgets the first.
+    """
+
+    details: dict[str, Any]
+
+    def delta(self) -> dict[str, Any]:
+        """Return the `delta`."""
+        # LiteLLM passes over a delta with nothing in it that it knows as text, and would lose the signatures.
+        text = {"reasoning_content": ""} if "thinking_blocks" in self.details else {}
+        return text | self.details
+
+
+class FinishChunk(Value, frozen=True):
+    """The last chunk with a choice; `trace` is a guardrail's."""
+
+    reason: str
+    service_tier: str | None = None
+    trace: dict[str, Any] | None = None
+
+
+class UsageChunk(Value, frozen=True):
+    """The chunk without choices that `stream_options.include_usage` asks for."""
+
+    usage: Usage
+    service_tier: str | None = None
+
+
+DeltaChunk = (
+    RoleChunk
+    | ContentChunk
+    | ReasoningChunk
+    | ToolCallChunk
+    | ToolArgumentsChunk
+    | CustomCallChunk
+    | CustomInputChunk
+    | FunctionCallChunk
+    | FunctionArgumentsChunk
+    | DetailsChunk
+)
+Chunk = DeltaChunk | FinishChunk | UsageChunk
+
+
+class ChunkEncoder:
+    """Encodes one stream's chunks as server-sent events: the same id, time and model in all of them.
+
+    The part that does not change is encoded once. With `include_usage` each chunk carries `"usage": null`; without
+    it, a `UsageChunk` becomes nothing. The service tier is known only at the end: it stands in the last two chunks.
+    """
+
+    def __init__(self, completion_id: str, created: int, model: str, *, include_usage: bool) -> None:
+        head = {"id": completion_id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._head = msgspec.json.encode(head)[:-1] + b',"choices":['
+        self._include_usage = include_usage
+        self._start = b"data: " + self._head + b'{"index":0,"delta":'
+        self._null_usage = b',"usage":null' if include_usage else b""
+        self._end = b',"logprobs":null,"finish_reason":null}]' + self._null_usage + _EVENT_END
+
+    def encode(self, chunk: Chunk) -> bytes:
+        """Return the chunk as one event."""
+        if type(chunk) is ContentChunk:  # nearly all of them
+            return self._start + b'{"content":' + msgspec.json.encode(chunk.text) + b"}" + self._end
+        match chunk:
+            case FinishChunk():
+                return self._finish(chunk)
+            case UsageChunk():
+                return self._usage(chunk)
+        return self._start + msgspec.json.encode(chunk.delta()) + self._end
+
+    def _finish(self, chunk: FinishChunk) -> bytes:
+        end = b',"logprobs":null,"finish_reason":' + msgspec.json.encode(chunk.reason) + b"}]" + self._null_usage
+        trace = b',"trace":' + msgspec.json.encode(chunk.trace) if chunk.trace else b""
+        return self._start + b"{}" + end + _tier(chunk.service_tier) + trace + _EVENT_END
+
+    def _usage(self, chunk: UsageChunk) -> bytes:
+        if not self._include_usage:
+            return b""
+        usage = msgspec.json.encode(chunk.usage.as_object())
+        return b"data: " + self._head + b'],"usage":' + usage + _tier(chunk.service_tier) + _EVENT_END
+
+
+_EVENT_END = b"}\n\n"
+
+
+def _tier(service_tier: str | None) -> bytes:
+    return b',"service_tier":' + msgspec.json.encode(service_tier) if service_tier else b""

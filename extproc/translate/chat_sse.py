@@ -1,0 +1,101 @@
+"""A streamed chat completion: Bedrock's bytes -> server-sent events.
+
+`converse_stream` decodes the bytes to events, `ChatStream` turns events into chunks, `chunks` encodes those. Here is
+what is left: the order, `[DONE]`, and failures, which keep what was written before them.
+
+`[DONE]` waits for the end of the bytes: until then an exception may still come, and a client that reads `[DONE]`
+hangs up at once, which would look like a call that was broken off.
+
+Invariant: however the bytes of a stream are cut, what is written is the same.
+"""
+
+from extproc.bedrock.converse_stream import Event, StreamDecoder, StreamException, response_events
+from extproc.openai import sse
+from extproc.openai.chunks import ChunkEncoder
+from extproc.openai.completion import Usage
+from extproc.openai.errors import ApiError
+from extproc.translate.chat_answer import decode
+from extproc.translate.chat_stream import ChatStream, State
+from extproc.translate.completed import Completed
+
+
+class StreamError(Exception):
+    """A stream failed: the client gets `written`, the chunks from before it, and then `error`.
+
+    `bedrock_error` is for the log: AWS's own words, empty where it was not AWS that failed.
+    """
+
+    def __init__(self, error: ApiError, written: bytes, bedrock_error: str = "") -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.written = written
+        self.bedrock_error = bedrock_error
+
+
+class ChatSse:
+    """Writes one stream as its bytes come."""
+
+    def __init__(self, stream: ChatStream, encoder: ChunkEncoder) -> None:
+        self._decoder = StreamDecoder()
+        self._stream = stream
+        self._encoder = encoder
+
+    @property
+    def state(self) -> State:
+        """The state of the stream."""
+        return self._stream.state
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens, once the stream is counted."""
+        return self._stream.usage
+
+    @property
+    def finish(self) -> str:
+        """The finish reason, once the stream has stopped."""
+        return self._stream.finish
+
+    @property
+    def started(self) -> bool:
+        """Whether any byte has come."""
+        return self._decoder.started
+
+    @property
+    def settled(self) -> bool:
+        """Whether the metadata event has come, and nothing after it: only the end of the bytes is missing."""
+        return self._stream.state is State.COUNTED and not self._decoder.pending
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the server-sent events that `data` completes. Raises `StreamError` where the stream fails."""
+        return self._write(self._decoder.feed(data))
+
+    def end(self) -> bytes:
+        """Return what ends the stream: no more bytes will come. Raises `StreamError` if it is not whole."""
+        self._write(self._decoder.close())
+        try:
+            chunks = self._stream.end()
+        except ApiError as error:
+            raise StreamError(error, b"") from error
+        return b"".join([*map(self._encoder.encode, chunks), sse.DONE])
+
+    def _write(self, events: list[Event]) -> bytes:
+        written: list[bytes] = []
+        for event in events:
+            try:
+                chunks = self._stream.feed(event)
+            except ApiError as error:
+                words = str(event.error) if isinstance(event, StreamException) else ""
+                raise StreamError(error, b"".join(written), words) from error
+            for chunk in chunks:
+                written.append(self._encoder.encode(chunk))  # noqa: PERF401 - a generator costs more
+        return b"".join(written)
+
+
+def whole_stream(body: bytes, stream: ChatStream, encoder: ChunkEncoder) -> Completed:
+    """Return a stream at once, for a model that cannot stream: `body` is Converse's response.
+
+    Raises `BadAnswerError` where the body is not what it should be, and `ApiError` where the model failed.
+    """
+    chunks = [chunk for event in response_events(decode(body)) for chunk in stream.feed(event)]
+    chunks += stream.end()
+    return Completed(b"".join([*map(encoder.encode, chunks), sse.DONE]), stream.usage, stream.finish, sse.CONTENT_TYPE)

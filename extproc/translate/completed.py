@@ -1,0 +1,13 @@
+"""A whole response for the client, of any endpoint."""
+
+from extproc.openai.completion import Usage
+from extproc.value import Value
+
+
+class Completed(Value, frozen=True):
+    """A response and what the access log tells of it."""
+
+    body: bytes
+    usage: Usage
+    finish: str
+    content_type: str = "application/json"

@@ -1,0 +1,102 @@
+"""The parts of a chat completion that a whole message and a stream have in common.
+
+What a guardrail did stands beside the choices, as Bedrock sends it, for a client that asked: a `trace` shows what the
+guardrail held back. Citations of places inside of documents are left out, because OpenAI's annotations have no place
+for them: only those with a URL become annotations.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from extproc.bedrock.converse_answer import Citation, ServedTier, TokenUsage
+from extproc.openai.completion import Usage
+from extproc.openai.errors import ApiError
+
+_FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "refusal": "content_filter",
+}
+"""OpenAI's `finish_reason` for Bedrock's `stopReason`, and for Claude's own `refusal`; `malformed_*` are failures."""
+
+_TIERS = {"reserved": "scale"}
+"""OpenAI's name of a Bedrock service tier, where it has another: capacity that was bought in advance."""
+
+
+def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> str:
+    """Return OpenAI's `finish_reason`. `called`: the client has a call to execute (`legacy`: a function's).
+
+    Some models send `end_turn` although they called, and a forced answer tool sends `tool_use` although the client
+    asked for no tool. Raises a 502 `ApiError` for output that the model botched.
+    """
+    if stop_reason.startswith("malformed_"):
+        raise ApiError(
+            502,
+            f"The model's output was malformed ({stop_reason}). Send the request again.",
+            type="server_error",
+            code=stop_reason,
+        )
+    reason = _FINISH_REASONS.get(stop_reason, "stop")
+    if reason not in ("stop", "tool_calls"):
+        return reason
+    if called:
+        return "function_call" if legacy else "tool_calls"
+    return "stop"
+
+
+def usage(tokens: TokenUsage) -> Usage:
+    """Return the tokens as OpenAI counts them: `prompt_tokens` includes the cached ones, which `inputTokens` do not."""
+    cached, written = tokens.cache_read_input_tokens, tokens.cache_write_input_tokens
+    return Usage(tokens.input_tokens + cached + written, tokens.output_tokens, cached, written)
+
+
+def service_tier(served: ServedTier | None) -> str | None:
+    """Return OpenAI's name of the tier at which the call was served; None where Bedrock sends none."""
+    if served is None or not served.type:
+        return None
+    return _TIERS.get(served.type, served.type)
+
+
+def thinking_block(text: str, signature: str, redacted: str) -> dict[str, Any] | None:
+    """Return one block of reasoning as clients send it back, or None if it is empty; `redacted` is base64."""
+    if redacted:
+        return {"type": "redacted_thinking", "data": redacted}
+    if signature:
+        return {"type": "thinking", "thinking": text, "signature": signature}
+    return {"type": "thinking", "thinking": text} if text else None
+
+
+def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
+    """Return the `url_citation`s of the content's characters from `start` to before `end`."""
+    cited = []
+    for citation in citations:
+        web = citation.location.web if citation.location else None
+        if web is not None and web.url:
+            title = citation.title or web.domain or web.url
+            url_citation = {"start_index": start, "end_index": end, "title": title, "url": web.url}
+            cited.append({"type": "url_citation", "url_citation": url_citation})
+    return cited
+
+
+class _CustomArguments(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a custom tool's call, as the model sees the tool: `Shape.custom`."""
+
+    input: str = ""
+
+
+_CUSTOM_ARGUMENTS = msgspec.json.Decoder(_CustomArguments)
+
+
+def custom_input(arguments: str) -> str:
+    """Return a custom call's input; all of the arguments, where the model did not keep to the tool's schema."""
+    try:
+        return _CUSTOM_ARGUMENTS.decode(arguments).input
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return arguments
