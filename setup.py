@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the hot rooms as machine code, where `OAI_EXTPROC_COMPILE=1` asks for it.
+"""What pyproject.toml cannot express: the hot packages as machine code, where `OAI_EXTPROC_COMPILE=1` asks for it.
 
 mypyc, a part of mypy, makes C of the very same typed Python, and a C compiler makes extension modules of that, which
 stand beside the Python files and are imported instead of them. Nothing changes but the speed; the tests run on both.
@@ -12,27 +12,32 @@ Without a C compiler, CC="python -m ziglang cc" and LDSHARED="$CC -shared" are o
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools import setup
 
-COMPILED = {
-    "bedrock": "catalogue eventstream pieces sigv4",
-    "exchange": "admission answers budget calls client_headers exchange gateway models phase routes",
-    "openai": "completion decoding errors sse",
-    "telemetry": "record",
-    "tenancy": "directory policy tokens",
-    "translate": "cache chat_request chat_stream choices fields media messages model_fields names parameters "
-    "past_calls past_reasoning reasoning shape tools turns",
-    "transport": "encoding messages stream wire",
-    "transport/http2": "connection events fields flood frames framing incoming intake outgoing session",
+INTERPRETED = {
+    "bedrock": "capabilities converse converse_answer credentials endpoints errors invoke listing look model_ids",
+    "exchange": "directives events jobs local_replies side_calls translation",
+    "openai": "chat embeddings limits messages models unknown",
+    "telemetry": "lines log",
+    "tenancy": "",
+    "translate": "chat_answer documents embeddings errors given grammar response_fields schemas structured",
+    "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
+    "transport/http2": "server",
 }
-"""Where a request's and a frame's time goes. Not what makes classes for msgspec, asyncio or grpcio, which ask for
-Python's own; and nothing that goes as deep as what it reads: there, Python's limit to recursion is a safeguard."""
+"""The hot packages, and their modules that stay Python: those that make classes for msgspec, asyncio or grpcio, which
+ask for Python's own; those that recurse as deep as their input, where Python's limit to recursion is a safeguard; and
+those in which no request spends time. All other modules are compiled."""
 
 
 def compiled() -> list[str]:
     """The files to compile."""
-    return [f"extproc/{room}/{name}.py" for room, names in COMPILED.items() for name in names.split()]
+    files = []
+    for package, names in INTERPRETED.items():
+        interpreted = {"__init__", *names.split()}
+        files += [path for path in sorted(Path("extproc", package).glob("*.py")) if path.stem not in interpreted]
+    return [path.as_posix() for path in files]
 
 
 def extensions() -> list[object]:

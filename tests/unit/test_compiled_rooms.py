@@ -16,16 +16,27 @@ from extproc.server import translation_wire
 ROOT = Path(__file__).parents[2]
 
 
-def compiled_rooms() -> dict[str, str]:
-    """`COMPILED` of setup.py, which cannot be imported without building something."""
+def interpreted() -> dict[str, str]:
+    """`INTERPRETED` of setup.py, which cannot be imported without building something."""
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMPILED":
-            rooms: dict[str, str] = ast.literal_eval(node.value)
-            return rooms
-    raise AssertionError("setup.py names no rooms")
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INTERPRETED":
+            packages: dict[str, str] = ast.literal_eval(node.value)
+            return packages
+    raise AssertionError("setup.py names no packages")
 
 
-FILES = [ROOT / "extproc" / room / f"{name}.py" for room, names in compiled_rooms().items() for name in names.split()]
+FILES = [
+    path
+    for package, names in interpreted().items()
+    for path in sorted((ROOT / "extproc" / package).glob("*.py"))
+    if path.stem not in {"__init__", *names.split()}
+]
+
+
+def test_what_stays_python_exists() -> None:
+    for package, names in interpreted().items():
+        for name in names.split():
+            assert (ROOT / "extproc" / package / f"{name}.py").is_file(), f"{package}/{name}"
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
