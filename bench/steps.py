@@ -22,12 +22,12 @@ from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import Complete, Fetch, Fetched, Plan, Read, SideAnswer, SideCalls
-from extproc.server.translator import Process
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.session import PROCESS, Session
 from extproc.transport.stream import Clock, Stream
+from extproc.worker.translator import Process
 
 NOW = 1_790_000_000.0
 AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"

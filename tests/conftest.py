@@ -172,7 +172,7 @@ class Gateway:
         return _said(self.folder)
 
     def pids(self, program: str) -> list[int]:
-        """The processes of its own whose command line has this in it: `extproc.server.worker`, `bedrock_local`…"""
+        """The processes of its own whose command line has this in it: `extproc.worker.command`, `bedrock_local`…"""
         command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
         listed = subprocess.run(command, capture_output=True, text=True, check=True)
         rows = (line.split(None, 2) for line in listed.stdout.splitlines())

@@ -7,7 +7,7 @@ import click
 
 from extproc.cli.parameters import ADDRESS, SOCKET, Breakdown, refusing
 from extproc.envoy_config import Address
-from extproc.server.patience import SECONDS
+from extproc.option_types.seconds import SECONDS
 from extproc.telemetry.lines import say
 
 WORKER_SECONDS = 3.0
@@ -56,8 +56,8 @@ def drain(admin: Address, notice: float, timeout: float, announce: Address | Non
     if worker is not None and (stuck := _stuck(worker)):
         say(f"not drained: {stuck}. The worker is to be replaced, and Envoy stays in service")
         return
-    from extproc.server.admin import Admin
-    from extproc.server.drain import DrainError, Patience, drain_and_announce
+    from extproc.envoy_admin.client import Admin
+    from extproc.envoy_admin.drain import DrainError, Patience, drain_and_announce
     from extproc.transport.listen import ListenError
 
     envoy, patience = Admin(Path(admin.path)), Patience(notice, timeout)

@@ -17,7 +17,7 @@ from extproc.config import Organisation, Settings, Token
 from extproc.config.faults import nearest, printable
 from extproc.envoy_config.forbidden import UnreadableError, find
 from extproc.envoy_config.open_routes import find_open
-from extproc.server.cores import worker_count
+from extproc.machine.cpus import worker_count
 
 if TYPE_CHECKING:
     from extproc.bedrock.catalogue import Catalogue, Entry

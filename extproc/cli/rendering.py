@@ -13,8 +13,8 @@ from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_setting
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
 from extproc.envoy_config import DEFAULT_FILES, Address, Fragment, Plan, ProcessorTls, SecretKind, is_ip
-from extproc.server.cores import worker_count
-from extproc.server.sizes import SIZE
+from extproc.machine.cpus import worker_count
+from extproc.option_types.memory_size import SIZE
 
 if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoint

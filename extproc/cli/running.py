@@ -26,8 +26,8 @@ from extproc.envoy_config import Address
 from extproc.telemetry.lines import flush, say
 
 if TYPE_CHECKING:
-    from extproc.server.stack import Options, Ready
-    from extproc.server.upstream import Aws, Local, Mode
+    from extproc.stack.stack import Options, Ready
+    from extproc.stack.upstream import Aws, Local, Mode
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -81,11 +81,12 @@ def up(
     does not.
     """
     from extproc.envoy_config.authorities import ca_bundle
-    from extproc.server import files, stack
-    from extproc.server.supervisor import ProgramError
+    from extproc.machine import open_files
+    from extproc.stack import stack
+    from extproc.stack.supervisor import ProgramError
 
-    open_files = files.raise_limit()
-    if warning := files.too_few(open_files):
+    files = open_files.raise_limit()
+    if warning := open_files.too_few(files):
         say(warning)
     envoy = _envoy_binary()
     given = _given_settings(path)
@@ -101,7 +102,7 @@ def up(
             ca_file=str(_existing(ca_bundle(os.environ))),
             log_level=log_level,
             access_log=access_log,
-            files=open_files,
+            files=files,
         )
         try:
             asyncio.run(stack.run(options, say, lambda ready: _announce(configuration, options, ready)))
@@ -135,14 +136,14 @@ def _given_settings(path: Path | None) -> tuple[Path, config.Settings] | None:
 
 def _region(given: tuple[Path, config.Settings] | None) -> str | None:
     """The region to ask for: the file's; a demo has AWS's, or else one that has every model."""
-    from extproc.server.upstream import DEFAULT_REGION, aws_region
+    from extproc.stack.upstream import DEFAULT_REGION, aws_region
 
     return given[1].region if given else aws_region(os.environ) or DEFAULT_REGION
 
 
 def _upstream(mode: "Mode", region: str | None, local_listen: Address | None) -> "Aws | Local":
     """Where calls go; a refusal where there is nothing, or where an option would mean nothing."""
-    from extproc.server.upstream import Aws, UpstreamError, choose
+    from extproc.stack.upstream import Aws, UpstreamError, choose
 
     with refusing(UpstreamError):
         target = choose(mode, region, os.environ)
@@ -158,7 +159,7 @@ def _configuration(given: tuple[Path, config.Settings] | None, target: "Aws | Lo
         path, settings = given
         yield _Configuration(path.absolute(), settings, str(path))
         return
-    from extproc.server.demo import TOKEN_FILE, DemoError, demo_config, demo_token
+    from extproc.stack.demo import TOKEN_FILE, DemoError, demo_config, demo_token
 
     with refusing(DemoError):
         token = demo_token()
@@ -183,7 +184,7 @@ def _existing(path: Path) -> Path:
 
 def _announce(configuration: _Configuration, options: "Options", ready: "Ready") -> None:
     """Say that everything is there, and how to use it."""
-    from extproc.server.stack import reachable
+    from extproc.stack.stack import reachable
 
     url = f"http://{reachable(ready.listen)}/oai/v1"
     local = f", {ready.local_url}" if ready.local_url else ""

@@ -2,7 +2,7 @@
 
 import click
 
-from extproc.server import worker
+from extproc.worker import command as worker
 
 
 @click.command(add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -1,7 +1,7 @@
 """The translation of large requests, in two steps that another process can take: read a body, then plan its calls.
 
 Between the two the exchange decides on the model and fetches images. What a step needs and gives are plain values;
-`server/translator` carries them to the process and back. An `ApiError` is a result like any other.
+`worker/translator` carries them to the process and back. An `ApiError` is a result like any other.
 
 `is_large` decides which requests go this way. It looks at the number of bytes, and of the characters that separate
 JSON values, which are a bound on the number of values whether or not they are inside of strings; each escape in a

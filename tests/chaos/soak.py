@@ -24,7 +24,7 @@ from tests.conftest import Gateway, Starter
 
 MODEL = "amazon.nova-micro-v1:0"
 TITAN = "amazon.titan-embed-text-v2:0"
-PROGRAMS = {"Envoy": "envoy -c", "worker": "extproc.server.worker"}
+PROGRAMS = {"Envoy": "envoy -c", "worker": "extproc.worker.command"}
 THREADS = 4
 PAUSE = 0.1
 """Seconds between two calls of a thread, on average."""

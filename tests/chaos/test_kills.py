@@ -10,7 +10,7 @@ from tests.chaos.callers import BROKEN, ERROR, NO_ANSWER, WHOLE
 from tests.chaos.scene import PHASES, Scene
 
 SECTION = "A program dies"
-WORKER, ENVOY = "extproc.server.worker", "envoy -c"
+WORKER, ENVOY = "extproc.worker.command", "envoy -c"
 
 BEFORE = {
     # The request's headers are with Envoy alone: a worker that is back, or another, serves the call.

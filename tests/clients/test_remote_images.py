@@ -24,7 +24,7 @@ PLACE = "messages[0].content[1].image_url.url"
 COUNTS_AS_PUBLIC = """
 from ipaddress import ip_network
 
-from extproc.server.fetcher import Fetcher
+from extproc.worker.image_fetcher import Fetcher
 
 Fetcher.__init__.__kwdefaults__.update(ports=frozenset({{{port}}}), allow=[ip_network("127.0.0.1")])
 """

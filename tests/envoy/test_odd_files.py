@@ -163,7 +163,7 @@ def leave(folder: Path) -> None:
 
 
 def test_up_does_not_wait_for_ever_for_credentials(folder: Path, monkeypatch: Any) -> None:
-    from extproc.server import upstream
+    from extproc.stack import upstream
 
     monkeypatch.setattr(upstream, "CREDENTIALS_SECONDS", 2.0)
     for name, value in environment(**hanging_profile(folder)).items():

@@ -104,7 +104,7 @@ def test_one_of_two_workers_ends(gateway: Any, number: signal.Signals) -> None:
     with load(gateway) as callers:
         for _ in range(2):
             since = len(gateway.log())
-            os.kill(gateway.pids("extproc.server.worker")[0], number)
+            os.kill(gateway.pids("extproc.worker.command")[0], number)
             gateway.wait_for("starting it again", since)
             gateway.wait_for("serving on", since)
             callers.until(2 * CALLERS)
@@ -114,7 +114,7 @@ def test_one_of_two_workers_ends(gateway: Any, number: signal.Signals) -> None:
 
 def test_both_workers_end_at_once(gateway: Any) -> None:
     with load(gateway) as callers:
-        for pid in gateway.pids("extproc.server.worker"):
+        for pid in gateway.pids("extproc.worker.command"):
             os.kill(pid, signal.SIGKILL)
         callers.until(2 * CALLERS)
     ended_as(callers, "cut", "error", "refused")

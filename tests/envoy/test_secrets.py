@@ -38,7 +38,7 @@ def test_who_has_the_aws_keys(start_gateway: Any, bedrock: str) -> None:
     for pid in gateway.pids(""):
         command, environment = seen(pid)
         assert not [value for value in secrets.values() if value in command]
-        assert ("local-secret" in environment) == (pid in gateway.pids("extproc.server.worker"))
+        assert ("local-secret" in environment) == (pid in gateway.pids("extproc.worker.command"))
     [envoy] = gateway.pids("envoy -c")
     assert not [name for name in seen(envoy)[1].split("\0") if name.startswith(("AWS_", "OTHER_"))]
     assert f"PATH={os.environ['PATH']}" in seen(envoy)[1]
@@ -53,6 +53,6 @@ def test_who_has_the_local_bedrocks_keys(start_gateway: Any) -> None:
     for pid in (gateway.process.pid, *gateway.pids("")):
         command, environment = seen(pid)
         assert found[1] not in command
-        assert (found[1] in environment) == (pid == local or pid in gateway.pids("extproc.server.worker"))
+        assert (found[1] in environment) == (pid == local or pid in gateway.pids("extproc.worker.command"))
         assert ("users-own-secret" in environment) == (pid == gateway.process.pid)
     assert "other-key" not in seen(local)[1]

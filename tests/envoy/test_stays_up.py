@@ -77,14 +77,14 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
     gateway = start_gateway({"workers": 2}, env={"PYTHONPATH": paths})
     gateway.expect_restarts()
     held = [Held(gateway) for _ in range(8)]
-    workers = gateway.pids("extproc.server.worker")
+    workers = gateway.pids("extproc.worker.command")
     since = len(gateway.log())
     os.kill(workers[0], number)
     stuck = gateway.wait_for(
         rf"(worker-\d): stuck: process {workers[0]} has not responded to 3 health checks in a row, .*killing it", since
     )
     gateway.wait_for(rf"{stuck[1]}: .*serving on", since + stuck.end())
-    assert set(gateway.pids("extproc.server.worker")) & set(workers) == {workers[1]}
+    assert set(gateway.pids("extproc.worker.command")) & set(workers) == {workers[1]}
     release(gateway)
     ends = [each.rest() for each in held]
     assert "whole" in ends, "those of the other worker go on"

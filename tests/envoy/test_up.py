@@ -60,7 +60,7 @@ def answers(gateway: Any) -> bool:
 def test_it_ends_and_leaves_nothing(start_gateway: Any, number: signal.Signals) -> None:
     gateway = start_gateway({"workers": 2})
     folder, children = gateway.run_directory, gateway.pids("")
-    assert len(gateway.pids("extproc.server.worker")) == 2
+    assert len(gateway.pids("extproc.worker.command")) == 2
     assert len(children) == 4
     assert gateway.stop(number) == 0
     assert not any(map(alive, children))
@@ -129,7 +129,7 @@ def test_killed_it_takes_everything_along(start_gateway: Any) -> None:
 def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> None:
     gateway = start_gateway()
     gateway.expect_restarts()
-    [worker] = gateway.pids("extproc.server.worker")
+    [worker] = gateway.pids("extproc.worker.command")
     os.kill(worker, signal.SIGKILL)
     until(lambda: not alive(worker))
     with pytest.raises(InternalServerError) as failed:
@@ -138,13 +138,13 @@ def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> N
     assert failed.value.response.headers["retry-after"] == "1"
     assert failed.value.code == "processor_unavailable"
     until(lambda: answers(gateway))
-    assert gateway.pids("extproc.server.worker") != [worker]
+    assert gateway.pids("extproc.worker.command") != [worker]
 
 
 def test_of_two_workers_one_may_die(start_gateway: Any) -> None:
     gateway = start_gateway({"workers": 2})
     gateway.expect_restarts()
-    os.kill(gateway.pids("extproc.server.worker")[0], signal.SIGKILL)
+    os.kill(gateway.pids("extproc.worker.command")[0], signal.SIGKILL)
     for _ in range(20):
         client(gateway).models.list()
 
@@ -171,7 +171,7 @@ def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
     gateway = start_gateway()
     gateway.expect_restarts()
     folder = gateway.run_directory
-    [worker] = gateway.pids("extproc.server.worker")
+    [worker] = gateway.pids("extproc.worker.command")
     os.kill(worker, signal.SIGSTOP)
     (folder / "worker-0.sock").unlink()
     (folder / "worker-0.sock").mkdir()
@@ -192,7 +192,7 @@ def test_a_broken_file_and_a_worker_that_dies(start_gateway: Any) -> None:
     gateway.config_path.write_text("nonsense: true")
     gateway.wait_for(r"nonsense.*the settings that were in force stay", since)
     for _ in range(2):
-        [worker] = gateway.pids("extproc.server.worker")
+        [worker] = gateway.pids("extproc.worker.command")
         since = len(gateway.log())
         os.kill(worker, signal.SIGKILL)
         gateway.wait_for(

@@ -14,8 +14,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure
-from extproc.server.fetcher import Fetcher, ForbiddenAddressError, GuardedResolver
-from extproc.server.guard import PORTS, RefusedError, check, forbidden, parse
+from extproc.worker.image_fetcher import Fetcher, ForbiddenAddressError, GuardedResolver
+from extproc.worker.url_guard import PORTS, RefusedError, check, forbidden, parse
 
 NAT64 = ip_network("64:ff9b::/96")
 

@@ -461,7 +461,7 @@ def test_a_worker_that_is_only_busy_does_not_keep_envoy_from_being_drained(
         click.echo("draining")
 
     monkeypatch.setattr(health, "check", check)
-    monkeypatch.setattr("extproc.server.drain.drain_and_announce", drain)
+    monkeypatch.setattr("extproc.envoy_admin.drain.drain_and_announce", drain)
     result = cli("drain", "--admin", "unix:/a", "--worker", "unix:/b")
     assert (result.exit_code, "draining" in result.output) == (0, drained)
 

@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from extproc.server import translation_wire
+from extproc.worker import translation_wire
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from extproc.cli import main
-from extproc.server import worker
+from extproc.worker import command as worker
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "envoy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -442,9 +442,7 @@ def test_json_and_yaml_say_the_same() -> None:
 
 
 def test_nobody_pays_for_the_typed_messages_but_who_renders() -> None:
-    code = (
-        "import sys, extproc.cli, extproc.server.stack; print([n for n in sys.modules if n.startswith('envoy_data')])"
-    )
+    code = "import sys, extproc.cli, extproc.stack.stack; print([n for n in sys.modules if n.startswith('envoy_data')])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 

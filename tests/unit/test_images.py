@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from extproc import __version__, config
-from extproc.server.upstream import BEARER_TOKEN, ENDPOINTS
+from extproc.stack.upstream import BEARER_TOKEN, ENDPOINTS
 from extproc.tenancy.tokens import digest
 
 ROOT = Path(__file__).parents[2]

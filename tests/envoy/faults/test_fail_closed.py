@@ -55,7 +55,7 @@ def test_wherever_the_worker_fails_nothing_raw_goes_out(start_rig: Any, transpor
             rig.fail(name, tuple(failure))
         for site, kind, first in itertools.product(sorted(filter(AFTER.search, sites)), KINDS, firsts(sites)):
             rig.fail("thinking" if ":Stream.tick:" in first[0] else "stream", first, (site, 1, kind))
-        for site in sorted(site for site in sites if site.startswith("extproc.server.reload:")):
+        for site in sorted(site for site in sites if site.startswith("extproc.worker.reload:")):
             rig.fail("thinking", (site, 1, "error before"))
         assert rig.worker.poll() is None
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"

@@ -1,6 +1,6 @@
 """A worker whose every await, function and directive on the serving path can be made to fail. A program for tests.
 
-`python worker.py CONTROL PORT [--clean-ends] WORKER-OPTIONS…` runs `extproc.server.worker` after it has put a call
+`python worker.py CONTROL PORT [--clean-ends] WORKER-OPTIONS…` runs `extproc.worker.command` after it has put a call
 before and behind each await of the modules of `extproc` that it loads (at the start of the bodies of `async with` and
 `async for` as well), and at the start of each function of those that carry an exchange. CONTROL is the path of a unix
 socket on which the test chooses where the next failure is; PORT is that of images on this machine; `--clean-ends` adds
@@ -168,7 +168,7 @@ class Loader(importlib.machinery.SourceFileLoader):
         super().exec_module(module)
         if module.__name__ == "extproc.transport.stream":
             watch_directives(module)
-        if module.__name__ == "extproc.server.fetcher":
+        if module.__name__ == "extproc.worker.image_fetcher":
             allowed = {"ports": frozenset({self.public_port}), "allow": [ip_network("127.0.0.1")]}
             module.Fetcher.__init__.__kwdefaults__.update(allowed)
 
@@ -232,7 +232,7 @@ def main() -> None:
         options.remove("--clean-ends")
         end_cleanly()
     sys.argv = ["worker", *options]
-    runpy.run_module("extproc.server.worker", run_name="__main__")
+    runpy.run_module("extproc.worker.command", run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ async def test_a_caller_that_does_not_read_costs_little_and_stops_bedrock(
     gateway = start_gateway({"transport": transport}, env=environment, args=("--upstream", "aws"))
     client = client_of(gateway)
     body = {"model": NOVA, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-    [worker] = gateway.pids("extproc.server.worker")
+    [worker] = gateway.pids("extproc.worker.command")
     before, worker_before = await allocated(counter, gateway), resident(worker)
     with ExitStack() as callers:
         unread(version, client, body, callers)
@@ -211,7 +211,7 @@ def closed(connection: socket.socket) -> bool:
         return True
 
 
-@pytest.mark.parametrize("program", ["envoy.yaml", "extproc.server.worker"])
+@pytest.mark.parametrize("program", ["envoy.yaml", "extproc.worker.command"])
 def test_programs_may_open_as_many_files_as_the_system_lets_them(start_gateway: Any, program: str) -> None:
     gateway = start_gateway()
     [pid] = gateway.pids(program)

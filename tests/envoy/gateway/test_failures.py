@@ -88,7 +88,7 @@ def worker(fragile: Any, client_of: Any, local_of: Any, eventually: Any) -> Any:
     """The process of the worker, once all is well. These tests kill it five times at most: the sixth would be final."""
     eventually(lambda: works_well(client_of(fragile)))
     local_of(fragile.local_url).forget()
-    [pid] = fragile.pids("extproc.server.worker")
+    [pid] = fragile.pids("extproc.worker.command")
     return pid
 
 
@@ -146,7 +146,7 @@ def test_right_after_a_worker_died_requests_are_answered_and_soon_they_work(
     assert answer.error["code"] == "processor_unavailable"
     assert int(answer.headers["retry-after"]) > 0
     eventually(lambda: works_well(client))
-    assert fragile.pids("extproc.server.worker") != [worker]
+    assert fragile.pids("extproc.worker.command") != [worker]
 
 
 def test_health_is_503_while_no_worker_answers_and_so_are_requests(
@@ -177,7 +177,7 @@ def test_of_two_workers_the_death_of_one_breaks_its_streams_only(
     streams = [client.stream(COUNT) for _ in range(12)]
     for stream in streams:
         assert stream.delta()
-    kill(gateway, gateway.pids("extproc.server.worker")[0])
+    kill(gateway, gateway.pids("extproc.worker.command")[0])
     beside = [client.chat("Hello!").status for _ in range(10)]
     local.release()
     ends = [end_of(stream) for stream in streams]

@@ -19,7 +19,7 @@ UMBRELLA = [("openai-organization", "umbrella")]
 COUNTS_AS_PUBLIC = """
 from ipaddress import ip_network
 
-from extproc.server.fetcher import Fetcher
+from extproc.worker.image_fetcher import Fetcher
 
 Fetcher.__init__.__kwdefaults__.update(ports=frozenset({{{port}}}), allow=[ip_network("127.0.0.1")])
 """
@@ -125,7 +125,7 @@ def test_an_image_host_that_sends_early_hints_without_end_costs_its_caller_an_er
 ) -> None:
     client = client_of(gateway_for_images)
     assert client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA).status == 200
-    before, workers = resident(gateway_for_images), gateway_for_images.pids("extproc.server.worker")
+    before, workers = resident(gateway_for_images), gateway_for_images.pids("extproc.worker.command")
     body = json.dumps(about(*(f"{images}/hints#{number}" for number in range(20)))).encode()
     for _ in range(5):
         connections = [client.connect() for _ in range(4)]
@@ -138,7 +138,7 @@ def test_an_image_host_that_sends_early_hints_without_end_costs_its_caller_an_er
             error = json.loads(response.read())["error"]
             assert (response.status, error["code"]) == (400, "failed_to_download_image")
             connection.close()
-    assert gateway_for_images.pids("extproc.server.worker") == workers
+    assert gateway_for_images.pids("extproc.worker.command") == workers
     assert resident(gateway_for_images) - before < 32 * MIB
 
 
@@ -162,7 +162,7 @@ class Flood(BaseHTTPRequestHandler):
 
 def resident(gateway: Any) -> int:
     """Bytes that the one worker has had in memory at most."""
-    (worker,) = gateway.pids("extproc.server.worker")
+    (worker,) = gateway.pids("extproc.worker.command")
     status = Path(f"/proc/{worker}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

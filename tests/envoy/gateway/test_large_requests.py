@@ -28,7 +28,7 @@ def ask(client: Any, content: object, **fields: Any) -> Any:
 
 def translators(gateway: Any) -> list[int]:
     """The processes that translate for this gateway's workers."""
-    workers = gateway.pids("extproc.server.worker")
+    workers = gateway.pids("extproc.worker.command")
     listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     rows = (line.split(None, 2) for line in listed.stdout.splitlines())
     return [int(pid) for pid, parent, *args in rows if int(parent) in workers and "translation_process" in str(args)]

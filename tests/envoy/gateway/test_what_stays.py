@@ -13,7 +13,7 @@ GROWTH = 20 * MIB
 
 def resident(gateway: Any) -> int:
     """Bytes that the one worker has in memory."""
-    (worker,) = gateway.pids("extproc.server.worker")
+    (worker,) = gateway.pids("extproc.worker.command")
     pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 

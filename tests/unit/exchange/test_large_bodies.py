@@ -21,12 +21,12 @@ from extproc.config import Limits
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import TranslationJob
-from extproc.server.translator import ENVIRONMENT, Process
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.incoming import Incoming
 from extproc.transport.http2.session import PROCESS, Session
 from extproc.transport.stream import Clock, Stream
+from extproc.worker.translator import ENVIRONMENT, Process
 
 NOW = 1_790_000_000.0
 AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"

@@ -16,7 +16,7 @@ from bench.steps import gateway, longest
 from extproc import tokens
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.translation import LARGE_BODY, is_large
-from extproc.server.translator import ENVIRONMENT, Process
+from extproc.worker.translator import ENVIRONMENT, Process
 
 TRIES = 5
 

@@ -1,0 +1,1 @@
+"""The share of the machine that this process may use: CPUs, memory and open files."""

@@ -1,0 +1,1 @@
+"""Click parameter types that several command lines share."""

@@ -1,0 +1,140 @@
+"""The folder of one `up`: sockets, Envoy's configuration, the workers' last good settings; and what becomes of them.
+
+Others may remove files below /tmp: old ones, or all. So everything here is touched now and then, and what is gone is
+made again: the folder and Envoy's admin socket here, Envoy's configuration before each of its starts, and the workers'
+sockets and settings by the workers.
+
+Envoy cannot make its admin socket anew without a restart, which would cut all calls. But a socket is found by any of
+its names, so a second one is kept, below `names/`.
+
+Invariant: the folder is this user's alone, also when it is made again.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from extproc.stack.supervisor import Say
+from extproc.transport.listen import MAX_SOCKET_PATH
+
+LOOK_SECONDS = 1.0
+TOUCH_SECONDS = 3600.0
+"""Less than any age at which temporary files are removed."""
+
+
+class RunDirectoryError(Exception):
+    """No folder can be made; the message says where and why."""
+
+
+@contextlib.contextmanager
+def run_directory() -> Iterator[Path]:
+    """A private folder; gone at the end, with all that is in it. Raises `RunDirectoryError`."""
+    try:
+        path = Path(tempfile.mkdtemp(prefix="oai-"))
+        if len(str(path / "worker-63.sock").encode()) > MAX_SOCKET_PATH:
+            path.rmdir()
+            path = Path(tempfile.mkdtemp(prefix="oai-", dir="/tmp"))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"no folder for sockets can be made ({error}); let TMPDIR name a folder that has room and can be written to"
+        ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Caretaker:
+    """Keeps the folder at `path` as it is to be."""
+
+    def __init__(self, path: Path, say: Say) -> None:
+        self._path = path
+        self._say = say
+        self._trouble = ""
+        self._touched = 0.0
+        self._had_admin = False
+
+    @property
+    def admin(self) -> Path:
+        """Envoy's admin socket."""
+        return self._path / "admin.sock"
+
+    @property
+    def _second_name(self) -> Path:
+        return self._path / "names" / "admin.sock"
+
+    async def run(self) -> None:
+        """Look at the folder, again and again, until cancelled."""
+        clock = asyncio.get_running_loop().time
+        self._touched = clock()
+        while True:
+            self.look()
+            if clock() - self._touched > TOUCH_SECONDS:
+                self._touched = clock()
+                self.touch()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Make again what is gone, and say so."""
+        try:
+            self._make()
+            trouble = self._keep_admin()
+        except OSError as error:
+            trouble = f"{self._path} was removed, and cannot be made again: {error.strerror}"
+        if trouble and trouble != self._trouble:
+            self._say(trouble)
+        self._trouble = trouble
+
+    def put(self, name: str, content: str) -> Path:
+        """Write a file unless it is there as it is to be; return its path. Raises `OSError`."""
+        self._make()
+        path = self._path / name
+        with contextlib.suppress(OSError):
+            if path.read_text() == content:
+                return path
+        draft = path.with_name(f".{name}")
+        draft.write_text(content)
+        draft.replace(path)
+        return path
+
+    def touch(self) -> None:
+        """Let everything look new to those who remove what is old."""
+        for folder, _, names in os.walk(self._path):
+            for name in (*names, ""):
+                with contextlib.suppress(OSError):
+                    os.utime(Path(folder, name), follow_symlinks=False)
+
+    def _make(self) -> None:
+        """The folder, where it is gone; one that somebody else has made there is not taken."""
+        with contextlib.suppress(FileExistsError):
+            self._path.mkdir(mode=0o700)
+            self._say(f"{self._path} was removed: made again")
+        status = self._path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise OSError(0, "something of another's is there")
+
+    def _keep_admin(self) -> str:
+        """Give the admin socket its second name, or its first one back; return what is wrong, if it has none."""
+        admin, second = self.admin, self._second_name
+        if admin.exists():
+            second.parent.mkdir(mode=0o700, exist_ok=True)
+            self._had_admin = True
+            if not second.exists() or second.stat().st_ino != admin.stat().st_ino:
+                second.unlink(missing_ok=True)
+                os.link(admin, second)
+            return ""
+        if second.exists():
+            os.link(second, admin)
+            self._say(f"{admin} was removed: put back")
+            return ""
+        if not self._had_admin:  # Envoy has not started yet
+            return ""
+        return (
+            f"{admin} was removed, and Envoy makes it only when it starts: calls go on, but calls that are in flight "
+            "when this ends are cut"
+        )

@@ -1,0 +1,303 @@
+"""`up`: Envoy, the ext_proc workers and, where it is wanted, the local Bedrock, as one thing.
+
+They start from the inside out (Bedrock, workers, Envoy), so that nothing is asked of what is not there yet, and stop
+from the outside in: Envoy takes no more and finishes what it has, then Envoy, the workers, the local Bedrock.
+
+The invariant: when `run` returns or raises, nothing that it started is left, neither a process nor a file.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extproc import envoy_config
+from extproc.bedrock.endpoints import Endpoint
+from extproc.config import Settings
+from extproc.config.capacity import envoy_memory
+from extproc.envoy_admin.client import Admin, answers_ok
+from extproc.envoy_admin.drain import DrainError, until_idle
+from extproc.envoy_config import Address
+from extproc.machine.cpus import worker_count
+from extproc.machine.memory import budget_of
+from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
+from extproc.stack.supervisor import Program, ProgramError, Say, Supervisor
+from extproc.stack.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
+from extproc.stack.watch import Watch
+from extproc.telemetry.lines import to_stdout
+
+DRAIN_SECONDS = 30.0
+"""How long calls in flight may take to finish before they are cut."""
+
+READY_SECONDS = 60.0
+"""How long everything together may take to become ready."""
+
+_POLL_SECONDS = 0.05
+_LOCAL_READY = re.compile(r"\bbedrock_local listens on (?P<url>http://(?P<host>\S+):(?P<port>\d+))")
+
+
+class StackError(Exception):
+    """The gateway cannot be started on this machine as it is; the message has the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `up` was asked for. `config` is the file that the workers read (and watch); `settings` is its content."""
+
+    config: Path
+    settings: Settings
+    upstream: Aws | Local
+    listen: Address
+    local_listen: Address
+    envoy: Path
+    ca_file: str
+    log_level: str = "info"
+    access_log: bool = False
+    files: int = envoy_config.DEFAULT_FILES
+    """Files that Envoy may have open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything serves: where, and where the local Bedrock is, if there is one."""
+
+    listen: Address
+    local_url: str | None
+
+
+async def run(options: Options, say: Say, announce: Callable[[Ready], None]) -> None:
+    """Start everything, call `announce`, and return once SIGINT, SIGTERM or SIGHUP came and all has ended.
+
+    Raises `StackError`, or `ProgramError` when a program does not stay up. A second signal cuts it short.
+    """
+    try:
+        with run_directory() as directory, reserved(options.listen) as listen:
+            await _Stack(options, say, directory, listen).run(announce)
+    except RunDirectoryError as error:
+        raise StackError(str(error)) from error
+
+
+class _Stack:
+    """One run. `_end` is settled by the first signal, or by a program that does not stay up."""
+
+    def __init__(self, options: Options, say: Say, directory: Path, listen: Address) -> None:
+        self._options = options
+        self._say = say
+        self._directory = directory
+        self._listen = listen
+        self._caretaker = Caretaker(directory, say)
+        self._admin = Admin(self._caretaker.admin)
+        self._tasks: list[asyncio.Task[None]] = []
+        """Tasks that look after the programs and the folder while they run."""
+        self._supervisor = Supervisor(say, self._on_failure)
+        self._workers = [f"worker-{index}" for index in range(worker_count(options.settings))]
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._hurried = asyncio.Event()
+        self._healthy = 0
+
+    async def run(self, announce: Callable[[Ready], None]) -> None:
+        """Start, stay, stop."""
+        self._listen_to_signals()
+        started = asyncio.create_task(self._start())
+        try:
+            either: set[asyncio.Future[Any]] = {started, self._end}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not self._end.done():
+                announce(started.result())
+                await asyncio.wait({self._end})
+            if started.done() and self._end.exception() is None:
+                await self._drain()
+            self._end.result()
+        finally:
+            started.cancel()
+            await asyncio.gather(started, return_exceptions=True)
+            await self._stop()
+
+    def _listen_to_signals(self) -> None:
+        """Those that somebody up the line wants ignored (nohup, a shell's background job) stay ignored."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._end.done():
+            self._hurried.set()
+            self._supervisor.kill()
+        else:
+            self._end.set_result(None)
+
+    def _on_failure(self, error: ProgramError) -> None:
+        if not self._end.done():
+            self._end.set_exception(error)
+
+    async def _start(self) -> Ready:
+        """Everything, from the inside out; raises `ProgramError` when that takes too long."""
+        self._tasks.append(asyncio.create_task(self._caretaker.run()))
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                environment, endpoint, local_url = await self._start_upstream()
+                for name in self._workers:
+                    await self._supervisor.start(self._worker(name, environment))
+                await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
+                await self._until_healthy()
+        except TimeoutError as error:
+            raise ProgramError(
+                f"not ready after {READY_SECONDS:g} s: {self._healthy} of {len(self._workers)} workers are healthy; "
+                f"the lines above say what they are waiting for"
+            ) from error
+        self._caretaker.look()  # Envoy's admin socket is there now
+        for name in self._workers:
+            watch = Watch(self._supervisor, name, self._socket(name).path, self._say)
+            self._tasks.append(asyncio.create_task(watch.run()))
+        return Ready(self._listen, local_url)
+
+    async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
+        """The workers' environment, where Envoy is to send calls, and the local Bedrock's URL."""
+        upstream = self._options.upstream
+        if isinstance(upstream, Aws):
+            return _unbuffered(os.environ), upstream.endpoints.runtime, None
+        match = await self._supervisor.start(self._local(upstream))
+        assert match is not None, "a program with a ready line is ready by its match"
+        self._local_port = int(match["port"])
+        environment = local_environment(os.environ, upstream, match["url"])
+        endpoint = Endpoint("http", match["host"].strip("[]"), self._local_port)
+        return _unbuffered(environment), endpoint, match["url"]
+
+    def _local(self, local: Local) -> Program:
+        """The local Bedrock. Where it was given any free port, it comes back on the one it had."""
+        self._local_port = self._options.local_listen.port
+
+        def command() -> list[str]:
+            listen = Address(self._options.local_listen.host, self._local_port)
+            return [sys.executable, "-P", "-m", "bedrock_local", "--listen", str(listen), "--region", local.region]
+
+        return Program("local", command, _unbuffered(bedrock_environment(os.environ, local)), ready=_LOCAL_READY)
+
+    def _worker(self, name: str, environment: dict[str, str]) -> Program:
+        """A worker. It need not announce its end: Envoy's comes before it, or it was not meant to end."""
+        command = [sys.executable, "-P", "-m", "extproc.worker.command"]
+        command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
+        command += ["--last-good", str(self._directory / f"{name}.settings")]
+        command += ["--log-level", self._options.log_level, "--notice", "0", "--grace", "2"]
+        return Program(name, lambda: command, environment)
+
+    def _envoy(self, bootstrap: str) -> Program:
+        """Envoy; its standard output is the access log, and goes to ours, read or not."""
+        level = "warning" if self._options.log_level == "info" else self._options.log_level
+        command = ["--log-level", level, "--disable-hot-restart"]
+        # The workers are what a call waits for: more of Envoy's threads than twice their number would idle.
+        command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
+        command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]
+
+        def with_configuration() -> list[str]:
+            configuration = self._caretaker.put("envoy.yaml", bootstrap)
+            return [str(self._options.envoy), "-c", str(configuration), *command]
+
+        return Program("envoy", with_configuration, envoy_environment(os.environ), stdout=to_stdout(), stop_seconds=5)
+
+    async def _bootstrap(self, endpoint: Endpoint) -> str:
+        """Envoy's configuration. Rendering it takes most of a second, during which the workers start."""
+        plan = envoy_config.Plan(
+            listen=self._listen,
+            processors=tuple(self._socket(name) for name in self._workers),
+            bedrock=endpoint,
+            settings=self._options.settings,
+            ca_file=self._options.ca_file,
+            admin=Address(path=str(self._caretaker.admin)),
+            access_log=self._options.access_log,
+            memory=self._envoy_memory(),
+            files=self._options.files,
+        )
+        return await asyncio.to_thread(envoy_config.render, plan)
+
+    def _envoy_memory(self) -> int:
+        """Envoy's part of the memory: the workers have the rest."""
+        return envoy_memory(budget_of(self._options.settings, self._options.files).whole * len(self._workers))
+
+    def _socket(self, worker: str) -> Address:
+        return Address(path=str(self._directory / f"{worker}.sock"))
+
+    async def _until_healthy(self) -> None:
+        """Until every worker is, and Envoy says so."""
+        health = f"http://{reachable(self._listen)}/healthz"
+        gauge = f"cluster.{envoy_config.PROCESSOR}.membership_healthy"
+        while self._healthy < len(self._workers) or not await answers_ok(health):
+            await asyncio.sleep(_POLL_SECONDS)
+            self._healthy = await self._admin.gauge(gauge) or 0
+
+    async def _drain(self) -> None:
+        """Let what is in flight finish, for `DRAIN_SECONDS` at most, or until somebody is in a hurry."""
+        if not (await self._admin.fail_health_checks() and await self._admin.drain_listeners()):
+            return
+        idle = asyncio.create_task(self._until_idle())
+        hurry = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait({idle, hurry}, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in (idle, hurry):
+            task.cancel()
+        await asyncio.gather(idle, hurry, return_exceptions=True)
+
+    async def _until_idle(self) -> None:
+        """Until no call is in flight, or Envoy has gone with those that were."""
+        with contextlib.suppress(DrainError):
+            await until_idle(
+                self._admin, lambda active: self._say(f"waiting for calls in flight: {active} (Ctrl-C again cuts them)")
+            )
+
+    async def _stop(self) -> None:
+        """Everything, from the outside in."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._supervisor.stop("envoy")
+        await asyncio.gather(*(self._supervisor.stop(name) for name in self._workers))
+        await self._supervisor.stop_all()
+
+
+def _unbuffered(environment: Mapping[str, str]) -> dict[str, str]:
+    """A Python program's lines are to come when it writes them."""
+    return {**environment, "PYTHONUNBUFFERED": "1"}
+
+
+def reachable(listen: Address) -> Address:
+    """Where to reach, from this machine, what listens on every address."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return Address(anywhere.get(listen.host, listen.host), listen.port)
+
+
+@contextlib.contextmanager
+def reserved(listen: Address) -> Iterator[Address]:
+    """Hold the port while we run; gives the address with the port that was found, where 0 was asked for.
+
+    Envoy binds with SO_REUSEPORT, which would let it share the port of a stranger in silence. So we look first,
+    without it; and then keep a socket on the port that never listens, which keeps strangers away while Envoy
+    restarts. Raises `StackError`.
+    """
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as ours:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((listen.host, listen.port))
+                port: int = probe.getsockname()[1]
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            ours.bind((listen.host, port))
+        except OSError as error:
+            raise StackError(_unbindable(listen, error)) from error
+        yield Address(listen.host, port)
+
+
+def _unbindable(listen: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{listen} is taken by another program; choose another with --listen HOST:PORT"
+    if error.errno == errno.EACCES:
+        return f"{listen}: ports below 1024 are not for everybody; choose another with --listen HOST:PORT"
+    return f"{listen} cannot be listened on: {error.strerror}; choose another with --listen HOST:PORT"

@@ -1,0 +1,77 @@
+"""Finding workers that are stuck, and having them replaced.
+
+A worker counts as stuck when its event loop sends no health status to `misses` questions in a row, each of which had
+`seconds`. One that is busy for a moment sends its status late, and the count starts again. A worker that has not sent
+any since its start has `first_misses` questions: it may wait for AWS.
+
+Invariant: only a process that missed all the questions itself is killed, and it is killed, because a loop that is
+stuck does not hear SIGTERM. Calls on other workers go on.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from extproc.stack.supervisor import Say, Supervisor
+from extproc.transport.probe import responds
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker is stuck."""
+
+    seconds: float = 5.0
+    """Timeout of a question, and the interval of questions: three take 15 s."""
+    misses: int = 3
+    first_misses: int = 24
+
+
+@dataclass(slots=True)
+class _Record:
+    """A process, and how it did."""
+
+    pid: int | None = None
+    has_responded: bool = False
+    missed: int = 0
+
+
+@dataclass(slots=True)
+class Watch:
+    """Watches one worker, `name`, whose socket is at `path`."""
+
+    supervisor: Supervisor
+    name: str
+    path: str
+    say: Say
+    limits: Limits = field(default_factory=Limits)
+    _record: _Record = field(default_factory=_Record)
+
+    async def run(self) -> None:
+        """Watch, until cancelled."""
+        while True:
+            next_question = asyncio.create_task(asyncio.sleep(self.limits.seconds))
+            pid = self.supervisor.pid(self.name)
+            try:
+                responded = await responds(self.path, self.limits.seconds)
+                if pid is not None and pid == self.supervisor.pid(self.name):
+                    self.note(pid, responded, self.supervisor.replace)
+            except Exception as error:  # a bug here must not end the watch, nor the worker
+                self.say(f"{self.name}: its health could not be checked: {error!r}")
+            await next_question
+
+    def note(self, pid: int, responded: bool, replace: Callable[[str], None]) -> None:
+        """Take down whether `pid` responded; `replace` it where it is stuck."""
+        if pid != self._record.pid:
+            self._record = _Record(pid)
+        record, limits = self._record, self.limits
+        if responded:
+            record.has_responded, record.missed = True, 0
+            return
+        record.missed += 1
+        if record.missed >= (limits.misses if record.has_responded else limits.first_misses):
+            self.say(
+                f"{self.name}: stuck: process {pid} has not responded to {record.missed} health checks in a row, "
+                f"each of {limits.seconds:g} s; killing it"
+            )
+            self._record = _Record()
+            replace(self.name)

@@ -1,0 +1,209 @@
+"""Does what exchanges wait for: calls to Bedrock's runtime endpoint beside Envoy's own, pooled and bounded.
+
+The other kind of job, images that clients name by URL, is the `fetcher`'s, which trusts and reaches other hosts.
+
+Invariant: the result of a `SideCalls` is every answer in the order of the calls, each of them a 200, or else the
+first failure; it is there within the job's seconds, and then none of its calls is in flight any more. A response is
+read up to its call's `max_bytes`. Each call
+goes out byte for byte as it was signed: its path is never decoded and encoded again, and no header is added but
+`host` and `content-length`.
+"""
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+import aiohttp
+import yarl
+
+from extproc.bedrock.endpoints import Endpoint
+from extproc.exchange.directives import Job
+from extproc.exchange.jobs import (
+    Fetch,
+    FetchResult,
+    SideAnswer,
+    SideCall,
+    SideCalls,
+    SideFailure,
+    SideResult,
+    SideSilence,
+)
+from extproc.worker.bounded_http import BoundedConnector, OverheadError
+from extproc.worker.fair_slots import FairSlots, on_behalf_of
+from extproc.worker.image_fetcher import Fetcher
+from extproc.worker.trust import bedrock_trust
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+
+RETRIED = frozenset({429, 500, 503})
+"""Throttled, failed, overloaded. Not 424: that is the model's own failure, and it would fail again.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html#API_runtime_InvokeModel_Errors
+"""
+
+CONNECT_SECONDS = 5.0
+IDLE_SECONDS = 50.0
+"""A pooled connection is given up before AWS's side (60 seconds) does."""
+
+CONNECTIONS = 256
+"""Connections of one worker, all jobs together; further calls wait for one, fairly by organisation."""
+
+AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
+"""Headers that aiohttp would add by itself."""
+
+
+def jitter(attempt: int) -> float:
+    """Seconds to wait before try `attempt` + 1 (`attempt` counts from 1): at random up to 0.4, 0.8, …
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter")
+    """
+    return random.uniform(0, 0.2 * 2**attempt)
+
+
+class Performer:
+    """Performs jobs: side calls against one endpoint, and fetches.
+
+    Use it as an async context manager, inside the loop that uses it; `fetcher` is entered and left with it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        environ: Mapping[str, str] = os.environ,
+        backoff: Callable[[int], float] = jitter,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._environ = environ
+        self._backoff = backoff
+        self._fetcher = fetcher or Fetcher(environ)
+        self._slots = FairSlots(CONNECTIONS)
+        self._open = AsyncExitStack()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Performer":
+        tls = bedrock_trust(self._environ) if self._endpoint.scheme == "https" else True
+        await self._open.enter_async_context(self._fetcher)
+        session = aiohttp.ClientSession(
+            connector=BoundedConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=AUTOMATIC,
+            auto_decompress=False,  # not asked for, and it would grow what is counted
+        )
+        self._session = await self._open.enter_async_context(session)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def __call__(self, job: Job, seconds: float) -> SideResult | FetchResult:
+        """Do `job` within `seconds`. Raises `TypeError` on a job it does not know."""
+        match job:
+            case SideCalls():
+                with on_behalf_of(job.organisation):
+                    return await self._calls(job, seconds)
+            case Fetch():
+                return await self._fetcher.fetch(job, seconds)
+        raise TypeError(f"no way to do a {type(job).__name__}")
+
+    async def _calls(self, job: SideCalls, seconds: float) -> SideResult:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._all(job)
+        except TimeoutError:
+            return SideFailure(timed_out=True, message=f"Bedrock did not answer within {seconds:g} seconds")
+
+    async def _all(self, job: SideCalls) -> SideResult:
+        """All the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
+        answers: dict[int, SideAnswer] = {}
+        queue = iter(enumerate(job.calls))
+        failure: SideAnswer | _Failure | None = None
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for _ in range(min(job.concurrency, len(job.calls))):
+                    lanes.create_task(self._lane(queue, answers, job.silence))
+        except* _FailedError as group:
+            failure = _first(group)
+        if failure is not None:
+            return failure
+        return tuple(answers[index] for index in range(len(job.calls)))
+
+    async def _lane(
+        self, queue: Iterator[tuple[int, SideCall]], answers: dict[int, SideAnswer], silence: float
+    ) -> None:
+        for index, call in queue:
+            answers[index] = await self._one(call, silence)
+
+    async def _one(self, call: SideCall, silence: float) -> SideAnswer:
+        """The call's answer if it is a 200, after further tries if need be; else raises `_FailedError`."""
+        for attempt in range(1, TRIES + 1):
+            outcome = await self._try(call, silence)
+            if isinstance(outcome, SideAnswer) and outcome.status == 200:
+                return outcome
+            if isinstance(outcome, SideSilence):
+                break
+            if attempt == TRIES or (isinstance(outcome, SideAnswer) and outcome.status not in RETRIED):
+                break
+            await asyncio.sleep(self._backoff(attempt))
+        raise _FailedError(outcome)
+
+    async def _try(self, call: SideCall, silence: float) -> "SideAnswer | _Failure":
+        assert self._session is not None
+        target = self._endpoint
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
+        headers = [*call.headers, ("host", target.authority)]
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        try:
+            async with (
+                self._slots.slot(),
+                self._session.post(
+                    url, data=call.body, headers=headers, allow_redirects=False, timeout=timeout
+                ) as response,
+            ):
+                body = await _read(response, call.max_bytes)
+        except aiohttp.SocketTimeoutError:
+            return SideSilence(silence)
+        except OverheadError as error:
+            log.warning("Bedrock's response was not read to its end: %s", error)
+            raise _FailedError(SideFailure(timed_out=False, message=str(error), too_large=True)) from error
+        except aiohttp.ClientError as error:
+            return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
+        return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """The body of a response; raises `_FailedError` if it is longer, which is found out before it is read."""
+    data = bytearray()
+    if (response.content_length or 0) <= max_bytes:
+        while len(data) <= max_bytes and (piece := await response.content.readany()):
+            data += piece
+        if len(data) <= max_bytes:
+            return bytes(data)
+    response.close()
+    message = f"Bedrock sent more than {max_bytes} bytes"
+    log.warning("%s; the response was not read to its end", message)
+    raise _FailedError(SideFailure(timed_out=False, message=message, too_large=True))
+
+
+_Failure = SideFailure | SideSilence
+
+
+class _FailedError(Exception):
+    """A call came to nothing, for good; `args[0]` is what the job comes to."""
+
+
+def _first(group: BaseExceptionGroup[_FailedError]) -> "SideAnswer | _Failure":
+    """The failure to tell of: the first; others came while its siblings were being cancelled."""
+    error = group.exceptions[0]
+    outcome = error.args[0]
+    assert isinstance(outcome, SideAnswer | SideFailure | SideSilence)
+    return outcome

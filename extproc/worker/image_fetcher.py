@@ -1,0 +1,397 @@
+"""Fetches the images that clients name by URL, and nothing that such a URL should not reach.
+
+A URL is a client's way to make the gateway send a request from inside the operator's network. `guard` says where one
+may lead, and is asked three times, each enough for itself: of what a URL spells out and what a look-up answers; of each
+socket before it connects (a literal address never sees a resolver); and of its peer before a request is sent.
+
+A name is looked up once per connection, every address it has must pass, and the connection goes to an address from that
+very answer: there is no second look-up that could say something else (rebinding). `Host` and SNI carry the name.
+Redirects are followed by hand, and each hop goes through all of this again.
+
+Invariant: whatever the URLs, the resolver and the servers do, a `Fetch` comes to images within its limits, or to one
+`FetchFailure`, within its seconds; and no request ever goes to an address that the guard forbids.
+"""
+
+import asyncio
+import errno
+import functools
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.tracing import Trace
+from yarl import URL
+
+from extproc.envoy_config.authorities import ca_bundle
+from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
+from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
+from extproc.worker.fair_slots import FairSlots, on_behalf_of
+from extproc.worker.url_guard import (
+    INSTEAD,
+    PORTS,
+    Guard,
+    Network,
+    RefusedError,
+    Verdict,
+    bad_url,
+    check,
+    not_public,
+    parse,
+)
+
+log = logging.getLogger(__name__)
+
+REDIRECTS = 3
+CONNECTIONS = 256
+"""Connections of one worker, all jobs together; further requests wait for one, fairly by organisation."""
+LOOKUPS = 32
+"""Look-ups at once, fairly by organisation. They have threads of their own: names that never answer hold up images of
+the organisation that named them, and nothing else."""
+
+HEADERS = {
+    "user-agent": "oai-extproc",
+    "accept": "image/png, image/jpeg, image/gif, image/webp, */*;q=0.1",
+    "accept-encoding": "identity",
+}
+
+_BEGINNING = 12
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+
+
+class Fetcher:
+    """Does `Fetch` jobs. Use it as an async context manager, inside the loop that uses it.
+
+    `deny` is for what is inside and has addresses that look public, such as the pods and instances of a VPC with IPv6.
+    `allow` is for tests: what it holds is fetched from, whatever it is.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        ports: frozenset[int] = PORTS,
+        deny: Iterable[Network] = (),
+        allow: Iterable[Network] = (),
+        lookup: AbstractResolver | None = None,
+    ) -> None:
+        self._environ = environ
+        self._ports = ports
+        self._guard = Guard(tuple(allow), tuple(deny))
+        self._lookup = lookup or Lookup()
+        self._slots = FairSlots(CONNECTIONS)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Fetcher":
+        self._session = aiohttp.ClientSession(
+            connector=GuardedConnector(self._guard, self._lookup, trust(self._environ)),
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=HEADERS,
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+        await self._lookup.close()
+
+    async def fetch(self, job: Fetch, seconds: float) -> FetchResult:
+        """Do `job` within `seconds`; nothing of it is in flight any more when it returns."""
+        basket = _Basket(job)
+        try:
+            with on_behalf_of(job.organisation):
+                async with asyncio.timeout(seconds):
+                    failure = await self._all(basket)
+        except TimeoutError:
+            failure = basket.late(seconds)
+        return failure or tuple(basket.fetched[index] for index in range(len(job.urls)))
+
+    async def _all(self, basket: "_Basket") -> FetchFailure | None:
+        """All the images: so many lanes take URL after URL from one queue. The first failure ends the others."""
+        failure: FetchFailure | None = None
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for _ in range(min(basket.job.concurrency, len(basket.job.urls))):
+                    lanes.create_task(self._lane(basket))
+        except* RefusedError as group:
+            failure = _first(group)
+        return failure
+
+    async def _lane(self, basket: "_Basket") -> None:
+        for index, text in basket.queue:
+            try:
+                basket.fetched[index] = await self._follow(text, basket)
+            except RefusedError as refused:
+                refused.index = index
+                raise
+
+    async def _follow(self, text: str, basket: "_Basket") -> Fetched:
+        """The image that `text` leads to, through redirects. Raises `RefusedError`."""
+        url = parse(text)
+        for _ in range(REDIRECTS + 1):
+            check(url, self._guard, self._ports)
+            answer = await self._get(url, basket)
+            if isinstance(answer, Fetched):
+                return answer
+            if (url.scheme, answer.scheme) == ("https", "http"):
+                raise bad_url("The URL redirects from https to http.")
+            url = answer
+        raise _failed(f"The URL redirects more than {REDIRECTS} times.")
+
+    async def _get(self, url: URL, basket: "_Basket") -> Fetched | URL:
+        """The image at `url`, or where it is instead. `url` has been checked. Raises `RefusedError`."""
+        assert self._session is not None
+        try:
+            async with self._slots.slot(), self._session.get(url, allow_redirects=False) as response:
+                if response.status in (301, 302, 303, 307, 308):
+                    return parse(response.headers.get("location", ""), url)
+                _check_head(response)
+                return await basket.read(response)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _explained(error, url.raw_host or "") from error
+
+
+class _Basket:
+    """What a job still has to fetch, what it has, and how many bytes it may still have."""
+
+    def __init__(self, job: Fetch) -> None:
+        self.job = job
+        self.queue = iter(enumerate(job.urls))
+        self.fetched: dict[int, Fetched] = {}
+        self._left = job.total_bytes
+
+    def late(self, seconds: float) -> FetchFailure | None:
+        """That the first image that is missing took too long; None if none is: the last came at the last moment."""
+        failed = _failed(f"The image could not be fetched within {seconds:g} seconds.")
+        missing = (index for index in range(len(self.job.urls)) if index not in self.fetched)
+        return next((FetchFailure(index, failed.reason, failed.code) for index in missing), None)
+
+    async def read(self, response: aiohttp.ClientResponse) -> Fetched:
+        """The image in the response's body, counted while it arrives; the length that a server claims only saves time.
+
+        Raises `RefusedError`, and aiohttp's own errors.
+        """
+        claimed = response.content_length or 0
+        self._fit(claimed, claimed)
+        data = bytearray(await _beginning(response))
+        self._take(len(data), len(data))
+        while piece := await response.content.readany():
+            data += piece
+            self._take(len(piece), len(data))
+        return Fetched(bytes(data), media_type(response))
+
+    def _take(self, more: int, size: int) -> None:
+        self._fit(more, size)
+        self._left -= more
+
+    def _fit(self, more: int, size: int) -> None:
+        """Refuse an image of `size` bytes, of which `more` are not counted yet, if that is too much."""
+        if size > self.job.max_bytes:
+            raise _too_large("The image has", self.job.max_bytes)
+        if more > self._left:
+            raise _too_large("The images of this request together have", self.job.total_bytes)
+
+
+def _check_head(response: aiohttp.ClientResponse) -> None:
+    """Refuse an answer for its status, or for its encoding: compressed bytes may grow, so they were not asked for."""
+    if response.status != 200:
+        raise _failed(f"The URL's server answered with status {response.status}, not with the image.")
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise _failed("The URL's server sent the image compressed, although it was asked not to.")
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of the body, if an image begins so. Raises `RefusedError`, and aiohttp's own errors."""
+    try:
+        beginning = await response.content.readexactly(_BEGINNING)
+    except asyncio.IncompleteReadError as error:
+        beginning = error.partial
+    if not beginning:
+        raise RefusedError(f"The URL's server sent an empty file. {INSTEAD}", "empty_image_file")
+    if not (beginning.startswith(_MAGIC) or (beginning[:4], beginning[8:]) == (b"RIFF", b"WEBP")):
+        what = f"The URL gives no PNG, JPEG, GIF or WebP image; its server calls it {media_type(response)}."
+        raise RefusedError(f"{what} {INSTEAD}", "invalid_image_format")
+    return beginning
+
+
+# Connections
+
+
+class ForbiddenAddressError(aiohttp.ClientConnectionError):
+    """A name that leads, or a connection that led, to where no request may go."""
+
+
+class Lookup(AbstractResolver):
+    """The system's resolver, in threads of its own, and without the system's search domains."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS, "image-lookup")
+        self._slots = FairSlots(LOOKUPS)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of `host`. Raises `OSError`.
+
+        A thread cannot be cancelled: its slot stays taken until the look-up ends, although nobody may wait for it.
+        """
+        absolute = host.removesuffix(".") + "."
+        ask = functools.partial(
+            socket.getaddrinfo, absolute, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        loop, organisation = asyncio.get_running_loop(), await self._slots.take()
+        try:
+            looking = self._threads.submit(ask)
+        except RuntimeError as error:  # the system starts no more threads, or this is closed
+            self._slots.give_back(organisation)
+            raise OSError(errno.EAGAIN, f"no thread for the look-up: {error}") from error
+
+        def ended(_: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended in the meantime
+                loop.call_soon_threadsafe(self._slots.give_back, organisation)
+
+        looking.add_done_callback(ended)
+        found = await asyncio.wrap_future(looking)
+        return [
+            ResolveResult(hostname=host, host=str(there[0]), port=port, family=family, proto=proto, flags=0)
+            for family, _, proto, _, there in found
+        ]
+
+    async def close(self) -> None:
+        """Forget what waits for a thread; a look-up under way ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class GuardedResolver(AbstractResolver):
+    """Another resolver's answers, if every address in them passes."""
+
+    def __init__(self, lookup: AbstractResolver, verdict: Verdict) -> None:
+        self._lookup, self._verdict = lookup, verdict
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of `host`. Raises `OSError` if it has none, and `ForbiddenAddressError`."""
+        found = await self._lookup.resolve(host, port, family)
+        if not found:
+            raise OSError(errno.ENOENT, f"{host} has no address")
+        for result in found:
+            _insist(self._verdict, result["host"], host)
+        return found
+
+    async def close(self) -> None:
+        """Close the resolver behind it."""
+        await self._lookup.close()
+
+
+class GuardedConnector(BoundedConnector):
+    """A connection for each request, to an address that passes, and closed after it."""
+
+    def __init__(self, verdict: Verdict, lookup: AbstractResolver, tls: ssl.SSLContext) -> None:
+        tls.sslobject_class = BoundedTls
+        super().__init__(
+            resolver=GuardedResolver(lookup, verdict),
+            use_dns_cache=False,
+            force_close=True,
+            limit=CONNECTIONS,
+            ssl=tls,
+            socket_factory=self._socket,
+        )
+        self._verdict = verdict
+
+    def _socket(self, there: AddrInfoType) -> socket.socket:
+        """The socket that is about to connect to `there`: every connection of a connector begins here.
+
+        Raises `PermissionError`, since aiohttp expects nothing but an `OSError` here.
+        """
+        family, kind, protocol, _, where = there
+        try:
+            _insist(self._verdict, where[0])
+        except ForbiddenAddressError as error:
+            raise PermissionError(errno.EACCES, str(error)) from error
+        return socket.socket(family, kind, protocol)
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
+    ) -> Connection:
+        """A connection whose peer passes as well. Raises `ForbiddenAddressError`, and aiohttp's own errors."""
+        connection = await super().connect(req, traces, timeout)
+        try:
+            _insist(self._verdict, _peer(connection))
+        except aiohttp.ClientError:
+            connection.close()
+            raise
+        return connection
+
+
+def _peer(connection: Connection) -> str:
+    transport = connection.transport
+    name: Any = None if transport is None else transport.get_extra_info("peername")
+    if name is None:
+        raise aiohttp.ServerDisconnectedError
+    return str(name[0])
+
+
+def _insist(verdict: Verdict, address: str, host: str = "a connection") -> None:
+    kind = verdict(ip_address(address))
+    if kind is not None:
+        log.info("not fetched: %s leads to %s (%s)", host, address, kind)
+        raise ForbiddenAddressError(f"{address} ({kind})")
+
+
+def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Whom to trust on the public internet: SSL_CERT_FILE, or what the operating system trusts; not AWS_CA_BUNDLE.
+
+    Raises `OSError` when the file cannot be read.
+    """
+    return ssl.create_default_context(cafile=environ.get("SSL_CERT_FILE") or ca_bundle({}))
+
+
+# Failures
+
+
+def _failed(what: str) -> RefusedError:
+    return RefusedError(f"{what} {INSTEAD}", "failed_to_download_image")
+
+
+def _too_large(what: str, limit: int) -> RefusedError:
+    return RefusedError(f"{what} more than {limit} bytes. Send less, or smaller ones.", "image_too_large")
+
+
+def _explained(error: Exception, host: str) -> RefusedError:
+    """What the client is told of a request to `host` that came to nothing."""
+    match error:
+        case ForbiddenAddressError() | aiohttp.ClientConnectorDNSError():
+            return not_public(host)
+        case aiohttp.ClientSSLError():
+            return _failed(f"A trusted TLS connection to the host '{host}' could not be made.")
+        case aiohttp.ClientConnectorError():
+            return _failed(f"The host '{host}' could not be reached.")
+        case OverheadError():
+            return _failed(f"The host '{host}' sent too much beside the image, or in too small pieces.")
+    return _failed(f"The host '{host}' broke off, or gave no proper HTTP answer.")
+
+
+def _first(group: BaseExceptionGroup[RefusedError]) -> FetchFailure:
+    """The failure to tell of: the first; others came while its siblings were being cancelled."""
+    refused = group.exceptions[0]
+    assert isinstance(refused, RefusedError)
+    return FetchFailure(refused.index, refused.reason, refused.code)

@@ -1,0 +1,299 @@
+"""One worker: a process that serves one address until it is told to stop. It knows no sibling.
+
+It is told to stop by SIGTERM (or SIGINT): it says NOT_SERVING, goes on serving for `notice` seconds so that Envoy
+hears it, then takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
+
+It says SERVING once the AWS credentials have been looked for and Bedrock has been asked for its models, whatever
+came of it: without credentials, callers are told so in a proper answer. The built-in list stands in for the models,
+and where AWS is slow to answer nobody waits longer than `FIRST_LISTING_SECONDS`.
+
+Invariant: requests see whole versions of things (settings, catalogue, identity), swapped between two events, and the
+event loop never waits for AWS or for a file.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from extproc import tokens
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import CredentialSource, NoCredentials
+from extproc.bedrock.listing import CatalogueKeeper
+from extproc.bedrock.look import Lookout
+from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
+from extproc.build import compiled
+from extproc.config import Settings
+from extproc.envoy_config import Address
+from extproc.exchange.budget import Budget
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.machine.memory import budget_of, share_of, too_little
+from extproc.machine.open_files import raise_limit
+from extproc.tenancy.directory import Directory
+from extproc.transport import listen as listening
+from extproc.transport.auto import Server, new_server
+from extproc.transport.listen import ListenError, Tls
+from extproc.transport.service import Options, Perform
+from extproc.worker.job_runner import Errands
+from extproc.worker.last_good import LastGood
+from extproc.worker.reload import SettingsFile, follow
+from extproc.worker.tls import TlsFiles, follow_tls
+
+log = logging.getLogger(__name__)
+
+FIRST_LISTING_SECONDS = 5.0
+
+FIRST_CREDENTIALS_SECONDS = 15.0
+"""Longest wait for AWS credentials at the start: a credential process may take its time, or never end."""
+
+LOOK_SECONDS = 1.0
+"""Interval at which a worker looks whether its socket is still there."""
+
+ROOM_SECONDS = 10.0
+"""By how much the time that Envoy is asked for exceeds the time that side calls may take."""
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """How long a worker goes on when it is told to stop, in seconds."""
+
+    notice: float
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the process was sent so far."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def received(self) -> None:
+        """Note one more SIGTERM or SIGINT."""
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """The options of one worker. `config` is gateway.yaml, `listen` is `unix:/path` or `host:port`."""
+
+    config: Path
+    listen: str
+    stopping: Stopping
+    tls: TlsFiles | None = None
+    last_good: Path | None = None
+    """File that keeps the last good settings for the next start."""
+    health: str | None = None
+    """A second address, a socket, for those who ask for the health of a worker that otherwise wants TLS."""
+    envoy_memory: int | None = None
+    """Envoy's memory limit in bytes, where Envoy does not share this process's."""
+
+
+def serve(options: ServeOptions, lookout: Lookout) -> None:
+    """Serve until SIGTERM.
+
+    Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
+    `TrustError`.
+    """
+    files = raise_limit()  # Envoy's is taken to be the same
+    file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
+    lookout.tell(file.settings.region)
+    address = listening.parse(options.listen)
+    health = listening.parse(options.health) if options.health else None
+    worker = Worker(file, lookout, budget_of(file.settings, files, options.envoy_memory))
+    uvloop.run(worker.run(address, options.stopping, options.tls, health))
+
+
+class Worker:
+    """The parts of one worker, and their life."""
+
+    def __init__(self, file: SettingsFile, lookout: Lookout, budget: Budget) -> None:
+        """Raises `EndpointError`."""
+        settings = file.settings
+        self._file = file
+        self._endpoints = endpoints = lookout.endpoints()
+        self._credentials = CredentialSource(endpoints.runtime, lookout.identity)
+        self._keeper = CatalogueKeeper(
+            endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookout.catalogue
+        )
+        self.gateway = Gateway(
+            settings=settings,
+            directory=Directory(settings),
+            catalogue=self._keeper.current,
+            capabilities=BUILT_IN.with_overrides(settings.capabilities),
+            signer=Signer(endpoints.region, endpoints.runtime.authority),
+            authority=endpoints.runtime.authority,
+            identity=self._identity,
+            detokenise=tokens.decode,
+            budget=budget,
+        )
+        if warning := too_little(settings.limits, budget):
+            log.warning(warning)
+
+    async def run(
+        self, address: Address, stopping: Stopping, tls: TlsFiles | None, health: Address | None = None
+    ) -> None:
+        """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
+        signals = _take_signals()
+        async with AsyncExitStack() as cleanup:
+            perform = await cleanup.enter_async_context(self._errands())
+            changes = asyncio.create_task(follow(self._file, self.settings_changed))
+            cleanup.callback(changes.cancel)
+            # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
+            await _first(self._get_ready(), signals.stop.wait())
+            _tidy()
+            settings = self._file.settings
+            options = server_options(settings, tls.current if tls else None)
+            server = new_server(settings.transport, address, self.new_exchange, perform, options)
+            bound = await server.start(address)
+            cleanup.push_async_callback(server.stop, 0)
+            if health is not None:
+                await self._answer_probes(health, perform, cleanup)
+            if tls is not None:
+                log.info("TLS: new connections get %s", tls.describe())
+                certificates = asyncio.create_task(follow_tls(tls, server.renew))
+                cleanup.callback(certificates.cancel)
+            if not signals.stop.is_set():
+                server.serving = True
+                log.info("serving on %s, %s", bound, self._describe())
+                await _first(_stay_reachable(server, bound), signals.stop.wait())
+            log.info("stopping, with %d streams open", server.streams)
+            await _first(server.drain(stopping.notice, stopping.grace), signals.hurry.wait())
+        log.info("stopped")
+
+    def new_exchange(self) -> Exchange:
+        """An exchange for the next HTTP request."""
+        return Exchange(self.gateway, os.urandom(16).hex())
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Put new settings in force for all events from now on."""
+        directory, capabilities = Directory(settings), BUILT_IN.with_overrides(settings.capabilities)
+        self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
+        self.gateway.budget.share = share_of(settings, self.gateway.budget.whole)
+
+    def catalogue_changed(self, catalogue: Catalogue) -> None:
+        """Put a new list of models in force; called from the keeper's thread."""
+        self.gateway.catalogue = catalogue
+
+    async def _answer_probes(self, address: Address, perform: Perform, cleanup: AsyncExitStack) -> None:
+        """Serve on a socket as well, and say SERVING there for as long as the event loop runs."""
+        beside = new_server("http2", address, self.new_exchange, perform, server_options(self._file.settings))
+        await beside.start(address)
+        cleanup.push_async_callback(beside.stop, 0)
+        beside.serving = True
+        again = asyncio.create_task(_stay_reachable(beside, address))
+        cleanup.callback(again.cancel)
+
+    def _errands(self) -> Errands:
+        return Errands(self._endpoints.runtime, deny=self._file.settings.media.deny)
+
+    async def _get_ready(self) -> None:
+        """Look for credentials and ask for the models, both for the first time; go on without them after a while."""
+        found = asyncio.Event()
+        await _first(_in_thread(self._ask_aws, found), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
+        if not found.is_set():
+            log.warning("AWS credentials were not found in %g s: serving without them", FIRST_CREDENTIALS_SECONDS)
+            return
+        await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))
+
+    def _ask_aws(self) -> None:
+        """Look for credentials, and start asking for the models when that is done: one process answers both."""
+        self._credentials.start()
+        self._keeper.start()
+
+    def _identity(self) -> Credentials | BearerToken | None:
+        try:
+            return self._credentials.current()
+        except NoCredentials:
+            return None
+
+    def _describe(self) -> str:
+        runtime, identity = self._endpoints.runtime, self._credentials.describe()
+        built = "compiled" if compiled() else "interpreted"
+        return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}; {built}"
+
+
+async def _stay_reachable(server: Server, address: Address) -> None:
+    """Make the worker's socket anew whenever it was removed, by somebody who tidies up temporary files for one."""
+    trouble = ""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            if await server.listen_again():
+                log.warning("%s was removed: listening there again; no call was cut", address)
+            trouble = ""
+        except Exception as error:  # a bug, too, is no reason to end the calls that there are
+            if str(error) != trouble:
+                known = isinstance(error, ListenError | OSError)
+                log.error("%s cannot be listened on again: %s", address, error, exc_info=not known)
+            trouble = str(error)
+
+
+def _tidy() -> None:
+    """Look once at everything that was made so far, and never again.
+
+    The collector's rounds while calls are served are then over what those made.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def server_options(settings: Settings, tls: Tls | None = None) -> Options:
+    """What the transport is to expect of an Envoy that was configured from the same settings.
+
+    Its buffer, and so its largest message, is 5/4 of the largest request; it grants side calls
+    `Settings.longest_wait` and half a minute.
+    """
+    largest = max(settings.limits.body_bytes, 4 * MIB)
+    return Options(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
+
+
+def _take_signals() -> Signals:
+    signals = Signals()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.received)
+    return signals
+
+
+async def _first(*works: Awaitable[object]) -> None:
+    """Wait until one of these is done, and cancel the others; raises what the one raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
+
+
+async def _in_thread(work: Callable[[], object], done: asyncio.Event | None = None) -> None:
+    """Do `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process.
+
+    `done` is set when it has ended, also where nobody waits for it any more.
+    """
+    loop, done = asyncio.get_running_loop(), done or asyncio.Event()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
+                loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done.wait()

@@ -1,0 +1,164 @@
+"""gateway.yaml and its token files while they change: looks at them, and tells of new settings.
+
+Polling, because it is the same for a file that is written over, one that is replaced, and a Kubernetes ConfigMap,
+whose file is a symlink through a folder that is swapped; a change shows within `INTERVAL_SECONDS`.
+
+Invariant: a file that is broken, or gone, changes nothing: the settings in force stay, and one line per change
+says what is wrong with the new ones. gateway.yaml and its token files (`tokens_from`) are taken over together or not
+at all: where a token is of an organisation that is still to come, the settings stay until it has. What can only be set
+at start keeps the value that it had then.
+
+A worker that is told where to keep the last good settings (`extproc.worker.last_good`) starts with those where a file
+is broken or gone. Without any, a broken file is an error at the start.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from extproc import config
+from extproc.config import ConfigError, Settings
+from extproc.config.sources import contents, token_files, token_texts
+from extproc.worker.file_stamp import Stamp, stamp
+from extproc.worker.last_good import LastGood
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 1.0
+
+FIXED = ("region", "limits", "catalogue", "workers", "transport")
+"""What can only be set at start."""
+
+FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"), ("media", "deny"))
+"""Likewise: Envoy's own timeouts are made from the first three, and whoever fetches images from the last."""
+
+
+class SettingsFile:
+    """One gateway.yaml and the token files that it names. `settings` are the ones in force."""
+
+    def __init__(self, path: Path, last_good: LastGood | None = None) -> None:
+        """Read all for the first time; raises `ConfigError` where that fails and `last_good` has nothing."""
+        self._path = path
+        self._last_good = last_good
+        self._trouble = ""
+        self._tokens_from: Path | None = None
+        self._stamps: dict[Path, Stamp | None] = {}
+        self._digest = b""
+        self._sha256 = ""
+        self.settings = self._first()
+
+    def poll(self) -> Settings | None:
+        """The new settings if a file has changed for the better since the last look, else None."""
+        if self._last_good is not None:
+            self._last_good.refresh()
+        if self._look() == self._stamps:
+            return None
+        try:
+            new = self._read()
+        except ConfigError as error:
+            self._tell(str(error), "the settings that were in force stay")
+            return None
+        if new is None:
+            return None
+        self._trouble = ""
+        self.settings = _keep_fixed(self.settings, new, "that needs a restart; until then the old one is in force")
+        self._keep()
+        return self.settings
+
+    def _first(self) -> Settings:
+        """Return the settings of the files, or the last good ones; raises `ConfigError`."""
+        kept = self._last_good.load() if self._last_good is not None else None
+        try:
+            settings = self._read()
+        except ConfigError as error:
+            if kept is None:
+                raise
+            self._tell(str(error), f"starting with the last good settings, {kept}")
+            return kept.settings
+        assert settings is not None  # the first is always new
+        if kept is not None and self._last_good is not None:
+            advice = f"the old one is in force, with which Envoy runs; for the new one, remove {self._last_good.path}"
+            settings = _keep_fixed(kept.settings, settings, f"{advice}, and start Envoy with a new configuration")
+        self.settings = settings
+        self._keep()
+        return settings
+
+    def _keep(self) -> None:
+        """Have the settings in force for the next start."""
+        if self._last_good is not None:
+            self._last_good.save(self.settings, self._sha256)
+
+    def _read(self) -> Settings | None:
+        """What the files say now, None if it is what they said before; raises `ConfigError`."""
+        stamps = self._look()  # before they are read: what is written meanwhile shows at the next look
+        text = contents(self._path)
+        self._stamps = stamps
+        before, self._digest = self._digest, b""
+        draft = config.draft(text, str(self._path))
+        if draft.tokens_from != self._tokens_from:
+            self._tokens_from = draft.tokens_from
+            self._stamps = self._look() | {self._path: stamps[self._path]}
+        texts = token_texts(self._tokens_from) if self._tokens_from else {}
+        self._digest = _digest(text, texts)
+        self._sha256 = hashlib.sha256(text).hexdigest()
+        return draft.settings(texts) if self._digest != before else None
+
+    def _look(self) -> dict[Path, Stamp | None]:
+        """The stamp of each file there is, gateway.yaml's and its token files'."""
+        place = self._tokens_from
+        return {path: stamp(path) for path in (self._path, *(_token_files(place) if place else ()))}
+
+    def _tell(self, trouble: str, consequence: str) -> None:
+        """Log what is wrong, once for as long as it is the same."""
+        if trouble != self._trouble:
+            log.error("%s; %s", trouble, consequence)
+        self._trouble = trouble
+
+
+async def follow(file: SettingsFile, apply: Callable[[Settings], None], interval: float = INTERVAL_SECONDS) -> None:
+    """Give `apply` every new version of the settings, until cancelled; `apply` is called in the event loop."""
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            settings = await asyncio.to_thread(file.poll)  # ten thousand tokens take most of a second
+            if settings is not None:
+                apply(settings)
+                log.info("gateway.yaml has changed: %s", _summary(settings))
+        except Exception:
+            log.exception("gateway.yaml cannot be taken over; the settings that were in force stay")
+
+
+def _token_files(place: Path) -> list[Path]:
+    """The token files of `place`; of a folder that cannot be read, the folder."""
+    try:
+        return token_files(place)
+    except (OSError, ValueError):
+        return [place]
+
+
+def _digest(text: bytes, texts: Mapping[str, bytes]) -> bytes:
+    """What tells whether any file is another."""
+    files = [(name, hashlib.sha256(content).digest()) for name, content in sorted(texts.items())]
+    return hashlib.sha256(repr((hashlib.sha256(text).digest(), files)).encode()).digest()
+
+
+def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
+    """Return the new settings, but for what Envoy and the processes were started with; log `advice` if that differs."""
+    fixed = {name: getattr(old, name) for name in FIXED}
+    for name, value in fixed.items():
+        if getattr(new, name) != value:
+            log.warning("`%s` has changed: %s", name, advice)
+    for section, name in FIXED_PARTS:
+        value, changed = getattr(getattr(old, section), name), fixed.get(section, getattr(new, section))
+        if getattr(changed, name) != value:
+            log.warning("`%s.%s` has changed: %s (%s)", section, name, advice, value)
+        fixed[section] = msgspec.structs.replace(changed, **{name: value})
+    return msgspec.structs.replace(new, **fixed)
+
+
+def _summary(settings: Settings) -> str:
+    return f"{len(settings.organisations)} organisations, {len(settings.tokens)} tokens"

@@ -1,0 +1,133 @@
+"""The folder of an `up`, and those who remove what is in it."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with run_directory() as path:
+        yield path
+
+
+class Stage:
+    def __init__(self, folder: Path) -> None:
+        self.said: list[str] = []
+        self.folder = folder
+        self.caretaker = Caretaker(folder, self.said.append)
+
+    def listen(self) -> socket.socket:
+        """Envoy's part: it makes its socket anew at each start."""
+        self.caretaker.admin.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(self.caretaker.admin))
+        server.listen()
+        return server
+
+    def reaches(self, server: socket.socket) -> bool:
+        """Whether who connects by the path comes to this server."""
+        server.setblocking(False)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.caretaker.admin))
+            try:
+                server.accept()[0].close()
+            except BlockingIOError:
+                return False
+        return True
+
+
+@pytest.fixture
+def stage(folder: Path) -> Stage:
+    return Stage(folder)
+
+
+def test_before_envoy_starts_there_is_nothing_to_say(stage: Stage) -> None:
+    stage.caretaker.look()
+    assert stage.said == []
+
+
+def test_the_admin_socket_is_put_back(stage: Stage) -> None:
+    with stage.listen() as server:
+        for _ in range(2):
+            stage.caretaker.look()
+            stage.caretaker.admin.unlink()
+            stage.caretaker.look()
+            assert stage.reaches(server)
+    assert stage.said == [f"{stage.caretaker.admin} was removed: put back"] * 2
+
+
+def test_that_of_an_envoy_that_was_started_again_is(stage: Stage) -> None:
+    with stage.listen():
+        stage.caretaker.look()
+    with stage.listen() as server:
+        stage.caretaker.look()
+        stage.caretaker.admin.unlink()
+        stage.caretaker.look()
+        assert stage.reaches(server)
+
+
+def test_the_whole_folder_is_made_again_and_what_cannot_be_is_said_once(stage: Stage) -> None:
+    with stage.listen():
+        stage.caretaker.look()
+        shutil.rmtree(stage.folder)
+        for _ in range(3):
+            stage.caretaker.look()
+    assert stage.folder.stat().st_mode & 0o777 == 0o700
+    assert stage.said[0] == f"{stage.folder} was removed: made again"
+    assert len(stage.said) == 2
+    assert "calls go on" in stage.said[1]
+
+
+@pytest.mark.parametrize("kind", ["link", "open"])
+def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: Stage, tmp_path: Path) -> None:
+    shutil.rmtree(stage.folder)
+    if kind == "link":
+        stage.folder.symlink_to(tmp_path)
+    else:
+        stage.folder.mkdir(mode=0o755)
+        stage.folder.chmod(0o755)
+    for _ in range(2):
+        stage.caretaker.look()
+    with pytest.raises(OSError, match="another"):
+        stage.caretaker.put("envoy.yaml", "text")
+    (said,) = stage.said
+    assert "cannot be made again" in said
+    assert list(stage.folder.iterdir()) == []
+    if kind == "link":
+        stage.folder.unlink()
+
+
+def test_a_file_is_there_with_its_content_at_each_start(stage: Stage) -> None:
+    path = stage.caretaker.put("envoy.yaml", "text")
+    before = path.stat()
+    assert stage.caretaker.put("envoy.yaml", "text") == path
+    assert path.stat().st_ino == before.st_ino
+    path.unlink()
+    assert stage.caretaker.put("envoy.yaml", "text").read_text() == "text"
+    shutil.rmtree(stage.folder)
+    assert stage.caretaker.put("envoy.yaml", "text").read_text() == "text"
+
+
+def test_nothing_looks_old(stage: Stage) -> None:
+    path = stage.caretaker.put("envoy.yaml", "text")
+    with stage.listen():
+        stage.caretaker.look()
+        everything = [stage.folder, path, stage.caretaker.admin, stage.folder / "names"]
+        for each in everything:
+            os.utime(each, (1, 1))
+        stage.caretaker.touch()
+        assert all(each.stat().st_mtime > 1 for each in everything)
+
+
+def test_no_folder_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with pytest.raises(RunDirectoryError, match=r"TMPDIR"), run_directory():
+        pass

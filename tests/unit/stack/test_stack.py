@@ -1,0 +1,96 @@
+"""What `up` does around its programs: the port it holds, the folder it removes. The rest is in tests/envoy/."""
+
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from extproc.envoy_config import Address
+from extproc.stack.run_directory import run_directory
+from extproc.stack.stack import StackError, reachable, reserved
+from extproc.transport.listen import MAX_SOCKET_PATH
+
+LOCAL = "127.0.0.1"
+
+
+def listen(port: int, *, share: bool = False) -> socket.socket:
+    server = socket.socket()
+    if share:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    server.bind((LOCAL, port))
+    server.listen()
+    return server
+
+
+def test_any_free_port() -> None:
+    with reserved(Address(LOCAL, 0)) as one, reserved(Address(LOCAL, 0)) as two:
+        assert one.port
+        assert one.port != two.port
+
+
+def test_envoy_can_listen_and_strangers_cannot() -> None:
+    with reserved(Address(LOCAL, 0)) as held:
+        with pytest.raises(OSError, match="in use"):
+            listen(held.port)
+        with listen(held.port, share=True) as envoy, socket.create_connection((LOCAL, held.port)) as client:
+            accepted, peer = envoy.accept()
+            accepted.close()
+            assert peer == client.getsockname(), "what is held takes no connection"
+        with listen(held.port, share=True):
+            pass
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_taken_port(share: bool) -> None:
+    with listen(0, share=share) as stranger:
+        port = stranger.getsockname()[1]
+        with (
+            pytest.raises(StackError, match=f"{LOCAL}:{port} is taken by another program.*--listen"),
+            reserved(Address(LOCAL, port)),
+        ):
+            pass
+
+
+def test_a_port_that_two_gateways_want() -> None:
+    with reserved(Address(LOCAL, 0)) as held, pytest.raises(StackError, match="is taken"), reserved(held):
+        pass
+
+
+def test_an_address_of_another_machine() -> None:
+    with (
+        pytest.raises(StackError, match=r"192\.0\.2\.77:8080 cannot be listened on"),
+        reserved(Address("192.0.2.77", 8080)),
+    ):
+        pass
+
+
+def test_the_folder_is_private_and_goes_away() -> None:
+    with run_directory() as folder:
+        assert folder.stat().st_mode & 0o077 == 0
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").touch()
+    assert not folder.exists()
+
+
+def test_the_folder_goes_away_when_something_fails() -> None:
+    with pytest.raises(RuntimeError), run_directory() as folder:
+        raise RuntimeError
+    assert not folder.exists()
+
+
+def test_sockets_fit_even_where_temporary_files_are_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with run_directory() as folder:
+        assert len(str(folder / "worker-63.sock")) <= MAX_SOCKET_PATH
+    assert list(deep.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("listens", "reached"),
+    [("0.0.0.0", "127.0.0.1:80"), ("::", "[::1]:80"), ("10.0.0.1", "10.0.0.1:80")],
+)
+def test_where_to_reach_it(listens: str, reached: str) -> None:
+    assert str(reachable(Address(listens, 80))) == reached

@@ -1,0 +1,125 @@
+"""Which Bedrock is chosen, and what its programs are told."""
+
+import os
+from collections.abc import Callable
+
+import boto3
+import botocore.session
+import pytest
+
+from extproc.stack.upstream import Aws, Local, UpstreamError, aws_region, choose, local_environment
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
+BEARER = {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-api-key"}
+EMULATOR = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:4566"}
+
+Environment = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """Makes this the whole of AWS's environment, for botocore too."""
+
+    def make(**variables: str) -> dict[str, str]:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        nothing = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+        for name, value in {**nothing, "AWS_EC2_METADATA_DISABLED": "true", **variables}.items():
+            monkeypatch.setenv(name, value)
+        return dict(os.environ)
+
+    return make
+
+
+@pytest.mark.parametrize(("given", "source"), [(KEYS, "env"), (BEARER, "AWS_BEARER_TOKEN_BEDROCK")])
+def test_credentials_lead_to_aws(environment: Environment, given: dict[str, str], source: str) -> None:
+    upstream = choose("auto", "eu-west-1", environment(**given))
+    assert isinstance(upstream, Aws)
+    assert str(upstream) == f"https://bedrock-runtime.eu-west-1.amazonaws.com (AWS, credentials from {source})"
+
+
+def test_a_profile_counts(environment: Environment, tmp_path: os.PathLike[str]) -> None:
+    file = os.path.join(tmp_path, "credentials")
+    with open(file, "w") as credentials:
+        credentials.write("[team]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    upstream = choose("auto", "eu-west-1", environment(AWS_SHARED_CREDENTIALS_FILE=file, AWS_PROFILE="team"))
+    assert str(upstream).endswith("(AWS, credentials from shared-credentials-file)")
+
+
+def test_without_credentials_it_is_local(environment: Environment) -> None:
+    upstream = choose("auto", None, environment())
+    assert str(upstream) == "local Bedrock (no AWS credentials found)"
+    assert upstream.region == "us-east-1"
+
+
+def test_local_when_it_is_asked_for(environment: Environment) -> None:
+    upstream = choose("local", None, environment(**KEYS, **EMULATOR, AWS_REGION="eu-central-1"))
+    assert str(upstream) == "local Bedrock (asked for)"
+    assert upstream.region == "eu-central-1"
+
+
+def test_the_files_region_counts_for_more(environment: Environment) -> None:
+    variables = environment(**KEYS, AWS_REGION="eu-central-1")
+    assert choose("local", "eu-west-1", variables).region == "eu-west-1"
+    assert choose("aws", "eu-west-1", variables).region == "eu-west-1"
+    assert choose("aws", None, variables).region == "eu-central-1"
+
+
+def test_each_run_has_keys_of_its_own(environment: Environment) -> None:
+    one, two = (choose("local", None, environment()) for _ in range(2))
+    assert isinstance(one, Local)
+    assert isinstance(two, Local)
+    assert one.secret_key != two.secret_key
+
+
+def test_an_emulator_is_aws(environment: Environment) -> None:
+    upstream = choose("auto", "us-east-1", environment(**KEYS, **EMULATOR))
+    assert str(upstream).startswith("http://127.0.0.1:4566 (AWS")
+
+
+@pytest.mark.parametrize(
+    ("mode", "variables", "words"),
+    [
+        ("auto", EMULATOR, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME is set, but there are no AWS credentials"),
+        ("auto", {"AWS_ENDPOINT_URL": "http://x"}, "AWS_ENDPOINT_URL is set"),
+        ("aws", {}, "no AWS credentials found"),
+        ("auto", {"AWS_PROFILE": "nobody"}, "nobody"),
+        ("auto", KEYS, "no AWS region"),
+        ("auto", {**KEYS, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "x"}, "Invalid endpoint"),
+    ],
+)
+def test_where_there_is_none(environment: Environment, mode: str, variables: dict[str, str], words: str) -> None:
+    with pytest.raises(UpstreamError, match=words):
+        choose(mode, None, environment(**variables))  # type: ignore[arg-type]
+
+
+def test_a_broken_profile_names_no_region(environment: Environment) -> None:
+    assert aws_region(environment(AWS_PROFILE="nobody")) is None
+
+
+def test_nothing_of_the_users_reaches_the_local_bedrock(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
+) -> None:
+    """botocore is the judge: with this environment it finds the made-up keys and the local endpoint."""
+    file = os.path.join(tmp_path, "config")
+    with open(file, "w") as config:
+        config.write(
+            "[profile team]\nregion = sa-east-1\nendpoint_url = http://elsewhere\naws_access_key_id = theirs\n"
+        )
+    theirs = environment(
+        **KEYS, **BEARER, **EMULATOR, AWS_PROFILE="team", AWS_CONFIG_FILE=file, AWS_SESSION_TOKEN="theirs",
+        AWS_IGNORE_CONFIGURED_ENDPOINT_URLS="true", AWS_USE_FIPS_ENDPOINT="true", AWS_ROLE_ARN="arn:theirs",
+    )  # fmt: skip
+    local = choose("local", "us-east-1", theirs)
+    assert isinstance(local, Local)
+    for name, value in environment(**local_environment(theirs, local, "http://127.0.0.1:9")).items():
+        monkeypatch.setenv(name, value)
+    credentials = botocore.session.get_session().get_credentials()
+    assert credentials is not None
+    found = credentials.get_frozen_credentials()
+    assert (found.access_key, found.secret_key, found.token) == (local.access_key, local.secret_key, None)
+    for service in ("bedrock-runtime", "bedrock"):
+        client = boto3.Session().client(service, region_name=os.environ["AWS_REGION"])  # type: ignore[call-overload]
+        assert client.meta.endpoint_url == "http://127.0.0.1:9"
+        assert client.meta.region_name == "us-east-1"
+    assert "AWS_BEARER_TOKEN_BEDROCK" not in local_environment(theirs, local, "http://127.0.0.1:9")

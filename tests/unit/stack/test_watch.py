@@ -1,0 +1,92 @@
+"""Which worker counts as stuck."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from extproc.stack import watch
+from extproc.stack.watch import Limits, Watch
+
+
+class Stage:
+    """A watch over a worker whose process is always there, and what came of it."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.replaced: list[str] = []
+        nobody: Any = None
+        self.watch = Watch(nobody, "worker-0", "/nowhere", self.said.append, Limits(5, misses=3, first_misses=6))
+
+    def note(self, pid: int, *responded: bool) -> None:
+        for each in responded:
+            self.watch.note(pid, each, self.replaced.append)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_one_that_was_there_and_is_silent_is_replaced_once(stage: Stage) -> None:
+    stage.note(7, True, False, False)
+    assert stage.replaced == []
+    stage.note(7, False)
+    assert stage.replaced == ["worker-0"]
+    assert stage.said == [
+        "worker-0: stuck: process 7 has not responded to 3 health checks in a row, each of 5 s; killing it"
+    ]
+
+
+def test_one_that_is_busy_for_a_moment_is_left_alone(stage: Stage) -> None:
+    stage.note(7, True, *[False, False, True] * 10)
+    assert stage.replaced == []
+
+
+def test_one_that_starts_has_more_time(stage: Stage) -> None:
+    stage.note(7, *[False] * 5)
+    assert stage.replaced == []
+    stage.note(7, False)
+    assert stage.replaced == ["worker-0"]
+
+
+def test_what_one_process_missed_does_not_count_against_the_next(stage: Stage) -> None:
+    stage.note(7, True, False, False)
+    stage.note(8, False, False, False)
+    assert stage.replaced == []
+
+
+async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That counts neither for nor against the worker, and is in the log."""
+    questions: list[str] = []
+    enough = asyncio.Event()
+
+    async def responds(path: str, seconds: float) -> bool:
+        questions.append(path)
+        if len(questions) == 3:
+            enough.set()
+        raise RuntimeError("a bug")
+
+    class Supervisor:
+        def pid(self, name: str) -> int:
+            return 7
+
+        def replace(self, name: str) -> None:
+            raise AssertionError(name)
+
+    monkeypatch.setattr(watch, "responds", responds)
+    said: list[str] = []
+    supervisor: Any = Supervisor()
+    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", said.append, Limits(0, 1, 1)).run())
+    async with asyncio.timeout(60):
+        await enough.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert set(said) == {"worker-0: its health could not be checked: RuntimeError('a bug')"}
+
+
+def test_the_limits_are_of_a_loop_that_is_stuck_and_not_busy() -> None:
+    """No request may hold the loop for a second; Envoy itself takes a worker out after half of one."""
+    limits = Limits()
+    assert limits.seconds * limits.misses >= 15
+    assert limits.first_misses > limits.misses

@@ -1,0 +1,337 @@
+"""The performer against a server of its own: what goes out, what comes back, and what happens when it does not."""
+
+import asyncio
+import gzip
+import ssl
+import subprocess
+from ipaddress import ip_network
+
+import pytest
+from aiohttp import web
+
+from extproc.bedrock.endpoints import Endpoint
+from extproc.exchange.jobs import (
+    Fetch,
+    Fetched,
+    FetchFailure,
+    SideAnswer,
+    SideCall,
+    SideCalls,
+    SideFailure,
+    SideSilence,
+)
+from extproc.worker.http_jobs import TRIES, Performer
+from extproc.worker.image_fetcher import Fetcher
+
+SECONDS = 30
+
+
+class Bedrock:
+    """A server that answers each path as its script says, and remembers what it was asked."""
+
+    def __init__(self):
+        self.script = {}
+        self.asked = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.gone = asyncio.Event()
+        self.asked_something = asyncio.Event()
+
+    async def handle(self, request):
+        self.asked.append(request.path)
+        self.asked_something.set()
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            steps = self.script.get(request.path, [200])
+            step = steps.pop(0) if len(steps) > 1 else steps[0]
+            if step == "hang":
+                await asyncio.Event().wait()
+            if step == "cut":
+                request.transport.close()
+                return web.Response()
+            await asyncio.sleep(0)
+            return web.Response(status=step, body=request.path.encode(), headers={"X-Amzn-RequestId": "r-1"})
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+        finally:
+            self.in_flight -= 1
+
+
+async def serve(handle, tls=None):
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "localhost", 0, ssl_context=tls)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    return runner, Endpoint("https" if tls else "http", "localhost", port)
+
+
+@pytest.fixture
+async def bedrock():
+    bedrock = Bedrock()
+    runner, bedrock.endpoint = await serve(bedrock.handle)
+    yield bedrock
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def perform(bedrock):
+    async with Performer(bedrock.endpoint, backoff=lambda attempt: 0) as performer:
+        yield performer
+
+
+def calls(*paths, concurrency=4, silence=SECONDS):
+    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency, silence)
+
+
+async def test_the_answers_are_in_the_order_of_the_calls(bedrock, perform):
+    paths = [f"/{index}" for index in range(20)]
+    answers = await perform(calls(*paths), SECONDS)
+    assert [answer.body.decode() for answer in answers] == paths
+    assert answers[0].status == 200
+    assert answers[0].headers["x-amzn-requestid"] == "r-1"
+    assert sorted(bedrock.asked) == sorted(paths)
+
+
+async def test_no_calls_are_no_answers(perform):
+    assert await perform(calls(), SECONDS) == ()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 100])
+async def test_no_more_calls_are_in_flight_than_it_may_have(concurrency, bedrock, perform):
+    await perform(calls(*(f"/{index}" for index in range(30)), concurrency=concurrency), SECONDS)
+    assert bedrock.most_in_flight <= concurrency
+    assert len(bedrock.asked) == 30
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_what_may_pass_is_tried_again(status, bedrock, perform):
+    bedrock.script["/a"] = [status] * (TRIES - 1) + [200]
+    (answer,) = await perform(calls("/a"), SECONDS)
+    assert answer.status == 200
+    assert len(bedrock.asked) == TRIES
+
+
+async def test_what_does_not_pass_is_the_result(bedrock, perform):
+    bedrock.script["/a"] = [503]
+    answer = await perform(calls("/a"), SECONDS)
+    assert (answer.status, answer.body) == (503, b"/a")
+    assert len(bedrock.asked) == TRIES
+
+
+@pytest.mark.parametrize("status", [201, 302, 400, 403, 404, 408, 424])
+async def test_what_would_fail_again_is_not_tried_again(status, bedrock, perform):
+    bedrock.script["/a"] = [status]
+    assert (await perform(calls("/a"), SECONDS)).status == status
+    assert len(bedrock.asked) == 1
+
+
+async def test_the_first_failure_ends_the_other_calls(bedrock, perform):
+    bedrock.script |= {"/slow": ["hang"], "/bad": [400]}
+    result = await perform(calls("/slow", "/bad", "/never", concurrency=2), SECONDS)
+    assert result.status == 400
+    assert "/never" not in bedrock.asked
+    await bedrock.gone.wait()
+
+
+async def test_a_connection_that_breaks_is_tried_again(bedrock, perform):
+    bedrock.script["/a"] = ["cut", 200]
+    assert [answer.status for answer in await perform(calls("/a"), SECONDS)] == [200]
+
+
+async def test_a_server_that_is_not_there_is_a_failure(bedrock):
+    runner, endpoint = await serve(bedrock.handle)
+    await runner.cleanup()
+    async with Performer(endpoint, backoff=lambda attempt: 0) as perform:
+        result = await perform(calls("/a"), SECONDS)
+    assert isinstance(result, SideFailure)
+    assert not result.timed_out
+    assert "could not be reached" in result.message
+
+
+async def test_a_job_has_so_many_seconds(bedrock, perform):
+    bedrock.script["/a"] = ["hang"]
+    assert await perform(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not answer within 0.05 seconds")
+    await bedrock.gone.wait()
+
+
+async def test_a_server_that_falls_silent_ends_the_job_and_is_not_asked_again(bedrock, perform):
+    bedrock.script["/a"] = ["hang"]
+    assert await perform(calls("/a", "/b", silence=0.05), SECONDS) == SideSilence(0.05)
+    assert bedrock.asked.count("/a") == 1
+    await bedrock.gone.wait()
+
+
+async def test_waiting_for_another_try_counts(bedrock):
+    bedrock.script["/a"] = [503]
+    async with Performer(bedrock.endpoint, backoff=lambda attempt: 3600) as perform:
+        assert (await perform(calls("/a"), 0.05)).timed_out
+
+
+async def test_cancelling_it_ends_its_calls(bedrock, perform):
+    bedrock.script["/a"] = ["hang"]
+    job = asyncio.create_task(perform(calls("/a"), SECONDS))
+    await bedrock.asked_something.wait()
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    await bedrock.gone.wait()
+
+
+class Endless:
+    """A server that goes on sending a body until its connection is closed."""
+
+    def __init__(self, head):
+        self.head, self.sent, self.calls = head, 0, 0
+        self.closed = asyncio.Event()
+
+    async def handle(self, reader, writer):
+        self.calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self.head)
+        try:
+            while True:
+                writer.write(bytes(16_384))
+                self.sent += 16_384
+                await writer.drain()
+        except ConnectionError:
+            self.closed.set()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n",
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+    ],
+)
+async def test_a_response_is_read_no_further_than_it_may_be_long(head):
+    endless = Endless(head)
+    server = await asyncio.start_server(endless.handle, "127.0.0.1", 0)
+    endpoint = Endpoint("http", "127.0.0.1", server.sockets[0].getsockname()[1])
+    async with server, Performer(endpoint, backoff=lambda attempt: 0) as perform:
+        result = await perform(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1, SECONDS), SECONDS)
+        await endless.closed.wait()
+    assert result == SideFailure(False, "Bedrock sent more than 100000 bytes", too_large=True)
+    assert endless.calls == 1
+
+
+async def test_a_response_may_be_just_so_long(bedrock, perform):
+    path = "/" + "a" * 99
+    (answer,) = await perform(SideCalls((SideCall(path, (), b"{}", 100),), 1, SECONDS), SECONDS)
+    assert answer.body == path.encode()
+    result = await perform(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1, SECONDS), SECONDS)
+    assert result.too_large
+
+
+async def test_a_compressed_response_is_not_expanded():
+    async def handle(request):
+        return web.Response(body=gzip.compress(bytes(1_000_000)), headers={"content-encoding": "gzip"})
+
+    runner, endpoint = await serve(handle)
+    async with Performer(endpoint) as perform:
+        (answer,) = await perform(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1, SECONDS), SECONDS)
+    await runner.cleanup()
+    assert len(answer.body) < 10_000
+
+
+async def test_another_job_is_a_bug(perform):
+    with pytest.raises(TypeError, match="NoneType"):
+        await perform(None, SECONDS)
+
+
+async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
+    seen = asyncio.get_running_loop().create_future()
+
+    async def answer(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.set_result(head + await reader.readexactly(4))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    path = "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ax%2Fy%20z/invoke"
+    headers = (("authorization", "AWS4-HMAC-SHA256 x"), ("content-type", "application/json"))
+    async with server, Performer(Endpoint("http", "127.0.0.1", port)) as perform:
+        job = SideCalls((SideCall(path, headers, b"{ \n}"),), 1, SECONDS)
+        assert await perform(job, SECONDS) == (SideAnswer(200, {"content-length": "2"}, b"ok"),)
+    head, body = (await seen).split(b"\r\n\r\n")
+    line, *fields = head.decode().split("\r\n")
+    assert line == f"POST {path} HTTP/1.1"
+    assert sorted(field.lower() for field in fields) == sorted(
+        [
+            f"host: 127.0.0.1:{port}",
+            "authorization: aws4-hmac-sha256 x",
+            "content-type: application/json",
+            "content-length: 4",
+        ]
+    )
+    assert body == b"{ \n}"
+
+
+class TestFetches:
+    PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+    @pytest.fixture
+    async def images(self):
+        async def handle(request):
+            return web.Response(body=self.PNG, content_type="image/png")
+
+        runner, endpoint = await serve(handle)
+        yield f"http://127.0.0.1:{endpoint.port}/a.png", endpoint.port
+        await runner.cleanup()
+
+    async def test_images_are_fetched_beside_the_calls(self, bedrock, images):
+        url, port = images
+        fetcher = Fetcher({}, ports=frozenset({port}), allow=[ip_network("127.0.0.1")])
+        async with Performer(bedrock.endpoint, fetcher=fetcher) as perform:
+            fetched, answers = await asyncio.gather(
+                perform(Fetch((url, url), 100, 1000, 2), SECONDS), perform(calls("/a"), SECONDS)
+            )
+        assert fetched == (Fetched(self.PNG, "image/png"),) * 2
+        assert [answer.status for answer in answers] == [200]
+        assert bedrock.asked == ["/a"]
+
+    async def test_nothing_inside_is_fetched_unless_told_otherwise(self, images, perform):
+        url, port = images
+        for each in (url, url.replace(f":{port}", "")):
+            result = await perform(Fetch((each,), 100, 1000, 2), SECONDS)
+            assert isinstance(result, FetchFailure)
+            assert result.code == "invalid_image_url"
+
+
+class TestTls:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def pem(tmp_path_factory):
+        folder = tmp_path_factory.mktemp("tls")
+        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files], check=True, capture_output=True)
+        return folder
+
+    @pytest.fixture
+    async def endpoint(self, pem, bedrock):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pem / "cert.pem", pem / "key.pem")
+        runner, endpoint = await serve(bedrock.handle, context)
+        yield endpoint
+        await runner.cleanup()
+
+    @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+    async def test_awss_own_settings_say_whom_to_trust(self, name, endpoint, pem):
+        async with Performer(endpoint, {name: str(pem / "cert.pem")}) as perform:
+            assert [answer.status for answer in await perform(calls("/a"), SECONDS)] == [200]
+
+    async def test_a_stranger_is_not_trusted(self, endpoint):
+        async with Performer(endpoint, {}, backoff=lambda attempt: 0) as perform:
+            result = await perform(calls("/a"), SECONDS)
+        assert "CERTIFICATE_VERIFY_FAILED" in result.message

@@ -1,0 +1,249 @@
+"""gateway.yaml while it changes: what counts as a change, and that a broken file changes nothing."""
+
+import asyncio
+import logging
+import os
+
+import pytest
+
+from extproc.config import ConfigError
+from extproc.worker.reload import SettingsFile, follow
+
+ORGANISATIONS = "organisations: {acme: {}, globex: {}}\n"
+ONE = ORGANISATIONS + "tokens: [{name: one, sha256: " + "a" * 64 + ", organisations: [acme]}]\n"
+TWO = ORGANISATIONS + "tokens: [{name: two, sha256: " + "b" * 64 + ", organisations: [globex]}]\n"
+BROKEN = "organisations: {acme: {modles: {}}}\n"
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "gateway.yaml"
+    path.write_text(ONE)
+    return path
+
+
+@pytest.fixture
+def file(path):
+    return SettingsFile(path)
+
+
+def put(path, text):
+    """Replace the file as careful writers do: a new one, moved over it."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def names(settings):
+    return [token.name for token in settings.tokens]
+
+
+def test_a_file_that_cannot_be_used_is_an_error_at_start(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        SettingsFile(tmp_path / "nowhere.yaml")
+
+
+def test_nothing_changed(file):
+    assert names(file.settings) == ["one"]
+    assert file.poll() is None
+
+
+@pytest.mark.parametrize("write", [put, lambda path, text: path.write_text(text)], ids=["replaced", "written over"])
+def test_a_changed_file_is_told_of_once(write, file, path):
+    write(path, TWO + "# longer\n")
+    assert names(file.poll()) == ["two"]
+    assert names(file.settings) == ["two"]
+    assert file.poll() is None
+
+
+def test_the_same_size_at_another_time_is_a_change(file, path):
+    path.write_text(ONE.replace("one", "two"))
+    os.utime(path, ns=(1, 1))
+    assert names(file.poll()) == ["two"]
+
+
+def test_a_touched_file_has_not_changed(file, path):
+    os.utime(path, ns=(1, 1))
+    assert file.poll() is None
+
+
+def test_kubernetes_swaps_a_folder_behind_a_symlink(tmp_path):
+    for version, text in (("v1", ONE), ("v2", TWO)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "gateway.yaml").write_text(text)
+    (tmp_path / "..data").symlink_to("v1")
+    (tmp_path / "gateway.yaml").symlink_to("..data/gateway.yaml")
+    file = SettingsFile(tmp_path / "gateway.yaml")
+    (tmp_path / "..data_tmp").symlink_to("v2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    assert names(file.poll()) == ["two"]
+
+
+def test_a_broken_file_changes_nothing_and_is_logged_once_with_the_keys_path(file, path, caplog):
+    put(path, BROKEN)
+    assert file.poll() is None
+    assert file.poll() is None
+    assert names(file.settings) == ["one"]
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "organisations.acme.modles" in record.getMessage()
+    assert "stay" in record.getMessage()
+
+
+def test_a_file_that_is_mended_is_told_of_even_if_it_is_the_old_one(file, path):
+    put(path, BROKEN)
+    file.poll()
+    put(path, ONE)
+    assert names(file.poll()) == ["one"]
+
+
+def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplog):
+    path.unlink()
+    assert file.poll() is None
+    assert file.poll() is None
+    assert len(caplog.records) == 1
+    path.write_text(TWO)
+    assert names(file.poll()) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("region: eu-west-1", "region"),
+        ("limits: {request_bytes: 2048}", "limits"),
+        ("catalogue: {refresh_seconds: 1}", "catalogue"),
+        ("workers: 7", "workers"),
+        ("transport: grpcio", "transport"),
+        ("embeddings: {seconds: 1, concurrency: 3}", "embeddings.seconds"),
+        ("media: {deny: [203.0.113.0/24]}", "media.deny"),
+        ("media: {deny: [203.0.113.0/24], seconds: 1}", "media.seconds"),
+    ],
+)
+def test_what_can_only_be_set_at_start_stays_and_that_is_said(line, name, file, path, caplog):
+    before = file.settings
+    put(path, TWO + line)
+    after = file.poll()
+    assert names(after) == ["two"]
+    for fixed in ("region", "limits", "catalogue", "workers", "transport"):
+        assert getattr(after, fixed) == getattr(before, fixed)
+    assert after.embeddings.seconds == before.embeddings.seconds
+    assert [record.getMessage() for record in caplog.records if f"`{name}`" in record.getMessage()]
+
+
+def test_what_can_be_changed_beside_it_is(file, path):
+    put(path, ONE + "embeddings: {concurrency: 3}\nstreaming: {keepalive_seconds: 2}\n")
+    after = file.poll()
+    assert after.embeddings.concurrency == 3
+    assert after.streaming.keepalive_seconds == 2
+
+
+class TestTokenFiles:
+    """Mounted as Kubernetes mounts them: gateway.yaml from a ConfigMap, tokens from a Secret."""
+
+    @pytest.fixture
+    def mounts(self, tmp_path):
+        """Puts a version of a mounted folder in place, as the kubelet does: a new folder, and a swapped link."""
+
+        def mount(name, **files):
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            version = folder / f"..{len(list(folder.iterdir()))}"
+            version.mkdir()
+            for file, text in files.items():
+                (version / f"{file}.yaml").write_text(text)
+                link = folder / f"{file}.yaml"
+                if not link.is_symlink():
+                    link.symlink_to(f"..data/{file}.yaml")
+            (folder / "..data_tmp").symlink_to(version.name)
+            (folder / "..data_tmp").rename(folder / "..data")
+
+        return mount
+
+    @pytest.fixture
+    def file(self, mounts, tmp_path):
+        mounts("config", gateway=ORGANISATIONS + "tokens_from: ../tokens\n")
+        mounts("tokens", tokens=tokens("one", "a"))
+        return SettingsFile(tmp_path / "config" / "gateway.yaml")
+
+    def test_a_secret_is_swapped(self, file, mounts):
+        assert names(file.settings) == ["one"]
+        assert file.poll() is None
+        mounts("tokens", tokens=tokens("two", "b"))
+        assert names(file.poll()) == ["two"]
+        assert file.poll() is None
+
+    def test_a_config_map_is_swapped(self, file, mounts):
+        mounts("config", gateway="organisations: {acme: {enabled: false}}\ntokens_from: ../tokens\n")
+        after = file.poll()
+        assert not after.organisations["acme"].enabled
+        assert names(after) == ["one"]
+
+    def test_a_secret_gets_one_more_file(self, file, mounts):
+        mounts("tokens", tokens=tokens("one", "a"), more=tokens("two", "b"))
+        assert names(file.poll()) == ["two", "one"]
+
+    def test_a_token_waits_for_its_organisation(self, file, mounts, caplog):
+        mounts("tokens", tokens=tokens("new", "b", "initech"))
+        assert file.poll() is None
+        assert file.poll() is None
+        (record,) = caplog.records
+        assert "no organisation `initech`" in record.getMessage()
+        assert names(file.settings) == ["one"]
+        mounts("config", gateway="organisations: {initech: {}}\ntokens_from: ../tokens\n")
+        assert names(file.poll()) == ["new"]
+
+    def test_a_broken_secret_changes_nothing_and_may_be_mended(self, file, mounts, caplog):
+        for _ in range(2):
+            mounts("tokens", tokens="tokens: [")
+            assert file.poll() is None
+            assert file.poll() is None
+        assert len(caplog.records) == 1
+        mounts("tokens", tokens=tokens("one", "a"))
+        assert names(file.poll()) == ["one"]
+
+    def test_a_secret_that_is_gone_changes_nothing_and_may_come_back(self, file, mounts, tmp_path):
+        (tmp_path / "tokens" / "..data").unlink()
+        assert file.poll() is None
+        assert names(file.settings) == ["one"]
+        mounts("tokens", tokens=tokens("two", "b"))
+        assert names(file.poll()) == ["two"]
+
+    def test_the_place_of_the_tokens_may_change(self, file, mounts):
+        mounts("config", gateway=ORGANISATIONS + "tokens_from: ../others\n")
+        assert file.poll() is None
+        mounts("others", tokens=tokens("two", "b"))
+        assert names(file.poll()) == ["two"]
+        mounts("others", tokens=tokens("three", "c"))
+        assert names(file.poll()) == ["three"]
+
+
+def tokens(name, digit, organisation="acme"):
+    return f"tokens: [{{name: {name}, sha256: {digit * 64}, organisations: [{organisation}]}}]"
+
+
+class TestFollowing:
+    @pytest.fixture
+    async def applied(self, file):
+        """A queue of the settings that were to be applied; applying ones whose token is `bad` fails."""
+        queue = asyncio.Queue()
+
+        def apply(settings):
+            queue.put_nowait(settings)
+            if names(settings) == ["bad"]:
+                raise ZeroDivisionError
+
+        task = asyncio.create_task(follow(file, apply, interval=0.001))
+        yield queue
+        task.cancel()
+
+    async def test_each_version_is_applied(self, applied, path):
+        for text, name in ((TWO, "two"), (ONE, "one")):
+            put(path, text)
+            assert names(await applied.get()) == [name]
+
+    async def test_a_version_that_cannot_be_applied_is_not_the_last(self, applied, path, caplog):
+        put(path, ONE.replace("name: one", "name: bad"))
+        assert names(await applied.get()) == ["bad"]
+        put(path, TWO)
+        assert names(await applied.get()) == ["two"]
+        assert caplog.records[0].exc_info[0] is ZeroDivisionError

@@ -1,0 +1,270 @@
+"""Large requests are translated in another process: alike, in turn, and with an answer whatever happens to it."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bench.shapes import EMBEDDING_MODEL, MODEL, SHAPES
+from extproc import tokens
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.exchange import translation
+from extproc.exchange.jobs import Complete, Decoded, Plan, Read, SideAnswer
+from extproc.exchange.translation import Planned
+from extproc.openai.errors import ApiError
+from extproc.worker import translation_wire
+from extproc.worker.translator import ENVIRONMENT, Process, Translator, Turns
+
+SECONDS = 60.0
+"""Longer than any of this takes."""
+
+
+@pytest.fixture
+async def translator() -> AsyncIterator[Translator]:
+    made = Translator()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    yield made
+    made.end()
+
+
+def body(name: str = "messages", count: int = 100) -> bytearray:
+    return bytearray(SHAPES[name].write(count))
+
+
+def told(error: ApiError) -> dict[str, Any]:
+    return {"status": error.status} | error.as_object()
+
+
+def here(name: str, count: int) -> object:
+    """What the event loop itself would make of this request."""
+    operation, model = ("embeddings", EMBEDDING_MODEL) if SHAPES[name].embeddings else ("chat", MODEL)
+    try:
+        request, ready = translation.read(body(name, count), operation)
+        images = dict.fromkeys(ready.remote, b"\x89PNG\r\n\x1a\n")
+        made = translation.plan(request, BUILT_IN.of(model), model, images, tokens.decode)
+    except ApiError as error:
+        return told(error)
+    return ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts
+
+
+def there(name: str, count: int, process: Process) -> object:
+    """What the process makes of it."""
+    operation, model = ("embeddings", EMBEDDING_MODEL) if SHAPES[name].embeddings else ("chat", MODEL)
+    decoded = process.do(Read(body(name, count), operation, "acme"))
+    if isinstance(decoded, ApiError):
+        return told(decoded)
+    assert isinstance(decoded, Decoded)
+    images = dict.fromkeys(decoded.ready.remote, b"\x89PNG\r\n\x1a\n")
+    made = process.do(Plan(decoded, BUILT_IN.of(model), model, images, "acme"))
+    if isinstance(made, ApiError):
+        return told(made)
+    assert isinstance(made, Planned)
+    return decoded.ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts
+
+
+@pytest.mark.parametrize("count", [3, 130, 1500])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_request_becomes_the_same_in_the_process(name: str, count: int, process: Process) -> None:
+    assert there(name, count, process) == here(name, count)
+
+
+def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> None:
+    vectors = [[at / 7] * 1024 for at in range(40)]
+    responses = tuple(SideAnswer(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
+    counts = (1,) * len(responses)
+    found = process.do(Complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, responses, "acme"))
+    pairs = [(response.headers, response.body) for response in responses]
+    assert found == translation.complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, pairs)
+
+
+def test_a_body_is_let_go_when_its_request_is_planned_or_rejected(process: Process) -> None:
+    """Until then it is kept for another process, if this one ends."""
+    sent = body()
+    decoded = process.do(Read(sent, "chat", "acme"))
+    assert isinstance(decoded, Decoded)
+    assert sent
+    assert isinstance(process.do(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme")), Planned)
+    assert not sent
+    rejected = bytearray(b'{"model": 1}')
+    assert isinstance(process.do(Read(rejected, "chat", "acme")), ApiError)
+    assert not rejected
+
+
+def test_the_process_gets_no_secret(process: Process) -> None:
+    names = {entry.partition(b"=")[0].decode() for entry in environment(process.pid)}
+    assert names <= set(ENVIRONMENT) | {"LC_CTYPE"}
+
+
+def environment(pid: int) -> list[bytes]:
+    return [entry for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if entry]
+
+
+async def read_before(translator: Translator, name: str = "messages", organisation: str = "acme") -> Plan:
+    """Have a request read; return the job that is next."""
+    decoded = await translator(Read(body(name), "chat", organisation), SECONDS)
+    assert isinstance(decoded, Decoded)
+    images = dict.fromkeys(decoded.ready.remote, b"\x89PNG\r\n\x1a\n")
+    return Plan(decoded, BUILT_IN.of(MODEL), MODEL, images, organisation)
+
+
+async def test_a_process_that_dies_is_an_error_to_whoever_it_works_for_and_to_nobody_else(
+    translator: Translator,
+) -> None:
+    neighbours = [await read_before(translator, organisation=f"neighbour{number}") for number in range(3)]
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    late = await translator(Read(body(), "chat", "acme"), 0.01)
+    assert isinstance(late, ApiError)
+    assert (late.status, late.headers) == (503, {"retry-after": "1"})
+    results = await asyncio.gather(*(translator(plan, SECONDS) for plan in neighbours))
+    for result in results:
+        assert isinstance(result, Planned)
+        assert [bytes(one) for one in result.bodies] == here("messages", 100)[1]  # type: ignore[index]
+
+
+async def test_a_request_that_is_being_planned_is_not_tried_again(translator: Translator) -> None:
+    """It may be what ended the process; nothing of it is kept."""
+    plan = await read_before(translator)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    for seconds in (0.01, SECONDS):
+        lost = await translator(plan, seconds)
+        assert isinstance(lost, ApiError)
+        assert lost.status == 503
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+async def test_a_process_that_takes_too_long_is_ended(translator: Translator) -> None:
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    late = await translator(Read(body(), "chat", "acme"), 0.01)
+    assert isinstance(late, ApiError)
+    assert late.status == 503
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+async def test_a_job_that_nobody_waits_for_any_more_holds_up_no_other(translator: Translator) -> None:
+    jobs = [asyncio.create_task(translator(Read(body(), "chat", "acme"), SECONDS)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for job in jobs[::2]:
+        job.cancel()
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [isinstance(result, Decoded) for result in results] == [False, True] * 10
+
+
+async def ended(translator: Translator) -> None:
+    """Wait until there is no process; the thread may hold the last job, and with it the request, a moment longer."""
+    async with asyncio.timeout(SECONDS):
+        while translator.pid is not None:  # noqa: ASYNC110 - the translator has no event for it
+            await asyncio.sleep(0)
+
+
+async def test_an_idle_process_is_ended_and_another_started_when_it_is_needed() -> None:
+    translator = Translator(idle_seconds=0.0)
+    try:
+        assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+        await ended(translator)
+        assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    finally:
+        translator.close()
+
+
+async def test_a_process_that_is_stuck_with_a_job_that_nobody_waits_for_is_ended(translator: Translator) -> None:
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    left = asyncio.create_task(translator(Read(body(), "chat", "acme"), 0.05))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+async def test_a_response_that_cannot_be_read_is_no_other_jobs(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    with monkeypatch.context() as patch:
+        patch.setattr(translation_wire, "receive_header", broken)
+        failed = await translator(Read(body(), "chat", "acme"), SECONDS)
+    assert isinstance(failed, ApiError)
+    assert failed.status == 503
+    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+
+
+def broken(*_: object) -> None:
+    raise msgspec.ValidationError("not such a message")
+
+
+async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
+    """Its images may take longer than the process may be idle."""
+    translator = Translator(idle_seconds=0.0)
+    try:
+        decoded = await translator(Read(body(), "chat", "acme"), SECONDS)
+        assert isinstance(decoded, Decoded)
+        for _ in range(10):  # the timer is due at once
+            await asyncio.sleep(0)
+        assert isinstance(await translator(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme"), SECONDS), Planned)
+        del decoded
+        await ended(translator)
+    finally:
+        translator.close()
+
+
+async def test_the_event_loop_goes_on_while_a_request_is_translated(translator: Translator) -> None:
+    """Were it to wait itself, nothing but the timer could resume the process."""
+    await translator(Read(body(), "chat", "acme"), SECONDS)
+    pid = translator.pid
+    assert pid is not None
+    safety = threading.Timer(SECONDS, os.kill, (pid, signal.SIGCONT))
+    safety.start()
+    os.kill(pid, signal.SIGSTOP)
+    large = bytearray(SHAPES["one text"].of_size(4_000_000))
+    job = asyncio.create_task(translator(Read(large, "chat", "acme"), 2 * SECONDS))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not job.done()
+    assert safety.is_alive()
+    os.kill(pid, signal.SIGCONT)
+    assert isinstance(await job, Decoded)
+    safety.cancel()
+
+
+async def test_organisations_take_turns() -> None:
+    turns, order = Turns(), list[str]()
+
+    async def work(organisation: str) -> None:
+        turn = turns.next(organisation)
+        await turn.begun
+        order.append(organisation)
+        await asyncio.sleep(0)
+        turns.end(turn)
+
+    await asyncio.gather(*(work(name) for name in ("a", "a", "a", "a", "b", "c", "b")))
+    assert order == ["a", "a", "b", "c", "a", "b", "a"]
+    assert turns.current is None
+
+
+async def test_a_turn_that_is_given_up_is_nobodys() -> None:
+    turns = Turns()
+    first, second, third = (turns.next(name) for name in ("a", "b", "c"))
+    turns.end(second)
+    assert second.begun.cancelled()
+    assert not third.begun.done()
+    turns.end(first)
+    assert third.begun.done()
+    assert turns.current is third
+    turns.end(third)
+    assert turns.current is None
