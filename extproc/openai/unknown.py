@@ -39,15 +39,16 @@ class _Place(NamedTuple):
 
 
 def without_unknown(value: Raw, shape: object, path: str) -> tuple[Any, tuple[str, ...]]:
-    """`value`, ready to be encoded, without what `shape` does not know; and the names of that, which begin with `path`.
+    """Return `value`, ready to be encoded, without what `shape` does not know, and the paths of that.
 
-    The names have neither numbers nor anything that a header could not carry.
+    The paths begin with `path` and have `[]` for any element of a list, as in `messages[].annotations`; they contain
+    nothing that a header could not carry.
     """
     found: set[str] = set()
     place = _place_of(shape)
     known = value if place is None else _known(value, place, path, found)
     names = sorted(found)
-    return known, tuple(names if len(names) <= MOST else [*names[:MOST], f"{path}.*"])
+    return known, tuple(names if len(names) <= MOST else [*names[:MOST], f"{path}[].*"])
 
 
 def _known(value: Raw, place: _Place, path: str, found: set[str]) -> Any:
@@ -57,7 +58,7 @@ def _known(value: Raw, place: _Place, path: str, found: set[str]) -> Any:
             return value if members is None else _members(members, place, path, found)
         case b"[":
             objects = _read(_OBJECTS, value)
-            return value if objects is None else [_members(members, place, path, found) for members in objects]
+            return value if objects is None else [_members(members, place, f"{path}[]", found) for members in objects]
     return value
 
 

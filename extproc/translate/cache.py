@@ -11,13 +11,14 @@ Bedrock reads them (tools, `system`, messages): it becomes one of five minutes, 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import UNSET
 
 from extproc.bedrock.capabilities import CachePlace, CacheTtl, Capabilities
 from extproc.bedrock.converse import Audio, CachePoint, CachePointBody, Document, SystemBlock, Text, Video
 from extproc.openai.messages import Marked
+from extproc.translate.ignored import Ignored
 
 PLACEHOLDER = "."
 """Stands where Bedrock wants a text and the client gave none; it may not be blank."""
@@ -27,53 +28,53 @@ _TTLS: dict[str, CacheTtl] = {"5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
 _SHORT: tuple[str, ...] = ("5m", "1h", "30m")
 """Those that can be kept in full."""
 
-_Name = Literal["cache_control", "prompt_cache_breakpoint"]
-
 
 class CacheMarks:
     """The marks of one request's messages."""
 
-    def __init__(self, capabilities: Capabilities, tools: Sequence[CachePoint]) -> None:
+    def __init__(self, capabilities: Capabilities, tools: Sequence[CachePoint], ignored: Ignored) -> None:
         """`tools`: the cache points that there are already, beside the tools."""
         self._capabilities = capabilities
+        self._ignored = ignored
         self._tools = tools
         self._made: list[CachePoint] = []
-        self._names: dict[int, _Name] = {}
+        self._paths: dict[int, str] = {}
         """The field that became each of these cache points, by the point's identity."""
-        self.ignored: set[str] = set()
-        """Names of the fields that changed nothing."""
 
-    def put(self, marked: Marked, blocks: list[Any], place: CachePlace) -> None:
-        """A cache point at the end of `blocks`, if `marked` has a mark, and there is something to cache."""
+    def put(self, marked: Marked, path: str, blocks: list[Any], place: CachePlace) -> None:
+        """Put a cache point at the end of `blocks`, if `marked` has a mark, and there is something to cache.
+
+        `path` is the one of `marked`, as `Ignored` has it.
+        """
         if not is_marked(marked):
             return
-        name, ttl = _asked(marked)
+        field, ttl = _mark(marked, path)
         if place not in self._capabilities.cache:
-            self.ignored.add(name)
+            self._ignored.add(field)
             return
-        point = self._point(name, ttl)
+        point = self._point(field, ttl)
         if not blocks:
-            self.ignored.add(name)
+            self._ignored.add(field)
             return
         if isinstance(blocks[-1], CachePoint):
             if point.cache_point.ttl == "1h" and blocks[-1].cache_point.ttl != "1h":
-                self.ignored.add(f"{name}.ttl")
+                self._ignored.add(f"{field}.ttl")
             return
         if isinstance(blocks[-1], Document | Audio | Video):
             blocks.append(Text(PLACEHOLDER))
         blocks.append(point)
         self._made.append(point)
-        self._names[id(point)] = name
+        self._paths[id(point)] = field
 
-    def drop(self, marked: Marked) -> None:
-        """Name a mark for which there is no place."""
-        self.ignored.add(_asked(marked)[0])
+    def drop(self, marked: Marked, path: str) -> None:
+        """Ignore a mark for which there is no place."""
+        self._ignored.add(_mark(marked, path)[0])
 
     def moved(self, system: Sequence[SystemBlock]) -> list[SystemBlock]:
         """What was meant for `system` and becomes a turn: its cache points stay only where a turn may have them."""
         if "messages" in self._capabilities.cache:
             return [*system]
-        self._ignore("", [block for block in system if isinstance(block, CachePoint)])
+        self._ignore([block for block in system if isinstance(block, CachePoint)])
         return [block for block in system if not isinstance(block, CachePoint)]
 
     def finish(self, lists: Sequence[list[Any]]) -> None:
@@ -82,7 +83,7 @@ class CacheMarks:
             return
         self._trim(lists)
         points = [block for blocks in lists for block in blocks if isinstance(block, CachePoint)]
-        self._ignore(".ttl", shortened([*self._tools, *points]))
+        self._ignore(shortened([*self._tools, *points]), ".ttl")
 
     def _trim(self, lists: Sequence[list[Any]]) -> None:
         """Take the oldest cache points out, as many as there are too many."""
@@ -92,23 +93,23 @@ class CacheMarks:
             if surplus <= 0:
                 return
             oldest = [block for block in blocks if isinstance(block, CachePoint)][:surplus]
-            self._ignore("", oldest)
+            self._ignore(oldest)
             removed = {id(point) for point in oldest}
             blocks[:] = [block for block in blocks if id(block) not in removed]
             surplus -= len(oldest)
 
-    def _ignore(self, field: str, points: Sequence[CachePoint]) -> None:
-        """Name the marks, or a `field` of theirs, that became these."""
-        self.ignored |= {f"{self._names[id(point)]}{field}" for point in points if id(point) in self._names}
+    def _ignore(self, points: Sequence[CachePoint], member: str = "") -> None:
+        """Ignore the marks, or a member of theirs, that became these."""
+        self._ignored.add(*[f"{self._paths[id(point)]}{member}" for point in points if id(point) in self._paths])
 
-    def _point(self, name: _Name, asked: str | None) -> CachePoint:
-        ttl = None if asked is None else _TTLS[asked]
+    def _point(self, field: str, requested: str | None) -> CachePoint:
+        ttl = None if requested is None else _TTLS[requested]
         if ttl in self._capabilities.cache_ttls:
-            if asked not in _SHORT:
-                self.ignored.add(f"{name}.ttl")
+            if requested not in _SHORT:
+                self._ignored.add(f"{field}.ttl")
             return CachePoint(CachePointBody(ttl=ttl))
         if ttl == "1h":
-            self.ignored.add(f"{name}.ttl")
+            self._ignored.add(f"{field}.ttl")
         return CachePoint(CachePointBody(ttl=UNSET))
 
 
@@ -130,9 +131,9 @@ def shortened(points: Iterable[CachePoint]) -> list[CachePoint]:
     return found
 
 
-def _asked(marked: Marked) -> tuple[_Name, str | None]:
-    """The field that has the mark, and its `ttl`."""
+def _mark(marked: Marked, path: str) -> tuple[str, str | None]:
+    """Return the path of the field that has the mark, and its `ttl`."""
     if marked.cache_control is not None:
-        return "cache_control", marked.cache_control.ttl
+        return f"{path}.cache_control", marked.cache_control.ttl
     assert marked.prompt_cache_breakpoint is not None
-    return "prompt_cache_breakpoint", marked.prompt_cache_breakpoint.ttl
+    return f"{path}.prompt_cache_breakpoint", marked.prompt_cache_breakpoint.ttl

@@ -17,12 +17,13 @@ from extproc.bedrock.converse import OutputConfig, Request
 from extproc.bedrock.pieces import Payload
 from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
-from extproc.translate.messages import conversation
+from extproc.translate.ignored import Ignored
+from extproc.translate.messages import plan_conversation
 from extproc.translate.model_fields import merged, with_own
-from extproc.translate.parameters import parameters
-from extproc.translate.reasoning import Reasoning, reasoning
+from extproc.translate.parameters import plan_parameters
+from extproc.translate.reasoning import Reasoning, plan_reasoning
 from extproc.translate.shape import Shape
-from extproc.translate.tools import Tools, tools
+from extproc.translate.tools import Tools, plan_tools
 from extproc.value import Value
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
@@ -67,50 +68,62 @@ class ChatPlan(Value, frozen=True):
     shape: Shape
     """How the client expects the answer."""
     ignored: tuple[str, ...]
-    """What was asked for and changes nothing, by name."""
+    """Fields of the request that change nothing, by their paths (`Ignored`)."""
 
 
 def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes] = NOTHING) -> ChatPlan:
-    """The Converse request for `request`, as the models of this family take it.
+    """Return the Converse request for `request`, as the models of this family take it.
 
-    `fetched` are the media that stand at http(s) URLs. Raises a 400 `ApiError` that names the field.
+    `fetched` are the media at http(s) URLs. Raises a 400 `ApiError` that names the field.
+
+    Each step needs those before it: what was requested of reasoning; what the family takes while it reasons so
+    (`effective`, the only capabilities from there on); the tools; the conversation, whose history of calls depends on
+    them; the other parameters.
     """
     _check(request, capabilities)
-    thought = reasoning(request, capabilities)
-    narrowed = thought.remembering(thought.narrowed(capabilities))
-    offered = tools(request, narrowed, reasoning=thought.on)
-    guarded = request.guardrail_config is not None
-    told = conversation(request.messages, narrowed, offered, fetched, instruction=offered.instruction, guarded=guarded)
-    thought = thought.bound(capabilities, told.turns)
-    stream = bool(request.stream) and _streams(capabilities, offered)
-    said = parameters(request, capabilities, thought, stream=stream)
-    fields = with_own(merged(thought.fields, said.fields, offered.model_fields), request, capabilities)
+    ignored = Ignored()
+    ignored.add(*_not_applied(request))
+    reasoning = plan_reasoning(request, capabilities, ignored)
+    effective = reasoning.effective(capabilities)
+    tools = plan_tools(request, effective, ignored, reasoning=reasoning.on)
+    conversation = plan_conversation(
+        request.messages,
+        effective,
+        tools,
+        fetched,
+        ignored,
+        instruction=tools.instruction,
+        guarded=request.guardrail_config is not None,
+    )
+    stream = bool(request.stream) and _streams(effective, tools)
+    parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream)
+    binding = reasoning.binding_fields(effective, conversation.turns)
+    fields = merged(reasoning.fields, binding, parameters.fields, tools.model_fields)
     converse = Request(
-        messages=told.turns,
-        system=told.system or UNSET,
-        inference_config=said.inference,
-        tool_config=offered.config or UNSET,
-        output_config=_output(offered, thought),
-        guardrail_config=said.guardrail,
-        performance_config=said.performance,
-        service_tier=said.service_tier,
-        request_metadata=said.metadata,
-        additional_model_request_fields=fields or UNSET,
+        messages=conversation.turns,
+        system=conversation.system or UNSET,
+        inference_config=parameters.inference,
+        tool_config=tools.config or UNSET,
+        output_config=_output(tools, reasoning),
+        guardrail_config=parameters.guardrail,
+        performance_config=parameters.performance,
+        service_tier=parameters.service_tier,
+        request_metadata=parameters.metadata,
+        additional_model_request_fields=with_own(fields, request, effective) or UNSET,
     )
     options = request.stream_options
-    left = _left(request)
     return ChatPlan(
         body=converse.encode(),
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=msgspec.structs.replace(offered.shape, trace=True) if _traced(request) else offered.shape,
-        ignored=(*left, *said.ignored, *thought.ignored, *offered.ignored, *told.ignored),
+        shape=msgspec.structs.replace(tools.shape, trace=True) if _traced(request) else tools.shape,
+        ignored=ignored.paths,
     )
 
 
-def _left(request: ChatRequest) -> list[str]:
-    """What is accepted and not applied, by name."""
+def _not_applied(request: ChatRequest) -> list[str]:
+    """Return the fields that no family applies."""
     options = request.stream_options
     obfuscated = options is not None and options.include_obfuscation
     unknown = request.left_out if isinstance(request, PartlyKnown) else ()
@@ -123,13 +136,13 @@ def _traced(request: ChatRequest) -> bool:
     return guardrail is not None and guardrail.trace in ("enabled", "enabled_full")
 
 
-def _streams(capabilities: Capabilities, offered: Tools) -> bool:
+def _streams(capabilities: Capabilities, tools: Tools) -> bool:
     """Whether Bedrock can be asked for a stream."""
-    return capabilities.streams and (offered.config is None or capabilities.streams_with_tools)
+    return capabilities.streams and (tools.config is None or capabilities.streams_with_tools)
 
 
-def _output(offered: Tools, thought: Reasoning) -> OutputConfig | UnsetType:
-    config = OutputConfig(text_format=offered.output, effort=thought.effort)
+def _output(tools: Tools, reasoning: Reasoning) -> OutputConfig | UnsetType:
+    config = OutputConfig(text_format=tools.output, effort=reasoning.effort)
     return UNSET if config == OutputConfig() else config
 
 

@@ -50,6 +50,7 @@ from extproc.openai.messages import (
     UserMessage,
 )
 from extproc.translate.cache import CacheMarks, is_marked
+from extproc.translate.ignored import Ignored
 from extproc.translate.media import Media, MediaBlock
 from extproc.translate.past_calls import PastCalls
 from extproc.translate.past_reasoning import past_reasoning
@@ -58,6 +59,8 @@ from extproc.translate.turns import Turns
 from extproc.value import Value
 
 _ANY_DETAIL = (None, "auto")
+_MESSAGE, _PART = "messages[]", "messages[].content[]"
+"""Paths of any message, and of any part of one, as `Ignored` has them."""
 
 
 class Conversation(Value, frozen=True):
@@ -65,26 +68,25 @@ class Conversation(Value, frozen=True):
 
     system: list[SystemBlock]
     turns: list[Turn]
-    ignored: tuple[str, ...]
-    """Fields of messages and parts that were given and change nothing, as `x-oai-ignored-params` names them."""
 
 
-def conversation(
+def plan_conversation(
     messages: Sequence[Message],
     capabilities: Capabilities,
     tools: Tools,
     fetched: Mapping[str, bytes],
+    ignored: Ignored,
     *,
     instruction: str | None = None,
     guarded: bool = False,
 ) -> Conversation:
-    """`system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
+    """Return `system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
 
     `fetched` is what stands at the http(s) URLs of images. `instruction` is what the gateway has to say itself, after
     the client's leading instructions.
     `guarded`: whether the request brings its own guardrail, without which there is nothing to mark texts for.
     """
-    walk = _Walk(messages, capabilities, tools, fetched, guarded=guarded)
+    walk = _Walk(messages, capabilities, tools, fetched, ignored, guarded=guarded)
     for index in range(len(messages)):
         walk.message(index)
     prefill = capabilities.prefill and tools.config is None and tools.output is UNSET
@@ -100,22 +102,23 @@ class _Walk:
         capabilities: Capabilities,
         tools: Tools,
         fetched: Mapping[str, bytes],
+        ignored: Ignored,
         *,
         guarded: bool,
     ) -> None:
         self._guarded = guarded
+        self._ignored = ignored
         config = tools.config
         points = [tool for tool in config.tools if isinstance(tool, CachePoint)] if config else []
         self._messages = messages
         self._capabilities = capabilities
         self._media = Media(capabilities, fetched)
-        self._marks = CacheMarks(capabilities, points)
-        self._ignored: set[str] = set()
+        self._marks = CacheMarks(capabilities, points, ignored)
         self._system: list[SystemBlock] = []
         self._turns = Turns(capabilities)
         self._calls = PastCalls(capabilities, tools)
-        self._mark: Marked | None = None
-        """The last of the results' marks for the prompt cache."""
+        self._mark: tuple[Marked, str] | None = None
+        """The last of the results' marks for the prompt cache, and the path of what has it."""
 
     def message(self, index: int) -> None:
         """Take the next message."""
@@ -134,10 +137,10 @@ class _Walk:
             case FunctionMessage():
                 self._calls.expect_answered(param)
                 self._calls.function_result(message.name, _text(message.content or ""))
-                self._mark = message
+                self._mark = message, _MESSAGE
                 self._settle()
         if not isinstance(message, ToolMessage | FunctionMessage) and message.name:
-            self._ignored.add("messages.name")
+            self._ignored.add(f"{_MESSAGE}.name")
 
     def finish(self, instruction: str | None, *, prefill: bool) -> Conversation:
         """What goes out, once every message has been seen."""
@@ -151,7 +154,7 @@ class _Walk:
             (system if self._capabilities.system else opening).append(Text(instruction))
         turns = self._turns.finish(opening, prefill=prefill)
         self._marks.finish([system, *(turn.content for turn in turns)])
-        return Conversation(system, turns, tuple(sorted(self._ignored | self._marks.ignored)))
+        return Conversation(system, turns)
 
     # Instructions
 
@@ -180,9 +183,9 @@ class _Walk:
         elif content is not None:
             for part in content:
                 blocks.extend(_text(part.text if isinstance(part, TextPart) else part.refusal))
-                self._marks.put(part, blocks, place)
+                self._marks.put(part, _PART, blocks, place)
         if not isinstance(message, AssistantMessage):
-            self._marks.put(message, blocks, place)
+            self._marks.put(message, _MESSAGE, blocks, place)
 
     # What users say
 
@@ -199,8 +202,8 @@ class _Walk:
                     blocks.extend(self._guarded_text(part, f"{param}.content[{position}]"))
                 else:
                     blocks.append(self._media_block(part, f"{param}.content[{position}]"))
-                self._marks.put(part, blocks, "messages")
-        self._marks.put(message, blocks, "messages")
+                self._marks.put(part, _PART, blocks, "messages")
+        self._marks.put(message, _MESSAGE, blocks, "messages")
         return blocks
 
     def _guarded_text(self, part: GuardedTextPart, param: str) -> list[Block]:
@@ -212,7 +215,7 @@ class _Walk:
 
     def _media_block(self, part: MediaPart, param: str) -> MediaBlock:
         if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
-            self._ignored.add("image_url.detail")
+            self._ignored.add(f"{_PART}.image_url.detail")
         return self._media.block(part, param)
 
     # What assistants say, and call
@@ -230,13 +233,13 @@ class _Walk:
         if message.function_call is not None:
             following = self._messages[index + 1] if index + 1 < len(self._messages) else None
             blocks.extend(self._calls.function_call(message.function_call, following, f"{param}.function_call"))
-        self._marks.put(message, blocks, "messages")
+        self._marks.put(message, _MESSAGE, blocks, "messages")
         thoughts, ignored = past_reasoning(message, self._capabilities, param)
         if ignored is not None:
-            self._ignored.add(ignored)
+            self._ignored.add(f"{_MESSAGE}.{ignored}")
         if blocks or not thoughts:
             return [*thoughts, *blocks]
-        self._ignored.add("thinking_blocks" if message.thinking_blocks else "reasoning_content")
+        self._ignored.add(f"{_MESSAGE}.{'thinking_blocks' if message.thinking_blocks else 'reasoning_content'}")
         return []  # thoughts alone are no turn
 
     # What tools gave
@@ -249,14 +252,16 @@ class _Walk:
 
     def _keep_mark(self, message: ToolMessage) -> None:
         """The last mark: there can be none within a result. The last part ends where its message does."""
-        parts: list[Marked] = [] if isinstance(message.content, str) else [*message.content]
+        parts: list[tuple[Marked, str]] = []
+        if not isinstance(message.content, str):
+            parts = [(part, _PART) for part in message.content]
         if parts and is_marked(message):
             parts.pop()
-        for one in (*parts, message):
-            if is_marked(one):
+        for marked, path in (*parts, (message, _MESSAGE)):
+            if is_marked(marked):
                 if self._mark is not None:
-                    self._marks.drop(self._mark)
-                self._mark = one
+                    self._marks.drop(*self._mark)
+                self._mark = marked, path
 
     def _result_parts(self, content: str | Sequence[ToolPart], param: str) -> list[Text | MediaBlock]:
         if isinstance(content, str):
@@ -275,7 +280,7 @@ class _Walk:
             return
         results, following = self._calls.settle()
         if self._mark is not None:
-            self._marks.put(self._mark, results, "messages")
+            self._marks.put(*self._mark, results, "messages")
             self._mark = None
         self._turns.add("user", results)
         for role, blocks in following:

@@ -1,7 +1,7 @@
-"""What a request says beside its messages and tools: how long, how random, how fast, under which guardrail.
+"""The parameters of a request beside its messages and tools: limits, sampling, tier, latency, metadata, guardrail.
 
-A field that the family does not take is refused where its loss would change the answer, and named in `ignored` where it
-would only be a little different. A value that is every model's own default (temperature 1) loses nothing.
+A field that the family does not take is rejected where its loss would change the result, and ignored (`Ignored`) where
+that would be only a little different. A value that is every model's own default (temperature 1) loses nothing.
 """
 
 import re
@@ -14,6 +14,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import GuardrailConfig, InferenceConfig, PerformanceConfig, ServiceTier
 from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import ApiError, invalid
+from extproc.translate.ignored import Ignored
 from extproc.translate.model_fields import placed
 from extproc.translate.reasoning import Reasoning
 from extproc.value import Value
@@ -39,33 +40,31 @@ class Parameters(Value, frozen=True):
     service_tier: ServiceTier | UnsetType
     metadata: dict[str, str] | UnsetType
     fields: Mapping[str, Any]
-    ignored: tuple[str, ...]
-    """What was given and changes nothing, or not quite what it should, by name."""
 
 
-def parameters(request: ChatRequest, capabilities: Capabilities, thought: Reasoning, *, stream: bool) -> Parameters:
-    """What goes out to a model of this family that reasons so; raises a 400 `ApiError`.
+def plan_parameters(
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored, *, stream: bool
+) -> Parameters:
+    """Return what goes out to a model of this family that reasons so; raises a 400 `ApiError`.
 
     `stream`: whether Bedrock is asked for a stream.
     """
-    ignored: list[str] = []
     return Parameters(
-        inference=_inference(request, capabilities, thought, ignored),
+        inference=_inference(request, capabilities, reasoning, ignored),
         guardrail=_guardrail(request, capabilities, stream, ignored),
         performance=_performance(request, capabilities),
         service_tier=_service_tier(request, capabilities),
         metadata=_metadata(request, ignored),
-        fields=_top_k(request, capabilities, thought, ignored),
-        ignored=tuple(ignored),
+        fields=_top_k(request, capabilities, reasoning, ignored),
     )
 
 
 def _inference(
-    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
 ) -> InferenceConfig | UnsetType:
-    temperature, top_p = _sampling(request, capabilities, thought, ignored)
+    temperature, top_p = _sampling(request, capabilities, reasoning, ignored)
     config = InferenceConfig(
-        max_tokens=_max_tokens(request, capabilities, thought, ignored),
+        max_tokens=_max_tokens(request, capabilities, reasoning, ignored),
         temperature=UNSET if temperature is None else temperature,
         top_p=UNSET if top_p is None else top_p,
         stop_sequences=_stops(request, capabilities, ignored) or UNSET,
@@ -74,7 +73,7 @@ def _inference(
 
 
 def _max_tokens(
-    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
 ) -> int | UnsetType:
     older, newer, limit = request.max_tokens, request.max_completion_tokens, request.token_limit
     if older is not None and newer is not None and older != newer:
@@ -84,32 +83,33 @@ def _max_tokens(
             "invalid_value",
         )
     name = "max_tokens" if newer is None else "max_completion_tokens"
-    if thought.lifts_limits:
-        ignored.extend([] if limit is None else [name])
+    if reasoning.lifts_limits:
+        if limit is not None:
+            ignored.add(name)
         return UNSET
     if limit is None:
         usual = capabilities.default_max_tokens or 0
-        least = thought.least_tokens
-        return (usual if thought.budget is None or usual > thought.budget else least) or UNSET
+        least = reasoning.least_tokens
+        return (usual if reasoning.budget is None or usual > reasoning.budget else least) or UNSET
     if limit < capabilities.min_max_tokens:
-        ignored.append(name)
+        ignored.add(name)
         return capabilities.min_max_tokens
     return limit
 
 
 def _sampling(
-    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
 ) -> tuple[float | None, float | None]:
     """The temperature and topP that may be sent."""
     temperature, top_p = request.temperature, request.top_p
-    if capabilities.sampling == "none" or thought.lifts_limits:
-        ignored.extend(_lost(temperature=temperature, top_p=top_p))
+    if capabilities.sampling == "none" or reasoning.lifts_limits:
+        ignored.add(*_lost(temperature=temperature, top_p=top_p))
         return None, None
-    if thought.ties_sampling:
-        ignored.extend(_lost(temperature=temperature))
+    if reasoning.ties_sampling:
+        ignored.add(*_lost(temperature=temperature))
         temperature = None
         if top_p is not None and top_p < _LEAST_TOP_P:
-            ignored.append("top_p")
+            ignored.add("top_p")
             top_p = None
     if temperature is not None and temperature > capabilities.max_temperature:
         raise invalid(
@@ -121,7 +121,7 @@ def _sampling(
     if capabilities.sampling == "one" and temperature is not None and top_p is not None:
         if temperature == 1:
             return None, top_p
-        ignored.extend(_lost(top_p=top_p))
+        ignored.add(*_lost(top_p=top_p))
         return temperature, None
     return temperature, top_p
 
@@ -131,12 +131,13 @@ def _lost(**values: float | None) -> list[str]:
     return [name for name, value in values.items() if value is not None and value != 1]
 
 
-def _stops(request: ChatRequest, capabilities: Capabilities, ignored: list[str]) -> list[str]:
+def _stops(request: ChatRequest, capabilities: Capabilities, ignored: Ignored) -> list[str]:
     stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
     stops = [stop for stop in stops if stop]
     if not capabilities.blank_stops:
         taken = [stop for stop in stops if stop.strip()]
-        ignored.extend(["stop"] if len(taken) < len(stops) else [])
+        if len(taken) < len(stops):
+            ignored.add("stop")
         stops = taken
     if stops and not capabilities.stop_sequences:
         raise untaken("take no stop sequences", capabilities, "stop")
@@ -150,14 +151,14 @@ def _stops(request: ChatRequest, capabilities: Capabilities, ignored: list[str])
 
 
 def _top_k(
-    request: ChatRequest, capabilities: Capabilities, thought: Reasoning, ignored: list[str]
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
 ) -> Mapping[str, Any]:
     if request.top_k is None:
         return {}
     if not capabilities.top_k:
         raise untaken("take no 'top_k'", capabilities, "top_k")
-    if thought.ties_sampling or thought.lifts_limits:
-        ignored.append("top_k")
+    if reasoning.ties_sampling or reasoning.lifts_limits:
+        ignored.add("top_k")
         return {}
     return placed(capabilities.top_k, request.top_k)
 
@@ -182,7 +183,7 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
-def _metadata(request: ChatRequest, ignored: list[str]) -> dict[str, str] | UnsetType:
+def _metadata(request: ChatRequest, ignored: Ignored) -> dict[str, str] | UnsetType:
     """`requestMetadata`, which stands in AWS's invocation logs: the client's pairs, and who the user is."""
     pairs = dict(request.metadata or {})
     if len(pairs) > _PAIRS:
@@ -202,7 +203,7 @@ def _metadata(request: ChatRequest, ignored: list[str]) -> dict[str, str] | Unse
         if _fits(who) and name not in pairs and len(pairs) < _PAIRS:
             pairs[name] = who
         else:
-            ignored.append(name)
+            ignored.add(name)
     return pairs or UNSET
 
 
@@ -211,7 +212,7 @@ def _fits(text: str) -> bool:
 
 
 def _guardrail(
-    request: ChatRequest, capabilities: Capabilities, stream: bool, ignored: list[str]
+    request: ChatRequest, capabilities: Capabilities, stream: bool, ignored: Ignored
 ) -> GuardrailConfig | UnsetType:
     asked = request.guardrail_config
     if asked is None:
@@ -220,7 +221,7 @@ def _guardrail(
         raise untaken("take no guardrails", capabilities, "guardrailConfig")
     mode = asked.stream_processing_mode
     if mode is not None and not stream:
-        ignored.append("guardrailConfig.streamProcessingMode")
+        ignored.add("guardrailConfig.streamProcessingMode")
         mode = None
     return GuardrailConfig(
         asked.guardrail_identifier,

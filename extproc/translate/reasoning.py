@@ -16,7 +16,7 @@ An effort that a family has not becomes the next that it has (`Capabilities.effo
 
 Reasoning is a wish, and gives way to what a client can rely on: to a tool that must be called, where the family cannot
 do both; to the limit of the answer's tokens, where it leaves no room; to a history of tool calls without the signed
-blocks that a budget asks for. What gave way is named in `ignored`. A number that the client itself states is never
+blocks that a budget asks for. What gave way is ignored (`Ignored`). A number that the client itself states is never
 changed: it is sent, or refused.
 
 Sources: https://platform.claude.com/docs/en/build-with-claude/extended-thinking and adaptive-thinking,
@@ -34,6 +34,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import PastReasoning, Turn
 from extproc.openai.chat import AllowedTools, ChatRequest, CustomChoice, FunctionChoice, JsonSchemaFormat, NamedTool
 from extproc.openai.errors import ApiError, invalid
+from extproc.translate.ignored import Ignored
 from extproc.translate.model_fields import BETA, merged, placed
 from extproc.translate.past_reasoning import lacks_reasoning
 from extproc.value import Value
@@ -46,6 +47,8 @@ _ROOM = 4096
 """Tokens for the answer, where the budget alone says how long it may become."""
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
 _FORGIVING = {"prefix_mismatch_behavior": "drop_block"}
+_ADAPTIVE = {"type": "adaptive"}
+"""Claude's `thinking` where a request has none."""
 
 
 class Reasoning(Value, frozen=True):
@@ -64,41 +67,42 @@ class Reasoning(Value, frozen=True):
     lifts_limits: bool = False
     """Whether `maxTokens`, `temperature`, `topP` and `top_k` must be left out."""
     ignored: tuple[str, ...] = ()
-    """What gave way, by name."""
+    """Fields of the request that gave way."""
 
     @property
     def least_tokens(self) -> int:
         """The `maxTokens` that leaves room for an answer, where the client names no limit."""
         return 0 if self.budget is None else self.budget + _ROOM
 
-    def narrowed(self, capabilities: Capabilities) -> Capabilities:
-        """What the family takes while it reasons so: no text to be continued, and beside a budget no forced tool."""
+    def effective(self, capabilities: Capabilities) -> Capabilities:
+        """Return what the family takes while it reasons so.
+
+        No text to be continued, and beside a budget no forced tool. Earlier reasoning may not be sent where it is bound
+        to what came before it and reasoning is switched off: only beside adaptive thinking can such a family be asked
+        to drop what no longer fits; Anthropic's page on thinking says to leave the blocks out otherwise.
+        """
         forced = capabilities.forced_tools_while_reasoning and self.budget is None
-        if not self.on or (not capabilities.prefill and forced == capabilities.forced_tools_while_reasoning):
-            return capabilities
-        return msgspec.structs.replace(capabilities, prefill=False, forced_tools_while_reasoning=forced)
+        if self.on and (capabilities.prefill or forced != capabilities.forced_tools_while_reasoning):
+            capabilities = msgspec.structs.replace(capabilities, prefill=False, forced_tools_while_reasoning=forced)
+        if capabilities.reasoning_bound and not self._is_adaptive:
+            capabilities = msgspec.structs.replace(capabilities, reasoning_history="none")
+        return capabilities
 
-    def remembering(self, capabilities: Capabilities) -> Capabilities:
-        """What may be given back of earlier reasoning: nothing where it is bound to what came before, and switched off.
+    def binding_fields(self, capabilities: Capabilities, turns: Iterable[Turn]) -> dict[str, Any]:
+        """Return more fields, for a family that rejects earlier reasoning once anything before it has changed.
 
-        Only beside adaptive thinking can such a family be asked to drop what no longer fits; Anthropic's page on
-        thinking says to leave the blocks out otherwise.
+        With them it drops such blocks. Clients do change what came before: a date in the instructions, a shortened
+        history.
         """
-        thinking = self.fields.get("thinking", {"type": "adaptive"})
-        if not capabilities.reasoning_bound or thinking["type"] == "adaptive":
-            return capabilities
-        return msgspec.structs.replace(capabilities, reasoning_history="none")
+        if not capabilities.reasoning_bound or not self._is_adaptive or not _has_reasoning(turns):
+            return {}
+        thinking = self.fields.get("thinking", _ADAPTIVE)
+        return {"thinking": {**thinking, "block_binding": _FORGIVING}, BETA: [_BINDING_BETA]}
 
-    def bound(self, capabilities: Capabilities, turns: Iterable[Turn]) -> "Reasoning":
-        """The same for a family that refuses earlier reasoning once anything before it has changed: it may drop it.
-
-        Clients do change what came before: a date in the instructions, a shortened history.
-        """
-        thinking = self.fields.get("thinking", {"type": "adaptive"})
-        if not capabilities.reasoning_bound or thinking["type"] != "adaptive" or not _has_reasoning(turns):
-            return self
-        fields = {"thinking": {**thinking, "block_binding": _FORGIVING}, BETA: [_BINDING_BETA]}
-        return msgspec.structs.replace(self, fields={**self.fields, **fields})
+    @property
+    def _is_adaptive(self) -> bool:
+        kind: object = self.fields.get("thinking", _ADAPTIVE)["type"]
+        return kind == "adaptive"
 
 
 class _Wish(Value, frozen=True):
@@ -120,8 +124,14 @@ class _Wish(Value, frozen=True):
         return next((effort for effort, worth in _BUDGETS.items() if worth >= budget), "max")
 
 
-def reasoning(request: ChatRequest, capabilities: Capabilities) -> Reasoning:
-    """What `request` wants of a model of this family; raises a 400 `ApiError`."""
+def plan_reasoning(request: ChatRequest, capabilities: Capabilities, ignored: Ignored) -> Reasoning:
+    """Return how a model of this family is to reason; raises a 400 `ApiError`."""
+    reasoning = _reasoning(request, capabilities)
+    ignored.add(*reasoning.ignored)
+    return reasoning
+
+
+def _reasoning(request: ChatRequest, capabilities: Capabilities) -> Reasoning:
     wish = _wish(request)
     if wish is None:
         return Reasoning(on=capabilities.reasons_unasked)

@@ -36,6 +36,7 @@ from extproc.openai.messages import CacheControl
 from extproc.translate.cache import shortened
 from extproc.translate.choices import Choice, Kind, choose
 from extproc.translate.grammar import Size, grammar
+from extproc.translate.ignored import Ignored
 from extproc.translate.names import bedrock_name, bedrock_names
 from extproc.translate.schemas import Growth
 from extproc.translate.shape import Shape
@@ -63,8 +64,6 @@ class Tools(Value, frozen=True):
     model_fields: Mapping[str, Any] = {}
     """To be merged into `additionalModelRequestFields`."""
     shape: Shape = Shape()
-    ignored: tuple[str, ...] = ()
-    """What was asked for and changes nothing, as `x-oai-ignored-params` names it."""
     names: Mapping[str, str] = {}
     """The client's names of its tools, and Bedrock's."""
 
@@ -84,12 +83,14 @@ class _Offer(NamedTuple):
     schema: Raw
     strict: bool
     cache: CacheControl | None
+    cache_path: str
+    """The path of what has the cache mark."""
     kind: Kind = "function"
     grammar: bool = False
 
 
-def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool = False) -> Tools:
-    """The tools that the model may call in answer to `request`; raises a 400 `ApiError`.
+def plan_tools(request: ChatRequest, capabilities: Capabilities, ignored: Ignored, *, reasoning: bool = False) -> Tools:
+    """Return the tools that the model may call; raises a 400 `ApiError`.
 
     `reasoning`: whether it will reason, since it may then be impossible to force a call.
     """
@@ -109,6 +110,7 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
     strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()
     specs = _specs(sent, names, strict, capabilities)
     cut = shortened(spec for spec in specs if isinstance(spec, CachePoint))
+    ignored.add(*asked.ignored, *_ignored(request, capabilities, sent, strict, cut=bool(cut)))
     config = _config([*specs, asked.tool] if asked.tool else specs, asked.choice or _tool_choice(choice, names))
     return Tools(
         config,
@@ -116,7 +118,6 @@ def tools(request: ChatRequest, capabilities: Capabilities, *, reasoning: bool =
         asked.instruction,
         _model_fields(request, capabilities, config, sent),
         _shape(request, sent, names, asked),
-        (*asked.ignored, *_ignored(request, capabilities, sent, strict, cut=bool(cut))),
         names,
     )
 
@@ -170,7 +171,15 @@ def _function_offer(tool: FunctionTool, capabilities: Capabilities, growth: Grow
         adapted(function.parameters, _NO_PARAMETERS, capabilities, growth, f"{param}.parameters"),
         bool(function.strict),
         tool.cache_control or function.cache_control,
+        _cache_path(tool, param),
     )
+
+
+def _cache_path(tool: FunctionTool, param: str) -> str:
+    """Return the path of the tool, or of its function, whichever has the cache mark."""
+    if tool.cache_control is not None:
+        return "tools[]"
+    return "functions[]" if param.startswith("functions") else "tools[].function"
 
 
 def _custom_offer(tool: CustomTool) -> _Offer:
@@ -185,6 +194,7 @@ def _custom_offer(tool: CustomTool) -> _Offer:
         _ONE_TEXT,
         False,
         tool.cache_control,
+        "tools[]",
         kind="custom",
         grammar=isinstance(custom.format, Grammar),
     )
@@ -270,19 +280,27 @@ def _shape(request: ChatRequest, sent: Sequence[_Offer], names: Mapping[str, str
 
 def _ignored(
     request: ChatRequest, capabilities: Capabilities, sent: Sequence[_Offer], strict: frozenset[str], *, cut: bool
-) -> tuple[str, ...]:
-    """What of the tools that go out does not, by name. `cut`: whether a cache point lives shorter than was asked."""
+) -> list[str]:
+    """Return the fields of the tools that change nothing. `cut`: whether a cache point lives shorter than requested."""
     functions = "functions[]" if request.functions else "tools[].function"
-    marks = [offer.cache for offer in sent if offer.cache]
-    cached = "tools" in capabilities.cache
     apart = request.parallel_tool_calls is False
     given = request.functions or [tool.function for tool in request.tools or () if isinstance(tool, FunctionTool)]
-    found = {
+    ignored = {
         f"{functions}.type": any(function.type for function in given),
         f"{functions}.strict": any(offer.strict and offer.name not in strict for offer in sent),
         "tools[].custom.format": any(offer.grammar for offer in sent),
-        "tools[].cache_control": len(marks) > (capabilities.cache_points if cached else 0),
-        "tools[].cache_control.ttl": cut or (cached and any(_cut_short(mark, capabilities) for mark in marks)),
         "parallel_tool_calls": apart and bool(sent) and not capabilities.parallel_tool_switch,
     }
-    return tuple(name for name, stands in found.items() if stands)
+    return [*(path for path, stands in ignored.items() if stands), *_ignored_marks(capabilities, sent, cut=cut)]
+
+
+def _ignored_marks(capabilities: Capabilities, sent: Sequence[_Offer], *, cut: bool) -> list[str]:
+    marked = [offer for offer in sent if offer.cache]
+    if "tools" not in capabilities.cache:
+        return [f"{offer.cache_path}.cache_control" for offer in marked]
+    lost = marked[: max(0, len(marked) - capabilities.cache_points)]
+    shorter = [offer for offer in marked if cut or (offer.cache and _cut_short(offer.cache, capabilities))]
+    return [
+        *(f"{offer.cache_path}.cache_control" for offer in lost),
+        *(f"{offer.cache_path}.cache_control.ttl" for offer in shorter),
+    ]

@@ -21,6 +21,7 @@ from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_REFERRED_BYTES
 from extproc.translate.grammar import grammar
+from extproc.translate.ignored import Ignored
 from extproc.translate.schemas import (
     Growth,
     definition,
@@ -30,7 +31,7 @@ from extproc.translate.schemas import (
     over_schemas,
     without_lookaround,
 )
-from extproc.translate.tools import tools
+from extproc.translate.tools import plan_tools
 
 FAMILIES = tuple(family for _, family in sorted(BUILT_IN.families.items()) if family.converse)
 ABSENT = Raw(b'{"type":"object"}')
@@ -102,7 +103,7 @@ def check(data: bytes) -> None:
     offered = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":'
     body = offered + b'{"name":"f","strict":true,"parameters":%b}}]}' % schema
     try:
-        tools(decode_request(body), takes)
+        plan_tools(decode_request(body), takes, Ignored())
     except ApiError as error:
         assert error.status == 400, error.status
 

@@ -411,6 +411,25 @@ def test_any_request_gives_a_valid_converse_body_or_a_400(
         )
 
 
+@given(requests, families)
+def test_what_is_ignored_is_named_by_its_path_in_the_request(request: dict[str, Any], takes: Capabilities) -> None:
+    planned = outcome(json.dumps(request).encode(), takes)
+    for path in planned.ignored if planned else ():
+        assert leads_somewhere([request], path), path
+
+
+def leads_somewhere(values: list[Any], path: str) -> bool:
+    """Whether one of the values at this path, as `Ignored` has it, is there; `*` stands for any unknown member."""
+    for step in path.split("."):
+        name = step.removesuffix("[]")
+        if name == "*":
+            return any(isinstance(value, dict) for value in values)
+        values = [value[name] for value in values if isinstance(value, dict) and value.get(name) is not None]
+        if step != name:
+            values = [element for value in values if isinstance(value, list) for element in value]
+    return bool(values)
+
+
 @given(st.sampled_from([name for name in sorted(BUILT_IN.families) if BUILT_IN.families[name].tools]), st.data())
 def test_any_conversation_becomes_one_as_the_model_takes_it(
     read_converse: Read, check_conversation: Check, family: str, data: st.DataObject
@@ -460,7 +479,7 @@ def test_what_nobody_knows_in_messages_changes_nothing_and_is_named(
     assert (bare is None) == (found is None)
     if bare is not None and found is not None:
         assert (found.body, found.shape) == (bare.body, bare.shape)
-        assert ("messages.*" in found.ignored) == (value not in (None, [], {}))
+        assert ("messages[].*" in found.ignored) == (value not in (None, [], {}))
         assert set(bare.ignored) <= set(found.ignored)
 
 

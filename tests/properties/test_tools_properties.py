@@ -16,9 +16,10 @@ from extproc.bedrock.converse import OutputConfig, Request, Text, Turn
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.grammar import grammar
+from extproc.translate.ignored import Ignored
 from extproc.translate.names import bedrock_name, bedrock_names
 from extproc.translate.schemas import Growth, inlined, without_lookaround
-from extproc.translate.tools import Tools, tools
+from extproc.translate.tools import Tools, plan_tools
 
 Read = Callable[[bytes], dict[str, Any]]
 
@@ -139,7 +140,7 @@ families = st.sampled_from(sorted(BUILT_IN.families)).map(BUILT_IN.families.__ge
 def outcome(asked: dict[str, Any], *args: Any, **fields: Any) -> tuple[ChatRequest, Tools] | None:
     try:
         request = decode_request(json.dumps(asked).encode())
-        return request, tools(request, *args, **fields)
+        return request, plan_tools(request, *args, Ignored(), **fields)
     except ApiError as refusal:
         check_refusal(refusal)
         return None

@@ -106,40 +106,40 @@ THOUGHT = {"type": "thinking", "thinking": "Hm", "signature": "s"}
 @pytest.mark.parametrize(
     ("message", "names"),
     [
-        ({"role": "user", "content": "Hi", "id": 1}, ["messages.id"]),
+        ({"role": "user", "content": "Hi", "id": 1}, ["messages[].id"]),
         (
             {"role": "user", "content": [{"type": "text", "text": "Hi", "id": "a", "citations": [1]}]},
-            ["messages.content.citations", "messages.content.id"],
+            ["messages[].content[].citations", "messages[].content[].id"],
         ),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,", "format": "x"}}]},
-            ["messages.content.image_url.format"],
+            ["messages[].content[].image_url.format"],
         ),
         (
             {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"scope": "global"}}]},
-            ["messages.content.cache_control.scope"],
+            ["messages[].content[].cache_control.scope"],
         ),
         (
             {"role": "assistant", "content": "Ho", "annotations": [{"type": "url_citation"}], "parsed": {"a": 1}},
-            ["messages.annotations", "messages.parsed"],
+            ["messages[].annotations", "messages[].parsed"],
         ),
         (
             {"role": "assistant", "tool_calls": [{**CALL, "index": 0, "extra_content": {"google": {}}}]},
-            ["messages.tool_calls.extra_content", "messages.tool_calls.index"],
+            ["messages[].tool_calls[].extra_content", "messages[].tool_calls[].index"],
         ),
         (
             {
                 "role": "assistant",
                 "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{}", "parsed_arguments": {"a": 1}}}],
             },
-            ["messages.tool_calls.function.parsed_arguments"],
+            ["messages[].tool_calls[].function.parsed_arguments"],
         ),
         (
             {"role": "assistant", "content": "Ho", "thinking_blocks": [{**THOUGHT, "cache_control": {"type": "x"}}]},
-            ["messages.thinking_blocks.cache_control"],
+            ["messages[].thinking_blocks[].cache_control"],
         ),
         ({"role": "assistant", "content": "Ho", "annotations": [], "parsed": None, "extra": {}}, []),
-        ({"role": "user", "content": "Hi", "a\nset-cookie: b": 1, "é": 1, "a, b": 1}, ["messages.*"]),
+        ({"role": "user", "content": "Hi", "a\nset-cookie: b": 1, "é": 1, "a, b": 1}, ["messages[].*"]),
     ],
 )
 def test_what_stands_in_a_message_and_nobody_knows_is_left_out_and_named(message: Any, names: list[str]) -> None:
@@ -150,7 +150,7 @@ def test_what_stands_in_a_message_and_nobody_knows_is_left_out_and_named(message
 def test_names_of_what_was_left_out_are_told_once_and_not_without_end() -> None:
     many = {f"x{number:02}": 1 for number in range(30)}
     messages = [{"role": "user", "content": "Hi", "x00": 1}, {"role": "user", "content": "Hi", **many}]
-    assert left_out(*messages) == (*[f"messages.x{number:02}" for number in range(20)], "messages.*")
+    assert left_out(*messages) == (*[f"messages[].x{number:02}" for number in range(20)], "messages[].*")
 
 
 def test_what_is_known_stays_as_it_was() -> None:
@@ -163,7 +163,7 @@ def test_what_is_known_stays_as_it_was() -> None:
     known = decode(messages=messages, tools=[TOOL], seed=2**62)
     partly = decode(messages=[{**message, "id": "x"} for message in messages], tools=[TOOL], seed=2**62)
     assert isinstance(partly, PartlyKnown)
-    assert partly.left_out == ("messages.id",)
+    assert partly.left_out == ("messages[].id",)
     assert [getattr(partly, name) for name in ChatRequest.__struct_fields__] == [
         getattr(known, name) for name in ChatRequest.__struct_fields__
     ]

@@ -38,22 +38,22 @@ def lives(request: dict[str, Any], takes: Capabilities = CACHING) -> tuple[list[
 @pytest.mark.parametrize("short", [SHORT, UNSAID])
 def test_an_hour_after_five_minutes_is_five_minutes_and_named(short: Any) -> None:
     messages = [said("system", "s", short), said("user", "a", HOUR)]
-    assert lives({"messages": messages}) == ([short.get("ttl"), None], ("cache_control.ttl",))
+    assert lives({"messages": messages}) == ([short.get("ttl"), None], ("messages[].cache_control.ttl",))
 
 
 def test_openais_own_mark_is_shortened_under_its_own_name() -> None:
     messages = [said("system", "s", SHORT), {**said("user", "a"), **OPENAIS_HOUR}]
-    assert lives({"messages": messages}) == (["5m", None], ("prompt_cache_breakpoint.ttl",))
+    assert lives({"messages": messages}) == (["5m", None], ("messages[].prompt_cache_breakpoint.ttl",))
 
 
 def test_tools_are_read_before_everything() -> None:
     request = {"tools": [tool("f", SHORT)], "messages": [said("system", "s", HOUR), said("user", "a", HOUR)]}
-    assert lives(request) == (["5m", None, None], ("cache_control.ttl",))
+    assert lives(request) == (["5m", None, None], ("messages[].cache_control.ttl",))
 
 
 def test_a_tool_after_a_tool_is_shortened_too() -> None:
     request = {"tools": [tool("f", UNSAID), tool("g", HOUR)], "messages": [said("user", "a", HOUR)]}
-    assert lives(request) == ([None, None, None], ("tools[].cache_control.ttl", "cache_control.ttl"))
+    assert lives(request) == ([None, None, None], ("tools[].cache_control.ttl", "messages[].cache_control.ttl"))
 
 
 def test_hours_before_minutes_stay_hours() -> None:
@@ -66,7 +66,7 @@ def test_hours_before_minutes_stay_hours() -> None:
 
 def test_a_short_point_that_is_too_many_shortens_nothing() -> None:
     messages = [said("system", "s", SHORT), *(said("user", str(number), HOUR) for number in range(4))]
-    assert lives({"messages": messages}) == (["1h"] * 4, ("cache_control",))
+    assert lives({"messages": messages}) == (["1h"] * 4, ("messages[].cache_control",))
     tools = [tool("f0", SHORT), *(tool(f"f{number}", HOUR) for number in range(1, 5))]
     assert lives({"tools": tools, "messages": [said("user", "a")]}) == (["1h"] * 4, ("tools[].cache_control",))
 
@@ -90,10 +90,10 @@ MARKED, PLAIN = {"type": "text", "text": "x", **MARK}, {"type": "text", "text": 
 @pytest.mark.parametrize(
     ("results", "ignored"),
     [
-        ([gave("a", **MARK), gave("b", **MARK)], ("cache_control",)),
-        ([gave("a", **OPENAIS_HOUR), gave("b", **MARK)], ("prompt_cache_breakpoint",)),
-        ([gave("a", [MARKED, MARKED]), gave("b")], ("cache_control",)),
-        ([gave("a", [MARKED, PLAIN], **MARK), gave("b")], ("cache_control",)),
+        ([gave("a", **MARK), gave("b", **MARK)], ("messages[].cache_control",)),
+        ([gave("a", **OPENAIS_HOUR), gave("b", **MARK)], ("messages[].prompt_cache_breakpoint",)),
+        ([gave("a", [MARKED, MARKED]), gave("b")], ("messages[].content[].cache_control",)),
+        ([gave("a", [MARKED, PLAIN], **MARK), gave("b")], ("messages[].content[].cache_control",)),
         ([gave("a"), gave("b", [PLAIN, MARKED], **MARK)], ()),
         ([gave("a"), gave("b", **MARK)], ()),
     ],
@@ -109,10 +109,10 @@ def test_marks_of_results_of_different_turns_are_all_kept() -> None:
 
 
 def test_a_mark_on_what_says_nothing_is_named() -> None:
-    assert lives({"messages": [said("user", "a"), said("user", " ", UNSAID)]}) == ([], ("cache_control",))
+    assert lives({"messages": [said("user", "a"), said("user", " ", UNSAID)]}) == ([], ("messages[].cache_control",))
 
 
 def test_of_two_marks_at_one_place_a_longer_life_is_named() -> None:
     part = {"type": "text", "text": "x", "cache_control": SHORT}
-    assert lives({"messages": [said("user", [part], HOUR)]}) == (["5m"], ("cache_control.ttl",))
+    assert lives({"messages": [said("user", [part], HOUR)]}) == (["5m"], ("messages[].cache_control.ttl",))
     assert lives({"messages": [said("user", [{**part, "cache_control": HOUR}], SHORT)]}) == (["1h"], ())

@@ -366,13 +366,15 @@ fails when a newer openai package has a field that is not here; another fails fo
 does not know.
 
 - *applied*: another request goes to Bedrock, or another answer comes back.
-- *ignored, by name*: nothing changes, and the response header `x-oai-ignored-params` says so.
+- *ignored, by name*: nothing changes, and the response header `x-oai-ignored-params` names the field: by its path from
+  the request's root, with `[]` for any element of a list, as in `messages[].content[].image_url.detail`. Paths are
+  separated by a comma and a blank.
 - *accepted, without effect*: nothing changes, and nothing could: it carries no meaning for the models.
 - *refused*: a 400 whose `param` names it.
 
 A field that is not OpenAI's, nor one of the gateway's own (README.md), is refused, wherever it stands. Only in
-messages, where clients send back what they were given by others, it is left out, and named in the header by its place,
-as in `messages.annotations` or `messages.tool_calls.index`; `null`, `[]` and `{{}}` are not worth a name.
+messages, where clients send back what they were given by others, it is left out, and named in the header, as in
+`messages[].annotations` or `messages[].tool_calls[].index`; `null`, `[]` and `{{}}` are not worth a name.
 
 ## Limits
 

@@ -24,6 +24,7 @@ from extproc.translate import grammar
 from extproc.translate.cache import CacheMarks
 from extproc.translate.chat_request import plan
 from extproc.translate.embeddings import plan as embeddings_plan
+from extproc.translate.ignored import Ignored
 from extproc.translate.media import remote_images
 from extproc.translate.names import bedrock_names
 from extproc.translate.past_calls import PastCalls
@@ -134,10 +135,10 @@ def names(count: int) -> object:
 
 def marks(count: int) -> object:
     """Cache points on as many texts, of which all but the last few are taken out again."""
-    cache_marks, blocks = CacheMarks(BUILT_IN.of("anthropic.claude-sonnet-4-6"), ()), list[object]()
+    cache_marks, blocks = CacheMarks(BUILT_IN.of("anthropic.claude-sonnet-4-6"), (), Ignored()), list[object]()
     for _ in range(count):
         blocks.append(Text("a"))
-        cache_marks.put(TextPart(text="a", cache_control=CacheControl()), blocks, "messages")
+        cache_marks.put(TextPart(text="a", cache_control=CacheControl()), "messages[].content[]", blocks, "messages")
     return cache_marks.finish([blocks])
 
 

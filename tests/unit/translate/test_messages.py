@@ -24,8 +24,10 @@ from extproc.bedrock.converse import (
 )
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.messages import Conversation, conversation
+from extproc.translate.ignored import Ignored
+from extproc.translate.messages import plan_conversation
 from extproc.translate.tools import Tools
+from tests.planned import Planned
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 IMAGE = base64.b64encode(PNG).decode()
@@ -87,9 +89,11 @@ TOOLS = Tools(ToolConfig([TOOL]))
 TEXT_FORMAT = TextFormat(Structure(JsonSchemaBody("{}")))
 
 
-def read(*messages: dict[str, Any], to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Conversation:
+def read(*messages: dict[str, Any], to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Planned:
     request = decode_request(json.dumps({"model": "m", "messages": list(messages)}).encode())
-    return conversation(request.messages, to, tools, {"https://x/a.png": PNG}, **options)
+    ignored = Ignored()
+    step = plan_conversation(request.messages, to, tools, {"https://x/a.png": PNG}, ignored, **options)
+    return Planned(step, ignored)
 
 
 def translate(*messages: dict[str, Any], **options: Any) -> tuple[Any, Any]:

@@ -12,9 +12,11 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import CachePoint, CachePointBody, InputSchema, ToolConfig, ToolSpec, ToolSpecBody
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.messages import Conversation, conversation
+from extproc.translate.ignored import Ignored
+from extproc.translate.messages import plan_conversation
 from extproc.translate.past_reasoning import lacks_reasoning
 from extproc.translate.tools import Tools
+from tests.planned import Planned
 
 
 def system(text: Any) -> dict[str, Any]:
@@ -81,9 +83,11 @@ DOCUMENT = {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}
 SENT_DOCUMENT = {"document": {"format": "pdf", "name": "document-1", "source": {"bytes": PDF}}}
 
 
-def read(*messages: Any, to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Conversation:
+def read(*messages: Any, to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Planned:
     request = decode_request(json.dumps({"model": "m", "messages": list(messages)}).encode())
-    return conversation(request.messages, to, tools, {}, **options)
+    ignored = Ignored()
+    step = plan_conversation(request.messages, to, tools, {}, ignored, **options)
+    return Planned(step, ignored)
 
 
 def translate(*messages: Any, **options: Any) -> tuple[Any, Any]:
@@ -196,19 +200,19 @@ def thought(content: str, signature: str | None = None) -> dict[str, Any]:
     ("history", "fields", "sent", "ignored"),
     [
         ("signed", {"thinking_blocks": [SIGNED, WITHHELD]}, [thought("Hm.", "sig+/="), REDACTED], ()),
-        ("signed", {"thinking_blocks": ALL}, [thought("Hm.", "sig+/="), REDACTED], ("thinking_blocks",)),
+        ("signed", {"thinking_blocks": ALL}, [thought("Hm.", "sig+/="), REDACTED], ("messages[].thinking_blocks",)),
         ("signed", {"thinking_blocks": [{**SIGNED, "thinking": ""}]}, [thought("", "sig+/=")], ()),
-        ("signed", {"thinking_blocks": [{**SIGNED, "signature": ""}]}, [], ("thinking_blocks",)),
+        ("signed", {"thinking_blocks": [{**SIGNED, "signature": ""}]}, [], ("messages[].thinking_blocks",)),
         ("signed", {"thinking_blocks": [SIGNED], "reasoning_content": "Hm."}, [thought("Hm.", "sig+/=")], ()),
-        ("signed", {"reasoning_content": "Hm."}, [], ("reasoning_content",)),
-        ("unsigned", {"thinking_blocks": ALL}, [thought("Hm."), thought("Hm.")], ("thinking_blocks",)),
+        ("signed", {"reasoning_content": "Hm."}, [], ("messages[].reasoning_content",)),
+        ("unsigned", {"thinking_blocks": ALL}, [thought("Hm."), thought("Hm.")], ("messages[].thinking_blocks",)),
         ("unsigned", {"thinking_blocks": [SIGNED], "reasoning_content": "Other."}, [thought("Hm.")], ()),
         ("unsigned", {"reasoning_content": "Hm."}, [thought("Hm.")], ()),
         ("unsigned", {"reasoning_content": " "}, [], ()),
-        ("redacted", {"thinking_blocks": ALL}, [REDACTED], ("thinking_blocks",)),
-        ("redacted", {"reasoning_content": "Hm."}, [], ("reasoning_content",)),
-        ("redacted", {"thinking_blocks": [{**WITHHELD, "data": ""}]}, [], ("thinking_blocks",)),
-        ("none", {"thinking_blocks": ALL, "reasoning_content": "Hm."}, [], ("thinking_blocks",)),
+        ("redacted", {"thinking_blocks": ALL}, [REDACTED], ("messages[].thinking_blocks",)),
+        ("redacted", {"reasoning_content": "Hm."}, [], ("messages[].reasoning_content",)),
+        ("redacted", {"thinking_blocks": [{**WITHHELD, "data": ""}]}, [], ("messages[].thinking_blocks",)),
+        ("none", {"thinking_blocks": ALL, "reasoning_content": "Hm."}, [], ("messages[].thinking_blocks",)),
         ("none", {"thinking_blocks": [], "reasoning_content": ""}, [], ()),
         ("none", {"thinking_blocks": None, "reasoning_content": None}, [], ()),
     ],
@@ -225,8 +229,8 @@ def test_what_it_thought_goes_back_as_far_as_the_model_takes_it(
 @pytest.mark.parametrize(
     ("history", "fields", "ignored"),
     [
-        ("signed", {"thinking_blocks": [SIGNED]}, "thinking_blocks"),
-        ("unsigned", {"reasoning_content": "Hm."}, "reasoning_content"),
+        ("signed", {"thinking_blocks": [SIGNED]}, "messages[].thinking_blocks"),
+        ("unsigned", {"reasoning_content": "Hm."}, "messages[].reasoning_content"),
     ],
 )
 def test_a_thought_alone_is_no_turn_and_named(history: str, fields: Any, ignored: str) -> None:
@@ -313,7 +317,7 @@ def test_where_the_model_knows_the_role_a_later_instruction_is_a_turn(messages: 
 def test_what_changes_nothing_is_named() -> None:
     image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": "low"}}
     found = read({**user([image]), "name": "ann"}, assistant("b", name="bob"), {**user("c"), **mark()})
-    assert found.ignored == ("cache_control", "image_url.detail", "messages.name")
+    assert found.ignored == ("messages[].content[].image_url.detail", "messages[].name", "messages[].cache_control")
 
 
 @pytest.mark.parametrize("detail", [None, "auto"])
@@ -358,12 +362,14 @@ def test_openais_own_mark_is_one_too() -> None:
     assert turns(marked(), to=CACHES) == [turn("user", "a", point())]
     assert turns(marked(ttl="30m"), to=CACHES) == [turn("user", "a", point("1h"))]
     assert read(marked(ttl="30m"), to=CACHES).ignored == ()
-    assert read(marked(ttl="12h"), to=CACHES).ignored == ("prompt_cache_breakpoint.ttl",)
-    assert read(marked()).ignored == ("prompt_cache_breakpoint",)
+    assert read(marked(ttl="12h"), to=CACHES).ignored == ("messages[].content[].prompt_cache_breakpoint.ttl",)
+    assert read(marked()).ignored == ("messages[].content[].prompt_cache_breakpoint",)
 
 
 @pytest.mark.parametrize(
-    ("ttl", "ignored"), [(None, ()), ("5m", ()), ("1h", ("cache_control.ttl",))], ids=["none", "short", "long"]
+    ("ttl", "ignored"),
+    [(None, ()), ("5m", ()), ("1h", ("messages[].cache_control.ttl",))],
+    ids=["none", "short", "long"],
 )
 def test_a_model_without_ttls_gets_none(ttl: str | None, ignored: tuple[str, ...]) -> None:
     found = read({**user("a"), **mark(ttl)}, to=takes(cache=("messages",)))
@@ -404,7 +410,10 @@ def test_a_mark_on_a_result_is_a_point_behind_all_results_of_the_turn() -> None:
 def test_of_too_many_points_the_oldest_go() -> None:
     messages = (system("s"), user("a"), assistant("b"), user("c"), user("d"), user("e"))
     found = read(*({**message, **mark()} for message in messages), to=CACHES)
-    assert (json.loads(msgspec.json.encode(found.system)), found.ignored) == (said("s"), ("cache_control",))
+    assert (json.loads(msgspec.json.encode(found.system)), found.ignored) == (
+        said("s"),
+        ("messages[].cache_control",),
+    )
     assert json.loads(msgspec.json.encode(found.turns)) == [
         turn("user", "a"),
         turn("assistant", "b", point()),
@@ -428,7 +437,7 @@ def test_points_beside_the_tools_count() -> None:
 def test_a_mark_counts_where_the_model_takes_points(cache: Any, found: Any) -> None:
     messages = [{**system("s"), **mark()}, {**user("a"), **mark()}]
     assert translate(*messages, to=takes(cache=cache)) == found
-    assert read(*messages, to=takes(cache=cache)).ignored == ("cache_control",)
+    assert read(*messages, to=takes(cache=cache)).ignored == ("messages[].cache_control",)
 
 
 def test_instructions_that_become_a_turn_keep_their_points_only_where_a_turn_may_have_them() -> None:

@@ -12,8 +12,10 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import plan
-from extproc.translate.parameters import Parameters, parameters
+from extproc.translate.ignored import Ignored
+from extproc.translate.parameters import plan_parameters
 from extproc.translate.reasoning import Reasoning
+from tests.planned import Planned
 
 FAMILIES = [family for family in BUILT_IN.families.values() if family.converse]
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
@@ -25,9 +27,11 @@ Read = Callable[[bytes], dict[str, Any]]
 
 def found(
     family: Capabilities = CLAUDE, thought: Reasoning | None = None, *, stream: bool = False, **fields: Any
-) -> Parameters:
+) -> Planned:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return parameters(decode_request(json.dumps(body).encode()), family, thought or Reasoning(), stream=stream)
+    ignored = Ignored()
+    request = decode_request(json.dumps(body).encode())
+    return Planned(plan_parameters(request, family, thought or Reasoning(), ignored, stream=stream), ignored)
 
 
 def refused(family: Capabilities = CLAUDE, **fields: Any) -> ApiError:

@@ -12,7 +12,8 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan
-from extproc.translate.reasoning import Reasoning, reasoning
+from extproc.translate.ignored import Ignored
+from extproc.translate.reasoning import Reasoning, plan_reasoning
 
 FAMILIES = [family for family in BUILT_IN.families.values() if family.converse]
 EFFORTS = ["minimal", "low", "medium", "high", "xhigh", "max"]
@@ -53,7 +54,7 @@ def body(**fields: Any) -> bytes:
 
 
 def found(family: Capabilities, **fields: Any) -> Reasoning:
-    return reasoning(decode_request(body(**fields)), family)
+    return plan_reasoning(decode_request(body(**fields)), family, Ignored())
 
 
 def refused(family: Capabilities, **fields: Any) -> ApiError:
@@ -375,10 +376,10 @@ def test_reasoning_that_gives_way_is_switched_off_where_it_would_go_on() -> None
 
 def test_beside_a_budget_no_tool_is_forced_and_no_text_continued() -> None:
     budget, adaptive = found(CLAUDE_46, thinking=enabled(2048)), found(CLAUDE_46, reasoning_effort="low")
-    assert not budget.narrowed(CLAUDE_46).forced_tools_while_reasoning
-    assert adaptive.narrowed(CLAUDE_46) is CLAUDE_46
-    assert not found(CLAUDE_37, reasoning_effort="low").narrowed(CLAUDE_37).prefill
-    assert Reasoning().narrowed(CLAUDE_37).prefill
+    assert not budget.effective(CLAUDE_46).forced_tools_while_reasoning
+    assert adaptive.effective(CLAUDE_46) is CLAUDE_46
+    assert not found(CLAUDE_37, reasoning_effort="low").effective(CLAUDE_37).prefill
+    assert Reasoning().effective(CLAUDE_37).prefill
 
 
 DROP = {"prefix_mismatch_behavior": "drop_block"}
@@ -487,6 +488,6 @@ def test_bound_reasoning_is_not_given_back_where_there_is_to_be_none(name: str, 
     family = BUILT_IN.families[name]
     told = planned(family, **TOOLS, messages=called(thoughts=True), reasoning_effort="none")
     assert "reasoningContent" not in json.dumps(read_converse(told.body)["messages"])
-    assert "thinking_blocks" in told.ignored
+    assert "messages[].thinking_blocks" in told.ignored
     kept = planned(family, **TOOLS, messages=called(thoughts=True))
     assert "reasoningContent" in json.dumps(read_converse(kept.body)["messages"])

@@ -10,7 +10,9 @@ import pytest
 from extproc.bedrock.capabilities import Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.tools import Tools, bedrock_id, tools
+from extproc.translate.ignored import Ignored
+from extproc.translate.tools import bedrock_id, plan_tools
+from tests.planned import Planned
 
 CLAUDE = Capabilities(tool_choices=("auto", "any", "tool"), json_schema=("tool",))
 
@@ -27,9 +29,11 @@ def json_schema(schema: Any, name: str = "report", **fields: Any) -> dict[str, A
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, **fields}}
 
 
-def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Tools:
+def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Planned:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return tools(decode_request(json.dumps(body).encode()), capabilities, reasoning=reasoning)
+    ignored = Ignored()
+    request = decode_request(json.dumps(body).encode())
+    return Planned(plan_tools(request, capabilities, ignored, reasoning=reasoning), ignored)
 
 
 def config(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Any:
@@ -78,7 +82,7 @@ def test_a_schema_goes_out_byte_for_byte() -> None:
     schema = b'{ "type":"object", "properties":{"z":{"maximum":1.0},"a":{"enum":[123456789012345678901234567890]}} }'
     tool = b'{"type":"function","function":{"name":"f","parameters":' + schema + b"}}"
     body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"tools":[' + tool + b"]}"
-    assert schema in msgspec.json.encode(tools(decode_request(body), CLAUDE).config)
+    assert schema in msgspec.json.encode(plan_tools(decode_request(body), CLAUDE, Ignored()).config)
 
 
 @pytest.mark.parametrize("kind", ["string", "array", ["object", "null"], None, 5])

@@ -11,7 +11,9 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.bedrock.converse import OutputConfig, Request, Text, Turn
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.tools import Tools, tools
+from extproc.translate.ignored import Ignored
+from extproc.translate.tools import plan_tools
+from tests.planned import Planned
 
 MCP = "mcp__files/read.text"
 CLAUDE = Capabilities(tool_choices=("auto", "any", "tool"), json_schema=("tool",))
@@ -29,9 +31,11 @@ def json_schema(schema: Any, name: str = "report", **fields: Any) -> dict[str, A
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, **fields}}
 
 
-def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Tools:
+def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Planned:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    return tools(decode_request(json.dumps(body).encode()), capabilities, reasoning=reasoning)
+    ignored = Ignored()
+    request = decode_request(json.dumps(body).encode())
+    return Planned(plan_tools(request, capabilities, ignored, reasoning=reasoning), ignored)
 
 
 def config(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Any:
