@@ -1,13 +1,11 @@
 """A chat request -> a Converse request.
 
-Each field of OpenAI's request is in exactly one of three places: applied in the code below, refused in `REFUSED`, or
-accepted and not applied in `NOT_APPLIED` (and then named to the client in `x-oai-ignored-params`). A test walks
-`ChatRequest` and fails for a field that is in none.
+`chat_fields` has a row for every field of OpenAI's request: applied, in this package; not applied, and then named to
+the client in `x-oai-ignored-params`; or rejected.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +15,7 @@ from extproc.bedrock.converse import OutputConfig, Request
 from extproc.bedrock.pieces import Payload
 from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
+from extproc.translate.chat_fields import NOT_APPLIED, REJECTED
 from extproc.translate.ignored import Ignored
 from extproc.translate.messages import plan_conversation
 from extproc.translate.model_fields import merged, with_own
@@ -28,32 +27,6 @@ from extproc.value import Value
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
 """What has been fetched for a request without remote media."""
-
-NOT_APPLIED: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "seed": (),
-    "logprobs": (False,),
-    "top_logprobs": (),
-    "logit_bias": ({},),
-    "store": (False,),
-    "prompt_cache_key": (),
-    "prompt_cache_retention": (),
-    "prompt_cache_options": (),
-    "prediction": (),
-    "verbosity": ("medium",),
-}
-"""Fields that change nothing here, with the values that would change nothing anywhere."""
-
-REFUSED: dict[str, tuple[Any, ...]] = {
-    "modalities": (["text"],),
-    "audio": (),
-    "web_search_options": (),
-    "moderation": (),
-}
-"""Fields whose silent loss would change the answer, with the values that lose nothing."""
-
-_INSTEAD = {"modalities": "Only text can be asked for."}
 
 
 class ChatPlan(Value, frozen=True):
@@ -127,7 +100,9 @@ def _not_applied(request: ChatRequest) -> list[str]:
     options = request.stream_options
     obfuscated = options is not None and options.include_obfuscation
     unknown = request.left_out if isinstance(request, PartlyKnown) else ()
-    return [*_standing(request, NOT_APPLIED), *(["stream_options.include_obfuscation"] if obfuscated else []), *unknown]
+    values = [(name, getattr(request, name), neutral) for name, neutral in NOT_APPLIED.items()]
+    set_to_others = [name for name, value, neutral in values if value is not None and value not in neutral]
+    return [*set_to_others, *(["stream_options.include_obfuscation"] if obfuscated else []), *unknown]
 
 
 def _traced(request: ChatRequest) -> bool:
@@ -146,28 +121,18 @@ def _output(tools: Tools, reasoning: Reasoning) -> OutputConfig | UnsetType:
     return UNSET if config == OutputConfig() else config
 
 
-def _standing(request: ChatRequest, fields: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """Those of `fields` that were given with a value that is not neutral."""
-    given = [(name, getattr(request, name)) for name in fields]
-    return [name for name, value in given if value is not None and value not in fields[name]]
-
-
 def _check(request: ChatRequest, capabilities: Capabilities) -> None:
-    """Refuse what Bedrock cannot do, before any work is done."""
+    """Reject what Bedrock cannot do, before any work is done."""
     if not capabilities.converse:
         raise invalid(
             f"Models of the family '{capabilities.family}' are not served by Bedrock's Converse: ask another model.",
             "model",
             "unsupported_value",
         )
-    for name in _standing(request, REFUSED):
-        instead = _INSTEAD.get(name, "Leave it out.")
-        raise invalid(f"'{name}' is not supported here. {instead}", name, "unsupported_parameter")
-    if request.n is not None and request.n > 1:
-        raise invalid(
-            "One choice is all there is: 'n' must be 1. Send the request again for another.",
-            "n",
-            "unsupported_value",
-        )
+    for name, row in REJECTED.items():
+        value = getattr(request, name)
+        if value is not None and value not in row.neutral:
+            message = row.message or f"'{name}' is not supported here. Leave it out."
+            raise invalid(message, name, "unsupported_value" if row.neutral else "unsupported_parameter")
     if request.stream_options is not None and not request.stream:
         raise invalid("'stream_options' is only for streams: set 'stream' too.", "stream_options", "invalid_value")

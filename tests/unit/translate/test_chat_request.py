@@ -1,7 +1,6 @@
 """A chat request as a Converse request. botocore's service model has the last word on every body."""
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,41 +11,11 @@ import pytest
 
 from bench.shapes import GPT_OSS, MODEL, SHAPES
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.openai.chat import ChatRequest, decode_request
+from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_request import NOT_APPLIED, REFUSED, ChatPlan, plan
+from extproc.translate.chat_request import ChatPlan, plan
 
-README = Path(__file__).parents[3] / "README.md"
 CLIENTS = Path(__file__).parents[2] / "data" / "client-requests.jsonl"
-APPLIED = {
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "temperature",
-    "top_p",
-    "stop",
-    "n",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "functions",
-    "function_call",
-    "response_format",
-    "user",
-    "safety_identifier",
-    "metadata",
-    "service_tier",
-    "reasoning_effort",
-    "thinking",
-    "top_k",
-    "guardrail_config",
-    "performance_config",
-    "additional_model_request_fields",
-}
-"""Each has a test below, or with the module of `translate` that applies it."""
 
 TOOL: dict[str, Any] = {
     "type": "function",
@@ -74,76 +43,11 @@ def refused(family: Capabilities = BUILT_IN.families["claude-3-7"], **fields: An
     return caught.value
 
 
-# Every field
-
-
-def test_every_field_has_exactly_one_fate() -> None:
-    fates = [*APPLIED, *NOT_APPLIED, *REFUSED]
-    assert sorted(fates) == sorted(ChatRequest.__struct_fields__)
-
-
-SOMETHING: dict[str, Any] = {
-    "frequency_penalty": 0.5,
-    "presence_penalty": -0.5,
-    "seed": 0,
-    "logprobs": True,
-    "top_logprobs": 0,
-    "logit_bias": {"50256": -100},
-    "store": True,
-    "prompt_cache_key": "k",
-    "prompt_cache_retention": "24h",
-    "prompt_cache_options": {"mode": "implicit"},
-    "prediction": {"type": "content", "content": "x"},
-    "verbosity": "low",
-    "modalities": ["text", "audio"],
-    "audio": {"format": "wav", "voice": "alloy"},
-    "web_search_options": {},
-    "moderation": {"model": "omni"},
-}
-
-
-@pytest.mark.parametrize("field", NOT_APPLIED)
-def test_a_field_that_is_not_applied_changes_nothing_and_is_named(field: str) -> None:
-    found = planned(**{field: SOMETHING[field]})
-    assert found.ignored == (field,)
-    assert found.body == planned().body
-
-
 def test_what_nobody_knows_in_a_message_changes_nothing_and_is_named() -> None:
     message = {"role": "user", "content": "Hi"}
     found = planned(messages=[{**message, "id": "msg_1"}])
     assert found.ignored == ("messages[].id",)
     assert found.body == planned(messages=[message]).body
-
-
-def test_the_readme_lists_the_fields_that_are_not_applied() -> None:
-    found = re.search(r"`x-oai-ignored-params`: (.*?), `stream_options", README.read_text(), re.S)
-    assert found is not None
-    assert re.findall(r"`(\w+)`", found[1]) == list(NOT_APPLIED)
-
-
-@pytest.mark.parametrize("field", REFUSED)
-def test_a_field_whose_loss_would_change_the_answer_is_refused(field: str) -> None:
-    error = refused(**{field: SOMETHING[field]})
-    assert (error.param, error.code) == (field, "unsupported_parameter")
-    assert field in error.message
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [(name, value) for name, values in [*NOT_APPLIED.items(), *REFUSED.items()] for value in (*values, None)],
-)
-def test_a_value_that_would_change_nothing_anywhere_is_silently_taken(field: str, value: Any) -> None:
-    found = planned(**{field: value})
-    assert found.ignored == ()
-    assert found.body == planned().body
-
-
-@pytest.mark.parametrize(("asked", "named"), [(True, ("stream_options.include_obfuscation",)), (False, ()), (None, ())])
-def test_nothing_is_obfuscated_and_who_asks_for_it_is_told(asked: bool | None, named: tuple[str, ...]) -> None:
-    found = planned(stream=True, stream_options={"include_obfuscation": asked})
-    assert found.ignored == named
-    assert found.body == planned(stream=True).body
 
 
 # Families

@@ -30,6 +30,7 @@ from extproc.openai import limits
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.embeddings import MAX_TEXTS, MAX_TOKENS
 from extproc.openai.errors import ApiError
+from extproc.translate.chat_fields import CHAT_FIELDS
 from extproc.translate.chat_request import ChatPlan, plan
 
 PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
@@ -80,47 +81,13 @@ USER = {"role": "user", "content": "Hello"}
 ASKED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 GAVE = {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."}
 
+OPENAIS = set(typing.get_type_hints(create.CompletionCreateParamsStreaming))
 TOP: dict[str, Change] = {
-    "audio": put(audio={"voice": "alloy", "format": "wav"}),
-    "frequency_penalty": put(frequency_penalty=0.5),
-    "function_call": put(functions=[TOOL["function"]], function_call={"name": "weather"}),
-    "functions": put(functions=[TOOL["function"]]),
-    "logit_bias": put(logit_bias={"50256": -100}),
-    "logprobs": put(logprobs=True),
-    "max_completion_tokens": put(max_completion_tokens=100),
-    "max_tokens": put(max_tokens=100),
-    "messages": say(USER, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "And?"}),
-    "metadata": put(metadata={"team": "blue"}),
-    "modalities": put(modalities=["text", "audio"]),
-    "model": put(model="another"),
-    "moderation": put(moderation={"model": "omni-moderation-latest"}),
-    "n": put(n=2),
-    "parallel_tool_calls": put(tools=[TOOL], parallel_tool_calls=False),
-    "prediction": put(prediction={"type": "content", "content": "Hello"}),
-    "presence_penalty": put(presence_penalty=0.5),
-    "prompt_cache_key": put(prompt_cache_key="k"),
-    "prompt_cache_options": put(prompt_cache_options={"mode": "explicit"}),
-    "prompt_cache_retention": put(prompt_cache_retention="24h"),
-    "reasoning_effort": put(reasoning_effort="high"),
-    "response_format": put(response_format={"type": "json_object"}),
-    "safety_identifier": put(safety_identifier="user-1"),
-    "seed": put(seed=1),
-    "service_tier": put(service_tier="priority"),
-    "stop": put(stop=["END"]),
-    "store": put(store=True),
-    "stream": put(stream=True),
-    "stream_options": put(stream=True, stream_options={"include_usage": True}),
-    "stream_options.include_usage": put(stream=True, stream_options={"include_usage": True}),
-    "stream_options.include_obfuscation": put(stream=True, stream_options={"include_obfuscation": True}),
-    "temperature": put(temperature=0.5),
-    "tool_choice": put(tools=[TOOL], tool_choice="required"),
-    "tools": put(tools=[TOOL]),
-    "top_logprobs": put(logprobs=True, top_logprobs=2),
-    "top_p": put(top_p=0.5),
-    "user": put(user="user-1"),
-    "verbosity": put(verbosity="low"),
-    "web_search_options": put(web_search_options={}),
+    path: put(**row.sample)
+    for path, row in sorted(CHAT_FIELDS.items())
+    if path in OPENAIS or path.startswith("stream_options.")
 }
+"""OpenAI's fields of the request itself."""
 
 MESSAGES: dict[str, Change] = {
     "system.content": say({"role": "system", "content": "Be brief."}, USER),
