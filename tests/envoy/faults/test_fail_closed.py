@@ -26,7 +26,7 @@ AFTER = re.compile(r":Server\._process:\d+:await call\.abort|:_Call\.run:\d+:awa
 """Places that a call passes only after another failure."""
 
 LIFE = re.compile(
-    r"^extproc\.server\.(serving|reload|tls):"
+    r"^extproc\.worker\.(process|reload|tls):"
     r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|renew|_bind|_leave):"
     r"|^extproc\.transport\.grpcio:_try:"
     r"|^extproc\.transport\.service:tick_for_ever:"
@@ -36,7 +36,7 @@ LIFE = re.compile(
 """Awaits that belong to no call: of a worker's life, and of names on the internet, which no test looks up."""
 
 SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
-"""Awaits that a call passes only while others hold every slot; the unit tests of `fairness` have such calls."""
+"""Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""
 
 EVENTS = (("event:RequestBody:not told", 1, "error before"), ("event:ResponseBody:not told", 1, "error before"))
 
