@@ -64,6 +64,7 @@ class StreamDecoder:
     def __init__(self) -> None:
         self._messages = Decoder()
         self._document: bytearray | None = None
+        self._failed = False
         self.started = False
         """Whether any byte has come."""
 
@@ -73,7 +74,12 @@ class StreamDecoder:
         return self._messages.pending
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that `data` completes. Types that are not known here are passed over."""
+        """Return the events that `data` completes. Types that are not known here are passed over.
+
+        After a `StreamException` or a `StreamDefect` there are no more.
+        """
+        if self._failed:
+            return []
         if not self.started and data:
             self.started = True
             if data[0] == _BRACE:
@@ -84,13 +90,19 @@ class StreamDecoder:
         try:
             for message in self._messages.feed(data):
                 if (event := _event(message)) is not None:
-                    events.append(event)  # noqa: PERF401 - the events before an error count
+                    events.append(event)
+                if type(event) is StreamException:
+                    self._failed = True
+                    break
         except (EventStreamError, BadAnswerError) as error:
+            self._failed = True
             events.append(StreamDefect(str(error)))
         return events
 
     def close(self) -> list[Event]:
-        """Return the failure of a stream that may not end here, or nothing."""
+        """Return the failure of a stream that may not end here, or nothing, as after another failure."""
+        if self._failed:
+            return []
         if self._document is not None:
             error = errors.from_response(200, {}, bytes(self._document))
             return [StreamException(error) if error.kind else StreamDefect("a JSON document, no event stream")]
@@ -104,6 +116,7 @@ class StreamDecoder:
         document += data[: MAX_DOCUMENT + 1 - len(document)]
         if len(document) <= MAX_DOCUMENT:
             return []
+        self._failed = True
         return [StreamDefect(f"it is a JSON document of more than {MAX_DOCUMENT // 1024} KiB, not an event stream")]
 
 

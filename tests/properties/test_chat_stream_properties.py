@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from extproc.bedrock.converse_stream import Event as StreamEvent
+from extproc.bedrock.converse_stream import StreamDecoder, StreamDefect, StreamException
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.sse import DONE
 from extproc.translate.chat_answer import answer
@@ -261,6 +263,23 @@ def test_any_stream_cut_anywhere_gives_the_same(
     assert play([stream[at : at + 1] for at in range(len(stream))], shape) == found
     assert found[0].endswith(DONE) == (found[1] is None)
     assert found[0].count(DONE) <= 1
+
+
+@given(streams(), st.binary(max_size=4), st.data())
+def test_any_stream_cut_anywhere_has_the_same_events_and_none_after_a_failure(
+    event: Event, said: list[tuple[str, Any, str]], rest: bytes, data: st.DataObject
+) -> None:
+    stream = b"".join(event(kind, payload, message=message) for kind, payload, message in said)
+    stream += data.draw(st.sampled_from([b"", b"", rest]))
+    found = decoded([stream])
+    assert decoded(cut(data, stream)) == found
+    assert decoded([stream[at : at + 1] for at in range(len(stream))]) == found
+    assert not any(isinstance(one, StreamException | StreamDefect) for one in found[:-1])
+
+
+def decoded(pieces: list[bytes]) -> list[StreamEvent]:
+    decoder = StreamDecoder()
+    return [one for piece in pieces for one in decoder.feed(piece)] + decoder.close()
 
 
 @given(answers, shapes, st.data())
