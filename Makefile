@@ -67,7 +67,7 @@ test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
 	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) --ignore $(FLOODS) $(ARGS)
 
-test-compiled: test-compiled-unit test-compiled-gateway ## Run what concerns the compiled rooms, compiled as in the image
+test-compiled: test-compiled-unit test-compiled-gateway ## Run what concerns the compiled packages, compiled as in the image
 
 test-compiled-unit: $(DEV) compiled ## Its fast part
 	$(ON_COMPILED) $(addprefix tests/unit/,$(ROOMS)) tests/properties $(ARGS)
@@ -75,9 +75,9 @@ test-compiled-unit: $(DEV) compiled ## Its fast part
 test-compiled-gateway: $(DEV) compiled ## Its other part: with Envoy
 	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) -k 'not (test_floods and grpcio)' $(ARGS)
 
-compiled: $(COMPILED)/.built ## Compile the hot rooms into .run/compiled, a minute; needs a C compiler
+compiled: $(COMPILED)/.built ## Compile the hot packages into .run/compiled, a minute; needs a C compiler
 
-lint: $(DEV) ## Check style, types and floors
+lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -200,7 +200,7 @@ $(AUDIT): pyproject.toml constraints.txt | $(DEV)
 	@touch $@
 
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
-	@echo "Compiling the hot rooms into $(COMPILED)"
+	@echo "Compiling the hot packages into $(COMPILED)"
 	@rm -rf $(COMPILED) build
 	@OAI_EXTPROC_COMPILE=1 $(INSTALL) --no-deps --no-build-isolation --target $(COMPILED) .
 	@rm -rf build
