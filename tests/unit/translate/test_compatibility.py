@@ -1,8 +1,8 @@
 """What becomes of every field and message form of the openai package, for every family of models.
 
-Each case is a request that differs from a plain one by one thing. The translation itself says what becomes of it:
-refused, if it raises; ignored, if it names it; applied, if another request goes out or another answer is made; without
-effect, if nothing at all changes. `make docs` writes docs/compatibility.md from here, and the last test holds it to it.
+Each case is a request that differs from a plain one by one thing. The outcome is asked of the translation itself:
+rejected, if it raises; ignored, if it names it; applied, if another request goes out or another response is made;
+without effect, if nothing at all changes. `make docs` writes docs/compatibility.md from here; a test compares the two.
 """
 
 import base64
@@ -25,7 +25,7 @@ from openai.types.chat import completion_create_params as create
 from openai.types.shared_params import FunctionDefinition
 from openai.types.shared_params import response_format_json_schema as json_schema
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import BUILT_IN, ROWS, UNKNOWN, Capabilities
 from extproc.openai import limits
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.embeddings import MAX_TEXTS, MAX_TOKENS
@@ -247,7 +247,7 @@ def planned(request: Json, family: Capabilities) -> ChatPlan:
 
 
 def answered(change: Change, family: Capabilities) -> ChatPlan | ApiError:
-    """What goes out, or the refusal."""
+    """What goes out, or the error."""
     request = plain()
     change(request)
     try:
@@ -257,10 +257,10 @@ def answered(change: Change, family: Capabilities) -> ChatPlan | ApiError:
 
 
 def outcome(change: Change, family: Capabilities) -> str:
-    """`refused`, `ignored`, `applied` or `no effect`."""
+    """`rejected`, `ignored`, `applied` or `no effect`."""
     made = answered(change, family)
     if isinstance(made, ApiError):
-        return "refused"
+        return "rejected"
     if made.ignored:
         return "ignored"
     before = planned(plain(), family)
@@ -281,67 +281,102 @@ FAMILIES: Mapping[str, Capabilities] = {
 INLINED = [name for name, family in FAMILIES.items() if "definitions" in family.schema_gaps]
 
 
-def outcomes(change: Change) -> dict[str, list[str]]:
-    """The families for each outcome."""
-    found: dict[str, list[str]] = {}
-    for name, family in FAMILIES.items():
-        found.setdefault(outcome(change, family), []).append(name)
-    return found
+def outcome_by_family(change: Change) -> dict[str, str]:
+    return {name: outcome(change, family) for name, family in FAMILIES.items()}
 
 
-def cell(names: list[str] | None) -> str:
-    if not names:
-        return ""
-    if len(names) == len(FAMILIES):
-        return "all"
-    rest = [name for name in FAMILIES if name not in names]
-    return _short(names) if len(names) <= len(rest) else f"all but {_short(rest)}"
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "tools": (
+        *("tools", "functions", "assistant.tool_calls", "assistant.function_call", "tool.content"),
+        *("tool.tool_call_id", "function.content", "function.name", "function.description", "function.parameters"),
+        *("custom", "custom.name", "custom.description", "custom.format: text"),
+        *("tool_choice: auto", "tool_choice: allowed_tools"),
+    ),
+    "tool must be called": (
+        *("tool_choice", "function_call", "tool_choice: required", "tool_choice: function", "tool_choice: custom"),
+    ),
+    "`strict` tools": ("function.strict",),
+    "`parallel_` `tool_calls`": ("parallel_tool_calls",),
+    "`json_schema`": ("response_format: json_schema", "json_schema.strict"),
+    "`json_schema` beside tools": ("response_format: json_schema, with tools",),
+    "`reasoning_` `effort`": ("reasoning_effort",),
+    "`temperature`, `top_p`": ("temperature", "top_p"),
+    "`stop`": ("stop",),
+    "`service_tier`": ("service_tier",),
+    "images": ("image_url.image_url.url",),
+    "files": ("file.file.file_data", "file.file.filename"),
+    "audio": ("input_audio.input_audio",),
+    "cache break- points": ("text.prompt_cache_breakpoint",),
+}
+"""The columns of the families' table: the cases that have the same outcome in each family."""
+
+FOLLOWING: dict[str, tuple[str, str]] = {
+    "custom.format": ("custom", "ignored"),
+    "image_url.image_url.detail": ("image_url.image_url.url", "ignored"),
+    "image_url.prompt_cache_breakpoint": ("image_url.image_url.url", "text.prompt_cache_breakpoint"),
+    "file.prompt_cache_breakpoint": ("file.file.file_data", "text.prompt_cache_breakpoint"),
+    "input_audio.prompt_cache_breakpoint": ("input_audio.input_audio", "text.prompt_cache_breakpoint"),
+}
+"""Cases that are rejected where another case is, and otherwise have one outcome, or that of a third case."""
+
+CASES: dict[str, Change] = {name: change for cases in SECTIONS.values() for name, change in cases.items()}
+WORDS = {"applied": "yes", "ignored": "ignored", "rejected": "400", "no effect": "no effect"}
+EVERYWHERE = {
+    "applied": "Applied by every family",
+    "ignored": "Ignored by every family, and named in `x-oai-ignored-params`",
+    "no effect": "Accepted without effect by every family, since it carries no meaning for the models",
+    "rejected": "Rejected with a 400 that names it, for every family",
+}
 
 
-def _short(names: list[str]) -> str:
-    """The names, with `claude-*` for all that begin so."""
-    starts = {name.partition("-")[0] for name in names}
-    whole = {start for start in starts if all(name in names for name in FAMILIES if name.partition("-")[0] == start)}
-    written = [
-        f"{start}-\\*" if start in whole and _kin(start) else name
-        for name in names
-        for start in [name.partition("-")[0]]
-    ]
-    return ", ".join(dict.fromkeys(written))
-
-
-def _kin(start: str) -> bool:
-    return sum(name.partition("-")[0] == start for name in FAMILIES) > 1
-
-
-def rows() -> Iterator[str]:
+def same_everywhere() -> Iterator[str]:
+    """Yield the list of cases that have one outcome in all families, a line for each outcome and section."""
+    by_outcome: dict[str, dict[str, list[str]]] = {}
     for title, cases in SECTIONS.items():
-        yield f"\n## {title}\n"
-        yield "| | applied | ignored, by name | accepted, without effect | refused |"
-        yield "|---|---|---|---|---|"
         for name, change in cases.items():
-            found = outcomes(change)
-            cells = [cell(found.get(kind)) for kind in ("applied", "ignored", "no effect", "refused")]
-            yield f"| `{name}` | {' | '.join(cells)} |"
+            outcomes = set(outcome_by_family(change).values())
+            if len(outcomes) == 1:
+                by_outcome.setdefault(outcomes.pop(), {}).setdefault(title, []).append(f"`{name}`")
+    for kind, sentence in EVERYWHERE.items():
+        yield f"- {sentence}:"
+        yield from (f"  - {title.lower()}: {', '.join(names)}" for title, names in by_outcome[kind].items())
+
+
+def family_rows() -> Iterator[str]:
+    """Yield the families' table, a row for each family."""
+    columns = [outcome_by_family(CASES[cases[0]]) for cases in COLUMNS.values()]
+    yield f"| family | model ids | {' | '.join(COLUMNS)} | streams beside tools |"
+    yield "|---" * (len(COLUMNS) + 3) + "|"
+    for row in sorted(ROWS, key=lambda row: row.family == UNKNOWN):
+        if row.family in FAMILIES and (row.match or row.family == UNKNOWN):
+            identifiers = ", ".join(f"`{pattern}`" for pattern in row.match) or "any other"
+            cells = [WORDS[column[row.family]] for column in columns]
+            yield f"| {row.family} | {identifiers} | {' | '.join(cells)} | {streaming(FAMILIES[row.family])} |"
+
+
+def streaming(family: Capabilities) -> str:
+    """Return how a stream arrives when the request has tools."""
+    if not family.tools:
+        return "400"
+    return "yes" if family.streams and family.streams_with_tools else "in one piece"
 
 
 HEAD = f"""# Compatibility
 
-What becomes of every field and message form of OpenAI's chat requests, by family of models. This page is written by
-`make docs` from tests/unit/translate/test_compatibility.py, which asks the translation; a test keeps it current, and
-fails when a newer openai package has a field that is not here; another fails for a field of any depth that the gateway
-does not know.
+This page shows what happens to every field and message form of OpenAI's chat requests, first [where all families of
+models agree](#the-same-for-every-family), then [family by family](#what-differs-between-families). `make docs` writes
+it from tests/unit/translate/test_compatibility.py, which asks the translation. Tests keep it current: they fail if a
+newer openai package has a field that is not here, or a field at any depth that the gateway does not know.
 
-- *applied*: another request goes to Bedrock, or another answer comes back.
-- *ignored, by name*: nothing changes, and the response header `x-oai-ignored-params` names the field: by its path from
-  the request's root, with `[]` for any element of a list, as in `messages[].content[].image_url.detail`. Paths are
+- *applied*, or *yes*: the field changes the request to Bedrock, or the response.
+- *ignored*: nothing changes, and the response header `x-oai-ignored-params` names the field: by its path from the
+  request's root, with `[]` for any element of a list, as in `messages[].content[].image_url.detail`. Paths are
   separated by a comma and a blank.
-- *accepted, without effect*: nothing changes, and nothing could: it carries no meaning for the models.
-- *refused*: a 400 whose `param` names it.
+- *400*: the request is rejected, and `error.param` names the field.
 
-A field that is not OpenAI's, nor one of the gateway's own (README.md), is refused, wherever it stands. Only in
-messages, where clients send back what they were given by others, it is left out, and named in the header, as in
-`messages[].annotations` or `messages[].tool_calls[].index`; `null`, `[]` and `{{}}` are not worth a name.
+A field that is neither OpenAI's nor one of the gateway's own (README.md) is a 400, wherever it stands. Only in
+messages, where clients send back what other servers gave them, it is left out and named in the header, as in
+`messages[].annotations` or `messages[].tool_calls[].index`; with the value `null`, `[]` or `{{}}` it is not named.
 
 ## Limits
 
@@ -364,14 +399,60 @@ More than this is a 400 whose `param` names the list and whose message has the l
 | `input` of embeddings | {MAX_TEXTS:,} texts, {MAX_TOKENS:,} token ids in all, as with OpenAI |
 | JSON values in a request of 1 MiB, or of 64 KiB and 8,000 separators | {limits.MAX_VALUES:,} |
 
-## Families
+## The same for every family
 
-The families are those of [the capability table](../extproc/bedrock/capabilities.json): {", ".join(FAMILIES)}.
+"""
+TABLE = """
+## What differs between families
+
+A row is a family of [the capability table](../extproc/bedrock/capabilities.json). The first row from the top with a
+pattern that fits the model's id counts; `*` stands for any characters, and a geography before the id (`us.`, `global.`)
+is left out. gateway.yaml can correct rows ([configuration.md](configuration.md)).
+
+"""
+ELSEWHERE = ", ".join(f"`{pattern}`" for row in ROWS if row.family not in FAMILIES for pattern in row.match)
+NOTES = f"""
+- *tools*: `tools`, `functions`, and calls and results of tools in messages.
+- *tool must be called*: `tool_choice` as `required` or a named tool, and `function_call` likewise.
+- *`json_schema`*: `response_format`. Where it is ignored, the schema is part of the instructions to the model.
+- *cache breakpoints*: `prompt_cache_breakpoint` of a part. It is a 400 where the part itself is.
+- *streams beside tools*: *in one piece* means that the response of a streaming request with tools arrives in one piece.
+- `messages[].content[].image_url.detail` is ignored where images are accepted, the `format` of a custom tool (but for
+  `text`) where tools are, and both are a 400 elsewhere.
+- Models that Bedrock does not serve in Converse are a 400: {ELSEWHERE}.
 """
 
 
 def render() -> str:
-    return HEAD + "\n".join(rows()) + "\n"
+    return HEAD + "\n".join(same_everywhere()) + "\n" + TABLE + "\n".join(family_rows()) + "\n" + NOTES
+
+
+def test_each_case_is_on_the_page() -> None:
+    """A case has one outcome everywhere, is in a column, or follows from those that are."""
+    everywhere = {name for name, change in CASES.items() if len(set(outcome_by_family(change).values())) == 1}
+    columns = {name for cases in COLUMNS.values() for name in cases}
+    assert (everywhere & columns, everywhere | columns | set(FOLLOWING)) == (set(), set(CASES))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_the_cases_of_a_column_have_the_same_outcomes(column: str) -> None:
+    first, *others = COLUMNS[column]
+    assert [name for name in others if outcome_by_family(CASES[name]) != outcome_by_family(CASES[first])] == []
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_a_case_that_is_in_no_column_follows_from_those_that_are(name: str) -> None:
+    accepted, otherwise = FOLLOWING[name]
+    for family, outcome_here in outcome_by_family(CASES[name]).items():
+        rejected = outcome(CASES[accepted], FAMILIES[family]) == "rejected"
+        expected = otherwise if otherwise not in CASES else outcome(CASES[otherwise], FAMILIES[family])
+        assert outcome_here == ("rejected" if rejected else expected), family
+
+
+def test_no_cell_is_long() -> None:
+    assert [
+        cell for line in render().splitlines() if line.startswith("|") for cell in line.split("|") if len(cell) > 130
+    ] == []
 
 
 @pytest.mark.parametrize(("cases", "prefix", "declared"), DECLARED, ids=lambda value: getattr(value, "__name__", None))
@@ -444,7 +525,7 @@ def test_a_key_or_a_form_of_a_newer_package_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_what_is_refused_is_a_400_that_names_itself(section: str) -> None:
+def test_what_is_rejected_is_a_400_that_names_itself(section: str) -> None:
     for name, change in SECTIONS[section].items():
         for family in FAMILIES.values():
             made = answered(change, family)
