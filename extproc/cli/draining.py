@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from extproc.cli.parameters import ADDRESS, SOCKET, Breakdown, refusing
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.option_types.seconds import SECONDS
 from extproc.telemetry.lines import say
 

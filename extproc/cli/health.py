@@ -3,7 +3,7 @@
 import click
 
 from extproc.cli.parameters import ADDRESS
-from extproc.envoy_config import Address
+from extproc.net import Address
 
 DEFAULT = "unix:/run/oai/w0.sock"
 

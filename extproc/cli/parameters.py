@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from extproc import config
-from extproc.envoy_config import Address, is_ip, parse_address
+from extproc.net import Address, is_ip, parse_address
 from extproc.telemetry.lines import say
 
 DEFAULT_CONFIG = Path("gateway.yaml")

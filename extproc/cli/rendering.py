@@ -12,8 +12,9 @@ from click.core import ParameterSource
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, Refusal, load_settings, refusing, required_config
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
-from extproc.envoy_config import DEFAULT_FILES, Address, Fragment, Plan, ProcessorTls, SecretKind, is_ip
+from extproc.envoy_config import DEFAULT_FILES, Fragment, Plan, ProcessorTls, SecretKind
 from extproc.machine.cpus import worker_count
+from extproc.net import Address, is_ip
 from extproc.option_types.memory_size import SIZE
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _memory(settings: Settings) -> int | None:
 
 
 def _authorities() -> Path:
-    from extproc.envoy_config.authorities import ca_bundle
+    from extproc.net import ca_bundle
 
     return ca_bundle(os.environ)
 

@@ -22,7 +22,7 @@ from extproc.cli.parameters import (
     load_settings,
     refusing,
 )
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.telemetry.lines import flush, say
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def up(
     .run/demo-token. Everything is said on standard error. Ctrl-C lets the calls in flight finish; a second one
     does not.
     """
-    from extproc.envoy_config.authorities import ca_bundle
     from extproc.machine import open_files
+    from extproc.net import ca_bundle
     from extproc.stack import stack
     from extproc.stack.supervisor import ProgramError
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from extproc.envoy_admin.client import Admin
-from extproc.envoy_config import STAT_PREFIX, Address
+from extproc.envoy_config import STAT_PREFIX
+from extproc.net import Address
 from extproc.transport import listen as listening
 from extproc.transport.listen import ListenError
 

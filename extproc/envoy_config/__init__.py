@@ -1,21 +1,20 @@
 """Settings -> Envoy's bootstrap: the whole of what Envoy is told, as one file; or the fragments for somebody else's.
 
 The invariant: whatever `Plan` is given, the rendering passes `envoy --mode validate` (1.40), and says the same for
-the same plan: nothing here reads the environment, a clock or a socket (`authorities` looks for a CA file, and is
-asked by the command line only).
+the same plan: nothing here reads the environment, a clock or a socket (`extproc.net.ca_bundle` looks for
+a CA file, and is asked by the command line only).
 
 It is built from envoy-data-plane's typed messages, so that a misspelt field is a type error rather than a start
 that fails. They take most of a second to import: `render` loads them when it is called, and nobody else does.
 """
 
-import ipaddress
-import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
+from extproc.net import Address
 
 BEDROCK = "bedrock"
 """The cluster of Bedrock's runtime endpoint."""
@@ -43,28 +42,6 @@ Fragment = Literal["filter", "cluster", "route", "reply"]
 
 SecretKind = Literal["ca", "certificate"]
 """A part of Envoy's TLS towards workers: the authority that it trusts, or the certificate that it shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where something listens: a unix socket (`path`), or `host` and `port`."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def stays_here(self) -> bool:
-        """Whether what is sent there cannot leave this machine."""
-        if self.path or self.host == "localhost":
-            return True
-        return is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,33 +82,6 @@ class Plan:
     """Bytes of memory that Envoy may use; without it Envoy does not look at what it uses."""
     files: int = DEFAULT_FILES
     """Files that Envoy may have open, from which the limit of callers' connections is derived."""
-
-
-_TCP = re.compile(r"^(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d{1,5})$")
-
-
-def parse_address(text: str) -> Address:
-    """`unix:/path`, `127.0.0.1:8080`, `[::1]:8080` or `name:8080`; raises `ValueError`, saying what would do."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if path.startswith("//"):  # gRPC's other spelling, unix:///path
-            path = path.removeprefix("//")
-        if not path.startswith("/"):
-            raise ValueError(f"{text!r} is no socket: write unix: and an absolute path, as in unix:/run/oai/w0.sock")
-        return Address(path=path)
-    match = _TCP.match(text)
-    if match is None or int(match["port"]) > 65535:
-        raise ValueError(f"{text!r} is no address: write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")
-    return Address(host=match["v6"] or match["host"], port=int(match["port"]))
-
-
-def is_ip(host: str) -> bool:
-    """Whether `host` is an IP address rather than a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def drain_socket(admin: Address) -> Address | None:

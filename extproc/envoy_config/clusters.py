@@ -41,9 +41,10 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import capacity
-from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, Address, Plan, is_ip
+from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, Plan
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
+from extproc.net import Address, is_ip
 
 MIB = 1024 * 1024
 

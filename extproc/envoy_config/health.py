@@ -28,10 +28,11 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from extproc.envoy_config import Address, Plan, drain_socket
+from extproc.envoy_config import Plan, drain_socket
 from extproc.envoy_config.clusters import discovery, endpoints
 from extproc.envoy_config.filters import health_filter, router
 from extproc.envoy_config.messages import address_message, packed, seconds
+from extproc.net import Address
 
 METRICS_PATH = "/metrics"
 DRAINED_PATH = "/drained"

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 
 
 def packed(message: Message) -> Any:

@@ -25,8 +25,9 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret as
 from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from extproc.envoy_config import Address, ProcessorTls, SecretKind, is_ip, secret_name
+from extproc.envoy_config import ProcessorTls, SecretKind, secret_name
 from extproc.envoy_config.messages import packed
+from extproc.net import Address, is_ip
 
 
 def bedrock_tls(ca_file: str) -> TransportSocket:

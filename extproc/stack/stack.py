@@ -25,9 +25,9 @@ from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
 from extproc.envoy_admin.client import Admin, answers_ok
 from extproc.envoy_admin.drain import DrainError, until_idle
-from extproc.envoy_config import Address
 from extproc.machine.cpus import worker_count
 from extproc.machine.memory import budget_of
+from extproc.net import Address
 from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.stack.supervisor import Program, ProgramError, Say, Supervisor
 from extproc.stack.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment

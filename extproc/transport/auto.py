@@ -7,7 +7,7 @@ starts sooner and is smaller.
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport.listen import NO_TLS, ListenError, Tls
 from extproc.transport.service import Options, Perform
 from extproc.transport.stream import Exchange

@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from extproc.bedrock.pieces import Payload
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport import listen, service
 from extproc.transport.listen import Tls
 from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, Options, Perform, report

@@ -6,7 +6,7 @@ else it raises `UnhealthyError`, and within the time it was given.
 
 import grpc
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport.service import HEALTH, NOT_SERVING, SERVING
 
 

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from extproc.envoy_config import Address, parse_address
+from extproc.net import Address, parse_address
 
 SOCKET_MODE = 0o660
 

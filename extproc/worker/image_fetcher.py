@@ -32,8 +32,8 @@ from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from extproc.envoy_config.authorities import ca_bundle
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
+from extproc.net import ca_bundle
 from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
 from extproc.worker.url_guard import (

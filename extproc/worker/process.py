@@ -34,12 +34,12 @@ from extproc.bedrock.look import Lookout
 from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
 from extproc.build import compiled
 from extproc.config import Settings
-from extproc.envoy_config import Address
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.machine.memory import budget_of, share_of, too_little
 from extproc.machine.open_files import raise_limit
+from extproc.net import Address
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
 from extproc.transport.auto import Server, new_server

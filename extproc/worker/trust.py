@@ -4,7 +4,7 @@ import errno
 import ssl
 from collections.abc import Mapping
 
-from extproc.envoy_config.authorities import ca_bundle
+from extproc.net import ca_bundle
 
 
 class TrustError(Exception):

@@ -11,8 +11,8 @@ import pytest
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
-from extproc.envoy_config import Address, Plan, ProcessorTls, render
-from extproc.envoy_config.authorities import ca_bundle
+from extproc.envoy_config import Plan, ProcessorTls, render
+from extproc.net import Address, ca_bundle
 
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
 HTTP = Endpoint("http", "127.0.0.1", 9000)

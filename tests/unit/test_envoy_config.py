@@ -12,18 +12,8 @@ import yaml
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import (
-    Address,
-    Fragment,
-    Plan,
-    ProcessorTls,
-    SecretKind,
-    drain_socket,
-    parse_address,
-    render,
-    render_secret,
-)
-from extproc.envoy_config.authorities import ca_bundle
+from extproc.envoy_config import Fragment, Plan, ProcessorTls, SecretKind, drain_socket, render, render_secret
+from extproc.net import Address, ca_bundle, parse_address
 
 AWS = Endpoint("https", "bedrock-runtime.eu-west-1.amazonaws.com", 443)
 Edit = Callable[..., dict[str, Any]]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Address, Fragment, Plan, render
+from extproc.envoy_config import Fragment, Plan, render
 from extproc.envoy_config.forbidden import GRACEFUL_CLOSE, UnreadableError, find
+from extproc.net import Address
 
 ROOT = Path(__file__).parents[2]
 FLAG = f"envoy.reloadable_features.{GRACEFUL_CLOSE}"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport import listen, service
 from extproc.transport.http2.session import Call, Session
 from extproc.transport.listen import Tls

@@ -16,9 +16,10 @@ import yaml
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Address, Plan, render
+from extproc.envoy_config import Plan, render
 from extproc.envoy_config.filters import EXT_PROC
 from extproc.envoy_config.rate_limit import ADDRESSES
+from extproc.net import Address
 from tests.logs import WATCH
 
 MODELS = "/oai/v1/models"

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from extproc.envoy_admin.client import Admin
 from extproc.envoy_admin.drain import ACTIVE, Announcer, DrainError, Patience, drain, drain_and_announce
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport.listen import ListenError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.stack.run_directory import run_directory
 from extproc.stack.stack import StackError, reachable, reserved
 from extproc.transport.listen import MAX_SOCKET_PATH

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from extproc.cli import main
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport.health import HEALTH, NOT_SERVING, SERVING, UnhealthyError, check
 
 UNKNOWN = b""

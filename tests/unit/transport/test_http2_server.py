@@ -6,9 +6,9 @@ import hyperframe.frame as hf
 import pytest
 from hpack import Encoder
 
-from extproc.envoy_config import Address
 from extproc.exchange.directives import Body, Continue, Forward, Head
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
+from extproc.net import Address
 from extproc.transport import http2
 from extproc.transport.http2 import framing
 from extproc.transport.http2.frames import (

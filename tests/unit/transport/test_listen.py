@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport import listen
 from extproc.transport.listen import ListenError, Tls
 

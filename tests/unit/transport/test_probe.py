@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from extproc.envoy_config import Address
+from extproc.net import Address
 from extproc.transport import grpcio, http2
 from extproc.transport.http2.frames import PING, PREFACE, frame, settings
 from extproc.transport.probe import responds
