@@ -17,7 +17,7 @@ from pathlib import Path
 from setuptools import setup
 
 INTERPRETED = {
-    "bedrock": "capabilities converse converse_answer credentials endpoints errors invoke listing look model_ids",
+    "bedrock": "capabilities converse converse_answer endpoints errors invoke model_ids",
     "exchange": "directives events jobs local_replies side_calls translation",
     "openai": "chat embeddings limits messages models unknown",
     "telemetry": "lines log",

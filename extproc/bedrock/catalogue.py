@@ -7,7 +7,7 @@ the model's id (`eu.anthropic.claude-sonnet-4-6`, `global.…`) and which spread
 provisioned, custom and imported models and of prompt routers do not tell what model is behind them.
 
 A `Catalogue` is an immutable snapshot of the first three, and answers two questions: what may serve the id somebody
-asks for (`targets`), and what can be listed (`entries`). It is pure: `extproc.bedrock.listing` asks AWS.
+asks for (`targets`), and what can be listed (`entries`). It is pure: `extproc.aws.listing` asks AWS.
 
 Invariant: `targets` gives at least one target for any string at all, and never raises; a model's own id is only ever
 served by that model: by itself, or by a listed system profile of the region's geography or the global one.

@@ -1,6 +1,6 @@
 """Bedrock's addresses: the runtime (`bedrock-runtime`) and the control plane (`bedrock`) of one region.
 
-Plain data; `extproc.bedrock.aws.endpoints` finds them.
+Plain data; `extproc.aws.sdk.endpoints` finds them.
 """
 
 from dataclasses import dataclass

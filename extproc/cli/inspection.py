@@ -48,7 +48,7 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route that leads to Bedrock for
     requests that no worker has signed is shown as a warning.
     """
-    from extproc.bedrock.aws.endpoints import resolve
+    from extproc.aws.sdk.endpoints import resolve
     from extproc.bedrock.endpoints import EndpointError
 
     settings = load_settings(path)
@@ -188,10 +188,10 @@ def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
 
 def _catalogue(settings: Settings) -> "Catalogue":
     """AWS's list of models; where AWS does not give it, the built-in one, as in the gateway."""
-    from extproc.bedrock.aws.endpoints import resolve
-    from extproc.bedrock.aws.listing import fetch
+    from extproc.aws.listing import ListingDeniedError, ListingError, seed
+    from extproc.aws.sdk.endpoints import resolve
+    from extproc.aws.sdk.models import fetch
     from extproc.bedrock.endpoints import EndpointError
-    from extproc.bedrock.listing import ListingDeniedError, ListingError, seed
 
     with refusing(EndpointError):
         region = resolve(settings.region).region

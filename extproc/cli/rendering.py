@@ -160,7 +160,7 @@ def _installed() -> Iterator[None]:
 
 
 def _bedrock(settings: Settings) -> "Endpoint":
-    from extproc.bedrock.aws.endpoints import resolve
+    from extproc.aws.sdk.endpoints import resolve
     from extproc.bedrock.endpoints import EndpointError
 
     with refusing(EndpointError):

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import botocore.session
 from botocore.exceptions import BotoCoreError
 
-from extproc.bedrock.aws.endpoints import resolve
+from extproc.aws.sdk.endpoints import resolve
 from extproc.bedrock.endpoints import EndpointError, Endpoints
 
 Result = TypeVar("Result")

@@ -1,6 +1,6 @@
 """One worker's command line: what `oai-extproc serve` and `up` start.
 
-AWS's code takes as long to load as all of ours, so it begins first, in its own process (`extproc.bedrock.look`), and
+AWS's code takes as long to load as all of ours, so it begins first, in its own process (`extproc.aws.lookup`), and
 this imports the rest meanwhile.
 """
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from extproc.bedrock.look import LookError, Lookout
+from extproc.aws.lookup import LookError, Lookout
 from extproc.option_types.memory_size import SIZE
 from extproc.option_types.seconds import SECONDS
 from extproc.telemetry import log as log_setup

@@ -26,11 +26,11 @@ from pathlib import Path
 import uvloop
 
 from extproc import tokens
+from extproc.aws.credentials import CredentialSource, NoCredentials
+from extproc.aws.listing import CatalogueKeeper
+from extproc.aws.lookup import Lookout
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
-from extproc.bedrock.credentials import CredentialSource, NoCredentials
-from extproc.bedrock.listing import CatalogueKeeper
-from extproc.bedrock.look import Lookout
 from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
 from extproc.build import compiled
 from extproc.config import Settings

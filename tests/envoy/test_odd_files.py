@@ -174,7 +174,7 @@ def test_up_does_not_wait_for_ever_for_credentials(folder: Path, monkeypatch: An
 
 
 def test_a_lookup_that_hangs_is_ended_with_what_it_started(folder: Path, monkeypatch: Any) -> None:
-    from extproc.bedrock import look
+    from extproc.aws import lookup as look
 
     monkeypatch.setattr(look, "SECONDS", {"identity": 5.0})
     for name, value in environment(**hanging_profile(folder)).items():

@@ -18,8 +18,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from extproc import __version__, config
-from extproc.bedrock import listing
-from extproc.bedrock.aws import listing as asking
+from extproc.aws import listing
+from extproc.aws.sdk import models as asking
 from extproc.cli import COMMANDS, main
 from extproc.envoy_config import Fragment
 from extproc.tenancy.tokens import digest

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from extproc import config, tokens
+from extproc.aws.listing import seed
 from extproc.bedrock.capabilities import BUILT_IN
-from extproc.bedrock.listing import seed
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply, Wait

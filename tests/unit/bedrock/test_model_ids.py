@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from extproc.bedrock.listing import seed
+from extproc.aws.listing import seed
 from extproc.bedrock.model_ids import AWS, MAX_LENGTH, is_model_id
 from extproc.bedrock.sigv4 import model_path
 

@@ -1,4 +1,4 @@
-"""`python -m extproc.bedrock.aws QUESTION…`: the process of a `Look` (`extproc.bedrock.look`).
+"""`python -m extproc.aws.sdk QUESTION…`: the process of a `Look` (`extproc.aws.lookup`).
 
 Reads the region, a line, empty for that of AWS's settings. Then says a `Reply` to each question, a line of JSON each.
 
@@ -17,12 +17,12 @@ from typing import Any, cast
 import msgspec
 from botocore.session import get_session
 
-from extproc.bedrock.aws.endpoints import resolve
-from extproc.bedrock.aws.identity import find
-from extproc.bedrock.aws.listing import listed
-from extproc.bedrock.credentials import BEARER_VARIABLE
-from extproc.bedrock.listing import ListingDeniedError, ListingError
-from extproc.bedrock.look import Keys, Problem, Question, Reply
+from extproc.aws.credentials import BEARER_VARIABLE
+from extproc.aws.listing import ListingDeniedError, ListingError
+from extproc.aws.lookup import Keys, Problem, Question, Reply
+from extproc.aws.sdk.endpoints import resolve
+from extproc.aws.sdk.identity import find
+from extproc.aws.sdk.models import listed
 from extproc.bedrock.sigv4 import Credentials
 
 

@@ -1,7 +1,7 @@
 """A look at AWS: a process that runs AWS's own code, says what it found, and ends.
 
 botocore would be half of a worker's memory, for the few questions that a worker has: where Bedrock is and which models
-there are, once an hour; who we are, when credentials end. So it asks `python -m extproc.bedrock.aws`, which has the
+there are, once an hour; who we are, when credentials end. So it asks `python -m extproc.aws.sdk`, which has the
 same environment. The region goes in as one line; each answer comes out as one line of JSON. What else that process
 says, a warning or a traceback, goes to the log.
 
@@ -22,10 +22,10 @@ from typing import Literal
 
 import msgspec
 
+from extproc.aws.credentials import Found, NoCredentials
+from extproc.aws.listing import Listing, ListingDeniedError, ListingError
 from extproc.bedrock.catalogue import Catalogue
-from extproc.bedrock.credentials import Found, NoCredentials
 from extproc.bedrock.endpoints import EndpointError, Endpoints
-from extproc.bedrock.listing import Listing, ListingDeniedError, ListingError
 from extproc.bedrock.sigv4 import Credentials
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Look:
 
     def __init__(self, *questions: Question) -> None:
         """Starts it; it waits for `tell`. Raises `LookError`."""
-        command = [sys.executable, "-P", "-m", "extproc.bedrock.aws", *questions]
+        command = [sys.executable, "-P", "-m", "extproc.aws.sdk", *questions]
         pipe = subprocess.PIPE
         try:
             # A session of its own, so that what it runs itself, a credential process, can be ended with it.

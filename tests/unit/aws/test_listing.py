@@ -13,9 +13,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from extproc.bedrock.aws.listing import fetch, listed
+from extproc.aws.listing import CatalogueKeeper, ListingDeniedError, ListingError, seed
+from extproc.aws.sdk.models import fetch, listed
 from extproc.bedrock.catalogue import Catalogue, Model, Target
-from extproc.bedrock.listing import CatalogueKeeper, ListingDeniedError, ListingError, seed
 
 REGION = "us-east-1"
 WHEN = datetime.datetime(2026, 2, 17, tzinfo=datetime.UTC)

@@ -9,8 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import Session, get_session
 
-from extproc.bedrock.catalogue import APPLICATION, SYSTEM_DEFINED, Catalogue
-from extproc.bedrock.listing import (
+from extproc.aws.listing import (
     LIST_MODELS,
     LIST_PROFILES,
     ListedModel,
@@ -19,6 +18,7 @@ from extproc.bedrock.listing import (
     ListingDeniedError,
     ListingError,
 )
+from extproc.bedrock.catalogue import APPLICATION, SYSTEM_DEFINED, Catalogue
 
 _CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 3})
 """At most 3 * 25 s a call: a keeper that hangs would be a keeper that never refreshes."""

@@ -1,6 +1,6 @@
 """The gateway's own AWS identity, always at hand.
 
-AWS's credential chain finds it (`extproc.bedrock.aws.identity`), which takes its time, and asks over the network where
+AWS's credential chain finds it (`extproc.aws.sdk.identity`), which takes its time, and asks over the network where
 there is a role. Here a thread does the asking, and `current` hands out what the thread got last.
 
 Temporary credentials are asked for anew from 15 minutes before they expire. If that fails, the old ones are used to

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from extproc.bedrock.aws.identity import find
-from extproc.bedrock.credentials import POLL_SECONDS, CredentialSource, Found, NoCredentials
+from extproc.aws.credentials import POLL_SECONDS, CredentialSource, Found, NoCredentials
+from extproc.aws.sdk.identity import find
 from extproc.bedrock.endpoints import Endpoint
 from extproc.bedrock.sigv4 import BearerToken, Credentials
 
@@ -100,7 +100,7 @@ def test_nothing_is_found(aws: Callable[..., None], caplog: pytest.LogCaptureFix
     assert source.describe() == "none"
     assert find() is None
     source.refresh()
-    assert len([record for record in caplog.records if record.name == "extproc.bedrock.credentials"]) == 1
+    assert len([record for record in caplog.records if record.name == "extproc.aws.credentials"]) == 1
 
 
 def test_before_the_first_look(aws: Callable[..., None]) -> None:
@@ -223,12 +223,12 @@ def test_keys_that_expire_between_two_looks(role: Role) -> None:
 
 
 def test_trouble_is_logged_once_and_so_is_its_end(role: Role, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="extproc.bedrock.credentials")
+    caplog.set_level(logging.INFO, logger="extproc.aws.credentials")
     role.failure = OSError("no route to metadata service")
     role.at(52).at(53).at(54)
     role.failure = None
     role.at(55)
-    lines = [record.getMessage() for record in caplog.records if record.name == "extproc.bedrock.credentials"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "extproc.aws.credentials"]
     assert lines == [
         "renewing the AWS credentials (IAM role of the instance) failed, the old ones go on until they expire: "
         "AWS credentials are set up, but cannot be had: no route to metadata service",

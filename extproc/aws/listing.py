@@ -4,7 +4,7 @@ A `CatalogueKeeper` always has a catalogue to give: the built-in one (seed.json)
 the last answer, however old, until there is a newer one. When AWS does not answer, that is logged once, with the
 reason, and once more when it does again; never once per attempt.
 
-Asking blocks (`extproc.bedrock.aws.listing`): it is for a thread of its own, which `start` makes.
+Asking blocks (`extproc.aws.sdk.models`): it is for a thread of its own, which `start` makes.
 """
 
 import logging

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from extproc.bedrock.aws.endpoints import resolve
+from extproc.aws.sdk.endpoints import resolve
 from extproc.bedrock.endpoints import Endpoint, EndpointError
 
 

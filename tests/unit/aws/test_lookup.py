@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock.credentials import Found, NoCredentials
+from extproc.aws.credentials import Found, NoCredentials
+from extproc.aws.listing import ListingDeniedError, ListingError
+from extproc.aws.lookup import Look, LookError, Lookout
 from extproc.bedrock.endpoints import EndpointError
-from extproc.bedrock.listing import ListingDeniedError, ListingError
-from extproc.bedrock.look import Look, LookError, Lookout
 from extproc.bedrock.sigv4 import Credentials
 
 REGION = "us-east-1"
@@ -207,7 +207,7 @@ def test_what_else_it_says_is_logged(program: Callable[[str], None], caplog: pyt
 def test_it_does_not_outlive_those_who_asked(aws: Callable[..., None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         aws(**KEYS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        command = [sys.executable, "-m", "extproc.bedrock.aws", "models"]
+        command = [sys.executable, "-m", "extproc.aws.sdk", "models"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin is not None
             process.stdin.write(b"us-east-1\n")

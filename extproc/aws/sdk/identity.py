@@ -8,7 +8,7 @@ from datetime import datetime
 
 from botocore.session import Session, get_session
 
-from extproc.bedrock.credentials import Found, NoCredentials
+from extproc.aws.credentials import Found, NoCredentials
 from extproc.bedrock.sigv4 import Credentials
 
 _METHODS = {
