@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from extproc.bedrock.pieces import Payload, Pieces
+from extproc.payload import Payload, Pieces
 
 _GAP = b"\0"
 """Stands where something long is to be: JSON has no such byte, neither in strings nor between them."""

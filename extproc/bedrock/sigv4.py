@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
-from extproc.bedrock.pieces import Payload, parts
+from extproc.payload import Payload, parts
 
 Headers = tuple[tuple[str, str], ...]
 """Lower-case names and their values, each name once."""

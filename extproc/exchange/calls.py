@@ -8,7 +8,6 @@ import msgspec
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
-from extproc.bedrock.pieces import Payload
 from extproc.bedrock.sigv4 import model_path
 from extproc.config import Settings
 from extproc.exchange import translation
@@ -20,6 +19,7 @@ from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
 from extproc.openai.errors import invalid
+from extproc.payload import Payload
 from extproc.translate import chat_answer, chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_sse import ChatSse, whole_stream

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from extproc.bedrock.pieces import Payload
+from extproc.payload import Payload
 
 Headers = tuple[tuple[str, str], ...]
 """Lower-case names and their values, in order, each name once."""

@@ -19,11 +19,11 @@ import msgspec
 from msgspec import Struct
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.pieces import Payload, parts
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest
 from extproc.openai.limits import check_values
+from extproc.payload import Payload, parts
 from extproc.translate import chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_request import ChatPlan

@@ -12,9 +12,9 @@ from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import OutputConfig, Request
-from extproc.bedrock.pieces import Payload
 from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
+from extproc.payload import Payload
 from extproc.translate.chat_fields import NOT_APPLIED, REJECTED
 from extproc.translate.ignored import Ignored
 from extproc.translate.messages import plan_conversation

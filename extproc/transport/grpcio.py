@@ -16,8 +16,8 @@ from typing import cast
 import grpc
 import grpc.aio
 
-from extproc.bedrock.pieces import Payload
 from extproc.net import Address
+from extproc.payload import Payload
 from extproc.transport import listen, service
 from extproc.transport.listen import Tls
 from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, Options, Perform, report

@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from extproc.bedrock.pieces import Payload
 from extproc.exchange.directives import Abort, Directive, Job, Wait
 from extproc.exchange.events import Event, RequestHeaders, Resumed, Silence
+from extproc.payload import Payload
 from extproc.transport.large import Message
 from extproc.transport.wire import Dialogue, State
 

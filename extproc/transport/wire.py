@@ -44,7 +44,6 @@ from enum import Enum, auto
 
 from google.protobuf.message import DecodeError
 
-from extproc.bedrock.pieces import Payload
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply
 from extproc.exchange.events import (
     Event,
@@ -54,6 +53,7 @@ from extproc.exchange.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
+from extproc.payload import Payload
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
 from extproc.transport.large import Message, take_body

@@ -12,9 +12,9 @@ import socket
 from pathlib import Path
 
 from extproc import tokens
-from extproc.bedrock.pieces import parts
 from extproc.exchange import translation
 from extproc.openai.errors import ApiError, invalid
+from extproc.payload import parts
 from extproc.worker.translation_wire import (
     Chat,
     CompleteRequest,

@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from extproc.bedrock.pieces import Payload, Pieces
 from extproc.exchange.jobs import Complete, Decoded, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import Planned, release
 from extproc.openai.errors import ApiError
+from extproc.payload import Payload, Pieces
 from extproc.translate.chat_request import ChatPlan
 from extproc.worker import translation_wire as wire
 

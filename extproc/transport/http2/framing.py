@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
-from extproc.bedrock.pieces import Payload, parts
+from extproc.payload import Payload, parts
 from extproc.transport.http2 import fields
 from extproc.transport.large import Message
 

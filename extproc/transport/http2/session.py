@@ -18,7 +18,7 @@ Invariant: a call ends with OK only when the client ended it first, in between t
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from extproc.bedrock.pieces import Payload
+from extproc.payload import Payload
 from extproc.transport import service
 from extproc.transport.http2 import framing
 from extproc.transport.http2.connection import Connection

@@ -17,10 +17,10 @@ import hyperframe.frame as hf
 import pytest
 from hpack import Encoder
 
-from extproc.bedrock.pieces import Pieces
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed, Silence
 from extproc.net import Address
+from extproc.payload import Pieces
 from extproc.transport import grpcio, http2, listen, service
 from extproc.transport.auto import new_server
 from extproc.transport.http2.frames import PREFACE

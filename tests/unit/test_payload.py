@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.bedrock.converse import Image, ImageBody, Request, Source, Text, Turn, Verbatim
-from extproc.bedrock.pieces import Pieces, parts
 from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.payload import Pieces, parts
 
 base64 = st.text(st.sampled_from("ABz09+/="), max_size=12)
 blocks = st.lists(st.text(st.characters(max_codepoint=0x7F), max_size=5).map(Text) | base64, max_size=5)
