@@ -70,7 +70,7 @@ test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `ma
 test-compiled: test-compiled-unit test-compiled-gateway ## Run what concerns the compiled packages, compiled as in the image
 
 test-compiled-unit: $(DEV) compiled ## Its fast part
-	$(ON_COMPILED) $(addprefix tests/unit/,$(ROOMS)) tests/properties $(ARGS)
+	$(ON_COMPILED) $(addprefix tests/unit/,$(ROOMS)) tests/unit/test_payload.py tests/properties $(ARGS)
 
 test-compiled-gateway: $(DEV) compiled ## Its other part: with Envoy
 	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) -k 'not (test_floods and grpcio)' $(ARGS)

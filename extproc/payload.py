@@ -1,13 +1,13 @@
-"""Bytes in pieces: what is large among them goes out from where it came in, and is copied into nothing on the way.
+"""Bytes in segments: large values go out from the memory that they came in, and are not copied on the way.
 
-Invariant: the pieces in their order are the whole, and nobody changes them.
+Invariant: the segments in their order are the whole, and nobody changes them.
 """
 
 from collections.abc import Sequence
 
 
-class Pieces:
-    """Bytes that do not lie in a row. Its length is theirs; `bytes()` puts them together."""
+class Segments:
+    """Bytes that are not contiguous. `len()` is their length; `bytes()` joins them."""
 
     __slots__ = ("_length", "parts")
 
@@ -22,10 +22,10 @@ class Pieces:
         return b"".join(self.parts)
 
 
-Payload = bytes | Pieces
-"""What is sent: in one piece, unless that would be a copy of something large."""
+Payload = bytes | Segments
+"""A body: contiguous, unless that would be a copy of something large."""
 
 
-def parts(payload: Payload) -> Sequence[bytes | memoryview]:
-    """Its pieces, of which there may be but one."""
-    return payload.parts if isinstance(payload, Pieces) else (payload,)
+def segments(payload: Payload) -> Sequence[bytes | memoryview]:
+    """Return the segments of a payload: one if it is contiguous."""
+    return payload.parts if isinstance(payload, Segments) else (payload,)

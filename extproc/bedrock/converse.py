@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from extproc.payload import Payload, Pieces
+from extproc.payload import Payload, Segments
 
 _GAP = b"\0"
 """Stands where something long is to be: JSON has no such byte, neither in strings nor between them."""
@@ -322,10 +322,10 @@ class Request(Wire):
         return _filled(encoded, found) if found else encoded
 
 
-def _filled(encoded: bytes, found: Sequence[memoryview]) -> Pieces:
+def _filled(encoded: bytes, found: Sequence[memoryview]) -> Segments:
     """What was left out, in its places."""
     first, *others = encoded.split(_GAP)
     pieces: list[bytes | memoryview] = [first]
     for characters, rest in zip(found, others, strict=True):
         pieces += (characters, rest)
-    return Pieces(pieces)
+    return Segments(pieces)

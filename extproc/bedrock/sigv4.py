@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
-from extproc.payload import Payload, parts
+from extproc.payload import Payload, segments
 
 Headers = tuple[tuple[str, str], ...]
 """Lower-case names and their values, each name once."""
@@ -144,7 +144,7 @@ def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, dig
 
 def _sha256(body: Payload) -> str:
     digest = sha256()
-    for part in parts(body):
+    for part in segments(body):
         digest.update(part)
     return digest.hexdigest()
 

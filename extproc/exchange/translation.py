@@ -23,7 +23,7 @@ from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest
 from extproc.openai.limits import check_values
-from extproc.payload import Payload, parts
+from extproc.payload import Payload, segments
 from extproc.translate import chat_request
 from extproc.translate import embeddings as embeddings_translation
 from extproc.translate.chat_request import ChatPlan
@@ -131,6 +131,6 @@ def complete(
 def digest(body: Payload) -> str:
     """Return the SHA-256 of a body, as SigV4 wants it."""
     found = sha256()
-    for part in parts(body):
+    for part in segments(body):
         found.update(part)
     return found.hexdigest()

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from extproc.exchange.directives import Forward, Head, Headers, Metadata, Reply
-from extproc.payload import Payload, Pieces, parts
+from extproc.payload import Payload, Segments, segments
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, own_name, tag, varint
 
@@ -113,7 +113,7 @@ def forwarded(forward: Forward) -> Payload:
     if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
         return nested(around, mutation, body, forward.body) + _remembered(forward.metadata, _SIGNED)
     before = heads(around, len(mutation) + len(body) + len(forward.body)) + mutation + body
-    return Pieces((before, *parts(forward.body), _remembered(forward.metadata, _SIGNED)))
+    return Segments((before, *segments(forward.body), _remembered(forward.metadata, _SIGNED)))
 
 
 def immediate(reply: Reply) -> Payload:
@@ -127,7 +127,7 @@ def immediate(reply: Reply) -> Payload:
     after = details + _remembered(reply.metadata)
     if size < LARGE:
         return b"".join((before, reply.body, after))
-    return Pieces((before, reply.body, after))
+    return Segments((before, reply.body, after))
 
 
 def head(said: Head) -> bytes:

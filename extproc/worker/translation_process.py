@@ -14,7 +14,7 @@ from pathlib import Path
 from extproc import tokens
 from extproc.exchange import translation
 from extproc.openai.errors import ApiError, invalid
-from extproc.payload import parts
+from extproc.payload import segments
 from extproc.worker.translation_wire import (
     Chat,
     CompleteRequest,
@@ -69,7 +69,7 @@ class Translator:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
         made = translation.plan(decoded, request.capabilities, request.foundation, images, tokens.decode)
-        pieces = [parts(body) for body in made.bodies]
+        pieces = [segments(body) for body in made.bodies]
         reply = Reply(
             digests=made.digests,
             counts=made.counts,

@@ -24,7 +24,7 @@ from functools import partial
 from extproc.exchange.jobs import Complete, Decoded, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import Planned, release
 from extproc.openai.errors import ApiError
-from extproc.payload import Payload, Pieces
+from extproc.payload import Payload, Segments
 from extproc.translate.chat_request import ChatPlan
 from extproc.worker import translation_wire as wire
 
@@ -346,7 +346,7 @@ def _bodies(sizes: tuple[int, ...], blobs: list[bytearray]) -> list[Payload]:
         pieces = blobs[start : start + size]
         start += size
         small = size == 1 and len(pieces[0]) < _COPIED
-        bodies.append(bytes(pieces[0]) if small else Pieces([memoryview(piece) for piece in pieces]))
+        bodies.append(bytes(pieces[0]) if small else Segments([memoryview(piece) for piece in pieces]))
     return bodies
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from extproc.bedrock.converse import Image, ImageBody, Request, Source, Text, Turn, Verbatim
 from extproc.bedrock.sigv4 import Credentials, Signer
-from extproc.payload import Pieces, parts
+from extproc.payload import Segments, segments
 
 base64 = st.text(st.sampled_from("ABz09+/="), max_size=12)
 blocks = st.lists(st.text(st.characters(max_codepoint=0x7F), max_size=5).map(Text) | base64, max_size=5)
@@ -21,10 +21,10 @@ def image(source: str | Verbatim) -> Image:
 
 @given(st.lists(st.binary(max_size=5), max_size=5))
 def test_pieces_are_their_bytes(found: list[bytes]) -> None:
-    pieces = Pieces([memoryview(one) for one in found])
+    pieces = Segments([memoryview(one) for one in found])
     whole = b"".join(found)
-    assert (len(pieces), bytes(pieces), b"".join(parts(pieces))) == (len(whole), whole, whole)
-    assert parts(whole) == (whole,)
+    assert (len(pieces), bytes(pieces), b"".join(segments(pieces))) == (len(whole), whole, whole)
+    assert segments(whole) == (whole,)
 
 
 @given(blocks)
@@ -38,13 +38,13 @@ def test_what_goes_out_from_where_it_lies_is_what_would_have_been_written(found:
 
     said = request(verbatim=True).encode()
     assert bytes(said) == request(verbatim=False).encode()
-    assert isinstance(said, Pieces) is any(isinstance(one, str) for one in found)
+    assert isinstance(said, Segments) is any(isinstance(one, str) for one in found)
 
 
 def test_long_base64_is_not_copied() -> None:
     characters = memoryview(b"A" * 100)
     said = Request([Turn("user", [image(Verbatim(characters))])]).encode()
-    assert any(part is characters for part in parts(said))
+    assert any(part is characters for part in segments(said))
 
 
 def test_a_zero_byte_that_should_not_be_there_is_not_taken_for_a_place() -> None:
@@ -57,7 +57,7 @@ def test_a_zero_byte_that_should_not_be_there_is_not_taken_for_a_place() -> None
 @given(st.lists(st.binary(max_size=100), max_size=5))
 def test_pieces_are_signed_as_their_bytes_are(found: list[bytes]) -> None:
     signer, keys = Signer("us-east-1", "localhost"), Credentials("AKID", "secret")
-    pieces = Pieces(found)
+    pieces = Segments(found)
     assert signer.sign(keys, "/p", pieces, (), 0.0) == signer.sign(keys, "/p", bytes(pieces), (), 0.0)
 
 

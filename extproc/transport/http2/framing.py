@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
-from extproc.payload import Payload, parts
+from extproc.payload import Payload, segments
 from extproc.transport.http2 import fields
 from extproc.transport.large import Message
 
@@ -114,7 +114,7 @@ def framed(messages: Sequence[Payload]) -> Sequence[bytes | memoryview]:
     small: list[bytes | memoryview] = []
     for message in messages:
         small.append(PREFIX.pack(0, len(message)))
-        for part in parts(message):
+        for part in segments(message):
             if len(part) <= _SMALL:
                 small.append(part)
             else:

@@ -20,7 +20,7 @@ from hpack import Encoder
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed, Silence
 from extproc.net import Address
-from extproc.payload import Pieces
+from extproc.payload import Segments
 from extproc.transport import grpcio, http2, listen, service
 from extproc.transport.auto import new_server
 from extproc.transport.http2.frames import PREFACE
@@ -230,7 +230,7 @@ async def test_a_message_over_the_limit_ends_the_stream_in_error(gateway, envoy)
 
 async def test_a_message_over_grpcios_own_limit_passes_both_ways(gateway, envoy):
     size = 6 << 20
-    body = Pieces([b"a", memoryview(b"y" * size)[2:], b"z"])
+    body = Segments([b"a", memoryview(b"y" * size)[2:], b"z"])
     script = {**ASKS, RequestBody: [[Forward("/", "b", (), body)]]}
     async with gateway(script, message_bytes=8 << 20) as running:
         _, answer = await ask(running.process(), envoy.request_headers(), envoy.request_body(b"x" * size))
