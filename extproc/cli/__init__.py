@@ -16,13 +16,13 @@ from extproc import __version__
 from extproc.telemetry.lines import open_standard_streams
 
 COMMANDS = {
-    "up": "running",
-    "serve": "serving",
-    "envoy-config": "rendering",
-    "drain": "draining",
-    "check": "inspection",
+    "up": "up",
+    "serve": "serve",
+    "envoy-config": "envoy_config",
+    "drain": "drain",
+    "check": "check",
     "health": "health",
-    "models": "inspection",
+    "models": "check",
     "token": "token",
 }
 """The room of each command."""
