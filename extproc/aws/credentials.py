@@ -8,7 +8,7 @@ their last second while the thread goes on trying. Keys from the environment or 
 
 `AWS_BEARER_TOKEN_BEDROCK` comes before all others, as in botocore, and is sent over https only, as by botocore.
 
-Invariant: `current` blocks on nothing, and gives an identity that is not expired, or raises `NoCredentials`.
+Invariant: `current` blocks on nothing, and gives an identity that is not expired, or raises `NoCredentialsError`.
 """
 
 import logging
@@ -39,7 +39,7 @@ _NOTHING = (
 Identity = Credentials | BearerToken
 
 
-class NoCredentials(Exception):  # noqa: N818 - it names a state of affairs
+class NoCredentialsError(Exception):
     """There is no AWS identity to call Bedrock with; the message says why, and what to do."""
 
 
@@ -65,7 +65,7 @@ class CredentialSource:
     ) -> None:
         """`endpoint` is where the identity will be sent.
 
-        `find` gives what AWS's settings give, None if that is nothing, or raises `NoCredentials`; it may block.
+        `find` gives what AWS's settings give, None if that is nothing, or raises `NoCredentialsError`; it may block.
         `wait` blocks for so many seconds, or until `stop`, and says whether it was stopped. `clock` gives Unix seconds.
         """
         self._endpoint = endpoint
@@ -77,12 +77,14 @@ class CredentialSource:
         self._reason: str | None = "AWS credentials have not been looked for yet"
 
     def current(self) -> Identity:
-        """What to sign with now, from memory; raises `NoCredentials`."""
+        """What to sign with now, from memory; raises `NoCredentialsError`."""
         held = self._held
         if held is None:
-            raise NoCredentials(self._reason or _NOTHING)
+            raise NoCredentialsError(self._reason or _NOTHING)
         if self._expires_within(held, 0):
-            raise NoCredentials(f"the AWS credentials ({held.origin}) have expired: {self._reason or 'renewing them'}")
+            raise NoCredentialsError(
+                f"the AWS credentials ({held.origin}) have expired: {self._reason or 'renewing them'}"
+            )
         return held.identity
 
     def describe(self) -> str:
@@ -109,7 +111,7 @@ class CredentialSource:
         try:
             found = self._look()
             reason = None if found else _NOTHING
-        except NoCredentials as error:
+        except NoCredentialsError as error:
             found, reason = None, str(error)
         self._held = found or self._held
         if reason != self._reason:
@@ -130,12 +132,12 @@ class CredentialSource:
             log.warning("%s", reason)
 
     def _look(self) -> Found | None:
-        """What AWS's settings give, None if that is nothing. Blocks; raises `NoCredentials`."""
+        """What AWS's settings give, None if that is nothing. Blocks; raises `NoCredentialsError`."""
         token = os.environ.get(BEARER_VARIABLE, "").strip()
         if not token:
             return self._find()
         if self._endpoint.scheme != "https":
-            raise NoCredentials(
+            raise NoCredentialsError(
                 f"{BEARER_VARIABLE} is sent over https only, and Bedrock's endpoint is {self._endpoint}: "
                 "unset the one, or change the other"
             )

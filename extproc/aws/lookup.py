@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from extproc.aws.credentials import Found, NoCredentials
+from extproc.aws.credentials import Found, NoCredentialsError
 from extproc.aws.listing import Listing, ListingDeniedError, ListingError
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.endpoints import EndpointError, Endpoints
@@ -43,7 +43,7 @@ _LIKELY: Mapping[Question, str] = {
 }
 
 
-class LookError(Exception):
+class AwsLookupError(Exception):
     """The process could not be started, or has not answered."""
 
 
@@ -73,11 +73,11 @@ class Keys(msgspec.Struct, frozen=True):
     expires: float | None
 
 
-class Look:
+class AwsLookup:
     """One process, which answers `questions` in their order."""
 
     def __init__(self, *questions: Question) -> None:
-        """Starts it; it waits for `tell`. Raises `LookError`."""
+        """Starts it; it waits for `tell`. Raises `AwsLookupError`."""
         command = [sys.executable, "-P", "-m", "extproc.aws.sdk", *questions]
         pipe = subprocess.PIPE
         try:
@@ -86,7 +86,7 @@ class Look:
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0, start_new_session=True
             )
         except OSError as error:
-            raise LookError(f"AWS cannot be asked: no process could be started for that ({error})") from error
+            raise AwsLookupError(f"AWS cannot be asked: no process could be started for that ({error})") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
@@ -100,7 +100,7 @@ class Look:
             self._in.flush()
 
     def ask(self, question: Question) -> Reply:
-        """What it says to this; blocks. The last answer is its end. Raises `LookError`."""
+        """What it says to this; blocks. The last answer is its end. Raises `AwsLookupError`."""
         for line in self._lines(question):
             if not line.startswith(b"{"):
                 log.warning("while AWS was asked: %s", line.decode(errors="replace").rstrip())
@@ -113,10 +113,11 @@ class Look:
                 if question == self._last:
                     self._end()
                 return reply
-        raise LookError(f"AWS could not be asked: the process for that ended with {self._end()}, see the lines before")
+        code = self._end()
+        raise AwsLookupError(f"AWS could not be asked: the process for that ended with {code}, see the lines before")
 
     def _lines(self, question: Question) -> Iterator[bytes]:
-        """Yield the lines of its output until it ends; raises `LookError` once the question's time is over."""
+        """Yield the lines of its output until it ends; raises `AwsLookupError` once the question's time is over."""
         end = time.monotonic() + SECONDS[question]
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
@@ -126,7 +127,7 @@ class Look:
                 yield line
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 self._kill()
-                raise LookError(
+                raise AwsLookupError(
                     f"AWS's code has not answered within {SECONDS[question]:g} s, asked for its {question}: "
                     f"{_LIKELY[question]}"
                 )
@@ -148,12 +149,12 @@ class Look:
         return self._process.wait()
 
 
-class Lookout:
+class AwsLookups:
     """All that a worker asks AWS. The first look answers everything, and begins at once: before the region is known."""
 
     def __init__(self) -> None:
-        """Raises `LookError`."""
-        self._look = Look("endpoints", "identity", "models")
+        """Raises `AwsLookupError`."""
+        self._look = AwsLookup("endpoints", "identity", "models")
         self._waiting: set[Question] = {"endpoints", "identity", "models"}
         self._region: str | None = None
 
@@ -165,7 +166,7 @@ class Lookout:
         """Where Bedrock is; to be asked first, and once. Raises `EndpointError`."""
         try:
             reply = self._ask("endpoints", None)
-        except LookError as error:
+        except AwsLookupError as error:
             raise EndpointError(str(error)) from error
         if reply.problem:
             raise EndpointError(reply.problem.message)
@@ -174,20 +175,20 @@ class Lookout:
         return endpoints
 
     def identity(self) -> Found | None:
-        """Who we are, by AWS's credential chain; None where nothing is set up. Raises `NoCredentials`."""
+        """Who we are, by AWS's credential chain; None where nothing is set up. Raises `NoCredentialsError`."""
         try:
             reply = self._ask("identity", self._region)
-        except LookError as error:
-            raise NoCredentials(str(error)) from error
+        except AwsLookupError as error:
+            raise NoCredentialsError(str(error)) from error
         if reply.problem:
-            raise NoCredentials(reply.problem.message)
+            raise NoCredentialsError(reply.problem.message)
         keys = msgspec.json.decode(reply.answer, type=Keys | None)
         if keys is None:
             return None
         return Found(Credentials(keys.access_key, keys.secret_key, keys.session_token), keys.origin, keys.expires)
 
     def catalogue(self, region: str) -> Catalogue:
-        """Which models there are in that region. Raises `ListingDeniedError`, `ListingError` or `LookError`."""
+        """Which models there are in that region. Raises `ListingDeniedError`, `ListingError` or `AwsLookupError`."""
         reply = self._ask("models", region)
         problem = reply.problem
         if problem is None:
@@ -200,9 +201,9 @@ class Lookout:
             self._waiting.remove(question)
             try:
                 return self._look.ask(question)
-            except LookError:
+            except AwsLookupError:
                 self._waiting.clear()
                 raise
-        look = Look(question)
-        look.tell(region)
-        return look.ask(question)
+        lookup = AwsLookup(question)
+        lookup.tell(region)
+        return lookup.ask(question)

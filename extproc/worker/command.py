@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from extproc.aws.lookup import LookError, Lookout
+from extproc.aws.lookup import AwsLookupError, AwsLookups
 from extproc.option_types.memory_size import SIZE
 from extproc.option_types.seconds import SECONDS
 from extproc.telemetry import log as log_setup
@@ -60,8 +60,8 @@ def main(
     open_standard_streams()
     log_setup.setup(log_level, log_format)
     try:
-        lookout = Lookout()
-    except LookError as error:
+        lookout = AwsLookups()
+    except AwsLookupError as error:
         raise click.ClickException(str(error)) from error
     from extproc.bedrock.endpoints import EndpointError
     from extproc.config import ConfigError

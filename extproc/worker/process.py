@@ -26,9 +26,9 @@ from pathlib import Path
 import uvloop
 
 from extproc import tokens
-from extproc.aws.credentials import CredentialSource, NoCredentials
+from extproc.aws.credentials import CredentialSource, NoCredentialsError
 from extproc.aws.listing import CatalogueKeeper
-from extproc.aws.lookup import Lookout
+from extproc.aws.lookup import AwsLookups
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
@@ -102,7 +102,7 @@ class ServeOptions:
     """Envoy's memory limit in bytes, where Envoy does not share this process's."""
 
 
-def serve(options: ServeOptions, lookout: Lookout) -> None:
+def serve(options: ServeOptions, lookout: AwsLookups) -> None:
     """Serve until SIGTERM.
 
     Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
@@ -120,7 +120,7 @@ def serve(options: ServeOptions, lookout: Lookout) -> None:
 class Worker:
     """The parts of one worker, and their life."""
 
-    def __init__(self, file: SettingsFile, lookout: Lookout, budget: Budget) -> None:
+    def __init__(self, file: SettingsFile, lookout: AwsLookups, budget: Budget) -> None:
         """Raises `EndpointError`."""
         settings = file.settings
         self._file = file
@@ -217,7 +217,7 @@ class Worker:
     def _identity(self) -> Credentials | BearerToken | None:
         try:
             return self._credentials.current()
-        except NoCredentials:
+        except NoCredentialsError:
             return None
 
     def _describe(self) -> str:

@@ -174,14 +174,14 @@ def test_up_does_not_wait_for_ever_for_credentials(folder: Path, monkeypatch: An
 
 
 def test_a_lookup_that_hangs_is_ended_with_what_it_started(folder: Path, monkeypatch: Any) -> None:
-    from extproc.aws import lookup as look
+    from extproc.aws import lookup
 
-    monkeypatch.setattr(look, "SECONDS", {"identity": 5.0})
+    monkeypatch.setattr(lookup, "SECONDS", {"identity": 5.0})
     for name, value in environment(**hanging_profile(folder)).items():
         monkeypatch.setenv(name, value)
-    asking = look.Look("identity")
+    asking = lookup.AwsLookup("identity")
     asking.tell("us-east-1")
-    with pytest.raises(look.LookError, match=r"has not answered within 5 s.*credential_process"):
+    with pytest.raises(lookup.AwsLookupError, match=r"has not answered within 5 s.*credential_process"):
         asking.ask("identity")
     pid = int((folder / "asked").read_text())
     end = time.monotonic() + DEADLINE

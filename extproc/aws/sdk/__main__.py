@@ -1,4 +1,4 @@
-"""`python -m extproc.aws.sdk QUESTION…`: the process of a `Look` (`extproc.aws.lookup`).
+"""`python -m extproc.aws.sdk QUESTION…`: the process of an `AwsLookup` (`extproc.aws.lookup`).
 
 Reads the region, a line, empty for that of AWS's settings. Then says a `Reply` to each question, a line of JSON each.
 

@@ -1,14 +1,14 @@
 """Who we are for AWS, by its credential chain: environment, profile, SSO, web identity, container, instance role …
 
-Invariant: `find` gives an identity with both keys, or None where nothing is set up, or raises `NoCredentials` where
-something is and does not work: the two are not the same.
+Invariant: `find` gives an identity with both keys, or None where nothing is set up, or raises `NoCredentialsError`
+where something is and does not work: the two are not the same.
 """
 
 from datetime import datetime
 
 from botocore.session import Session, get_session
 
-from extproc.aws.credentials import Found, NoCredentials
+from extproc.aws.credentials import Found, NoCredentialsError
 from extproc.bedrock.sigv4 import Credentials
 
 _METHODS = {
@@ -29,7 +29,7 @@ _METHODS = {
 def find(session: Session | None = None) -> Found | None:
     """What AWS's settings give, None if that is nothing. Blocks, for some seconds where there may be a role.
 
-    `session` has the region for the calls that this may take (STS, SSO). Raises `NoCredentials`.
+    `session` has the region for the calls that this may take (STS, SSO). Raises `NoCredentialsError`.
     """
     try:
         session = session or get_session()
@@ -38,10 +38,10 @@ def find(session: Session | None = None) -> Found | None:
             return None
         keys = credentials.get_frozen_credentials()
     except Exception as error:  # botocore's own, but also whatever a credential process or a file leads to
-        raise NoCredentials(f"AWS credentials are set up, but cannot be had: {error}") from error
+        raise NoCredentialsError(f"AWS credentials are set up, but cannot be had: {error}") from error
     origin = _METHODS.get(credentials.method, credentials.method).format(profile=session.profile or "default")
     if not keys.access_key or not keys.secret_key:
-        raise NoCredentials(f"the AWS credentials ({origin}) are empty")
+        raise NoCredentialsError(f"the AWS credentials ({origin}) are empty")
     # The time when they expire has no public name; `aws configure export-credentials` reads it so, too.
     expiry: datetime | None = getattr(credentials, "_expiry_time", None)
     return Found(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from extproc.aws.credentials import POLL_SECONDS, CredentialSource, Found, NoCredentials
+from extproc.aws.credentials import POLL_SECONDS, CredentialSource, Found, NoCredentialsError
 from extproc.aws.sdk.identity import find
 from extproc.bedrock.endpoints import Endpoint
 from extproc.bedrock.sigv4 import BearerToken, Credentials
@@ -84,7 +84,7 @@ def test_an_api_key_is_not_sent_in_the_clear(aws: Callable[..., None], caplog: p
     aws(AWS_BEARER_TOKEN_BEDROCK="bedrock-api-key-1")
     source = looked(HTTP)
     with pytest.raises(
-        NoCredentials, match=r"is sent over https only, and Bedrock's endpoint is http://127\.0\.0\.1:4566"
+        NoCredentialsError, match=r"is sent over https only, and Bedrock's endpoint is http://127\.0\.0\.1:4566"
     ):
         source.current()
     assert "bedrock-api-key-1" not in caplog.text
@@ -95,7 +95,7 @@ def test_an_api_key_is_not_sent_in_the_clear(aws: Callable[..., None], caplog: p
 
 def test_nothing_is_found(aws: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     source = looked()
-    with pytest.raises(NoCredentials, match="no AWS credentials were found: set AWS_PROFILE"):
+    with pytest.raises(NoCredentialsError, match="no AWS credentials were found: set AWS_PROFILE"):
         source.current()
     assert source.describe() == "none"
     assert find() is None
@@ -106,7 +106,7 @@ def test_nothing_is_found(aws: Callable[..., None], caplog: pytest.LogCaptureFix
 def test_before_the_first_look(aws: Callable[..., None]) -> None:
     aws(AWS_ACCESS_KEY_ID="AKID", AWS_SECRET_ACCESS_KEY="s3cret")
     source = CredentialSource(HTTPS, find)
-    with pytest.raises(NoCredentials, match="not been looked for yet"):
+    with pytest.raises(NoCredentialsError, match="not been looked for yet"):
         source.current()
 
 
@@ -127,9 +127,9 @@ def test_settings_that_are_broken_are_not_the_same_as_none(
     aws: Callable[..., None], settings: dict[str, str], words: str
 ) -> None:
     aws(**settings)
-    with pytest.raises(NoCredentials, match=words):
+    with pytest.raises(NoCredentialsError, match=words):
         find()
-    with pytest.raises(NoCredentials, match=words):
+    with pytest.raises(NoCredentialsError, match=words):
         looked().current()
 
 
@@ -173,7 +173,7 @@ class Role:
         return {"access_key": f"AK{self.renewals}", "secret_key": "s", "token": "t", "expiry_time": expires}
 
     def at(self, minutes: float) -> "Role":
-        """Let that much time have passed since the start, then look."""
+        """Let that much time have passed since the start, then lookup."""
         self.now = START + timedelta(minutes=minutes)
         self.source.refresh()
         return self
@@ -207,7 +207,7 @@ def test_keys_that_cannot_be_renewed_are_used_until_they_expire(role: Role, minu
 def test_expired_keys_are_never_handed_out(role: Role) -> None:
     role.failure = OSError("no route to metadata service")
     role.at(61)
-    with pytest.raises(NoCredentials, match=r"\(IAM role of the instance\) have expired: .*no route to metadata"):
+    with pytest.raises(NoCredentialsError, match=r"\(IAM role of the instance\) have expired: .*no route to metadata"):
         role.source.current()
     role.failure = None
     assert role.at(62).key == "AK1"
@@ -218,7 +218,7 @@ def test_keys_that_expire_between_two_looks(role: Role) -> None:
     role.at(59)
     assert role.key == "AK0"
     role.now = START + timedelta(minutes=60, seconds=1)
-    with pytest.raises(NoCredentials, match="have expired"):
+    with pytest.raises(NoCredentialsError, match="have expired"):
         role.source.current()
 
 

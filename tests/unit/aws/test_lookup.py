@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from extproc.aws.credentials import Found, NoCredentials
+from extproc.aws.credentials import Found, NoCredentialsError
 from extproc.aws.listing import ListingDeniedError, ListingError
-from extproc.aws.lookup import Look, LookError, Lookout
+from extproc.aws.lookup import AwsLookup, AwsLookupError, AwsLookups
 from extproc.bedrock.endpoints import EndpointError
 from extproc.bedrock.sigv4 import Credentials
 
@@ -74,8 +74,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return place
 
 
-def looking(region: str | None = REGION) -> Lookout:
-    lookout = Lookout()
+def looking(region: str | None = REGION) -> AwsLookups:
+    lookout = AwsLookups()
     lookout.tell(region)
     return lookout
 
@@ -118,9 +118,9 @@ def test_nothing_set_up_is_no_identity(aws: Callable[..., None]) -> None:
 
 def test_an_api_key_is_not_looked_behind(aws: Callable[..., None]) -> None:
     aws(AWS_BEARER_TOKEN_BEDROCK="bedrock-api-key-1", AWS_PROFILE="nope")
-    look = Look("identity")
-    look.tell(REGION)
-    reply = look.ask("identity")
+    lookup = AwsLookup("identity")
+    lookup.tell(REGION)
+    reply = lookup.ask("identity")
     assert reply.problem is None
     assert bytes(reply.answer) == b"null"
 
@@ -135,7 +135,7 @@ def test_settings_that_are_broken(aws: Callable[..., None]) -> None:
     aws(AWS_ACCESS_KEY_ID="AKID")
     lookout = looking()
     lookout.endpoints()
-    with pytest.raises(NoCredentials, match=r"cannot be had: .*AWS_SECRET_ACCESS_KEY"):
+    with pytest.raises(NoCredentialsError, match=r"cannot be had: .*AWS_SECRET_ACCESS_KEY"):
         lookout.identity()
 
 
@@ -150,8 +150,8 @@ def test_what_is_not_permitted_is_named(bedrock: type[ControlPlane]) -> None:
 
 def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    with pytest.raises(LookError, match="no process could be started"):
-        Lookout()
+    with pytest.raises(AwsLookupError, match="no process could be started"):
+        AwsLookups()
 
 
 def test_a_process_that_ends_early(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
@@ -159,9 +159,9 @@ def test_a_process_that_ends_early(program: Callable[[str], None], caplog: pytes
     lookout = looking()
     with pytest.raises(EndpointError, match="ended with 3"):
         lookout.endpoints()
-    with pytest.raises(NoCredentials, match="ended with 3"):
+    with pytest.raises(NoCredentialsError, match="ended with 3"):
         lookout.identity()
-    with pytest.raises(LookError, match="ended with 3"):
+    with pytest.raises(AwsLookupError, match="ended with 3"):
         lookout.catalogue(REGION)
     assert {record.getMessage() for record in caplog.records} == {"while AWS was asked: MemoryError"}
 
@@ -176,10 +176,10 @@ def test_an_answer_that_is_cut_off_is_none_and_reaches_no_log(
     program: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     program("""read region; printf '{"question":"identity","answer":[{"access_key":"AKID","secret_k'; kill -KILL $$""")
-    look = Look("identity")
-    look.tell(REGION)
-    with pytest.raises(LookError) as caught:
-        look.ask("identity")
+    lookup = AwsLookup("identity")
+    lookup.tell(REGION)
+    with pytest.raises(AwsLookupError) as caught:
+        lookup.ask("identity")
     assert "AKID" not in caplog.text + str(caught.value)
 
 
@@ -198,9 +198,9 @@ def test_after_a_look_that_failed_comes_another(
 def test_what_else_it_says_is_logged(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     program(f"read region; echo 'this Python is old' >&2; {answered('models', None)}")
-    look = Look("models")
-    look.tell(REGION)
-    assert bytes(look.ask("models").answer) == b"null"
+    lookup = AwsLookup("models")
+    lookup.tell(REGION)
+    assert bytes(lookup.ask("models").answer) == b"null"
     assert [record.getMessage() for record in caplog.records] == ["while AWS was asked: this Python is old"]
 
 
