@@ -34,22 +34,22 @@ class Wire(Struct, rename="camel"):
     """A struct of a request: what is UNSET does not go out."""
 
 
-class Text(Wire):
+class TextContent(Wire):
     """A text block; also a block of `system`."""
 
     text: str
 
 
-class GuardedText(Wire):
+class GuardrailContentBlock(Wire):
     """What a guardrail reads."""
 
-    text: Text
+    text: TextContent
 
 
 class GuardContent(Wire):
     """A text that a guardrail reads; where there is such a block, it reads no other."""
 
-    guard_content: GuardedText
+    guard_content: GuardrailContentBlock
 
 
 class S3Location(Wire):
@@ -58,106 +58,106 @@ class S3Location(Wire):
     uri: str
 
 
-class Source(Wire):
+class MediaSource(Wire):
     """Where media are: exactly one of its bytes, in base64 as the wire has them, or a place in S3."""
 
     bytes: str | Verbatim | UnsetType = UNSET
     s3_location: S3Location | UnsetType = UNSET
 
 
-class ImageBody(Wire):
+class ImageBlock(Wire):
     """An image's format and source."""
 
     format: Literal["png", "jpeg", "gif", "webp"]
-    source: Source
+    source: MediaSource
 
 
-class Image(Wire):
+class ImageContent(Wire):
     """An image block."""
 
-    image: ImageBody
+    image: ImageBlock
 
 
-class DocumentBody(Wire):
+class DocumentBlock(Wire):
     """A document; its name (letters, digits, single spaces, hyphens, brackets) is unique in a request."""
 
     format: str
     name: str
-    source: Source
+    source: MediaSource
 
 
-class Document(Wire):
+class DocumentContent(Wire):
     """A document block; a text block must stand beside it."""
 
-    document: DocumentBody
+    document: DocumentBlock
 
 
-class VideoBody(Wire):
+class VideoBlock(Wire):
     """A video's format and source."""
 
     format: str
-    source: Source
+    source: MediaSource
 
 
-class Video(Wire):
+class VideoContent(Wire):
     """A video block."""
 
-    video: VideoBody
+    video: VideoBlock
 
 
-class AudioBody(Wire):
+class AudioBlock(Wire):
     """A sound's format and source."""
 
     format: str
-    source: Source
+    source: MediaSource
 
 
-class Audio(Wire):
+class AudioContent(Wire):
     """A sound block."""
 
-    audio: AudioBody
+    audio: AudioBlock
 
 
-class CachePointBody(Wire):
+class CachePointBlock(Wire):
     """What comes before it may be cached, for this long."""
 
     type: Literal["default"] = "default"
     ttl: str | UnsetType = UNSET
 
 
-class CachePoint(Wire):
+class CachePointContent(Wire):
     """A place up to which a prompt may be cached; also an entry of `system` and of `toolConfig.tools`."""
 
-    cache_point: CachePointBody
+    cache_point: CachePointBlock
 
 
-class SignedText(Wire):
+class ReasoningTextBlock(Wire):
     """What a model thought, with the signature by which it knows its own."""
 
     text: str
     signature: str | UnsetType = UNSET
 
 
-class PastReasoningBody(Wire):
+class ReasoningContentBlock(Wire):
     """Exactly one of the two: readable reasoning, or withheld (base64)."""
 
-    reasoning_text: SignedText | UnsetType = UNSET
+    reasoning_text: ReasoningTextBlock | UnsetType = UNSET
     redacted_content: str | UnsetType = UNSET
 
 
-class PastReasoning(Wire):
+class ReasoningContent(Wire):
     """Reasoning of an earlier turn, given back."""
 
-    reasoning_content: PastReasoningBody
+    reasoning_content: ReasoningContentBlock
 
 
-class Json(Wire):
+class JsonContent(Wire):
     """A JSON object as a tool's result."""
 
     json: Raw
 
 
-class ToolUseBody(Wire):
+class ToolUseBlock(Wire):
     """A call: `input` is a JSON object, byte for byte."""
 
     tool_use_id: str
@@ -165,35 +165,46 @@ class ToolUseBody(Wire):
     input: Raw
 
 
-class ToolUse(Wire):
+class ToolUseContent(Wire):
     """A block in which the model calls a tool."""
 
-    tool_use: ToolUseBody
+    tool_use: ToolUseBlock
 
 
-class ToolResultBody(Wire):
+class ToolResultBlock(Wire):
     """What a call gave."""
 
     tool_use_id: str
-    content: Sequence[Text | Json | Image | Document]
+    content: Sequence[TextContent | JsonContent | ImageContent | DocumentContent]
 
 
-class ToolResult(Wire):
-    """A block that answers a `ToolUse` of the turn before."""
+class ToolResultContent(Wire):
+    """A block that answers a `ToolUseContent` of the turn before."""
 
-    tool_result: ToolResultBody
-
-
-Block = Text | GuardContent | Image | Document | Video | Audio | PastReasoning | ToolUse | ToolResult | CachePoint
-SystemBlock = Text | CachePoint
-Role = Literal["user", "assistant", "system"]
+    tool_result: ToolResultBlock
 
 
-class Turn(Wire):
+ContentBlock = (
+    TextContent
+    | GuardContent
+    | ImageContent
+    | DocumentContent
+    | VideoContent
+    | AudioContent
+    | ReasoningContent
+    | ToolUseContent
+    | ToolResultContent
+    | CachePointContent
+)
+SystemContentBlock = TextContent | CachePointContent
+ConversationRole = Literal["user", "assistant", "system"]
+
+
+class ConverseMessage(Wire):
     """One message: user and assistant alternate, and with most models the first is the user's."""
 
-    role: Role
-    content: list[Block]
+    role: ConversationRole
+    content: list[ContentBlock]
 
 
 class InferenceConfig(Wire):
@@ -205,17 +216,17 @@ class InferenceConfig(Wire):
     stop_sequences: list[str] | UnsetType = UNSET
 
 
-class InputSchema(Wire):
+class ToolInputSchema(Wire):
     """A JSON Schema whose root is an object."""
 
     json: Raw
 
 
-class ToolSpecBody(Wire):
+class ToolSpecification(Wire):
     """A tool on offer."""
 
     name: str
-    input_schema: InputSchema
+    input_schema: ToolInputSchema
     description: str | UnsetType = UNSET
     strict: bool | UnsetType = UNSET
 
@@ -223,10 +234,10 @@ class ToolSpecBody(Wire):
 class ToolSpec(Wire):
     """An entry of `toolConfig.tools`."""
 
-    tool_spec: ToolSpecBody
+    tool_spec: ToolSpecification
 
 
-class ToolName(Wire):
+class SpecificToolChoice(Wire):
     """A tool, by name."""
 
     name: str
@@ -237,17 +248,17 @@ class ToolChoice(Wire):
 
     auto: dict[str, Any] | UnsetType = UNSET
     any: dict[str, Any] | UnsetType = UNSET
-    tool: ToolName | UnsetType = UNSET
+    tool: SpecificToolChoice | UnsetType = UNSET
 
 
 class ToolConfig(Wire):
     """The tools, and which of them must be called."""
 
-    tools: Sequence[ToolSpec | CachePoint]
+    tools: Sequence[ToolSpec | CachePointContent]
     tool_choice: ToolChoice | UnsetType = UNSET
 
 
-class JsonSchemaBody(Wire):
+class JsonSchemaDefinition(Wire):
     """A JSON Schema as a text."""
 
     schema: str
@@ -255,23 +266,23 @@ class JsonSchemaBody(Wire):
     description: str | UnsetType = UNSET
 
 
-class Structure(Wire):
+class OutputFormatStructure(Wire):
     """What the answer's text is to be."""
 
-    json_schema: JsonSchemaBody
+    json_schema: JsonSchemaDefinition
 
 
-class TextFormat(Wire):
+class OutputFormat(Wire):
     """A form that the answer must have."""
 
-    structure: Structure
+    structure: OutputFormatStructure
     type: Literal["json_schema"] = "json_schema"
 
 
 class OutputConfig(Wire):
     """How to answer: in which form, and with how much effort."""
 
-    text_format: TextFormat | UnsetType = UNSET
+    text_format: OutputFormat | UnsetType = UNSET
     effort: str | UnsetType = UNSET
 
 
@@ -296,11 +307,11 @@ class ServiceTier(Wire):
     type: str
 
 
-class Request(Wire):
+class ConverseRequest(Wire):
     """A Converse request; ConverseStream takes the same."""
 
-    messages: list[Turn]
-    system: Sequence[SystemBlock] | UnsetType = UNSET
+    messages: list[ConverseMessage]
+    system: Sequence[SystemContentBlock] | UnsetType = UNSET
     inference_config: InferenceConfig | UnsetType = UNSET
     tool_config: ToolConfig | UnsetType = UNSET
     output_config: OutputConfig | UnsetType = UNSET

@@ -16,7 +16,15 @@ from typing import Any
 from msgspec import UNSET
 
 from extproc.bedrock.capabilities import CachePlace, CacheTtl, Capabilities
-from extproc.bedrock.converse import Audio, CachePoint, CachePointBody, Document, SystemBlock, Text, Video
+from extproc.bedrock.converse import (
+    AudioContent,
+    CachePointBlock,
+    CachePointContent,
+    DocumentContent,
+    SystemContentBlock,
+    TextContent,
+    VideoContent,
+)
 from extproc.openai.messages import Marked
 from extproc.translate.ignored import Ignored
 
@@ -32,12 +40,12 @@ _SHORT: tuple[str, ...] = ("5m", "1h", "30m")
 class CacheMarks:
     """The marks of one request's messages."""
 
-    def __init__(self, capabilities: Capabilities, tools: Sequence[CachePoint], ignored: Ignored) -> None:
+    def __init__(self, capabilities: Capabilities, tools: Sequence[CachePointContent], ignored: Ignored) -> None:
         """`tools`: the cache points that there are already, beside the tools."""
         self._capabilities = capabilities
         self._ignored = ignored
         self._tools = tools
-        self._made: list[CachePoint] = []
+        self._made: list[CachePointContent] = []
         self._paths: dict[int, str] = {}
         """The field that became each of these cache points, by the point's identity."""
 
@@ -56,12 +64,12 @@ class CacheMarks:
         if not blocks:
             self._ignored.add(field)
             return
-        if isinstance(blocks[-1], CachePoint):
+        if isinstance(blocks[-1], CachePointContent):
             if point.cache_point.ttl == "1h" and blocks[-1].cache_point.ttl != "1h":
                 self._ignored.add(f"{field}.ttl")
             return
-        if isinstance(blocks[-1], Document | Audio | Video):
-            blocks.append(Text(PLACEHOLDER))
+        if isinstance(blocks[-1], DocumentContent | AudioContent | VideoContent):
+            blocks.append(TextContent(PLACEHOLDER))
         blocks.append(point)
         self._made.append(point)
         self._paths[id(point)] = field
@@ -70,47 +78,47 @@ class CacheMarks:
         """Ignore a mark for which there is no place."""
         self._ignored.add(_mark(marked, path)[0])
 
-    def moved(self, system: Sequence[SystemBlock]) -> list[SystemBlock]:
+    def moved(self, system: Sequence[SystemContentBlock]) -> list[SystemContentBlock]:
         """What was meant for `system` and becomes a turn: its cache points stay only where a turn may have them."""
         if "messages" in self._capabilities.cache:
             return [*system]
-        self._ignore([block for block in system if isinstance(block, CachePoint)])
-        return [block for block in system if not isinstance(block, CachePoint)]
+        self._ignore([block for block in system if isinstance(block, CachePointContent)])
+        return [block for block in system if not isinstance(block, CachePointContent)]
 
     def finish(self, lists: Sequence[list[Any]]) -> None:
         """Make the cache points in `lists`, which are in Bedrock's order, not too many, and none too long."""
         if not self._made:
             return
         self._trim(lists)
-        points = [block for blocks in lists for block in blocks if isinstance(block, CachePoint)]
+        points = [block for blocks in lists for block in blocks if isinstance(block, CachePointContent)]
         self._ignore(shortened([*self._tools, *points]), ".ttl")
 
     def _trim(self, lists: Sequence[list[Any]]) -> None:
         """Take the oldest cache points out, as many as there are too many."""
         most = max(self._capabilities.cache_points - len(self._tools), 0)
-        surplus = sum(isinstance(block, CachePoint) for blocks in lists for block in blocks) - most
+        surplus = sum(isinstance(block, CachePointContent) for blocks in lists for block in blocks) - most
         for blocks in lists:
             if surplus <= 0:
                 return
-            oldest = [block for block in blocks if isinstance(block, CachePoint)][:surplus]
+            oldest = [block for block in blocks if isinstance(block, CachePointContent)][:surplus]
             self._ignore(oldest)
             removed = {id(point) for point in oldest}
             blocks[:] = [block for block in blocks if id(block) not in removed]
             surplus -= len(oldest)
 
-    def _ignore(self, points: Sequence[CachePoint], member: str = "") -> None:
+    def _ignore(self, points: Sequence[CachePointContent], member: str = "") -> None:
         """Ignore the marks, or a member of theirs, that became these."""
         self._ignored.add(*[f"{self._paths[id(point)]}{member}" for point in points if id(point) in self._paths])
 
-    def _point(self, field: str, requested: str | None) -> CachePoint:
+    def _point(self, field: str, requested: str | None) -> CachePointContent:
         ttl = None if requested is None else _TTLS[requested]
         if ttl in self._capabilities.cache_ttls:
             if requested not in _SHORT:
                 self._ignored.add(f"{field}.ttl")
-            return CachePoint(CachePointBody(ttl=ttl))
+            return CachePointContent(CachePointBlock(ttl=ttl))
         if ttl == "1h":
             self._ignored.add(f"{field}.ttl")
-        return CachePoint(CachePointBody(ttl=UNSET))
+        return CachePointContent(CachePointBlock(ttl=UNSET))
 
 
 def is_marked(one: Marked) -> bool:
@@ -118,9 +126,9 @@ def is_marked(one: Marked) -> bool:
     return one.cache_control is not None or one.prompt_cache_breakpoint is not None
 
 
-def shortened(points: Iterable[CachePoint]) -> list[CachePoint]:
+def shortened(points: Iterable[CachePointContent]) -> list[CachePointContent]:
     """Those of an hour that come after one of five minutes; they are of five minutes now."""
-    found: list[CachePoint] = []
+    found: list[CachePointContent] = []
     short = False
     for point in points:
         if point.cache_point.ttl != "1h":

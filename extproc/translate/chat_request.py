@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.converse import OutputConfig, Request
+from extproc.bedrock.converse import ConverseRequest, OutputConfig
 from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
 from extproc.payload import Payload
@@ -72,7 +72,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream)
     binding = reasoning.binding_fields(effective, conversation.turns)
     fields = merged(reasoning.fields, binding, parameters.fields, tools.model_fields)
-    converse = Request(
+    converse = ConverseRequest(
         messages=conversation.turns,
         system=conversation.system or UNSET,
         inference_config=parameters.inference,

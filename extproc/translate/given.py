@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from extproc.bedrock.converse import Source, Verbatim
+from extproc.bedrock.converse import MediaSource, Verbatim
 from extproc.openai.decoding import decode_at
 
 LONG = 16_384
@@ -41,9 +41,9 @@ def given(raw: Raw, path: str) -> Given:
     return found or Given(text)
 
 
-def source(base64: memoryview) -> Source:
+def source(base64: memoryview) -> MediaSource:
     """Base64 that has been checked, for Bedrock."""
-    return Source(Verbatim(base64) if len(base64) >= LONG else str(base64, "ascii"))
+    return MediaSource(Verbatim(base64) if len(base64) >= LONG else str(base64, "ascii"))
 
 
 def _taken_apart(characters: memoryview) -> Given | None:

@@ -17,16 +17,16 @@ from msgspec import Raw
 
 from extproc.bedrock.capabilities import UNKNOWN, Capabilities, MediaKind, VideoFormat
 from extproc.bedrock.converse import (
-    Audio,
-    AudioBody,
-    Document,
-    DocumentBody,
-    Image,
-    ImageBody,
+    AudioBlock,
+    AudioContent,
+    DocumentBlock,
+    DocumentContent,
+    ImageBlock,
+    ImageContent,
+    MediaSource,
     S3Location,
-    Source,
-    Video,
-    VideoBody,
+    VideoBlock,
+    VideoContent,
 )
 from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
@@ -35,7 +35,7 @@ from extproc.translate.documents import by_extension, document_format, is_broken
 from extproc.translate.given import Given, given, source
 
 ImageFormat = Literal["png", "jpeg", "gif", "webp"]
-MediaBlock = Image | Document | Audio | Video
+MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
 _F = TypeVar("_F", ImageFormat, VideoFormat)
 
 _MOST_DOCUMENTS = 5
@@ -126,7 +126,7 @@ class Media:
                 return self._video(part.video_url.url, param)
         assert_never(part)
 
-    def _image(self, raw: Raw, param: str) -> Image:
+    def _image(self, raw: Raw, param: str) -> ImageContent:
         where = f"{param}.image_url.url"
         said = given(raw, where)
         url = said.text
@@ -143,17 +143,17 @@ class Media:
             return self._remote_image(url, where)
         if url.startswith(_S3_SCHEME):
             place = self._in_s3(url, "image", where)
-            return Image(ImageBody(_by_end(url, _IMAGE_EXTENSIONS, "image", where), place))
+            return ImageContent(ImageBlock(_by_end(url, _IMAGE_EXTENSIONS, "image", where), place))
         return _image_block(said, where)
 
-    def _remote_image(self, url: str, param: str) -> Image:
+    def _remote_image(self, url: str, param: str) -> ImageContent:
         content = self._fetched.get(url)
         if content is None:
             raise _refuse("Image URLs are not fetched here: send the image itself, as " + _ACCEPTED + ".", param)
         base64 = memoryview(binascii.b2a_base64(content, newline=False))
-        return Image(ImageBody(_sniff(content, param), source(base64)))
+        return ImageContent(ImageBlock(_sniff(content, param), source(base64)))
 
-    def _document(self, part: FilePart, param: str) -> Document:
+    def _document(self, part: FilePart, param: str) -> DocumentContent:
         takes = self._capabilities.documents
         if not takes:
             raise self._not_taken("documents", param)
@@ -180,9 +180,9 @@ class Media:
             what = f"a {found} document" if found else "a document whose format neither type, bytes nor name tell"
             message = f"Models of the family '{self._capabilities.family}' do not take {what}: {_list(takes)} they do."
             raise _refuse(message, where, "document")
-        return Document(DocumentBody(found, f"document-{self._documents}", place))
+        return DocumentContent(DocumentBlock(found, f"document-{self._documents}", place))
 
-    def _audio(self, part: AudioPart, param: str) -> Audio:
+    def _audio(self, part: AudioPart, param: str) -> AudioContent:
         takes = self._capabilities.audio
         if not takes:
             raise self._not_taken("sound", param)
@@ -195,9 +195,9 @@ class Media:
         if said.text[:5].lower() == "data:":
             said = _data_url(said, "base64, or a data: URL with base64", "audio", where).data
         place, _ = _begun(said, "audio", where)
-        return Audio(AudioBody(sound.format, place))
+        return AudioContent(AudioBlock(sound.format, place))
 
-    def _video(self, raw: Raw, param: str) -> Video:
+    def _video(self, raw: Raw, param: str) -> VideoContent:
         takes = self._capabilities.video
         if not takes:
             raise self._not_taken("videos", param)
@@ -214,9 +214,9 @@ class Media:
         if found not in takes:
             message = f"Models of the family '{self._capabilities.family}' take videos as {_list(takes)}."
             raise _refuse(message, where, "video")
-        return Video(VideoBody(found, place))
+        return VideoContent(VideoBlock(found, place))
 
-    def _in_s3(self, uri: str, kind: MediaKind, param: str) -> Source:
+    def _in_s3(self, uri: str, kind: MediaKind, param: str) -> MediaSource:
         if kind not in self._capabilities.s3_sources:
             family = self._capabilities.family
             raise _refuse(
@@ -224,7 +224,7 @@ class Media:
             )
         if len(uri) > _S3_LONGEST or not _S3.fullmatch(uri):
             raise _refuse("This is no S3 URI such as s3://bucket/folder/name.", param, kind)
-        return Source(s3_location=S3Location(uri))
+        return MediaSource(s3_location=S3Location(uri))
 
     def _not_taken(self, what: str, param: str) -> ApiError:
         capabilities = self._capabilities
@@ -238,11 +238,11 @@ class Media:
         return invalid(message, f"{param}.type", "unsupported_value")
 
 
-def _image_block(said: Given, param: str) -> Image:
+def _image_block(said: Given, param: str) -> ImageContent:
     """The image in a `data:` URL; `param` is the path of the URL in the request, for the 400 it may raise."""
     read = _data_url(said, _ACCEPTED, "image", param)
     place, content = _begun(read.data, "image", param)
-    return Image(ImageBody(format=_sniff(content, param), source=place))
+    return ImageContent(ImageBlock(format=_sniff(content, param), source=place))
 
 
 class _DataURL(NamedTuple):
@@ -261,7 +261,7 @@ def _data_url(said: Given, what: str, kind: str, param: str) -> _DataURL:
     return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), Given(data, said.base64))
 
 
-def _file_data(said: Given, param: str) -> tuple[Source, bytes, str]:
+def _file_data(said: Given, param: str) -> tuple[MediaSource, bytes, str]:
     """The base64, its content and its media type ("" if unknown): clients send data: URLs and bare base64."""
     if said.text[:5].lower() == "data:":
         media_type, said = _data_url(said, "a data: URL with a base64 document", "document", param)
@@ -281,14 +281,14 @@ def _no_file_data(file_id: str | None, param: str) -> ApiError:
     return invalid(message, f"{param}.file_id", "unsupported_value")
 
 
-def _begun(said: Given, kind: str, param: str) -> tuple[Source, bytes]:
+def _begun(said: Given, kind: str, param: str) -> tuple[MediaSource, bytes]:
     """The base64 without line breaks, and the first bytes of what it stands for: no others are needed."""
     if said.base64 is not None:
         return source(said.base64), binascii.a2b_base64(said.base64[:_BEGINNING])
     return _decoded(said.text, kind, param)
 
 
-def _decoded(data: str, kind: str, param: str) -> tuple[Source, bytes]:
+def _decoded(data: str, kind: str, param: str) -> tuple[MediaSource, bytes]:
     """The base64 without line breaks, and what it stands for."""
     if not data.isascii():
         raise _refuse(f"The {kind}'s base64 is damaged: it has characters outside ASCII.", param, kind)
@@ -301,7 +301,7 @@ def _decoded(data: str, kind: str, param: str) -> tuple[Source, bytes]:
         raise _refuse(f"The {kind}'s base64 is damaged: there is too much padding.", param, kind)
     if not content and kind != "image":
         raise _refuse(f"The {kind} is empty.", param, kind)
-    return Source(data), content
+    return MediaSource(data), content
 
 
 def _sniff(content: bytes, param: str) -> ImageFormat:

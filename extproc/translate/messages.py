@@ -24,14 +24,14 @@ from msgspec import UNSET
 
 from extproc.bedrock.capabilities import CachePlace, Capabilities
 from extproc.bedrock.converse import (
-    Block,
-    CachePoint,
+    CachePointContent,
+    ContentBlock,
+    ConversationRole,
+    ConverseMessage,
     GuardContent,
-    GuardedText,
-    Role,
-    SystemBlock,
-    Text,
-    Turn,
+    GuardrailContentBlock,
+    SystemContentBlock,
+    TextContent,
 )
 from extproc.openai.errors import invalid
 from extproc.openai.messages import (
@@ -66,8 +66,8 @@ _MESSAGE, _PART = "messages[]", "messages[].content[]"
 class Conversation(Value, frozen=True):
     """What is said, and by whom."""
 
-    system: list[SystemBlock]
-    turns: list[Turn]
+    system: list[SystemContentBlock]
+    turns: list[ConverseMessage]
 
 
 def plan_conversation(
@@ -109,12 +109,12 @@ class _Walk:
         self._guarded = guarded
         self._ignored = ignored
         config = tools.config
-        points = [tool for tool in config.tools if isinstance(tool, CachePoint)] if config else []
+        points = [tool for tool in config.tools if isinstance(tool, CachePointContent)] if config else []
         self._messages = messages
         self._capabilities = capabilities
         self._media = Media(capabilities, fetched)
         self._marks = CacheMarks(capabilities, points, ignored)
-        self._system: list[SystemBlock] = []
+        self._system: list[SystemContentBlock] = []
         self._turns = Turns(capabilities)
         self._calls = PastCalls(capabilities, tools)
         self._mark: tuple[Marked, str] | None = None
@@ -145,13 +145,13 @@ class _Walk:
     def finish(self, instruction: str | None, *, prefill: bool) -> Conversation:
         """What goes out, once every message has been seen."""
         self._calls.expect_answered("messages")
-        system, opening = self._system, list[SystemBlock]()
+        system, opening = self._system, list[SystemContentBlock]()
         if not self._turns and not system:
             raise invalid("There is nothing to send: every message is blank.", "messages", "invalid_value")
         if not self._turns or not self._capabilities.system:
             system, opening = [], self._marks.moved(system)
         if instruction is not None:
-            (system if self._capabilities.system else opening).append(Text(instruction))
+            (system if self._capabilities.system else opening).append(TextContent(instruction))
         turns = self._turns.finish(opening, prefill=prefill)
         self._marks.finish([system, *(turn.content for turn in turns)])
         return Conversation(system, turns)
@@ -162,9 +162,9 @@ class _Walk:
         if not self._turns:
             self._put_texts(message, self._system, "system" if self._capabilities.system else "messages")
             return
-        blocks: list[Block] = []
+        blocks: list[ContentBlock] = []
         self._put_texts(message, blocks)
-        role: Role = "system" if self._capabilities.system_turns else "user"
+        role: ConversationRole = "system" if self._capabilities.system_turns else "user"
         if self._calls.pending:
             self._calls.follow(role, blocks)
         else:
@@ -189,8 +189,8 @@ class _Walk:
 
     # What users say
 
-    def _user_blocks(self, message: UserMessage, param: str) -> list[Block]:
-        blocks: list[Block] = []
+    def _user_blocks(self, message: UserMessage, param: str) -> list[ContentBlock]:
+        blocks: list[ContentBlock] = []
         content = message.content
         if isinstance(content, str):
             blocks.extend(_text(content))
@@ -206,12 +206,12 @@ class _Walk:
         self._marks.put(message, _MESSAGE, blocks, "messages")
         return blocks
 
-    def _guarded_text(self, part: GuardedTextPart, param: str) -> list[Block]:
+    def _guarded_text(self, part: GuardedTextPart, param: str) -> list[ContentBlock]:
         """A guardrail that others put around a request must not be narrowed by who makes it: only the client's own."""
         if not self._guarded:
             message = "This text is marked for a guardrail: send 'guardrailConfig' too, or mark it as 'text'."
             raise invalid(message, param, "missing_required_parameter")
-        return [GuardContent(GuardedText(text)) for text in _text(part.text)]
+        return [GuardContent(GuardrailContentBlock(text)) for text in _text(part.text)]
 
     def _media_block(self, part: MediaPart, param: str) -> MediaBlock:
         if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
@@ -220,12 +220,12 @@ class _Walk:
 
     # What assistants say, and call
 
-    def _assistant_blocks(self, message: AssistantMessage, index: int, param: str) -> list[Block]:
+    def _assistant_blocks(self, message: AssistantMessage, index: int, param: str) -> list[ContentBlock]:
         if message.audio is not None:
             raise invalid(
                 "No answers are kept here: send what was said as text.", f"{param}.audio", "unsupported_value"
             )
-        blocks: list[Block] = []
+        blocks: list[ContentBlock] = []
         self._put_texts(message, blocks)
         blocks.extend(_text(message.refusal or ""))
         for position, call in enumerate(message.tool_calls or ()):
@@ -263,10 +263,10 @@ class _Walk:
                     self._marks.drop(*self._mark)
                 self._mark = marked, path
 
-    def _result_parts(self, content: str | Sequence[ToolPart], param: str) -> list[Text | MediaBlock]:
+    def _result_parts(self, content: str | Sequence[ToolPart], param: str) -> list[TextContent | MediaBlock]:
         if isinstance(content, str):
             return [*_text(content)]
-        parts: list[Text | MediaBlock] = []
+        parts: list[TextContent | MediaBlock] = []
         for position, part in enumerate(content):
             if isinstance(part, TextPart):
                 parts.extend(_text(part.text))
@@ -287,6 +287,6 @@ class _Walk:
             self._turns.add(role, blocks)
 
 
-def _text(text: str) -> list[Text]:
+def _text(text: str) -> list[TextContent]:
     """The text as a block, if it says anything: blank ones are refused by Bedrock."""
-    return [Text(text)] if text and not text.isspace() else []
+    return [TextContent(text)] if text and not text.isspace() else []

@@ -21,16 +21,16 @@ from msgspec import Raw
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import (
-    Block,
-    Document,
-    Image,
-    Json,
-    Role,
-    Text,
-    ToolResult,
-    ToolResultBody,
-    ToolUse,
-    ToolUseBody,
+    ContentBlock,
+    ConversationRole,
+    DocumentContent,
+    ImageContent,
+    JsonContent,
+    TextContent,
+    ToolResultBlock,
+    ToolResultContent,
+    ToolUseBlock,
+    ToolUseContent,
 )
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.limits import MAX_TOOL_CALLS
@@ -53,7 +53,7 @@ _SCAN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 """Finds where a value ends; what it makes of the value is not used."""
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
 
-Following = list[tuple[Role, list[Block]]]
+Following = list[tuple[ConversationRole, list[ContentBlock]]]
 
 
 class _Asked(NamedTuple):
@@ -80,7 +80,7 @@ class PastCalls:
         self._numbers: dict[str, int] = {}
         """The number at the end of the last id that was made of a repeated one, by the client's id."""
         self._asked_at = ""
-        self._results: list[Block] = []
+        self._results: list[ContentBlock] = []
         self._following: Following = []
 
     @property
@@ -88,7 +88,7 @@ class PastCalls:
         """Whether there are calls without a result."""
         return bool(self._unanswered)
 
-    def call(self, call: ToolCall, param: str) -> list[Block]:
+    def call(self, call: ToolCall, param: str) -> list[ContentBlock]:
         """What goes out for one of an assistant's `tool_calls`. Raises a 400 `ApiError`."""
         if call.id in self._unanswered:
             raise invalid(f"Two tool calls have the id '{call.id}'.", f"{param}.id", "invalid_value")
@@ -104,7 +104,7 @@ class PastCalls:
         asked = self._unanswered[call.id] = _Asked(name, self._new_ids(call.id, len(values)))
         return self._uses(asked, values, arguments)
 
-    def function_call(self, call: FunctionCall, following: Message | None, param: str) -> list[Block]:
+    def function_call(self, call: FunctionCall, following: Message | None, param: str) -> list[ContentBlock]:
         """What goes out for a call in the shape from before tools; `following` is the next message."""
         if self._unanswered:
             raise invalid("Send 'tool_calls' or 'function_call', not both.", param, "invalid_value")
@@ -114,7 +114,7 @@ class PastCalls:
         self._function = _Asked(call.name, self._new_ids("function_call", len(values)))
         return self._uses(self._function, values, call.arguments)
 
-    def result(self, call_id: str, parts: Sequence[Text | MediaBlock], param: str) -> None:
+    def result(self, call_id: str, parts: Sequence[TextContent | MediaBlock], param: str) -> None:
         """What the call with this id gave; `param` is the path of the id. Raises a 400 `ApiError`."""
         asked = self._unanswered.pop(call_id, None)
         if asked is None:
@@ -126,7 +126,7 @@ class PastCalls:
             )
         self._answer(asked, parts)
 
-    def function_result(self, name: str, told: Sequence[Text]) -> None:
+    def function_result(self, name: str, told: Sequence[TextContent]) -> None:
         """What a function gave, in the shape from before tools."""
         asked, self._function = self._function, None
         if asked is None:
@@ -134,11 +134,11 @@ class PastCalls:
         else:
             self._answer(asked, told)
 
-    def follow(self, role: Role, blocks: list[Block]) -> None:
+    def follow(self, role: ConversationRole, blocks: list[ContentBlock]) -> None:
         """Something was said between a call and its results: it has to follow them."""
         self._following.append((role, blocks))
 
-    def settle(self) -> tuple[list[Block], Following]:
+    def settle(self) -> tuple[list[ContentBlock], Following]:
         """The results, now that all are there, and what follows them."""
         settled = self._results, self._following
         self._results, self._following = [], []
@@ -164,12 +164,12 @@ class PastCalls:
             raise _too_many_inputs(f"{param}.arguments")
         return values
 
-    def _uses(self, asked: _Asked, values: Sequence[Raw], arguments: str) -> list[Block]:
+    def _uses(self, asked: _Asked, values: Sequence[Raw], arguments: str) -> list[ContentBlock]:
         if self._tools.config is None:
             return [_told_call(asked.name, arguments)]
         name = self._tools.bedrock_name(asked.name)
         pairs = zip(asked.bedrock_ids, values, strict=True)
-        return [ToolUse(ToolUseBody(bedrock, name, value)) for bedrock, value in pairs]
+        return [ToolUseContent(ToolUseBlock(bedrock, name, value)) for bedrock, value in pairs]
 
     def _new_ids(self, call_id: str, count: int) -> tuple[str, ...]:
         return tuple(self._unique_id(call_id) for _ in range(count))
@@ -193,47 +193,50 @@ class PastCalls:
         self._numbers[call_id] = number
         return unique
 
-    def _answer(self, asked: _Asked, parts: Sequence[Text | MediaBlock]) -> None:
+    def _answer(self, asked: _Asked, parts: Sequence[TextContent | MediaBlock]) -> None:
         """Add to the results of the turn what this one is."""
         if self._tools.config is None:
-            told = [part for part in parts if isinstance(part, Text)]
-            self._results += [_told_result(asked.name, told), *(part for part in parts if not isinstance(part, Text))]
+            told = [part for part in parts if isinstance(part, TextContent)]
+            self._results += [
+                _told_result(asked.name, told),
+                *(part for part in parts if not isinstance(part, TextContent)),
+            ]
             return
-        contents: list[Text | Json | Image | Document] = []
+        contents: list[TextContent | JsonContent | ImageContent | DocumentContent] = []
         for part in parts:
-            if isinstance(part, Text):
+            if isinstance(part, TextContent):
                 contents.append(self._as_json(part))
             elif self._goes_inside(part):
                 contents.append(part)
             else:
-                contents.append(Text(_BELOW))
-                self._following.append(("user", [Text(f"[From {asked.name}:]"), part]))
+                contents.append(TextContent(_BELOW))
+                self._following.append(("user", [TextContent(f"[From {asked.name}:]"), part]))
         first, *others = asked.bedrock_ids
-        self._results.append(ToolResult(ToolResultBody(first, contents or [Text(NO_OUTPUT)])))
-        self._results += [ToolResult(ToolResultBody(other, [Text(_WITH_THE_FIRST)])) for other in others]
+        self._results.append(ToolResultContent(ToolResultBlock(first, contents or [TextContent(NO_OUTPUT)])))
+        self._results += [ToolResultContent(ToolResultBlock(other, [TextContent(_WITH_THE_FIRST)])) for other in others]
 
-    def _goes_inside(self, block: MediaBlock) -> TypeGuard[Image | Document]:
+    def _goes_inside(self, block: MediaBlock) -> TypeGuard[ImageContent | DocumentContent]:
         """Whether the model takes it within a tool's result."""
-        if isinstance(block, Image):
+        if isinstance(block, ImageContent):
             return self._capabilities.tool_result_images
-        return isinstance(block, Document) and block.document.format in self._capabilities.tool_result_documents
+        return isinstance(block, DocumentContent) and block.document.format in self._capabilities.tool_result_documents
 
-    def _as_json(self, text: Text) -> Text | Json:
+    def _as_json(self, text: TextContent) -> TextContent | JsonContent:
         """A JSON object as such, for models that want that."""
         if self._capabilities.tool_result_format == "text" or not text.text.lstrip().startswith("{"):
             return text
         try:
-            return Json(json_object(text.text, "A result", ""))
+            return JsonContent(json_object(text.text, "A result", ""))
         except ApiError:
             return text
 
 
-def _told_call(name: str, arguments: str) -> Text:
-    return Text(f"[Called {name} with {arguments.strip() or '{}'}]")
+def _told_call(name: str, arguments: str) -> TextContent:
+    return TextContent(f"[Called {name} with {arguments.strip() or '{}'}]")
 
 
-def _told_result(name: str, texts: Sequence[Text]) -> Text:
-    return Text(f"[{name} gave: {' '.join(text.text for text in texts) or NO_OUTPUT}]")
+def _told_result(name: str, texts: Sequence[TextContent]) -> TextContent:
+    return TextContent(f"[{name} gave: {' '.join(text.text for text in texts) or NO_OUTPUT}]")
 
 
 def _inputs(arguments: str, param: str) -> list[Raw]:

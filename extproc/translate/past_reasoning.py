@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec import UNSET
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.converse import PastReasoning, PastReasoningBody, SignedText
+from extproc.bedrock.converse import ReasoningContent, ReasoningContentBlock, ReasoningTextBlock
 from extproc.openai.errors import invalid
 from extproc.openai.messages import (
     AssistantMessage,
@@ -29,20 +29,22 @@ from extproc.openai.messages import (
 
 def past_reasoning(
     message: AssistantMessage, capabilities: Capabilities, param: str
-) -> tuple[list[PastReasoning], str | None]:
+) -> tuple[list[ReasoningContent], str | None]:
     """The blocks that go out, and the field of which something was left out, if any.
 
     Raises a 400 `ApiError` for withheld reasoning that is no base64.
     """
     if not message.thinking_blocks and not message.reasoning_content:
         return [], None
-    found: list[PastReasoning] = []
+    found: list[ReasoningContent] = []
     for position, thought in enumerate(message.thinking_blocks or ()):
         body = _body(thought, capabilities, f"{param}.thinking_blocks[{position}]")
         if body is not None:
-            found.append(PastReasoning(body))
+            found.append(ReasoningContent(body))
     if not found and capabilities.reasoning_history == "unsigned" and _said(message.reasoning_content):
-        found = [PastReasoning(PastReasoningBody(reasoning_text=SignedText(message.reasoning_content or "")))]
+        found = [
+            ReasoningContent(ReasoningContentBlock(reasoning_text=ReasoningTextBlock(message.reasoning_content or "")))
+        ]
         return found, None
     if len(found) < len(message.thinking_blocks or ()):
         return found, "thinking_blocks"
@@ -92,17 +94,17 @@ def _text(part: UserPart | RefusalPart) -> str:
 
 def _body(
     thought: ThinkingBlock | RedactedThinkingBlock, capabilities: Capabilities, param: str
-) -> PastReasoningBody | None:
+) -> ReasoningContentBlock | None:
     """One thought as the model takes it back, or None where it does not."""
     history = capabilities.reasoning_history
     if isinstance(thought, RedactedThinkingBlock):
         if history not in ("signed", "redacted") or not thought.data:
             return None
-        return PastReasoningBody(redacted_content=_base64(thought.data, f"{param}.data"))
+        return ReasoningContentBlock(redacted_content=_base64(thought.data, f"{param}.data"))
     if history == "signed" and thought.signature:
-        return PastReasoningBody(reasoning_text=SignedText(thought.thinking, thought.signature))
+        return ReasoningContentBlock(reasoning_text=ReasoningTextBlock(thought.thinking, thought.signature))
     if history == "unsigned" and _said(thought.thinking):
-        return PastReasoningBody(reasoning_text=SignedText(thought.thinking, UNSET))
+        return ReasoningContentBlock(reasoning_text=ReasoningTextBlock(thought.thinking, UNSET))
     return None
 
 

@@ -31,7 +31,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.converse import PastReasoning, Turn
+from extproc.bedrock.converse import ConverseMessage, ReasoningContent
 from extproc.openai.chat import AllowedTools, ChatRequest, CustomChoice, FunctionChoice, JsonSchemaFormat, NamedTool
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.ignored import Ignored
@@ -88,7 +88,7 @@ class Reasoning(Value, frozen=True):
             capabilities = msgspec.structs.replace(capabilities, reasoning_history="none")
         return capabilities
 
-    def binding_fields(self, capabilities: Capabilities, turns: Iterable[Turn]) -> dict[str, Any]:
+    def binding_fields(self, capabilities: Capabilities, turns: Iterable[ConverseMessage]) -> dict[str, Any]:
         """Return more fields, for a family that rejects earlier reasoning once anything before it has changed.
 
         With them it drops such blocks. Clients do change what came before: a date in the instructions, a shortened
@@ -321,5 +321,5 @@ def _enabled(budget: int, wish: _Wish, capabilities: Capabilities) -> Reasoning:
     return Reasoning(on=True, fields={"thinking": thinking}, budget=budget, ties_sampling=True, ignored=ignored)
 
 
-def _has_reasoning(turns: Iterable[Turn]) -> bool:
-    return any(isinstance(block, PastReasoning) for turn in turns for block in turn.content)
+def _has_reasoning(turns: Iterable[ConverseMessage]) -> bool:
+    return any(isinstance(block, ReasoningContent) for turn in turns for block in turn.content)

@@ -19,14 +19,14 @@ from msgspec import UNSET, Raw, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import (
-    InputSchema,
-    JsonSchemaBody,
-    Structure,
-    TextFormat,
+    JsonSchemaDefinition,
+    OutputFormat,
+    OutputFormatStructure,
+    SpecificToolChoice,
     ToolChoice,
-    ToolName,
+    ToolInputSchema,
     ToolSpec,
-    ToolSpecBody,
+    ToolSpecification,
 )
 from extproc.openai.chat import JsonObjectFormat, JsonSchema, JsonSchemaFormat, ResponseFormat
 from extproc.openai.limits import check_schema
@@ -44,7 +44,7 @@ _IN_WORDS = "Answer with one valid JSON object and nothing else: no explanation,
 class Form:
     """How the form of an answer is asked for; by default, not at all."""
 
-    output: TextFormat | UnsetType = UNSET
+    output: OutputFormat | UnsetType = UNSET
     tool: ToolSpec | None = None
     choice: ToolChoice | None = None
     """What must be called, with the answer tool on offer."""
@@ -101,23 +101,23 @@ def _native(wanted: JsonSchema, schema: Raw) -> Form | None:
     found: Grammar | None = grammar(schema)
     if found is None or not found.size.fits:
         return None
-    body = JsonSchemaBody(
+    body = JsonSchemaDefinition(
         bytes(found.schema).decode(), name=bedrock_name(wanted.name), description=unless_blank(wanted.description)
     )
-    return Form(output=TextFormat(Structure(body)), size=found.size)
+    return Form(output=OutputFormat(OutputFormatStructure(body)), size=found.size)
 
 
 def _tool(wanted: JsonSchema, schema: Raw, capabilities: Capabilities, taken: Set[str]) -> Form | None:
     """The answer tool; beside others, one of all must be called, which `tool` cannot say."""
     name = free_name(bedrock_name(wanted.name), taken)
     if not taken and "tool" in capabilities.tool_choices:
-        choice = ToolChoice(tool=ToolName(name))
+        choice = ToolChoice(tool=SpecificToolChoice(name))
     elif "any" in capabilities.tool_choices:
         choice = ToolChoice(any={})
     else:
         return None
     about = unless_blank(wanted.description) or _ANSWER
-    return Form(tool=ToolSpec(ToolSpecBody(name, InputSchema(schema), about)), choice=choice)
+    return Form(tool=ToolSpec(ToolSpecification(name, ToolInputSchema(schema), about)), choice=choice)
 
 
 def _in_words(wanted: JsonSchema, schema: Raw) -> Form:

@@ -20,15 +20,15 @@ from msgspec import UNSET, Raw, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import (
-    CachePoint,
-    CachePointBody,
-    InputSchema,
-    TextFormat,
+    CachePointBlock,
+    CachePointContent,
+    OutputFormat,
+    SpecificToolChoice,
     ToolChoice,
     ToolConfig,
-    ToolName,
+    ToolInputSchema,
     ToolSpec,
-    ToolSpecBody,
+    ToolSpecification,
 )
 from extproc.openai.chat import ChatRequest, Custom, CustomTool, Function, FunctionTool, Grammar
 from extproc.openai.errors import invalid
@@ -57,7 +57,7 @@ class Tools(Value, frozen=True):
 
     config: ToolConfig | None = None
     """None where nothing may be called."""
-    output: TextFormat | UnsetType = UNSET
+    output: OutputFormat | UnsetType = UNSET
     """The schema of the answer, where the model takes one as such."""
     instruction: str | None = None
     """What the model must be told of its answer's form, where words are all there is."""
@@ -109,7 +109,7 @@ def plan_tools(request: ChatRequest, capabilities: Capabilities, ignored: Ignore
     asked = form(wanted, capabilities, taken, growth, reasoning=reasoning)
     strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()
     specs = _specs(sent, names, strict, capabilities)
-    cut = shortened(spec for spec in specs if isinstance(spec, CachePoint))
+    cut = shortened(spec for spec in specs if isinstance(spec, CachePointContent))
     ignored.add(*asked.ignored, *_ignored(request, capabilities, sent, strict, cut=bool(cut)))
     config = _config([*specs, asked.tool] if asked.tool else specs, asked.choice or _tool_choice(choice, names))
     return Tools(
@@ -205,21 +205,21 @@ def _custom_offer(tool: CustomTool) -> _Offer:
 
 def _specs(
     sent: Sequence[_Offer], names: Mapping[str, str], strict: frozenset[str], capabilities: Capabilities
-) -> list[ToolSpec | CachePoint]:
+) -> list[ToolSpec | CachePointContent]:
     """The tools, each with its cache point behind it; of too many points, those that cover most remain."""
     marked = [offer.name for offer in sent if offer.cache] if "tools" in capabilities.cache else []
     points = frozenset(marked[-capabilities.cache_points :] if capabilities.cache_points else ())
-    specs: list[ToolSpec | CachePoint] = []
+    specs: list[ToolSpec | CachePointContent] = []
     for offer in sent:
-        body = ToolSpecBody(
+        body = ToolSpecification(
             names[offer.name],
-            InputSchema(offer.schema),
+            ToolInputSchema(offer.schema),
             unless_blank(offer.description),
             True if offer.name in strict else UNSET,
         )
         specs.append(ToolSpec(body))
         if offer.cache is not None and offer.name in points:
-            specs.append(CachePoint(CachePointBody(ttl=_ttl(offer.cache, capabilities) or UNSET)))
+            specs.append(CachePointContent(CachePointBlock(ttl=_ttl(offer.cache, capabilities) or UNSET)))
     return specs
 
 
@@ -243,7 +243,7 @@ def _strict(sent: Sequence[_Offer], size: Size) -> frozenset[str]:
     return frozenset(found)
 
 
-def _config(specs: Sequence[ToolSpec | CachePoint], choice: ToolChoice | None) -> ToolConfig | None:
+def _config(specs: Sequence[ToolSpec | CachePointContent], choice: ToolChoice | None) -> ToolConfig | None:
     if not specs:
         return None
     return ToolConfig(specs, UNSET if choice is None else choice)
@@ -251,7 +251,7 @@ def _config(specs: Sequence[ToolSpec | CachePoint], choice: ToolChoice | None) -
 
 def _tool_choice(choice: Choice, names: Mapping[str, str]) -> ToolChoice | None:
     if choice.named is not None:
-        return ToolChoice(tool=ToolName(names[choice.named]))
+        return ToolChoice(tool=SpecificToolChoice(names[choice.named]))
     return ToolChoice(any={}) if choice.forced else None
 
 

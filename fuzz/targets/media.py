@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.bedrock.converse import Request, Turn
+from extproc.bedrock.converse import ConverseMessage, ConverseRequest
 from extproc.openai.errors import ApiError
 from extproc.openai.messages import AudioPart, FilePart, ImagePart, VideoPart
 from extproc.translate.media import Media
@@ -123,7 +123,9 @@ def _translated(part: bytes, kind: int, takes: Capabilities) -> Any:
         return error.encode()
     except msgspec.MsgspecError:
         return None
-    return json.loads(bytes(Request(messages=[Turn("user", [block])]).encode()))["messages"][0]["content"][0]
+    return json.loads(bytes(ConverseRequest(messages=[ConverseMessage("user", [block])]).encode()))["messages"][0][
+        "content"
+    ][0]
 
 
 def _check_block(block: dict[str, Any], text: str) -> None:

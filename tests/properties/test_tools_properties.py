@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from extproc.bedrock.capabilities import BUILT_IN
-from extproc.bedrock.converse import OutputConfig, Request, Text, Turn
+from extproc.bedrock.converse import ConverseMessage, ConverseRequest, OutputConfig, TextContent
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.grammar import grammar
@@ -160,9 +160,9 @@ def test_any_tools_for_any_family_go_out_as_botocore_takes_them_or_are_a_400(
     if found is None:
         return
     request, sent = found
-    body = Request(
-        messages=[Turn("user", [Text("Hi")])],
-        system=[Text(sent.instruction)] if sent.instruction else UNSET,
+    body = ConverseRequest(
+        messages=[ConverseMessage("user", [TextContent("Hi")])],
+        system=[TextContent(sent.instruction)] if sent.instruction else UNSET,
         tool_config=sent.config or UNSET,
         output_config=OutputConfig(sent.output) if sent.output else UNSET,
         additional_model_request_fields=dict(sent.model_fields) or UNSET,

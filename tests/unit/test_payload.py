@@ -7,16 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.bedrock.converse import Image, ImageBody, Request, Source, Text, Turn, Verbatim
+from extproc.bedrock.converse import (
+    ConverseMessage,
+    ConverseRequest,
+    ImageBlock,
+    ImageContent,
+    MediaSource,
+    TextContent,
+    Verbatim,
+)
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.payload import Segments, segments
 
 base64 = st.text(st.sampled_from("ABz09+/="), max_size=12)
-blocks = st.lists(st.text(st.characters(max_codepoint=0x7F), max_size=5).map(Text) | base64, max_size=5)
+blocks = st.lists(st.text(st.characters(max_codepoint=0x7F), max_size=5).map(TextContent) | base64, max_size=5)
 
 
-def image(source: str | Verbatim) -> Image:
-    return Image(ImageBody("png", Source(source)))
+def image(source: str | Verbatim) -> ImageContent:
+    return ImageContent(ImageBlock("png", MediaSource(source)))
 
 
 @given(st.lists(st.binary(max_size=5), max_size=5))
@@ -28,13 +36,15 @@ def test_pieces_are_their_bytes(found: list[bytes]) -> None:
 
 
 @given(blocks)
-def test_what_goes_out_from_where_it_lies_is_what_would_have_been_written(found: list[Text | str]) -> None:
-    def request(*, verbatim: bool) -> Request:
+def test_what_goes_out_from_where_it_lies_is_what_would_have_been_written(found: list[TextContent | str]) -> None:
+    def request(*, verbatim: bool) -> ConverseRequest:
         content = [
-            one if isinstance(one, Text) else image(Verbatim(memoryview(one.encode())) if verbatim else one)
+            one if isinstance(one, TextContent) else image(Verbatim(memoryview(one.encode())) if verbatim else one)
             for one in found
         ]
-        return Request([Turn("user", list(content))], additional_model_request_fields={"a": msgspec.Raw(b'{"b":[]}')})
+        return ConverseRequest(
+            [ConverseMessage("user", list(content))], additional_model_request_fields={"a": msgspec.Raw(b'{"b":[]}')}
+        )
 
     said = request(verbatim=True).encode()
     assert bytes(said) == request(verbatim=False).encode()
@@ -43,12 +53,12 @@ def test_what_goes_out_from_where_it_lies_is_what_would_have_been_written(found:
 
 def test_long_base64_is_not_copied() -> None:
     characters = memoryview(b"A" * 100)
-    said = Request([Turn("user", [image(Verbatim(characters))])]).encode()
+    said = ConverseRequest([ConverseMessage("user", [image(Verbatim(characters))])]).encode()
     assert any(part is characters for part in segments(said))
 
 
 def test_a_zero_byte_that_should_not_be_there_is_not_taken_for_a_place() -> None:
-    request = Request([Turn("user", [image(Verbatim(memoryview(b"AAAA")))])])
+    request = ConverseRequest([ConverseMessage("user", [image(Verbatim(memoryview(b"AAAA")))])])
     request.additional_model_request_fields = {"a": msgspec.Raw(b"\0")}
     with pytest.raises(ValueError, match=r"shorter|longer"):
         request.encode()
@@ -62,6 +72,8 @@ def test_pieces_are_signed_as_their_bytes_are(found: list[bytes]) -> None:
 
 
 def test_a_text_may_hold_what_marks_a_place() -> None:
-    said = Request([Turn("user", [Text("\0"), image(Verbatim(memoryview(b"AAAA")))])]).encode()
+    said = ConverseRequest(
+        [ConverseMessage("user", [TextContent("\0"), image(Verbatim(memoryview(b"AAAA")))])]
+    ).encode()
     content = json.loads(bytes(said))["messages"][0]["content"]
     assert content == [{"text": "\0"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}}]

@@ -9,7 +9,15 @@ from botocore.model import ServiceModel, StructureShape
 from msgspec import Raw, Struct
 
 from extproc.bedrock import converse, converse_answer
-from extproc.bedrock.converse import InferenceConfig, Request, Text, ToolChoice, ToolUse, ToolUseBody, Turn
+from extproc.bedrock.converse import (
+    ConverseMessage,
+    ConverseRequest,
+    InferenceConfig,
+    TextContent,
+    ToolChoice,
+    ToolUseBlock,
+    ToolUseContent,
+)
 from extproc.bedrock.converse_answer import AnsweredBlock, BadAnswerError, decode_answer, decode_event
 
 
@@ -28,16 +36,19 @@ def structure(model: ServiceModel, name: str) -> StructureShape:
 
 
 def test_what_is_not_set_does_not_go_out() -> None:
-    assert Request([Turn("user", [Text("Hi")])]).encode() == b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}'
+    assert (
+        ConverseRequest([ConverseMessage("user", [TextContent("Hi")])]).encode()
+        == b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}'
+    )
 
 
 def test_names_are_camel_case_on_the_wire() -> None:
-    request = Request([], inference_config=InferenceConfig(max_tokens=1, top_p=0.0, stop_sequences=["x"]))
+    request = ConverseRequest([], inference_config=InferenceConfig(max_tokens=1, top_p=0.0, stop_sequences=["x"]))
     assert json.loads(request.encode())["inferenceConfig"] == {"maxTokens": 1, "topP": 0.0, "stopSequences": ["x"]}
 
 
 def test_an_empty_object_goes_out_where_it_means_something() -> None:
-    assert json.loads(Request([], tool_config=converse.ToolConfig([], ToolChoice(any={}))).encode()) == {
+    assert json.loads(ConverseRequest([], tool_config=converse.ToolConfig([], ToolChoice(any={}))).encode()) == {
         "messages": [],
         "toolConfig": {"tools": [], "toolChoice": {"any": {}}},
     }
@@ -45,41 +56,41 @@ def test_an_empty_object_goes_out_where_it_means_something() -> None:
 
 def test_free_json_goes_out_byte_for_byte() -> None:
     inputs = b'{"b":1.0, "a":123456789012345678901234567890}'
-    request = Request([Turn("assistant", [ToolUse(ToolUseBody("c1", "f", Raw(inputs)))])])
+    request = ConverseRequest([ConverseMessage("assistant", [ToolUseContent(ToolUseBlock("c1", "f", Raw(inputs)))])])
     assert b'"input":' + inputs in request.encode()
 
 
 @pytest.mark.parametrize(
     ("struct", "shape"),
     [
-        (Request, "ConverseRequest"),
+        (ConverseRequest, "ConverseRequest"),
         (InferenceConfig, "InferenceConfiguration"),
         (converse.ToolConfig, "ToolConfiguration"),
         (ToolChoice, "ToolChoice"),
-        (converse.ToolSpecBody, "ToolSpecification"),
-        (converse.InputSchema, "ToolInputSchema"),
-        (converse.ImageBody, "ImageBlock"),
-        (converse.Source, "ImageSource"),
-        (converse.Source, "DocumentSource"),
-        (converse.Source, "VideoSource"),
-        (converse.Source, "AudioSource"),
+        (converse.ToolSpecification, "ToolSpecification"),
+        (converse.ToolInputSchema, "ToolInputSchema"),
+        (converse.ImageBlock, "ImageBlock"),
+        (converse.MediaSource, "ImageSource"),
+        (converse.MediaSource, "DocumentSource"),
+        (converse.MediaSource, "VideoSource"),
+        (converse.MediaSource, "AudioSource"),
         (converse.S3Location, "S3Location"),
-        (converse.DocumentBody, "DocumentBlock"),
-        (converse.VideoBody, "VideoBlock"),
-        (converse.AudioBody, "AudioBlock"),
-        (converse.CachePointBody, "CachePointBlock"),
-        (converse.PastReasoningBody, "ReasoningContentBlock"),
-        (converse.SignedText, "ReasoningTextBlock"),
-        (converse.Json, "ToolResultContentBlock"),
+        (converse.DocumentBlock, "DocumentBlock"),
+        (converse.VideoBlock, "VideoBlock"),
+        (converse.AudioBlock, "AudioBlock"),
+        (converse.CachePointBlock, "CachePointBlock"),
+        (converse.ReasoningContentBlock, "ReasoningContentBlock"),
+        (converse.ReasoningTextBlock, "ReasoningTextBlock"),
+        (converse.JsonContent, "ToolResultContentBlock"),
         (converse.OutputConfig, "OutputConfig"),
-        (converse.TextFormat, "OutputFormat"),
-        (converse.Structure, "OutputFormatStructure"),
-        (converse.JsonSchemaBody, "JsonSchemaDefinition"),
+        (converse.OutputFormat, "OutputFormat"),
+        (converse.OutputFormatStructure, "OutputFormatStructure"),
+        (converse.JsonSchemaDefinition, "JsonSchemaDefinition"),
         (converse.GuardrailConfig, "GuardrailStreamConfiguration"),
         (converse.PerformanceConfig, "PerformanceConfiguration"),
         (converse.ServiceTier, "ServiceTier"),
-        (ToolUseBody, "ToolUseBlock"),
-        (converse.ToolResultBody, "ToolResultBlock"),
+        (ToolUseBlock, "ToolUseBlock"),
+        (converse.ToolResultBlock, "ToolResultBlock"),
         (converse_answer.Answer, "ConverseResponse"),
         (converse_answer.TokenUsage, "TokenUsage"),
         (AnsweredBlock, "ContentBlock"),

@@ -15,7 +15,7 @@ import pytest
 from bench.shapes import SHAPES, Shape
 from extproc import tokens
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.bedrock.converse import Text
+from extproc.bedrock.converse import TextContent
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
@@ -137,7 +137,7 @@ def marks(count: int) -> object:
     """Cache points on as many texts, of which all but the last few are taken out again."""
     cache_marks, blocks = CacheMarks(BUILT_IN.of("anthropic.claude-sonnet-4-6"), (), Ignored()), list[object]()
     for _ in range(count):
-        blocks.append(Text("a"))
+        blocks.append(TextContent("a"))
         cache_marks.put(TextPart(text="a", cache_control=CacheControl()), "messages[].content[]", blocks, "messages")
     return cache_marks.finish([blocks])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.bedrock.converse import Image, Verbatim
+from extproc.bedrock.converse import ImageContent, Verbatim
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate import media
@@ -31,7 +31,7 @@ def url(content: bytes, head: str = "data:image/png;base64") -> str:
     return f"{head},{base64.b64encode(content).decode()}"
 
 
-def image_block(text: str) -> Image:
+def image_block(text: str) -> ImageContent:
     return media._image_block(given(raw(text), PATH), PATH)
 
 

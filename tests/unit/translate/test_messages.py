@@ -14,13 +14,13 @@ from msgspec import Raw
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import (
-    InputSchema,
-    JsonSchemaBody,
-    Structure,
-    TextFormat,
+    JsonSchemaDefinition,
+    OutputFormat,
+    OutputFormatStructure,
     ToolConfig,
+    ToolInputSchema,
     ToolSpec,
-    ToolSpecBody,
+    ToolSpecification,
 )
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
@@ -84,9 +84,9 @@ DOCUMENT = {"type": "file", "file": {"file_data": base64.b64encode(b"%PDF-1.7").
 SENT_DOCUMENT = {
     "document": {"format": "pdf", "name": "document-1", "source": {"bytes": base64.b64encode(b"%PDF-1.7").decode()}}
 }
-TOOL = ToolSpec(ToolSpecBody("f", InputSchema(Raw(b'{"type":"object"}'))))
+TOOL = ToolSpec(ToolSpecification("f", ToolInputSchema(Raw(b'{"type":"object"}'))))
 TOOLS = Tools(ToolConfig([TOOL]))
-TEXT_FORMAT = TextFormat(Structure(JsonSchemaBody("{}")))
+TEXT_FORMAT = OutputFormat(OutputFormatStructure(JsonSchemaDefinition("{}")))
 
 
 def read(*messages: dict[str, Any], to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Planned:

@@ -9,7 +9,14 @@ import pytest
 from msgspec import Raw
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.bedrock.converse import CachePoint, CachePointBody, InputSchema, ToolConfig, ToolSpec, ToolSpecBody
+from extproc.bedrock.converse import (
+    CachePointBlock,
+    CachePointContent,
+    ToolConfig,
+    ToolInputSchema,
+    ToolSpec,
+    ToolSpecification,
+)
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.ignored import Ignored
@@ -72,7 +79,7 @@ def takes(**fields: Any) -> Capabilities:
 
 
 USUAL = takes()
-TOOL = ToolSpec(ToolSpecBody("f", InputSchema(Raw(b'{"type":"object"}'))))
+TOOL = ToolSpec(ToolSpecification("f", ToolInputSchema(Raw(b'{"type":"object"}'))))
 TOOLS = Tools(ToolConfig([TOOL]))
 
 IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
@@ -422,7 +429,7 @@ def test_of_too_many_points_the_oldest_go() -> None:
 
 
 def test_points_beside_the_tools_count() -> None:
-    tools = Tools(ToolConfig([TOOL, CachePoint(CachePointBody())]))
+    tools = Tools(ToolConfig([TOOL, CachePointContent(CachePointBlock())]))
     [found] = turns(*({**user(str(number)), **mark()} for number in range(4)), to=CACHES, tools=tools)
     assert found == turn("user", "0", "1", point(), "2", point(), "3", point())
 

@@ -13,10 +13,10 @@ from msgspec import Raw
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import (
-    InputSchema,
     ToolConfig,
+    ToolInputSchema,
     ToolSpec,
-    ToolSpecBody,
+    ToolSpecification,
 )
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
@@ -75,7 +75,7 @@ def takes(**fields: Any) -> Capabilities:
 
 
 USUAL = takes()
-TOOL = ToolSpec(ToolSpecBody("f", InputSchema(Raw(b'{"type":"object"}'))))
+TOOL = ToolSpec(ToolSpecification("f", ToolInputSchema(Raw(b'{"type":"object"}'))))
 TOOLS = Tools(ToolConfig([TOOL]))
 
 

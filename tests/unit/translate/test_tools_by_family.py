@@ -8,7 +8,7 @@ import pytest
 from msgspec import UNSET
 
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
-from extproc.bedrock.converse import OutputConfig, Request, Text, Turn
+from extproc.bedrock.converse import ConverseMessage, ConverseRequest, OutputConfig, TextContent
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.ignored import Ignored
@@ -249,9 +249,9 @@ def test_what_goes_out_is_what_botocore_takes(read_converse: Any, family: str, f
         assert refused(capabilities, **fields).param in ("tools", "functions")
         return
     found = translate(capabilities, **fields)
-    body = Request(
-        messages=[Turn("user", [Text("Hi")])],
-        system=[Text(found.instruction)] if found.instruction else UNSET,
+    body = ConverseRequest(
+        messages=[ConverseMessage("user", [TextContent("Hi")])],
+        system=[TextContent(found.instruction)] if found.instruction else UNSET,
         tool_config=found.config or UNSET,
         output_config=OutputConfig(found.output) if found.output else UNSET,
         additional_model_request_fields=dict(found.model_fields) or UNSET,
