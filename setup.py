@@ -18,7 +18,7 @@ from setuptools import setup
 
 INTERPRETED = {
     "": "__main__ build net tokens value",
-    "bedrock": "capabilities converse converse_answer endpoints errors invoke model_ids",
+    "bedrock": "capabilities converse converse_response endpoints errors invoke model_ids",
     "exchange": "directives events jobs local_replies side_calls translation",
     "openai": "chat embeddings limits messages models unknown",
     "telemetry": "lines log",

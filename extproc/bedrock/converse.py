@@ -2,7 +2,7 @@
 
 Structs that encode to the wire's camelCase and leave out what is not set (an explicit null is refused by Bedrock).
 Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. Long base64 is `Verbatim`, and is not even
-copied into the body. What comes back is in `converse_answer`.
+copied into the body. What comes back is in `converse_response`.
 
 Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/

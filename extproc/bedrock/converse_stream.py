@@ -13,26 +13,26 @@ Source: API_runtime_ConverseStream.html under https://docs.aws.amazon.com/bedroc
 """
 
 from extproc.bedrock import errors
-from extproc.bedrock.converse_answer import (
-    Answer,
-    AnsweredBlock,
-    AnsweredToolUse,
-    BadAnswerError,
-    BlockDelta,
-    BlockStart,
-    CitationsContent,
+from extproc.bedrock.converse_response import (
+    CitationsContentBlock,
     ContentBlockDelta,
+    ContentBlockDeltaEvent,
     ContentBlockStart,
-    ContentBlockStop,
-    MessageStart,
-    MessageStop,
-    Metadata,
-    ReasoningContent,
-    ReasoningDelta,
-    ReasoningText,
+    ContentBlockStartEvent,
+    ContentBlockStopEvent,
+    ConverseResponse,
+    ConverseResponseError,
+    ConverseStreamMetadataEvent,
+    MessageStartEvent,
+    MessageStopEvent,
+    ReasoningContentBlockDelta,
+    ResponseBlock,
+    ResponseReasoning,
+    ResponseReasoningText,
+    ResponseToolUse,
     StreamEvent,
-    ToolUseDelta,
-    ToolUseStart,
+    ToolUseBlockDelta,
+    ToolUseBlockStart,
     decode_event,
 )
 from extproc.bedrock.errors import BedrockError
@@ -94,7 +94,7 @@ class StreamDecoder:
                 if type(event) is StreamException:
                     self._failed = True
                     break
-        except (EventStreamError, BadAnswerError) as error:
+        except (EventStreamError, ConverseResponseError) as error:
             self._failed = True
             events.append(StreamDefect(str(error)))
         return events
@@ -124,52 +124,57 @@ _BRACE = ord("{")
 
 
 def _event(message: Message) -> Event | None:
-    """Return the event in a message, None for a type that is not known here; raises `BadAnswerError`."""
+    """Return the event in a message, None for a type that is not known here; raises `ConverseResponseError`."""
     kind = message.headers.get(":message-type")
     if kind == "event":
         return decode_event(str(message.headers.get(":event-type", "")), message.payload)
     if kind in ("exception", "error"):
         return StreamException(errors.from_frame(message.headers, message.payload))
-    raise BadAnswerError(f"a message of the type {kind!r}")
+    raise ConverseResponseError(f"a message of the type {kind!r}")
 
 
 # The events of a whole response
 
 
-def response_events(response: Answer) -> list[StreamEvent]:
+def response_events(response: ConverseResponse) -> list[StreamEvent]:
     """Return the events in which ConverseStream would send this response: one delta a block, or a few."""
-    events: list[StreamEvent] = [MessageStart()]
+    events: list[StreamEvent] = [MessageStartEvent()]
     for index, block in enumerate(response.output.message.content):
         events += _block_events(index, block)
-        events.append(ContentBlockStop(index))
-    events.append(MessageStop(response.stop_reason))
-    events.append(Metadata(response.usage, response.service_tier, response.trace))
+        events.append(ContentBlockStopEvent(index))
+    events.append(MessageStopEvent(response.stop_reason))
+    events.append(ConverseStreamMetadataEvent(response.usage, response.service_tier, response.trace))
     return events
 
 
-def _block_events(index: int, block: AnsweredBlock) -> list[StreamEvent]:
+def _block_events(index: int, block: ResponseBlock) -> list[StreamEvent]:
     if block.tool_use is not None:
         return _tool_use_events(index, block.tool_use)
-    deltas: list[BlockDelta] = []
+    deltas: list[ContentBlockDelta] = []
     if block.reasoning_content is not None:
         deltas.append(_reasoning_delta(block.reasoning_content))
     if block.text is not None:
-        deltas.append(BlockDelta(text=block.text))
+        deltas.append(ContentBlockDelta(text=block.text))
     if block.citations_content is not None:
         deltas += _citation_deltas(block.citations_content)
-    return [ContentBlockDelta(index, delta) for delta in deltas]
+    return [ContentBlockDeltaEvent(index, delta) for delta in deltas]
 
 
-def _tool_use_events(index: int, use: AnsweredToolUse) -> list[StreamEvent]:
-    start = BlockStart(ToolUseStart(use.tool_use_id, use.name, use.type))
-    delta = BlockDelta(tool_use=ToolUseDelta(use.arguments))
-    return [ContentBlockStart(index, start), ContentBlockDelta(index, delta)]
+def _tool_use_events(index: int, use: ResponseToolUse) -> list[StreamEvent]:
+    start = ContentBlockStart(ToolUseBlockStart(use.tool_use_id, use.name, use.type))
+    delta = ContentBlockDelta(tool_use=ToolUseBlockDelta(use.arguments))
+    return [ContentBlockStartEvent(index, start), ContentBlockDeltaEvent(index, delta)]
 
 
-def _reasoning_delta(reasoning: ReasoningContent) -> BlockDelta:
-    readable = reasoning.reasoning_text or ReasoningText()
-    return BlockDelta(reasoning_content=ReasoningDelta(readable.text, readable.signature, reasoning.redacted_content))
+def _reasoning_delta(reasoning: ResponseReasoning) -> ContentBlockDelta:
+    readable = reasoning.reasoning_text or ResponseReasoningText()
+    return ContentBlockDelta(
+        reasoning_content=ReasoningContentBlockDelta(readable.text, readable.signature, reasoning.redacted_content)
+    )
 
 
-def _citation_deltas(content: CitationsContent) -> list[BlockDelta]:
-    return [BlockDelta(text=content.text), *[BlockDelta(citation=citation) for citation in content.citations]]
+def _citation_deltas(content: CitationsContentBlock) -> list[ContentBlockDelta]:
+    return [
+        ContentBlockDelta(text=content.text),
+        *[ContentBlockDelta(citation=citation) for citation in content.citations],
+    ]

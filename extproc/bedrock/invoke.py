@@ -21,7 +21,7 @@ Dialect = Literal["titan_v1", "titan_v2", "titan_image", "cohere_v3", "cohere_v4
 Vectors = list[list[float]]
 
 
-class AnswerError(Exception):
+class EmbeddingResponseError(Exception):
     """Bedrock's answer has no vectors where this module looks for them."""
 
 
@@ -54,18 +54,18 @@ def request_body(model: EmbeddingModel, texts: Sequence[str], dimensions: int | 
     return msgspec.json.encode(write(texts, dimensions or model.default_dimensions))
 
 
-def read_answer(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int]:
+def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int]:
     """The vectors in a 200 of Bedrock, in the order of the texts, and the tokens that they cost.
 
     `headers` have lower-case names. The count is that of Bedrock's header, which is what AWS bills; without it
     that of the body, which only Titan's have; without either 0, for unknown: nothing is estimated.
-    Raises `AnswerError`.
+    Raises `EmbeddingResponseError`.
     """
     _, read = _DIALECTS[model.dialect]
     try:
         vectors, counted = read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AnswerError(str(error)) from error
+        raise EmbeddingResponseError(str(error)) from error
     try:
         return vectors, int(headers["x-amzn-bedrock-input-token-count"])
     except (KeyError, ValueError):
@@ -142,7 +142,7 @@ class _NovaAnswer(Struct):
 def _from_titan(body: bytes) -> tuple[Vectors, int]:
     answer = msgspec.json.decode(body, type=_TitanAnswer)
     if answer.embedding is None:  # the image model then says why
-        raise AnswerError(answer.message or "no embedding")
+        raise EmbeddingResponseError(answer.message or "no embedding")
     return [answer.embedding], answer.inputTextTokenCount
 
 

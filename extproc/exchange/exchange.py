@@ -34,7 +34,7 @@ from typing import cast
 
 from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
-from extproc.bedrock.converse_answer import BadAnswerError
+from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.config import TRANSLATION_SECONDS
 from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
@@ -128,7 +128,7 @@ class Exchange:
             directives = self._move(event, now)
         except ApiError as refusal:
             directives = [self._refusal(refusal)]
-        except BadAnswerError as error:
+        except ConverseResponseError as error:
             directives = [self._refusal(bad_answer(str(error)))]
         for directive in directives:
             if is_last(directive):

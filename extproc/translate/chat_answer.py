@@ -12,13 +12,13 @@ Invariant: the message is the one that `chat_stream`'s chunks of the same respon
 from typing import Any
 
 from extproc.bedrock import errors as bedrock_errors
-from extproc.bedrock.converse_answer import (
-    Answer,
-    AnsweredBlock,
-    AnsweredToolUse,
-    BadAnswerError,
-    ReasoningContent,
-    decode_answer,
+from extproc.bedrock.converse_response import (
+    ConverseResponse,
+    ConverseResponseError,
+    ResponseBlock,
+    ResponseReasoning,
+    ResponseToolUse,
+    decode_response,
 )
 from extproc.openai.completion import completion, custom_call, tool_call
 from extproc.translate.completed import Completed
@@ -37,21 +37,21 @@ from extproc.translate.shape import Shape
 def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: Shape) -> Completed:
     """Return the `chat.completion`.
 
-    Raises `BadAnswerError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
+    Raises `ConverseResponseError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
     """
     said = _Said(decode(body), shape)
     told = completion(completion_id, created, model, said.message(), said.finish, said.usage, said.tier, said.trace)
     return Completed(told, said.usage, said.finish)
 
 
-def decode(body: bytes) -> Answer:
+def decode(body: bytes) -> ConverseResponse:
     """Decode Converse's response; raises as `answer` does.
 
     AWS sends the failure of an operation that it does not know with a status of 200.
     """
     try:
-        return decode_answer(body)
-    except BadAnswerError as error:
+        return decode_response(body)
+    except ConverseResponseError as error:
         failure = bedrock_errors.from_response(200, {}, body)
         if failure.kind:
             raise from_bedrock(failure) from error
@@ -61,7 +61,7 @@ def decode(body: bytes) -> Answer:
 class _Said:
     """What the model said, taken apart."""
 
-    def __init__(self, converse: Answer, shape: Shape) -> None:
+    def __init__(self, converse: ConverseResponse, shape: Shape) -> None:
         blocks = converse.output.message.content
         uses = [block.tool_use for block in blocks if block.tool_use and not block.tool_use.is_server_side]
         answers = [use for use in uses if use.name == shape.answer_tool]
@@ -98,13 +98,13 @@ class _Said:
             message["tool_calls"] = [self._call(use) for use in self.calls]
         return message
 
-    def _call(self, use: AnsweredToolUse) -> dict[str, Any]:
+    def _call(self, use: ResponseToolUse) -> dict[str, Any]:
         name = self._shape.client_name(use.name)
         if name in self._shape.custom:
             return custom_call(use.tool_use_id, name, custom_input(use.arguments))
         return tool_call(use.tool_use_id, name, use.arguments)
 
-    def _texts(self, blocks: list[AnsweredBlock]) -> str:
+    def _texts(self, blocks: list[ResponseBlock]) -> str:
         """All text; what it cites goes to the annotations."""
         texts: list[str] = []
         cited: list[dict[str, Any]] = []
@@ -120,11 +120,11 @@ class _Said:
         return "".join(texts)
 
 
-def _thought(reasoning: ReasoningContent | None) -> str:
+def _thought(reasoning: ResponseReasoning | None) -> str:
     return reasoning.reasoning_text.text if reasoning and reasoning.reasoning_text else ""
 
 
-def _thinking(reasoning: ReasoningContent | None) -> dict[str, Any] | None:
+def _thinking(reasoning: ResponseReasoning | None) -> dict[str, Any] | None:
     if reasoning is None:
         return None
     signature = reasoning.reasoning_text.signature if reasoning.reasoning_text else None

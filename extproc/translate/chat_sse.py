@@ -94,7 +94,7 @@ class ChatSse:
 def whole_stream(body: bytes, stream: ChatStream, encoder: ChunkEncoder) -> Completed:
     """Return a stream at once, for a model that cannot stream: `body` is Converse's response.
 
-    Raises `BadAnswerError` where the body is not what it should be, and `ApiError` where the model failed.
+    Raises `ConverseResponseError` where the body is not what it should be, and `ApiError` where the model failed.
     """
     chunks = [chunk for event in response_events(decode(body)) for chunk in stream.feed(event)]
     chunks += stream.end()

@@ -33,17 +33,17 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from extproc.bedrock.converse_answer import (
-    BadAnswerError,
+from extproc.bedrock.converse_response import (
     Citation,
-    ContentBlockDelta,
-    ContentBlockStart,
-    ContentBlockStop,
-    MessageStart,
-    MessageStop,
-    Metadata,
-    ReasoningDelta,
-    ToolUseStart,
+    ContentBlockDeltaEvent,
+    ContentBlockStartEvent,
+    ContentBlockStopEvent,
+    ConverseResponseError,
+    ConverseStreamMetadataEvent,
+    MessageStartEvent,
+    MessageStopEvent,
+    ReasoningContentBlockDelta,
+    ToolUseBlockStart,
 )
 from extproc.bedrock.converse_stream import Event, StreamDefect, StreamException
 from extproc.openai.chunks import (
@@ -148,7 +148,7 @@ class ChatStream:
         """Return the chunks of an event. Raises the `ApiError` with which the stream fails, at it or before it."""
         try:
             chunks = self._receive(event)
-        except BadAnswerError as error:
+        except ConverseResponseError as error:
             self.state = State.FAILED
             raise bad_answer(str(error)) from error
         except ApiError:
@@ -173,28 +173,28 @@ class ChatStream:
 
     def _receive(self, event: Event) -> list[Chunk]:
         match event:
-            case ContentBlockDelta() if self.state is State.OPEN:
+            case ContentBlockDeltaEvent() if self.state is State.OPEN:
                 return self._delta(event)
-            case MessageStart() if self.state is State.WAITING:
+            case MessageStartEvent() if self.state is State.WAITING:
                 self.state = State.OPEN
                 return []
-            case ContentBlockStart() if self.state is State.OPEN:
+            case ContentBlockStartEvent() if self.state is State.OPEN:
                 return self._start(event)
-            case ContentBlockStop() if self.state is State.OPEN:
+            case ContentBlockStopEvent() if self.state is State.OPEN:
                 return self._close(event.content_block_index)
-            case MessageStop() if self.state is State.OPEN:
+            case MessageStopEvent() if self.state is State.OPEN:
                 return self._stop(event)
-            case Metadata() if self.state is State.STOPPED:
+            case ConverseStreamMetadataEvent() if self.state is State.STOPPED:
                 return self._metadata(event)
             case StreamException():
                 raise from_bedrock(event.error)
             case StreamDefect():
-                raise BadAnswerError(event.reason)
-        raise BadAnswerError(f"{type(event).__name__} while {self.state.name.lower()}")
+                raise ConverseResponseError(event.reason)
+        raise ConverseResponseError(f"{type(event).__name__} while {self.state.name.lower()}")
 
     # Blocks
 
-    def _delta(self, event: ContentBlockDelta) -> list[Chunk]:
+    def _delta(self, event: ContentBlockDeltaEvent) -> list[Chunk]:
         block, delta = event.content_block_index, event.delta
         if delta.text is not None:
             return self._text(block, delta.text)
@@ -216,7 +216,7 @@ class ChatStream:
         self._held.append(text)
         return []
 
-    def _reason(self, block: int, piece: ReasoningDelta) -> list[Chunk]:
+    def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
         reasoning = self._reasoning.get(block)
         if reasoning is None:
             reasoning = self._reasoning[block] = _Reasoning()
@@ -229,7 +229,7 @@ class ChatStream:
         reasoning.text.append(piece.text)
         return [ReasoningChunk(piece.text)]
 
-    def _start(self, event: ContentBlockStart) -> list[Chunk]:
+    def _start(self, event: ContentBlockStartEvent) -> list[Chunk]:
         use = event.start.tool_use
         if use is None or use.is_server_side:
             return []
@@ -244,7 +244,7 @@ class ChatStream:
             self._tools[block] = _Tool(_Form.ANSWER)
         return []
 
-    def _start_call(self, block: int, use: ToolUseStart) -> list[Chunk]:
+    def _start_call(self, block: int, use: ToolUseBlockStart) -> list[Chunk]:
         name = self._shape.client_name(use.name)
         index = self._calls
         self._calls += 1
@@ -290,7 +290,7 @@ class ChatStream:
 
     # The end of the message
 
-    def _stop(self, event: MessageStop) -> list[Chunk]:
+    def _stop(self, event: MessageStopEvent) -> list[Chunk]:
         reason = finish_reason(event.stop_reason, called=self._calls > 0, legacy=self._shape.legacy)
         self.finish = self._truncation if reason == "length" else reason
         self.state = State.STOPPED
@@ -321,7 +321,7 @@ class ChatStream:
             cited += annotations(citations, start, end)
         return cited
 
-    def _metadata(self, event: Metadata) -> list[Chunk]:
+    def _metadata(self, event: ConverseStreamMetadataEvent) -> list[Chunk]:
         self.usage = usage(event.usage)
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
@@ -330,10 +330,10 @@ class ChatStream:
 
 
 def _one_base64(pieces: list[str]) -> str:
-    """Join pieces of base64, each of which is whole by itself. Raises `BadAnswerError`."""
+    """Join pieces of base64, each of which is whole by itself. Raises `ConverseResponseError`."""
     if len(pieces) < 2:
         return "".join(pieces)
     try:
         return b2a_base64(b"".join(map(a2b_base64, pieces)), newline=False).decode()
     except (Base64Error, ValueError) as error:
-        raise BadAnswerError(f"redactedContent: {error}") from error
+        raise ConverseResponseError(f"redactedContent: {error}") from error

@@ -10,7 +10,13 @@ another exception; the bodies hold every text once, in order; the answer has one
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from extproc.bedrock.invoke import EMBEDDING_MODELS, AnswerError, EmbeddingModel, read_answer, request_body
+from extproc.bedrock.invoke import (
+    EMBEDDING_MODELS,
+    EmbeddingModel,
+    EmbeddingResponseError,
+    decode_response,
+    request_body,
+)
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, encode, path, texts
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.errors import bad_answer
@@ -69,8 +75,8 @@ def answer(
     tokens = 0
     for (headers, body), count in zip(answers, made.counts, strict=True):
         try:
-            found, cost = read_answer(made.model, headers, body)
-        except AnswerError as error:
+            found, cost = decode_response(made.model, headers, body)
+        except EmbeddingResponseError as error:
             raise _unreadable(str(error)) from error
         if len(found) != count:
             raise _unreadable(f"{count} vectors were asked for, {len(found)} came")

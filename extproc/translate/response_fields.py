@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from extproc.bedrock.converse_answer import Citation, ServedTier, TokenUsage
+from extproc.bedrock.converse_response import Citation, ResponseServiceTier, TokenUsage
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 
@@ -57,7 +57,7 @@ def usage(tokens: TokenUsage) -> Usage:
     return Usage(tokens.input_tokens + cached + written, tokens.output_tokens, cached, written)
 
 
-def service_tier(served: ServedTier | None) -> str | None:
+def service_tier(served: ResponseServiceTier | None) -> str | None:
     """Return OpenAI's name of the tier at which the call was served; None where Bedrock sends none."""
     if served is None or not served.type:
         return None

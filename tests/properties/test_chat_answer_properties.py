@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from extproc.bedrock.converse_answer import BadAnswerError
+from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_answer import answer
 from extproc.translate.shape import Shape
@@ -65,7 +65,7 @@ def test_any_json_is_a_completion_or_a_bad_answer(body: Any, answer_tool: str | 
     encoded = json.dumps(body).encode()
     try:
         found = answer(encoded, completion_id="i", created=1, model="m", shape=Shape(answer_tool=answer_tool))
-    except (BadAnswerError, ApiError):
+    except (ConverseResponseError, ApiError):
         return
     completion = ChatCompletion.model_validate_json(found.body, strict=True)
     assert completion.choices[0].finish_reason == found.finish

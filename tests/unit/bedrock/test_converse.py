@@ -8,7 +8,7 @@ import pytest
 from botocore.model import ServiceModel, StructureShape
 from msgspec import Raw, Struct
 
-from extproc.bedrock import converse, converse_answer
+from extproc.bedrock import converse, converse_response
 from extproc.bedrock.converse import (
     ConverseMessage,
     ConverseRequest,
@@ -18,7 +18,7 @@ from extproc.bedrock.converse import (
     ToolUseBlock,
     ToolUseContent,
 )
-from extproc.bedrock.converse_answer import AnsweredBlock, BadAnswerError, decode_answer, decode_event
+from extproc.bedrock.converse_response import ConverseResponseError, ResponseBlock, decode_event, decode_response
 
 
 @pytest.fixture(scope="module")
@@ -91,24 +91,24 @@ def test_free_json_goes_out_byte_for_byte() -> None:
         (converse.ServiceTier, "ServiceTier"),
         (ToolUseBlock, "ToolUseBlock"),
         (converse.ToolResultBlock, "ToolResultBlock"),
-        (converse_answer.Answer, "ConverseResponse"),
-        (converse_answer.TokenUsage, "TokenUsage"),
-        (AnsweredBlock, "ContentBlock"),
-        (converse_answer.AnsweredToolUse, "ToolUseBlock"),
-        (converse_answer.ReasoningContent, "ReasoningContentBlock"),
-        (converse_answer.ReasoningText, "ReasoningTextBlock"),
-        (converse_answer.CitationsContent, "CitationsContentBlock"),
-        (converse_answer.MessageStart, "MessageStartEvent"),
-        (converse_answer.ContentBlockStart, "ContentBlockStartEvent"),
-        (converse_answer.BlockStart, "ContentBlockStart"),
-        (converse_answer.ToolUseStart, "ToolUseBlockStart"),
-        (converse_answer.ContentBlockDelta, "ContentBlockDeltaEvent"),
-        (converse_answer.BlockDelta, "ContentBlockDelta"),
-        (converse_answer.ToolUseDelta, "ToolUseBlockDelta"),
-        (converse_answer.ReasoningDelta, "ReasoningContentBlockDelta"),
-        (converse_answer.ContentBlockStop, "ContentBlockStopEvent"),
-        (converse_answer.MessageStop, "MessageStopEvent"),
-        (converse_answer.Metadata, "ConverseStreamMetadataEvent"),
+        (converse_response.ConverseResponse, "ConverseResponse"),
+        (converse_response.TokenUsage, "TokenUsage"),
+        (ResponseBlock, "ContentBlock"),
+        (converse_response.ResponseToolUse, "ToolUseBlock"),
+        (converse_response.ResponseReasoning, "ReasoningContentBlock"),
+        (converse_response.ResponseReasoningText, "ReasoningTextBlock"),
+        (converse_response.CitationsContentBlock, "CitationsContentBlock"),
+        (converse_response.MessageStartEvent, "MessageStartEvent"),
+        (converse_response.ContentBlockStartEvent, "ContentBlockStartEvent"),
+        (converse_response.ContentBlockStart, "ContentBlockStart"),
+        (converse_response.ToolUseBlockStart, "ToolUseBlockStart"),
+        (converse_response.ContentBlockDeltaEvent, "ContentBlockDeltaEvent"),
+        (converse_response.ContentBlockDelta, "ContentBlockDelta"),
+        (converse_response.ToolUseBlockDelta, "ToolUseBlockDelta"),
+        (converse_response.ReasoningContentBlockDelta, "ReasoningContentBlockDelta"),
+        (converse_response.ContentBlockStopEvent, "ContentBlockStopEvent"),
+        (converse_response.MessageStopEvent, "MessageStopEvent"),
+        (converse_response.ConverseStreamMetadataEvent, "ConverseStreamMetadataEvent"),
     ],
 )
 def test_every_field_is_a_member_of_the_service_model(struct: type[Struct], shape: str, model: ServiceModel) -> None:
@@ -118,7 +118,7 @@ def test_every_field_is_a_member_of_the_service_model(struct: type[Struct], shap
 def test_every_event_of_the_service_model_is_read(model: ServiceModel) -> None:
     members = structure(model, "ConverseStreamOutput").members
     events = {name for name, shape in members.items() if not shape.metadata.get("exception")}
-    assert events == set(converse_answer._EVENTS)
+    assert events == set(converse_response._EVENTS)
 
 
 # Answers
@@ -126,22 +126,22 @@ def test_every_event_of_the_service_model_is_read(model: ServiceModel) -> None:
 ANSWER = {"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn"}
 
 
-def content(*blocks: Any) -> list[AnsweredBlock]:
+def content(*blocks: Any) -> list[ResponseBlock]:
     body = {**ANSWER, "output": {"message": {"role": "assistant", "content": blocks}}}
-    return decode_answer(json.dumps(body).encode()).output.message.content
+    return decode_response(json.dumps(body).encode()).output.message.content
 
 
 def test_what_is_not_known_is_passed_over() -> None:
     body = {**ANSWER, "metrics": {"latencyMs": 1}, "trace": {"a": None}, "p": "abc", "serviceTier": {"type": "x"}}
-    assert decode_answer(json.dumps(body).encode()).stop_reason == "end_turn"
-    assert content({"video": {}}, {"cachePoint": {"type": "default"}}) == [AnsweredBlock(), AnsweredBlock()]
+    assert decode_response(json.dumps(body).encode()).stop_reason == "end_turn"
+    assert content({"video": {}}, {"cachePoint": {"type": "default"}}) == [ResponseBlock(), ResponseBlock()]
 
 
 def test_a_tool_input_is_kept_byte_for_byte() -> None:
     inputs = b'{"b": 1.0, "a":[1e2,123456789012345678901234567890,"\\u00e9"]}'
     use = b'{"toolUse":{"toolUseId":"c1","name":"f","input":' + inputs + b"}}"
     body = b'{"output":{"message":{"content":[' + use + b']}},"stopReason":"tool_use"}'
-    [block] = decode_answer(body).output.message.content
+    [block] = decode_response(body).output.message.content
     assert block.tool_use is not None
     assert block.tool_use.arguments == inputs.decode()
 
@@ -170,8 +170,8 @@ def test_a_tool_without_input_has_an_empty_object(use: Any) -> None:
     ],
 )
 def test_an_answer_that_is_none_is_a_bad_answer(body: bytes) -> None:
-    with pytest.raises(BadAnswerError):
-        decode_answer(body)
+    with pytest.raises(ConverseResponseError):
+        decode_response(body)
 
 
 # Events
@@ -179,7 +179,7 @@ def test_an_answer_that_is_none_is_a_bad_answer(body: bytes) -> None:
 
 def test_an_event_is_read_past_its_padding() -> None:
     event = decode_event("contentBlockDelta", b'{"contentBlockIndex":2,"delta":{"text":"Hi"},"p":"abcdefgh"}')
-    assert event == converse_answer.ContentBlockDelta(2, converse_answer.BlockDelta(text="Hi"))
+    assert event == converse_response.ContentBlockDeltaEvent(2, converse_response.ContentBlockDelta(text="Hi"))
 
 
 @pytest.mark.parametrize("kind", ["", "contentBlockPause", "messagestart"])
@@ -201,5 +201,5 @@ def test_an_event_of_a_kind_that_is_not_known_is_nothing(kind: str) -> None:
     ],
 )
 def test_an_event_that_breaks_the_service_model_is_a_bad_answer(kind: str, payload: bytes) -> None:
-    with pytest.raises(BadAnswerError, match=kind):
+    with pytest.raises(ConverseResponseError, match=kind):
         decode_event(kind, payload)

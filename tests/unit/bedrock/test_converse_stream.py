@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock.converse_answer import ContentBlockStop, MessageStart, Metadata, decode_answer
+from extproc.bedrock.converse_response import (
+    ContentBlockStopEvent,
+    ConverseStreamMetadataEvent,
+    MessageStartEvent,
+    decode_response,
+)
 from extproc.bedrock.converse_stream import (
     MAX_DOCUMENT,
     Event,
@@ -27,20 +32,20 @@ def decoded(*pieces: bytes) -> list[Event]:
 
 def test_events_are_decoded_and_unknown_ones_passed_over(event: Encode) -> None:
     data = event("messageStart", {"role": "assistant"}) + event("new", {}) + event("metadata", {"usage": {}})
-    assert decoded(data) == [MessageStart(), Metadata()]
+    assert decoded(data) == [MessageStartEvent(), ConverseStreamMetadataEvent()]
 
 
 def test_an_exception_is_an_event(event: Encode) -> None:
     data = event("throttlingException", {"message": "Slow down."}, message="exception")
     assert decoded(event("messageStart", {}) + data) == [
-        MessageStart(),
+        MessageStartEvent(),
         StreamException(BedrockError("ThrottlingException", "Slow down.")),
     ]
 
 
 def test_the_events_before_damaged_bytes_are_kept(event: Encode) -> None:
     start, defect, *_ = decoded(event("messageStart", {}), b"\xff" * 12)
-    assert (start, type(defect)) == (MessageStart(), StreamDefect)
+    assert (start, type(defect)) == (MessageStartEvent(), StreamDefect)
 
 
 def test_a_stream_that_ends_within_a_message_is_a_defect(event: Encode) -> None:
@@ -118,10 +123,10 @@ def test_a_whole_response_has_the_events_of_its_stream(index: int, event: Encode
         event("messageStop", {"stopReason": "end_turn"}),
         event("metadata", {"usage": {"inputTokens": 3}}),
     ]
-    assert response_events(decode_answer(json.dumps(body).encode())) == decoded(*stream)
+    assert response_events(decode_response(json.dumps(body).encode())) == decoded(*stream)
 
 
 def test_the_blocks_keep_their_order() -> None:
     body = {"output": {"message": {"content": BLOCKS}}, "stopReason": "end_turn"}
-    events = response_events(decode_answer(json.dumps(body).encode()))
-    assert [event.content_block_index for event in events if isinstance(event, ContentBlockStop)] == list(range(7))
+    events = response_events(decode_response(json.dumps(body).encode()))
+    assert [event.content_block_index for event in events if isinstance(event, ContentBlockStopEvent)] == list(range(7))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from extproc.bedrock.invoke import EMBEDDING_MODELS, AnswerError, read_answer, request_body
+from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingResponseError, decode_response, request_body
 
 HEADER = "x-amzn-bedrock-input-token-count"
 
@@ -14,7 +14,7 @@ def asked(name: str, texts: list[str], dimensions: int | None = None) -> object:
 
 
 def read(name: str, answer: object, headers: dict[str, str] | None = None) -> tuple[list[list[float]], int]:
-    return read_answer(EMBEDDING_MODELS[name], headers or {}, json.dumps(answer).encode())
+    return decode_response(EMBEDDING_MODELS[name], headers or {}, json.dumps(answer).encode())
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_the_header_is_believed_before_the_body() -> None:
     ],
 )
 def test_an_answer_without_vectors_is_an_error(name: str, body: bytes) -> None:
-    with pytest.raises(AnswerError):
-        read_answer(EMBEDDING_MODELS[name], {}, body)
+    with pytest.raises(EmbeddingResponseError):
+        decode_response(EMBEDDING_MODELS[name], {}, body)
 
 
 def test_the_image_model_says_what_went_wrong() -> None:
-    with pytest.raises(AnswerError, match="too blurred"):
+    with pytest.raises(EmbeddingResponseError, match="too blurred"):
         read("amazon.titan-embed-image-v1", {"embedding": None, "message": "too blurred"})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from extproc.bedrock.converse_answer import BadAnswerError
+from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
@@ -323,7 +323,7 @@ def test_usage_and_finish_reason_come_beside_the_body() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"output":{"message":{}}}'])
 def test_an_answer_that_is_none_is_a_bad_answer(body: bytes) -> None:
-    with pytest.raises(BadAnswerError):
+    with pytest.raises(ConverseResponseError):
         answered(body)
 
 

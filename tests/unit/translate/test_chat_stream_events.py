@@ -2,18 +2,18 @@
 
 import pytest
 
-from extproc.bedrock.converse_answer import (
-    BlockDelta,
-    BlockStart,
+from extproc.bedrock.converse_response import (
     ContentBlockDelta,
+    ContentBlockDeltaEvent,
     ContentBlockStart,
-    ContentBlockStop,
-    MessageStart,
-    MessageStop,
-    Metadata,
+    ContentBlockStartEvent,
+    ContentBlockStopEvent,
+    ConverseStreamMetadataEvent,
+    MessageStartEvent,
+    MessageStopEvent,
     TokenUsage,
-    ToolUseDelta,
-    ToolUseStart,
+    ToolUseBlockDelta,
+    ToolUseBlockStart,
 )
 from extproc.bedrock.converse_stream import Event, StreamDefect, StreamException
 from extproc.bedrock.errors import BedrockError
@@ -31,33 +31,33 @@ from extproc.openai.errors import ApiError
 from extproc.translate.chat_stream import ChatStream, State
 from extproc.translate.shape import Shape
 
-TEXT = ContentBlockDelta(0, BlockDelta(text="a"))
-STOP = MessageStop("end_turn")
-TOOL = ContentBlockStart(1, BlockStart(ToolUseStart("c1", "f")))
+TEXT = ContentBlockDeltaEvent(0, ContentBlockDelta(text="a"))
+STOP = MessageStopEvent("end_turn")
+TOOL = ContentBlockStartEvent(1, ContentBlockStart(ToolUseBlockStart("c1", "f")))
 
 
 def test_a_text() -> None:
     stream = ChatStream()
-    fed: list[list[Chunk]] = [stream.feed(event) for event in (MessageStart(), TEXT, TEXT, STOP)]
+    fed: list[list[Chunk]] = [stream.feed(event) for event in (MessageStartEvent(), TEXT, TEXT, STOP)]
     assert fed == [[], [RoleChunk(), ContentChunk("a")], [ContentChunk("a")], []]
-    assert stream.feed(Metadata(TokenUsage(3, 4))) == [FinishChunk("stop"), UsageChunk(Usage(3, 4))]
+    assert stream.feed(ConverseStreamMetadataEvent(TokenUsage(3, 4))) == [FinishChunk("stop"), UsageChunk(Usage(3, 4))]
     assert (stream.end(), stream.state) == ([], State.WHOLE)
 
 
 def test_a_tool_call_without_arguments() -> None:
     stream = ChatStream()
-    stream.feed(MessageStart())
+    stream.feed(MessageStartEvent())
     assert stream.feed(TOOL) == [RoleChunk(), ToolCallChunk(0, "c1", "f")]
-    assert stream.feed(ContentBlockStop(1)) == [ToolArgumentsChunk(0, "{}")]
-    assert stream.feed(MessageStop("tool_use")) == []
+    assert stream.feed(ContentBlockStopEvent(1)) == [ToolArgumentsChunk(0, "{}")]
+    assert stream.feed(MessageStopEvent("tool_use")) == []
     assert stream.end() == [FinishChunk("tool_calls")]
 
 
 def test_the_answer_tools_input_is_content() -> None:
     stream = ChatStream(shape=Shape(answer_tool="f"))
-    stream.feed(MessageStart())
+    stream.feed(MessageStartEvent())
     assert stream.feed(TOOL) == []
-    delta = ContentBlockDelta(1, BlockDelta(tool_use=ToolUseDelta('{"x"')))
+    delta = ContentBlockDeltaEvent(1, ContentBlockDelta(tool_use=ToolUseBlockDelta('{"x"')))
     assert stream.feed(delta) == [RoleChunk(), ContentChunk('{"x"')]
 
 
@@ -75,6 +75,6 @@ def test_a_failure_is_raised_and_final(event: Event, status: int) -> None:
         stream.feed(event)
     assert (failure.value.status, stream.state) == (status, State.FAILED)
     with pytest.raises(ApiError):
-        stream.feed(MessageStart())
+        stream.feed(MessageStartEvent())
     with pytest.raises(ApiError):
         stream.end()

@@ -16,7 +16,7 @@ SERVER_TOOL_USE = "server_tool_use"
 """The `type` of a call that AWS itself executes."""
 
 
-class BadAnswerError(Exception):
+class ConverseResponseError(Exception):
     """Bedrock answered with something that is not what its service model says."""
 
 
@@ -33,7 +33,7 @@ class TokenUsage(Lenient):
     cache_write_input_tokens: int = 0
 
 
-class AnsweredToolUse(Lenient):
+class ResponseToolUse(Lenient):
     """A call that the model makes; `input` is absent or empty for a tool without arguments."""
 
     tool_use_id: str
@@ -53,17 +53,17 @@ class AnsweredToolUse(Lenient):
         return "{}" if text == "null" else text
 
 
-class ReasoningText(Lenient):
+class ResponseReasoningText(Lenient):
     """What a model thought; with the signature, the model takes it for its own on a later turn."""
 
     text: str = ""
     signature: str | None = None
 
 
-class ReasoningContent(Lenient):
+class ResponseReasoning(Lenient):
     """Reasoning: readable, or withheld (base64)."""
 
-    reasoning_text: ReasoningText | None = None
+    reasoning_text: ResponseReasoningText | None = None
     redacted_content: str | None = None
 
 
@@ -93,7 +93,7 @@ class CitedText(Lenient):
     text: str = ""
 
 
-class CitationsContent(Lenient):
+class CitationsContentBlock(Lenient):
     """Text with sources: it belongs to the answer as any other text does."""
 
     content: list[CitedText] = []
@@ -105,40 +105,40 @@ class CitationsContent(Lenient):
         return "".join(piece.text for piece in self.content)
 
 
-class AnsweredBlock(Lenient):
+class ResponseBlock(Lenient):
     """One block of an answer: one of these is set, or none that is known here."""
 
     text: str | None = None
-    tool_use: AnsweredToolUse | None = None
-    reasoning_content: ReasoningContent | None = None
-    citations_content: CitationsContent | None = None
+    tool_use: ResponseToolUse | None = None
+    reasoning_content: ResponseReasoning | None = None
+    citations_content: CitationsContentBlock | None = None
 
 
-class AnsweredMessage(Lenient):
+class ResponseMessage(Lenient):
     """The model's turn."""
 
-    content: list[AnsweredBlock] = []
+    content: list[ResponseBlock] = []
 
 
-class Output(Lenient):
+class ConverseOutput(Lenient):
     """What came of it."""
 
-    message: AnsweredMessage
+    message: ResponseMessage
 
 
-class ServedTier(Lenient):
+class ResponseServiceTier(Lenient):
     """The tier at which a call was served."""
 
     type: str | None = None
 
 
-class Answer(Lenient):
+class ConverseResponse(Lenient):
     """The body of a Converse answer."""
 
-    output: Output
+    output: ConverseOutput
     stop_reason: str
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
-    service_tier: ServedTier | None = None
+    service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
     """What a guardrail did, where the request asked for it."""
 
@@ -146,13 +146,13 @@ class Answer(Lenient):
 # Events of a stream, by `:event-type`
 
 
-class MessageStart(Lenient):
+class MessageStartEvent(Lenient):
     """The answer begins."""
 
     role: str = "assistant"
 
 
-class ToolUseStart(Lenient):
+class ToolUseBlockStart(Lenient):
     """A tool call begins."""
 
     tool_use_id: str
@@ -165,26 +165,26 @@ class ToolUseStart(Lenient):
         return self.type == SERVER_TOOL_USE
 
 
-class BlockStart(Lenient):
+class ContentBlockStart(Lenient):
     """What a block begins with: only tool calls say so."""
 
-    tool_use: ToolUseStart | None = None
+    tool_use: ToolUseBlockStart | None = None
 
 
-class ContentBlockStart(Lenient):
+class ContentBlockStartEvent(Lenient):
     """A block begins; text and reasoning blocks begin without one of these."""
 
     content_block_index: int
-    start: BlockStart
+    start: ContentBlockStart
 
 
-class ToolUseDelta(Lenient):
+class ToolUseBlockDelta(Lenient):
     """A piece of a call's input, cut anywhere in its JSON text."""
 
     input: str = ""
 
 
-class ReasoningDelta(Lenient):
+class ReasoningContentBlockDelta(Lenient):
     """A piece of reasoning: of its text, of its signature, or of what is withheld (base64)."""
 
     text: str | None = None
@@ -192,71 +192,78 @@ class ReasoningDelta(Lenient):
     redacted_content: str | None = None
 
 
-class BlockDelta(Lenient):
+class ContentBlockDelta(Lenient):
     """A piece of a block."""
 
     text: str | None = None
-    tool_use: ToolUseDelta | None = None
-    reasoning_content: ReasoningDelta | None = None
+    tool_use: ToolUseBlockDelta | None = None
+    reasoning_content: ReasoningContentBlockDelta | None = None
     citation: Citation | None = None
 
 
-class ContentBlockDelta(Lenient):
+class ContentBlockDeltaEvent(Lenient):
     """A piece of the block with this index."""
 
     content_block_index: int
-    delta: BlockDelta
+    delta: ContentBlockDelta
 
 
-class ContentBlockStop(Lenient):
+class ContentBlockStopEvent(Lenient):
     """The block with this index is whole."""
 
     content_block_index: int
 
 
-class MessageStop(Lenient):
-    """The answer is whole; only `Metadata` follows."""
+class MessageStopEvent(Lenient):
+    """The answer is whole; only `ConverseStreamMetadataEvent` follows."""
 
     stop_reason: str
 
 
-class Metadata(Lenient):
+class ConverseStreamMetadataEvent(Lenient):
     """The last event."""
 
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
-    service_tier: ServedTier | None = None
+    service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
     """What a guardrail did, where the request asked for it."""
 
 
-StreamEvent = MessageStart | ContentBlockStart | ContentBlockDelta | ContentBlockStop | MessageStop | Metadata
+StreamEvent = (
+    MessageStartEvent
+    | ContentBlockStartEvent
+    | ContentBlockDeltaEvent
+    | ContentBlockStopEvent
+    | MessageStopEvent
+    | ConverseStreamMetadataEvent
+)
 
 _EVENTS: dict[str, msgspec.json.Decoder[StreamEvent]] = {
-    "messageStart": msgspec.json.Decoder(MessageStart),
-    "contentBlockStart": msgspec.json.Decoder(ContentBlockStart),
-    "contentBlockDelta": msgspec.json.Decoder(ContentBlockDelta),
-    "contentBlockStop": msgspec.json.Decoder(ContentBlockStop),
-    "messageStop": msgspec.json.Decoder(MessageStop),
-    "metadata": msgspec.json.Decoder(Metadata),
+    "messageStart": msgspec.json.Decoder(MessageStartEvent),
+    "contentBlockStart": msgspec.json.Decoder(ContentBlockStartEvent),
+    "contentBlockDelta": msgspec.json.Decoder(ContentBlockDeltaEvent),
+    "contentBlockStop": msgspec.json.Decoder(ContentBlockStopEvent),
+    "messageStop": msgspec.json.Decoder(MessageStopEvent),
+    "metadata": msgspec.json.Decoder(ConverseStreamMetadataEvent),
 }
-_ANSWER = msgspec.json.Decoder(Answer)
+_ANSWER = msgspec.json.Decoder(ConverseResponse)
 
 
-def decode_answer(body: bytes) -> Answer:
-    """A Converse answer's body; raises `BadAnswerError`."""
+def decode_response(body: bytes) -> ConverseResponse:
+    """A Converse answer's body; raises `ConverseResponseError`."""
     try:
         body.decode()  # msgspec does not look into what stays Raw
         return _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswerError(f"Converse answer: {error}") from error
+        raise ConverseResponseError(f"Converse answer: {error}") from error
 
 
 def decode_event(event_type: str, payload: bytes) -> StreamEvent | None:
-    """A ConverseStream event, or None for a type that is not known here; raises `BadAnswerError`."""
+    """A ConverseStream event, or None for a type that is not known here; raises `ConverseResponseError`."""
     decoder = _EVENTS.get(event_type)
     if decoder is None:
         return None
     try:
         return decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswerError(f"{event_type} event: {error}") from error
+        raise ConverseResponseError(f"{event_type} event: {error}") from error
