@@ -23,7 +23,7 @@ INTERPRETED = {
     "openai": "chat embeddings limits messages models unknown",
     "telemetry": "lines log",
     "tenancy": "",
-    "translate": "chat_answer documents embeddings errors given grammar response_fields schemas structured",
+    "translate": "chat_answer documents embeddings errors grammar lazy_base64 response_fields schemas structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }

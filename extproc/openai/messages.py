@@ -2,7 +2,7 @@
 
 Clients send back what they were given, by whomever: what nobody knows is taken out of messages, and named
 (`openai/unknown`), where anywhere else it is refused. What may be as long as a request may be, an image, say, is a
-string that is left in its JSON (`Raw`): `translate/given` reads it.
+string that is left in its JSON (`Raw`): `translate/lazy_base64` reads it.
 
 Source: `ChatCompletionRequestMessage` in OpenAI's API description, and `types/chat` of the openai package.
 """

@@ -32,7 +32,7 @@ from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.messages import AudioPart, FilePart, ImagePart, MediaPart, Message, VideoPart
 from extproc.translate.documents import by_extension, document_format, is_broken
-from extproc.translate.given import Given, given, source
+from extproc.translate.lazy_base64 import LazyBase64, decode_string, source
 
 ImageFormat = Literal["png", "jpeg", "gif", "webp"]
 MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
@@ -128,7 +128,7 @@ class Media:
 
     def _image(self, raw: Raw, param: str) -> ImageContent:
         where = f"{param}.image_url.url"
-        said = given(raw, where)
+        said = decode_string(raw, where)
         url = said.text
         if not self._capabilities.images:
             if not _is_remote(url) and not url.startswith(_S3_SCHEME):
@@ -167,7 +167,7 @@ class Media:
         where = f"{param}.file.file_data"
         if bytes(memoryview(file.file_data)[:5]) == b"null":
             raise _no_file_data(file.file_id, f"{param}.file")
-        said = given(file.file_data, where)
+        said = decode_string(file.file_data, where)
         if said.text.startswith(_S3_SCHEME):
             place = self._in_s3(said.text, "document", where)
             found = by_extension(said.text) or by_extension(file.filename or "")
@@ -191,7 +191,7 @@ class Media:
             message = f"Models of the family '{self._capabilities.family}' take sound as {_list(takes)}."
             raise invalid(message, f"{param}.input_audio.format", "unsupported_value")
         where = f"{param}.input_audio.data"
-        said = given(sound.data, where)
+        said = decode_string(sound.data, where)
         if said.text[:5].lower() == "data:":
             said = _data_url(said, "base64, or a data: URL with base64", "audio", where).data
         place, _ = _begun(said, "audio", where)
@@ -203,7 +203,7 @@ class Media:
             raise self._not_taken("videos", param)
         where = f"{param}.video_url.url"
         found: VideoFormat | None
-        said = given(raw, where)
+        said = decode_string(raw, where)
         if said.text.startswith(_S3_SCHEME):
             place = self._in_s3(said.text, "video", where)
             found = _by_end(said.text, _VIDEO_EXTENSIONS, "video", where)
@@ -238,7 +238,7 @@ class Media:
         return invalid(message, f"{param}.type", "unsupported_value")
 
 
-def _image_block(said: Given, param: str) -> ImageContent:
+def _image_block(said: LazyBase64, param: str) -> ImageContent:
     """The image in a `data:` URL; `param` is the path of the URL in the request, for the 400 it may raise."""
     read = _data_url(said, _ACCEPTED, "image", param)
     place, content = _begun(read.data, "image", param)
@@ -247,10 +247,10 @@ def _image_block(said: Given, param: str) -> ImageContent:
 
 class _DataURL(NamedTuple):
     media_type: str
-    data: Given
+    data: LazyBase64
 
 
-def _data_url(said: Given, what: str, kind: str, param: str) -> _DataURL:
+def _data_url(said: LazyBase64, what: str, kind: str, param: str) -> _DataURL:
     """The two parts of a base64 `data:` URL; `what` says which is wanted."""
     head, comma, data = said.text.partition(",")
     head = head.lower()
@@ -258,10 +258,10 @@ def _data_url(said: Given, what: str, kind: str, param: str) -> _DataURL:
         raise _refuse(f"This is no place that can be read from here: send {what}.", param, kind)
     if not comma or not head.endswith(";base64"):
         raise _refuse(f"This is not {what}.", param, kind)
-    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), Given(data, said.base64))
+    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), LazyBase64(data, said.base64))
 
 
-def _file_data(said: Given, param: str) -> tuple[MediaSource, bytes, str]:
+def _file_data(said: LazyBase64, param: str) -> tuple[MediaSource, bytes, str]:
     """The base64, its content and its media type ("" if unknown): clients send data: URLs and bare base64."""
     if said.text[:5].lower() == "data:":
         media_type, said = _data_url(said, "a data: URL with a base64 document", "document", param)
@@ -281,7 +281,7 @@ def _no_file_data(file_id: str | None, param: str) -> ApiError:
     return invalid(message, f"{param}.file_id", "unsupported_value")
 
 
-def _begun(said: Given, kind: str, param: str) -> tuple[MediaSource, bytes]:
+def _begun(said: LazyBase64, kind: str, param: str) -> tuple[MediaSource, bytes]:
     """The base64 without line breaks, and the first bytes of what it stands for: no others are needed."""
     if said.base64 is not None:
         return source(said.base64), binascii.a2b_base64(said.base64[:_BEGINNING])

@@ -15,7 +15,7 @@ from extproc.bedrock.converse import ImageContent, Verbatim
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate import media
-from extproc.translate.given import LONG, given
+from extproc.translate.lazy_base64 import LONG, decode_string
 from extproc.translate.media import Media, remote_images
 
 PATH = "messages[0].content[1].image_url.url"
@@ -32,7 +32,7 @@ def url(content: bytes, head: str = "data:image/png;base64") -> str:
 
 
 def image_block(text: str) -> ImageContent:
-    return media._image_block(given(raw(text), PATH), PATH)
+    return media._image_block(decode_string(raw(text), PATH), PATH)
 
 
 def block(text: str) -> Any:
@@ -322,5 +322,5 @@ def test_what_is_taken_without_being_decoded_is_what_could_be_decoded(text):
             return error.message
         return source, content[:72]
 
-    begun = outcome(lambda: media._begun(given(raw(text), "here"), "image", "here"))
+    begun = outcome(lambda: media._begun(decode_string(raw(text), "here"), "image", "here"))
     assert begun == outcome(lambda: media._decoded(text, "image", "here"))

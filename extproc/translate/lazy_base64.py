@@ -22,14 +22,14 @@ _CHUNK = 65_536
 _QUOTE = ord('"')
 
 
-class Given(NamedTuple):
+class LazyBase64(NamedTuple):
     """A text, and the base64 that follows it as it came, if it does: checked, neither decoded nor copied."""
 
     text: str
     base64: memoryview | None = None
 
 
-def given(raw: Raw, path: str) -> Given:
+def decode_string(raw: Raw, path: str) -> LazyBase64:
     """The string that `raw` is; `path` is where it stands, for the 400 `ApiError` where it is none."""
     whole = memoryview(raw)
     found = _taken_apart(whole[1:-1]) if whole[0] == _QUOTE else None
@@ -38,7 +38,7 @@ def given(raw: Raw, path: str) -> Given:
     text = decode_at(raw, str, path)
     if text.isascii() and len(text) != len(whole) - 2:  # it has escapes
         found = _taken_apart(memoryview(text.encode()))
-    return found or Given(text)
+    return found or LazyBase64(text)
 
 
 def source(base64: memoryview) -> MediaSource:
@@ -46,12 +46,12 @@ def source(base64: memoryview) -> MediaSource:
     return MediaSource(Verbatim(base64) if len(base64) >= LONG else str(base64, "ascii"))
 
 
-def _taken_apart(characters: memoryview) -> Given | None:
+def _taken_apart(characters: memoryview) -> LazyBase64 | None:
     """If they are base64, or a `data:` URL with it."""
     head = _HEAD.match(characters)
     start = head.end() if head else 0
     base64 = characters[start:]
-    return Given(str(characters[:start], "ascii"), base64) if _is_base64(base64) else None
+    return LazyBase64(str(characters[:start], "ascii"), base64) if _is_base64(base64) else None
 
 
 def _is_base64(characters: memoryview) -> bool:
