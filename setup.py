@@ -17,7 +17,7 @@ from pathlib import Path
 from setuptools import setup
 
 INTERPRETED = {
-    "": "__main__ build net tokens value",
+    "": "__main__ build cl100k_base net value",
     "bedrock": "capabilities converse converse_response endpoints errors invoke model_ids",
     "exchange": "directives events jobs local_replies side_calls translation",
     "openai": "chat embeddings limits messages models unknown",

@@ -35,7 +35,7 @@ from bedrock_local import control_plane
 from bedrock_local.models import Shelf
 from bench import bootstraps, native
 from bench.calls import COHERE, MODEL, TITAN, Api
-from extproc.tenancy.tokens import digest
+from extproc.tenancy.api_keys import digest
 from extproc.transport.auto import Choice
 
 COMPILED = Path(__file__).parent.parent / ".run" / "compiled"

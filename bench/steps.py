@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 from bench.shapes import EMBEDDING_MODEL, GPT_OSS, GROK, MODEL, SHAPES, Shape
-from extproc import config, tokens
+from extproc import cl100k_base, config
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Model
 from extproc.bedrock.sigv4 import Credentials, Signer
@@ -71,7 +71,7 @@ def gateway() -> Gateway:
         signer=Signer("us-east-1", AUTHORITY),
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),
-        detokenise=tokens.decode,
+        detokenise=cl100k_base.decode,
         budget=Budget(1 << 30, 1 << 30),
     )
 
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), metavar="SHAPE")
     options = parser.parse_args()
     shared, process = gateway(), Process(dict(os.environ))
-    tokens.decode([1])
+    cl100k_base.decode([1])
     gc.collect()
     gc.freeze()
     print(f"{'longest step, ms':32}" + "".join(f"{size:>12,}" for size in options.sizes))

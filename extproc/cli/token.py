@@ -10,7 +10,7 @@ import yaml
 from extproc import config
 from extproc.cli.parameters import Refusal
 from extproc.config.faults import fault
-from extproc.tenancy.tokens import PREFIX, digest, new_token
+from extproc.tenancy.api_keys import PREFIX, digest, new_token
 
 _DAYS = re.compile(r"^(\d{1,4})d$")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from extproc.tenancy.tokens import PREFIX, digest, new_token
+from extproc.tenancy.api_keys import PREFIX, digest, new_token
 
 TOKEN_FILE = Path(".run/demo-token")
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from extproc import config
 from extproc.openai.errors import ApiError, invalid
-from extproc.tenancy.tokens import digest, masked, parse_bearer
+from extproc.tenancy.api_keys import digest, masked, parse_bearer
 
 HEADER = "OpenAI-Organization"
 

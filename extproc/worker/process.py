@@ -25,7 +25,7 @@ from pathlib import Path
 
 import uvloop
 
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.aws.credentials import CredentialSource, NoCredentialsError
 from extproc.aws.listing import CatalogueKeeper
 from extproc.aws.lookup import AwsLookups
@@ -137,7 +137,7 @@ class Worker:
             signer=Signer(endpoints.region, endpoints.runtime.authority),
             authority=endpoints.runtime.authority,
             identity=self._identity,
-            detokenise=tokens.decode,
+            detokenise=cl100k_base.decode,
             budget=budget,
         )
         if warning := too_little(settings.limits, budget):

@@ -11,7 +11,7 @@ import signal
 import socket
 from pathlib import Path
 
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.exchange import translation
 from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
@@ -68,7 +68,7 @@ class Translator:
     def _plan(self, request: PlanRequest, blobs: Blobs) -> Answer:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
-        made = translation.plan(decoded, request.capabilities, request.foundation, images, tokens.decode)
+        made = translation.plan(decoded, request.capabilities, request.foundation, images, cl100k_base.decode)
         pieces = [segments(body) for body in made.bodies]
         reply = Reply(
             digests=made.digests,

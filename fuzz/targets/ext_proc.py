@@ -22,7 +22,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from extproc import config, tokens
+from extproc import cl100k_base, config
 from extproc.aws.listing import seed
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.sigv4 import Credentials, Signer
@@ -164,7 +164,7 @@ def _gateway() -> Gateway:
         signer=Signer("us-east-1", host),
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
-        detokenise=tokens.decode,
+        detokenise=cl100k_base.decode,
         budget=Budget(1 << 40, 1 << 40),
     )
 

@@ -19,7 +19,7 @@ import botocore.session
 from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai import embeddings as openai_embeddings
@@ -109,7 +109,7 @@ def _bodies() -> Iterator[dict[str, Any]]:
 def _embed(body: bytes, model: str) -> None:
     try:
         request = openai_embeddings.decode(body)
-        planned = embeddings.plan(request, model, tokens.decode)
+        planned = embeddings.plan(request, model, cl100k_base.decode)
     except ApiError as error:
         assert error.status in EXPECTED, error.status
         return

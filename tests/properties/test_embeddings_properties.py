@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bedrock_local import embeddings, shapes
 from bedrock_local.errors import AwsError
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai.embeddings import decode
 from extproc.openai.errors import ApiError
@@ -49,7 +49,7 @@ def planned(body: bytes) -> tuple[Any, Plan] | None:
     """The request and its plan; None for a 400."""
     try:
         request = decode(body)
-        return request, plan(request, request.model, tokens.decode)
+        return request, plan(request, request.model, cl100k_base.decode)
     except ApiError as error:
         if error.status != 400:
             raise

@@ -22,7 +22,7 @@ from extproc.aws import listing
 from extproc.aws.sdk import models as asking
 from extproc.cli import COMMANDS, main
 from extproc.envoy_config import Fragment
-from extproc.tenancy.tokens import digest
+from extproc.tenancy.api_keys import digest
 from extproc.transport import health
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import yaml
 
 from extproc import __version__, config
 from extproc.stack.upstream import BEARER_TOKEN, ENDPOINTS
-from extproc.tenancy.tokens import digest
+from extproc.tenancy.api_keys import digest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from extproc import config, tokens
+from extproc import cl100k_base, config
 from extproc.aws.listing import seed
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.sigv4 import Credentials, Signer
@@ -57,7 +57,7 @@ def gateway() -> Gateway:
         signer=Signer("us-east-1", host),
         authority=host,
         identity=lambda: Credentials("AKID", "secret", "session"),
-        detokenise=tokens.decode,
+        detokenise=cl100k_base.decode,
         budget=Budget(1 << 60, 1 << 60),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from extproc import config, tokens
+from extproc import cl100k_base, config
 from extproc.bedrock import capabilities
 from extproc.bedrock.catalogue import Catalogue, Model, Profile
 from extproc.bedrock.sigv4 import Credentials, Signer
@@ -58,7 +58,7 @@ def gateway() -> Gateway:
         signer=Signer("us-east-1", AUTHORITY),
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),
-        detokenise=tokens.decode,
+        detokenise=cl100k_base.decode,
         budget=Budget(1 << 30, 1 << 30),
     )
 

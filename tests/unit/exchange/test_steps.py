@@ -13,7 +13,7 @@ import pytest
 
 from bench.shapes import SHAPES, Shape
 from bench.steps import gateway, longest
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.translation import LARGE_BODY, is_large
 from extproc.worker.translator import ENVIRONMENT, Process
@@ -23,7 +23,7 @@ TRIES = 5
 
 @pytest.fixture(scope="module")
 def shared() -> Gateway:
-    tokens.decode([1])
+    cl100k_base.decode([1])
     return gateway()
 
 

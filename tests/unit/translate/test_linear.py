@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bench.shapes import SHAPES, Shape
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.bedrock.converse import TextContent
 from extproc.openai import embeddings as openai_embeddings
@@ -75,7 +75,7 @@ def chat(body: bytes, capabilities: Capabilities) -> str:
 
 def embeddings(body: bytes, model: str) -> str:
     try:
-        embeddings_plan(openai_embeddings.decode(body), model, tokens.decode)
+        embeddings_plan(openai_embeddings.decode(body), model, cl100k_base.decode)
     except ApiError as error:
         return str(error.code)
     return "accepted"
@@ -125,7 +125,7 @@ def test_a_large_chat_request_takes_time_in_proportion_to_its_size(name: str) ->
 @pytest.mark.parametrize("model", EMBEDDING_MODELS)
 @pytest.mark.parametrize("name", EMBEDDINGS)
 def test_embeddings_take_time_in_proportion_to_their_size(name: str, model: str) -> None:
-    tokens.decode([1])
+    cl100k_base.decode([1])
     assert growth(lambda body: embeddings(body, model), EMBEDDINGS[name], 12_000) <= GROWTH
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from bench.shapes import EMBEDDING_MODEL, MODEL, SHAPES
-from extproc import tokens
+from extproc import cl100k_base
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.exchange import translation
 from extproc.exchange.jobs import Complete, Decoded, Plan, Read, SideAnswer
@@ -53,7 +53,7 @@ def here(name: str, count: int) -> object:
     try:
         request, ready = translation.read(body(name, count), operation)
         images = dict.fromkeys(ready.remote, b"\x89PNG\r\n\x1a\n")
-        made = translation.plan(request, BUILT_IN.of(model), model, images, tokens.decode)
+        made = translation.plan(request, BUILT_IN.of(model), model, images, cl100k_base.decode)
     except ApiError as error:
         return told(error)
     return ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts

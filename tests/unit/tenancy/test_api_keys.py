@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.tenancy.tokens import MAX_LENGTH, digest, masked, new_token, parse_bearer
+from extproc.tenancy.api_keys import MAX_LENGTH, digest, masked, new_token, parse_bearer
 
 
 def test_a_new_token_is_qc_and_43_url_safe_characters() -> None:
