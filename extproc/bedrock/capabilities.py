@@ -113,7 +113,7 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """`guardrailConfig`."""
     service_tiers: tuple[Annotated[ServiceTier, _one_of(ServiceTier)], ...] = ()
     """Values of `serviceTier` beside `default`, which need not be said. Not every region has all of them."""
-    optimised_latency: YesNo = False
+    optimized_latency: YesNo = False
     """`performanceConfig.latency: optimized`, in some regions."""
 
     # Turns

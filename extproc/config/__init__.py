@@ -186,7 +186,7 @@ class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     keepalive_seconds: Seconds = 15.0
     """After this much silence the client gets an SSE comment."""
-    silence_seconds: Seconds = 300.0
+    idle_seconds: Seconds = 300.0
     """After this much silence from Bedrock the call is given up."""
 
 

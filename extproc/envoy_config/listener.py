@@ -258,4 +258,4 @@ def _access_log() -> AccessLog:
 
 def _idle_seconds(plan: Plan) -> float:
     """Nothing moves on a request's stream while a model is silent, or while the worker makes its own calls."""
-    return max(plan.settings.streaming.silence_seconds, plan.settings.longest_wait) + _SLACK_SECONDS
+    return max(plan.settings.streaming.idle_seconds, plan.settings.longest_wait) + _SLACK_SECONDS

@@ -7,7 +7,7 @@ object and the end of the stream, without `[DONE]`.
 
 Both raise `ApiError` only before they have said anything; the exchange turns that into its `Reply`.
 
-Silence. `silence_seconds` without a byte from Bedrock end either. Envoy 1.40 takes no piece of a body before it has
+Silence. `idle_seconds` without a byte from Bedrock end either. Envoy 1.40 takes no piece of a body before it has
 sent one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `Streamed` sends its first
 comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy takes at any time. When the
 metadata event has come, nothing is missing but the end of the bytes: it is waited for no longer than `END_SECONDS`.
@@ -123,7 +123,7 @@ class Streamed:
         """
         if self._stream.settled:
             return self.end()
-        if seconds < self._timers.silence_seconds:
+        if seconds < self._timers.idle_seconds:
             return self._write(sse.KEEPALIVE)
         error = silent(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
         return self._fail(StreamError(error, b""))
@@ -133,8 +133,8 @@ class Streamed:
         if self._stream.settled:
             return END_SECONDS
         if not self._stream.started:
-            return self._timers.silence_seconds
-        return min(reported + self._timers.keepalive_seconds, self._timers.silence_seconds)
+            return self._timers.idle_seconds
+        return min(reported + self._timers.keepalive_seconds, self._timers.idle_seconds)
 
     def _write(self, data: bytes, *, last: bool = False) -> list[Directive]:
         if not data and not last:

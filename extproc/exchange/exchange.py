@@ -108,7 +108,7 @@ class Exchange:
         None while nothing is due from Bedrock: the request is still arriving, or a job with a limit of its own runs.
         """
         if self._phase is Phase.SENT:
-            return self._gateway.settings.streaming.silence_seconds
+            return self._gateway.settings.streaming.idle_seconds
         if self._phase is Phase.ANSWERING:
             assert self._answer is not None
             return self._answer.silence_due(reported)
@@ -317,7 +317,7 @@ class Exchange:
         headers = event.headers
         status = int(headers.get(":status", "0"))
         streaming = self._gateway.settings.streaming
-        longest = streaming.silence_seconds
+        longest = streaming.idle_seconds
         if local:
             return Collected(lambda body: self._refusal(self._envoy_error(status, event.details)), longest)
         if status != 200:

@@ -42,7 +42,7 @@ class SideCallBatches:
             raise self._late()
         batch, self._questions = self._questions[:BATCH], self._questions[BATCH:]
         calls = tuple([SideCall(q.path, sign(q, now), bytes(q.body), q.max_answer) for q in batch])
-        silence = settings.streaming.silence_seconds
+        silence = settings.streaming.idle_seconds
         return Wait(SideCalls(calls, settings.embeddings.concurrency, silence, self._organisation), left)
 
     def receive(self, result: object) -> None:

@@ -235,7 +235,7 @@ def _performance(request: ChatRequest, capabilities: Capabilities) -> Performanc
     asked = request.performance_config
     if asked is None or asked.latency == "standard":
         return UNSET
-    if not capabilities.optimised_latency:
+    if not capabilities.optimized_latency:
         raise untaken("have no optimised latency", capabilities, "performanceConfig")
     return PerformanceConfig(asked.latency)
 

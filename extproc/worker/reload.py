@@ -33,7 +33,7 @@ INTERVAL_SECONDS = 1.0
 FIXED = ("region", "limits", "catalogue", "workers", "transport")
 """What can only be set at start."""
 
-FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "silence_seconds"), ("media", "deny"))
+FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "idle_seconds"), ("media", "deny"))
 """Likewise: Envoy's own timeouts are made from the first three, and whoever fetches images from the last."""
 
 

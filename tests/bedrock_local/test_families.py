@@ -32,7 +32,7 @@ def told(family):
         "streams": True,
         "guardrails": family.guardrails,
         "service_tiers": set(family.tiers),
-        "optimised_latency": family.optimised,
+        "optimized_latency": family.optimised,
         "system": family.system,
         "system_turns": family.system_turns,
         "opens_with_assistant": family.assistant_first,

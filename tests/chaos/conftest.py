@@ -126,6 +126,6 @@ def impatient(place: tuple[str, int], tmp_path_factory: pytest.TempPathFactory, 
     """One gateway that gives a silent Bedrock up after two seconds."""
     starter = Starter(tmp_path_factory.mktemp("impatient"))
     scenes = Scenes(place, starter, record)
-    yield scenes({"streaming": {"keepalive_seconds": 0.5, "silence_seconds": 2}})
+    yield scenes({"streaming": {"keepalive_seconds": 0.5, "idle_seconds": 2}})
     scenes.end()
     starter.end()

@@ -172,17 +172,17 @@ def test_a_fault_of_bedrock(scene: Scene, fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", SILENT, ids=called)
 def test_silence_of_bedrock(impatient: Scene, fault: Fault) -> None:
-    """`silence_seconds` ends it; nobody's answer but this one's."""
+    """`idle_seconds` ends it; nobody's answer but this one's."""
     seen = had(impatient, fault)
     impatient.check(seen, [], fault.sees)
     impatient.add(
-        SECTION, fault.fault, fault.phase, "stream" if fault.stream else "buffered", seen, [], "`silence_seconds: 2`"
+        SECTION, fault.fault, fault.phase, "stream" if fault.stream else "buffered", seen, [], "`idle_seconds: 2`"
     )
     assert impatient.asks()
 
 
 def test_a_bedrock_whose_first_frame_is_late(impatient: Scene) -> None:
-    """Later than `keepalive_seconds`, sooner than `silence_seconds`: nothing is wrong."""
+    """Later than `keepalive_seconds`, sooner than `idle_seconds`: nothing is wrong."""
     for at, name in ((1, "a first frame that is late"), (3, "a second delta that is late")):
         steps: list[Step] = list(whole_stream())
         call = impatient.begin("waiting", stream=True, steps=[*steps[:at], Act.HOLD, *steps[at:]])

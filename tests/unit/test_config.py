@@ -148,9 +148,9 @@ REFUSED = {
     "organisations: {acme: {models: {deny: ['']}}}": "organisations.acme.models.deny[0]: expected a pattern",
     "organisations: {acme: {enabled: maybe}}": "organisations.acme.enabled: expected true or false",
     "compat: {streaming_truncation: stopp}": "compat.streaming_truncation: expected `length` or `stop`",
-    "streaming: {silence_seconds: 0}": "streaming.silence_seconds: expected a number of seconds, above 0",
-    "streaming: {silence_seconds: .inf}": "streaming.silence_seconds: expected a number of seconds, above 0",
-    "streaming: {silence_seconds: .nan}": "streaming.silence_seconds: expected a number of seconds, above 0",
+    "streaming: {idle_seconds: 0}": "streaming.idle_seconds: expected a number of seconds, above 0",
+    "streaming: {idle_seconds: .inf}": "streaming.idle_seconds: expected a number of seconds, above 0",
+    "streaming: {idle_seconds: .nan}": "streaming.idle_seconds: expected a number of seconds, above 0",
     "limits: {request_bytes: 32MiB}": "limits.request_bytes: expected a whole number of bytes from 1024 (1 KiB)",
     "limits: {address_requests_per_second: 0}": (
         "limits.address_requests_per_second: expected a whole number from 1 to 100000"

@@ -121,7 +121,7 @@ def test_the_worker_may_ask_for_as_long_as_its_own_calls_take(document: Edit) ->
 
 
 def test_envoy_waits_longer_than_the_worker(document: Edit) -> None:
-    rendered = document("streaming: {silence_seconds: 1000}")
+    rendered = document("streaming: {idle_seconds: 1000}")
     assert one(rendered, "stream_idle_timeout") == "1060s"
     assert routes(rendered)["api"]["route"]["idle_timeout"] == "1060s"
     assert routes(rendered)["api"]["route"]["timeout"] == "0s"

@@ -284,7 +284,7 @@ def start_rig(upstream: ThreadingHTTPServer) -> Start:
 def start(ended: ExitStack, upstream: Any, transport: str, *options: str) -> Rig:
     folder = Path(ended.enter_context(TemporaryDirectory(prefix="faults-")))
     times = {
-        "streaming": {"keepalive_seconds": 0.2, "silence_seconds": 3},
+        "streaming": {"keepalive_seconds": 0.2, "idle_seconds": 3},
         "embeddings": {"seconds": 2},
         "media": {"seconds": 2},
     }

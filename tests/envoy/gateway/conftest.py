@@ -397,7 +397,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway that takes little and waits for nobody."""
     starter = Starter(tmp_path_factory.mktemp("strict"))
     limits = {"limits": {"request_bytes": 65_536}, "embeddings": {"seconds": 1}}
-    yield starter({**limits, "streaming": {"keepalive_seconds": 0.25, "silence_seconds": 1}})
+    yield starter({**limits, "streaming": {"keepalive_seconds": 0.25, "idle_seconds": 1}})
     starter.end()
 
 

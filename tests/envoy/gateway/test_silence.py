@@ -36,7 +36,7 @@ def lively(start_shared: Any) -> Any:
 @pytest.fixture(scope="module")
 def hasty(start_shared: Any) -> Any:
     """A gateway that waits a second for Bedrock, but long for all the calls of one request."""
-    streaming = {"keepalive_seconds": 0.25, "silence_seconds": 1}
+    streaming = {"keepalive_seconds": 0.25, "idle_seconds": 1}
     return start_shared({"streaming": streaming, "limits": {"request_bytes": 65_536}}, args=["--access-log"])
 
 

@@ -200,7 +200,7 @@ def test_an_unknown_model_chats_and_calls_tools_and_is_sent_nothing_optional() -
         (
             "amazon.nova-pro-v1:0",
             {
-                "optimised_latency": True,
+                "optimized_latency": True,
                 "tool_result_documents": ("csv", "txt"),
                 "s3_sources": ("image", "document", "video"),
             },

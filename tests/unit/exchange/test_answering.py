@@ -66,7 +66,7 @@ def test_a_buffered_answer_is_withheld_to_the_end(sent: Send, gateway: Gateway) 
     }
     data = json.dumps(body).encode()
     assert not exchange.receive(upstream(x_amzn_requestid="aws-1", date="x"), NOW)
-    assert exchange.silence_due(0.0) == gateway.settings.streaming.silence_seconds
+    assert exchange.silence_due(0.0) == gateway.settings.streaming.idle_seconds
     assert not exchange.receive(ResponseBody(data[:10]), NOW)
     reply = only(exchange.receive(ResponseBody(data[10:], end_of_stream=True), NOW))
     completion = json.loads(reply.body)
@@ -259,11 +259,11 @@ def test_silence_is_bridged_with_comments_and_ends_in_an_error(sent: Send, gatew
     exchange.receive(ResponseBody(answer(event)[0]), NOW)
     timers = gateway.settings.streaming
     assert exchange.silence_due(0.0) == timers.keepalive_seconds
-    assert exchange.silence_due(timers.silence_seconds - 1) == timers.silence_seconds
+    assert exchange.silence_due(timers.idle_seconds - 1) == timers.idle_seconds
     head, comment = exchange.receive(Silence(15.0), NOW)
     assert isinstance(head, Head)
     assert comment.data == b": keepalive\n\n"
-    last = only(exchange.receive(Silence(timers.silence_seconds), NOW))
+    last = only(exchange.receive(Silence(timers.idle_seconds), NOW))
     assert last.end_of_stream
     assert b'"Bedrock sent nothing for 300 seconds' in last.data
 
@@ -271,7 +271,7 @@ def test_silence_is_bridged_with_comments_and_ends_in_an_error(sent: Send, gatew
 def test_until_bedrock_has_begun_there_are_no_comments_and_silence_has_a_status(sent: Send, gateway: Gateway) -> None:
     """Envoy takes no piece of a body before it has sent one."""
     exchange = sent(gateway, stream=True)
-    longest = gateway.settings.streaming.silence_seconds
+    longest = gateway.settings.streaming.idle_seconds
     assert exchange.silence_due(0.0) == longest
     exchange.receive(upstream(), NOW)
     assert exchange.silence_due(0.0) == longest
@@ -347,6 +347,6 @@ def test_a_stream_made_of_a_whole_answer_has_nobody_to_keep_waiting_and_fails_wi
     gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(504, local=True), NOW)
-    assert exchange.silence_due(0.0) == gateway.settings.streaming.silence_seconds
+    assert exchange.silence_due(0.0) == gateway.settings.streaming.idle_seconds
     reply = only(exchange.receive(ResponseBody(b"stream timeout", end_of_stream=True), NOW))
     assert (reply.status, error(reply)["code"]) == (504, "bedrock_timeout")

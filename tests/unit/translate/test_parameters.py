@@ -341,7 +341,7 @@ def test_half_a_guardrail_is_refused(asked: Any, param: str) -> None:
 def test_optimised_latency_is_for_those_that_have_it(family: Capabilities) -> None:
     assert found(family, performanceConfig={"latency": "standard"}).performance is UNSET
     asked = {"latency": "optimized"}
-    if family.optimised_latency:
+    if family.optimized_latency:
         assert msgspec.to_builtins(found(family, performanceConfig=asked).performance) == asked
     else:
         assert refused(family, performanceConfig=asked).param == "performanceConfig"
