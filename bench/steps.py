@@ -26,7 +26,7 @@ from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.session import PROCESS, Session
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 from extproc.worker.translator import Process
 
 NOW = 1_790_000_000.0
@@ -79,7 +79,7 @@ def gateway() -> Gateway:
 def session(shared: Gateway) -> Session:
     """A connection whose client takes whatever it is sent."""
     clock = Clock(lambda: NOW, lambda: 0.0)
-    made = Session(lambda: Stream(Exchange(shared, "0" * 32), clock, 30.0), lambda: b"", 48 * MB)
+    made = Session(lambda: ExtProcStream(Exchange(shared, "0" * 32), clock, 30.0), lambda: b"", 48 * MB)
     made.receive(
         frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: WINDOW}) + frames.window_update(0, WINDOW)
     )
@@ -122,10 +122,10 @@ def steps(body: bytes, path: str, shared: Gateway, process: Process) -> Iterator
         connection.receive(data[start:stop])
         connection.take()
         yield time.thread_time() - begun
-    while waiting := [call for call in connection.changed() if call.errand is not None]:
+    while waiting := [call for call in connection.changed() if call.pending_job is not None]:
         for call in waiting:
-            assert call.errand is not None
-            done = result(call.errand.job, process)
+            assert call.pending_job is not None
+            done = result(call.pending_job.job, process)
             begun = time.thread_time()
             connection.resume(call, done)
             connection.take()

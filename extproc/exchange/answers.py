@@ -51,7 +51,7 @@ class Answer(Protocol):
     def silence(self, seconds: float) -> list[Directive]:
         """Upstream has said nothing for this long."""
 
-    def silence_due(self, reported: float) -> float:
+    def idle_timeout(self, reported: float) -> float:
         """Return the seconds of silence after which to call `silence`, called last with `reported` (0: not yet)."""
 
 
@@ -80,7 +80,7 @@ class Collected:
         """Raise the error that ends the call."""
         raise silent(seconds)
 
-    def silence_due(self, reported: float) -> float:
+    def idle_timeout(self, reported: float) -> float:
         """Return the longest silence: nobody is waiting for a piece."""
         return self._longest_silence
 
@@ -128,7 +128,7 @@ class Streamed:
         error = silent(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
         return self._fail(StreamError(error, b""))
 
-    def silence_due(self, reported: float) -> float:
+    def idle_timeout(self, reported: float) -> float:
         """Return when the next comment is due, or the end."""
         if self._stream.settled:
             return END_SECONDS

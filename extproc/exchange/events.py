@@ -56,10 +56,10 @@ class Resumed(Struct, frozen=True):
     result: object
 
 
-class Silence(Struct, frozen=True):
-    """Nothing has arrived for `seconds`, counted from the last event that was not a `Silence`."""
+class Idle(Struct, frozen=True):
+    """Nothing has arrived for `seconds`, counted from the last event that was not an `Idle`."""
 
     seconds: float
 
 
-Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | ResponseTrailers | Resumed | Silence
+Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | ResponseTrailers | Resumed | Idle

@@ -14,10 +14,10 @@ The phases are the same for every endpoint; what differs is the call (`calls`) a
 | FETCHING  | Resumed                   | SENT, JOB, PLANNING | as for the body                                     |
 | PLANNING  | Resumed                   | SENT, JOB | as for the body                                               |
 | BODY to SENT | ResponseHeaders        | ANSWERING | none yet: the answer is withheld                              |
-| SENT      | Silence                   | DONE      | Reply: Bedrock was silent for too long                        |
+| SENT      | Idle                      | DONE      | Reply: Bedrock was silent for too long                        |
 | JOB       | Resumed                   | DONE, JOB, COMPLETING | Reply; or Wait: more side calls, or the response   |
 | COMPLETING | Resumed                  | DONE      | Reply                                                         |
-| ANSWERING | ResponseBody, ResponseTrailers, Silence | same, DONE | Head and Body, or Reply                        |
+| ANSWERING | ResponseBody, ResponseTrailers, Idle | same, DONE |    Head and Body, or Reply                        |
 | DONE      | anything                  | DONE      | none                                                          |
 | any other pair |                      | DONE      | Abort                                                         |
 
@@ -44,13 +44,13 @@ from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Headers, Reply, Wait, is_last
 from extproc.exchange.events import (
     Event,
+    Idle,
     RequestBody,
     RequestHeaders,
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
     Resumed,
-    Silence,
 )
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import (
@@ -102,8 +102,8 @@ class Exchange:
         """Whether the last word has been said."""
         return self._phase is Phase.DONE
 
-    def silence_due(self, reported: float) -> float | None:
-        """Return the seconds of silence after which to send the next `Silence`, `reported` by the last one or 0.
+    def idle_timeout(self, reported: float) -> float | None:
+        """Return the seconds of silence after which to send the next `Idle`, `reported` by the last one or 0.
 
         None while nothing is due from Bedrock: the request is still arriving, or a job with a limit of its own runs.
         """
@@ -111,7 +111,7 @@ class Exchange:
             return self._gateway.settings.streaming.idle_seconds
         if self._phase is Phase.ANSWERING:
             assert self._answer is not None
-            return self._answer.silence_due(reported)
+            return self._answer.idle_timeout(reported)
         return None
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Exchange:
     def _move(self, event: Event, now: float) -> Sequence[Directive]:
         """One row of the module's table."""
         match event:
-            case ResponseBody() | ResponseTrailers() | Silence() if self._phase is Phase.ANSWERING:
+            case ResponseBody() | ResponseTrailers() | Idle() if self._phase is Phase.ANSWERING:
                 return self._answering(event)
             case RequestHeaders() if self._phase is Phase.BEGIN:
                 return (self._begin(event, now),)
@@ -149,7 +149,7 @@ class Exchange:
             case ResponseHeaders() if self._phase is Phase.BEGIN:
                 self._phase = Phase.DONE
                 return (Continue(),)
-            case Silence() if self._phase is Phase.SENT:
+            case Idle() if self._phase is Phase.SENT:
                 raise silent(event.seconds)
             case Resumed() if self._phase is Phase.FETCHING:
                 return (self._fetched(event.result, now),)
@@ -339,10 +339,10 @@ class Exchange:
         self._record.bedrock_error = details
         return from_envoy(status)
 
-    def _answering(self, event: ResponseBody | ResponseTrailers | Silence) -> list[Directive]:
+    def _answering(self, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         assert self._answer is not None
         match event:
-            case Silence():
+            case Idle():
                 return self._answer.silence(event.seconds)
             case ResponseTrailers():
                 return self._answer.end()

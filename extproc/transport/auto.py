@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from extproc.net import Address
 from extproc.transport.listen import NO_TLS, ListenError, Tls
 from extproc.transport.service import Options, Perform
-from extproc.transport.stream import Exchange
+from extproc.transport.stream import ExchangeProtocol
 
 Choice = Literal["auto", "http2", "grpcio"]
 
@@ -45,7 +45,7 @@ class Server(Protocol):
 
 
 def new_server(
-    choice: Choice, address: Address, new_exchange: Callable[[], Exchange], perform: Perform, options: Options
+    choice: Choice, address: Address, new_exchange: Callable[[], ExchangeProtocol], perform: Perform, options: Options
 ) -> Server:
     """A server for `address`; `auto` is http2 on a unix socket and grpcio elsewhere. Raises `ListenError`."""
     if choice == "http2" and options.tls is not None:

@@ -21,7 +21,7 @@ from extproc.payload import Payload
 from extproc.transport import listen, service
 from extproc.transport.listen import Tls
 from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, Options, Perform, report
-from extproc.transport.stream import Errand, Exchange, Stream
+from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -31,7 +31,7 @@ _UNLIMITED = 2**31 - 1
 class Server:
     """Carries the streams of one address. Create and use it inside a running event loop."""
 
-    def __init__(self, new_exchange: Callable[[], Exchange], perform: Perform, options: Options) -> None:
+    def __init__(self, new_exchange: Callable[[], ExchangeProtocol], perform: Perform, options: Options) -> None:
         self.serving = False
         """What the health service says."""
         self._new_exchange = new_exchange
@@ -102,7 +102,7 @@ class Server:
             self._ticker.cancel()
 
     def tick(self) -> None:
-        """Have the streams that are impatient told of the silence; called by itself every `TICK_SECONDS`."""
+        """Have the idle streams told of the silence; called by itself every `TICK_SECONDS`."""
         for call in self._calls:
             call.tick()
 
@@ -156,7 +156,7 @@ class Server:
         return SERVING if self.serving else NOT_SERVING
 
     async def _process(self, _messages: object, context: Context) -> None:
-        stream = Stream(self._new_exchange(), self._options.clock, self._options.longest_wait)
+        stream = ExtProcStream(self._new_exchange(), self._options.clock, self._options.longest_wait)
         call = _Call(stream, context, self._perform)
         self._calls.add(call)
         try:
@@ -174,12 +174,12 @@ class Server:
 class _Call:
     """One stream on grpcio."""
 
-    def __init__(self, stream: Stream, context: Context, perform: Perform) -> None:
+    def __init__(self, stream: ExtProcStream, context: Context, perform: Perform) -> None:
         self._stream = stream
         self._context = context
         self._perform = perform
         self._turn = asyncio.Lock()
-        self._errand: Errand | None = None
+        self._timed_job: TimedJob | None = None
         self._job: asyncio.Task[None] | None = None
         self._tick: asyncio.Task[None] | None = None
         self._handler = asyncio.current_task()
@@ -206,11 +206,11 @@ class _Call:
         if self._turn.locked():
             return
         try:
-            impatient = self._stream.impatient
+            is_idle = self._stream.is_idle
         except Exception as error:
             self._fail(error)
             return
-        if impatient:
+        if is_idle:
             self._tick = asyncio.create_task(self._guarded(self._tell_silence))
 
     async def _read(self) -> None:
@@ -220,25 +220,25 @@ class _Call:
                 self._follow_job()
 
     def _follow_job(self) -> None:
-        """Run the errand that the stream has now, and no other. Call it with the turn taken."""
-        if self._stream.errand is self._errand:
+        """Run the job that the stream has now, and no other. Call it with the turn taken."""
+        if self._stream.pending_job is self._timed_job:
             return
         if self._job is not None:
             self._job.cancel()
-        self._errand = self._stream.errand
-        if self._errand is not None:
+        self._timed_job = self._stream.pending_job
+        if self._timed_job is not None:
             self._job = asyncio.create_task(self._guarded(self._work))
 
     async def _work(self) -> None:
-        while (errand := self._stream.errand) is not None:
-            self._errand = errand
-            result = await self._perform(errand.job, errand.seconds)
+        while (pending_job := self._stream.pending_job) is not None:
+            self._timed_job = pending_job
+            result = await self._perform(pending_job.job, pending_job.seconds)
             async with self._turn:
                 await self._send(self._stream.resume(result))
 
     async def _tell_silence(self) -> None:
         async with self._turn:
-            if self._stream.impatient:
+            if self._stream.is_idle:
                 await self._send(self._stream.tick())
 
     async def _send(self, messages: list[Payload]) -> None:

@@ -1,21 +1,21 @@
 """One stream of any transport: Envoy's bytes in, an exchange asked, Envoy's bytes out. No I/O, no tasks.
 
-A driver (`grpcio`, `http2`) brings the bytes and the time, runs the job that `errand` names, and must
+A driver (`grpcio`, `http2`) brings the bytes and the time, runs the job that `pending_job` names, and must
 call one method at a time. Whatever a method raises, the driver ends the stream in error, never cleanly: a clean
 end is read by Envoy as "pass the rest as it is".
 
 What the driver calls, and when:
 
-| what happened                          | call                    | then                                         |
-|----------------------------------------|-------------------------|----------------------------------------------|
-| Envoy sent a message                   | `receive(data)`         | send what it gives; look at `errand`          |
-| Envoy sent several at once             | `receive_all(messages)` | the same; then look at the error it gives     |
-| the job that `errand` named has a result  | `resume(result)`        | send what it gives; look at `errand`          |
-| the stream has ended, however          | `close()`, once         | nothing                                      |
-| now and then                           | `tick()` if `impatient` | send what it gives                           |
+| what happened                 | call                    | then                                        |
+|-------------------------------|-------------------------|---------------------------------------------|
+| Envoy sent a message          | `receive(data)`         | send what it returns; look at `pending_job` |
+| Envoy sent several at once    | `receive_all(messages)` | the same; then look at the error it gives   |
+| that job has a result         | `resume(result)`        | send what it returns; look at `pending_job` |
+| the stream has ended, however | `close()`, once         | nothing                                     |
+| now and then                  | `tick()` if `is_idle`   | send what it returns                        |
 
 A job belongs to the message that led to it: when Envoy sends another (its own answer, say, because the client
-was too slow), `errand` is None or a new one, and the old one is to be cancelled.
+was too slow), `pending_job` is None or a new one, and the old one is to be cancelled.
 """
 
 import time
@@ -24,19 +24,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from extproc.exchange.directives import Abort, Directive, Job, Wait
-from extproc.exchange.events import Event, RequestHeaders, Resumed, Silence
+from extproc.exchange.events import Event, Idle, RequestHeaders, Resumed
 from extproc.payload import Payload
 from extproc.transport.large import Message
-from extproc.transport.wire import Dialogue, State
+from extproc.transport.wire import ExtProcSession, SessionState
 
 LEEWAY = 1.0
 """Seconds by which a job must be over before Envoy would give up waiting."""
 
-SETTLED = (State.RELAYING, State.OVER)
+SETTLED = (SessionState.RELAYING, SessionState.OVER)
 """States in which the exchange has nothing left to say."""
 
 
-class Exchange(Protocol):
+class ExchangeProtocol(Protocol):
     """What a stream needs of an exchange; `extproc.exchange.exchange.Exchange` is one."""
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
@@ -45,10 +45,10 @@ class Exchange(Protocol):
     def close(self) -> None:
         """The stream has ended, in whatever way: nothing more is to come of it."""
 
-    def silence_due(self, reported: float) -> float | None:
-        """Return the seconds without an event after which the exchange wants its next `Silence`; None: never.
+    def idle_timeout(self, reported: float) -> float | None:
+        """Return the seconds without an event after which the exchange wants its next `Idle`; None: never.
 
-        `reported` is what the last `Silence` since the last event counted, 0 if there was none.
+        `reported` is what the last `Idle` since the last event counted, 0 if there was none.
         """
 
 
@@ -65,50 +65,50 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class TimedJob:
     """A job to run now, for at most `seconds`."""
 
     job: Job
     seconds: float
 
 
-class Stream:
-    """One exchange and its dialogue with Envoy. `longest_wait` is the filter's `max_message_timeout` in seconds."""
+class ExtProcStream:
+    """One exchange and its session with Envoy. `longest_wait` is the filter's `max_message_timeout` in seconds."""
 
     __slots__ = (
         "_clock",
-        "_dialogue",
         "_exchange",
         "_give_up_at",
-        "_heard",
+        "_last_activity",
+        "_last_event",
         "_longest_wait",
-        "_stirred",
-        "errand",
+        "_session",
+        "pending_job",
         "request_id",
     )
 
-    def __init__(self, exchange: Exchange, clock: Clock, longest_wait: float) -> None:
-        self.errand: Errand | None = None
+    def __init__(self, exchange: ExchangeProtocol, clock: Clock, longest_wait: float) -> None:
+        self.pending_job: TimedJob | None = None
         self.request_id = "-"
         self._exchange = exchange
         self._clock = clock
         self._longest_wait = longest_wait
-        self._dialogue = Dialogue()
-        self._heard = self._stirred = clock.steady()
+        self._session = ExtProcSession()
+        self._last_event = self._last_activity = clock.steady()
         self._give_up_at: float | None = None
 
     @property
     def over(self) -> bool:
         """The last word has been said; what Envoy may still send is of no interest."""
-        return self._dialogue.state is State.OVER
+        return self._session.state is SessionState.OVER
 
     @property
-    def impatient(self) -> bool:
+    def is_idle(self) -> bool:
         """It has been silent for so long that the exchange wants to hear of it."""
-        if self.errand is not None or self._dialogue.state in SETTLED:
+        if self.pending_job is not None or self._session.state in SETTLED:
             return False
-        due = self._exchange.silence_due(self._stirred - self._heard)
-        return due is not None and self._clock.steady() - self._heard >= due
+        due = self._exchange.idle_timeout(self._last_activity - self._last_event)
+        return due is not None and self._clock.steady() - self._last_event >= due
 
     def close(self) -> None:
         """Tell the exchange that the stream has ended."""
@@ -116,19 +116,21 @@ class Stream:
 
     def receive(self, data: bytes) -> list[Payload]:
         """Messages to send because of this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""
-        self._understand(self._dialogue.hear(data))
-        return self._dialogue.take()
+        self._handle(self._session.receive(data))
+        return self._session.drain()
 
     def resume(self, result: object) -> list[Payload]:
         """Messages to send because the job came to `result`. Raises as `receive` does."""
-        self._tell(Resumed(result))
-        return self._dialogue.take()
+        self._dispatch(Resumed(result))
+        return self._session.drain()
 
     def tick(self) -> list[Payload]:
-        """Messages to send because it is silent; call when `impatient`. Raises as `receive` does."""
-        self._stirred = self._clock.steady()
-        self.errand = self._obey(self._exchange.receive(Silence(self._stirred - self._heard), self._clock.wall()))
-        return self._dialogue.take()
+        """Messages to send because it is silent; call when `is_idle`. Raises as `receive` does."""
+        self._last_activity = self._clock.steady()
+        self.pending_job = self._apply(
+            self._exchange.receive(Idle(self._last_activity - self._last_event), self._clock.wall())
+        )
+        return self._session.drain()
 
     def receive_all(self, messages: list[Message]) -> tuple[list[Payload], Exception | None]:
         """Messages to send because of these, which came together: pieces of a body in a row make one.
@@ -138,45 +140,45 @@ class Stream:
         """
         messages.reverse()
         while messages:
-            mark = self._dialogue.mark()
+            mark = self._session.mark()
             try:
-                self._understand(self._dialogue.hear(messages.pop()))
+                self._handle(self._session.receive(messages.pop()))
             except Exception as error:
-                self._dialogue.unsay(mark)
-                return self._dialogue.take(), error
-        return self._dialogue.take(), None
+                self._session.roll_back(mark)
+                return self._session.drain(), error
+        return self._session.drain(), None
 
-    def _understand(self, event: Event | None) -> None:
+    def _handle(self, event: Event | None) -> None:
         if event is not None:
             self._give_up_at = None
             if isinstance(event, RequestHeaders):
                 self.request_id = event.headers.get("x-request-id", self.request_id)
-            self._tell(event)
+            self._dispatch(event)
 
-    def _tell(self, event: Event) -> None:
-        self.errand = None
+    def _dispatch(self, event: Event) -> None:
+        self.pending_job = None
         clock = self._clock
-        self._heard = self._stirred = clock.steady()
-        self.errand = self._obey(self._exchange.receive(event, clock.wall()))
-        if self.errand is None and self._dialogue.stuck:
+        self._last_event = self._last_activity = clock.steady()
+        self.pending_job = self._apply(self._exchange.receive(event, clock.wall()))
+        if self.pending_job is None and self._session.stuck:
             raise RuntimeError(f"the exchange left Envoy waiting after {type(event).__name__}")
 
-    def _obey(self, directives: Sequence[Directive]) -> Errand | None:
+    def _apply(self, directives: Sequence[Directive]) -> TimedJob | None:
         """Say them; gives the job that one of them waits for."""
-        errand: Errand | None = None
+        pending_job: TimedJob | None = None
         for directive in directives:
             if isinstance(directive, Abort):
                 raise AbandonedError(directive.reason)
             if isinstance(directive, Wait):
-                errand = self._errand(directive)
+                pending_job = self._timed_job(directive)
             else:
-                self._dialogue.say((directive,))
-        return errand
+                self._session.apply((directive,))
+        return pending_job
 
-    def _errand(self, wait: Wait) -> Errand:
+    def _timed_job(self, wait: Wait) -> TimedJob:
         """The job, with no more time than Envoy gives: it was promised the longest wait at the first job."""
         now = self._clock.steady()
         if self._give_up_at is None:
             self._give_up_at = now + self._longest_wait - LEEWAY
-        self._dialogue.ask_for_time(self._longest_wait)
-        return Errand(wait.job, max(0.0, min(wait.seconds, self._give_up_at - now)))
+        self._session.extend_timeout(self._longest_wait)
+        return TimedJob(wait.job, max(0.0, min(wait.seconds, self._give_up_at - now)))

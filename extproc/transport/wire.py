@@ -9,8 +9,8 @@ Envoy, and a directive from the exchange. It does no I/O and reads no clock.
 | START                 | request_headers             | `RequestHeaders`   | ROUTING                    |
 | BODY_DUE              | request_body or _trailers   | `RequestBody`      | PREPARING                  |
 | START to FORWARDED    | response_headers            | `ResponseHeaders`  | WITHHELD                   |
-| WITHHELD, ANSWERING   | response_body               | `ResponseBody`     | the same                   |
-| WITHHELD, ANSWERING   | response_trailers           | `ResponseTrailers` | the same                   |
+| WITHHELD, RESPONDING  | response_body               | `ResponseBody`     | the same                   |
+| WITHHELD, RESPONDING  | response_trailers           | `ResponseTrailers` | the same                   |
 | RELAYING              | response_body or _trailers  | none, said back    | the same; OVER at its end  |
 | OVER                  | request_* but _headers, response_* | none        | OVER: it was on its way    |
 
@@ -20,11 +20,11 @@ Envoy, and a directive from the exchange. It does no I/O and reads no clock.
 | PREPARING             | `Forward`   | request_body: path, headers and body  | FORWARDED                  |
 | ROUTING to FORWARDED  | `Reply`     | immediate_response                    | OVER                       |
 | WITHHELD              | `Continue`  | response_headers, untouched           | RELAYING; OVER if bodiless |
-| WITHHELD              | `Head`      | response_headers                      | ANSWERING; OVER if bodiless |
+| WITHHELD              | `Head`      | response_headers                      | RESPONDING; OVER if bodiless |
 | WITHHELD              | `Reply`     | response_headers, one streamed body   | OVER                       |
 | WITHHELD, no body yet | `Reply`     | immediate_response                    | OVER                       |
 | WITHHELD and bodiless | `Reply`     | response_headers, CONTINUE_AND_REPLACE | OVER                      |
-| ANSWERING             | `Body`      | streamed body, one for several in a row | the same; OVER at its end |
+| RESPONDING            | `Body`      | streamed body, one for several in a row | the same; OVER at its end |
 
 Everything else is a `WireError`, and the transport ends the stream in error: Envoy then fails the exchange.
 The alternative, to guess, may pass a client's key to AWS or leave a client waiting for ever.
@@ -62,7 +62,7 @@ UPSTREAM = "via_upstream"
 """`response.code_details` of an answer that came from the upstream; any other word is Envoy's own answer."""
 
 
-class State(Enum):
+class SessionState(Enum):
     """Where a stream stands; see the tables above."""
 
     START = auto()
@@ -71,42 +71,48 @@ class State(Enum):
     PREPARING = auto()
     FORWARDED = auto()
     WITHHELD = auto()
-    ANSWERING = auto()
+    RESPONDING = auto()
     RELAYING = auto()
     OVER = auto()
 
 
 # Tuples: what is in one is found by identity, where a set would ask for a hash, which Enum works out in Python.
-REQUEST_HALF = (State.START, State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED)
-ANSWER_DUE = (State.ROUTING, State.PREPARING)
-OPEN_ANSWER = (State.WITHHELD, State.ANSWERING)
+REQUEST_HALF = (
+    SessionState.START,
+    SessionState.ROUTING,
+    SessionState.BODY_DUE,
+    SessionState.PREPARING,
+    SessionState.FORWARDED,
+)
+RESPONSE_DUE = (SessionState.ROUTING, SessionState.PREPARING)
+RESPONSE_OPEN = (SessionState.WITHHELD, SessionState.RESPONDING)
 
 
 class WireError(Exception):
     """Envoy, its configuration and the exchange do not fit together; the stream must end in error."""
 
 
-class Dialogue:
-    """One stream: `hear` what Envoy sent, `say` what the exchange wants, `take` what Envoy is to be sent."""
+class ExtProcSession:
+    """One stream: `receive` what Envoy sent, `apply` what the exchange wants, `drain` what Envoy is to be sent."""
 
     __slots__ = (
         "_bodiless",
-        "_body_begun",
+        "_body_received",
         "_last_piece",
         "_metadata",
         "_out",
         "_pieces",
-        "_time_asked",
+        "_timeout_extended",
         "_upstream_ended",
         "state",
     )
 
     def __init__(self) -> None:
-        self.state = State.START
+        self.state = SessionState.START
         self._bodiless = False
-        self._body_begun = False
+        self._body_received = False
         self._upstream_ended = False
-        self._time_asked = False
+        self._timeout_extended = False
         self._out: list[Payload] = []
         self._pieces: list[bytes] = []
         self._metadata: dict[str, str | int | bool] = {}
@@ -115,9 +121,9 @@ class Dialogue:
     @property
     def stuck(self) -> bool:
         """Envoy waits for an answer and will send nothing more until it has one."""
-        return self.state in ANSWER_DUE or (self.state in OPEN_ANSWER and self._upstream_ended)
+        return self.state in RESPONSE_DUE or (self.state in RESPONSE_OPEN and self._upstream_ended)
 
-    def hear(self, data: Message) -> Event | None:
+    def receive(self, data: Message) -> Event | None:
         """What a `ProcessingRequest` means for the exchange; None where it is no concern of its.
 
         Raises `WireError` on bytes that are no such message, and on one that has no place here. A bytearray is not to
@@ -131,7 +137,7 @@ class Dialogue:
             request.ParseFromString(data)
         except DecodeError as error:
             raise WireError(f"not a ProcessingRequest: {error}") from error
-        if self.state is State.START:
+        if self.state is SessionState.START:
             _check_modes(request)
         kind = request.WhichOneof("request")
         if kind == "response_body":  # nearly all that comes
@@ -143,8 +149,8 @@ class Dialogue:
             case "request_headers":
                 return self._request_headers(request.request_headers)
             case "request_body":
-                heard = request.request_body
-                return self._request_body(heard.body if body is None else body, heard.end_of_stream)
+                body_message = request.request_body
+                return self._request_body(body_message.body if body is None else body, body_message.end_of_stream)
             case "response_headers":
                 return self._response_headers(request)
             case "response_trailers":
@@ -153,7 +159,7 @@ class Dialogue:
                 return self._request_body(b"", end_of_stream=False)
         return None
 
-    def say(self, directives: Iterable[Directive]) -> None:
+    def apply(self, directives: Iterable[Directive]) -> None:
         """Queue what these mean for Envoy. Raises `WireError` on one that has no place here.
 
         `Wait` and `Abort` are not for Envoy: the caller keeps them.
@@ -173,130 +179,130 @@ class Dialogue:
                 case _:
                     raise self._misplaced(directive)
 
-    def ask_for_time(self, seconds: float) -> None:
+    def extend_timeout(self, seconds: float) -> None:
         """Tell Envoy that the answer that is due may take `seconds` from now.
 
         Envoy hears it once for each answer, and ignores what exceeds its `max_message_timeout`. Raises
         `WireError` where no answer is due: nothing is slow there but the upstream.
         """
-        if self.state not in ANSWER_DUE:
+        if self.state not in RESPONSE_DUE:
             raise WireError(f"a wait in state {self.state.name}, where Envoy waits for nothing")
-        if not self._time_asked:
-            self._time_asked = True
+        if not self._timeout_extended:
+            self._timeout_extended = True
             self._out.append(messages.more_time(seconds))
 
-    def take(self) -> list[Payload]:
+    def drain(self) -> list[Payload]:
         """The serialised `ProcessingResponse`s that are to go out, in order; each is given once."""
         self._close_body()
         out, self._out = self._out, []
         return out
 
     def mark(self) -> tuple[int, int, bool]:
-        """How much was said since the last `take`, and whether the last piece was the end."""
+        """How much was said since the last `drain`, and whether the last piece was the end."""
         return len(self._out), len(self._pieces), self._last_piece
 
-    def unsay(self, mark: tuple[int, int, bool]) -> None:
+    def roll_back(self, mark: tuple[int, int, bool]) -> None:
         """Take back what was said since `mark`; the stream is about to end in error."""
         out, pieces, self._last_piece = mark
         del self._out[out:], self._pieces[pieces:]
 
-    def _request_headers(self, heard: pb.HttpHeaders) -> Event | None:
-        self._expect(State.START, "request_headers")
-        self.state = State.ROUTING
-        self._bodiless = heard.end_of_stream
-        return RequestHeaders(messages.headers_of(heard.headers), heard.end_of_stream)
+    def _request_headers(self, headers: pb.HttpHeaders) -> Event | None:
+        self._expect(SessionState.START, "request_headers")
+        self.state = SessionState.ROUTING
+        self._bodiless = headers.end_of_stream
+        return RequestHeaders(messages.headers_of(headers.headers), headers.end_of_stream)
 
     def _request_body(self, body: Message, end_of_stream: bool) -> Event | None:
         """Return the whole body. Without `end_of_stream` the client sent trailers after it, or in its place."""
-        if self.state is State.OVER:
+        if self.state is SessionState.OVER:
             return None
-        self._expect(State.BODY_DUE, "request_body")
-        self.state = State.PREPARING
-        self._time_asked = False
+        self._expect(SessionState.BODY_DUE, "request_body")
+        self.state = SessionState.PREPARING
+        self._timeout_extended = False
         return RequestBody(body, not end_of_stream)
 
     def _response_headers(self, request: pb.ProcessingRequest) -> Event | None:
-        if self.state is State.OVER:
+        if self.state is SessionState.OVER:
             return None
         if self.state not in REQUEST_HALF:
             raise WireError(f"response_headers in state {self.state.name}")
-        heard, details = request.response_headers, messages.details_of(request)
-        self.state = State.WITHHELD
-        self._bodiless = self._upstream_ended = heard.end_of_stream
+        headers, details = request.response_headers, messages.details_of(request)
+        self.state = SessionState.WITHHELD
+        self._bodiless = self._upstream_ended = headers.end_of_stream
         local = details not in ("", UPSTREAM)
-        return ResponseHeaders(messages.headers_of(heard.headers), heard.end_of_stream, local, details)
+        return ResponseHeaders(messages.headers_of(headers.headers), headers.end_of_stream, local, details)
 
-    def _response_body(self, heard: pb.HttpBody) -> Event | None:
-        if self.state is State.RELAYING:
-            self._out.append(messages.streamed(heard.body, heard.end_of_stream))
-            self._over_if(heard.end_of_stream)
-        if not self._answer_goes_on("response_body"):
+    def _response_body(self, body: pb.HttpBody) -> Event | None:
+        if self.state is SessionState.RELAYING:
+            self._out.append(messages.streamed(body.body, body.end_of_stream))
+            self._over_if(body.end_of_stream)
+        if not self._response_is_open("response_body"):
             return None
-        self._upstream_ended = heard.end_of_stream
-        self._body_begun = True
-        return ResponseBody(heard.body, heard.end_of_stream)
+        self._upstream_ended = body.end_of_stream
+        self._body_received = True
+        return ResponseBody(body.body, body.end_of_stream)
 
     def _response_trailers(self) -> Event | None:
-        if self.state is State.RELAYING:
+        if self.state is SessionState.RELAYING:
             self._out.append(messages.passed("response_trailers"))
-            self.state = State.OVER
-        if not self._answer_goes_on("response_trailers"):
+            self.state = SessionState.OVER
+        if not self._response_is_open("response_trailers"):
             return None
         self._upstream_ended = True
         return ResponseTrailers()
 
-    def _answer_goes_on(self, name: str) -> bool:
+    def _response_is_open(self, name: str) -> bool:
         """Whether the exchange is still to hear of the upstream's answer."""
-        if self.state in (State.RELAYING, State.OVER):
+        if self.state in (SessionState.RELAYING, SessionState.OVER):
             return False
-        if self.state not in OPEN_ANSWER or self._upstream_ended:
+        if self.state not in RESPONSE_OPEN or self._upstream_ended:
             raise WireError(f"{name} in state {self.state.name}")
         return True
 
-    def _continue(self, said: Continue) -> None:
-        if self.state is State.ROUTING and not self._bodiless:
-            self._out.append(messages.stripped(said.remove))
-            self.state = State.BODY_DUE
-        elif self.state is State.WITHHELD:
+    def _continue(self, directive: Continue) -> None:
+        if self.state is SessionState.ROUTING and not self._bodiless:
+            self._out.append(messages.stripped(directive.remove))
+            self.state = SessionState.BODY_DUE
+        elif self.state is SessionState.WITHHELD:
             self._out.append(messages.passed("response_headers"))
-            self.state = State.RELAYING
+            self.state = SessionState.RELAYING
             self._over_if(self._bodiless)
         else:
-            raise self._misplaced(said)
+            raise self._misplaced(directive)
 
-    def _forward(self, said: Forward) -> None:
-        if self.state is not State.PREPARING:
-            raise self._misplaced(said)
-        self._out.append(messages.forwarded(said))
-        self.state = State.FORWARDED
+    def _forward(self, directive: Forward) -> None:
+        if self.state is not SessionState.PREPARING:
+            raise self._misplaced(directive)
+        self._out.append(messages.forwarded(directive))
+        self.state = SessionState.FORWARDED
 
-    def _head(self, said: Head) -> None:
-        if self.state is not State.WITHHELD:
-            raise self._misplaced(said)
-        self._out.append(messages.head(said))
-        self.state = State.ANSWERING
+    def _head(self, directive: Head) -> None:
+        if self.state is not SessionState.WITHHELD:
+            raise self._misplaced(directive)
+        self._out.append(messages.head(directive))
+        self.state = SessionState.RESPONDING
         self._over_if(self._bodiless)
 
-    def _body(self, said: Body) -> None:
-        if self.state is not State.ANSWERING or not self._body_begun:
-            raise self._misplaced(said)
-        self._pieces.append(said.data)
-        self._metadata.update(said.metadata or {})
-        self._last_piece = said.end_of_stream
-        self._over_if(said.end_of_stream)
+    def _body(self, directive: Body) -> None:
+        if self.state is not SessionState.RESPONDING or not self._body_received:
+            raise self._misplaced(directive)
+        self._pieces.append(directive.data)
+        self._metadata.update(directive.metadata or {})
+        self._last_piece = directive.end_of_stream
+        self._over_if(directive.end_of_stream)
 
-    def _reply(self, said: Reply) -> None:
-        if self.state in REQUEST_HALF and self.state is not State.START:
-            self._out.append(messages.immediate(said))
-        elif self.state is State.WITHHELD and self._bodiless:
-            self._out.append(messages.replaced_whole(said))
-        elif self.state is State.WITHHELD and not self._body_begun:
-            self._out.append(messages.immediate(said))
-        elif self.state is State.WITHHELD:
-            self._out += (messages.replaced_head(said), messages.streamed(said.body, end_of_stream=True))
+    def _reply(self, directive: Reply) -> None:
+        if self.state in REQUEST_HALF and self.state is not SessionState.START:
+            self._out.append(messages.immediate(directive))
+        elif self.state is SessionState.WITHHELD and self._bodiless:
+            self._out.append(messages.replaced_whole(directive))
+        elif self.state is SessionState.WITHHELD and not self._body_received:
+            self._out.append(messages.immediate(directive))
+        elif self.state is SessionState.WITHHELD:
+            self._out += (messages.replaced_head(directive), messages.streamed(directive.body, end_of_stream=True))
         else:
-            raise self._misplaced(said)
-        self.state = State.OVER
+            raise self._misplaced(directive)
+        self.state = SessionState.OVER
 
     def _close_body(self) -> None:
         """Make one message of the pieces said since the last."""
@@ -307,9 +313,9 @@ class Dialogue:
 
     def _over_if(self, ended: bool) -> None:
         if ended:
-            self.state = State.OVER
+            self.state = SessionState.OVER
 
-    def _expect(self, state: State, name: str) -> None:
+    def _expect(self, state: SessionState, name: str) -> None:
         if self.state is not state:
             raise WireError(f"{name} in state {self.state.name}")
 

@@ -32,8 +32,8 @@ from extproc.exchange.gateway import Gateway
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.large import take_body
-from extproc.transport.stream import AbandonedError, Clock, Stream
-from extproc.transport.wire import Dialogue, WireError
+from extproc.transport.stream import AbandonedError, Clock, ExtProcStream
+from extproc.transport.wire import ExtProcSession, WireError
 from fuzz.targets.reading import Choices
 
 NOW = 1_790_000_000.0
@@ -119,7 +119,7 @@ def _check_cut(data: bytes) -> None:
         if body is not None and cut.WhichOneof("request") == "request_body":
             cut.request_body.body = bytes(body)
         assert cut == whole, "a cut message is another"
-    assert _heard(data) == _heard(bytearray(data)), "a bytearray is heard otherwise"
+    assert _decode(data) == _decode(bytearray(data)), "a bytearray is decoded differently"
 
 
 def _parsed(data: bytes) -> pb.ProcessingRequest | None:
@@ -129,9 +129,9 @@ def _parsed(data: bytes) -> pb.ProcessingRequest | None:
         return None
 
 
-def _heard(data: bytes | bytearray) -> Any:
+def _decode(data: bytes | bytearray) -> Any:
     try:
-        return Dialogue().hear(data)
+        return ExtProcSession().receive(data)
     except WireError as error:
         return type(error)
 
@@ -171,7 +171,7 @@ def _gateway() -> Gateway:
 
 def _answers(turns: Sequence[list[bytes]]) -> Told:
     """Have a new stream answer the messages of each turn; the first error ends it, as it ends a driver's."""
-    stream = Stream(Exchange(_gateway(), "0" * 32), Clock(lambda: NOW, lambda: 0.0), 30)
+    stream = ExtProcStream(Exchange(_gateway(), "0" * 32), Clock(lambda: NOW, lambda: 0.0), 30)
     told = Told()
     for turn in turns:
         if told.failed:

@@ -30,7 +30,7 @@ from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import Data, Limits, Opened
 from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 from fuzz.targets.reading import Choices, single_bytes
 
 SMALL = Limits(
@@ -49,7 +49,7 @@ STREAMS = (0, 1, 3, 5, 7, 2)
 class Echo:
     """An exchange that gives each piece of a response back."""
 
-    def silence_due(self, reported: float) -> float | None:
+    def idle_timeout(self, reported: float) -> float | None:
         """Return None: silence is of no interest."""
 
     def close(self) -> None:
@@ -166,7 +166,9 @@ def _converse(said: bytes) -> None:
     """Give a session the bytes in two ways; it must write frames, and end each stream once."""
     written = []
     for pieces in ([said], [said[start : start + 7] for start in range(0, len(said), 7)]):
-        session = Session(lambda: Stream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL)
+        session = Session(
+            lambda: ExtProcStream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL
+        )
         out = b"".join(session.take())
         for piece in pieces:
             session.receive(piece)

@@ -25,7 +25,7 @@ from extproc.transport.http2.events import Limits
 from extproc.transport.http2.frames import PeerError
 from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 
 SMALL = Limits(
     streams=3,
@@ -41,7 +41,7 @@ MESSAGE_BYTES = 20_000
 class Echo:
     """An exchange that gives each piece of an answer back."""
 
-    def silence_due(self, reported: float) -> None:
+    def idle_timeout(self, reported: float) -> None:
         return None
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Echo:
 
 
 def new_session() -> Session:
-    return Session(lambda: Stream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL)
+    return Session(lambda: ExtProcStream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL)
 
 
 # Frames that nobody would send

@@ -20,7 +20,7 @@ from extproc.transport import listen, service
 from extproc.transport.http2.session import Call, Session
 from extproc.transport.listen import Tls
 from extproc.transport.service import Options, Perform
-from extproc.transport.stream import Errand, Exchange, Stream
+from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ NOTICE_SECONDS = 1.0
 class Server:
     """Carries the streams of one address. Create and use it inside a running event loop."""
 
-    def __init__(self, new_exchange: Callable[[], Exchange], perform: Perform, options: Options) -> None:
+    def __init__(self, new_exchange: Callable[[], ExchangeProtocol], perform: Perform, options: Options) -> None:
         self.serving = False
         """What the health service says."""
         self._new_exchange = new_exchange
@@ -116,13 +116,13 @@ class Server:
             self._ticker.cancel()
 
     def tick(self) -> None:
-        """Have the streams that are impatient told of the silence; called by itself every `TICK_SECONDS`."""
+        """Have the idle streams told of the silence; called by itself every `TICK_SECONDS`."""
         for peer in list(self._peers):
             peer.guarded(peer.tick)
 
-    def new_stream(self) -> Stream:
+    def new_stream(self) -> ExtProcStream:
         """The stream of one call."""
-        return Stream(self._new_exchange(), self._options.clock, self._options.longest_wait)
+        return ExtProcStream(self._new_exchange(), self._options.clock, self._options.longest_wait)
 
     def health(self) -> bytes:
         """The answer to a health check."""
@@ -255,10 +255,10 @@ class _Peer(asyncio.Protocol):
             self._transport.close()
 
     def _follow(self, call: Call) -> None:
-        """Run the errand that the call has now, and no other."""
+        """Run the job that the call has now, and no other."""
         if call.job is not None:
             call.job.cancel()
-        call.job = None if call.errand is None else asyncio.create_task(self._work(call, call.errand))
+        call.job = None if call.pending_job is None else asyncio.create_task(self._work(call, call.pending_job))
 
     def guarded(self, turn: Callable[[], None]) -> None:
         """Take a turn that asyncio does not watch. A bug in it ends the connection, as it does in `data_received`."""
@@ -268,13 +268,13 @@ class _Peer(asyncio.Protocol):
             log.exception("a connection is ended by a bug")
             self.abort()
 
-    async def _work(self, call: Call, errand: Errand) -> None:
+    async def _work(self, call: Call, pending_job: TimedJob) -> None:
         """Run the job, and tell what came of it; whatever happens to it, the call is not left waiting."""
         try:
-            result = await self._perform(errand.job, errand.seconds)
+            result = await self._perform(pending_job.job, pending_job.seconds)
         except asyncio.CancelledError:
             if service.is_cancelled():
-                raise  # the call has another errand, or is gone
+                raise  # the call has another job, or is gone
             self._failed(call, service.StrayCancellationError())
         except Exception as error:
             self._failed(call, error)

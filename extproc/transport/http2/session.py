@@ -26,7 +26,7 @@ from extproc.transport.http2.events import Data, Limits, Opened
 from extproc.transport.http2.fields import Request
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.large import Message
-from extproc.transport.stream import Errand, Stream
+from extproc.transport.stream import ExtProcStream, TimedJob
 
 PROCESS = f"/{service.SERVICE}/Process".encode()
 CHECK = f"/{service.HEALTH}/Check".encode()
@@ -35,7 +35,19 @@ CHECK = f"/{service.HEALTH}/Check".encode()
 class Call:
     """One call. `stream` is None for a health check, and for a call in which nothing was said yet."""
 
-    __slots__ = ("begun", "check", "ended", "errand", "error", "id", "inbox", "job", "messages", "missing", "stream")
+    __slots__ = (
+        "begun",
+        "check",
+        "ended",
+        "error",
+        "id",
+        "inbox",
+        "job",
+        "messages",
+        "missing",
+        "pending_job",
+        "stream",
+    )
 
     def __init__(self, stream_id: int, check: bool, message_bytes: int) -> None:
         self.id = stream_id
@@ -45,11 +57,11 @@ class Call:
         """What was missing of the last message after the turn before."""
         self.inbox: list[Message] = []
         """Messages of this turn."""
-        self.stream: Stream | None = None
-        self.errand: Errand | None = None
+        self.stream: ExtProcStream | None = None
+        self.pending_job: TimedJob | None = None
         """What the driver was told to do for it."""
         self.job: Any = None
-        """The driver's, for what it does about the errand."""
+        """The driver's, for what it does about the job."""
         self.begun = self.ended = False
         self.error: CallError | None = None
 
@@ -59,7 +71,7 @@ class Session:
 
     def __init__(
         self,
-        new_stream: Callable[[], Stream],
+        new_stream: Callable[[], ExtProcStream],
         health: Callable[[], bytes],
         message_bytes: int,
         limits: Limits | None = None,
@@ -97,24 +109,24 @@ class Session:
                 self._hold(call)
 
     def resume(self, call: Call, result: object) -> None:
-        """The errand of `call` came to `result`."""
+        """The job of `call` came to `result`."""
         if call.stream is not None and call.id in self._calls:
             self._attempt(call, lambda stream: stream.resume(result))
 
     def fail(self, call: Call, error: Exception) -> None:
-        """The errand of `call` met a bug."""
+        """The job of `call` met a bug."""
         if call.id in self._calls:
             self._end_in_error(call, error)
 
     def tick(self) -> None:
-        """A while has passed: tell those that are impatient. Who does not read what he is sent is told nothing."""
+        """A while has passed: tell those that are idle. Who does not read what he is sent is told nothing."""
         self.connection.forgive()
         for call in list(self._calls.values()):
             if call.stream is not None and not self.connection.blocked(call.id):
                 self._attempt(call, _tick)
 
     def changed(self) -> list[Call]:
-        """Calls whose errand is another than before, or None; each is given once."""
+        """Calls whose job is another than before, or None; each is given once."""
         changed = list(self._changed)
         self._changed.clear()
         return changed
@@ -165,7 +177,7 @@ class Session:
             call.missing = call.messages.missing
             self.connection.hold(call.id, call.missing)
 
-    def _attempt(self, call: Call, work: Callable[[Stream], list[Payload]]) -> None:
+    def _attempt(self, call: Call, work: Callable[[ExtProcStream], list[Payload]]) -> None:
         assert call.stream is not None
         try:
             messages = work(call.stream)
@@ -182,8 +194,8 @@ class Session:
             self._end_in_error(call, error)
             return
         assert call.stream is not None
-        if call.stream.errand is not call.errand:
-            call.errand = call.stream.errand
+        if call.stream.pending_job is not call.pending_job:
+            call.pending_job = call.stream.pending_job
             self._changed[call] = None
 
     def _send(self, call: Call, messages: Sequence[Payload]) -> None:
@@ -208,15 +220,15 @@ class Session:
         call = self._calls.pop(stream_id, None)
         if call is None:
             return
-        if call.errand is not None:
-            call.errand = None
+        if call.pending_job is not None:
+            call.pending_job = None
             self._changed[call] = None
         if call.stream is not None:
             call.stream.close()
 
 
-def _tick(stream: Stream) -> list[Payload]:
-    return stream.tick() if stream.impatient else []
+def _tick(stream: ExtProcStream) -> list[Payload]:
+    return stream.tick() if stream.is_idle else []
 
 
 def _collect(call: Call, event: Data) -> None:

@@ -187,24 +187,24 @@ class Finder(importlib.abc.MetaPathFinder):
 
 def watch_directives(module: Any) -> None:
     """Make each kind of directive and of event a place to fail, before it is acted on and after."""
-    stream = module.Stream
-    obey, tell = stream._obey, stream._tell
+    stream = module.ExtProcStream
+    obey, tell = stream._apply, stream._dispatch
 
     def obeyed(self: Any, directives: Iterable[Any]) -> Any:
         kinds = [f"directive:{type(directive).__name__}" for directive in directives]
         for kind in kinds:
             FAULTS.at(f"{kind}:not said")
-        errand = obey(self, directives)
+        pending_job = obey(self, directives)
         for kind in kinds:
             FAULTS.at(f"{kind}:said")
-        return errand
+        return pending_job
 
     def told(self: Any, event: Any) -> None:
         FAULTS.at(f"event:{type(event).__name__}:not told")
         tell(self, event)
         FAULTS.at(f"event:{type(event).__name__}:told")
 
-    stream._obey, stream._tell = obeyed, told
+    stream._apply, stream._dispatch = obeyed, told
 
 
 def end_cleanly() -> None:

@@ -22,7 +22,7 @@ from extproc.transport.http2 import frames
 from extproc.transport.http2.events import Limits
 from extproc.transport.http2.session import PROCESS, Session
 from extproc.transport.service import SERVING
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 
 SMALL = Limits(stream_window=65_535, connection_window=70_000, frame_bytes=16_384)
 ROUNDS = 10_000
@@ -130,7 +130,7 @@ def data_of(data: bytes, sizes: "cycle[int]") -> list[tuple[str, bytes]]:
 class Envoy:
     """A client that keeps to HTTP/2, but for its strays; `cuts` are the sizes of the pieces that arrive, in turn."""
 
-    def __init__(self, new_stream: Callable[[], Stream], calls: list[Call], cuts: list[int] | None, window: int):
+    def __init__(self, new_stream: Callable[[], ExtProcStream], calls: list[Call], cuts: list[int] | None, window: int):
         self.session = Session(new_stream, lambda: SERVING, 1 << 20, SMALL)
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         self.client.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
@@ -202,7 +202,7 @@ class Envoy:
             said = self.bring()
             for call in self.session.changed():
                 result = self.by_id[call.id].result
-                if call.errand is not None and result is not None:
+                if call.pending_job is not None and result is not None:
                     self.session.resume(call, result)
             said += b"".join(self.session.take())
             if not said:
@@ -287,7 +287,7 @@ def test_calls_hear_what_they_would_alone_however_frames_are_cut_and_mixed(
     clock = Clock(lambda: calls.now, lambda: 0.0)
     for pieces_that_arrive in (None, cuts, [1]):
         made = [Call(*script, sizes) for script in scripts]
-        envoy = Envoy(lambda: Stream(calls.new_exchange(), clock, 60.0), made, pieces_that_arrive, window)
+        envoy = Envoy(lambda: ExtProcStream(calls.new_exchange(), clock, 60.0), made, pieces_that_arrive, window)
         envoy.converse(turns, strays)
         for call in made:
             check(call, calls)

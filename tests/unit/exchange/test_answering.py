@@ -10,10 +10,10 @@ from extproc.bedrock import capabilities
 from extproc.exchange.answers import END_SECONDS, READ_AHEAD
 from extproc.exchange.directives import Directive, Head
 from extproc.exchange.events import (
+    Idle,
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
-    Silence,
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -66,7 +66,7 @@ def test_a_buffered_answer_is_withheld_to_the_end(sent: Send, gateway: Gateway) 
     }
     data = json.dumps(body).encode()
     assert not exchange.receive(upstream(x_amzn_requestid="aws-1", date="x"), NOW)
-    assert exchange.silence_due(0.0) == gateway.settings.streaming.idle_seconds
+    assert exchange.idle_timeout(0.0) == gateway.settings.streaming.idle_seconds
     assert not exchange.receive(ResponseBody(data[:10]), NOW)
     reply = only(exchange.receive(ResponseBody(data[10:], end_of_stream=True), NOW))
     completion = json.loads(reply.body)
@@ -210,7 +210,7 @@ def test_an_exception_after_a_comment_can_only_be_said_in_the_stream(
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(answer(event)[0]), NOW)
-    exchange.receive(Silence(15.0), NOW)
+    exchange.receive(Idle(15.0), NOW)
     last = only(exchange.receive(ResponseBody(event("throttlingException", {}, message="exception")), NOW))
     assert last.end_of_stream
     assert b'"rate_limit_exceeded"' in last.data
@@ -258,12 +258,12 @@ def test_silence_is_bridged_with_comments_and_ends_in_an_error(sent: Send, gatew
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(answer(event)[0]), NOW)
     timers = gateway.settings.streaming
-    assert exchange.silence_due(0.0) == timers.keepalive_seconds
-    assert exchange.silence_due(timers.idle_seconds - 1) == timers.idle_seconds
-    head, comment = exchange.receive(Silence(15.0), NOW)
+    assert exchange.idle_timeout(0.0) == timers.keepalive_seconds
+    assert exchange.idle_timeout(timers.idle_seconds - 1) == timers.idle_seconds
+    head, comment = exchange.receive(Idle(15.0), NOW)
     assert isinstance(head, Head)
     assert comment.data == b": keepalive\n\n"
-    last = only(exchange.receive(Silence(timers.idle_seconds), NOW))
+    last = only(exchange.receive(Idle(timers.idle_seconds), NOW))
     assert last.end_of_stream
     assert b'"Bedrock sent nothing for 300 seconds' in last.data
 
@@ -272,10 +272,10 @@ def test_until_bedrock_has_begun_there_are_no_comments_and_silence_has_a_status(
     """Envoy takes no piece of a body before it has sent one."""
     exchange = sent(gateway, stream=True)
     longest = gateway.settings.streaming.idle_seconds
-    assert exchange.silence_due(0.0) == longest
+    assert exchange.idle_timeout(0.0) == longest
     exchange.receive(upstream(), NOW)
-    assert exchange.silence_due(0.0) == longest
-    reply = only(exchange.receive(Silence(longest), NOW))
+    assert exchange.idle_timeout(0.0) == longest
+    reply = only(exchange.receive(Idle(longest), NOW))
     assert (reply.status, error(reply)["code"]) == (504, "timeout")
     assert reply.metadata["finish"] == "timeout"
 
@@ -286,21 +286,21 @@ def test_a_call_that_is_silent_for_too_long_is_a_504(sent: Send, gateway: Gatewa
     exchange = sent(gateway, stream=stream)
     if headers:
         exchange.receive(upstream(), NOW)
-    reply = only(exchange.receive(Silence(300.2), NOW))
+    reply = only(exchange.receive(Idle(300.2), NOW))
     assert (reply.status, error(reply)["code"]) == (504, "timeout")
     assert error(reply)["message"].startswith("Bedrock sent nothing for 300.2 seconds")
-    assert exchange.silence_due(0.0) is None
+    assert exchange.idle_timeout(0.0) is None
 
 
 def test_a_buffered_answer_that_stops_in_the_middle_is_a_504(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(b'{"output"'), NOW)
-    assert only(exchange.receive(Silence(300.0), NOW)).status == 504
+    assert only(exchange.receive(Idle(300.0), NOW)).status == 504
 
 
 def test_a_request_that_is_still_arriving_is_not_silent(exchange: Exchange) -> None:
-    assert exchange.silence_due(0.0) is None
+    assert exchange.idle_timeout(0.0) is None
 
 
 def test_a_stream_whose_body_stays_open_after_the_metadata_is_ended(
@@ -309,8 +309,8 @@ def test_a_stream_whose_body_stays_open_after_the_metadata_is_ended(
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(b"".join(answer(event))), NOW)
-    assert exchange.silence_due(0.0) == END_SECONDS
-    last = only(exchange.receive(Silence(END_SECONDS), NOW))
+    assert exchange.idle_timeout(0.0) == END_SECONDS
+    last = only(exchange.receive(Idle(END_SECONDS), NOW))
     assert last.end_of_stream
     assert last.data == b"data: [DONE]\n\n"
     assert last.metadata["output_tokens"] == 2
@@ -320,9 +320,9 @@ def test_bytes_behind_the_metadata_are_waited_for(sent: Send, gateway: Gateway, 
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(b"".join(answer(event)) + event("throttlingException", {})[:5]), NOW)
-    assert exchange.silence_due(0.0) == gateway.settings.streaming.keepalive_seconds
-    assert only(exchange.receive(Silence(15.0), NOW)).data == b": keepalive\n\n"
-    assert b'"timeout"' in only(exchange.receive(Silence(300.0), NOW)).data
+    assert exchange.idle_timeout(0.0) == gateway.settings.streaming.keepalive_seconds
+    assert only(exchange.receive(Idle(15.0), NOW)).data == b": keepalive\n\n"
+    assert b'"timeout"' in only(exchange.receive(Idle(300.0), NOW)).data
 
 
 def test_where_much_was_sent_the_pause_may_be_the_callers(sent: Send, gateway: Gateway, event: Encode) -> None:
@@ -330,7 +330,7 @@ def test_where_much_was_sent_the_pause_may_be_the_callers(sent: Send, gateway: G
     exchange.receive(upstream(), NOW)
     piece = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * READ_AHEAD}})
     exchange.receive(ResponseBody(answer(event)[0] + piece), NOW)
-    last = only(exchange.receive(Silence(300.0), NOW))
+    last = only(exchange.receive(Idle(300.0), NOW))
     assert b"The stream stood still for 300 seconds: Bedrock sent nothing, or the response was not read." in last.data
 
 
@@ -347,6 +347,6 @@ def test_a_stream_made_of_a_whole_answer_has_nobody_to_keep_waiting_and_fails_wi
     gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(504, local=True), NOW)
-    assert exchange.silence_due(0.0) == gateway.settings.streaming.idle_seconds
+    assert exchange.idle_timeout(0.0) == gateway.settings.streaming.idle_seconds
     reply = only(exchange.receive(ResponseBody(b"stream timeout", end_of_stream=True), NOW))
     assert (reply.status, error(reply)["code"]) == (504, "bedrock_timeout")

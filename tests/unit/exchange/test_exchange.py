@@ -8,13 +8,13 @@ import pytest
 
 from extproc.exchange.directives import Abort, Continue, Directive, Wait
 from extproc.exchange.events import (
+    Idle,
     RequestBody,
     RequestHeaders,
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
     Resumed,
-    Silence,
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -256,7 +256,7 @@ def test_another_filters_own_reply_passes_untouched(exchange: Exchange) -> None:
     assert exchange.done
 
 
-@pytest.mark.parametrize("event", [RequestBody(b""), ResponseBody(b""), ResponseTrailers(), Resumed(()), Silence(1.0)])
+@pytest.mark.parametrize("event", [RequestBody(b""), ResponseBody(b""), ResponseTrailers(), Resumed(()), Idle(1.0)])
 def test_what_cannot_come_first_aborts(exchange: Exchange, event: Any) -> None:
     assert isinstance(only(exchange.receive(event, NOW)), Abort)
     assert exchange.done
@@ -264,7 +264,7 @@ def test_what_cannot_come_first_aborts(exchange: Exchange, event: Any) -> None:
 
 def test_after_the_last_word_nothing_is_said(exchange: Exchange) -> None:
     exchange.receive(headers(path="/oai/v1/x"), NOW)
-    for event in (RequestBody(b""), upstream(), ResponseBody(b"", end_of_stream=True), Silence(1.0)):
+    for event in (RequestBody(b""), upstream(), ResponseBody(b"", end_of_stream=True), Idle(1.0)):
         assert not exchange.receive(event, NOW)
 
 

@@ -25,7 +25,7 @@ from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.incoming import Incoming
 from extproc.transport.http2.session import PROCESS, Session
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 from extproc.worker.translator import ENVIRONMENT, Process
 
 NOW = 1_790_000_000.0
@@ -49,7 +49,7 @@ def session(gateway: Gateway) -> Session:
     settings = altered(gateway.settings, limits=Limits(request_bytes=2 * SIZE))
     roomy = replace(gateway, settings=settings)
     clock = Clock(lambda: NOW, lambda: 0.0)
-    made = Session(lambda: Stream(Exchange(roomy, "0" * 32), clock, 30.0), lambda: b"", 3 * SIZE)
+    made = Session(lambda: ExtProcStream(Exchange(roomy, "0" * 32), clock, 30.0), lambda: b"", 3 * SIZE)
     greeting = frames.settings({frames.INITIAL_WINDOW_SIZE: WINDOW}) + frames.window_update(0, WINDOW)
     made.receive(frames.PREFACE + greeting)
     return made
@@ -99,10 +99,10 @@ def process() -> Iterator[Process]:
 def settle(session: Session, process: Process) -> Sequence[bytes | memoryview]:
     """What the session has to say once its jobs are done."""
     out = list(session.take())
-    while calls := [call for call in session.changed() if call.errand is not None]:
+    while calls := [call for call in session.changed() if call.pending_job is not None]:
         for call in calls:
-            assert call.errand is not None
-            job = call.errand.job
+            assert call.pending_job is not None
+            job = call.pending_job.job
             assert isinstance(job, TranslationJob)
             session.resume(call, process.do(job))
             del job

@@ -132,7 +132,7 @@ class Scripted:
     def close(self):
         self.closed += 1
 
-    def silence_due(self, reported):
+    def idle_timeout(self, reported):
         return None if self.patience is None else reported + self.patience
 
     def receive(self, event, now):

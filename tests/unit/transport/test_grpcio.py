@@ -3,7 +3,7 @@
 import asyncio
 
 from extproc.transport.grpcio import _Call
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 
 
 class Context:
@@ -30,7 +30,7 @@ async def test_a_second_error_does_not_keep_the_first_from_ending_the_call(scrip
     context, calls = Context(), list[_Call]()
 
     async def handle() -> None:
-        calls.append(_Call(Stream(scripted({}, None), Clock(), 100), context, None))
+        calls.append(_Call(ExtProcStream(scripted({}, None), Clock(), 100), context, None))
         await calls[0].run()
 
     handler = asyncio.create_task(handle())

@@ -9,13 +9,13 @@ import h2.events
 import pytest
 
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
-from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Silence
+from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.transport.http2 import frames, framing
 from extproc.transport.http2.events import Limits
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
-from extproc.transport.stream import Clock, Stream
+from extproc.transport.stream import Clock, ExtProcStream
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
@@ -111,7 +111,7 @@ def client(scripted, exchanges, now):
     def build(script=None, patience=None, limits=None):
         def new_stream():
             exchanges.append(scripted(script or ASKS, patience))
-            return Stream(exchanges[-1], Clock(steady=lambda: now[0]), 100)
+            return ExtProcStream(exchanges[-1], Clock(steady=lambda: now[0]), 100)
 
         return Client(new_stream, limits)
 
@@ -129,7 +129,7 @@ def begun(client, envoy):
 
 PIECES = {**ASKS, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c", end_of_stream=True)]]}
 WAITS = {RequestHeaders: [[Continue()]], RequestBody: [[Wait("a job", 5)]]}
-TALKS = {**ASKS, ResponseBody: [[Body(b"x" * 900)]], Silence: [[Body(b": \n\n")]]}
+TALKS = {**ASKS, ResponseBody: [[Body(b"x" * 900)]], Idle: [[Body(b": \n\n")]]}
 
 
 class TestTurns:
@@ -276,7 +276,7 @@ class TestJobs:
         gateway.say(call, envoy.request_body())
         gateway.flush()
         (changed,) = gateway.session.changed()
-        assert changed.errand.job == "a job"
+        assert changed.pending_job.job == "a job"
         return call, changed
 
     @pytest.mark.parametrize("end", ["reset", "fault", "ended", "dropped", "stopped"])
@@ -297,7 +297,7 @@ class TestJobs:
             case "stopped":
                 gateway.session.end_all()
         assert gateway.session.changed() == [changed]
-        assert changed.errand is None
+        assert changed.pending_job is None
         gateway.session.resume(changed, "late")
         gateway.session.fail(changed, ValueError("late"))
         assert gateway.session.changed() == []
@@ -314,7 +314,7 @@ class TestSlowReaders:
         assert gateway.session.connection.blocked(call)
         now[0] += 20
         gateway.session.tick()
-        assert not isinstance(exchanges[0].events[-1], Silence)
+        assert not isinstance(exchanges[0].events[-1], Idle)
 
     def test_what_waits_for_them_is_bounded(self, client, envoy):
         limits = Limits(stream_window=100_000, connection_window=200_000, queue_bytes=50_000)

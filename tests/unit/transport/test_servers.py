@@ -18,7 +18,7 @@ import pytest
 from hpack import Encoder
 
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
-from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed, Silence
+from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.net import Address
 from extproc.payload import Segments
 from extproc.transport import grpcio, http2, listen, service
@@ -352,7 +352,7 @@ async def test_a_burst_of_new_streams_ends_none_of_them(gateway):
 
 class TestSilence:
     async def test_a_silent_stream_is_told_and_its_keep_alive_goes_out(self, gateway, envoy):
-        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Silence: [[Body(b": \n\n")]]}
+        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
         async with gateway(script, patience=15) as running:
             call = running.process()
             await ask(call, envoy.request_headers(), envoy.request_body())
@@ -361,10 +361,10 @@ class TestSilence:
             running.now += 15
             running.server.tick()
             assert envoy.read(await call.read())["piece"] == b": \n\n"
-            assert running.exchange.events[-1] == Silence(15)
+            assert running.exchange.events[-1] == Idle(15)
 
     async def test_the_server_ticks_by_itself(self, gateway, envoy):
-        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Silence: [[Body(b": \n\n")]]}
+        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
         async with gateway(script, patience=0.01, steady=Clock().steady) as running:
             call = running.process()
             await ask(call, envoy.request_headers(), envoy.request_body())
@@ -373,7 +373,7 @@ class TestSilence:
             assert envoy.read(await call.read())["piece"] == b": \n\n"
 
     async def test_a_bug_in_silence_ends_the_stream_in_error(self, gateway, envoy):
-        async with gateway({**ASKS, Silence: [ZeroDivisionError()]}, patience=15) as running:
+        async with gateway({**ASKS, Idle: [ZeroDivisionError()]}, patience=15) as running:
             call = running.process()
             await ask(call, envoy.request_headers(), envoy.request_body())
             running.now += 15

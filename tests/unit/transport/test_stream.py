@@ -6,14 +6,14 @@ import pytest
 
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import (
+    Idle,
     RequestBody,
     RequestHeaders,
     ResponseBody,
     ResponseHeaders,
     Resumed,
-    Silence,
 )
-from extproc.transport.stream import LEEWAY, AbandonedError, Clock, Errand, Stream
+from extproc.transport.stream import LEEWAY, AbandonedError, Clock, ExtProcStream, TimedJob
 from extproc.transport.wire import WireError
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
@@ -45,7 +45,7 @@ def now():
 def stream_of(now, scripted):
     def build(script, patience=None):
         exchange = scripted(script, patience)
-        return Stream(exchange, now.clock(), LONGEST), exchange
+        return ExtProcStream(exchange, now.clock(), LONGEST), exchange
 
     return build
 
@@ -124,7 +124,7 @@ class TestJobs:
     def test_a_wait_names_an_errand_and_asks_envoy_for_the_longest_time(self, stream_of, envoy):
         stream, _ = stream_of(WAITS)
         assert [envoy.read(message) for message in waiting(stream, envoy)] == [{"kind": None, "more_time": LONGEST}]
-        assert stream.errand == Errand(Job(), 30)
+        assert stream.pending_job == TimedJob(Job(), 30)
 
     def test_the_result_resumes_the_exchange(self, stream_of, envoy):
         stream, exchange = stream_of(WAITS)
@@ -132,27 +132,27 @@ class TestJobs:
         (answer,) = stream.resume("result")
         assert envoy.read(answer)["kind"] == "immediate_response"
         assert exchange.events[-1] == Resumed("result")
-        assert stream.errand is None
+        assert stream.pending_job is None
 
     def test_jobs_share_the_time_that_envoy_gives(self, stream_of, now, envoy):
         stream, _ = stream_of({**WAITS, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
         waiting(stream, envoy)
         now.steady += 50
         assert stream.resume("first") == []
-        assert stream.errand == Errand(Job("second"), LONGEST - LEEWAY - 50)
+        assert stream.pending_job == TimedJob(Job("second"), LONGEST - LEEWAY - 50)
 
     def test_a_job_that_comes_too_late_has_no_time_at_all(self, stream_of, now, envoy):
         stream, _ = stream_of({**WAITS, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
         waiting(stream, envoy)
         now.steady += 200
         stream.resume("first")
-        assert stream.errand == Errand(Job("second"), 0)
+        assert stream.pending_job == TimedJob(Job("second"), 0)
 
     def test_an_answer_of_envoys_own_takes_the_errand_away(self, stream_of, envoy):
         stream, exchange = stream_of({**WAITS, ResponseHeaders: [[REPLY]]})
         waiting(stream, envoy)
         answers = stream.receive(envoy.response_headers(504, details="stream_idle_timeout"))
-        assert stream.errand is None
+        assert stream.pending_job is None
         assert len(answers) == 1
         assert exchange.events[-1].details == "stream_idle_timeout"
 
@@ -169,30 +169,30 @@ class TestJobs:
             stream.receive(envoy.response_headers())
 
 
-LISTENS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Silence: [[]]}
+LISTENS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Idle: [[]]}
 
 
 class TestSilence:
     def test_silence_is_told_when_it_is_due_and_not_only_each_so_often(self, stream_of, now, envoy):
         stream, exchange = stream_of(LISTENS, patience=10)
-        exchange.silence_due = lambda reported: min(reported + 10, 14)
+        exchange.idle_timeout = lambda reported: min(reported + 10, 14)
         waiting(stream, envoy)
         for passed in (10, 4):
             now.steady += passed
             stream.tick()
-        assert exchange.events[-2:] == [Silence(10), Silence(14)]
+        assert exchange.events[-2:] == [Idle(10), Idle(14)]
 
     def test_silence_is_told_after_each_patience_with_the_seconds_in_all(self, stream_of, now, envoy):
         stream, exchange = stream_of(LISTENS, patience=10)
         waiting(stream, envoy)
-        for passed, impatient in ((9, False), (1, True)):
+        for passed, is_idle in ((9, False), (1, True)):
             now.steady += passed
-            assert stream.impatient is impatient
+            assert stream.is_idle is is_idle
         stream.tick()
-        assert not stream.impatient
+        assert not stream.is_idle
         now.steady += 10
         stream.tick()
-        assert exchange.events[-2:] == [Silence(10), Silence(20)]
+        assert exchange.events[-2:] == [Idle(10), Idle(20)]
 
     def test_an_event_ends_the_silence(self, stream_of, now, envoy):
         stream, exchange = stream_of({**LISTENS, ResponseHeaders: [[Head(200, ())]]}, patience=10)
@@ -200,13 +200,13 @@ class TestSilence:
         now.steady += 9
         stream.receive(envoy.response_headers())
         now.steady += 9
-        assert not stream.impatient
+        assert not stream.is_idle
         now.steady += 1
         stream.tick()
-        assert exchange.events[-1] == Silence(10)
+        assert exchange.events[-1] == Idle(10)
 
     def test_a_keep_alive_goes_out(self, stream_of, now, envoy):
-        script = {**LISTENS, ResponseHeaders: [[Head(200, ())]], Silence: [[Body(b": still there\n\n")]]}
+        script = {**LISTENS, ResponseHeaders: [[Head(200, ())]], Idle: [[Body(b": still there\n\n")]]}
         stream, _ = stream_of(script, patience=10)
         waiting(stream, envoy)
         stream.receive(envoy.response_headers())
@@ -219,13 +219,13 @@ class TestSilence:
         stream, _ = stream_of(LISTENS, patience=None)
         waiting(stream, envoy)
         now.steady += 10_000
-        assert not stream.impatient
+        assert not stream.is_idle
 
     def test_while_a_job_runs_it_is_not_silent(self, stream_of, now, envoy):
         stream, _ = stream_of({**LISTENS, RequestBody: [[Wait(Job(), 30)]]}, patience=1)
         waiting(stream, envoy)
         now.steady += 20
-        assert not stream.impatient
+        assert not stream.is_idle
 
     @pytest.mark.parametrize("answer", [Continue(), REPLY])
     def test_with_nothing_left_to_say_it_is_not_silent(self, answer, stream_of, now, envoy):
@@ -233,4 +233,4 @@ class TestSilence:
         waiting(stream, envoy)
         stream.receive(envoy.response_headers())
         now.steady += 20
-        assert not stream.impatient
+        assert not stream.is_idle

@@ -1,4 +1,4 @@
-"""The dialogue: the tables of `extproc.transport.wire`, walked, and everything beside them refused."""
+"""The session: the tables of `extproc.transport.wire`, walked, and everything beside them refused."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from extproc.exchange.directives import Body, Continue, Forward, Head, Reply
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, ResponseTrailers
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.messages import LARGE
-from extproc.transport.wire import Dialogue, State, WireError
+from extproc.transport.wire import ExtProcSession, SessionState, WireError
 
 JSON = ("content-type", "application/json")
 FORWARD = Forward("/model/m/converse", "bedrock.local", (JSON, ("authorization", "AWS4")), b"{ }")
@@ -20,105 +20,128 @@ HEAD = Head(200, (("content-type", "text/event-stream"),), remove=("x-upstream",
 
 @pytest.fixture
 def at(envoy):
-    """A dialogue that has come to the given state, nothing left to take."""
+    """A session that has come to the given state, nothing left to take."""
 
     def go(state):
-        dialogue = Dialogue()
+        session = ExtProcSession()
         for step in STEPS[state]:
             if callable(step):
-                dialogue.hear(step(envoy))
+                session.receive(step(envoy))
             else:
-                dialogue.say([step])
-        dialogue.take()
-        assert dialogue.state is state
-        return dialogue
+                session.apply([step])
+        session.drain()
+        assert session.state is state
+        return session
 
     return go
 
 
-STEPS = {State.START: [], State.ROUTING: [lambda envoy: envoy.request_headers()]}
-STEPS[State.BODY_DUE] = [*STEPS[State.ROUTING], Continue()]
-STEPS[State.PREPARING] = [*STEPS[State.BODY_DUE], lambda envoy: envoy.request_body()]
-STEPS[State.FORWARDED] = [*STEPS[State.PREPARING], FORWARD]
-STEPS[State.WITHHELD] = [*STEPS[State.FORWARDED], lambda envoy: envoy.response_headers()]
-STEPS[State.ANSWERING] = [*STEPS[State.WITHHELD], lambda envoy: envoy.response_body(), HEAD]
-STEPS[State.RELAYING] = [*STEPS[State.WITHHELD], Continue()]
-STEPS[State.OVER] = [*STEPS[State.WITHHELD], REPLY]
+STEPS = {SessionState.START: [], SessionState.ROUTING: [lambda envoy: envoy.request_headers()]}
+STEPS[SessionState.BODY_DUE] = [*STEPS[SessionState.ROUTING], Continue()]
+STEPS[SessionState.PREPARING] = [*STEPS[SessionState.BODY_DUE], lambda envoy: envoy.request_body()]
+STEPS[SessionState.FORWARDED] = [*STEPS[SessionState.PREPARING], FORWARD]
+STEPS[SessionState.WITHHELD] = [*STEPS[SessionState.FORWARDED], lambda envoy: envoy.response_headers()]
+STEPS[SessionState.RESPONDING] = [*STEPS[SessionState.WITHHELD], lambda envoy: envoy.response_body(), HEAD]
+STEPS[SessionState.RELAYING] = [*STEPS[SessionState.WITHHELD], Continue()]
+STEPS[SessionState.OVER] = [*STEPS[SessionState.WITHHELD], REPLY]
 
 HEARD = {
-    "request_headers": {State.START: (RequestHeaders, State.ROUTING)},
-    "request_body": {State.BODY_DUE: (RequestBody, State.PREPARING), State.OVER: (None, State.OVER)},
+    "request_headers": {SessionState.START: (RequestHeaders, SessionState.ROUTING)},
+    "request_body": {
+        SessionState.BODY_DUE: (RequestBody, SessionState.PREPARING),
+        SessionState.OVER: (None, SessionState.OVER),
+    },
     "response_headers": {
         **dict.fromkeys(
-            (State.START, State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED),
-            (ResponseHeaders, State.WITHHELD),
+            (
+                SessionState.START,
+                SessionState.ROUTING,
+                SessionState.BODY_DUE,
+                SessionState.PREPARING,
+                SessionState.FORWARDED,
+            ),
+            (ResponseHeaders, SessionState.WITHHELD),
         ),
-        State.OVER: (None, State.OVER),
+        SessionState.OVER: (None, SessionState.OVER),
     },
     "response_body": {
-        State.WITHHELD: (ResponseBody, State.WITHHELD),
-        State.ANSWERING: (ResponseBody, State.ANSWERING),
-        State.RELAYING: (None, State.RELAYING),
-        State.OVER: (None, State.OVER),
+        SessionState.WITHHELD: (ResponseBody, SessionState.WITHHELD),
+        SessionState.RESPONDING: (ResponseBody, SessionState.RESPONDING),
+        SessionState.RELAYING: (None, SessionState.RELAYING),
+        SessionState.OVER: (None, SessionState.OVER),
     },
     "response_trailers": {
-        State.WITHHELD: (ResponseTrailers, State.WITHHELD),
-        State.ANSWERING: (ResponseTrailers, State.ANSWERING),
-        State.RELAYING: (None, State.OVER),
-        State.OVER: (None, State.OVER),
+        SessionState.WITHHELD: (ResponseTrailers, SessionState.WITHHELD),
+        SessionState.RESPONDING: (ResponseTrailers, SessionState.RESPONDING),
+        SessionState.RELAYING: (None, SessionState.OVER),
+        SessionState.OVER: (None, SessionState.OVER),
     },
-    "request_trailers": {State.BODY_DUE: (RequestBody, State.PREPARING), State.OVER: (None, State.OVER)},
+    "request_trailers": {
+        SessionState.BODY_DUE: (RequestBody, SessionState.PREPARING),
+        SessionState.OVER: (None, SessionState.OVER),
+    },
 }
 SAID = {
-    Continue(): {State.ROUTING: State.BODY_DUE, State.WITHHELD: State.RELAYING},
-    FORWARD: {State.PREPARING: State.FORWARDED},
-    REPLY: dict.fromkeys((State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED, State.WITHHELD), State.OVER),
-    HEAD: {State.WITHHELD: State.ANSWERING},
-    Body(b"x"): {State.ANSWERING: State.ANSWERING},
-    Body(b"x", end_of_stream=True): {State.ANSWERING: State.OVER},
+    Continue(): {SessionState.ROUTING: SessionState.BODY_DUE, SessionState.WITHHELD: SessionState.RELAYING},
+    FORWARD: {SessionState.PREPARING: SessionState.FORWARDED},
+    REPLY: dict.fromkeys(
+        (
+            SessionState.ROUTING,
+            SessionState.BODY_DUE,
+            SessionState.PREPARING,
+            SessionState.FORWARDED,
+            SessionState.WITHHELD,
+        ),
+        SessionState.OVER,
+    ),
+    HEAD: {SessionState.WITHHELD: SessionState.RESPONDING},
+    Body(b"x"): {SessionState.RESPONDING: SessionState.RESPONDING},
+    Body(b"x", end_of_stream=True): {SessionState.RESPONDING: SessionState.OVER},
 }
 
 
-@pytest.mark.parametrize(("name", "state"), list(itertools.product(HEARD, State)), ids=str)
+@pytest.mark.parametrize(("name", "state"), list(itertools.product(HEARD, SessionState)), ids=str)
 def test_what_envoy_says_in_each_state(name, state, at, envoy):
-    dialogue = at(state)
+    session = at(state)
     message = getattr(envoy, name)()
     if state not in HEARD[name]:
         with pytest.raises(WireError, match=state.name):
-            dialogue.hear(message)
+            session.receive(message)
         return
     kind, after = HEARD[name][state]
-    event = dialogue.hear(message)
+    event = session.receive(message)
     assert event is None if kind is None else isinstance(event, kind)
-    assert dialogue.state is after
+    assert session.state is after
 
 
-@pytest.mark.parametrize(("directive", "state"), list(itertools.product(SAID, State)), ids=str)
+@pytest.mark.parametrize(("directive", "state"), list(itertools.product(SAID, SessionState)), ids=str)
 def test_what_an_exchange_says_in_each_state(directive, state, at):
-    dialogue = at(state)
+    session = at(state)
     if state not in SAID[directive]:
         with pytest.raises(WireError, match=state.name):
-            dialogue.say([directive])
-        assert dialogue.take() == []
+            session.apply([directive])
+        assert session.drain() == []
         return
-    dialogue.say([directive])
-    assert dialogue.state is SAID[directive][state]
-    assert dialogue.take()
+    session.apply([directive])
+    assert session.state is SAID[directive][state]
+    assert session.drain()
 
 
 class TestEvents:
     def test_headers_come_by_name_with_repeated_ones_joined(self, envoy):
-        event = Dialogue().hear(envoy.request_headers((":path", "/é"), ("accept", "a"), ("accept", "b"), ("empty", "")))
+        event = ExtProcSession().receive(
+            envoy.request_headers((":path", "/é"), ("accept", "a"), ("accept", "b"), ("empty", ""))
+        )
         assert event.headers == {":path": "/é", "accept": "a,b", "empty": ""}
         assert not event.end_of_stream
 
     def test_a_plain_value_is_read_where_there_is_no_raw_one(self):
         headers = pb.HeaderMap(headers=[pb.HeaderValue(key=":path", value="/plain")])
         message = pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=headers))
-        assert Dialogue().hear(message.SerializeToString()).headers == {":path": "/plain"}
+        assert ExtProcSession().receive(message.SerializeToString()).headers == {":path": "/plain"}
 
     def test_a_body_is_whole_even_when_trailers_follow(self, at, envoy):
-        assert at(State.BODY_DUE).hear(envoy.request_body(b"[]", end_of_stream=False)) == RequestBody(
+        assert at(SessionState.BODY_DUE).receive(envoy.request_body(b"[]", end_of_stream=False)) == RequestBody(
             b"[]", trailers=True
         )
 
@@ -132,33 +155,33 @@ class TestEvents:
         ],
     )
     def test_an_answer_of_envoys_own_is_told_by_its_details(self, details, local, word, at, envoy):
-        event = at(State.FORWARDED).hear(envoy.response_headers(503, details=details))
+        event = at(SessionState.FORWARDED).receive(envoy.response_headers(503, details=details))
         assert (event.local, event.details) == (local, word)
 
     def test_a_stream_may_begin_with_an_answer(self, envoy):
-        event = Dialogue().hear(envoy.response_headers(200, end_of_stream=True, details="health_check_ok"))
+        event = ExtProcSession().receive(envoy.response_headers(200, end_of_stream=True, details="health_check_ok"))
         assert event == ResponseHeaders({":status": "200"}, True, True, "health_check_ok")
 
     def test_the_pieces_of_an_answer(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        assert dialogue.hear(envoy.response_body(b"a")) == ResponseBody(b"a")
-        assert dialogue.hear(envoy.response_body(b"", True)) == ResponseBody(b"", True)
+        session = at(SessionState.WITHHELD)
+        assert session.receive(envoy.response_body(b"a")) == ResponseBody(b"a")
+        assert session.receive(envoy.response_body(b"", True)) == ResponseBody(b"", True)
 
     def test_a_message_of_no_known_kind_is_no_event(self, at):
-        assert at(State.FORWARDED).hear(b"") is None
+        assert at(SessionState.FORWARDED).receive(b"") is None
 
 
 class TestAnswers:
     def test_untouched_headers(self, at, envoy):
-        for state, kind in ((State.ROUTING, "request_headers"), (State.WITHHELD, "response_headers")):
-            dialogue = at(state)
-            dialogue.say([Continue()])
-            assert [envoy.read(message) for message in dialogue.take()] == [{"kind": kind}]
+        for state, kind in ((SessionState.ROUTING, "request_headers"), (SessionState.WITHHELD, "response_headers")):
+            session = at(state)
+            session.apply([Continue()])
+            assert [envoy.read(message) for message in session.drain()] == [{"kind": kind}]
 
     def test_a_forward_replaces_path_authority_length_and_body(self, at, envoy):
-        dialogue = at(State.PREPARING)
-        dialogue.say([FORWARD])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.PREPARING)
+        session.apply([FORWARD])
+        (said,) = map(envoy.read, session.drain())
         assert said == {
             "kind": "request_body",
             "body": b"{ }",
@@ -174,39 +197,41 @@ class TestAnswers:
 
     @pytest.mark.parametrize("size", [1, LARGE])
     def test_only_a_forward_carries_the_mark_that_opens_the_route(self, size, at, envoy):
-        dialogue = at(State.PREPARING)
-        dialogue.say([Forward("/", "b", (), b"x" * size, {"model": "m"})])
-        (said,) = map(envoy.read, map(bytes, dialogue.take()))
+        session = at(SessionState.PREPARING)
+        session.apply([Forward("/", "b", (), b"x" * size, {"model": "m"})])
+        (said,) = map(envoy.read, map(bytes, session.drain()))
         assert said["metadata"] == {"oai": {"signed": True, "model": "m"}}
         for other in (Reply(200, (), b"", "x", metadata={"n": 1}), Reply(200, (), b"", "x")):
-            dialogue = at(State.PREPARING)
-            dialogue.say([other])
-            assert not any(b"signed" in bytes(message) for message in dialogue.take())
+            session = at(SessionState.PREPARING)
+            session.apply([other])
+            assert not any(b"signed" in bytes(message) for message in session.drain())
 
     def test_the_length_of_a_forward_is_counted(self, at, envoy):
-        dialogue = at(State.PREPARING)
-        dialogue.say([Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345")])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.PREPARING)
+        session.apply([Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345")])
+        (said,) = map(envoy.read, session.drain())
         assert said["set"]["content-length"] == "5"
 
     def test_a_clients_headers_are_removed_before_its_body_is_read(self, at, envoy):
-        dialogue = at(State.ROUTING)
-        dialogue.say([Continue(("authorization", "x-envoy-retry-on"))])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.ROUTING)
+        session.apply([Continue(("authorization", "x-envoy-retry-on"))])
+        (said,) = map(envoy.read, session.drain())
         assert said == {"kind": "request_headers", "remove": {"authorization", "x-envoy-retry-on"}}
 
     def test_an_upstreams_host_is_overwritten_because_envoy_does_not_remove_it(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.say([Head(200, (), ("host", "x-envoy-anything"))])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.WITHHELD)
+        session.apply([Head(200, (), ("host", "x-envoy-anything"))])
+        (said,) = map(envoy.read, session.drain())
         assert said["remove"] == {"x-envoy-anything", "content-length"}
         assert said["set"]["host"] == ""
 
-    @pytest.mark.parametrize("state", [State.ROUTING, State.BODY_DUE, State.PREPARING, State.FORWARDED])
+    @pytest.mark.parametrize(
+        "state", [SessionState.ROUTING, SessionState.BODY_DUE, SessionState.PREPARING, SessionState.FORWARDED]
+    )
     def test_a_reply_to_a_request_is_immediate(self, state, at, envoy):
-        dialogue = at(state)
-        dialogue.say([REPLY])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(state)
+        session.apply([REPLY])
+        (said,) = map(envoy.read, session.drain())
         assert said == {
             "kind": "immediate_response",
             "status": 418,
@@ -216,10 +241,10 @@ class TestAnswers:
         }
 
     def test_a_reply_in_place_of_an_answer_is_a_head_with_its_length_and_one_piece(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.hear(envoy.response_body(b"raw", end_of_stream=True))
-        dialogue.say([REPLY])
-        head, body = map(envoy.read, dialogue.take())
+        session = at(SessionState.WITHHELD)
+        session.receive(envoy.response_body(b"raw", end_of_stream=True))
+        session.apply([REPLY])
+        head, body = map(envoy.read, session.drain())
         assert head == {
             "kind": "response_headers",
             "set": {":status": "418", "content-length": "11", "content-type": "application/json"},
@@ -228,38 +253,38 @@ class TestAnswers:
         assert body == {"kind": "response_body", "piece": b'{"error":1}', "end_of_stream": True}
 
     def test_a_reply_in_place_of_an_answer_without_a_body_replaces_it(self, at, envoy):
-        dialogue = at(State.FORWARDED)
-        dialogue.hear(envoy.response_headers(404, end_of_stream=True))
-        dialogue.say([REPLY])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.FORWARDED)
+        session.receive(envoy.response_headers(404, end_of_stream=True))
+        session.apply([REPLY])
+        (said,) = map(envoy.read, session.drain())
         assert said["replace"]
         assert said["body"] == b'{"error":1}'
         assert said["set"][":status"] == "418"
 
     def test_a_reply_in_place_of_an_answer_with_trailers(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.hear(envoy.response_trailers())
-        dialogue.say([REPLY])
-        assert [envoy.read(message)["kind"] for message in dialogue.take()] == ["immediate_response"]
+        session = at(SessionState.WITHHELD)
+        session.receive(envoy.response_trailers())
+        session.apply([REPLY])
+        assert [envoy.read(message)["kind"] for message in session.drain()] == ["immediate_response"]
 
     def test_a_reply_before_any_body_is_immediate(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.say([REPLY])
-        assert [envoy.read(message)["kind"] for message in dialogue.take()] == ["immediate_response"]
-        assert dialogue.hear(envoy.response_body()) is None
+        session = at(SessionState.WITHHELD)
+        session.apply([REPLY])
+        assert [envoy.read(message)["kind"] for message in session.drain()] == ["immediate_response"]
+        assert session.receive(envoy.response_body()) is None
 
     def test_no_piece_goes_out_before_envoy_has_sent_one(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.say([HEAD])
-        dialogue.take()
-        with pytest.raises(WireError, match="Body in state ANSWERING"):
-            dialogue.say([Body(b": keepalive")])
-        assert dialogue.take() == []
+        session = at(SessionState.WITHHELD)
+        session.apply([HEAD])
+        session.drain()
+        with pytest.raises(WireError, match="Body in state RESPONDING"):
+            session.apply([Body(b": keepalive")])
+        assert session.drain() == []
 
     def test_a_head_drops_the_upstreams_length(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.say([HEAD])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.WITHHELD)
+        session.apply([HEAD])
+        (said,) = map(envoy.read, session.drain())
         assert said == {
             "kind": "response_headers",
             "set": {":status": "200", "content-type": "text/event-stream"},
@@ -267,102 +292,102 @@ class TestAnswers:
         }
 
     def test_a_head_may_have_a_length_of_its_own(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.say([Head(200, (("content-length", "7"),))])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.WITHHELD)
+        session.apply([Head(200, (("content-length", "7"),))])
+        (said,) = map(envoy.read, session.drain())
         assert said["set"]["content-length"] == "7"
         assert "remove" not in said
 
     def test_a_head_for_an_answer_without_a_body_is_the_last_word(self, at, envoy):
-        dialogue = at(State.FORWARDED)
-        dialogue.hear(envoy.response_headers(204, end_of_stream=True))
-        dialogue.say([HEAD])
-        assert dialogue.state is State.OVER
+        session = at(SessionState.FORWARDED)
+        session.receive(envoy.response_headers(204, end_of_stream=True))
+        session.apply([HEAD])
+        assert session.state is SessionState.OVER
 
     def test_several_pieces_become_one_with_the_last_metadata(self, at, envoy):
-        dialogue = at(State.ANSWERING)
-        dialogue.say([Body(b"a", metadata={"n": 1, "model": "m"}), Body(b"b", metadata={"n": 2})])
-        dialogue.say([Body(b"c", end_of_stream=True)])
-        (said,) = map(envoy.read, dialogue.take())
+        session = at(SessionState.RESPONDING)
+        session.apply([Body(b"a", metadata={"n": 1, "model": "m"}), Body(b"b", metadata={"n": 2})])
+        session.apply([Body(b"c", end_of_stream=True)])
+        (said,) = map(envoy.read, session.drain())
         assert said == {
             "kind": "response_body",
             "piece": b"abc",
             "end_of_stream": True,
             "metadata": {"oai": {"n": 2, "model": "m"}},
         }
-        assert dialogue.take() == []
+        assert session.drain() == []
 
     def test_metadata_keeps_its_types(self, at):
-        dialogue = at(State.ROUTING)
-        dialogue.say([Reply(200, (), b"", "x", metadata={"flag": True, "n": 2**53, "text": "é"})])
-        (message,) = dialogue.take()
+        session = at(SessionState.ROUTING)
+        session.apply([Reply(200, (), b"", "x", metadata={"flag": True, "n": 2**53, "text": "é"})])
+        (message,) = session.drain()
         fields = pb.ProcessingResponse.FromString(message).dynamic_metadata.fields["oai"].struct_value.fields
         kinds = {
             name: (value.WhichOneof("kind"), getattr(value, value.WhichOneof("kind"))) for name, value in fields.items()
         }
         assert kinds == {"flag": ("bool_value", True), "n": ("number_value", 2**53), "text": ("string_value", "é")}
 
-    @pytest.mark.parametrize("state", [State.ROUTING, State.PREPARING])
+    @pytest.mark.parametrize("state", [SessionState.ROUTING, SessionState.PREPARING])
     def test_more_time_is_asked_for_once_for_each_answer(self, state, at, envoy):
-        dialogue = at(state)
-        dialogue.ask_for_time(60.0001)
-        dialogue.ask_for_time(60)
-        assert [envoy.read(message) for message in dialogue.take()] == [{"kind": None, "more_time": 60.001}]
+        session = at(state)
+        session.extend_timeout(60.0001)
+        session.extend_timeout(60)
+        assert [envoy.read(message) for message in session.drain()] == [{"kind": None, "more_time": 60.001}]
 
     def test_more_time_is_asked_for_again_for_the_next_answer(self, at, envoy):
-        dialogue = at(State.ROUTING)
-        dialogue.ask_for_time(1)
-        dialogue.say([Continue()])
-        dialogue.hear(envoy.request_body())
-        dialogue.ask_for_time(2)
-        said = [envoy.read(message) for message in dialogue.take()]
+        session = at(SessionState.ROUTING)
+        session.extend_timeout(1)
+        session.apply([Continue()])
+        session.receive(envoy.request_body())
+        session.extend_timeout(2)
+        said = [envoy.read(message) for message in session.drain()]
         assert [message.get("more_time") for message in said] == [1, None, 2]
 
     def test_there_is_no_time_to_ask_for_where_no_answer_is_due(self, at):
         with pytest.raises(WireError, match="FORWARDED"):
-            at(State.FORWARDED).ask_for_time(1)
+            at(SessionState.FORWARDED).extend_timeout(1)
 
     def test_an_untouched_answer_is_said_back(self, at, envoy):
-        dialogue = at(State.RELAYING)
+        session = at(SessionState.RELAYING)
         for message in (envoy.response_body(b"a"), envoy.response_body(b"b", end_of_stream=True)):
-            assert dialogue.hear(message) is None
-        assert [envoy.read(message) for message in dialogue.take()] == [
+            assert session.receive(message) is None
+        assert [envoy.read(message) for message in session.drain()] == [
             {"kind": "response_body", "piece": b"a", "end_of_stream": False},
             {"kind": "response_body", "piece": b"b", "end_of_stream": True},
         ]
-        assert dialogue.state is State.OVER
+        assert session.state is SessionState.OVER
 
     def test_untouched_trailers_are_said_back(self, at, envoy):
-        dialogue = at(State.RELAYING)
-        dialogue.hear(envoy.response_trailers())
-        assert [envoy.read(message)["kind"] for message in dialogue.take()] == ["response_trailers"]
+        session = at(SessionState.RELAYING)
+        session.receive(envoy.response_trailers())
+        assert [envoy.read(message)["kind"] for message in session.drain()] == ["response_trailers"]
 
     def test_a_header_is_the_same_bytes_in_and_out(self, at):
         value = bytes(range(0x20, 0x100)).decode("latin-1")
-        dialogue = at(State.ROUTING)
-        dialogue.say([Reply(200, (("x-odd", value), ("x-far", "€")), b"", "x")])
-        (message,) = dialogue.take()
+        session = at(SessionState.ROUTING)
+        session.apply([Reply(200, (("x-odd", value), ("x-far", "€")), b"", "x")])
+        (message,) = session.drain()
         options = pb.ProcessingResponse.FromString(message).immediate_response.headers.set_headers
         assert [option.header.raw_value for option in options] == [bytes(range(0x20, 0x100)), b"?"]
 
 
 class TestNothingHangsAndNothingIsGuessed:
     def test_a_request_without_a_body_cannot_continue(self, envoy):
-        dialogue = Dialogue()
-        dialogue.hear(envoy.request_headers(end_of_stream=True))
+        session = ExtProcSession()
+        session.receive(envoy.request_headers(end_of_stream=True))
         with pytest.raises(WireError, match="Continue in state ROUTING"):
-            dialogue.say([Continue()])
+            session.apply([Continue()])
 
-    @pytest.mark.parametrize("state", State)
+    @pytest.mark.parametrize("state", SessionState)
     def test_an_exchange_is_stuck_where_envoy_waits_for_it(self, state, at):
-        assert at(state).stuck == (state in (State.ROUTING, State.PREPARING))
+        assert at(state).stuck == (state in (SessionState.ROUTING, SessionState.PREPARING))
 
-    @pytest.mark.parametrize("state", [State.WITHHELD, State.ANSWERING])
+    @pytest.mark.parametrize("state", [SessionState.WITHHELD, SessionState.RESPONDING])
     @pytest.mark.parametrize("end", ["response_body", "response_trailers"])
     def test_an_exchange_is_stuck_when_the_answer_has_ended_and_it_has_not(self, state, end, at, envoy):
-        dialogue = at(state)
-        dialogue.hear(envoy.response_body(b"", True) if end == "response_body" else envoy.response_trailers())
-        assert dialogue.stuck
+        session = at(state)
+        session.receive(envoy.response_body(b"", True) if end == "response_body" else envoy.response_trailers())
+        assert session.stuck
 
     @pytest.mark.parametrize(
         ("modes", "words"),
@@ -374,21 +399,21 @@ class TestNothingHangsAndNothingIsGuessed:
     )
     def test_modes_that_we_do_not_speak_are_refused(self, modes, words, envoy):
         with pytest.raises(WireError, match=words):
-            Dialogue().hear(envoy.request_headers(modes=modes))
+            ExtProcSession().receive(envoy.request_headers(modes=modes))
 
     def test_a_filter_that_only_observes_is_refused(self):
         with pytest.raises(WireError, match="observability_mode"):
-            Dialogue().hear(pb.ProcessingRequest(observability_mode=True).SerializeToString())
+            ExtProcSession().receive(pb.ProcessingRequest(observability_mode=True).SerializeToString())
 
     def test_bytes_that_are_no_message_are_refused(self):
         with pytest.raises(WireError, match="not a ProcessingRequest"):
-            Dialogue().hear(b"\xff\xff\xff")
+            ExtProcSession().receive(b"\xff\xff\xff")
 
     def test_a_second_end_of_an_answer_is_refused(self, at, envoy):
-        dialogue = at(State.WITHHELD)
-        dialogue.hear(envoy.response_body(b"", end_of_stream=True))
+        session = at(SessionState.WITHHELD)
+        session.receive(envoy.response_body(b"", end_of_stream=True))
         with pytest.raises(WireError):
-            dialogue.hear(envoy.response_body(b"more"))
+            session.receive(envoy.response_body(b"more"))
 
 
 messages = st.sampled_from(
@@ -407,17 +432,17 @@ directives = st.sampled_from(list(SAID))
 @settings(max_examples=200)
 @given(steps=st.lists(messages | directives, max_size=12), junk=st.binary(max_size=40))
 def test_whatever_comes_there_is_either_a_place_for_it_or_one_named_error(steps, junk, envoy):
-    dialogue, last_words = Dialogue(), 0
+    session, last_words = ExtProcSession(), 0
     for step in [*steps, junk]:
         try:
             if isinstance(step, bytes):
-                dialogue.hear(step)
+                session.receive(step)
             elif isinstance(step, str):
-                dialogue.hear(getattr(envoy, step)())
+                session.receive(getattr(envoy, step)())
             else:
-                dialogue.say([step])
+                session.apply([step])
         except WireError:
             break
-        said = [envoy.read(message) for message in dialogue.take()]
+        said = [envoy.read(message) for message in session.drain()]
         last_words += sum(1 for one in said if one.get("end_of_stream") or one["kind"] == "immediate_response")
     assert last_words <= 1
