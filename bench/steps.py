@@ -83,7 +83,7 @@ def session(shared: Gateway) -> Session:
     made.receive(
         frames.PREFACE + frames.settings({frames.INITIAL_WINDOW_SIZE: WINDOW}) + frames.window_update(0, WINDOW)
     )
-    made.take()
+    made.data_to_send()
     return made
 
 
@@ -120,7 +120,7 @@ def steps(body: bytes, path: str, shared: Gateway, process: Process) -> Iterator
     for start, stop in [(0, first), *((at, at + READ_BYTES) for at in range(first, len(data), READ_BYTES))]:
         begun = time.thread_time()
         connection.receive(data[start:stop])
-        connection.take()
+        connection.data_to_send()
         yield time.thread_time() - begun
     while waiting := [call for call in connection.changed() if call.pending_job is not None]:
         for call in waiting:
@@ -128,7 +128,7 @@ def steps(body: bytes, path: str, shared: Gateway, process: Process) -> Iterator
             done = result(call.pending_job.job, process)
             begun = time.thread_time()
             connection.resume(call, done)
-            connection.take()
+            connection.data_to_send()
             yield time.thread_time() - begun
 
 

@@ -81,7 +81,7 @@ class Server:
 
         Raises `ListenError` if gRPC cannot use it; then everything stays as it is.
         """
-        await _try(tls)
+        await _check_certificate(tls)
         self._tls = tls
 
     async def drain(self, notice: float, grace: float) -> None:
@@ -211,7 +211,7 @@ class _Call:
             self._fail(error)
             return
         if is_idle:
-            self._tick = asyncio.create_task(self._guarded(self._tell_silence))
+            self._tick = asyncio.create_task(self._guarded(self._report_idle))
 
     async def _read(self) -> None:
         while isinstance(data := await self._context.read(), bytes):  # otherwise it is grpc.aio.EOF
@@ -227,16 +227,16 @@ class _Call:
             self._job.cancel()
         self._timed_job = self._stream.pending_job
         if self._timed_job is not None:
-            self._job = asyncio.create_task(self._guarded(self._work))
+            self._job = asyncio.create_task(self._guarded(self._run_jobs))
 
-    async def _work(self) -> None:
+    async def _run_jobs(self) -> None:
         while (pending_job := self._stream.pending_job) is not None:
             self._timed_job = pending_job
             result = await self._perform(pending_job.job, pending_job.seconds)
             async with self._turn:
                 await self._send(self._stream.resume(result))
 
-    async def _tell_silence(self) -> None:
+    async def _report_idle(self) -> None:
         async with self._turn:
             if self._stream.is_idle:
                 await self._send(self._stream.tick())
@@ -279,7 +279,7 @@ def _certificates(tls: Tls) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.client_ca)
 
 
-async def _try(tls: Tls) -> None:
+async def _check_certificate(tls: Tls) -> None:
     """Serve nothing with this certificate for a moment; raises `ListenError` if gRPC cannot.
 
     It does not report whether it could use what `_renewed` returned, and has fewer algorithms than Python's ssl.

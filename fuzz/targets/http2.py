@@ -27,13 +27,13 @@ from extproc.exchange.events import Event, RequestBody, RequestHeaders, Response
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import frames
 from extproc.transport.http2.connection import Connection
-from extproc.transport.http2.events import Data, Limits, Opened
+from extproc.transport.http2.events import ConnectionLimits, DataReceived, HeadersReceived
 from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 from fuzz.targets.reading import Choices, single_bytes
 
-SMALL = Limits(
+SMALL = ConnectionLimits(
     streams=3,
     stream_window=65_535,
     connection_window=70_000,
@@ -113,8 +113,8 @@ def check(data: bytes) -> None:
     whole, cut = Connection(SMALL), Connection(SMALL)
     events = whole.receive(said)
     assert [event for piece in single_bytes(said) for event in cut.receive(piece)] == events, "cut bytes differ"
-    written = b"".join(whole.take())
-    assert b"".join(cut.take()) == written, "cut bytes are answered otherwise"
+    written = b"".join(whole.data_to_send())
+    assert b"".join(cut.data_to_send()) == written, "cut bytes are answered otherwise"
     parsed = frames_of(written)
     if whole.fault is not None:
         assert whole.closed
@@ -169,11 +169,11 @@ def _converse(said: bytes) -> None:
         session = Session(
             lambda: ExtProcStream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL
         )
-        out = b"".join(session.take())
+        out = b"".join(session.data_to_send())
         for piece in pieces:
             session.receive(piece)
             session.changed()
-            out += b"".join(session.take())
+            out += b"".join(session.data_to_send())
         written.append(frames_of(out))
     for parsed in written:
         ends = [one.stream_id for one in parsed if "END_STREAM" in one.flags]
@@ -194,9 +194,9 @@ def _compare_with_h2(said: bytes, events: Sequence[Any], parsed: Sequence[hyperf
     refused |= {one.stream_id for one in theirs if isinstance(one, h2.events.StreamReset)}
     ours: dict[int, bytes] = {}
     for event in events:
-        if isinstance(event, Opened):
+        if isinstance(event, HeadersReceived):
             ours[event.stream_id] = b""
-        elif isinstance(event, Data):
+        elif isinstance(event, DataReceived):
             ours[event.stream_id] += event.data
     read: dict[int, bytes] = {}
     for event in theirs:

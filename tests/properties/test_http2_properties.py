@@ -21,13 +21,13 @@ from extproc.exchange.events import Event, RequestBody, RequestHeaders, Response
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import frames
 from extproc.transport.http2.connection import Connection
-from extproc.transport.http2.events import Limits
-from extproc.transport.http2.frames import PeerError
+from extproc.transport.http2.events import ConnectionLimits
+from extproc.transport.http2.frames import Http2ConnectionError
 from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 
-SMALL = Limits(
+SMALL = ConnectionLimits(
     streams=3,
     stream_window=65_535,
     connection_window=70_000,
@@ -144,22 +144,22 @@ def test_whatever_is_sent_whole_and_in_pieces_agree(data: bytes, cuts: list[int]
     events = whole.receive(data)
     assert [event for piece in pieces(data, cuts) for event in cut.receive(piece)] == events
     assert [event for piece in pieces(data, [1]) for event in single.receive(piece)] == events
-    said = b"".join(whole.take())
-    assert b"".join(cut.take()) == b"".join(single.take()) == said
+    said = b"".join(whole.data_to_send())
+    assert b"".join(cut.data_to_send()) == b"".join(single.data_to_send()) == said
     frames_of(said)
 
 
 @given(BYTES, CUTS)
 def test_whatever_is_sent_the_session_answers_with_frames_and_never_raises(data: bytes, cuts: list[int]) -> None:
     session = new_session()
-    said = b"".join(session.take())
+    said = b"".join(session.data_to_send())
     for piece in pieces(data, cuts):
         session.receive(piece)
         session.tick()
         session.changed()
-        said += b"".join(session.take())
+        said += b"".join(session.data_to_send())
     written = frames_of(said)
-    if isinstance(session.connection.fault, PeerError):
+    if isinstance(session.connection.fault, Http2ConnectionError):
         assert isinstance(written[-1], hf.GoAwayFrame)
         assert session.connection.closed
         assert session.calls == 0
@@ -177,7 +177,7 @@ def test_a_legal_conversation_with_any_bytes_changed_never_raises(data: st.DataO
         changed[data.draw(st.integers(24, len(changed) - 1))] = data.draw(st.integers(0, 255))
     session = new_session()
     session.receive(bytes(changed))
-    frames_of(b"".join(session.take()))
+    frames_of(b"".join(session.data_to_send()))
 
 
 # A client that keeps to the rules, and holds the server to them
@@ -210,7 +210,7 @@ class Conversation(RuleBasedStateMachine):
         for piece in pieces(self.unsent, [cut]):
             self.session.receive(piece)
         self.unsent = b""
-        for event in self.client.receive_data(b"".join(self.session.take())):
+        for event in self.client.receive_data(b"".join(self.session.data_to_send())):
             assert not isinstance(event, h2.events.ConnectionTerminated), self.session.connection.fault
             if isinstance(event, h2.events.DataReceived):
                 self.heard[event.stream_id] += event.data

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from extproc.transport.http2.fields import Request
+from extproc.transport.http2.fields import RequestFields
 
 
-class Opened(NamedTuple):
+class HeadersReceived(NamedTuple):
     """The client opened a stream."""
 
     stream_id: int
-    request: Request
+    request: RequestFields
 
 
-class Data(NamedTuple):
+class DataReceived(NamedTuple):
     """The client sent `data` (maybe none) on a stream, and `ended` its side of it or not."""
 
     stream_id: int
@@ -21,23 +21,23 @@ class Data(NamedTuple):
     ended: bool
 
 
-class Reset(NamedTuple):
+class StreamReset(NamedTuple):
     """The client reset a stream, or broke a rule on it and was told so. It is gone, and what was to be sent with it."""
 
     stream_id: int
     code: int
 
 
-Event = Opened | Data | Reset
+Event = HeadersReceived | DataReceived | StreamReset
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """How much one client may have and send.
 
     Windows and frames are no smaller than HTTP/2's defaults, which a client goes by until it has read our settings.
     Envoy opens no more streams on a connection than these, and another connection instead (since 1.36). What is held
-    of messages that are not whole is at most `streams * stream_window` and `held_bytes`; see `intake`.
+    of messages that are not whole is at most `streams * stream_window` and `held_bytes`; see `receive_window`.
     """
 
     streams: int = 1024

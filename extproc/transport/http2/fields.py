@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from extproc.transport.http2.frames import Code, PeerError
+from extproc.transport.http2.frames import ErrorCode, Http2ConnectionError
 
 MAX_LIST_BYTES = 65_536
 """The largest list of fields, counted as SETTINGS_MAX_HEADER_LIST_SIZE does."""
@@ -34,7 +34,7 @@ class MalformedError(Exception):
     """A field section that HTTP/2 forbids (RFC 9113, section 8.1.1): a stream error."""
 
 
-class Request(NamedTuple):
+class RequestFields(NamedTuple):
     """What a gRPC server needs of a request's fields; empty where there was no such field."""
 
     method: bytes
@@ -50,15 +50,15 @@ class Reader:
 
     def __init__(self) -> None:
         self._decoder = Decoder(MAX_LIST_BYTES)
-        self._known: dict[bytes, Request] = {}
+        self._known: dict[bytes, RequestFields] = {}
         self._tableless = False
 
     def forbid_table(self) -> None:
         """The peer has agreed to a table of no size."""
         self._decoder.max_allowed_table_size = 0
 
-    def request(self, block: bytes) -> Request:
-        """The fields that open a stream. Raises `MalformedError`, or `PeerError` on what is not HPACK."""
+    def request(self, block: bytes) -> RequestFields:
+        """The fields that open a stream. Raises `MalformedError`, or `Http2ConnectionError` on what is not HPACK."""
         known = self._known.get(block)
         if known is not None:
             return known
@@ -68,7 +68,7 @@ class Reader:
         return request
 
     def trailers(self, block: bytes) -> list[tuple[bytes, bytes]]:
-        """The fields that end a stream, for `check_trailers`. Raises `PeerError` on what is not HPACK."""
+        """The fields that end a stream, for `check_trailers`. Raises `Http2ConnectionError` on what is not HPACK."""
         return self._decode(block)
 
     def _decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
@@ -76,14 +76,14 @@ class Reader:
         try:
             fields = [(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)]
         except OversizedHeaderListError as excess:
-            raise PeerError(Code.ENHANCE_YOUR_CALM, "too many header fields") from excess
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many header fields") from excess
         except HPACKError as error:
-            raise PeerError(Code.COMPRESSION_ERROR, "not HPACK") from error
+            raise Http2ConnectionError(ErrorCode.COMPRESSION_ERROR, "not HPACK") from error
         self._tableless = decoder.max_allowed_table_size == decoder.header_table_size == 0
         return fields
 
 
-def _request(fields: list[tuple[bytes, bytes]]) -> Request:
+def _request(fields: list[tuple[bytes, bytes]]) -> RequestFields:
     """RFC 9113, section 8.3.1: each pseudo-header once and before all other fields."""
     pseudo: dict[bytes, bytes] = {}
     plain: dict[bytes, bytes] = {}
@@ -100,7 +100,7 @@ def _request(fields: list[tuple[bytes, bytes]]) -> Request:
     length = plain.get(b"content-length")
     if length is not None and not (length.isdigit() and len(length) < 20):
         raise MalformedError("content-length is no number")
-    return Request(
+    return RequestFields(
         pseudo[b":method"],
         pseudo[b":path"],
         plain.get(b"content-type", b""),

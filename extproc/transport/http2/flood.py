@@ -20,7 +20,7 @@ same read, its job is cancelled otherwise, and its memory is freed. What is left
 
 from typing import Final
 
-from extproc.transport.http2.frames import Code, PeerError
+from extproc.transport.http2.frames import ErrorCode, Http2ConnectionError
 
 FLOOD_BUDGET: Final = 1000
 """Number of frames without use that a client may send between two calls of `restore`."""
@@ -41,10 +41,10 @@ class FloodBudget:
         self.left = FLOOD_BUDGET
 
     def spend(self) -> None:
-        """Count one frame without use. Raises `PeerError` once there are too many."""
+        """Count one frame without use. Raises `Http2ConnectionError` once there are too many."""
         self.left -= 1
         if self.left < 0:
-            raise PeerError(Code.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
 
     def pay_back(self) -> None:
         """Count one frame with data, or one new stream."""

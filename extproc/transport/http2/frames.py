@@ -34,7 +34,7 @@ _SETTING = struct.Struct(">HL")
 _LONG = struct.Struct(">L")
 
 
-class Code(IntEnum):
+class ErrorCode(IntEnum):
     """Why a stream or a connection ends (section 7)."""
 
     NO_ERROR = 0
@@ -53,18 +53,18 @@ class Code(IntEnum):
     HTTP_1_1_REQUIRED = 13
 
 
-class PeerError(Exception):
+class Http2ConnectionError(Exception):
     """The peer broke a rule after which the connection cannot go on (section 5.4.1)."""
 
-    def __init__(self, code: Code, reason: str) -> None:
+    def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
 
-class StreamError(Exception):
+class Http2StreamError(Exception):
     """The peer broke a rule that concerns one stream only (section 5.4.2)."""
 
-    def __init__(self, stream_id: int, code: Code, reason: str) -> None:
+    def __init__(self, stream_id: int, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
         self.stream_id = stream_id
         self.code = code
@@ -86,12 +86,12 @@ def window_update(stream_id: int, increment: int) -> bytes:
     return frame(WINDOW_UPDATE, 0, stream_id, _LONG.pack(increment))
 
 
-def reset(stream_id: int, code: Code) -> bytes:
+def reset(stream_id: int, code: ErrorCode) -> bytes:
     """A RST_STREAM frame."""
     return frame(RST_STREAM, 0, stream_id, _LONG.pack(code))
 
 
-def go_away(last_stream_id: int, code: Code, reason: str = "") -> bytes:
+def go_away(last_stream_id: int, code: ErrorCode, reason: str = "") -> bytes:
     """A GOAWAY frame."""
     return frame(GOAWAY, 0, 0, _LONG.pack(last_stream_id) + _LONG.pack(code) + reason.encode())
 
@@ -99,30 +99,30 @@ def go_away(last_stream_id: int, code: Code, reason: str = "") -> bytes:
 SETTINGS_ACK = frame(SETTINGS, ACK, 0)
 
 
-def number_of(payload: bytes) -> int:
+def parse_uint31(payload: bytes) -> int:
     """The one 32-bit number that a WINDOW_UPDATE or a RST_STREAM holds, without its reserved bit."""
     if len(payload) != 4:
-        raise PeerError(Code.FRAME_SIZE_ERROR, "a frame of one number that has not 4 bytes")
+        raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a frame of one number that has not 4 bytes")
     number: int = _LONG.unpack(payload)[0]
     return number & LARGEST
 
 
-def settings_of(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Names and values of a SETTINGS frame; raises `PeerError` (section 6.5.2) on a value that cannot be."""
+def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
+    """Names and values of a SETTINGS frame; raises `Http2ConnectionError` (section 6.5.2) on a value that cannot be."""
     if len(payload) % _SETTING.size:
-        raise PeerError(Code.FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
+        raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
     for name, value in _SETTING.iter_unpack(payload):
         if name == ENABLE_PUSH and value > 1:
-            raise PeerError(Code.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
         if name == INITIAL_WINDOW_SIZE and value > LARGEST:
-            raise PeerError(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
+            raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
         if name == MAX_FRAME_SIZE and not DEFAULT_FRAME_BYTES <= value < 2**24:
-            raise PeerError(Code.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of range")
         yield name, value
 
 
 def unpadded(payload: bytes) -> bytes:
-    """What a PADDED frame holds; raises `PeerError` (section 6.1, 6.2) on padding that fills it."""
+    """What a PADDED frame holds; raises `Http2ConnectionError` (section 6.1, 6.2) on padding that fills it."""
     if not payload or payload[0] >= len(payload):
-        raise PeerError(Code.PROTOCOL_ERROR, "padding is longer than its frame")
+        raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
     return payload[1 : len(payload) - payload[0]]

@@ -6,7 +6,7 @@ kept, and nothing is looked at again until it is. What follows it in a read is n
 
 from collections.abc import Iterator
 
-from extproc.transport.http2.frames import HEADER, HEADER_BYTES, LARGEST, PREFACE, Code, PeerError
+from extproc.transport.http2.frames import HEADER, HEADER_BYTES, LARGEST, PREFACE, ErrorCode, Http2ConnectionError
 
 Frame = tuple[int, int, int, bytes]
 """Type, flags, stream, payload."""
@@ -17,41 +17,41 @@ class Incoming:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._greeted = False
+        self._preface_read = False
         self._rest = bytearray()
         self._needed = 0
         """With so many bytes something can be done."""
 
     def frames(self, data: bytes) -> Iterator[Frame]:
-        """The frames that these bytes complete. Raises `PeerError` after those that come before the fault."""
+        """The frames that these bytes complete. Raises `Http2ConnectionError` after those before the fault."""
         position = 0
         if self._rest:
             missing = self._needed - len(self._rest)
             if len(data) < missing:
                 self._rest += data
                 return
-            if self._needed > HEADER_BYTES and self._greeted:
+            if self._needed > HEADER_BYTES and self._preface_read:
                 self._rest += memoryview(data)[:missing]
                 yield self._completed()
                 position = missing
             else:
                 data = bytes(self._rest + data)
                 self._rest.clear()
-        if not self._greeted:
-            position = self._greet(data)
+        if not self._preface_read:
+            position = self._read_preface(data)
         end = len(data)
-        while end - position >= HEADER_BYTES and self._greeted:
+        while end - position >= HEADER_BYTES and self._preface_read:
             high, low, kind, flags, stream_id = HEADER.unpack_from(data, position)
             size = high << 8 | low
             if size > self._limit:
-                raise PeerError(Code.FRAME_SIZE_ERROR, "a frame is larger than was agreed")
+                raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a frame is larger than was agreed")
             start = position + HEADER_BYTES
             if start + size > end:
                 self._keep(data, position, HEADER_BYTES + size)
                 return
             position = start + size
             yield kind, flags, stream_id & LARGEST, data[start:position]
-        self._keep(data, position, HEADER_BYTES if self._greeted else 0)
+        self._keep(data, position, HEADER_BYTES if self._preface_read else 0)
 
     def _completed(self) -> Frame:
         """The frame that was not whole in the reads before."""
@@ -60,12 +60,12 @@ class Incoming:
         _, _, kind, flags, stream_id = HEADER.unpack_from(whole)
         return kind, flags, stream_id & LARGEST, whole[HEADER_BYTES:]
 
-    def _greet(self, data: bytes) -> int:
+    def _read_preface(self, data: bytes) -> int:
         """Read the preface; gives where the frames begin."""
         if not PREFACE.startswith(data[: len(PREFACE)]):
-            raise PeerError(Code.PROTOCOL_ERROR, "this is not HTTP/2")
-        self._greeted = len(data) >= len(PREFACE)
-        return len(PREFACE) if self._greeted else 0
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
+        self._preface_read = len(data) >= len(PREFACE)
+        return len(PREFACE) if self._preface_read else 0
 
     def _keep(self, data: bytes, position: int, needed: int) -> None:
         if position < len(data):

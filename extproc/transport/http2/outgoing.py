@@ -11,22 +11,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from extproc.transport.http2 import frames
-from extproc.transport.http2.events import Limits
+from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.fields import MAX_LIST_BYTES
-from extproc.transport.http2.frames import Code, PeerError, StreamError
+from extproc.transport.http2.frames import ErrorCode, Http2ConnectionError, Http2StreamError
 
 HEADER = frames.HEADER.pack
 
 
 class Stream:
-    """One stream that is not closed. `credit` is what the client may still send, `window` what we may."""
+    """One stream that is not closed. `receive_window` is what the client may still send, `send_window` what we may."""
 
-    __slots__ = ("credit", "ended", "id", "last", "length", "missing", "queue", "queued", "window")
+    __slots__ = ("ended", "id", "last", "length", "missing", "queue", "queued", "receive_window", "send_window")
 
-    def __init__(self, stream_id: int, credit: int, window: int, length: int | None) -> None:
+    def __init__(self, stream_id: int, receive_window: int, send_window: int, length: int | None) -> None:
         self.id = stream_id
-        self.credit = credit
-        self.window = window
+        self.receive_window = receive_window
+        self.send_window = send_window
         self.length = length
         """What is missing of its `content-length`; None where it named none."""
         self.missing = 0
@@ -43,7 +43,9 @@ class Stream:
         if self.length is not None:
             self.length -= size
             if self.length < 0 or (self.ended and self.length):
-                raise StreamError(self.id, Code.PROTOCOL_ERROR, "the data is not as long as its content-length")
+                raise Http2StreamError(
+                    self.id, ErrorCode.PROTOCOL_ERROR, "the data is not as long as its content-length"
+                )
 
 
 class Outgoing:
@@ -56,7 +58,7 @@ class Outgoing:
         self._out: list[bytes | memoryview] = []
         self._large = False
         """Part of something large is in `_out`."""
-        self._window = self.first_window = frames.DEFAULT_WINDOW
+        self._window = self.initial_window = frames.DEFAULT_WINDOW
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._blocked: dict[int, Stream] = {}
 
@@ -64,7 +66,7 @@ class Outgoing:
         """Frames that no window applies to."""
         self._out += whole
 
-    def take(self) -> Sequence[bytes | memoryview]:
+    def data_to_send(self) -> Sequence[bytes | memoryview]:
         """All that may be written now: in one piece, or in many, so that what is large is not copied."""
         out = self._out
         if not out:
@@ -75,15 +77,15 @@ class Outgoing:
             return out
         return (b"".join(out),)
 
-    def begin(self, stream: Stream, block: bytes) -> None:
+    def send_headers(self, stream: Stream, block: bytes) -> None:
         """The headers of the answer."""
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
-    def data(self, stream: Stream, data: bytes | memoryview) -> None:
+    def send_data(self, stream: Stream, data: bytes | memoryview) -> None:
         """More of the answer."""
         size = len(data)
-        if size <= stream.window and size <= self._window and size <= self.frame_bytes and not stream.queue:
-            stream.window -= size
+        if size <= stream.send_window and size <= self._window and size <= self.frame_bytes and not stream.queue:
+            stream.send_window -= size
             self._window -= size
             self._out += (HEADER(size >> 8, size & 0xFF, frames.DATA, 0, stream.id), data)
             return
@@ -95,7 +97,7 @@ class Outgoing:
         self._blocked[stream.id] = stream
         self.flush(stream)
 
-    def end(self, stream: Stream, block: bytes) -> None:
+    def send_trailers(self, stream: Stream, block: bytes) -> None:
         """The last block of the answer, or the only one; it waits for the data before it."""
         stream.last = block
         if not stream.queue:
@@ -109,13 +111,13 @@ class Outgoing:
     def flush(self, stream: Stream) -> None:
         """Send what the windows allow of what this stream has waiting."""
         queue = stream.queue
-        while queue and (room := min(stream.window, self._window, self.frame_bytes)) > 0:
+        while queue and (room := min(stream.send_window, self._window, self.frame_bytes)) > 0:
             piece = queue.popleft()
             if len(piece) > room:
                 queue.appendleft(piece[room:])
                 piece = piece[:room]
             size = len(piece)
-            stream.window -= size
+            stream.send_window -= size
             self._window -= size
             stream.queued -= size
             self.queued -= size
@@ -129,28 +131,28 @@ class Outgoing:
     def widen(self, increment: int) -> None:
         """The connection's window grew (RFC 9113, section 6.9)."""
         if not increment:
-            raise PeerError(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         self._window += increment
         if self._window > frames.LARGEST:
-            raise PeerError(Code.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
+            raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
         self._flush_all()
 
     def widen_stream(self, stream: Stream, increment: int) -> None:
         """A stream's window grew."""
-        stream.window += increment
-        if stream.window > frames.LARGEST:
-            raise StreamError(stream.id, Code.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
+        stream.send_window += increment
+        if stream.send_window > frames.LARGEST:
+            raise Http2StreamError(stream.id, ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
         if stream.queue:
             self.flush(stream)
 
-    def resize(self, streams: Iterable[Stream], first_window: int) -> None:
+    def resize(self, streams: Iterable[Stream], initial_window: int) -> None:
         """All windows are to begin with this; that counts for open ones too, which may fall below 0 (6.9.2)."""
-        difference = first_window - self.first_window
-        self.first_window = first_window
+        difference = initial_window - self.initial_window
+        self.initial_window = initial_window
         for stream in streams:
-            stream.window += difference
-            if stream.window > frames.LARGEST:
-                raise PeerError(Code.FLOW_CONTROL_ERROR, "SETTINGS make a window too large")
+            stream.send_window += difference
+            if stream.send_window > frames.LARGEST:
+                raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS make a window too large")
         self._flush_all()
 
     def _flush_all(self) -> None:
@@ -167,11 +169,11 @@ class Outgoing:
         assert stream.last is not None
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, stream.last))
         if not stream.ended:
-            self.write(frames.reset(stream.id, Code.NO_ERROR))
+            self.write(frames.reset(stream.id, ErrorCode.NO_ERROR))
         self._closing(stream)
 
 
-def greeting(limits: Limits) -> bytes:
+def server_preface(limits: ConnectionLimits) -> bytes:
     """Our SETTINGS, and the connection's window, which no setting can say."""
     wider = limits.connection_window - frames.DEFAULT_WINDOW
     return frames.settings(

@@ -17,7 +17,7 @@ from typing import cast
 
 from extproc.net import Address
 from extproc.transport import listen, service
-from extproc.transport.http2.session import Call, Session
+from extproc.transport.http2.session import GrpcCall, Session
 from extproc.transport.listen import Tls
 from extproc.transport.service import Options, Perform
 from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
@@ -102,11 +102,11 @@ class Server:
         """Take no new streams, give open ones `grace` seconds, then end them."""
         self._close_listener()
         for peer in self._peers:
-            peer.go()
+            peer.begin_shutdown()
         with contextlib.suppress(TimeoutError):
-            await self._leave(grace or 0.0)
+            await self._wait_for_peers(grace or 0.0)
         for peer in list(self._peers):
-            peer.cut()
+            peer.end_calls()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(NOTICE_SECONDS):
                 await self._quiet.wait()
@@ -128,12 +128,12 @@ class Server:
         """The answer to a health check."""
         return service.SERVING if self.serving else service.NOT_SERVING
 
-    def came(self, peer: "_Peer") -> None:
+    def peer_connected(self, peer: "_Peer") -> None:
         """Somebody connected."""
         self._peers.add(peer)
         self._quiet.clear()
 
-    def left(self, peer: "_Peer") -> None:
+    def peer_disconnected(self, peer: "_Peer") -> None:
         """And is gone."""
         self._peers.discard(peer)
         if not self._peers:
@@ -164,14 +164,14 @@ class Server:
                 if path.stat().st_ino == inode:
                     path.unlink()
 
-    async def _leave(self, grace: float) -> None:
+    async def _wait_for_peers(self, grace: float) -> None:
         """Wait for the connections to end; those without a call need not have heard that we go."""
         async with asyncio.timeout(grace):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(NOTICE_SECONDS):
                     await self._quiet.wait()
             for peer in list(self._peers):
-                peer.finish()
+                peer.finish_shutdown()
             await self._quiet.wait()
 
 
@@ -188,7 +188,7 @@ class _Peer(asyncio.Protocol):
         """Somebody connected: say who we are."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self._server.came(self)
+        self._server.peer_connected(self)
         self._settle()
 
     def data_received(self, data: bytes) -> None:
@@ -201,7 +201,7 @@ class _Peer(asyncio.Protocol):
         self._transport = None
         self.session.drop_all()
         self._settle()
-        self._server.left(self)
+        self._server.peer_disconnected(self)
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -218,17 +218,17 @@ class _Peer(asyncio.Protocol):
         self.session.tick()
         self._settle()
 
-    def go(self) -> None:
+    def begin_shutdown(self) -> None:
         """Begin to leave."""
-        self.session.connection.go()
+        self.session.connection.begin_shutdown()
         self._settle()
 
-    def finish(self) -> None:
+    def finish_shutdown(self) -> None:
         """Leave when the last call is over."""
-        self.session.connection.finish()
+        self.session.connection.finish_shutdown()
         self._settle()
 
-    def cut(self) -> None:
+    def end_calls(self) -> None:
         """Leave now, with a word to each call."""
         self.session.end_all()
         self._settle()
@@ -246,7 +246,7 @@ class _Peer(asyncio.Protocol):
             self._follow(call)
         if self._transport is None:
             return
-        pieces = self.session.take()
+        pieces = self.session.data_to_send()
         if len(pieces) == 1:
             self._transport.write(pieces[0])
         elif pieces:
@@ -254,11 +254,11 @@ class _Peer(asyncio.Protocol):
         if self.session.connection.closed:
             self._transport.close()
 
-    def _follow(self, call: Call) -> None:
+    def _follow(self, call: GrpcCall) -> None:
         """Run the job that the call has now, and no other."""
-        if call.job is not None:
-            call.job.cancel()
-        call.job = None if call.pending_job is None else asyncio.create_task(self._work(call, call.pending_job))
+        if call.task is not None:
+            call.task.cancel()
+        call.task = None if call.pending_job is None else asyncio.create_task(self._run_job(call, call.pending_job))
 
     def guarded(self, turn: Callable[[], None]) -> None:
         """Take a turn that asyncio does not watch. A bug in it ends the connection, as it does in `data_received`."""
@@ -268,8 +268,8 @@ class _Peer(asyncio.Protocol):
             log.exception("a connection is ended by a bug")
             self.abort()
 
-    async def _work(self, call: Call, pending_job: TimedJob) -> None:
-        """Run the job, and tell what came of it; whatever happens to it, the call is not left waiting."""
+    async def _run_job(self, call: GrpcCall, pending_job: TimedJob) -> None:
+        """Run the job, and report its result; whatever happens to it, the call is not left waiting."""
         try:
             result = await self._perform(pending_job.job, pending_job.seconds)
         except asyncio.CancelledError:
@@ -279,11 +279,11 @@ class _Peer(asyncio.Protocol):
         except Exception as error:
             self._failed(call, error)
         else:
-            call.job = None
+            call.task = None
             self.guarded(lambda: self.session.resume(call, result))
             self.guarded(self._settle)
 
-    def _failed(self, call: Call, error: Exception) -> None:
-        call.job = None
+    def _failed(self, call: GrpcCall, error: Exception) -> None:
+        call.task = None
         self.guarded(lambda: self.session.fail(call, error))
         self.guarded(self._settle)

@@ -5,7 +5,7 @@ that several pieces of a body found in one read are answered with one message; t
 
 | what happened                                      | call             | then                              |
 |----------------------------------------------------|------------------|-----------------------------------|
-| the client sent bytes                              | `receive(data)`  | look at `changed()`, write `take()` |
+| the client sent bytes                              | `receive(data)`  | look at `changed()`, write `data_to_send()` |
 | a job came to a result, or failed                  | `resume`, `fail` | the same                          |
 | now and then                                       | `tick()`         | the same                          |
 
@@ -22,8 +22,8 @@ from extproc.payload import Payload
 from extproc.transport import service
 from extproc.transport.http2 import framing
 from extproc.transport.http2.connection import Connection
-from extproc.transport.http2.events import Data, Limits, Opened
-from extproc.transport.http2.fields import Request
+from extproc.transport.http2.events import ConnectionLimits, DataReceived, HeadersReceived
+from extproc.transport.http2.fields import RequestFields
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.large import Message
 from extproc.transport.stream import ExtProcStream, TimedJob
@@ -32,21 +32,21 @@ PROCESS = f"/{service.SERVICE}/Process".encode()
 CHECK = f"/{service.HEALTH}/Check".encode()
 
 
-class Call:
+class GrpcCall:
     """One call. `stream` is None for a health check, and for a call in which nothing was said yet."""
 
     __slots__ = (
-        "begun",
         "check",
         "ended",
         "error",
+        "headers_sent",
         "id",
         "inbox",
-        "job",
         "messages",
         "missing",
         "pending_job",
         "stream",
+        "task",
     )
 
     def __init__(self, stream_id: int, check: bool, message_bytes: int) -> None:
@@ -60,9 +60,9 @@ class Call:
         self.stream: ExtProcStream | None = None
         self.pending_job: TimedJob | None = None
         """What the driver was told to do for it."""
-        self.job: Any = None
+        self.task: Any = None
         """The driver's, for what it does about the job."""
-        self.begun = self.ended = False
+        self.headers_sent = self.ended = False
         self.error: CallError | None = None
 
 
@@ -74,14 +74,14 @@ class Session:
         new_stream: Callable[[], ExtProcStream],
         health: Callable[[], bytes],
         message_bytes: int,
-        limits: Limits | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self.connection = Connection(limits)
         self._new_stream = new_stream
         self._health = health
         self._message_bytes = message_bytes
-        self._calls: dict[int, Call] = {}
-        self._changed: dict[Call, None] = {}
+        self._calls: dict[int, GrpcCall] = {}
+        self._changed: dict[GrpcCall, None] = {}
 
     @property
     def calls(self) -> int:
@@ -90,14 +90,14 @@ class Session:
 
     def receive(self, data: bytes) -> None:
         """Do what these bytes ask for."""
-        turn: dict[Call, None] = {}
+        turn: dict[GrpcCall, None] = {}
         for event in self.connection.receive(data):
-            if type(event) is Data:
+            if type(event) is DataReceived:
                 call = self._calls.get(event.stream_id)
                 if call is not None:
                     _collect(call, event)
                     turn[call] = None
-            elif type(event) is Opened:
+            elif type(event) is HeadersReceived:
                 self._open(event.stream_id, event.request)
             else:
                 self._drop(event.stream_id)
@@ -105,35 +105,35 @@ class Session:
             self.drop_all()
         for call in turn:
             if call.id in self._calls:
-                self._answer(call)
-                self._hold(call)
+                self._handle_messages(call)
+                self._reserve(call)
 
-    def resume(self, call: Call, result: object) -> None:
+    def resume(self, call: GrpcCall, result: object) -> None:
         """The job of `call` came to `result`."""
         if call.stream is not None and call.id in self._calls:
             self._attempt(call, lambda stream: stream.resume(result))
 
-    def fail(self, call: Call, error: Exception) -> None:
+    def fail(self, call: GrpcCall, error: Exception) -> None:
         """The job of `call` met a bug."""
         if call.id in self._calls:
             self._end_in_error(call, error)
 
     def tick(self) -> None:
         """A while has passed: tell those that are idle. Who does not read what he is sent is told nothing."""
-        self.connection.forgive()
+        self.connection.restore_flood_budget()
         for call in list(self._calls.values()):
             if call.stream is not None and not self.connection.blocked(call.id):
                 self._attempt(call, _tick)
 
-    def changed(self) -> list[Call]:
+    def changed(self) -> list[GrpcCall]:
         """Calls whose job is another than before, or None; each is given once."""
         changed = list(self._changed)
         self._changed.clear()
         return changed
 
-    def take(self) -> Sequence[bytes | memoryview]:
+    def data_to_send(self) -> Sequence[bytes | memoryview]:
         """What is to be written, in order."""
-        return self.connection.take()
+        return self.connection.data_to_send()
 
     def drop_all(self) -> None:
         """Forget all calls, because nobody is there any more."""
@@ -144,16 +144,16 @@ class Session:
         """End all calls in error, and the connection."""
         for call in list(self._calls.values()):
             self._end(call, Status.UNAVAILABLE, "the worker stops")
-        self.connection.finish()
+        self.connection.finish_shutdown()
 
-    def _open(self, stream_id: int, request: Request) -> None:
-        refusal = _refusal(request)
-        if refusal is not None:
-            self.connection.end(stream_id, refusal)
+    def _open(self, stream_id: int, request: RequestFields) -> None:
+        error_response = _error_response(request)
+        if error_response is not None:
+            self.connection.send_trailers(stream_id, error_response)
         else:
-            self._calls[stream_id] = Call(stream_id, request.path == CHECK, self._message_bytes)
+            self._calls[stream_id] = GrpcCall(stream_id, request.path == CHECK, self._message_bytes)
 
-    def _answer(self, call: Call) -> None:
+    def _handle_messages(self, call: GrpcCall) -> None:
         """Have the messages of this turn answered; then look whether the call has come to an end."""
         if call.inbox:
             if call.check:
@@ -162,7 +162,7 @@ class Session:
                 return
             if call.stream is None:
                 call.stream = self._new_stream()
-            self._say(call, *call.stream.receive_all(call.inbox))
+            self._respond(call, *call.stream.receive_all(call.inbox))
         if call.id not in self._calls:
             return
         if call.error is not None:
@@ -171,22 +171,22 @@ class Session:
             whole = not call.messages.partial
             self._end(call, Status.OK if whole else Status.INTERNAL, "" if whole else "the last message is cut off")
 
-    def _hold(self, call: Call) -> None:
+    def _reserve(self, call: GrpcCall) -> None:
         """Have the rest of a message sent for."""
         if call.missing != call.messages.missing:
             call.missing = call.messages.missing
-            self.connection.hold(call.id, call.missing)
+            self.connection.reserve(call.id, call.missing)
 
-    def _attempt(self, call: Call, work: Callable[[ExtProcStream], list[Payload]]) -> None:
+    def _attempt(self, call: GrpcCall, work: Callable[[ExtProcStream], list[Payload]]) -> None:
         assert call.stream is not None
         try:
             messages = work(call.stream)
         except Exception as error:  # a bug, or Envoy and we do not fit together
-            self._say(call, (), error)
+            self._respond(call, (), error)
         else:
-            self._say(call, messages, None)
+            self._respond(call, messages, None)
 
-    def _say(self, call: Call, messages: Sequence[Payload], error: Exception | None) -> None:
+    def _respond(self, call: GrpcCall, messages: Sequence[Payload], error: Exception | None) -> None:
         """Send what a stream said; end it where it failed."""
         if messages:
             self._send(call, messages)
@@ -198,22 +198,22 @@ class Session:
             call.pending_job = call.stream.pending_job
             self._changed[call] = None
 
-    def _send(self, call: Call, messages: Sequence[Payload]) -> None:
-        if not call.begun:
-            call.begun = True
-            self.connection.begin(call.id, framing.HEAD)
+    def _send(self, call: GrpcCall, messages: Sequence[Payload]) -> None:
+        if not call.headers_sent:
+            call.headers_sent = True
+            self.connection.send_headers(call.id, framing.HEAD)
         for piece in framing.framed(messages):
-            self.connection.send(call.id, piece)
+            self.connection.send_data(call.id, piece)
 
-    def _end_in_error(self, call: Call, error: Exception) -> None:
+    def _end_in_error(self, call: GrpcCall, error: Exception) -> None:
         """The status names the kind of error only: it goes to Envoy's access log."""
         assert call.stream is not None
         service.report(call.stream.request_id, error)
         self._end(call, Status.INTERNAL, type(error).__name__)
 
-    def _end(self, call: Call, status: Status, message: str) -> None:
+    def _end(self, call: GrpcCall, status: Status, message: str) -> None:
         trailers = framing.trailers(status, message)
-        self.connection.end(call.id, trailers if call.begun else framing.HEAD + trailers)
+        self.connection.send_trailers(call.id, trailers if call.headers_sent else framing.HEAD + trailers)
         self._drop(call.id)
 
     def _drop(self, stream_id: int) -> None:
@@ -231,7 +231,7 @@ def _tick(stream: ExtProcStream) -> list[Payload]:
     return stream.tick() if stream.is_idle else []
 
 
-def _collect(call: Call, event: Data) -> None:
+def _collect(call: GrpcCall, event: DataReceived) -> None:
     """Take what was sent apart into messages."""
     if call.error is None:
         try:
@@ -241,7 +241,7 @@ def _collect(call: Call, event: Data) -> None:
     call.ended = event.ended
 
 
-def _refusal(request: Request) -> bytes | None:
+def _error_response(request: RequestFields) -> bytes | None:
     """The block that answers what is no call, or a call of what is not here."""
     if request.method != b"POST":
         return framing.NOT_POST

@@ -27,8 +27,8 @@ AFTER = re.compile(r":Server\._process:\d+:await call\.abort|:_Call\.run:\d+:awa
 
 LIFE = re.compile(
     r"^extproc\.worker\.(process|reload|tls):"
-    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|renew|_bind|_leave):"
-    r"|^extproc\.transport\.grpcio:_try:"
+    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
+    r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"
     r"|:\w+\.(__aexit__|close):"
     r"|:(GuardedResolver|Lookup)\.resolve:"

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from extproc.exchange.events import RequestBody
 from extproc.transport.http2 import frames
-from extproc.transport.http2.events import Limits
+from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.session import PROCESS, Session
 from extproc.transport.service import SERVING
 from extproc.transport.stream import Clock, ExtProcStream
 
-SMALL = Limits(stream_window=65_535, connection_window=70_000, frame_bytes=16_384)
+SMALL = ConnectionLimits(stream_window=65_535, connection_window=70_000, frame_bytes=16_384)
 ROUNDS = 10_000
 """A client that has nothing to say and still is not done after so many turns never will be."""
 
@@ -68,16 +68,16 @@ AGAINST_A_STREAM: tuple[Callable[[int], bytes], ...] = (
     lambda call: frames.frame(frames.PRIORITY, 0, call, bytes(4)),
     lambda call: frames.frame(frames.RST_STREAM, 0, call, bytes(4)),
 )
-AGAINST_ALL: tuple[tuple[bytes, frames.Code], ...] = (
-    (frames.frame(frames.DATA, 0, 0, b"x"), frames.Code.PROTOCOL_ERROR),
-    (frames.frame(frames.DATA, 0, 99_999, b"x"), frames.Code.PROTOCOL_ERROR),
-    (frames.frame(frames.HEADERS, 4, 2, b""), frames.Code.PROTOCOL_ERROR),
-    (frames.frame(frames.HEADERS, 4, 99_999, b"\xff"), frames.Code.COMPRESSION_ERROR),
-    (frames.frame(frames.CONTINUATION, 4, 1, b""), frames.Code.PROTOCOL_ERROR),
-    (frames.frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), frames.Code.PROTOCOL_ERROR),
-    (frames.frame(frames.SETTINGS, 0, 0, b"short"), frames.Code.FRAME_SIZE_ERROR),
-    (frames.window_update(0, frames.LARGEST), frames.Code.FLOW_CONTROL_ERROR),
-    (frames.frame(frames.DATA, 0, 1, bytes(16_385)), frames.Code.FRAME_SIZE_ERROR),
+AGAINST_ALL: tuple[tuple[bytes, frames.ErrorCode], ...] = (
+    (frames.frame(frames.DATA, 0, 0, b"x"), frames.ErrorCode.PROTOCOL_ERROR),
+    (frames.frame(frames.DATA, 0, 99_999, b"x"), frames.ErrorCode.PROTOCOL_ERROR),
+    (frames.frame(frames.HEADERS, 4, 2, b""), frames.ErrorCode.PROTOCOL_ERROR),
+    (frames.frame(frames.HEADERS, 4, 99_999, b"\xff"), frames.ErrorCode.COMPRESSION_ERROR),
+    (frames.frame(frames.CONTINUATION, 4, 1, b""), frames.ErrorCode.PROTOCOL_ERROR),
+    (frames.frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), frames.ErrorCode.PROTOCOL_ERROR),
+    (frames.frame(frames.SETTINGS, 0, 0, b"short"), frames.ErrorCode.FRAME_SIZE_ERROR),
+    (frames.window_update(0, frames.LARGEST), frames.ErrorCode.FLOW_CONTROL_ERROR),
+    (frames.frame(frames.DATA, 0, 1, bytes(16_385)), frames.ErrorCode.FRAME_SIZE_ERROR),
 )
 STRAYS = st.dictionaries(
     st.integers(0, 60), st.tuples(st.sampled_from(["harmless"] * 6 + ["stream"] * 3 + ["all"]), st.integers(0, 8))
@@ -204,7 +204,7 @@ class Envoy:
                 result = self.by_id[call.id].result
                 if call.pending_job is not None and result is not None:
                     self.session.resume(call, result)
-            said += b"".join(self.session.take())
+            said += b"".join(self.session.data_to_send())
             if not said:
                 return
             self.hear(said)
@@ -215,7 +215,7 @@ class Envoy:
         while data:
             size = len(data) if self.cuts is None else next(self.cuts)
             self.session.receive(data[:size])
-            said += b"".join(self.session.take())
+            said += b"".join(self.session.data_to_send())
             data = data[size:]
         return said
 

@@ -98,7 +98,7 @@ def process() -> Iterator[Process]:
 
 def settle(session: Session, process: Process) -> Sequence[bytes | memoryview]:
     """What the session has to say once its jobs are done."""
-    out = list(session.take())
+    out = list(session.data_to_send())
     while calls := [call for call in session.changed() if call.pending_job is not None]:
         for call in calls:
             assert call.pending_job is not None
@@ -106,7 +106,7 @@ def settle(session: Session, process: Process) -> Sequence[bytes | memoryview]:
             assert isinstance(job, TranslationJob)
             session.resume(call, process.do(job))
             del job
-        out += session.take()
+        out += session.data_to_send()
     return out
 
 
@@ -115,7 +115,7 @@ def answered(session: Session, wire: bytes, process: Process) -> list[pb.Process
     said = frames.PREFACE
     for data in reads(wire):
         session.receive(data)
-        said += b"".join(session.take())
+        said += b"".join(session.data_to_send())
     said += b"".join(settle(session, process))
     messages, found = framing.Messages(WINDOW), list[Any]()
     for kind, _, _, payload in Incoming(frames.DEFAULT_FRAME_BYTES).frames(said):
@@ -133,7 +133,7 @@ def copies(session: Session, body: bytes, process: Process) -> float:
         before, _ = tracemalloc.get_traced_memory()
         for data in reads(wire):
             session.receive(data)
-            session.take()
+            session.data_to_send()
         out = settle(session, process)
         _, most = tracemalloc.get_traced_memory()
     finally:

@@ -10,8 +10,8 @@ from hpack import Encoder
 
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2.connection import Connection
-from extproc.transport.http2.events import Limits, Opened
-from extproc.transport.http2.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS_ACK, Code, frame, settings
+from extproc.transport.http2.events import ConnectionLimits, HeadersReceived
+from extproc.transport.http2.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS_ACK, ErrorCode, frame, settings
 
 FILTER = "envoy.filters.http.ext_proc"
 
@@ -160,7 +160,9 @@ def socket_path():
 # HTTP/2: what is written is read by hyperframe
 
 HELLO = PREFACE + settings({}) + SETTINGS_ACK
-LIMITS = Limits(streams=4, stream_window=10_000, connection_window=70_000, frame_bytes=16_384, queue_bytes=100_000)
+LIMITS = ConnectionLimits(
+    streams=4, stream_window=10_000, connection_window=70_000, frame_bytes=16_384, queue_bytes=100_000
+)
 
 
 def _opening(stream_id=1, flags=END_HEADERS, more=()):
@@ -195,7 +197,7 @@ class Peer:
         return self.said()
 
     def said(self):
-        return _frames(b"".join(self.connection.take()))
+        return _frames(b"".join(self.connection.data_to_send()))
 
     def error(self, *data):
         """The code of the GOAWAY that these lead to; nothing is heard or said after it."""
@@ -205,14 +207,14 @@ class Peer:
         assert self.send(_opening(99)) == []
         assert self.events == []
         assert last.error_code == self.connection.fault.code
-        return Code(last.error_code)
+        return ErrorCode(last.error_code)
 
     def stream_error(self, *data):
         """The stream and code of the RST_STREAM that these lead to."""
         *_, last = self.send(*data)
         assert isinstance(last, hf.RstStreamFrame)
         assert not self.connection.closed
-        return last.stream_id, Code(last.error_code)
+        return last.stream_id, ErrorCode(last.error_code)
 
 
 @pytest.fixture(scope="session")
@@ -230,7 +232,7 @@ def opened():
     """A peer with the stream 1."""
     peer = Peer()
     peer.send(_opening())
-    assert [type(event) for event in peer.events] == [Opened]
+    assert [type(event) for event in peer.events] == [HeadersReceived]
     return peer
 
 

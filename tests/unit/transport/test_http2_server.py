@@ -45,8 +45,8 @@ class Watched(http2.Server):
 
     peer = None
 
-    def came(self, peer):
-        super().came(peer)
+    def peer_connected(self, peer):
+        super().peer_connected(peer)
         self.peer = peer
 
     @property

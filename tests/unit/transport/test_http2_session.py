@@ -11,7 +11,7 @@ import pytest
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.transport.http2 import frames, framing
-from extproc.transport.http2.events import Limits
+from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.framing import CallError, Messages, Status
 from extproc.transport.http2.session import CHECK, PROCESS, Session
 from extproc.transport.service import SERVING
@@ -82,7 +82,7 @@ class Client:
         return self.calls
 
     def hear(self):
-        for event in self.h2.receive_data(b"".join(self.session.take())):
+        for event in self.h2.receive_data(b"".join(self.session.data_to_send())):
             match event:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
                     self.calls.setdefault(event.stream_id, Call({})).headers.update(dict(event.headers))
@@ -173,7 +173,7 @@ class TestTurns:
         gateway = client()
         gateway.say(gateway.open(), envoy.request_headers())
         gateway.session.receive(gateway.h2.data_to_send() + frames.window_update(0, 0))
-        [last] = gateway.h2.receive_data(b"".join(gateway.session.take()))
+        [last] = gateway.h2.receive_data(b"".join(gateway.session.data_to_send()))
         assert isinstance(last, h2.events.ConnectionTerminated)
         assert not exchanges
 
@@ -317,7 +317,7 @@ class TestSlowReaders:
         assert not isinstance(exchanges[0].events[-1], Idle)
 
     def test_what_waits_for_them_is_bounded(self, client, envoy):
-        limits = Limits(stream_window=100_000, connection_window=200_000, queue_bytes=50_000)
+        limits = ConnectionLimits(stream_window=100_000, connection_window=200_000, queue_bytes=50_000)
         gateway = client(TALKS, limits=limits)
         calls = [begun(gateway, envoy) for _ in range(5)]
         gateway.read = False

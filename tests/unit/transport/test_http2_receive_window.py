@@ -10,12 +10,12 @@ import h2.settings
 import pytest
 
 from extproc.transport.http2 import framing
-from extproc.transport.http2.events import Limits
+from extproc.transport.http2.events import ConnectionLimits
 from extproc.transport.http2.framing import Messages
 from extproc.transport.http2.session import CHECK, Session
 from extproc.transport.service import SERVING
 
-LIMITS = Limits(streams=20, stream_window=65_535, connection_window=70_000, held_bytes=400_000)
+LIMITS = ConnectionLimits(streams=20, stream_window=65_535, connection_window=70_000, held_bytes=400_000)
 MESSAGE_BYTES = 1_000_000
 
 
@@ -67,7 +67,7 @@ class Client:
 
     def flush(self):
         self.session.receive(self.h2.data_to_send())
-        for event in self.h2.receive_data(b"".join(self.session.take())):
+        for event in self.h2.receive_data(b"".join(self.session.data_to_send())):
             assert not isinstance(event, h2.events.ConnectionTerminated), event
             if isinstance(event, h2.events.DataReceived):
                 assert not self.uploads[event.stream_id].rest
@@ -133,9 +133,9 @@ def test_one_that_is_answered_and_not_read_makes_room(client):
     first, second = client.begin(300_000), client.begin(300_000)
     client.send(keep=1)
     connection = client.session.connection
-    connection.begin(first.id, framing.HEAD)
-    connection.send(first.id, b"an answer")
-    connection.end(first.id, framing.OK_TRAILERS)
+    connection.send_headers(first.id, framing.HEAD)
+    connection.send_data(first.id, b"an answer")
+    connection.send_trailers(first.id, framing.OK_TRAILERS)
     del client.uploads[first.id]
     client.flush()
     client.send()
