@@ -9,13 +9,13 @@ from typing import Literal, Protocol
 
 from extproc.net import Address
 from extproc.transport.listen import NO_TLS, ListenError, Tls
-from extproc.transport.service import Options, Perform
+from extproc.transport.service import RunJob, ServerOptions
 from extproc.transport.stream import ExchangeProtocol
 
 Choice = Literal["auto", "http2", "grpcio"]
 
 
-class Server(Protocol):
+class TransportServer(Protocol):
     """Carries the streams of one address. Create and use it inside a running event loop."""
 
     serving: bool
@@ -45,15 +45,19 @@ class Server(Protocol):
 
 
 def new_server(
-    choice: Choice, address: Address, new_exchange: Callable[[], ExchangeProtocol], perform: Perform, options: Options
-) -> Server:
+    choice: Choice,
+    address: Address,
+    new_exchange: Callable[[], ExchangeProtocol],
+    run_job: RunJob,
+    options: ServerOptions,
+) -> TransportServer:
     """A server for `address`; `auto` is http2 on a unix socket and grpcio elsewhere. Raises `ListenError`."""
     if choice == "http2" and options.tls is not None:
         raise ListenError(f"{address}: {NO_TLS}")
     if choice == "http2" or (choice == "auto" and address.path and options.tls is None):
         from extproc.transport import http2
 
-        return http2.Server(new_exchange, perform, options)
+        return http2.Http2Server(new_exchange, run_job, options)
     from extproc.transport import grpcio
 
-    return grpcio.Server(new_exchange, perform, options)
+    return grpcio.GrpcioServer(new_exchange, run_job, options)

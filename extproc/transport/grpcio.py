@@ -20,7 +20,7 @@ from extproc.net import Address
 from extproc.payload import Payload
 from extproc.transport import listen, service
 from extproc.transport.listen import Tls
-from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, Options, Perform, report
+from extproc.transport.service import HEALTH, NOT_SERVING, SERVICE, SERVING, RunJob, ServerOptions, report
 from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -28,14 +28,14 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 _UNLIMITED = 2**31 - 1
 
 
-class Server:
+class GrpcioServer:
     """Carries the streams of one address. Create and use it inside a running event loop."""
 
-    def __init__(self, new_exchange: Callable[[], ExchangeProtocol], perform: Perform, options: Options) -> None:
+    def __init__(self, new_exchange: Callable[[], ExchangeProtocol], run_job: RunJob, options: ServerOptions) -> None:
         self.serving = False
         """What the health service says."""
         self._new_exchange = new_exchange
-        self._perform = perform
+        self._run = run_job
         self._options = options
         self._tls = self._offered = options.tls
         """The version for new connections, and the one that grpcio has."""
@@ -157,7 +157,7 @@ class Server:
 
     async def _process(self, _messages: object, context: Context) -> None:
         stream = ExtProcStream(self._new_exchange(), self._options.clock, self._options.longest_wait)
-        call = _Call(stream, context, self._perform)
+        call = _Call(stream, context, self._run)
         self._calls.add(call)
         try:
             await call.run()
@@ -174,10 +174,10 @@ class Server:
 class _Call:
     """One stream on grpcio."""
 
-    def __init__(self, stream: ExtProcStream, context: Context, perform: Perform) -> None:
+    def __init__(self, stream: ExtProcStream, context: Context, run_job: RunJob) -> None:
         self._stream = stream
         self._context = context
-        self._perform = perform
+        self._run = run_job
         self._turn = asyncio.Lock()
         self._timed_job: TimedJob | None = None
         self._job: asyncio.Task[None] | None = None
@@ -232,7 +232,7 @@ class _Call:
     async def _run_jobs(self) -> None:
         while (pending_job := self._stream.pending_job) is not None:
             self._timed_job = pending_job
-            result = await self._perform(pending_job.job, pending_job.seconds)
+            result = await self._run(pending_job.job, pending_job.seconds)
             async with self._turn:
                 await self._send(self._stream.resume(result))
 

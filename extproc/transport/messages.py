@@ -66,7 +66,7 @@ MAX_CACHED_CHARACTERS: Final = 2048
 """Largest list of header names that is worth caching: how many, and how many characters together."""
 
 
-def headers_of(headers: pb.HeaderMap) -> dict[str, str]:
+def parse_headers(headers: pb.HeaderMap) -> dict[str, str]:
     """The headers by lower-case name, the values of a repeated one joined with a comma (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
     for header in headers.headers:
@@ -76,7 +76,7 @@ def headers_of(headers: pb.HeaderMap) -> dict[str, str]:
     return found
 
 
-def details_of(request: pb.ProcessingRequest) -> str:
+def code_details(request: pb.ProcessingRequest) -> str:
     """Envoy's word for why this answer is what it is (`response.code_details`), empty where it sent none."""
     if FILTER not in request.attributes:
         return ""
@@ -86,7 +86,7 @@ def details_of(request: pb.ProcessingRequest) -> str:
 
 def passed(phase: str, metadata: Metadata | None = None) -> bytes:
     """`phase` (`response_headers`, `response_trailers`) as it is."""
-    return field(_PHASES[phase], b"") + _remembered(metadata)
+    return field(_PHASES[phase], b"") + _dynamic_metadata(metadata)
 
 
 def stripped(remove: tuple[str, ...]) -> bytes:
@@ -111,9 +111,9 @@ def forwarded(forward: Forward) -> Payload:
     body = heads(_WHOLE_BODY, len(forward.body))
     around = (_PHASES["request_body"], _COMMON)
     if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
-        return nested(around, mutation, body, forward.body) + _remembered(forward.metadata, _SIGNED)
+        return nested(around, mutation, body, forward.body) + _dynamic_metadata(forward.metadata, _SIGNED)
     before = heads(around, len(mutation) + len(body) + len(forward.body)) + mutation + body
-    return Segments((before, *segments(forward.body), _remembered(forward.metadata, _SIGNED)))
+    return Segments((before, *segments(forward.body), _dynamic_metadata(forward.metadata, _SIGNED)))
 
 
 def immediate(reply: Reply) -> Payload:
@@ -124,7 +124,7 @@ def immediate(reply: Reply) -> Payload:
     before = b"".join((status, headers, _ANSWER_BODY, varint(size)))
     details = field(_DETAILS, reply.details.encode())
     before = heads((_IMMEDIATE,), len(before) + size + len(details)) + before
-    after = details + _remembered(reply.metadata)
+    after = details + _dynamic_metadata(reply.metadata)
     if size < LARGE:
         return b"".join((before, reply.body, after))
     return Segments((before, reply.body, after))
@@ -133,25 +133,25 @@ def immediate(reply: Reply) -> Payload:
 def head(said: Head) -> bytes:
     """Status and headers of an answer whose body streams; it has a `content-length` only if `said` has."""
     mutation = _mutation(((":status", str(said.status)), *said.headers), (*said.remove, CONTENT_LENGTH))
-    return nested((_PHASES["response_headers"], _COMMON), mutation) + _remembered(said.metadata)
+    return nested((_PHASES["response_headers"], _COMMON), mutation) + _dynamic_metadata(said.metadata)
 
 
 def replaced_head(reply: Reply) -> bytes:
     """Status and headers of a whole answer; its body follows in one streamed piece."""
-    return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _remembered(reply.metadata)
+    return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _dynamic_metadata(reply.metadata)
 
 
 def replaced_whole(reply: Reply) -> bytes:
     """A whole answer in place of one that has headers only (`CONTINUE_AND_REPLACE`)."""
     body = heads(_WHOLE_BODY, len(reply.body))
     whole = nested((_PHASES["response_headers"], _COMMON), _REPLACE, _replacement(reply), body, reply.body)
-    return whole + _remembered(reply.metadata)
+    return whole + _dynamic_metadata(reply.metadata)
 
 
 def streamed(data: bytes, end_of_stream: bool, metadata: Metadata | None = None) -> bytes:
     """A piece of the body of an answer."""
     before = _before_piece(len(data), end_of_stream)
-    return b"".join((before, data, _PIECE_END if end_of_stream else b"", _remembered(metadata)))
+    return b"".join((before, data, _PIECE_END if end_of_stream else b"", _dynamic_metadata(metadata)))
 
 
 def more_time(seconds: float) -> bytes:
@@ -227,7 +227,7 @@ def _option(name: str, value: str) -> bytes:
 _usual = lru_cache(maxsize=1024)(_option)
 
 
-def _remembered(metadata: Metadata | None, first: bytes = b"") -> bytes:
+def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
     """`dynamic_metadata`, a Struct with a Struct in it (or nothing); `first` are entries before those of `metadata`."""
     entries = first + b"".join(
         [

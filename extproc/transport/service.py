@@ -22,12 +22,12 @@ NOT_SERVING = b"\x08\x02"
 TICK_SECONDS = 0.25
 """How often streams are looked at for silence; the grain of keep-alives."""
 
-Perform = Callable[[Job, float], Awaitable[object]]
+RunJob = Callable[[Job, float], Awaitable[object]]
 """Does a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ServerOptions:
     """What a server needs to know beside its address."""
 
     message_bytes: int

@@ -210,7 +210,7 @@ class ExtProcSession:
         self._expect(SessionState.START, "request_headers")
         self.state = SessionState.ROUTING
         self._bodiless = headers.end_of_stream
-        return RequestHeaders(messages.headers_of(headers.headers), headers.end_of_stream)
+        return RequestHeaders(messages.parse_headers(headers.headers), headers.end_of_stream)
 
     def _request_body(self, body: Message, end_of_stream: bool) -> Event | None:
         """Return the whole body. Without `end_of_stream` the client sent trailers after it, or in its place."""
@@ -226,11 +226,11 @@ class ExtProcSession:
             return None
         if self.state not in REQUEST_HALF:
             raise WireError(f"response_headers in state {self.state.name}")
-        headers, details = request.response_headers, messages.details_of(request)
+        headers, details = request.response_headers, messages.code_details(request)
         self.state = SessionState.WITHHELD
         self._bodiless = self._upstream_ended = headers.end_of_stream
         local = details not in ("", UPSTREAM)
-        return ResponseHeaders(messages.headers_of(headers.headers), headers.end_of_stream, local, details)
+        return ResponseHeaders(messages.parse_headers(headers.headers), headers.end_of_stream, local, details)
 
     def _response_body(self, body: pb.HttpBody) -> Event | None:
         if self.state is SessionState.RELAYING:

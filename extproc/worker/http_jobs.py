@@ -66,7 +66,7 @@ def jitter(attempt: int) -> float:
     return random.uniform(0, 0.2 * 2**attempt)
 
 
-class Performer:
+class HttpJobRunner:
     """Performs jobs: side calls against one endpoint, and fetches.
 
     Use it as an async context manager, inside the loop that uses it; `fetcher` is entered and left with it.
@@ -87,7 +87,7 @@ class Performer:
         self._open = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> "Performer":
+    async def __aenter__(self) -> "HttpJobRunner":
         tls = bedrock_trust(self._environ) if self._endpoint.scheme == "https" else True
         await self._open.enter_async_context(self._fetcher)
         session = aiohttp.ClientSession(

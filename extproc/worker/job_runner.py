@@ -1,11 +1,11 @@
-"""Runs the jobs of exchanges: translations by the `Translator`, calls and fetches by the `Performer`.
+"""Runs the jobs of exchanges: translations by the `Translator`, calls and fetches by the `HttpJobRunner`.
 
-The performer is brought in with the first job there is for it.
+The http_runner is brought in with the first job there is for it.
 Most workers never make a call of their own: Envoy carries chat, and embeddings of one text. aiohttp would cost each
 of them a third of its start and 9 MB, so it is imported when an exchange first waits for a job, in a thread.
 
-Invariant: a job comes to what `Performer` makes of it; the event loop never waits for an import; and whatever would
-keep the performer from working (a CA bundle that cannot be read) is said at the start, not at the first job.
+Invariant: a job comes to what `HttpJobRunner` makes of it; the event loop never waits for an import; and whatever would
+keep the http_runner from working (a CA bundle that cannot be read) is said at the start, not at the first job.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from extproc.worker.translator import Translator
 from extproc.worker.trust import bedrock_trust
 
 if TYPE_CHECKING:
-    from extproc.worker.http_jobs import Performer
+    from extproc.worker.http_jobs import HttpJobRunner
 
 
-class Errands:
+class JobRunner:
     """Performs jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it.
 
     `deny` are networks (`203.0.113.0/24`) that no image is fetched from, beside those that never are.
@@ -38,12 +38,12 @@ class Errands:
         self._endpoint = endpoint
         self._environ = environ
         self._deny = deny
-        self._performer: Performer | None = None
+        self._http_runner: HttpJobRunner | None = None
         self._translator = Translator(environ)
         self._opening = asyncio.Lock()
         self._open = AsyncExitStack()
 
-    async def __aenter__(self) -> "Errands":
+    async def __aenter__(self) -> "JobRunner":
         """Raises `TrustError`."""
         bedrock_trust(self._environ)
         self._open.callback(self._translator.close)
@@ -55,22 +55,22 @@ class Errands:
         await self._open.aclose()
 
     async def __call__(self, job: Job, seconds: float) -> object:
-        """Do `job` within `seconds`; what it comes to and raises is the `Translator`'s or the `Performer`'s."""
+        """Do `job` within `seconds`; what it comes to and raises is the `Translator`'s or the `HttpJobRunner`'s."""
         if isinstance(job, TranslationJob):
             return await self._translator(job, seconds)
-        performer = self._performer or await self._bring_in()
-        return await performer(job, seconds)
+        http_runner = self._http_runner or await self._open_http_runner()
+        return await http_runner(job, seconds)
 
-    async def _bring_in(self) -> "Performer":
+    async def _open_http_runner(self) -> "HttpJobRunner":
         async with self._opening:
-            if self._performer is None:
-                performer = await asyncio.to_thread(self._performer_now)
-                self._performer = await self._open.enter_async_context(performer)
-        return self._performer
+            if self._http_runner is None:
+                http_runner = await asyncio.to_thread(self._new_http_runner)
+                self._http_runner = await self._open.enter_async_context(http_runner)
+        return self._http_runner
 
-    def _performer_now(self) -> "Performer":
-        from extproc.worker.http_jobs import Performer
+    def _new_http_runner(self) -> "HttpJobRunner":
+        from extproc.worker.http_jobs import HttpJobRunner
         from extproc.worker.image_fetcher import Fetcher
 
         fetcher = Fetcher(self._environ, deny=[ip_network(text) for text in self._deny])
-        return Performer(self._endpoint, self._environ, fetcher=fetcher)
+        return HttpJobRunner(self._endpoint, self._environ, fetcher=fetcher)

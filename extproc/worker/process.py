@@ -42,10 +42,10 @@ from extproc.machine.open_files import raise_limit
 from extproc.net import Address
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
-from extproc.transport.auto import Server, new_server
+from extproc.transport.auto import TransportServer, new_server
 from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import Options, Perform
-from extproc.worker.job_runner import Errands
+from extproc.transport.service import RunJob, ServerOptions
+from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
 from extproc.worker.reload import SettingsFile, follow
 from extproc.worker.tls import TlsFiles, follow_tls
@@ -149,7 +149,7 @@ class Worker:
         """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
-            perform = await cleanup.enter_async_context(self._errands())
+            run_job = await cleanup.enter_async_context(self._job_runner())
             changes = asyncio.create_task(follow(self._file, self.settings_changed))
             cleanup.callback(changes.cancel)
             # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
@@ -157,11 +157,11 @@ class Worker:
             _tidy()
             settings = self._file.settings
             options = server_options(settings, tls.current if tls else None)
-            server = new_server(settings.transport, address, self.new_exchange, perform, options)
+            server = new_server(settings.transport, address, self.new_exchange, run_job, options)
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
             if health is not None:
-                await self._answer_probes(health, perform, cleanup)
+                await self._answer_probes(health, run_job, cleanup)
             if tls is not None:
                 log.info("TLS: new connections get %s", tls.describe())
                 certificates = asyncio.create_task(follow_tls(tls, server.renew))
@@ -188,17 +188,17 @@ class Worker:
         """Put a new list of models in force; called from the keeper's thread."""
         self.gateway.catalogue = catalogue
 
-    async def _answer_probes(self, address: Address, perform: Perform, cleanup: AsyncExitStack) -> None:
+    async def _answer_probes(self, address: Address, run_job: RunJob, cleanup: AsyncExitStack) -> None:
         """Serve on a socket as well, and say SERVING there for as long as the event loop runs."""
-        beside = new_server("http2", address, self.new_exchange, perform, server_options(self._file.settings))
+        beside = new_server("http2", address, self.new_exchange, run_job, server_options(self._file.settings))
         await beside.start(address)
         cleanup.push_async_callback(beside.stop, 0)
         beside.serving = True
         again = asyncio.create_task(_stay_reachable(beside, address))
         cleanup.callback(again.cancel)
 
-    def _errands(self) -> Errands:
-        return Errands(self._endpoints.runtime, deny=self._file.settings.media.deny)
+    def _job_runner(self) -> JobRunner:
+        return JobRunner(self._endpoints.runtime, deny=self._file.settings.media.deny)
 
     async def _get_ready(self) -> None:
         """Look for credentials and ask for the models, both for the first time; go on without them after a while."""
@@ -226,7 +226,7 @@ class Worker:
         return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}; {built}"
 
 
-async def _stay_reachable(server: Server, address: Address) -> None:
+async def _stay_reachable(server: TransportServer, address: Address) -> None:
     """Make the worker's socket anew whenever it was removed, by somebody who tidies up temporary files for one."""
     trouble = ""
     while True:
@@ -251,14 +251,14 @@ def _tidy() -> None:
     gc.freeze()
 
 
-def server_options(settings: Settings, tls: Tls | None = None) -> Options:
+def server_options(settings: Settings, tls: Tls | None = None) -> ServerOptions:
     """What the transport is to expect of an Envoy that was configured from the same settings.
 
     Its buffer, and so its largest message, is 5/4 of the largest request; it grants side calls
     `Settings.longest_wait` and half a minute.
     """
     largest = max(settings.limits.body_bytes, 4 * MIB)
-    return Options(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
+    return ServerOptions(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
 
 
 def _take_signals() -> Signals:

@@ -11,4 +11,4 @@ message ──> session     one turn a read: ExtProcStream.receive_all(messages)
 still send, `flood` how many frames without use it may send, and `outgoing` what waits until we may.
 """
 
-from extproc.transport.http2.server import Server as Server
+from extproc.transport.http2.server import Http2Server as Http2Server

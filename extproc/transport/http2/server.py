@@ -19,7 +19,7 @@ from extproc.net import Address
 from extproc.transport import listen, service
 from extproc.transport.http2.session import GrpcCall, Session
 from extproc.transport.listen import Tls
-from extproc.transport.service import Options, Perform
+from extproc.transport.service import RunJob, ServerOptions
 from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ NOTICE_SECONDS = 1.0
 """How long a client may take to say that it has read our GOAWAY, before it is taken as read."""
 
 
-class Server:
+class Http2Server:
     """Carries the streams of one address. Create and use it inside a running event loop."""
 
-    def __init__(self, new_exchange: Callable[[], ExchangeProtocol], perform: Perform, options: Options) -> None:
+    def __init__(self, new_exchange: Callable[[], ExchangeProtocol], run_job: RunJob, options: ServerOptions) -> None:
         self.serving = False
         """What the health service says."""
         self._new_exchange = new_exchange
-        self._perform = perform
+        self._run = run_job
         self._options = options
         self._peers: set[_Peer] = set()
         self._quiet = asyncio.Event()
@@ -143,7 +143,7 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def new_peer() -> _Peer:
-            return _Peer(self, self._perform, self._options.message_bytes)
+            return _Peer(self, self._run, self._options.message_bytes)
 
         if address.path:
             return await loop.create_unix_server(new_peer, address.path, backlog=BACKLOG)
@@ -178,10 +178,10 @@ class Server:
 class _Peer(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, server: Server, perform: Perform, message_bytes: int) -> None:
+    def __init__(self, server: Http2Server, run_job: RunJob, message_bytes: int) -> None:
         self.session = Session(server.new_stream, server.health, message_bytes)
         self._server = server
-        self._perform = perform
+        self._run = run_job
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -271,7 +271,7 @@ class _Peer(asyncio.Protocol):
     async def _run_job(self, call: GrpcCall, pending_job: TimedJob) -> None:
         """Run the job, and report its result; whatever happens to it, the call is not left waiting."""
         try:
-            result = await self._perform(pending_job.job, pending_job.seconds)
+            result = await self._run(pending_job.job, pending_job.seconds)
         except asyncio.CancelledError:
             if service.is_cancelled():
                 raise  # the call has another job, or is gone

@@ -19,15 +19,17 @@ KINDS = ("error before", "error after", "cancelled before")
 OFTEN = 3
 """Passings of one await that are tried: a stream reads and writes once for each phase."""
 
-ONCE = re.compile(r":(Errands\._bring_in|Performer\.__aenter__):|:Errands\.__call__:\d+:await self\._bring_in")
+ONCE = re.compile(
+    r":(JobRunner\._open_http_runner|HttpJobRunner\.__aenter__):|:JobRunner\.__call__:\d+:await self\._open_http_runner"
+)
 """Places that only the first job of a worker passes."""
 
-AFTER = re.compile(r":Server\._process:\d+:await call\.abort|:_Call\.run:\d+:await self\.abort|:_Call\.abort:")
+AFTER = re.compile(r":GrpcioServer\._process:\d+:await call\.abort|:_Call\.run:\d+:await self\.abort|:_Call\.abort:")
 """Places that a call passes only after another failure."""
 
 LIFE = re.compile(
     r"^extproc\.worker\.(process|reload|tls):"
-    r"|^extproc\.transport\.[\w.]+:Server\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
+    r"|^extproc\.transport\.[\w.]+:(GrpcioServer|Http2Server)\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
     r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"
     r"|:\w+\.(__aexit__|close):"

@@ -26,7 +26,7 @@ from extproc.transport.http2.frames import (
 )
 from extproc.transport.http2.server import WRITE_BUFFER_BYTES
 from extproc.transport.http2.session import PROCESS
-from extproc.transport.service import Options
+from extproc.transport.service import ServerOptions
 
 ONE_READ = 256 * 1024
 """uvloop's, and asyncio's."""
@@ -40,7 +40,7 @@ SCRIPT = {
 }
 
 
-class Watched(http2.Server):
+class Watched(http2.Http2Server):
     """A server whose last connection can be looked at."""
 
     peer = None
@@ -56,7 +56,7 @@ class Watched(http2.Server):
 
 @pytest.fixture
 async def server(scripted, socket_path):
-    server = Watched(lambda: scripted(SCRIPT), None, Options(1 << 20, 100))
+    server = Watched(lambda: scripted(SCRIPT), None, ServerOptions(1 << 20, 100))
     await server.start(Address(path=str(socket_path)))
     yield server
     await server.stop(0)
@@ -123,7 +123,7 @@ async def test_a_peer_that_speaks_http_1_is_told_and_closed(server, socket_path)
 
 async def test_a_socket_that_another_server_has_made_in_the_meantime_is_left(server, socket_path, scripted):
     socket_path.unlink()
-    other = http2.Server(lambda: scripted(SCRIPT), None, Options(1 << 20, 100))
+    other = http2.Http2Server(lambda: scripted(SCRIPT), None, ServerOptions(1 << 20, 100))
     await other.start(Address(path=str(socket_path)))
     await server.stop(0)
     assert socket_path.is_socket()

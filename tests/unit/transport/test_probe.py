@@ -12,14 +12,14 @@ from extproc.net import Address
 from extproc.transport import grpcio, http2
 from extproc.transport.http2.frames import PING, PREFACE, frame, settings
 from extproc.transport.probe import responds
-from extproc.transport.service import Options
+from extproc.transport.service import ServerOptions
 
 LONG = 30.0
 
 
-@pytest.fixture(params=[grpcio.Server, http2.Server], ids=["grpcio", "http2"])
+@pytest.fixture(params=[grpcio.GrpcioServer, http2.Http2Server], ids=["grpcio", "http2"])
 async def server(request: Any, socket_path: Path) -> AsyncIterator[Any]:
-    server = request.param(lambda: None, lambda job, seconds: None, Options(1 << 20, longest_wait=100))
+    server = request.param(lambda: None, lambda job, seconds: None, ServerOptions(1 << 20, longest_wait=100))
     await server.start(Address(path=str(socket_path)))
     yield server
     await server.stop(0)

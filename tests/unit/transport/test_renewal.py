@@ -13,7 +13,7 @@ from extproc.exchange.directives import Continue, Forward
 from extproc.exchange.events import RequestBody, RequestHeaders
 from extproc.transport import grpcio, http2, listen
 from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import NOT_SERVING, Options
+from extproc.transport.service import NOT_SERVING, ServerOptions
 from tests.certificates import TimedAuthority
 
 LOOPBACK = "127.0.0.1"
@@ -41,7 +41,7 @@ def clients(authorities):
     return [authority.issue("envoy") for authority in authorities]
 
 
-async def perform(job, seconds):
+async def run_job(job, seconds):
     raise AssertionError("nothing here asks for a job")
 
 
@@ -49,7 +49,7 @@ class Running:
     """A server with TLS, and connections to it: each channel is a connection of its own."""
 
     def __init__(self, scripted, tls, trusted, folder):
-        self.server = grpcio.Server(lambda: scripted(SCRIPT, None), perform, Options(1 << 20, 100, tls=tls))
+        self.server = grpcio.GrpcioServer(lambda: scripted(SCRIPT, None), run_job, ServerOptions(1 << 20, 100, tls=tls))
         self._trusted, self._folder = trusted, folder
         self._end = contextlib.AsyncExitStack()
 
@@ -187,6 +187,6 @@ async def test_what_grpc_cannot_use_changes_nothing(running, pairs, clients, aut
 
 
 async def test_our_own_transport_has_none(scripted, pairs):
-    server = http2.Server(lambda: scripted(SCRIPT, None), perform, Options(1 << 20, 100))
+    server = http2.Http2Server(lambda: scripted(SCRIPT, None), run_job, ServerOptions(1 << 20, 100))
     with pytest.raises(ListenError, match="set `transport` to grpcio"):
         await server.renew(Tls(*pairs[0]))

@@ -25,7 +25,7 @@ from extproc.transport import grpcio, http2, listen, service
 from extproc.transport.auto import new_server
 from extproc.transport.http2.frames import PREFACE
 from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import NOT_SERVING, SERVING, Options
+from extproc.transport.service import NOT_SERVING, SERVING, ServerOptions
 from extproc.transport.stream import Clock
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -69,7 +69,7 @@ class Gateway:
         self.jobs = Jobs()
         self._make = lambda: scripted(script, patience)
         clock = Clock(steady=lambda: self.now) if steady is None else Clock(steady=steady)
-        self.server = driver(self._new_exchange, self.jobs, Options(message_bytes, longest_wait=100, clock=clock))
+        self.server = driver(self._new_exchange, self.jobs, ServerOptions(message_bytes, longest_wait=100, clock=clock))
         self.address = Address(path=str(socket_path))
 
     def _new_exchange(self):
@@ -104,7 +104,7 @@ class Gateway:
                 await asyncio.sleep(0.001)
 
 
-@pytest.fixture(params=[grpcio.Server, http2.Server], ids=["grpcio", "http2"])
+@pytest.fixture(params=[grpcio.GrpcioServer, http2.Http2Server], ids=["grpcio", "http2"])
 def driver(request):
     return request.param
 
@@ -463,7 +463,7 @@ class TestTls:
 
     @pytest.fixture
     def driver(self):
-        return grpcio.Server
+        return grpcio.GrpcioServer
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -479,8 +479,8 @@ class TestTls:
     @pytest.fixture
     async def port(self, pem, gateway):
         certificate, key = pem
-        options = Options(1 << 20, longest_wait=100, tls=Tls(certificate, key, client_ca=certificate))
-        server = grpcio.Server(gateway()._new_exchange, Jobs(), options)
+        options = ServerOptions(1 << 20, longest_wait=100, tls=Tls(certificate, key, client_ca=certificate))
+        server = grpcio.GrpcioServer(gateway()._new_exchange, Jobs(), options)
         yield (await server.start(listen.parse("localhost:0"))).port
         await server.stop(0)
 
@@ -497,33 +497,33 @@ class TestTls:
                 await channel.unary_unary(CHECK)(b"")
 
     async def test_a_key_that_is_none_is_an_error(self, pem, gateway):
-        options = Options(1 << 20, longest_wait=100, tls=Tls(pem[0], b"no key"))
+        options = ServerOptions(1 << 20, longest_wait=100, tls=Tls(pem[0], b"no key"))
         with pytest.raises(ListenError, match="localhost"):
-            await grpcio.Server(gateway()._new_exchange, Jobs(), options).start(listen.parse("localhost:0"))
+            await grpcio.GrpcioServer(gateway()._new_exchange, Jobs(), options).start(listen.parse("localhost:0"))
 
 
 class TestAuto:
     @pytest.mark.parametrize(
         ("choice", "address", "chosen"),
         [
-            ("auto", "unix:/run/oai/w0.sock", http2.Server),
-            ("auto", "127.0.0.1:50051", grpcio.Server),
-            ("http2", "127.0.0.1:50051", http2.Server),
-            ("grpcio", "unix:/run/oai/w0.sock", grpcio.Server),
+            ("auto", "unix:/run/oai/w0.sock", http2.Http2Server),
+            ("auto", "127.0.0.1:50051", grpcio.GrpcioServer),
+            ("http2", "127.0.0.1:50051", http2.Http2Server),
+            ("grpcio", "unix:/run/oai/w0.sock", grpcio.GrpcioServer),
         ],
     )
     async def test_it_is_our_own_on_a_unix_socket(self, choice, address, chosen):
-        server = new_server(choice, listen.parse(address), None, None, Options(1, 1))
+        server = new_server(choice, listen.parse(address), None, None, ServerOptions(1, 1))
         assert type(server) is chosen
 
     async def test_with_tls_it_is_grpcio(self):
-        options = Options(1, 1, tls=Tls(b"", b""))
+        options = ServerOptions(1, 1, tls=Tls(b"", b""))
         for address in ("unix:/run/oai/w0.sock", "0.0.0.0:50051"):
-            assert type(new_server("auto", listen.parse(address), None, None, options)) is grpcio.Server
+            assert type(new_server("auto", listen.parse(address), None, None, options)) is grpcio.GrpcioServer
 
     async def test_our_own_with_tls_is_refused(self):
         with pytest.raises(ListenError, match="set `transport` to grpcio"):
-            new_server("http2", listen.parse("0.0.0.0:1"), None, None, Options(1, 1, tls=Tls(b"", b"")))
+            new_server("http2", listen.parse("0.0.0.0:1"), None, None, ServerOptions(1, 1, tls=Tls(b"", b"")))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ import uvloop
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import SideCall, SideCalls, SideFailure
 from extproc.worker.bounded_http import INFORMATIONAL, OVERHEAD, SEGMENTS
-from extproc.worker.http_jobs import Performer
+from extproc.worker.http_jobs import HttpJobRunner
 
 SECONDS = 60
 HERE = "127.0.0.1"
@@ -179,9 +179,9 @@ class TestFloods:
 
     async def test_a_side_call(self, flood, parser):
         with flooding({"/flood": FLOODS[flood]}) as server, ticking(server) as gaps:
-            async with Performer(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as perform:
+            async with HttpJobRunner(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as run_job:
                 call = SideCall("/flood", (), b"{}", 4_000_000)
-                result = await perform(SideCalls((call,), 1, SECONDS), SECONDS)
+                result = await run_job(SideCalls((call,), 1, SECONDS), SECONDS)
         assert isinstance(result, SideFailure)
         assert not result.timed_out
         assert server.sent < SOON
@@ -290,9 +290,9 @@ class TestConnectionsThatAreKept:
         head = OK + b"x: %s\r\n" % (b"x" * 8000) * 3 + b"content-length: 2\r\n\r\nok"
         assert len(head) < OVERHEAD < 2 * len(head)
         with flooding({"/a": (HINT * INFORMATIONAL + head, b"")}) as server:
-            async with Performer(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as perform:
+            async with HttpJobRunner(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as run_job:
                 call = SideCall("/a", (), b"{}")
-                answers = await perform(SideCalls((call,) * 20, 1, SECONDS), SECONDS)
+                answers = await run_job(SideCalls((call,) * 20, 1, SECONDS), SECONDS)
         assert [answer.body for answer in answers] == [b"ok"] * 20
 
     @pytest.mark.parametrize(
@@ -308,9 +308,9 @@ class TestConnectionsThatAreKept:
                 return good(connection)
 
             server.answer = answer
-            async with Performer(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as perform:
+            async with HttpJobRunner(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as run_job:
                 call = SideCall("/a", (), b"{}")
-                answers = await perform(SideCalls((call,) * 5, 1, SECONDS), SECONDS)
+                answers = await run_job(SideCalls((call,) * 5, 1, SECONDS), SECONDS)
         if not isinstance(answers, SideFailure):  # as where it came in the same segment, and is no HTTP, or too much
             assert len({answer.body for answer in answers}) == 5
             assert all(answer.body.isdigit() for answer in answers)

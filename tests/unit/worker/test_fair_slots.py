@@ -15,7 +15,7 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import Fetch, Fetched, SideCall, SideCalls
 from extproc.worker import image_fetcher as fetching
 from extproc.worker.fair_slots import SHARE, FairSlots, on_behalf_of
-from extproc.worker.http_jobs import Performer
+from extproc.worker.http_jobs import HttpJobRunner
 from extproc.worker.image_fetcher import CONNECTIONS, LOOKUPS, Fetcher, Lookup
 
 SECONDS = 60.0
@@ -200,17 +200,17 @@ class TestSideCalls:
 
         server = await asyncio.start_server(handle, HERE, 0)
         endpoint = Endpoint("http", HERE, server.sockets[0].getsockname()[1])
-        async with server, Performer(endpoint) as perform:
+        async with server, HttpJobRunner(endpoint) as run_job:
             hanging = [
                 asyncio.create_task(
-                    perform(SideCalls((SideCall("/hang", (), b"{}"),) * 8, 8, SECONDS, organisation="a"), SECONDS)
+                    run_job(SideCalls((SideCall("/hang", (), b"{}"),) * 8, 8, SECONDS, organisation="a"), SECONDS)
                 )
                 for _ in range(60)
             ]
             await wait_for(lambda: in_flight >= CONNECTIONS * SHARE // (SHARE + 1))
             for number in range(20):
                 job = SideCalls((SideCall("/b", (), b"{}"),) * 3, 3, SECONDS, organisation=f"b{number}")
-                answers = await perform(job, SECONDS)
+                answers = await run_job(job, SECONDS)
                 assert [answer.status for answer in answers] == [200] * 3
             assert not any(task.done() for task in hanging)
             await end(*hanging)

@@ -20,7 +20,7 @@ from extproc.exchange.jobs import (
     SideFailure,
     SideSilence,
 )
-from extproc.worker.http_jobs import TRIES, Performer
+from extproc.worker.http_jobs import TRIES, HttpJobRunner
 from extproc.worker.image_fetcher import Fetcher
 
 SECONDS = 30
@@ -79,8 +79,8 @@ async def bedrock():
 
 
 @pytest.fixture
-async def perform(bedrock):
-    async with Performer(bedrock.endpoint, backoff=lambda attempt: 0) as performer:
+async def run_job(bedrock):
+    async with HttpJobRunner(bedrock.endpoint, backoff=lambda attempt: 0) as performer:
         yield performer
 
 
@@ -88,93 +88,93 @@ def calls(*paths, concurrency=4, silence=SECONDS):
     return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency, silence)
 
 
-async def test_the_answers_are_in_the_order_of_the_calls(bedrock, perform):
+async def test_the_answers_are_in_the_order_of_the_calls(bedrock, run_job):
     paths = [f"/{index}" for index in range(20)]
-    answers = await perform(calls(*paths), SECONDS)
+    answers = await run_job(calls(*paths), SECONDS)
     assert [answer.body.decode() for answer in answers] == paths
     assert answers[0].status == 200
     assert answers[0].headers["x-amzn-requestid"] == "r-1"
     assert sorted(bedrock.asked) == sorted(paths)
 
 
-async def test_no_calls_are_no_answers(perform):
-    assert await perform(calls(), SECONDS) == ()
+async def test_no_calls_are_no_answers(run_job):
+    assert await run_job(calls(), SECONDS) == ()
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 100])
-async def test_no_more_calls_are_in_flight_than_it_may_have(concurrency, bedrock, perform):
-    await perform(calls(*(f"/{index}" for index in range(30)), concurrency=concurrency), SECONDS)
+async def test_no_more_calls_are_in_flight_than_it_may_have(concurrency, bedrock, run_job):
+    await run_job(calls(*(f"/{index}" for index in range(30)), concurrency=concurrency), SECONDS)
     assert bedrock.most_in_flight <= concurrency
     assert len(bedrock.asked) == 30
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_what_may_pass_is_tried_again(status, bedrock, perform):
+async def test_what_may_pass_is_tried_again(status, bedrock, run_job):
     bedrock.script["/a"] = [status] * (TRIES - 1) + [200]
-    (answer,) = await perform(calls("/a"), SECONDS)
+    (answer,) = await run_job(calls("/a"), SECONDS)
     assert answer.status == 200
     assert len(bedrock.asked) == TRIES
 
 
-async def test_what_does_not_pass_is_the_result(bedrock, perform):
+async def test_what_does_not_pass_is_the_result(bedrock, run_job):
     bedrock.script["/a"] = [503]
-    answer = await perform(calls("/a"), SECONDS)
+    answer = await run_job(calls("/a"), SECONDS)
     assert (answer.status, answer.body) == (503, b"/a")
     assert len(bedrock.asked) == TRIES
 
 
 @pytest.mark.parametrize("status", [201, 302, 400, 403, 404, 408, 424])
-async def test_what_would_fail_again_is_not_tried_again(status, bedrock, perform):
+async def test_what_would_fail_again_is_not_tried_again(status, bedrock, run_job):
     bedrock.script["/a"] = [status]
-    assert (await perform(calls("/a"), SECONDS)).status == status
+    assert (await run_job(calls("/a"), SECONDS)).status == status
     assert len(bedrock.asked) == 1
 
 
-async def test_the_first_failure_ends_the_other_calls(bedrock, perform):
+async def test_the_first_failure_ends_the_other_calls(bedrock, run_job):
     bedrock.script |= {"/slow": ["hang"], "/bad": [400]}
-    result = await perform(calls("/slow", "/bad", "/never", concurrency=2), SECONDS)
+    result = await run_job(calls("/slow", "/bad", "/never", concurrency=2), SECONDS)
     assert result.status == 400
     assert "/never" not in bedrock.asked
     await bedrock.gone.wait()
 
 
-async def test_a_connection_that_breaks_is_tried_again(bedrock, perform):
+async def test_a_connection_that_breaks_is_tried_again(bedrock, run_job):
     bedrock.script["/a"] = ["cut", 200]
-    assert [answer.status for answer in await perform(calls("/a"), SECONDS)] == [200]
+    assert [answer.status for answer in await run_job(calls("/a"), SECONDS)] == [200]
 
 
 async def test_a_server_that_is_not_there_is_a_failure(bedrock):
     runner, endpoint = await serve(bedrock.handle)
     await runner.cleanup()
-    async with Performer(endpoint, backoff=lambda attempt: 0) as perform:
-        result = await perform(calls("/a"), SECONDS)
+    async with HttpJobRunner(endpoint, backoff=lambda attempt: 0) as run_job:
+        result = await run_job(calls("/a"), SECONDS)
     assert isinstance(result, SideFailure)
     assert not result.timed_out
     assert "could not be reached" in result.message
 
 
-async def test_a_job_has_so_many_seconds(bedrock, perform):
+async def test_a_job_has_so_many_seconds(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await perform(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not answer within 0.05 seconds")
+    assert await run_job(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not answer within 0.05 seconds")
     await bedrock.gone.wait()
 
 
-async def test_a_server_that_falls_silent_ends_the_job_and_is_not_asked_again(bedrock, perform):
+async def test_a_server_that_falls_silent_ends_the_job_and_is_not_asked_again(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await perform(calls("/a", "/b", silence=0.05), SECONDS) == SideSilence(0.05)
+    assert await run_job(calls("/a", "/b", silence=0.05), SECONDS) == SideSilence(0.05)
     assert bedrock.asked.count("/a") == 1
     await bedrock.gone.wait()
 
 
 async def test_waiting_for_another_try_counts(bedrock):
     bedrock.script["/a"] = [503]
-    async with Performer(bedrock.endpoint, backoff=lambda attempt: 3600) as perform:
-        assert (await perform(calls("/a"), 0.05)).timed_out
+    async with HttpJobRunner(bedrock.endpoint, backoff=lambda attempt: 3600) as run_job:
+        assert (await run_job(calls("/a"), 0.05)).timed_out
 
 
-async def test_cancelling_it_ends_its_calls(bedrock, perform):
+async def test_cancelling_it_ends_its_calls(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    job = asyncio.create_task(perform(calls("/a"), SECONDS))
+    job = asyncio.create_task(run_job(calls("/a"), SECONDS))
     await bedrock.asked_something.wait()
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -214,18 +214,18 @@ async def test_a_response_is_read_no_further_than_it_may_be_long(head):
     endless = Endless(head)
     server = await asyncio.start_server(endless.handle, "127.0.0.1", 0)
     endpoint = Endpoint("http", "127.0.0.1", server.sockets[0].getsockname()[1])
-    async with server, Performer(endpoint, backoff=lambda attempt: 0) as perform:
-        result = await perform(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1, SECONDS), SECONDS)
+    async with server, HttpJobRunner(endpoint, backoff=lambda attempt: 0) as run_job:
+        result = await run_job(SideCalls((SideCall("/a", (), b"{}", 100_000),), 1, SECONDS), SECONDS)
         await endless.closed.wait()
     assert result == SideFailure(False, "Bedrock sent more than 100000 bytes", too_large=True)
     assert endless.calls == 1
 
 
-async def test_a_response_may_be_just_so_long(bedrock, perform):
+async def test_a_response_may_be_just_so_long(bedrock, run_job):
     path = "/" + "a" * 99
-    (answer,) = await perform(SideCalls((SideCall(path, (), b"{}", 100),), 1, SECONDS), SECONDS)
+    (answer,) = await run_job(SideCalls((SideCall(path, (), b"{}", 100),), 1, SECONDS), SECONDS)
     assert answer.body == path.encode()
-    result = await perform(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1, SECONDS), SECONDS)
+    result = await run_job(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1, SECONDS), SECONDS)
     assert result.too_large
 
 
@@ -234,15 +234,15 @@ async def test_a_compressed_response_is_not_expanded():
         return web.Response(body=gzip.compress(bytes(1_000_000)), headers={"content-encoding": "gzip"})
 
     runner, endpoint = await serve(handle)
-    async with Performer(endpoint) as perform:
-        (answer,) = await perform(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1, SECONDS), SECONDS)
+    async with HttpJobRunner(endpoint) as run_job:
+        (answer,) = await run_job(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1, SECONDS), SECONDS)
     await runner.cleanup()
     assert len(answer.body) < 10_000
 
 
-async def test_another_job_is_a_bug(perform):
+async def test_another_job_is_a_bug(run_job):
     with pytest.raises(TypeError, match="NoneType"):
-        await perform(None, SECONDS)
+        await run_job(None, SECONDS)
 
 
 async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
@@ -259,9 +259,9 @@ async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
     port = server.sockets[0].getsockname()[1]
     path = "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ax%2Fy%20z/invoke"
     headers = (("authorization", "AWS4-HMAC-SHA256 x"), ("content-type", "application/json"))
-    async with server, Performer(Endpoint("http", "127.0.0.1", port)) as perform:
+    async with server, HttpJobRunner(Endpoint("http", "127.0.0.1", port)) as run_job:
         job = SideCalls((SideCall(path, headers, b"{ \n}"),), 1, SECONDS)
-        assert await perform(job, SECONDS) == (SideAnswer(200, {"content-length": "2"}, b"ok"),)
+        assert await run_job(job, SECONDS) == (SideAnswer(200, {"content-length": "2"}, b"ok"),)
     head, body = (await seen).split(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     assert line == f"POST {path} HTTP/1.1"
@@ -291,18 +291,18 @@ class TestFetches:
     async def test_images_are_fetched_beside_the_calls(self, bedrock, images):
         url, port = images
         fetcher = Fetcher({}, ports=frozenset({port}), allow=[ip_network("127.0.0.1")])
-        async with Performer(bedrock.endpoint, fetcher=fetcher) as perform:
+        async with HttpJobRunner(bedrock.endpoint, fetcher=fetcher) as run_job:
             fetched, answers = await asyncio.gather(
-                perform(Fetch((url, url), 100, 1000, 2), SECONDS), perform(calls("/a"), SECONDS)
+                run_job(Fetch((url, url), 100, 1000, 2), SECONDS), run_job(calls("/a"), SECONDS)
             )
         assert fetched == (Fetched(self.PNG, "image/png"),) * 2
         assert [answer.status for answer in answers] == [200]
         assert bedrock.asked == ["/a"]
 
-    async def test_nothing_inside_is_fetched_unless_told_otherwise(self, images, perform):
+    async def test_nothing_inside_is_fetched_unless_told_otherwise(self, images, run_job):
         url, port = images
         for each in (url, url.replace(f":{port}", "")):
-            result = await perform(Fetch((each,), 100, 1000, 2), SECONDS)
+            result = await run_job(Fetch((each,), 100, 1000, 2), SECONDS)
             assert isinstance(result, FetchFailure)
             assert result.code == "invalid_image_url"
 
@@ -328,10 +328,10 @@ class TestTls:
 
     @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
     async def test_awss_own_settings_say_whom_to_trust(self, name, endpoint, pem):
-        async with Performer(endpoint, {name: str(pem / "cert.pem")}) as perform:
-            assert [answer.status for answer in await perform(calls("/a"), SECONDS)] == [200]
+        async with HttpJobRunner(endpoint, {name: str(pem / "cert.pem")}) as run_job:
+            assert [answer.status for answer in await run_job(calls("/a"), SECONDS)] == [200]
 
     async def test_a_stranger_is_not_trusted(self, endpoint):
-        async with Performer(endpoint, {}, backoff=lambda attempt: 0) as perform:
-            result = await perform(calls("/a"), SECONDS)
+        async with HttpJobRunner(endpoint, {}, backoff=lambda attempt: 0) as run_job:
+            result = await run_job(calls("/a"), SECONDS)
         assert "CERTIFICATE_VERIFY_FAILED" in result.message

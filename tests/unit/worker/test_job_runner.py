@@ -9,7 +9,7 @@ from aiohttp import web
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import Fetch, FetchFailure, SideCall, SideCalls
-from extproc.worker.job_runner import Errands
+from extproc.worker.job_runner import JobRunner
 from extproc.worker.trust import TrustError
 
 SECONDS = 60.0
@@ -34,18 +34,18 @@ def job(*paths):
     return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), 2, 30)
 
 
-async def test_jobs_that_come_at_once_share_one_performer(endpoint):
-    async with Errands(endpoint) as perform:
-        results = await asyncio.gather(*(perform(job(f"/{index}"), SECONDS) for index in range(5)))
+async def test_jobs_that_come_at_once_share_one_http_runner(endpoint):
+    async with JobRunner(endpoint) as run_job:
+        results = await asyncio.gather(*(run_job(job(f"/{index}"), SECONDS) for index in range(5)))
     assert [answer.body for (answer,) in results] == [b"/0", b"/1", b"/2", b"/3", b"/4"]
 
 
 async def test_a_job_that_is_given_up_in_the_meantime_leaves_the_next_one_alone(endpoint):
-    async with Errands(endpoint) as perform:
-        first = asyncio.create_task(perform(job("/a"), SECONDS))
+    async with JobRunner(endpoint) as run_job:
+        first = asyncio.create_task(run_job(job("/a"), SECONDS))
         await asyncio.sleep(0)
         first.cancel()
-        (answer,) = await perform(job("/b"), SECONDS)
+        (answer,) = await run_job(job("/b"), SECONDS)
     assert answer.body == b"/b"
 
 
@@ -54,7 +54,7 @@ async def test_authorities_that_cannot_be_read_are_said_at_the_start(tmp_path):
     nonsense.write_text("no certificate")
     for path in (nonsense, tmp_path / "nowhere.pem"):
         with pytest.raises(TrustError, match=r"ca\.pem|nowhere\.pem"):
-            async with Errands(Endpoint("https", "localhost", 1), {"AWS_CA_BUNDLE": str(path)}):
+            async with JobRunner(Endpoint("https", "localhost", 1), {"AWS_CA_BUNDLE": str(path)}):
                 pass
 
 
@@ -66,7 +66,7 @@ def test_a_worker_does_not_import_what_it_does_not_need_at_start(library):
 
 
 async def test_networks_that_are_denied_are_not_fetched_from(endpoint):
-    async with Errands(endpoint, deny=["8.8.8.0/24"]) as perform:
-        failure = await perform(Fetch(("http://8.8.8.8/a.png",), 1_000, 1_000, 1), SECONDS)
+    async with JobRunner(endpoint, deny=["8.8.8.0/24"]) as run_job:
+        failure = await run_job(Fetch(("http://8.8.8.8/a.png",), 1_000, 1_000, 1), SECONDS)
     assert isinstance(failure, FetchFailure)
     assert (failure.code, "8.8.8.8 (denied)" in failure.reason) == ("invalid_image_url", True)
