@@ -6,9 +6,9 @@ from typing import Any
 
 from aiohttp import web
 
-from bedrock_local import answers, controls, frames, rules, shapes
-from bedrock_local.answers import Answer
+from bedrock_local import completions, controls, frames, rules, shapes
 from bedrock_local.calls import FINISHED
+from bedrock_local.completions import Completion
 from bedrock_local.controls import Controls
 from bedrock_local.conversation import Conversation
 from bedrock_local.delivery import deliver
@@ -24,14 +24,14 @@ class _Turn:
 
     conversation: Conversation
     controls: Controls
-    answer: Answer
+    completion: Completion
     latency: int
 
     @property
     def extra(self) -> dict[str, Any] | None:
         """The additionalModelResponseFields; only `/stop_sequence` is there to be asked for."""
         paths: Iterable[str] = self.conversation.request.get("additionalModelResponseFieldPaths", [])
-        return {"stop_sequence": self.answer.stop_sequence} if "/stop_sequence" in paths else None
+        return {"stop_sequence": self.completion.stop_sequence} if "/stop_sequence" in paths else None
 
     @property
     def served(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class _Turn:
         read, total = len(self.conversation.guarded_text()), len(self.conversation.last_text())
         coverage = {"textCharacters": {"guarded": read, "total": total}}
         metrics = {"guardrailProcessingLatency": 1, "guardrailCoverage": coverage}
-        blocked = self.answer.stop_reason == "guardrail_intervened"
+        blocked = self.completion.stop_reason == "guardrail_intervened"
         return {
             "inputAssessment": {guardrail: {"invocationMetrics": metrics}},
             "actionReason": "Guardrail blocked." if blocked else "No action.",
@@ -57,19 +57,19 @@ class _Turn:
 
 
 async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
-    """Answer with one JSON body."""
+    """Respond with one JSON body."""
     turn = _take_turn(local, incoming, "Converse")
     turn.controls.refuse_whole()
-    body = frames.body(turn.answer, turn.latency, turn.extra, unknown=turn.controls.unknown)
+    body = frames.body(turn.completion, turn.latency, turn.extra, unknown=turn.controls.unknown)
     return await deliver(local, incoming, {**body, **turn.served}, turn.controls)
 
 
 async def converse_stream(local: Local, incoming: Incoming) -> web.StreamResponse:
-    """Answer with an event stream, a frame at a time."""
+    """Respond with an event stream, a frame at a time."""
     turn = _take_turn(local, incoming, "ConverseStream")
     if not turn.conversation.model.streaming:
         raise invalid("The model is unsupported for streaming.")
-    events = frames.events(turn.answer, turn.latency, turn.extra, turn.served)
+    events = frames.events(turn.completion, turn.latency, turn.extra, turn.served)
     encoder = frames.Encoder(incoming.body)
     response = web.StreamResponse(headers=_stream_headers(incoming))
     transport = incoming.http.transport
@@ -100,5 +100,5 @@ def _take_turn(local: Local, incoming: Incoming, operation: str) -> _Turn:
     rules.check(conversation)
     ordered, text = controls.parse(conversation.last_text())
     ordered.refuse()
-    answer = answers.compose(conversation, ordered, text)
-    return _Turn(conversation, ordered, answer, round(1000 * local.pace * answer.usage["outputTokens"]) + 1)
+    completion = completions.compose(conversation, ordered, text)
+    return _Turn(conversation, ordered, completion, round(1000 * local.pace * completion.usage["outputTokens"]) + 1)

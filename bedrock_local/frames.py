@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bedrock_local import eventstream
-from bedrock_local.answers import Answer, Part, Text, ToolUse
+from bedrock_local.completions import Completion, Part, Text, ToolUse
 from bedrock_local.reasoning import Reasoning, Redacted
 
 _PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -39,30 +39,34 @@ class Frame:
     corrupt: bool = False
 
 
-def body(answer: Answer, latency: int, extra: dict[str, Any] | None, *, unknown: bool = False) -> dict[str, Any]:
+def body(
+    completion: Completion, latency: int, extra: dict[str, Any] | None, *, unknown: bool = False
+) -> dict[str, Any]:
     """Give the body of Converse; `latency` in milliseconds, `extra` is additionalModelResponseFields.
 
     `unknown` begins it with a block of a kind that nobody knows.
     """
     content = [{"blockOfTheFuture": {"of": "blocks"}}] if unknown else []
-    content += [_block(part) for part in answer.parts]
+    content += [_block(part) for part in completion.parts]
     given = {
         "output": {"message": {"role": "assistant", "content": content}},
-        "stopReason": answer.stop_reason,
-        "usage": answer.usage,
+        "stopReason": completion.stop_reason,
+        "usage": completion.usage,
         "metrics": {"latencyMs": latency},
     }
     return given if extra is None else {**given, "additionalModelResponseFields": extra}
 
 
-def events(answer: Answer, latency: int, extra: dict[str, Any] | None, served: dict[str, Any]) -> Iterator[Frame]:
+def events(
+    completion: Completion, latency: int, extra: dict[str, Any] | None, served: dict[str, Any]
+) -> Iterator[Frame]:
     """Give the events of ConverseStream, in order; `served` goes into the metadata."""
     yield Frame("event", "messageStart", {"role": "assistant"})
-    for index, part in enumerate(answer.parts):
+    for index, part in enumerate(completion.parts):
         yield from _part_events(index, part)
-    stop: dict[str, Any] = {"stopReason": answer.stop_reason}
+    stop: dict[str, Any] = {"stopReason": completion.stop_reason}
     yield Frame("event", "messageStop", stop if extra is None else {**stop, "additionalModelResponseFields": extra})
-    yield Frame("event", "metadata", {"usage": answer.usage, "metrics": {"latencyMs": latency}, **served})
+    yield Frame("event", "metadata", {"usage": completion.usage, "metrics": {"latencyMs": latency}, **served})
 
 
 def _part_events(index: int, part: Part) -> Iterator[Frame]:

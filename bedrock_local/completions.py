@@ -57,7 +57,7 @@ Part = Text | Reasoning | Redacted | ToolUse
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """The blocks, why they end, which stop sequence was met, and the usage as Bedrock reports it."""
 
     parts: tuple[Part, ...]
@@ -66,13 +66,13 @@ class Answer:
     usage: dict[str, Any]
 
 
-def compose(conversation: Conversation, controls: Controls, text: str) -> Answer:
+def compose(conversation: Conversation, controls: Controls, text: str) -> Completion:
     """Answer a valid conversation; `text` is the user's last text without the orders in it."""
     drafted = tuple(_draft(conversation, controls, text))
     stopped, sequence = _stop(drafted, conversation.inference.get("stopSequences", []))
     parts = _truncate(stopped, conversation.limit)
     reason = controls.stop or _stop_reason(parts, cut=parts != stopped, stopped=sequence is not None)
-    return Answer(parts, reason, sequence, _usage(conversation, controls, parts))
+    return Completion(parts, reason, sequence, _usage(conversation, controls, parts))
 
 
 def _stop_reason(parts: tuple[Part, ...], *, cut: bool, stopped: bool) -> str:
