@@ -31,6 +31,9 @@ METADATA = "oai"
 SIGNED = "signed"
 """The mark in it of a request that a worker has signed; `transport.messages` writes it."""
 
+MARK_HEADER = "x-forwarded-client-cert"
+"""The header whose value is that mark, where routes cannot match metadata; the worker writes it if it is told to."""
+
 STAT_PREFIX = "oai"
 """Envoy's statistics of the listener for callers are named `http.oai.…`; nothing else is counted there."""
 

@@ -9,7 +9,7 @@ Invariant: for any text, `find_open` returns the places of open routes or raises
 from collections.abc import Iterator
 from typing import Any
 
-from extproc.envoy_config import BEDROCK, METADATA, SIGNED
+from extproc.envoy_config import BEDROCK, MARK_HEADER, METADATA, SIGNED
 from extproc.envoy_config.forbidden import MAX_DEPTH, UnreadableError, documents
 
 _HOST = "bedrock-runtime"
@@ -21,7 +21,8 @@ def find_open(text: str) -> list[str]:
     parsed = documents(text)
     objects = [found for document in parsed for found in _objects(document, "", 0)]
     names = {str(item["name"]) for _, item in objects if _is_bedrock(item)}
-    return [path for path, item in objects if _clusters(item) & names and not _is_closed(item)]
+    trusted = not any(_forwards_header(item) for _, item in objects)
+    return [path for path, item in objects if _clusters(item) & names and not _is_closed(item["match"], trusted)]
 
 
 def _objects(node: object, path: str, depth: int) -> Iterator[tuple[str, dict[Any, Any]]]:
@@ -56,10 +57,14 @@ def _clusters(item: dict[Any, Any]) -> set[str]:
     return {str(name) for name in (action.get("cluster"), *each) if name is not None}
 
 
-def _is_closed(route: dict[Any, Any]) -> bool:
-    """Return whether a route matches only what a worker has signed."""
-    matchers = route["match"].get("dynamic_metadata")
-    return isinstance(matchers, list) and any(_is_mark(matcher) for matcher in matchers)
+def _is_closed(match: dict[Any, Any], trusted: bool) -> bool:
+    """Return whether only what a worker has signed matches; by the header only if it is `trusted`."""
+    by_metadata = any(_is_mark(matcher) for matcher in _list(match.get("dynamic_metadata")))
+    return by_metadata or (trusted and any(_is_header(matcher) for matcher in _list(match.get("headers"))))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _is_mark(matcher: object) -> bool:
@@ -70,3 +75,18 @@ def _is_mark(matcher: object) -> bool:
         and matcher.get("value") == {"bool_match": True}
         and not matcher.get("invert")
     )
+
+
+def _is_header(matcher: object) -> bool:
+    """Return whether this is the mark as a header, which Envoy takes from callers unless it forwards it."""
+    return (
+        isinstance(matcher, dict)
+        and matcher.get("name") == MARK_HEADER
+        and matcher.get("string_match") == {"exact": SIGNED}
+        and not matcher.get("invert_match")
+        and not matcher.get("treat_missing_header_as_empty")
+    )
+
+
+def _forwards_header(item: dict[Any, Any]) -> bool:
+    return str(item.get("forward_client_cert_details")) in ("FORWARD_ONLY", "ALWAYS_FORWARD_ONLY", "1", "4")

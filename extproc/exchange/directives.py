@@ -43,6 +43,8 @@ class Forward(Struct, frozen=True):
     headers: Headers
     body: Payload
     metadata: Metadata | None = None
+    mark_by_header: bool = False
+    """Whether a header marks the request, too, and Envoy is to look for its route again."""
 
 
 class Reply(Struct, frozen=True):

@@ -264,6 +264,7 @@ class Exchange:
             headers=headers,
             body=question.body,
             metadata=self._record.metadata(),
+            mark_by_header=self._gateway.mark_by_header,
         )
 
     def _sign(self, question: Question, now: float) -> Headers:

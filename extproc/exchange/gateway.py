@@ -29,3 +29,5 @@ class Gateway:
     """cl100k_base token ids to text."""
     budget: Budget
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
+    mark_by_header: bool = False
+    """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""

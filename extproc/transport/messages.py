@@ -25,6 +25,13 @@ FILTER = "envoy.filters.http.ext_proc"
 
 CONTENT_LENGTH = "content-length"
 
+SIGNED = "signed"
+"""The mark's key in the metadata, and its value as a header."""
+
+MARK_HEADER = "x-forwarded-client-cert"
+"""The mark where routes match headers only. Envoy removes this header from what callers send before it looks for a
+route, unless a listener's `forward_client_cert_details` is another than its default, SANITIZE."""
+
 LARGE: Final = 16_384
 """A body of so many bytes is left where it is; a smaller one is copied behind what stands before it."""
 
@@ -42,6 +49,7 @@ _STATUS, _HEADER_MUTATION, _BODY_MUTATION = tag(1, VARINT), tag(2), tag(3)
 _SET, _REMOVE = tag(1), tag(2)
 _HEADER, _KEY, _RAW_VALUE = tag(1), tag(1), tag(3)
 _OVERWRITE = tag(3, VARINT) + varint(pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
+_CLEAR_ROUTE = tag(5, VARINT) + varint(True)
 _REPLACE = _STATUS + varint(pb.CommonResponse.CONTINUE_AND_REPLACE)
 _WHOLE_BODY = (_BODY_MUTATION, tag(1))
 _STREAMED = (_PHASES["response_body"], _COMMON, _BODY_MUTATION, tag(3))
@@ -104,10 +112,14 @@ _usually_stripped = lru_cache(maxsize=256)(_stripped)
 def forwarded(forward: Forward) -> Payload:
     """The answer to a buffered request body: this request instead of the client's.
 
-    It alone carries `signed: true` in the dynamic metadata, without which no route of Envoy's leads to Bedrock.
+    It alone carries `signed: true` in the dynamic metadata, without which no route of Envoy's leads to Bedrock; and
+    the header that stands for it where routes cannot match metadata.
     """
     own = ((":path", forward.path), (":authority", forward.authority), (CONTENT_LENGTH, str(len(forward.body))))
-    mutation = _mutation((*own, *_without_length(forward.headers)), ())
+    mark = ((MARK_HEADER, SIGNED),) if forward.mark_by_header else ()
+    mutation = _mutation((*own, *_without_length(forward.headers), *mark), ())
+    if mark:
+        mutation += _CLEAR_ROUTE
     body = heads(_WHOLE_BODY, len(forward.body))
     around = (_PHASES["request_body"], _COMMON)
     if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
@@ -256,4 +268,4 @@ def _entry(name: str, value: str | int | bool) -> bytes:
 
 _usual_entry = lru_cache(maxsize=1024, typed=True)(_entry)
 
-_SIGNED: Final = _entry("signed", True)
+_SIGNED: Final = _entry(SIGNED, True)

@@ -41,6 +41,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--tls-client-ca", type=_FILE, help="PEM, read again too; clients must have a certificate of one of these."
 )
+@click.option(
+    "--mark-by-header",
+    is_flag=True,
+    help="Mark signed requests by the header x-forwarded-client-cert, too, for an Envoy whose routes match headers and "
+    "no metadata (Envoy Gateway's).",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text")
 def main(
@@ -53,6 +59,7 @@ def main(
     envoy_memory: int | None,
     tls: tuple[Path, Path] | None,
     tls_client_ca: Path | None,
+    mark_by_header: bool,
     log_level: str,
     log_format: log_setup.Format,
 ) -> None:
@@ -76,7 +83,8 @@ def main(
         )
     try:
         files = read_tls(listen, tls, tls_client_ca)
-        options = ServeOptions(config, listen, Stopping(notice, grace), files, last_good, health, envoy_memory)
+        stopping = Stopping(notice, grace)
+        options = ServeOptions(config, listen, stopping, files, last_good, health, envoy_memory, mark_by_header)
         serve(options, lookout)
     except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error

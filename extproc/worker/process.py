@@ -100,6 +100,8 @@ class ServeOptions:
     """A second address, a socket, for those who ask for the health of a worker that otherwise wants TLS."""
     envoy_memory: int | None = None
     """Envoy's memory limit in bytes, where Envoy does not share this process's."""
+    mark_by_header: bool = False
+    """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""
 
 
 def serve(options: ServeOptions, lookout: AwsLookups) -> None:
@@ -113,14 +115,14 @@ def serve(options: ServeOptions, lookout: AwsLookups) -> None:
     lookout.tell(file.settings.region)
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
-    worker = Worker(file, lookout, budget_of(file.settings, files, options.envoy_memory))
+    worker = Worker(file, lookout, budget_of(file.settings, files, options.envoy_memory), options.mark_by_header)
     uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 
 class Worker:
     """The parts of one worker, and their life."""
 
-    def __init__(self, file: SettingsFile, lookout: AwsLookups, budget: Budget) -> None:
+    def __init__(self, file: SettingsFile, lookout: AwsLookups, budget: Budget, mark_by_header: bool = False) -> None:
         """Raises `EndpointError`."""
         settings = file.settings
         self._file = file
@@ -139,6 +141,7 @@ class Worker:
             identity=self._identity,
             detokenise=cl100k_base.decode,
             budget=budget,
+            mark_by_header=mark_by_header,
         )
         if warning := too_little(settings.limits, budget):
             log.warning(warning)

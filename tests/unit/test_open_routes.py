@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.envoy_config import METADATA, SIGNED
+from extproc.envoy_config import MARK_HEADER, METADATA, SIGNED
 from extproc.envoy_config.forbidden import UnreadableError
 from extproc.envoy_config.open_routes import find_open
 from extproc.transport import messages
@@ -18,6 +18,7 @@ from extproc.transport import messages
 ROOT = Path(__file__).parents[2]
 GOLDENS = sorted(ROOT.glob("envoy/*.yaml"))
 MARK: dict[str, Any] = {"filter": "oai", "path": [{"key": "signed"}], "value": {"bool_match": True}}
+HEADER: dict[str, Any] = {"name": "x-forwarded-client-cert", "string_match": {"exact": "signed"}}
 AWS = "bedrock-runtime.eu-west-1.amazonaws.com"
 
 
@@ -53,6 +54,13 @@ def test_the_rendering_without_its_mark_is_open() -> None:
         document({"prefix": "/", "dynamic_metadata": [{**MARK, "invert": True}]}),
         document({"prefix": "/", "dynamic_metadata": [{**MARK, "value": {"present_match": True}}]}),
         document({"prefix": "/", "dynamic_metadata": {}}),
+        document({"prefix": "/", "headers": [{**HEADER, "name": "x-oai-signed"}]}),
+        document({"prefix": "/", "headers": [{**HEADER, "string_match": {"prefix": "signed"}}]}),
+        document({"prefix": "/", "headers": [{**HEADER, "invert_match": True}]}),
+        document({"prefix": "/", "headers": [{**HEADER, "treat_missing_header_as_empty": True}]}),
+        document({"prefix": "/", "headers": [{"name": "x-forwarded-client-cert", "present_match": True}]}),
+        {"manager": {"forward_client_cert_details": "ALWAYS_FORWARD_ONLY"}, **document({"headers": [HEADER]})},
+        {"manager": {"forward_client_cert_details": "FORWARD_ONLY"}, **document({"headers": [HEADER]})},
     ],
 )
 def test_an_open_route_is_found(found: Any) -> None:
@@ -63,6 +71,9 @@ def test_an_open_route_is_found(found: Any) -> None:
     "closed",
     [
         document({"prefix": "/", "dynamic_metadata": [MARK]}),
+        document({"prefix": "/", "headers": [{"name": "x", "present_match": True}, HEADER]}),
+        {"manager": {"forward_client_cert_details": "SANITIZE"}, **document({"headers": [HEADER]})},
+        {"manager": {"forward_client_cert_details": "FORWARD_ONLY"}, **document({"dynamic_metadata": [MARK]})},
         document(host="example.com"),
         document(action={"cluster": "another"}),
         document(action={"cluster_header": "x"}),
@@ -92,3 +103,4 @@ def test_any_text_is_searched_or_unreadable(text: str) -> None:
 def test_the_mark_is_what_a_worker_writes() -> None:
     assert messages.NAMESPACE == METADATA
     assert SIGNED.encode() in messages._SIGNED
+    assert (messages.MARK_HEADER, messages.SIGNED) == (MARK_HEADER, SIGNED)

@@ -206,6 +206,27 @@ class TestAnswers:
             session.apply([other])
             assert not any(b"signed" in bytes(message) for message in session.drain())
 
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_a_header_marks_a_forward_where_routes_match_headers(self, size, at):
+        session = at(SessionState.PREPARING)
+        session.apply([Forward("/", "b", (), b"x" * size, mark_by_header=True)])
+        [message] = session.drain()
+        sent = pb.ProcessingResponse.FromString(bytes(message)).request_body.response
+        assert {each.header.key: each.header.raw_value for each in sent.header_mutation.set_headers} == {
+            ":path": b"/",
+            ":authority": b"b",
+            "content-length": str(size).encode(),
+            "x-forwarded-client-cert": b"signed",
+        }
+        assert sent.clear_route_cache
+        assert sent.body_mutation.body == b"x" * size
+
+    def test_without_a_header_for_the_mark_the_route_is_the_filters_affair(self, at):
+        session = at(SessionState.PREPARING)
+        session.apply([FORWARD])
+        [message] = session.drain()
+        assert not pb.ProcessingResponse.FromString(bytes(message)).request_body.response.clear_route_cache
+
     def test_the_length_of_a_forward_is_counted(self, at, envoy):
         session = at(SessionState.PREPARING)
         session.apply([Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345")])

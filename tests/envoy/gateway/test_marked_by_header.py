@@ -1,0 +1,125 @@
+"""A route that matches the worker's header, for Envoys whose routes match headers and no metadata.
+
+The configuration is changed to what Envoy Gateway makes of its overlay: the API's route is a fixed 503, Bedrock's asks
+for the header, and the filter has no mutation rules and leaves it to the worker to have the route looked for again.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.envoy.conftest import Site
+from tests.envoy.gateway.test_closed_route import (
+    CALLS,
+    FORGED,
+    PATHS,
+    Rig,
+    Upstream,
+    ask,
+    ext_proc,
+    manager,
+    no_filter,
+    no_processing,
+    routes,
+    until_served,
+)
+
+HEADER = "x-forwarded-client-cert"
+UNAVAILABLE = {"message": "Nobody has signed it.", "type": "server_error", "param": None, "code": "unsigned"}
+MARKED = {HEADER: "signed"}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Rig]:
+    with tempfile.TemporaryDirectory(prefix="header-") as folder, ExitStack() as ended:
+        upstream = Upstream()
+        ended.callback(upstream.close)
+        site = Site(Path(folder), ended)
+        site.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = f"http://127.0.0.1:{upstream.port}"
+        processor = f"unix:{folder}/w0.sock"
+        command = ("envoy-config", "--config", "gateway.yaml", "--listen", "127.0.0.1:65000", "--processor", processor)
+        site.worker(processor, "--mark-by-header")
+        yield Rig(site, upstream, site.run(*command))
+
+
+@pytest.fixture
+def rig(shared: Rig) -> Rig:
+    """The rig, whose upstream has received nothing."""
+    shared.upstream.received.clear()
+    return shared
+
+
+def by_header(bootstrap: Any) -> None:
+    """Make it what Envoy Gateway would."""
+    config = ext_proc(bootstrap)["typed_config"]
+    for key in ("route_cache_action", "mutation_rules", "max_message_timeout", "allow_content_length_header"):
+        del config[key]
+    [api, bedrock] = [each for each in routes(bootstrap) if each["name"] in ("api", "bedrock")][::-1]
+    del api["route"], bedrock["match"]["dynamic_metadata"]
+    body = {"inline_string": json.dumps({"error": UNAVAILABLE})}
+    api |= {"direct_response": {"status": 503, "body": body}}
+    content_type = {"header": {"key": "content-type", "value": "application/json"}}
+    api["response_headers_to_add"] = [{**content_type, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    bedrock["match"]["headers"] = [{"name": HEADER, "string_match": {"exact": "signed"}}]
+    bedrock["request_headers_to_remove"].append(HEADER)
+
+
+def changed(mistake: Callable[[Any], None]) -> Callable[[Any], None]:
+    def change(bootstrap: Any) -> None:
+        by_header(bootstrap)
+        mistake(bootstrap)
+
+    return change
+
+
+def never_turned_on(bootstrap: Any) -> None:
+    for route in routes(bootstrap):
+        route.pop("typed_per_filter_config", None)
+
+
+def test_a_signed_request_finds_bedrock_and_the_mark_stays_behind(rig: Rig) -> None:
+    port = rig.envoy(by_header)
+    until_served(rig, port)
+    assert ask(port, rig.site.tokens["ci"], **MARKED).status == 200
+    [request] = rig.upstream.received
+    assert request.startswith(b"POST /model/amazon.nova-micro-v1%3A0/converse HTTP/1.1\r\n")
+    assert b"AWS4-HMAC-SHA256" in request
+    assert HEADER.encode() not in request
+    assert rig.site.tokens["ci"].encode() not in request
+
+
+@pytest.mark.parametrize("mistake", [no_filter, never_turned_on, no_processing])
+def test_where_no_worker_is_asked_nothing_leaves(rig: Rig, mistake: Callable[[Any], None]) -> None:
+    port = rig.envoy(changed(mistake))
+    for method, path in CALLS:
+        for headers in ({}, MARKED):
+            came = ask(port, rig.site.tokens["ci"], method, path, **headers)
+            assert (came.status, came.error["code"]) == (503, "unsigned")
+    assert rig.upstream.received == []
+
+
+@pytest.mark.parametrize("mistake", [by_header, changed(no_filter), changed(never_turned_on)])
+def test_no_caller_opens_the_route(rig: Rig, mistake: Callable[[Any], None]) -> None:
+    port = rig.envoy(mistake)
+    for path in PATHS:
+        for headers in (MARKED, {**FORGED, **MARKED}, {"X-Forwarded-Client-Cert": "signed"}):
+            assert ask(port, rig.site.tokens["ci"], "POST", path, **headers).status == 404
+    assert rig.upstream.received == []
+
+
+def test_what_would_let_a_caller_open_it_is_found(rig: Rig) -> None:
+    """The test above would notice: where Envoy forwards the header, the route is open."""
+
+    def forwarded(bootstrap: Any) -> None:
+        by_header(bootstrap)
+        never_turned_on(bootstrap)
+        manager(bootstrap)["forward_client_cert_details"] = "ALWAYS_FORWARD_ONLY"
+
+    port = rig.envoy(forwarded)
+    assert ask(port, rig.site.tokens["ci"], "POST", PATHS[0], **MARKED).status == 200
+    assert len(rig.upstream.received) == 1
