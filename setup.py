@@ -19,11 +19,12 @@ from setuptools import setup
 INTERPRETED = {
     "": "__main__ build cl100k_base net value",
     "bedrock": "capabilities converse converse_response endpoints errors invoke model_ids",
-    "exchange": "directives events jobs local_replies side_calls translation",
+    "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
+    "translation",
     "openai": "chat embeddings limits messages models unknown",
     "telemetry": "lines log",
     "tenancy": "",
-    "translate": "chat_answer documents embeddings errors grammar lazy_base64 response_fields schemas structured",
+    "translate": "chat_answer documents embeddings errors grammar lazy_base64 response_fields schemas shape structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }

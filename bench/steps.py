@@ -21,7 +21,19 @@ from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import Complete, Fetch, Fetched, Plan, Read, SideAnswer, SideCalls
+from extproc.exchange.jobs import (
+    Complete,
+    Fetch,
+    Fetched,
+    FetchedImages,
+    Job,
+    JobResult,
+    Plan,
+    Read,
+    SideAnswer,
+    SideAnswers,
+    SideCalls,
+)
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
@@ -101,16 +113,15 @@ def wire(body: bytes, path: str) -> bytes:
     return b"".join(out)
 
 
-def result(job: object, process: Process) -> object:
+def result(job: Job, process: Process) -> JobResult:
     """What the job runner makes of a job."""
     match job:
         case Read() | Plan() | Complete():
             return process.do(job)
         case SideCalls():
-            return tuple(SideAnswer(200, {}, VECTOR) for _ in job.calls)
+            return SideAnswers(tuple(SideAnswer(200, {}, VECTOR) for _ in job.calls))
         case Fetch():
-            return tuple(Fetched(PNG, "image/png") for _ in job.urls)
-    raise TypeError(type(job).__name__)
+            return FetchedImages(tuple(Fetched(PNG, "image/png") for _ in job.urls))
 
 
 def steps(body: bytes, path: str, shared: Gateway, process: Process) -> Iterator[float]:

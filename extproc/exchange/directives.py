@@ -9,21 +9,19 @@ Which directive may answer which event (the exchange keeps to it, the transport 
 | `Resumed`            | `Forward`, `Reply`, `Wait`                                                        |
 | `ResponseHeaders`    | nothing (withheld), `Continue` (untouched), `Reply`, `Head`                       |
 | after those           | nothing; `Head` once and then any number of `Body`; `Reply` if there was no `Head` |
-| `Idle`                | the same; `Body` only if a `ResponseBody` came before                             |
-| `Idle` after `Forward`    | nothing, `Reply`                                                              |
+| `Idle`             | the same; `Body` only if a `ResponseBody` came before                             |
+| `Idle` after `Forward` | nothing, `Reply`                                                              |
 
 `Reply` and a `Body` with `end_of_stream` are the last word: nothing follows them. `Abort` may follow anything.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from msgspec import Struct
 
+from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.jobs import Job
 from extproc.payload import Payload
-
-Headers = tuple[tuple[str, str], ...]
-"""Lower-case names and their values, in order, each name once."""
 
 Metadata = Mapping[str, str | int | bool]
 """What Envoy is to remember of this call (dynamic metadata, namespace `oai`): access logs and limits read it."""
@@ -79,12 +77,8 @@ class Body(Struct, frozen=True):
     metadata: Metadata | None = None
 
 
-class Job(Protocol):
-    """Something slow that the exchange cannot do itself; the worker's performer knows how."""
-
-
 class Wait(Struct, frozen=True):
-    """Do this job, at most `seconds` long, and come back with a `Resumed`."""
+    """Do this job, for at most `seconds`, and continue the exchange with a `Resumed`."""
 
     job: Job
     seconds: float

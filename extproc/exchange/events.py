@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from extproc.exchange.jobs import JobResult
+
 
 class RequestHeaders(Struct, frozen=True):
     """The client's request line and headers; `end_of_stream` when no body follows."""
@@ -51,9 +53,9 @@ class ResponseTrailers(Struct, frozen=True):
 
 
 class Resumed(Struct, frozen=True):
-    """What a `Wait` directive's job came to. Its type is the job's business."""
+    """The result of the job of a `Wait` directive."""
 
-    result: object
+    result: JobResult
 
 
 class Idle(Struct, frozen=True):

@@ -1,28 +1,30 @@
-"""One HTTP exchange, from the client's headers to the last byte of its answer.
+"""One HTTP exchange, from the client's headers to the last byte of its response.
 
 One state machine, moved by what happens on the wire (`events`), answering with what is to be done (`directives`).
-The phases are the same for every endpoint; what differs is the call (`calls`) and the way to answer (`answers`).
+The states (`states`) are the same for every endpoint; what differs is the endpoint (`endpoint`, `routes`) and the way
+to answer (`answers`).
 
-| phase     | event                     | next      | directives                                                    |
-|-----------|---------------------------|-----------|---------------------------------------------------------------|
-| BEGIN     | RequestHeaders            | BODY      | Continue; or Reply: no such route, no valid token, a model list |
-| BEGIN     | ResponseHeaders           | DONE      | Continue: another filter's own reply, none of our business    |
-| BODY      | RequestBody               | SENT, JOB | Forward, or Wait for side calls; or Reply: a bad request      |
-| BODY      | RequestBody               | FETCHING  | Wait, for images that the request only names                  |
-| BODY      | RequestBody               | READING   | Wait: it is large, and another process reads it               |
-| READING   | Resumed                   | PLANNING, FETCHING | Wait; or Reply: a bad request                        |
-| FETCHING  | Resumed                   | SENT, JOB, PLANNING | as for the body                                     |
-| PLANNING  | Resumed                   | SENT, JOB | as for the body                                               |
-| BODY to SENT | ResponseHeaders        | ANSWERING | none yet: the answer is withheld                              |
-| SENT      | Idle                      | DONE      | Reply: Bedrock was silent for too long                        |
-| JOB       | Resumed                   | DONE, JOB, COMPLETING | Reply; or Wait: more side calls, or the response   |
-| COMPLETING | Resumed                  | DONE      | Reply                                                         |
-| ANSWERING | ResponseBody, ResponseTrailers, Idle | same, DONE |    Head and Body, or Reply                        |
-| DONE      | anything                  | DONE      | none                                                          |
-| any other pair |                      | DONE      | Abort                                                         |
+| state        | event           | next                        | directives                                            |
+|--------------|-----------------|-----------------------------|-------------------------------------------------------|
+| Begin        | RequestHeaders  | Body                        | Continue; or Reply: an error, a list of models        |
+| Begin        | ResponseHeaders | Done                        | Continue: another filter's own reply                  |
+| Body         | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
+| Body         | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
+| Body         | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
+| Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
+| Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
+| Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
+| Body to Sent | ResponseHeaders | Responding                  | none yet: the response is withheld                    |
+| Sent         | Idle         | Done                        | Reply: Bedrock was silent for too long                |
+| SideCalling  | Resumed         | Done, SideCalling           | Reply; or Wait for more side calls                    |
+| SideCalling  | Resumed         | Completing                  | Wait: the response is large                           |
+| Completing   | Resumed         | Done                        | Reply                                                 |
+| Responding   | ResponseBody, ResponseTrailers, Idle | same, Done | Head and Body, or Reply                       |
+| Done         | anything        | Done                        | none                                                  |
+| any other pair |               | Done                        | Abort                                                 |
 
 The awkward joint case is a local reply: Envoy itself may answer at any time (the body is too large, Bedrock cannot
-be reached), and that answer comes the same way as Bedrock's. `ResponseHeaders.local`, or a phase in which nothing
+be reached), and that answer comes the same way as Bedrock's. `ResponseHeaders.local`, or a state in which nothing
 has been sent yet, tells them apart.
 
 Invariant: an `ApiError` raised anywhere below becomes one answer in OpenAI's shape; nothing is forwarded that was
@@ -30,18 +32,21 @@ not translated and signed; after the last word nothing is said.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+
+import msgspec
 
 from extproc.bedrock import errors as bedrock_errors
+from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
+from extproc.bedrock.sigv4 import Headers
 from extproc.config import TRANSLATION_SECONDS
 from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.budget import Reservation
-from extproc.exchange.calls import Call, ChatCall, EmbeddingsCall, Question
 from extproc.exchange.client_headers import names_to_remove, request_id
-from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Headers, Reply, Wait, is_last
+from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Reply, Wait, is_last
+from extproc.exchange.endpoint import Asked, BedrockCall, DecodedRequest, Pending, ResponseContext
 from extproc.exchange.events import (
     Event,
     Idle,
@@ -53,24 +58,43 @@ from extproc.exchange.events import (
     Resumed,
 )
 from extproc.exchange.gateway import Gateway
+from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import (
-    Decoded,
-    FetchResult,
+    Complete,
+    FetchedImages,
+    FetchFailure,
+    HeldRequest,
+    JobResult,
+    Plan,
     Read,
     SideAnswer,
+    SideAnswers,
     SideFailure,
+    SideSilence,
 )
 from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large
 from extproc.exchange.models import model, model_list, resolved
-from extproc.exchange.phase import TRANSLATING, UNANSWERED, Phase
-from extproc.exchange.routes import Operation, route
+from extproc.exchange.routes import ModelDetails, ModelList, route
 from extproc.exchange.side_calls import SideCallBatches
-from extproc.exchange.translation import Planned, is_large, release
+from extproc.exchange.states import (
+    Admitted,
+    Begin,
+    Body,
+    Completing,
+    Done,
+    Fetching,
+    Planning,
+    Reading,
+    Responding,
+    Sent,
+    SideCalling,
+    State,
+    Unanswered,
+)
+from extproc.exchange.translation import is_large, release
 from extproc.openai import sse
-from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
-from extproc.tenancy.directory import Caller
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_answer, from_bedrock
@@ -84,35 +108,28 @@ class Exchange:
     def __init__(self, gateway: Gateway, fallback_id: str) -> None:
         self._gateway = gateway
         self._id = fallback_id
-        self._phase = Phase.BEGIN
+        self._state: State = Begin()
         self._record = Record(fallback_id)
-        self._operation: Operation = "chat"
-        self._caller: Caller | None = None
-        self._target: Target | None = None
+        self._created = 0
+        self._ignored: tuple[str, ...] = ()
         self._upstream_headers: tuple[str, ...] = ()
-        self._call: Call | None = None
-        self._stream: ChatSse | None = None
-        self._answer: Answer | None = None
         self._reservation: Reservation | None = None
         """Bytes of the budget that are this exchange's until its stream has ended."""
-        self._side_calls: SideCallBatches | None = None
 
     @property
     def done(self) -> bool:
-        """Whether the last word has been said."""
-        return self._phase is Phase.DONE
+        """Whether the exchange is over."""
+        return isinstance(self._state, Done)
 
     def idle_timeout(self, reported: float) -> float | None:
         """Return the seconds of silence after which to send the next `Idle`, `reported` by the last one or 0.
 
         None while nothing is due from Bedrock: the request is still arriving, or a job with a limit of its own runs.
         """
-        if self._phase is Phase.SENT:
-            return self._gateway.settings.streaming.idle_seconds
-        if self._phase is Phase.ANSWERING:
-            assert self._answer is not None
-            return self._answer.idle_timeout(reported)
-        return None
+        state = self._state
+        if isinstance(state, Responding):
+            return state.answer.idle_timeout(reported)
+        return self._gateway.settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
     def close(self) -> None:
         """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
@@ -121,218 +138,227 @@ class Exchange:
             self._reservation.settle(0)
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
-        """What to do about `event`; `now` is in unix seconds."""
-        if self._phase is Phase.DONE:
+        """Return what to do about `event`; `now` is in unix seconds."""
+        if isinstance(self._state, Done):
             return ()
         try:
             directives = self._move(event, now)
-        except ApiError as refusal:
-            directives = [self._refusal(refusal)]
+        except ApiError as error:
+            directives = [self._error(error)]
         except ConverseResponseError as error:
-            directives = [self._refusal(bad_answer(str(error)))]
+            directives = [self._error(bad_answer(str(error)))]
         for directive in directives:
             if is_last(directive):
                 self._finish()
         return directives
 
     def _move(self, event: Event, now: float) -> Sequence[Directive]:
-        """One row of the module's table."""
+        """Apply one row of the module's table."""
+        state = self._state
         match event:
-            case ResponseBody() | ResponseTrailers() | Idle() if self._phase is Phase.ANSWERING:
-                return self._answering(event)
-            case RequestHeaders() if self._phase is Phase.BEGIN:
+            case ResponseBody() | ResponseTrailers() | Idle() if isinstance(state, Responding):
+                return self._responding(state.answer, event)
+            case RequestHeaders() if isinstance(state, Begin):
                 return (self._begin(event, now),)
-            case RequestBody() if self._phase is Phase.BODY:
-                return (self._request(event, now),)
-            case ResponseHeaders() if self._phase in UNANSWERED:
-                return self._upstream(event)
-            case ResponseHeaders() if self._phase is Phase.BEGIN:
-                self._phase = Phase.DONE
+            case RequestBody() if isinstance(state, Body):
+                return (self._body(state.admitted, event, now),)
+            case ResponseHeaders() if isinstance(state, Unanswered):
+                return self._upstream(state, event)
+            case ResponseHeaders() if isinstance(state, Begin):
+                self._state = Done()
                 return (Continue(),)
-            case Idle() if self._phase is Phase.SENT:
+            case Idle() if isinstance(state, Sent):
                 raise silent(event.seconds)
-            case Resumed() if self._phase is Phase.FETCHING:
-                return (self._fetched(event.result, now),)
-            case Resumed() if self._phase is Phase.JOB:
-                return (self._resume(event.result, now),)
-            case Resumed() if self._phase in TRANSLATING:
-                return (self._translated(event.result, now),)
-        return (Abort(f"{type(event).__name__} while {self._phase.name}"),)
+            case Resumed(result=ApiError() as error) if isinstance(state, Reading | Planning | Completing):
+                raise error
+            case Resumed():
+                directive = self._resumed(event.result, now)
+                if directive is not None:
+                    return (directive,)
+        return (Abort(f"{type(event).__name__} while {type(state).__name__}"),)
+
+    def _resumed(self, result: JobResult, now: float) -> Directive | None:
+        """Go on with the result of a job; None if this is no state that waits for such a result."""
+        state = self._state
+        if isinstance(state, Reading) and isinstance(result, HeldRequest):
+            return self._decoded(state.admitted, result, now)
+        if isinstance(state, Fetching) and isinstance(result, FetchedImages | FetchFailure):
+            return self._fetched(state, result, now)
+        if isinstance(state, Planning) and isinstance(result, Asked):
+            return self._send(state.admitted, result, now)
+        if isinstance(state, SideCalling) and isinstance(result, SideAnswers | SideAnswer | SideFailure | SideSilence):
+            return self._side_calls(state, result, now)
+        if isinstance(state, Completing) and isinstance(result, Completed):
+            return self._completed(result)
+        return None
 
     def _finish(self) -> None:
-        """The last word is said. What was asked and answered is let go: Envoy may keep the stream open for a while,
-        and the answer refers back to this, which only the garbage collector would find out."""
-        self._phase = Phase.DONE
-        self._call = self._stream = self._answer = self._side_calls = None
+        """End the exchange, and free what the state holds: Envoy may keep the stream open for a while, and the answer
+        refers back to this, which only the garbage collector would find out."""
+        self._state = Done()
 
     # The request
 
     def _begin(self, event: RequestHeaders, now: float) -> Directive:
         headers = event.headers
         self._record.request_id = request_id(headers) or self._id
-        found = route(headers.get(":method", ""), headers.get(":path", ""))
-        self._operation = self._record.operation = found.operation
+        self._created = int(now)
+        requested = route(headers.get(":method", ""), headers.get(":path", ""))
+        self._record.operation = requested.operation
         caller = self._gateway.directory.authenticate(
             headers.get("authorization"), headers.get("openai-organization"), now
         )
-        self._caller = caller
         self._record.organisation, self._record.token = caller.organisation, caller.token
-        if found.operation == "models":
+        if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
-        if found.operation == "model":
-            return self._reply(200, model(self._gateway.catalogue, caller, found.model))
+        if isinstance(requested, ModelDetails):
+            return self._reply(200, model(self._gateway.catalogue, caller, requested.model))
         budget = self._gateway.budget
         stream = budget.stream_bytes
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - stream)
-        self._reservation = Reservation(budget, caller.organisation, size + stream)
-        self._phase = Phase.BODY
+        self._reservation = reservation = Reservation(budget, caller.organisation, size + stream)
+        self._state = Body(Admitted(requested, caller, reservation))
         return Continue(names_to_remove(tuple(headers)))
 
-    def _request(self, event: RequestBody, now: float) -> Directive:
+    def _body(self, admitted: Admitted, event: RequestBody, now: float) -> Directive:
         if event.trailers:  # Envoy would send them to AWS as they are
             raise ApiError(400, "The request has trailers. Send it without fields after the body.")
         settings, body = self._gateway.settings, event.data
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
-        assert self._reservation is not None
-        self._reservation.settle(len(body) + self._gateway.budget.stream_bytes)
+        admitted.reservation.settle(len(body) + self._gateway.budget.stream_bytes)
         if is_large(body):
-            self._phase = Phase.READING
-            return Wait(Read(body, self._operation, self._record.organisation), TRANSLATION_SECONDS)
-        directive = self._decode(body, now)
+            self._state = Reading(admitted)
+            return Wait(Read(body, admitted.endpoint, admitted.caller.organisation), TRANSLATION_SECONDS)
+        directive = self._decoded(admitted, admitted.endpoint.decode(body), now)
         release(body)
         return directive
 
-    def _decode(self, body: bytes | bytearray | Decoded, now: float) -> Directive:
-        """Go on with a body, once it may be decoded or has been."""
-        settings = self._gateway.settings
-        assert self._reservation is not None
-        call: Call
-        if self._operation == "chat":
-            call = ChatCall(body, settings, self._id, now)
-        else:
-            call = EmbeddingsCall(body, self._gateway.detokenise)
-        self._call = call
-        self._record.model = call.model
-        target = self._target = self._resolve(call.model)
+    def _decoded(self, admitted: Admitted, request: DecodedRequest | HeldRequest, now: float) -> Directive:
+        """Go on with a request whose body has been decoded, here or in another process."""
+        media = self._gateway.settings.media
+        self._record.model = request.model
+        target = resolved(self._gateway.catalogue, admitted.caller, request.model)
         self._record.bedrock_model = target.model_id
-        most = (self._gateway.budget.largest - self._reservation.size) * 3 // 4
-        fetch = call.fetch(self._record.organisation, most)  # no more than the request can ever be granted
-        if fetch is None:
-            return self._ask(call, target, now)
-        self._reservation.expect(encoded_bytes(fetch.total_bytes))
-        self._phase = Phase.FETCHING
-        return Wait(fetch, settings.media.seconds)
+        if not request.images or not media.fetch:  # without `media.fetch` the translation rejects them
+            return self._ask(admitted, request, target, {}, now)
+        most = (self._gateway.budget.largest - admitted.reservation.size) * 3 // 4  # what can ever be granted
+        fetch = ImageFetch(request.images, media, admitted.caller.organisation, most)
+        admitted.reservation.expect(encoded_bytes(fetch.job.total_bytes))
+        self._state = Fetching(admitted, request, target, fetch)
+        return Wait(fetch.job, media.seconds)
 
-    def _fetched(self, result: object, now: float) -> Directive:
-        assert self._call is not None
-        assert self._target is not None
-        size = self._call.fetched(cast(FetchResult, result))
-        if self._reservation is not None:
-            self._reservation.receive(encoded_bytes(size))
-        return self._ask(self._call, self._target, now)
+    def _fetched(self, state: Fetching, result: FetchedImages | FetchFailure, now: float) -> Directive:
+        images, size = state.fetch.receive(result)
+        state.admitted.reservation.receive(encoded_bytes(size))
+        return self._ask(state.admitted, state.request, state.target, images, now)
 
-    def _ask(self, call: Call, target: Target, now: float) -> Directive:
-        capabilities = self._gateway.capabilities.of(target.foundation)
-        job = call.planning(target, capabilities, self._record.organisation)
-        if job is not None:
-            self._phase = Phase.PLANNING
+    def _ask(
+        self,
+        admitted: Admitted,
+        request: DecodedRequest | HeldRequest,
+        target: Target,
+        images: Mapping[str, bytes],
+        now: float,
+    ) -> Directive:
+        capabilities = self._capabilities(target)
+        if isinstance(request, HeldRequest):
+            self._state = Planning(admitted)
+            job = Plan(request, target, capabilities, images, admitted.caller.organisation)
             return Wait(job, TRANSLATION_SECONDS)
-        return self._send(call, call.ask(target, capabilities), now)
+        return self._send(admitted, request.ask(target, capabilities, images, self._gateway.detokenise), now)
 
-    def _send(self, call: Call, questions: Sequence[Question], now: float) -> Directive:
-        if len(questions) == 1:
-            return self._forward(call, questions[0], now)
-        self._phase = Phase.JOB
-        side_calls = SideCallBatches(questions, self._gateway.settings, self._record.organisation, now)
-        self._side_calls = side_calls
+    def _capabilities(self, target: Target) -> Capabilities:
+        capabilities = self._gateway.capabilities.of(target.foundation)
+        if capabilities.s3_sources and not self._gateway.settings.media.s3:
+            return msgspec.structs.replace(capabilities, s3_sources=())
+        return capabilities
+
+    def _send(self, admitted: Admitted, asked: Asked, now: float) -> Directive:
+        self._ignored = asked.pending.ignored
+        self._record.ignored_params = len(self._ignored)
+        if len(asked.calls) == 1:
+            return self._forward(asked.calls[0], asked.pending, now)
+        side_calls = SideCallBatches(asked.calls, self._gateway.settings, admitted.caller.organisation, now)
+        self._state = SideCalling(admitted, asked.pending, side_calls)
         return side_calls.next(self._sign, now)
 
-    def _resolve(self, asked: str) -> Target:
-        assert self._caller is not None
-        return resolved(self._gateway.catalogue, self._caller, asked)
-
-    def _forward(self, call: Call, question: Question, now: float) -> Forward:
-        headers = self._sign(question, now)
-        self._stream = call.stream()
-        self._record.stream = self._stream is not None
-        self._phase = Phase.SENT
-        self._record.ignored_params = len(call.ignored)
+    def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
+        headers = self._sign(call, now)
+        self._record.stream = pending.streams
+        self._state = Sent(pending)
         return Forward(
-            path=question.path,
+            path=call.path,
             authority=self._gateway.authority,
             headers=headers,
-            body=question.body,
+            body=call.body,
             metadata=self._record.metadata(),
             mark_by_header=self._gateway.mark_by_header,
         )
 
-    def _sign(self, question: Question, now: float) -> Headers:
+    def _sign(self, call: BedrockCall, now: float) -> Headers:
         identity = self._gateway.identity()
         if identity is None:
             raise no_credentials()
-        signed = self._gateway.signer.sign(identity, question.path, question.body, (_JSON,), now, question.digest)
-        return (_JSON, ("accept", question.accept), ("user-agent", "oai-extproc"), *signed)
+        signed = self._gateway.signer.sign(identity, call.path, call.body, (_JSON,), now, call.digest)
+        return (_JSON, ("accept", call.accept), ("user-agent", "oai-extproc"), *signed)
 
-    # The answer
+    # The response
 
-    def _resume(self, result: object, now: float) -> Directive:
+    def _side_calls(
+        self, state: SideCalling, result: SideAnswers | SideAnswer | SideFailure | SideSilence, now: float
+    ) -> Directive:
         if isinstance(result, SideAnswer):
-            return self._bedrock_refusal(result.status, result.headers, result.body)
-        assert self._call is not None
-        assert self._side_calls is not None
+            return self._bedrock_error(result.status, result.headers, result.body)
         if isinstance(result, SideFailure):
             self._record.bedrock_error = result.message
-        self._side_calls.receive(result)
-        if not self._side_calls.complete:
-            return self._side_calls.next(self._sign, now)
-        answers, self._side_calls = self._side_calls.responses, None
-        job = self._call.completing(answers, self._record.organisation)
-        if job is None:
-            return self._complete([(answer.headers, answer.body) for answer in answers])
-        self._phase = Phase.COMPLETING
+        side_calls, pending = state.side_calls, state.pending
+        side_calls.receive(result)
+        if not side_calls.complete:
+            return side_calls.next(self._sign, now)
+        answers = side_calls.responses
+        responses = [(answer.headers, answer.body) for answer in answers]
+        if not pending.is_large(responses):
+            return self._completed(pending.complete(self._context(), responses))
+        self._state = Completing()
+        admitted = state.admitted
+        job = Complete(admitted.endpoint, pending, self._context(), answers, admitted.caller.organisation)
         return Wait(job, TRANSLATION_SECONDS)
 
-    def _translated(self, result: object, now: float) -> Directive:
-        """Go on with what the other process has made of a large request, or of Bedrock's responses."""
-        if isinstance(result, ApiError):
-            raise result
-        if isinstance(result, Decoded):
-            return self._decode(result, now)
-        assert self._call is not None
-        assert self._target is not None
-        if isinstance(result, Planned):
-            return self._send(self._call, self._call.planned(result, self._target), now)
-        body, tokens = cast(tuple[bytes, int], result)
-        return self._completed(Completed(body, Usage(prompt=tokens), "stop"))
+    def _context(self) -> ResponseContext:
+        return ResponseContext(self._id, self._created, self._gateway.settings.compat.streaming_truncation)
 
-    def _upstream(self, event: ResponseHeaders) -> Sequence[Directive]:
-        sent = self._phase is Phase.SENT
-        self._phase = Phase.ANSWERING
+    def _upstream(self, state: Unanswered, event: ResponseHeaders) -> Sequence[Directive]:
         self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))
         self._record.bedrock_request_id = event.headers.get("x-amzn-requestid", "")
-        self._answer = self._choose_answer(event, local=event.local or not sent)
-        return self._answer.end() if event.end_of_stream else ()
+        answer = self._choose_answer(state, event)
+        self._state = Responding(answer)
+        return answer.end() if event.end_of_stream else ()
 
-    def _choose_answer(self, event: ResponseHeaders, *, local: bool) -> Answer:
+    def _choose_answer(self, state: Unanswered, event: ResponseHeaders) -> Answer:
         headers = event.headers
         status = int(headers.get(":status", "0"))
-        streaming = self._gateway.settings.streaming
-        longest = streaming.idle_seconds
-        if local:
-            return Collected(lambda body: self._refusal(self._envoy_error(status, event.details)), longest)
+        longest = self._gateway.settings.streaming.idle_seconds
+        if event.local or not isinstance(state, Sent):
+            return Collected(lambda body: self._error(self._envoy_error(status, event.details)), longest)
         if status != 200:
-            return Collected(lambda body: self._bedrock_refusal(status, headers, body), longest)
-        if self._stream is None:
-            return Collected(lambda body: self._complete([(headers, body)]), longest)
-        begun = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
-        head = Head(200, begun, self._upstream_headers)
-        return Streamed(self._stream, self._record, head, streaming)
+            return Collected(lambda body: self._bedrock_error(status, headers, body), longest)
+        context = self._context()
+        stream = state.pending.stream(context)
+        if stream is not None:
+            return self._streamed(stream)
+        pending = state.pending
+        return Collected(lambda body: self._completed(pending.complete(context, [(headers, body)])), longest)
 
-    def _bedrock_refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    def _streamed(self, stream: ChatSse) -> Streamed:
+        headers = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
+        head = Head(200, headers, self._upstream_headers)
+        return Streamed(stream, self._record, head, self._gateway.settings.streaming)
+
+    def _bedrock_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         failure = bedrock_errors.from_response(status, headers, body)
         self._record.bedrock_error = str(failure)
-        return self._refusal(from_bedrock(failure))
+        return self._error(from_bedrock(failure))
 
     def _envoy_error(self, status: int, details: str) -> ApiError:
         if status == 413:
@@ -340,21 +366,16 @@ class Exchange:
         self._record.bedrock_error = details
         return from_envoy(status)
 
-    def _answering(self, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
-        assert self._answer is not None
+    def _responding(self, answer: Answer, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         match event:
             case Idle():
-                return self._answer.silence(event.seconds)
+                return answer.silence(event.seconds)
             case ResponseTrailers():
-                return self._answer.end()
-        directives = self._answer.body(event.data) if event.data else []
+                return answer.end()
+        directives = answer.body(event.data) if event.data else []
         if event.end_of_stream and not any(is_last(directive) for directive in directives):
-            directives = [*directives, *self._answer.end()]
+            directives = [*directives, *answer.end()]
         return directives
-
-    def _complete(self, answers: Sequence[tuple[Mapping[str, str], bytes]]) -> Reply:
-        assert self._call is not None
-        return self._completed(self._call.complete(answers))
 
     def _completed(self, completed: Completed) -> Reply:
         self._record.account(completed.usage, completed.finish)
@@ -373,16 +394,16 @@ class Exchange:
             self._record.metadata(),
         )
 
-    def _refusal(self, error: ApiError) -> Reply:
+    def _error(self, error: ApiError) -> Reply:
         self._record.finish = error.code or error.type
         details = f"oai_{error.code or error.status}"
         return self._reply(error.status, error.encode(), tuple(error.headers.items()), details)
 
     def _headers(self, *headers: tuple[str, str]) -> Headers:
-        """What every answer says, and `headers`."""
-        said = [*headers, ("x-request-id", self._record.request_id)]
-        if self._caller is not None:
-            said.append(("openai-organization", self._caller.organisation))
-        if self._call is not None and self._call.ignored:
-            said.append(("x-oai-ignored-params", ", ".join(self._call.ignored)))
-        return tuple(said)
+        """Return `headers`, and those of every response."""
+        fields = [*headers, ("x-request-id", self._record.request_id)]
+        if self._record.organisation:
+            fields.append(("openai-organization", self._record.organisation))
+        if self._ignored:
+            fields.append(("x-oai-ignored-params", ", ".join(self._ignored)))
+        return tuple(fields)

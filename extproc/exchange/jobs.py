@@ -1,17 +1,25 @@
-"""The slow things an exchange may ask for with `Wait`, and what each of them comes to."""
+"""The jobs for which an exchange waits (`Wait`), and the results with which it continues (`Resumed`).
+
+| job                 | result                                                |
+|---------------------|-------------------------------------------------------|
+| `SideCalls`         | `SideAnswers`, `SideAnswer`, `SideFailure`, `SideSilence` |
+| `Fetch`             | `FetchedImages`, `FetchFailure`                       |
+| `Read`              | `HeldRequest`, `ApiError`                             |
+| `Plan`              | `Asked`, `ApiError`                                   |
+| `Complete`          | `Completed`, `ApiError`                               |
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.exchange.directives import Headers
-from extproc.exchange.translation import Planned, Ready
-from extproc.openai.embeddings import Format
+from extproc.bedrock.catalogue import Target
+from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.endpoint import MAX_RESPONSE, ApiEndpoint, Asked, Pending, ResponseContext
 from extproc.openai.errors import ApiError
-
-MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of the longest response that is read, where nothing is known of what it should have."""
+from extproc.translate.completed import Completed
+from extproc.translate.media import RemoteImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +29,7 @@ class SideCall:
     path: str
     headers: Headers
     body: bytes
-    max_bytes: int = MAX_ANSWER
+    max_bytes: int = MAX_RESPONSE
     """Of the response's body; one that is longer is not read to its end."""
 
 
@@ -63,8 +71,14 @@ class SideSilence:
     seconds: float
 
 
-SideResult = tuple[SideAnswer, ...] | SideAnswer | SideFailure | SideSilence
-"""All answers in the order of the calls, each a 200; or else the first failure, and no further call was made."""
+class SideAnswers(tuple[SideAnswer, ...]):
+    """Bedrock's responses to all side calls, in the order of the calls, each of them a 200."""
+
+    __slots__ = ()
+
+
+SideResult = SideAnswers | SideAnswer | SideFailure | SideSilence
+"""All responses, or the first failure: then no further call was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +118,14 @@ class FetchFailure:
     code: FetchCode
 
 
-FetchResult = tuple[Fetched, ...] | FetchFailure
-"""All images in the order of the URLs; or else the first failure, and nothing more was fetched."""
+class FetchedImages(tuple[Fetched, ...]):
+    """All images, in the order of the URLs."""
+
+    __slots__ = ()
+
+
+FetchResult = FetchedImages | FetchFailure
+"""All images, or the first failure: then nothing more was fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,41 +133,45 @@ class Read:
     """A large body, to be decoded in another process; `organisation` is whose turn it takes there."""
 
     body: bytes | bytearray
-    operation: str
+    endpoint: ApiEndpoint
     organisation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A body that has been decoded; `request` is known to the job runner only. Dropped with the last reference."""
+class HeldRequest:
+    """A decoded request that another process holds. The job runner subclasses it; dropped with the last reference."""
 
-    ready: Ready
-    request: object
+    __slots__ = ("images", "model")
+
+    def __init__(self, model: str, images: Mapping[str, RemoteImage]) -> None:
+        self.model = model
+        self.images = images
+        """The images that the request names by http(s) URLs, by URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A decoded request, to be translated for a model; `images` are those that it names by URL."""
+    """A held request, to be translated for a model; `images` are those that it names by URL."""
 
-    decoded: Decoded
+    request: HeldRequest
+    target: Target
     capabilities: Capabilities
-    foundation: str | None
     images: Mapping[str, bytes]
     organisation: str
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Bedrock's responses to the calls of an embeddings request, to be put together in another process."""
+    """Bedrock's responses to the calls of a request, to be put together in another process."""
 
-    model: str
-    foundation: str | None
-    encoding_format: Format | None
-    counts: tuple[int, ...]
+    endpoint: ApiEndpoint
+    pending: Pending
+    context: ResponseContext
     responses: tuple[SideAnswer, ...]
     organisation: str
 
 
 TranslationJob = Read | Plan | Complete
-TranslationResult = Decoded | Planned | tuple[bytes, int] | ApiError
-"""In the order of the jobs; an `ApiError` is for the caller."""
+TranslationResult = HeldRequest | Asked | Completed | ApiError
+
+Job = SideCalls | Fetch | Read | Plan | Complete
+JobResult = SideResult | FetchResult | TranslationResult

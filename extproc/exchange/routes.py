@@ -1,47 +1,53 @@
 """Paths and methods -> what is asked for, or a 404 or 405 that says what there is."""
 
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import unquote
 
+from extproc.exchange.chat_endpoint import CHAT
+from extproc.exchange.embeddings_endpoint import EMBEDDINGS
+from extproc.exchange.endpoint import ApiEndpoint
 from extproc.openai.errors import ApiError
 
 PREFIX = "/oai/v1"
 
-Operation = Literal["chat", "embeddings", "models", "model"]
-
-_EXACT: dict[str, tuple[str, Operation]] = {
-    "/chat/completions": ("POST", "chat"),
-    "/embeddings": ("POST", "embeddings"),
-    "/models": ("GET", "models"),
-}
-_SERVED = (
-    f"POST {PREFIX}/chat/completions, POST {PREFIX}/embeddings, GET {PREFIX}/models, GET {PREFIX}/models/{{model}}"
-)
+ENDPOINTS: dict[str, ApiEndpoint] = {endpoint.path: endpoint for endpoint in (CHAT, EMBEDDINGS)}
+"""The endpoints that call Bedrock, by path. A new one is one more name in this line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """What is asked for; `model` is the id in a `GET /models/{model}`."""
+class ModelList:
+    """`GET /models`."""
 
-    operation: Operation
-    model: str = ""
+    operation: str = "models"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDetails:
+    """`GET /models/{model}`."""
+
+    model: str
+    operation: str = "model"
+
+
+Route = ApiEndpoint | ModelList | ModelDetails
 
 
 def route(method: str, path: str) -> Route:
     """The route of a request. `path` may have a query, which is not looked at. Raises `ApiError` 404 or 405."""
     path = path.partition("?")[0]
     below = path.removeprefix(PREFIX).rstrip("/") if path.startswith(PREFIX + "/") else ""
-    if below in _EXACT:
-        allowed, operation = _EXACT[below]
-        return _allow(method, allowed, path, Route(operation))
+    endpoint = ENDPOINTS.get(below)
+    if endpoint is not None:
+        return _allow(method, endpoint.method, path, endpoint)
+    if below == "/models":
+        return _allow(method, "GET", path, ModelList())
     model = below.removeprefix("/models/")
     if model and model != below:
         # SDKs send `:` as it is and `/` as %2F, other clients send an ARN's slash bare: unquote once, take all.
-        return _allow(method, "GET", path, Route("model", unquote(model)))
+        return _allow(method, "GET", path, ModelDetails(unquote(model)))
     raise ApiError(
         404,
-        f"There is no {method} {path} here. This gateway serves {_SERVED}; OpenAI's other endpoints "
+        f"There is no {method} {path} here. This gateway serves {_served()}; OpenAI's other endpoints "
         "(images, audio, moderations, assistants, responses, batches, files) it does not.",
         code="unknown_url",
     )
@@ -51,3 +57,8 @@ def _allow(method: str, allowed: str, path: str, found: Route) -> Route:
     if method == allowed:
         return found
     raise ApiError(405, f"{path} takes {allowed}, not {method}.", code="method_not_allowed", headers={"allow": allowed})
+
+
+def _served() -> str:
+    calls = [f"{endpoint.method} {PREFIX}{endpoint.path}" for endpoint in ENDPOINTS.values()]
+    return ", ".join([*calls, f"GET {PREFIX}/models", f"GET {PREFIX}/models/{{model}}"])

@@ -6,12 +6,12 @@ Invariant: no batch is made once the timeout of all is over, and no response is 
 """
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
+from extproc.bedrock.sigv4 import Headers
 from extproc.config import Settings
-from extproc.exchange.calls import Question
-from extproc.exchange.directives import Headers, Wait
-from extproc.exchange.jobs import SideAnswer, SideCall, SideCalls, SideFailure, SideSilence
+from extproc.exchange.directives import Wait
+from extproc.exchange.endpoint import BedrockCall
+from extproc.exchange.jobs import SideAnswer, SideAnswers, SideCall, SideCalls, SideFailure, SideSilence
 from extproc.exchange.local_replies import late, silent, too_large_an_answer, unreachable
 from extproc.openai.errors import ApiError
 
@@ -22,8 +22,8 @@ BATCH = 256
 class SideCallBatches:
     """The side calls of an organisation's request, and the responses to those that were made."""
 
-    def __init__(self, questions: Sequence[Question], settings: Settings, organisation: str, now: float) -> None:
-        self._questions = questions
+    def __init__(self, calls: Sequence[BedrockCall], settings: Settings, organisation: str, now: float) -> None:
+        self._calls = calls
         self._settings = settings
         self._organisation = organisation
         self._deadline = now + settings.embeddings.seconds
@@ -32,20 +32,20 @@ class SideCallBatches:
     @property
     def complete(self) -> bool:
         """Whether all calls are made; then `responses` has one for each."""
-        return not self._questions
+        return not self._calls
 
-    def next(self, sign: Callable[[Question, float], Headers], now: float) -> Wait:
+    def next(self, sign: Callable[[BedrockCall, float], Headers], now: float) -> Wait:
         """Sign the next batch, and wait for it. Raises `ApiError`."""
         settings = self._settings
         left = min(settings.embeddings.seconds, self._deadline - now)
         if left <= 0:
             raise self._late()
-        batch, self._questions = self._questions[:BATCH], self._questions[BATCH:]
-        calls = tuple([SideCall(q.path, sign(q, now), bytes(q.body), q.max_answer) for q in batch])
+        batch, self._calls = self._calls[:BATCH], self._calls[BATCH:]
+        calls = tuple([SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in batch])
         silence = settings.streaming.idle_seconds
         return Wait(SideCalls(calls, settings.embeddings.concurrency, silence, self._organisation), left)
 
-    def receive(self, result: object) -> None:
+    def receive(self, result: SideAnswers | SideFailure | SideSilence) -> None:
         """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""
         if isinstance(result, SideSilence):
             raise silent(result.seconds)
@@ -53,7 +53,7 @@ class SideCallBatches:
             if result.too_large:
                 raise too_large_an_answer()
             raise self._late() if result.timed_out else unreachable()
-        self.responses += cast(tuple[SideAnswer, ...], result)
+        self.responses += result
 
     def _late(self) -> ApiError:
         return late(self._settings.embeddings.seconds)

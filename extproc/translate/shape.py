@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from extproc.value import Value
+import msgspec
 
 
-class Shape(Value, frozen=True):
+class Shape(msgspec.Struct, frozen=True):
     """The default is an answer that goes back as it comes."""
 
     answer_tool: str | None = None

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from extproc.exchange.directives import Forward, Head, Headers, Metadata, Reply
+from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.directives import Forward, Head, Metadata, Reply
 from extproc.payload import Payload, Segments, segments
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, own_name, tag, varint

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from extproc.exchange.directives import Job
+from extproc.exchange.jobs import Job, JobResult
 from extproc.transport.listen import Tls
 from extproc.transport.stream import AbandonedError, Clock
 from extproc.transport.wire import WireError
@@ -22,7 +22,7 @@ NOT_SERVING = b"\x08\x02"
 TICK_SECONDS = 0.25
 """How often streams are looked at for silence; the grain of keep-alives."""
 
-RunJob = Callable[[Job, float], Awaitable[object]]
+RunJob = Callable[[Job, float], Awaitable[JobResult]]
 """Does a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
 
 

@@ -23,8 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from extproc.exchange.directives import Abort, Directive, Job, Wait
+from extproc.exchange.directives import Abort, Directive, Wait
 from extproc.exchange.events import Event, Idle, RequestHeaders, Resumed
+from extproc.exchange.jobs import Job, JobResult
 from extproc.payload import Payload
 from extproc.transport.large import Message
 from extproc.transport.wire import ExtProcSession, SessionState
@@ -119,7 +120,7 @@ class ExtProcStream:
         self._handle(self._session.receive(data))
         return self._session.drain()
 
-    def resume(self, result: object) -> list[Payload]:
+    def resume(self, result: JobResult) -> list[Payload]:
         """Messages to send because the job came to `result`. Raises as `receive` does."""
         self._dispatch(Resumed(result))
         return self._session.drain()

@@ -21,11 +21,11 @@ import aiohttp
 import yarl
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.directives import Job
 from extproc.exchange.jobs import (
     Fetch,
     FetchResult,
     SideAnswer,
+    SideAnswers,
     SideCall,
     SideCalls,
     SideFailure,
@@ -104,15 +104,14 @@ class HttpJobRunner:
     ) -> None:
         await self._open.aclose()
 
-    async def __call__(self, job: Job, seconds: float) -> SideResult | FetchResult:
-        """Do `job` within `seconds`. Raises `TypeError` on a job it does not know."""
+    async def __call__(self, job: SideCalls | Fetch, seconds: float) -> SideResult | FetchResult:
+        """Do `job` within `seconds`."""
         match job:
             case SideCalls():
                 with on_behalf_of(job.organisation):
                     return await self._calls(job, seconds)
             case Fetch():
                 return await self._fetcher.fetch(job, seconds)
-        raise TypeError(f"no way to do a {type(job).__name__}")
 
     async def _calls(self, job: SideCalls, seconds: float) -> SideResult:
         try:
@@ -134,7 +133,7 @@ class HttpJobRunner:
             failure = _first(group)
         if failure is not None:
             return failure
-        return tuple(answers[index] for index in range(len(job.calls)))
+        return SideAnswers(answers[index] for index in range(len(job.calls)))
 
     async def _lane(
         self, queue: Iterator[tuple[int, SideCall]], answers: dict[int, SideAnswer], silence: float

@@ -32,7 +32,7 @@ from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from extproc.exchange.jobs import Fetch, Fetched, FetchFailure, FetchResult
+from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure, FetchResult
 from extproc.net import ca_bundle
 from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
@@ -118,7 +118,7 @@ class Fetcher:
                     failure = await self._all(basket)
         except TimeoutError:
             failure = basket.late(seconds)
-        return failure or tuple(basket.fetched[index] for index in range(len(job.urls)))
+        return failure or FetchedImages(basket.fetched[index] for index in range(len(job.urls)))
 
     async def _all(self, basket: "_Basket") -> FetchFailure | None:
         """All the images: so many lanes take URL after URL from one queue. The first failure ends the others."""

@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.directives import Job
-from extproc.exchange.jobs import TranslationJob
+from extproc.exchange.jobs import Job, JobResult, TranslationJob
 from extproc.worker.translator import Translator
 from extproc.worker.trust import bedrock_trust
 
@@ -54,7 +53,7 @@ class JobRunner:
     ) -> None:
         await self._open.aclose()
 
-    async def __call__(self, job: Job, seconds: float) -> object:
+    async def __call__(self, job: Job, seconds: float) -> JobResult:
         """Do `job` within `seconds`; what it comes to and raises is the `Translator`'s or the `HttpJobRunner`'s."""
         if isinstance(job, TranslationJob):
             return await self._translator(job, seconds)

@@ -11,18 +11,25 @@ import signal
 import socket
 from pathlib import Path
 
+import msgspec
+
 from extproc import cl100k_base
+from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
+from extproc.exchange.endpoint import DecodedRequest
+from extproc.exchange.routes import ENDPOINTS
 from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
 from extproc.worker.translation_wire import (
-    Chat,
+    CallFields,
+    CompleteReply,
     CompleteRequest,
     Header,
+    PlanReply,
     PlanRequest,
+    ReadReply,
     ReadRequest,
     Reply,
-    ShapeFields,
     error_of,
     receive_blob,
     receive_header,
@@ -42,7 +49,7 @@ class Translator:
     """Answers one worker; holds the requests that have been read and not planned."""
 
     def __init__(self) -> None:
-        self._requests: dict[int, translation.Request] = {}
+        self._requests: dict[int, DecodedRequest] = {}
 
     def answer(self, header: Header, blobs: Blobs) -> Answer:
         """Return the reply to a message, and its blobs."""
@@ -57,38 +64,35 @@ class Translator:
                 case CompleteRequest():
                     return _complete(header.request, blobs)
         except ApiError as error:
-            return Reply(error=error_of(error)), []
+            return Reply(error_of(error)), []
         except MemoryError:
-            return Reply(error=error_of(_TOO_LARGE)), []
+            return Reply(error_of(_TOO_LARGE)), []
 
     def _read(self, request: ReadRequest, body: bytearray) -> Answer:
-        self._requests[request.id], ready = translation.read(body, request.operation)
-        return Reply(ready=ready), []
+        decoded = self._requests[request.id] = translation.read(body, ENDPOINTS[request.path])
+        return Reply(ReadReply(decoded.model, dict(decoded.images))), []
 
     def _plan(self, request: PlanRequest, blobs: Blobs) -> Answer:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
-        made = translation.plan(decoded, request.capabilities, request.foundation, images, cl100k_base.decode)
-        pieces = [segments(body) for body in made.bodies]
-        reply = Reply(
-            digests=made.digests,
-            counts=made.counts,
-            max_answers=made.max_answers,
-            sizes=tuple(map(len, pieces)),
-        )
-        if made.chat is not None:
-            chat = made.chat
-            shape = ShapeFields.of(chat.shape)
-            reply.chat = Chat(chat.stream, chat.streamed, chat.include_usage, shape, chat.ignored)
-        return reply, [piece for body in pieces for piece in body]
+        target = Target(request.model_id, request.foundation)
+        asked = translation.with_digests(decoded.ask(target, request.capabilities, images, cl100k_base.decode))
+        pieces = [segments(call.body) for call in asked.calls]
+        calls = [
+            CallFields(call.path, call.accept, call.max_response, call.digest, len(body))
+            for call, body in zip(asked.calls, pieces, strict=True)
+        ]
+        reply = PlanReply(tuple(calls), msgspec.Raw(msgspec.json.encode(asked.pending)))
+        return Reply(reply), [piece for body in pieces for piece in body]
 
 
 def _complete(request: CompleteRequest, blobs: Blobs) -> Answer:
+    pending = ENDPOINTS[request.path].decode_pending(request.pending)
     responses = list(zip(request.headers, map(bytes, blobs), strict=True))
-    body, counted = translation.complete(
-        request.model, request.foundation, request.encoding_format, request.counts, responses
-    )
-    return Reply(tokens=counted), [body]
+    made = pending.complete(request.context, responses)
+    usage = made.usage
+    counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
+    return Reply(CompleteReply(*counts, made.finish, made.content_type)), [made.body]
 
 
 def serve(connection: socket.socket) -> None:

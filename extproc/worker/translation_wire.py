@@ -13,10 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from extproc.bedrock.capabilities import Capabilities
-from extproc.exchange.translation import Ready
-from extproc.openai.embeddings import Format
+from extproc.exchange.endpoint import ResponseContext
 from extproc.openai.errors import ApiError
-from extproc.translate.shape import Shape
+from extproc.translate.media import RemoteImage
 
 T = TypeVar("T")
 
@@ -26,17 +25,18 @@ _MOST_PARTS = 512
 
 
 class ReadRequest(Struct, tag="read"):
-    """Decode the blob, and keep the request under `id`."""
+    """Decode the blob, a body for the endpoint at `path`, and keep the request under `id`."""
 
     id: int
-    operation: str
+    path: str
 
 
 class PlanRequest(Struct, tag="plan"):
-    """Translate the request `id`, and forget it; the blobs are the images at `images`."""
+    """Translate the request `id` for a model, and forget it; the blobs are the images at `images`."""
 
     id: int
     capabilities: Capabilities
+    model_id: str
     foundation: str | None
     images: tuple[str, ...]
 
@@ -44,10 +44,9 @@ class PlanRequest(Struct, tag="plan"):
 class CompleteRequest(Struct, tag="complete"):
     """Put Bedrock's responses together: their headers, and their bodies as blobs."""
 
-    model: str
-    foundation: str | None
-    encoding_format: Format | None
-    counts: tuple[int, ...]
+    path: str
+    pending: msgspec.Raw
+    context: ResponseContext
     headers: tuple[dict[str, str], ...]
 
 
@@ -59,7 +58,7 @@ class Header(Struct):
     drop: tuple[int, ...] = ()
 
 
-class Error(Struct):
+class Error(Struct, tag="error", tag_field="reply"):
     """An `ApiError`."""
 
     status: int
@@ -69,48 +68,46 @@ class Error(Struct):
     code: str | None
 
 
-class ShapeFields(Struct):
-    """A `Shape`. That class may be compiled, and msgspec does not know the types of its fields then."""
+class ReadReply(Struct, tag="read", tag_field="reply"):
+    """The fields of a decoded request."""
 
-    answer_tool: str | None
-    names: dict[str, str]
-    custom: tuple[str, ...]
-    legacy: bool
-    trace: bool
-
-    @classmethod
-    def of(cls, shape: Shape) -> "ShapeFields":
-        """Return the fields of `shape`."""
-        return cls(shape.answer_tool, dict(shape.names), tuple(shape.custom), shape.legacy, shape.trace)
-
-    def shape(self) -> Shape:
-        """Return the shape with these fields."""
-        return Shape(self.answer_tool, self.names, frozenset(self.custom), self.legacy, self.trace)
+    model: str
+    images: dict[str, RemoteImage]
 
 
-class Chat(Struct):
-    """A `ChatPlan` without its body."""
+class CallFields(Struct):
+    """A `BedrockCall` without its body, which is in `blobs` blobs."""
 
-    stream: bool
-    streamed: bool
-    include_usage: bool
-    shape: ShapeFields
-    ignored: tuple[str, ...]
+    path: str
+    accept: str
+    max_response: int
+    digest: str | None
+    blobs: int
+
+
+class PlanReply(Struct, tag="plan", tag_field="reply"):
+    """The calls of a request, in order, and the pending request."""
+
+    calls: tuple[CallFields, ...]
+    pending: msgspec.Raw
+
+
+class CompleteReply(Struct, tag="complete", tag_field="reply"):
+    """A `Completed`, whose body is the blob."""
+
+    prompt: int
+    completion: int
+    cached: int
+    cache_written: int
+    finish: str
+    content_type: str
 
 
 class Reply(Struct):
-    """A message from the process: an error, or what the request asked for."""
+    """A message from the process."""
 
+    reply: ReadReply | PlanReply | CompleteReply | Error
     lengths: tuple[int, ...] = ()
-    error: Error | None = None
-    ready: Ready | None = None
-    chat: Chat | None = None
-    digests: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
-    max_answers: tuple[int, ...] = ()
-    tokens: int = 0
-    sizes: tuple[int, ...] = ()
-    """Number of the blobs that make each body, where a body is in pieces."""
 
 
 def error_of(error: ApiError) -> Error:

@@ -21,11 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from extproc.exchange.jobs import Complete, Decoded, Plan, Read, TranslationJob, TranslationResult
-from extproc.exchange.translation import Planned, release
+import msgspec
+
+from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall
+from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, TranslationJob, TranslationResult
+from extproc.exchange.translation import release
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.payload import Payload, Segments
-from extproc.translate.chat_request import ChatPlan
+from extproc.translate.completed import Completed
 from extproc.worker import translation_wire as wire
 
 log = logging.getLogger(__name__)
@@ -199,20 +203,23 @@ class Turns:
         turn.begun.set_result(None)
 
 
-@dataclass(slots=True)
-class Ticket:
+class Ticket(HeldRequest):
     """A request that `process` has read and holds under `number`. Dropped with the last reference.
 
     Its body stays here until it is planned: if the process ends before, another reads it again.
     """
 
-    process: "Process"
-    number: int
-    body: bytes | bytearray
-    operation: str
+    __slots__ = ("body", "endpoint", "number", "process")
 
-    def __post_init__(self) -> None:
-        self.process.held.add(self.number)
+    def __init__(
+        self, process: "Process", number: int, body: bytes | bytearray, endpoint: ApiEndpoint, read: wire.ReadReply
+    ) -> None:
+        super().__init__(read.model, read.images)
+        self.process = process
+        self.number = number
+        self.body = body
+        self.endpoint = endpoint
+        process.held.add(number)
 
     def __del__(self) -> None:
         self._drop()
@@ -273,60 +280,70 @@ class Process:
 
     def do(self, job: TranslationJob) -> TranslationResult:
         """Do `job`; blocks. Raises `OSError` or `EOFError`."""
-        match job:
-            case Read():
-                return self._read(job)
-            case Plan():
-                return self._plan(job)
-        return self._complete(job)
+        try:
+            match job:
+                case Read():
+                    return self._read(job)
+                case Plan():
+                    return self._plan(job)
+            return self._complete(job)
+        except ApiError as error:
+            return error
 
-    def _read(self, job: Read) -> Decoded | ApiError:
-        number, reply = self._send_body(job.body, job.operation)
-        if isinstance(reply, ApiError):
+    def _read(self, job: Read) -> HeldRequest | ApiError:
+        try:
+            number, read = self._send_body(job.body, job.endpoint)
+        except ApiError as error:
             release(job.body)
-            return reply
-        assert reply.ready is not None
-        return Decoded(reply.ready, Ticket(self, number, job.body, job.operation))
+            return error
+        return Ticket(self, number, job.body, job.endpoint, read)
 
-    def _send_body(self, body: bytes | bytearray, operation: str) -> tuple[int, wire.Reply | ApiError]:
-        """Have a body read; return the number under which the request is held from now on."""
+    def _send_body(self, body: bytes | bytearray, endpoint: ApiEndpoint) -> tuple[int, wire.ReadReply]:
+        """Have a body read; return the number under which the request is held from now on. Raises `ApiError`."""
         self._next += 1
-        reply, _ = self._ask(wire.ReadRequest(self._next, operation), [body])
+        reply, _ = self._ask(wire.ReadRequest(self._next, endpoint.path), [body])
+        if not isinstance(reply, wire.ReadReply):
+            raise _unexpected(reply)
         return self._next, reply
 
-    def _plan(self, job: Plan) -> Planned | ApiError:
-        ticket = job.decoded.request
+    def _plan(self, job: Plan) -> Asked:
+        ticket = job.request
         assert isinstance(ticket, Ticket)
         if ticket.process is not self:
             if not ticket.body:
                 raise EOFError("the process that planned the request has ended")
-            number, again = self._send_body(ticket.body, ticket.operation)
-            if isinstance(again, ApiError):
-                return again
+            number, _ = self._send_body(ticket.body, ticket.endpoint)
             ticket.move(self, number)
         ticket.release()
-        request = wire.PlanRequest(ticket.number, job.capabilities, job.foundation, tuple(job.images))
-        reply, blobs = self._ask(request, list(job.images.values()))
-        if isinstance(reply, ApiError):
-            return reply
-        bodies = tuple(_bodies(reply.sizes, blobs))
-        chat = reply.chat
-        made = None
-        if chat is not None:
-            made = ChatPlan(b"", chat.stream, chat.streamed, chat.include_usage, chat.shape.shape(), chat.ignored)
-        return Planned(bodies, reply.digests, made, reply.counts, reply.max_answers)
+        target = job.target
+        images = job.images
+        request = wire.PlanRequest(ticket.number, job.capabilities, target.model_id, target.foundation, tuple(images))
+        reply, blobs = self._ask(request, list(images.values()))
+        if not isinstance(reply, wire.PlanReply):
+            raise _unexpected(reply)
+        bodies = _bodies(tuple([call.blobs for call in reply.calls]), blobs)
+        calls = [
+            BedrockCall(call.path, body, call.accept, call.max_response, call.digest)
+            for call, body in zip(reply.calls, bodies, strict=True)
+        ]
+        return Asked(tuple(calls), ticket.endpoint.decode_pending(reply.pending))
 
-    def _complete(self, job: Complete) -> tuple[bytes, int] | ApiError:
+    def _complete(self, job: Complete) -> Completed:
         headers = tuple(dict(response.headers) for response in job.responses)
-        request = wire.CompleteRequest(job.model, job.foundation, job.encoding_format, job.counts, headers)
+        pending = msgspec.Raw(msgspec.json.encode(job.pending))
+        request = wire.CompleteRequest(job.endpoint.path, pending, job.context, headers)
         reply, blobs = self._ask(request, [response.body for response in job.responses])
-        return reply if isinstance(reply, ApiError) else (bytes(blobs[0]), reply.tokens)
+        if not isinstance(reply, wire.CompleteReply):
+            raise _unexpected(reply)
+        usage = Usage(reply.prompt, reply.completion, reply.cached, reply.cache_written)
+        return Completed(bytes(blobs[0]), usage, reply.finish, reply.content_type)
 
     def _ask(
         self,
         request: wire.ReadRequest | wire.PlanRequest | wire.CompleteRequest,
         blobs: list[bytes | bytearray],
-    ) -> tuple[wire.Reply | ApiError, list[bytearray]]:
+    ) -> tuple[wire.ReadReply | wire.PlanReply | wire.CompleteReply, list[bytearray]]:
+        """Send a request; return its reply and the blobs of it. Raises `ApiError` where the reply is one."""
         drop = []
         while self.dropped:
             drop.append(self.dropped.popleft())
@@ -334,8 +351,14 @@ class Process:
         reply = wire.receive_header(self._connection, wire.Reply)
         if reply is None:
             raise EOFError("the process has ended")
-        found = [wire.receive_blob(self._connection, length) for length in reply.lengths]
-        return (reply if reply.error is None else wire.api_error(reply.error)), found
+        received = [wire.receive_blob(self._connection, length) for length in reply.lengths]
+        if isinstance(reply.reply, wire.Error):
+            raise wire.api_error(reply.reply)
+        return reply.reply, received
+
+
+def _unexpected(reply: wire.ReadReply | wire.PlanReply | wire.CompleteReply) -> EOFError:
+    return EOFError(f"the process sent a {type(reply).__name__} to another request")
 
 
 def _bodies(sizes: tuple[int, ...], blobs: list[bytearray]) -> list[Payload]:

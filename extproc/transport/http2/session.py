@@ -18,6 +18,7 @@ Invariant: a call ends with OK only when the client ended it first, in between t
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from extproc.exchange.jobs import JobResult
 from extproc.payload import Payload
 from extproc.transport import service
 from extproc.transport.http2 import framing
@@ -108,7 +109,7 @@ class Session:
                 self._handle_messages(call)
                 self._reserve(call)
 
-    def resume(self, call: GrpcCall, result: object) -> None:
+    def resume(self, call: GrpcCall, result: JobResult) -> None:
         """The job of `call` came to `result`."""
         if call.stream is not None and call.id in self._calls:
             self._attempt(call, lambda stream: stream.resume(result))

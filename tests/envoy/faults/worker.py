@@ -24,8 +24,10 @@ from typing import Any
 
 FUNCTIONS = (
     "extproc.exchange.answers",
-    "extproc.exchange.calls",
+    "extproc.exchange.chat_endpoint",
+    "extproc.exchange.embeddings_endpoint",
     "extproc.exchange.exchange",
+    "extproc.exchange.image_fetch",
     "extproc.transport.grpcio",
     "extproc.transport.http2.server",
     "extproc.transport.http2.session",

@@ -13,7 +13,7 @@ from extproc.exchange.directives import Continue, Forward, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import Fetch, Fetched
+from extproc.exchange.jobs import Fetch, Fetched, FetchedImages
 from extproc.openai.errors import ApiError
 
 NOW = 1_790_000_000.0
@@ -188,7 +188,7 @@ def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gatew
     assert isinstance(wait, Wait)
     assert isinstance(wait.job, Fetch)
     assert gateway.budget.taken == len(data) + STREAM_BYTES + times * wait.job.max_bytes * 4 // 3
-    [forward] = exchange.receive(Resumed((Fetched(PNG, "image/png"),)), NOW)
+    [forward] = exchange.receive(Resumed(FetchedImages((Fetched(PNG, "image/png"),))), NOW)
     assert isinstance(forward, Forward)
     assert gateway.budget.taken == len(data) + STREAM_BYTES + times * len(PNG) * 4 // 3
 
@@ -215,5 +215,5 @@ def test_images_have_no_more_bytes_than_one_request_can_ever_have(gateway: Gatew
     assert 0 < wait.job.total_bytes < wait.job.max_bytes
     assert 0 <= (1 << 20) - gateway.budget.taken < 4
     image = Fetched(bytes(wait.job.total_bytes), "image/png")
-    exchange.receive(Resumed((image,)), NOW)
+    exchange.receive(Resumed(FetchedImages((image,))), NOW)
     assert gateway.budget.taken <= 1 << 20

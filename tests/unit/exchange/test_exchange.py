@@ -18,7 +18,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import SideAnswer, SideCalls, SideFailure, SideSilence
+from extproc.exchange.jobs import SideAnswer, SideAnswers, SideCalls, SideFailure, SideResult, SideSilence
 
 NOW = 1_790_000_000.0
 TOKEN = "qc_test"
@@ -200,7 +200,7 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
     assert wait.job.organisation == "acme"
     assert all(256 * 20 < call.max_bytes < 65_536 for call in wait.job.calls)
     answers = tuple(SideAnswer(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
-    reply = only(exchange.receive(Resumed(answers), NOW))
+    reply = only(exchange.receive(Resumed(SideAnswers(answers)), NOW))
     answer = json.loads(reply.body)
     assert [item["embedding"] for item in answer["data"]] == [[1.0], [2.0]]
     assert answer["usage"]["prompt_tokens"] == 4
@@ -214,10 +214,10 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
         (SideFailure(timed_out=False, message="connection refused"), 503),
         (SideFailure(timed_out=False, message="more than 5 bytes", too_large=True), 502),
         (SideSilence(300.0), 504),
-        ((SideAnswer(200, {}, b"[]"), SideAnswer(200, {}, b"{}")), 502),
+        (SideAnswers((SideAnswer(200, {}, b"[]"), SideAnswer(200, {}, b"{}"))), 502),
     ],
 )
-def test_side_calls_that_fail_are_errors(exchange: Exchange, result: object, status: int) -> None:
+def test_side_calls_that_fail_are_errors(exchange: Exchange, result: SideResult, status: int) -> None:
     embeddings(exchange, input=["a", "b"])
     reply = only(exchange.receive(Resumed(result), NOW))
     assert reply.status == status

@@ -1,25 +1,27 @@
 import pytest
 
-from extproc.exchange.routes import Route, route
+from extproc.exchange.chat_endpoint import CHAT
+from extproc.exchange.embeddings_endpoint import EMBEDDINGS
+from extproc.exchange.routes import ModelDetails, ModelList, Route, route
 from extproc.openai.errors import ApiError
 
 
 @pytest.mark.parametrize(
     ("method", "path", "found"),
     [
-        ("POST", "/oai/v1/chat/completions", Route("chat")),
-        ("POST", "/oai/v1/chat/completions/", Route("chat")),
-        ("POST", "/oai/v1/embeddings?api-version=1", Route("embeddings")),
-        ("GET", "/oai/v1/models", Route("models")),
-        ("GET", "/oai/v1/models/", Route("models")),
-        ("GET", "/oai/v1/models/amazon.nova-micro-v1:0", Route("model", "amazon.nova-micro-v1:0")),
+        ("POST", "/oai/v1/chat/completions", CHAT),
+        ("POST", "/oai/v1/chat/completions/", CHAT),
+        ("POST", "/oai/v1/embeddings?api-version=1", EMBEDDINGS),
+        ("GET", "/oai/v1/models", ModelList()),
+        ("GET", "/oai/v1/models/", ModelList()),
+        ("GET", "/oai/v1/models/amazon.nova-micro-v1:0", ModelDetails("amazon.nova-micro-v1:0")),
         (
             "GET",
             "/oai/v1/models/arn:aws:bedrock:us-east-1:1:application-inference-profile%2Fabc",
-            Route("model", "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc"),
+            ModelDetails("arn:aws:bedrock:us-east-1:1:application-inference-profile/abc"),
         ),
-        ("GET", "/oai/v1/models/arn%3Aaws/abc", Route("model", "arn:aws/abc")),
-        ("GET", "/oai/v1/models/a%252Fb", Route("model", "a%2Fb")),
+        ("GET", "/oai/v1/models/arn%3Aaws/abc", ModelDetails("arn:aws/abc")),
+        ("GET", "/oai/v1/models/a%252Fb", ModelDetails("a%2Fb")),
     ],
 )
 def test_what_is_served_is_found(method: str, path: str, found: Route) -> None:

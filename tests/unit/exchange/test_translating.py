@@ -9,25 +9,31 @@ from msgspec.structs import replace as altered
 from bench.shapes import SHAPES
 from extproc import config
 from extproc.exchange import translation
-from extproc.exchange.calls import MAX_FETCHED
 from extproc.exchange.directives import Abort, Directive, Forward, Reply, Wait
+from extproc.exchange.endpoint import DecodedRequest
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
+from extproc.exchange.image_fetch import MAX_FETCHED
 from extproc.exchange.jobs import (
     Complete,
-    Decoded,
     Fetch,
     Fetched,
+    FetchedImages,
+    HeldRequest,
+    JobResult,
     Plan,
     Read,
     SideAnswer,
+    SideAnswers,
     SideCalls,
     TranslationResult,
 )
 from extproc.exchange.side_calls import BATCH
-from extproc.exchange.translation import LARGE_BODY, MANY_SEPARATORS, SMALL_BODY, Request, is_large
+from extproc.exchange.translation import LARGE_BODY, MANY_SEPARATORS, SMALL_BODY, is_large
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
+from extproc.translate.completed import Completed
 
 NOW = 1_790_000_000.0
 TEXT = "word " * (LARGE_BODY // 5)
@@ -52,19 +58,25 @@ def chat(text: object = TEXT, model: str = "amazon.nova-micro-v1:0", **more: obj
     return bytearray(json.dumps({"model": model, "messages": messages, **more}).encode())
 
 
+class Here(HeldRequest):
+    """A request that is held by this process."""
+
+    def __init__(self, request: DecodedRequest) -> None:
+        super().__init__(request.model, request.images)
+        self.request = request
+
+
 def perform(job: object, gateway: Gateway) -> TranslationResult:
     """What the process makes of it."""
     try:
         match job:
             case Read():
-                request, ready = translation.read(job.body, job.operation)
-                return Decoded(ready, request)
-            case Plan(decoded=Decoded(request=request)):
-                assert isinstance(request, Request)
-                return translation.plan(request, job.capabilities, job.foundation, job.images, gateway.detokenise)
+                return Here(translation.read(job.body, job.endpoint))
+            case Plan(request=Here() as held):
+                asked = held.request.ask(job.target, job.capabilities, job.images, gateway.detokenise)
+                return translation.with_digests(asked)
             case Complete():
-                responses = [(response.headers, response.body) for response in job.responses]
-                return translation.complete(job.model, job.foundation, job.encoding_format, job.counts, responses)
+                return job.pending.complete(job.context, [(answer.headers, answer.body) for answer in job.responses])
     except ApiError as error:
         return error
     raise AssertionError(job)
@@ -155,7 +167,7 @@ def test_images_are_fetched_in_between(roomy: Gateway) -> None:
     read = waiting(exchange.receive(RequestBody(body), NOW))
     fetch = waiting(exchange.receive(Resumed(perform(read, roomy)), NOW))
     assert isinstance(fetch, Fetch)
-    plan = waiting(exchange.receive(Resumed((Fetched(PNG, "image/png"),)), NOW))
+    plan = waiting(exchange.receive(Resumed(FetchedImages((Fetched(PNG, "image/png"),))), NOW))
     assert isinstance(plan, Plan)
     assert plan.images == {"https://images.example/a.png": PNG}
     forward = only(exchange.receive(Resumed(perform(plan, roomy)), NOW))
@@ -197,7 +209,9 @@ def test_a_second_body_is_no_way_around_it(roomy: Gateway, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-@pytest.mark.parametrize("result", [None, (), (b"", 1), object()])
+@pytest.mark.parametrize(
+    "result", [None, (), SideAnswers(()), FetchedImages(()), Completed(b"", Usage(), "stop"), object()]
+)
 def test_a_result_of_another_kind_never_becomes_a_request(roomy: Gateway, steps: int, result: object) -> None:
     exchange = begun(roomy)
     job = waiting(exchange.receive(RequestBody(chat()), NOW))
@@ -228,7 +242,7 @@ def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_els
     answer = SideAnswer(200, {}, json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode())
     while isinstance(job, SideCalls):
         batches.append(len(job.calls))
-        job = waiting(exchange.receive(Resumed((answer,) * len(job.calls)), NOW))
+        job = waiting(exchange.receive(Resumed(SideAnswers((answer,) * len(job.calls))), NOW))
     assert batches == [BATCH, BATCH, 1]
     assert isinstance(job, Complete)
     reply = only(exchange.receive(Resumed(perform(job, roomy)), NOW))
@@ -240,7 +254,7 @@ def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_els
 def test_all_batches_have_one_timeout_together(roomy: Gateway) -> None:
     """Each has what those before it left, and none is made once the time is over."""
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * (2 * BATCH + 1)}).encode()
-    answers = (SideAnswer(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH
+    answers = SideAnswers((SideAnswer(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH)
     seconds = roomy.settings.embeddings.seconds
     exchange = begun(roomy, "/oai/v1/embeddings")
     directives = exchange.receive(RequestBody(body), NOW)
@@ -280,9 +294,9 @@ def timeouts(exchange: Exchange, gateway: Gateway, body: bytearray) -> list[floa
         found.append(directive.seconds)
         match directive.job:
             case Fetch():
-                result: object = (Fetched(PNG, "image/png"),)
+                result: JobResult = FetchedImages((Fetched(PNG, "image/png"),))
             case SideCalls():
-                result = (SideAnswer(200, {}, vectors),) * len(directive.job.calls)
+                result = SideAnswers((SideAnswer(200, {}, vectors),) * len(directive.job.calls))
             case job:
                 result = perform(job, gateway)
         directive = only(exchange.receive(Resumed(result), NOW))

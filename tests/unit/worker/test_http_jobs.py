@@ -240,11 +240,6 @@ async def test_a_compressed_response_is_not_expanded():
     assert len(answer.body) < 10_000
 
 
-async def test_another_job_is_a_bug(run_job):
-    with pytest.raises(TypeError, match="NoneType"):
-        await run_job(None, SECONDS)
-
-
 async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
     seen = asyncio.get_running_loop().create_future()
 

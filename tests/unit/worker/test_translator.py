@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,20 @@ import pytest
 from bench.shapes import EMBEDDING_MODEL, MODEL, SHAPES
 from extproc import cl100k_base
 from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
-from extproc.exchange.jobs import Complete, Decoded, Plan, Read, SideAnswer
-from extproc.exchange.translation import Planned
+from extproc.exchange.chat_endpoint import CHAT
+from extproc.exchange.embeddings_endpoint import EMBEDDINGS, EmbeddingsPending
+from extproc.exchange.endpoint import ApiEndpoint, Asked, ResponseContext
+from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideAnswer
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
 from extproc.worker.translator import ENVIRONMENT, Process, Translator, Turns
 
 SECONDS = 60.0
 """Longer than any of this takes."""
+TARGET = Target(MODEL, MODEL)
+CONTEXT = ResponseContext("0" * 32, 1_790_000_000, "length")
 
 
 @pytest.fixture
@@ -47,31 +52,41 @@ def told(error: ApiError) -> dict[str, Any]:
     return {"status": error.status} | error.as_object()
 
 
+def endpoint_of(name: str) -> tuple[ApiEndpoint, Target]:
+    model = EMBEDDING_MODEL if SHAPES[name].embeddings else MODEL
+    return EMBEDDINGS if SHAPES[name].embeddings else CHAT, Target(model, model)
+
+
+def fields(model: str, images: Iterable[str], asked: Asked) -> tuple[object, ...]:
+    calls = [msgspec.structs.replace(call, body=bytes(call.body)) for call in asked.calls]
+    return model, list(images), calls, asked.pending
+
+
 def here(name: str, count: int) -> object:
     """What the event loop itself would make of this request."""
-    operation, model = ("embeddings", EMBEDDING_MODEL) if SHAPES[name].embeddings else ("chat", MODEL)
+    endpoint, target = endpoint_of(name)
     try:
-        request, ready = translation.read(body(name, count), operation)
-        images = dict.fromkeys(ready.remote, b"\x89PNG\r\n\x1a\n")
-        made = translation.plan(request, BUILT_IN.of(model), model, images, cl100k_base.decode)
+        request = translation.read(body(name, count), endpoint)
+        images = dict.fromkeys(request.images, b"\x89PNG\r\n\x1a\n")
+        asked = request.ask(target, BUILT_IN.of(target.foundation), images, cl100k_base.decode)
     except ApiError as error:
         return told(error)
-    return ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts
+    return fields(request.model, request.images, translation.with_digests(asked))
 
 
 def there(name: str, count: int, process: Process) -> object:
     """What the process makes of it."""
-    operation, model = ("embeddings", EMBEDDING_MODEL) if SHAPES[name].embeddings else ("chat", MODEL)
-    decoded = process.do(Read(body(name, count), operation, "acme"))
-    if isinstance(decoded, ApiError):
-        return told(decoded)
-    assert isinstance(decoded, Decoded)
-    images = dict.fromkeys(decoded.ready.remote, b"\x89PNG\r\n\x1a\n")
-    made = process.do(Plan(decoded, BUILT_IN.of(model), model, images, "acme"))
-    if isinstance(made, ApiError):
-        return told(made)
-    assert isinstance(made, Planned)
-    return decoded.ready, [bytes(one) for one in made.bodies], made.digests, made.chat, made.counts
+    endpoint, target = endpoint_of(name)
+    held = process.do(Read(body(name, count), endpoint, "acme"))
+    if isinstance(held, ApiError):
+        return told(held)
+    assert isinstance(held, HeldRequest)
+    images = dict.fromkeys(held.images, b"\x89PNG\r\n\x1a\n")
+    asked = process.do(Plan(held, target, BUILT_IN.of(target.foundation), images, "acme"))
+    if isinstance(asked, ApiError):
+        return told(asked)
+    assert isinstance(asked, Asked)
+    return fields(held.model, held.images, asked)
 
 
 @pytest.mark.parametrize("count", [3, 130, 1500])
@@ -84,21 +99,21 @@ def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> N
     vectors = [[at / 7] * 1024 for at in range(40)]
     responses = tuple(SideAnswer(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
     counts = (1,) * len(responses)
-    found = process.do(Complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, responses, "acme"))
-    pairs = [(response.headers, response.body) for response in responses]
-    assert found == translation.complete(EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts, pairs)
+    pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts)
+    found = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
+    assert found == pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
 
 
 def test_a_body_is_let_go_when_its_request_is_planned_or_rejected(process: Process) -> None:
     """Until then it is kept for another process, if this one ends."""
     sent = body()
-    decoded = process.do(Read(sent, "chat", "acme"))
-    assert isinstance(decoded, Decoded)
+    decoded = process.do(Read(sent, CHAT, "acme"))
+    assert isinstance(decoded, HeldRequest)
     assert sent
-    assert isinstance(process.do(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme")), Planned)
+    assert isinstance(process.do(Plan(decoded, TARGET, BUILT_IN.of(MODEL), {}, "acme")), Asked)
     assert not sent
     rejected = bytearray(b'{"model": 1}')
-    assert isinstance(process.do(Read(rejected, "chat", "acme")), ApiError)
+    assert isinstance(process.do(Read(rejected, CHAT, "acme")), ApiError)
     assert not rejected
 
 
@@ -113,10 +128,10 @@ def environment(pid: int) -> list[bytes]:
 
 async def read_before(translator: Translator, name: str = "messages", organisation: str = "acme") -> Plan:
     """Have a request read; return the job that is next."""
-    decoded = await translator(Read(body(name), "chat", organisation), SECONDS)
-    assert isinstance(decoded, Decoded)
-    images = dict.fromkeys(decoded.ready.remote, b"\x89PNG\r\n\x1a\n")
-    return Plan(decoded, BUILT_IN.of(MODEL), MODEL, images, organisation)
+    decoded = await translator(Read(body(name), CHAT, organisation), SECONDS)
+    assert isinstance(decoded, HeldRequest)
+    images = dict.fromkeys(decoded.images, b"\x89PNG\r\n\x1a\n")
+    return Plan(decoded, TARGET, BUILT_IN.of(MODEL), images, organisation)
 
 
 async def test_a_process_that_dies_is_an_error_to_whoever_it_works_for_and_to_nobody_else(
@@ -125,13 +140,15 @@ async def test_a_process_that_dies_is_an_error_to_whoever_it_works_for_and_to_no
     neighbours = [await read_before(translator, organisation=f"neighbour{number}") for number in range(3)]
     assert translator.pid is not None
     os.kill(translator.pid, signal.SIGSTOP)
-    late = await translator(Read(body(), "chat", "acme"), 0.01)
+    late = await translator(Read(body(), CHAT, "acme"), 0.01)
     assert isinstance(late, ApiError)
     assert (late.status, late.headers) == (503, {"retry-after": "1"})
     results = await asyncio.gather(*(translator(plan, SECONDS) for plan in neighbours))
+    expected = here("messages", 100)
+    assert isinstance(expected, tuple)
     for result in results:
-        assert isinstance(result, Planned)
-        assert [bytes(one) for one in result.bodies] == here("messages", 100)[1]  # type: ignore[index]
+        assert isinstance(result, Asked)
+        assert fields(MODEL, {}, result)[2:] == expected[2:]
 
 
 async def test_a_request_that_is_being_planned_is_not_tried_again(translator: Translator) -> None:
@@ -143,26 +160,26 @@ async def test_a_request_that_is_being_planned_is_not_tried_again(translator: Tr
         lost = await translator(plan, seconds)
         assert isinstance(lost, ApiError)
         assert lost.status == 503
-    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
 
 
 async def test_a_process_that_takes_too_long_is_ended(translator: Translator) -> None:
-    await translator(Read(body(), "chat", "acme"), SECONDS)
+    await translator(Read(body(), CHAT, "acme"), SECONDS)
     assert translator.pid is not None
     os.kill(translator.pid, signal.SIGSTOP)
-    late = await translator(Read(body(), "chat", "acme"), 0.01)
+    late = await translator(Read(body(), CHAT, "acme"), 0.01)
     assert isinstance(late, ApiError)
     assert late.status == 503
-    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
 
 
 async def test_a_job_that_nobody_waits_for_any_more_holds_up_no_other(translator: Translator) -> None:
-    jobs = [asyncio.create_task(translator(Read(body(), "chat", "acme"), SECONDS)) for _ in range(20)]
+    jobs = [asyncio.create_task(translator(Read(body(), CHAT, "acme"), SECONDS)) for _ in range(20)]
     await asyncio.sleep(0)
     for job in jobs[::2]:
         job.cancel()
     results = await asyncio.gather(*jobs, return_exceptions=True)
-    assert [isinstance(result, Decoded) for result in results] == [False, True] * 10
+    assert [isinstance(result, HeldRequest) for result in results] == [False, True] * 10
 
 
 async def ended(translator: Translator) -> None:
@@ -175,33 +192,33 @@ async def ended(translator: Translator) -> None:
 async def test_an_idle_process_is_ended_and_another_started_when_it_is_needed() -> None:
     translator = Translator(idle_seconds=0.0)
     try:
-        assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+        assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
         await ended(translator)
-        assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+        assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
     finally:
         translator.close()
 
 
 async def test_a_process_that_is_stuck_with_a_job_that_nobody_waits_for_is_ended(translator: Translator) -> None:
-    await translator(Read(body(), "chat", "acme"), SECONDS)
+    await translator(Read(body(), CHAT, "acme"), SECONDS)
     assert translator.pid is not None
     os.kill(translator.pid, signal.SIGSTOP)
-    left = asyncio.create_task(translator(Read(body(), "chat", "acme"), 0.05))
+    left = asyncio.create_task(translator(Read(body(), CHAT, "acme"), 0.05))
     await asyncio.sleep(0)
     left.cancel()
-    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
 
 
 async def test_a_response_that_cannot_be_read_is_no_other_jobs(
     translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await translator(Read(body(), "chat", "acme"), SECONDS)
+    await translator(Read(body(), CHAT, "acme"), SECONDS)
     with monkeypatch.context() as patch:
         patch.setattr(translation_wire, "receive_header", broken)
-        failed = await translator(Read(body(), "chat", "acme"), SECONDS)
+        failed = await translator(Read(body(), CHAT, "acme"), SECONDS)
     assert isinstance(failed, ApiError)
     assert failed.status == 503
-    assert isinstance(await translator(Read(body(), "chat", "acme"), SECONDS), Decoded)
+    assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
 
 
 def broken(*_: object) -> None:
@@ -212,11 +229,11 @@ async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
     """Its images may take longer than the process may be idle."""
     translator = Translator(idle_seconds=0.0)
     try:
-        decoded = await translator(Read(body(), "chat", "acme"), SECONDS)
-        assert isinstance(decoded, Decoded)
+        decoded = await translator(Read(body(), CHAT, "acme"), SECONDS)
+        assert isinstance(decoded, HeldRequest)
         for _ in range(10):  # the timer is due at once
             await asyncio.sleep(0)
-        assert isinstance(await translator(Plan(decoded, BUILT_IN.of(MODEL), MODEL, {}, "acme"), SECONDS), Planned)
+        assert isinstance(await translator(Plan(decoded, TARGET, BUILT_IN.of(MODEL), {}, "acme"), SECONDS), Asked)
         del decoded
         await ended(translator)
     finally:
@@ -225,20 +242,20 @@ async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
 
 async def test_the_event_loop_goes_on_while_a_request_is_translated(translator: Translator) -> None:
     """Were it to wait itself, nothing but the timer could resume the process."""
-    await translator(Read(body(), "chat", "acme"), SECONDS)
+    await translator(Read(body(), CHAT, "acme"), SECONDS)
     pid = translator.pid
     assert pid is not None
     safety = threading.Timer(SECONDS, os.kill, (pid, signal.SIGCONT))
     safety.start()
     os.kill(pid, signal.SIGSTOP)
     large = bytearray(SHAPES["one text"].of_size(4_000_000))
-    job = asyncio.create_task(translator(Read(large, "chat", "acme"), 2 * SECONDS))
+    job = asyncio.create_task(translator(Read(large, CHAT, "acme"), 2 * SECONDS))
     for _ in range(100):
         await asyncio.sleep(0)
     assert not job.done()
     assert safety.is_alive()
     os.kill(pid, signal.SIGCONT)
-    assert isinstance(await job, Decoded)
+    assert isinstance(await job, HeldRequest)
     safety.cancel()
 
 

@@ -1,0 +1,84 @@
+"""POST /chat/completions: Converse or ConverseStream."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.catalogue import Target
+from extproc.bedrock.sigv4 import model_path
+from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall, Pending, Response, ResponseContext
+from extproc.openai.chat import ChatRequest, decode_request
+from extproc.openai.chunks import ChunkEncoder
+from extproc.openai.embeddings import Detokeniser
+from extproc.translate import chat_answer, chat_request
+from extproc.translate.chat_sse import ChatSse, whole_stream
+from extproc.translate.chat_stream import ChatStream
+from extproc.translate.completed import Completed
+from extproc.translate.media import RemoteImage, remote_images
+from extproc.translate.shape import Shape
+
+
+class ChatPending(Pending, frozen=True):
+    """A chat request that has been translated."""
+
+    model: str
+    streamed: bool
+    """Whether the client wants a stream. If Bedrock does not, the stream is made of the whole response."""
+    include_usage: bool
+    shape: Shape
+
+    def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
+        """Return the `chat.completion`, or all of its chunks where the client wants a stream.
+
+        Raises `ConverseResponseError` and `ApiError`.
+        """
+        [(_, body)] = responses
+        if self.streamed:
+            return whole_stream(body, self._chunks(context), self._encoder(context))
+        return chat_answer.answer(
+            body, completion_id=_id(context), created=context.created, model=self.model, shape=self.shape
+        )
+
+    def stream(self, context: ResponseContext) -> ChatSse | None:
+        """Return the translator of ConverseStream's events to `chat.completion.chunk`s."""
+        return ChatSse(self._chunks(context), self._encoder(context)) if self.streams else None
+
+    def _chunks(self, context: ResponseContext) -> ChatStream:
+        return ChatStream(shape=self.shape, truncation=context.truncation)
+
+    def _encoder(self, context: ResponseContext) -> ChunkEncoder:
+        return ChunkEncoder(_id(context), context.created, self.model, include_usage=self.include_usage)
+
+
+class DecodedChat:
+    """A decoded chat request."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self.model = request.model
+        self.images: Mapping[str, RemoteImage] = remote_images(request.messages)
+        self._request = request
+
+    def ask(
+        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
+    ) -> Asked:
+        """Translate the request. Raises `ApiError`."""
+        plan = chat_request.plan(self._request, capabilities, images)
+        call = BedrockCall(model_path(target.model_id, "converse"), plan.body)
+        if plan.stream:
+            path = model_path(target.model_id, "converse-stream")
+            call = BedrockCall(path, plan.body, "application/vnd.amazon.eventstream")
+        pending = ChatPending(plan.ignored, plan.stream, self.model, plan.streamed, plan.include_usage, plan.shape)
+        return Asked((call,), pending)
+
+
+def _id(context: ResponseContext) -> str:
+    return f"chatcmpl-{context.id}"
+
+
+def decode(body: bytes | bytearray) -> DecodedChat:
+    """Decode the body of a chat request. Raises `ApiError`."""
+    return DecodedChat(decode_request(body))
+
+
+CHAT = ApiEndpoint("chat", "POST", "/chat/completions", decode, msgspec.json.Decoder(ChatPending).decode)

@@ -1,0 +1,72 @@
+"""POST /embeddings: InvokeModel, as often as the model needs for all the texts."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.catalogue import Target
+from extproc.bedrock.sigv4 import model_path
+from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall, Pending, Response, ResponseContext
+from extproc.openai import embeddings as openai_embeddings
+from extproc.openai.completion import Usage
+from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
+from extproc.translate import embeddings
+from extproc.translate.completed import Completed
+from extproc.translate.media import RemoteImage
+
+LARGE_RESPONSES = 1 << 20
+"""Bytes of the responses to one request that are put together in another process."""
+
+
+class EmbeddingsPending(Pending, frozen=True):
+    """An embeddings request that has been translated."""
+
+    model: str
+    foundation: str | None
+    encoding_format: Format | None
+    counts: tuple[int, ...]
+    """Vectors that each call is to bring."""
+
+    def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
+        """Return the list of vectors. Raises `ApiError`."""
+        request = EmbeddingsRequest(self.model, "", encoding_format=self.encoding_format)
+        plan = embeddings.Plan(embeddings.embedding_model(self.model, self.foundation), (), self.counts, 0)
+        body, tokens = embeddings.answer(request, plan, responses)
+        return Completed(body, Usage(prompt=tokens), "stop")
+
+    def is_large(self, responses: Sequence[Response]) -> bool:
+        """Return whether the responses have many bytes of numbers."""
+        return sum([len(body) for _, body in responses]) >= LARGE_RESPONSES
+
+
+class DecodedEmbeddings:
+    """A decoded embeddings request."""
+
+    def __init__(self, request: EmbeddingsRequest) -> None:
+        self.model = request.model
+        self.images: Mapping[str, RemoteImage] = {}
+        self._request = request
+
+    def ask(
+        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
+    ) -> Asked:
+        """Translate the request. Raises `ApiError`."""
+        request = self._request
+        plan = embeddings.plan(request, target.foundation, detokenise)
+        path = model_path(target.model_id, "invoke")
+        calls = [
+            BedrockCall(path, body, max_response=embeddings.max_answer(plan, count, body))
+            for body, count in zip(plan.bodies, plan.counts, strict=True)
+        ]
+        ignored = () if request.user is None else ("user",)
+        pending = EmbeddingsPending(ignored, False, self.model, target.foundation, request.encoding_format, plan.counts)
+        return Asked(tuple(calls), pending)
+
+
+def decode(body: bytes | bytearray) -> DecodedEmbeddings:
+    """Decode the body of an embeddings request. Raises `ApiError`."""
+    return DecodedEmbeddings(openai_embeddings.decode(body))
+
+
+EMBEDDINGS = ApiEndpoint("embeddings", "POST", "/embeddings", decode, msgspec.json.Decoder(EmbeddingsPending).decode)

@@ -1,0 +1,114 @@
+"""The parts of an endpoint that calls Bedrock. `routes.ENDPOINTS` is the registry.
+
+| part             | gives                                                                                   |
+|------------------|-----------------------------------------------------------------------------------------|
+| `ApiEndpoint`    | method, path, and `decode`: a body -> a `DecodedRequest`                                 |
+| `DecodedRequest` | the model's id, the images at URLs, and `ask`: a target -> `Asked`                       |
+| `Asked`          | the calls to Bedrock, and the `Pending` request                                          |
+| `Pending`        | `complete`: Bedrock's responses -> the client's; or `stream`: what turns frames into SSE |
+
+The exchange around them authenticates, resolves the model, fetches images, signs, sends and handles failures, in the
+same way for all. A large request takes the same steps in another process (`translation`): there `DecodedRequest`
+stays, and `Pending`, a `msgspec.Struct`, comes back as JSON.
+
+Invariant: nothing here or in an endpoint performs I/O; an `ApiError` that one of the methods raises is for the caller.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Raw, Struct
+
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.catalogue import Target
+from extproc.openai.embeddings import Detokeniser
+from extproc.payload import Payload
+from extproc.translate.chat_sse import ChatSse
+from extproc.translate.completed import Completed
+from extproc.translate.media import RemoteImage
+
+MAX_RESPONSE = 64 * 1024 * 1024
+"""Bytes of the longest response to a call that is read, where nothing is known of the length it should have."""
+
+Response = tuple[Mapping[str, str], bytes]
+"""The headers, with lower-case names, and the body of a 200 of Bedrock's."""
+
+
+class BedrockCall(Struct, frozen=True):
+    """One POST to Bedrock."""
+
+    path: str
+    body: Payload
+    accept: str = "application/json"
+    max_response: int = MAX_RESPONSE
+    """Bytes of the longest response to it."""
+    digest: str | None = None
+    """The body's SHA-256 in hex, where it is known."""
+
+
+class ResponseContext(Struct, frozen=True):
+    """The values of a response that come from the exchange and the settings."""
+
+    id: str
+    created: int
+    """In unix seconds."""
+    truncation: str
+    """The finish reason of a streamed message that was cut short (`compat.streaming_truncation`)."""
+
+
+class Pending(Struct, frozen=True):
+    """A request whose calls have been planned: the values that its response depends on. Each endpoint subclasses it."""
+
+    ignored: tuple[str, ...]
+    """Fields of the request that change nothing, by their paths."""
+    streams: bool
+    """Whether Bedrock streams its response."""
+
+    def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
+        """Return the client's response, from Bedrock's in the order of the calls. Raises `ApiError`."""
+        raise NotImplementedError
+
+    def is_large(self, responses: Sequence[Response]) -> bool:
+        """Return whether `complete` may take the event loop too long for these responses."""
+        return False
+
+    def stream(self, context: ResponseContext) -> ChatSse | None:
+        """Return the translator of a streamed response; None where the response is one document."""
+        return None
+
+
+class Asked(Struct, frozen=True):
+    """A translated request: one call goes through Envoy, several are side calls."""
+
+    calls: tuple[BedrockCall, ...]
+    pending: Pending
+
+
+class DecodedRequest(Protocol):
+    """The decoded body of a request."""
+
+    @property
+    def model(self) -> str:
+        """The id of the model that the client sent."""
+
+    @property
+    def images(self) -> Mapping[str, RemoteImage]:
+        """The images that the request names by http(s) URLs, by URL."""
+
+    def ask(
+        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
+    ) -> Asked:
+        """Translate the request for a model; `images` are those at URLs. Raises `ApiError`."""
+
+
+class ApiEndpoint(Struct, frozen=True):
+    """One path below `/oai/v1` whose requests go to Bedrock."""
+
+    operation: str
+    """Its name in records and metrics."""
+    method: str
+    path: str
+    decode: Callable[[bytes | bytearray], DecodedRequest]
+    """Decode a body. Raises `ApiError`."""
+    decode_pending: Callable[[Raw], Pending]
+    """Decode the JSON of a pending request, which another process has planned."""

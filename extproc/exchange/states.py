@@ -1,0 +1,85 @@
+"""The states of an exchange, each with the values that it needs; `exchange` has the table of what leads from one to
+the next."""
+
+from extproc.bedrock.catalogue import Target
+from extproc.exchange.answers import Answer
+from extproc.exchange.budget import Reservation
+from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending
+from extproc.exchange.image_fetch import ImageFetch
+from extproc.exchange.jobs import HeldRequest
+from extproc.exchange.side_calls import SideCallBatches
+from extproc.tenancy.directory import Caller
+from extproc.value import Value
+
+
+class Admitted(Value, frozen=True):
+    """A request whose headers have been accepted."""
+
+    endpoint: ApiEndpoint
+    caller: Caller
+    reservation: Reservation
+
+
+class Begin(Value, frozen=True):
+    """Nothing has arrived."""
+
+
+class Body(Value, frozen=True):
+    """The body is arriving."""
+
+    admitted: Admitted
+
+
+class Reading(Value, frozen=True):
+    """Another process decodes the body."""
+
+    admitted: Admitted
+
+
+class Fetching(Value, frozen=True):
+    """The images are being fetched."""
+
+    admitted: Admitted
+    request: DecodedRequest | HeldRequest
+    target: Target
+    fetch: ImageFetch
+
+
+class Planning(Value, frozen=True):
+    """Another process translates the request."""
+
+    admitted: Admitted
+
+
+class Sent(Value, frozen=True):
+    """The request has gone to Bedrock."""
+
+    pending: Pending
+
+
+class SideCalling(Value, frozen=True):
+    """Side calls are being made."""
+
+    admitted: Admitted
+    pending: Pending
+    side_calls: SideCallBatches
+
+
+class Completing(Value, frozen=True):
+    """Another process puts the response together."""
+
+
+class Responding(Value, frozen=True):
+    """The response is arriving."""
+
+    answer: Answer
+
+
+class Done(Value, frozen=True):
+    """The exchange is over."""
+
+
+State = Begin | Body | Reading | Fetching | Planning | Sent | SideCalling | Completing | Responding | Done
+
+Unanswered = Body | Reading | Fetching | Planning | Sent | SideCalling | Completing
+"""States in which the response that comes next is the first: Bedrock's, or Envoy's own."""
