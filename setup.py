@@ -18,7 +18,7 @@ from setuptools import setup
 
 INTERPRETED = {
     "": "__main__ build cl100k_base net value",
-    "bedrock": "capabilities converse converse_response endpoints errors invoke model_ids",
+    "bedrock": "capabilities converse converse_response endpoints errors invoke listing model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
     "translation",
     "openai": "chat embeddings limits messages models unknown",

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from bench.shapes import EMBEDDING_MODEL, GPT_OSS, GROK, MODEL, SHAPES, Shape
 from extproc import cl100k_base, config
 from extproc.bedrock.capabilities import BUILT_IN
-from extproc.bedrock.catalogue import Catalogue, Model
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.listing import FoundationModel
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
@@ -70,10 +71,10 @@ def gateway() -> Gateway:
         limits=config.Limits(request_bytes=40 * MB),
     )
     models = (
-        Model(MODEL, "Anthropic", frozenset({"TEXT"})),
-        Model(GPT_OSS, "OpenAI", frozenset({"TEXT"})),
-        Model(GROK, "xAI", frozenset({"TEXT"})),
-        Model(EMBEDDING_MODEL, "Amazon", frozenset({"EMBEDDING"})),
+        FoundationModel(MODEL, frozenset({"TEXT"})),
+        FoundationModel(GPT_OSS, frozenset({"TEXT"})),
+        FoundationModel(GROK, frozenset({"TEXT"})),
+        FoundationModel(EMBEDDING_MODEL, frozenset({"EMBEDDING"})),
     )
     return Gateway(
         settings=settings,

@@ -1,14 +1,14 @@
 """The gateway's own AWS identity, always at hand.
 
-AWS's credential chain finds it (`extproc.aws.sdk.identity`), which takes its time, and asks over the network where
-there is a role. Here a thread does the asking, and `current` hands out what the thread got last.
+AWS's credential chain provides it (`extproc.aws.sdk.identity`), which takes time, and a network call where there is a
+role. Here a thread runs the chain, and `current` returns the thread's last result.
 
-Temporary credentials are asked for anew from 15 minutes before they expire. If that fails, the old ones are used to
-their last second while the thread goes on trying. Keys from the environment or a file have no expiry.
+Temporary credentials are renewed from 15 minutes before they expire. If that fails, the old ones are used to their
+last second while the thread goes on trying. Keys from the environment or a file have no expiry.
 
 `AWS_BEARER_TOKEN_BEDROCK` comes before all others, as in botocore, and is sent over https only, as by botocore.
 
-Invariant: `current` blocks on nothing, and gives an identity that is not expired, or raises `NoCredentialsError`.
+Invariant: `current` never blocks, and returns an identity that is not expired, or raises `NoCredentialsError`.
 """
 
 import logging
@@ -26,103 +26,107 @@ log = logging.getLogger(__name__)
 BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
 
 POLL_SECONDS = 60.0
-"""How often the thread looks whether it is time."""
+"""Seconds between two checks for credentials that are about to expire."""
 
 RENEWAL_SECONDS = 15 * 60.0
-"""How long before they expire credentials are asked for anew; botocore's own figure."""
+"""Seconds before their expiry at which credentials are renewed; botocore's own figure."""
 
-_NOTHING = (
+_NOT_FOUND = (
     "no AWS credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
     f"{BEARER_VARIABLE}, or run where a role provides them"
 )
 
-Identity = Credentials | BearerToken
-
 
 class NoCredentialsError(Exception):
-    """There is no AWS identity to call Bedrock with; the message says why, and what to do."""
+    """There is no AWS identity to call Bedrock with; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An identity, where it comes from (for people, without secrets), and its end in Unix seconds, if it has one."""
+class ResolvedCredentials:
+    """Credentials, where they come from (for people, without secrets), and their expiry in Unix seconds, if any."""
 
-    identity: Identity
+    credentials: Credentials
     origin: str
     expires: float | None = None
 
 
 class CredentialSource:
-    """The AWS identity of this process: `start` it once, then ask for `current` from any thread."""
+    """The AWS identity of this process: `start` it once, then call `current` from any thread."""
 
     def __init__(
         self,
         endpoint: Endpoint,
-        find: Callable[[], Found | None],
+        find: Callable[[], ResolvedCredentials | None],
         *,
         wait: Callable[[float], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`endpoint` is where the identity will be sent.
 
-        `find` gives what AWS's settings give, None if that is nothing, or raises `NoCredentialsError`; it may block.
-        `wait` blocks for so many seconds, or until `stop`, and says whether it was stopped. `clock` gives Unix seconds.
+        `find` runs AWS's credential chain, which may block: it returns None where nothing is configured, and raises
+        `NoCredentialsError`. `wait` blocks for so many seconds, or until `stop`, and returns whether it was stopped.
+        `clock` returns Unix seconds.
         """
         self._endpoint = endpoint
         self._find = find
         self._stopped = threading.Event()
         self._wait = wait or self._stopped.wait
         self._clock = clock
-        self._held: Found | None = None
+        self._current: ResolvedCredentials | BearerToken | None = None
         self._reason: str | None = "AWS credentials have not been looked for yet"
 
-    def current(self) -> Identity:
-        """What to sign with now, from memory; raises `NoCredentialsError`."""
-        held = self._held
-        if held is None:
-            raise NoCredentialsError(self._reason or _NOTHING)
-        if self._expires_within(held, 0):
-            raise NoCredentialsError(
-                f"the AWS credentials ({held.origin}) have expired: {self._reason or 'renewing them'}"
-            )
-        return held.identity
+    def current(self) -> Credentials | BearerToken:
+        """Return the identity to sign with now, from memory; raises `NoCredentialsError`."""
+        current = self._current
+        if current is None:
+            raise NoCredentialsError(self._reason or _NOT_FOUND)
+        if isinstance(current, BearerToken):
+            return current
+        if self._expires_within(current, 0):
+            reason = self._reason or "renewing them"
+            raise NoCredentialsError(f"the AWS credentials ({current.origin}) have expired: {reason}")
+        return current.credentials
 
     def describe(self) -> str:
-        """Where the identity comes from, for people and without secrets: `environment`, `profile dev`, `none`."""
-        return self._held.origin if self._held else "none"
+        """Return the identity's origin, for people and without secrets: `environment`, `profile dev`, `none`."""
+        if isinstance(self._current, BearerToken):
+            return f"API key in {BEARER_VARIABLE}"
+        return self._current.origin if self._current else "none"
 
     def start(self) -> None:
-        """Look now (this blocks), and from then on in a thread that does not keep the process alive."""
+        """Resolve the identity now, which blocks, and from then on in a thread that does not keep the process alive."""
         self.refresh()
         threading.Thread(target=self.run, name="credentials", daemon=True).start()
 
     def stop(self) -> None:
-        """Renew no more."""
+        """End the thread."""
         self._stopped.set()
 
     def run(self) -> None:
-        """What the thread does: wait, look, and so on until `stop`."""
+        """Wait, and resolve again what is missing or about to expire, until `stop`."""
         while not self._wait(POLL_SECONDS):
-            if self._held is None or self._expires_within(self._held, RENEWAL_SECONDS):
+            current = self._current
+            if not isinstance(current, BearerToken) and (
+                current is None or self._expires_within(current, RENEWAL_SECONDS)
+            ):
                 self.refresh()
 
     def refresh(self) -> None:
-        """Ask once. What was held before is kept if there is nothing newer."""
+        """Resolve the identity once. The previous one is kept if there is no newer."""
         try:
-            found = self._look()
-            reason = None if found else _NOTHING
+            resolved = self._resolve()
+            reason = None if resolved else _NOT_FOUND
         except NoCredentialsError as error:
-            found, reason = None, str(error)
-        self._held = found or self._held
+            resolved, reason = None, str(error)
+        self._current = resolved or self._current
         if reason != self._reason:
             self._reason = reason
-            self._report(reason)
+            self._log(reason)
 
-    def _report(self, reason: str | None) -> None:
-        """Say what has changed."""
+    def _log(self, reason: str | None) -> None:
         if reason is None:
             log.info("AWS credentials: %s", self.describe())
-        elif self._held:
+        elif self._current:
             log.warning(
                 "renewing the AWS credentials (%s) failed, the old ones go on until they expire: %s",
                 self.describe(),
@@ -131,18 +135,30 @@ class CredentialSource:
         else:
             log.warning("%s", reason)
 
-    def _look(self) -> Found | None:
-        """What AWS's settings give, None if that is nothing. Blocks; raises `NoCredentialsError`."""
-        token = os.environ.get(BEARER_VARIABLE, "").strip()
-        if not token:
+    def _resolve(self) -> ResolvedCredentials | BearerToken | None:
+        """Return the identity of AWS's settings, None if nothing is configured. Blocks; raises `NoCredentialsError`."""
+        token = bearer_token()
+        if token is None:
             return self._find()
-        if self._endpoint.scheme != "https":
-            raise NoCredentialsError(
-                f"{BEARER_VARIABLE} is sent over https only, and Bedrock's endpoint is {self._endpoint}: "
-                "unset the one, or change the other"
-            )
-        return Found(BearerToken(token), f"API key in {BEARER_VARIABLE}")
+        if error := bearer_error(self._endpoint):
+            raise NoCredentialsError(error)
+        return token
 
-    def _expires_within(self, held: Found, seconds: float) -> bool:
-        """Whether this is temporary and ends that soon."""
-        return held.expires is not None and held.expires - self._clock() < seconds
+    def _expires_within(self, resolved: ResolvedCredentials, seconds: float) -> bool:
+        return resolved.expires is not None and resolved.expires - self._clock() < seconds
+
+
+def bearer_token() -> BearerToken | None:
+    """Return the API key of `AWS_BEARER_TOKEN_BEDROCK`; None where it is unset or blank."""
+    token = os.environ.get(BEARER_VARIABLE, "").strip()
+    return BearerToken(token) if token else None
+
+
+def bearer_error(endpoint: Endpoint) -> str | None:
+    """Return why an API key is not sent to this endpoint, None where it is: as by botocore, over https only."""
+    if endpoint.scheme == "https":
+        return None
+    return (
+        f"{BEARER_VARIABLE} is sent over https only, and Bedrock's endpoint is {endpoint}: unset {BEARER_VARIABLE}, "
+        "or use an https endpoint"
+    )

@@ -1,12 +1,12 @@
-"""A look at AWS: a process that runs AWS's own code, says what it found, and ends.
+"""A lookup in AWS: a process that runs AWS's own code, prints the results, and ends.
 
-botocore would be half of a worker's memory, for the few questions that a worker has: where Bedrock is and which models
-there are, once an hour; who we are, when credentials end. So it asks `python -m extproc.aws.sdk`, which has the
-same environment. The region goes in as one line; each answer comes out as one line of JSON. What else that process
-says, a warning or a traceback, goes to the log.
+botocore would take half of a worker's memory, for a few questions: the endpoints and the list of models once an hour,
+the credentials when they expire. So the worker starts `python -m extproc.aws.sdk`, with the same environment. The
+region goes in as one line; each result comes out as one line of JSON. Other lines, such as a warning or a traceback,
+go to the log.
 
-Invariant: an answer is AWS's and came within `SECONDS`, or an exception says what to do. The process never outlives
-the one that started it: it ends when its standard input does.
+Invariant: a result is AWS's and arrives within `SECONDS`, or an exception names the remedy. The process never outlives
+the one that started it: it ends when its standard input is closed.
 """
 
 import contextlib
@@ -22,11 +22,12 @@ from typing import Literal
 
 import msgspec
 
-from extproc.aws.credentials import Found, NoCredentialsError
-from extproc.aws.listing import Listing, ListingDeniedError, ListingError
+from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
+from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.endpoints import EndpointError, Endpoints
-from extproc.bedrock.sigv4 import Credentials
+from extproc.bedrock.listing import Listing
+from extproc.bedrock.seed import catalogue_of
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ Question = Literal["endpoints", "identity", "models"]
 
 
 SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0}
-"""Timeout of a response from AWS's code, in seconds; it may ask the network, or run a credential process."""
+"""Timeout of each question, in seconds; AWS's code may use the network, or run a credential process."""
 
-_LIKELY: Mapping[Question, str] = {
+_HINTS: Mapping[Question, str] = {
     "endpoints": "is the file system of AWS's settings slow?",
     "identity": "does a `credential_process` of the profile hang?",
     "models": "does the network drop what goes to Bedrock's control plane?",
@@ -44,44 +45,34 @@ _LIKELY: Mapping[Question, str] = {
 
 
 class AwsLookupError(Exception):
-    """The process could not be started, or has not answered."""
+    """The process could not be started, or has not responded."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why there is no answer: AWS's code or the exception's name, in words, and IAM actions that are not permitted."""
+    """The failure of a question: AWS's code or the exception's name, a message, and the IAM actions that are denied."""
 
     kind: str
     message: str
     actions: tuple[str, ...] = ()
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """A line: what was asked, and the answer or the problem."""
+class LookupReply(msgspec.Struct, frozen=True):
+    """A line of the process: the question, and its result or its problem."""
 
     question: Question
-    answer: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.Raw(b"null")
     problem: Problem | None = None
 
 
-class Keys(msgspec.Struct, frozen=True):
-    """A `Found`, as it goes over the pipe."""
-
-    access_key: str
-    secret_key: str
-    session_token: str | None
-    origin: str
-    expires: float | None
-
-
 class AwsLookup:
-    """One process, which answers `questions` in their order."""
+    """One process, which handles `questions` in their order."""
 
     def __init__(self, *questions: Question) -> None:
-        """Starts it; it waits for `tell`. Raises `AwsLookupError`."""
+        """Start it; it waits for `set_region`. Raises `AwsLookupError`."""
         command = [sys.executable, "-P", "-m", "extproc.aws.sdk", *questions]
         pipe = subprocess.PIPE
         try:
-            # A session of its own, so that what it runs itself, a credential process, can be ended with it.
+            # A session of its own, so that a credential process, which it may start, can be ended with it.
             self._process = subprocess.Popen(  # noqa: S603 - ours
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, bufsize=0, start_new_session=True
             )
@@ -93,21 +84,21 @@ class AwsLookup:
         self._rest = b""
         self._last = questions[-1]
 
-    def tell(self, region: str | None) -> None:
-        """Where to look; None is the region of AWS's settings."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended: `ask` says so
+    def set_region(self, region: str | None) -> None:
+        """Send the region; None is the region of AWS's settings."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which `ask` reports
             self._in.write(f"{region or ''}\n".encode())
             self._in.flush()
 
-    def ask(self, question: Question) -> Reply:
-        """What it says to this; blocks. The last answer is its end. Raises `AwsLookupError`."""
+    def ask(self, question: Question) -> LookupReply:
+        """Wait for the reply to a question, skipping earlier ones. The last reply ends it. Raises `AwsLookupError`."""
         for line in self._lines(question):
             if not line.startswith(b"{"):
                 log.warning("while AWS was asked: %s", line.decode(errors="replace").rstrip())
                 continue
             try:
-                reply = msgspec.json.decode(line, type=Reply)
-            except msgspec.DecodeError:  # it was cut off; the rest, which may be a secret, is for no log
+                reply = msgspec.json.decode(line, type=LookupReply)
+            except msgspec.DecodeError:  # it was cut off; its text, which may be a secret, must reach no log
                 break
             if reply.question == question:
                 if question == self._last:
@@ -117,7 +108,7 @@ class AwsLookup:
         raise AwsLookupError(f"AWS could not be asked: the process for that ended with {code}, see the lines before")
 
     def _lines(self, question: Question) -> Iterator[bytes]:
-        """Yield the lines of its output until it ends; raises `AwsLookupError` once the question's time is over."""
+        """Yield the lines of its output until it ends; raises `AwsLookupError` at the question's timeout."""
         end = time.monotonic() + SECONDS[question]
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
@@ -128,8 +119,7 @@ class AwsLookup:
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 self._kill()
                 raise AwsLookupError(
-                    f"AWS's code has not answered within {SECONDS[question]:g} s, asked for its {question}: "
-                    f"{_LIKELY[question]}"
+                    f"AWS's code has not returned the {question} within {SECONDS[question]:g} s: {_HINTS[question]}"
                 )
             chunk = os.read(self._out.fileno(), 65536)
             if not chunk:
@@ -142,7 +132,7 @@ class AwsLookup:
         self._end()
 
     def _end(self) -> int:
-        """The exit code, once it has ended."""
+        """Wait for its end; return its exit code."""
         with contextlib.suppress(BrokenPipeError):
             self._in.close()
         self._out.close()
@@ -150,60 +140,57 @@ class AwsLookup:
 
 
 class AwsLookups:
-    """All that a worker asks AWS. The first look answers everything, and begins at once: before the region is known."""
+    """All lookups of a worker. The first process handles every question, and starts before the region is known."""
 
     def __init__(self) -> None:
-        """Raises `AwsLookupError`."""
-        self._look = AwsLookup("endpoints", "identity", "models")
-        self._waiting: set[Question] = {"endpoints", "identity", "models"}
+        """Start the first process. Raises `AwsLookupError`."""
+        self._first = AwsLookup("endpoints", "identity", "models")
+        self._pending: set[Question] = {"endpoints", "identity", "models"}
         self._region: str | None = None
 
-    def tell(self, region: str | None) -> None:
-        """Where to look; None is the region of AWS's settings. It is waited for with all answers."""
-        self._look.tell(region)
+    def set_region(self, region: str | None) -> None:
+        """Send the region, which the first process waits for; None is the region of AWS's settings."""
+        self._first.set_region(region)
 
     def endpoints(self) -> Endpoints:
-        """Where Bedrock is; to be asked first, and once. Raises `EndpointError`."""
+        """Return Bedrock's endpoints; to be called first, and once. Raises `EndpointError`."""
         try:
             reply = self._ask("endpoints", None)
         except AwsLookupError as error:
             raise EndpointError(str(error)) from error
         if reply.problem:
             raise EndpointError(reply.problem.message)
-        endpoints = msgspec.json.decode(reply.answer, type=Endpoints)
+        endpoints = msgspec.json.decode(reply.result, type=Endpoints)
         self._region = endpoints.region
         return endpoints
 
-    def identity(self) -> Found | None:
-        """Who we are, by AWS's credential chain; None where nothing is set up. Raises `NoCredentialsError`."""
+    def identity(self) -> ResolvedCredentials | None:
+        """Run AWS's credential chain; return None where nothing is configured. Raises `NoCredentialsError`."""
         try:
             reply = self._ask("identity", self._region)
         except AwsLookupError as error:
             raise NoCredentialsError(str(error)) from error
         if reply.problem:
             raise NoCredentialsError(reply.problem.message)
-        keys = msgspec.json.decode(reply.answer, type=Keys | None)
-        if keys is None:
-            return None
-        return Found(Credentials(keys.access_key, keys.secret_key, keys.session_token), keys.origin, keys.expires)
+        return msgspec.json.decode(reply.result, type=ResolvedCredentials | None)
 
     def catalogue(self, region: str) -> Catalogue:
-        """Which models there are in that region. Raises `ListingDeniedError`, `ListingError` or `AwsLookupError`."""
+        """List the models of `region`. Raises `ListingDeniedError`, `ListingError` or `AwsLookupError`."""
         reply = self._ask("models", region)
         problem = reply.problem
         if problem is None:
-            return msgspec.json.decode(reply.answer, type=Listing).catalogue()
+            return catalogue_of(msgspec.json.decode(reply.result, type=Listing))
         raise ListingDeniedError(problem.actions) if problem.actions else ListingError(problem.kind, problem.message)
 
-    def _ask(self, question: Question, region: str | None) -> Reply:
-        """By the first look if it has not been asked this and goes on, else by one of its own."""
-        if question in self._waiting:
-            self._waiting.remove(question)
+    def _ask(self, question: Question, region: str | None) -> LookupReply:
+        """Ask the first process once for each question while it runs, later a new process each time."""
+        if question in self._pending:
+            self._pending.remove(question)
             try:
-                return self._look.ask(question)
+                return self._first.ask(question)
             except AwsLookupError:
-                self._waiting.clear()
+                self._pending.clear()
                 raise
         lookup = AwsLookup(question)
-        lookup.tell(region)
+        lookup.set_region(region)
         return lookup.ask(question)

@@ -1,16 +1,16 @@
-"""The models of one region of Bedrock: what there is, and what to call when somebody asks for one of them.
+"""The models of one region of Bedrock, and the targets to call for each model id.
 
-Bedrock knows a model under many ids. A *foundation model* (`anthropic.claude-sonnet-4-6`) is called by that id where
+Bedrock has several ids for a model. A *foundation model* (`anthropic.claude-sonnet-4-6`) is called by that id where
 it is offered on demand; most newer ones are offered through an *inference profile* only, whose id is a geography and
 the model's id (`eu.anthropic.claude-sonnet-4-6`, `global.…`) and which spreads the calls over that geography.
 *Application profiles* are an account's own, made to tell costs apart, and are called by their ARN. ARNs of
-provisioned, custom and imported models and of prompt routers do not tell what model is behind them.
+provisioned, custom and imported models and of prompt routers do not identify the model behind them.
 
-A `Catalogue` is an immutable snapshot of the first three, and answers two questions: what may serve the id somebody
-asks for (`targets`), and what can be listed (`entries`). It is pure: `extproc.aws.listing` asks AWS.
+A `Catalogue` is an immutable snapshot of the first three. `targets` returns what may serve an id, `entries` what can be
+listed. It does no I/O: `extproc.aws.catalogue_keeper` keeps it up to date.
 
-Invariant: `targets` gives at least one target for any string at all, and never raises; a model's own id is only ever
-served by that model: by itself, or by a listed system profile of the region's geography or the global one.
+Invariant: `targets` returns at least one target for any string, and never raises; a model's own id is served only by
+that model: by itself, or by a listed system profile of the region's geography or the global one.
 
 Sources: the API reference of ListFoundationModels and ListInferenceProfiles;
 https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html (geographies, source regions).
@@ -20,11 +20,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from extproc.bedrock.listing import APPLICATION, ON_DEMAND, SYSTEM_DEFINED, FoundationModel, InferenceProfile
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
-
-ON_DEMAND = "ON_DEMAND"
-SYSTEM_DEFINED = "SYSTEM_DEFINED"
-APPLICATION = "APPLICATION"
 
 GLOBAL = "global"
 
@@ -45,61 +42,21 @@ GEOGRAPHIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("me-", ("me", "apac", GLOBAL)),
     ("", (GLOBAL,)),
 )
-"""Start of a region's name -> the geographies its profiles may be of, nearest first. The first row that fits counts.
+"""Start of a region's name -> the geographies of its profiles, nearest first. The first row that matches counts.
 
-Only profiles that AWS lists for the region are ever chosen, so a row may name more than there is today.
+Only profiles that AWS lists for the region are chosen, so a row may name more than exist today.
 """
 
 PREFIXES = frozenset(name for _, names in GEOGRAPHIES for name in names) | {"amer"}
-"""What may stand before the first dot of a profile's id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A foundation model, as ListFoundationModels gives it. `created` is in Unix seconds, 0 if AWS does not say."""
-
-    id: str
-    provider: str
-    outputs: frozenset[str]
-    inputs: frozenset[str] = frozenset({"TEXT"})
-    inference: frozenset[str] = frozenset({ON_DEMAND})
-    created: int = 0
-    status: str = "ACTIVE"
-    streaming: bool = True
-
-    @property
-    def served(self) -> bool:
-        """Whether it takes text and answers with text or embeddings (a reranker, which scores, does neither)."""
-        return "TEXT" in self.inputs and bool(self.outputs & {"TEXT", "EMBEDDING"}) and ".rerank-" not in self.id
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """An inference profile, as ListInferenceProfiles gives it. `kind` is SYSTEM_DEFINED or APPLICATION.
-
-    The `arn` carries an account's number, and is empty where no account was asked (the built-in list).
-    """
-
-    id: str
-    arn: str
-    name: str
-    foundations: tuple[str, ...]
-    kind: str = SYSTEM_DEFINED
-    created: int = 0
-
-    @property
-    def foundation(self) -> str | None:
-        """The one model behind it; None if there are several, so that no rule about one of them lets in another."""
-        return self.foundations[0] if len(set(self.foundations)) == 1 else None
+"""Geographies: a profile's id begins with one of them and a dot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to call: an id or ARN, not encoded, and the foundation model behind it (None: nobody can tell).
+    """A model to call: an id or ARN, not encoded, and the foundation model behind it (None if it is unknown).
 
-    `guessed` is true where `foundation` is only what the form of an id suggests: the id is not listed, and it is not a
-    known geography with a known model either. A guess is good enough to look up capabilities, and too weak for a rule
-    that forbids a model.
+    `guessed` is true where only the form of the id suggests `foundation`: the id is neither listed nor a known
+    geography with a known model. A guess suffices to look up capabilities, but not for a rule that forbids a model.
     """
 
     model_id: str
@@ -109,7 +66,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of `GET /models`. `created` is in Unix seconds."""
+    """An entry of `GET /models`. `created` is in Unix seconds."""
 
     id: str
     created: int
@@ -118,13 +75,13 @@ class Entry:
 
 
 def profile_id(name: str) -> str | None:
-    """The profile's id in the ARN of a system-defined inference profile; None for anything else."""
+    """Return the id in the ARN of a system-defined inference profile; None for any other string."""
     match = _ARN.fullmatch(name)
     return match["name"] if match and match["kind"] == "inference-profile" else None
 
 
 def geographies(region: str) -> tuple[str, ...]:
-    """What the ids of the profiles that may stand in for a model of this region begin with, nearest first."""
+    """Return the geographies whose profiles may serve this region's models, nearest first."""
     return next(names for start, names in GEOGRAPHIES if region.startswith(start))
 
 
@@ -134,17 +91,21 @@ _CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re
 """`amazon.nova-lite-v1:0:300k`: a context size, which matters to provisioned throughput only."""
 
 
-_REMEMBERED = 1024
+_MAX_CACHED = 1024
 
 _NOTHING = (None, False)
-"""No model can be named, not even by a guess."""
+"""The foundation of an id that identifies no model, and that this is no guess."""
 
 
 class Catalogue:
-    """What Bedrock offers in one region, at one time."""
+    """An immutable snapshot of the models and profiles of one region."""
 
     def __init__(
-        self, models: Iterable[Model], profiles: Iterable[Profile], region: str, elsewhere: Iterable[str] = ()
+        self,
+        models: Iterable[FoundationModel],
+        profiles: Iterable[InferenceProfile],
+        region: str,
+        elsewhere: Iterable[str] = (),
     ) -> None:
         """`elsewhere` are ids of foundation models that other regions have."""
         self.region = region
@@ -157,39 +118,39 @@ class Catalogue:
             for profile in listed.values()
             if profile.kind == SYSTEM_DEFINED and profile.foundation
         }
-        self._answered: dict[str, tuple[Target, ...]] = {}
-        """What `targets` said of late: callers ask for the same few ids again and again."""
+        self._cached: dict[str, tuple[Target, ...]] = {}
+        """Results of `targets`: callers ask for the same few ids again and again."""
         self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
 
     @classmethod
     def build(
-        cls, models: Iterable[Model], profiles: Iterable[Profile], region: str, elsewhere: Iterable[str] = ()
+        cls,
+        models: Iterable[FoundationModel],
+        profiles: Iterable[InferenceProfile],
+        region: str,
+        elsewhere: Iterable[str] = (),
     ) -> "Catalogue":
-        """The catalogue of `region`, from what AWS lists there, and ids of models that there are `elsewhere`."""
+        """Make the catalogue of `region` from its models and profiles, and the ids of models of other regions."""
         return cls(models, profiles, region, elsewhere)
 
-    def model(self, foundation_id: str) -> Model | None:
-        """What is known of a foundation model."""
-        return self._models.get(foundation_id)
-
     def entries(self) -> tuple[Entry, ...]:
-        """All that can be called for chat or embeddings, by id.
+        """Return all that can be called for chat or embeddings, sorted by id.
 
-        That is: models on demand, or by their own id through a profile; system profiles; application profiles,
-        by their ARN. Models that are provisioned only, or make images or video only, are not among them.
+        These are models on demand, or by their own id through a profile; system profiles; application profiles, by
+        their ARN. Models that are only provisioned, or make only images or video, are left out.
         """
         return self._entries
 
     def targets(self, asked: str) -> tuple[Target, ...]:
-        """What `asked` may be served by, best first; an unknown id is its own single target."""
-        remembered = self._answered.get(asked)
-        if remembered is not None:
-            return remembered
+        """Return what may serve the id `asked`, best first; an unknown id is its own single target."""
+        cached = self._cached.get(asked)
+        if cached is not None:
+            return cached
         targets = self._targets(asked)
         if len(asked) <= LONGEST_REMEMBERED:
-            if len(self._answered) >= _REMEMBERED:  # somebody makes ids up
-                self._answered.clear()
-            self._answered[asked] = targets
+            if len(self._cached) >= _MAX_CACHED:  # a caller makes ids up
+                self._cached.clear()
+            self._cached[asked] = targets
         return targets
 
     def _targets(self, asked: str) -> tuple[Target, ...]:
@@ -202,51 +163,51 @@ class Catalogue:
         return self._model_targets(asked) or (Target(asked, *self._behind(asked)),)
 
     def _arn_targets(self, asked: str, kind: str, region: str, name: str) -> tuple[Target, ...]:
-        """The targets of an ARN. Only that of a foundation model of this region is resolved further."""
+        """Return the targets of an ARN. Only that of a foundation model of this region is resolved further."""
         if kind == "foundation-model":
-            found = self._model_targets(name) if region in ("", self.region) else ()
-            return found or (Target(asked, *self._behind(name)),)
+            targets = self._model_targets(name) if region in ("", self.region) else ()
+            return targets or (Target(asked, *self._behind(name)),)
         profile = self._profiles.get(asked)
         if profile:
             return (Target(asked, profile.foundation),)
         return (Target(asked, *(self._behind(name) if kind == "inference-profile" else _NOTHING)),)
 
     def _model_targets(self, asked: str) -> tuple[Target, ...]:
-        """The targets of a foundation model's id, with or without a context size; none if nothing can be called."""
+        """Return the targets of a foundation model's id, with or without a context size; none if it is not callable."""
         names = (asked, *_without_context(asked))
         return next(filter(None, map(self._callable, names)), ())
 
     def _callable(self, foundation: str) -> tuple[Target, ...]:
-        """The model itself if it is on demand, then the profiles that may stand in for it."""
+        """Return the model itself if it is on demand, then the profiles that may serve it."""
         model = self._models.get(foundation)
         alone = (Target(foundation, foundation),) if model and ON_DEMAND in model.inference else ()
         return alone + tuple(Target(profile.id, foundation) for profile in self._nearest(foundation))
 
-    def _nearest(self, foundation: str) -> list[Profile]:
-        """The listed system profiles that may stand in for a model of this region, nearest geography first."""
+    def _nearest(self, foundation: str) -> list[InferenceProfile]:
+        """Return the listed system profiles that may serve a model of this region, nearest geography first."""
         nearest = (self._by_geography.get((name, foundation)) for name in geographies(self.region))
         return [profile for profile in nearest if profile]
 
     def _behind(self, name: str) -> tuple[str | None, bool]:
-        """The model behind an id that is not listed, as far as its form tells, and whether that is a guess.
+        """Return the model that the form of an unlisted id suggests, and whether that is a guess.
 
-        An id with a dot is a model's or a system profile's. One without (`a1b2c3d4e5f6`) names a resource of an
+        An id with a dot is a model's or a system profile's. An id without one (`a1b2c3d4e5f6`) names a resource of an
         account, such as a provisioned model, and does not identify the model; nor does an ARN of any other form.
         """
         head, _, rest = name.partition(".")
         if head[:4].lower() == "arn:":
             return _NOTHING
-        of_a_profile = head in PREFIXES or rest in self._known
-        if of_a_profile:
+        is_profile = head in PREFIXES or rest in self._known
+        if is_profile:
             name = rest
         if "." not in name:
             return _NOTHING
         bases = _without_context(name)
         foundation = next((base for base in bases if base in self._known), bases[0] if bases else name)
-        return foundation, foundation not in self._known or (of_a_profile and head not in PREFIXES)
+        return foundation, foundation not in self._known or (is_profile and head not in PREFIXES)
 
-    def _list(self, profiles: Iterable[Profile]) -> Iterable[Entry]:
-        """The entries, in no order."""
+    def _list(self, profiles: Iterable[InferenceProfile]) -> Iterable[Entry]:
+        """Yield the entries, in no order."""
         for model in self._models.values():
             targets = self._callable(model.id)
             if model.served and targets:
@@ -259,11 +220,11 @@ class Catalogue:
 
 
 def _without_context(name: str) -> tuple[str, ...]:
-    """What an id with a context size may be the same model as: `v1:0:300k` -> `v1:0`, `v1`."""
+    """Return the ids without a context size that may be the same model: `v1:0:300k` -> `v1:0`, `v1`."""
     match = _CONTEXT.fullmatch(name)
     return (match["base"] + match["revision"], match["base"]) if match else ()
 
 
 def _owner(foundation: str | None) -> str:
-    """Who made the model, as its id says: `anthropic`, `amazon`, `cohere`."""
+    """Return the model's maker, which its id begins with: `anthropic`, `amazon`, `cohere`."""
     return foundation.partition(".")[0] if foundation else "aws"

@@ -1,6 +1,6 @@
-"""Bedrock's addresses: the runtime (`bedrock-runtime`) and the control plane (`bedrock`) of one region.
+"""The endpoints of Bedrock in one region: the runtime (`bedrock-runtime`) and the control plane (`bedrock`).
 
-Plain data; `extproc.aws.sdk.endpoints` finds them.
+Plain data; `extproc.aws.sdk.endpoints` resolves them.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ DEFAULT_PORTS: dict[Scheme, int] = {"http": 80, "https": 443}
 
 
 class EndpointError(Exception):
-    """AWS's settings do not say where Bedrock is, or say it in a way that cannot work; the message has the remedy."""
+    """AWS's settings name no usable endpoint or region; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One service's address. `host` is a name or an IP address, an IPv6 one without its brackets."""
+    """An endpoint of one service. `host` is a name or an IP address, an IPv6 one without its brackets."""
 
     scheme: Scheme
     host: str
@@ -25,7 +25,7 @@ class Endpoint:
 
     @property
     def authority(self) -> str:
-        """What the Host header carries: the port is left out when it is the scheme's own."""
+        """Return the Host header: the port is left out when it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -35,7 +35,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Both endpoints of Bedrock, and the region whose name signatures carry."""
+    """Both endpoints of Bedrock, and the region that signatures name."""
 
     region: str
     runtime: Endpoint

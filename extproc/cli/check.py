@@ -188,10 +188,11 @@ def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
 
 def _catalogue(settings: Settings) -> "Catalogue":
     """AWS's list of models; where AWS does not give it, the built-in one, as in the gateway."""
-    from extproc.aws.listing import ListingDeniedError, ListingError, seed
+    from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
     from extproc.aws.sdk.endpoints import resolve
     from extproc.aws.sdk.models import fetch
     from extproc.bedrock.endpoints import EndpointError
+    from extproc.bedrock.seed import seed
 
     with refusing(EndpointError):
         region = resolve(settings.region).region

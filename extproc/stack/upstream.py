@@ -14,7 +14,8 @@ from typing import Literal, TypeVar
 import botocore.session
 from botocore.exceptions import BotoCoreError
 
-from extproc.aws.sdk.endpoints import resolve
+from extproc.aws.credentials import BEARER_VARIABLE, bearer_error
+from extproc.aws.sdk.endpoints import resolve, settings_region
 from extproc.bedrock.endpoints import EndpointError, Endpoints
 
 Result = TypeVar("Result")
@@ -23,14 +24,13 @@ Mode = Literal["auto", "aws", "local"]
 
 DEFAULT_REGION = "us-east-1"
 
-BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
 ENDPOINTS = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL")
 
 CREDENTIALS_SECONDS = 60.0
 """Timeout of AWS's credential chain, for `up`."""
 
 _NOT_FOR_LOCAL = (
-    BEARER_TOKEN,
+    BEARER_VARIABLE,
     "AWS_DEFAULT_PROFILE",
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL",
@@ -99,7 +99,7 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | 
     if mode == "aws":
         raise UpstreamError(
             "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
-            f"or {BEARER_TOKEN}; or leave --upstream away and try the gateway with a local Bedrock"
+            f"or {BEARER_VARIABLE}; or leave --upstream away and try the gateway with a local Bedrock"
         )
     named = next((name for name in ENDPOINTS if environ.get(name)), None)
     if named is not None:
@@ -112,14 +112,10 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | 
 
 def aws_region(environ: Mapping[str, str]) -> str | None:
     """The region that AWS's settings name, if any; a broken profile names none."""
-    named = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    if named:
-        return named
     try:
-        configured: str | None = botocore.session.get_session().get_config_variable("region")
+        return settings_region(environ, botocore.session.get_session())
     except BotoCoreError:
         return None
-    return configured
 
 
 def envoy_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -163,18 +159,15 @@ def _local(region: str | None, environ: Mapping[str, str], reason: str) -> Local
 
 def _aws(region: str | None, credentials: str) -> Aws:
     endpoints = _endpoints(region)
-    if credentials == BEARER_TOKEN and endpoints.runtime.scheme != "https":
-        raise UpstreamError(
-            f"{BEARER_TOKEN} is sent over https only, and Bedrock's endpoint is {endpoints.runtime}: unset the one, "
-            "or change the other"
-        )
+    if credentials == BEARER_VARIABLE and (error := bearer_error(endpoints.runtime)):
+        raise UpstreamError(error)
     return Aws(endpoints, credentials)
 
 
 def _credentials(environ: Mapping[str, str]) -> str | None:
     """Where botocore finds credentials; they are not looked at."""
-    if environ.get(BEARER_TOKEN):
-        return BEARER_TOKEN
+    if environ.get(BEARER_VARIABLE):
+        return BEARER_VARIABLE
     try:
         found = _within(CREDENTIALS_SECONDS, lambda: botocore.session.get_session().get_credentials())
     except BotoCoreError as error:

@@ -67,7 +67,7 @@ def main(
     open_standard_streams()
     log_setup.setup(log_level, log_format)
     try:
-        lookout = AwsLookups()
+        lookups = AwsLookups()
     except AwsLookupError as error:
         raise click.ClickException(str(error)) from error
     from extproc.bedrock.endpoints import EndpointError
@@ -85,7 +85,7 @@ def main(
         files = read_tls(listen, tls, tls_client_ca)
         stopping = Stopping(notice, grace)
         options = ServeOptions(config, listen, stopping, files, last_good, health, envoy_memory, mark_by_header)
-        serve(options, lookout)
+        serve(options, lookups)
     except (ConfigError, EndpointError, ListenError, TrustError) as error:
         raise click.UsageError(str(error)) from error
 

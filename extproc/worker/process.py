@@ -26,8 +26,8 @@ from pathlib import Path
 import uvloop
 
 from extproc import cl100k_base
+from extproc.aws.catalogue_keeper import CatalogueKeeper
 from extproc.aws.credentials import CredentialSource, NoCredentialsError
-from extproc.aws.listing import CatalogueKeeper
 from extproc.aws.lookup import AwsLookups
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
@@ -104,7 +104,7 @@ class ServeOptions:
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""
 
 
-def serve(options: ServeOptions, lookout: AwsLookups) -> None:
+def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     """Serve until SIGTERM.
 
     Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
@@ -112,24 +112,24 @@ def serve(options: ServeOptions, lookout: AwsLookups) -> None:
     """
     files = raise_limit()  # Envoy's is taken to be the same
     file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
-    lookout.tell(file.settings.region)
+    lookups.set_region(file.settings.region)
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
-    worker = Worker(file, lookout, budget_of(file.settings, files, options.envoy_memory), options.mark_by_header)
+    worker = Worker(file, lookups, budget_of(file.settings, files, options.envoy_memory), options.mark_by_header)
     uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 
 class Worker:
     """The parts of one worker, and their life."""
 
-    def __init__(self, file: SettingsFile, lookout: AwsLookups, budget: Budget, mark_by_header: bool = False) -> None:
+    def __init__(self, file: SettingsFile, lookups: AwsLookups, budget: Budget, mark_by_header: bool = False) -> None:
         """Raises `EndpointError`."""
         settings = file.settings
         self._file = file
-        self._endpoints = endpoints = lookout.endpoints()
-        self._credentials = CredentialSource(endpoints.runtime, lookout.identity)
+        self._endpoints = endpoints = lookups.endpoints()
+        self._credentials = CredentialSource(endpoints.runtime, lookups.identity)
         self._keeper = CatalogueKeeper(
-            endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookout.catalogue
+            endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookups.catalogue
         )
         self.gateway = Gateway(
             settings=settings,

@@ -23,8 +23,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from extproc import cl100k_base, config
-from extproc.aws.listing import seed
 from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange

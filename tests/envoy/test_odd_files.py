@@ -180,8 +180,8 @@ def test_a_lookup_that_hangs_is_ended_with_what_it_started(folder: Path, monkeyp
     for name, value in environment(**hanging_profile(folder)).items():
         monkeypatch.setenv(name, value)
     asking = lookup.AwsLookup("identity")
-    asking.tell("us-east-1")
-    with pytest.raises(lookup.AwsLookupError, match=r"has not answered within 5 s.*credential_process"):
+    asking.set_region("us-east-1")
+    with pytest.raises(lookup.AwsLookupError, match=r"has not returned the identity within 5 s.*credential_process"):
         asking.ask("identity")
     pid = int((folder / "asked").read_text())
     end = time.monotonic() + DEADLINE

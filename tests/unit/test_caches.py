@@ -162,7 +162,7 @@ def size_of(name: str) -> int:
     if name == "Catalogue.targets":
         return 1024
     module, _, attribute = name.rpartition(".")
-    holder = BUILT_IN if attribute == "_cached" else importlib.import_module(f"extproc.{module}")
+    holder = BUILT_IN if name == "bedrock.capabilities._cached" else importlib.import_module(f"extproc.{module}")
     maxsize: int = getattr(holder, attribute).cache_info().maxsize
     return maxsize
 
@@ -190,7 +190,7 @@ def clear_all() -> None:
         if isinstance(bound, int) and cache is not None:
             cache.cache_clear()
     BUILT_IN._cached.cache_clear()
-    CATALOGUE._answered.clear()
+    CATALOGUE._cached.clear()
 
 
 def test_blocks_of_a_connection_are_remembered_only_if_they_are_short() -> None:

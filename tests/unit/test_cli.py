@@ -18,8 +18,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from extproc import __version__, config
-from extproc.aws import listing
+from extproc.aws import catalogue_keeper
 from extproc.aws.sdk import models as asking
+from extproc.bedrock.seed import seed
 from extproc.cli import COMMANDS, main
 from extproc.envoy_config import Fragment
 from extproc.tenancy.api_keys import digest
@@ -196,7 +197,7 @@ def test_text_that_looks_like_markup_stays_text(cli: Cli, gateway_yaml: Path) ->
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS lists what the built-in list has."""
-    monkeypatch.setattr(asking, "fetch", listing.seed)
+    monkeypatch.setattr(asking, "fetch", seed)
 
 
 @pytest.mark.usefixtures("aws", "gateway_yaml")
@@ -227,12 +228,12 @@ def test_models_of_an_unknown_organisation(cli: Cli) -> None:
 @pytest.mark.usefixtures("gateway_yaml")
 def test_when_aws_lists_nothing_the_built_in_list_is_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(region: str) -> Any:
-        raise listing.ListingDeniedError((listing.LIST_MODELS,))
+        raise catalogue_keeper.ListingDeniedError((catalogue_keeper.LIST_MODELS,))
 
     monkeypatch.setattr(asking, "fetch", denied)
     shown = cli("models")
     assert "anthropic.claude-sonnet-4-6" in shown.stdout
-    assert listing.LIST_MODELS in shown.stderr
+    assert catalogue_keeper.LIST_MODELS in shown.stderr
 
 
 # token

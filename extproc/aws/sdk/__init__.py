@@ -1,5 +1,5 @@
-"""What AWS's own code, botocore, says: where Bedrock is, who we are, which models there are.
+"""The lookups that need AWS's own code, botocore: endpoints, identity, models.
 
-botocore and its descriptions of AWS are 33 MB and a sixth of a second. So no worker imports this room: it has a
-process look, which ends once it has answered (`extproc.aws.lookup`). Commands, which end as well, just import it.
+botocore and its descriptions of AWS take 33 MB and a sixth of a second. So no worker imports this package: it starts a
+process for a lookup, which then ends (`extproc.aws.lookup`). Commands, which end as well, import it.
 """

@@ -1,13 +1,14 @@
-"""Where Bedrock is: the runtime (`bedrock-runtime`) and the control plane (`bedrock`) of one region.
+"""Bedrock's endpoints in one region: the runtime (`bedrock-runtime`) and the control plane (`bedrock`).
 
-botocore decides, so everything that AWS's own tools honour counts here too: `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`,
+botocore resolves them, so every setting of AWS's own tools counts here too: `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`,
 `AWS_ENDPOINT_URL_BEDROCK`, `AWS_ENDPOINT_URL`, the profile's `services` section, FIPS, dual stack, the partition.
-Nothing is sent anywhere.
+Nothing goes over the network.
 
-Invariant: `resolve` gives two endpoints of a scheme, a host and a port and nothing else, or raises `EndpointError`.
+Invariant: `resolve` returns two endpoints of a scheme, a host and a port and nothing else, or raises `EndpointError`.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,15 +21,13 @@ from extproc.bedrock.endpoints import DEFAULT_PORTS, Endpoint, EndpointError, En
 
 
 def resolve(region: str | None = None, session: Session | None = None) -> Endpoints:
-    """Bedrock's endpoints in `region`, by default that of AWS's settings; raises `EndpointError`.
+    """Return Bedrock's endpoints in `region`, by default that of AWS's settings; raises `EndpointError`.
 
-    `session` is one that is to be used further: it has then read AWS's descriptions of these services.
-
-    `AWS_REGION` comes before botocore's own `AWS_DEFAULT_REGION` and the profile's `region`, as in every other AWS SDK.
+    A `session` that is used further has then read AWS's descriptions of these services.
     """
     try:
         session = session or get_session()
-        name = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        name = region or settings_region(os.environ, session)
         if not name:
             raise EndpointError("no AWS region: set `region:` in gateway.yaml, or AWS_REGION in the environment")
         runtime = _url(session, "bedrock-runtime", name)
@@ -42,15 +41,26 @@ def resolve(region: str | None = None, session: Session | None = None) -> Endpoi
     )
 
 
+def settings_region(environ: Mapping[str, str], session: Session) -> str | None:
+    """Return the region of AWS's settings, None if they name none; raises `BotoCoreError` for a broken profile.
+
+    `AWS_REGION` comes before botocore's own `AWS_DEFAULT_REGION` and the profile's `region`, as in every other AWS SDK.
+    """
+    region: str | None = (
+        environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
+    )
+    return region
+
+
 def _url(session: Session, service: Literal["bedrock", "bedrock-runtime"], region: str) -> str:
-    """The service's URL. Unsigned: a client that signs would look for credentials first, over the network too."""
+    """Return the service's URL. A client that signs would look for credentials first, over the network too."""
     client = session.create_client(service, region_name=region, config=Config(signature_version=UNSIGNED))
     url: str = client.meta.endpoint_url
     return url
 
 
 def _parse(url: str, variable: str) -> Endpoint:
-    """The endpoint that `url` names; `variable` is the setting that it most likely comes from."""
+    """Return the endpoint of a URL; `variable` is the setting that it most likely comes from."""
     where = f"the endpoint URL for Bedrock (from {variable}, AWS_ENDPOINT_URL or the profile's endpoint_url)"
     try:
         parts = urlsplit(url)
@@ -58,10 +68,10 @@ def _parse(url: str, variable: str) -> Endpoint:
     except ValueError as error:
         raise EndpointError(f"{where} is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise EndpointError(f"{where} is to be http://HOST:PORT or https://HOST:PORT")
+        raise EndpointError(f"{where} must be http://HOST:PORT or https://HOST:PORT")
     if parts.path.strip("/"):
-        raise EndpointError(f"{where} has the path {parts.path!r}: Bedrock's URLs have none, leave it away")
+        raise EndpointError(f"{where} has the path {parts.path!r}: Bedrock's URLs have none, remove it")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise EndpointError(f"{where} has a user, a query or a fragment: leave all but scheme, host and port away")
+        raise EndpointError(f"{where} has a user, a query or a fragment: keep only scheme, host and port")
     scheme: Scheme = "https" if parts.scheme == "https" else "http"
     return Endpoint(scheme, parts.hostname, port or DEFAULT_PORTS[scheme])

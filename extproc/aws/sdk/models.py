@@ -1,4 +1,4 @@
-"""Asking AWS which models there are. The calls block."""
+"""ListFoundationModels and ListInferenceProfiles, by botocore. The calls block."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,48 +9,42 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.session import Session, get_session
 
-from extproc.aws.listing import (
-    LIST_MODELS,
-    LIST_PROFILES,
-    ListedModel,
-    ListedProfile,
-    Listing,
-    ListingDeniedError,
-    ListingError,
-)
-from extproc.bedrock.catalogue import APPLICATION, SYSTEM_DEFINED, Catalogue
+from extproc.aws.catalogue_keeper import LIST_MODELS, LIST_PROFILES, ListingDeniedError, ListingError
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.listing import APPLICATION, SYSTEM_DEFINED, FoundationModel, InferenceProfile, Listing
+from extproc.bedrock.seed import catalogue_of
 
 _CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 3})
-"""At most 3 * 25 s a call: a keeper that hangs would be a keeper that never refreshes."""
+"""At most 3 * 25 s a call: a keeper that hangs would never refresh."""
 
 
 def fetch(region: str) -> Catalogue:
-    """What Bedrock offers in `region` now; raises as `listed` does."""
-    return listed(region).catalogue()
+    """Return the catalogue of `region`; raises as `list_models` does."""
+    return catalogue_of(list_models(region))
 
 
-def listed(region: str, session: Session | None = None) -> Listing:
-    """What Bedrock lists in `region` now. Blocks.
+def list_models(region: str, session: Session | None = None) -> Listing:
+    """List the models and inference profiles of `region`. Blocks.
 
-    Raises `ListingDeniedError`, or `ListingError` for all else that goes wrong.
+    Raises `ListingDeniedError`, or `ListingError` for any other failure.
     """
     try:
-        return _listed(region, session or get_session())
+        return _list(region, session or get_session())
     except ListingDeniedError:
         raise
-    except Exception as error:  # botocore's own, or what comes of an answer that is not AWS's
+    except Exception as error:  # botocore's own, or that of a response which is not AWS's
         kind = _code(error) if isinstance(error, ClientError) else type(error).__name__
         raise ListingError(kind, str(error)) from error
 
 
-def _listed(region: str, session: Session) -> Listing:
+def _list(region: str, session: Session) -> Listing:
     client = session.create_client("bedrock", region_name=region, config=_CLIENT)
     denied: list[str] = []
-    models: list[ListedModel] = []
-    profiles: list[ListedProfile] = []
-    with _noting(denied, LIST_MODELS):
+    models: list[FoundationModel] = []
+    profiles: list[InferenceProfile] = []
+    with _collecting(denied, LIST_MODELS):
         models = _models(client)
-    with _noting(denied, LIST_PROFILES):
+    with _collecting(denied, LIST_PROFILES):
         profiles = _profiles(client)
     if denied:
         raise ListingDeniedError(tuple(denied))
@@ -58,8 +52,8 @@ def _listed(region: str, session: Session) -> Listing:
 
 
 @contextmanager
-def _noting(denied: list[str], action: str) -> Iterator[None]:
-    """If what is done inside is not permitted, `action` goes on the list, and the next call is made all the same."""
+def _collecting(denied: list[str], action: str) -> Iterator[None]:
+    """Add `action` to the list if the call inside is denied, so that the next call is made all the same."""
     try:
         yield
     except ClientError as error:
@@ -68,13 +62,13 @@ def _noting(denied: list[str], action: str) -> Iterator[None]:
         denied.append(action)
 
 
-def _models(client: Any) -> list[ListedModel]:
-    """All foundation models. The answer has no pages."""
+def _models(client: Any) -> list[FoundationModel]:
+    """List all foundation models. The response has no pages."""
     return [_model(summary) for summary in client.list_foundation_models()["modelSummaries"]]
 
 
-def _profiles(client: Any) -> list[ListedProfile]:
-    """All active inference profiles. Without a type, AWS lists the system's only."""
+def _profiles(client: Any) -> list[InferenceProfile]:
+    """List all active inference profiles. Without a type, AWS lists system-defined ones only."""
     pages = client.get_paginator("list_inference_profiles")
     return [
         _profile(summary)
@@ -85,27 +79,23 @@ def _profiles(client: Any) -> list[ListedProfile]:
     ]
 
 
-def _model(summary: Mapping[str, Any]) -> ListedModel:
-    """A `FoundationModelSummary`, read leniently: live answers hold values that the service model does not know."""
+def _model(summary: Mapping[str, Any]) -> FoundationModel:
+    """Read a `FoundationModelSummary` leniently: live responses contain values that the service model does not know."""
     lifecycle = summary.get("modelLifecycle", {})
-    return ListedModel(
+    return FoundationModel(
         id=summary["modelId"],
-        provider=summary.get("providerName", ""),
         outputs=frozenset(summary.get("outputModalities", ())),
         inputs=frozenset(summary.get("inputModalities", ("TEXT",))),
         inference=frozenset(summary.get("inferenceTypesSupported", ())),
         created=_unix(lifecycle.get("startOfLifeTime")),
-        status=lifecycle.get("status", "ACTIVE"),
-        streaming=summary.get("responseStreamingSupported", False),
     )
 
 
-def _profile(summary: Mapping[str, Any]) -> ListedProfile:
-    """An `InferenceProfileSummary`."""
-    return ListedProfile(
+def _profile(summary: Mapping[str, Any]) -> InferenceProfile:
+    """Read an `InferenceProfileSummary`."""
+    return InferenceProfile(
         id=summary["inferenceProfileId"],
         arn=summary["inferenceProfileArn"],
-        name=summary.get("inferenceProfileName", ""),
         foundations=_foundations(summary.get("models", ())),
         kind=summary.get("type", SYSTEM_DEFINED),
         created=_unix(summary.get("createdAt")),
@@ -113,19 +103,19 @@ def _profile(summary: Mapping[str, Any]) -> ListedProfile:
 
 
 def _foundations(models: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    """The model ids in the ARNs of a profile, where each stands once for each region.
+    """Return the model ids in the ARNs of a profile, which lists each once for each region.
 
-    Empty if one of them is not a foundation model, such as a custom one: then nobody can tell what is behind it.
+    Empty if one of them is not a foundation model, such as a custom one: then the model behind it is not known.
     """
     parts = [model["modelArn"].partition(":foundation-model/") for model in models]
     return tuple(dict.fromkeys(name for _, _, name in parts)) if all(name for _, _, name in parts) else ()
 
 
 def _unix(time: datetime | None) -> int:
-    """Unix seconds; 0 for an unknown time."""
+    """Return Unix seconds; 0 for an unknown time."""
     return max(0, int(time.timestamp())) if time else 0
 
 
 def _code(error: ClientError) -> str:
-    """AWS's name for what went wrong."""
+    """Return AWS's error code."""
     return str(error.response.get("Error", {}).get("Code", ""))

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from extproc import cl100k_base, config
-from extproc.aws.listing import seed
 from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply, Wait

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from extproc.aws.credentials import POLL_SECONDS, CredentialSource, Found, NoCredentialsError
+from extproc.aws.credentials import POLL_SECONDS, CredentialSource, NoCredentialsError, ResolvedCredentials
 from extproc.aws.sdk.identity import find
 from extproc.bedrock.endpoints import Endpoint
 from extproc.bedrock.sigv4 import BearerToken, Credentials
@@ -231,7 +231,7 @@ def test_trouble_is_logged_once_and_so_is_its_end(role: Role, caplog: pytest.Log
     lines = [record.getMessage() for record in caplog.records if record.name == "extproc.aws.credentials"]
     assert lines == [
         "renewing the AWS credentials (IAM role of the instance) failed, the old ones go on until they expire: "
-        "AWS credentials are set up, but cannot be had: no route to metadata service",
+        "AWS credentials are configured, but cannot be obtained: no route to metadata service",
         "AWS credentials: IAM role of the instance",
     ]
 
@@ -261,7 +261,7 @@ def test_nobody_waits_while_keys_are_renewed(role: Role) -> None:
 )
 def test_the_thread_wakes_every_minute_and_asks_when_it_is_time(lasts: timedelta | None, asked: int) -> None:
     waits: list[float] = []
-    found: list[Found] = []
+    found: list[ResolvedCredentials] = []
 
     def now() -> datetime:
         return START + timedelta(minutes=20 * len(waits))
@@ -270,9 +270,9 @@ def test_the_thread_wakes_every_minute_and_asks_when_it_is_time(lasts: timedelta
         waits.append(seconds)
         return len(waits) > 5
 
-    def search() -> Found:
+    def search() -> ResolvedCredentials:
         key = Credentials(f"AK{len(found)}", "s")
-        found.append(Found(key, "somewhere", (now() + lasts).timestamp() if lasts else None))
+        found.append(ResolvedCredentials(key, "somewhere", (now() + lasts).timestamp() if lasts else None))
         return found[-1]
 
     source = CredentialSource(HTTPS, search, wait=wait, clock=lambda: now().timestamp())
@@ -283,7 +283,7 @@ def test_the_thread_wakes_every_minute_and_asks_when_it_is_time(lasts: timedelta
 
 
 def test_the_thread_asks_every_minute_while_there_is_nothing() -> None:
-    answers = [None, None, Found(Credentials("LATE", "s"), "somewhere")]
+    answers = [None, None, ResolvedCredentials(Credentials("LATE", "s"), "somewhere")]
     source = CredentialSource(HTTPS, lambda: answers.pop(0), wait=lambda _: not answers)
     source.refresh()
     source.run()

@@ -97,9 +97,9 @@ def test_scheme_host_port(aws: Callable[..., None], url: str, endpoint: Endpoint
         ("https://bedrock.example/v1", "has the path '/v1': Bedrock's URLs have none"),
         ("https://me:secret@bedrock.example", "has a user, a query or a fragment"),
         ("https://bedrock.example?x=1", "has a user, a query or a fragment"),
-        ("ftp://bedrock.example", "is to be http://HOST:PORT or https://HOST:PORT"),
+        ("ftp://bedrock.example", "must be http://HOST:PORT or https://HOST:PORT"),
         ("http://bedrock.example:99999", "is not a URL"),
-        ("http://bedrock.example:0", "is to be http://HOST:PORT"),
+        ("http://bedrock.example:0", "must be http://HOST:PORT"),
         ("localhost:8080", "do not give an endpoint for Bedrock: Invalid endpoint"),
     ],
 )

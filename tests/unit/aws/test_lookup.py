@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from extproc.aws.credentials import Found, NoCredentialsError
-from extproc.aws.listing import ListingDeniedError, ListingError
+from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
+from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.aws.lookup import AwsLookup, AwsLookupError, AwsLookups
 from extproc.bedrock.endpoints import EndpointError
 from extproc.bedrock.sigv4 import Credentials
@@ -75,28 +75,28 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 
 def looking(region: str | None = REGION) -> AwsLookups:
-    lookout = AwsLookups()
-    lookout.tell(region)
-    return lookout
+    lookups = AwsLookups()
+    lookups.set_region(region)
+    return lookups
 
 
 def answered(question: str, answer: object) -> str:
-    return f"echo '{json.dumps({'question': question, 'answer': answer})}'"
+    return f"echo '{json.dumps({'question': question, 'result': answer})}'"
 
 
 def test_one_look_answers_everything_and_further_ones_begin_anew(
     bedrock: type[ControlPlane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lookout = looking()
-    endpoints = lookout.endpoints()
+    lookups = looking()
+    endpoints = lookups.endpoints()
     assert (endpoints.region, endpoints.runtime.host, endpoints.control.scheme) == (REGION, "127.0.0.1", "http")
-    assert lookout.identity() == Found(Credentials("AKID", "s3cret"), "environment")
-    assert [entry.id for entry in lookout.catalogue(REGION).entries()] == ["maker.model-v1:0"]
+    assert lookups.identity() == ResolvedCredentials(Credentials("AKID", "s3cret"), "environment")
+    assert [entry.id for entry in lookups.catalogue(REGION).entries()] == ["maker.model-v1:0"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKNEW")
-    assert lookout.identity() == Found(Credentials("AKNEW", "s3cret"), "environment")
+    assert lookups.identity() == ResolvedCredentials(Credentials("AKNEW", "s3cret"), "environment")
     bedrock.refusal = "ThrottlingException"
     with pytest.raises(ListingError) as caught:
-        lookout.catalogue(REGION)
+        lookups.catalogue(REGION)
     assert caught.value.kind == "ThrottlingException"
 
 
@@ -111,40 +111,40 @@ def test_without_a_region_it_says_what_to_set(aws: Callable[..., None]) -> None:
 
 
 def test_nothing_set_up_is_no_identity(aws: Callable[..., None]) -> None:
-    lookout = looking()
-    lookout.endpoints()
-    assert lookout.identity() is None
+    lookups = looking()
+    lookups.endpoints()
+    assert lookups.identity() is None
 
 
 def test_an_api_key_is_not_looked_behind(aws: Callable[..., None]) -> None:
     aws(AWS_BEARER_TOKEN_BEDROCK="bedrock-api-key-1", AWS_PROFILE="nope")
     lookup = AwsLookup("identity")
-    lookup.tell(REGION)
+    lookup.set_region(REGION)
     reply = lookup.ask("identity")
     assert reply.problem is None
-    assert bytes(reply.answer) == b"null"
+    assert bytes(reply.result) == b"null"
 
 
 def test_an_answer_that_nobody_asks_for_is_passed_over(bedrock: type[ControlPlane]) -> None:
-    lookout = looking()
-    lookout.endpoints()
-    assert lookout.catalogue(REGION).entries()
+    lookups = looking()
+    lookups.endpoints()
+    assert lookups.catalogue(REGION).entries()
 
 
 def test_settings_that_are_broken(aws: Callable[..., None]) -> None:
     aws(AWS_ACCESS_KEY_ID="AKID")
-    lookout = looking()
-    lookout.endpoints()
-    with pytest.raises(NoCredentialsError, match=r"cannot be had: .*AWS_SECRET_ACCESS_KEY"):
-        lookout.identity()
+    lookups = looking()
+    lookups.endpoints()
+    with pytest.raises(NoCredentialsError, match=r"cannot be obtained: .*AWS_SECRET_ACCESS_KEY"):
+        lookups.identity()
 
 
 def test_what_is_not_permitted_is_named(bedrock: type[ControlPlane]) -> None:
     bedrock.refusal = "AccessDeniedException"
-    lookout = looking()
-    lookout.endpoints()
+    lookups = looking()
+    lookups.endpoints()
     with pytest.raises(ListingDeniedError) as caught:
-        lookout.catalogue(REGION)
+        lookups.catalogue(REGION)
     assert caught.value.actions == ("bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles")
 
 
@@ -156,13 +156,13 @@ def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_process_that_ends_early(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
     program("read region; echo 'MemoryError'; exit 3")
-    lookout = looking()
+    lookups = looking()
     with pytest.raises(EndpointError, match="ended with 3"):
-        lookout.endpoints()
+        lookups.endpoints()
     with pytest.raises(NoCredentialsError, match="ended with 3"):
-        lookout.identity()
+        lookups.identity()
     with pytest.raises(AwsLookupError, match="ended with 3"):
-        lookout.catalogue(REGION)
+        lookups.catalogue(REGION)
     assert {record.getMessage() for record in caplog.records} == {"while AWS was asked: MemoryError"}
 
 
@@ -175,9 +175,9 @@ def test_a_process_that_is_killed(program: Callable[[str], None]) -> None:
 def test_an_answer_that_is_cut_off_is_none_and_reaches_no_log(
     program: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    program("""read region; printf '{"question":"identity","answer":[{"access_key":"AKID","secret_k'; kill -KILL $$""")
+    program("""read region; printf '{"question":"identity","result":[{"access_key":"AKID","secret_k'; kill -KILL $$""")
     lookup = AwsLookup("identity")
-    lookup.tell(REGION)
+    lookup.set_region(REGION)
     with pytest.raises(AwsLookupError) as caught:
         lookup.ask("identity")
     assert "AKID" not in caplog.text + str(caught.value)
@@ -188,19 +188,19 @@ def test_after_a_look_that_failed_comes_another(
 ) -> None:
     python = sys.executable
     program("exit 1")
-    lookout = looking()
+    lookups = looking()
     monkeypatch.setattr(sys, "executable", python)
     with pytest.raises(EndpointError):
-        lookout.endpoints()
-    assert lookout.catalogue(REGION).entries()
+        lookups.endpoints()
+    assert lookups.catalogue(REGION).entries()
 
 
 def test_what_else_it_says_is_logged(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     program(f"read region; echo 'this Python is old' >&2; {answered('models', None)}")
     lookup = AwsLookup("models")
-    lookup.tell(REGION)
-    assert bytes(lookup.ask("models").answer) == b"null"
+    lookup.set_region(REGION)
+    assert bytes(lookup.ask("models").result) == b"null"
     assert [record.getMessage() for record in caplog.records] == ["while AWS was asked: this Python is old"]
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.bedrock.catalogue import Catalogue, Model, Profile, Target, geographies, profile_id
+from extproc.bedrock.catalogue import Catalogue, Target, geographies, profile_id
+from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 
 ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
@@ -14,18 +15,18 @@ ALL = ("us", "eu", "apac", "jp", "au", "ca", "global")
 
 def model(
     name: str, *, inference: str = "ON_DEMAND", outputs: str = "TEXT", inputs: str = "TEXT", **more: int
-) -> Model:
+) -> FoundationModel:
     kinds = (frozenset(text.split()) for text in (outputs, inputs, inference))
-    return Model(name, name.partition(".")[0].title(), *kinds, **more)
+    return FoundationModel(name, *kinds, **more)
 
 
-def system(geography: str, name: str, *, created: int = 0) -> Profile:
+def system(geography: str, name: str, *, created: int = 0) -> InferenceProfile:
     full = f"{geography}.{name}"
-    return Profile(full, f"{ACCOUNT}inference-profile/{full}", full, (name,), created=created)
+    return InferenceProfile(full, f"{ACCOUNT}inference-profile/{full}", (name,), created=created)
 
 
-def application(name: str, *foundations: str) -> Profile:
-    return Profile(name, f"{ACCOUNT}application-inference-profile/{name}", name, foundations, "APPLICATION", 7)
+def application(name: str, *foundations: str) -> InferenceProfile:
+    return InferenceProfile(name, f"{ACCOUNT}application-inference-profile/{name}", foundations, "APPLICATION", 7)
 
 
 MODELS = (
@@ -38,7 +39,7 @@ MODELS = (
 PROFILES = (*(system(geography, SONNET) for geography in ALL), system("us", NOVA), application("a1b2", SONNET))
 
 
-def ids(asked: str, region: str = "us-east-1", profiles: tuple[Profile, ...] = PROFILES) -> list[str]:
+def ids(asked: str, region: str = "us-east-1", profiles: tuple[InferenceProfile, ...] = PROFILES) -> list[str]:
     return [target.model_id for target in Catalogue.build(MODELS, profiles, region).targets(asked)]
 
 
@@ -240,7 +241,7 @@ def test_any_string_has_a_target(asked: str) -> None:
 # --- the list ----------------------------------------------------------------------------------------------------
 
 
-def listed(*models: Model, profiles: tuple[Profile, ...] = ()) -> list[str]:
+def listed(*models: FoundationModel, profiles: tuple[InferenceProfile, ...] = ()) -> list[str]:
     return [entry.id for entry in Catalogue.build(models, profiles, "us-east-1").entries()]
 
 
@@ -266,7 +267,6 @@ def test_owner_and_time() -> None:
     [
         (model("a.chat"), True),
         (model("a.chat", inputs="TEXT IMAGE"), True),
-        (Model("a.legacy", "A", frozenset({"TEXT"}), status="LEGACY"), True),
         (model("a.embed", outputs="EMBEDDING"), True),
         (model("a.omni", outputs="TEXT IMAGE"), True),
         (model("a.image", outputs="IMAGE"), False),
@@ -277,7 +277,7 @@ def test_owner_and_time() -> None:
         (model("a.profile", inference="INFERENCE_PROFILE"), False),
     ],
 )
-def test_which_models_are_listed(candidate: Model, is_listed: bool) -> None:
+def test_which_models_are_listed(candidate: FoundationModel, is_listed: bool) -> None:
     assert listed(candidate) == ([candidate.id] if is_listed else [])
 
 
@@ -291,9 +291,3 @@ def test_a_profile_of_a_model_that_is_not_listed_is_listed() -> None:
         f"{ACCOUNT}application-inference-profile/mixed",
         "us.a.new",
     ]
-
-
-def test_model() -> None:
-    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
-    assert catalogue.model(SONNET) == MODELS[0]
-    assert catalogue.model(f"us.{SONNET}") is None

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from extproc.aws.listing import seed
 from extproc.bedrock.model_ids import AWS, MAX_LENGTH, is_model_id
+from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import model_path
 
 ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"

@@ -9,7 +9,8 @@ import pytest
 
 from extproc import cl100k_base, config
 from extproc.bedrock import capabilities
-from extproc.bedrock.catalogue import Catalogue, Model, Profile
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.bedrock.sigv4 import Credentials, Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Forward
@@ -34,15 +35,14 @@ SETTINGS = config.Settings(
     limits=config.Limits(request_bytes=4096),
 )
 MODELS = (
-    Model("amazon.nova-micro-v1:0", "Amazon", frozenset({"TEXT"}), created=1_700_000_000),
-    Model("amazon.titan-embed-text-v2:0", "Amazon", frozenset({"EMBEDDING"})),
-    Model("anthropic.claude-sonnet-4-6", "Anthropic", frozenset({"TEXT"}), inference=frozenset({"INFERENCE_PROFILE"})),
+    FoundationModel("amazon.nova-micro-v1:0", frozenset({"TEXT"}), created=1_700_000_000),
+    FoundationModel("amazon.titan-embed-text-v2:0", frozenset({"EMBEDDING"})),
+    FoundationModel("anthropic.claude-sonnet-4-6", frozenset({"TEXT"}), inference=frozenset({"INFERENCE_PROFILE"})),
 )
 PROFILES = (
-    Profile(
+    InferenceProfile(
         "us.anthropic.claude-sonnet-4-6",
         "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-sonnet-4-6",
-        "US Claude",
         ("anthropic.claude-sonnet-4-6",),
     ),
 )

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from extproc import config
-from extproc.bedrock.catalogue import Catalogue, Model, Profile
+from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.exchange.directives import Directive, Forward, Reply
 from extproc.exchange.events import RequestBody, RequestHeaders
 from extproc.exchange.exchange import Exchange
@@ -174,12 +175,12 @@ def gateway_with(gateway: Gateway, rules: config.Models) -> Gateway:
     text, vectors = frozenset({"TEXT"}), frozenset({"EMBEDDING"})
     profile_only = frozenset({"INFERENCE_PROFILE"})
     models = (
-        Model(NOVA, "Amazon", text),
-        Model(FORBIDDEN, "Anthropic", text, inference=profile_only),
-        Model(EMBEDDER, "Cohere", vectors),
+        FoundationModel(NOVA, text),
+        FoundationModel(FORBIDDEN, text, inference=profile_only),
+        FoundationModel(EMBEDDER, vectors),
     )
     profiles = [
-        Profile(f"{geography}.{name}", f"{ACCOUNT}inference-profile/{geography}.{name}", "", (name,))
+        InferenceProfile(f"{geography}.{name}", f"{ACCOUNT}inference-profile/{geography}.{name}", (name,))
         for geography in ("us", "global")
         for name in (FORBIDDEN, EMBEDDER, NOVA)
     ]

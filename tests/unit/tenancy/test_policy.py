@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from extproc.bedrock.catalogue import Catalogue, Model, Profile, Target
+from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.config import Models
 from extproc.tenancy.policy import choose
 
@@ -19,18 +20,18 @@ MINE = ACCOUNT + "application-inference-profile/a1b2c3"
 PROVISIONED = ACCOUNT + "provisioned-model/abc"
 
 
-def system(geography: str, model: str) -> Profile:
+def system(geography: str, model: str) -> InferenceProfile:
     name = f"{geography}.{model}"
-    return Profile(name, f"{ACCOUNT}inference-profile/{name}", name, (model,))
+    return InferenceProfile(name, f"{ACCOUNT}inference-profile/{name}", (model,))
 
 
 CATALOGUE = Catalogue.build(
-    [Model(SONNET, "Anthropic", TEXT, inference=PROFILE_ONLY), Model(NOVA, "Amazon", TEXT)],
+    [FoundationModel(SONNET, TEXT, inference=PROFILE_ONLY), FoundationModel(NOVA, TEXT)],
     [
         system("us", SONNET),
         system("global", SONNET),
         system("us", NOVA),
-        Profile("a1b2c3", MINE, "mine", (SONNET,), kind="APPLICATION"),
+        InferenceProfile("a1b2c3", MINE, (SONNET,), kind="APPLICATION"),
     ],
     "us-east-1",
 )

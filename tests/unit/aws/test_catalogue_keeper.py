@@ -13,9 +13,11 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from extproc.aws.listing import CatalogueKeeper, ListingDeniedError, ListingError, seed
-from extproc.aws.sdk.models import fetch, listed
-from extproc.bedrock.catalogue import Catalogue, Model, Target
+from extproc.aws.catalogue_keeper import CatalogueKeeper, ListingDeniedError, ListingError
+from extproc.aws.sdk.models import fetch, list_models
+from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.listing import FoundationModel, Listing
+from extproc.bedrock.seed import catalogue_of, seed
 
 REGION = "us-east-1"
 WHEN = datetime.datetime(2026, 2, 17, tzinfo=datetime.UTC)
@@ -63,11 +65,11 @@ def bedrock(aws: Callable[..., None]) -> Iterator[Stubber]:
         yield stubber
 
 
-def fetched(bedrock: Stubber) -> Catalogue:
+def listed(bedrock: Stubber) -> Listing:
     session: Any = SimpleNamespace(create_client=lambda *_, **__: bedrock.client)
-    catalogue = listed(REGION, session).catalogue()
+    listing = list_models(REGION, session)
     bedrock.assert_no_pending_responses()
-    return catalogue
+    return listing
 
 
 def stub_profiles(bedrock: Stubber, kind: str, pages: list[list[dict[str, Any]]]) -> None:
@@ -90,11 +92,11 @@ def test_fetch_reads_models_and_every_page_of_both_kinds_of_profiles(bedrock: St
     custom = profile("custom", f"{ACCOUNT}custom-model/x/y", kind="APPLICATION")
     stub_profiles(bedrock, "APPLICATION", [[mine, custom]])
 
-    catalogue = fetched(bedrock)
+    listing = listed(bedrock)
+    models, catalogue = listing.models, catalogue_of(listing)
 
-    assert catalogue.model(SONNET) == Model(
+    assert models[0] == FoundationModel(
         SONNET,
-        "Anthropic",
         outputs=frozenset({"TEXT"}),
         inputs=frozenset({"TEXT", "IMAGE"}),
         inference=frozenset({"INFERENCE_PROFILE"}),
@@ -110,8 +112,7 @@ def test_a_summary_of_the_required_members_only(bedrock: Stubber) -> None:
     bedrock.add_response("list_foundation_models", {"modelSummaries": SUMMARIES[1:]}, {})
     stub_profiles(bedrock, "SYSTEM_DEFINED", [[]])
     stub_profiles(bedrock, "APPLICATION", [[]])
-    expected = Model(NOVA, "", frozenset(), inference=frozenset(), streaming=False)
-    assert fetched(bedrock).model(NOVA) == expected
+    assert listed(bedrock).models == (FoundationModel(NOVA, frozenset(), inference=frozenset()),)
 
 
 @pytest.mark.parametrize("refused", ["models", "profiles", "both"])
@@ -127,7 +128,7 @@ def test_what_is_not_permitted_is_named(bedrock: Stubber, refused: str) -> None:
     if refused == "models":
         bedrock.add_response("list_inference_profiles", {"inferenceProfileSummaries": []})
     with pytest.raises(ListingDeniedError) as caught:
-        fetched(bedrock)
+        listed(bedrock)
     actions = {"models": "bedrock:ListFoundationModels", "profiles": "bedrock:ListInferenceProfiles"}
     assert set(caught.value.actions) == ({actions[refused]} if refused in actions else set(actions.values()))
 
@@ -135,14 +136,14 @@ def test_what_is_not_permitted_is_named(bedrock: Stubber, refused: str) -> None:
 def test_other_refusals_are_not_taken_for_missing_permissions(bedrock: Stubber) -> None:
     bedrock.add_client_error("list_foundation_models", "UnrecognizedClientException", http_status_code=403)
     with pytest.raises(ListingError, match="UnrecognizedClientException") as caught:
-        fetched(bedrock)
+        listed(bedrock)
     assert caught.value.kind == "UnrecognizedClientException"
 
 
 def test_an_answer_that_is_not_awss_is_named_too() -> None:
     session: Any = SimpleNamespace(create_client=lambda *_, **__: SimpleNamespace(list_foundation_models=dict))
     with pytest.raises(ListingError, match="modelSummaries") as caught:
-        listed(REGION, session)
+        list_models(REGION, session)
     assert caught.value.kind == "KeyError"
 
 
@@ -211,14 +212,14 @@ def test_everything_in_the_seed_can_be_listed_and_called_in_its_region(region: s
     assert len(catalogue.entries()) > 30
     for entry in catalogue.entries():
         assert entry.targets
-        assert all(target.foundation and catalogue.model(target.foundation) for target in entry.targets)
+        assert all(target.foundation and not target.guessed for target in entry.targets)
         assert region != "eu-central-1" or not entry.id.startswith(("us.", "apac."))
 
 
 # --- keeping -----------------------------------------------------------------------------------------------------
 
-LIVE = Catalogue.build([Model("live.model", "Live", frozenset({"TEXT"}))], (), REGION)
-LATER = Catalogue.build([Model("later.model", "Later", frozenset({"TEXT"}))], (), REGION)
+LIVE = Catalogue.build([FoundationModel("live.model", frozenset({"TEXT"}))], (), REGION)
+LATER = Catalogue.build([FoundationModel("later.model", frozenset({"TEXT"}))], (), REGION)
 DENIED = ListingDeniedError(("bedrock:ListFoundationModels", "bedrock:ListInferenceProfiles"))
 UNREACHABLE = ListingError("EndpointConnectionError", "Could not connect to https://bedrock.us-east-1.amazonaws.com")
 
@@ -248,7 +249,7 @@ class Script:
 
 def test_before_the_first_answer_there_is_the_seed() -> None:
     keeper = Script(LIVE).keeper()
-    assert keeper.current.model(SONNET)
+    assert keeper.current.entries() == seed(REGION).entries()
     assert not keeper.attempted.is_set()
 
 
@@ -275,7 +276,7 @@ def test_without_permission_the_seed_stays_and_one_line_names_the_actions(caplog
     script = Script(DENIED, DENIED, DENIED)
     keeper = script.keeper()
     keeper.run()
-    assert keeper.current.model(SONNET)
+    assert keeper.current.entries() == seed(REGION).entries()
     assert script.told == []
     assert keeper.attempted.is_set()
     [record] = caplog.records

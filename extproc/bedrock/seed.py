@@ -1,0 +1,58 @@
+"""The built-in list of models (seed.json): the catalogue until AWS has listed its models once.
+
+The file names its sources.
+"""
+
+from importlib import resources
+
+import msgspec
+
+from extproc.bedrock.catalogue import Catalogue, geographies
+from extproc.bedrock.listing import ON_DEMAND, FoundationModel, InferenceProfile, Listing
+
+
+class _SeedModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model of seed.json. `on_demand`: in every region, in none, or in these; `profiles`: of these geographies."""
+
+    id: str
+    provider: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    on_demand: bool | tuple[str, ...]
+    profiles: tuple[str, ...]
+
+
+class _Seed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    about: tuple[str, ...]
+    date: str
+    models: tuple[_SeedModel, ...]
+
+
+def seed(region: str) -> Catalogue:
+    """Return the catalogue of the built-in list, cut to what `region` can call. Reads a file of this package."""
+    models, profiles = [], []
+    for known in _read().models:
+        here = known.on_demand if isinstance(known.on_demand, bool) else region in known.on_demand
+        inference = frozenset({ON_DEMAND} if here else {"INFERENCE_PROFILE"})
+        models.append(FoundationModel(known.id, frozenset(known.outputs), frozenset(known.inputs), inference))
+        profiles += [
+            InferenceProfile(id=f"{geography}.{known.id}", arn="", foundations=(known.id,))
+            for geography in known.profiles
+            if geography in geographies(region)
+        ]
+    return Catalogue.build(models, profiles, region)
+
+
+def catalogue_of(listing: Listing) -> Catalogue:
+    """Return the catalogue of what AWS lists. Models that only the built-in list has count as models elsewhere."""
+    elsewhere = [known.id for known in _read().models]
+    return Catalogue.build(listing.models, listing.profiles, listing.region, elsewhere)
+
+
+def seed_date() -> str:
+    """Return the date of the built-in list."""
+    return _read().date
+
+
+def _read() -> _Seed:
+    return msgspec.json.decode(resources.files("extproc.bedrock").joinpath("seed.json").read_bytes(), type=_Seed)
