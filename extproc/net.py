@@ -19,7 +19,7 @@ SYSTEM_FILES = (
 
 
 def ca_bundle(environ: Mapping[str, str], system: Iterable[str] = SYSTEM_FILES) -> Path:
-    """The bundle, as an existing file or as what `AWS_CA_BUNDLE` or `REQUESTS_CA_BUNDLE` says, as in boto3."""
+    """Return the CA bundle: the path in `AWS_CA_BUNDLE` or `REQUESTS_CA_BUNDLE`, as in boto3, or an existing file."""
     named = environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE")
     if named:
         return Path(named)
@@ -33,7 +33,7 @@ def ca_bundle(environ: Mapping[str, str], system: Iterable[str] = SYSTEM_FILES) 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where something listens: a unix socket (`path`), or `host` and `port`."""
+    """An address to listen on or connect to: a unix socket (`path`), or `host` and `port`."""
 
     host: str = ""
     port: int = 0
@@ -47,7 +47,7 @@ class Address:
 
     @property
     def stays_here(self) -> bool:
-        """Whether what is sent there cannot leave this machine."""
+        """Return whether traffic to it cannot leave this machine."""
         if self.path or self.host == "localhost":
             return True
         return is_ip(self.host) and ipaddress.ip_address(self.host).is_loopback
@@ -57,22 +57,22 @@ _TCP = re.compile(r"^(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>\d{1,5}
 
 
 def parse_address(text: str) -> Address:
-    """`unix:/path`, `127.0.0.1:8080`, `[::1]:8080` or `name:8080`; raises `ValueError`, saying what would do."""
+    """Parse `unix:/path`, `127.0.0.1:8080`, `[::1]:8080` or `name:8080`; raises `ValueError` with an example."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if path.startswith("//"):  # gRPC's other spelling, unix:///path
             path = path.removeprefix("//")
         if not path.startswith("/"):
-            raise ValueError(f"{text!r} is no socket: write unix: and an absolute path, as in unix:/run/oai/w0.sock")
+            raise ValueError(f"{text!r} is not a socket: write unix: and an absolute path, as in unix:/run/oai/w0.sock")
         return Address(path=path)
     match = _TCP.match(text)
     if match is None or int(match["port"]) > 65535:
-        raise ValueError(f"{text!r} is no address: write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")
+        raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")
     return Address(host=match["v6"] or match["host"], port=int(match["port"]))
 
 
 def is_ip(host: str) -> bool:
-    """Whether `host` is an IP address rather than a name."""
+    """Return whether `host` is an IP address rather than a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

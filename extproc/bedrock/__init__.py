@@ -1,1 +1,1 @@
-"""Bedrock's wire: requests, answers, event streams, signatures, models. Knows nothing of OpenAI."""
+"""Bedrock's wire: requests, responses, event streams, signatures, models. Independent of OpenAI's."""

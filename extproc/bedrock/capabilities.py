@@ -1,24 +1,24 @@
-"""What each family of models takes in Converse: one table, and nothing else in the code asks for a model's name.
+"""The table of Converse's features by family of models. No other code tests for a model's name.
 
-A *family* is what behaves alike. The table (`capabilities.json`) is rows: a family's name, glob patterns of the
-foundation ids that belong to it, and what it takes; a row that is `like` another says only what differs. How a
-foundation id finds its family:
+A *family* is a set of models with the same features. A row of the table (`capabilities.json`) is a family's name, glob
+patterns of its foundation ids, and its features; a row that is `like` another has only the differences. A foundation
+id's family is found in three steps:
 
-1. a geography in front (`eu.anthropic…`) is taken off: what a model takes does not depend on where it runs;
-2. the first row, from the top, that has a fitting pattern counts, so the narrower row stands above the wider one;
-3. an id that fits none, or that nobody knows (None: a provisioned or imported model), is of the family `unknown`.
+1. A geography in front (`eu.anthropic…`) is removed: a model's features do not depend on where it runs.
+2. The first row, from the top, with a matching pattern counts, so a narrow row comes before a wider one.
+3. An id that matches none, or an unknown model (None: a provisioned or imported one), is of the family `unknown`.
 
-`unknown` is the defaults of `Capabilities`: a plain chat goes through, tools too, and nothing optional is ever sent.
-Each provider's last row is a wide one, so that tomorrow's model gets its relatives' narrowest rules.
+`unknown` has the defaults of `Capabilities`: it takes a plain chat, and tools, and nothing optional is sent to it. Each
+provider's last row is a wide one, so that a new model gets its relatives' narrowest rules.
 
-An operator's rows (`Table.with_overrides`) stand above the built-in ones. A row with a built-in family's name changes
-that family, and all that are `like` it: its fields replace the family's, its patterns are looked at first. A row with
-a new name is a new family.
+An operator's rows (`Table.with_overrides`) come before the built-in ones. A row with a built-in family's name changes
+that family, and all that are `like` it: its fields replace the family's, its patterns are matched first. A row with a
+new name is a new family.
 
-Invariant: `Table.of` gives capabilities for any string at all, and never raises.
+Invariant: `Table.of` returns capabilities for any string, and never raises.
 
-Where the rows come from stands in each (`source`); where sources disagree, or nobody has tried, it says so (`doubt`)
-and the row keeps to what is least likely to be refused.
+Each row names its sources (`source`). If sources disagree, or no one has tried, the row has a `doubt`, and takes the
+value that Bedrock is least likely to reject.
 """
 
 import difflib
@@ -43,7 +43,7 @@ class CapabilityError(ValueError):
     """Rows that make no table; the message starts with the place, as in `capabilities[2].like: …`."""
 
 
-# The words a row may use. What a type says of itself is what an operator reads who wrote something else there.
+# The values of a row. The description of a type is the error message for any other value.
 
 ToolChoice = Literal["auto", "any", "tool"]
 BlockKind = Literal["text", "image", "document", "video"]
@@ -92,125 +92,125 @@ Step = Annotated[
 ]
 Note = Annotated[str, Meta(min_length=1, description="a sentence or an address")]
 Path = tuple[Step, ...]
-"""Where something goes in a Converse request: the keys from its root. Empty: nowhere, it is not taken."""
+"""A path in a Converse request: the keys from its root. Empty: the feature is not supported."""
 
 
 class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the models of one family take. The defaults are what the family `unknown` gets.
+    """The features of one family. The defaults are those of the family `unknown`.
 
-    A `tuple` holds what is taken, best first where there is a choice; an empty one means that nothing is.
+    A `tuple` holds the supported values, best first where there is a choice; an empty one means none.
     """
 
     family: Name = UNKNOWN
 
-    # Which calls reach it
+    # Operations
 
     converse: YesNo = True
-    """Whether Converse serves it at all; some OpenAI models are served by their own API only."""
+    """Converse; some OpenAI models are served by their own API only."""
     streams: YesNo = True
-    """Whether ConverseStream serves it."""
+    """ConverseStream."""
     guardrails: YesNo = True
     """`guardrailConfig`."""
     service_tiers: tuple[Annotated[ServiceTier, _one_of(ServiceTier)], ...] = ()
-    """Values of `serviceTier` beside `default`, which need not be said. Not every region has all of them."""
+    """Values of `serviceTier` beside `default`. Not every region has all of them."""
     optimized_latency: YesNo = False
     """`performanceConfig.latency: optimized`, in some regions."""
 
     # Turns
 
     system: YesNo = True
-    """`system`. Without it, instructions have to stand at the head of the first user turn."""
+    """`system`. Without it, instructions go to the head of the first user turn."""
     system_turns: YesNo = False
     """The role `system` inside `messages`."""
     opens_with_assistant: YesNo = False
-    """Whether the first turn may be the assistant's."""
+    """An assistant's turn as the first."""
     prefill: YesNo = False
-    """Whether the last turn may be the assistant's, to be continued (never with tools, nor while it reasons)."""
+    """An assistant's turn as the last, which the model continues (never with tools or reasoning)."""
 
     # Tools
 
     tools: YesNo = True
     """`toolConfig`."""
     streams_with_tools: YesNo = True
-    """ConverseStream with `toolConfig`; without it, such a stream has to be made of a Converse answer."""
+    """ConverseStream with `toolConfig`; without it, such a stream is made of a Converse response."""
     tool_choices: tuple[Annotated[ToolChoice, _one_of(ToolChoice)], ...] = ()
-    """What `toolConfig.toolChoice` may say. Left out, it is `auto` for every model that takes tools."""
+    """Members of `toolConfig.toolChoice`. Left out, it is `auto` for every model with tools."""
     tool_choice_none: YesNo = False
     """`additionalModelRequestFields.tool_choice: {"type": "none"}`, instead of `toolConfig.toolChoice`."""
     parallel_tool_switch: YesNo = False
     """`additionalModelRequestFields.tool_choice.disable_parallel_tool_use`."""
     forced_tools_while_reasoning: YesNo = False
-    """`any` and `tool` while it reasons, in its own style; beside a budget in tokens they never are."""
+    """`any` and `tool` with reasoning in the family's own style; with a budget in tokens they are never supported."""
     strict_tools: YesNo = False
     """`toolSpec.strict`."""
     schema_gaps: tuple[Annotated[SchemaGap, _one_of(SchemaGap)], ...] = ()
-    """What it does not take in a tool's schema: `$defs` (not read), look-around in a `pattern` (refused)."""
+    """Unsupported parts of a tool's schema: `$defs` (ignored), look-around in a `pattern` (rejected)."""
 
     # Tool results
 
     tool_result_format: Annotated[Literal["text", "json"], Meta(description="`text` or `json`")] = "text"
-    """The block that a JSON object goes back in; anything else goes back as text."""
+    """The kind of block for a result that is a JSON object; any other result is text."""
     tool_result_images: YesNo = False
     """Images inside a tool result."""
     tool_result_documents: tuple[Annotated[DocumentFormat, _one_of(DocumentFormat)], ...] = ()
     """Documents inside a tool result, by format."""
     beside_tool_results: tuple[Annotated[BlockKind, _one_of(BlockKind)], ...] = ()
-    """What may follow tool results in their turn; anything else needs an assistant's turn in between."""
+    """Blocks that may follow tool results in their turn; others need an assistant's turn in between."""
 
     # Media
 
     images: YesNo = False
     """Images in user turns: png, jpeg, gif, webp, as bytes."""
     max_images: Count = 20
-    """Of one request; Converse's own limit."""
+    """Images of one request; the default is Converse's own limit."""
     documents: tuple[Annotated[DocumentFormat, _one_of(DocumentFormat)], ...] = ()
     """Documents in user turns, by format."""
     video: tuple[Annotated[VideoFormat, _one_of(VideoFormat)], ...] = ()
     """Video in user turns, by format."""
     audio: tuple[Annotated[AudioFormat, _one_of(AudioFormat)], ...] = ()
-    """Sound in user turns, by format."""
+    """Audio in user turns, by format."""
     s3_sources: tuple[Annotated[MediaKind, _one_of(MediaKind)], ...] = ()
-    """What may be an `s3Location` instead of bytes."""
+    """Media that may have an `s3Location` instead of bytes."""
 
     # Structured output
 
     json_schema: tuple[Annotated[SchemaWay, _one_of(SchemaWay)], ...] = ()
-    """Ways to hold an answer to a JSON schema: `native` (`outputConfig.textFormat`), `tool` (a forced answer tool).
+    """Ways to enforce a JSON schema: `native` (`outputConfig.textFormat`), `tool` (a forced tool call).
 
-    Where none is to be had, the schema can only be asked for in words."""
+    Without any, the schema is an instruction in the prompt."""
 
     # Reasoning
 
     reasoning: Annotated[ReasoningStyle, _one_of(ReasoningStyle)] = "none"
-    """How it is told to reason.
+    """The style of its reasoning parameters.
 
-    none: it does not, as far as is known. always: it does, and has no knob.
+    none: it does not reason, as far as is known. always: it reasons, without a parameter.
     budget: `additionalModelRequestFields.thinking: {"type": "enabled", "budget_tokens": …}`.
     adaptive: `additionalModelRequestFields.thinking: {"type": "adaptive"}`, with an effort.
     effort: an effort alone. nova: an effort, with `"type": "enabled"` beside it."""
     effort_path: Path = ()
-    """Where the effort goes."""
+    """The path of the effort."""
     efforts: tuple[Annotated[Effort, _one_of(Effort)], ...] = ()
-    """Efforts that do something, lowest first. See `effort_for`."""
+    """Efforts with an effect, lowest first. See `effort_for`."""
     efforts_without_limits: tuple[Annotated[Effort, _one_of(Effort)], ...] = ()
-    """Efforts beside which maxTokens, temperature and topP must be left out."""
+    """Efforts with which maxTokens, temperature and topP must be left out."""
     reasoning_off: Annotated[ReasoningOff, _one_of(ReasoningOff)] = "omit"
-    """How it is kept from reasoning.
+    """The way to turn reasoning off.
 
-    omit: by asking for nothing. disabled, between_tools: by that `thinking.type`. effort_none: by the effort `none`.
-    never: not at all."""
+    omit: no parameter. disabled, between_tools: that `thinking.type`. effort_none: the effort `none`. never: it cannot
+    be turned off."""
     minimum_budget: Tokens | None = None
-    """The least `budget_tokens`; None: budgets are refused."""
+    """The least `budget_tokens`; None: budgets are rejected."""
     ask_for_thinking: YesNo = False
-    """Whether what it thinks comes empty unless `thinking.display: summarized` asks for it."""
+    """Its reasoning is empty unless the request has `thinking.display: summarized`."""
     reasoning_history: Annotated[ReasoningHistory, _one_of(ReasoningHistory)] = "none"
-    """Which `reasoningContent` of earlier turns it takes back; any other must be left out.
+    """The `reasoningContent` of earlier turns that it takes; any other must be left out.
 
     signed: `reasoningText` with its signature, and `redactedContent`. unsigned: `reasoningText` without a signature.
     redacted: `redactedContent` only."""
     reasoning_bound: YesNo = False
-    """Whether earlier reasoning is refused once `system`, tools or earlier turns changed, unless
-    `thinking.block_binding.prefix_mismatch_behavior: drop_block` has it dropped."""
+    """Earlier reasoning is rejected once `system`, tools or earlier turns have changed, unless
+    `thinking.block_binding.prefix_mismatch_behavior: drop_block` drops it."""
 
     # Parameters
 
@@ -219,65 +219,65 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     max_temperature: Temperature = 1.0
     """The highest `temperature`; Converse's own limit is 1."""
     top_k: Path = ()
-    """Where `top_k` goes."""
+    """The path of `top_k`."""
     stop_sequences: Count = 0
-    """How many `stopSequences`; 0: the field is refused."""
+    """The greatest number of `stopSequences`; 0: the field is rejected."""
     blank_stops: YesNo = False
-    """Whether a stop sequence may be white space alone."""
+    """Stop sequences of white space only."""
     min_max_tokens: Tokens = 1
     """The least `maxTokens`."""
     default_max_tokens: Tokens | None = None
-    """What `maxTokens` to send if the client names none, as Bedrock's own default cuts answers short; None: none."""
+    """The `maxTokens` for a request without one, where Bedrock's own default cuts messages short; None: none."""
 
     # Prompt cache
 
     cache: tuple[Annotated[CachePlace, _one_of(CachePlace)], ...] = ()
-    """Where `cachePoint` blocks may stand."""
+    """The places for `cachePoint` blocks."""
     cache_ttls: tuple[Annotated[CacheTtl, _one_of(CacheTtl)], ...] = ()
-    """What `cachePoint.ttl` may say; with none, it must be left out (and is five minutes)."""
+    """Values of `cachePoint.ttl`; without any, it must be left out (and is five minutes)."""
     cache_points: Count = 4
-    """Of one request, where there may be any."""
+    """The greatest number of cache points of one request."""
 
-    def effort_for(self, asked: str) -> Effort | None:
-        """The effort to send for OpenAI's `reasoning_effort`: the same, or the next above, or the highest there is.
+    def effort_for(self, reasoning_effort: str) -> Effort | None:
+        """Return the effort to send for OpenAI's `reasoning_effort`: the same, the next above, or else the highest.
 
-        None where there is none to send: for an effort nobody knows, `none` included, and without `efforts`.
+        Returns None for an unknown effort, `none` included, and without `efforts`.
         """
-        if asked not in _EFFORTS or not self.efforts:
+        if reasoning_effort not in _EFFORTS or not self.efforts:
             return None
-        least = _EFFORTS.index(asked)
+        least = _EFFORTS.index(reasoning_effort)
         return next((effort for effort in self.efforts if _EFFORTS.index(effort) >= least), self.efforts[-1])
 
     @property
     def reasons_unasked(self) -> bool:
-        """Whether it reasons when the request says nothing of it."""
+        """Return whether it reasons if the request has no parameter for it."""
         return self.reasoning == "always" or self.reasoning_off != "omit"
 
 
 _EFFORTS = get_args(Effort)
 
 FIELDS = tuple(field for field in msgspec.structs.fields(Capabilities) if field.name != "family")
-"""All that a row can say of its family."""
+"""The features that a row may set."""
 
 
 class _Head(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a row says beside capabilities."""
+    """The fields of a row beside the features."""
 
     family: Name
     match: tuple[Pattern, ...] = ()
-    """Which foundation ids are of this family. Case counts, and the whole id must fit."""
+    """Patterns of the family's foundation ids. Case counts, and the whole id must match."""
     like: Name | None = None
-    """The family that has all that is not said here; without it, the defaults stand."""
+    """The family with the features that this row does not set; without it, they have their defaults."""
     source: tuple[Note, ...] = ()
-    """Where this is known from: keys of the file's `sources`, or addresses."""
+    """Sources: keys of the file's `sources`, or addresses."""
     doubt: tuple[Note, ...] = ()
-    """What is not sure, and why."""
+    """What is uncertain, and why."""
 
 
 if TYPE_CHECKING:
 
     class Row(_Head, frozen=True, forbid_unknown_fields=True, kw_only=True):
-        """A row of the table: `_Head`, and any of `FIELDS`, each UNSET unless the row says it."""
+        """A row of the table: `_Head`, and any of `FIELDS`, each UNSET unless the row sets it."""
 
 else:
     Row = msgspec.defstruct(
@@ -288,7 +288,7 @@ else:
         forbid_unknown_fields=True,
         kw_only=True,
         module=__name__,
-        namespace={"__doc__": "A row of the table: `_Head`, and any of `FIELDS`, each UNSET unless the row says it."},
+        namespace={"__doc__": "A row of the table: `_Head`, and any of `FIELDS`, each UNSET unless the row sets it."},
     )
 
 
@@ -300,10 +300,10 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Table:
-    """The families, and how a foundation id finds its own. Immutable."""
+    """The families, and the rules that map a foundation id to its own. Immutable."""
 
     def __init__(self, rows: Sequence[Row], overrides: Sequence[Row] = (), where: str = "capabilities") -> None:
-        """`where` is what messages call `overrides`. Raises `CapabilityError`."""
+        """`where` names `overrides` in messages. Raises `CapabilityError`."""
         self._rows = tuple(rows)
         merged = {UNKNOWN: Row(family=UNKNOWN)} | _by_name(self._rows, "families")
         for name, row in _by_name(overrides, where).items():
@@ -312,7 +312,7 @@ class Table:
         self.families: Mapping[str, Capabilities] = {
             name: Capabilities(family=name, **_inherited(name, merged)) for name in merged
         }
-        """By name; those that other families are `like`, and that have no model of their own, too."""
+        """By name, including those without models of their own, which others are `like`."""
         self._patterns = tuple(
             (re.compile(fnmatch.translate(pattern)), row.family)
             for row in (*overrides, *self._rows)
@@ -321,12 +321,12 @@ class Table:
         self._cached = lru_cache(maxsize=4096)(self._find)
 
     def of(self, foundation: str | None) -> Capabilities:
-        """What the model with this foundation id takes; None is a model that nobody can name."""
+        """Return the features of the model with this foundation id; None is an unknown model."""
         find = self._cached if len(foundation or "") <= LONGEST_REMEMBERED else self._find
         return self.families[UNKNOWN] if foundation is None else find(foundation)
 
     def with_overrides(self, rows: Sequence[Row], where: str = "capabilities") -> "Table":
-        """The built-in rows with an operator's above them, in place of any others; raises `CapabilityError`."""
+        """Return a table of the built-in rows and an operator's, in place of earlier ones; raises `CapabilityError`."""
         return Table(self._rows, rows, where)
 
     def _find(self, foundation: str) -> Capabilities:
@@ -336,34 +336,34 @@ class Table:
 
 
 def _by_name(rows: Iterable[Row], where: str) -> dict[str, Row]:
-    """The rows by family; raises for one that stands twice."""
-    found: dict[str, Row] = {}
+    """Return the rows by family; raises `CapabilityError` for a repeated one."""
+    by_name: dict[str, Row] = {}
     for index, row in enumerate(rows):
-        if row.family in found:
+        if row.family in by_name:
             raise CapabilityError(f"{where}[{index}].family: `{row.family}` has a row already; write one row for it")
-        found[row.family] = row
-    return found
+        by_name[row.family] = row
+    return by_name
 
 
 def _over(row: Row, override: Row) -> Row:
-    """`row`, changed as `override` says. Its patterns stay its own: where they are looked for knows both."""
-    return msgspec.structs.replace(row, like=override.like or row.like, **_said(override))
+    """Return `row` with the features of `override`, but with its own patterns: the table matches both."""
+    return msgspec.structs.replace(row, like=override.like or row.like, **_own(override))
 
 
-def _said(row: Row) -> dict[str, Any]:
-    """The capabilities that a row names."""
+def _own(row: Row) -> dict[str, Any]:
+    """Return the features that a row sets."""
     pairs = ((field.name, getattr(row, field.name)) for field in FIELDS)
     return {name: value for name, value in pairs if value is not UNSET}
 
 
 def _inherited(name: str, rows: Mapping[str, Row]) -> dict[str, Any]:
-    """What a row says, and before it those that it is `like`, which all exist and make no circle."""
+    """Return a row's features, and those of the rows that it is `like`, which have been checked."""
     row = rows[name]
-    return (_inherited(row.like, rows) if row.like else {}) | _said(row)
+    return (_inherited(row.like, rows) if row.like else {}) | _own(row)
 
 
 def _check(overrides: Sequence[Row], rows: Mapping[str, Row], built_in: frozenset[str], where: str) -> None:
-    """Every `like` leads somewhere, and every override to some model; raises `CapabilityError`."""
+    """Check that every `like` names a family, and that every override has models; raises `CapabilityError`."""
     places = {row.family: f"{where}[{index}]" for index, row in enumerate(overrides)}
     parents = {row.like for row in rows.values()}
     for name in (*places, *rows):
@@ -375,11 +375,11 @@ def _check(overrides: Sequence[Row], rows: Mapping[str, Row], built_in: frozense
         if _circles(name, rows):
             raise CapabilityError(f"{place}.like: `{name}` would be like itself")
         if name in places and name not in built_in and not row.match and name not in parents:
-            raise CapabilityError(f"{place}.match: missing; say which foundation ids are of the family `{name}`")
+            raise CapabilityError(f"{place}.match: missing; name the foundation ids of the family `{name}`")
 
 
 def _circles(name: str | None, rows: Mapping[str, Row]) -> bool:
-    """Whether following `like` from here comes back to where it was."""
+    """Return whether a chain of `like` returns to a family that it has passed."""
     seen: list[str] = []
     while name is not None and name in rows and name not in seen:
         seen.append(name)
@@ -390,10 +390,10 @@ def _circles(name: str | None, rows: Mapping[str, Row]) -> bool:
 _FILE = msgspec.json.decode((files("extproc.bedrock") / "capabilities.json").read_bytes(), type=_File)
 
 ROWS = _FILE.families
-"""The built-in rows, as they stand in the file."""
+"""The built-in rows, in the file's order."""
 
 SOURCES: Mapping[str, str] = _FILE.sources
-"""What the keys in `Row.source` stand for."""
+"""The sources that the keys in `Row.source` name."""
 
 BUILT_IN = Table(ROWS)
 """The table without any operator's rows."""

@@ -1,8 +1,8 @@
 """A request to Converse or ConverseStream, as botocore's `bedrock-runtime` service model has it.
 
-Structs that encode to the wire's camelCase and leave out what is not set (an explicit null is refused by Bedrock).
+Structs that encode to the wire's camelCase and leave out what is not set (Bedrock rejects an explicit null).
 Free JSON (tool schemas and inputs) is `Raw`: it goes through byte for byte. Long base64 is `Verbatim`, and is not even
-copied into the body. What comes back is in `converse_response`.
+copied into the body. Responses are in `converse_response`.
 
 Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/
@@ -17,12 +17,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from extproc.payload import Payload, Segments
 
 _GAP = b"\0"
-"""Stands where something long is to be: JSON has no such byte, neither in strings nor between them."""
+"""Placeholder of a long value: JSON contains no such byte, neither in strings nor between them."""
 _QUOTED_GAP = Raw(b'"' + _GAP + b'"')
 
 
 class Verbatim:
-    """The characters of a string that need no escape, where they are."""
+    """The characters of a string without escapes, in the memory that they came in."""
 
     __slots__ = ("characters",)
 
@@ -31,7 +31,7 @@ class Verbatim:
 
 
 class Wire(Struct, rename="camel"):
-    """A struct of a request: what is UNSET does not go out."""
+    """A struct of a request. Fields that are UNSET are left out."""
 
 
 class TextContent(Wire):
@@ -41,25 +41,25 @@ class TextContent(Wire):
 
 
 class GuardrailContentBlock(Wire):
-    """What a guardrail reads."""
+    """The text of a `GuardContent`."""
 
     text: TextContent
 
 
 class GuardContent(Wire):
-    """A text that a guardrail reads; where there is such a block, it reads no other."""
+    """A text for a guardrail, which then reads texts in such blocks only."""
 
     guard_content: GuardrailContentBlock
 
 
 class S3Location(Wire):
-    """An object in S3 that Bedrock reads by itself."""
+    """An object in S3, which Bedrock reads itself."""
 
     uri: str
 
 
 class MediaSource(Wire):
-    """Where media are: exactly one of its bytes, in base64 as the wire has them, or a place in S3."""
+    """The source of media: exactly one of bytes, in base64 as on the wire, or a location in S3."""
 
     bytes: str | Verbatim | UnsetType = UNSET
     s3_location: S3Location | UnsetType = UNSET
@@ -79,7 +79,7 @@ class ImageContent(Wire):
 
 
 class DocumentBlock(Wire):
-    """A document; its name (letters, digits, single spaces, hyphens, brackets) is unique in a request."""
+    """A document. Its name (letters, digits, single spaces, hyphens, brackets) is unique in a request."""
 
     format: str
     name: str
@@ -87,7 +87,7 @@ class DocumentBlock(Wire):
 
 
 class DocumentContent(Wire):
-    """A document block; a text block must stand beside it."""
+    """A document block; its message needs a text block as well."""
 
     document: DocumentBlock
 
@@ -106,47 +106,47 @@ class VideoContent(Wire):
 
 
 class AudioBlock(Wire):
-    """A sound's format and source."""
+    """An audio clip's format and source."""
 
     format: str
     source: MediaSource
 
 
 class AudioContent(Wire):
-    """A sound block."""
+    """An audio block."""
 
     audio: AudioBlock
 
 
 class CachePointBlock(Wire):
-    """What comes before it may be cached, for this long."""
+    """A request to cache the prompt up to here, for `ttl`."""
 
     type: Literal["default"] = "default"
     ttl: str | UnsetType = UNSET
 
 
 class CachePointContent(Wire):
-    """A place up to which a prompt may be cached; also an entry of `system` and of `toolConfig.tools`."""
+    """A cache point; also an entry of `system` and of `toolConfig.tools`."""
 
     cache_point: CachePointBlock
 
 
 class ReasoningTextBlock(Wire):
-    """What a model thought, with the signature by which it knows its own."""
+    """Reasoning of a model, with the signature by which the model recognises it."""
 
     text: str
     signature: str | UnsetType = UNSET
 
 
 class ReasoningContentBlock(Wire):
-    """Exactly one of the two: readable reasoning, or withheld (base64)."""
+    """Exactly one of the two: readable reasoning, or redacted (base64)."""
 
     reasoning_text: ReasoningTextBlock | UnsetType = UNSET
     redacted_content: str | UnsetType = UNSET
 
 
 class ReasoningContent(Wire):
-    """Reasoning of an earlier turn, given back."""
+    """Reasoning of an earlier turn, sent back."""
 
     reasoning_content: ReasoningContentBlock
 
@@ -158,7 +158,7 @@ class JsonContent(Wire):
 
 
 class ToolUseBlock(Wire):
-    """A call: `input` is a JSON object, byte for byte."""
+    """A tool call: `input` is a JSON object, byte for byte."""
 
     tool_use_id: str
     name: str
@@ -172,14 +172,14 @@ class ToolUseContent(Wire):
 
 
 class ToolResultBlock(Wire):
-    """What a call gave."""
+    """The result of a tool call."""
 
     tool_use_id: str
     content: Sequence[TextContent | JsonContent | ImageContent | DocumentContent]
 
 
 class ToolResultContent(Wire):
-    """A block that answers a `ToolUseContent` of the turn before."""
+    """A block with the result of a `ToolUseContent` of the turn before."""
 
     tool_result: ToolResultBlock
 
@@ -201,14 +201,14 @@ ConversationRole = Literal["user", "assistant", "system"]
 
 
 class ConverseMessage(Wire):
-    """One message: user and assistant alternate, and with most models the first is the user's."""
+    """A message. User and assistant alternate, and with most models the first is the user's."""
 
     role: ConversationRole
     content: list[ContentBlock]
 
 
 class InferenceConfig(Wire):
-    """Sampling; Bedrock takes a temperature from 0 to 1."""
+    """Sampling parameters; Converse takes a temperature from 0 to 1."""
 
     max_tokens: int | UnsetType = UNSET
     temperature: float | UnsetType = UNSET
@@ -223,7 +223,7 @@ class ToolInputSchema(Wire):
 
 
 class ToolSpecification(Wire):
-    """A tool on offer."""
+    """A tool that the model may call."""
 
     name: str
     input_schema: ToolInputSchema
@@ -244,7 +244,7 @@ class SpecificToolChoice(Wire):
 
 
 class ToolChoice(Wire):
-    """Exactly one of `auto`, `any`, `tool`. There is no `none` on this wire."""
+    """Exactly one of `auto`, `any`, `tool`. Converse has no `none`."""
 
     auto: dict[str, Any] | UnsetType = UNSET
     any: dict[str, Any] | UnsetType = UNSET
@@ -252,14 +252,14 @@ class ToolChoice(Wire):
 
 
 class ToolConfig(Wire):
-    """The tools, and which of them must be called."""
+    """The tools, and the choice among them."""
 
     tools: Sequence[ToolSpec | CachePointContent]
     tool_choice: ToolChoice | UnsetType = UNSET
 
 
 class JsonSchemaDefinition(Wire):
-    """A JSON Schema as a text."""
+    """A JSON Schema, as text."""
 
     schema: str
     name: str | UnsetType = UNSET
@@ -267,20 +267,20 @@ class JsonSchemaDefinition(Wire):
 
 
 class OutputFormatStructure(Wire):
-    """What the answer's text is to be."""
+    """The structure of the model's text."""
 
     json_schema: JsonSchemaDefinition
 
 
 class OutputFormat(Wire):
-    """A form that the answer must have."""
+    """A format that the model's text must have."""
 
     structure: OutputFormatStructure
     type: Literal["json_schema"] = "json_schema"
 
 
 class OutputConfig(Wire):
-    """How to answer: in which form, and with how much effort."""
+    """The format of the model's text, and the effort of its reasoning."""
 
     text_format: OutputFormat | UnsetType = UNSET
     effort: str | UnsetType = UNSET
@@ -296,7 +296,7 @@ class GuardrailConfig(Wire):
 
 
 class PerformanceConfig(Wire):
-    """Latency, where a model has it optimised."""
+    """Latency; some models have an optimised one."""
 
     latency: Literal["standard", "optimized"]
 
@@ -322,21 +322,21 @@ class ConverseRequest(Wire):
     additional_model_request_fields: dict[str, Any] | UnsetType = UNSET
 
     def encode(self) -> Payload:
-        """The request as a body."""
-        found: list[memoryview] = []
+        """Return the request's body."""
+        verbatim: list[memoryview] = []
 
         def leave_out(value: Verbatim) -> Raw:
-            found.append(value.characters)
+            verbatim.append(value.characters)
             return _QUOTED_GAP
 
         encoded = msgspec.json.encode(self, enc_hook=leave_out)
-        return _filled(encoded, found) if found else encoded
+        return _filled(encoded, verbatim) if verbatim else encoded
 
 
-def _filled(encoded: bytes, found: Sequence[memoryview]) -> Segments:
-    """What was left out, in its places."""
+def _filled(encoded: bytes, verbatim: Sequence[memoryview]) -> Segments:
+    """Put each value into its gap."""
     first, *others = encoded.split(_GAP)
-    pieces: list[bytes | memoryview] = [first]
-    for characters, rest in zip(found, others, strict=True):
-        pieces += (characters, rest)
-    return Segments(pieces)
+    segments: list[bytes | memoryview] = [first]
+    for characters, rest in zip(verbatim, others, strict=True):
+        segments += (characters, rest)
+    return Segments(segments)

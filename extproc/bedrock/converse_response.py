@@ -1,7 +1,7 @@
-"""What comes back from Converse, whole, and from ConverseStream, event by event.
+"""The response of Converse, and the events of ConverseStream, as in botocore's `bedrock-runtime` service model.
 
-As botocore's `bedrock-runtime` service model has it, but decoded leniently: what is not known here is passed over, as
-AWS asks of its clients. A call's input stays `Raw`: it goes through byte for byte. What is sent is in `converse`.
+Decoding is lenient: unknown fields are ignored, as AWS asks of its clients. A tool call's input stays `Raw`: it goes
+through byte for byte. Requests are in `converse`.
 
 Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/
@@ -13,19 +13,19 @@ import msgspec
 from msgspec import Raw, Struct
 
 SERVER_TOOL_USE = "server_tool_use"
-"""The `type` of a call that AWS itself executes."""
+"""The `type` of a tool call that AWS itself executes."""
 
 
 class ConverseResponseError(Exception):
-    """Bedrock answered with something that is not what its service model says."""
+    """A response or an event that does not conform to AWS's service model."""
 
 
 class Lenient(Struct, rename="camel"):
-    """A struct of an answer: fields that are not known are passed over."""
+    """A struct of a response. Unknown fields are ignored."""
 
 
 class TokenUsage(Lenient):
-    """Tokens as Bedrock counts them: `input_tokens` is without what came from, or went to, a cache."""
+    """Tokens as Bedrock counts them: `input_tokens` excludes those read from, or written to, a cache."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -34,7 +34,7 @@ class TokenUsage(Lenient):
 
 
 class ResponseToolUse(Lenient):
-    """A call that the model makes; `input` is absent or empty for a tool without arguments."""
+    """A tool call; `input` is absent or empty for a tool without arguments."""
 
     tool_use_id: str
     name: str
@@ -43,39 +43,39 @@ class ResponseToolUse(Lenient):
 
     @property
     def is_server_side(self) -> bool:
-        """Whether AWS itself executes it: then it is no call for the client."""
+        """Return whether AWS itself executes the call, so that it is not for the client."""
         return self.type == SERVER_TOOL_USE
 
     @property
     def arguments(self) -> str:
-        """The input as it came: always a JSON object's text where Bedrock keeps to its service model."""
+        """Return the input as it came: a JSON object's text, by AWS's service model."""
         text = bytes(self.input).decode()
         return "{}" if text == "null" else text
 
 
 class ResponseReasoningText(Lenient):
-    """What a model thought; with the signature, the model takes it for its own on a later turn."""
+    """Readable reasoning, with the signature by which the model recognises it on a later turn."""
 
     text: str = ""
     signature: str | None = None
 
 
 class ResponseReasoning(Lenient):
-    """Reasoning: readable, or withheld (base64)."""
+    """Reasoning: readable, or redacted (base64)."""
 
     reasoning_text: ResponseReasoningText | None = None
     redacted_content: str | None = None
 
 
 class WebLocation(Lenient):
-    """A place in the web."""
+    """A page on the web."""
 
     url: str = ""
     domain: str = ""
 
 
 class CitationLocation(Lenient):
-    """Where a source is; places inside of documents are not known here."""
+    """The location of a source. Locations within documents are not decoded."""
 
     web: WebLocation | None = None
 
@@ -88,25 +88,25 @@ class Citation(Lenient):
 
 
 class CitedText(Lenient):
-    """A piece of text with a source."""
+    """A text with a source."""
 
     text: str = ""
 
 
 class CitationsContentBlock(Lenient):
-    """Text with sources: it belongs to the answer as any other text does."""
+    """Text with sources: part of the message like any other text."""
 
     content: list[CitedText] = []
     citations: list[Citation] = []
 
     @property
     def text(self) -> str:
-        """All of the text."""
-        return "".join(piece.text for piece in self.content)
+        """Return the whole text."""
+        return "".join(cited.text for cited in self.content)
 
 
 class ResponseBlock(Lenient):
-    """One block of an answer: one of these is set, or none that is known here."""
+    """A content block of the message: one field is set, or none for an unknown kind of block."""
 
     text: str | None = None
     tool_use: ResponseToolUse | None = None
@@ -115,45 +115,45 @@ class ResponseBlock(Lenient):
 
 
 class ResponseMessage(Lenient):
-    """The model's turn."""
+    """The model's message."""
 
     content: list[ResponseBlock] = []
 
 
 class ConverseOutput(Lenient):
-    """What came of it."""
+    """The output of Converse."""
 
     message: ResponseMessage
 
 
 class ResponseServiceTier(Lenient):
-    """The tier at which a call was served."""
+    """The service tier of a call."""
 
     type: str | None = None
 
 
 class ConverseResponse(Lenient):
-    """The body of a Converse answer."""
+    """The body of Converse's response."""
 
     output: ConverseOutput
     stop_reason: str
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
     service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
-    """What a guardrail did, where the request asked for it."""
+    """The guardrail's trace, if the request asked for it."""
 
 
 # Events of a stream, by `:event-type`
 
 
 class MessageStartEvent(Lenient):
-    """The answer begins."""
+    """The start of the message."""
 
     role: str = "assistant"
 
 
 class ToolUseBlockStart(Lenient):
-    """A tool call begins."""
+    """The start of a tool call."""
 
     tool_use_id: str
     name: str
@@ -161,31 +161,31 @@ class ToolUseBlockStart(Lenient):
 
     @property
     def is_server_side(self) -> bool:
-        """Whether AWS itself executes it: then it is no call for the client."""
+        """Return whether AWS itself executes the call, so that it is not for the client."""
         return self.type == SERVER_TOOL_USE
 
 
 class ContentBlockStart(Lenient):
-    """What a block begins with: only tool calls say so."""
+    """The start of a block; only tool calls have one."""
 
     tool_use: ToolUseBlockStart | None = None
 
 
 class ContentBlockStartEvent(Lenient):
-    """A block begins; text and reasoning blocks begin without one of these."""
+    """The start of a block; text and reasoning blocks start without this event."""
 
     content_block_index: int
     start: ContentBlockStart
 
 
 class ToolUseBlockDelta(Lenient):
-    """A piece of a call's input, cut anywhere in its JSON text."""
+    """A part of a tool call's input, cut anywhere in its JSON text."""
 
     input: str = ""
 
 
 class ReasoningContentBlockDelta(Lenient):
-    """A piece of reasoning: of its text, of its signature, or of what is withheld (base64)."""
+    """A part of reasoning: of its text, of its signature, or of its redacted content (base64)."""
 
     text: str | None = None
     signature: str | None = None
@@ -193,7 +193,7 @@ class ReasoningContentBlockDelta(Lenient):
 
 
 class ContentBlockDelta(Lenient):
-    """A piece of a block."""
+    """A part of a block."""
 
     text: str | None = None
     tool_use: ToolUseBlockDelta | None = None
@@ -202,31 +202,31 @@ class ContentBlockDelta(Lenient):
 
 
 class ContentBlockDeltaEvent(Lenient):
-    """A piece of the block with this index."""
+    """A part of the block with this index."""
 
     content_block_index: int
     delta: ContentBlockDelta
 
 
 class ContentBlockStopEvent(Lenient):
-    """The block with this index is whole."""
+    """The end of the block with this index."""
 
     content_block_index: int
 
 
 class MessageStopEvent(Lenient):
-    """The answer is whole; only `ConverseStreamMetadataEvent` follows."""
+    """The end of the message; only `ConverseStreamMetadataEvent` follows."""
 
     stop_reason: str
 
 
 class ConverseStreamMetadataEvent(Lenient):
-    """The last event."""
+    """The last event: token usage, tier and trace."""
 
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
     service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
-    """What a guardrail did, where the request asked for it."""
+    """The guardrail's trace, if the request asked for it."""
 
 
 StreamEvent = (
@@ -246,20 +246,20 @@ _EVENTS: dict[str, msgspec.json.Decoder[StreamEvent]] = {
     "messageStop": msgspec.json.Decoder(MessageStopEvent),
     "metadata": msgspec.json.Decoder(ConverseStreamMetadataEvent),
 }
-_ANSWER = msgspec.json.Decoder(ConverseResponse)
+_RESPONSE = msgspec.json.Decoder(ConverseResponse)
 
 
 def decode_response(body: bytes) -> ConverseResponse:
-    """A Converse answer's body; raises `ConverseResponseError`."""
+    """Decode the body of Converse's response; raises `ConverseResponseError`."""
     try:
-        body.decode()  # msgspec does not look into what stays Raw
-        return _ANSWER.decode(body)
+        body.decode()  # msgspec does not decode what stays Raw
+        return _RESPONSE.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ConverseResponseError(f"Converse answer: {error}") from error
+        raise ConverseResponseError(f"Converse response: {error}") from error
 
 
 def decode_event(event_type: str, payload: bytes) -> StreamEvent | None:
-    """A ConverseStream event, or None for a type that is not known here; raises `ConverseResponseError`."""
+    """Decode an event of ConverseStream; return None for an unknown type. Raises `ConverseResponseError`."""
     decoder = _EVENTS.get(event_type)
     if decoder is None:
         return None

@@ -1,11 +1,11 @@
-"""ConverseStream: the bytes of its response -> events, and the events of a response that Converse sent whole.
+"""A decoder of ConverseStream's response (bytes -> events), and the events of a response that Converse sent whole.
 
 The events are those of botocore's service model (`ConverseStreamOutput`), in which a failure is an event as well.
-Two kinds never come from AWS as such: `StreamException` stands for all modelled exceptions and for error frames, and
-`StreamDefect` for bytes that are not an event stream. Either is the last event of its stream.
+Two kinds are ours: `StreamException` stands for all modelled exceptions and for error frames, `StreamDefect` for bytes
+that are not an event stream. Either is the last event of its stream.
 
-Of an operation that it does not know, AWS sends a JSON document with a status of 200: bytes that begin with `{` are
-that document.
+For an operation that it does not know, AWS sends a JSON document with status 200: bytes that begin with `{` are that
+document.
 
 Invariant: however the bytes of a stream are cut, the events are the same.
 
@@ -50,7 +50,7 @@ class StreamException(Value, frozen=True):
 
 
 class StreamDefect(Value, frozen=True):
-    """Bytes that cannot be decoded, or that end within a message; `reason` completes "cannot be read (…)"."""
+    """A stream that cannot be decoded, or ends within a message; `reason` completes "cannot be read (…)"."""
 
     reason: str
 
@@ -59,22 +59,22 @@ Event = StreamEvent | StreamException | StreamDefect
 
 
 class StreamDecoder:
-    """Decodes the bytes of one stream."""
+    """A decoder of one stream."""
 
     def __init__(self) -> None:
         self._messages = Decoder()
         self._document: bytearray | None = None
         self._failed = False
         self.started = False
-        """Whether any byte has come."""
+        """Set by the first byte."""
 
     @property
     def pending(self) -> int:
-        """The number of bytes that wait for the rest of their message."""
+        """Return the number of bytes of an incomplete message."""
         return self._messages.pending
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that `data` completes. Types that are not known here are passed over.
+        """Return the events that `data` completes. Unknown types are ignored.
 
         After a `StreamException` or a `StreamDefect` there are no more.
         """
@@ -105,7 +105,7 @@ class StreamDecoder:
             return []
         if self._document is not None:
             error = errors.from_response(200, {}, bytes(self._document))
-            return [StreamException(error) if error.kind else StreamDefect("a JSON document, no event stream")]
+            return [StreamException(error) if error.kind else StreamDefect("a JSON document, not an event stream")]
         try:
             self._messages.close()
         except EventStreamError as error:
@@ -124,7 +124,7 @@ _BRACE = ord("{")
 
 
 def _event(message: Message) -> Event | None:
-    """Return the event in a message, None for a type that is not known here; raises `ConverseResponseError`."""
+    """Return the event in a message, None for an unknown type; raises `ConverseResponseError`."""
     kind = message.headers.get(":message-type")
     if kind == "event":
         return decode_event(str(message.headers.get(":event-type", "")), message.payload)

@@ -1,9 +1,9 @@
-"""What Bedrock says when it fails: over HTTP, or inside a stream.
+"""Bedrock's errors, over HTTP and inside a stream.
 
-Source: the exceptions of botocore's `bedrock-runtime` service model. Over HTTP the name stands in
-`x-amzn-errortype` (sometimes with `:http://…` behind it), the text in the body's `message` or, from AWS's
-authentication layer, `Message`. In a stream an exception frame has `:exception-type` in lower camel case, an error
-frame `:error-code` and `:error-message`. Of an operation that AWS does not know it says so with a status of 200, as
+Source: the exceptions of botocore's `bedrock-runtime` service model. Over HTTP the name is in `x-amzn-errortype`
+(sometimes followed by `:http://…`), the text in the body's `message` or, from AWS's authentication layer, `Message`.
+In a stream an exception frame has `:exception-type` in lower camel case, an error frame `:error-code` and
+`:error-message`. The response for an operation that AWS does not know has status 200, and is
 `{"Output": {"__type": "com.amazon.coral.service#UnknownOperationException"}, "Version": "1.0"}`.
 """
 
@@ -15,9 +15,9 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class BedrockError:
-    """One failure: `kind` is AWS's name for it (`ThrottlingException`), `status` 0 where there was none.
+    """An error of Bedrock: `kind` is AWS's name for it (`ThrottlingException`), `status` 0 inside a stream.
 
-    `original` is the status with which the model's own server failed, 0 where Bedrock does not say.
+    `original` is the status of the model's own server, 0 where Bedrock does not report it.
     """
 
     kind: str
@@ -26,9 +26,9 @@ class BedrockError:
     original: int = 0
 
     def __str__(self) -> str:
-        """One line for a log, without the signed headers that AWS quotes further down when a signature is wrong."""
-        said = self.message.partition("\n")[0][:300]
-        return f"{self.kind or self.status}: {said}" if said else f"{self.kind or self.status}"
+        """Return a line for a log, without the signed headers that AWS quotes below a wrong signature's message."""
+        text = self.message.partition("\n")[0][:300]
+        return f"{self.kind or self.status}: {text}" if text else f"{self.kind or self.status}"
 
 
 class _Output(msgspec.Struct):
@@ -45,14 +45,14 @@ class _Body(msgspec.Struct):
 
     @property
     def message(self) -> str:
-        """The text, with what the model's own server said where that is something else."""
-        said, original = self.lower or self.upper or "", self.original_message or ""
-        if original and original not in said:
-            return f"{said} ({original})" if said else original
-        return said
+        """Return the text, and the text of the model's own server if it differs."""
+        text, original = self.lower or self.upper or "", self.original_message or ""
+        if original and original not in text:
+            return f"{text} ({original})" if text else original
+        return text
 
     @property
-    def named(self) -> str:
+    def kind(self) -> str:
         return self.type or (self.output.type if self.output else None) or ""
 
 
@@ -60,17 +60,17 @@ _DECODER = msgspec.json.Decoder(_Body)
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> BedrockError:
-    """The failure in an HTTP answer, whatever its body is."""
-    said = _read(body)
-    kind = (headers.get("x-amzn-errortype") or said.named).split(":", 1)[0].rsplit("#", 1)[-1]
-    return BedrockError(kind.strip(), said.message, status, said.original_status or 0)
+    """Return the error of an HTTP response, whatever its body is."""
+    decoded = _read(body)
+    kind = (headers.get("x-amzn-errortype") or decoded.kind).split(":", 1)[0].rsplit("#", 1)[-1]
+    return BedrockError(kind.strip(), decoded.message, status, decoded.original_status or 0)
 
 
 def from_frame(headers: Mapping[str, object], payload: bytes) -> BedrockError:
-    """The failure in a frame whose `:message-type` is `exception` or `error`."""
+    """Return the error of a frame whose `:message-type` is `exception` or `error`."""
     if headers.get(":message-type") == "error":
-        said = headers.get(":error-message")
-        return BedrockError(_kind(headers.get(":error-code")), _read(payload).message if said is None else str(said))
+        text = headers.get(":error-message")
+        return BedrockError(_kind(headers.get(":error-code")), _read(payload).message if text is None else str(text))
     body = _read(payload)
     return BedrockError(_kind(headers.get(":exception-type")), body.message, original=body.original_status or 0)
 
@@ -89,6 +89,6 @@ def _text(body: bytes) -> str | None:
 
 
 def _kind(name: object) -> str:
-    """A frame's name for a failure as HTTP writes it: with a capital, and without a namespace."""
+    """Return a frame's name for an error as HTTP writes it: with a capital, and without a namespace."""
     text = "" if name is None else str(name).rsplit("#", 1)[-1].strip()
     return text[:1].upper() + text[1:]

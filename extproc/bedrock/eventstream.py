@@ -1,14 +1,14 @@
-"""The binary event stream (`application/vnd.amazon.eventstream`) in which Bedrock streams its answers.
+"""A decoder of AWS's binary event stream (`application/vnd.amazon.eventstream`), in which Bedrock streams responses.
 
 A message, big-endian throughout:
 
     total length u32 | headers length u32 | CRC-32 of these 8 bytes | headers | payload | CRC-32 of all that
 
-A header is a name (u8 length), a type (u8) and a value. Messages arrive cut and joined anywhere.
+A header is a name (u8 length), a type (u8) and a value. The bytes of messages arrive cut and joined anywhere.
 
-Invariant: whatever bytes come, `feed` gives messages or raises `EventStreamError`, never another exception;
-the same bytes give the same messages however they are cut; and what is kept is never more than one
-unfinished message, of a length that is known to be allowed.
+Invariant: for any bytes, `feed` returns messages or raises `EventStreamError`, never another exception; the same bytes
+give the same messages however they are cut; and the buffer holds at most one incomplete message, of a length that is
+known to be allowed.
 
 Source: https://docs.aws.amazon.com/transcribe/latest/dg/event-stream.html (the format is the same for all
 services); limits and header types as in botocore's eventstream.py.
@@ -26,7 +26,7 @@ from extproc.value import Value
 MAX_HEADERS = 128 * 1024
 MAX_PAYLOAD = 24 * 1024 * 1024
 _CACHED_HEADERS = 1024
-"""Blocks up to this length are parsed once: Bedrock's have 90 bytes, the same for every event of a type."""
+"""Longest block of headers that is cached, in bytes: Bedrock's have 90, the same for every event of a type."""
 
 _PRELUDE = Struct(">III")
 _CRC = Struct(">I")
@@ -39,18 +39,18 @@ HeaderValue = bool | int | str | bytes
 
 
 class EventStreamError(Exception):
-    """These bytes are not an event stream, or were damaged on the way."""
+    """The bytes are not an event stream, or were damaged in transit."""
 
 
 class Message(Value, frozen=True):
-    """One message. Bedrock's headers are strings: `:message-type`, `:event-type` or `:exception-type`, …"""
+    """A message. Bedrock's headers are strings: `:message-type`, `:event-type` or `:exception-type`, …"""
 
     headers: Mapping[str, HeaderValue]
     payload: bytes
 
 
 class Decoder:
-    """Bytes of one stream in, messages out."""
+    """A decoder of one stream: bytes in, messages out."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -59,33 +59,33 @@ class Decoder:
 
     @property
     def pending(self) -> int:
-        """Bytes that no message has come of yet; at the end of a whole stream there are none."""
+        """Return the number of bytes of an incomplete message; 0 at the end of a whole stream."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that `data` completes.
+        """Return the messages that `data` completes.
 
-        Raises `EventStreamError` for bytes that cannot be decoded: at once, or, if messages stood before them
-        in `data`, with the next call, so that no message is lost. Once it has failed it fails for good.
+        Raises `EventStreamError` for bytes that cannot be decoded: at once, or, if `data` has messages before them,
+        from the next call, so that no message is lost. After an error, every further call raises it again.
         """
         if self._failure is not None:
             raise EventStreamError(self._failure)
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._needed:
-                return []  # before any work: a large message in small pieces must not cost its length for each
+                return []  # before any work: a large message in many small parts must not cost its length for each
             data = bytes(self._buffer)
             self._buffer.clear()
-        return self._take_messages(data)
+        return self._decode(data)
 
     def close(self) -> None:
-        """The stream has ended. Raises `EventStreamError` if it had gone bad or ends within a message."""
+        """End the stream. Raises `EventStreamError` after an error, and if the stream ends within a message."""
         if self._failure is not None:
             raise EventStreamError(self._failure)
         if self._buffer:
             raise EventStreamError(f"the stream ended within a message, after {len(self._buffer)} bytes of it")
 
-    def _take_messages(self, data: bytes) -> list[Message]:
+    def _decode(self, data: bytes) -> list[Message]:
         messages: list[Message] = []
         start = 0
         try:
@@ -105,7 +105,7 @@ class Decoder:
 
 
 def _lengths(data: bytes, start: int) -> tuple[int, int]:
-    """How long the message at `start` is, and its headers; until its prelude is there, how long that is."""
+    """Return the total length of the message at `start` and of its headers; of the prelude until that is complete."""
     if len(data) - start < _PRELUDE.size:
         return _PRELUDE.size, 0
     total, headers, checksum = _PRELUDE.unpack_from(data, start)
@@ -118,7 +118,7 @@ def _lengths(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _message(data: bytes, start: int, end: int, length: int) -> Message:
-    """The whole message between `start` and `end`, whose prelude is known to be good, with headers of `length`."""
+    """Decode the message between `start` and `end`, whose prelude has been checked, with headers of `length`."""
     (checksum,) = _CRC.unpack_from(data, end - _CRC.size)
     if crc32(memoryview(data)[start : end - _CRC.size]) != checksum:
         raise EventStreamError("the checksum of a message does not match")
@@ -129,7 +129,7 @@ def _message(data: bytes, start: int, end: int, length: int) -> Message:
 
 
 def _headers(block: bytes) -> Mapping[str, HeaderValue]:
-    """A message's block of headers; read-only, because messages share it."""
+    """Decode a block of headers. The mapping is read-only, because messages share it."""
     headers: dict[str, HeaderValue] = {}
     at = 0
     try:
@@ -137,7 +137,7 @@ def _headers(block: bytes) -> Mapping[str, HeaderValue]:
             raw_name, at = _cut(block, at + 1, block[at])
             name = raw_name.decode()
             if name in headers:
-                raise EventStreamError(f"header {name!r} stands twice")
+                raise EventStreamError(f"header {name!r} is repeated")
             headers[name], at = _value(block, at)
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise EventStreamError(f"malformed headers: {error}") from error
@@ -148,7 +148,7 @@ _known_headers = lru_cache(maxsize=256)(_headers)
 
 
 def _value(block: bytes, at: int) -> tuple[HeaderValue, int]:
-    """The type and value at `at`, and where they end."""
+    """Decode the typed value at `at`; return it and its end."""
     kind = block[at]
     at += 1
     if number := _NUMBERS.get(kind):
@@ -164,7 +164,7 @@ def _value(block: bytes, at: int) -> tuple[HeaderValue, int]:
 
 
 def _cut(block: bytes, start: int, length: int) -> tuple[bytes, int]:
-    """`length` bytes from `start`, and where they end."""
+    """Return `length` bytes from `start`, and their end."""
     end = start + length
     if end > len(block):
         raise EventStreamError(f"malformed headers: {end - len(block)} bytes are missing")

@@ -1,9 +1,9 @@
-"""InvokeModel for embeddings: which models make them, what each wants to be asked and how each answers.
+"""InvokeModel for embeddings: the models, and the bodies of their requests and responses.
 
-What a model takes is data (`embedding_models.json`), what its body looks like is its dialect. A model is known by
-its foundation id, looked up whole: an id that merely looks like a relative's is not taken for one.
+A model's limits are data (`embedding_models.json`); the form of its bodies is its dialect. A model is found by its
+whole foundation id, never by a part of it.
 
-Invariant: a text that is too long for its model is refused, here or by Bedrock, and never silently cut.
+Invariant: a text that is too long for its model is rejected, here or by Bedrock, and never silently cut.
 
 Source: "Inference request parameters and response fields for foundation models" in Bedrock's user guide, and for
 Nova the "Complete embeddings request and response schema" of its own; the limits in characters are those that
@@ -22,11 +22,11 @@ Vectors = list[list[float]]
 
 
 class EmbeddingResponseError(Exception):
-    """Bedrock's answer has no vectors where this module looks for them."""
+    """Bedrock's response has no vectors in the place that the dialect has for them."""
 
 
 class EmbeddingModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one model takes."""
+    """An embeddings model and its limits."""
 
     ids: tuple[str, ...]
     """Its foundation ids, the plain one first, then those of its provisioned variants."""
@@ -35,7 +35,7 @@ class EmbeddingModel(Struct, frozen=True, forbid_unknown_fields=True):
     default_dimensions: int
     texts_per_call: int
     max_characters: int | None
-    """Of one text; None where Bedrock counts tokens only."""
+    """Longest text; None where Bedrock limits tokens only."""
 
 
 def _load() -> Mapping[str, EmbeddingModel]:
@@ -49,16 +49,16 @@ EMBEDDING_MODELS = _load()
 
 
 def request_body(model: EmbeddingModel, texts: Sequence[str], dimensions: int | None) -> bytes:
-    """The body that asks for the vectors of `texts`, of which there are at most `model.texts_per_call`."""
+    """Return the request's body for `texts`, which are at most `model.texts_per_call`."""
     write, _ = _DIALECTS[model.dialect]
     return msgspec.json.encode(write(texts, dimensions or model.default_dimensions))
 
 
 def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int]:
-    """The vectors in a 200 of Bedrock, in the order of the texts, and the tokens that they cost.
+    """Return the vectors in Bedrock's response, in the order of the texts, and the number of input tokens.
 
-    `headers` have lower-case names. The count is that of Bedrock's header, which is what AWS bills; without it
-    that of the body, which only Titan's have; without either 0, for unknown: nothing is estimated.
+    `headers` have lower-case names. The number is that of Bedrock's header, which AWS bills; without it the body's,
+    which only Titan's have; without either 0, for unknown: nothing is estimated.
     Raises `EmbeddingResponseError`.
     """
     _, read = _DIALECTS[model.dialect]
@@ -72,7 +72,7 @@ def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: byt
         return vectors, counted
 
 
-# What each dialect asks
+# Request bodies, by dialect
 
 
 def _titan_v1(texts: Sequence[str], _dimensions: int) -> dict[str, object]:
@@ -88,7 +88,7 @@ def _titan_image(texts: Sequence[str], dimensions: int) -> dict[str, object]:
 
 
 def _cohere_v3(texts: Sequence[str], _dimensions: int) -> dict[str, object]:
-    # Without `truncate` the model cuts at 512 tokens and says nothing (run-llama/llama_index#13376).
+    # Without `truncate` the model silently cuts at 512 tokens (run-llama/llama_index#13376).
     return {"texts": texts, "input_type": "search_document", "truncate": "NONE"}
 
 
@@ -114,10 +114,10 @@ def _nova_multimodal(texts: Sequence[str], dimensions: int) -> dict[str, object]
     }
 
 
-# What each dialect answers: the vectors, and the tokens if the body says
+# Response bodies, by dialect -> the vectors, and the tokens if the body has their number
 
 
-class _TitanAnswer(Struct):
+class _TitanResponse(Struct):
     embedding: list[float] | None = None
     inputTextTokenCount: int = 0  # noqa: N815 - the wire's own name
     message: str | None = None
@@ -127,7 +127,7 @@ class _ByType(Struct):
     floats: list[list[float]] = msgspec.field(name="float")
 
 
-class _CohereAnswer(Struct):
+class _CohereResponse(Struct):
     embeddings: list[list[float]] | _ByType
 
 
@@ -135,24 +135,24 @@ class _NovaEmbedding(Struct):
     embedding: list[float]
 
 
-class _NovaAnswer(Struct):
+class _NovaResponse(Struct):
     embeddings: list[_NovaEmbedding]
 
 
 def _from_titan(body: bytes) -> tuple[Vectors, int]:
-    answer = msgspec.json.decode(body, type=_TitanAnswer)
-    if answer.embedding is None:  # the image model then says why
-        raise EmbeddingResponseError(answer.message or "no embedding")
-    return [answer.embedding], answer.inputTextTokenCount
+    response = msgspec.json.decode(body, type=_TitanResponse)
+    if response.embedding is None:  # the image model then gives the reason
+        raise EmbeddingResponseError(response.message or "no embedding")
+    return [response.embedding], response.inputTextTokenCount
 
 
 def _from_cohere(body: bytes) -> tuple[Vectors, int]:
-    found = msgspec.json.decode(body, type=_CohereAnswer).embeddings
-    return found.floats if isinstance(found, _ByType) else found, 0
+    embeddings = msgspec.json.decode(body, type=_CohereResponse).embeddings
+    return embeddings.floats if isinstance(embeddings, _ByType) else embeddings, 0
 
 
 def _from_nova(body: bytes) -> tuple[Vectors, int]:
-    return [item.embedding for item in msgspec.json.decode(body, type=_NovaAnswer).embeddings], 0
+    return [item.embedding for item in msgspec.json.decode(body, type=_NovaResponse).embeddings], 0
 
 
 _DIALECTS: dict[

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 
 class _Patterns(Struct, frozen=True, forbid_unknown_fields=True):
-    """The file's content. Both operations have a pattern; their matches are the same."""
+    """The content of model_ids.json. Each operation has its pattern; both match the same ids."""
 
     source: str
     max_length: int
@@ -30,7 +30,7 @@ class _Patterns(Struct, frozen=True, forbid_unknown_fields=True):
 AWS = msgspec.json.decode((files("extproc.bedrock") / "model_ids.json").read_bytes(), type=_Patterns)
 
 MAX_LENGTH = AWS.max_length
-"""Characters of the longest id that AWS takes."""
+"""Longest id that AWS takes, in characters."""
 
 LONGEST_REMEMBERED: Final = 128
 """Longest id that is worth caching, in characters: AWS's own have up to about 105, in the ARN of a system profile."""
@@ -40,7 +40,7 @@ _AWS = re.compile(AWS.converse)
 
 
 def is_model_id(text: str) -> bool:
-    """Return whether `text` can be the id or ARN of a model: of one that exists or of one that does not."""
+    """Return whether `text` has the form of a model's id or ARN, whether or not the model exists."""
     return _remembered(text) if len(text) <= LONGEST_REMEMBERED else _matches(text)
 
 

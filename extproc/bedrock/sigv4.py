@@ -1,10 +1,10 @@
-"""AWS Signature Version 4 for the one request there is: a POST of a whole body to Bedrock's runtime.
+"""AWS Signature Version 4, for a POST of a whole body to Bedrock's runtime.
 
-The general algorithm signs any method, query and payload mode. What is left of it here is a canonical request
-of a few lines, one HMAC over its hash, and a signing key that changes once a day and is therefore kept.
+The general algorithm signs any method, query and payload mode. For this one request, it is a canonical request of a few
+lines, one HMAC over its hash, and a signing key that changes once a day and is therefore cached.
 
 Invariant: for the same credentials, path, body, headers and second, the Authorization header is byte for byte
-the one that botocore's `SigV4Auth` makes. Nothing here reads a clock: the time is an argument.
+the one of botocore's `SigV4Auth`. Nothing here reads a clock: the time is an argument.
 
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -27,7 +27,7 @@ SERVICE = "bedrock"
 """The signing name of both of Bedrock's endpoints, runtime and control plane."""
 
 _LONGEST_PATH: Final = 256
-"""Longest path that is worth caching, in characters: that of the longest id so, encoded."""
+"""Longest path that is worth caching, in characters: that of the longest cached id, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class BearerToken:
-    """A Bedrock API key (`AWS_BEARER_TOKEN_BEDROCK`): sent as it is, nothing is signed."""
+    """A Bedrock API key (`AWS_BEARER_TOKEN_BEDROCK`), sent in place of a signature."""
 
     token: str = field(repr=False)
 
 
 def model_path(model_id: str, operation: str) -> str:
-    """The path of a model's operation (`converse`, `invoke`, …) as it goes on the wire.
+    """Return the path of a model's operation (`converse`, `invoke`, …), as on the wire.
 
-    The id, a name or an ARN, is one path segment: all but unreserved characters are percent-encoded, as by
-    botocore. Beyond botocore, the ids `.` and `..` are encoded too: as they are they would leave `/model/`.
+    The id, a name or an ARN, is one path segment: all but unreserved characters are percent-encoded, as by botocore.
+    Unlike botocore, the ids `.` and `..` are encoded too: unencoded they would leave `/model/`.
     """
     return (_known_path if len(model_id) <= LONGEST_REMEMBERED else _path)(model_id, operation)
 
@@ -66,7 +66,7 @@ _known_path = lru_cache(maxsize=1024)(_path)
 
 
 class _SigningKey:
-    """The signing key of the last secret key and day. It replaces the one before: rotated secrets are not kept."""
+    """A cache of one signing key, that of the last secret key and day, so that no rotated secret is kept."""
 
     def __init__(self) -> None:
         self.key = b""
@@ -87,10 +87,10 @@ class _SigningKey:
 
 
 class Signer:
-    """Signs requests to one endpoint of one region."""
+    """A signer of requests to one endpoint of one region."""
 
     def __init__(self, region: str, authority: str) -> None:
-        """`authority` is the host, with its port if it is sent, exactly as the Host header carries it."""
+        """`authority` is the Host header, with the port if the header has one."""
         self._region = region
         self._authority = authority
         self._signing_key = _SigningKey()
@@ -104,11 +104,10 @@ class Signer:
         now: float,
         digest: str | None = None,
     ) -> Headers:
-        """The headers to add to a POST of `body` to `path`: `authorization`, with credentials also `x-amz-…`.
+        """Sign a POST of `body` to `path`; return the headers to add: `authorization`, with credentials also `x-amz-…`.
 
-        `path` is as `model_path` gives it. `headers` are those of the request that are to be signed besides
-        the host (content-type); their values must reach AWS unchanged. `now` is in Unix seconds.
-        `digest` is the body's SHA-256 in hex, where it is known.
+        `path` is that of `model_path`. `headers` are signed beside the host (content-type), and must reach AWS
+        unchanged. `now` is in Unix seconds. `digest` is the body's SHA-256 in hex, if it is known.
         """
         if isinstance(identity, BearerToken):
             self._signing_key.clear()
@@ -120,21 +119,20 @@ class Signer:
 
         signed = sorted((("host", self._authority), *headers, *added))
         names = ";".join(name for name, _ in signed)
-        canonical = _canonical_request(path, signed, names, digest or _sha256(body))
+        canonical_request = _canonical_request(path, signed, names, digest or _sha256(body))
 
         date = stamp[:8]
-        scope = f"{date}/{self._region}/{SERVICE}/aws4_request"
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"
+        credential_scope = f"{date}/{self._region}/{SERVICE}/aws4_request"
+        string_to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{credential_scope}\n{sha256(canonical_request).hexdigest()}"
         key = self._signing_key.of(identity.secret_key, date, self._region)
-        signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-        authorization = (
-            f"AWS4-HMAC-SHA256 Credential={identity.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-        )
+        signature = hmac.digest(key, string_to_sign.encode(), "sha256").hex()
+        credential = f"{identity.access_key}/{credential_scope}"
+        authorization = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
         return (("authorization", authorization), *added)
 
 
 def _canonical_request(path: str, signed: list[tuple[str, str]], names: str, digest: str) -> bytes:
-    """What is signed: the request in a form that proxies on the way cannot help but leave alone."""
+    """Return the canonical request: its lines are those that no proxy on the way changes."""
     encode = _known_again if len(path) <= _LONGEST_PATH else _encode_again
     lines = ["POST", encode(path), ""]  # the empty line is the query
     lines += [f"{name}:{' '.join(value.split())}" for name, value in signed]
@@ -150,7 +148,7 @@ def _sha256(body: Payload) -> str:
 
 
 def _encode_again(path: str) -> str:
-    """Every AWS service but S3 signs the path encoded once more than it is sent: %3A becomes %253A."""
+    """Encode a path once more than it is sent (%3A -> %253A), as every AWS service but S3 expects in a signature."""
     return quote(path, safe="/~")
 
 

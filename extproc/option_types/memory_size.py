@@ -14,13 +14,11 @@ class _Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The bytes, or a usage error."""
+        """Convert to bytes; a failure is a usage error."""
         match = re.fullmatch(r"([0-9]{1,15})(Ki|Mi|Gi|k|M|G|)", str(value))
         size = int(match[1]) * _UNITS[match[2]] if match else 0
         if not _LEAST <= size <= 2**40:
-            self.fail(
-                f"{value} is no amount of memory from 64Mi to 1024Gi: write bytes, or as in 1Gi or 512Mi", param, ctx
-            )
+            self.fail(f"{value} is not an amount of memory from 64Mi to 1024Gi: write bytes, 512Mi or 1Gi", param, ctx)
         return size
 
 

@@ -1,4 +1,4 @@
-"""How long somebody on a command line is ready to wait."""
+"""A click parameter type for a number of seconds."""
 
 import click
 
@@ -6,12 +6,12 @@ _YEAR = 31_536_000
 
 
 class _Seconds(click.ParamType[float]):
-    """A number from 0 to a year; neither infinity nor what is no number, which `click.FloatRange` takes."""
+    """A number from 0 to a year. Unlike `click.FloatRange`, it rejects infinity and NaN."""
 
     name = "seconds"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds, or a usage error."""
+        """Convert to seconds; a failure is a usage error."""
         try:
             seconds = float(str(value))
         except ValueError:

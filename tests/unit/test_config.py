@@ -208,7 +208,7 @@ REFUSED = {
     "capabilities: [{family: acme, reasoning: much}]": "capabilities[0].reasoning: expected one of `none`, `always`,",
     "capabilities: [{family: acme, efforts: [low, lower]}]": "capabilities[0].efforts[1]: expected one of `minimal`,",
     "capabilities: [{family: acme, effort_path: [1]}]": "capabilities[0].effort_path[0]: expected a key of the",
-    "capabilities: [{family: acme}]": "capabilities[0].match: missing; say which foundation ids are of the family",
+    "capabilities: [{family: acme}]": "capabilities[0].match: missing; name the foundation ids of the family",
     "capabilities: [{family: acme, match: [a], like: novo}]": (
         "capabilities[0].like: there is no family `novo`, did you mean `nova`?"
     ),

@@ -64,7 +64,7 @@ def test_a_json_document_is_an_exception_if_it_names_one() -> None:
     assert decoded(*[bytes([byte]) for byte in document]) == [
         StreamException(BedrockError("UnknownOperationException", "", 200))
     ]
-    assert decoded(b"{}") == [StreamDefect("a JSON document, no event stream")]
+    assert decoded(b"{}") == [StreamDefect("a JSON document, not an event stream")]
 
 
 def test_a_document_is_kept_up_to_its_limit_only() -> None:
