@@ -1,12 +1,12 @@
-"""gateway.yaml -> typed settings.
+"""The decoder of gateway.yaml: bytes -> typed settings.
 
-Every key of the file is a field of a struct below, with its default; each type carries the sentence that says
-what belongs there, and that sentence is the error message. An unknown key, a key that stands twice, a wrong type
-or a value out of range is refused with the key's path. Nothing here reads the environment or AWS.
+Every key of the file is a field of a struct below, with its default. The description of a type is also the error
+message for a wrong value. An unknown key, a repeated key, a wrong type or a value out of range is rejected with the
+key's path. Nothing here reads the environment or AWS.
 
-Tokens may stand in files of their own, which `tokens_from` names: `Draft` is a gateway.yaml before those are read.
+Tokens may be in files of their own, which `tokens_from` names: `Draft` is a gateway.yaml before those are read.
 
-Invariant: whatever bytes are given, `parse` gives `Settings` or raises `ConfigError`, and never anything else.
+Invariant: for any bytes, `parse` returns `Settings` or raises `ConfigError`, never another exception.
 """
 
 import datetime
@@ -73,7 +73,7 @@ Workers = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
 ]
 TRANSLATION_SECONDS = 30.0
-"""Timeout of a step in the process that translates large requests, the turns of other requests before it included."""
+"""Timeout of a step in the translation process, in seconds, the wait for earlier requests included."""
 
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
@@ -97,9 +97,9 @@ Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number fro
 
 
 class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which models an organisation may call: glob patterns (`*`, `?`), `deny` wins over `allow`.
+    """The models that an organisation may call: glob patterns (`*`, `?`); `deny` has priority over `allow`.
 
-    What exactly a pattern is matched with is said in `extproc.tenancy.policy`.
+    `extproc.tenancy.policy` has the rules of matching.
     """
 
     allow: tuple[Pattern, ...] = ("*",)
@@ -107,18 +107,18 @@ class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant. Its machine name is its key in `organisations`."""
+    """An organisation. Its machine name is its key in `organisations`."""
 
     models: Models = msgspec.field(default_factory=Models)
     enabled: YesNo = True
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An API key. Only the SHA-256 of the whole token (`qc_` included) is ever stored."""
+    """An API key. Only the SHA-256 of the whole token (`qc_` included) is stored."""
 
     name: TokenName
     sha256: Sha256
-    """Lower-case, however it was written."""
+    """In lower case, whatever the file has."""
     organisations: tuple[MachineName, ...] = ()
     expires: Expiry | None = None
 
@@ -127,85 +127,86 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Compat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Departures from OpenAI's behaviour that a deployment may need."""
+    """Deviations from OpenAI's behaviour that a deployment may need."""
 
     streaming_truncation: Annotated[Literal["length", "stop"], Meta(description="`length` or `stop`")] = "length"
-    """The `finish_reason` of a stream that ran into its token limit."""
+    """The `finish_reason` of a stream that reached its token limit."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request may cost."""
+    """Limits of requests."""
 
     request_bytes: Bytes = 32 * 1024 * 1024
-    """A larger body is answered with 413."""
+    """Largest body of a request; a larger one gets a 413."""
     in_flight_bytes: InFlightBytes = "auto"
-    """Of all requests in flight at once; more are answered with 503. `auto` derives it from the memory limit."""
+    """Bytes of all requests in flight; beyond it requests get a 503. `auto` derives it from the memory limit."""
     organisation_in_flight_bytes: InFlightBytes = "auto"
-    """Of one organisation's; more are answered with 429. `auto` is half of the whole where there are several."""
+    """Bytes of one organisation's requests in flight; beyond it they get a 429. `auto` is half of `in_flight_bytes`
+    if there are several organisations, and all of it if there is one."""
 
     address_requests_per_second: Rate | None = None
-    """From one network address, with or without a token; more are answered with 429 by Envoy. None is no limit."""
+    """Requests per second of one network address, with or without a token; beyond it they get a 429 from Envoy."""
 
     @property
     def body_bytes(self) -> int:
-        """The largest body that Envoy may hold: the worker may make it longer than what a caller may send."""
+        """Return the largest body that Envoy may hold: a translated body may be 5/4 as long as the caller's."""
         return self.request_bytes * 5 // 4
 
 
 class Embeddings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How arrays go out to models that take one text, or a few, a call."""
+    """Limits of arrays of inputs, for models that take one text, or a few, in a call."""
 
     concurrency: Concurrency = 8
-    """Calls in flight for one request."""
+    """Calls of one request in flight."""
     seconds: Seconds = 120.0
-    """How long all the calls of one request may take together."""
+    """Timeout of all calls of one request together."""
 
 
 class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Media that clients name by URL: whether, and within which limits, the gateway fetches them."""
+    """Limits of media at URLs, which the gateway fetches."""
 
     fetch: YesNo = True
-    """Otherwise a request with such a URL is refused, and images have to come as `data:` URLs."""
+    """If false, a request with such a URL is rejected; images must be `data:` URLs."""
     max_bytes: Bytes = 3_750_000
-    """Of one image: what Converse takes."""
+    """Largest image; the default is Converse's limit."""
     total_bytes: Bytes = 15_000_000
-    """Of all the images of one request."""
+    """Size of all images of one request together."""
     seconds: Seconds = 20.0
-    """How long fetching all the images of one request may take."""
+    """Timeout of all images of one request together."""
     concurrency: Concurrency = 4
-    """Images of one request that are fetched at a time."""
+    """Images of one request that are fetched at once."""
     deny: tuple[Cidr, ...] = ()
-    """Networks that nothing is fetched from although their addresses look public, such as a VPC's IPv6 range."""
+    """Networks with public addresses that nothing is fetched from, such as a VPC's IPv6 range."""
     s3: YesNo = False
-    """Whether callers may name `s3://` objects, which Bedrock then reads with the gateway's own permissions: every
-    caller can have read to him whatever the gateway's role may read."""
+    """Accept `s3://` URLs, which Bedrock reads with the gateway's own permissions: every caller can then read whatever
+    the gateway's role can."""
 
 
 class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens while a model thinks."""
+    """Timers of responses."""
 
     keepalive_seconds: Seconds = 15.0
-    """After this much silence the client gets an SSE comment."""
+    """Idle time after which a stream gets an SSE comment."""
     idle_seconds: Seconds = 300.0
-    """After this much silence from Bedrock the call is given up."""
+    """Idle timeout of Bedrock, after which the call fails."""
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the list of models is kept."""
+    """The refresh of the list of models."""
 
     refresh_seconds: Seconds = 3600.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of gateway.yaml."""
+    """The content of gateway.yaml."""
 
     region: Region | None = None
-    """AWS region; without it, AWS's own settings decide (AWS_REGION, the profile)."""
+    """The AWS region; the default is that of AWS's settings (AWS_REGION, the profile)."""
     organisations: dict[MachineName, Organisation] = {}
     tokens: tuple[Token, ...] = ()
-    """Once read, those of the token files too."""
+    """After loading, including those of the token files."""
     tokens_from: Place | None = None
-    """A file with more tokens, or a folder of such files; a relative path starts where gateway.yaml is."""
+    """A file with more tokens, or a folder of such files; a relative path is relative to gateway.yaml."""
     compat: Compat = msgspec.field(default_factory=Compat)
     limits: Limits = msgspec.field(default_factory=Limits)
     embeddings: Embeddings = msgspec.field(default_factory=Embeddings)
@@ -213,11 +214,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalogue: Catalogue = msgspec.field(default_factory=Catalogue)
     media: Media = msgspec.field(default_factory=Media)
     capabilities: tuple[Row, ...] = ()
-    """What families of models take, where the built-in table is to say something else."""
+    """Corrections of the built-in table of models' features."""
     workers: Workers = 1
     """Python processes, one unix socket each; `auto` is one for every two CPUs."""
     transport: Annotated[Literal["auto", "http2", "grpcio"], Meta(description="`auto`, `http2` or `grpcio`")] = "auto"
-    """What speaks gRPC with Envoy: `auto` is http2 on a unix socket, and grpcio elsewhere."""
+    """The gRPC server for Envoy: `auto` is http2 on a unix socket, and grpcio elsewhere."""
 
     @property
     def longest_wait(self) -> float:
@@ -232,26 +233,26 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of a token file."""
+    """The content of a token file."""
 
     tokens: tuple[Token, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A gateway.yaml that is YAML; whether it can be used shows once its token files are read as well."""
+    """A gateway.yaml that is valid YAML; its content is checked once its token files are read as well."""
 
     source: str
     document: Mapping[object, object]
 
     @property
     def tokens_from(self) -> Path | None:
-        """Where more tokens stand; None as well where it says so in a way that `settings` refuses."""
+        """Return the path of the token files, None if there is none, or none that `settings` accepts."""
         place = self.document.get("tokens_from")
         return Path(self.source).parent / place if place and isinstance(place, str) else None
 
     def settings(self, token_texts: Mapping[str, bytes]) -> Settings:
-        """The settings, with the tokens in `token_texts` (by the file's name) behind its own; raises `ConfigError`."""
+        """Return the settings, with the tokens of `token_texts` (file -> text) after its own; raises `ConfigError`."""
         with _naming(self.source):
             settings = _convert(self.document, Settings)
             _check_capabilities(settings.capabilities)
@@ -272,23 +273,23 @@ def load(path: Path) -> Settings:
 
 
 def draft(text: bytes, source: str = "gateway.yaml") -> Draft:
-    """The gateway.yaml in `text`; raises `ConfigError`, whose message starts with `source`.
+    """Read the gateway.yaml in `text`; raises `ConfigError`, whose message starts with `source`.
 
-    A file without any content is refused: it is what a reader sees while an editor saves, and taking it for
-    "no tokens" would shut everybody out. `{}` says that on purpose.
+    An empty file is rejected: a reader may see one while an editor saves, and taking it for "no tokens" would reject
+    every caller. `{}` is an explicit configuration without tokens.
     """
     with _naming(source):
         return Draft(source, read(text))
 
 
 def parse(text: bytes, source: str = "gateway.yaml") -> Settings:
-    """The settings in `text` alone, without token files; raises `ConfigError`, whose message starts with `source`."""
+    """Return the settings in `text`, without token files; raises `ConfigError`, whose message starts with `source`."""
     return draft(text, source).settings({})
 
 
 @contextmanager
 def _naming(source: str) -> Iterator[None]:
-    """Put the file's name before what is wrong in it."""
+    """Put the file's name before the message of a `ConfigError`."""
     try:
         yield
     except ConfigError as error:
@@ -303,7 +304,7 @@ def _convert(document: Mapping[object, object], kind: type[Kind]) -> Kind:
 
 
 def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping[str, Organisation]) -> None:
-    """Names refer to something, and nothing stands twice, in one file or in several; raises `ConfigError`."""
+    """Check that organisations are declared, and that nothing is repeated in any file; raises `ConfigError`."""
     seen: dict[str, str] = {}
     for source, tokens in files.items():
         for index, token in enumerate(tokens):
@@ -315,7 +316,7 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
 
 def _check_unique(token: Token, seen: dict[str, str], source: str, where: str) -> None:
     for key, why in (
-        ("name", "names tell tokens apart in the logs"),
+        ("name", "give each token a name of its own, by which logs tell them apart"),
         ("sha256", "list the organisations of one token in one entry"),
     ):
         here = f"{source}: {where}"
@@ -325,7 +326,7 @@ def _check_unique(token: Token, seen: dict[str, str], source: str, where: str) -
 
 
 def _check_organisations(token: Token, organisations: Mapping[str, Organisation], where: str) -> None:
-    """Every organisation of `token` is declared, and named once."""
+    """Check that every organisation of `token` is declared, and named once."""
     named: set[str] = set()
     for position, name in enumerate(token.organisations):
         if name not in organisations:
@@ -334,19 +335,19 @@ def _check_organisations(token: Token, organisations: Mapping[str, Organisation]
                 f"{nearest(name, organisations)}"
             )
         if name in named:
-            raise ConfigError(f"{where}.organisations[{position}]: `{name}` stands twice")
+            raise ConfigError(f"{where}.organisations[{position}]: `{name}` is repeated; keep one")
         named.add(name)
 
 
 _NEEDS = {"budget": ("minimum_budget",), "effort": ("effort_path", "efforts"), "nova": ("effort_path", "efforts")}
-"""What a way to reason cannot do without."""
+"""Style of reasoning -> the features that it requires."""
 _MODEL_FIELDS = "additionalModelRequestFields"
 _EFFORT = ("outputConfig", "effort")
-"""The one path outside of these."""
+"""The only path outside `additionalModelRequestFields`."""
 
 
 def _check_capabilities(rows: tuple[Row, ...]) -> None:
-    """With these rows there is a table, and nothing in it is half said."""
+    """Check that the rows make a table, and that each family is complete; raises `ConfigError`."""
     if not rows:
         return
     try:
@@ -359,7 +360,7 @@ def _check_capabilities(rows: tuple[Row, ...]) -> None:
 
 
 def _check_networks(networks: tuple[str, ...]) -> None:
-    """Each is a network, and not an address inside one: whoever writes that may have meant either."""
+    """Check that each is a network: an address inside one could mean the address or the network."""
     for index, text in enumerate(networks):
         try:
             ip_network(text)
@@ -372,7 +373,7 @@ def _check_family(family: Capabilities, where: str) -> None:
         if not getattr(family, need):
             raise ConfigError(f"{where}.{need}: missing; models that reason by `{family.reasoning}` need it")
     if (family.efforts or family.reasoning_off == "effort_none") and not family.effort_path:
-        raise ConfigError(f"{where}.effort_path: missing; say where the effort goes")
+        raise ConfigError(f"{where}.effort_path: missing; name the path of the effort")
     ordered = sorted(set(family.efforts), key=get_args(Effort).index)
     if list(family.efforts) != ordered:
         raise ConfigError(f"{where}.efforts: write them lowest first, each once: {', '.join(ordered)}")

@@ -1,10 +1,10 @@
-"""Bytes of requests that fit into memory, and callers' connections for which there are open files.
+"""Capacity: bytes of requests that fit into memory, and callers' connections for which there are open files.
 
-The coefficients are measured with Envoy 1.40 and the interpreted worker; docs/operations.md says how, and by how much
-they are above what was seen.
+The coefficients are measured with Envoy 1.40 and the interpreted worker; docs/operations.md has the method, and the
+margin above the measurements.
 
-Invariant: what `in_flight_bytes` returns for each worker, times the workers, times the coefficients, plus the bases, is
-not more than the memory that it was given, unless that is less than the bases and `LEAST_BYTES` for each worker take.
+Invariant: the `in_flight_bytes` of all workers, times the coefficients, plus the bases, are not more than the memory
+limit, unless that is less than the bases and `LEAST_BYTES` for each worker.
 """
 
 from dataclasses import dataclass
@@ -15,33 +15,33 @@ from extproc.config import Limits
 MIB = 1024 * 1024
 
 ENVOY_BASE = 128 * MIB
-"""Memory of an Envoy that is idle, and of messages that its threads copy."""
+"""Memory of an idle Envoy, and of messages that its threads copy, in bytes."""
 
 ENVOY_PER_BYTE = 3.5
 """Memory of Envoy for each byte of a request in flight."""
 
 WORKER_BASE = 112 * MIB
-"""Memory of a worker that is idle, and of the process in which it looks things up at AWS."""
+"""Memory of an idle worker, and of its lookup process for AWS, in bytes."""
 
 WORKER_PER_BYTE = 3.0
 """Memory of a worker for each byte of a request in flight."""
 
 STREAM_BYTES: Final = 192 * 1024
-"""Bytes that a request counts beside its body at least, for the memory of its stream in Envoy while its caller does not
-read: 0.63 MB on HTTP/2, 0.6 MB on HTTP/1.1."""
+"""Least number of bytes that a request counts beside its body, for the memory of its stream in Envoy while its caller
+does not read: 0.63 MB on HTTP/2, 0.6 MB on HTTP/1.1."""
 
 LEAST_BYTES = MIB
-"""Bytes in flight that each worker has, however little memory there is."""
+"""Least bytes in flight of each worker, however little memory there is."""
 
 OTHER_MEMORY = 64 * MIB
-"""Memory of Envoy that is not heap: its code, its threads' stacks."""
+"""Memory of Envoy outside its heap, in bytes: code, threads' stacks."""
 
 MOST_CONNECTIONS = 20_000
 RESERVED_FILES = 256
-"""Open files of Envoy that are no connection of a call: listeners, health checks, connections to workers, logs."""
+"""Open files of Envoy beside calls: listeners, health checks, connections to workers, logs."""
 
 FILES_PER_CALL = 2
-"""The caller's connection, and one to Bedrock."""
+"""Open files of a call: the caller's connection, and one to Bedrock."""
 
 
 @dataclass(frozen=True, slots=True)

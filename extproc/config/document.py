@@ -1,7 +1,6 @@
-"""YAML, strictly: one mapping, no key twice.
+"""A strict reader of YAML: one mapping, no repeated keys.
 
-Invariant: whatever bytes are given, `read` gives a mapping or raises `ConfigError`, and never anything else; its time
-is linear in their number.
+Invariant: for any bytes, `read` returns a mapping or raises `ConfigError`, never another exception, in linear time.
 """
 
 import contextlib
@@ -15,10 +14,10 @@ from yaml.composer import Composer
 from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.resolver import Resolver
 
-from extproc.config.faults import printable, spoken
+from extproc.config.faults import described, printable
 
 MAX_REPEATED = 1_000_000
-"""Values that aliases and merge keys may stand for, beyond those that are written out."""
+"""Largest number of values that aliases and merge keys may add to those in the file."""
 
 
 class ConfigError(Exception):
@@ -32,7 +31,7 @@ class ConfigError(Exception):
 
 
 class _Loader(Composer, CParser, SafeConstructor, Resolver):
-    """PyYAML's safe loader; a date without a time of day is the start of that day in UTC.
+    """PyYAML's safe loader. A date without a time of day is the start of that day in UTC.
 
     The parser is libyaml's, ten times as fast as Python's. The composer is Python's: libyaml's ends the process where
     a document is nested too deeply.
@@ -45,7 +44,7 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
         Resolver.__init__(self)
 
     def construct_time(self, node: yaml.ScalarNode) -> datetime.datetime:
-        """A timestamp, with a zone unless it has a time of day and no zone of its own."""
+        """Construct a timestamp. It has a zone, unless the file has a time of day without one."""
         try:
             value = self.construct_yaml_timestamp(node)
         except ValueError as error:
@@ -61,11 +60,11 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
 
 
 _CONSTRUCTOR_BUGS = (ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
-"""What PyYAML's own constructors let through, for `!!bool maybe` and the like."""
+"""Exceptions that PyYAML's own constructors raise for values such as `!!bool maybe`."""
 
 
 def read(text: bytes) -> Mapping[object, object]:
-    """The one mapping in `text`; raises `ConfigError` without the file's name."""
+    """Read the mapping in `text`; raises `ConfigError`, without the file's name."""
     try:
         with _without_collector():
             document = _construct(text)
@@ -76,7 +75,9 @@ def read(text: bytes) -> Mapping[object, object]:
     except _CONSTRUCTOR_BUGS as error:
         raise ConfigError(f"holds a value that YAML cannot read: {error}") from error
     if not isinstance(document, dict):
-        raise ConfigError(f"must be a mapping of keys such as `organisations:` and `tokens:`, not {spoken(document)}")
+        raise ConfigError(
+            f"must be a mapping of keys such as `organisations:` and `tokens:`, not {described(document)}"
+        )
     return document
 
 
@@ -101,13 +102,13 @@ def _construct(text: bytes) -> object:
     node = loader.get_single_node()
     if node is None:
         raise ConfigError("is empty; write `{}` to run without organisations and tokens")
-    if _refuse_duplicates(node):
-        _refuse_multiplication(node)
+    if _reject_duplicates(node):
+        _reject_multiplication(node)
     return loader.construct_document(node)
 
 
-def _refuse_duplicates(root: yaml.Node) -> bool:
-    """Raise for a key that stands twice in one mapping, before merge keys (`<<`) are resolved.
+def _reject_duplicates(root: yaml.Node) -> bool:
+    """Raise for a repeated key of a mapping, before merge keys (`<<`) are resolved.
 
     Return whether there are aliases.
     """
@@ -126,7 +127,7 @@ def _refuse_duplicates(root: yaml.Node) -> bool:
     return aliases
 
 
-def _refuse_multiplication(root: yaml.Node) -> None:
+def _reject_multiplication(root: yaml.Node) -> None:
     """Raise where aliases and merge keys stand for more than `MAX_REPEATED` values ("billion laughs")."""
     sizes: dict[int, int] = {}
     """Number of values in each node, those of aliases included; 0 while a node is not finished."""
@@ -142,11 +143,11 @@ def _refuse_multiplication(root: yaml.Node) -> None:
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
             pending.pop()
     if sizes[id(root)] > len(sizes) + MAX_REPEATED:
-        raise ConfigError(f"aliases and merge keys stand for more than {MAX_REPEATED} values; write fewer of them")
+        raise ConfigError(f"aliases and merge keys add more than {MAX_REPEATED} values; use fewer of them")
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
-    """The nodes in a list or a mapping, keys included."""
+    """Return the nodes in a list or a mapping, keys included."""
     if isinstance(node, yaml.MappingNode):
         return [child for pair in node.value for child in pair]
     return node.value if isinstance(node, yaml.SequenceNode) else []
@@ -160,12 +161,12 @@ def _check_keys(node: yaml.MappingNode) -> None:
             continue
         name, line = (key.tag, key.value), key.start_mark.line + 1
         if name in lines:
-            raise ConfigError(f"line {line}: the key `{key.value}` stands in line {lines[name]} already; keep one")
+            raise ConfigError(f"line {line}: the key `{key.value}` is in line {lines[name]} already; keep one")
         lines[name] = line
 
 
 def _explain_yaml(error: yaml.YAMLError, text: bytes) -> str:
-    """PyYAML's complaint in one line, with the remedy where there is one."""
+    """Return PyYAML's error in one line, with a remedy if there is one."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return f"is not YAML: {' '.join(str(error).split())}"
     problem, mark = error.problem or error.context or "not YAML", error.problem_mark
@@ -177,6 +178,6 @@ def _explain_yaml(error: yaml.YAMLError, text: bytes) -> str:
 
 
 def _starts_with_tab(text: bytes, line: int) -> bool:
-    """Whether the indentation of this line, counted from 0, has a tab."""
+    """Return whether the indentation of this line, counted from 0, has a tab."""
     lines = text.splitlines()
     return line < len(lines) and lines[line].lstrip(b" ").startswith(b"\t")

@@ -1,8 +1,8 @@
-"""What is wrong in a document, and where, in words for the person who wrote it.
+"""Error messages for a document: the path of its first fault, and the expected value.
 
-msgspec says where, but not inside a mapping with free keys (`organisations[...]`), and what, but in terms of Python
-and regular expressions. So once it has refused a document, the document is walked along the types, and the first fault
-is put in our own words: those of the type's `Meta(description=…)`.
+msgspec's own message lacks the path inside a mapping with free keys (`organisations[...]`), and describes values in
+terms of Python and regular expressions. So once msgspec has rejected a document, this module walks it along the types,
+and describes the first fault in the words of the type's `Meta(description=…)`.
 """
 
 import datetime
@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Meta
 
 _FEW = 20
-"""Keys that can be listed in one line."""
+"""Largest number of keys that a message lists."""
 
 
 def fault(value: object, kind: Any, path: str) -> str | None:
-    """What is wrong with `value` where a `kind` belongs, as `path: what`; None if nothing is."""
+    """Return the first fault in `value`, which should be a `kind`, as `path: message`; None if there is none."""
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if isinstance(base, type) and issubclass(base, msgspec.Struct):
         return _struct(value, base, path)
@@ -27,13 +27,13 @@ def fault(value: object, kind: Any, path: str) -> str | None:
         return _mapping(value, key_kind, value_kind, path)
     if get_origin(base) is tuple:
         return _list(value, get_args(base)[0], path)
-    return None if _fits(value, kind) else f"{path}: expected {description(kind)}; found {spoken(value)}"
+    return None if _fits(value, kind) else f"{path}: expected {description(kind)}; found {described(value)}"
 
 
 def _struct(value: object, struct: type[msgspec.Struct], path: str) -> str | None:
-    """The first fault in a mapping with fixed keys."""
+    """Return the first fault in a mapping with fixed keys."""
     if not isinstance(value, dict):
-        return f"{path}: expected a mapping; found {spoken(value)}"
+        return f"{path}: expected a mapping; found {described(value)}"
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for key in value:
         if not isinstance(key, str):
@@ -45,38 +45,38 @@ def _struct(value: object, struct: type[msgspec.Struct], path: str) -> str | Non
         below = _join(path, name)
         if name not in value and field.required:
             return f"{below}: missing; expected {description(field.type)}"
-        found = fault(value[name], field.type, below) if name in value else None
-        if found:
-            return found
+        below_it = fault(value[name], field.type, below) if name in value else None
+        if below_it:
+            return below_it
     return None
 
 
 def _mapping(value: object, key_kind: Any, value_kind: Any, path: str) -> str | None:
-    """The first fault in a mapping with free keys."""
+    """Return the first fault in a mapping with free keys."""
     if not isinstance(value, dict):
-        return f"{path}: expected a mapping; found {spoken(value)}"
+        return f"{path}: expected a mapping; found {described(value)}"
     for key, item in value.items():
         if not isinstance(key, str):
             return _not_text(path, key)
         below = _join(path, key)
         if not _fits(key, key_kind):
             return f"{below}: expected {description(key_kind)} as the key"
-        found = fault(item, value_kind, below)
-        if found:
-            return found
+        below_it = fault(item, value_kind, below)
+        if below_it:
+            return below_it
     return None
 
 
 def _list(value: object, kind: Any, path: str) -> str | None:
-    """The first fault in a list."""
+    """Return the first fault in a list."""
     if not isinstance(value, list):
-        return f"{path}: expected a list; found {spoken(value)}"
+        return f"{path}: expected a list; found {described(value)}"
     faults = (fault(item, kind, f"{path}[{index}]") for index, item in enumerate(value))
     return next(filter(None, faults), None)
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether msgspec takes `value` for a `kind`."""
+    """Return whether msgspec converts `value` to a `kind`."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -85,7 +85,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 def description(kind: Any) -> str:
-    """The sentence that a type carries, itself or in one of its alternatives."""
+    """Return the description of a type, or of one of its alternatives."""
     for part in (*getattr(kind, "__metadata__", ()), *get_args(kind)):
         text = part.description if isinstance(part, Meta) else description(part)
         if text:
@@ -93,8 +93,8 @@ def description(kind: Any) -> str:
     return ""
 
 
-def spoken(value: object) -> str:
-    """What a person would call `value`. Text is not repeated: it may be a secret that stands in the wrong place."""
+def described(value: object) -> str:
+    """Describe `value` for a message. Text is not quoted: it may be a secret in the wrong place."""
     if value is None or isinstance(value, bool):
         return "nothing" if value is None else str(value).lower()
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**18):
@@ -115,18 +115,18 @@ def printable(text: str) -> str:
 
 
 def _not_text(path: str, key: object) -> str:
-    """What is wrong with a key such as `on` or `2`, which YAML takes for something else."""
-    return f"{path or 'top level'}: a key is read as {spoken(key)}, not as text; put it in quotes"
+    """Return the message for a key such as `on` or `2`, which YAML does not read as text."""
+    return f"{path or 'top level'}: a key is read as {described(key)}, not as text; put it in quotes"
 
 
 def _join(path: str, key: str) -> str:
-    """The path of `key` below `path`."""
+    """Return the path of `key` below `path`."""
     if key.isprintable() and " " not in key:
         return f"{path}.{key}" if path else key
     return f"{path}[{key!r}]"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A guess at what was meant."""
+    """Return a suggestion: the known name that is most similar."""
     guesses = difflib.get_close_matches(name[:100], list(known), n=1)
     return f", did you mean `{guesses[0]}`?" if guesses else ""

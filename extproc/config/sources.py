@@ -1,7 +1,7 @@
-"""The files that a configuration is read from: gateway.yaml, and the token files that its `tokens_from` names.
+"""The files of a configuration: gateway.yaml, and the token files that its `tokens_from` names.
 
-Two places, because on Kubernetes organisations are a ConfigMap's and tokens a Secret's. Files whose names begin with
-a dot do not count: they are how Kubernetes keeps the versions of a mounted folder.
+They are separate, because on Kubernetes organisations belong in a ConfigMap and tokens in a Secret. Files whose names
+begin with a dot are ignored: Kubernetes keeps the versions of a mounted folder in them.
 """
 
 import errno
@@ -15,9 +15,9 @@ MAX_BYTES = 8 * 1024 * 1024
 
 
 def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """Return what is in a regular file of at most `limit` bytes.
+    """Return the content of a regular file of at most `limit` bytes.
 
-    Raises `OSError` for everything else: a pipe would be waited for, and a device may have no end.
+    Raises `OSError` for anything else: a pipe would block, and a device may have no end.
     """
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
@@ -32,7 +32,7 @@ def read_regular(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def contents(path: Path) -> bytes:
-    """What is in gateway.yaml; raises `ConfigError`."""
+    """Return the content of gateway.yaml; raises `ConfigError`."""
     try:
         return read_regular(path)
     except OSError as error:
@@ -40,25 +40,25 @@ def contents(path: Path) -> bytes:
 
 
 def token_files(place: Path) -> list[Path]:
-    """The file `place`, or the files in the folder `place`, by name; there may be none."""
+    """Return the file `place`, or the files in the folder `place`, by name; there may be none."""
     if not place.is_dir():
         return [place]
     return sorted(path for path in place.iterdir() if not path.name.startswith(".") and path.is_file())
 
 
 def token_texts(place: Path) -> dict[str, bytes]:
-    """What is in each token file of `place`; raises `ConfigError`.
+    """Return the content of each token file of `place`; raises `ConfigError`.
 
-    A folder without any is refused: it is what is seen while files are moved, and taking it for "no tokens" would
-    shut everybody out.
+    A folder without files is rejected: a reader may see one while files are moved, and taking it for "no tokens" would
+    reject every caller.
     """
     try:
         texts = {str(path): read_regular(path) for path in token_files(place)}
     except OSError as error:
         name = error.filename or place
-        raise ConfigError(f"{name}: {error.strerror}; `tokens_from` is to name a readable file or folder") from error
+        raise ConfigError(f"{name}: {error.strerror}; `tokens_from` must name a readable file or folder") from error
     except ValueError as error:  # a NUL, or half a character
-        raise ConfigError(f"{str(place)!r}: no file can be called so; mend `tokens_from`") from error
+        raise ConfigError(f"{str(place)!r}: not a valid path; correct `tokens_from`") from error
     if not texts:
-        raise ConfigError(f"{place}: no file is in it; write `tokens: []` into one to run without tokens")
+        raise ConfigError(f"{place}: contains no file; add one with `tokens: []` to run without tokens")
     return texts

@@ -128,9 +128,9 @@ REFUSED = {
     "organisations: {'acme\\n': {}}": "expected a machine name (",
     "organisations: {? [a] : {}}": "line 1, column 19: found unhashable key",
     # keys that stand twice
-    "tokens: []\nregion: us-east-1\ntokens: []": "line 3: the key `tokens` stands in line 1 already",
-    "organisations:\n  acme: {}\n  beta: {}\n  acme: {}": "line 4: the key `acme` stands in line 2 already",
-    "tokens:\n- name: a\n  'name': b": "line 3: the key `name` stands in line 2 already",
+    "tokens: []\nregion: us-east-1\ntokens: []": "line 3: the key `tokens` is in line 1 already",
+    "organisations:\n  acme: {}\n  beta: {}\n  acme: {}": "line 4: the key `acme` is in line 2 already",
+    "tokens:\n- name: a\n  'name': b": "line 3: the key `name` is in line 2 already",
     # what belongs there
     "workers: 0": "workers: expected `auto`, or a whole number from 1 to 64; found the number 0",
     "workers: '2'": "workers: expected `auto`, or a whole number from 1 to 64; found text",
@@ -177,10 +177,10 @@ REFUSED = {
         "did you mean `acme`?"
     ),
     f"organisations: {{acme: {{}}}}\ntokens: [{{name: a, sha256: {DIGEST}, organisations: [acme, acme]}}]": (
-        "tokens[0].organisations[1]: `acme` stands twice"
+        "tokens[0].organisations[1]: `acme` is repeated; keep one"
     ),
     f"tokens: [{{name: a, sha256: {DIGEST}}}, {{name: a, sha256: {'0' * 63}a}}]": (
-        "tokens[1].name: the same as in tokens[0]; names tell tokens apart in the logs"
+        "tokens[1].name: the same as in tokens[0]; give each token a name of its own"
     ),
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-01-01T00:00:00}}]": (
         "tokens[0].expires: expected a time with its zone, as in 2027-01-01T00:00:00Z; found a time without a zone"
@@ -230,14 +230,14 @@ REFUSED = {
         "capabilities[0].effort_path: expected `additionalModelRequestFields` and the keys below it"
     ),
     "capabilities: [{family: acme, match: [a], reasoning: adaptive, efforts: [low]}]": (
-        "capabilities[0].effort_path: missing; say where the effort goes"
+        "capabilities[0].effort_path: missing; name the path of the effort"
     ),
     "capabilities: [{family: nova-2, efforts: [high, low]}]": (
         "capabilities[0].efforts: write them lowest first, each once: low, high"
     ),
     "capabilities: [{family: nova-2, efforts: [low, low]}]": "capabilities[0].efforts: write them lowest first",
     "capabilities: [{family: acme, match: [a], reasoning_off: effort_none}]": (
-        "capabilities[0].effort_path: missing; say where the effort goes"
+        "capabilities[0].effort_path: missing; name the path of the effort"
     ),
     "capabilities: [{family: nova-2, effort_path: [outputConfig, effort]}]": (
         "capabilities[0].effort_path: expected `additionalModelRequestFields`, a key, and one below that"
@@ -373,7 +373,7 @@ MULTIPLIED = {
 def test_aliases_that_multiply_are_refused(kind: str) -> None:
     """ "Billion laughs": few lines that stand for more than any memory holds."""
     lines = ["a0: &a0 {k: v}", *(f"a{n}: &a{n} {MULTIPLIED[kind](f'a{n - 1}')}" for n in range(1, 9))]
-    with pytest.raises(ConfigError, match="aliases and merge keys stand for more than 1000000 values"):
+    with pytest.raises(ConfigError, match="aliases and merge keys add more than 1000000 values"):
         parse("\n".join(lines).encode())
 
 
@@ -382,7 +382,7 @@ def test_a_long_list_that_many_refer_to_is_refused() -> None:
     lines = ["organisations: {" + ", ".join(f"{name}: {{}}" for name in names) + "}", "tokens:"]
     lines += [f"- {{name: a, sha256: {'a' * 64}, organisations: &all [{', '.join(names)}]}}"]
     lines += [f"- {{name: t{index}, sha256: '{index:064x}', organisations: *all}}" for index in range(1, 300)]
-    with pytest.raises(ConfigError, match="aliases and merge keys stand for more than"):
+    with pytest.raises(ConfigError, match="aliases and merge keys add more than"):
         parse("\n".join(lines).encode())
 
 
@@ -483,7 +483,7 @@ def test_a_fault_in_a_token_file_is_told_with_the_files_name(split: Path, text: 
 def test_a_folder_without_token_files_is_refused(split: Path) -> None:
     (split / "tokens" / "a").unlink()
     (split / "tokens" / "b.yaml").unlink()
-    with pytest.raises(ConfigError, match=r"tokens: no file is in it; write `tokens: \[\]`"):
+    with pytest.raises(ConfigError, match=r"tokens: contains no file; add one with `tokens: \[\]`"):
         config.load(split / "gateway.yaml")
 
 
