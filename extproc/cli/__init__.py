@@ -1,11 +1,10 @@
-"""The command line: `oai-extproc up`, `serve`, `envoy-config`, `drain`, `check`, `health`, `models`,
-`token`.
+"""The command line: `oai-extproc up`, `serve`, `envoy-config`, `drain`, `check`, `health`, `models`, `token`.
 
-The invariant: what the user can mend is said in one message that names the remedy, never in a traceback. Exit code 0
-is success, 2 is a usage or configuration that cannot work, 1 is a gateway that could not keep running.
+Invariant: an error that the user can correct is one message with the remedy, never a traceback. Exit code 0 is success,
+2 an unusable command line or configuration, 1 a gateway that could not keep running.
 
-Each command imports what it needs when it runs, and is itself imported when it is named: a worker, and the health check
-that runs every few seconds, are to start at once.
+A command's module is imported when the command is named, and imports heavy modules when it runs, so that a worker, and
+the health check that runs every few seconds, start at once.
 """
 
 from importlib import import_module
@@ -15,32 +14,23 @@ import click
 from extproc import __version__
 from extproc.telemetry.lines import open_standard_streams
 
-COMMANDS = {
-    "up": "up",
-    "serve": "serve",
-    "envoy-config": "envoy_config",
-    "drain": "drain",
-    "check": "check",
-    "health": "health",
-    "models": "check",
-    "token": "token",
-}
-"""The room of each command."""
+COMMANDS = ("up", "serve", "envoy-config", "drain", "check", "health", "models", "token")
+"""The commands. Each is a function in a module of its own name, with `_` for `-`."""
 
 _EPILOG = "Start with `oai-extproc up`: without any configuration it runs a demo against a local Bedrock."
 
 
 class _Commands(click.Group):
-    """`COMMANDS`, each imported when it is asked for."""
+    """`COMMANDS`, each imported when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        room = COMMANDS.get(cmd_name)
-        if room is None:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"extproc.cli.{room}"), cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"extproc.cli.{name}"), name)
         return command
 
 

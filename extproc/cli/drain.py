@@ -5,17 +5,17 @@ from pathlib import Path
 
 import click
 
-from extproc.cli.parameters import ADDRESS, SOCKET, Breakdown, refusing
+from extproc.cli.parameters import ADDRESS, SOCKET, GatewayError, user_errors
 from extproc.net import Address
 from extproc.option_types.seconds import SECONDS
-from extproc.telemetry.lines import say
+from extproc.telemetry.lines import write_line
 
 WORKER_SECONDS = 3.0
-"""Timeout of one question to a worker."""
+"""Timeout of one health check of a worker, in seconds."""
 
-WORKER_QUESTIONS = 3
-"""Number of questions without a response after which a worker counts as stuck. The end of a pod runs the hook, too, and
-there a worker that is only busy must not keep Envoy from being drained."""
+WORKER_CHECKS = 3
+"""Number of health checks without a response after which a worker counts as stuck. The hook also runs at the end of a
+pod, where a worker that is only busy must not keep Envoy from being drained."""
 
 
 @click.command()
@@ -25,36 +25,36 @@ there a worker that is only busy must not keep Envoy from being drained."""
     type=SECONDS,
     default=10.0,
     show_default=True,
-    help="Seconds in which load balancers are to notice that health checks fail.",
+    help="Seconds for load balancers to notice that health checks fail.",
 )
 @click.option(
     "--timeout",
     type=SECONDS,
     default=3600.0,
     show_default=True,
-    help="Seconds that calls in flight then have; Envoy itself ends a call after an hour.",
+    help="Seconds for calls in flight to finish after that; Envoy itself ends a call after an hour.",
 )
 @click.option(
     "--announce",
     type=SOCKET,
-    help="Where to tell the end to whoever asks by HTTP: drain.sock beside the admin socket is what /drained of "
-    "`envoy-config --health` leads to.",
+    help="Where to report the end over HTTP: /drained of `envoy-config --health` leads to drain.sock beside the admin "
+    "socket.",
 )
 @click.option(
     "--worker",
     type=ADDRESS,
-    help="Drain only if this worker responds. A hook also runs before a worker that is stuck is replaced: then Envoy "
-    "stays in service.",
+    help="Drain only if this worker responds. A hook also runs before a stuck worker is replaced, when Envoy must stay "
+    "in service.",
 )
 def drain(admin: Address, notice: float, timeout: float, announce: Address | None, worker: Address | None) -> None:
     """Take Envoy out of service: fail health checks, wait, ask clients to leave, wait for the last call.
 
-    Envoy serves everything meanwhile, and runs on. Exit code 0 says that no call was in flight any more: end Envoy
-    now, then the workers. Exit code 1 says what is left. It cannot be taken back but for the health checks
-    (POST /healthcheck/ok).
+    Envoy serves every call meanwhile, and keeps running. Exit code 0: no call is in flight; end Envoy now, then the
+    workers. Exit code 1: the message names what is left. A drain cannot be undone, except for the health checks (POST
+    /healthcheck/ok).
     """
     if worker is not None and (stuck := _stuck(worker)):
-        say(f"not drained: {stuck}. The worker is to be replaced, and Envoy stays in service")
+        write_line(f"not drained: {stuck}. The worker is to be replaced, and Envoy stays in service")
         return
     from extproc.envoy_admin.client import Admin
     from extproc.envoy_admin.drain import DrainError, Patience, drain_and_announce
@@ -62,24 +62,24 @@ def drain(admin: Address, notice: float, timeout: float, announce: Address | Non
 
     envoy, patience = Admin(Path(admin.path)), Patience(notice, timeout)
     try:
-        with refusing(ListenError):
-            asyncio.run(drain_and_announce(envoy, patience, say, announce))
+        with user_errors(ListenError):
+            asyncio.run(drain_and_announce(envoy, patience, write_line, announce))
     except DrainError as error:
-        raise Breakdown(str(error)) from error
+        raise GatewayError(str(error)) from error
 
 
 def _stuck(worker: Address) -> str:
-    """Why the worker is taken for stuck; empty where it responds, be it that it stops."""
+    """Return why the worker counts as stuck; empty if it responds, even that it is stopping."""
     from extproc.transport.health import SilentError, UnhealthyError, check
 
-    silence = ""
-    for _ in range(WORKER_QUESTIONS):
+    reason = ""
+    for _ in range(WORKER_CHECKS):
         try:
             check(worker, WORKER_SECONDS)
         except SilentError as error:
-            silence = str(error)
+            reason = str(error)
         except UnhealthyError:
             return ""
         else:
             return ""
-    return silence
+    return reason

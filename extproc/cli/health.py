@@ -1,4 +1,4 @@
-"""`oai-extproc health`: the question that an image's HEALTHCHECK and a Kubernetes exec probe ask."""
+"""`oai-extproc health`: the check for an image's HEALTHCHECK and a Kubernetes exec probe."""
 
 import click
 
@@ -15,13 +15,13 @@ DEFAULT = "unix:/run/oai/w0.sock"
     type=click.FloatRange(min=0, min_open=True),
     default=3.0,
     show_default=True,
-    help="Seconds that each has to answer.",
+    help="Seconds to wait for each worker.",
 )
 def health(addresses: tuple[Address, ...], timeout: float) -> None:
-    """Ask workers whether they serve, by gRPC's health protocol.
+    """Check the health of workers, by gRPC's health protocol.
 
-    ADDRESS is where a worker listens, unix:/path or HOST:PORT (plain text); by default unix:/run/oai/w0.sock. Exit
-    code 0: each says SERVING. 1: one does not, and standard error says what it does.
+    ADDRESS is a worker's, unix:/path or HOST:PORT (plain text); by default unix:/run/oai/w0.sock. Exit code 0: each
+    responds SERVING. 1: one does not, and standard error has its response.
     """
     from extproc.transport.health import UnhealthyError, check
 

@@ -1,4 +1,4 @@
-"""What several commands take, and how a mistake is told."""
+"""Options, parameter types and errors that several commands share."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,28 +9,28 @@ import click
 
 from extproc import config
 from extproc.net import Address, is_ip, parse_address
-from extproc.telemetry.lines import say
+from extproc.telemetry.lines import write_line
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 
 
-class Refusal(click.ClickException):
-    """Something the user can mend."""
+class UserError(click.ClickException):
+    """An error that the user can correct; the message names the remedy."""
 
     exit_code = 2
 
 
-class Breakdown(click.ClickException):
-    """The gateway could not be kept running."""
+class GatewayError(click.ClickException):
+    """The gateway could not keep running."""
 
     exit_code = 1
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message without waiting for a reader: whatever ran before may have filled the pipe."""
+        """Print the message without waiting for a reader: earlier output may have filled the pipe."""
         if file is not None:
             super().show(file)
             return
-        say(f"Error: {self.format_message()}")
+        write_line(f"Error: {self.format_message()}")
 
 
 class AddressParameter(click.ParamType[Address]):
@@ -39,7 +39,7 @@ class AddressParameter(click.ParamType[Address]):
     name = "address"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """The address, or a usage error."""
+        """Convert to an address; a failure is a usage error."""
         if isinstance(value, Address):
             return value
         try:
@@ -54,10 +54,10 @@ class SocketParameter(AddressParameter):
     name = "unix:path"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """The address, or a usage error."""
+        """Convert to an address; a failure is a usage error."""
         address = super().convert(value, param, ctx)
         if not address.path:
-            self.fail(f"{value} is no socket: write unix: and a path, as in unix:/run/oai/admin.sock", param, ctx)
+            self.fail(f"{value} is not a socket: write unix: and a path, as in unix:/run/oai/admin.sock", param, ctx)
         return address
 
 
@@ -67,12 +67,12 @@ class ListenParameter(AddressParameter):
     name = "ip:port"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """The address, or a usage error."""
+        """Convert to an address; a failure is a usage error."""
         address = super().convert(value, param, ctx)
         if address.host == "localhost":
             return Address("127.0.0.1", address.port)
         if address.path or not is_ip(address.host):
-            self.fail(f"{value} is no address to listen on: write IP:PORT, as in 127.0.0.1:8080", param, ctx)
+            self.fail(f"{value} is not an address to listen on: write IP:PORT, as in 127.0.0.1:8080", param, ctx)
         return address
 
 
@@ -80,7 +80,7 @@ ADDRESS = AddressParameter()
 SOCKET = SocketParameter()
 LISTEN = ListenParameter()
 PLACE = click.Path(path_type=Path)
-"""A file where Envoy runs, which need not be here."""
+"""A path on Envoy's machine, which need not exist on this one."""
 
 required_config = click.option(
     "--config",
@@ -93,15 +93,15 @@ required_config = click.option(
 
 
 @contextlib.contextmanager
-def refusing(*mistakes: type[Exception]) -> Iterator[None]:
-    """Turn `mistakes` into a refusal with the same message."""
+def user_errors(*exceptions: type[Exception]) -> Iterator[None]:
+    """Turn `exceptions` into a `UserError` with the same message."""
     try:
         yield
-    except mistakes as error:
-        raise Refusal(str(error)) from error
+    except exceptions as error:
+        raise UserError(str(error)) from error
 
 
 def load_settings(path: Path) -> config.Settings:
-    """gateway.yaml, or a refusal."""
-    with refusing(config.ConfigError):
+    """Load gateway.yaml; raises `UserError`."""
+    with user_errors(config.ConfigError):
         return config.load(path)

@@ -1,4 +1,4 @@
-"""`oai-extproc serve`: one worker, for somebody else's Envoy."""
+"""`oai-extproc serve`: one worker, for an Envoy that runs elsewhere."""
 
 import click
 

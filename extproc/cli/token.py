@@ -1,4 +1,4 @@
-"""`oai-extproc token`: making API keys, and hashing those there are."""
+"""`oai-extproc token`: new API keys, and the hashes of existing ones."""
 
 import datetime
 import re
@@ -8,7 +8,7 @@ import click
 import yaml
 
 from extproc import config
-from extproc.cli.parameters import Refusal
+from extproc.cli.parameters import UserError
 from extproc.config.faults import fault
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
 
@@ -21,7 +21,7 @@ class _Moment(click.ParamType[datetime.datetime]):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime.datetime:
-        """The moment, in UTC, or a usage error."""
+        """Convert to a time in UTC; a failure is a usage error."""
         if isinstance(value, datetime.datetime):
             return value
         days = _DAYS.match(str(value))
@@ -31,7 +31,7 @@ class _Moment(click.ParamType[datetime.datetime]):
         try:
             moment = datetime.datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2027-01-01, 2027-01-01T12:00:00Z, or 90d", param, ctx)
+            self.fail(f"{value!r} is not a time: write 2027-01-01, 2027-01-01T12:00:00Z, or 90d", param, ctx)
         return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).astimezone(datetime.UTC)
 
 
@@ -39,18 +39,18 @@ class _Moment(click.ParamType[datetime.datetime]):
 def token() -> None:
     """Make API keys for gateway.yaml.
 
-    A token is given to a caller once; gateway.yaml only ever holds its SHA-256.
+    A token is shown once, for its caller; gateway.yaml contains only its SHA-256.
     """
 
 
 @token.command()
-@click.option("--name", required=True, help="What the logs will call it, as in: ci.")
+@click.option("--name", required=True, help="The token's name in logs, as in: ci.")
 @click.option(
     "--organisation",
     "organisations",
     multiple=True,
     required=True,
-    help="Whose it is; give it several times for a token of several organisations.",
+    help="The token's organisation; repeat it for several.",
 )
 @click.option("--expires", type=_Moment(), help="2027-01-01, 2027-01-01T12:00:00Z, or 90d from now.")
 def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | None) -> None:
@@ -61,7 +61,7 @@ def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | 
         entry["expires"] = expires
     _check(name, organisations)
     click.echo(f"The token, shown this once:\n\n  {fresh}\n")
-    click.echo("Add this to `tokens` in gateway.yaml (running gateways notice by themselves):\n")
+    click.echo("Add this to `tokens` in gateway.yaml (running gateways reload it):\n")
     click.echo(_indented(yaml.safe_dump([entry], sort_keys=False, default_flow_style=None, width=200)))
 
 
@@ -72,16 +72,16 @@ def hash_() -> None:
     text: str = click.prompt("Token", hide_input=True, err=True) if interactive else sys.stdin.read()
     text = text.strip()
     if not text.startswith(PREFIX) or len(text.split()) != 1:
-        raise Refusal(f"that is no token: one line that starts with {PREFIX} was expected")
+        raise UserError(f"this is not a token: send one line that starts with {PREFIX}")
     click.echo(digest(text))
 
 
 def _check(name: str, organisations: tuple[str, ...]) -> None:
-    """What gateway.yaml would refuse is refused here."""
-    found = [fault(name, config.TokenName, "--name")]
-    found += [fault(organisation, config.MachineName, "--organisation") for organisation in organisations]
-    if wrong := next(filter(None, found), None):
-        raise Refusal(wrong)
+    """Reject names that gateway.yaml does not accept."""
+    faults = [fault(name, config.TokenName, "--name")]
+    faults += [fault(organisation, config.MachineName, "--organisation") for organisation in organisations]
+    if message := next(filter(None, faults), None):
+        raise UserError(message)
 
 
 def _indented(text: str) -> str:

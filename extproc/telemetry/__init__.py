@@ -1,1 +1,1 @@
-"""What is remembered of a call, and how the service speaks of itself."""
+"""The record of a call, and log lines."""

@@ -1,9 +1,9 @@
-"""Lines for a descriptor that may have no reader: a thread writes them, so that no caller waits for the reader.
+"""A writer of lines to a descriptor that may have no reader: a thread writes, so that no caller waits.
 
-Invariant: `LineWriter.write` does not block, and what waits to be written stays below `limit` bytes. Lines come out
-whole and in order. Lines that found no room, or that the descriptor did not take, are counted, and the count is a line
-of its own where they are missing, as soon as the descriptor takes one. A line of which the descriptor took a part only
-is ended before the next, and counts as dropped.
+Invariant: `LineWriter.write` does not block, and the queue stays below `limit` bytes. Lines are written whole and in
+order. Lines that exceed the limit, or that the descriptor did not accept, are counted; their number is written as a
+line in their place, as soon as the descriptor accepts one. A line that was written in part is ended before the next,
+and counts as dropped.
 """
 
 import atexit
@@ -17,39 +17,39 @@ from collections.abc import Callable
 from typing import TextIO
 
 LIMIT = 1024 * 1024
-"""Bytes that wait for a reader."""
+"""Longest queue, in bytes."""
 
 FLUSH_SECONDS = 1.0
-"""Longest wait for a reader of the last lines, at the end of a process."""
+"""Timeout of the last lines at the end of a process, in seconds."""
 
 _BATCH = 4096
-"""Bytes of one write: what a pipe takes whole, so that lines of several writers do not mix (PIPE_BUF)."""
+"""Bytes of one write. A pipe accepts these atomically, so that lines of several writers do not mix (PIPE_BUF)."""
 
 _NEWLINE = ord("\n")
 
 _OVERHEAD = 64
-"""Bytes that a line counts beside its own."""
+"""Bytes that a line counts beside its length."""
 
 
 class LineWriter:
-    """Writes to one descriptor, in a thread that does not keep the process alive. Thread-safe."""
+    """A writer to one descriptor, in a thread that does not keep the process alive. Thread-safe."""
 
     def __init__(self, descriptor: int, limit: int = LIMIT) -> None:
         self._descriptor = descriptor
         self._limit = limit
         self._entries: deque[bytes | int] = deque()
-        """Whole lines; a number is that of the lines that were dropped there."""
+        """Whole lines, and numbers of lines that were dropped in that place."""
         self._size = 0
         self._writing = False
-        self._refused = 0
-        """Lines that the descriptor did not take since it last took one."""
+        self._lost = 0
+        """Lines that the descriptor did not accept since it last accepted one."""
         self._torn = False
-        """Whether the descriptor took only a part of its last line."""
+        """Set if the descriptor accepted only a part of its last line."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def write(self, lines: bytes) -> None:
-        """Write one or several whole lines soon; drop them where too much waits already."""
+        """Queue one or several whole lines; drop them if the queue is full."""
         cost = len(lines) + _OVERHEAD
         with self._changed:
             if self._size + cost > self._limit:
@@ -63,7 +63,7 @@ class LineWriter:
             self._changed.notify_all()
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Wait until everything is written, at most `seconds`; return whether it is."""
+        """Wait until the queue is written, at most `seconds`; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._entries and not self._writing, seconds)
 
@@ -83,7 +83,7 @@ class LineWriter:
             self._put(batch)
 
     def _take(self) -> bytes:
-        """Remove the next entries, as many as one write may have, and return their lines."""
+        """Remove the entries of the next write, and return their lines."""
         batch = b""
         while self._entries:
             entry = self._entries[0]
@@ -96,21 +96,21 @@ class LineWriter:
         return batch
 
     def _put(self, batch: bytes) -> None:
-        """Write all of it; count the lines that the descriptor does not take.
+        """Write a batch; count the lines that the descriptor does not accept.
 
-        Nobody may have the other end, or there is no room, or no memory: the next lines may find it otherwise.
+        The pipe may be closed, or the disk or the memory full; further lines are tried all the same.
         """
-        refused = self._refused
-        head = (b"\n" if self._torn else b"") + (_missing(refused) if refused else b"")
+        lost = self._lost
+        head = (b"\n" if self._torn else b"") + (_missing(lost) if lost else b"")
         taken = 0
         try:
             whole = head + batch
             while taken < len(whole):
                 taken += self._write_some(memoryview(whole)[taken:])
-        except Exception:  # the thread must go on, whatever it is
-            self._refused = (refused if taken < len(head) else 0) + batch.count(b"\n", max(0, taken - len(head)))
+        except Exception:  # the thread must go on after any error
+            self._lost = (lost if taken < len(head) else 0) + batch.count(b"\n", max(0, taken - len(head)))
         else:
-            self._refused = 0
+            self._lost = 0
         if taken:
             last = head[taken - 1] if taken <= len(head) else batch[taken - len(head) - 1]
             self._torn = last != _NEWLINE
@@ -132,21 +132,21 @@ def _missing(count: int) -> bytes:
 
 @functools.cache
 def writer(descriptor: int) -> LineWriter:
-    """Return the writer of this process for `descriptor`; its last lines have a moment at the end of the process."""
+    """Return the writer of this process for `descriptor`; it is flushed at the end of the process."""
     lines = LineWriter(descriptor)
     atexit.register(lines.flush)
     return lines
 
 
 def writer_of(stream: TextIO | None) -> LineWriter | None:
-    """Return the writer of a standard stream; None where there is no descriptor behind it."""
+    """Return the writer of a standard stream; None for a stream without a descriptor."""
     try:
         return writer(stream.fileno()) if stream is not None else None
     except (OSError, ValueError):
         return None
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     """Write one line to standard error, without waiting for a reader."""
     error = writer_of(sys.stderr)
     if error is not None:
@@ -156,13 +156,13 @@ def say(line: str) -> None:
 
 
 def to_stdout() -> Callable[[bytes], None]:
-    """Return what takes whole lines for standard output; without standard output they go nowhere."""
+    """Return a function that writes whole lines to standard output, if there is one."""
     output = writer_of(sys.stdout)
     return output.write if output is not None else _nowhere
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> None:
-    """Give the readers of standard output and standard error that long, each, to take the last lines."""
+    """Flush standard output and standard error, each for at most `seconds`."""
     for stream in (sys.stdout, sys.stderr):
         lines = writer_of(stream)
         if lines is not None:
@@ -170,7 +170,7 @@ def flush(seconds: float = FLUSH_SECONDS) -> None:
 
 
 def open_standard_streams() -> None:
-    """Put /dev/null in place of a closed standard stream, so that no socket gets its number, and later its lines."""
+    """Open /dev/null in place of a closed standard stream, so that no socket gets its number and its lines."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

@@ -1,8 +1,8 @@
-"""How the service speaks of itself: one line per record on stderr, as text or as JSON.
+"""Logging: one line per record on stderr, as text or as JSON.
 
-Invariant: a record is one line, tracebacks included, whatever is in it, and no record waits for a reader of stderr
-(`extproc.telemetry.lines`). Bodies, tokens and credentials are never given to a logger; a traceback may quote what a
-bug choked on, so those go to the log and to nobody else.
+Invariant: a record is one line, tracebacks included, whatever its text is, and no record waits for a reader of stderr
+(`extproc.telemetry.lines`). Bodies, tokens and credentials are never logged; a traceback may quote the input that led
+to a bug, so it goes to the log only.
 """
 
 import datetime
@@ -17,13 +17,13 @@ from extproc.telemetry.lines import LineWriter, writer_of
 Format = Literal["text", "json"]
 
 QUIET = ("asyncio", "boto3", "botocore", "grpc", "urllib3")
-"""Libraries whose chatter below WARNING, and whose debug output, credentials included, is not wanted."""
+"""Libraries whose records below WARNING are dropped; their debug output contains credentials."""
 
 
 def setup(level: str = "INFO", form: Format = "text", stream: TextIO | None = None) -> None:
-    """Send all records from `level` upwards to `stream` (stderr), replacing what was set up before.
+    """Send all records from `level` upwards to `stream` (stderr), in place of earlier handlers.
 
-    Raises `ValueError` on a level that `logging` does not know.
+    Raises `ValueError` for an unknown level.
     """
     lines = writer_of(sys.stderr) if stream is None else None
     handler = logging.StreamHandler(stream or sys.stderr) if lines is None else _Lines(lines)
@@ -36,27 +36,27 @@ def setup(level: str = "INFO", form: Format = "text", stream: TextIO | None = No
 
 
 def _time(record: logging.LogRecord) -> str:
-    """RFC 3339, UTC, milliseconds."""
+    """Return the time as in RFC 3339, in UTC, with milliseconds."""
     moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Lines(logging.Handler):
-    """Hands each record to a `LineWriter`."""
+    """A handler that passes each record to a `LineWriter`."""
 
     def __init__(self, lines: LineWriter) -> None:
         super().__init__()
         self._written = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record soon."""
+        """Queue the record."""
         try:
             self._written.write(self.format(record).encode() + b"\n")
         except Exception:
             self.handleError(record)
 
     def flush(self) -> None:
-        """Give a reader a moment; called at the end of the process."""
+        """Flush the lines; called at the end of the process."""
         self._written.flush()
 
 
@@ -83,5 +83,5 @@ class _Text(logging.Formatter):
 
 
 def _clean(text: str) -> str:
-    """Without what no encoder takes: lone surrogates, from undecodable bytes."""
+    """Escape lone surrogates, which come from undecodable bytes and cannot be encoded."""
     return text.encode("utf-8", "backslashreplace").decode()

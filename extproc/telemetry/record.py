@@ -1,7 +1,7 @@
-"""What is remembered of one call.
+"""The record of one call.
 
-The exchange fills it in as it learns; the transport hands it to Envoy as dynamic metadata (namespace `oai`), where
-access logs, metrics and rate limits read it. No content, no API key and no credential is ever in it: `token` is a name.
+The exchange fills it in as the call goes on; the transport passes it to Envoy as dynamic metadata (`NAMESPACE`), where
+access logs, metrics and rate limits read it. It never contains content, an API key or a credential: `token` is a name.
 """
 
 import msgspec
@@ -10,7 +10,7 @@ from extproc.openai.completion import Usage
 
 
 class Record(msgspec.Struct):
-    """One call. Tokens are the billed ones, as OpenAI counts them; `finish` says how it ended."""
+    """A call. Tokens are the billed ones, as OpenAI counts them; `finish` is the reason of its end."""
 
     request_id: str
     operation: str = ""
@@ -25,15 +25,15 @@ class Record(msgspec.Struct):
     cached_tokens: int = 0
     bedrock_request_id: str = ""
     ignored_params: int = 0
-    """How many of the request's fields were accepted and changed nothing."""
+    """Number of the request's fields that were accepted without effect."""
     bedrock_error: str = ""
-    """AWS's words when it refused, or why it could not be reached; for operators, callers do not see all of it."""
+    """Bedrock's error, or the reason why it was not reached; for operators, callers do not see all of it."""
 
     def account(self, usage: Usage, finish: str) -> None:
-        """What it cost, and how it ended."""
+        """Set the tokens, and the reason of the end."""
         self.input_tokens, self.output_tokens, self.cached_tokens = usage.prompt, usage.completion, usage.cached
         self.finish = finish
 
     def metadata(self) -> dict[str, str | int | bool]:
-        """Every field by its name, so that a reader need not guess which are there."""
+        """Return every field by its name, unset ones included."""
         return msgspec.structs.asdict(self)

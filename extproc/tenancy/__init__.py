@@ -1,1 +1,1 @@
-"""Who is calling, for which organisation, and which models that organisation may use."""
+"""API keys, organisations and their models."""

@@ -1,10 +1,9 @@
-"""Tokens: how one is made, written down, and read from a request.
+"""API keys of this gateway, called tokens: made, hashed, and read from a request.
 
-A token is `qc_` and 43 url-safe characters (256 random bits). Only its SHA-256 is ever stored, so nobody who reads
-the configuration can use it; with that much entropy a slow password hash would add cost and no safety.
+A token is `qc_` and 43 url-safe characters (256 random bits). Only its SHA-256 is stored, so that the configuration
+does not reveal it; with that much entropy a slow password hash would add cost and no safety.
 
-Invariant: a token is never part of a message, whole; at most its last four characters are, and only when enough
-others stay hidden.
+Invariant: no message contains a whole token; at most its last four characters, and only if enough others stay hidden.
 """
 
 import hashlib
@@ -16,21 +15,21 @@ PREFIX = "qc_"
 MAX_LENGTH = 512
 
 _TOKEN = re.compile(rf"{PREFIX}[!-~]{{1,{MAX_LENGTH - len(PREFIX)}}}")
-"""Printable ASCII without blanks. Not exactly 43 characters: an operator may bring older tokens along."""
+"""Printable ASCII without blanks. Not exactly 43 characters: an operator may keep tokens of an earlier system."""
 
 
 def new_token() -> str:
-    """A fresh token. Show it once, keep `digest` of it."""
+    """Return a fresh token, to be shown once and stored as its `digest`."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> str:
-    """What is stored of a token: the SHA-256 of all of it, `qc_` included, in lower-case hex."""
+    """Return the SHA-256 of a whole token, `qc_` included, in lower-case hex."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def parse_bearer(authorization: str) -> str | None:
-    """The token in an `Authorization` header, or None if there is none that could be ours.
+    """Return the token in an `Authorization` header, None if there is none of this gateway's form.
 
     The scheme is `Bearer` in any case (RFC 9110 section 11.1), then blanks, then the token.
     """
@@ -42,5 +41,5 @@ def parse_bearer(authorization: str) -> str | None:
 
 
 def masked(token: str) -> str:
-    """The token as a message may show it: enough to tell which of one's own it is, as OpenAI does."""
+    """Return the part of a token that a message may contain, with which its owner recognises it, as OpenAI does."""
     return f"{PREFIX}…{token[-4:]}" if len(token) >= 24 else f"{PREFIX}…"

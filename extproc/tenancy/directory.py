@@ -1,8 +1,8 @@
-"""Who is calling: a token and an organisation header -> the caller, or the refusal.
+"""Authentication: a token and an organisation header -> the caller, or an error response.
 
-Invariant: `authenticate` gives a `Caller` whose token was configured, is not expired, and names an organisation that
-exists and is enabled; or it raises `ApiError` with 401 (no such token), 403 (not for this organisation) or 400 (which
-organisation?). A refusal tells nothing about other people's tokens or organisations.
+Invariant: `authenticate` returns a `Caller` whose token is configured, has not expired, and names an organisation that
+exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (not for this organisation) or 400 (no
+organisation named). An error response reveals nothing about other callers' tokens or organisations.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ HEADER = "OpenAI-Organization"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated request: its token's name, its organisation's machine name, and what that may call."""
+    """An authenticated request: its token's name, its organisation's machine name, and the models that it may call."""
 
     token: str
     organisation: str
@@ -25,14 +25,14 @@ class Caller:
 
 
 class Directory:
-    """The tokens and organisations of one gateway.yaml. Immutable: a changed file makes a new one."""
+    """The tokens and organisations of one gateway.yaml. Immutable: a changed file makes a new directory."""
 
     def __init__(self, settings: config.Settings) -> None:
         self._organisations = settings.organisations
         self._tokens = {token.sha256: token for token in settings.tokens}
 
     def authenticate(self, authorization: str | None, organisation: str | None, now: float) -> Caller:
-        """The caller behind the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
+        """Return the caller of the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
 
         An empty header counts as none. `now` is in Unix seconds.
         """
@@ -44,45 +44,45 @@ class Directory:
         return Caller(token.name, name, settings.models)
 
     def _token(self, authorization: str | None, now: float) -> config.Token:
-        """The token of the request; raises 401."""
+        """Return the request's token; raises 401."""
         if not (authorization or "").strip(" \t"):
-            _refuse("No API key was given: send one as `Authorization: Bearer qc_…`.")
+            _reject("No API key was given: send one as `Authorization: Bearer qc_…`.")
         secret = parse_bearer(authorization or "")
         if secret is None:
-            _refuse(
-                "This is not an API key of this gateway: the header is to be `Authorization: Bearer qc_…`, and "
-                "neither a key of OpenAI's nor one of AWS's is of use here."
+            _reject(
+                "This is not an API key of this gateway: send `Authorization: Bearer qc_…`. Keys of OpenAI and AWS "
+                "are not accepted here."
             )
         token = self._tokens.get(digest(secret))
         if token is None:
-            _refuse(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
+            _reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
         if token.expires is not None and token.expires.timestamp() <= now:
-            _refuse(f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one.")
+            _reject(f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one.")
         return token
 
 
-def _choose(organisations: tuple[str, ...], asked: str) -> str:
-    """The organisation that a request of a token of these is for; raises 403 or 400."""
+def _choose(organisations: tuple[str, ...], header: str) -> str:
+    """Return the organisation that the header names, or the token's only one; raises 403 or 400."""
     if not organisations:
         _forbid("This API key belongs to no organisation; ask the operator of this gateway to assign one.")
     known = ", ".join(organisations)
-    if not asked:
+    if not header:
         if len(organisations) == 1:
             return organisations[0]
         raise invalid(
             f"This API key belongs to several organisations ({known}): name one in the `{HEADER}` header.",
             code="organisation_required",
         )
-    if asked not in organisations:
+    if header not in organisations:
         _forbid(f"This API key is not for the organisation in the `{HEADER}` header; it is for: {known}.")
-    return asked
+    return header
 
 
-def _refuse(message: str) -> NoReturn:
-    """The request is nobody's. RFC 9110 section 15.5.2 wants the scheme named in `www-authenticate`."""
+def _reject(message: str) -> NoReturn:
+    """Raise a 401. RFC 9110 section 15.5.2 requires the scheme in `www-authenticate`."""
     raise ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
 
 
 def _forbid(message: str) -> NoReturn:
-    """The token is good, but not for this."""
+    """Raise a 403: the token is valid, but not for this organisation."""
     raise ApiError(403, message, code="organisation_not_allowed")

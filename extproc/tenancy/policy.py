@@ -1,22 +1,22 @@
-"""Which models an organisation may call.
+"""The models that an organisation may call.
 
-A model goes by several names at once: the id that was asked for, the id or ARN that would be called, the profile
-id inside an inference-profile ARN, and the foundation model behind it all. The rules:
+A target has several names: the id of the request, the id or ARN that would be called, the profile id inside an
+inference-profile ARN, and the foundation model behind it. The rules:
 
 - A target is permitted if *any* of its names matches a pattern of `allow` and *none* matches a pattern of `deny`.
   So `allow: ["anthropic.*"]` admits `anthropic.claude-sonnet-4-6`, `us.anthropic.claude-sonnet-4-6`, and an ARN of
-  a profile of that model; and `deny: ["global.*"]` makes a bare id go to the profile of the region's geography, or
-  nowhere.
-- `deny` is read broadly: it also sees each name without what stands before its first dot, so that
-  `deny: ["anthropic.*"]` holds for a geography that the gateway has never heard of.
-- `deny` fails closed: a target whose foundation model is not known could be any model, and is rejected as soon as
-  `deny` has a pattern at all. That is so for a provisioned, custom or imported model, a prompt, a prompt router and
-  somebody else's application profile, and for an id that neither AWS lists nor a known geography and a known model
-  make up: what AWS would take it for is AWS's to decide.
-- Patterns know `*` (any characters, also none) and `?` (one character); everything else means itself, `[` too.
+  a profile of that model; and `deny: ["global.*"]` sends a bare id to the profile of the region's geography, or
+  forbids it.
+- `deny` matches broadly: it also matches each name without the part before its first dot, so that
+  `deny: ["anthropic.*"]` holds for a geography that the gateway does not know.
+- `deny` fails closed: a target whose foundation model is not known could be any model, and is rejected if `deny`
+  has any pattern. That is so for a provisioned, custom or imported model, a prompt, a prompt router and another
+  account's application profile, and for an id that AWS does not list and that is no known geography with a known
+  model: AWS alone decides which model serves it.
+- Patterns have `*` (any characters, or none) and `?` (one character); every other character means itself, `[` too.
   The whole name must match. `deny` ignores case; in `allow`, case counts.
 
-Invariant: whatever is asked for, the result is a member of `targets` that these rules permit, or None.
+Invariant: for any id, the result is a member of `targets` that these rules permit, or None.
 """
 
 import re
@@ -29,17 +29,17 @@ from extproc.config import Models
 
 
 def choose(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
-    """Return the first of `targets` (what `asked` may be served by, best first) that `models` permits."""
+    """Return the first of `targets` (those that may serve the id `asked`, best first) that `models` permits."""
     if len(asked) > LONGEST_REMEMBERED:
         return _first_permitted(models, asked, targets)
-    return _remembered(models, asked, targets)
+    return _cached(models, asked, targets)
 
 
 def _first_permitted(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
     return next((target for target in targets if _permitted(models, asked, target)), None)
 
 
-_remembered = lru_cache(maxsize=4096)(_first_permitted)
+_cached = lru_cache(maxsize=4096)(_first_permitted)
 
 
 def _permitted(models: Models, asked: str, target: Target) -> bool:
@@ -54,7 +54,7 @@ def _permitted(models: Models, asked: str, target: Target) -> bool:
 
 
 def _names(asked: str, target: Target) -> list[str]:
-    """All that the target goes by."""
+    """Return all names of the target."""
     names = (asked, target.model_id, profile_id(asked), profile_id(target.model_id), target.foundation)
     return [name for name in names if name]
 
@@ -66,15 +66,15 @@ def _any_matches(patterns: re.Pattern[str], names: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compiled(patterns: tuple[str, ...], flags: int = 0) -> re.Pattern[str]:
-    """One expression for all patterns of a list: compiled once, however many requests there are."""
+    """Compile the patterns of a list to one expression, once for all requests."""
     return re.compile("|".join(map(_translate, patterns)) or r"(?!)", re.DOTALL | flags)
 
 
 def _translate(pattern: str) -> str:
-    """A glob as a regular expression that takes linear time, whatever id a caller makes up.
+    """Translate a glob to a regular expression that takes linear time for any id.
 
-    What stands between two `*` is looked for at its first place only (an atomic group): a later place could never
-    help, since the next `*` takes up any characters. `fnmatch` does the same, but gives `[` a meaning.
+    The text between two `*` is matched at its first place only (an atomic group): a later place could never help, since
+    the next `*` matches any characters. `fnmatch` does the same, but gives `[` a meaning.
     """
     first, *rest = ("".join("." if c == "?" else re.escape(c) for c in part) for part in pattern.split("*"))
     if not rest:

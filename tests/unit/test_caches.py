@@ -38,7 +38,7 @@ CACHES: dict[str, int | str] = {
     "bedrock.sigv4._known_path": 2 * MIB,
     "bedrock.sigv4._known_again": 2 * MIB,
     "bedrock.capabilities._cached": 4 * MIB,
-    "tenancy.policy._remembered": 8 * MIB,
+    "tenancy.policy._cached": 8 * MIB,
     "translate.grammar._remembered": 16 * MIB,
     "exchange.client_headers._cached": 4 * MIB,
     "transport.messages._usually_removed": 4 * MIB,
@@ -128,7 +128,7 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "bedrock.sigv4._known_path": lambda text: model_path(text, "converse"),
     "bedrock.sigv4._known_again": lambda text: sign(f"/model/{text}/converse"),
     "bedrock.capabilities._cached": BUILT_IN.of,
-    "tenancy.policy._remembered": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
+    "tenancy.policy._cached": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
     "exchange.client_headers._cached": through_names_to_remove,
     "transport.messages._usually_removed": lambda text: messages.head(Head(200, (), (text, text + "b"))),

@@ -182,7 +182,7 @@ def test_check_without_a_region(cli: Cli, gateway_yaml: Path) -> None:
 
 def test_check_warns_of_a_region_that_nobody_knows(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text("region: eu-wset-1")
-    assert "warning: no AWS region 'eu-wset-1' is known here, did you mean `eu-west-1`?" in cli("check").stderr
+    assert "warning: the AWS region 'eu-wset-1' is unknown, did you mean `eu-west-1`?" in cli("check").stderr
     assert "region" not in cli("check", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="http://127.0.0.1:1").stderr
 
 

@@ -209,7 +209,7 @@ log.setup("info")
 for number in range(int(sys.argv[1])):
     logging.getLogger("x").info("%d %s", number, "#" * 300)
 lines.to_stdout()(b"called\\n")
-lines.say("said")
+lines.write_line("said")
 """
 
 
