@@ -68,7 +68,7 @@ def gateway() -> Gateway:
     settings = config.Settings(
         organisations={"acme": config.Organisation()},
         tokens=(config.Token("one", hashlib.sha256(TOKEN.encode()).hexdigest(), ("acme",)),),
-        limits=config.Limits(request_bytes=40 * MB),
+        limits=config.LimitSettings(request_bytes=40 * MB),
     )
     models = (
         FoundationModel(MODEL, frozenset({"TEXT"})),

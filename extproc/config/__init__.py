@@ -126,14 +126,14 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
 
 
-class Compat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CompatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Deviations from OpenAI's behaviour that a deployment may need."""
 
     streaming_truncation: Annotated[Literal["length", "stop"], Meta(description="`length` or `stop`")] = "length"
     """The `finish_reason` of a stream that reached its token limit."""
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of requests."""
 
     request_bytes: Bytes = 32 * 1024 * 1024
@@ -153,7 +153,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.request_bytes * 5 // 4
 
 
-class Embeddings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EmbeddingsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of arrays of inputs, for models that take one text, or a few, in a call."""
 
     concurrency: Concurrency = 8
@@ -162,7 +162,7 @@ class Embeddings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Timeout of all calls of one request together."""
 
 
-class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MediaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of media at URLs, which the gateway fetches."""
 
     fetch: YesNo = True
@@ -182,7 +182,7 @@ class Media(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the gateway's role can."""
 
 
-class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StreamingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Timers of responses."""
 
     keepalive_seconds: Seconds = 15.0
@@ -191,7 +191,7 @@ class Streaming(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Idle timeout of Bedrock, after which the call fails."""
 
 
-class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The refresh of the list of models."""
 
     refresh_seconds: Seconds = 3600.0
@@ -207,12 +207,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """After loading, including those of the token files."""
     tokens_from: Place | None = None
     """A file with more tokens, or a folder of such files; a relative path is relative to gateway.yaml."""
-    compat: Compat = msgspec.field(default_factory=Compat)
-    limits: Limits = msgspec.field(default_factory=Limits)
-    embeddings: Embeddings = msgspec.field(default_factory=Embeddings)
-    streaming: Streaming = msgspec.field(default_factory=Streaming)
-    catalogue: Catalogue = msgspec.field(default_factory=Catalogue)
-    media: Media = msgspec.field(default_factory=Media)
+    compat: CompatSettings = msgspec.field(default_factory=CompatSettings)
+    limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
+    embeddings: EmbeddingsSettings = msgspec.field(default_factory=EmbeddingsSettings)
+    streaming: StreamingSettings = msgspec.field(default_factory=StreamingSettings)
+    catalogue: CatalogueSettings = msgspec.field(default_factory=CatalogueSettings)
+    media: MediaSettings = msgspec.field(default_factory=MediaSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""
     workers: Workers = 1

@@ -10,7 +10,7 @@ limit, unless that is less than the bases and `LEAST_BYTES` for each worker.
 from dataclasses import dataclass
 from typing import Final
 
-from extproc.config import Limits
+from extproc.config import LimitSettings
 
 MIB = 1024 * 1024
 
@@ -52,7 +52,7 @@ class Memory:
     envoy: int | None = None
 
 
-def in_flight_bytes(limits: Limits, memory: Memory, workers: int) -> int:
+def in_flight_bytes(limits: LimitSettings, memory: Memory, workers: int) -> int:
     """Return how many bytes of requests each of `workers` may have in flight."""
     if limits.in_flight_bytes != "auto":
         return max(LEAST_BYTES, limits.in_flight_bytes // workers)
@@ -64,7 +64,7 @@ def in_flight_bytes(limits: Limits, memory: Memory, workers: int) -> int:
     return max(LEAST_BYTES, int(whole / workers))
 
 
-def organisation_bytes(limits: Limits, whole: int, workers: int, organisations: int) -> int:
+def organisation_bytes(limits: LimitSettings, whole: int, workers: int, organisations: int) -> int:
     """Return how many of `whole`, a worker's bytes in flight, one organisation may have."""
     if limits.organisation_in_flight_bytes != "auto":
         return min(whole, max(LEAST_BYTES, limits.organisation_in_flight_bytes // workers))

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from extproc.config import Limits
+from extproc.config import LimitSettings
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.local_replies import length_required, too_large
 from extproc.openai.errors import ApiError
@@ -11,7 +11,7 @@ _DIGITS: Final = 18
 """A length of more digits is too large, and need not be read as a number."""
 
 
-def announced_bytes(event: RequestHeaders, limits: Limits, largest: int) -> int:
+def announced_bytes(event: RequestHeaders, limits: LimitSettings, largest: int) -> int:
     """Return how many bytes the body of a request may have; `largest` is what there is memory for.
 
     A body without a length may be as long as Envoy takes it. Raises `ApiError` for a body that need not be read to be

@@ -20,7 +20,7 @@ beyond, the error names both.
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from extproc.config import Streaming
+from extproc.config import StreamingSettings
 from extproc.exchange.directives import Body, Directive, Head
 from extproc.exchange.local_replies import silent, stalled
 from extproc.openai import sse
@@ -88,7 +88,7 @@ class Collected:
 class Streamed:
     """Answers as the bytes come."""
 
-    def __init__(self, stream: ChatSse, record: Record, head: Head, timers: Streaming) -> None:
+    def __init__(self, stream: ChatSse, record: Record, head: Head, timers: StreamingSettings) -> None:
         self._stream = stream
         self._record = record
         self._head = head

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from extproc.config import Media
+from extproc.config import MediaSettings
 from extproc.exchange.jobs import Fetch, FetchedImages, FetchFailure
 from extproc.openai.errors import invalid
 from extproc.translate.media import RemoteImage
@@ -14,7 +14,7 @@ MAX_FETCHED = 20
 class ImageFetch:
     """The images at some URLs. An image counts as often as the request names it."""
 
-    def __init__(self, remote: Mapping[str, RemoteImage], media: Media, organisation: str, most: int) -> None:
+    def __init__(self, remote: Mapping[str, RemoteImage], media: MediaSettings, organisation: str, most: int) -> None:
         """Plan to fetch `remote` images, which may have `most` bytes in all. Raises `ApiError` if they are too many."""
         self._remote = remote
         self._urls = tuple(remote)

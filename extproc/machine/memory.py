@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from extproc.config import Limits, Settings
+from extproc.config import LimitSettings, Settings
 from extproc.config.capacity import Memory, in_flight_bytes, organisation_bytes, stream_bytes
 from extproc.exchange.budget import Budget
 from extproc.machine.cpus import worker_count
@@ -39,7 +39,7 @@ def share_of(settings: Settings, whole: int) -> int:
     return organisation_bytes(settings.limits, whole, worker_count(settings), len(settings.organisations))
 
 
-def too_little(limits: Limits, budget: Budget) -> str | None:
+def too_little(limits: LimitSettings, budget: Budget) -> str | None:
     """Return a line for the operator where the memory is less than the limits promise."""
     if budget.largest >= limits.body_bytes:
         return None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extproc.config import Limits, parse
+from extproc.config import LimitSettings, parse
 from extproc.config.capacity import (
     ENVOY_BASE,
     ENVOY_PER_BYTE,
@@ -26,7 +26,7 @@ GIB = 1024 * MIB
 @pytest.mark.parametrize("workers", [1, 2, 8])
 @pytest.mark.parametrize("memory", [Memory(2 * GIB), Memory(16 * GIB), Memory(2 * GIB, GIB), Memory(16 * GIB, GIB)])
 def test_what_is_in_flight_fits_into_the_memory(memory: Memory, workers: int) -> None:
-    whole = in_flight_bytes(Limits(), memory, workers) * workers
+    whole = in_flight_bytes(LimitSettings(), memory, workers) * workers
     envoy, others = envoy_memory(whole), workers * WORKER_BASE + whole * WORKER_PER_BYTE
     if memory.envoy is None:
         assert envoy + others <= memory.worker
@@ -38,7 +38,7 @@ def test_what_is_in_flight_fits_into_the_memory(memory: Memory, workers: int) ->
 
 @pytest.mark.parametrize("memory", [Memory(1), Memory(WORKER_BASE + ENVOY_BASE), Memory(GIB, 1)])
 def test_with_hardly_any_memory_there_is_a_little_for_each_worker(memory: Memory) -> None:
-    assert in_flight_bytes(Limits(), memory, 4) == LEAST_BYTES
+    assert in_flight_bytes(LimitSettings(), memory, 4) == LEAST_BYTES
 
 
 def test_a_number_is_for_all_workers_together() -> None:
@@ -58,7 +58,7 @@ def test_no_more_calls_are_in_flight_than_there_are_files_for(whole: int, files:
 
 @pytest.mark.parametrize(("organisations", "share"), [(0, 500), (1, 1000), (2, 500), (50, 500)])
 def test_several_organisations_have_a_half_each(organisations: int, share: int) -> None:
-    assert organisation_bytes(Limits(), 1000, 1, organisations) == share
+    assert organisation_bytes(LimitSettings(), 1000, 1, organisations) == share
 
 
 def test_envoys_memory_is_its_base_and_what_is_in_flight() -> None:

@@ -32,7 +32,7 @@ SETTINGS = config.Settings(
         config.Token(name="one", sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), organisations=("acme",)),
         config.Token(name="two", sha256=hashlib.sha256(b"qc_two").hexdigest(), organisations=("acme", "frugal")),
     ),
-    limits=config.Limits(request_bytes=4096),
+    limits=config.LimitSettings(request_bytes=4096),
 )
 MODELS = (
     FoundationModel("amazon.nova-micro-v1:0", frozenset({"TEXT"}), created=1_700_000_000),

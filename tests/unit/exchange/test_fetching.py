@@ -8,7 +8,7 @@ import pytest
 
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Target
-from extproc.config import Media
+from extproc.config import MediaSettings
 from extproc.exchange.chat_endpoint import DecodedChat, decode
 from extproc.exchange.image_fetch import MAX_FETCHED, ImageFetch
 from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure
@@ -16,7 +16,7 @@ from extproc.openai.errors import ApiError
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 MODEL = "anthropic.claude-sonnet-4-6"
-MEDIA = Media(max_bytes=2048, total_bytes=4096, concurrency=2)
+MEDIA = MediaSettings(max_bytes=2048, total_bytes=4096, concurrency=2)
 
 
 def chat(*urls: str) -> DecodedChat:

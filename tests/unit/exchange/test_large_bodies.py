@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace as altered
 
 from extproc.bedrock.sigv4 import Credentials, Signer
-from extproc.config import Limits
+from extproc.config import LimitSettings
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import TranslationJob
@@ -46,7 +46,7 @@ REQUEST = fields.block(
 
 @pytest.fixture
 def session(gateway: Gateway) -> Session:
-    settings = altered(gateway.settings, limits=Limits(request_bytes=2 * SIZE))
+    settings = altered(gateway.settings, limits=LimitSettings(request_bytes=2 * SIZE))
     roomy = replace(gateway, settings=settings)
     clock = Clock(lambda: NOW, lambda: 0.0)
     made = Session(lambda: ExtProcStream(Exchange(roomy, "0" * 32), clock, 30.0), lambda: b"", 3 * SIZE)

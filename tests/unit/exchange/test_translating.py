@@ -42,7 +42,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
 @pytest.fixture
 def roomy(gateway: Gateway) -> Gateway:
-    limits = config.Limits(request_bytes=64 * LARGE_BODY)
+    limits = config.LimitSettings(request_bytes=64 * LARGE_BODY)
     return replace(gateway, settings=altered(gateway.settings, limits=limits))
 
 
