@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from extproc.bedrock.image_formats import ImageFormat
 from extproc.payload import Payload, Segments
 
 _GAP = b"\0"
@@ -68,7 +69,7 @@ class MediaSource(Wire):
 class ImageBlock(Wire):
     """An image's format and source."""
 
-    format: Literal["png", "jpeg", "gif", "webp"]
+    format: ImageFormat
     source: MediaSource
 
 

@@ -11,7 +11,7 @@ family does take.
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar, assert_never
+from typing import NamedTuple, TypeVar, assert_never
 
 from msgspec import Raw
 
@@ -28,13 +28,13 @@ from extproc.bedrock.converse import (
     VideoBlock,
     VideoContent,
 )
+from extproc.bedrock.image_formats import ImageFormat, image_format
 from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.messages import AudioPart, FilePart, ImagePart, MediaPart, Message, VideoPart
 from extproc.translate.documents import by_extension, document_format, is_broken
 from extproc.translate.lazy_base64 import LazyBase64, decode_string, source
 
-ImageFormat = Literal["png", "jpeg", "gif", "webp"]
 MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
 _F = TypeVar("_F", ImageFormat, VideoFormat)
 
@@ -305,14 +305,9 @@ def _decoded(data: str, kind: str, param: str) -> tuple[MediaSource, bytes]:
 
 
 def _sniff(content: bytes, param: str) -> ImageFormat:
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if content.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if content.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return "webp"
+    image = image_format(content)
+    if image is not None:
+        return image
     raise _refuse("These bytes are not an image that models take: send a PNG, JPEG, GIF or WebP.", param)
 
 

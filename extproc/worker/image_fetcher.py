@@ -32,6 +32,7 @@ from aiohttp.connector import AddrInfoType, Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from extproc.bedrock.image_formats import SIGNATURE_BYTES, image_format
 from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure, FetchResult
 from extproc.net import ca_bundle
 from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
@@ -63,9 +64,6 @@ HEADERS = {
     "accept": "image/png, image/jpeg, image/gif, image/webp, */*;q=0.1",
     "accept-encoding": "identity",
 }
-
-_BEGINNING = 12
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 
 
 class Fetcher:
@@ -218,12 +216,12 @@ def _check_head(response: aiohttp.ClientResponse) -> None:
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     """The first bytes of the body, if an image begins so. Raises `RefusedError`, and aiohttp's own errors."""
     try:
-        beginning = await response.content.readexactly(_BEGINNING)
+        beginning = await response.content.readexactly(SIGNATURE_BYTES)
     except asyncio.IncompleteReadError as error:
         beginning = error.partial
     if not beginning:
         raise RefusedError(f"The URL's server sent an empty file. {INSTEAD}", "empty_image_file")
-    if not (beginning.startswith(_MAGIC) or (beginning[:4], beginning[8:]) == (b"RIFF", b"WEBP")):
+    if image_format(beginning) is None:
         what = f"The URL gives no PNG, JPEG, GIF or WebP image; its server calls it {media_type(response)}."
         raise RefusedError(f"{what} {INSTEAD}", "invalid_image_format")
     return beginning
