@@ -17,7 +17,7 @@ from pathlib import Path
 from setuptools import setup
 
 INTERPRETED = {
-    "": "__main__ build cl100k_base net value",
+    "": "__main__ build cl100k_base net shared_names value",
     "bedrock": "capabilities converse converse_response endpoints errors invoke listing model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
     "translation",

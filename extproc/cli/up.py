@@ -23,6 +23,7 @@ from extproc.cli.parameters import (
     user_errors,
 )
 from extproc.net import Address
+from extproc.shared_names import API_PATH
 from extproc.telemetry.lines import flush, write_line
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _announce(configuration: _Configuration, options: "Options", ready: "Ready")
     """Print that the gateway is ready, and a command to try it."""
     from extproc.stack.stack import reachable
 
-    url = f"http://{reachable(ready.listen)}/oai/v1"
+    url = f"http://{reachable(ready.listen)}{API_PATH}"
     local = f", {ready.local_url}" if ready.local_url else ""
     lines = [
         "",

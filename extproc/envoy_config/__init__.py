@@ -25,15 +25,6 @@ UNPROCESSED = "unprocessed"
 PROCESSOR = "processor"
 """The cluster of the ext_proc workers."""
 
-METADATA = "oai"
-"""The namespace of the dynamic metadata that a worker writes."""
-
-SIGNED = "signed"
-"""The mark in it of a request that a worker has signed; `transport.messages` writes it."""
-
-MARK_HEADER = "x-forwarded-client-cert"
-"""The header whose value is that mark, where routes cannot match metadata; the worker writes it if it is told to."""
-
 STAT_PREFIX = "oai"
 """Envoy's statistics of the listener for callers are named `http.oai.…`; nothing else is counted there."""
 

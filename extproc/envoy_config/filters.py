@@ -23,9 +23,10 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
-from extproc.envoy_config import METADATA, PROCESSOR, Plan
+from extproc.envoy_config import PROCESSOR, Plan
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
+from extproc.shared_names import METADATA_NAMESPACE
 
 EXT_PROC = "oai-extproc"
 """The filter's name; routes refer to it. A name of our own, for an Envoy that has another ext_proc filter already."""
@@ -102,7 +103,9 @@ def _external_processor(plan: Plan) -> ExternalProcessor:
         # Envoy looks for the route again once the worker has signed the request: only then one leads to Bedrock.
         route_cache_action=ExternalProcessorRouteCacheAction.CLEAR,
         response_attributes=["response.code_details"],
-        metadata_options=MetadataOptions(receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA])),
+        metadata_options=MetadataOptions(
+            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
+        ),
     )
 
 

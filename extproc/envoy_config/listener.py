@@ -50,13 +50,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import BEDROCK, METADATA, SIGNED, STAT_PREFIX, UNPROCESSED, Plan
+from extproc.envoy_config import BEDROCK, STAT_PREFIX, UNPROCESSED, Plan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
 from extproc.envoy_config.replies import local_replies
-
-API = "/oai/v1"
+from extproc.shared_names import API_PATH, METADATA_NAMESPACE, SIGNED
 
 _MODELS = "/model"
 """Where all of Bedrock's runtime operations are."""
@@ -99,7 +98,7 @@ _LOG_FIELDS = {
     "bytes_sent": "%BYTES_SENT%",
     "milliseconds": "%DURATION%",
     "first_byte_milliseconds": "%RESPONSE_DURATION%",
-    "oai": "%DYNAMIC_METADATA(oai)%",
+    METADATA_NAMESPACE: f"%DYNAMIC_METADATA({METADATA_NAMESPACE})%",
 }
 
 
@@ -176,7 +175,7 @@ def _health() -> Route:
 
 def api_route(plan: Plan) -> Route:
     """To the worker. What it has not signed ends there: the cluster has no endpoint."""
-    return _route(plan, "api", RouteMatch(path_separated_prefix=API), UNPROCESSED)
+    return _route(plan, "api", RouteMatch(path_separated_prefix=API_PATH), UNPROCESSED)
 
 
 def bedrock_route(plan: Plan) -> Route:
@@ -186,7 +185,7 @@ def bedrock_route(plan: Plan) -> Route:
     which it found `api`.
     """
     signed = MetadataMatcher(
-        filter=METADATA,
+        filter=METADATA_NAMESPACE,
         path=[MetadataMatcherPathSegment(key=SIGNED)],
         value=ValueMatcher(bool_match=True),
     )

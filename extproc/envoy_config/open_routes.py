@@ -9,8 +9,9 @@ Invariant: for any text, `find_open` returns the places of open routes or raises
 from collections.abc import Iterator
 from typing import Any
 
-from extproc.envoy_config import BEDROCK, MARK_HEADER, METADATA, SIGNED
+from extproc.envoy_config import BEDROCK
 from extproc.envoy_config.forbidden import MAX_DEPTH, UnreadableError, documents
+from extproc.shared_names import MARK_HEADER, METADATA_NAMESPACE, SIGNED
 
 _HOST = "bedrock-runtime"
 """Part of every host name of Bedrock's runtime, private endpoints' included."""
@@ -70,7 +71,7 @@ def _list(value: object) -> list[object]:
 def _is_mark(matcher: object) -> bool:
     return (
         isinstance(matcher, dict)
-        and matcher.get("filter") == METADATA
+        and matcher.get("filter") == METADATA_NAMESPACE
         and matcher.get("path") == [{"key": SIGNED}]
         and matcher.get("value") == {"bool_match": True}
         and not matcher.get("invert")

@@ -24,6 +24,7 @@ from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import UNPROCESSED, Plan
 from extproc.envoy_config.messages import headers_to_set, packed
+from extproc.shared_names import API_PATH
 
 _OWN = (
     "response.code >= 400 && !('content-type' in response.headers"
@@ -68,8 +69,8 @@ _UNPROCESSED = _Reply(
 _BY_STATUS = (
     _Reply(
         "response.code == 404",
-        "There is nothing at this path. The API is served under /oai/v1: set the client's base URL to "
-        "http://HOST:PORT/oai/v1.",
+        f"There is nothing at this path. The API is served under {API_PATH}: set the client's base URL to "
+        f"http://HOST:PORT{API_PATH}.",
     ),
     _Reply(
         "response.code == 429",

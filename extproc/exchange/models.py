@@ -6,6 +6,7 @@ from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.model_ids import is_model_id
 from extproc.openai.errors import ApiError
 from extproc.openai.models import list_object, model_object
+from extproc.shared_names import API_PATH
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.policy import choose
 
@@ -45,7 +46,7 @@ def no_such_model(asked: str, caller: Caller) -> ApiError:
     return ApiError(
         404,
         f"The model '{asked}' does not exist, or organisation '{caller.organisation}' may not use it. "
-        "GET /oai/v1/models lists the ones it may.",
+        f"GET {API_PATH}/models lists the ones it may.",
         param="model",
         code="model_not_found",
     )

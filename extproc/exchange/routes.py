@@ -7,8 +7,7 @@ from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import ApiEndpoint
 from extproc.openai.errors import ApiError
-
-PREFIX = "/oai/v1"
+from extproc.shared_names import API_PATH
 
 ENDPOINTS: dict[str, ApiEndpoint] = {endpoint.path: endpoint for endpoint in (CHAT, EMBEDDINGS)}
 """The endpoints that call Bedrock, by path. A new one is one more name in this line."""
@@ -35,7 +34,7 @@ Route = ApiEndpoint | ModelList | ModelDetails
 def route(method: str, path: str) -> Route:
     """The route of a request. `path` may have a query, which is not looked at. Raises `ApiError` 404 or 405."""
     path = path.partition("?")[0]
-    below = path.removeprefix(PREFIX).rstrip("/") if path.startswith(PREFIX + "/") else ""
+    below = path.removeprefix(API_PATH).rstrip("/") if path.startswith(API_PATH + "/") else ""
     endpoint = ENDPOINTS.get(below)
     if endpoint is not None:
         return _allow(method, endpoint.method, path, endpoint)
@@ -60,5 +59,5 @@ def _allow(method: str, allowed: str, path: str, found: Route) -> Route:
 
 
 def _served() -> str:
-    calls = [f"{endpoint.method} {PREFIX}{endpoint.path}" for endpoint in ENDPOINTS.values()]
-    return ", ".join([*calls, f"GET {PREFIX}/models", f"GET {PREFIX}/models/{{model}}"])
+    calls = [f"{endpoint.method} {API_PATH}{endpoint.path}" for endpoint in ENDPOINTS.values()]
+    return ", ".join([*calls, f"GET {API_PATH}/models", f"GET {API_PATH}/models/{{model}}"])

@@ -15,23 +15,14 @@ from typing import Final
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.directives import Forward, Head, Metadata, Reply
 from extproc.payload import Payload, Segments, segments
+from extproc.shared_names import MARK_HEADER, METADATA_NAMESPACE, SIGNED
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, own_name, tag, varint
-
-NAMESPACE = "oai"
-"""The dynamic metadata namespace; the filter's `receiving_namespaces` must list it."""
 
 FILTER = "envoy.filters.http.ext_proc"
 """The key under which Envoy sends the attributes that the filter asks for."""
 
 CONTENT_LENGTH = "content-length"
-
-SIGNED = "signed"
-"""The mark's key in the metadata, and its value as a header."""
-
-MARK_HEADER = "x-forwarded-client-cert"
-"""The mark where routes match headers only. Envoy removes this header from what callers send before it looks for a
-route, unless a listener's `forward_client_cert_details` is another than its default, SANITIZE."""
 
 LARGE: Final = 16_384
 """A body of so many bytes is left where it is; a smaller one is copied behind what stands before it."""
@@ -59,7 +50,7 @@ _HTTP_STATUS, _CODE = tag(1), tag(1, VARINT)
 _ANSWER_HEADERS, _ANSWER_BODY, _DETAILS = tag(2), tag(3), tag(5)
 _ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
 _NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(5)
-_OUR_NAMESPACE = field(_NAME, NAMESPACE.encode())
+_OUR_NAMESPACE = field(_NAME, METADATA_NAMESPACE.encode())
 
 _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-security-token", "x-request-id"})
 """Headers that are never cached: their values hardly ever come twice, or are secret."""

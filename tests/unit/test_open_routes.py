@@ -10,10 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.envoy_config import MARK_HEADER, METADATA, SIGNED
 from extproc.envoy_config.forbidden import UnreadableError
 from extproc.envoy_config.open_routes import find_open
-from extproc.transport import messages
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = sorted(ROOT.glob("envoy/*.yaml"))
@@ -98,9 +96,3 @@ def test_what_cannot_be_searched_is_named(text: str) -> None:
 def test_any_text_is_searched_or_unreadable(text: str) -> None:
     with contextlib.suppress(UnreadableError):
         find_open(text)
-
-
-def test_the_mark_is_what_a_worker_writes() -> None:
-    assert messages.NAMESPACE == METADATA
-    assert SIGNED.encode() in messages._SIGNED
-    assert (messages.MARK_HEADER, messages.SIGNED) == (MARK_HEADER, SIGNED)

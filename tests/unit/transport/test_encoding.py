@@ -3,6 +3,7 @@
 import pytest
 
 from extproc.exchange.directives import Forward, Head, Reply
+from extproc.shared_names import METADATA_NAMESPACE
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
 from extproc.transport.encoding import field, tag, varint
@@ -18,7 +19,7 @@ def read(data):
 def remembered(response):
     """The metadata as plain values, with their types."""
     [(name, value)] = response.dynamic_metadata.fields.items()
-    assert name == messages.NAMESPACE
+    assert name == METADATA_NAMESPACE
     values = {key: getattr(one, one.WhichOneof("kind")) for key, one in value.struct_value.fields.items()}
     return {key: (type(one), one) for key, one in values.items()}
 

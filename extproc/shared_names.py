@@ -1,0 +1,14 @@
+"""Names that Envoy's configuration and the worker share."""
+
+API_PATH = "/oai/v1"
+"""The path of the API."""
+
+METADATA_NAMESPACE = "oai"
+"""The namespace of the worker's dynamic metadata; the filter's `receiving_namespaces` contains it."""
+
+SIGNED = "signed"
+"""The mark of a signed request: its key in the metadata, and its value as a header."""
+
+MARK_HEADER = "x-forwarded-client-cert"
+"""The header with the mark, for routes that cannot match metadata. Envoy removes it from callers' requests before it
+chooses a route, unless a listener's `forward_client_cert_details` is not its default, SANITIZE."""
