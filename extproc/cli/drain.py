@@ -57,13 +57,13 @@ def drain(admin: Address, notice: float, timeout: float, announce: Address | Non
         write_line(f"not drained: {stuck}. The worker is to be replaced, and Envoy stays in service")
         return
     from extproc.envoy_admin.client import Admin
-    from extproc.envoy_admin.drain import DrainError, Patience, drain_and_announce
+    from extproc.envoy_admin.drain import DrainError, DrainTimeouts, drain_and_announce
     from extproc.transport.listen import ListenError
 
-    envoy, patience = Admin(Path(admin.path)), Patience(notice, timeout)
+    envoy, timeouts = Admin(Path(admin.path)), DrainTimeouts(notice, timeout)
     try:
         with user_errors(ListenError):
-            asyncio.run(drain_and_announce(envoy, patience, write_line, announce))
+            asyncio.run(drain_and_announce(envoy, timeouts, write_line, announce))
     except DrainError as error:
         raise GatewayError(str(error)) from error
 

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, UserError, load_settings, required_config, user_errors
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
-from extproc.envoy_config import DEFAULT_FILES, Fragment, Plan, ProcessorTls, SecretKind
+from extproc.envoy_config import DEFAULT_FILES, EnvoyPlan, Fragment, ProcessorTls, SecretKind
 from extproc.machine.cpus import worker_count
 from extproc.net import Address, is_ip
 from extproc.option_types.memory_size import SIZE
@@ -127,7 +127,7 @@ def envoy_config(
     if kind is not None:
         _print_secret(tls, kind)
         return
-    plan = Plan(
+    plan = EnvoyPlan(
         listen=listen,
         processors=workers,
         bedrock=_bedrock(settings),
@@ -143,7 +143,7 @@ def envoy_config(
     _print(plan, only, as_json)
 
 
-def _print(plan: Plan, only: Fragment | None, as_json: bool) -> None:
+def _print(plan: EnvoyPlan, only: Fragment | None, as_json: bool) -> None:
     from extproc import envoy_config as rendering
 
     with _installed():

@@ -27,7 +27,7 @@ from extproc.shared_names import API_PATH
 from extproc.telemetry.lines import flush, write_line
 
 if TYPE_CHECKING:
-    from extproc.stack.stack import Options, Ready
+    from extproc.stack.stack import StackAddresses, StackOptions
     from extproc.stack.upstream import Aws, Local, Mode
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -96,7 +96,7 @@ def up(
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), local_listen)
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError):
-        options = stack.Options(
+        options = stack.StackOptions(
             config=configuration.path,
             settings=configuration.settings,
             upstream=target,
@@ -186,7 +186,7 @@ def _existing(path: Path) -> Path:
     return path.resolve()
 
 
-def _announce(configuration: _Configuration, options: "Options", ready: "Ready") -> None:
+def _announce(configuration: _Configuration, options: "StackOptions", ready: "StackAddresses") -> None:
     """Print that the gateway is ready, and a command to try it."""
     from extproc.stack.stack import reachable
 

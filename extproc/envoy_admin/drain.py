@@ -24,7 +24,7 @@ from extproc.net import Address
 from extproc.transport import listen as listening
 from extproc.transport.listen import ListenError
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
 
@@ -39,14 +39,14 @@ class DrainError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class DrainTimeouts:
     """Seconds: for load balancers to notice, and then for the calls in flight."""
 
     notice: float
     calls: float
 
 
-async def drain(admin: Admin, patience: Patience, say: Say) -> None:
+async def drain(admin: Admin, timeouts: DrainTimeouts, report: Report) -> None:
     """The whole of it; raises `DrainError`."""
     if await admin.gauge(ACTIVE) is None:
         if not await admin.present():
@@ -57,16 +57,16 @@ async def drain(admin: Admin, patience: Patience, say: Say) -> None:
         )
     if not await admin.fail_health_checks():
         raise DrainError(f"Envoy at {admin} does not take the order to fail health checks")
-    say(f"health checks fail; waiting {patience.notice:g} s for load balancers to notice")
-    await asyncio.sleep(patience.notice)
+    report(f"health checks fail; waiting {timeouts.notice:g} s for load balancers to notice")
+    await asyncio.sleep(timeouts.notice)
     await admin.drain_listeners()
     try:
-        async with asyncio.timeout(patience.calls):
-            await until_idle(admin, lambda active: say(f"waiting for calls in flight: {active}"))
+        async with asyncio.timeout(timeouts.calls):
+            await until_idle(admin, lambda active: report(f"waiting for calls in flight: {active}"))
     except TimeoutError as error:
         left = await admin.gauge(ACTIVE)
-        raise DrainError(f"calls still in flight after {patience.calls:g} s: {left}") from error
-    say("drained")
+        raise DrainError(f"calls still in flight after {timeouts.calls:g} s: {left}") from error
+    report("drained")
 
 
 async def until_idle(admin: Admin, tell: Callable[[int], None]) -> None:
@@ -121,7 +121,7 @@ class Announcer:
             listening.clear_stale(address)
 
     def settle(self, status: int, text: str) -> None:
-        """Say how it ended."""
+        """Report how it ended."""
         self._outcome.set_result((status, text))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -143,14 +143,14 @@ async def _listen(runner: web.AppRunner, address: Address) -> None:
         ) from error
 
 
-async def drain_and_announce(admin: Admin, patience: Patience, say: Say, announce: Address | None) -> None:
+async def drain_and_announce(admin: Admin, timeouts: DrainTimeouts, report: Report, announce: Address | None) -> None:
     """`drain`, whose outcome is also there for whoever asks at `announce`; raises `DrainError` or `ListenError`."""
     if announce is None:
-        await drain(admin, patience, say)
+        await drain(admin, timeouts, report)
         return
     announcer = Announcer()
     async with announcer.at(announce):
-        failure = await _failure(drain(admin, patience, say))
+        failure = await _failure(drain(admin, timeouts, report))
         announcer.settle(*((503, f"not drained: {failure}") if failure else (200, "drained")))
     if failure is not None:
         raise failure

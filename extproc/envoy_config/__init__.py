@@ -1,6 +1,6 @@
 """Settings -> Envoy's bootstrap: the whole of what Envoy is told, as one file; or the fragments for somebody else's.
 
-The invariant: whatever `Plan` is given, the rendering passes `envoy --mode validate` (1.40), and says the same for
+The invariant: whatever `EnvoyPlan` is given, the rendering passes `envoy --mode validate` (1.40), and says the same for
 the same plan: nothing here reads the environment, a clock or a socket (`extproc.net.ca_bundle` looks for
 a CA file, and is asked by the command line only).
 
@@ -58,7 +58,7 @@ class ProcessorTls:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EnvoyPlan:
     """What one Envoy is for. `admin` is a socket of Envoy's own, without which it has no admin interface."""
 
     listen: Address
@@ -83,7 +83,7 @@ def drain_socket(admin: Address) -> Address | None:
     return Address(path=str(PurePosixPath(admin.path).with_name("drain.sock"))) if admin.path else None
 
 
-def render(plan: Plan, *, only: Fragment | None = None, as_json: bool = False) -> str:
+def render(plan: EnvoyPlan, *, only: Fragment | None = None, as_json: bool = False) -> str:
     """The bootstrap, or a list of `only` one kind of its parts, as YAML for people or as JSON.
 
     `envoy -c` reads either (by the file's ending).

@@ -17,7 +17,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import Fragment, Plan, ProcessorTls, SecretKind
+from extproc.envoy_config import EnvoyPlan, Fragment, ProcessorTls, SecretKind
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
@@ -40,13 +40,13 @@ _WHERE: dict[Fragment, str] = {
 }
 
 
-def to_yaml(plan: Plan, only: Fragment | None = None) -> str:
+def to_yaml(plan: EnvoyPlan, only: Fragment | None = None) -> str:
     """For people: field names as Envoy's documentation has them."""
     comment = f"{_BY} --only {only}`, for Envoy 1.40: {_WHERE[only]}.\n" if only else _WHOLE
     return comment + yaml.dump(_document(plan, only), Dumper=_Dumper, sort_keys=False, width=110)
 
 
-def to_json(plan: Plan, only: Fragment | None = None) -> str:
+def to_json(plan: EnvoyPlan, only: Fragment | None = None) -> str:
     """For programs; the same document."""
     return json.dumps(_document(plan, only), indent=2) + "\n"
 
@@ -57,7 +57,7 @@ def secret_to_yaml(tls: ProcessorTls, kind: SecretKind) -> str:
     return comment + yaml.dump(_plain(processor_secret(tls, kind)), Dumper=_Dumper, sort_keys=False, width=110)
 
 
-def bootstrap(plan: Plan) -> Bootstrap:
+def bootstrap(plan: EnvoyPlan) -> Bootstrap:
     """The document as a typed message."""
     listeners, clusters = [listener(plan)], _clusters(plan)
     if plan.health is not None:
@@ -72,7 +72,7 @@ def bootstrap(plan: Plan) -> Bootstrap:
     )
 
 
-def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
+def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
     """The parts of this kind that carry the API, and nothing that an Envoy has of its own."""
     match only:
         case "filter":
@@ -85,11 +85,11 @@ def fragment(plan: Plan, only: Fragment) -> Sequence[Message]:
             return foreign_replies()
 
 
-def _clusters(plan: Plan) -> list[Cluster]:
+def _clusters(plan: EnvoyPlan) -> list[Cluster]:
     return [processor_cluster(plan), bedrock_cluster(plan), unprocessed_cluster()]
 
 
-def _node(plan: Plan) -> Node | None:
+def _node(plan: EnvoyPlan) -> Node | None:
     """Envoy's name, without which it follows no secrets."""
     followed = plan.processor_tls is not None and plan.processor_tls.secrets
     return Node(id="oai-gateway", cluster="oai-gateway") if followed else None
@@ -107,7 +107,7 @@ def _runtime() -> RuntimeLayer:
     return RuntimeLayer(name="static", static_layer=Struct.from_dict(flags))
 
 
-def _document(plan: Plan, only: Fragment | None) -> Any:
+def _document(plan: EnvoyPlan, only: Fragment | None) -> Any:
     if only is None:
         return _plain(bootstrap(plan))
     return [_plain(message) for message in fragment(plan, only)]

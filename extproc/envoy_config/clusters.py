@@ -41,7 +41,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import capacity
-from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, Plan
+from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, EnvoyPlan
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
 from extproc.net import Address, is_ip
@@ -58,7 +58,7 @@ ANSWER_BYTES = 32 * 1024
 """Bytes of Bedrock's response that Envoy buffers for a caller that does not read, before it stops reading."""
 
 
-def processor_cluster(plan: Plan) -> Cluster:
+def processor_cluster(plan: EnvoyPlan) -> Cluster:
     """The workers, one endpoint each: a gRPC stream per HTTP request goes to the one with the fewest.
 
     A worker that says NOT_SERVING gets nothing new at once; one that does not answer, after two checks, so that
@@ -102,7 +102,7 @@ def _processor_protocol() -> HttpProtocolOptions:
     return HttpProtocolOptions(explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2))
 
 
-def bedrock_cluster(plan: Plan) -> Cluster:
+def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
     """Bedrock's runtime endpoint: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 where there is no TLS.
 
     LOGICAL_DNS, because AWS's names rotate through many addresses (STRICT_DNS would drop connections with each

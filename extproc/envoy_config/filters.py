@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
-from extproc.envoy_config import PROCESSOR, Plan
+from extproc.envoy_config import PROCESSOR, EnvoyPlan
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
 from extproc.shared_names import METADATA_NAMESPACE
@@ -37,12 +37,12 @@ _MESSAGE_SECONDS = 30.0
 """How long the worker may think about one message without asking for more time; expiry is a failure."""
 
 
-def http_filters(plan: Plan) -> list[HttpFilter]:
+def http_filters(plan: EnvoyPlan) -> list[HttpFilter]:
     """The chain."""
     return [health_filter(), *api_filters(plan), router()]
 
 
-def api_filters(plan: Plan) -> list[HttpFilter]:
+def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
     """Those of the API's route, and off elsewhere.
 
     Envoy's answer to bytes that are not HTTP belongs to no route, and Envoy closes the connection before a worker
@@ -62,7 +62,7 @@ def health_filter() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.health_check", typed_config=packed(check))
 
 
-def ext_proc_filter(plan: Plan) -> HttpFilter:
+def ext_proc_filter(plan: EnvoyPlan) -> HttpFilter:
     """The filter as it stands in a chain: off, until a route turns it on."""
     return HttpFilter(name=EXT_PROC, disabled=True, typed_config=packed(_external_processor(plan)))
 
@@ -72,7 +72,7 @@ def router() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True)))
 
 
-def _external_processor(plan: Plan) -> ExternalProcessor:
+def _external_processor(plan: EnvoyPlan) -> ExternalProcessor:
     """The worker's part of every exchange: one gRPC stream each, failing closed.
 
     The static mode serves buffered and streamed answers alike: the worker may withhold the response headers until

@@ -28,7 +28,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from extproc.envoy_config import Plan, drain_socket
+from extproc.envoy_config import EnvoyPlan, drain_socket
 from extproc.envoy_config.clusters import discovery, endpoints
 from extproc.envoy_config.filters import health_filter, router
 from extproc.envoy_config.messages import address_message, packed, seconds
@@ -42,7 +42,7 @@ _ADMIN = "admin"
 _DRAIN = "drain"
 
 
-def health_listener(plan: Plan, listen: Address) -> Listener:
+def health_listener(plan: EnvoyPlan, listen: Address) -> Listener:
     """The listener; it is not bound by the limit of connections."""
     manager = HttpConnectionManager(
         stat_prefix=_NAME,
@@ -59,7 +59,7 @@ def health_listener(plan: Plan, listen: Address) -> Listener:
     return Listener(name=_NAME, address=address_message(listen), ignore_global_conn_limit=True, filter_chains=[chain])
 
 
-def health_clusters(plan: Plan) -> list[Cluster]:
+def health_clusters(plan: EnvoyPlan) -> list[Cluster]:
     """Envoy's admin interface and whoever drains it, as far as there are such."""
     if plan.admin is None:
         return []
@@ -76,7 +76,7 @@ def _cluster(name: str, address: Address) -> Cluster:
     )
 
 
-def _routes(plan: Plan) -> list[Route]:
+def _routes(plan: EnvoyPlan) -> list[Route]:
     routes = {_ADMIN: _metrics(), _DRAIN: _drained()}
     there = [routes[cluster.name] for cluster in health_clusters(plan)]
     elsewhere = Route(name="elsewhere", match=RouteMatch(prefix="/"), direct_response=DirectResponseAction(status=404))

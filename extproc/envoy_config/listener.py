@@ -50,7 +50,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import BEDROCK, STAT_PREFIX, UNPROCESSED, Plan
+from extproc.envoy_config import BEDROCK, STAT_PREFIX, UNPROCESSED, EnvoyPlan
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
@@ -102,7 +102,7 @@ _LOG_FIELDS = {
 }
 
 
-def listener(plan: Plan) -> Listener:
+def listener(plan: EnvoyPlan) -> Listener:
     """The one listener.
 
     Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
@@ -125,7 +125,7 @@ def listener(plan: Plan) -> Listener:
     )
 
 
-def _connection_manager(plan: Plan) -> HttpConnectionManager:
+def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
     """HTTP towards clients: every caller is from outside, so their `x-envoy-*` and `x-request-id` count for nothing."""
     return HttpConnectionManager(
         stat_prefix=STAT_PREFIX,
@@ -157,7 +157,7 @@ def _connection_manager(plan: Plan) -> HttpConnectionManager:
     )
 
 
-def _routes(plan: Plan) -> RouteConfiguration:
+def _routes(plan: EnvoyPlan) -> RouteConfiguration:
     host = VirtualHost(
         name="oai", domains=["*"], routes=[_health(), bedrock_route(plan), api_route(plan), _elsewhere()]
     )
@@ -173,12 +173,12 @@ def _health() -> Route:
     )
 
 
-def api_route(plan: Plan) -> Route:
+def api_route(plan: EnvoyPlan) -> Route:
     """To the worker. What it has not signed ends there: the cluster has no endpoint."""
     return _route(plan, "api", RouteMatch(path_separated_prefix=API_PATH), UNPROCESSED)
 
 
-def bedrock_route(plan: Plan) -> Route:
+def bedrock_route(plan: EnvoyPlan) -> Route:
     """To Bedrock, for what a worker has signed.
 
     The route writes the host. Until then it is the caller's, so that Envoy looks for this route in the virtual host in
@@ -197,7 +197,7 @@ def bedrock_route(plan: Plan) -> Route:
     return route
 
 
-def _route(plan: Plan, name: str, match: RouteMatch, cluster: str) -> Route:
+def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route:
     """Both routes of a call. Only what cannot have started one is tried again: calls are billed.
 
     The limit of bodies holds for the body as it arrives and as the worker rewrites it, which may make it longer; above
@@ -224,7 +224,7 @@ def _route(plan: Plan, name: str, match: RouteMatch, cluster: str) -> Route:
     )
 
 
-def _turned_on(plan: Plan) -> Iterator[tuple[str, Message]]:
+def _turned_on(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
     """The filters that the route turns on: ext_proc with nothing changed, and the limit by address if there is one."""
     yield EXT_PROC, ExtProcPerRoute(overrides=ExtProcOverrides())
     per_second = plan.settings.limits.address_requests_per_second
@@ -255,6 +255,6 @@ def _access_log() -> AccessLog:
     )
 
 
-def _idle_seconds(plan: Plan) -> float:
+def _idle_seconds(plan: EnvoyPlan) -> float:
     """Nothing moves on a request's stream while a model is silent, or while the worker makes its own calls."""
     return max(plan.settings.streaming.idle_seconds, plan.settings.longest_wait) + _SLACK_SECONDS

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
 from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import FixedHeapConfig
 
 from extproc.config import capacity
-from extproc.envoy_config import Plan
+from extproc.envoy_config import EnvoyPlan
 from extproc.envoy_config.messages import packed, seconds
 
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
@@ -35,7 +35,7 @@ _LOOK_SECONDS = 0.1
 """Interval at which Envoy looks at its heap; a second by default, in which a gigabyte can arrive."""
 
 
-def overload_manager(plan: Plan) -> OverloadManager:
+def overload_manager(plan: EnvoyPlan) -> OverloadManager:
     """The monitors and the actions; those of memory only where the plan names a limit."""
     if plan.memory is None:
         return OverloadManager(resource_monitors=[_connections(plan)])
@@ -62,7 +62,7 @@ def overload_manager(plan: Plan) -> OverloadManager:
 _UNFREED = 16 * capacity.MIB
 
 
-def _connections(plan: Plan) -> ResourceMonitor:
+def _connections(plan: EnvoyPlan) -> ResourceMonitor:
     limit = DownstreamConnectionsConfig(max_active_downstream_connections=capacity.connections(plan.files))
     return ResourceMonitor(name=_CONNECTIONS, typed_config=packed(limit))
 

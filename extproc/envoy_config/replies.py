@@ -22,7 +22,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import UNPROCESSED, Plan
+from extproc.envoy_config import UNPROCESSED, EnvoyPlan
 from extproc.envoy_config.messages import headers_to_set, packed
 from extproc.shared_names import API_PATH
 
@@ -97,7 +97,7 @@ _BY_STATUS = (
 )
 
 
-def local_replies(plan: Plan) -> LocalReplyConfig:
+def local_replies(plan: EnvoyPlan) -> LocalReplyConfig:
     """The first reply whose condition holds is the one that is given."""
     limit = plan.settings.limits.request_bytes
     too_large = _Reply(

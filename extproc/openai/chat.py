@@ -45,7 +45,7 @@ class FunctionTool(Exact, tag_field="type", tag="function"):
     cache_control: CacheControl | None = None
 
 
-class FreeText(Exact, tag_field="type", tag="text"):
+class CustomFormatText(Exact, tag_field="type", tag="text"):
     """Any text."""
 
 
@@ -56,7 +56,7 @@ class GrammarBody(Exact):
     syntax: Literal["lark", "regex"]
 
 
-class Grammar(Exact, tag_field="type", tag="grammar"):
+class CustomFormatGrammar(Exact, tag_field="type", tag="grammar"):
     """A text of this grammar."""
 
     grammar: GrammarBody
@@ -67,7 +67,7 @@ class Custom(Exact):
 
     name: FunctionName
     description: str | None = None
-    format: FreeText | Grammar | None = None
+    format: CustomFormatText | CustomFormatGrammar | None = None
 
 
 class CustomTool(Exact, tag_field="type", tag="custom"):
@@ -114,11 +114,11 @@ class AllowedTools(Exact, tag_field="type", tag="allowed_tools"):
 ToolChoice = Literal["none", "auto", "required"] | FunctionChoice | CustomChoice | AllowedTools
 
 
-class TextFormat(Exact, tag_field="type", tag="text"):
+class ResponseFormatText(Exact, tag_field="type", tag="text"):
     """Plain text."""
 
 
-class JsonObjectFormat(Exact, tag_field="type", tag="json_object"):
+class ResponseFormatJsonObject(Exact, tag_field="type", tag="json_object"):
     """Some JSON object."""
 
 
@@ -131,13 +131,13 @@ class JsonSchema(Exact):
     strict: bool | None = None
 
 
-class JsonSchemaFormat(Exact, tag_field="type", tag="json_schema"):
+class ResponseFormatJsonSchema(Exact, tag_field="type", tag="json_schema"):
     """JSON of this schema."""
 
     json_schema: JsonSchema
 
 
-ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
+ResponseFormat = ResponseFormatText | ResponseFormatJsonObject | ResponseFormatJsonSchema
 
 
 class StreamOptions(Exact):

@@ -19,10 +19,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from extproc.stack.supervisor import Say
+from extproc.stack.supervisor import Report
 from extproc.transport.listen import MAX_SOCKET_PATH
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 TOUCH_SECONDS = 3600.0
 """Less than any age at which temporary files are removed."""
 
@@ -52,9 +52,9 @@ def run_directory() -> Iterator[Path]:
 class Caretaker:
     """Keeps the folder at `path` as it is to be."""
 
-    def __init__(self, path: Path, say: Say) -> None:
+    def __init__(self, path: Path, report: Report) -> None:
         self._path = path
-        self._say = say
+        self._report = report
         self._trouble = ""
         self._touched = 0.0
         self._had_admin = False
@@ -73,13 +73,13 @@ class Caretaker:
         clock = asyncio.get_running_loop().time
         self._touched = clock()
         while True:
-            self.look()
+            self.check()
             if clock() - self._touched > TOUCH_SECONDS:
                 self._touched = clock()
                 self.touch()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Make again what is gone, and say so."""
         try:
             self._make()
@@ -87,10 +87,10 @@ class Caretaker:
         except OSError as error:
             trouble = f"{self._path} was removed, and cannot be made again: {error.strerror}"
         if trouble and trouble != self._trouble:
-            self._say(trouble)
+            self._report(trouble)
         self._trouble = trouble
 
-    def put(self, name: str, content: str) -> Path:
+    def write(self, name: str, content: str) -> Path:
         """Write a file unless it is there as it is to be; return its path. Raises `OSError`."""
         self._make()
         path = self._path / name
@@ -113,7 +113,7 @@ class Caretaker:
         """The folder, where it is gone; one that somebody else has made there is not taken."""
         with contextlib.suppress(FileExistsError):
             self._path.mkdir(mode=0o700)
-            self._say(f"{self._path} was removed: made again")
+            self._report(f"{self._path} was removed: made again")
         status = self._path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise OSError(0, "something of another's is there")
@@ -130,7 +130,7 @@ class Caretaker:
             return ""
         if second.exists():
             os.link(second, admin)
-            self._say(f"{admin} was removed: put back")
+            self._report(f"{admin} was removed: put back")
             return ""
         if not self._had_admin:  # Envoy has not started yet
             return ""

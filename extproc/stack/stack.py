@@ -29,7 +29,7 @@ from extproc.machine.cpus import worker_count
 from extproc.machine.memory import budget_of
 from extproc.net import Address
 from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
-from extproc.stack.supervisor import Program, ProgramError, Say, Supervisor
+from extproc.stack.supervisor import Program, ProgramError, Report, Supervisor
 from extproc.stack.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
 from extproc.stack.watch import Watch
 from extproc.telemetry.lines import to_stdout
@@ -49,7 +49,7 @@ class StackError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class StackOptions:
     """What `up` was asked for. `config` is the file that the workers read (and watch); `settings` is its content."""
 
     config: Path
@@ -66,21 +66,21 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class StackAddresses:
     """Everything serves: where, and where the local Bedrock is, if there is one."""
 
     listen: Address
     local_url: str | None
 
 
-async def run(options: Options, say: Say, announce: Callable[[Ready], None]) -> None:
+async def run(options: StackOptions, report: Report, announce: Callable[[StackAddresses], None]) -> None:
     """Start everything, call `announce`, and return once SIGINT, SIGTERM or SIGHUP came and all has ended.
 
     Raises `StackError`, or `ProgramError` when a program does not stay up. A second signal cuts it short.
     """
     try:
-        with run_directory() as directory, reserved(options.listen) as listen:
-            await _Stack(options, say, directory, listen).run(announce)
+        with run_directory() as directory, reserved_port(options.listen) as listen:
+            await _Stack(options, report, directory, listen).run(announce)
     except RunDirectoryError as error:
         raise StackError(str(error)) from error
 
@@ -88,22 +88,22 @@ async def run(options: Options, say: Say, announce: Callable[[Ready], None]) -> 
 class _Stack:
     """One run. `_end` is settled by the first signal, or by a program that does not stay up."""
 
-    def __init__(self, options: Options, say: Say, directory: Path, listen: Address) -> None:
+    def __init__(self, options: StackOptions, report: Report, directory: Path, listen: Address) -> None:
         self._options = options
-        self._say = say
+        self._report = report
         self._directory = directory
         self._listen = listen
-        self._caretaker = Caretaker(directory, say)
+        self._caretaker = Caretaker(directory, report)
         self._admin = Admin(self._caretaker.admin)
         self._tasks: list[asyncio.Task[None]] = []
         """Tasks that look after the programs and the folder while they run."""
-        self._supervisor = Supervisor(say, self._on_failure)
+        self._supervisor = Supervisor(report, self._on_failure)
         self._workers = [f"worker-{index}" for index in range(worker_count(options.settings))]
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
         self._healthy = 0
 
-    async def run(self, announce: Callable[[Ready], None]) -> None:
+    async def run(self, announce: Callable[[StackAddresses], None]) -> None:
         """Start, stay, stop."""
         self._listen_to_signals()
         started = asyncio.create_task(self._start())
@@ -139,7 +139,7 @@ class _Stack:
         if not self._end.done():
             self._end.set_exception(error)
 
-    async def _start(self) -> Ready:
+    async def _start(self) -> StackAddresses:
         """Everything, from the inside out; raises `ProgramError` when that takes too long."""
         self._tasks.append(asyncio.create_task(self._caretaker.run()))
         try:
@@ -154,11 +154,11 @@ class _Stack:
                 f"not ready after {READY_SECONDS:g} s: {self._healthy} of {len(self._workers)} workers are healthy; "
                 f"the lines above say what they are waiting for"
             ) from error
-        self._caretaker.look()  # Envoy's admin socket is there now
+        self._caretaker.check()  # Envoy's admin socket is there now
         for name in self._workers:
-            watch = Watch(self._supervisor, name, self._socket(name).path, self._say)
+            watch = Watch(self._supervisor, name, self._socket(name).path, self._report)
             self._tasks.append(asyncio.create_task(watch.run()))
-        return Ready(self._listen, local_url)
+        return StackAddresses(self._listen, local_url)
 
     async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
         """The workers' environment, where Envoy is to send calls, and the local Bedrock's URL."""
@@ -199,14 +199,14 @@ class _Stack:
         command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]
 
         def with_configuration() -> list[str]:
-            configuration = self._caretaker.put("envoy.yaml", bootstrap)
+            configuration = self._caretaker.write("envoy.yaml", bootstrap)
             return [str(self._options.envoy), "-c", str(configuration), *command]
 
         return Program("envoy", with_configuration, envoy_environment(os.environ), stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> str:
         """Envoy's configuration. Rendering it takes most of a second, during which the workers start."""
-        plan = envoy_config.Plan(
+        plan = envoy_config.EnvoyPlan(
             listen=self._listen,
             processors=tuple(self._socket(name) for name in self._workers),
             bedrock=endpoint,
@@ -249,7 +249,8 @@ class _Stack:
         """Until no call is in flight, or Envoy has gone with those that were."""
         with contextlib.suppress(DrainError):
             await until_idle(
-                self._admin, lambda active: self._say(f"waiting for calls in flight: {active} (Ctrl-C again cuts them)")
+                self._admin,
+                lambda active: self._report(f"waiting for calls in flight: {active} (Ctrl-C again cuts them)"),
             )
 
     async def _stop(self) -> None:
@@ -274,7 +275,7 @@ def reachable(listen: Address) -> Address:
 
 
 @contextlib.contextmanager
-def reserved(listen: Address) -> Iterator[Address]:
+def reserved_port(listen: Address) -> Iterator[Address]:
     """Hold the port while we run; gives the address with the port that was found, where 0 was asked for.
 
     Envoy binds with SO_REUSEPORT, which would let it share the port of a stranger in silence. So we look first,

@@ -37,10 +37,10 @@ _PR_SET_PDEATHSIG = 1
 _CHUNK = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
 _REMEMBERED_LINES = 20
-_LAST_WORDS_SECONDS = 1.0
+_LAST_LINES_SECONDS = 1.0
 """How long to read on after a process has ended: what it wrote is there already."""
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes one line for the operator."""
 
 
@@ -65,7 +65,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RestartPolicy:
     """When to start again, and when to stop trying. Times are in seconds."""
 
     first_pause: float = 0.05
@@ -88,20 +88,22 @@ class _Child:
     ready: "asyncio.Future[re.Match[str] | None]"
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
-    keeper: "asyncio.Task[None] | None" = None
+    task: "asyncio.Task[None] | None" = None
     prepared: bool = True
     """Whether there was a command at the last start."""
-    last_words: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
 
 
 class Supervisor:
     """Runs programs until each is stopped. Not thread-safe; to be used from one event loop."""
 
-    def __init__(self, say: Say, on_failure: Callable[[ProgramError], None], patience: Patience | None = None) -> None:
+    def __init__(
+        self, report: Report, on_failure: Callable[[ProgramError], None], policy: RestartPolicy | None = None
+    ) -> None:
         """`on_failure` is told, once for each, of programs that were ready and do not stay up."""
-        self._say = say
+        self._report = report
         self._on_failure = on_failure
-        self._patience = patience or Patience()
+        self._policy = policy or RestartPolicy()
         self._children: dict[str, _Child] = {}
 
     async def start(self, program: Program) -> "re.Match[str] | None":
@@ -113,7 +115,7 @@ class Supervisor:
             raise ValueError(f"{program.name!r} runs already")
         child = _Child(program, _future())
         self._children[program.name] = child
-        child.keeper = asyncio.create_task(self._keep(child), name=f"keep {program.name}")
+        child.task = asyncio.create_task(self._supervise(child), name=f"supervise {program.name}")
         return await asyncio.shield(child.ready)
 
     def pid(self, name: str) -> int | None:
@@ -152,18 +154,18 @@ class Supervisor:
 
     async def _end(self, child: _Child) -> None:
         _signal(child.process, signal.SIGTERM)
-        if child.keeper is None:
+        if child.task is None:
             return
-        _, late = await asyncio.wait([child.keeper], timeout=child.program.stop_seconds)
+        _, late = await asyncio.wait([child.task], timeout=child.program.stop_seconds)
         if late:
-            self._say(f"{child.program.name}: did not stop within {child.program.stop_seconds:g} s, killed")
+            self._report(f"{child.program.name}: did not stop within {child.program.stop_seconds:g} s, killed")
             _signal(child.process, signal.SIGKILL)
-            await asyncio.wait([child.keeper])
+            await asyncio.wait([child.task])
 
-    async def _keep(self, child: _Child) -> None:
+    async def _supervise(self, child: _Child) -> None:
         """One program's life: see the table above."""
         try:
-            await self._run_again_and_again(child)
+            await self._run_until_stopped(child)
         except ProgramError as reason:
             if child.ready.done():
                 self._on_failure(reason)
@@ -172,31 +174,31 @@ class Supervisor:
         if not child.ready.done():
             child.ready.set_exception(ProgramError(f"{child.program.name} was stopped before it was ready"))
 
-    async def _run_again_and_again(self, child: _Child) -> None:
-        name, patience = child.program.name, self._patience
+    async def _run_until_stopped(self, child: _Child) -> None:
+        name, policy = child.program.name, self._policy
         clock = asyncio.get_running_loop().time
         short_lives = unprepared = 0
         while not child.stopping.is_set():
-            born = clock()
+            started = clock()
             ending = await self._run_once(child)
             if child.stopping.is_set():
                 return
             if not child.ready.done():
-                raise ProgramError(_obituary(child, f"{name} {ending} before it was ready"))
+                raise ProgramError(_failure_text(child, f"{name} {ending} before it was ready"))
             if child.prepared:
                 unprepared = 0
-                short_lives = short_lives + 1 if clock() - born < patience.short_life else 0
+                short_lives = short_lives + 1 if clock() - started < policy.short_life else 0
             else:
                 unprepared += 1
-            if short_lives >= patience.short_lives:
-                raise ProgramError(_obituary(child, f"{name} {ending}, {short_lives} times in a row"))
-            self._say(f"{name}: {ending}, starting it again")
+            if short_lives >= policy.short_lives:
+                raise ProgramError(_failure_text(child, f"{name} {ending}, {short_lives} times in a row"))
+            self._report(f"{name}: {ending}, starting it again")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.stopping.wait(), patience.pause(max(short_lives, unprepared)))
+                await asyncio.wait_for(child.stopping.wait(), policy.pause(max(short_lives, unprepared)))
 
     async def _run_once(self, child: _Child) -> str:
         """From start to end; gives how it ended, in words."""
-        child.last_words.clear()
+        child.last_lines.clear()
         child.prepared = False
         try:
             command = child.program.command()
@@ -214,19 +216,19 @@ class Supervisor:
         output = _pass_on(process.stdout, take) if take is not None else self._relay(child, process.stdout)
         relays = [asyncio.create_task(relay) for relay in (output, self._relay(child, process.stderr))]
         code = await process.wait()
-        _, open_still = await asyncio.wait(relays, timeout=_LAST_WORDS_SECONDS)
+        _, open_still = await asyncio.wait(relays, timeout=_LAST_LINES_SECONDS)
         for relay in open_still:  # somebody else holds the pipe
             relay.cancel()
         return _ending(code)
 
     async def _relay(self, child: _Child, stream: asyncio.StreamReader) -> None:
         async for line in _lines(stream):
-            child.last_words.append(line)
+            child.last_lines.append(line)
             pattern = child.program.ready
             match = pattern.search(line) if pattern is not None and not child.ready.done() else None
             if match is not None:
                 child.ready.set_result(match)
-            self._say(f"{child.program.name}: {line}")
+            self._report(f"{child.program.name}: {line}")
 
 
 def _future() -> "asyncio.Future[Any]":
@@ -248,11 +250,11 @@ async def _spawn(program: Program, command: Sequence[str]) -> asyncio.subprocess
         stderr=asyncio.subprocess.PIPE,
         env=program.environment,
         start_new_session=True,
-        preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
+        preexec_fn=_bind_to_parent(os.getpid()) if sys.platform == "linux" else None,
     )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def _bind_to_parent(parent: int) -> Callable[[], None]:
     """What a child does before it becomes its program: bind its life to `parent`'s.
 
     Everything is loaded before the fork; between fork and exec there is no lock to wait for.
@@ -310,6 +312,6 @@ def _ending(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def _obituary(child: _Child, what: str) -> str:
-    words = "\n".join(f"  {line}" for line in child.last_words)
+def _failure_text(child: _Child, what: str) -> str:
+    words = "\n".join(f"  {line}" for line in child.last_lines)
     return f"{what}; its last words:\n{words}" if words else f"{what}, without a word"

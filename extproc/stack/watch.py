@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from extproc.stack.supervisor import Say, Supervisor
+from extproc.stack.supervisor import Report, Supervisor
 from extproc.transport.probe import responds
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WatchLimits:
     """When a worker is stuck."""
 
     seconds: float = 5.0
@@ -42,8 +42,8 @@ class Watch:
     supervisor: Supervisor
     name: str
     path: str
-    say: Say
-    limits: Limits = field(default_factory=Limits)
+    report: Report
+    limits: WatchLimits = field(default_factory=WatchLimits)
     _record: _Record = field(default_factory=_Record)
 
     async def run(self) -> None:
@@ -56,7 +56,7 @@ class Watch:
                 if pid is not None and pid == self.supervisor.pid(self.name):
                     self.note(pid, responded, self.supervisor.replace)
             except Exception as error:  # a bug here must not end the watch, nor the worker
-                self.say(f"{self.name}: its health could not be checked: {error!r}")
+                self.report(f"{self.name}: its health could not be checked: {error!r}")
             await next_question
 
     def note(self, pid: int, responded: bool, replace: Callable[[str], None]) -> None:
@@ -69,7 +69,7 @@ class Watch:
             return
         record.missed += 1
         if record.missed >= (limits.misses if record.has_responded else limits.first_misses):
-            self.say(
+            self.report(
                 f"{self.name}: stuck: process {pid} has not responded to {record.missed} health checks in a row, "
                 f"each of {limits.seconds:g} s; killing it"
             )

@@ -32,7 +32,14 @@ from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import ConverseMessage, ReasoningContent
-from extproc.openai.chat import AllowedTools, ChatRequest, CustomChoice, FunctionChoice, JsonSchemaFormat, NamedTool
+from extproc.openai.chat import (
+    AllowedTools,
+    ChatRequest,
+    CustomChoice,
+    FunctionChoice,
+    NamedTool,
+    ResponseFormatJsonSchema,
+)
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.ignored import Ignored
 from extproc.translate.model_fields import BETA, merged, placed
@@ -175,7 +182,7 @@ def _wish(request: ChatRequest) -> _Wish | None:
 
 def _must_call(request: ChatRequest, capabilities: Capabilities) -> bool:
     """Whether the client relies on a tool being called: one of its own, or the one that gives the answer its form."""
-    if isinstance(request.response_format, JsonSchemaFormat) and capabilities.json_schema == ("tool",):
+    if isinstance(request.response_format, ResponseFormatJsonSchema) and capabilities.json_schema == ("tool",):
         return True
     match request.tool_choice:
         case "required" | FunctionChoice() | CustomChoice():

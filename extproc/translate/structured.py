@@ -28,7 +28,7 @@ from extproc.bedrock.converse import (
     ToolSpec,
     ToolSpecification,
 )
-from extproc.openai.chat import JsonObjectFormat, JsonSchema, JsonSchemaFormat, ResponseFormat
+from extproc.openai.chat import JsonSchema, ResponseFormat, ResponseFormatJsonObject, ResponseFormatJsonSchema
 from extproc.openai.limits import check_schema
 from extproc.translate.grammar import Grammar, Size, grammar
 from extproc.translate.names import bedrock_name, free_name
@@ -62,9 +62,9 @@ def form(
     `growth`: what the tools have left of it. `reasoning`: whether the model will reason, since it may then be
     impossible to force a call.
     """
-    if isinstance(wanted, JsonObjectFormat):
+    if isinstance(wanted, ResponseFormatJsonObject):
         return Form(instruction=_IN_WORDS)
-    if not isinstance(wanted, JsonSchemaFormat):
+    if not isinstance(wanted, ResponseFormatJsonSchema):
         return Form()
     schema = adapted(wanted.json_schema.schema, _ANY_OBJECT, capabilities, growth, f"{_PARAM}.schema")
     for way in capabilities.json_schema:

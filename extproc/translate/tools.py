@@ -30,7 +30,7 @@ from extproc.bedrock.converse import (
     ToolSpec,
     ToolSpecification,
 )
-from extproc.openai.chat import ChatRequest, Custom, CustomTool, Function, FunctionTool, Grammar
+from extproc.openai.chat import ChatRequest, Custom, CustomFormatGrammar, CustomTool, Function, FunctionTool
 from extproc.openai.errors import invalid
 from extproc.openai.messages import CacheControl
 from extproc.translate.cache import shortened
@@ -185,7 +185,7 @@ def _cache_path(tool: FunctionTool, param: str) -> str:
 def _custom_offer(tool: CustomTool) -> _Offer:
     custom: Custom = tool.custom
     about = [custom.description] if unless_blank(custom.description) else []
-    if isinstance(custom.format, Grammar):
+    if isinstance(custom.format, CustomFormatGrammar):
         text = custom.format.grammar
         about.append(f"The input must be a text of this grammar ({text.syntax}):\n{text.definition}")
     return _Offer(
@@ -196,7 +196,7 @@ def _custom_offer(tool: CustomTool) -> _Offer:
         tool.cache_control,
         "tools[]",
         kind="custom",
-        grammar=isinstance(custom.format, Grammar),
+        grammar=isinstance(custom.format, CustomFormatGrammar),
     )
 
 

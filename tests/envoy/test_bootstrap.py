@@ -11,7 +11,7 @@ import pytest
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
-from extproc.envoy_config import Plan, ProcessorTls, render
+from extproc.envoy_config import EnvoyPlan, ProcessorTls, render
 from extproc.net import Address, ca_bundle
 
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
@@ -45,7 +45,7 @@ def test_every_rendering_passes(
     admin: bool,
     as_json: bool,
 ) -> None:
-    plan = Plan(
+    plan = EnvoyPlan(
         listen=Address("127.0.0.1", 8080),
         processors=workers(count),
         bedrock=bedrock,
@@ -59,7 +59,7 @@ def test_every_rendering_passes(
 
 
 def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> None:
-    validate(render(Plan(Address("::", 80), (Address("localhost", 9001),), HTTPS, Settings(), ca_file)))
+    validate(render(EnvoyPlan(Address("::", 80), (Address("localhost", 9001),), HTTPS, Settings(), ca_file)))
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> No
     ],
 )
 def test_health_on_its_own_listener_passes(validate: Callable[..., None], ca_file: str, plan: dict[str, Any]) -> None:
-    validate(render(Plan(Address("0.0.0.0", 8080), unix(1), HTTPS, Settings(), ca_file, **plan)))
+    validate(render(EnvoyPlan(Address("0.0.0.0", 8080), unix(1), HTTPS, Settings(), ca_file, **plan)))
 
 
 @pytest.mark.parametrize("name", ["", "worker.test"])
 def test_tls_to_workers_passes(validate: Callable[..., None], ca_file: str, name: str) -> None:
     for workers in (tcp(2), (Address("worker.test", 9001), Address("other.test", 9001))):
-        plan = Plan(Address("0.0.0.0", 8080), workers, HTTPS, Settings(), ca_file)
+        plan = EnvoyPlan(Address("0.0.0.0", 8080), workers, HTTPS, Settings(), ca_file)
         validate(render(replace(plan, processor_tls=ProcessorTls(ca_file, name=name))))
 
 

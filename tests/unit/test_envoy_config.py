@@ -12,7 +12,7 @@ import yaml
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Fragment, Plan, ProcessorTls, SecretKind, drain_socket, render, render_secret
+from extproc.envoy_config import EnvoyPlan, Fragment, ProcessorTls, SecretKind, drain_socket, render, render_secret
 from extproc.net import Address, ca_bundle, parse_address
 
 AWS = Endpoint("https", "bedrock-runtime.eu-west-1.amazonaws.com", 443)
@@ -25,7 +25,7 @@ def document() -> Edit:
 
     def make(settings: str = "{}", **changes: Any) -> dict[str, Any]:
         values = {"listen": Address("127.0.0.1", 8080), "processors": (Address(path="/run/w0.sock"),), "bedrock": AWS}
-        plan = Plan(**{**values, **changes}, settings=config.parse(settings.encode()))
+        plan = EnvoyPlan(**{**values, **changes}, settings=config.parse(settings.encode()))
         parsed: dict[str, Any] = yaml.safe_load(render(plan))
         return parsed
 
@@ -316,7 +316,7 @@ def test_there_are_files_for_callers_and_for_bedrock(document: Edit) -> None:
 
 def fragment(only: Fragment, settings: str = "{}", **changes: Any) -> list[Any]:
     values = {"listen": Address("127.0.0.1", 8080), "processors": (Address(path="/run/w0.sock"),), "bedrock": AWS}
-    plan = Plan(**{**values, **changes}, settings=config.parse(settings.encode()))
+    plan = EnvoyPlan(**{**values, **changes}, settings=config.parse(settings.encode()))
     parsed: list[Any] = yaml.safe_load(render(plan, only=only))
     assert json.loads(render(plan, only=only, as_json=True)) == parsed
     return parsed
@@ -427,7 +427,7 @@ def test_without_a_certificate_of_envoys_there_is_no_secret_for_it(document: Edi
 
 
 def test_json_and_yaml_say_the_same() -> None:
-    plan = Plan(Address("0.0.0.0", 80), (Address(path="/w"),), AWS, config.Settings(), access_log=True)
+    plan = EnvoyPlan(Address("0.0.0.0", 80), (Address(path="/w"),), AWS, config.Settings(), access_log=True)
     assert json.loads(render(plan, as_json=True)) == yaml.safe_load(render(plan))
 
 

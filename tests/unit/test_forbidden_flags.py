@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Fragment, Plan, render
+from extproc.envoy_config import EnvoyPlan, Fragment, render
 from extproc.envoy_config.forbidden import GRACEFUL_CLOSE, UnreadableError, find
 from extproc.net import Address
 
@@ -22,16 +22,16 @@ SHIPPED = sorted([*ROOT.glob("envoy/**/*.yaml"), *ROOT.glob("deploy/**/*.yaml"),
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("envoy/*.md")])
 
 
-def plans() -> list[Plan]:
+def plans() -> list[EnvoyPlan]:
     """Everything of a plan that changes the whole bootstrap."""
     bedrock = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
-    plain = Plan(
+    plain = EnvoyPlan(
         settings=config.parse(b"{}"),
         listen=Address("0.0.0.0", 80),
         processors=(Address(path="/w.sock"),),
         bedrock=bedrock,
     )
-    whole = Plan(
+    whole = EnvoyPlan(
         settings=config.parse(b"{}"),
         listen=Address("0.0.0.0", 80),
         processors=(Address(path="/w.sock"),),
@@ -45,7 +45,7 @@ def plans() -> list[Plan]:
 
 @pytest.mark.parametrize("only", [None, *get_args(Fragment)])
 @pytest.mark.parametrize("plan", plans(), ids=["plain", "whole"])
-def test_no_rendering_has_it(plan: Plan, only: Fragment | None) -> None:
+def test_no_rendering_has_it(plan: EnvoyPlan, only: Fragment | None) -> None:
     assert GRACEFUL_CLOSE not in render(plan, only=only)
 
 

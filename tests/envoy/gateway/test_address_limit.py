@@ -16,7 +16,7 @@ import yaml
 
 from extproc import config
 from extproc.bedrock.endpoints import Endpoint
-from extproc.envoy_config import Plan, render
+from extproc.envoy_config import EnvoyPlan, render
 from extproc.envoy_config.filters import EXT_PROC
 from extproc.envoy_config.rate_limit import ADDRESSES
 from extproc.net import Address
@@ -112,7 +112,9 @@ def believer(tmp_path: Path, eventually: Any) -> Iterator[tuple[int, int]]:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         listen, nobody = Address("127.0.0.1", port), Address(path=f"{tmp_path}/w0.sock")
-        plan = Plan(listen=listen, processors=(nobody,), bedrock=Endpoint("http", "127.0.0.1", 9), settings=settings)
+        plan = EnvoyPlan(
+            listen=listen, processors=(nobody,), bedrock=Endpoint("http", "127.0.0.1", 9), settings=settings
+        )
         path = tmp_path / "envoy.yaml"
         path.write_text(yaml.safe_dump(believing(yaml.safe_load(render(plan)))))
         log = ended.enter_context((tmp_path / "envoy.log").open("wb"))

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from extproc.envoy_admin.client import Admin
-from extproc.envoy_admin.drain import ACTIVE, Announcer, DrainError, Patience, drain, drain_and_announce
+from extproc.envoy_admin.drain import ACTIVE, Announcer, DrainError, DrainTimeouts, drain, drain_and_announce
 from extproc.net import Address
 from extproc.transport.listen import ListenError
 
@@ -60,7 +60,7 @@ def once(asked: list[str]) -> list[str]:
 async def test_the_order(folder: Path) -> None:
     envoy, said = Envoy(3, 3, 2, 0), list[str]()
     async with envoy.at(folder / "admin.sock") as admin:
-        await drain(admin, Patience(0, 10), said.append)
+        await drain(admin, DrainTimeouts(0, 10), said.append)
     posts = ["POST /healthcheck/fail", "POST /drain_listeners?graceful"]
     assert once(envoy.asked) == ["GET /stats", *posts, "GET /stats"]
     assert said[1:] == ["waiting for calls in flight: 3", "waiting for calls in flight: 2", "drained"]
@@ -70,19 +70,19 @@ async def test_an_envoy_of_somebody_else_is_left_alone(folder: Path) -> None:
     envoy = Envoy()
     async with envoy.at(folder / "admin.sock") as admin:
         with pytest.raises(DrainError, match="no Envoy that serves this gateway answers"):
-            await drain(admin, Patience(0, 10), print)
+            await drain(admin, DrainTimeouts(0, 10), print)
     assert not [each for each in envoy.asked if each.startswith("POST")]
 
 
 async def test_no_envoy_at_all_is_said_as_such(folder: Path) -> None:
     with pytest.raises(DrainError, match=r"nobody listens at unix:.*: is Envoy running"):
-        await drain(Admin(folder / "admin.sock"), Patience(0, 10), print)
+        await drain(Admin(folder / "admin.sock"), DrainTimeouts(0, 10), print)
 
 
 async def test_what_is_left_is_said(folder: Path) -> None:
     async with Envoy(2).at(folder / "admin.sock") as admin:
         with pytest.raises(DrainError, match=r"calls still in flight after 0\.01 s: 2"):
-            await drain(admin, Patience(0, 0.01), lambda _: None)
+            await drain(admin, DrainTimeouts(0, 0.01), lambda _: None)
 
 
 async def ask(path: Path) -> tuple[int, str]:
@@ -99,7 +99,7 @@ async def test_whoever_asks_hears_of_the_end_and_not_before(folder: Path) -> Non
     async with asyncio.timeout(30), envoy.at(folder / "admin.sock") as admin:
         waiting = asyncio.Event()
         draining = asyncio.create_task(
-            drain_and_announce(admin, Patience(0, 30), lambda _: waiting.set(), Address(path=str(announce)))
+            drain_and_announce(admin, DrainTimeouts(0, 30), lambda _: waiting.set(), Address(path=str(announce)))
         )
         await waiting.wait()
         askers = [asyncio.create_task(ask(announce)) for _ in range(2)]

@@ -50,36 +50,36 @@ def stage(folder: Path) -> Stage:
 
 
 def test_before_envoy_starts_there_is_nothing_to_say(stage: Stage) -> None:
-    stage.caretaker.look()
+    stage.caretaker.check()
     assert stage.said == []
 
 
 def test_the_admin_socket_is_put_back(stage: Stage) -> None:
     with stage.listen() as server:
         for _ in range(2):
-            stage.caretaker.look()
+            stage.caretaker.check()
             stage.caretaker.admin.unlink()
-            stage.caretaker.look()
+            stage.caretaker.check()
             assert stage.reaches(server)
     assert stage.said == [f"{stage.caretaker.admin} was removed: put back"] * 2
 
 
 def test_that_of_an_envoy_that_was_started_again_is(stage: Stage) -> None:
     with stage.listen():
-        stage.caretaker.look()
+        stage.caretaker.check()
     with stage.listen() as server:
-        stage.caretaker.look()
+        stage.caretaker.check()
         stage.caretaker.admin.unlink()
-        stage.caretaker.look()
+        stage.caretaker.check()
         assert stage.reaches(server)
 
 
 def test_the_whole_folder_is_made_again_and_what_cannot_be_is_said_once(stage: Stage) -> None:
     with stage.listen():
-        stage.caretaker.look()
+        stage.caretaker.check()
         shutil.rmtree(stage.folder)
         for _ in range(3):
-            stage.caretaker.look()
+            stage.caretaker.check()
     assert stage.folder.stat().st_mode & 0o777 == 0o700
     assert stage.said[0] == f"{stage.folder} was removed: made again"
     assert len(stage.said) == 2
@@ -95,9 +95,9 @@ def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: Sta
         stage.folder.mkdir(mode=0o755)
         stage.folder.chmod(0o755)
     for _ in range(2):
-        stage.caretaker.look()
+        stage.caretaker.check()
     with pytest.raises(OSError, match="another"):
-        stage.caretaker.put("envoy.yaml", "text")
+        stage.caretaker.write("envoy.yaml", "text")
     (said,) = stage.said
     assert "cannot be made again" in said
     assert list(stage.folder.iterdir()) == []
@@ -106,20 +106,20 @@ def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: Sta
 
 
 def test_a_file_is_there_with_its_content_at_each_start(stage: Stage) -> None:
-    path = stage.caretaker.put("envoy.yaml", "text")
+    path = stage.caretaker.write("envoy.yaml", "text")
     before = path.stat()
-    assert stage.caretaker.put("envoy.yaml", "text") == path
+    assert stage.caretaker.write("envoy.yaml", "text") == path
     assert path.stat().st_ino == before.st_ino
     path.unlink()
-    assert stage.caretaker.put("envoy.yaml", "text").read_text() == "text"
+    assert stage.caretaker.write("envoy.yaml", "text").read_text() == "text"
     shutil.rmtree(stage.folder)
-    assert stage.caretaker.put("envoy.yaml", "text").read_text() == "text"
+    assert stage.caretaker.write("envoy.yaml", "text").read_text() == "text"
 
 
 def test_nothing_looks_old(stage: Stage) -> None:
-    path = stage.caretaker.put("envoy.yaml", "text")
+    path = stage.caretaker.write("envoy.yaml", "text")
     with stage.listen():
-        stage.caretaker.look()
+        stage.caretaker.check()
         everything = [stage.folder, path, stage.caretaker.admin, stage.folder / "names"]
         for each in everything:
             os.utime(each, (1, 1))

@@ -8,7 +8,7 @@ import pytest
 
 from extproc.net import Address
 from extproc.stack.run_directory import run_directory
-from extproc.stack.stack import StackError, reachable, reserved
+from extproc.stack.stack import StackError, reachable, reserved_port
 from extproc.transport.listen import MAX_SOCKET_PATH
 
 LOCAL = "127.0.0.1"
@@ -24,13 +24,13 @@ def listen(port: int, *, share: bool = False) -> socket.socket:
 
 
 def test_any_free_port() -> None:
-    with reserved(Address(LOCAL, 0)) as one, reserved(Address(LOCAL, 0)) as two:
+    with reserved_port(Address(LOCAL, 0)) as one, reserved_port(Address(LOCAL, 0)) as two:
         assert one.port
         assert one.port != two.port
 
 
 def test_envoy_can_listen_and_strangers_cannot() -> None:
-    with reserved(Address(LOCAL, 0)) as held:
+    with reserved_port(Address(LOCAL, 0)) as held:
         with pytest.raises(OSError, match="in use"):
             listen(held.port)
         with listen(held.port, share=True) as envoy, socket.create_connection((LOCAL, held.port)) as client:
@@ -47,20 +47,20 @@ def test_a_taken_port(share: bool) -> None:
         port = stranger.getsockname()[1]
         with (
             pytest.raises(StackError, match=f"{LOCAL}:{port} is taken by another program.*--listen"),
-            reserved(Address(LOCAL, port)),
+            reserved_port(Address(LOCAL, port)),
         ):
             pass
 
 
 def test_a_port_that_two_gateways_want() -> None:
-    with reserved(Address(LOCAL, 0)) as held, pytest.raises(StackError, match="is taken"), reserved(held):
+    with reserved_port(Address(LOCAL, 0)) as held, pytest.raises(StackError, match="is taken"), reserved_port(held):
         pass
 
 
 def test_an_address_of_another_machine() -> None:
     with (
         pytest.raises(StackError, match=r"192\.0\.2\.77:8080 cannot be listened on"),
-        reserved(Address("192.0.2.77", 8080)),
+        reserved_port(Address("192.0.2.77", 8080)),
     ):
         pass
 

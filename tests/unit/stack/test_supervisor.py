@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from extproc.stack.supervisor import Patience, Program, ProgramError, Supervisor
+from extproc.stack.supervisor import Program, ProgramError, RestartPolicy, Supervisor
 
 READY = re.compile(r"^ready (?P<pid>\d+)$")
 
 SERVE = "import os, signal\nprint('ready', os.getpid(), flush=True)\nsignal.pause()\n"
 """Serves until it is told to end."""
 
-HURRIED = Patience(first_pause=0.001, longest_pause=0.01, short_life=60, short_lives=3)
+HURRIED = RestartPolicy(first_pause=0.001, longest_pause=0.01, short_life=60, short_lives=3)
 """Every life in a test is a short one."""
 
 DEADLINE = 30.0
@@ -39,9 +39,9 @@ class Stage:
         self.said: list[str] = []
         self.failures: list[ProgramError] = []
         self.news = asyncio.Event()
-        self.supervisor = Supervisor(self._say, self._fail, HURRIED)
+        self.supervisor = Supervisor(self._report, self._fail, HURRIED)
 
-    def _say(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         self.said.append(line)
         self.news.set()
 
@@ -160,15 +160,15 @@ async def test_it_is_given_up_after_too_many_short_lives(stage: Stage) -> None:
 
 
 async def test_long_lives_clear_the_record(stage: Stage) -> None:
-    stage.supervisor = Supervisor(stage._say, stage._fail, Patience(0.001, 0.01, short_life=0, short_lives=2))
+    stage.supervisor = Supervisor(stage._report, stage._fail, RestartPolicy(0.001, 0.01, short_life=0, short_lives=2))
     await stage.supervisor.start(python("a", "print('ready 1', flush=True)"))
     await stage.until(lambda: len(stage.lives("a")) == 5)
     assert stage.failures == []
 
 
 def test_pauses_grow_up_to_the_longest() -> None:
-    patience = Patience(first_pause=1, longest_pause=5)
-    assert [patience.pause(lives) for lives in range(6)] == [1, 1, 2, 4, 5, 5]
+    policy = RestartPolicy(first_pause=1, longest_pause=5)
+    assert [policy.pause(lives) for lives in range(6)] == [1, 1, 2, 4, 5, 5]
 
 
 async def test_one_that_is_stuck_is_replaced_although_it_does_not_hear(stage: Stage) -> None:
@@ -263,7 +263,7 @@ async def test_stop_all_goes_backwards(stage: Stage) -> None:
 
 
 async def test_stop_while_it_waits_for_its_next_life(stage: Stage) -> None:
-    stage.supervisor = Supervisor(stage._say, stage._fail, Patience(first_pause=1000, longest_pause=1000))
+    stage.supervisor = Supervisor(stage._report, stage._fail, RestartPolicy(first_pause=1000, longest_pause=1000))
     await stage.supervisor.start(python("a", "print('ready 1', flush=True)"))
     await stage.until(lambda: any("starting it again" in line for line in stage.said))
     async with asyncio.timeout(DEADLINE):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from extproc.stack import watch
-from extproc.stack.watch import Limits, Watch
+from extproc.stack.watch import Watch, WatchLimits
 
 
 class Stage:
@@ -16,7 +16,7 @@ class Stage:
         self.said: list[str] = []
         self.replaced: list[str] = []
         nobody: Any = None
-        self.watch = Watch(nobody, "worker-0", "/nowhere", self.said.append, Limits(5, misses=3, first_misses=6))
+        self.watch = Watch(nobody, "worker-0", "/nowhere", self.said.append, WatchLimits(5, misses=3, first_misses=6))
 
     def note(self, pid: int, *responded: bool) -> None:
         for each in responded:
@@ -77,7 +77,7 @@ async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: py
     monkeypatch.setattr(watch, "responds", responds)
     said: list[str] = []
     supervisor: Any = Supervisor()
-    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", said.append, Limits(0, 1, 1)).run())
+    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", said.append, WatchLimits(0, 1, 1)).run())
     async with asyncio.timeout(60):
         await enough.wait()
     task.cancel()
@@ -87,6 +87,6 @@ async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: py
 
 def test_the_limits_are_of_a_loop_that_is_stuck_and_not_busy() -> None:
     """No request may hold the loop for a second; Envoy itself takes a worker out after half of one."""
-    limits = Limits()
+    limits = WatchLimits()
     assert limits.seconds * limits.misses >= 15
     assert limits.first_misses > limits.misses
