@@ -1,1 +1,1 @@
-"""Envoy's ext_proc messages to exchanges, their directives back. Only this room knows gRPC and protobuf."""
+"""Envoy's ext_proc messages to exchanges, their directives back. Only this package knows gRPC and protobuf."""

@@ -1,4 +1,4 @@
-"""Which driver carries the streams: grpcio, which speaks TLS and to anybody, or our own for Envoy on a unix socket.
+"""The choice of driver: grpcio, which has TLS and serves any peer, or our own for Envoy on a unix socket.
 
 Both serve the same exchanges by the same interface. A driver is imported when it is chosen: a worker without grpcio
 starts sooner and is smaller.
@@ -16,29 +16,29 @@ Choice = Literal["auto", "http2", "grpcio"]
 
 
 class TransportServer(Protocol):
-    """Carries the streams of one address. Create and use it inside a running event loop."""
+    """A server of the streams of one address. Create and use it inside a running event loop."""
 
     serving: bool
-    """What the health service says."""
+    """Health status: SERVING if true, else NOT_SERVING."""
 
     @property
     def streams(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
 
     async def start(self, address: Address) -> Address:
-        """Listen; gives the address with its real port. Raises `ListenError`."""
+        """Listen; return the address with its real port. Raises `ListenError`."""
 
     async def listen_again(self) -> bool:
         """Make the socket anew where its file was removed; return whether it was. Raises `ListenError` or `OSError`."""
 
     async def renew(self, tls: Tls) -> None:
-        """Have new connections get this certificate, and need one of these authorities; open ones go on.
+        """Use this certificate and these client authorities for new connections; open ones go on.
 
         Raises `ListenError` if it cannot be used; then everything stays as it is.
         """
 
     async def drain(self, notice: float, grace: float) -> None:
-        """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop."""
+        """Report NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop."""
 
     async def stop(self, grace: float | None = None) -> None:
         """Take no new streams, give open ones `grace` seconds, then end them."""
@@ -51,7 +51,7 @@ def new_server(
     run_job: RunJob,
     options: ServerOptions,
 ) -> TransportServer:
-    """A server for `address`; `auto` is http2 on a unix socket and grpcio elsewhere. Raises `ListenError`."""
+    """Create a server for `address`; `auto` is http2 on a unix socket and grpcio elsewhere. Raises `ListenError`."""
     if choice == "http2" and options.tls is not None:
         raise ListenError(f"{address}: {NO_TLS}")
     if choice == "http2" or (choice == "auto" and address.path and options.tls is None):

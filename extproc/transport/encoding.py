@@ -1,8 +1,8 @@
-"""Protobuf's wire format, as much of it as Envoy's answers need: fields of bytes, one inside the other.
+"""Protobuf's wire format, as much of it as responses to Envoy need: fields of bytes, one inside the other.
 
 The messages that are sent for every request are written by hand, because header mutations and metadata are most of
-what transport does for a request, and most of them are the same again and again. What is read, and what is rare, is
-left to protobuf. The tests read with protobuf what was written here.
+what transport does for a request, and most of them are the same again and again. Parsing, and rare messages, are
+left to protobuf. The tests parse with protobuf what this module writes.
 
 A tag is a field's number and its wire type, in one byte: every field has a number below 16.
 """
@@ -17,12 +17,12 @@ _SMALL = tuple(bytes([number]) for number in range(128))
 
 
 def tag(number: int, kind: int = BYTES) -> bytes:
-    """What stands before a field."""
+    """Return a field's tag."""
     return _SMALL[number << 3 | kind]
 
 
 def varint(number: int) -> bytes:
-    """A number from 0 on."""
+    """Encode a number from 0 on."""
     if number < 128:
         return _SMALL[number]
     if number < 1 << 14:
@@ -36,12 +36,12 @@ def varint(number: int) -> bytes:
 
 
 def field(before: bytes, data: bytes) -> bytes:
-    """A field of bytes, text or a message; `before` is its tag."""
+    """Encode a field of bytes, text or a message; `before` is its tag."""
     return before + varint(len(data)) + data
 
 
 def heads(tags: tuple[bytes, ...], size: int) -> bytes:
-    """What stands before `size` bytes that are a field within a field within…; the outermost tag comes first."""
+    """Encode tags and lengths before `size` bytes in a field within a field within…; the outermost tag comes first."""
     out = b""
     for before in reversed(tags):
         out = before + varint(size + len(out)) + out
@@ -49,16 +49,16 @@ def heads(tags: tuple[bytes, ...], size: int) -> bytes:
 
 
 def nested(tags: tuple[bytes, ...], *parts: bytes) -> bytes:
-    """A field within a field within…, and in the innermost these parts, each of which is copied once."""
+    """Encode a field within a field within…, and in the innermost these parts, each of which is copied once."""
     return b"".join((heads(tags, sum(map(len, parts))), *parts))
 
 
 def names(before: bytes, texts: Iterable[str]) -> bytes:
-    """A repeated field of texts."""
+    """Encode a repeated field of texts."""
     return b"".join([field(before, text.encode()) for text in texts])
 
 
 @lru_cache(maxsize=256)
 def own_name(before: bytes, text: str) -> bytes:
-    """A field with a name of the gateway's own, of which there are a few dozen. Not for names that others choose."""
+    """Encode a field with a name of the gateway's own, of which there are dozens. Not for names that others choose."""
     return field(before, text.encode())

@@ -4,7 +4,7 @@ Invariant: a stream ends cleanly only when Envoy ended it. Every other end is a 
 Envoy takes a clean end for "pass everything that follows as it is", the client's key included.
 
 A call has up to three tasks: the handler, which reads; the job, while the exchange waits for one; and a tick,
-when it is silent. They take turns by the call's lock, so that the exchange sees one thing at a time and messages
+when it is idle. They take turns by the call's lock, so that the exchange gets one event at a time and messages
 go out in the order in which they were made. Only the handler can end a call: a task that fails leaves its error
 and cancels the handler, which otherwise is cancelled by grpcio alone, when Envoy has gone.
 """
@@ -29,11 +29,11 @@ _UNLIMITED = 2**31 - 1
 
 
 class GrpcioServer:
-    """Carries the streams of one address. Create and use it inside a running event loop."""
+    """A server of the streams of one address, on grpcio. Create and use it inside a running event loop."""
 
     def __init__(self, new_exchange: Callable[[], ExchangeProtocol], run_job: RunJob, options: ServerOptions) -> None:
         self.serving = False
-        """What the health service says."""
+        """Health status: SERVING if true, else NOT_SERVING."""
         self._new_exchange = new_exchange
         self._run = run_job
         self._options = options
@@ -44,15 +44,15 @@ class GrpcioServer:
         self._address: Address | None = None
         self._grpc = self._new_server()
         self._former: list[grpc.aio.Server] = []
-        """Those whose socket was removed: their connections go on."""
+        """Servers whose socket was removed: their connections go on."""
 
     @property
     def streams(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return len(self._calls)
 
     async def start(self, address: Address) -> Address:
-        """Listen; gives the address with its real port. Raises `ListenError`."""
+        """Listen; return the address with its real port. Raises `ListenError`."""
         bound = self._address = self._bind(address)
         await self._grpc.start()
         self._ticker = asyncio.create_task(service.tick_for_ever(self.tick))
@@ -77,7 +77,7 @@ class GrpcioServer:
         return True
 
     async def renew(self, tls: Tls) -> None:
-        """Have new connections get this certificate, and need one of these authorities; open ones go on.
+        """Use this certificate and these client authorities for new connections; open ones go on.
 
         Raises `ListenError` if gRPC cannot use it; then everything stays as it is.
         """
@@ -85,7 +85,7 @@ class GrpcioServer:
         self._tls = tls
 
     async def drain(self, notice: float, grace: float) -> None:
-        """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
+        """Report NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
 
         `notice` must be longer than two of Envoy's health check intervals: streams that it opens after the
         stop fail.
@@ -102,7 +102,7 @@ class GrpcioServer:
             self._ticker.cancel()
 
     def tick(self) -> None:
-        """Have the idle streams told of the silence; called by itself every `TICK_SECONDS`."""
+        """Send `Idle` to the exchanges of idle streams; called every `TICK_SECONDS`."""
         for call in self._calls:
             call.tick()
 
@@ -112,7 +112,7 @@ class GrpcioServer:
         return server
 
     def _bind(self, address: Address) -> Address:
-        """Take the address; gives it with its real port."""
+        """Take the address; return it with its real port."""
         listen.check(address, self._options.tls)
         listen.clear_stale(address)
         try:
@@ -120,7 +120,7 @@ class GrpcioServer:
         except RuntimeError as error:
             raise listen.ListenError(
                 f"{address}: cannot be listened on. It is taken by another program, or no address of this machine, or "
-                "gRPC cannot use the certificate and its key: choose another, or mend those"
+                "gRPC cannot use the certificate and its key: choose another address, or fix those"
             ) from error
         listen.share(address)
         return address if address.path else Address(host=address.host, port=port)
@@ -136,7 +136,7 @@ class GrpcioServer:
         return self._grpc.add_secure_port(address, credentials)
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what `renew` was given last, None if grpcio has it; grpcio's threads ask before each handshake."""
+        """Return the certificate of the last `renew`, None if grpcio has it; called by its threads at handshakes."""
         tls = self._tls
         if tls is None or tls is self._offered:
             return None
@@ -148,7 +148,7 @@ class GrpcioServer:
         return grpc.method_handlers_generic_handler(SERVICE, {"Process": handler})
 
     def _health_service(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
-        """`Watch` is not there: grpcio answers UNIMPLEMENTED, which the protocol tells clients to expect."""
+        """Return the health service. It has no `Watch`: UNIMPLEMENTED is what the protocol tells clients to expect."""
         handler = grpc.unary_unary_rpc_method_handler(self._check)
         return grpc.method_handlers_generic_handler(HEALTH, {"Check": handler})
 
@@ -162,7 +162,7 @@ class GrpcioServer:
         try:
             await call.run()
         except asyncio.CancelledError:
-            # grpcio takes it for the end of a call that is over, and would leave an open one without any.
+            # grpcio reads it as the end of a call that is over, and would leave an open one without an end.
             if service.is_cancelled() or context.done():
                 raise
             await call.abort(service.StrayCancellationError())
@@ -172,7 +172,7 @@ class GrpcioServer:
 
 
 class _Call:
-    """One stream on grpcio."""
+    """A stream on grpcio."""
 
     def __init__(self, stream: ExtProcStream, context: Context, run_job: RunJob) -> None:
         self._stream = stream
@@ -186,7 +186,7 @@ class _Call:
         self._error: Exception | None = None
 
     async def run(self) -> None:
-        """Converse until Envoy ends the stream; on any error end it with INTERNAL."""
+        """Exchange messages until Envoy ends the stream; on any error end it with INTERNAL."""
         try:
             await self._read()
         except asyncio.CancelledError:
@@ -194,7 +194,7 @@ class _Call:
                 raise
             self._handler.uncancel()  # that was `_fail`; another one is grpcio's
             await self.abort(self._error)
-        except Exception as error:  # a bug, or Envoy and we do not fit together
+        except Exception as error:  # a bug, or a WireError
             await self.abort(error)
         finally:
             for task in (self._job, self._tick):
@@ -202,7 +202,7 @@ class _Call:
                     task.cancel()
 
     def tick(self) -> None:
-        """Start telling the exchange that it is silent, if it wants to know and nobody else has the turn."""
+        """Start a task that sends `Idle`, if it is due and no other task has the turn."""
         if self._turn.locked():
             return
         try:
@@ -248,10 +248,10 @@ class _Call:
             except Exception as error:
                 if not self._context.done():
                     raise
-                raise asyncio.CancelledError from error  # Envoy has gone; grpcio is about to say so itself
+                raise asyncio.CancelledError from error  # Envoy has gone; grpcio is about to cancel
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work`; when it fails, or is cancelled by something in it, have the handler end the call."""
+        """Run `work`; when it fails, or is cancelled by something in it, have the handler end the call."""
         try:
             await work()
         except asyncio.CancelledError:
@@ -280,9 +280,9 @@ def _certificates(tls: Tls) -> grpc.ServerCertificateConfiguration:
 
 
 async def _check_certificate(tls: Tls) -> None:
-    """Serve nothing with this certificate for a moment; raises `ListenError` if gRPC cannot.
+    """Start a server with this certificate, which serves nothing; raises `ListenError` if gRPC cannot use it.
 
-    It does not report whether it could use what `_renewed` returned, and has fewer algorithms than Python's ssl.
+    grpcio does not report whether it could use what `_renewed` returned, and has fewer algorithms than Python's ssl.
     """
     server = grpc.aio.server()
     pairs = [(tls.key, tls.certificate)]
@@ -299,7 +299,7 @@ async def _check_certificate(tls: Tls) -> None:
 
 
 def _channel_options(message_bytes: int) -> list[tuple[str, int]]:
-    """grpcio's settings, where its defaults are not for a server whose one client is Envoy."""
+    """Return grpcio's settings, where its defaults are not for a server whose one client is Envoy."""
     return [
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.max_send_message_length", -1),
@@ -308,10 +308,10 @@ def _channel_options(message_bytes: int) -> list[tuple[str, int]]:
         # are. Envoy bounds how many there can be.
         ("grpc.server.max_pending_requests", _UNLIMITED),
         ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
-        # What Envoy may send ahead of one call: with the probe it is megabytes, also where the caller reads nothing.
+        # Bytes that Envoy may send ahead of one call: megabytes with the probe, also where the caller reads nothing.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", 65_536),
         ("grpc.so_reuseport", 0),  # two workers on one port would share it unnoticed, and unevenly
-        ("grpc.http2.max_ping_strikes", 0),  # Envoy's connection_keepalive is no abuse
+        ("grpc.http2.max_ping_strikes", 0),  # Envoy's connection_keepalive sends PINGs
         ("grpc.enable_channelz", 0),
     ]

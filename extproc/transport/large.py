@@ -1,7 +1,7 @@
-"""A large body, taken out of Envoy's message where it stands: protobuf would copy it, and its reader again.
+"""A large body, cut out of Envoy's message in place: protobuf would copy it, and its reader again.
 
 Invariant: the body and what protobuf makes of the rest are what protobuf would have made of the whole; where that is
-not certain, nothing is taken out.
+not certain, nothing is cut out.
 """
 
 from collections.abc import Iterator
@@ -10,19 +10,20 @@ from extproc.transport import encoding
 from extproc.transport.encoding import field, tag
 
 Message = bytes | bytearray
-"""One that came in pieces is a bytearray, and whoever's it is given to: it is not copied where it can be cut."""
+"""A message of Envoy's. One that came in pieces is a bytearray, which the receiver owns and may cut in place."""
 
 REQUEST_BODY, BODY = tag(4), tag(1)
 """`ProcessingRequest.request_body`, `HttpBody.body`."""
 
 Place = tuple[int, int, int]
-"""Of a field: where its tag begins, where its content begins, where it ends."""
+"""A field's place: the index of its tag, of its content, and of its end."""
 
 
 def take_body(message: bytearray) -> tuple[bytes, bytearray | None]:
-    """The message without the content of its request body, and that; the whole and None where there is not just one.
+    """Return the message without the content of its request body, and that content.
 
-    The message becomes the body, and is not to be used any more.
+    Return the whole message and None unless there is just one body. The message becomes the body, and is not to be
+    used any more.
     """
     try:
         [(outer, inner, end)] = _places(message, REQUEST_BODY[0], 0, len(message))
@@ -36,7 +37,7 @@ def take_body(message: bytearray) -> tuple[bytes, bytearray | None]:
 
 
 def _places(message: bytearray, wanted: int, start: int, end: int) -> Iterator[Place]:
-    """The fields with this tag among those from `start` to `end`. Raises `ValueError` on what is no message."""
+    """Yield the fields with this tag among those from `start` to `end`. Raises `ValueError` on what is no message."""
     while start < end:
         number, at = _varint(message, start, end)
         match number & 7:
@@ -59,14 +60,14 @@ def _places(message: bytearray, wanted: int, start: int, end: int) -> Iterator[P
 
 
 def _varint(message: bytearray, at: int, end: int) -> tuple[int, int]:
-    """The number that begins there, and where it ends. Raises `ValueError` on one that nobody writes so."""
+    """Return the number at `at`, and the index after it. Raises `ValueError` on one that no encoder writes."""
     number = shift = 0
     for position in range(at, min(end, at + 10)):
         byte = message[position]
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             if not byte and shift:
-                raise ValueError("a number that is longer than it need be")
+                raise ValueError("a number longer than its shortest encoding")
             return number, position + 1
         shift += 7
     raise ValueError("a number without its end")

@@ -1,4 +1,4 @@
-"""Where a transport listens: `unix:/path`, or `host:port` in plain text on the loopback and with TLS elsewhere.
+"""The address of a transport: `unix:/path`, or `host:port` in plain text on the loopback and with TLS elsewhere.
 
 Invariant: nothing is served in plain text to another machine. Envoy sends callers' keys over this connection.
 """
@@ -13,14 +13,14 @@ from extproc.net import Address, parse_address
 SOCKET_MODE = 0o660
 
 MAX_SOCKET_PATH = 107
-"""What fits `sun_path` of Linux with its final NUL."""
+"""Longest path that fits `sun_path` of Linux with its final NUL, in bytes."""
 
 
 NO_TLS = "the transport http2 has no TLS; set `transport` to grpcio or auto"
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says why and what to do."""
+    """An address that cannot be listened on; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Tls:
 
 
 def parse(text: str) -> Address:
-    """The address that `text` names (`unix:/path` or `host:port`); raises `ListenError`."""
+    """Parse `unix:/path` or `host:port`; raises `ListenError`."""
     try:
         address = parse_address(text)
     except ValueError as error:
@@ -44,15 +44,15 @@ def parse(text: str) -> Address:
 
 
 def check(address: Address, tls: Tls | None) -> None:
-    """Refuse plain text that could leave the machine; raises `ListenError`."""
+    """Reject plain text that could leave the machine; raises `ListenError`."""
     if tls is None and not address.stays_here:
         raise ListenError(f"{address}: plain text leaves this machine; give a certificate and key, or listen on unix:")
 
 
 def clear_stale(address: Address) -> None:
-    """Make room for a socket: remove that of a process that is gone.
+    """Remove the socket of a process that is gone.
 
-    Raises `ListenError` when the process lives, when what is there is no socket, and when there is no folder for one.
+    Raises `ListenError` if the process lives, if another kind of file is there, and if the folder is missing.
     """
     path = Path(address.path)
     if address.path and not path.parent.is_dir():
@@ -73,6 +73,6 @@ def removed(address: Address) -> bool:
 
 
 def share(address: Address) -> None:
-    """Let Envoy connect to the socket that now is there, also where it is another user of the same group."""
+    """Let another user of the same group (Envoy's, in a pod) connect to the socket."""
     if address.path:
         Path(address.path).chmod(SOCKET_MODE)

@@ -1,8 +1,8 @@
-"""Envoy's ext_proc messages: reading what it sends, building what it is told. Functions without state.
+"""Envoy's ext_proc messages: parsing requests, building responses. Functions without state.
 
 Invariants: header values travel as `raw_value` (a plain `value` reaches the client empty) and as latin-1, so
 that every byte a client can send has a character and comes back as the same byte; every header that is set
-overwrites; an answer whose body we write has its own `content-length` or none, never the upstream's, because
+overwrites; a response whose body we write has its own `content-length` or none, never the upstream's, because
 the filter runs with `allow_content_length_header` and a length left over cuts the body off.
 """
 
@@ -25,7 +25,7 @@ FILTER = "envoy.filters.http.ext_proc"
 CONTENT_LENGTH = "content-length"
 
 LARGE: Final = 16_384
-"""A body of so many bytes is left where it is; a smaller one is copied behind what stands before it."""
+"""Smallest body, in bytes, that is not copied behind the bytes before it."""
 
 # Fields of ProcessingResponse and of what is in it, by their numbers in proto/ext_proc.proto.
 _PHASES = {
@@ -47,7 +47,7 @@ _WHOLE_BODY = (_BODY_MUTATION, tag(1))
 _STREAMED = (_PHASES["response_body"], _COMMON, _BODY_MUTATION, tag(3))
 _PIECE, _PIECE_END = tag(1), tag(2, VARINT) + varint(True)
 _HTTP_STATUS, _CODE = tag(1), tag(1, VARINT)
-_ANSWER_HEADERS, _ANSWER_BODY, _DETAILS = tag(2), tag(3), tag(5)
+_IMMEDIATE_HEADERS, _IMMEDIATE_BODY, _DETAILS = tag(2), tag(3), tag(5)
 _ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
 _NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(5)
 _OUR_NAMESPACE = field(_NAME, METADATA_NAMESPACE.encode())
@@ -56,7 +56,7 @@ _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-secu
 """Headers that are never cached: their values hardly ever come twice, or are secret."""
 
 _SHORT = 32
-"""Longest metadata that is worth caching, in characters."""
+"""Longest metadata value that is worth caching, in characters."""
 
 MAX_CACHED_VALUE: Final = 512
 """Longest header value that is worth caching, in characters."""
@@ -67,17 +67,17 @@ MAX_CACHED_CHARACTERS: Final = 2048
 
 
 def parse_headers(headers: pb.HeaderMap) -> dict[str, str]:
-    """The headers by lower-case name, the values of a repeated one joined with a comma (RFC 9110, 5.3)."""
-    found: dict[str, str] = {}
+    """Return the headers by lower-case name, the values of a repeated one joined with a comma (RFC 9110, 5.3)."""
+    by_name: dict[str, str] = {}
     for header in headers.headers:
         value = header.raw_value.decode("latin-1") or header.value
         name = header.key
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found
+        by_name[name] = f"{by_name[name]},{value}" if name in by_name else value
+    return by_name
 
 
 def code_details(request: pb.ProcessingRequest) -> str:
-    """Envoy's word for why this answer is what it is (`response.code_details`), empty where it sent none."""
+    """Return `response.code_details`: why this response has its status; empty where Envoy sent none."""
     if FILTER not in request.attributes:
         return ""
     fields = request.attributes[FILTER].fields
@@ -85,12 +85,12 @@ def code_details(request: pb.ProcessingRequest) -> str:
 
 
 def passed(phase: str, metadata: Metadata | None = None) -> bytes:
-    """`phase` (`response_headers`, `response_trailers`) as it is."""
+    """Build the response that leaves `phase` (`response_headers`, `response_trailers`) as it is."""
     return field(_PHASES[phase], b"") + _dynamic_metadata(metadata)
 
 
 def stripped(remove: tuple[str, ...]) -> bytes:
-    """`request_headers` without those that `remove` names. A client sends the same ones with each request."""
+    """Build the response to `request_headers` that removes some. A client sends the same ones with each request."""
     return _usually_stripped(remove) if _are_few(remove) else _stripped(remove)
 
 
@@ -102,7 +102,7 @@ _usually_stripped = lru_cache(maxsize=256)(_stripped)
 
 
 def forwarded(forward: Forward) -> Payload:
-    """The answer to a buffered request body: this request instead of the client's.
+    """Build the response to a buffered request body: this request instead of the client's.
 
     It alone carries `signed: true` in the dynamic metadata, without which no route of Envoy's leads to Bedrock; and
     the header that stands for it where routes cannot match metadata.
@@ -121,11 +121,11 @@ def forwarded(forward: Forward) -> Payload:
 
 
 def immediate(reply: Reply) -> Payload:
-    """The answer that ends a request phase. Envoy writes the content-length itself."""
+    """Build the `immediate_response` that ends a request phase. Envoy writes the content-length itself."""
     size = len(reply.body)
     status = nested((_HTTP_STATUS,), _CODE, varint(reply.status))
-    headers = field(_ANSWER_HEADERS, _mutations(_without_length(reply.headers), ()))
-    before = b"".join((status, headers, _ANSWER_BODY, varint(size)))
+    headers = field(_IMMEDIATE_HEADERS, _mutations(_without_length(reply.headers), ()))
+    before = b"".join((status, headers, _IMMEDIATE_BODY, varint(size)))
     details = field(_DETAILS, reply.details.encode())
     before = heads((_IMMEDIATE,), len(before) + size + len(details)) + before
     after = details + _dynamic_metadata(reply.metadata)
@@ -134,32 +134,32 @@ def immediate(reply: Reply) -> Payload:
     return Segments((before, reply.body, after))
 
 
-def head(said: Head) -> bytes:
-    """Status and headers of an answer whose body streams; it has a `content-length` only if `said` has."""
-    mutation = _mutation(((":status", str(said.status)), *said.headers), (*said.remove, CONTENT_LENGTH))
-    return nested((_PHASES["response_headers"], _COMMON), mutation) + _dynamic_metadata(said.metadata)
+def head(head: Head) -> bytes:
+    """Build status and headers of a response whose body streams; it has a `content-length` only if `head` has one."""
+    mutation = _mutation(((":status", str(head.status)), *head.headers), (*head.remove, CONTENT_LENGTH))
+    return nested((_PHASES["response_headers"], _COMMON), mutation) + _dynamic_metadata(head.metadata)
 
 
 def replaced_head(reply: Reply) -> bytes:
-    """Status and headers of a whole answer; its body follows in one streamed piece."""
+    """Build status and headers of a whole response; its body follows in one streamed piece."""
     return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _dynamic_metadata(reply.metadata)
 
 
 def replaced_whole(reply: Reply) -> bytes:
-    """A whole answer in place of one that has headers only (`CONTINUE_AND_REPLACE`)."""
+    """Build a whole response in place of one that has headers only (`CONTINUE_AND_REPLACE`)."""
     body = heads(_WHOLE_BODY, len(reply.body))
     whole = nested((_PHASES["response_headers"], _COMMON), _REPLACE, _replacement(reply), body, reply.body)
     return whole + _dynamic_metadata(reply.metadata)
 
 
 def streamed(data: bytes, end_of_stream: bool, metadata: Metadata | None = None) -> bytes:
-    """A piece of the body of an answer."""
+    """Build a piece of a response's body."""
     before = _before_piece(len(data), end_of_stream)
     return b"".join((before, data, _PIECE_END if end_of_stream else b"", _dynamic_metadata(metadata)))
 
 
 def more_time(seconds: float) -> bytes:
-    """The answer that is due will take up to `seconds`, counted from now (whole milliseconds, rounded up)."""
+    """Build the response that extends Envoy's timeout to `seconds` from now (whole milliseconds, rounded up)."""
     response = pb.ProcessingResponse()
     response.override_message_timeout.FromMilliseconds(math.ceil(seconds * 1000))
     return response.SerializeToString()
@@ -167,7 +167,7 @@ def more_time(seconds: float) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _before_piece(size: int, end_of_stream: bool) -> bytes:
-    """What stands before a piece of so many bytes: pieces of one stream are about equally long."""
+    """Encode the bytes before a piece of this size: pieces of one stream are about equally long."""
     body = _PIECE + varint(size)
     return heads(_STREAMED, len(body) + size + (len(_PIECE_END) if end_of_stream else 0)) + body
 
@@ -178,12 +178,12 @@ def _replacement(reply: Reply) -> bytes:
 
 
 def _without_length(headers: Headers) -> Headers:
-    """The length of a whole body is counted here, whatever the exchange may have said."""
+    """Drop `content-length`: the length of a whole body is counted here."""
     return tuple(item for item in headers if item[0] != CONTENT_LENGTH)
 
 
 def _mutation(headers: Headers, remove: Iterable[str]) -> bytes:
-    """`CommonResponse.header_mutation`."""
+    """Encode `CommonResponse.header_mutation`."""
     return field(_HEADER_MUTATION, _mutations(headers, remove))
 
 
@@ -201,7 +201,7 @@ def _mutations(headers: Headers, remove: Iterable[str]) -> bytes:
 
 
 def _removed(remove: tuple[str, ...], kept: tuple[str, ...]) -> bytes:
-    """`remove_headers`. Envoy never removes `host`: an upstream's is overwritten with nothing."""
+    """Encode `remove_headers`. Envoy never removes `host`: an upstream's is overwritten with an empty one."""
     removed = [name for name in dict.fromkeys(remove) if name not in kept]
     if "host" not in removed:
         return names(_REMOVE, tuple(removed))
@@ -218,7 +218,7 @@ _usually_removed = lru_cache(maxsize=256)(_removed)
 
 
 def _option(name: str, value: str) -> bytes:
-    """One of `set_headers`."""
+    """Encode one of `set_headers`."""
     key = own_name(_KEY, name)
     raw = value.encode("latin-1", "replace")
     length = varint(len(raw))
@@ -232,7 +232,7 @@ _usual = lru_cache(maxsize=1024)(_option)
 
 
 def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
-    """`dynamic_metadata`, a Struct with a Struct in it (or nothing); `first` are entries before those of `metadata`."""
+    """Encode `dynamic_metadata`, a Struct in a Struct (or nothing); `first` are entries before those of `metadata`."""
     entries = first + b"".join(
         [
             _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
@@ -246,16 +246,16 @@ def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
 
 
 def _entry(name: str, value: str | int | bool) -> bytes:
-    """One field of a Struct. Numbers become doubles (it has no other): whole up to 2**53."""
+    """Encode one field of a Struct. Numbers become doubles (it has no other): whole up to 2**53."""
     if isinstance(value, bool):
-        said = _BOOL + varint(value)
+        encoded = _BOOL + varint(value)
     elif isinstance(value, int):
-        said = _NUMBER + struct.pack("<d", value)
+        encoded = _NUMBER + struct.pack("<d", value)
     else:
-        said = field(_STRING, value.encode("utf-8", "replace"))
+        encoded = field(_STRING, value.encode("utf-8", "replace"))
     key = own_name(_NAME, name)
-    length = varint(len(said))
-    return b"".join((_ENTRY, varint(len(key) + 1 + len(length) + len(said)), key, _VALUE, length, said))
+    length = varint(len(encoded))
+    return b"".join((_ENTRY, varint(len(key) + 1 + len(length) + len(encoded)), key, _VALUE, length, encoded))
 
 
 _usual_entry = lru_cache(maxsize=1024, typed=True)(_entry)

@@ -1,9 +1,9 @@
-"""Asking a worker on a unix socket for its health, without grpcio: for `up`, which forks.
+"""A health check of a worker on a unix socket, without grpcio: for `up`, which forks.
 
 grpcio's threads and a fork do not go together, and one call of gRPC's health protocol is little. The response comes
 from the worker's event loop: a worker that is stuck sends none, although its socket takes the connection.
 
-Invariant: `responds` returns within the time it was given, and True only if a health status came.
+Invariant: `responds` returns within `seconds`, and True only if a health status came.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _LONGEST_FRAME = 64 * 1024
 
 
 def _text(value: str) -> bytes:
-    """A string of HPACK (RFC 7541, section 5.2), shorter than 127 bytes."""
+    """Encode a string of HPACK (RFC 7541, section 5.2), shorter than 127 bytes."""
     return bytes([len(value)]) + value.encode()
 
 
@@ -67,7 +67,7 @@ async def responds(path: str, seconds: float) -> bool:
 
 
 async def _status(reader: asyncio.StreamReader) -> bytes:
-    """The content of the first DATA frame; empty where something else than HTTP/2 comes."""
+    """Return the content of the first DATA frame; empty if the peer does not speak HTTP/2."""
     while True:
         high, low, kind, _, _ = HEADER.unpack(await reader.readexactly(HEADER_BYTES))
         length = high << 8 | low

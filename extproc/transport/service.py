@@ -1,4 +1,4 @@
-"""What the drivers have in common: the service that they serve, what they are told, and what they say of an end."""
+"""Parts that the drivers share: the gRPC services' names, their options, the tick, and the log of failed streams."""
 
 import asyncio
 import logging
@@ -20,15 +20,15 @@ NOT_SERVING = b"\x08\x02"
 """`grpc.health.v1.HealthCheckResponse`: field 1 is the status."""
 
 TICK_SECONDS = 0.25
-"""How often streams are looked at for silence; the grain of keep-alives."""
+"""Seconds between two checks for idle streams; the grain of keep-alives."""
 
 RunJob = Callable[[Job, float], Awaitable[JobResult]]
-"""Does a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
+"""Runs a job within so many seconds. A failure that the exchange knows of is a result, not an exception."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What a server needs to know beside its address."""
+    """Settings of a server beside its address."""
 
     message_bytes: int
     """The largest message that Envoy may send: its buffer limit, and some more for headers."""
@@ -45,15 +45,15 @@ async def tick_for_ever(tick: Callable[[], None]) -> None:
         try:
             tick()
         except Exception:
-            log.exception("looking for silent streams met a bug")
+            log.exception("the check for idle streams met a bug")
 
 
 class StrayCancellationError(Exception):
-    """Work for a call ended as if it were cancelled, although nobody cancelled it."""
+    """A task of a call ended as cancelled, although nobody cancelled it."""
 
 
 def is_cancelled() -> bool:
-    """Return whether somebody cancelled the task that runs now; otherwise a CancelledError came from within it."""
+    """Return whether the running task was cancelled; otherwise a CancelledError came from within it."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

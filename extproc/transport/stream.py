@@ -1,21 +1,19 @@
-"""One stream of any transport: Envoy's bytes in, an exchange asked, Envoy's bytes out. No I/O, no tasks.
+"""An ext_proc stream on any transport: Envoy's bytes in, events to an exchange, Envoy's bytes out. No I/O, no tasks.
 
-A driver (`grpcio`, `http2`) brings the bytes and the time, runs the job that `pending_job` names, and must
-call one method at a time. Whatever a method raises, the driver ends the stream in error, never cleanly: a clean
-end is read by Envoy as "pass the rest as it is".
+A driver (`grpcio`, `http2`) brings the bytes and the time, runs the job in `pending_job`, and must call one method
+at a time. Whatever a method raises, the driver ends the stream in error, never cleanly: Envoy reads a clean end as
+"pass the rest as it is".
 
-What the driver calls, and when:
+| what happened                 | call                    | then                                                 |
+|-------------------------------|-------------------------|------------------------------------------------------|
+| Envoy sent a message          | `receive(data)`         | send what it returns; read `pending_job`             |
+| Envoy sent several at once    | `receive_all(messages)` | the same; then end the stream if it returns an error |
+| that job has a result         | `resume(result)`        | send what it returns; read `pending_job`             |
+| the stream has ended, however | `close()`, once         | nothing                                              |
+| now and then                  | `tick()` if `is_idle`   | send what it returns                                 |
 
-| what happened                 | call                    | then                                        |
-|-------------------------------|-------------------------|---------------------------------------------|
-| Envoy sent a message          | `receive(data)`         | send what it returns; look at `pending_job` |
-| Envoy sent several at once    | `receive_all(messages)` | the same; then look at the error it gives   |
-| that job has a result         | `resume(result)`        | send what it returns; look at `pending_job` |
-| the stream has ended, however | `close()`, once         | nothing                                     |
-| now and then                  | `tick()` if `is_idle`   | send what it returns                        |
-
-A job belongs to the message that led to it: when Envoy sends another (its own answer, say, because the client
-was too slow), `pending_job` is None or a new one, and the old one is to be cancelled.
+A job belongs to the message that led to it: when Envoy sends another (a local reply, because the client was too
+slow), `pending_job` is None or a new one, and the old one is to be cancelled.
 """
 
 import time
@@ -31,20 +29,20 @@ from extproc.transport.large import Message
 from extproc.transport.wire import ExtProcSession, SessionState
 
 LEEWAY = 1.0
-"""Seconds by which a job must be over before Envoy would give up waiting."""
+"""Seconds by which a job must be over before Envoy's `max_message_timeout`."""
 
 SETTLED = (SessionState.RELAYING, SessionState.OVER)
-"""States in which the exchange has nothing left to say."""
+"""States in which the exchange has nothing more to send."""
 
 
 class ExchangeProtocol(Protocol):
-    """What a stream needs of an exchange; `extproc.exchange.exchange.Exchange` is one."""
+    """The methods of an exchange that a stream calls; `extproc.exchange.exchange.Exchange` has them."""
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
-        """What is to be done about `event`, at Unix time `now`."""
+        """Return the directives that `event` leads to, at Unix time `now`."""
 
     def close(self) -> None:
-        """The stream has ended, in whatever way: nothing more is to come of it."""
+        """Release what the exchange holds: the stream has ended, and no event follows."""
 
     def idle_timeout(self, reported: float) -> float | None:
         """Return the seconds without an event after which the exchange wants its next `Idle`; None: never.
@@ -54,12 +52,12 @@ class ExchangeProtocol(Protocol):
 
 
 class AbandonedError(Exception):
-    """The exchange said `Abort`; the message is its reason."""
+    """An exchange returned `Abort`; the message is its reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The two times there are, in seconds: Unix time for what is signed, and one that never jumps."""
+    """The two clocks, in seconds: Unix time for signatures, and a monotonic one for timeouts."""
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
@@ -74,7 +72,7 @@ class TimedJob:
 
 
 class ExtProcStream:
-    """One exchange and its session with Envoy. `longest_wait` is the filter's `max_message_timeout` in seconds."""
+    """An exchange and its session with Envoy. `longest_wait` is the filter's `max_message_timeout` in seconds."""
 
     __slots__ = (
         "_clock",
@@ -100,12 +98,12 @@ class ExtProcStream:
 
     @property
     def over(self) -> bool:
-        """The last word has been said; what Envoy may still send is of no interest."""
+        """True once the last message is queued; what Envoy may still send is of no interest."""
         return self._session.state is SessionState.OVER
 
     @property
     def is_idle(self) -> bool:
-        """It has been silent for so long that the exchange wants to hear of it."""
+        """True if no event came for so long that the exchange is due an `Idle`."""
         if self.pending_job is not None or self._session.state in SETTLED:
             return False
         due = self._exchange.idle_timeout(self._last_activity - self._last_event)
@@ -116,17 +114,17 @@ class ExtProcStream:
         self._exchange.close()
 
     def receive(self, data: bytes) -> list[Payload]:
-        """Messages to send because of this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""
+        """Return the messages to send for this `ProcessingRequest`. Raises `WireError`, `AbandonedError`, or a bug."""
         self._handle(self._session.receive(data))
         return self._session.drain()
 
     def resume(self, result: JobResult) -> list[Payload]:
-        """Messages to send because the job came to `result`. Raises as `receive` does."""
+        """Return the messages to send for the job's `result`. Raises as `receive` does."""
         self._dispatch(Resumed(result))
         return self._session.drain()
 
     def tick(self) -> list[Payload]:
-        """Messages to send because it is silent; call when `is_idle`. Raises as `receive` does."""
+        """Return the messages to send because the stream is idle; call it if `is_idle`. Raises as `receive` does."""
         self._last_activity = self._clock.steady()
         self.pending_job = self._apply(
             self._exchange.receive(Idle(self._last_activity - self._last_event), self._clock.wall())
@@ -134,10 +132,10 @@ class ExtProcStream:
         return self._session.drain()
 
     def receive_all(self, messages: list[Message]) -> tuple[list[Payload], Exception | None]:
-        """Messages to send because of these, which came together: pieces of a body in a row make one.
+        """Return the messages to send for these, which came together: pieces of a body in a row make one.
 
-        Where one of them leads to an error, it and all after it lead to nothing else, and the error is given with
-        what those before it led to. They are taken out of the list: a large one is not kept while it is worked on.
+        Where one of them leads to an error, it and all after it lead to nothing else, and the error is returned with
+        the messages of those before it. They are taken out of the list: a large one is not kept while it is handled.
         """
         messages.reverse()
         while messages:
@@ -165,7 +163,7 @@ class ExtProcStream:
             raise RuntimeError(f"the exchange left Envoy waiting after {type(event).__name__}")
 
     def _apply(self, directives: Sequence[Directive]) -> TimedJob | None:
-        """Say them; gives the job that one of them waits for."""
+        """Apply the directives; return the job that one of them waits for."""
         pending_job: TimedJob | None = None
         for directive in directives:
             if isinstance(directive, Abort):
@@ -177,7 +175,7 @@ class ExtProcStream:
         return pending_job
 
     def _timed_job(self, wait: Wait) -> TimedJob:
-        """The job, with no more time than Envoy gives: it was promised the longest wait at the first job."""
+        """Return the job, limited to the time that Envoy allows: the longest wait from the first job on."""
         now = self._clock.steady()
         if self._give_up_at is None:
             self._give_up_at = now + self._longest_wait - LEEWAY

@@ -1,4 +1,4 @@
-"""What one gRPC stream may say, and when: Envoy's messages -> events, directives -> Envoy's messages.
+"""The state machine of one gRPC stream: Envoy's messages -> events, directives -> Envoy's messages.
 
 There is one state machine per stream, because Envoy opens one stream per HTTP exchange and its two halves
 never run at once: the request half ends when the response half begins. Two things move it: a message from
@@ -11,10 +11,10 @@ Envoy, and a directive from the exchange. It does no I/O and reads no clock.
 | START to FORWARDED    | response_headers            | `ResponseHeaders`  | WITHHELD                   |
 | WITHHELD, RESPONDING  | response_body               | `ResponseBody`     | the same                   |
 | WITHHELD, RESPONDING  | response_trailers           | `ResponseTrailers` | the same                   |
-| RELAYING              | response_body or _trailers  | none, said back    | the same; OVER at its end  |
+| RELAYING              | response_body or _trailers  | none, sent back    | the same; OVER at its end  |
 | OVER                  | request_* but _headers, response_* | none        | OVER: it was on its way    |
 
-| state                 | directive   | what Envoy is told                    | next                       |
+| state                 | directive   | ProcessingResponse                    | next                       |
 |-----------------------|-------------|---------------------------------------|----------------------------|
 | ROUTING               | `Continue`  | request_headers, without some         | BODY_DUE                   |
 | PREPARING             | `Forward`   | request_body: path, headers and body  | FORWARDED                  |
@@ -27,16 +27,16 @@ Envoy, and a directive from the exchange. It does no I/O and reads no clock.
 | RESPONDING            | `Body`      | streamed body, one for several in a row | the same; OVER at its end |
 
 Everything else is a `WireError`, and the transport ends the stream in error: Envoy then fails the exchange.
-The alternative, to guess, may pass a client's key to AWS or leave a client waiting for ever.
+A guess instead could pass a client's key to AWS, or leave a client waiting for ever.
 
-The awkward cases. Envoy's own answers (413, no upstream, a timeout) come as response_headers in whatever state
-the request half is, also while a job runs. The answer of a filter in front of ours opens a stream that begins
-with response_headers. "Bodiless" is an answer whose headers ended it: Envoy asks for no body, so none can be
-streamed. "No body yet" is an answer of which no response_body came so far: Envoy 1.40 takes a streamed body only
+The awkward cases. Envoy's local replies (413, no upstream, a timeout) come as response_headers in whatever state
+the request half is, also while a job runs. The response of a filter in front of ours opens a stream that begins
+with response_headers. "Bodiless" is a response that its headers ended: Envoy sends no body, so none can be
+streamed. "No body yet" is a response of which no response_body came so far: Envoy 1.40 takes a streamed body only
 after it has sent one, and ends the stream otherwise (`spurious_message`), whereas an immediate_response is taken in
 every state until the headers are out; also in FORWARDED, where Envoy waits for the upstream. And the response half is
-FULL_DUPLEX_STREAMED: headers may be withheld as long as we like and no timeout of Envoy's runs, so an exchange that
-has heard the end and says nothing would hang; `stuck` tells.
+FULL_DUPLEX_STREAMED: headers may be withheld for any time and no timeout of Envoy's runs, so an exchange that
+has received the end and returns nothing would hang; `stuck` is then true.
 """
 
 from collections.abc import Iterable
@@ -59,11 +59,11 @@ from extproc.transport import messages
 from extproc.transport.large import Message, take_body
 
 UPSTREAM = "via_upstream"
-"""`response.code_details` of an answer that came from the upstream; any other word is Envoy's own answer."""
+"""`response.code_details` of a response from the upstream; any other value is a local reply of Envoy's."""
 
 
 class SessionState(Enum):
-    """Where a stream stands; see the tables above."""
+    """The state of a stream; see the tables above."""
 
     START = auto()
     ROUTING = auto()
@@ -76,7 +76,7 @@ class SessionState(Enum):
     OVER = auto()
 
 
-# Tuples: what is in one is found by identity, where a set would ask for a hash, which Enum works out in Python.
+# Tuples: `in` compares members by identity, where a set needs a hash, which Enum computes in Python.
 REQUEST_HALF = (
     SessionState.START,
     SessionState.ROUTING,
@@ -93,7 +93,7 @@ class WireError(Exception):
 
 
 class ExtProcSession:
-    """One stream: `receive` what Envoy sent, `apply` what the exchange wants, `drain` what Envoy is to be sent."""
+    """A session of one stream: `receive` takes Envoy's messages, `apply` directives; `drain` returns the responses."""
 
     __slots__ = (
         "_bodiless",
@@ -120,14 +120,14 @@ class ExtProcSession:
 
     @property
     def stuck(self) -> bool:
-        """Envoy waits for an answer and will send nothing more until it has one."""
+        """True if Envoy waits for a response and will send nothing more until it has one."""
         return self.state in RESPONSE_DUE or (self.state in RESPONSE_OPEN and self._upstream_ended)
 
     def receive(self, data: Message) -> Event | None:
-        """What a `ProcessingRequest` means for the exchange; None where it is no concern of its.
+        """Decode a `ProcessingRequest`; return its event, None where the exchange need not know of it.
 
-        Raises `WireError` on bytes that are no such message, and on one that has no place here. A bytearray is not to
-        be used any more.
+        Raises `WireError` on bytes that are no such message, and on one that is not due in this state. A bytearray must
+        not be used any more afterwards.
         """
         body = None
         if isinstance(data, bytearray):
@@ -160,7 +160,7 @@ class ExtProcSession:
         return None
 
     def apply(self, directives: Iterable[Directive]) -> None:
-        """Queue what these mean for Envoy. Raises `WireError` on one that has no place here.
+        """Queue the messages that these directives make. Raises `WireError` on one that is not due in this state.
 
         `Wait` and `Abort` are not for Envoy: the caller keeps them.
         """
@@ -180,10 +180,10 @@ class ExtProcSession:
                     raise self._misplaced(directive)
 
     def extend_timeout(self, seconds: float) -> None:
-        """Tell Envoy that the answer that is due may take `seconds` from now.
+        """Allow the response that is due `seconds` from now (`override_message_timeout`).
 
-        Envoy hears it once for each answer, and ignores what exceeds its `max_message_timeout`. Raises
-        `WireError` where no answer is due: nothing is slow there but the upstream.
+        It is sent once for each response, and Envoy ignores what exceeds its `max_message_timeout`. Raises `WireError`
+        where no response is due: nothing is slow there but the upstream.
         """
         if self.state not in RESPONSE_DUE:
             raise WireError(f"a wait in state {self.state.name}, where Envoy waits for nothing")
@@ -192,17 +192,17 @@ class ExtProcSession:
             self._out.append(messages.more_time(seconds))
 
     def drain(self) -> list[Payload]:
-        """The serialised `ProcessingResponse`s that are to go out, in order; each is given once."""
+        """Return the serialised `ProcessingResponse`s that are to be sent, in order; each is returned once."""
         self._close_body()
         out, self._out = self._out, []
         return out
 
     def mark(self) -> tuple[int, int, bool]:
-        """How much was said since the last `drain`, and whether the last piece was the end."""
+        """Return a mark for `roll_back`: what is queued since the last `drain`, and if its last piece is the end."""
         return len(self._out), len(self._pieces), self._last_piece
 
     def roll_back(self, mark: tuple[int, int, bool]) -> None:
-        """Take back what was said since `mark`; the stream is about to end in error."""
+        """Remove what was queued since `mark`; the stream is about to end in error."""
         out, pieces, self._last_piece = mark
         del self._out[out:], self._pieces[pieces:]
 
@@ -252,7 +252,7 @@ class ExtProcSession:
         return ResponseTrailers()
 
     def _response_is_open(self, name: str) -> bool:
-        """Whether the exchange is still to hear of the upstream's answer."""
+        """Return whether the exchange still receives the upstream's response."""
         if self.state in (SessionState.RELAYING, SessionState.OVER):
             return False
         if self.state not in RESPONSE_OPEN or self._upstream_ended:
@@ -305,7 +305,7 @@ class ExtProcSession:
         self.state = SessionState.OVER
 
     def _close_body(self) -> None:
-        """Make one message of the pieces said since the last."""
+        """Make one message of the pieces queued since the last."""
         if self._pieces:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._out.append(messages.streamed(data, self._last_piece, self._metadata))
@@ -324,9 +324,9 @@ class ExtProcSession:
 
 
 def _check_modes(request: pb.ProcessingRequest) -> None:
-    """The first message tells the filter's modes; with others than ours, answers would be misunderstood."""
+    """Reject other modes of the filter than ours: responses would be misread. The first message contains them."""
     if request.observability_mode:
-        raise WireError("the filter has observability_mode set: Envoy reads no answers; remove it")
+        raise WireError("the filter has observability_mode set: Envoy reads no responses; remove it")
     if not request.HasField("protocol_config"):
         return
     config = request.protocol_config
@@ -338,5 +338,5 @@ def _check_modes(request: pb.ProcessingRequest) -> None:
 
 
 def _mode(number: int) -> str:
-    """A mode's name; its number where it is newer than we are."""
+    """Return a mode's name; its number where it is newer than our definition."""
     return next((name for name, known in pb.BodySendMode.items() if known == number), str(number))

@@ -81,7 +81,7 @@ def test_the_health_of_a_worker_that_hangs(stack: Any) -> None:
     stack.container("extproc").kill("SIGSTOP")
     try:
         code, said = stack.shell("extproc", "oai-extproc health --timeout 0.5 unix:/run/oai/w0.sock")
-        assert (code, said) == (1, "Error: unix:/run/oai/w0.sock: no answer within 0.5 seconds\n")
+        assert (code, said) == (1, "Error: unix:/run/oai/w0.sock: no response within 0.5 seconds\n")
         stack.wait_for("unhealthy", "extproc", "envoy")
     finally:
         stack.container("extproc").kill("SIGCONT")

@@ -161,7 +161,7 @@ def test_a_worker_that_is_stuck_is_found_and_the_pod_serves_again(pod: Pod, even
     stuck.send_signal(signal.SIGSTOP)
     failed = pod.run(probe["exec"]["command"], "extproc")
     assert failed.returncode == 1
-    assert "no answer within" in failed.stderr
+    assert "no response within" in failed.stderr
     hook = pod.run(pod.container("extproc")["lifecycle"]["preStop"]["exec"]["command"], "extproc")
     assert hook.returncode == 0
     assert "Envoy stays in service" in hook.stderr

@@ -19,4 +19,4 @@ def test_it_follows_a_worker_to_its_end(start_gateway: Callable[..., Any]) -> No
     gateway.stop()
     gone = health(address)
     assert gone.returncode == 1
-    assert gone.stderr.startswith(f"Error: {address}: cannot be asked: ")
+    assert gone.stderr.startswith(f"Error: {address}: the health check failed: ")

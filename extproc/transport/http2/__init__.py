@@ -7,8 +7,8 @@ DATA    ──> framing     gRPC: Messages.feed(bytes) -> messages              
 message ──> session     one turn a read: ExtProcStream.receive_all(messages) -> messages      no I/O
             server      sockets, tasks and the clock
 ```
-`frames` and `fields` are what goes over the wire, `events` what is told of it, `receive_window` what the client may
-still send, `flood` how many frames without use it may send, and `outgoing` what waits until we may.
+`frames` and `fields` encode and decode, `events` are the events of a connection, `receive_window` bounds what the
+client may send, `flood` its frames without use, and `outgoing` queues what the client's windows do not allow yet.
 """
 
 from extproc.transport.http2.server import Http2Server as Http2Server

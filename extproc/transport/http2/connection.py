@@ -1,9 +1,9 @@
-"""The server's side of one HTTP/2 connection (RFC 9113), without I/O: bytes in, events out; words in, bytes out.
+"""The server's side of one HTTP/2 connection (RFC 9113), without I/O: bytes in, events out; calls in, bytes out.
 
 There is one state machine per stream, and two small ones for the connection. The client moves a stream with frames,
 we move it with `send_data`, `send_trailers` and `reset`; a stream that is not in the table below is not remembered.
 
-| state  | the client sends               | next   | we say               | next                                    |
+| state  | the client sends               | next   | we call              | next                                    |
 |--------|--------------------------------|--------|----------------------|-----------------------------------------|
 | idle   | HEADERS                        | open   |                      |                                         |
 | idle   | HEADERS with END_STREAM        | ended  |                      |                                         |
@@ -16,8 +16,9 @@ we move it with `send_data`, `send_trailers` and `reset`; a stream that is not i
 | closed otherwise | DATA: a stream error STREAM_CLOSED; HEADERS: a connection error; the rest is nothing      |
 
 The connection begins with the preface, whose first frame is SETTINGS; within a header block nothing but its
-CONTINUATION may come (`_due`). It ends with a fault, or when we go: GOAWAY with the largest id there is, then, when
-the client has answered a PING and so has read that, GOAWAY with the last id that it used; then the open streams end.
+CONTINUATION may come (`_due`). It ends with a connection error, or with a graceful shutdown: GOAWAY with the largest id
+there is, then, when the client has acknowledged a PING and so has read that, GOAWAY with the last id that it used;
+then the open streams end.
 
 The awkward case is `send_trailers` while the window is closed: the trailers wait behind the data, and the stream stays
 what it is until they are out. If the client resets it before, they are dropped with the data.
@@ -26,8 +27,8 @@ Bounds, all without a clock. A client may have `ConnectionLimits.streams` stream
 `ConnectionLimits.header_bytes`. What it may send is bounded by windows (`receive_window`), and frames without use by a
 budget (`flood`), on which nothing draws that a caller behind Envoy can cause.
 
-Invariant: whatever bytes come, in whatever pieces, the events are the same; a fault is answered with its code and
-never an exception.
+Invariant: whatever bytes come, in whatever pieces, the events are the same; an error of the client's leads to a frame
+with its code and never to an exception.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,30 +43,30 @@ from extproc.transport.http2.outgoing import Outgoing, Stream, server_preface
 from extproc.transport.http2.receive_window import ReceiveWindows
 
 DRAINING = b"draining"
-"""The PING whose answer says that our first GOAWAY has been read."""
+"""Payload of the PING whose acknowledgement proves that our first GOAWAY has been read."""
 
 MAX_REMEMBERED = 256
-"""Of so many closed streams it is known how they closed."""
+"""Number of closed streams of which it is known how they closed."""
 
 
 class Connection:
-    """One client. Give `receive` what it sent; write `data_to_send`; stop reading and writing when `closed`."""
+    """A client. Give `receive` what it sent; write `data_to_send`; stop reading and writing when `closed`."""
 
     def __init__(self, limits: ConnectionLimits | None = None) -> None:
         self.closed = False
-        """Nothing more is to be read, and nothing written after the next `data_to_send`."""
+        """True if nothing more is to be read, and nothing written after the next `data_to_send`."""
         self.fault: Http2ConnectionError | None = None
-        """What the client did wrong, if that is why it is closed."""
+        """The client's error, if that is why it is closed."""
         self._limits = limits = limits or ConnectionLimits()
         self._reader = fields.Reader()
         self._incoming = Incoming(limits.frame_bytes)
         self._out = Outgoing(self._closing)
         self._streams: dict[int, Stream] = {}
         self._closed: dict[int, ErrorCode] = {}
-        """How streams of late closed: CANCEL by the client's reset, NO_ERROR by us, STREAM_CLOSED by both."""
+        """How recent streams closed: CANCEL by the client's reset, NO_ERROR by us, STREAM_CLOSED by both."""
         self._last = 0
         self._final: int | None = None
-        """The last stream that we said we would look at, once we go."""
+        """The last stream that our GOAWAY names, once we shut down."""
         self._events: list[Event] = []
         self._due: int | None = frames.SETTINGS
         """The only type of frame that may come next, if there is but one."""
@@ -93,14 +94,14 @@ class Connection:
         return self._out.queued
 
     def blocked(self, stream_id: int) -> bool:
-        """Whether something of this stream waits for the client to open a window."""
+        """Return whether data of this stream waits for the client to open a window."""
         stream = self._streams.get(stream_id)
         return stream is not None and bool(stream.queue)
 
-    # What the driver and the calls say
+    # Calls of the driver and of the session
 
     def receive(self, data: bytes) -> list[Event]:
-        """What these bytes mean."""
+        """Return the events of these bytes."""
         if self.closed:
             return []
         events = self._events = []
@@ -116,26 +117,26 @@ class Connection:
         return events
 
     def send_headers(self, stream_id: int, block: bytes) -> None:
-        """Send the headers of the answer. This and what follows does nothing for a stream that is gone."""
+        """Send the headers of the response. This and what follows does nothing for a stream that is gone."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.last is None:
             self._out.send_headers(stream, block)
 
     def send_data(self, stream_id: int, data: bytes | memoryview) -> None:
-        """Send more of the answer, as soon as the windows allow."""
+        """Send more of the response, as soon as the windows allow."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.last is None:
             self._out.send_data(stream, data)
 
     def send_trailers(self, stream_id: int, block: bytes) -> None:
-        """Send the last block of the answer, or the only one."""
+        """Send the last block of the response, or the only one."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.last is None:
             self._receive_windows.release(stream)
             self._out.send_trailers(stream, block)
 
     def reserve(self, stream_id: int, missing: int) -> None:
-        """So many bytes are missing of a message of this stream, which is kept until it is whole; 0: none is."""
+        """Record the bytes that are missing of a message of this stream that is kept until it is whole; 0: none."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.last is None:
             self._receive_windows.reserve(stream, missing)
@@ -159,7 +160,7 @@ class Connection:
         self._budget.restore()
 
     def data_to_send(self) -> Sequence[bytes | memoryview]:
-        """What is to be written, in order; see `Outgoing.data_to_send`."""
+        """Return what is to be written, in order; see `Outgoing.data_to_send`."""
         if not self.closed:
             self._out.write(*self._receive_windows.window_updates(self._out.queued))
         return self._out.data_to_send()
@@ -168,7 +169,7 @@ class Connection:
 
     def _frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if self._due is not None and kind != self._due:
-            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "another frame was due")
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame of another type was due")
         handler = self._handlers.get(kind)
         try:
             if handler is None:  # section 4.1: unknown types are ignored
@@ -207,7 +208,7 @@ class Connection:
         self._events.append(DataReceived(stream_id, payload, ended))
 
     def _stray(self, stream_id: int, size: int) -> None:
-        """DATA on a stream that is not open (sections 5.1 and 6.1); what its window had allowed costs nothing."""
+        """Handle DATA on a stream that is not open (sections 5.1, 6.1); what its window had allowed costs nothing."""
         self._not_idle(stream_id)
         if self._closed.get(stream_id) is not ErrorCode.NO_ERROR:
             raise Http2StreamError(stream_id, ErrorCode.STREAM_CLOSED, "data on a closed stream")
@@ -230,7 +231,7 @@ class Connection:
             self._block = (stream_id, flags, [payload])
 
     def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
-        """One more piece of a block; with its size and the frames that it takes, a flood is bounded."""
+        """Add a piece to a block; with its size and the frames that it takes, a flood is bounded."""
         if self._block is None or self._block[0] != stream_id:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing")
         _, first_flags, pieces = self._block
@@ -243,7 +244,7 @@ class Connection:
             self._fields(first_flags, stream_id, b"".join(pieces))
 
     def _fields(self, flags: int, stream_id: int, block: bytes) -> None:
-        """A whole block: it opens a stream, or it is the client's trailers. It is read whatever becomes of it."""
+        """Handle a whole block: it opens a stream, or it is trailers. It is always decoded, for the table's sake."""
         try:
             if stream_id > self._last:
                 self._last = stream_id
@@ -256,7 +257,7 @@ class Connection:
     def _open(self, flags: int, stream_id: int, request: RequestFields) -> None:
         if self._budget.left < FLOOD_BUDGET:
             self._budget.pay_back()
-        if self._final is not None:  # section 6.8: we said that we would not look at it
+        if self._final is not None:  # section 6.8: our GOAWAY excluded it
             self._remember(stream_id, ErrorCode.NO_ERROR)
             return
         if len(self._streams) >= self._limits.streams:
@@ -274,7 +275,7 @@ class Connection:
         if stream is None:
             closed = self._closed.get(stream_id)
             if closed is None:  # section 5.1.1
-                raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a stream id that was passed over")
+                raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "the stream id is below one that was used")
             if closed is not ErrorCode.NO_ERROR:
                 raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "headers on a closed stream")
             return
@@ -288,7 +289,7 @@ class Connection:
         self._events.append(DataReceived(stream_id, b"", True))
 
     def _priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """Checked, and of no effect (section 5.3.2)."""
+        """Check the frame; it has no effect (section 5.3.2)."""
         self._budget.spend()
         if not stream_id:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "PRIORITY of no stream")
@@ -310,7 +311,7 @@ class Connection:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "SETTINGS of a stream")
         if flags & frames.ACK:
             if payload:
-                raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS are acknowledged with more than that")
+                raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS with ACK and a payload")
             if self._due is not None:
                 raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "an acknowledgement instead of SETTINGS")
             self._reader.forbid_table()
@@ -338,7 +339,7 @@ class Connection:
             self.finish_shutdown()
 
     def _goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """The client will take no streams of ours; we open none, and it closes when it likes."""
+        """Ignore the client's GOAWAY: we open no streams, and it closes when it likes."""
         self._budget.spend()
         if stream_id:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
@@ -364,10 +365,10 @@ class Connection:
         if not stream_id & 1 or stream_id > self._last:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame of a stream that was never opened")
 
-    # What becomes of streams and of the connection
+    # Ends of streams and of the connection
 
     def _abandon(self, stream_id: int, code: ErrorCode) -> None:
-        """Answer a stream error; the stream need not be one that we know."""
+        """Reset a stream after a stream error; the stream need not be one that we know."""
         self._out.write(frames.reset(stream_id, code))
         stream = self._streams.get(stream_id)
         if stream is not None:

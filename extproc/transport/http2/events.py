@@ -1,4 +1,4 @@
-"""What a connection tells of its client, and how much a client may do. Small, named for the wire. Don't subclass."""
+"""The events of a connection, and the limits of a client. Named for the wire. Don't subclass."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from extproc.transport.http2.fields import RequestFields
 
 
 class HeadersReceived(NamedTuple):
-    """The client opened a stream."""
+    """A stream that the client opened."""
 
     stream_id: int
     request: RequestFields
 
 
 class DataReceived(NamedTuple):
-    """The client sent `data` (maybe none) on a stream, and `ended` its side of it or not."""
+    """Data of a stream (maybe none); `ended` if the client ended its side with it."""
 
     stream_id: int
     data: bytes
@@ -22,7 +22,7 @@ class DataReceived(NamedTuple):
 
 
 class StreamReset(NamedTuple):
-    """The client reset a stream, or broke a rule on it and was told so. It is gone, and what was to be sent with it."""
+    """A stream that the client reset, or that was reset for a stream error. Data queued for it is dropped."""
 
     stream_id: int
     code: int
@@ -33,11 +33,11 @@ Event = HeadersReceived | DataReceived | StreamReset
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How much one client may have and send.
+    """Limits of one client.
 
     Windows and frames are no smaller than HTTP/2's defaults, which a client goes by until it has read our settings.
-    Envoy opens no more streams on a connection than these, and another connection instead (since 1.36). What is held
-    of messages that are not whole is at most `streams * stream_window` and `held_bytes`; see `receive_window`.
+    Envoy opens no more streams on a connection than these, and another connection instead (since 1.36). Messages that
+    are not whole take at most `streams * stream_window` and `held_bytes`; see `receive_window`.
     """
 
     streams: int = 1024

@@ -1,10 +1,10 @@
-"""Header blocks: HPACK in, with what HTTP/2 forbids refused; and the few blocks that a gRPC server sends, as bytes.
+"""Field sections: HPACK in, with what HTTP/2 forbids rejected; and the few that a gRPC server sends, as bytes.
 
-We tell the peer not to compress with a dynamic table (SETTINGS_HEADER_TABLE_SIZE 0). Once it has agreed, a block
-means the same whenever it comes, and Envoy sends nearly the same block for every stream: it is decoded once and
-then known by its bytes. Until then, and for every peer that has not agreed, a real decoder keeps the table.
+Our SETTINGS tell the peer not to compress with a dynamic table (SETTINGS_HEADER_TABLE_SIZE 0). Once it has agreed, a
+block means the same whenever it comes, and Envoy sends nearly the same block for every stream: it is decoded once and
+then cached by its bytes. Until then, and for every peer that has not agreed, a real decoder keeps the table.
 
-What we send is written without any table, so that a block can be a constant.
+Blocks that we send are written without any table, so that a block can be a constant.
 """
 
 import re
@@ -15,13 +15,13 @@ from hpack import Decoder, HPACKError, OversizedHeaderListError
 from extproc.transport.http2.frames import ErrorCode, Http2ConnectionError
 
 MAX_LIST_BYTES = 65_536
-"""The largest list of fields, counted as SETTINGS_MAX_HEADER_LIST_SIZE does."""
+"""Largest list of fields, counted as SETTINGS_MAX_HEADER_LIST_SIZE does."""
 
 MAX_KNOWN = 256
-"""So many different blocks are remembered; with more, the peer sends none twice and remembering is no use."""
+"""Number of different blocks that are cached; with more, the peer sends none twice and a cache is no use."""
 
 MAX_KNOWN_BYTES = 1024
-"""Longest block that is remembered: Envoy's own have some hundred bytes, without what a caller put into its headers."""
+"""Longest block that is cached: Envoy's own have some hundred bytes, without what a caller put into its headers."""
 
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x40\x5b-\x7e]+")
 _BAD_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z")
@@ -35,18 +35,18 @@ class MalformedError(Exception):
 
 
 class RequestFields(NamedTuple):
-    """What a gRPC server needs of a request's fields; empty where there was no such field."""
+    """The fields of a request that a gRPC server needs; empty where there was no such field."""
 
     method: bytes
     path: bytes
     content_type: bytes
     encoding: bytes
     length: int | None
-    """`content-length`, where it was given."""
+    """`content-length`, None if the request has none."""
 
 
 class Reader:
-    """Reads the blocks of one connection, in their order."""
+    """A decoder of the blocks of one connection, in their order."""
 
     def __init__(self) -> None:
         self._decoder = Decoder(MAX_LIST_BYTES)
@@ -54,11 +54,11 @@ class Reader:
         self._tableless = False
 
     def forbid_table(self) -> None:
-        """The peer has agreed to a table of no size."""
+        """Limit the dynamic table to size 0: the peer has agreed."""
         self._decoder.max_allowed_table_size = 0
 
     def request(self, block: bytes) -> RequestFields:
-        """The fields that open a stream. Raises `MalformedError`, or `Http2ConnectionError` on what is not HPACK."""
+        """Return the fields that open a stream. Raises `MalformedError`, or `Http2ConnectionError` on bad HPACK."""
         known = self._known.get(block)
         if known is not None:
             return known
@@ -68,7 +68,7 @@ class Reader:
         return request
 
     def trailers(self, block: bytes) -> list[tuple[bytes, bytes]]:
-        """The fields that end a stream, for `check_trailers`. Raises `Http2ConnectionError` on what is not HPACK."""
+        """Return the fields that end a stream, for `check_trailers`. Raises `Http2ConnectionError` on bad HPACK."""
         return self._decode(block)
 
     def _decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
@@ -84,7 +84,7 @@ class Reader:
 
 
 def _request(fields: list[tuple[bytes, bytes]]) -> RequestFields:
-    """RFC 9113, section 8.3.1: each pseudo-header once and before all other fields."""
+    """Check the pseudo-headers: each once and before all other fields (RFC 9113, section 8.3.1)."""
     pseudo: dict[bytes, bytes] = {}
     plain: dict[bytes, bytes] = {}
     for name, value in fields:
@@ -92,7 +92,7 @@ def _request(fields: list[tuple[bytes, bytes]]) -> RequestFields:
             _check(name, value)
             plain[name] = value
         elif plain or name in pseudo or name not in _PSEUDO or _BAD_VALUE.search(value):
-            raise MalformedError(f"the pseudo-header {name!r} has no place here")
+            raise MalformedError(f"the pseudo-header {name!r} is unknown, repeated, or after other fields")
         else:
             pseudo[name] = value
     if not all(pseudo.get(name) for name in _REQUIRED):
@@ -110,13 +110,13 @@ def _request(fields: list[tuple[bytes, bytes]]) -> RequestFields:
 
 
 def check_trailers(fields: list[tuple[bytes, bytes]]) -> None:
-    """Refuse what may not be in trailers: pseudo-headers (section 8.1), and what may be nowhere."""
+    """Reject what may not be in trailers: pseudo-headers (section 8.1), and fields that section 8.2 forbids."""
     for name, value in fields:
         _check(name, value)
 
 
 def _check(name: bytes, value: bytes) -> None:
-    """Section 8.2.1 (what names and values may be made of) and 8.2.2 (what belongs to HTTP/1.1)."""
+    """Check the characters of a name and value (section 8.2.1), and reject fields of HTTP/1.1 (8.2.2)."""
     if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
         raise MalformedError(f"the field {name!r} has a character that is not allowed")
     if name in _OF_THE_CONNECTION or (name == b"te" and value != b"trailers"):
@@ -124,12 +124,12 @@ def _check(name: bytes, value: bytes) -> None:
 
 
 def block(*fields: tuple[str, str]) -> bytes:
-    """A header block, each field a literal with a literal name (RFC 7541, section 6.2.2)."""
+    """Encode a header block, each field a literal with a literal name (RFC 7541, section 6.2.2)."""
     return b"".join(b"\0" + _string(name.encode()) + _string(value.encode("latin-1")) for name, value in fields)
 
 
 def _string(text: bytes) -> bytes:
-    """Section 5.2, without Huffman's code; the length is an integer with a prefix of 7 bits (section 5.1)."""
+    """Encode a string without Huffman's code (section 5.2); the length has a prefix of 7 bits (section 5.1)."""
     size = len(text)
     if size < 127:
         return bytes([size]) + text

@@ -11,7 +11,7 @@ Envoy send ends the connection:
 | HEADERS, then RST_STREAM       | leaving, at any moment        | RST_STREAM of an open stream is free              |
 | RST_STREAM after the end       | leaving while its stream ends | one for each stream, which has paid for it        |
 | empty DATA with END_STREAM     | a request that ends           | the end of a stream is free                       |
-| HEADERS of one stream too many | many requests at once         | a stream pays although it is refused              |
+| HEADERS of one stream too many | many requests at once         | a stream pays although it is rejected             |
 | WINDOW_UPDATE                  | reading a response            | free, from `USEFUL_INCREMENT` on                  |
 
 A stream that is reset costs what every stream costs, and no more: its work is dropped where the reset arrives in the
@@ -35,7 +35,7 @@ there was data to acknowledge make the window too large, which is an error."""
 
 
 class FloodBudget:
-    """The budget of one connection; `left` is the number of frames without use that it still accepts."""
+    """A budget of one connection; `left` is the number of frames without use that it still accepts."""
 
     def __init__(self) -> None:
         self.left = FLOOD_BUDGET
@@ -44,12 +44,12 @@ class FloodBudget:
         """Count one frame without use. Raises `Http2ConnectionError` once there are too many."""
         self.left -= 1
         if self.left < 0:
-            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames without use")
 
     def pay_back(self) -> None:
         """Count one frame with data, or one new stream."""
         self.left = min(FLOOD_BUDGET, self.left + PAID_BACK)
 
     def restore(self) -> None:
-        """Forget all frames so far: some time has passed."""
+        """Restore the whole budget: some time has passed."""
         self.left = FLOOD_BUDGET

@@ -1,6 +1,6 @@
-"""HTTP/2's frames (RFC 9113, section 4 and 6): their names, their layout, and how those that we send are written.
+"""HTTP/2's frames (RFC 9113, sections 4 and 6): their names, their layout, and how to encode those that we send.
 
-A fault is raised where a peer breaks a rule. There are two: one ends a stream, the other the connection.
+Where a peer breaks a rule, one of two errors is raised: one ends a stream, the other the connection.
 """
 
 import struct
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client says first (section 3.4)."""
+"""The client's connection preface (section 3.4)."""
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 
@@ -35,7 +35,7 @@ _LONG = struct.Struct(">L")
 
 
 class ErrorCode(IntEnum):
-    """Why a stream or a connection ends (section 7)."""
+    """Error codes of RST_STREAM and GOAWAY (section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -54,7 +54,7 @@ class ErrorCode(IntEnum):
 
 
 class Http2ConnectionError(Exception):
-    """The peer broke a rule after which the connection cannot go on (section 5.4.1)."""
+    """A connection error: the connection cannot go on (section 5.4.1)."""
 
     def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
@@ -62,7 +62,7 @@ class Http2ConnectionError(Exception):
 
 
 class Http2StreamError(Exception):
-    """The peer broke a rule that concerns one stream only (section 5.4.2)."""
+    """A stream error: only this stream ends (section 5.4.2)."""
 
     def __init__(self, stream_id: int, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
@@ -71,28 +71,28 @@ class Http2StreamError(Exception):
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """One whole frame."""
+    """Encode a whole frame."""
     size = len(payload)
     return HEADER.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
 def settings(values: dict[int, int]) -> bytes:
-    """A SETTINGS frame."""
+    """Encode a SETTINGS frame."""
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
-    """A WINDOW_UPDATE frame."""
+    """Encode a WINDOW_UPDATE frame."""
     return frame(WINDOW_UPDATE, 0, stream_id, _LONG.pack(increment))
 
 
 def reset(stream_id: int, code: ErrorCode) -> bytes:
-    """A RST_STREAM frame."""
+    """Encode a RST_STREAM frame."""
     return frame(RST_STREAM, 0, stream_id, _LONG.pack(code))
 
 
 def go_away(last_stream_id: int, code: ErrorCode, reason: str = "") -> bytes:
-    """A GOAWAY frame."""
+    """Encode a GOAWAY frame."""
     return frame(GOAWAY, 0, 0, _LONG.pack(last_stream_id) + _LONG.pack(code) + reason.encode())
 
 
@@ -100,15 +100,15 @@ SETTINGS_ACK = frame(SETTINGS, ACK, 0)
 
 
 def parse_uint31(payload: bytes) -> int:
-    """The one 32-bit number that a WINDOW_UPDATE or a RST_STREAM holds, without its reserved bit."""
+    """Parse the 31-bit number of a WINDOW_UPDATE or a RST_STREAM, without its reserved bit."""
     if len(payload) != 4:
-        raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a frame of one number that has not 4 bytes")
+        raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "the frame has not 4 bytes")
     number: int = _LONG.unpack(payload)[0]
     return number & LARGEST
 
 
 def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Names and values of a SETTINGS frame; raises `Http2ConnectionError` (section 6.5.2) on a value that cannot be."""
+    """Yield names and values of a SETTINGS frame; raises `Http2ConnectionError` (section 6.5.2) on a bad value."""
     if len(payload) % _SETTING.size:
         raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS that end within a setting")
     for name, value in _SETTING.iter_unpack(payload):
@@ -122,7 +122,7 @@ def parse_settings(payload: bytes) -> Iterator[tuple[int, int]]:
 
 
 def unpadded(payload: bytes) -> bytes:
-    """What a PADDED frame holds; raises `Http2ConnectionError` (section 6.1, 6.2) on padding that fills it."""
+    """Remove padding; raises `Http2ConnectionError` (sections 6.1, 6.2) on padding that fills the frame."""
     if not payload or payload[0] >= len(payload):
         raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "padding is longer than its frame")
     return payload[1 : len(payload) - payload[0]]

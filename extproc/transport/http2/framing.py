@@ -1,10 +1,10 @@
 """gRPC over HTTP/2: messages in DATA frames, statuses in trailers.
 
 A message is a flag (compressed or not), its length in four bytes, and itself; DATA frames cut such a sequence
-anywhere. A call ends with the trailers `grpc-status` and `grpc-message`; one that says nothing else ends with its
-headers, and those hold both ("trailers-only").
+anywhere. A call ends with the trailers `grpc-status` and `grpc-message`; one without messages ends with its
+headers, and those hold both ("Trailers-Only").
 
-Invariant: however the bytes are cut, `Messages` gives the same messages and the same fault.
+Invariant: however the bytes are cut, `Messages` returns the same messages and the same error.
 """
 
 import struct
@@ -21,11 +21,11 @@ PREFIX_BYTES = 5
 CONTENT_TYPE = "application/grpc"
 
 _SMALL = 16_384
-"""What has up to so many bytes is copied behind its prefix; what is larger is not worth copying."""
+"""Longest part, in bytes, that is copied behind its prefix."""
 
 
 class Status(IntEnum):
-    """The statuses that we end calls with."""
+    """Statuses that calls end with."""
 
     OK = 0
     RESOURCE_EXHAUSTED = 8
@@ -35,7 +35,7 @@ class Status(IntEnum):
 
 
 class CallError(Exception):
-    """The call cannot go on; it ends with this status, whose message is the exception's."""
+    """A call that cannot go on; it ends with this status, whose message is the exception's."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -50,15 +50,15 @@ class Messages:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._prefix = b""
-        """What is there of a prefix that is not whole yet."""
+        """Bytes of a prefix that is not whole yet."""
         self._message: bytearray | None = None
-        """A message whose prefix is whole, and itself is not. It grows: what its prefix says is only announced."""
+        """A message whose prefix is whole, and itself is not. It grows as bytes come."""
         self.missing = 0
-        """So many bytes are missing of it."""
+        """Bytes that are missing of `_message`."""
 
     @property
     def partial(self) -> bool:
-        """It stands within a message."""
+        """True within a message."""
         return self._message is not None or bool(self._prefix)
 
     def feed(self, data: bytes, into: list[Message]) -> None:
@@ -79,7 +79,7 @@ class Messages:
             self._keep(data[start:])
 
     def _fill(self, message: bytearray, data: bytes, into: list[Message]) -> bytes:
-        """Put `data` where it belongs; gives what is still to be read."""
+        """Append `data` to the message; return what is still to be read."""
         missing = self.missing
         if len(data) < missing:
             message += data
@@ -93,9 +93,9 @@ class Messages:
     def _length(self, data: bytes, start: int) -> int:
         compressed, length = PREFIX.unpack_from(data, start)
         if compressed:
-            raise CallError(Status.UNIMPLEMENTED, "compressed messages are not understood")
+            raise CallError(Status.UNIMPLEMENTED, "compressed messages are not supported")
         if length > self._limit:
-            raise CallError(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes; at most {self._limit} are taken")
+            raise CallError(Status.RESOURCE_EXHAUSTED, f"a message of {length} bytes; the limit is {self._limit}")
         return int(length)
 
     def _keep(self, rest: bytes) -> None:
@@ -107,7 +107,7 @@ class Messages:
 
 
 def framed(messages: Sequence[Payload]) -> Sequence[bytes | memoryview]:
-    """The pieces of DATA that these make, as few as can be had without copying what is large."""
+    """Return the pieces of DATA for these messages, as few as possible without copying large ones."""
     if len(messages) == 1 and isinstance(message := messages[0], bytes) and len(message) <= _SMALL:
         return (PREFIX.pack(0, len(message)) + message,)
     pieces: list[bytes | memoryview] = []
@@ -126,7 +126,7 @@ def framed(messages: Sequence[Payload]) -> Sequence[bytes | memoryview]:
 
 
 HEAD = fields.block((":status", "200"), ("content-type", CONTENT_TYPE))
-"""The headers of every answer."""
+"""The headers of every response."""
 
 OK_TRAILERS = fields.block(("grpc-status", "0"))
 
@@ -135,7 +135,7 @@ NOT_POST = fields.block((":status", "405"), ("allow", "POST"))
 
 
 def trailers(status: Status, message: str) -> bytes:
-    """The block that ends a call."""
+    """Encode the block that ends a call."""
     if status is Status.OK:
         return OK_TRAILERS
     encodings = (("grpc-accept-encoding", "identity"),) if status is Status.UNIMPLEMENTED else ()
@@ -143,7 +143,7 @@ def trailers(status: Status, message: str) -> bytes:
 
 
 def percent_encoded(message: str) -> str:
-    """`message` in ASCII, as `grpc-message` has it: what is not printable, and `%`, as `%XX` of its UTF-8 bytes."""
+    """Return `message` as `grpc-message` has it: what is not printable, and `%`, as `%XX` of its UTF-8 bytes."""
     return "".join(
         chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}"
         for byte in message.encode("utf-8", "replace")

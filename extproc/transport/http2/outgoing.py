@@ -1,4 +1,4 @@
-"""What we send on a connection: at once where the client's windows allow it, and otherwise in their order, later.
+"""Frames to the client: written at once where its windows allow it, and otherwise queued in their order.
 
 Each stream has a queue, and is in `_blocked` while something is in it. Where the connection's own window is what
 holds them up, those streams take turns.
@@ -19,7 +19,7 @@ HEADER = frames.HEADER.pack
 
 
 class Stream:
-    """One stream that is not closed. `receive_window` is what the client may still send, `send_window` what we may."""
+    """A stream that is not closed. `receive_window` is what the client may still send, `send_window` what we may."""
 
     __slots__ = ("ended", "id", "last", "length", "missing", "queue", "queued", "receive_window", "send_window")
 
@@ -28,18 +28,18 @@ class Stream:
         self.receive_window = receive_window
         self.send_window = send_window
         self.length = length
-        """What is missing of its `content-length`; None where it named none."""
+        """Bytes that are missing of its `content-length`; None if it has none."""
         self.missing = 0
-        """What is missing of a message that is kept until it is whole; 0: none is."""
+        """Bytes that are missing of a message that is kept until it is whole; 0: none is."""
         self.ended = False
-        """The client has ended its side."""
+        """True once the client has ended its side."""
         self.queue: deque[bytes | memoryview] | None = None
         self.queued = 0
         self.last: bytes | None = None
         """The block that is to end our side, once the queue is empty."""
 
     def count(self, size: int) -> None:
-        """So much data came; a request that is not as long as its `content-length` is malformed (section 8.1.1)."""
+        """Count data; a request that is not as long as its `content-length` is malformed (section 8.1.1)."""
         if self.length is not None:
             self.length -= size
             if self.length < 0 or (self.ended and self.length):
@@ -49,7 +49,7 @@ class Stream:
 
 
 class Outgoing:
-    """Frames to the client. `closing` is told of each stream whose last block is being written."""
+    """Frames to the client. `closing` is called with each stream whose last block is being written."""
 
     def __init__(self, closing: Callable[[Stream], None]) -> None:
         self.queued = 0
@@ -57,17 +57,17 @@ class Outgoing:
         self._closing = closing
         self._out: list[bytes | memoryview] = []
         self._large = False
-        """Part of something large is in `_out`."""
+        """True if part of something large is in `_out`."""
         self._window = self.initial_window = frames.DEFAULT_WINDOW
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._blocked: dict[int, Stream] = {}
 
     def write(self, *whole: bytes) -> None:
-        """Frames that no window applies to."""
+        """Append frames that no window applies to."""
         self._out += whole
 
     def data_to_send(self) -> Sequence[bytes | memoryview]:
-        """All that may be written now: in one piece, or in many, so that what is large is not copied."""
+        """Return all that may be written now: in one piece, or in many, so that what is large is not copied."""
         out = self._out
         if not out:
             return ()
@@ -78,11 +78,11 @@ class Outgoing:
         return (b"".join(out),)
 
     def send_headers(self, stream: Stream, block: bytes) -> None:
-        """The headers of the answer."""
+        """Write the headers of the response."""
         self.write(frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, block))
 
     def send_data(self, stream: Stream, data: bytes | memoryview) -> None:
-        """More of the answer."""
+        """Write more of the response, or queue it."""
         size = len(data)
         if size <= stream.send_window and size <= self._window and size <= self.frame_bytes and not stream.queue:
             stream.send_window -= size
@@ -98,24 +98,24 @@ class Outgoing:
         self.flush(stream)
 
     def send_trailers(self, stream: Stream, block: bytes) -> None:
-        """The last block of the answer, or the only one; it waits for the data before it."""
+        """Send the last block of the response, or the only one, after the data that is queued."""
         stream.last = block
         if not stream.queue:
             self._finish(stream)
 
     def drop(self, stream: Stream) -> None:
-        """Forget what waits to be sent on a stream that is no more."""
+        """Drop what is queued for a closed stream."""
         self.queued -= stream.queued
         self._blocked.pop(stream.id, None)
 
     def flush(self, stream: Stream) -> None:
-        """Send what the windows allow of what this stream has waiting."""
+        """Write as much of the stream's queue as the windows allow."""
         queue = stream.queue
-        while queue and (room := min(stream.send_window, self._window, self.frame_bytes)) > 0:
+        while queue and (allowed := min(stream.send_window, self._window, self.frame_bytes)) > 0:
             piece = queue.popleft()
-            if len(piece) > room:
-                queue.appendleft(piece[room:])
-                piece = piece[:room]
+            if len(piece) > allowed:
+                queue.appendleft(piece[allowed:])
+                piece = piece[:allowed]
             size = len(piece)
             stream.send_window -= size
             self._window -= size
@@ -129,7 +129,7 @@ class Outgoing:
                 self._finish(stream)
 
     def widen(self, increment: int) -> None:
-        """The connection's window grew (RFC 9113, section 6.9)."""
+        """Add to the connection's send window (RFC 9113, section 6.9)."""
         if not increment:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
         self._window += increment
@@ -138,7 +138,7 @@ class Outgoing:
         self._flush_all()
 
     def widen_stream(self, stream: Stream, increment: int) -> None:
-        """A stream's window grew."""
+        """Add to a stream's send window."""
         stream.send_window += increment
         if stream.send_window > frames.LARGEST:
             raise Http2StreamError(stream.id, ErrorCode.FLOW_CONTROL_ERROR, "WINDOW_UPDATE makes the window too large")
@@ -146,7 +146,7 @@ class Outgoing:
             self.flush(stream)
 
     def resize(self, streams: Iterable[Stream], initial_window: int) -> None:
-        """All windows are to begin with this; that counts for open ones too, which may fall below 0 (6.9.2)."""
+        """Set the initial window, also of open streams, whose window may fall below 0 (6.9.2)."""
         difference = initial_window - self.initial_window
         self.initial_window = initial_window
         for stream in streams:
@@ -156,7 +156,7 @@ class Outgoing:
         self._flush_all()
 
     def _flush_all(self) -> None:
-        """Streams that go on waiting go to the end of the row."""
+        """Flush the blocked streams; one that stays blocked goes to the end of the row."""
         for stream in list(self._blocked.values()):
             if self._window <= 0:
                 return
@@ -174,7 +174,7 @@ class Outgoing:
 
 
 def server_preface(limits: ConnectionLimits) -> bytes:
-    """Our SETTINGS, and the connection's window, which no setting can say."""
+    """Return our SETTINGS, and the update of the connection's window, which is no setting."""
     wider = limits.connection_window - frames.DEFAULT_WINDOW
     return frames.settings(
         {

@@ -1,10 +1,10 @@
-"""What the client may still send: the windows of its streams and of the connection, opened again once a turn.
+"""Receive windows: what the client may still send, on its streams and on the connection, updated once a turn.
 
-Of each stream it may send a window of data unasked, and as much again once that was handed on; but not while it does
-not take what it is sent, a window of it on the stream or `ConnectionLimits.queue_bytes` on all. A message that is not
-whole cannot be handed on, so one that is larger is sent for: with a window for all that is missing, while those that
-are sent for make no more than `ConnectionLimits.held_bytes` together, and otherwise in its turn. One may always be
-sent for, whatever its size: so each comes to its end.
+A stream may send a window of data unasked, and as much again once that was handed on; but not while the client leaves
+unread what it is sent: a window of it on the stream, or `ConnectionLimits.queue_bytes` on all. A message that is not
+whole cannot be handed on, so one that is larger needs a larger window. Such a message is queued, and granted a window
+for all that is missing, while the granted ones make no more than `ConnectionLimits.held_bytes` together. One may
+always be granted, whatever its size: so each comes to its end.
 
 (To hold the connection's own window back instead would not do: messages that come in turns, none of them whole yet,
 would use it up, and wait for each other for ever.)
@@ -19,40 +19,40 @@ from extproc.transport.http2.outgoing import Stream
 
 
 class ReceiveWindows:
-    """Of one connection; `connection_window` is what the client may still send on all streams together."""
+    """The receive windows of one connection; `connection_window` is what the client may still send on all streams."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.connection_window = limits.connection_window
         self._limits = limits
         self._scheduled: dict[int, Stream] = {}
-        """Streams whose window may have to be opened."""
+        """Streams whose window may have to be updated."""
         self._queue: dict[int, Stream] = {}
-        """Streams with a message to be sent for, when it is their turn."""
+        """Streams with a message that waits for a grant, in order."""
         self._granted: dict[int, int] = {}
-        """Bytes, by stream."""
+        """Bytes granted, by stream."""
         self._reserved = 0
-        """Of these."""
+        """The sum of `_granted`."""
 
     def schedule(self, stream: Stream) -> None:
-        """The client has used up some of its window, or has taken what it was sent."""
+        """Check the stream's window this turn: the client has used some of it, or has read what it was sent."""
         if stream.missing or stream.receive_window * 2 < self._limits.stream_window:
             self._scheduled[stream.id] = stream
 
     def reserve(self, stream: Stream, missing: int) -> None:
-        """So many bytes are missing of a message that is being kept until it is whole; 0: none is."""
+        """Record the bytes that are missing of a message that is kept until it is whole; 0: none is kept."""
         stream.missing = missing
         if not missing:
             self._release(stream)
         self._scheduled[stream.id] = stream
 
     def release(self, stream: Stream) -> None:
-        """The stream is no more, or nothing that comes of it will be kept."""
+        """Forget a stream that is closed, or whose data is not kept any more."""
         stream.missing = 0
         self._scheduled.pop(stream.id, None)
         self._release(stream)
 
     def window_updates(self, queued: int) -> list[bytes]:
-        """The frames that open the windows, while so many bytes wait for the client to take them."""
+        """Return the WINDOW_UPDATE frames of this turn; `queued` bytes wait for the client to read."""
         updates: list[bytes] = []
         for stream in self._scheduled.values():
             self._update(stream, updates)
@@ -77,7 +77,7 @@ class ReceiveWindows:
             _widen(stream, window, updates)
 
     def _grant(self, updates: list[bytes]) -> None:
-        """The next ones in the row, as far as they go."""
+        """Grant a window to the next streams in the queue, while `held_bytes` allows."""
         while self._queue:
             stream = next(iter(self._queue.values()))
             if self._granted and self._reserved + stream.missing > self._limits.held_bytes:

@@ -1,10 +1,10 @@
 """The asyncio driver: sockets, tasks and the clock around `Session`.
 
 A connection is one `_Peer`. Each read is one turn of its session and one write. Jobs run as tasks, one at most for a
-call, and come back as turns of their own; the job of a call that has gone is cancelled.
+call, and their results are turns of their own; the job of a call that has gone is cancelled.
 
 A client that does not read is not read from: when the socket's buffer is full, `pause_writing` pauses reading too.
-Nothing can come of it then but the end of jobs, of which each open call has one at most.
+Then only the results of jobs can still add to it, of which each open call has one at most.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from extproc.transport.stream import ExchangeProtocol, ExtProcStream, TimedJob
 log = logging.getLogger(__name__)
 
 WRITE_BUFFER_BYTES = 1 << 20
-"""With so many bytes unwritten, nothing more is read."""
+"""Unwritten bytes from which on nothing more is read."""
 
 BACKLOG = 1024
 
 NOTICE_SECONDS = 1.0
-"""How long a client may take to say that it has read our GOAWAY, before it is taken as read."""
+"""Seconds that a client may take to acknowledge our GOAWAY, before it counts as read."""
 
 
 class Http2Server:
-    """Carries the streams of one address. Create and use it inside a running event loop."""
+    """A server of the streams of one address. Create and use it inside a running event loop."""
 
     def __init__(self, new_exchange: Callable[[], ExchangeProtocol], run_job: RunJob, options: ServerOptions) -> None:
         self.serving = False
-        """What the health service says."""
+        """Health status: SERVING if true, else NOT_SERVING."""
         self._new_exchange = new_exchange
         self._run = run_job
         self._options = options
@@ -52,11 +52,11 @@ class Http2Server:
 
     @property
     def streams(self) -> int:
-        """How many streams are open."""
+        """Number of open streams."""
         return sum(peer.session.calls for peer in self._peers)
 
     async def start(self, address: Address) -> Address:
-        """Listen; gives the address with its real port. Raises `ListenError`."""
+        """Listen; return the address with its real port. Raises `ListenError`."""
         listen.check(address, None)
         listen.clear_stale(address)
         try:
@@ -89,7 +89,7 @@ class Http2Server:
         raise listen.ListenError(listen.NO_TLS)
 
     async def drain(self, notice: float, grace: float) -> None:
-        """Say NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
+        """Report NOT_SERVING for `notice` seconds, take no new streams, give open ones `grace` seconds, then stop.
 
         `notice` must be longer than two of Envoy's health check intervals: streams that it opens after the
         stop fail.
@@ -116,25 +116,25 @@ class Http2Server:
             self._ticker.cancel()
 
     def tick(self) -> None:
-        """Have the idle streams told of the silence; called by itself every `TICK_SECONDS`."""
+        """Send `Idle` to the exchanges of idle streams; called every `TICK_SECONDS`."""
         for peer in list(self._peers):
             peer.guarded(peer.tick)
 
     def new_stream(self) -> ExtProcStream:
-        """The stream of one call."""
+        """Create the stream of one call."""
         return ExtProcStream(self._new_exchange(), self._options.clock, self._options.longest_wait)
 
     def health(self) -> bytes:
-        """The answer to a health check."""
+        """Return the response to a health check."""
         return service.SERVING if self.serving else service.NOT_SERVING
 
     def peer_connected(self, peer: "_Peer") -> None:
-        """Somebody connected."""
+        """Add a connection."""
         self._peers.add(peer)
         self._quiet.clear()
 
     def peer_disconnected(self, peer: "_Peer") -> None:
-        """And is gone."""
+        """Remove a connection."""
         self._peers.discard(peer)
         if not self._peers:
             self._quiet.set()
@@ -150,12 +150,12 @@ class Http2Server:
         return await loop.create_server(new_peer, address.host, address.port, backlog=BACKLOG)
 
     def _take_socket(self, address: Address) -> None:
-        """Let Envoy connect to the socket that we have just made, and know it again."""
+        """Let Envoy connect to the socket that we have just made, and remember its inode."""
         listen.share(address)
         self._socket = (Path(address.path), os.stat(address.path).st_ino)
 
     def _close_listener(self) -> None:
-        """Stop listening, and remove the socket unless somebody else's has taken its place."""
+        """Stop listening, and remove the socket unless another process's has taken its place."""
         if self._listener is not None:
             self._listener.close()
         if self._socket is not None:
@@ -165,7 +165,7 @@ class Http2Server:
                     path.unlink()
 
     async def _wait_for_peers(self, grace: float) -> None:
-        """Wait for the connections to end; those without a call need not have heard that we go."""
+        """Wait for the connections to end; one without a call need not have acknowledged our GOAWAY."""
         async with asyncio.timeout(grace):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(NOTICE_SECONDS):
@@ -176,7 +176,7 @@ class Http2Server:
 
 
 class _Peer(asyncio.Protocol):
-    """One connection."""
+    """A connection."""
 
     def __init__(self, server: Http2Server, run_job: RunJob, message_bytes: int) -> None:
         self.session = Session(server.new_stream, server.health, message_bytes)
@@ -185,63 +185,63 @@ class _Peer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody connected: say who we are."""
+        """Send our preface."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
         self._transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         self._server.peer_connected(self)
         self._settle()
 
     def data_received(self, data: bytes) -> None:
-        """One turn."""
+        """Take one turn."""
         self.session.receive(data)
         self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The other side has gone, or we have closed: no job has anybody to come back to."""
+        """Drop all calls, and cancel their jobs."""
         self._transport = None
         self.session.drop_all()
         self._settle()
         self._server.peer_disconnected(self)
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """Stop reading: the client does not read."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Read again."""
         if self._transport is not None:
             self._transport.resume_reading()
 
     def tick(self) -> None:
-        """A while has passed."""
+        """Send `Idle` to the exchanges of idle calls."""
         self.session.tick()
         self._settle()
 
     def begin_shutdown(self) -> None:
-        """Begin to leave."""
+        """Ask the client to open no more streams here."""
         self.session.connection.begin_shutdown()
         self._settle()
 
     def finish_shutdown(self) -> None:
-        """Leave when the last call is over."""
+        """Close when the last call is over."""
         self.session.connection.finish_shutdown()
         self._settle()
 
     def end_calls(self) -> None:
-        """Leave now, with a word to each call."""
+        """End all calls with a status, and close."""
         self.session.end_all()
         self._settle()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
-        """Leave without a word, because they are not read."""
+        """Close without statuses, because the client does not read."""
         if self._transport is not None:
             self._transport.abort()
 
     def _settle(self) -> None:
-        """Do what the turn led to."""
+        """Start and cancel jobs, and write what the turn led to."""
         for call in self.session.changed():
             self._follow(call)
         if self._transport is None:
@@ -265,11 +265,11 @@ class _Peer(asyncio.Protocol):
         try:
             turn()
         except Exception:
-            log.exception("a connection is ended by a bug")
+            log.exception("a bug ended a connection")
             self.abort()
 
     async def _run_job(self, call: GrpcCall, pending_job: TimedJob) -> None:
-        """Run the job, and report its result; whatever happens to it, the call is not left waiting."""
+        """Run the job, and resume the call with its result; on any failure, end the call."""
         try:
             result = await self._run(pending_job.job, pending_job.seconds)
         except asyncio.CancelledError:

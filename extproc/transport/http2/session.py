@@ -1,16 +1,16 @@
-"""The gRPC calls of one connection, without I/O: bytes in, bytes out, and jobs to be done in between.
+"""The gRPC calls of one connection, without I/O: bytes in, bytes out, and jobs to be run in between.
 
-All that one read brings is one turn. First each call collects its messages; then each that got any is asked once, so
-that several pieces of a body found in one read are answered with one message; then everything is written at once.
+All that one read brings is one turn. First each call collects its messages; then each that got any is handled once, so
+that several pieces of a body found in one read get one response; then everything is written at once.
 
-| what happened                                      | call             | then                              |
-|----------------------------------------------------|------------------|-----------------------------------|
-| the client sent bytes                              | `receive(data)`  | look at `changed()`, write `data_to_send()` |
-| a job came to a result, or failed                  | `resume`, `fail` | the same                          |
-| now and then                                       | `tick()`         | the same                          |
+| what happened                     | call             | then                                        |
+|-----------------------------------|------------------|---------------------------------------------|
+| the client sent bytes             | `receive(data)`  | read `changed()`, write `data_to_send()`    |
+| a job has a result, or failed     | `resume`, `fail` | the same                                    |
+| now and then                      | `tick()`         | the same                                    |
 
 A call is open until the client resets it, or until we end it: with OK where the client has ended its side, and with
-an error in every other case. `grpc-timeout` is not looked at: who sets one resets the stream when it is over.
+an error in every other case. `grpc-timeout` is ignored: a client that sets one resets the stream when it is over.
 
 Invariant: a call ends with OK only when the client ended it first, in between two messages.
 """
@@ -34,7 +34,7 @@ CHECK = f"/{service.HEALTH}/Check".encode()
 
 
 class GrpcCall:
-    """One call. `stream` is None for a health check, and for a call in which nothing was said yet."""
+    """A gRPC call. `stream` is None for a health check, and for a call without a message yet."""
 
     __slots__ = (
         "check",
@@ -55,20 +55,20 @@ class GrpcCall:
         self.check = check
         self.messages = Messages(message_bytes)
         self.missing = 0
-        """What was missing of the last message after the turn before."""
+        """Bytes that were missing of the last message after the turn before."""
         self.inbox: list[Message] = []
         """Messages of this turn."""
         self.stream: ExtProcStream | None = None
         self.pending_job: TimedJob | None = None
-        """What the driver was told to do for it."""
+        """The job that the driver runs for it."""
         self.task: Any = None
-        """The driver's, for what it does about the job."""
+        """The driver's task for the job."""
         self.headers_sent = self.ended = False
         self.error: CallError | None = None
 
 
 class Session:
-    """One connection. `new_stream` makes the stream of a call, `health` says what a health check is answered."""
+    """The calls of one connection. `new_stream` makes the stream of a call, `health` returns the health status."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class Session:
 
     @property
     def calls(self) -> int:
-        """How many calls of `Process` are open."""
+        """Number of open calls of `Process`."""
         return sum(not call.check for call in self._calls.values())
 
     def receive(self, data: bytes) -> None:
-        """Do what these bytes ask for."""
+        """Handle the client's bytes."""
         turn: dict[GrpcCall, None] = {}
         for event in self.connection.receive(data):
             if type(event) is DataReceived:
@@ -102,7 +102,7 @@ class Session:
                 self._open(event.stream_id, event.request)
             else:
                 self._drop(event.stream_id)
-        if self.connection.fault is not None:  # the last word has been said
+        if self.connection.fault is not None:  # nothing more is sent but GOAWAY
             self.drop_all()
         for call in turn:
             if call.id in self._calls:
@@ -110,34 +110,34 @@ class Session:
                 self._reserve(call)
 
     def resume(self, call: GrpcCall, result: JobResult) -> None:
-        """The job of `call` came to `result`."""
+        """Continue `call` with the result of its job."""
         if call.stream is not None and call.id in self._calls:
             self._attempt(call, lambda stream: stream.resume(result))
 
     def fail(self, call: GrpcCall, error: Exception) -> None:
-        """The job of `call` met a bug."""
+        """End `call`, whose job met a bug."""
         if call.id in self._calls:
             self._end_in_error(call, error)
 
     def tick(self) -> None:
-        """A while has passed: tell those that are idle. Who does not read what he is sent is told nothing."""
+        """Send `Idle` to the exchanges of idle calls, except of those whose data the client does not read."""
         self.connection.restore_flood_budget()
         for call in list(self._calls.values()):
             if call.stream is not None and not self.connection.blocked(call.id):
                 self._attempt(call, _tick)
 
     def changed(self) -> list[GrpcCall]:
-        """Calls whose job is another than before, or None; each is given once."""
+        """Return the calls whose job is another than before, or None; each is returned once."""
         changed = list(self._changed)
         self._changed.clear()
         return changed
 
     def data_to_send(self) -> Sequence[bytes | memoryview]:
-        """What is to be written, in order."""
+        """Return what is to be written, in order."""
         return self.connection.data_to_send()
 
     def drop_all(self) -> None:
-        """Forget all calls, because nobody is there any more."""
+        """Forget all calls: the connection is gone."""
         for stream_id in list(self._calls):
             self._drop(stream_id)
 
@@ -155,7 +155,7 @@ class Session:
             self._calls[stream_id] = GrpcCall(stream_id, request.path == CHECK, self._message_bytes)
 
     def _handle_messages(self, call: GrpcCall) -> None:
-        """Have the messages of this turn answered; then look whether the call has come to an end."""
+        """Handle the messages of this turn; then end the call if it is over."""
         if call.inbox:
             if call.check:
                 self._send(call, (self._health(),))
@@ -173,7 +173,7 @@ class Session:
             self._end(call, Status.OK if whole else Status.INTERNAL, "" if whole else "the last message is cut off")
 
     def _reserve(self, call: GrpcCall) -> None:
-        """Have the rest of a message sent for."""
+        """Reserve a receive window for the rest of a message."""
         if call.missing != call.messages.missing:
             call.missing = call.messages.missing
             self.connection.reserve(call.id, call.missing)
@@ -182,13 +182,13 @@ class Session:
         assert call.stream is not None
         try:
             messages = work(call.stream)
-        except Exception as error:  # a bug, or Envoy and we do not fit together
+        except Exception as error:  # a bug, or a WireError
             self._respond(call, (), error)
         else:
             self._respond(call, messages, None)
 
     def _respond(self, call: GrpcCall, messages: Sequence[Payload], error: Exception | None) -> None:
-        """Send what a stream said; end it where it failed."""
+        """Send the messages of a stream; end it where it failed."""
         if messages:
             self._send(call, messages)
         if error is not None:
@@ -207,7 +207,7 @@ class Session:
             self.connection.send_data(call.id, piece)
 
     def _end_in_error(self, call: GrpcCall, error: Exception) -> None:
-        """The status names the kind of error only: it goes to Envoy's access log."""
+        """End a call with INTERNAL. The status names the kind of error only: it goes to Envoy's access log."""
         assert call.stream is not None
         service.report(call.stream.request_id, error)
         self._end(call, Status.INTERNAL, type(error).__name__)
@@ -233,7 +233,7 @@ def _tick(stream: ExtProcStream) -> list[Payload]:
 
 
 def _collect(call: GrpcCall, event: DataReceived) -> None:
-    """Take what was sent apart into messages."""
+    """Append the messages in these bytes to the call's inbox."""
     if call.error is None:
         try:
             call.messages.feed(event.data, call.inbox)
@@ -243,7 +243,7 @@ def _collect(call: GrpcCall, event: DataReceived) -> None:
 
 
 def _error_response(request: RequestFields) -> bytes | None:
-    """The block that answers what is no call, or a call of what is not here."""
+    """Return the block that rejects a request that is no gRPC call, or a call of an unknown method; else None."""
     if request.method != b"POST":
         return framing.NOT_POST
     if not request.content_type.startswith(b"application/grpc"):
@@ -252,5 +252,5 @@ def _error_response(request: RequestFields) -> bytes | None:
         path = request.path.decode("latin-1")
         return framing.HEAD + framing.trailers(Status.UNIMPLEMENTED, f"there is no method {path}")
     if request.encoding not in (b"", b"identity"):
-        return framing.HEAD + framing.trailers(Status.UNIMPLEMENTED, "compressed messages are not understood")
+        return framing.HEAD + framing.trailers(Status.UNIMPLEMENTED, "compressed messages are not supported")
     return None

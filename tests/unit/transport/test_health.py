@@ -47,7 +47,7 @@ def test_one_that_serves(listen: Answer) -> None:
     ("answer", "said"),
     [
         (lambda context: NOT_SERVING, "not serving: starting, or about to stop"),
-        (lambda context: UNKNOWN, "not serving: no worker of ours, it answers b''"),
+        (lambda context: UNKNOWN, "not serving: not a worker, its response is b''"),
         (refuse, "there is no health here"),
     ],
 )
@@ -68,7 +68,7 @@ def test_one_that_takes_the_connection_and_says_nothing(socket_path: Path) -> No
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(socket_path))
         mute.listen()
-        with pytest.raises(UnhealthyError, match=r"no answer within 0\.2 seconds"):
+        with pytest.raises(UnhealthyError, match=r"no response within 0\.2 seconds"):
             check(Address(path=str(socket_path)), 0.2)
 
 
