@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, and so how many workers `workers: auto` means.
+"""CPUs of this process, and the number of workers for them (`workers: auto`).
 
 One worker keeps two threads of Envoy busy (a request takes about as much of the one as of the other), so there is one
 worker for every two CPUs.
@@ -11,18 +11,18 @@ from pathlib import Path
 from extproc.config import Settings
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""What a container may use: microseconds of CPU, or `max`, in a period of so many (cgroups version 2)."""
+"""The limit of a container: microseconds of CPU, or `max`, in a period of so many (cgroups version 2)."""
 
 
 def worker_count(settings: Settings, cpus: int | None = None) -> int:
-    """How many workers `settings` ask for; where that is `auto`, on a machine with so many CPUs (by default this)."""
+    """Return the number of workers that `settings` ask for; `auto` is for `cpus` (by default those of this process)."""
     if settings.workers != "auto":
         return settings.workers
     return min(64, max(1, (cpus or available_cpus()) // 2))
 
 
 def available_cpus(quota: Path = QUOTA) -> int:
-    """CPUs that this process may run on, or its container's limit where that is less (rounded up)."""
+    """Return the CPUs that this process may run on, or its container's limit where that is less (rounded up)."""
     # macOS knows no affinity.
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

@@ -51,7 +51,7 @@ def too_little(limits: LimitSettings, budget: Budget) -> str | None:
 
 
 def _limit_files(root: Path, own: Path) -> Iterator[Path]:
-    """The files that may hold a limit: those of this process's groups, and of all above them."""
+    """Yield the files that may hold a limit: those of this process's groups, and of all above them."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -68,7 +68,7 @@ def _limit_files(root: Path, own: Path) -> Iterator[Path]:
 
 
 def _number(file: Path) -> int:
-    """The number in `file`; 0 where there is none."""
+    """Return the number in `file`; 0 if there is none."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):

@@ -5,13 +5,13 @@ import resource
 from extproc.config import capacity
 
 ENOUGH = 4096
-"""With fewer the operator is told: Envoy then takes fewer than 1,920 callers' connections."""
+"""Limit of open files below which the operator is warned: Envoy then takes fewer than 1,920 connections of callers."""
 
 
 def raise_limit() -> int:
-    """Raise the soft limit to the hard one, as far as it goes; return what it then is."""
+    """Raise the soft limit to the hard one, as far as it goes; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (hard, min(hard, 10_240) if hard > 0 else 10_240):  # macOS refuses its own infinity
+    for wanted in (hard, min(hard, 10_240) if hard > 0 else 10_240):  # macOS rejects its own infinity
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):

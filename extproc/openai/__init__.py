@@ -1,1 +1,1 @@
-"""OpenAI's wire: what clients send, what their SDKs expect back. Knows nothing of Bedrock."""
+"""OpenAI's wire: requests as clients send them, responses as their SDKs expect them. Knows nothing of Bedrock."""

@@ -1,8 +1,8 @@
 """POST /chat/completions: the request as clients send it.
 
-Every field of OpenAI's API is declared here and in `openai/messages`, so that none is dropped without a decision; what
-becomes of each is decided in `translate/chat_request`. Optional fields take an explicit null, as OpenAI's do. A field
-that is not declared is refused, wherever it stands; but not inside of messages, where it is left out, and named.
+Every field of OpenAI's API is declared here and in `openai/messages`, so that none is dropped without a decision; the
+decisions are in `translate/chat_request`. Optional fields take an explicit null, as OpenAI's do. A field that is not
+declared is rejected in every object but a message, from which it is removed and named.
 
 Source: `CreateChatCompletionRequest` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -46,24 +46,24 @@ class FunctionTool(Exact, tag_field="type", tag="function"):
 
 
 class CustomFormatText(Exact, tag_field="type", tag="text"):
-    """Any text."""
+    """The format of a custom tool's input: any text."""
 
 
 class GrammarBody(Exact):
-    """A grammar, and what it is written in."""
+    """A grammar, and the syntax that it is written in."""
 
     definition: str
     syntax: Literal["lark", "regex"]
 
 
 class CustomFormatGrammar(Exact, tag_field="type", tag="grammar"):
-    """A text of this grammar."""
+    """The format of a custom tool's input: a text of this grammar."""
 
     grammar: GrammarBody
 
 
 class Custom(Exact):
-    """What a custom tool is called and takes."""
+    """A custom tool's name, description and input format."""
 
     name: FunctionName
     description: str | None = None
@@ -87,26 +87,26 @@ class NamedTool(Exact):
 
 
 class FunctionChoice(Exact, tag_field="type", tag="function"):
-    """This function must be called."""
+    """The choice of a function that must be called."""
 
     function: NamedTool
 
 
 class CustomChoice(Exact, tag_field="type", tag="custom"):
-    """This custom tool must be called."""
+    """The choice of a custom tool that must be called."""
 
     custom: NamedTool
 
 
 class AllowedToolsBody(Exact):
-    """The tools, and whether one of them must be called."""
+    """The tools that may be called, and the mode: `required` if one of them must be."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[FunctionChoice | CustomChoice], Meta(min_length=1, max_length=MAX_TOOLS)]
 
 
 class AllowedTools(Exact, tag_field="type", tag="allowed_tools"):
-    """Only some of the tools may be called."""
+    """The choice of some of the tools."""
 
     allowed_tools: AllowedToolsBody
 
@@ -119,7 +119,7 @@ class ResponseFormatText(Exact, tag_field="type", tag="text"):
 
 
 class ResponseFormatJsonObject(Exact, tag_field="type", tag="json_object"):
-    """Some JSON object."""
+    """Any JSON object."""
 
 
 class JsonSchema(Exact):
@@ -141,7 +141,7 @@ ResponseFormat = ResponseFormatText | ResponseFormatJsonObject | ResponseFormatJ
 
 
 class StreamOptions(Exact):
-    """What a stream should carry beside the answer."""
+    """Options of a stream: what it contains beside the message."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -151,7 +151,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class Thinking(Exact):
-    """How to reason, in Anthropic's words: an extension that LiteLLM's clients send."""
+    """Requested reasoning, in Anthropic's words: an extension that LiteLLM's clients send."""
 
     type: Literal["enabled", "adaptive", "disabled"]
     budget_tokens: Count | None = None
@@ -168,7 +168,7 @@ class Guardrail(Exact, rename="camel"):
 
 
 class Performance(Exact):
-    """Whether latency is optimised, as Converse has it: an extension that LiteLLM's clients send."""
+    """Requested latency, as Converse has it: an extension that LiteLLM's clients send."""
 
     latency: Literal["standard", "optimized"]
 
@@ -218,7 +218,7 @@ class ChatRequest(Exact, kw_only=True):
     functions: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     function_call: Literal["none", "auto"] | NamedTool | None = None
 
-    # Extensions: what Bedrock has and OpenAI has not
+    # Extensions: fields of Bedrock that OpenAI has not
 
     thinking: Thinking | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -230,26 +230,26 @@ class ChatRequest(Exact, kw_only=True):
 
     @property
     def token_limit(self) -> int | None:
-        """The most tokens that the answer may have, by the field's newer name or its older one."""
+        """The token limit of the response, by the field's newer name or its older one."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
 
 class PartlyKnown(ChatRequest):
-    """A request in whose messages there was something that nobody knows."""
+    """A request whose messages contained unknown fields, which were removed."""
 
     left_out: tuple[str, ...]
-    """Its names, as in `messages.annotations`."""
+    """Paths of the removed fields, as in `messages[].annotations`."""
 
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
-    """The request in `body`; raises a 400 `ApiError`."""
+    """Decode a request body; raises a 400 `ApiError`."""
     try:
         return decode(body, ChatRequest)
     except ApiError as error:
         if error.code != "unknown_parameter" or not (error.param or "").startswith("messages["):
             raise
         fields = decode(body, dict[str, Raw])
-        if "messages" not in fields:  # the unknown field is the request's, and is itself called `messages[…`
+        if "messages" not in fields:  # the unknown field is of the request, and is named `messages[…`
             raise
     return _partly_known(fields)
 

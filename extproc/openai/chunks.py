@@ -1,7 +1,7 @@
 """The chunks of a streamed chat completion, as values, and their encoding as `chat.completion.chunk`s.
 
-What OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `trace`) is called as LiteLLM calls it, which is
-what clients read.
+Members that OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `trace`) have LiteLLM's names, which
+clients read.
 
 Source: `CreateChatCompletionStreamResponse` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -15,7 +15,7 @@ from extproc.value import Value
 
 
 class RoleChunk(Value, frozen=True):
-    """The first chunk: the message begins."""
+    """The first chunk, with the message's role."""
 
     def delta(self) -> dict[str, Any]:
         """Return the `delta`."""
@@ -43,7 +43,7 @@ class ReasoningChunk(Value, frozen=True):
 
 
 class ToolCallChunk(Value, frozen=True):
-    """A tool call begins: the only chunk with its id, type and name. `index` is its place in `tool_calls`."""
+    """The start of a tool call: the only chunk with its id, type and name. `index` is its place in `tool_calls`."""
 
     index: int
     call_id: str
@@ -66,7 +66,7 @@ class ToolArgumentsChunk(Value, frozen=True):
 
 
 class CustomCallChunk(Value, frozen=True):
-    """A custom tool's call begins.
+    """The start of a custom tool's call.
 
     OpenAI's description of chunks knows functions only; this is what its API sends, and what its SDKs put
     together (https://github.com/openai/openai-openapi/issues/576).
@@ -93,7 +93,7 @@ class CustomInputChunk(Value, frozen=True):
 
 
 class FunctionCallChunk(Value, frozen=True):
-    """A `function_call` begins (the form from before tools): the only chunk with its name."""
+    """The start of a `function_call` (the form from before tools): the only chunk with its name."""
 
     name: str
 
@@ -123,7 +123,7 @@ class DetailsChunk(Value, frozen=True):
 
     def delta(self) -> dict[str, Any]:
         """Return the `delta`."""
-        # LiteLLM passes over a delta with nothing in it that it knows as text, and would lose the signatures.
+        # LiteLLM skips a delta without a text that it knows, and would lose the signatures.
         text = {"reasoning_content": ""} if "thinking_blocks" in self.details else {}
         return text | self.details
 
@@ -159,10 +159,10 @@ Chunk = DeltaChunk | FinishChunk | UsageChunk
 
 
 class ChunkEncoder:
-    """Encodes one stream's chunks as server-sent events: the same id, time and model in all of them.
+    """An encoder of one stream's chunks as server-sent events: the same id, time and model in all of them.
 
-    The part that does not change is encoded once. With `include_usage` each chunk carries `"usage": null`; without
-    it, a `UsageChunk` becomes nothing. The service tier is known only at the end: it stands in the last two chunks.
+    The part that does not change is encoded once. With `include_usage` each chunk has `"usage": null`; without
+    it, a `UsageChunk` becomes nothing. The service tier is known only at the end: the last two chunks have it.
     """
 
     def __init__(self, completion_id: str, created: int, model: str, *, include_usage: bool) -> None:

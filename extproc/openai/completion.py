@@ -1,8 +1,7 @@
 """The response to POST /chat/completions: `chat.completion`. The chunks of a stream are in `chunks`.
 
-Every key that OpenAI's schema requires is always there, null where it is empty: strict clients insist. What OpenAI
-has no word for (`reasoning_content`, `thinking_blocks`, `trace`) is called as LiteLLM calls it, which is what clients
-read.
+Every key that OpenAI's schema requires is always there, null where it is empty: strict clients insist. Members that
+OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `trace`) have LiteLLM's names, which clients read.
 
 Source: `CreateChatCompletionResponse` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -15,7 +14,7 @@ from extproc.value import Value
 
 
 class Usage(Value, frozen=True):
-    """Tokens as OpenAI counts them: `prompt` includes what came from a cache, and what went to it."""
+    """Tokens as OpenAI counts them: `prompt` includes those read from a cache, and those written to it."""
 
     prompt: int = 0
     completion: int = 0
@@ -23,7 +22,7 @@ class Usage(Value, frozen=True):
     cache_written: int = 0
 
     def as_object(self) -> dict[str, Any]:
-        """The `usage` object; how many tokens were reasoning is not in it, since Bedrock does not say."""
+        """Return the `usage` object, without the number of reasoning tokens: Bedrock does not report it."""
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
@@ -33,12 +32,12 @@ class Usage(Value, frozen=True):
 
 
 def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
-    """One entry of a message's `tool_calls`."""
+    """Return an entry of a message's `tool_calls`."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def custom_call(call_id: str, name: str, text: str) -> dict[str, Any]:
-    """One entry of a message's `tool_calls`, for a tool that takes any text."""
+    """Return an entry of a message's `tool_calls`, for a custom tool."""
     return {"id": call_id, "type": "custom", "custom": {"name": name, "input": text}}
 
 
@@ -52,9 +51,9 @@ def completion(
     service_tier: str | None = None,
     trace: dict[str, Any] | None = None,
 ) -> bytes:
-    """A whole `chat.completion`, with every key that OpenAI's schema requires; `trace` is a guardrail's."""
+    """Return a whole `chat.completion`, with every key that OpenAI's schema requires; `trace` is a guardrail's."""
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-    answer = {
+    body = {
         "id": completion_id,
         "object": "chat.completion",
         "created": created,
@@ -63,7 +62,7 @@ def completion(
         "usage": usage.as_object(),
     }
     if service_tier:
-        answer["service_tier"] = service_tier
+        body["service_tier"] = service_tier
     if trace:
-        answer["trace"] = trace
-    return msgspec.json.encode(answer)
+        body["trace"] = trace
+    return msgspec.json.encode(body)

@@ -1,8 +1,8 @@
 """A request body -> a typed struct, or a 400 that names the field.
 
-Invariant: whatever bytes come, either a value of the asked type or one `ApiError`, never another exception.
+Invariant: whatever bytes come, either a value of the wanted type or one `ApiError`, never another exception.
 `error.param` is the path of the offending field in OpenAI's notation, `messages[0].content[1].image_url.url`;
-only the first fault is reported.
+only the first error is reported.
 """
 
 import re
@@ -20,13 +20,13 @@ _TYPE = re.compile(r"^Expected `(?P<expected>.*)`, got `(?P<got>.*)`$", re.DOTAL
 _TOO_MANY = re.compile(r"^Expected `(?P<kind>array|object)` of length <= (?P<most>\d+)$")
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")
 _PLACE = " - at `"
-"""Stands before the path of the fault, at the end of msgspec's message; the client's own text can only come before."""
+"""The words before the path, at the end of msgspec's message; the client's own text can only come before."""
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
 def decode(body: bytes | bytearray, shape: type[T]) -> T:
-    """The JSON in `body` as a `shape`; raises a 400 `ApiError`."""
+    """Decode the JSON in `body` as a `shape`; raises a 400 `ApiError`."""
     decoder = _decoder(shape)
     if not body.isascii():
         _check_utf8(body)
@@ -42,7 +42,7 @@ def decode(body: bytes | bytearray, shape: type[T]) -> T:
 
 
 def decode_at(raw: msgspec.Raw, shape: type[T], path: str) -> T:
-    """What `decode` left as JSON, as a `shape`; raises a 400 `ApiError` that names `path`, where it stands."""
+    """Decode JSON that `decode` left raw at `path` as a `shape`; raises a 400 `ApiError` that names the path."""
     try:
         value: T = _decoder(shape).decode(raw)
     except msgspec.ValidationError as error:
@@ -58,7 +58,7 @@ def _decoder(shape: type[Any]) -> msgspec.json.Decoder[Any]:
 
 
 def _explain(error: msgspec.ValidationError, above: str = "") -> ApiError:
-    """msgspec's message as OpenAI would say it; `above` is where that stands which was decoded."""
+    """Return msgspec's message in OpenAI's words; `above` is the path of the JSON that was decoded."""
     what, placed, place = str(error).rpartition(_PLACE)
     if not placed:
         what, place = place, ""
@@ -73,7 +73,7 @@ def _explain(error: msgspec.ValidationError, above: str = "") -> ApiError:
 
 
 def _check_utf8(body: bytes | bytearray) -> None:
-    """msgspec checks only the texts it decodes; what goes through as it is must be UTF-8 too."""
+    """Reject JSON that is not UTF-8: msgspec checks only the texts it decodes, raw parts must be UTF-8 too."""
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -81,14 +81,14 @@ def _check_utf8(body: bytes | bytearray) -> None:
 
 
 def _why(error: msgspec.DecodeError, body: bytes | bytearray) -> str:
-    """msgspec calls half of a surrogate pair before the end of a string a truncated body."""
+    """Correct msgspec's reason: it calls half of a surrogate pair before the end of a string a truncated body."""
     if str(error) == "Input data was truncated" and _HALF_PAIR.search(body):
         return "a string has half of a surrogate pair, such as an emoji that was cut in two"
     return str(error)
 
 
 def _path(place: str) -> str:
-    """msgspec's place, `$.a[0].b` or `key in $.a`, as OpenAI writes it; keys of free maps are not known."""
+    """Return msgspec's path, `$.a[0].b` or `key in $.a`, in OpenAI's notation; keys of free maps are not known."""
     return place.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix(".").replace("[...]", "")
 
 

@@ -1,10 +1,10 @@
-"""POST /embeddings: the request as clients send it, and the answer as they expect it.
+"""POST /embeddings: the request as clients send it, and the response as they expect it.
 
-Invariant: a request that `decode` has let through holds texts or token ids, never both, none of them empty, and
-not more than `MAX_TEXTS`; `texts` gives one text for each vector that is to be made, in order.
+Invariant: a request that `decode` accepts holds texts or token ids, never both, none of them empty, and
+not more than `MAX_TEXTS`; `texts` returns one text for each vector that is to be made, in order.
 
 Source: `CreateEmbeddingRequest` and `CreateEmbeddingResponse` in OpenAI's API description. Both SDKs ask for base64
-unless their caller chose a format; whoever sends none gets floats.
+unless their caller chose a format; a client that sends none gets floats.
 """
 
 import sys
@@ -36,7 +36,7 @@ Detokeniser = Callable[[Sequence[int]], str]
 
 
 class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be embedded. `user` is accepted and goes nowhere: Bedrock has no place for it."""
+    """A request for embeddings. `user` is accepted and dropped: Bedrock has no such field."""
 
     model: Annotated[str, Meta(min_length=1, max_length=2048)]
     input: Text | Items
@@ -46,7 +46,7 @@ class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def decode(body: bytes | bytearray) -> EmbeddingsRequest:
-    """The request in `body`; raises a 400 `ApiError` whose `param` is the path of what is wrong."""
+    """Decode a request body; raises a 400 `ApiError` whose `param` is the path of the offending field."""
     request = decoding.decode(body, EmbeddingsRequest)
     if isinstance(request.input, str):
         return request
@@ -81,9 +81,9 @@ def _check_tokens(items: Sequence[str | int | list[int]]) -> None:
 
 
 def texts(request: EmbeddingsRequest, detokenise: Detokeniser) -> list[str]:
-    """The texts to embed; token ids are turned back into text, as Bedrock's models have tokens of their own.
+    """Return the texts to embed; token ids are decoded to text, as Bedrock's models have tokens of their own.
 
-    Raises a 400 `ApiError` for ids outside the vocabulary and where there is no vocabulary.
+    Raises a 400 `ApiError` for ids outside the vocabulary and if no vocabulary is installed.
     """
     return [
         item if isinstance(item, str) else _text(item, path(request, index), detokenise)
@@ -92,13 +92,13 @@ def texts(request: EmbeddingsRequest, detokenise: Detokeniser) -> list[str]:
 
 
 def path(request: EmbeddingsRequest, index: int) -> str:
-    """Where in the request the text of this index stands."""
+    """Return the path in the request of the text with this index."""
     alone = isinstance(request.input, str) or isinstance(request.input[0], int)
     return "input" if alone else f"input[{index}]"
 
 
 def _items(request: EmbeddingsRequest) -> list[str | list[int]]:
-    """What each vector is to be made from: a text, or the ids of one."""
+    """Return the input of each vector: a text, or the ids of one."""
     if isinstance(request.input, str):
         return [request.input]
     ids = [item for item in request.input if isinstance(item, int)]
@@ -123,7 +123,7 @@ def _text(ids: list[int], where: str, detokenise: Detokeniser) -> str:
 
 
 def encode(model: str, vectors: Sequence[Sequence[float]], tokens: int, form: Format) -> bytes:
-    """The answer as a response body: `vectors` in the order of the texts, `model` as the client named it.
+    """Encode the response body: `vectors` in the order of the texts, `model` as the client named it.
 
     `tokens` were read and none written, so the two numbers of the usage are the same.
     """
@@ -136,7 +136,7 @@ def encode(model: str, vectors: Sequence[Sequence[float]], tokens: int, form: Fo
 
 
 def base64(vector: Sequence[float]) -> str:
-    """A vector as the SDKs decode it: little-endian 32-bit floats."""
+    """Encode a vector as the SDKs decode it: little-endian 32-bit floats."""
     numbers = array("f", vector)
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 import msgspec
 
 _LONGEST = 2000
-"""Characters of a message: it may quote what the client sent, which may be a whole book."""
+"""Longest message, in characters: it may quote the client's request, which can be a whole book."""
 
 
 class ApiError(Exception):
-    """An answer that is an error. Raise it anywhere below `exchange/`; it is what the caller will see.
+    """An error response. Raise it anywhere below `exchange/`; the caller gets it as it is.
 
-    `message` says what is wrong and what to do; `param` is the path of the offending field, as in
-    `messages[0].content[1].image_url.url`; `headers` go out with it (`retry-after`, `allow`).
+    `message` explains what is wrong and what to do; `param` is the path of the offending field, as in
+    `messages[0].content[1].image_url.url`; `headers` are sent with it (`retry-after`, `allow`).
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def as_object(self) -> dict[str, dict[str, str | None]]:
-        """The error as JSON has it."""
+        """Return the error as JSON has it."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
 
     def encode(self) -> bytes:
-        """The error as a response body."""
+        """Encode the error as a response body."""
         return msgspec.json.encode(self.as_object())
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A 400 for something the caller can mend."""
+    """Return a 400 for something that the caller can fix."""
     return ApiError(400, message, param=param, code=code)
 
 

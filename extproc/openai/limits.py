@@ -17,11 +17,11 @@ MAX_MESSAGES = 32_768
 MAX_PARTS = 5_000
 """Parts of one message's `content`."""
 MAX_TOOL_CALLS = 1_024
-"""Of one message; also the calls that the arguments of one call may hold."""
+"""Tool calls of one message; also the calls that the arguments of one call may hold."""
 MAX_THINKING_BLOCKS = 1_024
-"""Of one message."""
+"""Thinking blocks of one message."""
 MAX_STOP_SEQUENCES = 2_500
-"""As many as any family of models takes; most take four, as OpenAI does."""
+"""Most stop sequences that a family of models takes; most take four, as OpenAI does."""
 MAX_LOGIT_BIASES = 2_048
 MAX_VALUES = 500_000
 """JSON values in a request body, those inside of others too."""
@@ -34,7 +34,7 @@ MAX_REFERRED_BYTES = 1 << 18
 """Bytes that replace the references in all schemas of a request, where a model reads none; each use counts."""
 
 _SMALL_SCHEMA = 4_096
-"""Bytes of a schema that is not looked at: it cannot be slow."""
+"""Largest schema, in bytes, that is not checked: it cannot be slow."""
 _BRACKETS = re.compile(rb"([\[{]++)|([\]}]++)")
 _WINDOW = 1 << 18
 _OTHERS = bytes(byte for byte in range(256) if byte not in b"[]{}:,")

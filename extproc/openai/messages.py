@@ -1,8 +1,8 @@
-"""What is said in a chat: the messages and their parts, as clients send them.
+"""The messages of a chat and their parts, as clients send them.
 
-Clients send back what they were given, by whomever: what nobody knows is taken out of messages, and named
-(`openai/unknown`), where anywhere else it is refused. What may be as long as a request may be, an image, say, is a
-string that is left in its JSON (`Raw`): `translate/lazy_base64` reads it.
+Clients send back the messages of other services too: unknown fields are removed from messages, and named
+(`openai/unknown`); in any other object they are rejected. Parts that may be as long as a request, such as an image,
+are strings that are left in their JSON (`Raw`): `translate/lazy_base64` reads them.
 
 Source: `ChatCompletionRequestMessage` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -14,7 +14,8 @@ from msgspec import Meta, Raw, Struct
 from extproc.openai.limits import MAX_PARTS, MAX_THINKING_BLOCKS, MAX_TOOL_CALLS
 
 FunctionName = Annotated[str, Meta(min_length=1, max_length=512)]
-"""OpenAI takes 64 of `[a-zA-Z0-9_-]`; clients of MCP servers send longer ones, with dots and slashes."""
+"""A function's name. OpenAI takes 64 of `[a-zA-Z0-9_-]`; clients of MCP servers send longer ones, with dots and
+slashes."""
 
 PARTS = Meta(max_length=MAX_PARTS)
 
@@ -24,21 +25,21 @@ class Exact(Struct, forbid_unknown_fields=True):
 
 
 class CacheControl(Exact):
-    """What comes before it may be cached: Anthropic's field, as many clients send it here too."""
+    """A cache mark: the prompt before it may be cached. Anthropic's field, as many clients send it here too."""
 
     type: Literal["ephemeral"] = "ephemeral"
     ttl: Literal["5m", "1h"] | None = None
 
 
 class CacheBreakpoint(Exact):
-    """What comes before it may be cached, for at least this long: OpenAI's own field."""
+    """A cache mark: the prompt before it may be cached, for at least this long. OpenAI's own field."""
 
     mode: Literal["explicit"]
     ttl: Literal["30m", "12h"] | None = None
 
 
 class Marked(Exact, kw_only=True):
-    """A part or a message that may be marked: the prompt up to its end may be cached. One mark is as good as two."""
+    """A part or a message that may be marked: the prompt up to its end may be cached. Two marks equal one."""
 
     cache_control: CacheControl | None = None
     prompt_cache_breakpoint: CacheBreakpoint | None = None
@@ -54,13 +55,13 @@ class TextPart(Marked, tag_field="type", tag="text"):
 
 
 class GuardedTextPart(Marked, tag_field="type", tag="guarded_text"):
-    """Text of a user's that the guardrail reads, and then nothing else: an extension that LiteLLM's clients send."""
+    """A user's text for the guardrail, which then reads nothing else: an extension that LiteLLM's clients send."""
 
     text: str
 
 
 class ImageURL(Exact):
-    """Where an image is: a `data:`, http(s) or `s3:` URL."""
+    """The URL of an image: `data:`, http(s) or `s3:`."""
 
     url: Raw
     detail: str | None = None
@@ -100,19 +101,19 @@ class FilePart(Marked, tag_field="type", tag="file"):
 
 
 class VideoURL(Exact):
-    """Where a video is: a `data:` or `s3:` URL."""
+    """The URL of a video: `data:` or `s3:`."""
 
     url: Raw
 
 
 class VideoPart(Marked, tag_field="type", tag="video_url"):
-    """A video in a user's message: not OpenAI's own, but what clients send."""
+    """A video in a user's message: no part of OpenAI's API, but clients send it."""
 
     video_url: VideoURL
 
 
 class RefusalPart(Marked, tag_field="type", tag="refusal"):
-    """What an assistant said when it declined."""
+    """The text of an assistant that declined."""
 
     refusal: str
 
@@ -141,7 +142,7 @@ class DeveloperMessage(Marked, tag_field="role", tag="developer"):
 
 
 class UserMessage(Marked, tag_field="role", tag="user"):
-    """What the user says."""
+    """A message of the user."""
 
     content: str | Annotated[list[UserPart], PARTS]
     name: str | None = None
@@ -162,7 +163,7 @@ class CustomCall(Exact):
 
 
 class ToolCall(Exact):
-    """A call that the assistant asked for: of a function, or of a custom tool."""
+    """A call that the assistant requested: of a function, or of a custom tool."""
 
     id: str
     type: str = "function"
@@ -171,22 +172,22 @@ class ToolCall(Exact):
 
 
 class ThinkingBlock(Exact, tag_field="type", tag="thinking"):
-    """What the model thought, with the signature by which it knows its own."""
+    """A block of reasoning, with the signature by which the model knows its own."""
 
     thinking: str = ""
     signature: str | None = None
 
 
 class RedactedThinkingBlock(Exact, tag_field="type", tag="redacted_thinking"):
-    """What the model thought, encrypted, in base64."""
+    """A block of reasoning, encrypted, in base64."""
 
     data: str
 
 
 class AssistantMessage(Marked, tag_field="role", tag="assistant"):
-    """What the model said before.
+    """A past message of the model.
 
-    `thinking_blocks` and `reasoning_content` are what it thought, as this gateway and LiteLLM give it out.
+    `thinking_blocks` and `reasoning_content` are its reasoning, as this gateway and LiteLLM return it.
     """
 
     content: str | Annotated[list[AssistantPart], PARTS] | None = None
@@ -202,14 +203,14 @@ class AssistantMessage(Marked, tag_field="role", tag="assistant"):
 
 
 class ToolMessage(Marked, tag_field="role", tag="tool"):
-    """What a called tool gave."""
+    """The result of a tool call."""
 
     content: str | Annotated[list[ToolPart], PARTS]
     tool_call_id: str
 
 
 class FunctionMessage(Marked, tag_field="role", tag="function"):
-    """What a called function gave, in the shape from before tools."""
+    """The result of a function call, in the shape from before tools."""
 
     name: str
     content: str | None = None

@@ -10,5 +10,5 @@ KEEPALIVE = b": keepalive\n\n"
 
 
 def event(data: bytes) -> bytes:
-    """One event; `data` is one line of JSON."""
+    """Encode an event; `data` is one line of JSON."""
     return b"data: " + data + b"\n\n"

@@ -1,10 +1,10 @@
-"""What a request holds that no struct knows: taken out, and named.
+"""Unknown fields of a request's messages: removed, and named.
 
-Where clients send back what they were given, by whomever, an unknown member of an object is no reason to refuse: it is
-left out, and its name is told. Only where decoding has already found one is there anything to do here.
+Clients send back the messages of other services too, so an unknown member of a message does not reject the request: it
+is removed and its path is reported. There is something to do here only if decoding has already found one.
 
-Invariant: what is known stays as it came, byte for byte. What is not of the declared form stays too, for decoding to
-refuse.
+Invariant: known members stay as they came, byte for byte. A member that is not of the declared form stays too, for
+decoding to reject.
 """
 
 import re
@@ -18,12 +18,12 @@ from msgspec import Raw, inspect
 T = TypeVar("T")
 
 MOST = 20
-"""Names that are told; of more there is only one, which ends in `*`."""
+"""Number of paths that are reported; the rest is one path that ends in `*`."""
 
 _NAME = re.compile(r"[A-Za-z0-9_$-]{1,64}")
-"""Others are told as `*`: they may be anything, and a header may not."""
+"""Names that are reported as they are; others become `*`: they may be anything, and a header may not."""
 _EMPTY = (Raw(b"null"), Raw(b"[]"), Raw(b"{}"))
-"""They say nothing, so that nothing is lost with them."""
+"""Values that mean nothing, so that nothing is lost with them."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]])
@@ -35,11 +35,11 @@ class _Place(NamedTuple):
 
     tag_field: str | None
     structs: Mapping[str | int | None, Mapping[str, "_Place | None"]]
-    """By their tags: the members that each has, with the place that a member is, if it is one."""
+    """Members by the tag of their struct, each with its own place, if it has one."""
 
 
 def without_unknown(value: Raw, shape: object, path: str) -> tuple[Any, tuple[str, ...]]:
-    """Return `value`, ready to be encoded, without what `shape` does not know, and the paths of that.
+    """Return `value` without what `shape` does not know, ready to be encoded, and the paths of what was removed.
 
     The paths begin with `path` and have `[]` for any element of a list, as in `messages[].annotations`; they contain
     nothing that a header could not carry.
@@ -63,7 +63,7 @@ def _known(value: Raw, place: _Place, path: str, found: set[str]) -> Any:
 
 
 def _members(members: dict[str, Raw], place: _Place, path: str, found: set[str]) -> dict[str, Any]:
-    """The object, without what the struct that it is does not know."""
+    """Return the object without the members that its struct does not know."""
     tag = members.get(place.tag_field) if place.tag_field else None
     struct = place.structs.get(None if tag is None else _read(_TAG, tag))
     known: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def _place(kind: inspect.Type) -> _Place | None:
 
 
 def _structs(kind: inspect.Type) -> list[inspect.StructType]:
-    """Those that may stand here, by themselves or in a list."""
+    """Return the structs that may stand here, by themselves or in a list."""
     match kind:
         case inspect.UnionType(types=kinds):
             return [struct for one in kinds for struct in _structs(one)]
@@ -104,7 +104,7 @@ def _structs(kind: inspect.Type) -> list[inspect.StructType]:
 
 
 def _read(decoder: msgspec.json.Decoder[T], value: Raw) -> T | None:
-    """None for what is of another form: decoding will say so."""
+    """Decode `value`; None if it has another form, which decoding reports."""
     try:
         return decoder.decode(value)
     except (msgspec.MsgspecError, RecursionError):
