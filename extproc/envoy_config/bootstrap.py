@@ -1,4 +1,4 @@
-"""The bootstrap as a whole, the parts of it for an Envoy that runs already, and their two spellings."""
+"""The bootstrap as a whole, the parts of it for an Envoy that runs already, and both as YAML and JSON."""
 
 import json
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from extproc.envoy_config.replies import foreign_replies
 from extproc.envoy_config.tls import processor_secret
 
 _SOCKET_MODE = 0o660
-"""Who drains Envoy may be another user of the same group, as in a pod."""
+"""Mode of the admin socket: the process that drains Envoy may be another user of the same group, as in a pod."""
 
 _BY = "# Rendered by `oai-extproc envoy-config"
 _WHOLE = f"{_BY}`, for Envoy 1.40: render it again rather than editing it.\n"
@@ -41,24 +41,24 @@ _WHERE: dict[Fragment, str] = {
 
 
 def to_yaml(plan: EnvoyPlan, only: Fragment | None = None) -> str:
-    """For people: field names as Envoy's documentation has them."""
+    """Render for people: field names as Envoy's documentation has them."""
     comment = f"{_BY} --only {only}`, for Envoy 1.40: {_WHERE[only]}.\n" if only else _WHOLE
     return comment + yaml.dump(_document(plan, only), Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def to_json(plan: EnvoyPlan, only: Fragment | None = None) -> str:
-    """For programs; the same document."""
+    """Render for programs: the same document."""
     return json.dumps(_document(plan, only), indent=2) + "\n"
 
 
 def secret_to_yaml(tls: ProcessorTls, kind: SecretKind) -> str:
-    """One file of `tls.secrets`."""
+    """Render one file of `tls.secrets`."""
     comment = f"{_BY} --secret {kind}`, for Envoy 1.40: {tls.secret_file(kind)}.\n"
     return comment + yaml.dump(_plain(processor_secret(tls, kind)), Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def bootstrap(plan: EnvoyPlan) -> Bootstrap:
-    """The document as a typed message."""
+    """Return the document as a typed message."""
     listeners, clusters = [listener(plan)], _clusters(plan)
     if plan.health is not None:
         listeners.append(health_listener(plan, plan.health))
@@ -73,7 +73,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
 
 
 def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
-    """The parts of this kind that carry the API, and nothing that an Envoy has of its own."""
+    """Return the parts of this kind that carry the API, and nothing that an Envoy has of its own."""
     match only:
         case "filter":
             return api_filters(plan)
@@ -90,18 +90,19 @@ def _clusters(plan: EnvoyPlan) -> list[Cluster]:
 
 
 def _node(plan: EnvoyPlan) -> Node | None:
-    """Envoy's name, without which it follows no secrets."""
+    """Return Envoy's name, without which it follows no secrets."""
     followed = plan.processor_tls is not None and plan.processor_tls.secrets
     return Node(id="oai-gateway", cluster="oai-gateway") if followed else None
 
 
 def _runtime() -> RuntimeLayer:
-    """Envoy's runtime flags, against floods of requests that are reset.
+    """Return Envoy's runtime flags, against floods of requests that are reset.
 
     `http.max_requests_per_io_cycle` is how many requests one connection may open in one turn of Envoy's event loop;
     the next ones wait for the next turn. Without it, Envoy starts a stream to a worker for each of hundreds of requests
-    before it reads that they were reset, and takes gigabytes for them. `overload.premature_reset_total_stream_count` is
-    how many requests a connection may have had, half of them reset within a second, before Envoy closes it.
+    before it reads that they were reset, and takes gigabytes for them.
+    `overload.premature_reset_total_stream_count` is how many requests a connection may have had, half of them reset
+    within a second, before Envoy closes it.
     """
     flags = {"http.max_requests_per_io_cycle": 1, "overload.premature_reset_total_stream_count": 100}
     return RuntimeLayer(name="static", static_layer=Struct.from_dict(flags))

@@ -1,4 +1,4 @@
-"""Whom Envoy calls: the ext_proc workers, and Bedrock; and nobody, for a request that no worker has signed."""
+"""Envoy's clusters: the ext_proc workers, Bedrock, and one without endpoints for requests that no worker has signed."""
 
 from collections.abc import Sequence
 
@@ -54,15 +54,15 @@ _UNREAD_BYTES = 64 * 1024
 _CALLS_OF_A_CONNECTION = 200
 """Calls at once on one HTTP/2 connection to Bedrock."""
 
-ANSWER_BYTES = 32 * 1024
+RESPONSE_BYTES = 32 * 1024
 """Bytes of Bedrock's response that Envoy buffers for a caller that does not read, before it stops reading."""
 
 
 def processor_cluster(plan: EnvoyPlan) -> Cluster:
-    """The workers, one endpoint each: a gRPC stream per HTTP request goes to the one with the fewest.
+    """Return the workers' cluster, one endpoint each: a gRPC stream goes to the worker with the fewest.
 
-    A worker that says NOT_SERVING gets nothing new at once; one that does not answer, after two checks, so that
-    a worker that is busy for a moment is not given up. With no worker left every call is refused (panic
+    A worker that reports NOT_SERVING gets nothing new at once; one that does not respond, after two checks, so that
+    a worker that is busy for a moment is not given up. With no worker left every call is rejected (panic
     threshold 0) instead of being sent to one that is known to be dead.
     """
     return Cluster(
@@ -74,7 +74,7 @@ def processor_cluster(plan: EnvoyPlan) -> Cluster:
         lb_policy=ClusterLbPolicy.LEAST_REQUEST,
         common_lb_config=ClusterCommonLbConfig(
             healthy_panic_threshold=Percent(value=0.0),
-            # Envoy tells its threads of a worker's health at most once a second, but /healthz at once: it would say
+            # Envoy updates its threads on a worker's health at most once a second, but /healthz at once: that would be
             # 200 up to a second before requests are let through again.
             update_merge_window=seconds(0),
         ),
@@ -91,10 +91,10 @@ def processor_cluster(plan: EnvoyPlan) -> Cluster:
 
 def _processor_protocol() -> HttpProtocolOptions:
     http2 = Http2ProtocolOptions(
-        # What a worker may send of one call unread; with a megabyte, a caller that does not read costs twice as much.
+        # Bytes of one call that a worker may send unread; with a megabyte, a caller that does not read costs twice it.
         initial_stream_window_size=256 * 1024,
         initial_connection_window_size=16 * MIB,
-        # Against floods; by default Envoy takes a worker that is busy with a thousand streams for one, and cuts them
+        # Against floods; by default Envoy treats a worker that is busy with a thousand streams as one, and cuts them
         # all.
         max_outbound_frames=1_000_000,
         max_outbound_control_frames=100_000,
@@ -103,10 +103,10 @@ def _processor_protocol() -> HttpProtocolOptions:
 
 
 def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
-    """Bedrock's runtime endpoint: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 where there is no TLS.
+    """Return the cluster of Bedrock's runtime endpoint: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 without TLS.
 
-    LOGICAL_DNS, because AWS's names rotate through many addresses (STRICT_DNS would drop connections with each
-    answer). Idle connections are closed before AWS closes them at 60 s.
+    LOGICAL_DNS, because AWS's names rotate through many addresses (STRICT_DNS would drop connections at each
+    change). Idle connections are closed before AWS closes them at 60 s.
     """
     endpoint = plan.bedrock
     address = Address(host=endpoint.host, port=endpoint.port)
@@ -116,7 +116,7 @@ def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
         type=ClusterDiscoveryType.STATIC if is_ip(address.host) else ClusterDiscoveryType.LOGICAL_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(3),
-        per_connection_buffer_limit_bytes=ANSWER_BYTES,
+        per_connection_buffer_limit_bytes=RESPONSE_BYTES,
         circuit_breakers=_thresholds(
             CircuitBreakersThresholds(
                 max_connections=capacity.connections(plan.files),
@@ -134,12 +134,12 @@ def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
 
 
 def unprocessed_cluster() -> Cluster:
-    """Return a cluster without endpoints: Envoy itself answers what is sent there, with 503."""
+    """Return a cluster without endpoints: Envoy itself responds to its requests, with 503."""
     return Cluster(name=UNPROCESSED, type=ClusterDiscoveryType.STATIC, connect_timeout=seconds(1))
 
 
 def _bedrock_protocol(secure: bool) -> HttpProtocolOptions:
-    """HTTP towards Bedrock; SNI and the name that the certificate must bear follow the `host` that was signed."""
+    """Return the protocol options: SNI and the certificate's expected name follow the `host` that was signed."""
     idle = ConnectionOptions(idle_timeout=seconds(55))
     if not secure:
         return HttpProtocolOptions(
@@ -186,9 +186,9 @@ def _health_check() -> HealthCheck:
 
 
 def _outlier_detection() -> OutlierDetection:
-    """A worker that cannot be connected to is left out for a while, unless it is the only one.
+    """Leave out a worker that cannot be connected to for a while, unless it is the only one.
 
-    What it answers is never held against it: an abort is a bug of one request, not of the worker.
+    Its responses are never held against it: an abort is a bug of one request, not of the worker.
     """
     return OutlierDetection(
         split_external_local_origin_errors=True,
@@ -205,13 +205,13 @@ def _outlier_detection() -> OutlierDetection:
 
 
 def discovery(addresses: Sequence[Address]) -> ClusterDiscoveryType:
-    """STATIC where nothing has to be looked up; STRICT_DNS for names, so that each address is a worker."""
+    """Return STATIC where nothing has to be looked up; STRICT_DNS for names, so that each address is a worker."""
     static = all(address.path or is_ip(address.host) for address in addresses)
     return ClusterDiscoveryType.STATIC if static else ClusterDiscoveryType.STRICT_DNS
 
 
 def endpoints(name: str, addresses: Sequence[Address]) -> ClusterLoadAssignment:
-    """The cluster's members, one for each address."""
+    """Return the cluster's members, one for each address."""
     each = [LbEndpoint(endpoint=Endpoint(address=address_message(address))) for address in addresses]
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=each)])
 

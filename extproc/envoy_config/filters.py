@@ -34,18 +34,18 @@ EXT_PROC = "oai-extproc"
 HEALTH_PATH = "/healthz"
 
 _MESSAGE_SECONDS = 30.0
-"""How long the worker may think about one message without asking for more time; expiry is a failure."""
+"""Envoy's `message_timeout`: seconds for the worker's response to one message, unless it extends that."""
 
 
 def http_filters(plan: EnvoyPlan) -> list[HttpFilter]:
-    """The chain."""
+    """Return the whole chain."""
     return [health_filter(), *api_filters(plan), router()]
 
 
 def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
-    """Those of the API's route, and off elsewhere.
+    """Return the filters of the API's route, which are off elsewhere.
 
-    Envoy's answer to bytes that are not HTTP belongs to no route, and Envoy closes the connection before a worker
+    Envoy's response to bytes that are not HTTP belongs to no route, and Envoy closes the connection before a worker
     could have seen it.
     """
     limited = plan.settings.limits.address_requests_per_second is not None
@@ -53,7 +53,7 @@ def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
 
 
 def health_filter() -> HttpFilter:
-    """200 as long as any worker is healthy, 503 otherwise and after `POST /healthcheck/fail` on the admin socket."""
+    """Return the health check: 200 while any worker is healthy, 503 otherwise and after `POST /healthcheck/fail`."""
     check = HealthCheck(
         pass_through_mode=False,
         headers=[HeaderMatcher(name=":path", string_match=StringMatcher(exact=HEALTH_PATH))],
@@ -63,20 +63,20 @@ def health_filter() -> HttpFilter:
 
 
 def ext_proc_filter(plan: EnvoyPlan) -> HttpFilter:
-    """The filter as it stands in a chain: off, until a route turns it on."""
+    """Return the ext_proc filter as it stands in a chain: off, until a route turns it on."""
     return HttpFilter(name=EXT_PROC, disabled=True, typed_config=packed(_external_processor(plan)))
 
 
 def router() -> HttpFilter:
-    """The end of every chain; it tells clients nothing of Envoy's own."""
+    """Return the end of every chain; it sends clients no header of Envoy's own."""
     return HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True)))
 
 
 def _external_processor(plan: EnvoyPlan) -> ExternalProcessor:
-    """The worker's part of every exchange: one gRPC stream each, failing closed.
+    """Return the worker's part of every exchange: one gRPC stream each, failing closed.
 
-    The static mode serves buffered and streamed answers alike: the worker may withhold the response headers until
-    it has read as much of the body as it likes. `max_message_timeout` is what it may ask for while it makes its
+    The static mode serves buffered and streamed responses alike: the worker may withhold the response headers until
+    it has read any part of the body. `max_message_timeout` bounds how far it may extend its time while it makes its
     own calls (embeddings).
     """
     return ExternalProcessor(
@@ -92,7 +92,7 @@ def _external_processor(plan: EnvoyPlan) -> ExternalProcessor:
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         message_timeout=seconds(_MESSAGE_SECONDS),
         max_message_timeout=seconds(plan.settings.longest_wait + _MESSAGE_SECONDS),
-        # The worker sets the length of the answers it wrote in one piece, and removes every other.
+        # The worker sets the length of responses that it wrote in one piece, and removes every other.
         allow_content_length_header=True,
         processing_mode=_processing_mode(),
         # It writes :path, and removes every header of the other side, Envoy's own included. The host that it writes is

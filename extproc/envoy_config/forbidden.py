@@ -26,7 +26,7 @@ MAX_DEPTH = 100
 
 
 class UnreadableError(Exception):
-    """The text is no YAML or JSON that can be searched; the message says why."""
+    """A text that is no YAML or JSON that can be searched; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What kubelets, scrapers and load balancers ask, on a listener of its own.
+"""A listener of its own for kubelets, scrapers and load balancers.
 
 | path       | served by                                                                                        |
 |------------|--------------------------------------------------------------------------------------------------|
@@ -43,7 +43,7 @@ _DRAIN = "drain"
 
 
 def health_listener(plan: EnvoyPlan, listen: Address) -> Listener:
-    """The listener; it is not bound by the limit of connections."""
+    """Return the listener; it is not bound by the limit of connections."""
     manager = HttpConnectionManager(
         stat_prefix=_NAME,
         server_name="oai-extproc",
@@ -60,7 +60,7 @@ def health_listener(plan: EnvoyPlan, listen: Address) -> Listener:
 
 
 def health_clusters(plan: EnvoyPlan) -> list[Cluster]:
-    """Envoy's admin interface and whoever drains it, as far as there are such."""
+    """Return the clusters of Envoy's admin interface and of the drain's socket, if there are such."""
     if plan.admin is None:
         return []
     drain = drain_socket(plan.admin)
@@ -84,7 +84,7 @@ def _routes(plan: EnvoyPlan) -> list[Route]:
 
 
 def _metrics() -> Route:
-    """One page of the admin interface; with any other, or another method, a caller could stop Envoy."""
+    """Return the route to one page of the admin interface; through any other, callers could stop Envoy."""
     return Route(
         name="metrics",
         match=_get(METRICS_PATH),
@@ -93,7 +93,7 @@ def _metrics() -> Route:
 
 
 def _drained() -> Route:
-    """No timeout: it is answered when the drain is over. Who asks may come some seconds before who drains."""
+    """Return a route without timeout: the response comes when the drain is over, and a client may come first."""
     return Route(
         name="drained",
         match=_get(DRAINED_PATH),

@@ -1,4 +1,4 @@
-"""Where Envoy listens, whose each path is, and what happens to a request on its way.
+"""Envoy's listener, its routes, and the way of a request.
 
 | path                | served by                                                                        |
 |---------------------|----------------------------------------------------------------------------------|
@@ -7,10 +7,10 @@
 | `/model`, below it  | Bedrock, for a request that a worker has signed; Envoy's 404 for any other       |
 | anything else       | Envoy: a 404 in OpenAI's shape                                                   |
 
-Each call is routed twice. By its path under `/oai/v1` it belongs to the route `api`, whose filter asks the worker and
+Each call is routed twice. By its path under `/oai/v1` it belongs to the route `api`, whose filter calls the worker and
 whose cluster has no endpoint. The worker's request has Bedrock's path and the mark `signed` in the dynamic metadata,
 which no caller can set; Envoy looks for the route again and finds `bedrock`. Where the filter is missing, off, or fails
-in any way, the second route is never found, and Envoy answers 503.
+in any way, the second route is never found, and Envoy responds with 503.
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 """
@@ -58,7 +58,7 @@ from extproc.envoy_config.replies import local_replies
 from extproc.shared_names import API_PATH, METADATA_NAMESPACE, SIGNED
 
 _MODELS = "/model"
-"""Where all of Bedrock's runtime operations are."""
+"""Path prefix of all of Bedrock's runtime operations."""
 
 _MIB = 1024 * 1024
 
@@ -67,22 +67,22 @@ MAX_CONCURRENT_STREAMS = 100
 for more. Each takes Envoy 8 to 20 KB, a caller sends a dozen bytes for it, and Envoy's default is 1,024."""
 
 _STREAM_BYTES = 128 * 1024
-"""What a caller may send of one HTTP/2 request ahead of the worker, and what Envoy holds of its response unread."""
+"""Bytes of an HTTP/2 request that a caller may send ahead of the worker, and of a response that Envoy holds unread."""
 
 _FLUSH_SECONDS = 60.0
-"""How long a response that is complete may wait for a caller who reads nothing of it."""
+"""Seconds that a complete response may wait for a caller who reads nothing of it."""
 
 CONNECTION_BYTES = 64 * 1024
 """Bytes of a connection that Envoy buffers before it stops reading from the other side."""
 
 _FIRST_BYTE_SECONDS = 15.0
-"""Longest silence of a new connection."""
+"""Longest time of a new connection without a byte, in seconds."""
 
 _CONNECTION_IDLE_SECONDS = 660.0
 """Longest time of a connection without a call: longer than load balancers keep theirs (Google's 600 s, AWS's 350 s)."""
 
 _SLACK_SECONDS = 60.0
-"""By how much Envoy's own idle timers outlast the worker's, which ends a silent call with a proper error."""
+"""Seconds by which Envoy's idle timers outlast the worker's, which ends an idle call with a proper error."""
 
 _LOG_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
@@ -103,11 +103,11 @@ _LOG_FIELDS = {
 
 
 def listener(plan: EnvoyPlan) -> Listener:
-    """The one listener.
+    """Return the listener for callers.
 
     Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
     of its own. A connection without a first byte is closed while `http_inspector` waits for one. New connections are
-    accepted one by one, between other work: by default all that wait come first, and who opens thousands stops others.
+    accepted one by one, between other work: by default all that wait come first, and thousands of them stop others.
     """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=packed(_connection_manager(plan))
@@ -126,7 +126,7 @@ def listener(plan: EnvoyPlan) -> Listener:
 
 
 def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
-    """HTTP towards clients: every caller is from outside, so their `x-envoy-*` and `x-request-id` count for nothing."""
+    """Return HTTP towards clients: all are external, so their `x-envoy-*` and `x-request-id` are not trusted."""
     return HttpConnectionManager(
         stat_prefix=STAT_PREFIX,
         server_name="oai-extproc",
@@ -138,7 +138,7 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
         normalize_path=True,
         # A model's ARN has slashes, which arrive as %2F: as separators they would mean another path.
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
-        # Otherwise `:scheme: http` is said inside TLS.
+        # Otherwise requests inside TLS have `:scheme: http`.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         http2_protocol_options=Http2ProtocolOptions(
             initial_stream_window_size=_STREAM_BYTES,
@@ -165,7 +165,7 @@ def _routes(plan: EnvoyPlan) -> RouteConfiguration:
 
 
 def _health() -> Route:
-    """For the router's sake: the health filter has answered before it is asked."""
+    """Return a route that the router needs: the health filter responds before it is used."""
     return Route(
         name="health",
         match=RouteMatch(path=HEALTH_PATH),
@@ -174,12 +174,12 @@ def _health() -> Route:
 
 
 def api_route(plan: EnvoyPlan) -> Route:
-    """To the worker. What it has not signed ends there: the cluster has no endpoint."""
+    """Return the route to the worker. A request that it has not signed ends there: the cluster has no endpoint."""
     return _route(plan, "api", RouteMatch(path_separated_prefix=API_PATH), UNPROCESSED)
 
 
 def bedrock_route(plan: EnvoyPlan) -> Route:
-    """To Bedrock, for what a worker has signed.
+    """Return the route to Bedrock, for requests that a worker has signed.
 
     The route writes the host. Until then it is the caller's, so that Envoy looks for this route in the virtual host in
     which it found `api`.
@@ -198,10 +198,10 @@ def bedrock_route(plan: EnvoyPlan) -> Route:
 
 
 def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route:
-    """Both routes of a call. Only what cannot have started one is tried again: calls are billed.
+    """Return a route of a call. Only a request that cannot have started a call is retried: calls are billed.
 
     The limit of bodies holds for the body as it arrives and as the worker rewrites it, which may make it longer; above
-    it Envoy answers 413.
+    it Envoy responds with 413.
     """
     return Route(
         name=name,
@@ -225,7 +225,7 @@ def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route
 
 
 def _turned_on(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
-    """The filters that the route turns on: ext_proc with nothing changed, and the limit by address if there is one."""
+    """Yield the filters that the route turns on: ext_proc unchanged, and the limit by address if there is one."""
     yield EXT_PROC, ExtProcPerRoute(overrides=ExtProcOverrides())
     per_second = plan.settings.limits.address_requests_per_second
     if per_second is not None:
@@ -233,7 +233,7 @@ def _turned_on(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
 
 
 def _elsewhere() -> Route:
-    """No path of ours; `replies` gives it its words."""
+    """Return the route for all other paths; `replies` gives its response a body."""
     return Route(
         name="elsewhere",
         match=RouteMatch(prefix="/"),
@@ -242,7 +242,7 @@ def _elsewhere() -> Route:
 
 
 def _access_log() -> AccessLog:
-    """One JSON object a line, on standard output; `oai` is what the worker said of the call.
+    """Return a JSON access log, one object a line, on standard output; `oai` is the worker's record of the call.
 
     `path` is Bedrock's where the call went there. Health checks are left out.
     """
@@ -256,5 +256,5 @@ def _access_log() -> AccessLog:
 
 
 def _idle_seconds(plan: EnvoyPlan) -> float:
-    """Nothing moves on a request's stream while a model is silent, or while the worker makes its own calls."""
+    """Return the idle timeout of a stream: nothing moves while a model is silent, or the worker makes its own calls."""
     return max(plan.settings.streaming.idle_seconds, plan.settings.longest_wait) + _SLACK_SECONDS

@@ -1,4 +1,4 @@
-"""The few turns of phrase that every part of a bootstrap needs."""
+"""Helpers for the messages that every part of a bootstrap contains."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,24 +18,24 @@ from extproc.net import Address
 
 
 def packed(message: Message) -> Any:
-    """`message` as a `typed_config`."""
+    """Return `message` as a `typed_config`."""
     return Any.pack(message)
 
 
 def seconds(number: float) -> timedelta:
-    """A duration, as the typed messages want it."""
+    """Return a duration, as the typed messages have it."""
     return timedelta(seconds=number)
 
 
 def address_message(address: Address, *, mode: int = 0) -> EnvoyAddress:
-    """`address` as Envoy names it; `mode` are the permissions of a socket that Envoy makes, if not its usual ones."""
+    """Return `address` as Envoy has it; `mode` are the permissions of a socket that Envoy makes (None: its default)."""
     if address.path:
         return EnvoyAddress(pipe=Pipe(path=address.path, mode=mode))
     return EnvoyAddress(socket_address=SocketAddress(address=address.host, port_value=address.port))
 
 
 def headers_to_set(headers: Mapping[str, str]) -> list[HeaderValueOption]:
-    """`headers`, in place of what there may be under their names."""
+    """Return `headers`, each to replace any of its name."""
     return [
         HeaderValueOption(
             header=HeaderValue(key=name, value=value),

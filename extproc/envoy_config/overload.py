@@ -1,15 +1,15 @@
 """Envoy's overload manager, for when connections or memory run out: behind the workers' budget of bytes in flight.
 
-| what runs out | from            | what Envoy does                                                          |
-|---------------|-----------------|--------------------------------------------------------------------------|
-| connections   | `Plan.files`    | it closes a new connection at once, so that those it has can make calls  |
-| memory, 70 %  | `Plan.memory`   | it returns free memory to the system                                     |
-| memory, 85 %  | `Plan.memory`   | it answers every new request with 503 and `retry-after`                  |
-| memory, 92 %  | `Plan.memory`   | it closes connections that send something: HTTP/2 after a GOAWAY         |
-| memory, 97 %  | `Plan.memory`   | it takes no new connection                                               |
+| what runs out | from               | what Envoy does                                                         |
+|---------------|--------------------|-------------------------------------------------------------------------|
+| connections   | `EnvoyPlan.files`  | it closes a new connection at once, so that those it has can make calls |
+| memory, 70 %  | `EnvoyPlan.memory` | it returns free memory to the system                                    |
+| memory, 85 %  | `EnvoyPlan.memory` | it rejects every new request with 503 and `retry-after`                 |
+| memory, 92 %  | `EnvoyPlan.memory` | it closes connections that send something: HTTP/2 after a GOAWAY        |
+| memory, 97 %  | `EnvoyPlan.memory` | it takes no new connection                                              |
 
-A request takes Envoy kilobytes and the caller a dozen bytes, also one that is answered with 503 and whose answer nobody
-reads. So the last steps end connections: those that go on sending while memory is that short.
+A request takes Envoy kilobytes and the caller a dozen bytes, also one that is rejected with 503 and whose response the
+caller does not read. So the last steps end connections: those that go on sending while memory is that short.
 """
 
 from envoy_data_plane.envoy.config.overload.v3 import (
@@ -32,11 +32,11 @@ _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _HEAP = "envoy.resource_monitors.fixed_heap"
 
 _LOOK_SECONDS = 0.1
-"""Interval at which Envoy looks at its heap; a second by default, in which a gigabyte can arrive."""
+"""Interval at which Envoy checks its heap; a second by default, in which a gigabyte can arrive."""
 
 
 def overload_manager(plan: EnvoyPlan) -> OverloadManager:
-    """The monitors and the actions; those of memory only where the plan names a limit."""
+    """Return the monitors and the actions; those of memory only where the plan names a limit."""
     if plan.memory is None:
         return OverloadManager(resource_monitors=[_connections(plan)])
     return OverloadManager(

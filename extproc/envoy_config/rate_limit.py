@@ -1,4 +1,4 @@
-"""How many requests an address may send, with or without a token: Envoy's own local rate limit, in front of ext_proc.
+"""A limit of requests by address, with or without a token: Envoy's own local rate limit, in front of ext_proc.
 
 Envoy counts all requests, because it cannot know which tokens the worker is going to reject. The address is that of the
 connection, so the limit stays off (the default) where that is a load balancer's. IPv6 counts by /64, which is what one
@@ -28,7 +28,7 @@ ADDRESSES = 10_000
 """Addresses whose requests are counted at once."""
 
 BURST_SECONDS = 5
-"""How many seconds' worth of requests an address may send at once after a pause."""
+"""Seconds' worth of requests that an address may send at once after a pause."""
 
 _STATS = "oai_address_limit"
 _NO_LIMIT = 2**32 - 1
@@ -36,12 +36,12 @@ _ALWAYS = RuntimeFractionalPercent(default_value=FractionalPercent(numerator=100
 
 
 def limit_filter() -> HttpFilter:
-    """The filter as it stands in a chain: off, until a route turns it on."""
+    """Return the filter as it stands in a chain: off, until a route turns it on."""
     return HttpFilter(name=ADDRESS_LIMIT, disabled=True, typed_config=packed(LocalRateLimit(stat_prefix=_STATS)))
 
 
 def limit_of_route(per_second: int) -> LocalRateLimit:
-    """Turns the filter on: an address that sends more than `per_second` requests a second is answered with 429."""
+    """Turn the filter on: an address that sends more than `per_second` requests a second gets 429."""
     address = RateLimitAction(masked_remote_address=RateLimitActionMaskedRemoteAddress(v6_prefix_mask_len=64))
     of_one_address = LocalRateLimitDescriptor(
         # Without a value it is a pattern: each address gets a bucket like this one.

@@ -1,14 +1,12 @@
-"""What Envoy itself says to a client, in OpenAI's error shape.
+"""Envoy's local replies to clients, in OpenAI's error shape.
 
-Envoy answers on its own when the bytes are not HTTP, when a path is not ours, when a limit is passed, when
-Bedrock cannot be reached, and when the ext_proc worker is dead. The worker sees most of these on their way out
-and words them better; this is what remains true without a worker.
+Envoy responds by itself when the bytes are not HTTP, when a path is not ours, when a limit is exceeded, when
+Bedrock cannot be reached, and when the ext_proc worker is dead. The worker rewrites most of these on their way out
+with more detail; these texts remain true without a worker. Details of Envoy's go to the access log, not to callers.
 
-What Envoy's internals said goes to the access log, not to callers.
-
-The invariant: an answer that the worker composed (an ext_proc immediate response, which to Envoy is a local
-reply like any other) is never rewritten. They tell themselves apart by their content type: the worker's say
-`application/json`, Envoy's own say `text/plain` or nothing.
+The invariant: a response that the worker composed (an ext_proc immediate response, which to Envoy is a local
+reply like any other) is never rewritten. Their content type tells them apart: the worker's have
+`application/json`, Envoy's own have `text/plain` or none.
 """
 
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ _OWN = (
     "response.code >= 400 && !('content-type' in response.headers"
     " && response.headers['content-type'].startsWith('application/json'))"
 )
-"""CEL for: an error, in Envoy's own words."""
+"""CEL for: an error whose body is Envoy's own."""
 
 _PROCESSOR_FAILED = (
     "response.code_details.startsWith('ext_proc_error')"
@@ -38,16 +36,16 @@ _PROCESSOR_FAILED = (
     " || response.code_details.startsWith('mismatch_between')"
     f" || (response.code_details.startsWith('no_healthy_upstream') && xds.cluster_name == '{UNPROCESSED}')"
 )
-"""CEL for: the worker is gone, did not answer in time, did not keep to the protocol, or never saw the request."""
+"""CEL for: the worker is gone, exceeded its time, broke the protocol, or never saw the request."""
 
 
 _WORKERS = "response.code_details.startsWith('oai_')"
-"""CEL for: the worker has answered."""
+"""CEL for: the response is the worker's."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """When Envoy's own answer meets `when` (CEL), it becomes this; `status` 0 keeps Envoy's."""
+    """The text of a local reply that meets `when` (CEL); `status` 0 keeps Envoy's."""
 
     when: str
     message: str
@@ -92,13 +90,18 @@ _BY_STATUS = (
         code="service_unavailable",
         retry_after=1,
     ),
-    _Reply("response.code == 504", "The answer did not arrive in time.", type="server_error", code="timeout"),
+    _Reply(
+        "response.code == 504",
+        "The response did not arrive in time; send the request again.",
+        type="server_error",
+        code="timeout",
+    ),
     _Reply("true", "The gateway failed to serve this request.", type="server_error", code="gateway_error"),
 )
 
 
 def local_replies(plan: EnvoyPlan) -> LocalReplyConfig:
-    """The first reply whose condition holds is the one that is given."""
+    """Return the mappers; the first whose condition holds applies."""
     limit = plan.settings.limits.request_bytes
     too_large = _Reply(
         "response.code == 413",
@@ -109,15 +112,15 @@ def local_replies(plan: EnvoyPlan) -> LocalReplyConfig:
 
 
 def foreign_replies() -> list[ResponseMapper]:
-    """For an Envoy with replies of its own, to stand before those.
+    """Return mappers for an Envoy with replies of its own, to stand before those.
 
-    The worker's answers stay as they are, and its absence has OpenAI's shape; all else is that Envoy's affair.
+    The worker's responses stay as they are, and its absence has OpenAI's shape; the rest is left to that Envoy.
     """
     return [ResponseMapper(filter=_when(_WORKERS)), _mapper(_UNPROCESSED)]
 
 
 def _mapper(reply: _Reply) -> ResponseMapper:
-    # A request that never was one has no id of its own; where there is one, Envoy puts it in this one's place.
+    # Bytes that are not HTTP have no request id; where there is one, Envoy uses it instead.
     headers = {"x-request-id": "%UNIQUE_ID%"}
     if reply.retry_after:
         headers["retry-after"] = str(reply.retry_after)
@@ -135,7 +138,7 @@ def _when(expression: str) -> AccessLogFilter:
 
 
 def _error(reply: _Reply) -> Struct:
-    """OpenAI's `ErrorResponse`, all four keys always there."""
+    """Return OpenAI's `ErrorResponse`, all four keys always there."""
     error = {"message": reply.message, "type": reply.type, "param": None, "code": reply.code}
     body: Struct = Struct.from_dict({"error": error})
     return body

@@ -1,4 +1,4 @@
-"""How the other ends of Envoy's connections prove who they are: Bedrock, and workers on TCP."""
+"""TLS towards Bedrock, and towards workers on TCP."""
 
 from collections.abc import Iterable
 
@@ -31,13 +31,13 @@ from extproc.net import Address, is_ip
 
 
 def bedrock_tls(ca_file: str) -> TransportSocket:
-    """TLS that trusts the authorities in `ca_file` and nobody else; the cluster's protocol options check the name."""
+    """Return TLS that trusts the authorities in `ca_file` only; the cluster's protocol options check the name."""
     validation = CertificateValidationContext(trusted_ca=File(filename=ca_file))
     return _socket(UpstreamTlsContext(common_tls_context=CommonTlsContext(validation_context=validation)))
 
 
 def processor_tls(tls: ProcessorTls, workers: Iterable[Address]) -> TransportSocket:
-    """TLS towards workers, which see callers' keys: each must show a certificate of `tls.ca` with its own name.
+    """Return TLS towards workers, which see callers' keys: each must have a certificate of `tls.ca` with its own name.
 
     gRPC insists on ALPN, which Envoy does not offer by itself.
     """
@@ -49,7 +49,7 @@ def processor_tls(tls: ProcessorTls, workers: Iterable[Address]) -> TransportSoc
 
 
 def processor_secret(tls: ProcessorTls, kind: SecretKind) -> DiscoveryResponse:
-    """The contents of `tls.secret_file(kind)`, which name the files.
+    """Return the contents of `tls.secret_file(kind)`, which name the files.
 
     Envoy reads those again when a file is moved into their folder: by `mv`, or by a kubelet, which moves `..data`.
     """
@@ -63,7 +63,7 @@ def processor_secret(tls: ProcessorTls, kind: SecretKind) -> DiscoveryResponse:
 
 
 def _read_once(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
-    """Files that Envoy reads when it starts."""
+    """Return files that Envoy reads when it starts."""
     return CommonTlsContext(
         tls_certificates=[_own(tls)] if tls.certificate else [],
         validation_context=CertificateValidationContext(
@@ -73,7 +73,7 @@ def _read_once(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonT
 
 
 def _followed(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
-    """Secrets, whose files Envoy reads again: it does so for SDS only."""
+    """Return secrets, whose files Envoy reads again: it does so for SDS only."""
     return CommonTlsContext(
         tls_certificate_sds_secret_configs=[_reference(tls, "certificate")] if tls.certificate else [],
         combined_validation_context=Combined(
