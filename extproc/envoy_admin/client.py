@@ -1,4 +1,4 @@
-"""Envoy from outside: whether it is healthy, how much it has to do, and that it should take no more."""
+"""A client of Envoy's admin interface: gauges, health checks and listeners."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ class Admin:
         return f"unix:{self._path}"
 
     async def present(self) -> bool:
-        """Whether anybody listens there."""
+        """Return whether anything listens there."""
         try:
             _, writer = await asyncio.open_unix_connection(self._path)
         except OSError:
@@ -28,17 +28,17 @@ class Admin:
         return True
 
     async def gauge(self, name: str) -> int | None:
-        """The value of one of Envoy's statistics; `None` when Envoy cannot be asked or has none of that name."""
+        """Return the value of one of Envoy's statistics; `None` if Envoy does not respond or has none of that name."""
         text = await self._ask("GET", f"/stats?filter=^{name.replace('.', '[.]')}$")
         _, colon, value = (text or "").strip().partition(f"{name}: ")
         return int(value) if colon and value.isdigit() else None
 
     async def fail_health_checks(self) -> bool:
-        """Answer health checks with 503, and ask clients to leave with each answer; gives success."""
+        """Fail health checks with 503, and ask clients to leave with each response; return whether Envoy took it."""
         return await self._ask("POST", "/healthcheck/fail") is not None
 
     async def drain_listeners(self) -> bool:
-        """Ask clients to leave that hear nothing of health checks (HTTP/2's GOAWAY); gives success.
+        """Send GOAWAY to HTTP/2 clients, which ignore health checks; return whether Envoy took it.
 
         What comes meanwhile is served: ports stay open, and Envoy stays.
         """
@@ -56,8 +56,8 @@ class Admin:
             return None
 
 
-async def answers_ok(url: str) -> bool:
-    """Whether a GET of `url` gives 200."""
+async def returns_ok(url: str) -> bool:
+    """Return whether a GET of `url` gives 200."""
     try:
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.get(url) as response:
             return response.status == 200

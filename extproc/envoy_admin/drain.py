@@ -1,14 +1,14 @@
-"""Taking Envoy out of service without failing a call, in the order that lost none when it was measured.
+"""The drain: take Envoy out of service without failing a call, in the order that lost none when it was measured.
 
-1. Health checks fail, and everything is served: whoever sends callers here has `notice` seconds to see it and to
-   send them elsewhere.
+1. Health checks fail, and everything is served: load balancers have `notice` seconds to see it and to send callers
+   elsewhere.
 2. Envoy asks those that are still connected to go, and serves what they send.
 3. Once no call is in flight, it is over: Envoy may be ended, and the workers after it.
 
-Envoy ends at once when it is told to, whatever it has in flight; so somebody has to do this before.
+Envoy ends at once on SIGTERM, whatever it has in flight; so this has to be done before.
 
-The invariant: "drained" is said, by returning or to whoever asks the announcer, only after Envoy itself has said
-that none of its callers' requests is in flight.
+The invariant: "drained" is reported, by returning or by the announcer, only after Envoy itself has reported that none
+of its callers' requests is in flight.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ ACTIVE = f"http.{STAT_PREFIX}.downstream_rq_active"
 POLL_SECONDS = 0.05
 
 LINGER_SECONDS = 5.0
-"""How long the outcome stays to be asked for, where nobody has asked yet: who does may have begun a little later."""
+"""Seconds that the outcome stays available where nobody has asked for it yet: a client may start a little later."""
 
 
 class DrainError(Exception):
-    """The drain is not complete; the message says what is left, or what is missing."""
+    """The drain is not complete; the message names what is left, or what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,16 @@ class DrainTimeouts:
 
 
 async def drain(admin: Admin, timeouts: DrainTimeouts, report: Report) -> None:
-    """The whole of it; raises `DrainError`."""
+    """Drain Envoy; raises `DrainError`."""
     if await admin.gauge(ACTIVE) is None:
         if not await admin.present():
             raise DrainError(f"nobody listens at {admin}: is Envoy running, and was `envoy-config --admin` given this?")
         raise DrainError(
-            f"no Envoy that serves this gateway answers at {admin}: its admin interface has no {ACTIVE}; "
+            f"no Envoy that serves this gateway listens at {admin}: its admin interface has no {ACTIVE}; "
             f"--admin must be what `envoy-config --admin` was given"
         )
     if not await admin.fail_health_checks():
-        raise DrainError(f"Envoy at {admin} does not take the order to fail health checks")
+        raise DrainError(f"Envoy at {admin} rejected POST /healthcheck/fail")
     report(f"health checks fail; waiting {timeouts.notice:g} s for load balancers to notice")
     await asyncio.sleep(timeouts.notice)
     await admin.drain_listeners()
@@ -70,20 +70,20 @@ async def drain(admin: Admin, timeouts: DrainTimeouts, report: Report) -> None:
 
 
 async def until_idle(admin: Admin, tell: Callable[[int], None]) -> None:
-    """Wait until none of the callers' requests is in flight; `tell` hears each new number of them.
+    """Wait until none of the callers' requests is in flight; call `tell` with each new number of them.
 
     Raises `DrainError` when Envoy is gone.
     """
-    told = 0
+    last = 0
     while active := await _active(admin):
-        if active > 0 and active != told:
-            told = active
+        if active > 0 and active != last:
+            last = active
             tell(active)
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def _active(admin: Admin) -> int:
-    """How many calls are in flight; -1 when Envoy is too busy to say."""
+    """Return the number of calls in flight; -1 when Envoy is too busy to respond."""
     active = await admin.gauge(ACTIVE)
     if active is None and not await admin.present():
         raise DrainError(f"Envoy at {admin} has ended while calls may have been in flight")
@@ -91,21 +91,21 @@ async def _active(admin: Admin) -> int:
 
 
 class Announcer:
-    """Answers any HTTP request with the outcome, as soon as there is one."""
+    """A server that responds to any HTTP request with the outcome, as soon as there is one."""
 
     def __init__(self) -> None:
         self._outcome: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        self._heard = asyncio.Event()
+        self._delivered = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def at(self, address: Address) -> AsyncIterator[None]:
-        """Listen on a socket, until the outcome was heard by whoever asked or nobody has come for it.
+        """Listen on a socket, until a client got the outcome or none has come for it.
 
         Raises `ListenError`.
         """
         listening.clear_stale(address)
         app = web.Application()
-        app.router.add_route("*", "/{any:.*}", self._answer)
+        app.router.add_route("*", "/{any:.*}", self._respond)
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
@@ -113,23 +113,23 @@ class Announcer:
             yield
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_SECONDS):
-                    await self._heard.wait()
+                    await self._delivered.wait()
         finally:
             if not self._outcome.done():
-                self.settle(503, "not drained: whoever drained was interrupted")
+                self.settle(503, "not drained: the drain was interrupted")
             await runner.cleanup()
             listening.clear_stale(address)
 
     def settle(self, status: int, text: str) -> None:
-        """Report how it ended."""
+        """Set the outcome."""
         self._outcome.set_result((status, text))
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         status, text = await asyncio.shield(self._outcome)
         response = web.Response(status=status, text=text + "\n")
         await response.prepare(request)
         await response.write_eof()
-        self._heard.set()
+        self._delivered.set()
         return response
 
 
@@ -144,7 +144,7 @@ async def _listen(runner: web.AppRunner, address: Address) -> None:
 
 
 async def drain_and_announce(admin: Admin, timeouts: DrainTimeouts, report: Report, announce: Address | None) -> None:
-    """`drain`, whose outcome is also there for whoever asks at `announce`; raises `DrainError` or `ListenError`."""
+    """Run `drain`, whose outcome is also served at `announce`; raises `DrainError` or `ListenError`."""
     if announce is None:
         await drain(admin, timeouts, report)
         return

@@ -1,6 +1,6 @@
 """The configuration of a first try: one organisation, every model, one token that stays the same.
 
-The token is a file that only its owner can read, made once, so that `$(cat .run/demo-token)` in somebody's shell
+The token is a file that only its owner can read, made once, so that `$(cat .run/demo-token)` in a shell
 is right tomorrow too.
 """
 
@@ -20,7 +20,7 @@ class DemoError(Exception):
 
 
 def demo_token(path: Path = TOKEN_FILE) -> str:
-    """The token in `path`, which is made if it is not there; raises `DemoError`."""
+    """Return the token in `path`, which is made if it is missing; raises `DemoError`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(path)
@@ -33,7 +33,7 @@ def demo_token(path: Path = TOKEN_FILE) -> str:
 
 
 def demo_config(token: str, region: str) -> str:
-    """A gateway.yaml that lets `token` call every model of `region`."""
+    """Return a gateway.yaml that lets `token` call every model of `region`."""
     document = {
         "region": region,
         "organisations": {"demo": {"models": {"allow": ["*"]}}},
@@ -43,7 +43,7 @@ def demo_config(token: str, region: str) -> str:
 
 
 def _make(path: Path) -> None:
-    """Put a new token into `path`, whole or not at all, unless there is one."""
+    """Write a new token to `path`, whole or not at all, unless there is one."""
     if path.exists():
         return
     handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
@@ -51,7 +51,7 @@ def _make(path: Path) -> None:
         file.write(new_token() + "\n")
     try:
         os.link(draft, path)
-    except FileExistsError:  # somebody was quicker: theirs counts
+    except FileExistsError:  # another process was quicker: its token counts
         pass
     finally:
         Path(draft).unlink()

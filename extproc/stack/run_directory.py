@@ -1,8 +1,8 @@
-"""The folder of one `up`: sockets, Envoy's configuration, the workers' last good settings; and what becomes of them.
+"""The folder of one `up`: sockets, Envoy's configuration, and the workers' last good settings.
 
-Others may remove files below /tmp: old ones, or all. So everything here is touched now and then, and what is gone is
-made again: the folder and Envoy's admin socket here, Envoy's configuration before each of its starts, and the workers'
-sockets and settings by the workers.
+Other programs may remove files below /tmp: old ones, or all. So everything here is touched now and then, and what is
+gone is made again: the folder and Envoy's admin socket here, Envoy's configuration before each of its starts, and the
+workers' sockets and settings by the workers.
 
 Envoy cannot make its admin socket anew without a restart, which would cut all calls. But a socket is found by any of
 its names, so a second one is kept, below `names/`.
@@ -24,16 +24,16 @@ from extproc.transport.listen import MAX_SOCKET_PATH
 
 CHECK_SECONDS = 1.0
 TOUCH_SECONDS = 3600.0
-"""Less than any age at which temporary files are removed."""
+"""Interval at which files are touched: less than any age at which temporary files are removed."""
 
 
 class RunDirectoryError(Exception):
-    """No folder can be made; the message says where and why."""
+    """No folder can be made; the message names where and why."""
 
 
 @contextlib.contextmanager
 def run_directory() -> Iterator[Path]:
-    """A private folder; gone at the end, with all that is in it. Raises `RunDirectoryError`."""
+    """Make a private folder, and remove it at the end with all that is in it. Raises `RunDirectoryError`."""
     try:
         path = Path(tempfile.mkdtemp(prefix="oai-"))
         if len(str(path / "worker-63.sock").encode()) > MAX_SOCKET_PATH:
@@ -50,7 +50,7 @@ def run_directory() -> Iterator[Path]:
 
 
 class Caretaker:
-    """Keeps the folder at `path` as it is to be."""
+    """The task that keeps the folder at `path` complete."""
 
     def __init__(self, path: Path, report: Report) -> None:
         self._path = path
@@ -69,7 +69,7 @@ class Caretaker:
         return self._path / "names" / "admin.sock"
 
     async def run(self) -> None:
-        """Look at the folder, again and again, until cancelled."""
+        """Check the folder, again and again, until cancelled."""
         clock = asyncio.get_running_loop().time
         self._touched = clock()
         while True:
@@ -80,7 +80,7 @@ class Caretaker:
             await asyncio.sleep(CHECK_SECONDS)
 
     def check(self) -> None:
-        """Make again what is gone, and say so."""
+        """Make again what is gone, and report it."""
         try:
             self._make()
             trouble = self._keep_admin()
@@ -91,7 +91,7 @@ class Caretaker:
         self._trouble = trouble
 
     def write(self, name: str, content: str) -> Path:
-        """Write a file unless it is there as it is to be; return its path. Raises `OSError`."""
+        """Write a file unless it has this content; return its path. Raises `OSError`."""
         self._make()
         path = self._path / name
         with contextlib.suppress(OSError):
@@ -103,14 +103,14 @@ class Caretaker:
         return path
 
     def touch(self) -> None:
-        """Let everything look new to those who remove what is old."""
+        """Touch all files, so that programs that remove old ones leave them."""
         for folder, _, names in os.walk(self._path):
             for name in (*names, ""):
                 with contextlib.suppress(OSError):
                     os.utime(Path(folder, name), follow_symlinks=False)
 
     def _make(self) -> None:
-        """The folder, where it is gone; one that somebody else has made there is not taken."""
+        """Make the folder if it is gone; reject one of another user."""
         with contextlib.suppress(FileExistsError):
             self._path.mkdir(mode=0o700)
             self._report(f"{self._path} was removed: made again")

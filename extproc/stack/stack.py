@@ -1,6 +1,6 @@
 """`up`: Envoy, the ext_proc workers and, where it is wanted, the local Bedrock, as one thing.
 
-They start from the inside out (Bedrock, workers, Envoy), so that nothing is asked of what is not there yet, and stop
+They start from the inside out (Bedrock, workers, Envoy), so that nothing gets a request before it is there, and stop
 from the outside in: Envoy takes no more and finishes what it has, then Envoy, the workers, the local Bedrock.
 
 The invariant: when `run` returns or raises, nothing that it started is left, neither a process nor a file.
@@ -23,7 +23,7 @@ from extproc import envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
-from extproc.envoy_admin.client import Admin, answers_ok
+from extproc.envoy_admin.client import Admin, returns_ok
 from extproc.envoy_admin.drain import DrainError, until_idle
 from extproc.machine.cpus import worker_count
 from extproc.machine.memory import budget_of
@@ -35,10 +35,10 @@ from extproc.stack.watch import Watch
 from extproc.telemetry.lines import to_stdout
 
 DRAIN_SECONDS = 30.0
-"""How long calls in flight may take to finish before they are cut."""
+"""Seconds that calls in flight may take to finish before they are cut."""
 
 READY_SECONDS = 60.0
-"""How long everything together may take to become ready."""
+"""Seconds that everything together may take to become ready."""
 
 _POLL_SECONDS = 0.05
 _LOCAL_READY = re.compile(r"\bbedrock_local listens on (?P<url>http://(?P<host>\S+):(?P<port>\d+))")
@@ -50,7 +50,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What `up` was asked for. `config` is the file that the workers read (and watch); `settings` is its content."""
+    """The options of `up`. `config` is the file that the workers read (and watch); `settings` is its content."""
 
     config: Path
     settings: Settings
@@ -67,7 +67,7 @@ class StackOptions:
 
 @dataclass(frozen=True, slots=True)
 class StackAddresses:
-    """Everything serves: where, and where the local Bedrock is, if there is one."""
+    """Addresses of a stack that is ready; `local_url` is the local Bedrock's, if there is one."""
 
     listen: Address
     local_url: str | None
@@ -86,7 +86,7 @@ async def run(options: StackOptions, report: Report, announce: Callable[[StackAd
 
 
 class _Stack:
-    """One run. `_end` is settled by the first signal, or by a program that does not stay up."""
+    """A run of the stack. `_end` is settled by the first signal, or by a program that does not stay up."""
 
     def __init__(self, options: StackOptions, report: Report, directory: Path, listen: Address) -> None:
         self._options = options
@@ -96,7 +96,7 @@ class _Stack:
         self._caretaker = Caretaker(directory, report)
         self._admin = Admin(self._caretaker.admin)
         self._tasks: list[asyncio.Task[None]] = []
-        """Tasks that look after the programs and the folder while they run."""
+        """Tasks that watch the programs and the folder while they run."""
         self._supervisor = Supervisor(report, self._on_failure)
         self._workers = [f"worker-{index}" for index in range(worker_count(options.settings))]
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -122,7 +122,7 @@ class _Stack:
             await self._stop()
 
     def _listen_to_signals(self) -> None:
-        """Those that somebody up the line wants ignored (nohup, a shell's background job) stay ignored."""
+        """Handle signals; one that a parent ignores (nohup, a shell's background job) stays ignored."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -140,7 +140,7 @@ class _Stack:
             self._end.set_exception(error)
 
     async def _start(self) -> StackAddresses:
-        """Everything, from the inside out; raises `ProgramError` when that takes too long."""
+        """Start everything, from the inside out; raises `ProgramError` when that takes too long."""
         self._tasks.append(asyncio.create_task(self._caretaker.run()))
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -152,7 +152,7 @@ class _Stack:
         except TimeoutError as error:
             raise ProgramError(
                 f"not ready after {READY_SECONDS:g} s: {self._healthy} of {len(self._workers)} workers are healthy; "
-                f"the lines above say what they are waiting for"
+                "the lines above have the reason"
             ) from error
         self._caretaker.check()  # Envoy's admin socket is there now
         for name in self._workers:
@@ -161,7 +161,7 @@ class _Stack:
         return StackAddresses(self._listen, local_url)
 
     async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
-        """The workers' environment, where Envoy is to send calls, and the local Bedrock's URL."""
+        """Start the upstream; return the workers' environment, the endpoint for Envoy, and the local Bedrock's URL."""
         upstream = self._options.upstream
         if isinstance(upstream, Aws):
             return _unbuffered(os.environ), upstream.endpoints.runtime, None
@@ -173,7 +173,7 @@ class _Stack:
         return _unbuffered(environment), endpoint, match["url"]
 
     def _local(self, local: Local) -> Program:
-        """The local Bedrock. Where it was given any free port, it comes back on the one it had."""
+        """Return the local Bedrock's program. Where it was given any free port, it comes back on the one it had."""
         self._local_port = self._options.local_listen.port
 
         def command() -> list[str]:
@@ -183,7 +183,7 @@ class _Stack:
         return Program("local", command, _unbuffered(bedrock_environment(os.environ, local)), ready=_LOCAL_READY)
 
     def _worker(self, name: str, environment: dict[str, str]) -> Program:
-        """A worker. It need not announce its end: Envoy's comes before it, or it was not meant to end."""
+        """Return a worker's program. Its end is not announced: Envoy's comes before, or it was not meant to end."""
         command = [sys.executable, "-P", "-m", "extproc.worker.command"]
         command += ["--config", str(self._options.config), "--listen", str(self._socket(name))]
         command += ["--last-good", str(self._directory / f"{name}.settings")]
@@ -191,10 +191,10 @@ class _Stack:
         return Program(name, lambda: command, environment)
 
     def _envoy(self, bootstrap: str) -> Program:
-        """Envoy; its standard output is the access log, and goes to ours, read or not."""
+        """Return Envoy's program; its standard output is the access log, and goes to ours, read or not."""
         level = "warning" if self._options.log_level == "info" else self._options.log_level
         command = ["--log-level", level, "--disable-hot-restart"]
-        # The workers are what a call waits for: more of Envoy's threads than twice their number would idle.
+        # Calls wait for the workers: more of Envoy's threads than twice their number would idle.
         command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
         command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]
 
@@ -205,7 +205,7 @@ class _Stack:
         return Program("envoy", with_configuration, envoy_environment(os.environ), stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> str:
-        """Envoy's configuration. Rendering it takes most of a second, during which the workers start."""
+        """Render Envoy's configuration. It takes most of a second, during which the workers start."""
         plan = envoy_config.EnvoyPlan(
             listen=self._listen,
             processors=tuple(self._socket(name) for name in self._workers),
@@ -220,22 +220,22 @@ class _Stack:
         return await asyncio.to_thread(envoy_config.render, plan)
 
     def _envoy_memory(self) -> int:
-        """Envoy's part of the memory: the workers have the rest."""
+        """Return Envoy's part of the memory: the workers have the rest."""
         return envoy_memory(budget_of(self._options.settings, self._options.files).whole * len(self._workers))
 
     def _socket(self, worker: str) -> Address:
         return Address(path=str(self._directory / f"{worker}.sock"))
 
     async def _until_healthy(self) -> None:
-        """Until every worker is, and Envoy says so."""
+        """Wait until every worker is healthy by Envoy's count."""
         health = f"http://{reachable(self._listen)}/healthz"
         gauge = f"cluster.{envoy_config.PROCESSOR}.membership_healthy"
-        while self._healthy < len(self._workers) or not await answers_ok(health):
+        while self._healthy < len(self._workers) or not await returns_ok(health):
             await asyncio.sleep(_POLL_SECONDS)
             self._healthy = await self._admin.gauge(gauge) or 0
 
     async def _drain(self) -> None:
-        """Let what is in flight finish, for `DRAIN_SECONDS` at most, or until somebody is in a hurry."""
+        """Let calls in flight finish, for `DRAIN_SECONDS` at most, or until a second signal."""
         if not (await self._admin.fail_health_checks() and await self._admin.drain_listeners()):
             return
         idle = asyncio.create_task(self._until_idle())
@@ -246,7 +246,7 @@ class _Stack:
         await asyncio.gather(idle, hurry, return_exceptions=True)
 
     async def _until_idle(self) -> None:
-        """Until no call is in flight, or Envoy has gone with those that were."""
+        """Wait until no call is in flight, or Envoy has gone with those that were."""
         with contextlib.suppress(DrainError):
             await until_idle(
                 self._admin,
@@ -254,7 +254,7 @@ class _Stack:
             )
 
     async def _stop(self) -> None:
-        """Everything, from the outside in."""
+        """Stop everything, from the outside in."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -264,23 +264,23 @@ class _Stack:
 
 
 def _unbuffered(environment: Mapping[str, str]) -> dict[str, str]:
-    """A Python program's lines are to come when it writes them."""
+    """Have a Python program write its lines at once."""
     return {**environment, "PYTHONUNBUFFERED": "1"}
 
 
 def reachable(listen: Address) -> Address:
-    """Where to reach, from this machine, what listens on every address."""
+    """Return an address that reaches, from this machine, a program that listens on every address."""
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     return Address(anywhere.get(listen.host, listen.host), listen.port)
 
 
 @contextlib.contextmanager
 def reserved_port(listen: Address) -> Iterator[Address]:
-    """Hold the port while we run; gives the address with the port that was found, where 0 was asked for.
+    """Hold the port while we run; return the address with the port that was found, where 0 was wanted.
 
-    Envoy binds with SO_REUSEPORT, which would let it share the port of a stranger in silence. So we look first,
-    without it; and then keep a socket on the port that never listens, which keeps strangers away while Envoy
-    restarts. Raises `StackError`.
+    Envoy binds with SO_REUSEPORT, which would let it share the port of a stranger without an error. So a bind without
+    it comes first; and then a socket that never listens keeps strangers off the port while Envoy restarts. Raises
+    `StackError`.
     """
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as ours:

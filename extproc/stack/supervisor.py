@@ -1,6 +1,6 @@
 """Keeps programs running, and stops them. It knows nothing of HTTP, of Envoy or of AWS.
 
-There is one state machine per program, moved by what the process does and by what the owner asks for:
+There is one state machine per program, moved by what the process does and by what the owner calls:
 
 | state    | event                                     | next                                            |
 |----------|-------------------------------------------|-------------------------------------------------|
@@ -14,8 +14,8 @@ There is one state machine per program, moved by what the process does and by wh
 | running  | `replace`: it is stuck                    | SIGKILL; its exit is then as above              |
 | any      | `stop`                                    | stopping: SIGTERM, then SIGKILL; then stopped   |
 
-The awkward case is a program that dies while it is being stopped: `stop` sets its mark first, so that its end is
-read as obedience and nothing is started again.
+The awkward case is a program that dies while it is being stopped: `stop` sets its mark first, so that its end counts
+as the stop and nothing is started again.
 
 The invariant: when `stop_all` has returned, no process of ours is left; and on Linux none outlives this one, however
 it ends (each asks the kernel for SIGKILL at its parent's death).
@@ -38,30 +38,30 @@ _CHUNK = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
 _REMEMBERED_LINES = 20
 _LAST_LINES_SECONDS = 1.0
-"""How long to read on after a process has ended: what it wrote is there already."""
+"""Seconds to read on after a process has ended: what it wrote is there already."""
 
 Report = Callable[[str], None]
 """Takes one line for the operator."""
 
 
 class ProgramError(Exception):
-    """A program does not stay up; the message says which, how it ended and what it said last."""
+    """A program does not stay up; the message has its name, how it ended and its last lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is to run. `command` is asked at every start, so that a later one may differ from the first."""
+    """A program to run. `command` is called at every start, so that a later one may differ from the first."""
 
     name: str
     command: Callable[[], Sequence[str]]
     environment: Mapping[str, str] | None = None
-    """All of it; `None` hands on our own."""
+    """The whole environment; `None` hands on our own."""
     ready: re.Pattern[str] | None = None
-    """What it prints once it serves; without one it is ready when it is started."""
+    """The line that it prints once it serves; without one it is ready when it is started."""
     stdout: Callable[[bytes], None] | None = None
     """Takes its standard output as it is, in whole lines; without one it is relayed line by line, like its errors."""
     stop_seconds: float = 10.0
-    """How long it may take to obey SIGTERM."""
+    """Seconds that it may take to end after SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class RestartPolicy:
     short_life: float = 10.0
     """A life that ends sooner counts against the program; a longer one clears its record."""
     short_lives: int = 6
-    """So many short lives in a row are too many."""
+    """Number of short lives in a row after which the program is given up."""
 
     def pause(self, short_lives: int) -> float:
-        """How long to wait before the next start, after so many short lives in a row."""
+        """Return the seconds to wait before the next start, after so many short lives in a row."""
         return float(min(self.longest_pause, self.first_pause * 2 ** max(0, short_lives - 1)))
 
 
@@ -90,24 +90,24 @@ class _Child:
     process: asyncio.subprocess.Process | None = None
     task: "asyncio.Task[None] | None" = None
     prepared: bool = True
-    """Whether there was a command at the last start."""
+    """True if there was a command at the last start."""
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_LINES))
 
 
 class Supervisor:
-    """Runs programs until each is stopped. Not thread-safe; to be used from one event loop."""
+    """A supervisor of programs until each is stopped. Not thread-safe; to be used from one event loop."""
 
     def __init__(
         self, report: Report, on_failure: Callable[[ProgramError], None], policy: RestartPolicy | None = None
     ) -> None:
-        """`on_failure` is told, once for each, of programs that were ready and do not stay up."""
+        """Call `on_failure` once for each program that was ready and does not stay up."""
         self._report = report
         self._on_failure = on_failure
         self._policy = policy or RestartPolicy()
         self._children: dict[str, _Child] = {}
 
     async def start(self, program: Program) -> "re.Match[str] | None":
-        """Start `program` and wait until it is ready; gives the match of its `ready` line.
+        """Start `program` and wait until it is ready; return the match of its `ready` line.
 
         Raises `ProgramError` when it ends before that.
         """
@@ -119,19 +119,19 @@ class Supervisor:
         return await asyncio.shield(child.ready)
 
     def pid(self, name: str) -> int | None:
-        """The process that runs `name` at the moment, if any."""
+        """Return the process that runs `name` at the moment, if any."""
         child = self._children.get(name)
         process = child.process if child is not None else None
         return process.pid if process is not None and process.returncode is None else None
 
     def replace(self, name: str) -> None:
-        """SIGKILL to the process that runs `name` at the moment; its program is started again, as after a crash."""
+        """Send SIGKILL to the process that runs `name`; its program is started again, as after a crash."""
         child = self._children.get(name)
         if child is not None:
             _signal(child.process, signal.SIGKILL)
 
     async def stop(self, name: str) -> None:
-        """SIGTERM, and SIGKILL when its `stop_seconds` are over; returns when it has ended."""
+        """Send SIGTERM, and SIGKILL when its `stop_seconds` are over; return when it has ended."""
         child = self._children.get(name)
         if child is None:
             return
@@ -147,7 +147,7 @@ class Supervisor:
             await self.stop(name)
 
     def kill(self) -> None:
-        """SIGKILL to everything, now. `stop_all` is still to be awaited."""
+        """Send SIGKILL to everything, now. `stop_all` is still to be awaited."""
         for child in self._children.values():
             child.stopping.set()
             _signal(child.process, signal.SIGKILL)
@@ -163,7 +163,7 @@ class Supervisor:
             await asyncio.wait([child.task])
 
     async def _supervise(self, child: _Child) -> None:
-        """One program's life: see the table above."""
+        """Run a program through its states: see the table above."""
         try:
             await self._run_until_stopped(child)
         except ProgramError as reason:
@@ -197,7 +197,7 @@ class Supervisor:
                 await asyncio.wait_for(child.stopping.wait(), policy.pause(max(short_lives, unprepared)))
 
     async def _run_once(self, child: _Child) -> str:
-        """From start to end; gives how it ended, in words."""
+        """Run a program from start to end; return how it ended, in words."""
         child.last_lines.clear()
         child.prepared = False
         try:
@@ -217,7 +217,7 @@ class Supervisor:
         relays = [asyncio.create_task(relay) for relay in (output, self._relay(child, process.stderr))]
         code = await process.wait()
         _, open_still = await asyncio.wait(relays, timeout=_LAST_LINES_SECONDS)
-        for relay in open_still:  # somebody else holds the pipe
+        for relay in open_still:  # another process holds the pipe
             relay.cancel()
         return _ending(code)
 
@@ -232,14 +232,14 @@ class Supervisor:
 
 
 def _future() -> "asyncio.Future[Any]":
-    """A future whose failure nobody need be waiting for."""
+    """Return a future whose exception need not be retrieved."""
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return future
 
 
 async def _spawn(program: Program, command: Sequence[str]) -> asyncio.subprocess.Process:
-    """A process in a session of its own: a Ctrl-C at the terminal reaches us alone, and we decide the order.
+    """Start a process in a session of its own: a Ctrl-C at the terminal reaches us alone, and we decide the order.
 
     Raises `OSError`.
     """
@@ -255,7 +255,7 @@ async def _spawn(program: Program, command: Sequence[str]) -> asyncio.subprocess
 
 
 def _bind_to_parent(parent: int) -> Callable[[], None]:
-    """What a child does before it becomes its program: bind its life to `parent`'s.
+    """Return the function that a child runs before it becomes its program: it binds its life to `parent`'s.
 
     Everything is loaded before the fork; between fork and exec there is no lock to wait for.
     """
@@ -270,7 +270,7 @@ def _bind_to_parent(parent: int) -> Callable[[], None]:
 
 
 async def _pass_on(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
-    """Give `take` what comes, in whole lines; the last one is ended where its program did not."""
+    """Call `take` with whole lines; the last one is ended where its program did not."""
     rest = b""
     while chunk := await stream.read(_CHUNK):
         lines, newline, rest = (rest + chunk).rpartition(b"\n")
@@ -283,7 +283,7 @@ async def _pass_on(stream: asyncio.StreamReader, take: Callable[[bytes], None]) 
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """The lines of `stream`, without their ends; one that never ends is cut rather than kept."""
+    """Yield the lines of `stream`, without their ends; one that never ends is cut rather than kept."""
     rest = b""
     while chunk := await stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(b"\n")
@@ -303,7 +303,7 @@ def _signal(process: asyncio.subprocess.Process | None, number: signal.Signals) 
 
 
 def _ending(code: int) -> str:
-    """How a process ended, in words."""
+    """Return how a process ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
@@ -314,4 +314,4 @@ def _ending(code: int) -> str:
 
 def _failure_text(child: _Child, what: str) -> str:
     words = "\n".join(f"  {line}" for line in child.last_lines)
-    return f"{what}; its last words:\n{words}" if words else f"{what}, without a word"
+    return f"{what}; its last lines:\n{words}" if words else f"{what}, without output"

@@ -1,4 +1,4 @@
-"""Which Bedrock `up` goes to: AWS's, or a local one when there are no AWS credentials; and what it takes.
+"""The Bedrock of `up`: AWS's, or a local one when there are no AWS credentials; and the environment of its programs.
 
 AWS's own settings decide, through botocore, so that `up` finds exactly what the workers will find. The invariant: in
 local mode no AWS credential of the user reaches a program of ours, and nothing of ours reaches AWS.
@@ -53,16 +53,16 @@ _PYTHON_PREFIXES = ("PYTHON", "COVERAGE_")
 
 
 class UpstreamError(Exception):
-    """There is no Bedrock to go to; the message says what to set."""
+    """There is no Bedrock to use; the message names what to set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """The real service (or whatever AWS's endpoint settings name), with the user's own credentials."""
+    """The real service (or the endpoint in AWS's settings), with the user's own credentials."""
 
     endpoints: Endpoints
     credentials: str
-    """Where they came from, in AWS's word: env, shared-credentials-file, iam-role…"""
+    """Their source, in AWS's word: env, shared-credentials-file, iam-role…"""
 
     @property
     def region(self) -> str:
@@ -75,7 +75,7 @@ class Aws:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A Bedrock of our own, which accepts one pair of keys, made up for this run."""
+    """A Bedrock of our own, which accepts one pair of keys, generated for this run."""
 
     region: str
     access_key: str
@@ -87,9 +87,9 @@ class Local:
 
 
 def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | Local:
-    """Where to go. `region` is gateway.yaml's, which counts for more than AWS's; raises `UpstreamError`.
+    """Choose the upstream. `region` is gateway.yaml's, which counts for more than AWS's; raises `UpstreamError`.
 
-    May ask the instance metadata service, as AWS's credential chain does: seconds, where there is none.
+    May call the instance metadata service, as AWS's credential chain does: seconds, where there is none.
     """
     if mode == "local":
         return _local(region, environ, "asked for")
@@ -111,7 +111,7 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | 
 
 
 def aws_region(environ: Mapping[str, str]) -> str | None:
-    """The region that AWS's settings name, if any; a broken profile names none."""
+    """Return the region of AWS's settings, if any; a broken profile has none."""
     try:
         return settings_region(environ, botocore.session.get_session())
     except BotoCoreError:
@@ -130,7 +130,7 @@ def bedrock_environment(environ: Mapping[str, str], local: "Local") -> dict[str,
 
 
 def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dict[str, str]:
-    """`environ`, turned towards the local Bedrock at `url` and away from everything that is the user's."""
+    """Return `environ`, turned towards the local Bedrock at `url` and away from everything that is the user's."""
     kept = {name: value for name, value in environ.items() if name not in _NOT_FOR_LOCAL}
     return kept | {
         "AWS_ACCESS_KEY_ID": local.access_key,
@@ -165,18 +165,18 @@ def _aws(region: str | None, credentials: str) -> Aws:
 
 
 def _credentials(environ: Mapping[str, str]) -> str | None:
-    """Where botocore finds credentials; they are not looked at."""
+    """Return the source where botocore finds credentials; their values are not read."""
     if environ.get(BEARER_VARIABLE):
         return BEARER_VARIABLE
     try:
-        found = _within(CREDENTIALS_SECONDS, lambda: botocore.session.get_session().get_credentials())
+        source = _within(CREDENTIALS_SECONDS, lambda: botocore.session.get_session().get_credentials())
     except BotoCoreError as error:
         raise UpstreamError(f"AWS's settings cannot be used: {error}; or use --upstream local") from error
-    return None if found is None else str(found.method)
+    return None if source is None else str(source.method)
 
 
 def _within(seconds: float, work: Callable[[], Result]) -> Result:
-    """Do `work` in a thread, and wait for it that long; raises what it raises, or `UpstreamError`."""
+    """Run `work` in a thread, and wait for it that long; raises what it raises, or `UpstreamError`."""
     outcome: Future[Result] = Future()
 
     def run() -> None:

@@ -1,11 +1,11 @@
-"""Finding workers that are stuck, and having them replaced.
+"""The watch for stuck workers, and their replacement.
 
-A worker counts as stuck when its event loop sends no health status to `misses` questions in a row, each of which had
-`seconds`. One that is busy for a moment sends its status late, and the count starts again. A worker that has not sent
-any since its start has `first_misses` questions: it may wait for AWS.
+A worker counts as stuck when its event loop sends no health status to `misses` health checks in a row, each with a
+timeout of `seconds`. One that is busy for a moment sends its status late, and the count starts again. A worker that has
+not sent any since its start has `first_misses` health checks: it may wait for AWS.
 
-Invariant: only a process that missed all the questions itself is killed, and it is killed, because a loop that is
-stuck does not hear SIGTERM. Calls on other workers go on.
+Invariant: only a process that missed all the health checks itself is killed, and it is killed, because a loop that is
+stuck does not handle SIGTERM. Calls on other workers go on.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from extproc.transport.probe import responds
 
 @dataclass(frozen=True, slots=True)
 class WatchLimits:
-    """When a worker is stuck."""
+    """Limits beyond which a worker is stuck."""
 
     seconds: float = 5.0
-    """Timeout of a question, and the interval of questions: three take 15 s."""
+    """Timeout of a health check, and their interval: three take 15 s."""
     misses: int = 3
     first_misses: int = 24
 
 
 @dataclass(slots=True)
 class _Record:
-    """A process, and how it did."""
+    """A process, and its health checks so far."""
 
     pid: int | None = None
     has_responded: bool = False
@@ -37,7 +37,7 @@ class _Record:
 
 @dataclass(slots=True)
 class Watch:
-    """Watches one worker, `name`, whose socket is at `path`."""
+    """A watch on one worker, `name`, whose socket is at `path`."""
 
     supervisor: Supervisor
     name: str
@@ -60,7 +60,7 @@ class Watch:
             await next_question
 
     def note(self, pid: int, responded: bool, replace: Callable[[str], None]) -> None:
-        """Take down whether `pid` responded; `replace` it where it is stuck."""
+        """Record whether `pid` responded; `replace` it where it is stuck."""
         if pid != self._record.pid:
             self._record = _Record(pid)
         record, limits = self._record, self.limits

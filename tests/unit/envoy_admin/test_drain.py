@@ -69,7 +69,7 @@ async def test_the_order(folder: Path) -> None:
 async def test_an_envoy_of_somebody_else_is_left_alone(folder: Path) -> None:
     envoy = Envoy()
     async with envoy.at(folder / "admin.sock") as admin:
-        with pytest.raises(DrainError, match="no Envoy that serves this gateway answers"):
+        with pytest.raises(DrainError, match="no Envoy that serves this gateway listens"):
             await drain(admin, DrainTimeouts(0, 10), print)
     assert not [each for each in envoy.asked if each.startswith("POST")]
 
