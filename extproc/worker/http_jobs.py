@@ -122,24 +122,24 @@ class HttpJobRunner:
 
     async def _all(self, job: SideCalls) -> SideResult:
         """All the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
-        answers: dict[int, SideAnswer] = {}
+        responses: dict[int, SideAnswer] = {}
         queue = iter(enumerate(job.calls))
         failure: SideAnswer | _Failure | None = None
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(min(job.concurrency, len(job.calls))):
-                    lanes.create_task(self._lane(queue, answers, job.silence))
+                    lanes.create_task(self._lane(queue, responses, job.silence))
         except* _FailedError as group:
             failure = _first(group)
         if failure is not None:
             return failure
-        return SideAnswers(answers[index] for index in range(len(job.calls)))
+        return SideAnswers(responses[index] for index in range(len(job.calls)))
 
     async def _lane(
-        self, queue: Iterator[tuple[int, SideCall]], answers: dict[int, SideAnswer], silence: float
+        self, queue: Iterator[tuple[int, SideCall]], responses: dict[int, SideAnswer], silence: float
     ) -> None:
         for index, call in queue:
-            answers[index] = await self._one(call, silence)
+            responses[index] = await self._one(call, silence)
 
     async def _one(self, call: SideCall, silence: float) -> SideAnswer:
         """The call's answer if it is a 200, after further tries if need be; else raises `_FailedError`."""

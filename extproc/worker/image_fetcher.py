@@ -42,7 +42,7 @@ from extproc.worker.url_guard import (
     PORTS,
     Guard,
     Network,
-    RefusedError,
+    RejectedError,
     Verdict,
     bad_url,
     check,
@@ -125,7 +125,7 @@ class Fetcher:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(min(basket.job.concurrency, len(basket.job.urls))):
                     lanes.create_task(self._lane(basket))
-        except* RefusedError as group:
+        except* RejectedError as group:
             failure = _first(group)
         return failure
 
@@ -133,25 +133,25 @@ class Fetcher:
         for index, text in basket.queue:
             try:
                 basket.fetched[index] = await self._follow(text, basket)
-            except RefusedError as refused:
-                refused.index = index
+            except RejectedError as rejected:
+                rejected.index = index
                 raise
 
     async def _follow(self, text: str, basket: "_Basket") -> Fetched:
-        """The image that `text` leads to, through redirects. Raises `RefusedError`."""
+        """The image that `text` leads to, through redirects. Raises `RejectedError`."""
         url = parse(text)
         for _ in range(REDIRECTS + 1):
             check(url, self._guard, self._ports)
-            answer = await self._get(url, basket)
-            if isinstance(answer, Fetched):
-                return answer
-            if (url.scheme, answer.scheme) == ("https", "http"):
+            outcome = await self._get(url, basket)
+            if isinstance(outcome, Fetched):
+                return outcome
+            if (url.scheme, outcome.scheme) == ("https", "http"):
                 raise bad_url("The URL redirects from https to http.")
-            url = answer
+            url = outcome
         raise _failed(f"The URL redirects more than {REDIRECTS} times.")
 
     async def _get(self, url: URL, basket: "_Basket") -> Fetched | URL:
-        """The image at `url`, or where it is instead. `url` has been checked. Raises `RefusedError`."""
+        """The image at `url`, or where it is instead. `url` has been checked. Raises `RejectedError`."""
         assert self._session is not None
         try:
             async with self._slots.slot(), self._session.get(url, allow_redirects=False) as response:
@@ -181,7 +181,7 @@ class _Basket:
     async def read(self, response: aiohttp.ClientResponse) -> Fetched:
         """The image in the response's body, counted while it arrives; the length that a server claims only saves time.
 
-        Raises `RefusedError`, and aiohttp's own errors.
+        Raises `RejectedError`, and aiohttp's own errors.
         """
         claimed = response.content_length or 0
         self._fit(claimed, claimed)
@@ -214,16 +214,16 @@ def _check_head(response: aiohttp.ClientResponse) -> None:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of the body, if an image begins so. Raises `RefusedError`, and aiohttp's own errors."""
+    """The first bytes of the body, if an image begins so. Raises `RejectedError`, and aiohttp's own errors."""
     try:
         beginning = await response.content.readexactly(SIGNATURE_BYTES)
     except asyncio.IncompleteReadError as error:
         beginning = error.partial
     if not beginning:
-        raise RefusedError(f"The URL's server sent an empty file. {INSTEAD}", "empty_image_file")
+        raise RejectedError(f"The URL's server sent an empty file. {INSTEAD}", "empty_image_file")
     if image_format(beginning) is None:
         what = f"The URL gives no PNG, JPEG, GIF or WebP image; its server calls it {media_type(response)}."
-        raise RefusedError(f"{what} {INSTEAD}", "invalid_image_format")
+        raise RejectedError(f"{what} {INSTEAD}", "invalid_image_format")
     return beginning
 
 
@@ -366,15 +366,15 @@ def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
 # Failures
 
 
-def _failed(what: str) -> RefusedError:
-    return RefusedError(f"{what} {INSTEAD}", "failed_to_download_image")
+def _failed(what: str) -> RejectedError:
+    return RejectedError(f"{what} {INSTEAD}", "failed_to_download_image")
 
 
-def _too_large(what: str, limit: int) -> RefusedError:
-    return RefusedError(f"{what} more than {limit} bytes. Send less, or smaller ones.", "image_too_large")
+def _too_large(what: str, limit: int) -> RejectedError:
+    return RejectedError(f"{what} more than {limit} bytes. Send less, or smaller ones.", "image_too_large")
 
 
-def _explained(error: Exception, host: str) -> RefusedError:
+def _explained(error: Exception, host: str) -> RejectedError:
     """What the client is told of a request to `host` that came to nothing."""
     match error:
         case ForbiddenAddressError() | aiohttp.ClientConnectorDNSError():
@@ -388,8 +388,8 @@ def _explained(error: Exception, host: str) -> RefusedError:
     return _failed(f"The host '{host}' broke off, or gave no proper HTTP answer.")
 
 
-def _first(group: BaseExceptionGroup[RefusedError]) -> FetchFailure:
+def _first(group: BaseExceptionGroup[RejectedError]) -> FetchFailure:
     """The failure to tell of: the first; others came while its siblings were being cancelled."""
-    refused = group.exceptions[0]
-    assert isinstance(refused, RefusedError)
-    return FetchFailure(refused.index, refused.reason, refused.code)
+    rejected = group.exceptions[0]
+    assert isinstance(rejected, RejectedError)
+    return FetchFailure(rejected.index, rejected.reason, rejected.code)

@@ -57,10 +57,10 @@ FIRST_LISTING_SECONDS = 5.0
 FIRST_CREDENTIALS_SECONDS = 15.0
 """Longest wait for AWS credentials at the start: a credential process may take its time, or never end."""
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """Interval at which a worker looks whether its socket is still there."""
 
-ROOM_SECONDS = 10.0
+MARGIN_SECONDS = 10.0
 """By how much the time that Envoy is asked for exceeds the time that side calls may take."""
 
 MIB = 1024 * 1024
@@ -156,15 +156,15 @@ class Worker:
             changes = asyncio.create_task(follow(self._file, self.settings_changed))
             cleanup.callback(changes.cancel)
             # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
-            await _first(self._get_ready(), signals.stop.wait())
-            _tidy()
+            await _first(self._prepare(), signals.stop.wait())
+            _freeze_heap()
             settings = self._file.settings
             options = server_options(settings, tls.current if tls else None)
             server = new_server(settings.transport, address, self.new_exchange, run_job, options)
             bound = await server.start(address)
             cleanup.push_async_callback(server.stop, 0)
             if health is not None:
-                await self._answer_probes(health, run_job, cleanup)
+                await self._serve_health(health, run_job, cleanup)
             if tls is not None:
                 log.info("TLS: new connections get %s", tls.describe())
                 certificates = asyncio.create_task(follow_tls(tls, server.renew))
@@ -191,7 +191,7 @@ class Worker:
         """Put a new list of models in force; called from the keeper's thread."""
         self.gateway.catalogue = catalogue
 
-    async def _answer_probes(self, address: Address, run_job: RunJob, cleanup: AsyncExitStack) -> None:
+    async def _serve_health(self, address: Address, run_job: RunJob, cleanup: AsyncExitStack) -> None:
         """Serve on a socket as well, and say SERVING there for as long as the event loop runs."""
         beside = new_server("http2", address, self.new_exchange, run_job, server_options(self._file.settings))
         await beside.start(address)
@@ -203,16 +203,16 @@ class Worker:
     def _job_runner(self) -> JobRunner:
         return JobRunner(self._endpoints.runtime, deny=self._file.settings.media.deny)
 
-    async def _get_ready(self) -> None:
+    async def _prepare(self) -> None:
         """Look for credentials and ask for the models, both for the first time; go on without them after a while."""
         found = asyncio.Event()
-        await _first(_in_thread(self._ask_aws, found), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
+        await _first(_in_thread(self._start_lookups, found), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
         if not found.is_set():
             log.warning("AWS credentials were not found in %g s: serving without them", FIRST_CREDENTIALS_SECONDS)
             return
         await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))
 
-    def _ask_aws(self) -> None:
+    def _start_lookups(self) -> None:
         """Look for credentials, and start asking for the models when that is done: one process answers both."""
         self._credentials.start()
         self._keeper.start()
@@ -233,7 +233,7 @@ async def _stay_reachable(server: TransportServer, address: Address) -> None:
     """Make the worker's socket anew whenever it was removed, by somebody who tidies up temporary files for one."""
     trouble = ""
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(CHECK_SECONDS)
         try:
             if await server.listen_again():
                 log.warning("%s was removed: listening there again; no call was cut", address)
@@ -245,7 +245,7 @@ async def _stay_reachable(server: TransportServer, address: Address) -> None:
             trouble = str(error)
 
 
-def _tidy() -> None:
+def _freeze_heap() -> None:
     """Look once at everything that was made so far, and never again.
 
     The collector's rounds while calls are served are then over what those made.
@@ -261,7 +261,7 @@ def server_options(settings: Settings, tls: Tls | None = None) -> ServerOptions:
     `Settings.longest_wait` and half a minute.
     """
     largest = max(settings.limits.body_bytes, 4 * MIB)
-    return ServerOptions(message_bytes=largest + MIB, longest_wait=settings.longest_wait + ROOM_SECONDS, tls=tls)
+    return ServerOptions(message_bytes=largest + MIB, longest_wait=settings.longest_wait + MARGIN_SECONDS, tls=tls)
 
 
 def _take_signals() -> Signals:

@@ -3,7 +3,7 @@
 The address decides, not the name: `forbidden` says of each address why it is out of bounds, and a `Guard` is that with
 an operator's additions. What a URL spells out is checked here; what its name leads to is for `fetcher` to check.
 
-Invariant: `parse` and `check` give a URL or raise `RefusedError`, whatever the text; and a URL that passes has either
+Invariant: `parse` and `check` give a URL or raise `RejectedError`, whatever the text; and a URL that passes has either
 an address that passes, in its one usual spelling, or a proper host name, which no resolver takes for an address.
 """
 
@@ -36,7 +36,7 @@ INSTEAD = "Send a URL that anybody can open, or the image itself as a data: URL 
 """What a client can always do about a URL that is not fetched."""
 
 
-class RefusedError(Exception):
+class RejectedError(Exception):
     """An image that is not had; `reason`, `code` and `index` as in `FetchFailure`."""
 
     def __init__(self, reason: str, code: FetchCode, index: int = 0) -> None:
@@ -44,12 +44,12 @@ class RefusedError(Exception):
         self.reason, self.code, self.index = reason, code, index
 
 
-def bad_url(what: str) -> RefusedError:
+def bad_url(what: str) -> RejectedError:
     """The URL is not one to fetch from, because of `what`."""
-    return RefusedError(f"{what} {INSTEAD}", "invalid_image_url")
+    return RejectedError(f"{what} {INSTEAD}", "invalid_image_url")
 
 
-def not_public(host: str) -> RefusedError:
+def not_public(host: str) -> RejectedError:
     """The same whether a name is unknown or is known inside only: neither is the client's to find out."""
     return bad_url(f"The host '{host}' could not be found on the public internet.")
 
@@ -124,14 +124,14 @@ look public.
 
 
 def parse(text: str, base: URL | None = None) -> URL:
-    """The URL that `text` is, read in the light of `base` where it is relative. Raises `RefusedError`.
+    """The URL that `text` is, read in the light of `base` where it is relative. Raises `RejectedError`.
 
     A well-formed one is kept byte for byte, since it may be signed; any other is quoted as a browser would.
     """
     if len(text) > LONGEST_URL:
         raise bad_url(f"The URL has more than {LONGEST_URL} characters.")
     try:
-        _refuse_long_host(text)
+        _reject_long_host(text)
         url = URL(text, encoded=_WELL_FORMED.fullmatch(text) is not None)
         url = url if base is None else base.join(url)
         _ = url.port  # yarl takes the host and port of a well-formed URL apart only now, and raises only now
@@ -140,8 +140,8 @@ def parse(text: str, base: URL | None = None) -> URL:
     return url
 
 
-def _refuse_long_host(text: str) -> None:
-    """Raise a `RefusedError` if `text` has a host of more than `LONGEST_HOST` characters that is not ASCII.
+def _reject_long_host(text: str) -> None:
+    """Raise a `RejectedError` if `text` has a host of more than `LONGEST_HOST` characters that is not ASCII.
 
     yarl makes ASCII of it (IDNA), a millisecond for every dozen characters that stand for many. As it is, the text is
     only taken apart. Raises `ValueError` for what is no URL.
@@ -154,7 +154,7 @@ def _refuse_long_host(text: str) -> None:
 
 
 def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:
-    """Refuse a URL for what it spells out. Raises `RefusedError`."""
+    """Refuse a URL for what it spells out. Raises `RejectedError`."""
     if url.scheme not in ("http", "https"):
         raise bad_url("Only http and https URLs are fetched.")
     if url.raw_user or url.raw_password:
@@ -169,7 +169,7 @@ def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that `host` is in its usual spelling, or None for a proper name. Raises `RefusedError`.
+    """The address that `host` is in its usual spelling, or None for a proper name. Raises `RejectedError`.
 
     127.1, 2130706433, 0x7f.1 and 127.0.0.1. are neither: some resolvers take them for addresses. A last label that is
     a number makes an address (https://url.spec.whatwg.org/#ends-in-a-number-checker).

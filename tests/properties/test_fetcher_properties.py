@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from extproc.exchange.jobs import Fetch, Fetched, FetchFailure
 from extproc.worker.image_fetcher import Fetcher, ForbiddenAddressError, GuardedResolver
-from extproc.worker.url_guard import PORTS, RefusedError, check, forbidden, parse
+from extproc.worker.url_guard import PORTS, RejectedError, check, forbidden, parse
 
 NAT64 = ip_network("64:ff9b::/96")
 
@@ -113,7 +113,7 @@ def test_a_url_passes_with_a_proper_name_or_a_public_address_or_is_refused(text,
     try:
         url = parse(text, base and parse(base))
         check(url, forbidden)
-    except RefusedError:
+    except RejectedError:
         return
     assert url.scheme in ("http", "https")
     assert url.port in PORTS
@@ -146,7 +146,7 @@ def test_no_spelling_of_a_forbidden_address_passes(address, data):
     assert socket.inet_aton(text) == address.packed
     wide = text.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
     for host in (text, text + ".", quote(text), wide, text.replace(".", "。")):
-        with pytest.raises(RefusedError):
+        with pytest.raises(RejectedError):
             check(parse(f"http://{host}/"), forbidden)
 
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from yarl import URL
 
-from extproc.worker.url_guard import LONGEST_URL, Guard, RefusedError, check, forbidden, parse
+from extproc.worker.url_guard import LONGEST_URL, Guard, RejectedError, check, forbidden, parse
 
 KINDS = {
     "169.254.169.254": "cloud metadata",
@@ -196,7 +196,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("why", "text"), [(why, text) for why, texts in REFUSED.items() for text in texts])
 def test_what_is_refused(why, text):
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(RejectedError) as refused:
         passes(text)
     assert why in refused.value.reason
     assert "data: URL" in refused.value.reason
@@ -205,20 +205,20 @@ def test_what_is_refused(why, text):
 
 @pytest.mark.parametrize("zone", ["%eth0", "%25eth0"])
 def test_an_address_with_a_zone_is_refused(zone):
-    with pytest.raises(RefusedError, match="zone"):
+    with pytest.raises(RejectedError, match="zone"):
         passes(f"http://[2606:4700::1111{zone}]/")
 
 
 def test_other_ports_by_leave():
     assert passes("http://images.example:8080/", ports=frozenset({8080}))
-    with pytest.raises(RefusedError, match="port 8080 only"):
+    with pytest.raises(RejectedError, match="port 8080 only"):
         passes("http://images.example/", ports=frozenset({8080}))
 
 
 def test_a_url_of_any_length_is_not_parsed():
     room = LONGEST_URL - len("http://a.example/")
     assert passes("http://a.example/" + "x" * room)
-    with pytest.raises(RefusedError, match="more than 8192 characters"):
+    with pytest.raises(RejectedError, match="more than 8192 characters"):
         parse("http://a.example/" + "x" * (room + 1))
 
 
@@ -227,7 +227,7 @@ def test_a_url_of_any_length_is_not_parsed():
 def test_a_long_host_that_is_not_ascii_is_not_made_so(prefix, host, monkeypatch):
     """Each of these letters stands for 18, and yarl takes half a second for as many as a URL may have."""
     monkeypatch.setattr("yarl._url._idna_encode", lambda host: pytest.fail("it was"))
-    with pytest.raises(RefusedError, match="host has more than 253"):
+    with pytest.raises(RejectedError, match="host has more than 253"):
         parse(prefix + host + "/a.png", URL("https://example.com/"))
 
 
