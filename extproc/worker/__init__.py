@@ -1,4 +1,4 @@
-"""One worker: a process that serves one address, and the processes and requests that it starts for its calls.
+"""A worker: a process that serves one address, and the processes and requests that it starts for its calls.
 
 It knows no sibling. `stack` starts several, Kubernetes one or a few.
 """

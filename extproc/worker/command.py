@@ -1,4 +1,4 @@
-"""One worker's command line: what `oai-extproc serve` and `up` start.
+"""The command line of a worker: `oai-extproc serve` and `up` start it.
 
 AWS's code takes as long to load as all of ours, so it begins first, in its own process (`extproc.aws.lookup`), and
 this imports the rest meanwhile.
@@ -63,7 +63,7 @@ def main(
     log_level: str,
     log_format: log_setup.Format,
 ) -> None:
-    """Run one worker; what `oai-extproc up` starts, once for each of `workers`."""
+    """Run one worker; `oai-extproc up` starts one for each of `workers`."""
     open_standard_streams()
     log_setup.setup(log_level, log_format)
     try:

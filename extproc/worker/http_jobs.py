@@ -1,12 +1,11 @@
-"""Does what exchanges wait for: calls to Bedrock's runtime endpoint beside Envoy's own, pooled and bounded.
+"""The runner of jobs over HTTP: calls to Bedrock's runtime endpoint beside Envoy's own, pooled and bounded.
 
 The other kind of job, images that clients name by URL, is the `fetcher`'s, which trusts and reaches other hosts.
 
-Invariant: the result of a `SideCalls` is every answer in the order of the calls, each of them a 200, or else the
+Invariant: the result of a `SideCalls` is every response in the order of the calls, each of them a 200, or else the
 first failure; it is there within the job's seconds, and then none of its calls is in flight any more. A response is
-read up to its call's `max_bytes`. Each call
-goes out byte for byte as it was signed: its path is never decoded and encoded again, and no header is added but
-`host` and `content-length`.
+read up to its call's `max_bytes`. Each call goes out byte for byte as it was signed: its path is never decoded and
+encoded again, and no header is added but `host` and `content-length`.
 """
 
 import asyncio
@@ -49,7 +48,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.
 
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 50.0
-"""A pooled connection is given up before AWS's side (60 seconds) does."""
+"""Idle time after which a pooled connection is closed: before AWS's side (60 seconds) does."""
 
 CONNECTIONS = 256
 """Connections of one worker, all jobs together; further calls wait for one, fairly by organisation."""
@@ -59,7 +58,7 @@ AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
 
 
 def jitter(attempt: int) -> float:
-    """Seconds to wait before try `attempt` + 1 (`attempt` counts from 1): at random up to 0.4, 0.8, …
+    """Return the seconds to wait before try `attempt` + 1 (`attempt` counts from 1): at random up to 0.4, 0.8, …
 
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter")
     """
@@ -67,7 +66,7 @@ def jitter(attempt: int) -> float:
 
 
 class HttpJobRunner:
-    """Performs jobs: side calls against one endpoint, and fetches.
+    """A runner of jobs: side calls against one endpoint, and fetches.
 
     Use it as an async context manager, inside the loop that uses it; `fetcher` is entered and left with it.
     """
@@ -105,7 +104,7 @@ class HttpJobRunner:
         await self._open.aclose()
 
     async def __call__(self, job: SideCalls | Fetch, seconds: float) -> SideResult | FetchResult:
-        """Do `job` within `seconds`."""
+        """Run `job` within `seconds`."""
         match job:
             case SideCalls():
                 with on_behalf_of(job.organisation):
@@ -118,10 +117,10 @@ class HttpJobRunner:
             async with asyncio.timeout(seconds):
                 return await self._all(job)
         except TimeoutError:
-            return SideFailure(timed_out=True, message=f"Bedrock did not answer within {seconds:g} seconds")
+            return SideFailure(timed_out=True, message=f"Bedrock did not respond within {seconds:g} seconds")
 
     async def _all(self, job: SideCalls) -> SideResult:
-        """All the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
+        """Send all the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
         responses: dict[int, SideAnswer] = {}
         queue = iter(enumerate(job.calls))
         failure: SideAnswer | _Failure | None = None
@@ -142,7 +141,7 @@ class HttpJobRunner:
             responses[index] = await self._one(call, silence)
 
     async def _one(self, call: SideCall, silence: float) -> SideAnswer:
-        """The call's answer if it is a 200, after further tries if need be; else raises `_FailedError`."""
+        """Return the call's response if it is a 200, after further tries if need be; else raises `_FailedError`."""
         for attempt in range(1, TRIES + 1):
             outcome = await self._try(call, silence)
             if isinstance(outcome, SideAnswer) and outcome.status == 200:
@@ -180,7 +179,7 @@ class HttpJobRunner:
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The body of a response; raises `_FailedError` if it is longer, which is found out before it is read."""
+    """Return the body of a response; raises `_FailedError` before reading it if it is longer than allowed."""
     data = bytearray()
     if (response.content_length or 0) <= max_bytes:
         while len(data) <= max_bytes and (piece := await response.content.readany()):
@@ -197,11 +196,11 @@ _Failure = SideFailure | SideSilence
 
 
 class _FailedError(Exception):
-    """A call came to nothing, for good; `args[0]` is what the job comes to."""
+    """A call that failed for good; `args[0]` is the job's result."""
 
 
 def _first(group: BaseExceptionGroup[_FailedError]) -> "SideAnswer | _Failure":
-    """The failure to tell of: the first; others came while its siblings were being cancelled."""
+    """Return the first failure; others came while its siblings were being cancelled."""
     error = group.exceptions[0]
     outcome = error.args[0]
     assert isinstance(outcome, SideAnswer | SideFailure | SideSilence)

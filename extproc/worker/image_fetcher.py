@@ -1,14 +1,14 @@
 """Fetches the images that clients name by URL, and nothing that such a URL should not reach.
 
-A URL is a client's way to make the gateway send a request from inside the operator's network. `guard` says where one
-may lead, and is asked three times, each enough for itself: of what a URL spells out and what a look-up answers; of each
-socket before it connects (a literal address never sees a resolver); and of its peer before a request is sent.
+A URL is a client's way to make the gateway send a request from inside the operator's network. `guard` decides where one
+may lead, and checks three times, each enough for itself: what a URL spells out and what a lookup returns; each
+socket before it connects (a literal address never sees a resolver); and its peer before a request is sent.
 
 A name is looked up once per connection, every address it has must pass, and the connection goes to an address from that
-very answer: there is no second look-up that could say something else (rebinding). `Host` and SNI carry the name.
+very lookup: there is no second one with another result (rebinding). `Host` and SNI carry the name.
 Redirects are followed by hand, and each hop goes through all of this again.
 
-Invariant: whatever the URLs, the resolver and the servers do, a `Fetch` comes to images within its limits, or to one
+Invariant: whatever the URLs, the resolver and the servers do, a `Fetch` results in images within its limits, or in one
 `FetchFailure`, within its seconds; and no request ever goes to an address that the guard forbids.
 """
 
@@ -56,8 +56,8 @@ REDIRECTS = 3
 CONNECTIONS = 256
 """Connections of one worker, all jobs together; further requests wait for one, fairly by organisation."""
 LOOKUPS = 32
-"""Look-ups at once, fairly by organisation. They have threads of their own: names that never answer hold up images of
-the organisation that named them, and nothing else."""
+"""Lookups at once, fairly by organisation. They have threads of their own: names whose servers never respond hold up
+images of the organisation that named them, and nothing else."""
 
 HEADERS = {
     "user-agent": "oai-extproc",
@@ -67,7 +67,7 @@ HEADERS = {
 
 
 class Fetcher:
-    """Does `Fetch` jobs. Use it as an async context manager, inside the loop that uses it.
+    """A runner of `Fetch` jobs. Use it as an async context manager, inside the loop that uses it.
 
     `deny` is for what is inside and has addresses that look public, such as the pods and instances of a VPC with IPv6.
     `allow` is for tests: what it holds is fetched from, whatever it is.
@@ -108,7 +108,7 @@ class Fetcher:
         await self._lookup.close()
 
     async def fetch(self, job: Fetch, seconds: float) -> FetchResult:
-        """Do `job` within `seconds`; nothing of it is in flight any more when it returns."""
+        """Run `job` within `seconds`; nothing of it is in flight any more when it returns."""
         basket = _Basket(job)
         try:
             with on_behalf_of(job.organisation):
@@ -119,7 +119,7 @@ class Fetcher:
         return failure or FetchedImages(basket.fetched[index] for index in range(len(job.urls)))
 
     async def _all(self, basket: "_Basket") -> FetchFailure | None:
-        """All the images: so many lanes take URL after URL from one queue. The first failure ends the others."""
+        """Fetch all the images: so many lanes take URL after URL from one queue. The first failure ends the others."""
         failure: FetchFailure | None = None
         try:
             async with asyncio.TaskGroup() as lanes:
@@ -138,7 +138,7 @@ class Fetcher:
                 raise
 
     async def _follow(self, text: str, basket: "_Basket") -> Fetched:
-        """The image that `text` leads to, through redirects. Raises `RejectedError`."""
+        """Return the image that `text` leads to, through redirects. Raises `RejectedError`."""
         url = parse(text)
         for _ in range(REDIRECTS + 1):
             check(url, self._guard, self._ports)
@@ -151,7 +151,7 @@ class Fetcher:
         raise _failed(f"The URL redirects more than {REDIRECTS} times.")
 
     async def _get(self, url: URL, basket: "_Basket") -> Fetched | URL:
-        """The image at `url`, or where it is instead. `url` has been checked. Raises `RejectedError`."""
+        """Return the image at `url`, or the URL of a redirect. `url` has been checked. Raises `RejectedError`."""
         assert self._session is not None
         try:
             async with self._slots.slot(), self._session.get(url, allow_redirects=False) as response:
@@ -164,7 +164,7 @@ class Fetcher:
 
 
 class _Basket:
-    """What a job still has to fetch, what it has, and how many bytes it may still have."""
+    """The images of a job: those still to fetch, those fetched, and the bytes that are left."""
 
     def __init__(self, job: Fetch) -> None:
         self.job = job
@@ -173,13 +173,13 @@ class _Basket:
         self._left = job.total_bytes
 
     def late(self, seconds: float) -> FetchFailure | None:
-        """That the first image that is missing took too long; None if none is: the last came at the last moment."""
+        """Return the timeout of the first image that is missing; None if none is: the last came at the last moment."""
         failed = _failed(f"The image could not be fetched within {seconds:g} seconds.")
         missing = (index for index in range(len(self.job.urls)) if index not in self.fetched)
         return next((FetchFailure(index, failed.reason, failed.code) for index in missing), None)
 
     async def read(self, response: aiohttp.ClientResponse) -> Fetched:
-        """The image in the response's body, counted while it arrives; the length that a server claims only saves time.
+        """Return the image in the response's body, counted while it arrives; a claimed length only saves time.
 
         Raises `RejectedError`, and aiohttp's own errors.
         """
@@ -197,7 +197,7 @@ class _Basket:
         self._left -= more
 
     def _fit(self, more: int, size: int) -> None:
-        """Refuse an image of `size` bytes, of which `more` are not counted yet, if that is too much."""
+        """Reject an image of `size` bytes, of which `more` are not counted yet, if that is too much."""
         if size > self.job.max_bytes:
             raise _too_large("The image has", self.job.max_bytes)
         if more > self._left:
@@ -205,7 +205,7 @@ class _Basket:
 
 
 def _check_head(response: aiohttp.ClientResponse) -> None:
-    """Refuse an answer for its status, or for its encoding: compressed bytes may grow, so they were not asked for."""
+    """Reject a response for its status, or for its encoding: compressed bytes may grow, so none were requested."""
     if response.status != 200:
         raise _failed(f"The URL's server answered with status {response.status}, not with the image.")
     encoding = response.headers.get("content-encoding", "").strip().lower()
@@ -214,7 +214,7 @@ def _check_head(response: aiohttp.ClientResponse) -> None:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of the body, if an image begins so. Raises `RejectedError`, and aiohttp's own errors."""
+    """Return the first bytes of the body, if an image begins so. Raises `RejectedError`, and aiohttp's own errors."""
     try:
         beginning = await response.content.readexactly(SIGNATURE_BYTES)
     except asyncio.IncompleteReadError as error:
@@ -244,9 +244,9 @@ class Lookup(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """All addresses of `host`. Raises `OSError`.
+        """Return all addresses of `host`. Raises `OSError`.
 
-        A thread cannot be cancelled: its slot stays taken until the look-up ends, although nobody may wait for it.
+        A thread cannot be cancelled: its slot stays taken until the lookup ends, although nothing may wait for it.
         """
         absolute = host.removesuffix(".") + "."
         ask = functools.partial(
@@ -271,12 +271,12 @@ class Lookup(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Forget what waits for a thread; a look-up under way ends by itself."""
+        """Drop what waits for a thread; a lookup under way ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedResolver(AbstractResolver):
-    """Another resolver's answers, if every address in them passes."""
+    """A resolver that returns another's addresses, if every one of them passes."""
 
     def __init__(self, lookup: AbstractResolver, verdict: Verdict) -> None:
         self._lookup, self._verdict = lookup, verdict
@@ -284,7 +284,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """All addresses of `host`. Raises `OSError` if it has none, and `ForbiddenAddressError`."""
+        """Return all addresses of `host`. Raises `OSError` if it has none, and `ForbiddenAddressError`."""
         found = await self._lookup.resolve(host, port, family)
         if not found:
             raise OSError(errno.ENOENT, f"{host} has no address")
@@ -313,7 +313,7 @@ class GuardedConnector(BoundedConnector):
         self._verdict = verdict
 
     def _socket(self, there: AddrInfoType) -> socket.socket:
-        """The socket that is about to connect to `there`: every connection of a connector begins here.
+        """Return the socket that is about to connect to `there`: every connection of a connector begins here.
 
         Raises `PermissionError`, since aiohttp expects nothing but an `OSError` here.
         """
@@ -330,7 +330,7 @@ class GuardedConnector(BoundedConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
     ) -> Connection:
-        """A connection whose peer passes as well. Raises `ForbiddenAddressError`, and aiohttp's own errors."""
+        """Return a connection whose peer passes as well. Raises `ForbiddenAddressError`, and aiohttp's own errors."""
         connection = await super().connect(req, traces, timeout)
         try:
             _insist(self._verdict, _peer(connection))
@@ -356,7 +356,7 @@ def _insist(verdict: Verdict, address: str, host: str = "a connection") -> None:
 
 
 def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Whom to trust on the public internet: SSL_CERT_FILE, or what the operating system trusts; not AWS_CA_BUNDLE.
+    """Return TLS for the public internet: SSL_CERT_FILE, or what the operating system trusts; not AWS_CA_BUNDLE.
 
     Raises `OSError` when the file cannot be read.
     """
@@ -375,7 +375,7 @@ def _too_large(what: str, limit: int) -> RejectedError:
 
 
 def _explained(error: Exception, host: str) -> RejectedError:
-    """What the client is told of a request to `host` that came to nothing."""
+    """Return the client's error for a failed request to `host`."""
     match error:
         case ForbiddenAddressError() | aiohttp.ClientConnectorDNSError():
             return not_public(host)
@@ -385,11 +385,11 @@ def _explained(error: Exception, host: str) -> RejectedError:
             return _failed(f"The host '{host}' could not be reached.")
         case OverheadError():
             return _failed(f"The host '{host}' sent too much beside the image, or in too small pieces.")
-    return _failed(f"The host '{host}' broke off, or gave no proper HTTP answer.")
+    return _failed(f"The host '{host}' closed the connection, or sent no valid HTTP response.")
 
 
 def _first(group: BaseExceptionGroup[RejectedError]) -> FetchFailure:
-    """The failure to tell of: the first; others came while its siblings were being cancelled."""
+    """Return the first failure; others came while its siblings were being cancelled."""
     rejected = group.exceptions[0]
     assert isinstance(rejected, RejectedError)
     return FetchFailure(rejected.index, rejected.reason, rejected.code)

@@ -1,11 +1,12 @@
 """Runs the jobs of exchanges: translations by the `Translator`, calls and fetches by the `HttpJobRunner`.
 
-The http_runner is brought in with the first job there is for it.
-Most workers never make a call of their own: Envoy carries chat, and embeddings of one text. aiohttp would cost each
-of them a third of its start and 9 MB, so it is imported when an exchange first waits for a job, in a thread.
+The `HttpJobRunner` is imported and opened with the first job for it. Most workers never make a call of their own: Envoy
+carries chat, and embeddings of one text. aiohttp would cost each of them a third of its start and 9 MB, so it is
+imported when an exchange first waits for a job, in a thread.
 
-Invariant: a job comes to what `HttpJobRunner` makes of it; the event loop never waits for an import; and whatever would
-keep the http_runner from working (a CA bundle that cannot be read) is said at the start, not at the first job.
+Invariant: a job has the result that `HttpJobRunner` returns; the event loop never waits for an import; and an error
+that would keep the `HttpJobRunner` from working (a CA bundle that cannot be read) is raised at the start, not at the
+first job.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class JobRunner:
-    """Performs jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it.
+    """A runner of jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it.
 
     `deny` are networks (`203.0.113.0/24`) that no image is fetched from, beside those that never are.
     """
@@ -43,7 +44,7 @@ class JobRunner:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "JobRunner":
-        """Raises `TrustError`."""
+        """Check the CA bundle. Raises `TrustError`."""
         bedrock_trust(self._environ)
         self._open.callback(self._translator.close)
         return self
@@ -54,7 +55,7 @@ class JobRunner:
         await self._open.aclose()
 
     async def __call__(self, job: Job, seconds: float) -> JobResult:
-        """Do `job` within `seconds`; what it comes to and raises is the `Translator`'s or the `HttpJobRunner`'s."""
+        """Run `job` within `seconds`; it returns and raises what the `Translator` or the `HttpJobRunner` does."""
         if isinstance(job, TranslationJob):
             return await self._translator(job, seconds)
         http_runner = self._http_runner or await self._open_http_runner()

@@ -1,7 +1,7 @@
-"""The last good settings, in a file: what a worker starts with while gateway.yaml cannot be used.
+"""The last good settings, in a file: a worker starts with them while gateway.yaml cannot be used.
 
-The file is of one Envoy's configuration. What can only be set at start stays as it is in the file, because Envoy's
-configuration was made from the same values; so whoever makes that anew removes the file.
+The file belongs to one Envoy's configuration. Settings that can only be set at start stay as they are in the file,
+because Envoy's configuration was made from the same values; a new configuration needs the file removed.
 
 Invariant: the file is whole or not there, and only its owner can read it. It contains no token, only the hashes that
 gateway.yaml has. A file that cannot be read or written is a warning, and never the end of a worker.

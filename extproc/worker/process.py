@@ -1,11 +1,11 @@
-"""One worker: a process that serves one address until it is told to stop. It knows no sibling.
+"""A worker: a process that serves one address until it is stopped. It knows no sibling.
 
-It is told to stop by SIGTERM (or SIGINT): it says NOT_SERVING, goes on serving for `notice` seconds so that Envoy
-hears it, then takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
+SIGTERM (or SIGINT) stops it: it reports NOT_SERVING, goes on serving for `notice` seconds so that Envoy sees that, then
+takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
 
-It says SERVING once the AWS credentials have been looked for and Bedrock has been asked for its models, whatever
-came of it: without credentials, callers are told so in a proper answer. The built-in list stands in for the models,
-and where AWS is slow to answer nobody waits longer than `FIRST_LISTING_SECONDS`.
+It reports SERVING once it has looked for AWS credentials and Bedrock has listed its models, or both have failed:
+without credentials, callers get an error that names them. The built-in list stands in for the models, and where AWS is
+slow nothing waits longer than `FIRST_LISTING_SECONDS`.
 
 Invariant: requests see whole versions of things (settings, catalogue, identity), swapped between two events, and the
 event loop never waits for AWS or for a file.
@@ -58,17 +58,17 @@ FIRST_CREDENTIALS_SECONDS = 15.0
 """Longest wait for AWS credentials at the start: a credential process may take its time, or never end."""
 
 CHECK_SECONDS = 1.0
-"""Interval at which a worker looks whether its socket is still there."""
+"""Interval at which a worker checks that its socket is still there."""
 
 MARGIN_SECONDS = 10.0
-"""By how much the time that Envoy is asked for exceeds the time that side calls may take."""
+"""Seconds by which the time that Envoy grants exceeds the time that side calls may take."""
 
 MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """How long a worker goes on when it is told to stop, in seconds."""
+    """Seconds that a worker goes on when it is stopped."""
 
     notice: float
     grace: float
@@ -76,13 +76,13 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the process was sent so far."""
+    """A counter of SIGTERM and SIGINT."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
     def received(self) -> None:
-        """Note one more SIGTERM or SIGINT."""
+        """Count one more SIGTERM or SIGINT."""
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
@@ -97,7 +97,7 @@ class ServeOptions:
     last_good: Path | None = None
     """File that keeps the last good settings for the next start."""
     health: str | None = None
-    """A second address, a socket, for those who ask for the health of a worker that otherwise wants TLS."""
+    """A second address, a socket, for health checks of a worker that otherwise wants TLS."""
     envoy_memory: int | None = None
     """Envoy's memory limit in bytes, where Envoy does not share this process's."""
     mark_by_header: bool = False
@@ -123,7 +123,7 @@ class Worker:
     """The parts of one worker, and their life."""
 
     def __init__(self, file: SettingsFile, lookups: AwsLookups, budget: Budget, mark_by_header: bool = False) -> None:
-        """Raises `EndpointError`."""
+        """Create the parts. Raises `EndpointError`."""
         settings = file.settings
         self._file = file
         self._endpoints = endpoints = lookups.endpoints()
@@ -155,7 +155,7 @@ class Worker:
             run_job = await cleanup.enter_async_context(self._job_runner())
             changes = asyncio.create_task(follow(self._file, self.settings_changed))
             cleanup.callback(changes.cancel)
-            # Before it listens: Envoy gives a worker that it can connect to requests, whatever its health says yet.
+            # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
             _freeze_heap()
             settings = self._file.settings
@@ -178,7 +178,7 @@ class Worker:
         log.info("stopped")
 
     def new_exchange(self) -> Exchange:
-        """An exchange for the next HTTP request."""
+        """Return an exchange for the next HTTP request."""
         return Exchange(self.gateway, os.urandom(16).hex())
 
     def settings_changed(self, settings: Settings) -> None:
@@ -192,7 +192,7 @@ class Worker:
         self.gateway.catalogue = catalogue
 
     async def _serve_health(self, address: Address, run_job: RunJob, cleanup: AsyncExitStack) -> None:
-        """Serve on a socket as well, and say SERVING there for as long as the event loop runs."""
+        """Serve on a socket as well, and report SERVING there for as long as the event loop runs."""
         beside = new_server("http2", address, self.new_exchange, run_job, server_options(self._file.settings))
         await beside.start(address)
         cleanup.push_async_callback(beside.stop, 0)
@@ -204,7 +204,7 @@ class Worker:
         return JobRunner(self._endpoints.runtime, deny=self._file.settings.media.deny)
 
     async def _prepare(self) -> None:
-        """Look for credentials and ask for the models, both for the first time; go on without them after a while."""
+        """Look for credentials and list the models, both for the first time; go on without them after a while."""
         found = asyncio.Event()
         await _first(_in_thread(self._start_lookups, found), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
         if not found.is_set():
@@ -213,7 +213,7 @@ class Worker:
         await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))
 
     def _start_lookups(self) -> None:
-        """Look for credentials, and start asking for the models when that is done: one process answers both."""
+        """Look for credentials, and start listing the models when that is done: one process does both."""
         self._credentials.start()
         self._keeper.start()
 
@@ -230,7 +230,7 @@ class Worker:
 
 
 async def _stay_reachable(server: TransportServer, address: Address) -> None:
-    """Make the worker's socket anew whenever it was removed, by somebody who tidies up temporary files for one."""
+    """Make the worker's socket anew whenever it was removed, as programs do that tidy up temporary files."""
     trouble = ""
     while True:
         await asyncio.sleep(CHECK_SECONDS)
@@ -246,7 +246,7 @@ async def _stay_reachable(server: TransportServer, address: Address) -> None:
 
 
 def _freeze_heap() -> None:
-    """Look once at everything that was made so far, and never again.
+    """Collect garbage once, and then leave out what was made so far.
 
     The collector's rounds while calls are served are then over what those made.
     """
@@ -255,7 +255,7 @@ def _freeze_heap() -> None:
 
 
 def server_options(settings: Settings, tls: Tls | None = None) -> ServerOptions:
-    """What the transport is to expect of an Envoy that was configured from the same settings.
+    """Return the transport's options for an Envoy that was configured from the same settings.
 
     Its buffer, and so its largest message, is 5/4 of the largest request; it grants side calls
     `Settings.longest_wait` and half a minute.
@@ -285,9 +285,9 @@ async def _first(*works: Awaitable[object]) -> None:
 
 
 async def _in_thread(work: Callable[[], object], done: asyncio.Event | None = None) -> None:
-    """Do `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process.
+    """Run `work` in a thread that holds up neither the loop nor, unlike a pool's, the end of the process.
 
-    `done` is set when it has ended, also where nobody waits for it any more.
+    `done` is set when it has ended, also where nothing waits for it any more.
     """
     loop, done = asyncio.get_running_loop(), done or asyncio.Event()
 

@@ -1,14 +1,14 @@
-"""gateway.yaml and its token files while they change: looks at them, and tells of new settings.
+"""gateway.yaml and its token files while they change: polls them, and publishes new settings.
 
 Polling, because it is the same for a file that is written over, one that is replaced, and a Kubernetes ConfigMap,
 whose file is a symlink through a folder that is swapped; a change shows within `INTERVAL_SECONDS`.
 
 Invariant: a file that is broken, or gone, changes nothing: the settings in force stay, and one line per change
-says what is wrong with the new ones. gateway.yaml and its token files (`tokens_from`) are taken over together or not
-at all: where a token is of an organisation that is still to come, the settings stay until it has. What can only be set
-at start keeps the value that it had then.
+describes what is wrong with the new ones. gateway.yaml and its token files (`tokens_from`) are taken over together or
+not at all: where a token is of an organisation that is still to come, the settings stay until it has. A setting that
+can only be set at start keeps the value that it had then.
 
-A worker that is told where to keep the last good settings (`extproc.worker.last_good`) starts with those where a file
+A worker with a file for the last good settings (`extproc.worker.last_good`) starts with those where a file
 is broken or gone. Without any, a broken file is an error at the start.
 """
 
@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 
 FIXED = ("region", "limits", "catalogue", "workers", "transport")
-"""What can only be set at start."""
+"""Settings that can only be set at start."""
 
 FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "idle_seconds"), ("media", "deny"))
-"""Likewise: Envoy's own timeouts are made from the first three, and whoever fetches images from the last."""
+"""Likewise: Envoy's own timeouts are made from the first three, and the image fetcher from the last."""
 
 
 class SettingsFile:
-    """One gateway.yaml and the token files that it names. `settings` are the ones in force."""
+    """A gateway.yaml and the token files that it names. `settings` are the ones in force."""
 
     def __init__(self, path: Path, last_good: LastGood | None = None) -> None:
         """Read all for the first time; raises `ConfigError` where that fails and `last_good` has nothing."""
@@ -52,7 +52,7 @@ class SettingsFile:
         self.settings = self._first()
 
     def poll(self) -> Settings | None:
-        """The new settings if a file has changed for the better since the last look, else None."""
+        """Return the new settings if a file has changed for the better since the last poll, else None."""
         if self._last_good is not None:
             self._last_good.refresh()
         if self._look() == self._stamps:
@@ -93,7 +93,7 @@ class SettingsFile:
             self._last_good.save(self.settings, self._sha256)
 
     def _read(self) -> Settings | None:
-        """What the files say now, None if it is what they said before; raises `ConfigError`."""
+        """Return the settings of the files, None if they are the same as before; raises `ConfigError`."""
         stamps = self._look()  # before they are read: what is written meanwhile shows at the next look
         text = contents(self._path)
         self._stamps = stamps
@@ -108,7 +108,7 @@ class SettingsFile:
         return draft.settings(texts) if self._digest != before else None
 
     def _look(self) -> dict[Path, Stamp | None]:
-        """The stamp of each file there is, gateway.yaml's and its token files'."""
+        """Return the stamp of each file there is, gateway.yaml's and its token files'."""
         place = self._tokens_from
         return {path: stamp(path) for path in (self._path, *(_token_files(place) if place else ()))}
 
@@ -133,7 +133,7 @@ async def follow(file: SettingsFile, apply: Callable[[Settings], None], interval
 
 
 def _token_files(place: Path) -> list[Path]:
-    """The token files of `place`; of a folder that cannot be read, the folder."""
+    """Return the token files of `place`; of a folder that cannot be read, the folder."""
     try:
         return token_files(place)
     except (OSError, ValueError):
@@ -141,7 +141,7 @@ def _token_files(place: Path) -> list[Path]:
 
 
 def _digest(text: bytes, texts: Mapping[str, bytes]) -> bytes:
-    """What tells whether any file is another."""
+    """Return a digest that differs where any file does."""
     files = [(name, hashlib.sha256(content).digest()) for name, content in sorted(texts.items())]
     return hashlib.sha256(repr((hashlib.sha256(text).digest(), files)).encode()).digest()
 

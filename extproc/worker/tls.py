@@ -1,11 +1,11 @@
 """The TLS files of a worker on TCP: certificate chain, key and client authorities, while they change.
 
-The files are looked at every `INTERVAL_SECONDS`, as gateway.yaml is (`extproc.worker.reload`), and read once they are
-the same at two looks in a row: whoever writes them one after the other is done by then. The new version is in force for
-new connections; those that are open go on.
+The files are polled every `INTERVAL_SECONDS`, as gateway.yaml is (`extproc.worker.reload`), and read once they are
+the same in two polls in a row: a program that writes them one after the other is done by then. The new version is in
+force for new connections; those that are open go on.
 
 Invariant: the three files are taken over together or not at all. A pair that does not fit, a file that is missing, a
-certificate that is not valid now: each leaves the version in force as it is, and one line per trouble says what to do.
+certificate that is not valid now: each leaves the version in force as it is, and one line per problem names the remedy.
 At the start, when no version is in force, it is a `ListenError`.
 """
 
@@ -138,7 +138,7 @@ def read_tls(listen: str, pair: tuple[Path, Path] | None, client_ca: Path | None
     """Return the files of `--tls` and `--tls-client-ca`, None without; raises `ListenError` if they cannot be used."""
     if pair is None:
         if client_ca is not None:
-            raise ListenError("--tls-client-ca says nothing without --tls")
+            raise ListenError("--tls-client-ca needs --tls: give both, or neither")
         return None
     if listen.startswith("unix:"):
         raise ListenError(f"--tls is for HOST:PORT, and {listen} is a socket, to which Envoy talks in plain text")

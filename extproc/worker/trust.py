@@ -1,4 +1,4 @@
-"""Whom to trust when the gateway itself calls Bedrock: the authorities that Envoy is told to trust."""
+"""Certificate authorities for the gateway's own calls to Bedrock: those that Envoy trusts."""
 
 import errno
 import ssl
@@ -8,11 +8,11 @@ from extproc.net import ca_bundle
 
 
 class TrustError(Exception):
-    """The certificate authorities cannot be read; the message says which file, and what to do."""
+    """The certificate authorities cannot be read; the message names the file, and the remedy."""
 
 
 def bedrock_trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """A client's TLS context with those authorities; raises `TrustError` where nobody could be trusted."""
+    """Return a client's TLS context with those authorities; raises `TrustError` if there are none."""
     path = ca_bundle(environ)
     try:
         if path.is_fifo():  # it would be waited for
@@ -20,6 +20,6 @@ def bedrock_trust(environ: Mapping[str, str]) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=path)
     except OSError as error:  # ssl.SSLError is one
         raise TrustError(
-            f"the certificate authorities in {path} cannot be read ({error}): mend the file, or let AWS_CA_BUNDLE "
+            f"the certificate authorities in {path} cannot be read ({error}): fix the file, or let AWS_CA_BUNDLE "
             f"name another"
         ) from error

@@ -1,10 +1,10 @@
-"""Where a URL that a client names may lead: which addresses, and which URLs before anything is looked up. Pure.
+"""The guard of URLs that clients name: allowed addresses, and checks before any lookup. Pure.
 
-The address decides, not the name: `forbidden` says of each address why it is out of bounds, and a `Guard` is that with
-an operator's additions. What a URL spells out is checked here; what its name leads to is for `fetcher` to check.
+The address decides, not the name: `forbidden` returns for each address why it is out of bounds, and a `Guard` is that
+with an operator's additions. What a URL spells out is checked here; where its name leads is for `fetcher` to check.
 
-Invariant: `parse` and `check` give a URL or raise `RejectedError`, whatever the text; and a URL that passes has either
-an address that passes, in its one usual spelling, or a proper host name, which no resolver takes for an address.
+Invariant: `parse` and `check` return a URL or raise `RejectedError`, whatever the text; and a URL that passes has
+either an address that passes, in its one usual spelling, or a proper host name, which no resolver takes for an address.
 """
 
 import logging
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Verdict = Callable[[Address], str | None]
-"""What kind of address it is, in a word or two, if it is out of bounds; None: it is not."""
+"""The kind of an address that is out of bounds, in a word or two; None: it is not."""
 
 PORTS = frozenset({80, 443})
 LONGEST_HOST = 253
-"""Characters of a name (RFC 1035, section 2.3.4: 255 octets with their lengths)."""
+"""Longest name, in characters (RFC 1035, section 2.3.4: 255 octets with their lengths)."""
 
 LONGEST_URL = 8192
-"""Characters; what servers commonly take (RFC 9110 section 4.1 asks for 8000 octets)."""
+"""Longest URL, in characters; what servers commonly take (RFC 9110 section 4.1 asks for 8000 octets)."""
 
 INSTEAD = "Send a URL that anybody can open, or the image itself as a data: URL with base64."
-"""What a client can always do about a URL that is not fetched."""
+"""Advice for a client whose URL is not fetched."""
 
 
 class RejectedError(Exception):
-    """An image that is not had; `reason`, `code` and `index` as in `FetchFailure`."""
+    """An image that is not fetched; `reason`, `code` and `index` as in `FetchFailure`."""
 
     def __init__(self, reason: str, code: FetchCode, index: int = 0) -> None:
         super().__init__(reason)
@@ -45,12 +45,12 @@ class RejectedError(Exception):
 
 
 def bad_url(what: str) -> RejectedError:
-    """The URL is not one to fetch from, because of `what`."""
+    """Return the error for a URL that must not be fetched, because of `what`."""
     return RejectedError(f"{what} {INSTEAD}", "invalid_image_url")
 
 
 def not_public(host: str) -> RejectedError:
-    """The same whether a name is unknown or is known inside only: neither is the client's to find out."""
+    """Return the same error for an unknown name and for an internal one: a client must not learn which it is."""
     return bad_url(f"The host '{host}' could not be found on the public internet.")
 
 
@@ -78,7 +78,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def forbidden(address: Address) -> str | None:
-    """What kind of address this is if it is none of the public internet's; None if it is one.
+    """Return the kind of an address that is not on the public internet; None if it is.
 
     An address of NAT64 is as good as the IPv4 address behind it: where there is no other way to IPv4, resolvers give
     such addresses for every public name (RFC 6147).
@@ -96,13 +96,13 @@ def _behind(address: Address) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`forbidden` with exceptions: `deny` is out of bounds too, `allow` is in bounds whatever else is said."""
+    """A guard with exceptions to `forbidden`: `deny` is out of bounds too, `allow` is in bounds in any case."""
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
 
     def __call__(self, address: Address) -> str | None:
-        """The verdict on one address."""
+        """Return the verdict on one address."""
         if any(address in network for network in self.allow):
             return None
         if any(_behind(address) in network for network in self.deny):
@@ -124,7 +124,7 @@ look public.
 
 
 def parse(text: str, base: URL | None = None) -> URL:
-    """The URL that `text` is, read in the light of `base` where it is relative. Raises `RejectedError`.
+    """Parse `text` as a URL, relative to `base`. Raises `RejectedError`.
 
     A well-formed one is kept byte for byte, since it may be signed; any other is quoted as a browser would.
     """
@@ -154,7 +154,7 @@ def _reject_long_host(text: str) -> None:
 
 
 def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:
-    """Refuse a URL for what it spells out. Raises `RejectedError`."""
+    """Reject a URL for what it spells out. Raises `RejectedError`."""
     if url.scheme not in ("http", "https"):
         raise bad_url("Only http and https URLs are fetched.")
     if url.raw_user or url.raw_password:
@@ -169,7 +169,7 @@ def check(url: URL, verdict: Verdict, ports: frozenset[int] = PORTS) -> None:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that `host` is in its usual spelling, or None for a proper name. Raises `RejectedError`.
+    """Return the address that `host` is in its usual spelling, or None for a proper name. Raises `RejectedError`.
 
     127.1, 2130706433, 0x7f.1 and 127.0.0.1. are neither: some resolvers take them for addresses. A last label that is
     a number makes an address (https://url.spec.whatwg.org/#ends-in-a-number-checker).

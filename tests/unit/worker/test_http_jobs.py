@@ -155,7 +155,7 @@ async def test_a_server_that_is_not_there_is_a_failure(bedrock):
 
 async def test_a_job_has_so_many_seconds(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await run_job(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not answer within 0.05 seconds")
+    assert await run_job(calls("/a"), 0.05) == SideFailure(True, "Bedrock did not respond within 0.05 seconds")
     await bedrock.gone.wait()
 
 
