@@ -271,7 +271,7 @@ class Conversation(RuleBasedStateMachine):
         self.client.ping(b"12345678")
 
     @rule()
-    def forgive(self) -> None:
+    def tick(self) -> None:
         self.session.tick()
 
     @precondition(lambda self: self.waiting)

@@ -17,7 +17,7 @@ from extproc.transport.listen import ListenError
 
 
 class Envoy:
-    """What an Envoy was asked, and how many calls it says are in flight: each answer once, the last for ever."""
+    """An Envoy that records requests, and reports calls in flight: each number once, the last for ever."""
 
     def __init__(self, *active: int) -> None:
         self.asked: list[str] = []

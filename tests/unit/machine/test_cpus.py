@@ -1,4 +1,4 @@
-"""How many workers `auto` is."""
+"""The number of workers that `auto` is."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much memory a process finds that it may use, and the budget of bytes in flight that a worker makes of it."""
+"""The memory that a process finds, and the budget of bytes in flight that a worker makes of it."""
 
 from pathlib import Path
 

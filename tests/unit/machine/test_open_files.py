@@ -1,4 +1,4 @@
-"""Open files: the limit is raised as far as it goes, and a low one is said."""
+"""Open files: the limit is raised as far as it goes, and a low one is reported."""
 
 import subprocess
 import sys

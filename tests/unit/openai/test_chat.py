@@ -1,4 +1,4 @@
-"""A chat request on the wire: which fields are known, and what is refused, by its path."""
+"""A chat request on the wire: known fields, and rejected ones, by their path."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The embeddings request and answer, with the openai package as the reader."""
+"""The embeddings request and response, with the openai package as the reader."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -169,7 +169,7 @@ def test_a_vocabulary_that_cannot_be_had_is_an_import_error(
 
 
 def sdk_reads(**asked: Any) -> tuple[Any, dict[str, Any]]:
-    """What the SDK makes of our answer to its own request, and what it sent."""
+    """Return the vectors that the SDK reads from our response to its own request, and that request."""
     sent: dict[str, Any] = {}
 
     def serve(http: httpx2.Request) -> httpx2.Response:

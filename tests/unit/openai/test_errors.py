@@ -45,6 +45,6 @@ def test_every_failure_of_the_gateways_own_has_a_code() -> None:
 
 
 def is_failure(call: ast.Call) -> bool:
-    """Whether it makes an error with a status of 500 or more."""
+    """Return whether it makes an error with a status of 500 or more."""
     status = call.args[0] if call.args else None
     return isinstance(status, ast.Constant) and isinstance(status.value, int) and status.value >= 500

@@ -1,4 +1,4 @@
-"""The most that a request may hold, and how a caller is told."""
+"""The limits of a request, and their error responses."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What GET /models answers, as the openai package reads it."""
+"""The response to GET /models, as the openai package reads it."""
 
 import msgspec
 from openai.pagination import SyncPage

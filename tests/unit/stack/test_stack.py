@@ -1,4 +1,4 @@
-"""What `up` does around its programs: the port it holds, the folder it removes. The rest is in tests/envoy/."""
+"""The surroundings of `up`'s programs: the port it holds, the folder it removes. The rest is in tests/envoy/."""
 
 import socket
 import tempfile

@@ -33,7 +33,7 @@ def python(name: str, code: str, **more: Any) -> Program:
 
 
 class Stage:
-    """A supervisor, and what it said."""
+    """A supervisor, and the lines that it reported."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

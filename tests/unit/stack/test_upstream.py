@@ -1,4 +1,4 @@
-"""Which Bedrock is chosen, and what its programs are told."""
+"""The choice of a Bedrock, and the environment of its programs."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which worker counts as stuck."""
+"""The watch: a worker that counts as stuck, and one that does not."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Envoy's side of the wire: messages as Envoy sends them, what its answers say, and the other end of HTTP/2."""
+"""Envoy's side of the wire: messages as Envoy sends them, a reader of responses, and the other end of HTTP/2."""
 
 import tempfile
 from pathlib import Path

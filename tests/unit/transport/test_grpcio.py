@@ -1,4 +1,4 @@
-"""What only grpcio's driver has to see to: its handler's tasks, and the one word that ends a call."""
+"""The duties of grpcio's driver alone: its handler's tasks, and the one status that ends a call."""
 
 import asyncio
 

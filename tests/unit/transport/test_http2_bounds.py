@@ -1,4 +1,4 @@
-"""How much a client may send and make of us, and in what turns: windows and floods (RFC 9113, 5.2, 6.9 and 10.5)."""
+"""Bounds of a client's frames, and their order: windows and floods (RFC 9113, 5.2, 6.9 and 10.5)."""
 
 import hyperframe.frame as hf
 import pytest

@@ -1,4 +1,4 @@
-"""What the http2 transport does with a client that does not read, over a unix socket."""
+"""The http2 transport and a client that does not read, over a unix socket."""
 
 import asyncio
 

@@ -27,7 +27,7 @@ ASKED = ["request_headers", "request_body"]
 
 @dataclass
 class Call:
-    """What the client has heard of one."""
+    """A call as the client sees it."""
 
     headers: dict[str, str]
     data: bytes = b""

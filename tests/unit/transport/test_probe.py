@@ -66,7 +66,7 @@ def put_a_folder(path: Path) -> None:
 
 
 async def pinged(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Whether the other end of this connection answers a PING."""
+    """Return whether the other end of this connection acknowledges a PING."""
     writer.write(frame(PING, 0, 0, b"12345678"))
     async with asyncio.timeout(LONG):
         return b"12345678" in await reader.readuntil(b"12345678")

@@ -42,7 +42,7 @@ class Job:
 
 
 class Jobs:
-    """A performer that is told when to finish, and remembers what became of each job."""
+    """A job runner that finishes when it is told, and records each job's end."""
 
     def __init__(self):
         self.asked = []
@@ -118,7 +118,7 @@ def gateway(driver, socket_path, scripted):
 
 
 async def ask(call, *messages):
-    """Send messages one by one, each after the answer to the last; gives the answers."""
+    """Send messages one by one, each after the response to the last; return the responses."""
     answers = []
     for message in messages:
         await call.write(message)
@@ -312,7 +312,7 @@ async def test_streams_that_end_while_we_write_are_no_bugs(gateway, envoy, caplo
 
 
 def opening(count):
-    """What a client sends that opens `count` streams at once."""
+    """Encode frames of a client that open `count` streams at once."""
     encoder = Encoder()
     names = [(":method", "POST"), (":scheme", "http"), (":path", PROCESS), (":authority", "envoy"), ("te", "trailers")]
     encoded = [encoder.encode([*names, ("content-type", "application/grpc")]) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""One stream without a transport: who is told what and when, jobs, silence, and what ends in error."""
+"""A stream without a transport: events, directives and their order, jobs, idle streams, and errors."""
 
 from dataclasses import dataclass
 

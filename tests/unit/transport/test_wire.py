@@ -1,4 +1,4 @@
-"""The session: the tables of `extproc.transport.wire`, walked, and everything beside them refused."""
+"""The session: the tables of `extproc.transport.wire`, walked, and everything beside them rejected."""
 
 import itertools
 
