@@ -64,9 +64,9 @@ def _explain(error: msgspec.ValidationError, above: str = "") -> ApiError:
         what, place = place, ""
     path = above + _path(place)
     for pattern, respond in ((_MISSING, _missing), (_UNKNOWN, _unknown), (_TYPE, _mistyped), (_TOO_MANY, _too_many)):
-        found = pattern.match(what)
-        if found:
-            return respond(found, path)
+        match = pattern.match(what)
+        if match:
+            return respond(match, path)
     where = f" for '{path}'" if path else ""
     what = what.removeprefix("Invalid value ").removeprefix("Invalid enum value ").replace("`", "")
     return invalid(f"Invalid value{where}: {what.replace('Expected', 'expected', 1)}.", path or None, "invalid_value")
@@ -92,25 +92,25 @@ def _path(place: str) -> str:
     return place.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix(".").replace("[...]", "")
 
 
-def _missing(found: re.Match[str], path: str) -> ApiError:
-    param = f"{path}.{found['name']}" if path else found["name"]
+def _missing(match: re.Match[str], path: str) -> ApiError:
+    param = f"{path}.{match['name']}" if path else match["name"]
     return invalid(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
-def _unknown(found: re.Match[str], path: str) -> ApiError:
-    param = f"{path}.{found['name']}" if path else found["name"]
+def _unknown(match: re.Match[str], path: str) -> ApiError:
+    param = f"{path}.{match['name']}" if path else match["name"]
     message = f"Unknown parameter: '{param}'." if path else f"Unrecognized request argument supplied: {param}"
     return invalid(message, param, "unknown_parameter")
 
 
-def _mistyped(found: re.Match[str], path: str) -> ApiError:
+def _mistyped(match: re.Match[str], path: str) -> ApiError:
     where = f" for '{path}'" if path else ""
-    expected = found["expected"].replace(" | ", " or ")
-    return invalid(f"Invalid type{where}: expected {expected}, got {found['got']}.", path or None, "invalid_type")
+    expected = match["expected"].replace(" | ", " or ")
+    return invalid(f"Invalid type{where}: expected {expected}, got {match['got']}.", path or None, "invalid_type")
 
 
-def _too_many(found: re.Match[str], path: str) -> ApiError:
-    kind, most = found["kind"], int(found["most"])
+def _too_many(match: re.Match[str], path: str) -> ApiError:
+    kind, most = match["kind"], int(match["most"])
     code = "array_above_max_length" if kind == "array" else "object_above_max_properties"
     items = "items" if kind == "array" else "members"
     return invalid(f"Invalid '{path}': too many {items}. Send at most {most:,}.", path or None, code)

@@ -62,10 +62,10 @@ def check_schema(schema: Raw, param: str) -> None:
     members = depth = deepest = 0
     for structure in _structure(bytes(schema)):
         members += structure.count(b":")
-        for found in _BRACKETS.finditer(structure):
-            depth += len(found[1] or b"")
+        for match in _BRACKETS.finditer(structure):
+            depth += len(match[1] or b"")
             deepest = max(deepest, depth)
-            depth -= len(found[2] or b"")
+            depth -= len(match[2] or b"")
     if members > MAX_SCHEMA_MEMBERS:
         raise _schema_error(f"{members:,} members in its objects, at most {MAX_SCHEMA_MEMBERS:,} are accepted", param)
     if deepest > MAX_SCHEMA_DEPTH:

@@ -44,25 +44,25 @@ def without_unknown(value: Raw, shape: object, path: str) -> tuple[Any, tuple[st
     The paths begin with `path` and have `[]` for any element of a list, as in `messages[].annotations`; they contain
     nothing that a header could not carry.
     """
-    found: set[str] = set()
+    removed: set[str] = set()
     place = _place_of(shape)
-    known = value if place is None else _known(value, place, path, found)
-    names = sorted(found)
+    known = value if place is None else _known(value, place, path, removed)
+    names = sorted(removed)
     return known, tuple(names if len(names) <= MOST else [*names[:MOST], f"{path}[].*"])
 
 
-def _known(value: Raw, place: _Place, path: str, found: set[str]) -> Any:
+def _known(value: Raw, place: _Place, path: str, removed: set[str]) -> Any:
     match bytes(memoryview(value)[:1]):
         case b"{":
             members = _read(_OBJECT, value)
-            return value if members is None else _members(members, place, path, found)
+            return value if members is None else _members(members, place, path, removed)
         case b"[":
             objects = _read(_OBJECTS, value)
-            return value if objects is None else [_members(members, place, f"{path}[]", found) for members in objects]
+            return value if objects is None else [_members(members, place, f"{path}[]", removed) for members in objects]
     return value
 
 
-def _members(members: dict[str, Raw], place: _Place, path: str, found: set[str]) -> dict[str, Any]:
+def _members(members: dict[str, Raw], place: _Place, path: str, removed: set[str]) -> dict[str, Any]:
     """Return the object without the members that its struct does not know."""
     tag = members.get(place.tag_field) if place.tag_field else None
     struct = place.structs.get(None if tag is None else _read(_TAG, tag))
@@ -72,9 +72,9 @@ def _members(members: dict[str, Raw], place: _Place, path: str, found: set[str])
             known[name] = value
         elif name in struct:
             inner = struct[name]
-            known[name] = value if inner is None else _known(value, inner, f"{path}.{name}", found)
+            known[name] = value if inner is None else _known(value, inner, f"{path}.{name}", removed)
         elif value not in _EMPTY:
-            found.add(f"{path}.{name if _NAME.fullmatch(name) else '*'}")
+            removed.add(f"{path}.{name if _NAME.fullmatch(name) else '*'}")
     return known
 
 

@@ -210,7 +210,7 @@ def _check_head(response: aiohttp.ClientResponse) -> None:
         raise _failed(f"The URL's server answered with status {response.status}, not with the image.")
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise _failed("The URL's server sent the image compressed, although it was asked not to.")
+        raise _failed("The URL's server sent the image compressed, although the request accepts only identity.")
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -264,10 +264,10 @@ class Lookup(AbstractResolver):
                 loop.call_soon_threadsafe(self._slots.give_back, organisation)
 
         looking.add_done_callback(ended)
-        found = await asyncio.wrap_future(looking)
+        addresses = await asyncio.wrap_future(looking)
         return [
             ResolveResult(hostname=host, host=str(there[0]), port=port, family=family, proto=proto, flags=0)
-            for family, _, proto, _, there in found
+            for family, _, proto, _, there in addresses
         ]
 
     async def close(self) -> None:
@@ -285,12 +285,12 @@ class GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return all addresses of `host`. Raises `OSError` if it has none, and `ForbiddenAddressError`."""
-        found = await self._lookup.resolve(host, port, family)
-        if not found:
+        addresses = await self._lookup.resolve(host, port, family)
+        if not addresses:
             raise OSError(errno.ENOENT, f"{host} has no address")
-        for result in found:
+        for result in addresses:
             _insist(self._verdict, result["host"], host)
-        return found
+        return addresses
 
     async def close(self) -> None:
         """Close the resolver behind it."""
