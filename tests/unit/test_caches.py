@@ -46,7 +46,7 @@ CACHES: dict[str, int | str] = {
     "transport.messages._usual": 4 * MIB,
     "transport.messages._usual_entry": 4 * MIB,  # with `_usual`, which the same response fills
     # Nobody's strings enter, or the operator's, or those of a peer that is trusted with more.
-    "cl100k_base._table": "one entry: the vocabulary",
+    "cl100k_base._lines": "one entry: the vocabulary",
     "telemetry.lines.writer": "one entry for each of the process's streams",
     "openai.unknown._place_of": "a type of this package",
     "tenancy.policy._compiled": "patterns of gateway.yaml",

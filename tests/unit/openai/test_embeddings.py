@@ -162,7 +162,7 @@ def test_a_vocabulary_that_cannot_be_had_is_an_import_error(
         (tmp_path / "data" / "cl100k_base.tiktoken").write_bytes(b"IQ== 0\n")
     monkeypatch.setattr(cl100k_base, "files", files)
     with pytest.raises(ImportError):
-        cl100k_base._table.__wrapped__()
+        cl100k_base._lines.__wrapped__()
 
 
 # The answer
