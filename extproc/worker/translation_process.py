@@ -1,7 +1,8 @@
 """The process that translates a worker's large requests: `python -m extproc.worker.translation_process`.
 
-Its standard input is a socket to the worker, and it ends with it. It does one thing after the other. It knows no
-secret, calls nobody, and is the first that a machine without memory should end.
+Its standard input is a socket to the worker, and it ends with it. It does one job after the other, none of them for
+longer than `JOB_CPU_SECONDS`. It knows no secret, opens no connection, and is the first process that a machine without
+memory should end.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from extproc.exchange.endpoint import DecodedRequest
 from extproc.exchange.routes import ENDPOINTS
 from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
+from extproc.worker.cpu_limit import CpuLimit, CpuLimitError
 from extproc.worker.translation_wire import (
     CallFields,
     CompleteReply,
@@ -39,6 +41,13 @@ from extproc.worker.translation_wire import (
 NICE = 5
 """The event loop comes first where there is one CPU."""
 
+JOB_CPU_SECONDS = 4.0
+"""CPU time in which a request has to be read, and again to be translated: others wait for their turn meanwhile."""
+
+_TOO_LONG = invalid(
+    "The request takes too long to translate. Send fewer or smaller messages, tools and schemas, or several requests.",
+    code="request_too_complex",
+)
 _TOO_LARGE = invalid("The request needs too much memory. Send a smaller one.", code="request_too_complex")
 
 Blobs = list[bytearray]
@@ -46,23 +55,25 @@ Answer = tuple[Reply, list[bytes | memoryview]]
 
 
 class Translator:
-    """Answers one worker; holds the requests that have been read and not planned."""
+    """Runs the jobs of one worker; holds the requests that have been read and not planned."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: CpuLimit) -> None:
         self._requests: dict[int, DecodedRequest] = {}
+        self._limit = limit
 
     def answer(self, header: Header, blobs: Blobs) -> Answer:
         """Return the reply to a message, and its blobs."""
         for number in header.drop:
             self._requests.pop(number, None)
         try:
-            match header.request:
-                case ReadRequest():
+            if isinstance(header.request, CompleteRequest):  # as large as Bedrock made it, which is bounded
+                return _complete(header.request, blobs)
+            with self._limit:
+                if isinstance(header.request, ReadRequest):
                     return self._read(header.request, blobs.pop())
-                case PlanRequest():
-                    return self._plan(header.request, blobs)
-                case CompleteRequest():
-                    return _complete(header.request, blobs)
+                return self._plan(header.request, blobs)
+        except CpuLimitError:
+            return Reply(error_of(_TOO_LONG)), []
         except ApiError as error:
             return Reply(error_of(error)), []
         except MemoryError:
@@ -95,9 +106,9 @@ def _complete(request: CompleteRequest, blobs: Blobs) -> Answer:
     return Reply(CompleteReply(*counts, made.finish, made.content_type)), [made.body]
 
 
-def serve(connection: socket.socket) -> None:
-    """Answer message after message, until the worker has gone."""
-    translator = Translator()
+def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> None:
+    """Run job after job, until the worker has gone."""
+    translator = Translator(CpuLimit(cpu_seconds))
     while (header := receive_header(connection, Header)) is not None:
         blobs = [receive_blob(connection, length) for length in header.lengths]
         reply, out = translator.answer(header, blobs)
@@ -113,6 +124,7 @@ def main() -> None:
     os.nice(NICE)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    cl100k_base.load()  # no job is to pay for it
     gc.disable()  # nothing here refers back to itself
     with socket.socket(fileno=0) as connection, contextlib.suppress(EOFError, ConnectionError):
         serve(connection)
