@@ -13,7 +13,9 @@ import os
 import time
 from collections.abc import Iterator
 
-from bench.shapes import EMBEDDING_MODEL, GPT_OSS, GROK, MODEL, SHAPES, Shape
+from bench.bodies import MODEL, Shape
+from bench.schema_shapes import GPT_OSS, GROK
+from bench.shapes import EMBEDDING_MODEL, SHAPES
 from extproc import cl100k_base, config
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue

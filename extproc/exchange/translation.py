@@ -20,12 +20,14 @@ from extproc.exchange.endpoint import ApiEndpoint, Asked, DecodedRequest
 from extproc.openai.limits import check_values
 from extproc.payload import Payload, segments
 
-LARGE_BODY = 1 << 20
+LARGE_BODY = 1 << 19
 """Bytes of a body that is always read in the other process."""
-SMALL_BODY = 65_536
+SMALL_BODY = 8_192
 """Bytes of a body that the event loop always reads itself, uncounted."""
 MANY_SEPARATORS = 8_000
 """Commas, opening brackets and percent signs of a body that is read in the other process."""
+MANY_OBJECTS = 2_000
+"""Opening braces of such a body: each message, part, tool call and schema is an object, and more work than a value."""
 _SEPARATORS = b",[{%"
 
 
@@ -36,7 +38,7 @@ def is_large(body: bytes | bytearray) -> bool:
         return False
     if size >= LARGE_BODY:
         return True
-    return size - len(body.translate(None, _SEPARATORS)) >= MANY_SEPARATORS
+    return body.count(b"{") >= MANY_OBJECTS or size - len(body.translate(None, _SEPARATORS)) >= MANY_SEPARATORS
 
 
 def release(body: bytes | bytearray) -> None:

@@ -7,7 +7,7 @@ declared is rejected in every object but a message, from which it is removed and
 Source: `CreateChatCompletionRequest` in OpenAI's API description, and `types/chat` of the openai package.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw
@@ -205,16 +205,16 @@ class ChatRequest(Exact, kw_only=True):
     store: bool | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prediction: dict[str, Any] | None = None
+    prompt_cache_options: dict[str, Raw] | None = None
+    prediction: dict[str, Raw] | None = None
     verbosity: str | None = None
     service_tier: str | None = None
 
     reasoning_effort: Effort | None = None
     modalities: list[str] | None = None
-    audio: dict[str, Any] | None = None
-    web_search_options: dict[str, Any] | None = None
-    moderation: dict[str, Any] | None = None
+    audio: dict[str, Raw] | None = None
+    web_search_options: dict[str, Raw] | None = None
+    moderation: dict[str, Raw] | None = None
     functions: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     function_call: Literal["none", "auto"] | NamedTool | None = None
 

@@ -4,7 +4,6 @@ OpenAI's own limits where its API reference names them (tools, embedding inputs 
 client is known to reach. With them, the time and memory that a request takes follow from its bytes.
 """
 
-import re
 from collections.abc import Iterator
 
 from msgspec import Raw
@@ -30,20 +29,27 @@ MAX_SCHEMA_BYTES = 1 << 20
 MAX_SCHEMA_MEMBERS = 20_000
 """Members of all objects in one JSON Schema: a property takes three or four."""
 MAX_SCHEMA_DEPTH = 100
+MAX_SCHEMA_DIGITS = 128
+"""Consecutive digits of a number in a JSON Schema: no double needs more than 17, and each is read in quadratic time."""
 MAX_REFERRED_BYTES = 1 << 18
 """Bytes that replace the references in all schemas of a request, where a model reads none; each use counts."""
+MAX_REFERRED_SCHEMAS = 5_000
+"""Schemas that replace those references; a definition that does not come back to itself counts once."""
 
 _SMALL_SCHEMA = 4_096
-"""Largest schema, in bytes, that is not checked: it cannot be slow."""
-_BRACKETS = re.compile(rb"([\[{]++)|([\]}]++)")
+"""Largest schema, in bytes, whose members and levels are not counted: it cannot be slow."""
 _WINDOW = 1 << 18
 _OTHERS = bytes(byte for byte in range(256) if byte not in b"[]{}:,")
+_NOT_BRACKETS = b":,"
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * (MAX_SCHEMA_DIGITS + 1)
 
 
 def check_values(body: bytes | bytearray) -> None:
     """Raise a 400 `ApiError` if `body`, which need not be JSON, holds more than `MAX_VALUES` JSON values."""
     values = 1
-    for structure in _structure(body):
+    for structure in map(_structure, _outside_strings(body)):
         values += structure.count(b",") + structure.count(b"[") + structure.count(b"{")
         if values > MAX_VALUES:
             raise invalid(
@@ -54,26 +60,47 @@ def check_values(body: bytes | bytearray) -> None:
 
 
 def check_schema(schema: Raw, param: str) -> None:
-    """Raise a 400 `ApiError` if a JSON Schema is larger, has more members or is nested deeper than is accepted."""
-    if len(schema) <= _SMALL_SCHEMA:
-        return
+    """Raise a 400 `ApiError` if a JSON Schema is larger, deeper or has more members or digits than is accepted."""
     if len(schema) > MAX_SCHEMA_BYTES:
         raise _schema_error(f"{len(schema):,} bytes, at most {MAX_SCHEMA_BYTES:,} are accepted", param)
-    members = depth = deepest = 0
-    for structure in _structure(bytes(schema)):
-        members += structure.count(b":")
-        for match in _BRACKETS.finditer(structure):
-            depth += len(match[1] or b"")
-            deepest = max(deepest, depth)
-            depth -= len(match[2] or b"")
+    text = bytes(schema)
+    if _LONG_NUMBER in text.translate(_ZEROS) and _has_long_number(text):
+        raise _schema_error(f"a number of more than {MAX_SCHEMA_DIGITS} digits in a row", param)
+    if len(text) <= _SMALL_SCHEMA:
+        return
+    structure = b"".join(map(_structure, _outside_strings(text)))
+    members = structure.count(b":")
     if members > MAX_SCHEMA_MEMBERS:
         raise _schema_error(f"{members:,} members in its objects, at most {MAX_SCHEMA_MEMBERS:,} are accepted", param)
-    if deepest > MAX_SCHEMA_DEPTH:
-        raise _schema_error(f"{deepest:,} levels, at most {MAX_SCHEMA_DEPTH} are accepted", param)
+    if _is_deeper(structure, MAX_SCHEMA_DEPTH):
+        raise _schema_error(f"more than {MAX_SCHEMA_DEPTH} levels", param)
 
 
-def _structure(text: bytes | bytearray) -> Iterator[bytes]:
-    """Yield the brackets, colons and commas of a JSON text that are outside of its strings.
+def _is_deeper(structure: bytes, levels: int) -> bool:
+    """Return whether brackets, all of which are closed, are nested more than `levels` deep.
+
+    Each round takes out the innermost ones.
+    """
+    brackets = structure.translate(_SQUARE, _NOT_BRACKETS)
+    for _ in range(levels):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _has_long_number(text: bytes) -> bool:
+    """Return whether there are too many digits in a row outside of the strings of a JSON text."""
+    return _LONG_NUMBER in b"".join(_outside_strings(text)).translate(_ZEROS)
+
+
+def _structure(outside: bytes) -> bytes:
+    """Return the brackets, colons and commas of a text."""
+    return outside.translate(None, _OTHERS)
+
+
+def _outside_strings(text: bytes | bytearray) -> Iterator[bytes]:
+    """Yield what is outside of the strings of a JSON text.
 
     The text is split at its quotes in windows: the parts of all of it would take many times its memory.
     """
@@ -82,7 +109,7 @@ def _structure(text: bytes | bytearray) -> Iterator[bytes]:
     inside = 0
     for start in range(0, len(text), _WINDOW):
         parts = text[start : start + _WINDOW].split(b'"')
-        yield b"".join(parts[inside::2]).translate(None, _OTHERS)
+        yield b" ".join(parts[inside::2])
         inside = (inside + len(parts) - 1) % 2
 
 

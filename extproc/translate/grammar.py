@@ -20,11 +20,10 @@ for the number of properties.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -69,13 +68,20 @@ _SHAPING = {
 _FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 _HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB1-9]|\(\?P=|\\k<")
 """Look-around, word boundaries and back references."""
+_LONG_PATTERN = 4096
+"""Characters of a pattern that is not searched for them: no grammar is made of it either."""
 _ALTERNATIVES = {"anyOf", "oneOf", "allOf"}
 _STORES = ("$defs", "definitions")
 _Definition = tuple[str, str]
 """The place of a definition, `$defs` or `definitions`, and its name."""
 _DEEPEST = 64
+MAX_OBJECTS = 500
+"""Objects of the largest schema of which a grammar is made; none within the limits of `Size` needs as many."""
 _OFTEN_SEEN = 4096
 """Bytes of the largest schema that is remembered: 512 of them, with what each becomes, are some megabytes."""
+
+
+_MAX_PROPERTIES, _MAX_UNIONS, _MAX_OPTIONAL = 64, 16, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ class Size:
     @property
     def fits(self) -> bool:
         """Whether Bedrock takes as much."""
-        return self.properties <= 64 and self.unions <= 16 and self.optional <= 24
+        return self.properties <= _MAX_PROPERTIES and self.unions <= _MAX_UNIONS and self.optional <= _MAX_OPTIONAL
 
 
 class Grammar(NamedTuple):
@@ -105,9 +111,16 @@ class Grammar(NamedTuple):
 
 
 def grammar(schema: Raw) -> Grammar | None:
-    """`schema`, a JSON object, as a grammar, or None if there is no grammar for it."""
+    """Return `schema`, a JSON object, as a grammar, or None if there is no grammar for it that Bedrock takes."""
     written = bytes(schema)
+    if objects(schema) > MAX_OBJECTS:
+        return None
     return _remembered(written) if len(written) <= _OFTEN_SEEN else _grammar(schema)
+
+
+def objects(schema: Raw) -> int:
+    """Return the number of opening braces in `schema`: at least as many as it has objects."""
+    return bytes(schema).count(b"{")
 
 
 @lru_cache(maxsize=512)
@@ -140,6 +153,8 @@ class _Writing:
     def __init__(self, root: dict[str, Any]) -> None:
         self.size = Size()
         self._root = root
+        self._defined: dict[str, bool] = {}
+        """References, and whether a grammar knows what they refer to."""
 
     def schema(self, node: Any, depth: int) -> dict[str, Any]:
         _need(isinstance(node, dict) and depth > 0 and not _SHAPING & node.keys())
@@ -163,7 +178,7 @@ class _Writing:
         if key in _ALTERNATIVES:
             return "anyOf", self._alternatives(key, value, depth)
         if key in _STORES or key == "properties":
-            _need(isinstance(value, dict))
+            _need(isinstance(value, dict) and (key != "properties" or len(value) <= _MAX_PROPERTIES))
             return key, {name: self.schema(below, depth) for name, below in value.items()}
         if key == "items":
             return key, self.schema(value, depth)
@@ -172,7 +187,7 @@ class _Writing:
     def _alternatives(self, key: str, value: Any, depth: int) -> list[Any]:
         """One of several. All of several is known for one only, as which Pydantic used to write references."""
         _need(isinstance(value, list) and bool(value) and (key != "allOf" or len(value) == 1))
-        self.size += Size(unions=1)
+        self._grow(Size(unions=1))
         return [self.schema(below, depth) for below in value]
 
     def _check(self, written: dict[str, Any]) -> None:
@@ -184,11 +199,22 @@ class _Writing:
         values = [*_list(written.get("enum", [])), written.get("const")]
         _need(not any(isinstance(value, dict | list) for value in values))
         if isinstance(written.get("type"), list):
-            self.size += Size(unions=1)
+            self._grow(Size(unions=1))
+
+    def _grow(self, more: Size) -> None:
+        """Count, and stop writing what is too large already."""
+        self.size += more
+        _need(self.size.fits)
 
     def _is_defined(self, reference: Any) -> bool:
-        path = reference.split("/") if isinstance(reference, str) else []
-        return len(path) == 3 and path[1] in _STORES and definition(self._root, reference) is not None
+        if not isinstance(reference, str):
+            return False
+        known = self._defined.get(reference)
+        if known is None:
+            path = reference.split("/", 3)
+            known = len(path) == 3 and path[1] in _STORES and definition(self._root, reference) is not None
+            self._defined[reference] = known
+        return known
 
     def _close(self, written: dict[str, Any], node: dict[str, Any]) -> None:
         """An object has the properties that it names, and no others; one that names none may be anything."""
@@ -197,7 +223,7 @@ class _Writing:
         _need(properties is not None or "additionalProperties" in node)
         names = properties or {}
         _need(all(isinstance(name, str) and name in names for name in required))
-        self.size += Size(properties=len(names), optional=len(names.keys() - set(required)))
+        self._grow(Size(properties=len(names), optional=len(names.keys() - set(required))))
         written["additionalProperties"] = False
 
 
@@ -225,10 +251,14 @@ def _is_told(key: str, value: Any) -> bool:
         case "format":
             return not isinstance(value, str) or value not in _FORMATS
         case "pattern":
-            return not isinstance(value, str) or _HARD_PATTERN.search(value) is not None
+            return not isinstance(value, str) or _is_hard(value)
         case "minItems":
             return value not in (0, 1)
     return False
+
+
+def _is_hard(pattern: str) -> bool:
+    return len(pattern) > _LONG_PATTERN or _HARD_PATTERN.search(pattern) is not None
 
 
 def _recursive(root: dict[str, Any]) -> bool:
@@ -248,19 +278,23 @@ def _recursive(root: dict[str, Any]) -> bool:
 
 
 def _references(schema: Mapping[str, Any]) -> set[_Definition]:
-    """The definitions that a schema refers to: a name may be spelt in many ways, and is one."""
-    paths = (reference.split("/") for reference in _found_references(schema))
+    """Return the definitions that a schema refers to: a name may be spelt in many ways, and is one."""
+    found: set[str] = set()
+    _collect_references(schema, found)
+    paths = [reference.split("/") for reference in found]
     return {(store, unescaped(name)) for _, store, name in paths}
 
 
-def _found_references(schema: Mapping[str, Any]) -> Iterator[str]:
-    """In a schema that is written, whose properties may be called as a keyword is."""
+def _collect_references(schema: Mapping[str, Any], found: set[str]) -> None:
+    """Add the references of a written schema to `found`; its properties may have the names of keywords."""
     for key, below in schema.items():
         if key == "$ref":
-            yield below
+            found.add(below)
         elif key == "properties" or key in _STORES:
-            yield from chain.from_iterable(map(_found_references, below.values()))
+            for one in below.values():
+                _collect_references(one, found)
         elif key == "anyOf":
-            yield from chain.from_iterable(map(_found_references, below))
+            for one in below:
+                _collect_references(one, found)
         elif key == "items":
-            yield from _found_references(below)
+            _collect_references(below, found)

@@ -8,7 +8,6 @@ are replaced by what they refer to (`inlined`), and a `pattern` with look-around
 a part of the description (`without_lookaround`). Neither changes the order of keys or the value of a number.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -17,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from extproc.openai.errors import ApiError, invalid
-from extproc.openai.limits import MAX_REFERRED_BYTES
+from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS
 
 _REF = "$ref"
 _FAR = 8
@@ -31,8 +30,10 @@ _NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", *_STORE
 """Keywords that hold schemas under names of the author's own choice, which are no keywords."""
 _VALUES = ("enum", "const", "default", "examples", "required")
 """Keywords that hold values, and no schema."""
-_LOOKAROUND = re.compile(r"\(\?<?[=!]")
+_LOOKAROUND = ("(?=", "(?!", "(?<=", "(?<!")
 """Look-ahead and look-behind in a regular expression."""
+_STEPS = 32
+"""Longest path of a reference to a definition, in steps; what is farther away is not looked for."""
 
 
 def json_object(text: str | Raw, what: str, param: str) -> Raw:
@@ -57,19 +58,21 @@ def object_schema(schema: Raw, absent: Raw, param: str) -> Raw:
 
 
 class Growth:
-    """The bytes that may still replace references in the schemas of one request."""
+    """The bytes and schemas that may still replace references in the schemas of one request."""
 
     def __init__(self) -> None:
         self.left = MAX_REFERRED_BYTES
+        self._schemas = MAX_REFERRED_SCHEMAS
 
-    def spend(self, size: int, param: str) -> None:
-        """Count `size` bytes. Raises a 400 once there are too many."""
+    def spend(self, size: int, param: str, schemas: int = 0) -> None:
+        """Count `size` bytes and `schemas` that are written. Raises a 400 once there are too many of either."""
         self.left -= size
-        if self.left < 0:
+        self._schemas -= schemas
+        if self.left < 0 or self._schemas < 0:
             raise invalid(
                 "This model reads no references in schemas, and without them those of this request would be too large: "
-                f"{MAX_REFERRED_BYTES:,} bytes may replace references, each use of a definition counted. Use fewer of "
-                "them, or smaller definitions.",
+                f"{MAX_REFERRED_BYTES:,} bytes, each use of a definition counted, and {MAX_REFERRED_SCHEMAS:,} schemas "
+                "may replace references. Use fewer of them, or smaller definitions.",
                 param,
                 "invalid_value",
             )
@@ -108,14 +111,16 @@ def described(node: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, An
 
 
 def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | None:
-    """The schema that a reference such as `#/$defs/Node` points to, or None."""
+    """Return the schema that a reference such as `#/$defs/Node` points to, or None."""
     if not isinstance(reference, str) or not reference.startswith("#/"):
         return None
+    escaped = "%" in reference or "~" in reference
     found: Any = root
-    for name in reference.split("/")[1:]:
+    _, *names = reference.split("/", _STEPS)
+    for name in names:
         if not isinstance(found, dict):
             return None
-        found = found.get(unescaped(name))
+        found = found.get(unescaped(name) if escaped else name)
     return found if isinstance(found, dict) else None
 
 
@@ -149,6 +154,8 @@ class _Inlining:
         self._param = param
         self._growth = growth
         self._cuts = 0
+        self._targets: dict[str, dict[str, Any] | None] = {}
+        """References that have been resolved."""
         self._sizes: dict[str, int] = {}
         self._written: dict[str, tuple[dict[str, Any], int]] = {}
         """Definitions without references, and what each use of them counts for."""
@@ -158,7 +165,7 @@ class _Inlining:
         if not isinstance(node, dict):
             return node
         if len(inside) > 1:
-            self._growth.spend(_NODE, self._param)
+            self._growth.spend(_NODE, self._param, schemas=1)
         if _REF in node:
             return self._reference(node, inside)
         kept = {key: value for key, value in node.items() if key not in _STORES}
@@ -171,12 +178,19 @@ class _Inlining:
         if reference in inside:
             self._cuts += 1
             found = {"description": f"Again what this is a part of: {reference}"}
-        elif (target := definition(self._root, reference)) is None:
+        elif (target := self._target(reference)) is None:
             found = {_REF: reference}
         else:
             inside = (*inside, reference)
             found = self._definition(reference, target, inside)
         return {**found, **self.schema(beside, inside)} if beside else found
+
+    def _target(self, reference: Any) -> dict[str, Any] | None:
+        if not isinstance(reference, str):
+            return None
+        if reference not in self._targets:
+            self._targets[reference] = definition(self._root, reference)
+        return self._targets[reference]
 
     def _definition(self, reference: str, target: dict[str, Any], within: tuple[str, ...]) -> dict[str, Any]:
         if reference in self._written:
@@ -212,7 +226,7 @@ def _describe_lookaround(node: Any) -> Any:
 
 
 def _looks_around(pattern: Any) -> bool:
-    return isinstance(pattern, str) and _LOOKAROUND.search(pattern) is not None
+    return isinstance(pattern, str) and any(opening in pattern for opening in _LOOKAROUND)
 
 
 def _members(text: str | Raw, what: str, param: str) -> dict[str, Raw]:

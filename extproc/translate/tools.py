@@ -35,7 +35,7 @@ from extproc.openai.errors import invalid
 from extproc.openai.messages import CacheControl
 from extproc.translate.cache import shortened
 from extproc.translate.choices import Choice, Kind, choose
-from extproc.translate.grammar import Size, grammar
+from extproc.translate.grammar import MAX_OBJECTS, Size, grammar, objects
 from extproc.translate.ignored import Ignored
 from extproc.translate.names import bedrock_name, bedrock_names
 from extproc.translate.schemas import Growth
@@ -233,10 +233,14 @@ def _cut_short(cache: CacheControl, capabilities: Capabilities) -> bool:
 
 
 def _strict(sent: Sequence[_Offer], size: Size) -> frozenset[str]:
-    """The strict tools whose schemas are grammars as they are, while `size`, and they, are not too much."""
+    """Return the strict tools whose schemas are grammars as they are, while `size`, and they, are not too much."""
     found: set[str] = set()
+    examined = 0
     for offer in sent:
-        written = grammar(offer.schema) if offer.strict and len(found) < _STRICT_TOOLS else None
+        if not offer.strict or len(found) == _STRICT_TOOLS:
+            continue
+        examined += objects(offer.schema)
+        written = grammar(offer.schema) if examined <= MAX_OBJECTS else None
         if written is not None and written.unchanged and (size + written.size).fits:
             size += written.size
             found.add(offer.name)

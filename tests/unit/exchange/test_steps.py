@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.shapes import SHAPES, Shape
+from bench.bodies import Shape
+from bench.shapes import SHAPES
 from bench.steps import gateway, longest
 from extproc import cl100k_base
 from extproc.exchange.gateway import Gateway

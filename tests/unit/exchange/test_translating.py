@@ -30,7 +30,7 @@ from extproc.exchange.jobs import (
     TranslationResult,
 )
 from extproc.exchange.side_calls import BATCH
-from extproc.exchange.translation import LARGE_BODY, MANY_SEPARATORS, SMALL_BODY, is_large
+from extproc.exchange.translation import LARGE_BODY, MANY_OBJECTS, MANY_SEPARATORS, SMALL_BODY, is_large
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
@@ -101,12 +101,13 @@ def finished(exchange: Exchange, gateway: Gateway, body: bytearray) -> Directive
     return directive
 
 
-def test_a_body_of_many_bytes_or_many_values_is_large() -> None:
+def test_a_body_of_many_bytes_values_or_objects_is_large() -> None:
     assert not is_large(b"," * (SMALL_BODY - 1))
     assert not is_large(b"[" * (MANY_SEPARATORS - 1) + b" " * SMALL_BODY)
     assert is_large(b"[" * MANY_SEPARATORS + b" " * SMALL_BODY)
     assert is_large(b"%41" * MANY_SEPARATORS + b" " * SMALL_BODY)
-    assert is_large(b'{"a":' * MANY_SEPARATORS + b" " * SMALL_BODY)
+    assert not is_large(b'{"a":1}' * (MANY_OBJECTS - 1) + b" " * SMALL_BODY)
+    assert is_large(b'{"a":1}' * MANY_OBJECTS + b" " * SMALL_BODY)
     assert is_large(b" " * LARGE_BODY)
 
 

@@ -1,6 +1,7 @@
 """The limits of a request, and their error responses."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -106,6 +107,8 @@ def nested(depth: int) -> Any:
         (schema(a={"description": "a" * limits.MAX_SCHEMA_BYTES}), "bytes"),
         (schema(**{f"p{at}": {"type": "string"} for at in range(limits.MAX_SCHEMA_MEMBERS // 2)}), "members"),
         (schema(a=nested(limits.MAX_SCHEMA_DEPTH)), "levels"),
+        (schema(a={"enum": [1, 10**limits.MAX_SCHEMA_DIGITS]}), "128 digits"),
+        (schema(a={"description": 'A "quoted" \\ text', "maximum": 10**limits.MAX_SCHEMA_DIGITS}), "128 digits"),
     ],
 )
 def test_a_schema_over_a_limit_is_rejected_with_its_path(given: Raw, why: str) -> None:
@@ -119,6 +122,41 @@ def test_a_schema_within_the_limits_is_accepted() -> None:
     limits.check_schema(schema(a=nested(limits.MAX_SCHEMA_DEPTH - 3)), "a")
     limits.check_schema(schema(**{f"p{at}": {"type": "string"} for at in range(5000)}), "a")
     limits.check_schema(schema(a={"description": '[{"' * 100_000}), "a")
+    limits.check_schema(schema(a={"enum": ["[]" * 3_000, [[[]] * 3_000, {}] * 2]}), "a")
+    limits.check_schema(schema(a={"const": 10 ** (limits.MAX_SCHEMA_DIGITS - 1)}), "a")
+
+
+@pytest.mark.parametrize("text", ["1" * 1_000, '"' + "1" * 1_000, "\\" * 3 + "1" * 1_000, "1" * 300_000])
+def test_digits_in_a_string_of_a_schema_are_no_number(text: str) -> None:
+    limits.check_schema(schema(a={"pattern": text}, **{text: {"maximum": 10}}), "a")
+
+
+def test_the_depth_of_a_schema_is_found_without_a_step_for_each_bracket() -> None:
+    """Each level is one step, however many brackets it has."""
+    wide, deep = schema(a={"enum": [[[]] * 50_000]}), schema(a=nested(limits.MAX_SCHEMA_DEPTH - 3))
+    assert calls(wide) <= calls(deep)
+
+
+def calls(text: Raw) -> int:
+    """Return how many functions are called to check a schema."""
+    called = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal called
+        called += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        limits.check_schema(text, "a")
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+@pytest.mark.parametrize("field", ["prediction", "prompt_cache_options"])
+def test_long_numbers_where_nothing_reads_them_are_not_decoded(field: str) -> None:
+    request = decode_request(chat(**{field: {"x": "HERE"}}).replace(b'"HERE"', b"9" * 100_000))
+    assert bytes(getattr(request, field)["x"]) == b"9" * 100_000
 
 
 def test_the_objects_that_one_call_may_hold_have_a_limit() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.shapes import GPT_OSS, MODEL, SHAPES
+from bench.bodies import MODEL
+from bench.schema_shapes import GPT_OSS
+from bench.shapes import SHAPES
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError

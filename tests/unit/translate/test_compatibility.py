@@ -395,9 +395,11 @@ More than this is a 400 whose `param` names the list and whose message has the l
 | bytes of a JSON Schema | {limits.MAX_SCHEMA_BYTES:,} |
 | members of all objects in a JSON Schema | {limits.MAX_SCHEMA_MEMBERS:,} |
 | levels of a JSON Schema | {limits.MAX_SCHEMA_DEPTH} |
+| digits in a row of a number in a JSON Schema | {limits.MAX_SCHEMA_DIGITS} |
 | bytes that replace `$ref` in a request ({", ".join(INLINED)}), each use counted | {limits.MAX_REFERRED_BYTES:,} |
+| schemas written in place of `$ref` in a request ({", ".join(INLINED)}) | {limits.MAX_REFERRED_SCHEMAS:,} |
 | `input` of embeddings | {MAX_TEXTS:,} texts, {MAX_TOKENS:,} token ids in all, as with OpenAI |
-| JSON values in a request of 1 MiB, or of 64 KiB and 8,000 separators | {limits.MAX_VALUES:,} |
+| JSON values in a request of 512 KiB, or of 8 KiB with 8,000 separators or 2,000 objects | {limits.MAX_VALUES:,} |
 
 ## The same for every family
 

@@ -9,7 +9,9 @@ from msgspec import Raw
 from openai.lib._pydantic import to_strict_json_schema
 from pydantic import BaseModel, Field
 
-from extproc.translate.grammar import Size, grammar
+from extproc.translate import grammar as module
+from extproc.translate.grammar import MAX_OBJECTS, Size, _Writing, grammar
+from extproc.translate.schemas import definition
 
 TEXT = {"type": "string"}
 
@@ -269,3 +271,53 @@ def test_what_openais_package_makes_of_a_model_is_a_grammar() -> None:
 @pytest.mark.parametrize("model", [Node, Scores])
 def test_recursive_models_and_open_dictionaries_are_not(model: type[BaseModel]) -> None:
     assert written({**model.model_json_schema(), "title": "T"}) is None
+
+
+# How much work it is
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, schema: Any) -> tuple[Any, int]:
+    """The grammar, and how many schemas were written for it."""
+    writing, calls = _Writing.schema, 0
+
+    def counting(self: _Writing, node: Any, depth: int) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        return writing(self, node, depth)
+
+    monkeypatch.setattr(_Writing, "schema", counting)
+    return written(schema), calls
+
+
+def test_writing_ends_where_more_is_counted_than_bedrock_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    unions = closed(a={"anyOf": [{"anyOf": [TEXT]}] * 100})
+    found, calls = counted(monkeypatch, unions)
+    assert (found, calls) == (None, 33)  # the root, `a`, and up to the 17th union two for each but the first
+    found, calls = counted(monkeypatch, closed(**{f"p{at}": TEXT for at in range(65)}))
+    assert (found, calls) == (None, 1)
+
+
+def test_a_schema_of_too_many_objects_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = closed(a={"anyOf": [TEXT] * (MAX_OBJECTS - 3)})
+    found, calls = counted(monkeypatch, fitting)
+    assert (found, calls) == (fitting, MAX_OBJECTS - 1)
+    assert counted(monkeypatch, closed(a={"anyOf": [TEXT] * (MAX_OBJECTS - 2)})) == (None, 0)
+
+
+def test_a_reference_is_resolved_once_however_often_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = list[Any]()
+
+    def counting(root: Any, reference: Any) -> Any:
+        resolved.append(reference)
+        return definition(root, reference)
+
+    monkeypatch.setattr(module, "definition", counting)
+    schema = {**closed(a={"anyOf": [{"$ref": "#/$defs/A"}] * 300}), "$defs": {"A": TEXT}}
+    assert written(schema) == schema
+    assert resolved == ["#/$defs/A"]
+
+
+def test_a_long_pattern_is_told_unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HARD_PATTERN", None)
+    found = written(closed(a={"type": "string", "pattern": "a" * 4097}))
+    assert found["properties"]["a"] == {"type": "string", "description": f'pattern: "{"a" * 4097}"'}

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.shapes import SHAPES, Shape
+from bench.bodies import Shape
+from bench.shapes import SHAPES
 from extproc import cl100k_base
 from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.bedrock.converse import TextContent

@@ -10,8 +10,17 @@ from msgspec import Raw
 from pydantic import BaseModel, Field
 
 from extproc.openai.errors import ApiError
-from extproc.openai.limits import MAX_REFERRED_BYTES
-from extproc.translate.schemas import Growth, inlined, json_object, object_schema, unescaped, without_lookaround
+from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS
+from extproc.translate import schemas
+from extproc.translate.schemas import (
+    Growth,
+    definition,
+    inlined,
+    json_object,
+    object_schema,
+    unescaped,
+    without_lookaround,
+)
 
 OBJECT = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -236,6 +245,39 @@ def test_all_schemas_of_a_request_share_what_they_may_grow_by() -> None:
         inlined(text, "q", growth)
     assert caught.value.param == "q"
     assert f"{MAX_REFERRED_BYTES:,} bytes" in caught.value.message
+
+
+def test_a_reference_is_resolved_once_however_often_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = list[Any]()
+
+    def counting(root: Any, reference: Any) -> Any:
+        resolved.append(reference)
+        return definition(root, reference)
+
+    monkeypatch.setattr(schemas, "definition", counting)
+    found = flat({"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}] * 500, "$defs": {"A": {}, "B": {}}})
+    assert found == {"anyOf": [{}] * 1000}
+    assert resolved == ["#/$defs/A", "#/$defs/B"]
+
+
+def test_the_schemas_that_replace_references_have_a_limit() -> None:
+    """Where definitions come back to each other, each use is written anew; here most schemas have two bytes."""
+    every = [{"$ref": f"#/$defs/D{at}"} for at in range(5)] + [{}] * 100
+    schema = {"$ref": "#/$defs/D0", "$defs": {f"D{at}": {"anyOf": every} for at in range(5)}}
+    growth = Growth()
+    with pytest.raises(ApiError, match=f"{MAX_REFERRED_SCHEMAS:,} schemas") as caught:
+        inlined(Raw(json.dumps(schema).encode()), "p", growth)
+    assert caught.value.param == "p"
+    assert growth.left >= 0
+
+
+@pytest.mark.parametrize("steps", [32, 33])
+def test_a_reference_of_many_steps_leads_nowhere(steps: int) -> None:
+    target: Any = {"type": "string"}
+    for _ in range(steps - 1):
+        target = {"a": target}
+    reference = {"$ref": "#/$defs" + "/a" * (steps - 1)}
+    assert flat({"items": reference, "$defs": target})["items"] == ({"type": "string"} if steps == 32 else reference)
 
 
 def test_definitions_that_nothing_refers_to_cost_nothing() -> None:

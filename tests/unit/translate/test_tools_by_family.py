@@ -11,6 +11,7 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.bedrock.converse import ConverseMessage, ConverseRequest, OutputConfig, TextContent
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
+from extproc.translate.grammar import MAX_OBJECTS
 from extproc.translate.ignored import Ignored
 from extproc.translate.tools import plan_tools
 from tests.planned import Planned
@@ -69,6 +70,15 @@ def strictly(capabilities: Capabilities, *offered: dict[str, Any], **fields: Any
     found = translate(capabilities, tools=list(offered), **fields)
     specs = json.loads(msgspec.json.encode(found.config))["tools"]
     return [spec["toolSpec"].get("strict") for spec in specs], found.ignored
+
+
+def test_strict_tools_share_the_objects_of_a_grammar() -> None:
+    def alternatives(name: str, count: int) -> dict[str, Any]:
+        schema = {"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}] * count}}, "required": ["a"]}
+        return function(name, parameters={**schema, "additionalProperties": False}, strict=True)
+
+    large = alternatives("first", MAX_OBJECTS - 100), alternatives("second", 100), alternatives("third", 1)
+    assert strictly(STRICT, *large) == ([True, None, None], ("tools[].function.strict",))
 
 
 @pytest.mark.parametrize(

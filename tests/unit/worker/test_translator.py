@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.shapes import EMBEDDING_MODEL, MODEL, SHAPES
+from bench.bodies import MODEL
+from bench.shapes import EMBEDDING_MODEL, SHAPES
 from extproc import cl100k_base
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Target
