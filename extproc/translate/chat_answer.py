@@ -22,7 +22,7 @@ from extproc.bedrock.converse_response import (
 )
 from extproc.openai.completion import completion, custom_call, tool_call
 from extproc.translate.completed import Completed
-from extproc.translate.errors import from_bedrock
+from extproc.translate.errors import bad_answer, from_bedrock
 from extproc.translate.response_fields import (
     annotations,
     custom_input,
@@ -32,6 +32,11 @@ from extproc.translate.response_fields import (
     usage,
 )
 from extproc.translate.shape import Shape
+
+MAX_RESPONSE_BYTES = 8 << 20
+"""Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
+MAX_RESPONSE_BLOCKS = 4_096
+"""Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
 
 def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: Shape) -> Completed:
@@ -45,12 +50,18 @@ def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: 
 
 
 def decode(body: bytes) -> ConverseResponse:
-    """Decode Converse's response; raises as `answer` does.
+    """Decode Converse's response; raises as `answer` does, and a 502 `ApiError` for a response over a limit.
 
     AWS sends the failure of an operation that it does not know with a status of 200.
     """
+    if len(body) > MAX_RESPONSE_BYTES:
+        raise bad_answer(f"{len(body):,} bytes, at most {MAX_RESPONSE_BYTES:,} are accepted")
     try:
-        return decode_response(body)
+        response = decode_response(body)
+        blocks = len(response.output.message.content)
+        if blocks > MAX_RESPONSE_BLOCKS:
+            raise bad_answer(f"{blocks:,} content blocks, at most {MAX_RESPONSE_BLOCKS:,} are accepted")
+        return response
     except ConverseResponseError as error:
         failure = bedrock_errors.from_response(200, {}, body)
         if failure.kind:

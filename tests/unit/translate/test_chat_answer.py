@@ -1,6 +1,7 @@
 """A Converse answer as a `chat.completion`, which the openai package's own type must take."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_answer import answer
+from extproc.translate.chat_answer import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, answer
 from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
@@ -471,3 +472,18 @@ def test_an_old_call_and_a_custom_call_are_streamed_in_their_shapes() -> None:
     custom = streamed(converse(use("sh", input={"input": "ls"})), custom=frozenset({"sh"})).body
     assert b'{"index":0,"id":"c1","type":"custom","custom":{"name":"sh","input":""}}' in custom
     assert b'{"index":0,"custom":{"input":"ls"}}' in custom
+
+
+@pytest.mark.parametrize("shape", [answered, streamed], ids=["whole", "streamed"])
+def test_a_response_over_a_limit_is_an_error(shape: Callable[[bytes], Completed]) -> None:
+    """It would hold up the event loop."""
+    bare = len(converse({"text": ""}))
+    shape(converse({"text": "a" * (MAX_RESPONSE_BYTES - bare)}))
+    shape(converse(*[{"text": "a"}] * MAX_RESPONSE_BLOCKS))
+    for body, why in (
+        (converse({"text": "a" * (MAX_RESPONSE_BYTES - bare + 1)}), "at most 8,388,608"),
+        (converse(*[{"text": "a"}] * (MAX_RESPONSE_BLOCKS + 1)), "at most 4,096"),
+    ):
+        with pytest.raises(ApiError, match=why) as caught:
+            shape(body)
+        assert (caught.value.status, caught.value.code) == (502, "bad_upstream_answer")
