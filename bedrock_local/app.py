@@ -1,13 +1,13 @@
-"""The server: finds the operation, lets nobody in without a signature, keeps the log, answers errors as AWS does.
+"""The server: it finds the operation, authenticates, logs, and sends errors as AWS sends them.
 
-First of all nothing may have leaked through a gateway. Then the order is AWS's: path (UnknownOperationException),
+Headers that must not leave a gateway are rejected first. Then the order is AWS's: path (UnknownOperationException),
 credentials, the operation. Paths under `/_local/` are this server's own and need no signature:
 
-    GET /_local/calls         the last 200 calls as JSON, oldest first; with `?settled` only once none of them runs
-    DELETE /_local/calls      forgets them
-    POST /_local/release      lets answers go on that wait (see controls), gives {"released": how many}
+    GET /_local/calls         returns the last 200 calls as JSON, oldest first; `?settled` waits until all have ended
+    DELETE /_local/calls      clears the list
+    POST /_local/release      releases held responses (see controls); returns {"released": their number}
 
-With `?held=N` both GET and POST do so only once N answers wait, so that nobody needs to ask again and again.
+With `?held=N`, GET and POST first wait until N responses are held, so that no test has to poll.
 """
 
 import logging
@@ -21,10 +21,10 @@ from aiohttp import web
 
 from bedrock_local import calls, chat, control_plane, invoke
 from bedrock_local.errors import AwsError, UnknownOperationError, malformed
-from bedrock_local.signature import Received, refuse_leaks
-from bedrock_local.state import Incoming, Local, refusal, reply
+from bedrock_local.signature import Received, reject_leaks
+from bedrock_local.state import Incoming, Local, error_response, reply
 
-#: InvokeModel's limit of a body, in bytes; Converse gets the same.
+#: Longest accepted body, in bytes: InvokeModel's limit, applied to Converse too.
 MAX_BODY = 25_000_000
 
 _log = logging.getLogger("bedrock_local")
@@ -34,7 +34,7 @@ Serve = Callable[[Local, Incoming], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of AWS: its method, its path with `*` for the identifier, and what serves it."""
+    """An operation of AWS: its method, its path with `*` for the identifier, and its handler."""
 
     name: str
     method: str
@@ -42,7 +42,7 @@ class Operation:
     serve: Serve
 
     def matches(self, method: str, segments: tuple[str, ...]) -> bool:
-        """Whether a request is for this operation."""
+        """Return whether a request is for this operation."""
         if method != self.method or len(segments) != len(self.path):
             return False
         return all(part in ("*", segment) and segment for part, segment in zip(self.path, segments, strict=True))
@@ -76,12 +76,12 @@ OPERATIONS = (
 
 
 def create(local: Local) -> web.Application:
-    """Give the aiohttp application of one local Bedrock."""
+    """Return the aiohttp application of one local Bedrock."""
     app = web.Application(client_max_size=MAX_BODY)
     app.router.add_get("/_local/calls", _show_calls)
     app.router.add_delete("/_local/calls", _clear_calls)
     app.router.add_post("/_local/release", _release)
-    app.router.add_route("*", "/{path:(?s:.*)}", _serve)  # a line feed is part of a path too
+    app.router.add_route("*", "/{path:(?s:.*)}", _serve)  # a path may contain a line feed
     app[LOCAL] = local
     return app
 
@@ -103,11 +103,11 @@ async def _clear_calls(request: web.Request) -> web.Response:
 
 
 async def _held(request: web.Request) -> None:
-    """Wait for as many held answers as the query says, if it does."""
+    """Wait for the number of held responses in the query, if it has one."""
     number = request.query.get("held", "")
     if "held" in request.query:
         if not number.isdecimal() or int(number) < 1:
-            raise web.HTTPBadRequest(text="held is a number of answers, at least 1.")
+            raise web.HTTPBadRequest(text="held must be a number of responses, 1 or more: ?held=1.")
         await request.app[LOCAL].holds.reach(int(number))
 
 
@@ -117,37 +117,39 @@ async def _release(request: web.Request) -> web.Response:
 
 
 async def _serve(request: web.Request) -> web.StreamResponse:
-    """Serve one request, and see that its log entry ends as the request did."""
+    """Serve one request, and complete its log entry."""
     local = request.app[LOCAL]
     operation, identifier = _find(request)
     name = operation.name if operation else "Unknown"
     call = calls.Call(str(uuid.uuid4()), request.method, request.raw_path, name, identifier, _headers(request))
     local.calls.keep(call)
     try:
-        response = await _answer(local, request, operation, identifier, call)
+        response = await _respond(local, request, operation, identifier, call)
     except AwsError as error:
-        call.end(calls.REFUSED, error.name)
-        return refusal(call.id, error)
+        call.end(calls.REJECTED, error.name)
+        return error_response(call.id, error)
     except OSError:  # the caller is gone
         raise
     except RecursionError:
-        call.end(calls.REFUSED, "SerializationException")
-        return refusal(call.id, malformed("The request body is nested too deeply."))
+        call.end(calls.REJECTED, "SerializationException")
+        return error_response(call.id, malformed("The request body is nested too deeply."))
     except Exception:
         _log.exception("bedrock_local failed on %s %s", request.method, request.raw_path)
-        call.end(calls.REFUSED, "InternalServerException")
-        return refusal(call.id, AwsError(500, "InternalServerException", "bedrock_local has a bug; see its log."))
+        call.end(calls.REJECTED, "InternalServerException")
+        return error_response(
+            call.id, AwsError(500, "InternalServerException", "bedrock_local has a bug; see its log.")
+        )
     finally:
         call.end(calls.ABORTED)  # unless it has ended already
     return response
 
 
-async def _answer(
+async def _respond(
     local: Local, request: web.Request, operation: Operation | None, identifier: str | None, call: calls.Call
 ) -> web.StreamResponse:
     body = await _read(request)
     call.keep_body(body)
-    refuse_leaks(call.sent)
+    reject_leaks(call.sent)
     if operation is None:
         raise UnknownOperationError
     local.verifier.verify(Received(request.method, request.raw_path, call.sent, body), datetime.now(UTC))
@@ -165,7 +167,7 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _find(request: web.Request) -> tuple[Operation | None, str | None]:
-    """The operation of a request and the identifier in its path, decoded once."""
+    """Return the operation of a request, and the identifier in its path, decoded once."""
     segments = tuple(request.raw_path.partition("?")[0].removeprefix("/").split("/"))
     for operation in OPERATIONS:
         if operation.matches(request.method, segments):
@@ -175,9 +177,9 @@ def _find(request: web.Request) -> tuple[Operation | None, str | None]:
 
 
 def _headers(request: web.Request) -> dict[str, str]:
-    """The headers by lower-case name, repeated ones joined as a signature joins them.
+    """Return the headers by lower-case name, repeated ones joined as for a signature.
 
-    Bytes that are no UTF-8 are not kept: nothing that was signed with them fits.
+    Bytes that are not UTF-8 are replaced: no signature over them verifies.
     """
     joined: dict[str, str] = {}
     for name, received in request.headers.items():

@@ -1,7 +1,7 @@
-"""The last calls, for whoever wants to look: what arrived, and what became of it.
+"""The log of the last calls: each request, and how it ended.
 
-A call is `running` until it is `finished` (answered), `refused` (an AWS error as its HTTP answer) or `aborted` (the
-caller went away first). `authorization` is never shown.
+A call is `running` until it is `finished` (it got its response), `refused` (it got an AWS error) or `aborted` (the
+caller left first). `authorization` is never shown.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: How many calls are remembered.
+#: Number of calls that the log keeps.
 LIMIT = 200
 
-RUNNING, FINISHED, ABORTED, REFUSED = "running", "finished", "aborted", "refused"
+RUNNING, FINISHED, ABORTED, REJECTED = "running", "finished", "aborted", "refused"
 
 
 @dataclass(slots=True)
 class Call:
-    """One request as it arrived, its state, and how many event-stream frames have gone out.
+    """A request as it arrived, its state, and the number of event-stream frames sent.
 
     `path` is as it came, `model` the decoded identifier in it; `sent` are the headers, names in lower case.
     """
@@ -37,7 +37,7 @@ class Call:
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def end(self, state: str, error: str | None = None) -> None:
-        """Set how it ended; the first word counts."""
+        """Set the final state; later calls change nothing."""
         if self.state == RUNNING:
             self.state, self.error = state, error
             self._over.set()
@@ -47,14 +47,14 @@ class Call:
         await self._over.wait()
 
     def keep_body(self, body: bytes) -> None:
-        """Remember what the body says: as a JSON value, as text where it is none, as None where it is empty."""
+        """Keep the body: as a JSON value, as text if it is not JSON, as None if it is empty."""
         try:
             self.body = json.loads(body) if body else None
         except ValueError:
             self.body = body.decode("utf-8", "replace")
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as `GET /_local/calls` shows it."""
+        """Return the entry that `GET /_local/calls` shows."""
         return {
             "id": self.id,
             "method": self.method,
@@ -76,18 +76,18 @@ class CallLog:
     _calls: deque[Call] = field(default_factory=lambda: deque(maxlen=LIMIT))
 
     def keep(self, call: Call) -> None:
-        """Remember a call that has just arrived."""
+        """Add a call that has just arrived."""
         self._calls.append(call)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Give all of them as JSON values."""
+        """Return all calls as JSON values."""
         return [call.as_json() for call in self._calls]
 
     async def settled(self) -> None:
-        """Wait until every call that is remembered now has ended."""
+        """Wait until every call that is in the log now has ended."""
         for call in tuple(self._calls):
             await call.over()
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Clear the log."""
         self._calls.clear()

@@ -1,4 +1,4 @@
-"""Converse and ConverseStream: check, answer, send."""
+"""Converse and ConverseStream: validate, compose, send."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from bedrock_local.stream import Pause, Player, disturbed
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What one request comes to: the answer, how to send it, and the latency to report in milliseconds."""
+    """A validated request: its completion, its directives, and the latency to report, in milliseconds."""
 
     conversation: Conversation
     controls: Controls
@@ -29,23 +29,23 @@ class _Turn:
 
     @property
     def extra(self) -> dict[str, Any] | None:
-        """The additionalModelResponseFields; only `/stop_sequence` is there to be asked for."""
+        """Return the additionalModelResponseFields; `/stop_sequence` is the only one."""
         paths: Iterable[str] = self.conversation.request.get("additionalModelResponseFieldPaths", [])
         return {"stop_sequence": self.completion.stop_sequence} if "/stop_sequence" in paths else None
 
     @property
     def served(self) -> dict[str, Any]:
-        """What was asked for and Bedrock reports back: tier (another may be ordered), latency class, trace."""
-        request, ordered = self.conversation.request, self.controls.servicetier
+        """Return the members that Bedrock reports back: service tier (or the directive's), latency class, trace."""
+        request, tier = self.conversation.request, self.controls.servicetier
         served: dict[str, Any] = {
             name: request[name] for name in ("serviceTier", "performanceConfig") if name in request
         }
         if request.get("guardrailConfig", {}).get("trace", "disabled") != "disabled":
             served["trace"] = {"guardrail": self._guarded(request["guardrailConfig"]["guardrailIdentifier"])}
-        return served if ordered is None else {**served, "serviceTier": {"type": ordered}}
+        return served if tier is None else {**served, "serviceTier": {"type": tier}}
 
     def _guarded(self, guardrail: str) -> dict[str, Any]:
-        """What the guardrail says that it did: it reads the user's last text, and steps in where that is ordered."""
+        """Return the guardrail's trace: it reads the user's last text, and intervenes if a directive orders that."""
         read, total = len(self.conversation.guarded_text()), len(self.conversation.last_text())
         coverage = {"textCharacters": {"guarded": read, "total": total}}
         metrics = {"guardrailProcessingLatency": 1, "guardrailCoverage": coverage}
@@ -59,7 +59,7 @@ class _Turn:
 async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
     """Respond with one JSON body."""
     turn = _take_turn(local, incoming, "Converse")
-    turn.controls.refuse_whole()
+    turn.controls.raise_exception()
     body = frames.body(turn.completion, turn.latency, turn.extra, unknown=turn.controls.unknown)
     return await deliver(local, incoming, {**body, **turn.served}, turn.controls)
 
@@ -98,7 +98,7 @@ def _take_turn(local: Local, incoming: Incoming, operation: str) -> _Turn:
         raise unsupported_action()
     conversation = Conversation(request, model, model.family, streaming=operation == "ConverseStream")
     rules.check(conversation)
-    ordered, text = controls.parse(conversation.last_text())
-    ordered.refuse()
-    completion = completions.compose(conversation, ordered, text)
-    return _Turn(conversation, ordered, completion, round(1000 * local.pace * completion.usage["outputTokens"]) + 1)
+    directives, text = controls.parse(conversation.last_text())
+    directives.raise_status()
+    completion = completions.compose(conversation, directives, text)
+    return _Turn(conversation, directives, completion, round(1000 * local.pace * completion.usage["outputTokens"]) + 1)

@@ -1,4 +1,4 @@
-"""`python -m bedrock_local`: serve until told to stop."""
+"""`python -m bedrock_local`: serve until SIGINT or SIGTERM."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from bedrock_local.models import Shelf
 from bedrock_local.signature import Verifier
 from bedrock_local.state import Local
 
-#: How long a running answer may go on after the order to stop, in seconds, before it is cut.
+#: Seconds that running responses get after the signal before they are cut.
 _GRACE = 0.02
 
 _REGION = re.compile(r"[a-z]+(-[a-z0-9]+)+")
@@ -27,19 +27,19 @@ Point boto3, or anything else that speaks to AWS, at it:
   export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local-secret
 
 \b
-See what arrived, and let go answers that wait (see the orders in bedrock_local/controls.py):
+Show what arrived, and release held responses (docs/local-bedrock.md):
   curl http://127.0.0.1:9000/_local/calls
   curl -X POST http://127.0.0.1:9000/_local/release
 """
 
 
 class _Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT; an IPv6 host stands in brackets."""
+    """HOST:PORT; an IPv6 host is in brackets."""
 
     name = "host:port"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Take the text apart."""
+        """Split the text into host and port."""
         if isinstance(value, tuple):
             return value
         host, _, port = str(value).rpartition(":")
@@ -49,14 +49,14 @@ class _Address(click.ParamType[tuple[str, int]]):
 
 
 def _region(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """The name of a region, as in `us-east-1`."""
+    """Return the name of a region, such as `us-east-1`."""
     if not _REGION.fullmatch(value):
         raise click.BadParameter(f"{value!r} is no AWS region, for example us-east-1.", ctx, param)
     return value
 
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """A time that ends: neither `nan` nor `inf`."""
+    """Return a finite number of seconds."""
     if not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a number of seconds.", ctx, param)
     return value
@@ -64,13 +64,17 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
 
 @click.command(
     help="A local Bedrock: Converse, ConverseStream, InvokeModel for embeddings, and the lists of models. It speaks "
-    "AWS's wire, verifies every signature, and refuses what AWS would refuse. There is no model behind it: it echoes, "
-    'counts ("count to 5") and calls the tools that a text names.',
+    "AWS's wire format, verifies every signature, and rejects what AWS would reject. There is no model behind it: it "
+    'echoes, counts ("count to 5") and calls the tools that a text names.',
     epilog=_EXAMPLES,
 )
 @click.option("--listen", type=_Address(), default="127.0.0.1:9000", show_default=True, help="Port 0 picks a free one.")
 @click.option(
-    "--region", callback=_region, default="us-east-1", show_default=True, help="Decides which inference profiles exist."
+    "--region",
+    callback=_region,
+    default="us-east-1",
+    show_default=True,
+    help="It determines the inference profiles.",
 )
 @click.option(
     "--access-key",
@@ -78,7 +82,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     default="local",
     show_default=True,
     show_envvar=True,
-    help="The access key id that may call.",
+    help="The accepted access key id.",
 )
 @click.option(
     "--secret-key",
@@ -86,14 +90,14 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     default="local-secret",
     show_default=True,
     show_envvar=True,
-    help="Its secret. A command line is for every user of the machine to read: the variable is not.",
+    help="Its secret key. Every user of the machine can read a command line; the variable stays private.",
 )
 @click.option(
     "--bearer",
     envvar="BEDROCK_LOCAL_BEARER",
     default=None,
     show_envvar=True,
-    help="Accept this API key too, as `Authorization: Bearer …`.",
+    help="An API key that is accepted too, as `Authorization: Bearer …`.",
 )
 @click.option(
     "--pace",
@@ -101,7 +105,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     callback=_seconds,
     default=0.02,
     show_default=True,
-    help="Seconds between stream frames.",
+    help="Seconds between the frames of a stream.",
 )
 def main(
     listen: tuple[str, int], region: str, access_key: str, secret_key: str, bearer: str | None, pace: float
@@ -115,7 +119,7 @@ def main(
 
 
 async def serve(local: Local, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Listen, say where by `announce`, and return at SIGINT or SIGTERM; running streams are cut then."""
+    """Listen, pass the URL to `announce`, and return at SIGINT or SIGTERM; running streams are cut then."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -123,7 +127,7 @@ async def serve(local: Local, host: str, port: int, announce: Callable[[str], No
         create(local), access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE, auto_decompress=False
     )
     await runner.setup()
-    shapes.operation("Converse")  # read botocore's models now, not at the first request
+    shapes.operation("Converse")  # reads botocore's models before the first request
     try:
         await web.TCPSite(runner, host, port).start()
         bound = runner.addresses[0]

@@ -1,9 +1,9 @@
-"""What the model would say: deterministic, made of what it was asked, and cut as AWS cuts it.
+"""The content of a response: deterministic, made from the request, and cut as AWS cuts it.
 
-The order in which an answer is chosen is `_draft`'s: nothing where that is ordered, what the model thinks, a demanded
-tool, the tools that the text names, JSON for a schema, the quoted results of tools, a count, an echo; these three come
-inside a JSON object where the instructions ask for one. What comes out is then cut at the first stop sequence and at
-the token limit, whichever comes first.
+`_draft` chooses it, in this order: nothing if a directive orders that, reasoning, a tool that must be called, the tools
+that the text names, JSON for a schema, the quoted results of tools, a count, an echo; the last three are wrapped in a
+JSON object if the instructions ask for one. The content is then cut at the first stop sequence or at the token limit,
+whichever comes first.
 """
 
 import base64
@@ -22,13 +22,13 @@ from bedrock_local.reasoning import Reasoning, Redacted
 from bedrock_local.synthesis import SchemaError, synthesise
 from bedrock_local.words import mentioned
 
-#: How much of the user's text is echoed, in characters, and how much of the system's.
+#: Longest part of the user's text that is echoed, and of the system prompt, in characters.
 _ECHO, _SYSTEM_ECHO = 4000, 60
 
-#: What a thought costs that nobody may read, in tokens.
+#: Tokens that a redacted reasoning block counts.
 _REDACTED_COST = 4
 
-#: How instructions ask for JSON, and announce the schema that it must be of.
+#: Instructions that ask for JSON, and that announce its schema.
 _JSON_WANTED = re.compile(r"\bJSON object\b")
 _SCHEMA_FOLLOWS = re.compile(r"\bschema:\s*(?={)", re.IGNORECASE)
 
@@ -37,7 +37,7 @@ _COUNT = re.compile(r"\bcount (?:up )?to (\d{1,9})\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text block, and the address of a source where it cites one."""
+    """A text block, and the address of the source that it cites, if any."""
 
     text: str
     source: str | None = None
@@ -45,7 +45,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A tool call. `arguments` is the JSON as it streams; cut short, `input` is empty, as Claude gives it."""
+    """A tool call. `arguments` is the JSON as it streams; if it is cut short, `input` is empty, as Claude sends it."""
 
     id: str
     name: str
@@ -58,7 +58,7 @@ Part = Text | Reasoning | Redacted | ToolUse
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The blocks, why they end, which stop sequence was met, and the usage as Bedrock reports it."""
+    """A message: its blocks, the stop reason, the stop sequence that was met, and the usage as Bedrock reports it."""
 
     parts: tuple[Part, ...]
     stop_reason: str
@@ -67,7 +67,7 @@ class Completion:
 
 
 def compose(conversation: Conversation, controls: Controls, text: str) -> Completion:
-    """Answer a valid conversation; `text` is the user's last text without the orders in it."""
+    """Return the completion of a valid conversation; `text` is the user's last text without its directives."""
     drafted = tuple(_draft(conversation, controls, text))
     stopped, sequence = _stop(drafted, conversation.inference.get("stopSequences", []))
     parts = _truncate(stopped, conversation.limit)
@@ -83,7 +83,7 @@ def _stop_reason(parts: tuple[Part, ...], *, cut: bool, stopped: bool) -> str:
     return "tool_use" if any(isinstance(part, ToolUse) for part in parts) else "end_turn"
 
 
-# --- what to say -----------------------------------------------------------------------------------------------------
+# --- content ---------------------------------------------------------------------------------------------------------
 
 
 def _draft(conversation: Conversation, controls: Controls, text: str) -> Iterator[Part]:
@@ -96,21 +96,21 @@ def _draft(conversation: Conversation, controls: Controls, text: str) -> Iterato
             yield Text(f"Calling {' and '.join(wanted)}.")
         yield from _tool_uses(conversation, wanted, text)
     else:
-        yield from _cited(_split(_say(conversation, text), controls.texts), controls.cite)
+        yield from _cited(_split(_text(conversation, text), controls.texts), controls.cite)
 
 
 def _cited(texts: Iterator[Text], source: str | None) -> Iterator[Text]:
-    """The texts, the first of them with a source if one was ordered."""
+    """Yield the texts, the first of them with the source, if there is one."""
     for text in texts:
         yield replace(text, source=source)
         source = None
 
 
 def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
-    """The tools to call now: one that is demanded, or those that the text names, unless results have just come.
+    """Return the tools to call: the one that must be called, or those that the text names if no results are due.
 
-    Where any tool will do, one that the user's question has not led to yet comes first: agents whose every request
-    demands some tool end with the one that gives their answer, and a model that repeats itself would never get there.
+    With `any`, a tool that has not been called since the user's last question comes first: an agent whose every request
+    requires a tool ends with the one that returns its result, which a model that repeats itself would never call.
     """
     wanted = _named_tools(conversation, text)
     return wanted[:1] if conversation.own_tool_choice.get("disable_parallel_tool_use") is True else wanted
@@ -118,14 +118,14 @@ def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
 
 def _named_tools(conversation: Conversation, text: str) -> list[str]:
     kind, value = conversation.tool_choice
-    offered = [tool["name"] for tool in conversation.tools]
+    tools = [tool["name"] for tool in conversation.tools]
     if kind == "tool":
         return [value["name"]]
     if kind == "any":
         called = conversation.called()
-        fresh = [name for name in offered if name not in called] or offered
+        fresh = [name for name in tools if name not in called] or tools
         return mentioned(fresh, text) or fresh[:1]
-    return [] if kind == "none" or conversation.results() else mentioned(offered, text)
+    return [] if kind == "none" or conversation.results() else mentioned(tools, text)
 
 
 def _tool_uses(conversation: Conversation, names: list[str], text: str) -> Iterator[ToolUse]:
@@ -145,19 +145,19 @@ def _fill(schema: dict[str, Any], text: str) -> Any:
         raise invalid(f"The model returned the following errors: {problem}") from None
 
 
-def _say(conversation: Conversation, text: str) -> str:
+def _text(conversation: Conversation, text: str) -> str:
     schema = _schema(conversation)
     if schema is not None:
         return json.dumps(_fill(json.loads(schema), text), ensure_ascii=False)
-    said = _speak(conversation, text)
+    plain = _plain_text(conversation, text)
     instructions = _instructions(conversation)
     if _JSON_WANTED.search(instructions) is None:
-        return said
-    return json.dumps(_instructed(instructions, text, said), ensure_ascii=False)
+        return plain
+    return json.dumps(_instructed(instructions, text, plain), ensure_ascii=False)
 
 
-def _instructed(instructions: str, text: str, said: str) -> Any:
-    """JSON by the schema that the instructions hold, or with what would have been said without them."""
+def _instructed(instructions: str, text: str, plain: str) -> Any:
+    """Return JSON by the schema that the instructions contain, or an object with the plain text."""
     announced = _SCHEMA_FOLLOWS.search(instructions)
     if announced is not None:
         try:
@@ -165,11 +165,11 @@ def _instructed(instructions: str, text: str, said: str) -> Any:
             if not any(json_schema.problems(schema, "")):
                 return synthesise(schema, text)
         except (SchemaError, ValueError, RecursionError):
-            pass  # a model does what it can
-    return {"answer": said}
+            pass  # a schema in words is a request, not a rule
+    return {"answer": plain}
 
 
-def _speak(conversation: Conversation, text: str) -> str:
+def _plain_text(conversation: Conversation, text: str) -> str:
     results = conversation.results()
     if results:
         return " ".join(_quote(conversation, result) for result in results)
@@ -180,7 +180,7 @@ def _speak(conversation: Conversation, text: str) -> str:
 
 
 def _schema(conversation: Conversation) -> str | None:
-    """The JSON schema, as a text, that whatever is said must be of."""
+    """Return the JSON schema of the text, as a string."""
     schema: str | None = conversation.at(("outputConfig", "textFormat", "structure", "jsonSchema", "schema"))
     return schema
 
@@ -188,8 +188,8 @@ def _schema(conversation: Conversation) -> str | None:
 def _quote(conversation: Conversation, result: Block) -> str:
     names = {call.value["toolUseId"]: call.value["name"] for call in conversation.blocks("toolUse")}
     verb = "failed with" if result.value.get("status") == "error" else "says"
-    said = " ".join(_as_text(part) for part in result.value["content"])
-    return f'{names[result.value["toolUseId"]]} {verb} "{_shorten(said, _ECHO)}".'
+    content = " ".join(_as_text(part) for part in result.value["content"])
+    return f'{names[result.value["toolUseId"]]} {verb} "{_shorten(content, _ECHO)}".'
 
 
 def _as_text(part: dict[str, Any]) -> str:
@@ -204,10 +204,10 @@ def _echo(conversation: Conversation, text: str) -> str:
     counts = [_plural(kinds.count("text"), "text block"), _plural(kinds.count("image"), "image")]
     counts += [_plural(kinds.count(kind), kind) for kind in ("document", "video", "audio") if kind in kinds]
     counts.append(_plural(len(conversation.messages), "turn"))
-    said = f'You said: "{_shorten(text, _ECHO)}"' if text else "You said nothing"
+    echo = f'You said: "{_shorten(text, _ECHO)}"' if text else "You said nothing"
     system = _instructions(conversation)
-    heard = f' System: "{_shorten(system, _SYSTEM_ECHO)}"' if system else ""
-    return f"{said} ({', '.join(counts)}).{heard}"
+    prompt = f' System: "{_shorten(system, _SYSTEM_ECHO)}"' if system else ""
+    return f"{echo} ({', '.join(counts)}).{prompt}"
 
 
 def _instructions(conversation: Conversation) -> str:
@@ -223,18 +223,18 @@ def _shorten(text: str, length: int) -> str:
 
 
 def _split(text: str, number: int) -> Iterator[Text]:
-    """The text as up to `number` blocks, divided between words."""
-    pieces = re.findall(r"\s*\S+|\s+$", text)
-    size = -(-len(pieces) // max(number, 1))
-    for start in range(0, len(pieces), size or 1):
-        yield Text("".join(pieces[start : start + size]))
+    """Yield the text as up to `number` blocks, divided between words."""
+    words = re.findall(r"\s*\S+|\s+$", text)
+    size = -(-len(words) // max(number, 1))
+    for start in range(0, len(words), size or 1):
+        yield Text("".join(words[start : start + size]))
 
 
-# --- where to end ----------------------------------------------------------------------------------------------------
+# --- end -------------------------------------------------------------------------------------------------------------
 
 
 def _stop(parts: tuple[Part, ...], sequences: Iterable[str]) -> tuple[tuple[Part, ...], str | None]:
-    """The parts up to the first stop sequence in a text, and that sequence."""
+    """Return the parts up to the first stop sequence in a text, and that sequence."""
     for number, part in enumerate(parts):
         if isinstance(part, Text):
             met = [(part.text.index(sequence), sequence) for sequence in sequences if sequence in part.text]
@@ -246,7 +246,7 @@ def _stop(parts: tuple[Part, ...], sequences: Iterable[str]) -> tuple[tuple[Part
 
 
 def _truncate(parts: tuple[Part, ...], budget: int) -> tuple[Part, ...]:
-    """The parts that fit into `budget` tokens, the last of them cut short."""
+    """Return the parts that fit into `budget` tokens, the last of them cut short."""
     kept: list[Part] = []
     for part in parts:
         cost = _cost(part)
@@ -275,10 +275,10 @@ def _cost(part: Part) -> int:
 
 
 def _usage(conversation: Conversation, controls: Controls, parts: tuple[Part, ...]) -> dict[str, Any]:
-    """Usage as Bedrock counts: inputTokens without what the cache gave or took, totalTokens with it."""
-    asked, answered = tokens.input_tokens(conversation), sum(map(_cost, parts))
+    """Return the usage as Bedrock counts: inputTokens without the tokens of the cache, totalTokens with them."""
+    received, sent = tokens.input_tokens(conversation), sum(map(_cost, parts))
     cached = controls.cacheread + controls.cachewrite
-    usage: dict[str, Any] = {"inputTokens": asked, "outputTokens": answered, "totalTokens": asked + answered + cached}
+    usage: dict[str, Any] = {"inputTokens": received, "outputTokens": sent, "totalTokens": received + sent + cached}
     if conversation.family.cache or cached:
         usage |= {"cacheReadInputTokens": controls.cacheread, "cacheWriteInputTokens": controls.cachewrite}
     if controls.cachewrite:

@@ -1,4 +1,4 @@
-"""Listing and describing models and inference profiles, as AWS's control plane does."""
+"""List and describe models and inference profiles, as AWS's control plane does."""
 
 import base64
 import binascii
@@ -19,19 +19,19 @@ _FILTERS = {
 
 
 def list_models(shelf: Shelf, query: Mapping[str, str]) -> dict[str, Any]:
-    """ListFoundationModels, with its four filters."""
+    """Serve ListFoundationModels, with its four filters."""
     _check_filters(query)
     chosen = [model for model in shelf.models.values() if _passes(model, query)]
     return {"modelSummaries": [_model(shelf, model) for model in chosen]}
 
 
 def get_model(shelf: Shelf, identifier: str) -> dict[str, Any]:
-    """GetFoundationModel."""
+    """Serve GetFoundationModel."""
     return {"modelDetails": _model(shelf, shelf.foundation(identifier))}
 
 
 def list_profiles(shelf: Shelf, query: Mapping[str, str]) -> dict[str, Any]:
-    """ListInferenceProfiles: filtered by type, a page at a time."""
+    """Serve ListInferenceProfiles: filtered by type, in pages."""
     _check_filters(query)
     wanted = query.get("type")
     chosen = [profile for profile in shelf.profiles.values() if wanted in (None, profile.kind)]
@@ -43,7 +43,7 @@ def list_profiles(shelf: Shelf, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def get_profile(shelf: Shelf, identifier: str) -> dict[str, Any]:
-    """GetInferenceProfile."""
+    """Serve GetInferenceProfile."""
     return _profile(shelf.profile(identifier))
 
 

@@ -1,39 +1,40 @@
-"""Orders to the local Bedrock inside the user's text, for tests and demonstrations: `[[local: key=value …]]`.
+"""Directives to the local Bedrock inside the user's text, for tests and demonstrations: `[[local: key=value …]]`.
 
-They stand in the last text of the user (for embeddings: inside a text) and are cut out before it is echoed. A value
-with blanks stands in double quotes. `after=N` counts event-stream frames; of an answer without stream, bytes.
+They are in the user's last text (for embeddings: in an input) and are removed before it is echoed. A value with blanks
+is in double quotes. `after=N` counts event-stream frames; in a response that is not streamed, bytes of the body.
+docs/local-bedrock.md has examples; a test holds its table and this one together.
 
     exception=throttlingException after=3    an exception frame after N frames (0: as the first event), then the end;
-                                             without stream, the same as an HTTP error
-    error=internalFailure after=3            a frame with `:message-type: error`, then the end; without stream, a 500
-    cut after=3                              the connection is closed after N frames, before messageStop; without
-                                             stream, after N bytes of the body (0: before any answer)
-    end after=3                              a clean end after N frames, and nothing that says why; without stream, a
-                                             whole answer with N bytes of the body
-    corrupt after=3                          the frame after N frames has a wrong checksum; without stream, the body is
+                                             not streamed, the same as an HTTP error
+    error=internalFailure after=3            a frame with `:message-type: error`, then the end; not streamed, a 500
+    cut after=3                              the connection is closed after N frames, before messageStop; not streamed,
+                                             after N bytes of the body (0: before any response)
+    end after=3                              a clean end after N frames, without a reason; not streamed, a complete
+                                             response with N bytes of the body
+    corrupt after=3                          the frame after N frames has a wrong checksum; not streamed, the body is
                                              no JSON from there
     status=429 type=ThrottlingException message="Too many requests"
-                                             an HTTP error instead of an answer; type and message may be left out
+                                             an HTTP error; type and message are optional
     stop=guardrail_intervened                this stopReason
     reasoning=text                           a reasoningContent block with this text comes first, signed if the model
                                              signs
-    redacted                                 a reasoningContent block that is redactedContent comes before the answer
-    texts=3                                  the answer as several text blocks
+    redacted                                 a reasoningContent block with redactedContent comes before the text
+    texts=3                                  the text in several text blocks
     cite=https://example.com/a               the first text block cites this page
     servicetier=flex                         this tier is reported as the one that served
-    empty                                    an answer without any content
-    unknown                                  an event of a type that nobody knows comes after messageStart; without
-                                             stream, a content block of such a kind comes first
+    empty                                    no content
+    unknown                                  an event of an unknown type follows messageStart; not streamed, a content
+                                             block of an unknown type comes first
     cacheread=100 cachewrite=20              usage of the prompt cache
     pace=0.5                                 seconds between frames
-    hold=1                                   everything after the first delta (without streaming, and for embeddings:
-                                             the whole answer) waits for `POST /_local/release`
-    hold=answer                              the whole answer waits for it, of a stream too
-    hold=headers                             everything after the answer's headers waits for it
-    hold=start                               everything after messageStart waits for it; without stream, everything
-                                             after the first byte of the body
+    hold=1                                   everything after the first delta (not streamed, and for embeddings: the
+                                             whole response) waits for `POST /_local/release`
+    hold=answer                              the whole response waits for it, that of a stream too
+    hold=headers                             everything after the response's headers waits for it
+    hold=start                               everything after messageStart waits for it; not streamed, everything after
+                                             the first byte of the body
     hold=end                                 the end of the body waits for it: all frames are out, or all bytes but one
-    pause=55                                 a hold goes on by itself after so many seconds; without `hold`, hold=1
+    pause=55                                 a hold ends by itself after so many seconds; without `hold`, hold=1
 """
 
 import re
@@ -49,17 +50,20 @@ from bedrock_local.shapes import service
 
 Hold = Literal["here", "answer", "headers", "start", "end"]
 
-_ORDER = re.compile(r"\s*\[\[local:(.*?)\]\]", re.DOTALL)
+HOLDS: frozenset[str] = frozenset(get_args(Hold))
+"""The places at which a response can wait; `here` is written as `hold=1`."""
+
+_DIRECTIVE = re.compile(r"\s*\[\[local:(.*?)\]\]", re.DOTALL)
 _PAIR = re.compile(r'(\w+)(?:=(?:"([^"]*)"|(\S+)))?(?:\s+|$)')
 _NAME = re.compile(r"[\w.:/#-]{1,200}", re.ASCII)
 
-#: Characters of a message at most, and of a value in a complaint about it.
+#: Longest accepted message, and longest part of a value that an error message repeats, in characters.
 _LONGEST, _SHOWN = 10_000, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
-    """What a text orders; each field is a key of the module's table."""
+    """The directives of a text; each field is a key of the module's table."""
 
     exception: str | None = None
     error: str | None = None
@@ -84,32 +88,32 @@ class Controls:
     hold: Hold | None = None
     pause: float | None = None
 
-    def refuse(self) -> None:
-        """Raise the HTTP error that was ordered, if one was."""
+    def raise_status(self) -> None:
+        """Raise the HTTP error of `status`, if there is one."""
         if self.status is not None:
             name = self.type or NAME_OF_STATUS.get(self.status, "InternalServerException")
             members = {"originalStatusCode": 500, "resourceName": "local"} if self.status == 424 else {}
-            raise AwsError(self.status, name, self.told(name), **members)
+            raise AwsError(self.status, name, self.message_of(name), **members)
 
-    def refuse_whole(self) -> None:
-        """Raise what a stream would end with as the HTTP error that it is without a stream."""
+    def raise_exception(self) -> None:
+        """Raise, for a response that is not streamed, the HTTP error that stands for `exception` or `error`."""
         if self.exception is not None:
-            raise AwsError(_status_of(self.exception), _capitalised(self.exception), self.told(self.exception))
+            raise AwsError(_status_of(self.exception), _capitalised(self.exception), self.message_of(self.exception))
         if self.error is not None:
-            raise AwsError(500, _capitalised(self.error), self.told(self.error))
+            raise AwsError(500, _capitalised(self.error), self.message_of(self.error))
 
     @property
-    def spoils(self) -> bool:
-        """Whether the answer itself is to be cut, ended early or spoiled."""
+    def damages(self) -> bool:
+        """Return whether the body is to be cut, ended early or corrupted."""
         return self.cut or self.end or self.corrupt
 
-    def told(self, name: str) -> str:
-        """The message of an ordered failure."""
+    def message_of(self, name: str) -> str:
+        """Return the message of a failure."""
         return self.message or f"{name} was ordered."
 
 
 def _status_of(exception: str) -> int:
-    """The HTTP status that the service model gives an exception; 400 for one that it does not know."""
+    """Return the HTTP status of an exception by the service model; 400 for an exception that it does not define."""
     try:
         shape = service("bedrock-runtime").shape_for(_capitalised(exception))
     except NoShapeFoundError:
@@ -123,22 +127,22 @@ def _capitalised(name: str) -> str:
 
 
 def parse(text: str) -> tuple[Controls, str]:
-    """Give what the text orders, and the text without the orders; an unknown key is a ValidationException."""
+    """Return the directives of a text, and the text without them; raise ValidationException on an unknown key."""
     values: dict[str, Any] = {}
-    for order in _ORDER.findall(text):
-        values.update(_pairs(order.strip()))
+    for directive in _DIRECTIVE.findall(text):
+        values.update(_pairs(directive.strip()))
     if "pause" in values:
         values.setdefault("hold", "here")
-    return Controls(**values), _ORDER.sub("", text).strip()
+    return Controls(**values), _DIRECTIVE.sub("", text).strip()
 
 
-def _pairs(order: str) -> dict[str, Any]:
+def _pairs(directive: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     position = 0
-    while position < len(order):
-        pair = _PAIR.match(order, position)
+    while position < len(directive):
+        pair = _PAIR.match(directive, position)
         if pair is None:
-            raise invalid(f"bedrock_local does not understand the order {order[position:]!r}.")
+            raise invalid(f"bedrock_local cannot read the directive {directive[position:]!r}: send key=value.")
         key, value = pair[1], pair[2] if pair[2] is not None else pair[3]
         values[key] = _convert(key, value)
         position = pair.end()
@@ -147,30 +151,30 @@ def _pairs(order: str) -> dict[str, Any]:
 
 def _convert(key: str, value: str | None) -> Any:
     if key not in _CONVERTERS:
-        raise invalid(f"bedrock_local knows no order {key!r}; it knows {', '.join(_CONVERTERS)}.")
+        raise invalid(f"bedrock_local has no directive {key!r}; it has {', '.join(_CONVERTERS)}.")
     try:
         return _CONVERTERS[key]("1" if value is None else value)
     except (ValueError, KeyError):
         shown = value if value is None else value[:_SHOWN]
-        raise invalid(f"bedrock_local cannot read the value of the order {key}={shown}.") from None
+        raise invalid(f"bedrock_local cannot read the value of the directive {key}={shown}.") from None
 
 
 def _name(value: str) -> str:
-    """The name of a failure, which goes into a header: nothing that would end it."""
+    """Return the name of a failure. It goes into a header, and may contain nothing that ends one."""
     if not _NAME.fullmatch(value):
         raise ValueError(value)
     return value
 
 
 def _message(value: str) -> str:
-    """A text that a header of an event stream has room for."""
+    """Return a text that fits into a header of an event stream."""
     if len(value) > _LONGEST:
         raise ValueError(value)
     return value
 
 
 def _page(value: str) -> str:
-    """The address of a page on the web."""
+    """Return the address of a page on the web."""
     if not urlsplit(value).netloc:
         raise ValueError(value)
     return value
@@ -195,14 +199,14 @@ def _seconds(value: str) -> float:
 
 
 def _hold(value: str) -> Hold | None:
-    """Where to wait; a bare `hold` and `hold=1` mean the usual place."""
-    if value in get_args(Hold):
+    """Return the place to wait at; a bare `hold` and `hold=1` mean `here`."""
+    if value in HOLDS:
         return cast(Hold, value)
     return "here" if _flag(value) else None
 
 
 def _member_of(enum: str) -> Callable[[str], str]:
-    """A converter for the values of one of the service model's enumerations."""
+    """Return a converter for the values of an enumeration of the service model."""
 
     def convert(value: str) -> str:
         if value not in service("bedrock-runtime").shape_for(enum).metadata["enum"]:
@@ -238,3 +242,6 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "hold": _hold,
     "pause": _seconds,
 }
+
+KEYS = frozenset(_CONVERTERS)
+"""The keys of all directives."""

@@ -1,7 +1,7 @@
-"""Sending a whole answer, and spoiling it where a text orders that.
+"""Send a response that is not streamed, damaged if a directive orders that.
 
-What a stream does after so many frames (see `controls`), a whole answer does after so many bytes of its body: end the
-connection, end the body as if that were all, or go on with something that is no JSON.
+Faults that a stream has after N frames (see `controls`), a body has after N bytes: the connection closes, the body ends
+as if it were complete, or continues with bytes that are not JSON.
 """
 
 import json
@@ -21,13 +21,13 @@ async def deliver(
     controls: Controls,
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Give the 200 with a JSON body, when and how that was ordered, or what was ordered in its place."""
+    """Send a 200 with a JSON body, held or damaged as the directives order."""
     response = reply(incoming.call.id, body, headers)
     if controls.hold in ("here", "answer"):
         await local.holds.wait(controls.pause)
     elif controls.hold is not None:
         return await _held(local, incoming, response, controls)
-    if not controls.spoils:
+    if not controls.damages:
         return response
     written = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     if controls.cut:
@@ -37,15 +37,15 @@ async def deliver(
     return response
 
 
-async def _held(local: Local, incoming: Incoming, whole: web.Response, ordered: Controls) -> web.StreamResponse:
-    """Announce the whole body, and wait before, within or at the end of it."""
+async def _held(local: Local, incoming: Incoming, whole: web.Response, directives: Controls) -> web.StreamResponse:
+    """Send the headers of the complete body, and wait before, within or at the end of it."""
     assert isinstance(whole.body, bytes)
     body, response = whole.body, web.StreamResponse(headers=whole.headers)
     response.content_length = len(body)
-    with local.holds.point(True, ordered.pause) as point:
+    with local.holds.point(True, directives.pause) as point:
         assert point is not None
         await response.prepare(incoming.http)
-        first = {"headers": 0, "start": 1}.get(ordered.hold or "", len(body) - 1)
+        first = {"headers": 0, "start": 1}.get(directives.hold or "", len(body) - 1)
         if first:
             await response.write(body[:first])
         await point.wait()
@@ -54,7 +54,7 @@ async def _held(local: Local, incoming: Incoming, whole: web.Response, ordered: 
 
 
 async def _cut(incoming: Incoming, whole: web.Response, body: bytes, after: int) -> web.StreamResponse:
-    """Announce the whole body, send its beginning, and close; without any byte to send, only close."""
+    """Send the headers of the complete body and its first `after` bytes, and close; with 0, only close."""
     response = web.StreamResponse(headers=whole.headers)
     response.content_length = len(body)
     if after:

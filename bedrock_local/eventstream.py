@@ -15,7 +15,7 @@ _OVERHEAD = 16
 
 
 def encode(headers: Iterable[tuple[str, str]], payload: bytes) -> bytes:
-    """Give one message. Headers keep their order, which readers must not rely on."""
+    """Encode one message. Headers keep their order, which readers must not rely on."""
     block = b"".join(_header(name.encode(), value.encode()) for name, value in headers)
     prelude = struct.pack("!II", _OVERHEAD + len(block) + len(payload), len(block))
     message = prelude + struct.pack("!I", zlib.crc32(prelude)) + block + payload
@@ -23,7 +23,7 @@ def encode(headers: Iterable[tuple[str, str]], payload: bytes) -> bytes:
 
 
 def corrupted(message: bytes) -> bytes:
-    """Give the same message with a checksum that does not fit."""
+    """Return the message with a wrong checksum."""
     return message[:-1] + bytes([message[-1] ^ 0xFF])
 
 

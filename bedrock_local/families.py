@@ -1,11 +1,11 @@
-"""What each family of models lets one say: the flags that the rules ask, and nothing else here asks for a name.
+"""The features of each family of models, as flags that the rules read; no rule reads a name.
 
-The facts are in `families.json`, one row a family; a row that is `like` another says only what differs. They are the
-emulator's own, written from the same sources as the gateway's table but in terms of what the service refuses, so that
-neither can hide the other's mistake (a test holds the two side by side). Where the sources disagree the narrower
-reading stands: what may be refused is refused.
+The facts are in `families.json`, one row a family; a row that is `like` another contains only the differences. They are
+this emulator's own, written from the same sources as the gateway's table but in terms of what the service rejects, so
+that neither hides the other's mistake (a test compares the two). Where the sources disagree the narrower reading
+applies: what may be rejected is rejected.
 
-A key that is no field of `Family` is an error at start. The word `*` stands for all formats that Converse knows.
+A key that is no field of `Family` is an error at start. `*` stands for all formats that Converse has.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from bedrock_local.shapes import service
 
-#: Fields that may hold `*`, and the shape of the service model whose values it stands for.
+#: Fields that may contain `*`, and the shape of the service model whose values it stands for.
 _ALL_OF = {
     "documents": "DocumentFormat",
     "result_documents": "DocumentFormat",
@@ -26,9 +26,9 @@ _ALL_OF = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The flags of one family. A tuple names what is taken; an empty one takes nothing.
+    """The flags of one family. A tuple lists what is accepted; an empty one accepts nothing.
 
-    What the defaults describe is a model of which nothing is known.
+    The defaults describe an unknown model.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Family:
     streamed_tools: bool = True
     tool_choice: tuple[str, ...] = ()
     forced_reasoning: bool = False
-    #: What `additionalModelRequestFields.tool_choice` may say: `none` (as its type), `single` (no parallel calls).
+    #: Values of `additionalModelRequestFields.tool_choice`: `none` (as its type), `single` (no parallel calls).
     own_tool_choice: tuple[str, ...] = ()
-    #: `toolSpec.strict`, and what a tool's schema may not hold: `definitions`, `lookaround`.
+    #: `toolSpec.strict`, and what a tool's schema may not contain: `definitions`, `lookaround`.
     strict: bool = False
     schema_gaps: tuple[str, ...] = ()
 
@@ -63,7 +63,7 @@ class Family:
     result_documents: tuple[str, ...] = ()
     beside_results: tuple[str, ...] = ()
 
-    #: Media in a user's turn: formats, and the kinds that may lie in S3.
+    #: Media in a user's turn: formats, and the kinds that may be in S3.
     images: bool = False
     documents: tuple[str, ...] = ()
     video: tuple[str, ...] = ()
@@ -73,30 +73,30 @@ class Family:
     #: `outputConfig.textFormat`.
     structured: bool = False
 
-    #: When it reasons: `never`, `asked` (it is told to), `unasked` (unless it is told not to).
+    #: When it reasons: `never`, `asked` (on request), `unasked` (unless the request disables it).
     reasons: str = "never"
     #: The types that `additionalModelRequestFields.thinking` may have.
     thinking: tuple[str, ...] = ()
-    #: Where an effort goes, its values, and those beside which maxTokens, temperature and topP are refused.
+    #: The path of the effort, its values, and those beside which maxTokens, temperature and topP are rejected.
     effort_at: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
     unlimited_efforts: tuple[str, ...] = ()
-    #: Whether its thoughts come empty unless `thinking.display` is `summarized`.
+    #: Whether its reasoning is empty unless `thinking.display` is `summarized`.
     hides_thoughts: bool = False
-    #: Which reasoning it takes back: `none`, `signed`, `unsigned`, `redacted`; and whether that is bound to what it
-    #: was an answer to.
+    #: The reasoning that it accepts in the history: `none`, `signed`, `unsigned`, `redacted`; and whether that is bound
+    #: to the conversation before it.
     history: str = "none"
     bound: bool = False
 
-    #: `both` temperature and topP, `one` of them, or `none`; where top_k goes; how many stop sequences.
+    #: `both` temperature and topP, `one` of them, or `none`; the path of top_k; the number of stop sequences.
     sampling: str = "both"
     top_k: tuple[str, ...] = ()
     stops: int = 0
-    #: The least maxTokens, and where an answer ends if none are said (None: at what the model can say).
+    #: The least maxTokens, and its default (None: the model's limit).
     least_tokens: int = 1
     default_tokens: int | None = None
 
-    #: Where cache points may stand (`system`, `messages`, `tools`), and the `ttl` that they may have.
+    #: The places of cache points (`system`, `messages`, `tools`), and their `ttl`s.
     cache: tuple[str, ...] = ()
     cache_ttls: tuple[str, ...] = ()
 
@@ -105,7 +105,7 @@ class Family:
 
     @property
     def extra(self) -> frozenset[str]:
-        """All keys that additionalModelRequestFields may have."""
+        """Return all keys that additionalModelRequestFields may have."""
         keys = set(self.fields)
         for path in (self.top_k, self.effort_at):
             keys.update(path[1:2] if path[:1] == ("additionalModelRequestFields",) else ())
@@ -116,7 +116,7 @@ class Family:
 
 
 def load() -> dict[str, Family]:
-    """Read `families.json`; gives the families by name."""
+    """Read `families.json`; return the families by name."""
     rows = json.loads(resources.files("bedrock_local").joinpath("families.json").read_text("utf-8"))
     return {name: Family(name=name, **_fields(name, rows)) for name in rows}
 

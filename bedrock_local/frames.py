@@ -1,8 +1,8 @@
-"""An answer as Bedrock's wire has it: one JSON body, or the events of a stream.
+"""Encode a completion for the wire: as one JSON body, or as the events of a stream.
 
-Of the stream's oddities these are kept on purpose: no contentBlockStart for text and reasoning, no input delta for a
+These oddities of Bedrock's streams are reproduced: no contentBlockStart for text and reasoning, no input delta for a
 tool without arguments, `metadata` after `messageStop`, a padding key `p` of random length, headers in no fixed order.
-Where thoughts are hidden only their signature comes.
+Hidden reasoning is a signature without text.
 """
 
 import base64
@@ -21,16 +21,16 @@ from bedrock_local.reasoning import Reasoning, Redacted
 _PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 #: Characters of tool input, and at most of a text, in one delta.
-_INPUT_PIECE, _TEXT_PIECE = 11, 24
+_INPUT_DELTA, _TEXT_DELTA = 11, 24
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message of the stream before it is encoded: `kind` is event, exception or error.
+    """A message of the stream before it is encoded: `kind` is event, exception or error.
 
-    A `corrupt` one goes out with a wrong checksum.
+    A `corrupt` one gets a wrong checksum.
     """
 
     kind: str
@@ -42,25 +42,25 @@ class Frame:
 def body(
     completion: Completion, latency: int, extra: dict[str, Any] | None, *, unknown: bool = False
 ) -> dict[str, Any]:
-    """Give the body of Converse; `latency` in milliseconds, `extra` is additionalModelResponseFields.
+    """Return the body of Converse; `latency` in milliseconds, `extra` is additionalModelResponseFields.
 
-    `unknown` begins it with a block of a kind that nobody knows.
+    `unknown` puts a block of an unknown kind at its beginning.
     """
     content = [{"blockOfTheFuture": {"of": "blocks"}}] if unknown else []
     content += [_block(part) for part in completion.parts]
-    given = {
+    members = {
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": completion.stop_reason,
         "usage": completion.usage,
         "metrics": {"latencyMs": latency},
     }
-    return given if extra is None else {**given, "additionalModelResponseFields": extra}
+    return members if extra is None else {**members, "additionalModelResponseFields": extra}
 
 
 def events(
     completion: Completion, latency: int, extra: dict[str, Any] | None, served: dict[str, Any]
 ) -> Iterator[Frame]:
-    """Give the events of ConverseStream, in order; `served` goes into the metadata."""
+    """Yield the events of ConverseStream, in order; `served` goes into the metadata."""
     yield Frame("event", "messageStart", {"role": "assistant"})
     for index, part in enumerate(completion.parts):
         yield from _part_events(index, part)
@@ -81,25 +81,25 @@ def _part_events(index: int, part: Part) -> Iterator[Frame]:
 
 def _deltas(part: Part) -> Iterator[dict[str, Any]]:
     if isinstance(part, ToolUse):
-        for start in range(0, len(part.arguments), _INPUT_PIECE):
-            yield {"toolUse": {"input": part.arguments[start : start + _INPUT_PIECE]}}
+        for start in range(0, len(part.arguments), _INPUT_DELTA):
+            yield {"toolUse": {"input": part.arguments[start : start + _INPUT_DELTA]}}
         return
     if isinstance(part, Redacted):
         yield {"reasoningContent": {"redactedContent": _base64(part.data)}}
         return
-    for piece in _pieces(part.text):
-        yield {"text": piece} if isinstance(part, Text) else {"reasoningContent": {"text": piece}}
+    for text in _words(part.text):
+        yield {"text": text} if isinstance(part, Text) else {"reasoningContent": {"text": text}}
     if isinstance(part, Text) and part.source is not None:
         yield {"citation": _citation(part.text, part.source)}
     if isinstance(part, Reasoning) and part.signature is not None:
         yield {"reasoningContent": {"signature": part.signature}}
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """The words of a text with the blanks before them; a very long word in pieces."""
+def _words(text: str) -> Iterator[str]:
+    """Yield the words of a text with the blanks before them; a very long word in several parts."""
     for word in _WORD.findall(text):
-        for start in range(0, len(word), _TEXT_PIECE):
-            yield word[start : start + _TEXT_PIECE]
+        for start in range(0, len(word), _TEXT_DELTA):
+            yield word[start : start + _TEXT_DELTA]
 
 
 def _block(part: Part) -> dict[str, Any]:
@@ -118,11 +118,11 @@ def _block(part: Part) -> dict[str, Any]:
 
 
 def _citation(text: str, source: str) -> dict[str, Any]:
-    """A citation of a page on the web, the same in a block and in a stream."""
+    """Return the citation of a web page, which is the same in a block and in a stream."""
     domain = urlsplit(source).netloc
     return {
         "title": f"A page of {domain}",
-        "sourceContent": [{"text": text[:_TEXT_PIECE]}],
+        "sourceContent": [{"text": text[:_TEXT_DELTA]}],
         "location": {"web": {"url": source, "domain": domain}},
     }
 
@@ -132,13 +132,13 @@ def _base64(data: bytes) -> str:
 
 
 class Encoder:
-    """Frames to bytes, with padding and header order drawn from a generator of its own."""
+    """An encoder of frames, with padding and header order from its own random generator."""
 
     def __init__(self, seed: bytes) -> None:
         self._random = random.Random(seed)
 
     def encode(self, frame: Frame) -> bytes:
-        """Give the bytes of one frame."""
+        """Return the bytes of one frame."""
         if frame.kind == "error":
             return eventstream.encode(self._shuffled(_error_headers(frame)), b"")
         payload = dict(frame.payload)

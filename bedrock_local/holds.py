@@ -1,4 +1,4 @@
-"""Answers that wait until somebody says `POST /_local/release`."""
+"""Responses that wait for `POST /_local/release`."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Holds:
-    """The answers that wait now. A point is made before anything is sent, so no release can come too early."""
+    """The held responses. A point is made before anything is sent, so no release can come too early."""
 
     _points: set[asyncio.Event] = field(default_factory=set)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
     def point(self, wanted: bool, seconds: float | None = None) -> Iterator[asyncio.Event | None]:
-        """Make a point at which an answer will wait, if one is wanted; it is forgotten when the answer is over.
+        """Make the point at which a response will wait, if `wanted`; remove it when the response is over.
 
-        With `seconds`, it is released by itself that long after it was made.
+        With `seconds`, it is released by itself after this time.
         """
         if not wanted:
             yield None
@@ -33,19 +33,19 @@ class Holds:
             self._points.discard(point)
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait here and now for the next release, or for so many seconds."""
+        """Wait for the next release, at most `seconds`."""
         with self.point(True, seconds) as point:
             assert point is not None
             await point.wait()
 
     async def reach(self, number: int) -> None:
-        """Wait until so many answers wait."""
+        """Wait until `number` responses are held."""
         while len(self._points) < number:
             self._more.clear()
             await self._more.wait()
 
     def release(self) -> int:
-        """Let every answer go on; gives how many there were."""
+        """Release all held responses; return their number."""
         points, self._points = self._points, set()
         for point in points:
             point.set()

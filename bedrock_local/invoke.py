@@ -1,4 +1,4 @@
-"""InvokeModel, which here serves the embedding models."""
+"""InvokeModel, for the embedding models."""
 
 from aiohttp import web
 
@@ -11,22 +11,22 @@ _ACCEPTED = ("*/*", "application/*", "application/json")
 
 
 async def invoke_model(local: Local, incoming: Incoming) -> web.StreamResponse:
-    """Answer an embedding request; the counts are in headers, as Bedrock has them."""
-    incoming.require_json(default="application/json")  # as the service model says
+    """Serve an embedding request; the token counts are in headers, as Bedrock sends them."""
+    incoming.require_json(default="application/json")  # the service model's default
     accept = incoming.headers.get("accept", "*/*").partition(";")[0].strip()
     if accept not in _ACCEPTED:
         raise invalid(f"The Accept type {accept} is not supported; use application/json.")
     body = shapes.read_json(incoming.body)
     model = local.shelf.resolve(incoming.identifier)
-    orders = [controls.parse(text)[0] for text in embeddings.texts(model.id, body)]
-    for ordered in orders:
-        ordered.refuse()
-        ordered.refuse_whole()
+    directives = [controls.parse(text)[0] for text in embeddings.texts(model.id, body)]
+    for each in directives:
+        each.raise_status()
+        each.raise_exception()
     made = embeddings.embed(model.id, body)
     counts = {
         "X-Amzn-Bedrock-Input-Token-Count": str(made.input_tokens),
         "X-Amzn-Bedrock-Output-Token-Count": "0",
         "X-Amzn-Bedrock-Invocation-Latency": "1",
     }
-    special = next((ordered for ordered in orders if ordered.spoils or ordered.hold), controls.Controls())
+    special = next((each for each in directives if each.damages or each.hold), controls.Controls())
     return await deliver(local, incoming, made.body, special, counts)

@@ -1,7 +1,7 @@
-"""Whether a JSON schema is one: every keyword that anything here reads has a value of the right kind.
+"""Validation of JSON schemas: each keyword that this package reads has a value of the right kind.
 
-Claude refuses a tool whose schema is none ("It must match JSON Schema draft 2020-12"). Keywords that are not in the
-table may hold anything, as the standard says.
+Claude rejects a tool with an invalid schema ("It must match JSON Schema draft 2020-12"). By the standard, keywords that
+are not in the table may have any value.
 """
 
 import math
@@ -12,7 +12,7 @@ _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 
 
 def problems(schema: Any, path: str) -> Iterator[str]:
-    """Yield the place of each keyword, as a path, that no schema may have like that."""
+    """Yield the path of each keyword that has an invalid value."""
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
-"""What can be called here: foundation models, and the inference profiles of the region.
+"""Foundation models, and the inference profiles of the region.
 
-The facts are in `models.json`. A key there that is no field of `Model` is an error at start. What one may say to a
-model is its family's business (see `families`). Which system-defined profiles exist follows from the region, as on
+The facts are in `models.json`. A key there that is no field of `Model` is an error at start. The features of a model
+are its family's (see `families`). The system-defined profiles follow from the region, as on
 AWS: `us-*` has `us.` and `global.`, `eu-*` has `eu.` and `global.`, and so on.
 """
 
@@ -44,7 +44,7 @@ _GEOGRAPHY_NAMES = {
     "global": "Global",
 }
 
-#: The regions that a profile of a geography spreads over, as its `models` list names them (None: the region of the
+#: The regions of a profile of a geography, as its `models` list names them (None: the region of the
 #: call; an empty one: none, which stands for all).
 _REGIONS_OF: dict[str, tuple[str | None, ...]] = {
     "us": ("us-east-1", "us-east-2", "us-west-2"),
@@ -82,7 +82,7 @@ class Model:
 
     @property
     def legacy(self) -> bool:
-        """Whether AWS has announced its end."""
+        """Return whether AWS has announced its end."""
         return self.ended is not None
 
 
@@ -100,7 +100,7 @@ class Profile:
 
 
 def load() -> tuple[dict[str, Model], list[dict[str, str]]]:
-    """Read `models.json`: models by id, and the application profiles as they stand there."""
+    """Read `models.json`: models by id, and the application profiles as they are there."""
     data = json.loads(resources.files("bedrock_local").joinpath("models.json").read_text("utf-8"))
     known = families.load()
     models = (_model(entry, known) for entry in data["models"])
@@ -116,13 +116,13 @@ def _model(entry: Mapping[str, Any], known: Mapping[str, Family]) -> Model:
 
 
 def _modalities(family: Family) -> tuple[str, ...]:
-    """What AWS lists as a model's input: beside text, the media that its family takes."""
+    """Return the input modalities that AWS lists: text, and the media that the family accepts."""
     media = (("IMAGE", family.images), ("VIDEO", family.video), ("SPEECH", family.audio))
     return ("TEXT", *(name for name, taken in media if taken))
 
 
 class Shelf:
-    """Everything that exists in one region, and how an identifier in a path finds it."""
+    """The models and profiles of one region, found by the identifier in a path."""
 
     def __init__(self, region: str) -> None:
         self.region = region
@@ -132,11 +132,11 @@ class Shelf:
         self.profiles.update((profile.id, profile) for profile in map(self._application_profile, applications))
 
     def model_arn(self, model: Model, region: str | None = None) -> str:
-        """Give the ARN of a foundation model, in this region (None) or another."""
+        """Return the ARN of a foundation model, in this region (None) or another."""
         return f"arn:{self._partition}:bedrock:{self.region if region is None else region}::foundation-model/{model.id}"
 
     def resolve(self, identifier: str) -> Model:
-        """Find the model behind the id or ARN of a call; AWS's refusals are raised."""
+        """Return the model of the id or ARN in a call; raise AwsError if AWS would reject it."""
         profile = self._called_profile(identifier)
         if profile is not None:
             return profile.model
@@ -144,18 +144,18 @@ class Shelf:
         if model is None:
             raise invalid(_INVALID_IDENTIFIER)
         if ON_DEMAND not in model.inference:
-            raise invalid(_ON_DEMAND_REFUSED.format(identifier))
+            raise invalid(_ON_DEMAND_UNSUPPORTED.format(identifier))
         return model
 
     def foundation(self, identifier: str) -> Model:
-        """Find a model for GetFoundationModel, by its id or ARN."""
+        """Return the model for GetFoundationModel, by its id or ARN."""
         model = self.models.get(self._foundation_id(identifier))
         if model is None:
             raise not_found(f"Could not resolve the foundation model from the model identifier: {identifier}")
         return model
 
     def profile(self, identifier: str) -> Profile:
-        """Find a profile for GetInferenceProfile, by its id or ARN."""
+        """Return the profile for GetInferenceProfile, by its id or ARN."""
         for profile in self.profiles.values():
             if identifier in (profile.id, profile.arn):
                 return profile
@@ -210,7 +210,7 @@ class Shelf:
 
 
 #: AWS writes a typographic apostrophe here.
-_ON_DEMAND_REFUSED = (
+_ON_DEMAND_UNSUPPORTED = (
     "Invocation of model ID {} with on-demand throughput isn\N{RIGHT SINGLE QUOTATION MARK}t supported. Retry your "
     "request with the ID or ARN of an inference profile that contains this model."
 )
@@ -224,7 +224,7 @@ def _partition(region: str) -> str:
 
 
 def unsupported_action() -> AwsError:
-    """What Converse says to a model that holds no conversation."""
+    """Return Converse's error for a model that is no chat model."""
     return invalid(
         "This action doesn't support the model that you provided. Try again with a supported text or chat model."
     )

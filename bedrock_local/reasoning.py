@@ -1,7 +1,7 @@
-"""Whether a model reasons over a request, and what its answer shows of that.
+"""Decide whether a model reasons over a request, and make the reasoning blocks of its response.
 
-A family that takes `thinking` is told by its type; any other by an effort. One that reasons `unasked` does so unless
-it is told not to. A demanded tool takes Claude straight to the call.
+A family that has `thinking` is controlled by its type, others by an effort. A family that reasons `unasked` does so
+unless the request disables it. Claude does not reason before a tool that must be called.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from typing import Any
 from bedrock_local import seals
 from bedrock_local.conversation import Conversation
 
-#: How much of the user's text is thought about, in characters.
+#: Longest part of the user's text in a reasoning block, in characters.
 _SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A block of reasoning: its text, and the signature by which the model knows it again, if it gives one."""
+    """A block of reasoning: its text, and the signature by which the model recognises it, if it signs."""
 
     text: str
     signature: str | None
@@ -24,19 +24,19 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """A block of reasoning that nobody may read."""
+    """A block of reasoning without readable text."""
 
     data: bytes
 
 
 def thinking(conversation: Conversation) -> dict[str, Any]:
-    """Give Claude's `thinking` field, empty where there is none (or where it is no object)."""
-    said = conversation.extra.get("thinking")
-    return said if isinstance(said, dict) else {}
+    """Return Claude's `thinking` field, empty if there is none (or if it is no object)."""
+    field = conversation.extra.get("thinking")
+    return field if isinstance(field, dict) else {}
 
 
 def effort(conversation: Conversation) -> Any:
-    """Give the effort that is asked for, at the family's own place or at Claude's other one; None where none is."""
+    """Return the requested effort, at the family's own path or at Claude's other one, or None."""
     own = conversation.at(conversation.family.effort_at)
     if own is None and "output_config" in conversation.family.extra:
         return conversation.at(("additionalModelRequestFields", "output_config", "effort"))
@@ -44,20 +44,20 @@ def effort(conversation: Conversation) -> Any:
 
 
 def reasons(conversation: Conversation) -> bool:
-    """Tell whether the model reasons over this request."""
+    """Return whether the model reasons over this request."""
     family = conversation.family
     if family.thinking:
-        said = thinking(conversation).get("type", "adaptive" if family.reasons == "unasked" else "disabled")
-        return said in ("enabled", "adaptive") or (said == "between_tools" and bool(conversation.results()))
+        kind = thinking(conversation).get("type", "adaptive" if family.reasons == "unasked" else "disabled")
+        return kind in ("enabled", "adaptive") or (kind == "between_tools" and bool(conversation.results()))
     if family.reasons == "asked":
         return effort(conversation) is not None
     return family.reasons == "unasked" and effort(conversation) != "none"
 
 
 def blocks(conversation: Conversation, text: str, ordered: str | None, redact: bool) -> list[Reasoning | Redacted]:
-    """Give the reasoning that an answer to the user's `text` begins with.
+    """Return the reasoning blocks that precede the response to the user's `text`.
 
-    `ordered` is a thought that must be shown, and `redact` orders one that must not.
+    `ordered` is a text that must be shown, and `redact` orders a block without one.
     """
     prefix = seals.prefix(conversation.request, len(conversation.messages))
     own = _thought(conversation, text) if _shows(conversation) else None
@@ -79,8 +79,8 @@ def _shows(conversation: Conversation) -> bool:
 
 def _thought(conversation: Conversation, text: str) -> str:
     shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-    said = effort(conversation)
-    return f'Thinking about "{shown}"{f" with {said} effort" if isinstance(said, str) else ""}.'
+    level = effort(conversation)
+    return f'Thinking about "{shown}"{f" with {level} effort" if isinstance(level, str) else ""}.'
 
 
 def _hidden(conversation: Conversation) -> bool:

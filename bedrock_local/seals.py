@@ -1,10 +1,10 @@
-"""Seals: how a model knows its own reasoning when it comes back.
+"""Seals, by which a model recognises its own reasoning in the history.
 
-A seal is 48 bytes: a digest of what was thought, a digest of what the thought was an answer to (the prefix), and a
-code over both and over what was shown of it. Nobody need remember any seal: whoever has the key can tell whether one
-was made here, for just this text. The key is no secret; it only keeps a test from passing with a signature of its own.
+A seal is 48 bytes: a digest of the reasoning, a digest of the conversation before it (the prefix), and a code over both
+and the shown text. Seals are not stored: the key is enough to verify that one was made here, for this text. The key is
+no secret; it only keeps a test from passing with an invented signature.
 
-As `signature` of a reasoningText a seal is in base64; a redactedContent is a seal itself.
+The `signature` of a reasoningText is a seal in base64; a redactedContent is a seal.
 """
 
 import base64
@@ -17,22 +17,22 @@ from typing import Any
 _KEY = b"bedrock_local"
 _SIZE = 16
 
-#: What stands for the shown text where nothing is shown at all.
+#: The shown text of a redacted block.
 _REDACTED = "\0redacted"
 
 
 def signature(shown: str, thought: str, prefix: bytes) -> str:
-    """Give the signature of a text that stands for a thought (they differ where the model hides what it thinks)."""
+    """Return the signature of reasoning of which `shown` is shown (they differ if the model hides its reasoning)."""
     return base64.b64encode(_seal(shown, thought, prefix)).decode()
 
 
 def redacted(thought: str, prefix: bytes) -> bytes:
-    """Give the redactedContent that stands for a thought."""
+    """Return the redactedContent of a reasoning."""
     return _seal(_REDACTED, thought, prefix)
 
 
 def signed_after(shown: str, sealed: str) -> bytes | None:
-    """Give the prefix that a signature was made for, None if it was not made here for this text."""
+    """Return the prefix that a signature was made for, or None if it was not made here for this text."""
     try:
         return _opened(shown, base64.b64decode(sealed, validate=True))
     except (binascii.Error, ValueError):
@@ -40,12 +40,12 @@ def signed_after(shown: str, sealed: str) -> bytes | None:
 
 
 def redacted_after(sealed: bytes) -> bytes | None:
-    """Give the prefix that a redactedContent was made for, None if it was not made here."""
+    """Return the prefix that a redactedContent was made for, or None if it was not made here."""
     return _opened(_REDACTED, sealed)
 
 
 def prefix(request: dict[str, Any], turns: int) -> bytes:
-    """Digest what a thought is an answer to: system, tools and so many turns, without what only concerns the cache."""
+    """Return a digest of the conversation before a reasoning block: system, tools and `turns`, without cache points."""
     tools = request.get("toolConfig", {}).get("tools", [])
     whole = _uncached([request.get("system", []), tools, request["messages"][:turns]])
     return _digest(json.dumps(whole, sort_keys=True, default=bytes.hex).encode())

@@ -1,8 +1,8 @@
-"""A request body against the shapes of botocore's own service model.
+"""Validation of a request body by the shapes of botocore's service model.
 
-Two passes over one body. The first says in AWS's words what a constraint forbids (enum, pattern, length, range,
-numbers that are booleans) and decodes blobs from base64. The second is botocore's `ParamValidator`: types, unknown
-keys, required keys, unions with exactly one member. A body that passes both is one that boto3 could have sent.
+There are two passes. The first reports violated constraints in AWS's words (enum, pattern, length, range, booleans in
+place of numbers) and decodes blobs from base64. The second is botocore's `ParamValidator`: types, unknown
+keys, required keys, unions with exactly one member. boto3 could have sent any body that passes both.
 """
 
 import base64
@@ -22,20 +22,20 @@ from bedrock_local.errors import invalid, malformed
 
 @functools.cache
 def service(name: str) -> ServiceModel:
-    """Give botocore's model of a service: `bedrock-runtime` or `bedrock`."""
+    """Return botocore's model of a service: `bedrock-runtime` or `bedrock`."""
     return botocore.session.get_session().get_service_model(name)
 
 
 def operation(name: str) -> OperationModel:
-    """Give botocore's model of one operation of the runtime."""
+    """Return botocore's model of one operation of the runtime."""
     return service("bedrock-runtime").operation_model(name)
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """Read a body that must be one JSON object; raises SerializationException otherwise."""
+    """Decode a body that must be one JSON object; raise SerializationException otherwise."""
     try:
         value = json.loads(body, parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half a surrogate pair
     except (ValueError, RecursionError) as problem:
         raise malformed(f"The request body is not valid JSON: {problem}") from None
     if not isinstance(value, dict):
@@ -44,9 +44,9 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 def check(operation_name: str, body: dict[str, Any], **uri: str) -> dict[str, Any]:
-    """Give the request with its blobs as bytes, or raise ValidationException naming everything that is wrong.
+    """Return the request with its blobs as bytes; raise ValidationException with everything that is wrong.
 
-    `uri` holds the members that travel in the path; they may not stand in the body too.
+    `uri` are the members in the path; the body may not contain them.
     """
     shape = operation(operation_name).input_shape
     assert shape is not None
@@ -72,7 +72,7 @@ def _constraint_message(problems: list[str]) -> str:
 
 
 class _Walk:
-    """Follows a value along its shape. What does not have the shape's type is left to ParamValidator."""
+    """A walk along a value and its shape. Values of another type are left to ParamValidator."""
 
     def __init__(self) -> None:
         self._problems: list[str] = []

@@ -1,7 +1,7 @@
-"""Who may call: SigV4 verified with botocore's own signer, or one API key, and nothing that must not leave a gateway.
+"""Authentication: SigV4, verified with botocore's own signer, or one API key; and rejection of leaked headers.
 
-The invariant: a request is let through only if botocore, signing the same method, path, query, signed headers and body
-at the same time with the same secret, arrives at the same signature. The messages are AWS's.
+Invariant: a request is accepted only if botocore, signing the same method, path, query, signed headers and body at the
+same time with the same secret, computes the same signature. The messages are AWS's.
 """
 
 import hmac
@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 
 from bedrock_local.errors import AwsError, forbidden, invalid
 
-#: AWS accepts a signature for five minutes, and a clock that is five minutes fast.
+#: Greatest accepted difference between the time of a signature and the clock, in either direction, as on AWS.
 TOLERANCE = timedelta(minutes=5)
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -25,7 +25,7 @@ _SERVICE = "bedrock"
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
 _PARAMETERS = ("Credential", "Signature", "SignedHeaders")
 
-#: Headers of the caller of a gateway. One that arrives here has leaked, and says so as loudly as it can.
+#: Headers of a gateway's caller, which have leaked if they arrive here.
 LEAKS = ("cookie", "x-api-key", "openai-organization")
 
 
@@ -51,14 +51,14 @@ class _Claim:
 
 
 class _AsSigned(SigV4Auth):
-    """botocore's signer over exactly the headers that the caller says it signed."""
+    """botocore's signer over exactly the caller's signed headers."""
 
     def headers_to_sign(self, request: AWSRequest) -> HTTPHeaders:
         return request.headers
 
 
 class Verifier:
-    """Checks every request against one key pair, and against one API key where there is one."""
+    """A verifier of requests by one key pair, and by one API key if there is one."""
 
     def __init__(self, region: str, access_key: str, secret_key: str, bearer: str | None = None) -> None:
         self._region = region
@@ -131,8 +131,8 @@ def _bad_signature(message: str) -> AwsError:
     return forbidden("InvalidSignatureException", message)
 
 
-def refuse_leaks(headers: Mapping[str, str]) -> None:
-    """Raise ValidationException naming the header if a request carries what must not leave a gateway."""
+def reject_leaks(headers: Mapping[str, str]) -> None:
+    """Raise ValidationException with the header's name if a request contains a header that must not leave a gateway."""
     leaked = [name for name in LEAKS if name in headers]
     if headers.get("authorization", "").lower().startswith("bearer qc_"):
         leaked.append("authorization")

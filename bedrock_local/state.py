@@ -1,4 +1,4 @@
-"""What the operations share: one server's state, and one request as they see it."""
+"""The state of a server, and a request, as the operations take them."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _ERROR_SOURCE = "http://internal.amazon.com/coral/com.amazon.bedrock/"
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """One local Bedrock: what it has, whom it lets in, how fast it speaks (seconds between frames)."""
+    """A local Bedrock: its models, its verifier, its pace (seconds between frames), its log and its holds."""
 
     shelf: Shelf
     verifier: Verifier
@@ -29,7 +29,7 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One verified request: the identifier in its path (decoded), its query and headers, its body, its log entry."""
+    """A verified request: the identifier in its path (decoded), its query and headers, its body, its log entry."""
 
     http: web.Request
     identifier: str
@@ -39,19 +39,19 @@ class Incoming:
     call: Call
 
     def require_json(self, default: str = "") -> None:
-        """Raise SerializationException unless the body is declared, or by default taken, to be JSON."""
+        """Raise SerializationException unless the body is declared to be JSON, or `default` declares it."""
         declared = self.headers.get("content-type", default).partition(";")[0].strip().lower()
         if declared != "application/json":
             raise malformed(f"The Content-Type must be application/json, not {declared or 'absent'}.")
 
 
 def reply(call_id: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> web.Response:
-    """Give a 200 with a JSON body, as AWS sends it."""
+    """Return a 200 with a JSON body, as AWS sends it."""
     return _json(200, body, {"x-amzn-RequestId": call_id, **(headers or {})})
 
 
-def refusal(call_id: str, error: AwsError) -> web.Response:
-    """Give an error as AWS sends it; the name in the header is followed by where it comes from."""
+def error_response(call_id: str, error: AwsError) -> web.Response:
+    """Return an error as AWS sends it; the name in the header is followed by its origin."""
     headers = {"x-amzn-RequestId": call_id, "x-amzn-ErrorType": f"{error.name}:{_ERROR_SOURCE}"}
     return _json(error.status, error.body(), headers)
 

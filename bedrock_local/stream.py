@@ -1,4 +1,4 @@
-"""Playing frames out: paced, disturbed as ordered, and over as soon as the caller has gone."""
+"""Send the frames of a stream: at a pace, with the ordered faults, until the caller leaves."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -11,12 +11,12 @@ from bedrock_local.calls import Call
 from bedrock_local.controls import Controls, Hold
 from bedrock_local.frames import Encoder, Frame
 
-#: Stands for the end of the connection among the frames.
+#: A place among the frames at which the connection closes.
 _CUT = Frame("cut", "", {})
 
 
 def disturbed(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
-    """Give the frames with what the controls order among them; nothing follows a fault."""
+    """Yield the frames with the faults that the controls order; nothing follows a fault."""
     for number, frame in enumerate(_with_unknown(frames, controls)):
         if number >= controls.after and controls.end:
             return
@@ -38,28 +38,28 @@ def _with_unknown(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame
 def _fault(controls: Controls) -> Frame | None:
     for kind, name in (("exception", controls.exception), ("error", controls.error)):
         if name is not None:
-            return Frame(kind, name, {"message": controls.told(name)})
+            return Frame(kind, name, {"message": controls.message_of(name)})
     return _CUT if controls.cut else None
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Where a stream waits (see `controls`), and for what."""
+    """The place at which a stream waits (see `controls`), and the event that it waits for."""
 
     place: Hold | None
     point: asyncio.Event | None
 
     async def after_headers(self) -> None:
-        """Wait if that is before the first frame."""
+        """Wait if the place is before the first frame."""
         await self._wait(self.place == "headers")
 
     async def after(self, frame: Frame) -> None:
-        """Wait if that is after this frame."""
+        """Wait if the place is after this frame."""
         opened = self.place == "start" and frame.name == "messageStart"
         await self._wait(opened or (self.place == "here" and frame.name == "contentBlockDelta"))
 
     async def after_all(self) -> None:
-        """Wait if that is after the last frame."""
+        """Wait if the place is after the last frame."""
         await self._wait(self.place == "end")
 
     async def _wait(self, here: bool) -> None:
@@ -68,7 +68,7 @@ class Pause:
 
 
 class Player:
-    """Sends the frames of one answer over one prepared response."""
+    """A sender of frames over one prepared response."""
 
     def __init__(self, response: web.StreamResponse, transport: asyncio.BaseTransport, call: Call, pace: float) -> None:
         self._response = response
@@ -77,10 +77,10 @@ class Player:
         self._pace = pace
 
     async def play(self, frames: Iterable[Frame], encoder: Encoder, pause: Pause) -> None:
-        """Send every frame by itself, the pace between them; wait where `pause` says.
+        """Send each frame by itself, at the pace; wait at the place of `pause`.
 
-        Nothing else is awaited after the last frame: a caller that leaves when it has read that one has read all.
-        Raises ConnectionError or CancelledError when the caller leaves before.
+        Nothing else is awaited after the last frame: a caller that leaves after reading it has read everything.
+        Raise ConnectionError or CancelledError if the caller leaves before.
         """
         await pause.after_headers()
         for number, frame in enumerate(frames):

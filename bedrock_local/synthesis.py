@@ -1,8 +1,8 @@
-"""A JSON value for a JSON schema: always the same one, and one that the schema accepts.
+"""Make a JSON value that a JSON schema accepts, deterministically.
 
-Constants and the first of an enum come first; `$ref`, `anyOf`, `oneOf` and `allOf` are followed; every property of an
-object is given, the optional ones too, until the schema has nested deeper than anyone reads. Strings and numbers are
-taken from what the user said where they fit. A `pattern` is met by trying a list of usual strings.
+Constants and the first of an enum are preferred; `$ref`, `anyOf`, `oneOf` and `allOf` are followed; every property of
+an object is present, the optional ones too, up to a depth. Strings and numbers are taken from the user's text where
+they fit. A `pattern` is met by trying a list of usual strings.
 """
 
 import itertools
@@ -14,13 +14,13 @@ from typing import Any
 
 from bedrock_local.words import Words
 
-#: From this depth on only what is required is given, so that recursive schemas end; deeper than _BOTTOM there is only
-#: null, and so there is after this many values.
+#: From this depth on optional properties are left out, so that recursive schemas end; below _BOTTOM, and after _VALUES
+#: values, every value is null.
 _SHALLOW = 5
 _BOTTOM = 24
 _VALUES = 2000
 
-#: What a schema's minimum may cost: characters, items, keys.
+#: Longest string, and most items or keys, that a schema's minimum can demand.
 _LONGEST, _MOST = 100_000, 1000
 
 _FORMATS = {
@@ -48,11 +48,11 @@ _USUAL = (
 
 
 class SchemaError(Exception):
-    """The schema points nowhere."""
+    """A schema with a reference to nothing."""
 
 
 def synthesise(schema: Any, text: str) -> Any:
-    """Give a JSON value that satisfies `schema`, coloured by the user's `text`; raises SchemaError on a bad `$ref`."""
+    """Return a JSON value for `schema`, with words of the user's `text`; raise SchemaError on a bad `$ref`."""
     return _Synthesis(schema, Words(text)).value(schema, "value", 0)
 
 
@@ -63,7 +63,7 @@ class _Synthesis:
         self._made = 0
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
-        """Give a value for one subschema; `name` is the property that it stands in."""
+        """Return a value for a subschema; `name` is its property."""
         if not isinstance(schema, dict):
             return name
         self._made += 1
@@ -118,7 +118,7 @@ class _Synthesis:
         return merged
 
     def _followed(self, schema: Any) -> Any:
-        """The schema that a chain of references leads to; a ring of them leads to anything at all."""
+        """Return the schema at the end of a chain of references; a cycle of them accepts anything."""
         for _ in range(_BOTTOM):
             if not isinstance(schema, dict) or "$ref" not in schema:
                 return schema
@@ -126,7 +126,7 @@ class _Synthesis:
         return True
 
     def _choose(self, options: list[Any], depth: int) -> Any:
-        """The first that is not null; once it is deep, the first that leads no deeper."""
+        """Return the first schema that is not null; deep down, the first that leads no deeper."""
         if depth >= _SHALLOW:
             return min(options, key=self._weight)
         return next((option for option in options if not _is_null(option)), options[0])
@@ -176,9 +176,9 @@ class _Synthesis:
 
     def _number(self, schema: dict[str, Any], *, whole: bool) -> float:
         least, most, step = _bounds(schema, whole)
-        said = self._words.number()
-        if said is not None and least <= said <= most and _fits(said, step):
-            return said
+        mentioned = self._words.number()
+        if mentioned is not None and least <= mentioned <= most and _fits(mentioned, step):
+            return mentioned
         start = 1.0 if least == -math.inf else least
         number = math.ceil(start / step) * step if step else start
         return number if number <= most else (math.floor(most / step) * step if step else most)
@@ -186,16 +186,16 @@ class _Synthesis:
     def _string(self, schema: dict[str, Any], name: str) -> str:
         if schema.get("format") in _FORMATS:
             return _FORMATS[str(schema["format"])]
-        said = self._words.name()
-        for candidate in _candidates(said, name):
+        mentioned = self._words.name()
+        for candidate in _candidates(mentioned, name):
             if _accepts(schema, candidate):
                 return candidate
-        return _stretched(said or name or "x", schema)
+        return _stretched(mentioned or name or "x", schema)
 
 
-def _candidates(said: str | None, name: str) -> Iterator[str]:
-    if said:
-        yield said
+def _candidates(mentioned: str | None, name: str) -> Iterator[str]:
+    if mentioned:
+        yield mentioned
     yield name
     yield from _USUAL
     for length in range(1, 33):
@@ -204,7 +204,7 @@ def _candidates(said: str | None, name: str) -> Iterator[str]:
 
 
 def _stretched(text: str, schema: dict[str, Any]) -> str:
-    """The text repeated or cut until its length is within the schema's."""
+    """Return the text, repeated or cut to the schema's length."""
     least: int = min(schema.get("minLength", 0), _LONGEST)
     most: int = schema.get("maxLength", len(text))
     return (text * (least // len(text) + 1))[: max(least, min(len(text), most))]
@@ -220,7 +220,7 @@ def _accepts(schema: dict[str, Any], text: str) -> bool:
 
 
 def _bounds(schema: dict[str, Any], whole: bool) -> tuple[float, float, float]:
-    """The smallest and the largest value that is allowed, and the step between values (0: none)."""
+    """Return the smallest and the largest allowed value, and the step between values (0: none)."""
     step = schema.get("multipleOf", 1 if whole else 0)
     nudge = step or 0.5
     least, most = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
@@ -256,7 +256,7 @@ def _type_of(schema: dict[str, Any]) -> str:
     return str(kind)
 
 
-#: What a schema without a type must mean, by the keywords in it.
+#: The type of a schema without one, by its keywords.
 _GUESSES = (
     ("properties", "object"),
     ("additionalProperties", "object"),
@@ -279,7 +279,7 @@ def _without(schema: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _merge(base: Any, more: Any) -> Any:
-    """Both schemas at once: properties and required joined, of anything else the later one."""
+    """Return both schemas in one: properties and required are joined, other keywords are the later one's."""
     if not isinstance(base, dict) or not isinstance(more, dict):
         return more if isinstance(more, dict) else base
     merged = {**base, **more}

@@ -1,6 +1,6 @@
-"""Counting tokens without a tokenizer: every word costs one token for each four characters begun.
+"""Count tokens without a tokenizer: a word counts one token for every four characters or part of them.
 
-Simple, deterministic and near enough to be believed; nothing else depends on its being right.
+The count is deterministic and plausible; nothing depends on its being exact.
 """
 
 import re
@@ -11,7 +11,7 @@ from bedrock_local.conversation import Conversation
 _CHARACTERS = 4
 _WORD = re.compile(r"\S+")
 
-#: What a picture, a document or any other piece of bytes costs.
+#: Tokens of an image, a document or other binary content.
 _BLOB = 256
 
 
@@ -21,7 +21,7 @@ def count(text: str) -> int:
 
 
 def cut(text: str, budget: int) -> str:
-    """Give the beginning of a text that costs at most `budget` tokens, the whole text if it fits."""
+    """Return the beginning of a text that has at most `budget` tokens."""
     left = budget
     for word in _WORD.finditer(text):
         cost = -(-len(word[0]) // _CHARACTERS)
@@ -32,7 +32,7 @@ def cut(text: str, budget: int) -> str:
 
 
 def input_tokens(conversation: Conversation) -> int:
-    """Count what a model would read: system, messages and tools."""
+    """Count the tokens of system, messages and tools."""
     request = conversation.request
     return sum(_weigh(request.get(member, [])) for member in ("system", "messages", "toolConfig"))
 

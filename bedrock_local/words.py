@@ -1,4 +1,4 @@
-"""Picking words and numbers out of what the user said, to fill a tool's arguments with something that makes sense."""
+"""Pick words and numbers out of the user's text, to fill a tool's arguments with plausible values."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"(?<![\w.])-?\d{1,15}(?:\.\d{1,15})?(?!\w)")
 
 @dataclass(slots=True)
 class Words:
-    """The names and the numbers of a text, each handed out once, in order."""
+    """The names and the numbers of a text, each returned once, in order."""
 
     text: str
     _names: Iterator[str] = field(init=False)
@@ -22,21 +22,21 @@ class Words:
         self._numbers = iter([float(found) for found in _NUMBER.findall(self.text)])
 
     def name(self) -> str | None:
-        """Give the next name, None when there is none left."""
+        """Return the next name, or None if none is left."""
         return next(self._names, None)
 
     def number(self) -> float | None:
-        """Give the next number, None when there is none left."""
+        """Return the next number, or None if none is left."""
         return next(self._numbers, None)
 
 
 def names(text: str) -> list[str]:
-    """List what is quoted in the text, or else its runs of capitalised words that begin no sentence."""
+    """List the quoted parts of the text, or else its runs of capitalised words that begin no sentence."""
     quoted = ["".join(groups) for groups in _QUOTED.findall(text)]
     return quoted or _CAPITALISED.findall(text)
 
 
-#: Words of tool names that say nothing about what the tool is for.
+#: Words of tool names that do not describe the tool.
 _VERBS = """
     a add call compute create do fetch find fn for from function get go in list look lookup make my of on query read
     run search set show tell the to tool update use with write
@@ -44,15 +44,15 @@ _VERBS = """
 
 
 def mentioned(tool_names: list[str], text: str) -> list[str]:
-    """List the tools that a text asks for: by their full names, or else by a telling word of them."""
+    """List the tools that a text names: in full, or else by a word that describes them."""
     lowered = text.lower()
     full = [name for name in tool_names if re.search(rf"(?<![\w-]){re.escape(name.lower())}(?![\w-])", lowered)]
     if full:
         return full
     spoken = set(re.findall(r"\w+", lowered))
-    return [name for name in tool_names if spoken & _telling(name)]
+    return [name for name in tool_names if spoken & _descriptive(name)]
 
 
-def _telling(tool_name: str) -> set[str]:
+def _descriptive(tool_name: str) -> set[str]:
     parts = {part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", tool_name)}
     return {part for part in parts - set(_VERBS.split()) if len(part) > 2} or parts

@@ -15,15 +15,15 @@ _EMBEDDERS: Mapping[str, Embedder] = {**amazon.EMBEDDERS, **cohere.EMBEDDERS}
 
 
 def texts(model_id: str, body: dict[str, Any]) -> list[str]:
-    """Check a body and list the texts in it; raises AwsError where the model would refuse."""
+    """Validate a body and list its texts; raise AwsError where the model would reject it."""
     embedder = _embedder(model_id)
     embedder.check(body)
     return embedder.texts(body)
 
 
 def embed(model_id: str, body: dict[str, Any]) -> Reply:
-    """Answer a checked body; raises AwsError where a text is too long for the model."""
-    return _embedder(model_id).answer(body)
+    """Return the reply to a valid body; raise AwsError if a text is too long for the model."""
+    return _embedder(model_id).embed(body)
 
 
 def _embedder(model_id: str) -> Embedder:

@@ -64,15 +64,15 @@ def _titan_image(body: dict[str, Any]) -> Reply:
 
 
 def _nova(body: dict[str, Any]) -> Reply:
-    asked = body["singleEmbeddingParams"]
-    value, mode = asked["text"]["value"], asked["text"]["truncationMode"]
+    parameters = body["singleEmbeddingParams"]
+    value, mode = parameters["text"]["value"], parameters["text"]["truncationMode"]
     made: dict[str, Any] = {"embeddingType": "TEXT"}
     if tokens.count(value) > _NOVA_TOKENS:
         if mode == "NONE":
             raise invalid(f"The text exceeds the maximum of {_NOVA_TOKENS} tokens and truncationMode is NONE.")
         value = tokens.cut(value, _NOVA_TOKENS)
         made["truncatedCharLength"] = len(value)
-    made["embedding"] = vectors.unit(value, asked.get("embeddingDimension", 3072))
+    made["embedding"] = vectors.unit(value, parameters.get("embeddingDimension", 3072))
     return Reply({"embeddings": [made]}, max(tokens.count(value), 1))
 
 

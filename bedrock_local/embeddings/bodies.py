@@ -1,4 +1,4 @@
-"""Checking the body of an InvokeModel against what a model's JSON schema says, in the words that AWS has for it."""
+"""Validate the body of an InvokeModel by a model's JSON schema, with AWS's messages."""
 
 import base64
 import binascii
@@ -8,13 +8,13 @@ from typing import Any
 
 from bedrock_local.errors import AwsError, invalid
 
-#: Takes a value and its JSON pointer, yields what is wrong with it.
+#: A function from a value and its JSON pointer to its errors.
 Check = Callable[[Any, str], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The body of an answer, and the input tokens that it has cost."""
+    """The body of a response, and its number of input tokens."""
 
     body: dict[str, Any]
     input_tokens: int
@@ -22,11 +22,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """One model: its body's check, where the texts are, and how it answers."""
+    """A model: its schema, a function that lists the texts of a body, and one that makes the reply."""
 
     schema: Check
     texts: Callable[[dict[str, Any]], list[str]]
-    answer: Callable[[dict[str, Any]], Reply]
+    embed: Callable[[dict[str, Any]], Reply]
 
     def check(self, body: dict[str, Any]) -> None:
         """Raise ValidationException with the first thing that is wrong."""
@@ -35,12 +35,12 @@ class Embedder:
 
 
 def malformed_input(problem: str) -> AwsError:
-    """AWS's words for a body that does not fit the model's schema."""
+    """Return AWS's error for a body that does not fit the model's schema."""
     return invalid(f"Malformed input request: {problem}, please reformat your input and try again.")
 
 
 def record(fields: Mapping[str, Check], required: tuple[str, ...] = (), one_of: tuple[str, ...] = ()) -> Check:
-    """An object with these keys and no others; of those in `one_of` exactly one."""
+    """Return the check of an object with these keys and no others; of those in `one_of` exactly one."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, dict):
@@ -61,7 +61,7 @@ def record(fields: Mapping[str, Check], required: tuple[str, ...] = (), one_of: 
 
 
 def text(*, least: int = 0, most: int | None = None, options: tuple[str, ...] = ()) -> Check:
-    """A string, of a length or out of a list."""
+    """Return the check of a string, of a length or out of a list."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, str):
@@ -77,7 +77,7 @@ def text(*, least: int = 0, most: int | None = None, options: tuple[str, ...] = 
 
 
 def whole(*, options: tuple[int, ...] = (), least: int = 1, most: int | None = None) -> Check:
-    """A whole number, in a range or out of a list."""
+    """Return the check of a whole number, in a range or out of a list."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -93,13 +93,13 @@ def whole(*, options: tuple[int, ...] = (), least: int = 1, most: int | None = N
 
 
 def boolean(value: Any, path: str) -> Iterator[str]:
-    """Either true or false."""
+    """Check a boolean."""
     if not isinstance(value, bool):
         yield f"{path}: expected type: Boolean, found: {_kind(value)}"
 
 
 def many(item: Check, *, least: int = 1, most: int | None = None) -> Check:
-    """A list of such items."""
+    """Return the check of a list of such items."""
 
     def check(value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, list):
@@ -116,7 +116,7 @@ def many(item: Check, *, least: int = 1, most: int | None = None) -> Check:
 
 
 def base64_text(value: Any, path: str) -> Iterator[str]:
-    """A string of base64."""
+    """Check a string of base64."""
     problem = f"{path}: expected a string of base64"
     if not isinstance(value, str):
         yield problem
@@ -128,7 +128,7 @@ def base64_text(value: Any, path: str) -> Iterator[str]:
 
 
 def data_uri(value: Any, path: str) -> Iterator[str]:
-    """A picture as `data:image/…;base64,…`."""
+    """Check an image as `data:image/…;base64,…`."""
     head, comma, data = value.partition(",") if isinstance(value, str) else ("", "", "")
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
         yield f"{path}: expected a data URI of a base64 encoded image"

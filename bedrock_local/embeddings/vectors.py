@@ -1,7 +1,7 @@
-"""Vectors that depend on the text alone: equal texts have equal vectors, different ones practically never.
+"""Vectors that depend on the text alone: equal texts have equal vectors, different texts practically never.
 
 SHAKE-256 of the text gives four bytes per dimension, so a shorter vector is the beginning of a longer one, scaled to
-unit length again. Nothing about a text's meaning is in them.
+unit length again. They do not depend on a text's meaning.
 """
 
 import hashlib
@@ -10,19 +10,19 @@ import struct
 
 
 def unit(text: str, dimensions: int) -> list[float]:
-    """Give a vector of unit length with this many dimensions."""
+    """Return a vector of unit length with this number of dimensions."""
     raw = _raw(text, dimensions)
     length = math.sqrt(sum(value * value for value in raw))
     return [value / length for value in raw]
 
 
 def unscaled(text: str, dimensions: int) -> list[float]:
-    """Give the same direction without normalisation."""
+    """Return the same direction without normalisation."""
     return _raw(text, dimensions)
 
 
 def quantised(vector: list[float], kind: str) -> list[float] | list[int]:
-    """Give a vector as `float`, `int8`, `uint8`, `binary` or `ubinary` (eight signs packed into a byte)."""
+    """Return a vector as `float`, `int8`, `uint8`, `binary` or `ubinary` (eight signs packed into a byte)."""
     if kind == "float":
         return vector
     if kind in ("int8", "uint8"):
@@ -33,7 +33,7 @@ def quantised(vector: list[float], kind: str) -> list[float] | list[int]:
 
 
 def signs(vector: list[float]) -> list[int]:
-    """Give one bit per dimension, as Titan's `binary` has it."""
+    """Return one bit per dimension, as Titan's `binary`."""
     return [int(value > 0) for value in vector]
 
 

@@ -1,4 +1,4 @@
-"""Cache points: which models take them, where, how many, for how long, and after what."""
+"""Cache points: the models that have them, their places, number, time to live, and the blocks before them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from bedrock_local.conversation import Conversation
 from bedrock_local.rules.words import errors, unsupported
 
-#: Of one request.
+#: Most cache points of a request.
 _MOST = 4
 
 #: Blocks after which no cache point may follow.
@@ -23,14 +23,14 @@ def models_that_cache(conversation: Conversation) -> Iterator[str]:
 
 
 def number_of_points(conversation: Conversation) -> Iterator[str]:
-    """At most four."""
+    """A request has at most four."""
     number = len(list(_points(conversation)))
     if number > _MOST:
         yield f"A maximum of {_MOST} cachePoint blocks may be provided. Found {number}."
 
 
 def lives_of_points(conversation: Conversation) -> Iterator[str]:
-    """A `ttl` only where the model knows any; longer lives stand before shorter ones (tools, system, messages)."""
+    """A `ttl` needs a model that has it; longer ones come before shorter ones (tools, system, messages)."""
     short = False
     for _, path, point, _ in _points(conversation):
         life = point.get("ttl")
@@ -42,7 +42,7 @@ def lives_of_points(conversation: Conversation) -> Iterator[str]:
 
 
 def places_of_points(conversation: Conversation) -> Iterator[str]:
-    """There must be something to cache before a point, and that must be no document and no film."""
+    """There must be something to cache before a point, and that must be neither a document nor a video."""
     for _, path, _, before in _points(conversation):
         if before is None:
             yield f"The cachePoint block at {path} has nothing before it that could be cached."
@@ -51,7 +51,7 @@ def places_of_points(conversation: Conversation) -> Iterator[str]:
 
 
 def _points(conversation: Conversation) -> Iterator[tuple[str, str, dict[str, Any], str | None]]:
-    """Every cache point in the order in which a prompt is read: where, its path, itself, the kind of block before."""
+    """Yield every cache point in the order of the prompt: place, path, value, and the kind of the block before it."""
     tools = conversation.request.get("toolConfig", {}).get("tools", [])
     yield from _in(tools, "tools", "toolConfig.tools")
     yield from _in(conversation.request.get("system", []), "system", "system")

@@ -1,6 +1,6 @@
-"""additionalModelRequestFields: what Converse passes on to a model as it is, and the model refuses if it is strange.
+"""additionalModelRequestFields, which Converse passes on to the model, and the model rejects if it has them not.
 
-What the fields for reasoning may say is in `thinking`, and Claude's tool_choice in `tools`.
+The fields for reasoning are in `thinking`, and Claude's tool_choice in `tools`.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from bedrock_local.rules.words import errors
 #: The beta that `thinking.block_binding` needs.
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
 
-#: Betas of Anthropic's own API that Bedrock refuses, by the beginning of their names.
-_REFUSED_BETAS = ("advanced-tool-use-", "prompt-caching-", "compact-")
+#: Betas of Anthropic's own API that Bedrock rejects, by the beginning of their names.
+_REJECTED_BETAS = ("advanced-tool-use-", "prompt-caching-", "compact-")
 
 
 def extra_fields(conversation: Conversation) -> Iterator[str]:
-    """They are an object, with keys that the model knows."""
+    """They are an object with keys of the model."""
     fields = conversation.request.get("additionalModelRequestFields", {})
     if not isinstance(fields, dict):
         yield (
@@ -36,10 +36,10 @@ def extra_fields(conversation: Conversation) -> Iterator[str]:
 
 
 def top_k(conversation: Conversation) -> Iterator[str]:
-    """A whole number, where the model has it, and Nova's inferenceConfig holds nothing else."""
+    """top_k is a whole number, and Nova's inferenceConfig contains nothing else."""
     path = conversation.family.top_k
-    said = conversation.at(path)
-    if said is not None and (not isinstance(said, int) or isinstance(said, bool) or said < 0):
+    value = conversation.at(path)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         yield errors(f"{path[-1]}: Input should be a valid integer, 0 or greater")
     for root, *keys in (path[1:],) if len(path) > 2 else ():
         holder = conversation.extra.get(root, {})
@@ -48,13 +48,13 @@ def top_k(conversation: Conversation) -> Iterator[str]:
 
 
 def betas(conversation: Conversation) -> Iterator[str]:
-    """anthropic_beta is a list of names; some of Anthropic's own are none of Bedrock's."""
-    said = conversation.extra.get("anthropic_beta", [])
-    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
+    """anthropic_beta is a list of names; Bedrock has not all of Anthropic's."""
+    names = conversation.extra.get("anthropic_beta", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         yield errors("anthropic_beta: Input should be a valid list of strings")
         return
-    for name in said:
-        if name.startswith(_REFUSED_BETAS) or (name == BINDING_BETA and not conversation.family.hides_thoughts):
+    for name in names:
+        if name.startswith(_REJECTED_BETAS) or (name == BINDING_BETA and not conversation.family.hides_thoughts):
             yield errors(f"invalid beta flag: {name}")
 
 

@@ -1,4 +1,4 @@
-"""How a model is to answer, and how it is to be served: sampling, lengths, tiers, guardrails."""
+"""Sampling, lengths, stop sequences, service tiers, latency and guardrails."""
 
 from collections.abc import Iterator
 
@@ -9,37 +9,37 @@ from bedrock_local.tokens import input_tokens
 
 def sampling(conversation: Conversation) -> Iterator[str]:
     """Temperature and topP: both, one of them, or neither, by model."""
-    given = [name for name in ("temperature", "topP") if name in conversation.inference]
-    if conversation.family.sampling == "none" and given:
-        spelled = {"temperature": "temperature", "topP": "top_p"}[given[0]]
+    names = [name for name in ("temperature", "topP") if name in conversation.inference]
+    if conversation.family.sampling == "none" and names:
+        spelled = {"temperature": "temperature", "topP": "top_p"}[names[0]]
         yield errors(f"`{spelled}` is deprecated for this model.")
-    if conversation.family.sampling == "one" and len(given) > 1:
+    if conversation.family.sampling == "one" and len(names) > 1:
         yield errors("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
 
 
-def answer_length(conversation: Conversation) -> Iterator[str]:
-    """maxTokens stays within what the model can say, and some models want it not to be too small."""
-    asked, limit, least = conversation.limit, conversation.model.max_tokens, conversation.family.least_tokens
-    if asked > limit:
+def response_length(conversation: Conversation) -> Iterator[str]:
+    """maxTokens is at most the model's limit; some models have a minimum too."""
+    requested, limit, least = conversation.limit, conversation.model.max_tokens, conversation.family.least_tokens
+    if requested > limit:
         yield (
             f"The maximum tokens you requested exceeds the model limit of {limit}. Try again with a maximum tokens "
             f"value that is lower than {limit}."
         )
-    if asked < least:
+    if requested < least:
         yield errors(
-            f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= {least}, but got {asked} "
-            "instead."
+            f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= {least}, but got "
+            f"{requested} instead."
         )
 
 
-def question_length(conversation: Conversation) -> Iterator[str]:
-    """The whole request stays within what the model can read."""
+def prompt_length(conversation: Conversation) -> Iterator[str]:
+    """The request fits into the model's context."""
     if input_tokens(conversation) > conversation.model.context:
         yield "Input is too long for requested model."
 
 
 def stop_sequences(conversation: Conversation) -> Iterator[str]:
-    """Many models take none, others some, and none takes one of white space alone."""
+    """Many models take none, others a number of them, and none takes one of white space alone."""
     sequences = conversation.inference.get("stopSequences")
     if sequences is None:
         return
@@ -83,10 +83,10 @@ def guardrails(conversation: Conversation) -> Iterator[str]:
 
 RULES = (
     sampling,
-    answer_length,
+    response_length,
     stop_sequences,
     service_tiers,
     latency,
     guardrails,
-    question_length,
+    prompt_length,
 )

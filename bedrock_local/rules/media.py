@@ -1,4 +1,4 @@
-"""Images, documents, films and sounds: who takes them, how many, and that they are what they say."""
+"""Images, documents, video and audio: the models that take them, their number, size and format."""
 
 import re
 from collections import Counter
@@ -11,13 +11,13 @@ from bedrock_local.rules.words import errors, unsupported
 
 _KINDS = ("image", "document", "video", "audio", "searchResult")
 
-#: Limits of Converse, as documented: pieces per request, and bytes of each.
+#: Limits of Converse, as documented: number per request, and bytes of each.
 MAX_IMAGES, MAX_IMAGE_BYTES = 20, 3_750_000
 MAX_DOCUMENTS, MAX_DOCUMENT_BYTES = 5, 4_500_000
 
 _NAME = re.compile(r"[A-Za-z0-9\-()\[\]]+(?:\s[A-Za-z0-9\-()\[\]]+)*")
 
-#: How the bytes of a format begin.
+#: Tests of the first bytes of a format.
 _IS_FORMAT: dict[str, Callable[[bytes], bool]] = {
     "png": lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"),
     "jpeg": lambda data: data.startswith(b"\xff\xd8\xff"),
@@ -28,17 +28,17 @@ _IS_FORMAT: dict[str, Callable[[bytes], bool]] = {
 
 
 def model_takes_them(conversation: Conversation) -> Iterator[str]:
-    """Not every model sees, reads, watches or listens, nor takes every format, nor looks into S3 for it."""
+    """A model takes certain kinds of media, in certain formats, and some of them from S3."""
     for block in conversation.blocks(*_KINDS):
         if not _taken(conversation.family, block):
             yield unsupported(block.kind, block.path)
-    for kind, value, path in _pieces(conversation):
+    for kind, value, path in _media(conversation):
         if "s3Location" in value.get("source", {}) and kind not in conversation.family.s3:
             yield f"This model doesn't support the s3Location field that you provided at {path}. Use bytes instead."
 
 
 def _taken(family: Family, block: Block) -> bool:
-    """Whether the family takes such a block in a turn. A document without a format is a text."""
+    """Return whether the family takes such a block in a turn. A document without a format is a text."""
     formats = {"document": family.documents, "video": family.video, "audio": family.audio}
     if block.kind in formats:
         return block.value.get("format", "txt") in formats[block.kind]
@@ -46,8 +46,8 @@ def _taken(family: Family, block: Block) -> bool:
 
 
 def images_have_bytes(conversation: Conversation) -> Iterator[str]:
-    """An image's `error` is part of answers, never of questions."""
-    for _, image, path in _pieces(conversation, "image"):
+    """An image's `error` is a field of responses only."""
+    for _, image, path in _media(conversation, "image"):
         if "error" in image:
             yield f"The error field at {path} is not supported in a request."
 
@@ -55,18 +55,18 @@ def images_have_bytes(conversation: Conversation) -> Iterator[str]:
 def number_and_size(conversation: Conversation) -> Iterator[str]:
     """At most 20 images and 5 documents, neither too large."""
     for kind, most, size in (("image", MAX_IMAGES, MAX_IMAGE_BYTES), ("document", MAX_DOCUMENTS, MAX_DOCUMENT_BYTES)):
-        pieces = [(value, path) for _, value, path in _pieces(conversation, kind)]
-        if len(pieces) > most:
-            yield f"The number of {kind} blocks ({len(pieces)}) exceeds the maximum of {most} in a request."
-        for value, path in pieces:
+        found = [(value, path) for _, value, path in _media(conversation, kind)]
+        if len(found) > most:
+            yield f"The number of {kind} blocks ({len(found)}) exceeds the maximum of {most} in a request."
+        for value, path in found:
             length = len(value["source"].get("bytes", b""))
             if length > size:
                 yield f"The {kind} at {path} has {length} bytes, which exceeds the maximum of {size}."
 
 
 def bytes_are_of_the_format(conversation: Conversation) -> Iterator[str]:
-    """What is called a png begins like one."""
-    for kind, value, path in _pieces(conversation, "image", "document"):
+    """The first bytes are those of the declared format."""
+    for kind, value, path in _media(conversation, "image", "document"):
         data, name = value["source"].get("bytes"), value.get("format", "")
         if data is not None and name in _IS_FORMAT and not _IS_FORMAT[name](data):
             yield errors(
@@ -76,7 +76,7 @@ def bytes_are_of_the_format(conversation: Conversation) -> Iterator[str]:
 
 def document_names(conversation: Conversation) -> Iterator[str]:
     """Names of documents are plain, and each only once in a request."""
-    names = [document["name"] for _, document, _ in _pieces(conversation, "document")]
+    names = [document["name"] for _, document, _ in _media(conversation, "document")]
     for name in names:
         if not _NAME.fullmatch(name):
             yield (
@@ -90,15 +90,15 @@ def document_names(conversation: Conversation) -> Iterator[str]:
 
 
 def documents_need_text(conversation: Conversation) -> Iterator[str]:
-    """A document stands beside a text that says what to do with it."""
+    """A turn with a document has a text too."""
     for number, turn in enumerate(conversation.turns()):
         kinds = {block.kind for block in turn}
         if "document" in kinds and "text" not in kinds:
             yield f"A text block is required beside the document blocks at messages.{number}.content."
 
 
-def _pieces(conversation: Conversation, *kinds: str) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Every such piece with its kind and place, those within tool results too."""
+def _media(conversation: Conversation, *kinds: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield the blocks of these kinds with kind, value and path, those within tool results too."""
     wanted = kinds or _KINDS
     for block in conversation.blocks(*wanted):
         yield block.kind, block.value, block.path

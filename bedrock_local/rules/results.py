@@ -1,4 +1,4 @@
-"""Calls and results in the history: that each call has its result, and what a result may hold and stand beside."""
+"""Tool calls and results in the history: each call has its result; contents and neighbours of results."""
 
 import json
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from bedrock_local.conversation import Block, Conversation
 from bedrock_local.families import Family
 from bedrock_local.rules.words import errors, not_an_object, repeated, unsupported
 
-#: Kinds that are no content of their own, so that they may stand beside anything.
+#: Kinds that are no content of their own, and may be beside anything.
 _MARKS = ("toolResult", "cachePoint")
 
 
 def values_are_objects(conversation: Conversation) -> Iterator[str]:
-    """A tool's input, and a result given as json, are JSON objects."""
+    """A tool's input, and a result as json, are JSON objects."""
     for call in conversation.blocks("toolUse"):
         if not isinstance(call.value["input"], dict):
             yield not_an_object(f"{call.path}.toolUse.input")
@@ -34,7 +34,7 @@ def calls_have_own_ids(conversation: Conversation) -> Iterator[str]:
 
 
 def results_answer_calls(conversation: Conversation) -> Iterator[str]:
-    """The turn after a tool call answers exactly the calls of that turn, each once."""
+    """The turn after tool calls has exactly one result for each of them."""
     asked: list[str] = []
     for number, turn in enumerate(conversation.turns()):
         yield from _answers(asked, _ids(turn, "toolResult"), f"messages.{number}.content")
@@ -58,7 +58,7 @@ def _following(identifiers: list[str]) -> str:
 
 
 def results_come_first(conversation: Conversation) -> Iterator[str]:
-    """In a turn that brings results, they stand before anything else."""
+    """Results come first in their turn."""
     for turn in conversation.turns():
         others = False
         for block in turn:
@@ -68,7 +68,7 @@ def results_come_first(conversation: Conversation) -> Iterator[str]:
 
 
 def company_of_results(conversation: Conversation) -> Iterator[str]:
-    """What may follow results in their turn differs by model; with many of them, nothing."""
+    """Few models take other blocks after results in the same turn."""
     for turn in conversation.turns():
         if any(block.kind == "toolResult" for block in turn):
             for block in turn:
@@ -88,7 +88,7 @@ def status_of_results(conversation: Conversation) -> Iterator[str]:
 
 
 def media_in_results(conversation: Conversation) -> Iterator[str]:
-    """Images and documents inside a result: by model, and documents by format. Nothing else is taken at all."""
+    """Images and documents inside a result: by model, and documents by format. Nothing else is taken."""
     for place, kind, value in _contents(conversation):
         if not _may_be_inside(conversation.family, kind, value):
             yield unsupported(kind, place)
@@ -101,7 +101,7 @@ def _may_be_inside(family: Family, kind: str, value: Any) -> bool:
 
 
 def objects_as_json(conversation: Conversation) -> Iterator[str]:
-    """Mistral wants a JSON object as `json`, not as a text of it."""
+    """Mistral takes a JSON object as `json` only, not as a text."""
     for place, kind, value in _contents(conversation):
         if conversation.family.json_results and kind == "text" and _is_object(value):
             yield errors(f"{place}.text: a tool result that is a JSON object must be given as json.")
@@ -115,7 +115,7 @@ def _is_object(text: str) -> bool:
 
 
 def _contents(conversation: Conversation) -> Iterator[tuple[str, str, Any]]:
-    """The place, the kind and the value of everything inside results."""
+    """Yield path, kind and value of everything inside results."""
     for result in conversation.blocks("toolResult"):
         for index, part in enumerate(result.value["content"]):
             kind, value = next(iter(part.items()))

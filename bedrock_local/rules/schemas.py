@@ -1,9 +1,9 @@
-"""Schemas that an answer or a call is held to: what of JSON Schema the models can hold themselves to.
+"""Schemas of responses and tools: the part of JSON Schema that models can follow.
 
-A schema for the answer (`outputConfig.textFormat`) and that of a strict tool are compiled to a grammar, so both have
-the same narrow rules; the schema of any other tool is only read, with a few gaps.
+A schema for the response (`outputConfig.textFormat`) and that of a strict tool are compiled to a grammar, so both have
+the same narrow rules; any other tool's schema is only read, with a few gaps.
 
-Source: AWS's page on structured output, corrected by what pydantic-ai's live tests were refused.
+Source: AWS's page on structured output, corrected by the errors that pydantic-ai's live tests met.
 """
 
 import json
@@ -15,7 +15,7 @@ from bedrock_local.conversation import Conversation
 from bedrock_local.json_schema import problems, subschemas
 from bedrock_local.rules.words import errors
 
-#: Keywords that no grammar is made of.
+#: Keywords that a grammar does not support.
 _UNSUPPORTED = (
     "minimum",
     "maximum",
@@ -27,7 +27,7 @@ _UNSUPPORTED = (
     "oneOf",
 )
 
-#: What one request may have of strict tools, of optional properties, and of unions.
+#: Most strict tools, optional properties and unions of a request.
 _MOST_STRICT, _MOST_OPTIONAL, _MOST_UNIONS = 20, 24, 16
 
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
@@ -36,7 +36,7 @@ _REFERENCES = ("$ref", "$defs", "definitions")
 
 
 def structured_output(conversation: Conversation) -> Iterator[str]:
-    """A schema for the answer: JSON in a string, of what a grammar can hold, on models that can."""
+    """The response's schema is JSON in a string, within the grammar's limits, on models that support it."""
     text_format = conversation.at(("outputConfig", "textFormat"))
     if text_format is None:
         return
@@ -59,7 +59,7 @@ def structured_output(conversation: Conversation) -> Iterator[str]:
 
 
 def strict_tools(conversation: Conversation) -> Iterator[str]:
-    """`strict` is for some models only, and its schema for a grammar."""
+    """`strict` needs a model that supports it, and a schema within the grammar's limits."""
     strict = [(index, tool) for index, tool in enumerate(conversation.tools) if "strict" in tool]
     for index, tool in strict:
         if not conversation.family.strict:
@@ -71,7 +71,7 @@ def strict_tools(conversation: Conversation) -> Iterator[str]:
 
 
 def schema_gaps(conversation: Conversation) -> Iterator[str]:
-    """Some models cannot read definitions, or patterns that look around."""
+    """Some models support neither definitions nor patterns with lookaround."""
     gaps = conversation.family.schema_gaps
     for index, tool in enumerate(conversation.tools):
         for place, schema in subschemas(tool["inputSchema"]["json"], f"tools.{index}.custom.input_schema"):
@@ -83,7 +83,7 @@ def schema_gaps(conversation: Conversation) -> Iterator[str]:
 
 
 def _looking_around(schema: dict[str, Any]) -> Iterator[str]:
-    """The keywords with such a pattern."""
+    """Yield the keywords with such a pattern."""
     for key, patterns in (
         ("pattern", [schema.get("pattern", "")]),
         ("patternProperties", schema.get("patternProperties", {})),
@@ -93,7 +93,7 @@ def _looking_around(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _held_to(schema: dict[str, Any], path: str) -> Iterator[str]:
-    """What speaks against making a grammar of a schema."""
+    """Yield the reasons why a schema cannot become a grammar."""
     optional = unions = 0
     for place, part in subschemas(schema, path):
         yield from _objections(part, place)
@@ -123,14 +123,14 @@ def _objections(schema: dict[str, Any], place: str) -> Iterator[str]:
 
 
 def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
-    """What can be referred to, by reference; the root by `#`."""
+    """Return the definitions by reference; the root is `#`."""
     named = {f"#/{key}/{name}": it for key in ("$defs", "definitions") for name, it in schema.get(key, {}).items()}
     root = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
     return {"#": root, **named}
 
 
 def _returns(schema: dict[str, Any], start: str) -> bool:
-    """Whether following references from a definition comes back to it."""
+    """Return whether the references from a definition lead back to it."""
     definitions = _definitions(schema)
     seen: set[str] = set()
     ahead = [start]

@@ -1,7 +1,7 @@
-"""Reasoning: how a model may be told to reason, and which of its earlier reasoning it takes back.
+"""Reasoning: how a request controls it, and which reasoning a model accepts in the history.
 
-Sources: Anthropic's pages on extended and adaptive thinking and on preserved thinking, AWS's on the same, and the
-refusals that clients of Converse have met.
+Sources: Anthropic's pages on extended and adaptive thinking and on preserved thinking, AWS's on the same, and
+errors that clients of Converse have met.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from bedrock_local.reasoning import effort, reasons, thinking
 from bedrock_local.rules.extras import BINDING_BETA
 from bedrock_local.rules.words import errors, unsupported
 
-#: The least that Claude may be told to think, in tokens, and the least topP beside thinking.
+#: Claude's least budget for thinking, in tokens, and the least topP beside it.
 _LEAST_BUDGET = 1024
 _LEAST_TOP_P = 0.95
 
-#: What `thinking.block_binding` may hold: the name, and the older one that is still read.
+#: Keys of `thinking.block_binding`: the name, and the older one that is still read.
 _BINDING = ("prefix_mismatch_behavior", "mismatch_behavior")
 _BEHAVIOURS = ("drop_block", "error")
 
 
 def thinking_types(conversation: Conversation) -> Iterator[str]:
-    """Which types of thinking there are differs by model."""
+    """A model has certain types of thinking."""
     if "thinking" not in conversation.extra:
         return
     kind, known = thinking(conversation).get("type"), conversation.family.thinking
@@ -42,33 +42,33 @@ def thinking_types(conversation: Conversation) -> Iterator[str]:
 
 
 def thinking_fields(conversation: Conversation) -> Iterator[str]:
-    """Beside its type, thinking has a budget, or else a display and a binding where the model knows them."""
-    said = thinking(conversation)
-    kind = said.get("type")
+    """Beside its type, thinking has a budget, or else a display and a binding on models that have them."""
+    field = thinking(conversation)
+    kind = field.get("type")
     newer = ("display", "block_binding") if conversation.family.hides_thoughts else ()
     known = {"enabled": ("budget_tokens",), "adaptive": newer}.get(kind, ()) if isinstance(kind, str) else ()
-    for key in said:
+    for key in field:
         if key not in ("type", *known):
             yield errors(f"thinking.{kind}.{key}: Extra inputs are not permitted")
-    if said.get("display", "omitted") not in ("omitted", "summarized"):
+    if field.get("display", "omitted") not in ("omitted", "summarized"):
         yield errors(f"thinking.{kind}.display: Input should be 'summarized' or 'omitted'")
-    if "block_binding" in said:
-        yield from _binding(said["block_binding"], conversation)
+    if "block_binding" in field:
+        yield from _binding(field["block_binding"], conversation)
 
 
-def _binding(said: Any, conversation: Conversation) -> Iterator[str]:
+def _binding(binding: Any, conversation: Conversation) -> Iterator[str]:
     if BINDING_BETA not in conversation.extra.get("anthropic_beta", []):
         yield errors(f"thinking.block_binding: Extra inputs are not permitted without the beta {BINDING_BETA}")
-    if not isinstance(said, dict):
+    if not isinstance(binding, dict):
         yield errors("thinking.adaptive.block_binding: Input should be an object")
         return
-    for key, value in said.items():
+    for key, value in binding.items():
         if key not in _BINDING or value not in _BEHAVIOURS:
             yield errors(f"thinking.adaptive.block_binding.{key}: Input should be one of {', '.join(_BEHAVIOURS)}")
 
 
 def budgets(conversation: Conversation) -> Iterator[str]:
-    """A budget is 1,024 tokens or more, and less than the answer may have."""
+    """A budget is 1,024 tokens or more, and less than maxTokens."""
     if thinking(conversation).get("type") != "enabled":
         return
     budget = thinking(conversation).get("budget_tokens")
@@ -91,7 +91,7 @@ def sampling_beside_thinking(conversation: Conversation) -> Iterator[str]:
 
 
 def forced_tools(conversation: Conversation) -> Iterator[str]:
-    """No tool may be demanded beside a budget, nor beside any reasoning where the model cannot have both."""
+    """A tool must not be required beside a budget, nor beside any reasoning on models that cannot do both."""
     if not conversation.forced or not reasons(conversation):
         return
     if thinking(conversation).get("type") == "enabled" or not conversation.family.forced_reasoning:
@@ -99,21 +99,21 @@ def forced_tools(conversation: Conversation) -> Iterator[str]:
 
 
 def efforts(conversation: Conversation) -> Iterator[str]:
-    """An effort is a word that the model knows, at the place where it looks for one."""
-    family, said = conversation.family, effort(conversation)
+    """An effort is one of the model's values, at the model's path."""
+    family, level = conversation.family, effort(conversation)
     if "effort" in conversation.request.get("outputConfig", {}):
         if family.effort_at != ("outputConfig", "effort"):
             yield "This model doesn't support the outputConfig.effort field. Remove outputConfig.effort and try again."
         if "output_config" in conversation.extra:
             yield "The additional field output_config conflicts with an existing field outputConfig."
-    if said is not None and said not in family.efforts:
+    if level is not None and level not in family.efforts:
         place = ".".join(family.effort_at)
         yield f"The value at {place} must be one of the following: {', '.join(family.efforts)}."
     yield from _holders(conversation)
 
 
 def _holders(conversation: Conversation) -> Iterator[str]:
-    """The objects that efforts stand in hold nothing else; Nova's says `enabled` with one and `disabled` without."""
+    """The objects around efforts contain nothing else; Nova's has type `enabled` with one and `disabled` without."""
     for root, known in (("output_config", {"effort"}), ("reasoning", {"effort"}), ("reasoningConfig", _NOVA)):
         holder = conversation.extra.get(root, {})
         if not isinstance(holder, dict) or holder.keys() - known:
@@ -129,14 +129,14 @@ _NOVA = {"type", "maxReasoningEffort"}
 
 def efforts_without_limits(conversation: Conversation) -> Iterator[str]:
     """Nova at its highest effort takes neither a length nor any sampling."""
-    given = [name for name in ("maxTokens", "temperature", "topP") if name in conversation.inference]
-    said = effort(conversation)
-    if given and said is not None and said in conversation.family.unlimited_efforts:
-        yield errors(f"{', '.join(given)} must be unset when maxReasoningEffort is {said}.")
+    limits = [name for name in ("maxTokens", "temperature", "topP") if name in conversation.inference]
+    level = effort(conversation)
+    if limits and level is not None and level in conversation.family.unlimited_efforts:
+        yield errors(f"{', '.join(limits)} must be unset when maxReasoningEffort is {level}.")
 
 
 def kinds_of_history(conversation: Conversation) -> Iterator[str]:
-    """Which reasoning a model takes back: signed, unsigned, withheld, or none at all."""
+    """A model accepts certain reasoning in the history: signed, unsigned, redacted, or none."""
     takes = {"signed": ("reasoningText", "redactedContent"), "unsigned": ("reasoningText",)}
     kinds = {**takes, "redacted": ("redactedContent",)}.get(conversation.family.history, ())
     for block in conversation.blocks("reasoningContent"):
@@ -150,7 +150,7 @@ def kinds_of_history(conversation: Conversation) -> Iterator[str]:
 
 
 def signatures(conversation: Conversation) -> Iterator[str]:
-    """What is signed must be what this model's maker signed, byte for byte."""
+    """A signed block must be exactly as the model's provider signed it."""
     for block in conversation.blocks("reasoningContent"):
         text = block.value.get("reasoningText")
         if text is not None and conversation.family.history == "signed" and not text.get("signature"):
@@ -160,9 +160,9 @@ def signatures(conversation: Conversation) -> Iterator[str]:
 
 
 def bound_signatures(conversation: Conversation) -> Iterator[str]:
-    """Newer models refuse a thought after anything before it has changed, unless they are told to drop it."""
-    said = thinking(conversation).get("block_binding", {})
-    if not conversation.family.bound or "drop_block" in (said.get(key) for key in _BINDING):
+    """Newer models reject reasoning if anything before it has changed, unless `block_binding` drops it."""
+    binding = thinking(conversation).get("block_binding", {})
+    if not conversation.family.bound or "drop_block" in (binding.get(key) for key in _BINDING):
         return
     for block in conversation.blocks("reasoningContent"):
         if _made_after(block, conversation) != seals.prefix(conversation.request, block.turn):
@@ -174,7 +174,7 @@ def bound_signatures(conversation: Conversation) -> Iterator[str]:
 
 
 def _made_after(block: Block, conversation: Conversation) -> bytes | None:
-    """The prefix of a sealed block; None if its seal is not one. What bears no seal passes as unbound."""
+    """Return the prefix of a sealed block, None if its seal is invalid. A block without a seal is unbound."""
     text = block.value.get("reasoningText")
     if text is None:
         return seals.redacted_after(block.value["redactedContent"])
@@ -190,7 +190,7 @@ def _invalid(block: Block) -> str:
 
 
 def thoughts_come_first(conversation: Conversation) -> Iterator[str]:
-    """A turn with thoughts begins with one, and does not end with one."""
+    """A turn with reasoning begins with it, and does not end with it."""
     for turn in conversation.turns():
         kinds = [block.kind for block in turn]
         if "reasoningContent" in kinds and conversation.family.history == "signed":
@@ -204,7 +204,7 @@ def thoughts_come_first(conversation: Conversation) -> Iterator[str]:
 
 
 def thoughts_before_calls(conversation: Conversation) -> Iterator[str]:
-    """With a budget, the turn whose calls are being answered begins with the thought that led to them."""
+    """With a budget, the turn before tool results begins with the reasoning that led to the calls."""
     if thinking(conversation).get("type") != "enabled" or not conversation.results() or len(conversation.messages) < 2:
         return
     first = conversation.turn(-2)[0]

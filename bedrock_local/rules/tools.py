@@ -1,4 +1,4 @@
-"""Tools: what is offered, and what must be chosen. What was called before is in `results`."""
+"""Tools and tool choice. Calls in the history are in `results`."""
 
 from collections.abc import Iterator
 
@@ -10,25 +10,25 @@ _CHOICES = ("auto", "any", "tool", "none")
 
 
 def model_takes_tools(conversation: Conversation) -> Iterator[str]:
-    """Some models know no tools at all."""
+    """Some models have no tool use."""
     if "toolConfig" in conversation.request and not conversation.family.tools:
         yield "This model doesn't support tool use."
 
 
 def tools_may_stream(conversation: Conversation) -> Iterator[str]:
-    """Some models with tools only give a whole answer."""
+    """Some models with tools cannot stream beside them."""
     if conversation.streaming and "toolConfig" in conversation.request and not conversation.family.streamed_tools:
         yield "This model doesn't support tool use in streaming mode."
 
 
 def history_needs_config(conversation: Conversation) -> Iterator[str]:
-    """Tool blocks in the history need a toolConfig, even where no tool is wanted any more."""
+    """Tool blocks in the history need a toolConfig, even if no tool is wanted any more."""
     if "toolConfig" not in conversation.request and any(conversation.blocks("toolUse", "toolResult")):
         yield "The toolConfig field must be defined when using toolUse and toolResult content blocks."
 
 
 def no_server_tools(conversation: Conversation) -> Iterator[str]:
-    """No model here brings tools of its own."""
+    """No model here has system tools."""
     for index, tool in enumerate(conversation.request.get("toolConfig", {}).get("tools", [])):
         if "systemTool" in tool:
             yield f"This model doesn't support the system tool at toolConfig.tools.{index}."
@@ -62,7 +62,7 @@ def schemas_are_schemas(conversation: Conversation) -> Iterator[str]:
 
 
 def choice_is_supported(conversation: Conversation) -> Iterator[str]:
-    """Which members of toolChoice a model takes differs."""
+    """A model takes certain members of toolChoice."""
     for kind in conversation.request.get("toolConfig", {}).get("toolChoice", {}):
         if kind not in conversation.family.tool_choice:
             yield (
@@ -72,7 +72,7 @@ def choice_is_supported(conversation: Conversation) -> Iterator[str]:
 
 
 def own_choice_is_one(conversation: Conversation) -> Iterator[str]:
-    """Claude's own tool_choice is of a type that the model takes, and stands beside tools only."""
+    """Claude's own tool_choice is of a type that the model takes, and needs tools."""
     own, family = conversation.own_tool_choice, conversation.family
     if "tool_choice" not in conversation.extra or not family.own_tool_choice:
         return
@@ -91,14 +91,14 @@ def own_choice_is_one(conversation: Conversation) -> Iterator[str]:
         yield errors("tool_choice may only be specified while providing tools.")
 
 
-def choice_is_said_once(conversation: Conversation) -> Iterator[str]:
-    """Claude's own tool_choice.type may not stand beside toolConfig.toolChoice."""
+def choice_is_sent_once(conversation: Conversation) -> Iterator[str]:
+    """Claude's own tool_choice.type excludes toolConfig.toolChoice."""
     if "type" in conversation.own_tool_choice and "toolChoice" in conversation.request.get("toolConfig", {}):
         yield "The additional field tool_choice conflicts with an existing field toolConfig.toolChoice."
 
 
-def choice_is_offered(conversation: Conversation) -> Iterator[str]:
-    """A tool that is demanded must be among those offered."""
+def choice_is_a_tool(conversation: Conversation) -> Iterator[str]:
+    """A tool that must be called is one of the tools."""
     kind, value = conversation.tool_choice
     if kind == "tool" and value.get("name") not in [tool["name"] for tool in conversation.tools]:
         yield f"The tool {value.get('name')} at toolConfig.toolChoice.tool.name is not in toolConfig.tools."
@@ -115,7 +115,7 @@ RULES = (
     schemas_are_objects,
     schemas_are_schemas,
     choice_is_supported,
-    choice_is_said_once,
+    choice_is_sent_once,
     own_choice_is_one,
-    choice_is_offered,
+    choice_is_a_tool,
 )

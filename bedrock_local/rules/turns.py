@@ -1,4 +1,4 @@
-"""Whose turn it is, and what a turn may hold."""
+"""The order of turns, and their contents."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,7 +21,7 @@ def has_messages(conversation: Conversation) -> Iterator[str]:
 
 
 def no_empty_turn(conversation: Conversation) -> Iterator[str]:
-    """Every turn says something."""
+    """No turn is empty."""
     for number, message in enumerate(conversation.messages):
         if not message["content"]:
             yield (
@@ -46,7 +46,7 @@ def system_turns(conversation: Conversation) -> Iterator[str]:
 
 
 def starts_with_user(conversation: Conversation) -> Iterator[str]:
-    """Most models want the user to begin."""
+    """With most models, the user has the first turn."""
     if not conversation.family.assistant_first and conversation.messages[0]["role"] == "assistant":
         yield (
             "A conversation must start with a user message. Try again with a conversation that starts with a "
@@ -65,7 +65,7 @@ def alternates(conversation: Conversation) -> Iterator[str]:
 
 
 def no_blank_text(conversation: Conversation) -> Iterator[str]:
-    """A text of nothing but white space is refused wherever it stands."""
+    """A text of white space alone is rejected everywhere."""
     for index, block in enumerate(conversation.request.get("system", [])):
         if "text" in block and not block["text"].strip():
             yield _blank("SystemContentBlock", f"system.{index}")
@@ -94,7 +94,7 @@ def blocks_fit_roles(conversation: Conversation) -> Iterator[str]:
 
 
 def no_prefill(conversation: Conversation) -> Iterator[str]:
-    """Where a model takes no prefill, the user has the last word."""
+    """If a model takes no prefill, the user has the last turn."""
     if conversation.messages[-1]["role"] == "assistant" and not conversation.family.prefill:
         yield (
             "The model returned the following errors: This model does not support assistant message prefill. "
@@ -103,7 +103,7 @@ def no_prefill(conversation: Conversation) -> Iterator[str]:
 
 
 def prefill_ends_in_text(conversation: Conversation) -> Iterator[str]:
-    """What the model is to continue must not end in white space."""
+    """A prefill must not end in white space."""
     last = conversation.turn(-1)[-1]
     if last.role == "assistant" and last.kind == "text" and last.value != last.value.rstrip():
         yield (
@@ -113,7 +113,7 @@ def prefill_ends_in_text(conversation: Conversation) -> Iterator[str]:
 
 
 def prefill_stands_alone(conversation: Conversation) -> Iterator[str]:
-    """What the model is to continue is plain text, so it may neither think, nor call, nor keep to a schema."""
+    """A prefill excludes tools, reasoning and a schema."""
     if conversation.messages[-1]["role"] != "assistant" or conversation.turn(-1)[-1].kind == "toolUse":
         return
     beside = (
@@ -121,8 +121,8 @@ def prefill_stands_alone(conversation: Conversation) -> Iterator[str]:
         ("thinking is enabled", reasons(conversation)),
         ("output_config.format is set", conversation.at(("outputConfig", "textFormat")) is not None),
     )
-    for what, given in beside:
-        if given:
+    for what, present in beside:
+        if present:
             yield (
                 "The model returned the following errors: messages: pre-filling the assistant's response is not "
                 f"supported when {what}. The conversation must end with a user message."

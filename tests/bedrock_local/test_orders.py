@@ -52,7 +52,7 @@ def test_a_failure_of_a_stream_is_an_error_without_one(local, order, error, kind
 def test_an_order_that_no_wire_could_carry_is_refused(local, order, operation):
     status, name, message = local.post(f"{NOVA}/{operation}", asked(f"hello [[local: {order}]]")).error
     assert (status, name) == (400, "ValidationException")
-    assert message.startswith("bedrock_local cannot read the value of the order")
+    assert message.startswith("bedrock_local cannot read the value of the directive")
 
 
 @pytest.mark.parametrize(("path", "body"), [(f"{NOVA}/converse", asked), (TITAN, lambda text: {"inputText": text})])

@@ -143,7 +143,7 @@ REFUSED = [
         "number_and_size", ["a", *(paper(f"d{n}") for n in range(6))], "document blocks (6) exceeds the maximum of 5"
     ),
     large("number_and_size", [picture(BYTES["@png"].ljust(3_750_001))], "3750001 bytes, which exceeds the maximum"),
-    large("question_length", ["a " * 32_001], "Input is too long for requested model.", "mistral"),
+    large("prompt_length", ["a " * 32_001], "Input is too long for requested model.", "mistral"),
     {"rule": "strict_tools", "model": "claude", "tools": strict(21), "told": "at most 20 tools may be strict"},
     {**held_to(FLAGS, []), "told": COMPLEX},
     {**held_to(UNIONS, list(UNIONS)), "told": COMPLEX},
@@ -151,7 +151,7 @@ REFUSED = [
 ACCEPTED = [
     *(case for file in FILES.values() for case in file["accepted"]),
     large("number_and_size", [picture()] * 20),
-    large("question_length", ["a " * 31_000], model="mistral"),
+    large("prompt_length", ["a " * 31_000], model="mistral"),
     {"rule": "strict_tools", "model": "claude", "tools": strict(20)},
     held_to(FLAGS, ["p0"]),
     held_to(UNIONS | {"p0": {"type": "string"}}, list(UNIONS)),
