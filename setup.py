@@ -1,7 +1,7 @@
-"""What pyproject.toml cannot express: the hot packages as machine code, where `OAI_EXTPROC_COMPILE=1` asks for it.
+"""Build the hot packages as machine code, if `OAI_EXTPROC_COMPILE=1` is set; all else is in pyproject.toml.
 
-mypyc, a part of mypy, makes C of the very same typed Python, and a C compiler makes extension modules of that, which
-stand beside the Python files and are imported instead of them. Nothing changes but the speed; the tests run on both.
+mypyc, a part of mypy, translates the same typed Python to C, and a C compiler makes extension modules of that. They are
+installed beside the Python files, and imported instead of them. Only the speed changes; the tests run on both.
 It needs mypy, the dependencies and their types, and a C compiler, so, in a virtual environment:
 
     pip install '.[envoy,compile]'
@@ -28,13 +28,13 @@ INTERPRETED = {
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }
-"""The hot packages, and their modules that stay Python: those that make classes for msgspec, asyncio or grpcio, which
-ask for Python's own; those that recurse as deep as their input, where Python's limit to recursion is a safeguard; and
-those in which no request spends time. All other modules are compiled."""
+"""The hot packages, and their modules that stay Python: those with classes for msgspec, asyncio or grpcio, which
+need Python's own classes; those that recurse as deep as their input, where Python's limit of recursion is a safeguard;
+and those in which no request spends time. All other modules are compiled."""
 
 
 def compiled() -> list[str]:
-    """The files to compile."""
+    """Return the files to compile."""
     files = []
     for package, names in INTERPRETED.items():
         interpreted = {"__init__", *names.split()}
@@ -43,7 +43,7 @@ def compiled() -> list[str]:
 
 
 def extensions() -> list[object]:
-    """The extension modules, or none."""
+    """Return the extension modules, or none."""
     if os.environ.get("OAI_EXTPROC_COMPILE", "0") != "1" or "bdist_wheel" not in sys.argv:
         return []
     try:

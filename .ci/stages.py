@@ -109,7 +109,7 @@ def run(waiting):
 
 
 def engine_answers():
-    """Return whether there is a Docker engine, or a program that starts one."""
+    """Return whether a Docker engine runs, or a program can start one."""
     return os.access(UP, os.X_OK) or (
         shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
     )
@@ -128,7 +128,7 @@ def main():
     begun = time.monotonic()
     results = run([name for name in names if engine or name not in ("engine", "compose")])
     if not engine:
-        print("ci: no Docker engine answers: the images and docker-compose.yml are NOT tested")
+        print("ci: no Docker engine responds: the images and docker-compose.yml are NOT tested")
     print("\n".join(results), f"all of it{'':15} {time.monotonic() - begun:6.0f} s", sep="\n")
     sys.exit(any("FAILED" in result for result in results))
 

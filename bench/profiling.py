@@ -1,4 +1,4 @@
-"""Where a worker's time goes under a workload: py-spy looks at it a few hundred times a second, from outside.
+"""Profile a worker under a workload: py-spy samples its stack some hundred times a second, from outside.
 
     python -m bench.profiling --workload chat-32 --transport http2
 
@@ -26,12 +26,12 @@ from bench.stacks import SERVICE, Place, StackError
 from bench.workloads import Workload
 
 RATE = 400
-"""Samples a second."""
+"""Samples per second."""
 
 SHOWN = 25
 
 LOOP = "Runner.run (asyncio/runners.py)"
-"""The frame below which everything is done; its own share is uvloop's and the kernel's."""
+"""The outermost frame; its own share is uvloop's and the kernel's."""
 
 
 @click.command()
@@ -58,7 +58,7 @@ def main(name: str, transport: str, seconds: int, output: Path) -> None:
 
 
 def _watched(workload: Workload, transport: str, seconds: int, output: Path) -> Sample:
-    """Run the workload while py-spy looks on, and writes what it sees to `output`."""
+    """Run the workload while py-spy writes its samples to `output`."""
     spy_program = Path(sys.executable).with_name("py-spy")
     if not spy_program.exists():
         raise click.ClickException("py-spy is not installed: pip install 'oai-extproc[bench]'")
@@ -80,7 +80,7 @@ def _watched(workload: Workload, transport: str, seconds: int, output: Path) -> 
 
 
 def summary(lines: Iterable[str]) -> str:
-    """The functions with the largest shares, of lines `outer:1;inner:2;innermost:3 12`."""
+    """Return the functions with the largest shares, of lines `outer:1;inner:2;innermost:3 12`."""
     own: Counter[str] = Counter()
     below: Counter[str] = Counter()
     for frames, count in filter(None, map(_in_the_loop, lines)):
@@ -95,7 +95,7 @@ def summary(lines: Iterable[str]) -> str:
 
 
 def _in_the_loop(line: str) -> tuple[list[str], int] | None:
-    """The frames from the event loop inwards, without line numbers; None for other threads, which only wait."""
+    """Return the frames from the event loop inwards, without line numbers; None for other threads, which only wait."""
     stack, _, count = line.rpartition(" ")
     frames = [re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")]
     return (frames[frames.index(LOOP) :], int(count)) if LOOP in frames else None

@@ -65,12 +65,14 @@ def markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def figure(found: Spread | None, digits: int | None = None) -> str:
+def figure(measured: Spread | None, digits: int | None = None) -> str:
     """A cell: the median in bold, the quartiles and the least."""
-    if found is None:
+    if measured is None:
         return MISSING
-    median, lower, upper, least = (number(each, digits) for each in (found.median, found.lower, found.upper, found.min))
-    return f"**{median}**" if found.count == 1 else f"**{median}** ({lower} to {upper}; {least})"
+    median, lower, upper, least = (
+        number(each, digits) for each in (measured.median, measured.lower, measured.upper, measured.min)
+    )
+    return f"**{median}**" if measured.count == 1 else f"**{median}** ({lower} to {upper}; {least})"
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -94,16 +96,16 @@ def _targets(verdicts: list[Verdict]) -> str:
 
 
 def _failures(results: Results) -> str:
-    """What went wrong, first of all."""
+    """Return the section on bad responses, the first of the report."""
     rows = []
     for sample in results.samples:
         if sample.failed:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sample.errors.items() if count)
-            told = f"{kinds} (`{sample.complaint}`)"
-            rows.append([sample.stack, sample.workload, str(sample.round), f"{sample.answered}", told])
+            errors = f"{kinds} (`{sample.complaint}`)"
+            rows.append([sample.stack, sample.workload, str(sample.round), f"{sample.answered}", errors])
     if not rows:
-        return "No answer was wrong, short or missing.\n"
-    return "**Not every answer was good:**\n\n" + _table(("stack", "workload", "round", "answered", "errors"), rows)
+        return "No response was wrong, incomplete or missing.\n"
+    return "**Some responses were bad:**\n\n" + _table(("stack", "workload", "round", "responses", "errors"), rows)
 
 
 def _section(results: Results, title: str, columns: dict[str, Cell], wanted: Callable[[Workload], bool]) -> str:
@@ -118,8 +120,8 @@ def _section(results: Results, title: str, columns: dict[str, Cell], wanted: Cal
     return f"## {title}\n\n{_table(('workload', 'stack', *columns), rows)}" if rows else ""
 
 
-def _cell(asked: of.Figure) -> Cell:
-    return lambda results, stack, workload: figure(spread(results.by_round(stack, workload, asked).values()))
+def _cell(wanted: of.Figure) -> Cell:
+    return lambda results, stack, workload: figure(spread(results.by_round(stack, workload, wanted).values()))
 
 
 def _ratio(other: str) -> Cell:
@@ -134,11 +136,11 @@ def _errors(results: Results, stack: str, workload: str) -> str:
     return f"**{failed}**" if failed else "0"
 
 
-def _per_core(asked: of.Figure) -> Cell:
-    """How many of them one core would do."""
+def _per_core(wanted: of.Figure) -> Cell:
+    """Return the cell with the number per second that one core would do."""
 
     def find(results: Results, stack: str, workload: str) -> str:
-        costs: ByRound = results.by_round(stack, workload, asked)
+        costs: ByRound = results.by_round(stack, workload, wanted)
         return figure(spread(1e6 / cost for cost in costs.values() if cost))
 
     return find
@@ -153,9 +155,9 @@ def _busy(role: str) -> of.Figure:
     return lambda sample: sample.cpu_us[role] / sample.seconds / 1e4 if sample.seconds else None
 
 
-def _milliseconds(asked: of.Figure) -> of.Figure:
+def _milliseconds(wanted: of.Figure) -> of.Figure:
     def find(sample: Sample) -> float | None:
-        micros = asked(sample)
+        micros = wanted(sample)
         return None if micros is None else micros / 1000
 
     return find
@@ -211,8 +213,8 @@ def _linear(results: Results) -> str:
 
 
 def _linearity(results: Results, stack: str, of_what: of.Figure) -> str:
-    found = spread(linearity(results, stack, of_what).values())
-    return figure(found) if found else ""
+    costs = spread(linearity(results, stack, of_what).values())
+    return figure(costs) if costs else ""
 
 
 _COPIES = ("copies, first body", "copies, many bodies", "in Envoy, first body", "in Envoy, many bodies")

@@ -1,4 +1,4 @@
-"""All that a run of the benchmark gave, and the questions that the report asks of it."""
+"""The results of a run of the benchmark, and the figures that the report takes from them."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,15 +35,15 @@ class Results(msgspec.Struct, frozen=True):
 
     def by_round(self, stack: str, workload: str, figure: Figure) -> ByRound:
         """The figure of each round that has it."""
-        found = {sample.round: figure(sample) for sample in self.of(stack, workload)}
-        return {number: value for number, value in found.items() if value is not None}
+        figures = {sample.round: figure(sample) for sample in self.of(stack, workload)}
+        return {number: value for number, value in figures.items() if value is not None}
 
     def ratio(self, stack: str, other: str, workload: str, figure: Figure) -> ByRound:
-        """One stack's figure over another's, by round."""
+        """Return a stack's figure over another's, by round."""
         return ratios(self.by_round(stack, workload, figure), self.by_round(other, workload, figure))
 
     def failed(self, stacks: Iterable[str], workloads: Iterable[str]) -> int:
-        """How many answers were not good."""
+        """Return the number of bad responses."""
         wanted = [(stack, workload) for stack in stacks for workload in workloads]
         return sum(sample.failed for sample in self.samples if (sample.stack, sample.workload) in wanted)
 
@@ -74,12 +74,12 @@ def per_second(sample: Sample) -> float | None:
 
 
 def p50(sample: Sample) -> float | None:
-    """Milliseconds from request to whole answer, of half of them."""
+    """Return the median of the milliseconds from request to complete response."""
     return sample.latency.p50 if sample.latency.count else None
 
 
 def p99(sample: Sample) -> float | None:
-    """Milliseconds from request to whole answer, of 99 in 100."""
+    """Return the 99th percentile of the milliseconds from request to complete response."""
     return sample.latency.p99 if sample.latency.count else None
 
 
@@ -100,7 +100,7 @@ def peak(sample: Sample) -> float | None:
 
 
 def read(path: Path) -> Results:
-    """What `write` wrote."""
+    """Read the file that `write` wrote."""
     return msgspec.json.decode(path.read_bytes(), type=Results)
 
 

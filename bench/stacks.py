@@ -1,4 +1,4 @@
-"""What is measured: each stack as its processes, the port where it listens, and the API that it speaks.
+"""The measured stacks: the processes of each, the port on which it listens, and its API.
 
 | stack     | processes                                        | API     |
 |-----------|--------------------------------------------------|---------|
@@ -11,7 +11,7 @@
 Envoy has one thread, and each stack an Envoy of its own. The gateway is the real one: its command line, a
 gateway.yaml, AWS's settings in the environment. Its credentials are made up, since nothing checks the signature.
 
-Invariant: when the `ExitStack` that was given is closed, every process that was started here has ended.
+Invariant: when the caller's `ExitStack` is closed, every process that was started here has ended.
 """
 
 import http.client
@@ -49,12 +49,12 @@ DEADLINE = 90.0
 REGION = "us-east-1"
 TOKEN = "qc_" + "b" * 43
 SERVICE = "service"
-"""The role of whatever stands beside Envoy, or in its place."""
+"""The role of the process beside Envoy, or in its place."""
 ENVOY = "envoy"
 
 
 class StackError(Exception):
-    """Something does not start; the message says what it said."""
+    """A program that does not start; the message contains its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Stack:
 
 @dataclass
 class Place:
-    """Where stacks are started: a folder for their files, and who ends them."""
+    """A place to start stacks in: a folder for their files, and the `ExitStack` that ends them."""
 
     folder: Path
     exits: ExitStack
@@ -107,19 +107,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A program, and what it says."""
+    """A running program and its log."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def wait(self, what: str, ready: Callable[[str], Any]) -> Any:
-        """Wait until `ready`, given all that was said so far, gives something; raises `StackError`."""
+        """Wait until `ready`, called with the log so far, returns something; raise `StackError` if it never does."""
         end = time.monotonic() + DEADLINE
-        while not (found := ready(said := self.log.read_text(errors="replace"))):
+        while not (result := ready(output := self.log.read_text(errors="replace"))):
             if self.process.poll() is not None or time.monotonic() > end:
-                raise StackError(f"{what} does not start:\n{said[-2000:]}")
+                raise StackError(f"{what} does not start:\n{output[-2000:]}")
             time.sleep(0.005)
-        return found
+        return result
 
     def end(self) -> None:
         """SIGTERM, and after 10 seconds SIGKILL."""
@@ -163,13 +163,13 @@ def start_upstream(place: Place) -> Running:
         (place.folder / name).write_text(json.dumps(content))
     command = [str(native.program("upstream")), *(str(place.folder / name) for name in lists)]
     running = place.start(command, "upstream", os.environ)
-    line = running.wait("the upstream", lambda said: said.partition("listening on ")[2].strip())
+    line = running.wait("the upstream", lambda output: output.partition("listening on ")[2].strip())
     place.upstream = int(line)
     return running
 
 
 def transports() -> list[str]:
-    """What `transport:` in gateway.yaml may say, but for `auto`."""
+    """Return the values of `transport:` in gateway.yaml, without `auto`."""
     return [name for name in get_args(Choice) if name != "auto"]
 
 
@@ -183,7 +183,7 @@ def floor(place: Place) -> Stack:
     """Envoy with a processor that does nothing."""
     path = place.path("noop.sock")
     noop = place.start([sys.executable, "-m", "bench.noop", str(path)], "noop", environment(place.upstream))
-    noop.wait("the no-op processor", lambda said: "serving on" in said)
+    noop.wait("the no-op processor", lambda output: "serving on" in output)
     port, envoy = _envoy(place, bootstraps.with_noop(bootstraps.at(place.bootstrap(), str(path))))
     return Stack("floor", "bedrock", port, {SERVICE: noop.process.pid, ENVOY: envoy})
 
@@ -201,7 +201,7 @@ def gateway(place: Place, name: str) -> Stack:
     command += ["--listen", f"unix:{path}", "--notice", "0", "--grace", "1"]
     began = time.monotonic()
     service = place.start(command, name, environment(place.upstream) | ({} if name == INTERPRETED else _compiled()))
-    service.wait("oai-extproc serve", lambda said: "serving on" in said)
+    service.wait("oai-extproc serve", lambda output: "serving on" in output)
     seconds = time.monotonic() - began
     port, envoy = _envoy(place, bootstraps.at(place.bootstrap(), str(path)), health="/healthz")
     roles = {SERVICE: service.process.pid, ENVOY: envoy}
@@ -209,9 +209,9 @@ def gateway(place: Place, name: str) -> Stack:
 
 
 def _compiled() -> dict[str, str]:
-    """What has Python import the compiled gateway before this one."""
+    """Return the environment in which Python imports the compiled gateway instead of this one."""
     if not COMPILED.is_dir():
-        raise StackError(f"there is no {COMPILED}: say `make compiled`")
+        raise StackError(f"there is no {COMPILED}: run `make compiled`")
     return {"PYTHONPATH": str(COMPILED), "PYTHONSAFEPATH": "1"}
 
 
@@ -243,7 +243,7 @@ def _config(place: Place, transport: str) -> Path:
 
 
 def _render(config: Path, upstream: int) -> bootstraps.Bootstrap:
-    """What `oai-extproc envoy-config` renders for one worker; Envoy chooses the port."""
+    """Render `oai-extproc envoy-config` for one worker; Envoy chooses the port."""
     command = [sys.executable, "-m", "extproc", "envoy-config", "--json", "--config", str(config)]
     command += ["--listen", "127.0.0.1:0", "--processor", "unix:/replaced.sock"]
     done = subprocess.run(command, env=environment(upstream), capture_output=True, text=True, check=False)

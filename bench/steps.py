@@ -1,7 +1,7 @@
-"""How long one caller's request keeps the event loop busy: the longest step, by shape and size of the request.
+"""Measure how long a request keeps the event loop busy: the longest step, by shape and size of the request.
 
 Run it as `make bench-steps`. The bytes go through everything that the event loop does, from Envoy's DATA frames to the
-frames for Envoy; what is asked of another process is done there, and not counted. A step is one read from the socket,
+frames for Envoy; the work of other processes is not counted. A step is one read from the socket,
 or one result of a job. The figures are CPU time of the thread, the least of several runs: the longest step that there
 would be on an idle machine.
 """
@@ -103,7 +103,7 @@ def session(shared: Gateway) -> Session:
 
 
 def wire(body: bytes, path: str) -> bytes:
-    """What Envoy sends for a request with this body."""
+    """Return the messages that Envoy sends for a request with this body."""
     headers = {":method": "POST", ":path": path, "authorization": f"Bearer {TOKEN}"}
     values = [pb.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()]
     head = pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=pb.HeaderMap(headers=values)))
@@ -117,7 +117,7 @@ def wire(body: bytes, path: str) -> bytes:
 
 
 def result(job: Job, process: Process) -> JobResult:
-    """What the job runner makes of a job."""
+    """Return the job runner's result of a job."""
     match job:
         case Read() | Plan() | Complete():
             return process.do(job)
@@ -150,8 +150,8 @@ def longest(shape: Shape, size: int, shared: Gateway, process: Process, runs: in
     """Seconds of the longest step for a body of this size: of each step the least of several runs."""
     body = shape.of_size(size)
     path = "/oai/v1/embeddings" if shape.embeddings else "/oai/v1/chat/completions"
-    found: list[list[float]] = [list(steps(body, path, shared, process)) for _ in range(runs)]
-    least: list[float] = [min(figures) for figures in zip(*found, strict=True)]
+    measured: list[list[float]] = [list(steps(body, path, shared, process)) for _ in range(runs)]
+    least: list[float] = [min(figures) for figures in zip(*measured, strict=True)]
     return max(least)
 
 

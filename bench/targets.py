@@ -1,7 +1,7 @@
-"""What must be reached, and whether it was.
+"""Targets, and whether a run meets them.
 
 Each target is of the transport that is the default on unix sockets. One whose workload or stack was not run is not
-judged, and one whose answers were not all good is not met, whatever its figure.
+judged, and one with bad responses is not met, whatever its figure.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ large body, it does for the floor too."""
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One line: at most `limit` (`unit`), measured by `figure`, on these workloads and stacks."""
+    """A target: at most `limit` (`unit`), measured by `figure`, on these workloads and stacks."""
 
     text: str
     limit: float
@@ -31,7 +31,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`measured` is None where nothing was; `failed` counts answers that were not good."""
+    """A target's result. `measured` is None without a measurement; `failed` is the number of bad responses."""
 
     target: Target
     measured: Spread | None
@@ -84,7 +84,7 @@ def _over_grpcio(results: Results, gateway: str) -> ByRound:
 
 
 def linearity(results: Results, stack: str, figure: of.Figure = of.service) -> ByRound:
-    """What a byte between 1 and 10 MB costs over one between 100 KB and 1 MB: the worker's CPU time, or another's."""
+    """Return the cost of a byte between 1 and 10 MB over one between 100 KB and 1 MB, in CPU time (the worker's)."""
     costs = {name: results.by_round(stack, f"body-{name}", figure) for name in ("100KB", "1MB", "10MB")}
     upper = differences(costs["10MB"], costs["1MB"])
     lower = differences(costs["1MB"], costs["100KB"])

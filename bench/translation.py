@@ -1,4 +1,4 @@
-"""What the translation costs: µs of CPU per request and per streamed frame, without any transport.
+"""Measure the translation: µs of CPU per request and per streamed frame, without any transport.
 
 Run it as `make bench-translation`. Each figure is the best of several rounds: this measures the code and not the
 machine's other work. A request is decoded, planned for its family and signed; a frame is decoded and written as SSE.
@@ -52,14 +52,14 @@ def request(size: int) -> bytes:
 
 
 def translate(body: bytes) -> None:
-    """All that is done to a request."""
+    """Translate a request completely."""
     planned = plan(decode_request(body), TAKES)
     path = model_path(MODEL, "converse-stream")
     SIGNER.sign(IDENTITY, path, planned.body, (("content-type", "application/json"),), 1_790_000_000.0)
 
 
 def frame(event: str, payload: object) -> bytes:
-    """One event-stream message."""
+    """Return an event-stream message."""
     pairs = ((":event-type", event), (":content-type", "application/json"), (":message-type", "event"))
     block = b"".join(
         bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()

@@ -1,4 +1,4 @@
-"""What is asked, how often and by how many at once."""
+"""Workloads: the request, its rate, and the number of clients."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -8,7 +8,7 @@ Operation = Literal["chat", "stream", "titan", "cohere", "models"]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One kind of load. Times are in milliseconds."""
+    """A kind of load. Times are in milliseconds."""
 
     name: str
     operation: Operation
@@ -24,12 +24,12 @@ class Workload:
 
     @property
     def streams(self) -> bool:
-        """Whether frames are what is counted."""
+        """Return whether frames are counted."""
         return self.frames > 0
 
     @property
     def large(self) -> bool:
-        """Whether an allocator keeps more memory after it than before."""
+        """Return whether an allocator keeps more memory after it than before."""
         return self.body_bytes >= 100_000
 
 
@@ -85,7 +85,7 @@ def smoke() -> tuple[Workload, ...]:
 
 
 def named(names: tuple[str, ...]) -> tuple[Workload, ...]:
-    """Those with these names, or all; raises `ValueError` on one that there is not."""
+    """Return the workloads with these names, or all; raise `ValueError` on an unknown name."""
     known = {workload.name: workload for workload in WORKLOADS}
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Look up each package of a lock in a database of vulnerabilities, with pip-audit.
 
-pip-audit ends well when its service knows none of the packages, which looks like a clean bill. Here the exit code is 0
+pip-audit succeeds if its service knows none of the packages, which looks like a clean report. Here the exit code is 0
 only if every package was looked up and none is vulnerable, 1 if one is, and 3 if some could not be looked up.
 """
 
@@ -32,11 +32,11 @@ def main(lock: Path, *options: str) -> int:
 
 
 def verdict(report: list[dict[str, Any]]) -> tuple[str, int]:
-    """Return what pip-audit's report comes to, in words and as an exit code."""
+    """Return a summary of pip-audit's report, and the exit code."""
     lines = [
-        f"{one['name']} {one['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'no version'}"
+        f"{one['name']} {one['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no version'}"
         for one in report
-        for found in one.get("vulns", ())
+        for flaw in one.get("vulns", ())
     ]
     skipped = [one["name"] for one in report if "skip_reason" in one]
     looked_up = len(report) - len(skipped)
@@ -45,8 +45,8 @@ def verdict(report: list[dict[str, Any]]) -> tuple[str, int]:
             f"audit: {len(skipped)} of {len(report)} packages could NOT be looked up: {', '.join(skipped[:5])}…"
         )
     lines.append(f"audit: {looked_up} packages looked up, {len(lines) - bool(skipped)} vulnerabilities")
-    found = len(lines) - 1 - bool(skipped)
-    return "\n".join(lines), 1 if found else UNKNOWN if skipped or not report else 0
+    flaws = len(lines) - 1 - bool(skipped)
+    return "\n".join(lines), 1 if flaws else UNKNOWN if skipped or not report else 0
 
 
 if __name__ == "__main__":

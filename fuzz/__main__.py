@@ -30,7 +30,7 @@ MEMORY = 2048
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one target came to."""
+    """The result of one target."""
 
     target: str
     seconds: int
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended; one that is far over its time is ended."""
+        """Return whether it has ended; end it if it is far over its time."""
         if self._process.poll() is None and time.monotonic() > self._end:
             self.kill()
         return self._process.poll() is not None
@@ -127,7 +127,7 @@ class Run:
 
 
 def _write_corpus(folder: Path, name: str) -> Path:
-    """Write the seeds beside what earlier runs found."""
+    """Write the seeds beside the corpus of earlier runs."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(load(name).seeds()):
         (folder / f"seed-{number:03}").write_bytes(seed)

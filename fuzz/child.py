@@ -1,4 +1,4 @@
-"""One target under atheris: `python -m fuzz.child TARGET CORPUS [libFuzzer's options]`.
+"""Run one target under atheris: `python -m fuzz.child TARGET CORPUS [libFuzzer's options]`.
 
 The gateway is imported under instrumentation, so nothing of it may be imported before.
 """

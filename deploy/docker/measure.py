@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Says of both images how large they are, and how long each takes from the container's start until it serves.
+"""Print the size of both images, and the seconds from a container's start until it serves.
 
-Three starts each, the middle one counts. Nothing leaves the containers: they have no network but their own loopback,
-on which the worker finds the local Bedrock.
+Each is started three times; the median counts. The containers have no network but their own loopback, on which the
+worker reaches the local Bedrock.
 """
 
 import datetime
@@ -25,14 +25,14 @@ AWS = {
 
 
 def docker(*arguments: str) -> str:
-    """What docker prints."""
+    """Return the output of docker."""
     command = ["docker", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - ours
     return done.stdout.strip()
 
 
-def start(options: list[str], says: str) -> tuple[str, float]:
-    """Start a container and wait until it says so; its id, and how many seconds that took."""
+def start(options: list[str], ready: str) -> tuple[str, float]:
+    """Start a container and wait until its log contains `ready`; return its id, and the seconds that took."""
     container = docker("run", "--detach", "--read-only", "--cap-drop", "ALL", *options)
     logs = ["docker", "logs", "--follow", "--timestamps", container]
     with subprocess.Popen(logs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as log:  # noqa: S603 - ours
@@ -40,10 +40,10 @@ def start(options: list[str], says: str) -> tuple[str, float]:
         lines = []
         for line in log.stdout:
             lines.append(line)
-            if says in line:
+            if ready in line:
                 log.terminate()
                 return container, _seconds(docker("inspect", container), line)
-    raise SystemExit(f"measure: the container ended without saying {says!r}:\n{''.join(lines)}")
+    raise SystemExit(f"measure: the container ended without the line {ready!r}:\n{''.join(lines)}")
 
 
 def _seconds(inspected: str, line: str) -> float:
@@ -52,19 +52,19 @@ def _seconds(inspected: str, line: str) -> float:
 
 
 def _time(text: str) -> datetime.datetime:
-    """Docker's nanoseconds, without the part that Python has no room for."""
+    """Return Docker's time, cut to microseconds."""
     return datetime.datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00")
 
 
 def worker_options(bedrock: str) -> list[str]:
-    """A worker beside the container `bedrock`."""
+    """Return the options of a worker beside the container `bedrock`."""
     environment = [word for name, value in AWS.items() for word in ("--env", f"{name}={value}")]
     mounts = ["--volume", f"{COMPOSE}:/etc/oai:ro", "--tmpfs", "/run/oai:uid=65532,gid=65532,mode=0770"]
     return ["--network", f"container:{bedrock}", *environment, *mounts, "oai-extproc:latest"]
 
 
 def measure() -> tuple[float, float]:
-    """Seconds that the local Bedrock takes to serve, and then a worker."""
+    """Return the seconds until the local Bedrock serves, and until a worker serves."""
     bedrock, first = start(BEDROCK, "listens on")
     try:
         worker, second = start(worker_options(bedrock), "serving on")

@@ -59,7 +59,7 @@ def framed(data: bytes) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield a whole answer, an exception, and a message with each type of header, as they are and to be framed."""
+    """Yield a complete response, an exception, and a message with each type of header, as they are and to be framed."""
     events = [
         ("messageStart", {"role": "assistant"}),
         ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}}),
@@ -94,7 +94,7 @@ def _headers(message: str, kind: str) -> bytes:
 
 
 def _decoded(pieces: list[bytes]) -> tuple[Messages, bool]:
-    """Return the messages and whether a fault follows them. Twice 0 bytes more: a fault is told with the next call."""
+    """Return the messages and whether a fault follows them. Twice 0 bytes are fed too: the next call raises a fault."""
     decoder, messages = Decoder(), Messages()
     try:
         for piece in [*pieces, b""]:

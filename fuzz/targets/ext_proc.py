@@ -49,7 +49,7 @@ BODIES = (
     b'{"model":"amazon.titan-embed-text-v2:0","input":"a"}',
     b'{"model":"amazon.titan-embed-text-v2:0","input":["a","b"]}',
 )
-ANSWERS = (
+RESPONSES = (
     b'{"output":{"message":{"role":"assistant","content":[{"text":"RAW-UPSTREAM"}]}},"stopReason":"end_turn"}',
     b'{"embedding":[0.5],"inputTextTokenCount":1}',
     b'{"message":"slow down"}',
@@ -63,27 +63,27 @@ WORDS = (
     b"\x0a\x02{}",
     b":status",
     b"\x10\x01",
-    *ANSWERS[1:3],
+    *RESPONSES[1:3],
 )
 
 
 def check(data: bytes) -> None:
-    """Read one message in two ways; or have a stream answer several, together and one by one."""
+    """Read one message in two ways; or have a stream process several, together and one by one."""
     select, rest = (data[0] if data else 0), data[1:]
     if select < 0x40:
         _check_cut(rest)
         return
     messages = _prefixed(rest) if select < 0x80 else built(rest)
-    single = _answers([[one] for one in messages])
-    assert _answers([messages]) == single, "messages that come together are answered otherwise"
+    single = _responses([[one] for one in messages])
+    assert _responses([messages]) == single, "messages that come together are answered otherwise"
 
 
 def built(data: bytes) -> list[bytes]:
     """Return messages of which kind and contents are chosen by the input."""
-    choices, found = Choices(data), []
+    choices, messages = Choices(data), []
     while choices.left:
-        found.append(_message(choices.below(8), choices).SerializeToString())
-    return found
+        messages.append(_message(choices.below(8), choices).SerializeToString())
+    return messages
 
 
 def seeds() -> Iterator[bytes]:
@@ -91,8 +91,8 @@ def seeds() -> Iterator[bytes]:
     ask = [bytes([0, path]) for path in range(len(PATHS))]
     for body in range(len(BODIES)):
         path = 1 if body > 4 else 0
-        for answer in range(len(ANSWERS)):
-            yield b"\x80" + ask[path] + bytes([1, body, 2, 0, 3, answer, 1])
+        for response in range(len(RESPONSES)):
+            yield b"\x80" + ask[path] + bytes([1, body, 2, 0, 3, response, 1])
     for event in range(4):
         yield b"\x80" + ask[0] + bytes([1, 1, 2, 0, 3, 0x80 + event, 0, 3, 0x81, 0, 3, 0x83, 0, 3, 4, 1])
     for path in range(len(PATHS)):
@@ -140,8 +140,8 @@ def _decode(data: bytes | bytearray) -> Any:
 
 
 @dataclass
-class Told:
-    """What Envoy is told in one call."""
+class Sent:
+    """The messages that Envoy gets in one call."""
 
     passed: list[str] = field(default_factory=list)
     left: tuple[Any, bytes] | None = None
@@ -169,46 +169,46 @@ def _gateway() -> Gateway:
     )
 
 
-def _answers(turns: Sequence[list[bytes]]) -> Told:
-    """Have a new stream answer the messages of each turn; the first error ends it, as it ends a driver's."""
+def _responses(turns: Sequence[list[bytes]]) -> Sent:
+    """Have a new stream process the messages of each turn; the first error ends it, as it ends a driver's."""
     stream = ExtProcStream(Exchange(_gateway(), "0" * 32), Clock(lambda: NOW, lambda: 0.0), 30)
-    told = Told()
+    sent = Sent()
     for turn in turns:
-        if told.failed:
+        if sent.failed:
             break
         written, error = stream.receive_all(list(turn))
         if error is not None and not isinstance(error, WireError | AbandonedError):
             raise error
-        told.failed = error is not None
+        sent.failed = error is not None
         for one in written:
-            _note(pb.ProcessingResponse.FromString(bytes(one)), told)
+            _note(pb.ProcessingResponse.FromString(bytes(one)), sent)
     stream.close()
     assert _gateway().budget.taken == 0, "a stream that has ended holds bytes of the budget"
-    return told
+    return sent
 
 
-def _note(said: pb.ProcessingResponse, told: Told) -> None:
-    kind = said.WhichOneof("response")
+def _note(message: pb.ProcessingResponse, sent: Sent) -> None:
+    kind = message.WhichOneof("response")
     if kind == "immediate_response":
-        told.head = said.immediate_response.status.code, _headers(said.immediate_response.headers)
-        told.body += said.immediate_response.body
+        sent.head = message.immediate_response.status.code, _headers(message.immediate_response.headers)
+        sent.body += message.immediate_response.body
     elif kind in ("request_body", "response_headers", "response_body"):
-        response = getattr(said, kind).response
+        response = getattr(message, kind).response
         headers = _headers(response.header_mutation)
         if kind == "request_body":
             _check_leaving(response, headers)
-            told.left = headers, response.body_mutation.body
+            sent.left = headers, response.body_mutation.body
         elif kind == "response_body":
-            told.body += response.body_mutation.streamed_response.body
-            told.ended |= response.body_mutation.streamed_response.end_of_stream
+            sent.body += response.body_mutation.streamed_response.body
+            sent.ended |= response.body_mutation.streamed_response.end_of_stream
         elif headers:
-            told.head = headers
-            told.body += response.body_mutation.body
+            sent.head = headers
+            sent.body += response.body_mutation.body
         else:
-            assert told.left is None, "the upstream's response is passed on as it is"
-            told.passed.append(kind)
+            assert sent.left is None, "the upstream's response is passed on as it is"
+            sent.passed.append(kind)
     elif kind is not None:
-        told.passed.append(kind)
+        sent.passed.append(kind)
 
 
 def _check_leaving(response: pb.CommonResponse, headers: dict[str, str]) -> None:
@@ -220,18 +220,18 @@ def _check_leaving(response: pb.CommonResponse, headers: dict[str, str]) -> None
     assert headers["content-length"] == str(len(response.body_mutation.body))
 
 
-def _headers(said: pb.HeaderMutation) -> dict[str, str]:
-    return {one.header.key: one.header.raw_value.decode("latin-1") for one in said.set_headers}
+def _headers(mutation: pb.HeaderMutation) -> dict[str, str]:
+    return {one.header.key: one.header.raw_value.decode("latin-1") for one in mutation.set_headers}
 
 
 # Messages
 
 
 def _prefixed(data: bytes) -> list[bytes]:
-    choices, found = Choices(data), list[bytes]()
-    while choices.left and len(found) < 64:
-        found.append(choices.take(choices.byte() << 8 | choices.byte()))
-    return found
+    choices, messages = Choices(data), list[bytes]()
+    while choices.left and len(messages) < 64:
+        messages.append(choices.take(choices.byte() << 8 | choices.byte()))
+    return messages
 
 
 def _message(kind: int, choices: Choices) -> pb.ProcessingRequest:
@@ -246,7 +246,7 @@ def _message(kind: int, choices: Choices) -> pb.ProcessingRequest:
             return _answered(choices.byte())
         case 3:
             select, end = choices.byte(), choices.byte()
-            body = _event(select, choices) if select >= 0x80 else ANSWERS[select % len(ANSWERS)]
+            body = _event(select, choices) if select >= 0x80 else RESPONSES[select % len(RESPONSES)]
             return pb.ProcessingRequest(response_body=pb.HttpBody(body=body, end_of_stream=bool(end & 1)))
         case 4:
             return pb.ProcessingRequest(response_trailers=pb.HttpTrailers())

@@ -6,7 +6,7 @@ never an exception; a call ends with OK only when the client ended it first, bet
 Oracles: hyperframe reads everything that is written; where h2 accepts all of the input and so does the connection, the
 requests and the data of each stream are those that h2 reads.
 
-The first byte of an input selects how the rest is read: as bytes after the preface, or as frames to be given right
+The first byte of an input selects how the rest is read: as bytes after the preface, or as frames to be made right
 lengths and header blocks.
 """
 
@@ -109,10 +109,10 @@ WORDS = (*PAYLOADS[:9], frames.SETTINGS_ACK, frames.frame(frames.PING, 0, 0, byt
 
 def check(data: bytes) -> None:
     """Read at once and byte by byte, as a connection and as a session, and compare with h2."""
-    said = HELLO + (data[1:] if data[:1] < b"\x80" else built(data[1:]))
+    received = HELLO + (data[1:] if data[:1] < b"\x80" else built(data[1:]))
     whole, cut = Connection(SMALL), Connection(SMALL)
-    events = whole.receive(said)
-    assert [event for piece in single_bytes(said) for event in cut.receive(piece)] == events, "cut bytes differ"
+    events = whole.receive(received)
+    assert [event for piece in single_bytes(received) for event in cut.receive(piece)] == events, "cut bytes differ"
     written = b"".join(whole.data_to_send())
     assert b"".join(cut.data_to_send()) == written, "cut bytes are answered otherwise"
     parsed = frames_of(written)
@@ -120,8 +120,8 @@ def check(data: bytes) -> None:
         assert whole.closed
         assert isinstance(parsed[-1], hyperframe.frame.GoAwayFrame)
     else:
-        _compare_with_h2(said, events, parsed)
-    _converse(said)
+        _compare_with_h2(received, events, parsed)
+    _converse(received)
 
 
 def built(data: bytes) -> bytes:
@@ -152,20 +152,20 @@ def seeds() -> Iterator[bytes]:
 
 def frames_of(data: bytes) -> list[hyperframe.frame.Frame]:
     """Return what was written, which must be whole frames."""
-    found = []
+    complete = []
     while data:
         one, length = hyperframe.frame.Frame.parse_frame_header(memoryview(data[:9]))
         assert len(data) >= 9 + length, "a frame is cut off"
         one.parse_body(memoryview(data[9 : 9 + length]))
-        found.append(one)
+        complete.append(one)
         data = data[9 + length :]
-    return found
+    return complete
 
 
-def _converse(said: bytes) -> None:
+def _converse(received: bytes) -> None:
     """Give a session the bytes in two ways; it must write frames, and end each stream once."""
     written = []
-    for pieces in ([said], [said[start : start + 7] for start in range(0, len(said), 7)]):
+    for pieces in ([received], [received[start : start + 7] for start in range(0, len(received), 7)]):
         session = Session(
             lambda: ExtProcStream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL
         )
@@ -180,18 +180,18 @@ def _converse(said: bytes) -> None:
         assert len(ends) == len(set(ends)), "a stream ends twice"
 
 
-def _compare_with_h2(said: bytes, events: Sequence[Any], parsed: Sequence[hyperframe.frame.Frame]) -> None:
+def _compare_with_h2(received: bytes, events: Sequence[Any], parsed: Sequence[hyperframe.frame.Frame]) -> None:
     """Compare requests and data with those of h2, on the streams that neither has ended in error."""
     config = h2.config.H2Configuration(client_side=False, header_encoding=None)
     server = h2.connection.H2Connection(config)
     server.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = SMALL.stream_window
     server.initiate_connection()
     try:
-        theirs = server.receive_data(said)
+        theirs = server.receive_data(received)
     except (h2.exceptions.ProtocolError, hyperframe.exceptions.HyperframeError):
         return
-    refused = {one.stream_id for one in parsed if isinstance(one, hyperframe.frame.RstStreamFrame)}
-    refused |= {one.stream_id for one in theirs if isinstance(one, h2.events.StreamReset)}
+    reset = {one.stream_id for one in parsed if isinstance(one, hyperframe.frame.RstStreamFrame)}
+    reset |= {one.stream_id for one in theirs if isinstance(one, h2.events.StreamReset)}
     ours: dict[int, bytes] = {}
     for event in events:
         if isinstance(event, HeadersReceived):
@@ -204,5 +204,5 @@ def _compare_with_h2(said: bytes, events: Sequence[Any], parsed: Sequence[hyperf
             read[event.stream_id] = b""
         elif isinstance(event, h2.events.DataReceived):
             read[event.stream_id] += event.data
-    for stream_id in (ours.keys() | read.keys()) - refused:
+    for stream_id in (ours.keys() | read.keys()) - reset:
         assert ours.get(stream_id) == read.get(stream_id), f"h2 reads otherwise on stream {stream_id}"

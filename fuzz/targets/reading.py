@@ -10,7 +10,7 @@ class Choices:
 
     @property
     def left(self) -> bool:
-        """Whether there are bytes that have not been read."""
+        """Return whether there are unread bytes."""
         return self._at < len(self._data)
 
     def byte(self) -> int:
@@ -27,9 +27,9 @@ class Choices:
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes, or as many as there are."""
-        found = self._data[self._at : self._at + size]
-        self._at += len(found)
-        return found
+        taken = self._data[self._at : self._at + size]
+        self._at += len(taken)
+        return taken
 
     def rest(self) -> bytes:
         """Return everything that has not been read."""

@@ -111,9 +111,9 @@ def test_the_report_shows_errors_first() -> None:
     errors = {"status": 0, "broken": 3}
     bad = sample("http2", "chat-32", errors=errors, complaint="broken, 200: half")
     text = report.markdown(results(sample("bare", "chat-32"), bad))
-    assert text.index("Not every answer was good") < text.index("## Targets")
+    assert text.index("Some responses were bad") < text.index("## Targets")
     assert "3 broken (`broken, 200: half`)" in text
-    assert "No answer was wrong" not in text
+    assert "No response was wrong" not in text
     assert "**3**" in text
 
 
@@ -123,7 +123,7 @@ def test_the_report_of_a_good_run() -> None:
     text = report.markdown(
         results(sample("bare", "chat-32"), sample("http2", "chat-32"), frames, cold=[cold]), ["a.svg"]
     )
-    assert "No answer was wrong, short or missing." in text
+    assert "No response was wrong, incomplete or missing." in text
     assert "| copies of a 10 MB body held | 2.00  | **1.50** | met |" in text
     assert "![a](a.svg)" in text
     assert "100,000" in text  # 10 µs a frame: so many on one core
