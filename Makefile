@@ -1,4 +1,4 @@
-# What people and CI run. `make` lists it. Nothing is needed but make and Python 3.11 to 3.14.
+# Commands for people and CI; `make` lists them. They need make and Python 3.11 to 3.14.
 
 LISTEN ?= 127.0.0.1:8080
 ARGS   ?=
@@ -22,25 +22,25 @@ LOCK    := $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --n
 HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constraints.txt --no-annotate --no-header \
            --python-version 3.13 --python-platform linux
 
-# What the images say of themselves. SOURCE is the address of the repository, where there is one to name.
+# The images' labels. SOURCE is the URL of the repository, if it has one.
 VERSION  := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' extproc/__init__.py)
 REVISION  = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 SOURCE   ?= unknown
 LABELS    = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE)
 
-# Goldens are rendered without anything of this machine's, so that they are the same everywhere.
+# Golden copies are rendered without this machine's settings, so that they are the same everywhere.
 GOLDEN  := env -i PATH="$$PATH" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
            --ca-file /etc/ssl/certs/ca-certificates.crt
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
-# Minutes long, and on both transports whatever the run's own is: once, in `make test`, is enough. What is compiled
-# of the floods' way is HTTP/2.
+# Tests that take minutes, and cover both transports in any run: `make test` runs them once. Of the code that floods
+# pass, HTTP/2 is compiled.
 ELSEWHERE := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS    := tests/envoy/gateway/test_floods.py
 
-ROOMS   := bedrock exchange openai telemetry tenancy translate transport
+PACKAGES := bedrock exchange openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
 
 .DEFAULT_GOAL := help
@@ -67,15 +67,15 @@ test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
 	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) --ignore $(FLOODS) $(ARGS)
 
-test-compiled: test-compiled-unit test-compiled-gateway ## Run what concerns the compiled packages, compiled as in the image
+test-compiled: test-compiled-unit test-compiled-gateway ## Run the tests of the compiled packages on compiled code, as in the image
 
-test-compiled-unit: $(DEV) compiled ## Its fast part
-	$(ON_COMPILED) $(addprefix tests/unit/,$(ROOMS)) tests/unit/test_payload.py tests/properties $(ARGS)
+test-compiled-unit: $(DEV) compiled ## Run the fast part of test-compiled
+	$(ON_COMPILED) $(addprefix tests/unit/,$(PACKAGES)) tests/unit/test_payload.py tests/properties $(ARGS)
 
-test-compiled-gateway: $(DEV) compiled ## Its other part: with Envoy
+test-compiled-gateway: $(DEV) compiled ## Run the other part of test-compiled: with Envoy
 	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) -k 'not (test_floods and grpcio)' $(ARGS)
 
-compiled: $(COMPILED)/.built ## Compile the hot packages into .run/compiled, a minute; needs a C compiler
+compiled: $(COMPILED)/.built ## Compile the hot packages into .run/compiled: a minute, with a C compiler
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -87,7 +87,7 @@ fmt: $(DEV) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-image: ## Build the two container images; say how large they are and how fast they start
+image: ## Build the two container images; print their size and the seconds until they serve
 	docker build $(LABELS) --target bedrock-local --tag oai-extproc-bedrock-local:latest .
 	docker build $(LABELS) --target extproc --tag oai-extproc:latest .
 	@deploy/docker/measure.py
@@ -103,34 +103,34 @@ golden: $(DEV) ## Render the golden copies in envoy/ again
 	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) $(WHOLE) > envoy/bootstrap-local.yaml
 	for part in $(PARTS); do $(GOLDEN) $(RENDER) --only $$part > envoy/fragment-$$part.yaml || exit 1; done
 
-bench: $(BENCH) compiled ## Measure beside bare Envoy and the floor, half an hour; ARGS="--workload chat-32 --rounds 3" for less
+bench: $(BENCH) compiled ## Measure beside bare Envoy and a no-op ext_proc, half an hour; ARGS="--workload chat-32 --rounds 3" for less
 	$(BIN)/python -m bench $(ARGS)
 
-bench-smoke: $(BENCH) compiled ## See in half a minute that the benchmark works
+bench-smoke: $(BENCH) compiled ## Run the benchmark for half a minute, to see that it works
 	$(BIN)/python -m bench --smoke $(ARGS)
 
-bench-peers: $(BENCH) compiled $(PROXY)/.installed ## The benchmark, with LiteLLM's proxy beside it
+bench-peers: $(BENCH) compiled $(PROXY)/.installed ## Measure with LiteLLM's proxy beside the others
 	$(BIN)/python -m bench --litellm $(PROXY)/bin/litellm $(ARGS)
 
-bench-profile: $(BENCH) ## Where a worker's time goes; ARGS="--workload paced-200 --transport grpcio"
+bench-profile: $(BENCH) ## Profile a worker; ARGS="--workload paced-200 --transport grpcio"
 	$(BIN)/python -m bench.profiling $(ARGS)
 
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation
 
-test-chaos: $(DEV) ## Break a running gateway in every phase of a call, minutes; ARGS=--long for every transport and number of workers
+test-chaos: $(DEV) ## Inject faults in every phase of a call, minutes; ARGS=--long for every transport and number of workers
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 test-istio: $(DEV) ## Test overlays/istio with a real istiod, which a script of ENGINES starts; minutes, root
 	$(BIN)/python -m tests.clusters istio $(ARGS)
 
-test-envoy-gateway: $(DEV) ## Test overlays/envoy-gateway with a real Envoy Gateway, likewise
+test-envoy-gateway: $(DEV) ## Test overlays/envoy-gateway with a real Envoy Gateway, which a script of ENGINES starts; minutes
 	$(BIN)/python -m tests.clusters envoy-gateway $(ARGS)
 
-soak: $(DEV) ## Ten minutes of mixed load: memory, descriptors and latency stay flat; ARGS="--seconds 60" for less
+soak: $(DEV) ## Run ten minutes of mixed load, in which memory, descriptors and latency must stay flat; ARGS="--seconds 60" for less
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-reliability: $(DEV) ## Take over the results of test-chaos, fuzz and soak, and write docs/reliability.md again
+reliability: $(DEV) ## Write docs/reliability.md from the results of test-chaos, fuzz and soak
 	$(BIN)/python -m tests.chaos.page --take .run
 
 fuzz: $(FUZZ) ## Fuzz each target for SECONDS (60), two at a time; ARGS="http2" for one of them
@@ -142,13 +142,13 @@ audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities;
 bench-steps: $(DEV) ## Measure how long one request keeps the event loop busy, by shape and size
 	$(BIN)/python -m bench.steps $(ARGS)
 
-docs: $(DEV) ## Write docs/compatibility.md again, and what docs/configuration.md has of the types
+docs: $(DEV) ## Write the tables of docs/compatibility.md and docs/configuration.md again
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
 	mv docs/compatibility.md.new docs/compatibility.md
 	$(BIN)/python tests/unit/test_configuration_page.py > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 
-lock: $(DEV) ## Choose the pinned versions of Python packages again
+lock: $(DEV) ## Upgrade the pinned versions of Python packages
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
 	$(LOCK) --output-file tests/clients/requirements/litellm.txt tests/clients/requirements/litellm.in
 	$(LOCK) --output-file bench/requirements/litellm.txt bench/requirements/litellm.in
@@ -158,7 +158,7 @@ lock-images: $(DEV) ## Write the images' locks again: constraints.txt with hashe
 	$(HASHES) --extra envoy-config --extra tokens --output-file deploy/docker/requirements.txt pyproject.toml
 	printf '%s\n' setuptools mypy types-protobuf types-pyyaml ziglang | $(HASHES) --output-file deploy/docker/build-requirements.txt -
 
-clean: ## Remove everything that was made here
+clean: ## Remove everything that make has made
 	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -166,9 +166,9 @@ clean: ## Remove everything that was made here
 installed: $(BENCH) $(FUZZ)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.14 found; install one, or say make PYTHON=/path/to/python3"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.14 found; install one, or run make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
-	  || { echo "make: $(PYTHON) is not Python 3.11 to 3.14; say make PYTHON=/path/to/python3"; exit 1; }
+	  || { echo "make: $(PYTHON) is not Python 3.11 to 3.14; run make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "make: no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
