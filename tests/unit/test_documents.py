@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from bedrock_local.cli import main as bedrock_local
 from extproc.cli import main
 from extproc.worker import command as worker
 
@@ -18,13 +19,17 @@ RUN_BY = {
     "envoy/README.md": "tests/envoy/test_operations.py",
     "docs/attach.md": "tests/envoy/test_attach.py",
     "docs/docker.md": "tests/compose/test_docs.py",
+    "docs/local-bedrock.md": "tests/clients/test_local_bedrock_page.py",
     "docs/kubernetes.md": "tests/deploy/test_documentation.py",
     "docs/operations.md": "tests/envoy/test_operations.py",
 }
 """Which test runs the shell blocks of a page; each also sees that it has left none out."""
 
-NOT_OURS = {"--detach", "--wait", "--time", "--volumes", "--target", "--tag", "--format", "--component-log-level"}
-"""Options of Docker, Envoy and AWS's command line that stand in a sentence."""
+NOT_OURS = {
+    *("--detach", "--wait", "--time", "--volumes", "--target", "--tag", "--format", "--component-log-level"),
+    *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help"),
+}
+"""Options of Docker, Envoy, Git and AWS's command line in the prose of pages."""
 
 
 def anchors(page: Path) -> set[str]:
@@ -72,4 +77,4 @@ def test_a_page_with_commands_has_a_test_that_runs_them(page: Path) -> None:
 def test_options_that_a_sentence_names_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     named = {option for code in re.findall(r"`([^`]+)`", prose) for option in re.findall(r"(?<!\S)--[a-z-]+", code)}
-    assert named - {*options(main), *options(worker.main)} - NOT_OURS == set()
+    assert named - {*options(main), *options(worker.main), *options(bedrock_local)} - NOT_OURS == set()
