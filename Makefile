@@ -45,7 +45,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
-        compiled installed image lint fmt proto golden \
+        compiled installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
         test-istio test-envoy-gateway soak reliability docs lock lock-images clean
 
@@ -87,10 +87,19 @@ fmt: $(DEV) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-image: ## Build the two container images; print their size and the seconds until they serve
+image: images ## Build the two container images; print their size and the seconds until they serve
+	@deploy/docker/measure.py
+
+images:
 	docker build $(LABELS) --target bedrock-local --tag oai-extproc-bedrock-local:latest .
 	docker build $(LABELS) --target extproc --tag oai-extproc:latest .
-	@deploy/docker/measure.py
+
+sbom: $(DEV) images ## Build the images; write their bills of materials (CycloneDX) to dist/ and validate them
+	@mkdir -p dist
+	@for image in oai-extproc oai-extproc-bedrock-local; do \
+	  docker run --rm --network none --entrypoint cat $$image:latest /opt/oai/share/oai-extproc/sbom.cdx.json \
+	    > dist/$$image-$(VERSION).cdx.json && $(BIN)/python deploy/docker/validate.py dist/$$image-$(VERSION).cdx.json || exit 1; \
+	done
 
 test-compose: $(DEV) ## Build the images, run the stack in containers, test it; ARGS are pytest's
 	TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/python -m pytest -m compose tests/compose tests/deploy $(ARGS)
@@ -156,7 +165,7 @@ lock: $(DEV) ## Upgrade the pinned versions of Python packages
 
 lock-images: $(DEV) ## Write the images' locks again: constraints.txt with hashes
 	$(HASHES) --extra envoy-config --extra tokens --output-file deploy/docker/requirements.txt pyproject.toml
-	printf '%s\n' setuptools mypy types-protobuf types-pyyaml ziglang | $(HASHES) --output-file deploy/docker/build-requirements.txt -
+	printf '%s\n' setuptools mypy packaging types-protobuf types-pyyaml ziglang | $(HASHES) --output-file deploy/docker/build-requirements.txt -
 
 clean: ## Remove everything that make has made
 	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \

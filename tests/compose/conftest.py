@@ -6,8 +6,10 @@ commands, each as a project of its own with ports of its own.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +34,9 @@ DEADLINE = 120.0
 """Seconds after which what was waited for is not going to happen."""
 
 DEMO_TOKEN = "qc_docker-compose-demo-for-this-machine-only-0"
+CLASSIC = {"DOCKER_BUILDKIT": "0"}
+"""One builder for everything, so that `docker compose up` finds what `make image` has built in the cache."""
+
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 NOVA = "amazon.nova-micro-v1:0"
 
@@ -46,9 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def run(*command: str, env: Mapping[str, str] | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
     """Run a command in the project's folder."""
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_", "OAI_"))}
-    done = subprocess.run(
-        command, cwd=ROOT, env={**theirs, **(env or {})}, capture_output=True, text=True, timeout=900, check=False
-    )
+    environment = {**theirs, **CLASSIC, **(env or {})}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -153,7 +157,30 @@ def containers(all_containers: Containers) -> Iterator[Containers]:
 @pytest.fixture(scope="session")
 def images(engine: docker.DockerClient) -> str:
     """Both images, built by the classic builder; what `make image` said."""
-    return run("make", "image", env={"DOCKER_BUILDKIT": "0"}).stdout
+    return run("make", "image").stdout
+
+
+@pytest.fixture(scope="session")
+def source() -> Any:
+    """deploy/docker/source.py."""
+    spec = importlib.util.spec_from_file_location("source", ROOT / "deploy" / "docker" / "source.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def checkout(source: Any, tmp_path: Path) -> Path:
+    """A folder with what `docker compose up` needs of the project."""
+    for name in (".dockerignore", "docker-compose.yml", "docker-compose.aws.yml", *source.FILES):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name in ("deploy/compose", *source.FOLDERS):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    tmp_path.chmod(0o755)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -169,7 +196,7 @@ def stack(
     (folder / "gateway.yaml").write_text(yaml.safe_dump(gateway_config))
     folder.chmod(0o755)
     project = f"oai-test-{os.getpid()}"
-    settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(folder)}
+    settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(folder), **CLASSIC}
     with pytest.MonkeyPatch.context() as environment:
         for name, value in settings.items():
             environment.setenv(name, value)

@@ -82,7 +82,8 @@ services:
 def test_a_folder_that_is_not_there_is_said_and_not_made(command: list[str], images: str, tmp_path: Path) -> None:
     nowhere = tmp_path / "my-gateway"
     project = f"oai-test-{os.getpid()}-nowhere"
-    environment = {**os.environ, "COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(nowhere)}
+    settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(nowhere), "DOCKER_BUILDKIT": "0"}
+    environment = {**os.environ, **settings}
 
     def compose(*words: str) -> "subprocess.CompletedProcess[str]":
         whole = [*command, *words]

