@@ -3,8 +3,16 @@
 A request counts from its headers, before Envoy buffers its body, until its stream has ended: Envoy keeps the body for
 as long (a call that may be tried again is sent from it). Each worker knows its own streams only.
 
+One rule decides: an organisation may have the same part of what the others leave as `share` is of `whole`. Alone it
+may have its share; the more the others hold, the less it may add to what it holds, so that something is always left.
+
+Source: the dynamic threshold of shared-memory switches (A. K. Choudhury and E. L. Hahne, "Dynamic queue length
+thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking 6(2), 1998), with
+alpha = share / (whole - share).
+
 Invariant: `taken` is the sum of what was granted and not released, and never above `whole`, nor is an organisation's
-above `share` unless `share` was lowered meanwhile.
+above `share` unless `share` was lowered meanwhile. Whatever k organisations do, they leave at least
+whole * (1 - share / whole) ** k, and an organisation that holds nothing is granted share / whole of that.
 """
 
 from extproc.config.capacity import STREAM_BYTES
@@ -33,14 +41,13 @@ class Budget:
 
     def reserve(self, organisation: str, size: int) -> None:
         """Grant `size` bytes to a request of `organisation`; raises `ApiError` (429, 503) where they are not there."""
-        used = self._by_organisation.get(organisation, 0) + size
-        if used > self.share:
-            raise _share_used_up(organisation, size, self.share)
-        taken = self.taken + size
-        if taken > self.whole:
-            raise _all_used_up()
-        self.taken = taken
-        self._by_organisation[organisation] = used
+        held = self._by_organisation.get(organisation, 0)
+        left_by_others = self.whole - (self.taken - held)
+        allowed = left_by_others * self.largest // self.whole
+        if held + size > allowed:
+            raise _too_many_of_its_own(organisation, size, held, allowed) if held else _all_used_up()
+        self.taken += size
+        self._by_organisation[organisation] = held + size
 
     def release(self, organisation: str, size: int) -> None:
         """Take back `size` bytes that `organisation` was granted."""
@@ -84,11 +91,12 @@ class Reservation:
         self.settle(self.size - expected + size)
 
 
-def _share_used_up(organisation: str, size: int, share: int) -> ApiError:
+def _too_many_of_its_own(organisation: str, size: int, held: int, allowed: int) -> ApiError:
     return ApiError(
         429,
-        f"The organisation `{organisation}` has too many bytes of requests in flight: this request counts {size}, and "
-        f"at most {share} are served at a time. Wait until some of its calls have ended, then send this one again.",
+        f"The organisation `{organisation}` has too many bytes of requests in flight: this request needs {size}, "
+        f"{held} are in flight, and at most {allowed} are served at the moment. Wait until some of its calls have "
+        "ended, then send this one again.",
         type="rate_limit_error",
         code="rate_limit_exceeded",
         headers={"retry-after": RETRY_SECONDS},

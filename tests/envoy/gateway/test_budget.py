@@ -49,8 +49,11 @@ def status_of(connection: socket.socket) -> int:
 
 @pytest.fixture(scope="module")
 def tight(start_shared: Any) -> Any:
-    """A gateway in which one organisation can have one request without a length at a time, and all together two."""
-    limits = {"request_bytes": LIMIT, "in_flight_bytes": 2 * UNSIZED, "organisation_in_flight_bytes": UNSIZED}
+    """A gateway in which one organisation can have one request without a length at a time.
+
+    Two can have one of `LIMIT` bytes each; what they leave is too little for a third.
+    """
+    limits = {"request_bytes": LIMIT, "in_flight_bytes": 6 * UNSIZED, "organisation_in_flight_bytes": UNSIZED}
     return start_shared({"limits": limits, "embeddings": {"seconds": 5}})
 
 

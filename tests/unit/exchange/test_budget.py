@@ -1,6 +1,9 @@
 """The budget of bytes in flight: what counts, when, for whom, and that all of it comes back."""
 
 import json
+from contextlib import suppress
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from extproc.exchange.jobs import Fetch, Fetched, FetchedImages
 from extproc.openai.errors import ApiError
 
 NOW = 1_790_000_000.0
+GIB = 1 << 30
 CHAT = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(292)
 UNSIZED = 4096 * 5 // 4 + STREAM_BYTES
@@ -56,27 +60,66 @@ def error_of(reply: Any) -> dict[str, Any]:
     return error
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60)), max_size=40), st.data())
+WHOLE = 1000
+
+
+@given(
+    st.integers(1, WHOLE),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, WHOLE), st.booleans()), max_size=40),
+)
 def test_taken_is_the_sum_of_what_was_granted_and_never_above_the_limits(
-    requests: list[tuple[str, int]], data: st.DataObject
+    share: int, requests: list[tuple[str, int, bool]]
 ) -> None:
-    budget, held = Budget(100, 60), list[tuple[str, int]]()
-    for organisation, size in requests:
-        used = sum(held_size for name, held_size in held if name == organisation) + size
-        if used <= 60 and budget.taken + size <= 100:
+    budget, held = Budget(WHOLE, share), list[tuple[str, int]]()
+    for organisation, size, leaves in requests:
+        own = sum(held_size for name, held_size in held if name == organisation)
+        if own + size <= (WHOLE - budget.taken + own) * share // WHOLE:
             budget.reserve(organisation, size)
             held.append((organisation, size))
         else:
             with pytest.raises(ApiError) as caught:
                 budget.reserve(organisation, size)
-            assert caught.value.status == (429 if used > 60 else 503)
-        assert budget.taken == sum(size for _, size in held) <= 100
-        assert all(sum(size for name, size in held if name == each) <= 60 for each in "abc")
-        if held and data.draw(st.booleans()):
-            budget.release(*held.pop(data.draw(st.integers(0, len(held) - 1))))
+            assert caught.value.status == (429 if own else 503)
+        assert budget.taken == sum(size for _, size in held) <= WHOLE
+        assert all(sum(size for name, size in held if name == each) <= share for each in "abc")
+        if leaves and held:
+            budget.release(*held.pop(0))
     for organisation, size in held:
         budget.release(organisation, size)
     assert (budget.taken, budget._by_organisation) == (0, {})
+
+
+@pytest.mark.parametrize("share", [1, 400, WHOLE])
+def test_alone_an_organisation_may_have_its_share_and_not_a_byte_more(share: int) -> None:
+    budget = Budget(WHOLE, share)
+    budget.reserve("acme", share)
+    with pytest.raises(ApiError):
+        budget.reserve("acme", 1)
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, GIB),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, GIB), st.booleans()), max_size=60),
+)
+def test_however_greedy_others_are_who_holds_nothing_is_granted_a_request(
+    number: int, share: int, requests: list[tuple[int, int, bool]]
+) -> None:
+    """Each of `number` others takes as much as it is granted, in any order, and releases what it likes."""
+    budget, held = Budget(GIB, share), list[tuple[str, int]]()
+    for index, size, leaves in requests:
+        name = f"hostile {index % number}"
+        with suppress(ApiError):
+            budget.reserve(name, size)
+            held.append((name, size))
+        if leaves and held:
+            budget.release(*held.pop(len(held) // 2))
+    for index in range(number):  # and then each takes all that there is for it
+        for bit in reversed(range(31)):
+            with suppress(ApiError):
+                budget.reserve(f"hostile {index}", 1 << bit)
+    left = GIB * (1 - Fraction(share, GIB)) ** number
+    budget.reserve("meek", floor(left * share / GIB))
 
 
 def test_a_reservation_that_cannot_grow_stays_what_it_is() -> None:
@@ -108,7 +151,7 @@ def test_a_body_that_is_longer_than_its_length_counts_as_what_it_is(gateway: Gat
 
 
 def test_over_the_share_of_an_organisation_it_is_a_429_and_others_are_served(gateway: Gateway) -> None:
-    gateway.budget = Budget(1 << 20, 2000 + 2 * STREAM_BYTES)
+    gateway.budget = Budget(1 << 24, 2000 + 2 * STREAM_BYTES)
     begun(gateway, content_length="1000")
     begun(gateway, content_length="1000")
     reply = rejected(gateway, content_length="1000")

@@ -1,0 +1,79 @@
+"""Uploads that are begun and not finished, through a real Envoy: what they hold, and what is left for others."""
+
+import json
+import select
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from extproc.config.capacity import STREAM_BYTES
+
+WHOLE = 32_000_000
+REASONABLE = 2_000_000
+DEADLINE = 30.0
+
+
+def begun_upload(client: Any, size: int, token: str, organisation: str) -> socket.socket:
+    """A request that has sent its headers and one byte of its body."""
+    connection = socket.create_connection((client.host, client.port), timeout=DEADLINE)
+    lines = [
+        "POST /oai/v1/chat/completions HTTP/1.1",
+        "host: gateway",
+        f"authorization: Bearer {client.tokens[token]}",
+        f"openai-organization: {organisation}",
+        f"content-length: {size}",
+    ]
+    connection.sendall("\r\n".join([*lines, "", "{"]).encode())
+    return connection
+
+
+def response_to(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """The status and the error of a response."""
+    with connection.makefile("rb") as response:
+        status = int(response.readline().split()[1])
+        headers = dict(line.decode().lower().strip().split(": ", 1) for line in iter(response.readline, b"\r\n"))
+        error: dict[str, Any] = json.loads(response.read(int(headers["content-length"])))["error"]
+    return status, error
+
+
+def padded(size: int) -> bytes:
+    """A chat request of so many bytes."""
+    body = {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello"}]}
+    data = json.dumps(body).encode()
+    return data + b" " * (size - len(data))
+
+
+@pytest.fixture(scope="module")
+def crowded(start_shared: Any) -> Any:
+    """A gateway of which each organisation may have a half."""
+    return start_shared({"limits": {"request_bytes": 8_000_000, "in_flight_bytes": WHOLE}})
+
+
+@pytest.fixture
+def client(crowded: Any, client_of: Callable[[Any], Any]) -> Iterator[Any]:
+    yield client_of(crowded)
+    assert "Traceback" not in crowded.log()
+    assert "ended in error" not in crowded.log()
+
+
+def test_two_organisations_that_upload_without_end_leave_something_for_a_third(
+    client: Any, eventually: Callable[..., Any]
+) -> None:
+    """Each begins more uploads than there is room for, large ones first, until one is rejected."""
+    with ExitStack() as uploads:
+        for token, organisation in (("ci", "acme"), ("both", "umbrella")):
+            for size in (8_000_000, 2_000_000, 500_000):
+                number = WHOLE // (size + STREAM_BYTES) + 1
+                begun = [begun_upload(client, size, token, organisation) for _ in range(number)]
+                for connection in begun:
+                    uploads.enter_context(connection)
+                rejected, _, _ = select.select(begun, [], [], DEADLINE)
+                status, error = response_to(rejected[0])
+                assert (status, error["type"]) in ((429, "rate_limit_error"), (503, "server_error"))
+        assert client.post("chat/completions", padded(REASONABLE), token="limited").status == 200
+        assert client.chat("Hello", token="limited").status == 200
+    body = padded(8_000_000)
+    eventually(lambda: client.post("chat/completions", body).status == 200, "some of the budget was not released")
