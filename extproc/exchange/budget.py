@@ -1,7 +1,8 @@
 """The bytes of requests that a worker may have in flight, of all organisations and of each.
 
 A request counts from its headers, before Envoy buffers its body, until its stream has ended: Envoy keeps the body for
-as long (a call that may be tried again is sent from it). Each worker knows its own streams only.
+as long (a call that may be tried again is sent from it). It counts what is held for it, which changes as it proceeds:
+`Reservation`. Each worker knows its own streams only.
 
 One rule decides: an organisation may have the same part of what the others leave as `share` is of `whole`. Alone it
 may have its share; the more the others hold, the less it may add to what it holds, so that something is always left.
@@ -16,6 +17,7 @@ whole * (1 - share / whole) ** k, and an organisation that holds nothing is gran
 """
 
 from extproc.config.capacity import STREAM_BYTES
+from extproc.exchange.local_replies import too_large_to_hold
 from extproc.openai.errors import ApiError
 
 RETRY_SECONDS = "1"
@@ -24,7 +26,7 @@ RETRY_SECONDS = "1"
 class Budget:
     """Bytes in flight, granted and released. `share` is the most that one organisation may have of `whole`.
 
-    A request counts its body and `stream_bytes`.
+    `stream_bytes` is what each request counts beside its bodies.
     """
 
     def __init__(self, whole: int, share: int, stream_bytes: int = STREAM_BYTES) -> None:
@@ -60,35 +62,46 @@ class Budget:
 
 
 class Reservation:
-    """The bytes of a budget that are one request's, until its stream has ended.
+    """The bytes of a budget that one request holds, until its stream has ended.
 
-    Each method raises as `Budget.reserve` does.
+    They are those of its stream, and the larger of `body`, as it came, and of `outgoing`, all that goes out for it:
+    Envoy and the worker have first the one and then the other.
     """
 
-    def __init__(self, budget: Budget, organisation: str, size: int) -> None:
-        budget.reserve(organisation, size)
-        self.size = size
+    def __init__(self, budget: Budget, organisation: str, body: int) -> None:
+        """Raise `ApiError` as `hold` does."""
+        self.body = self.outgoing = self.size = 0
         self._budget = budget
         self._organisation = organisation
-        self._expected = 0
+        self.hold(body=body)
 
-    def settle(self, size: int) -> None:
-        """Have `size` bytes: give the rest back, or take what is missing."""
-        if size < self.size:
-            self._budget.release(self._organisation, self.size - size)
-        elif size > self.size:  # a body that is longer than its content-length
-            self._budget.reserve(self._organisation, size - self.size)
-        self.size = size
+    @property
+    def room(self) -> int:
+        """Bytes by which it may grow, while nothing else is in flight."""
+        return self._budget.largest - self.size
 
-    def expect(self, size: int) -> None:
-        """Take up to `size` bytes more, for what is being fetched."""
-        self.settle(self.size + size)
-        self._expected = size
+    def hold(self, *, body: int | None = None, outgoing: int | None = None) -> None:
+        """Hold so many bytes from now on; what is left out stays as it is.
 
-    def receive(self, size: int) -> None:
-        """Have `size` bytes instead of those that were expected."""
-        expected, self._expected = self._expected, 0
-        self.settle(self.size - expected + size)
+        Raises `ApiError` where they are not there (429, 503) or never can be (413), and then changes nothing.
+        """
+        body = self.body if body is None else body
+        outgoing = self.outgoing if outgoing is None else outgoing
+        size = self._budget.stream_bytes + max(body, outgoing)
+        more = size - self.size
+        if more > 0:
+            if more > self.room:
+                raise too_large_to_hold(size, self._budget.largest)
+            self._budget.reserve(self._organisation, more)
+        elif more < 0:
+            self._budget.release(self._organisation, -more)
+        self.body, self.outgoing, self.size = body, outgoing, size
+
+    def release(self) -> None:
+        """Give everything back."""
+        if self.size:
+            self._budget.release(self._organisation, self.size)
+        self.body = self.outgoing = self.size = 0
 
 
 def _too_many_of_its_own(organisation: str, size: int, held: int, allowed: int) -> ApiError:

@@ -114,7 +114,7 @@ class Exchange:
         self._ignored: tuple[str, ...] = ()
         self._upstream_headers: tuple[str, ...] = ()
         self._reservation: Reservation | None = None
-        """Bytes of the budget that are this exchange's until its stream has ended."""
+        """What this exchange holds of the budget until its stream has ended."""
 
     @property
     def done(self) -> bool:
@@ -135,7 +135,7 @@ class Exchange:
         """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
         self._finish()
         if self._reservation is not None:
-            self._reservation.settle(0)
+            self._reservation.release()
 
     def receive(self, event: Event, now: float) -> Sequence[Directive]:
         """Return what to do about `event`; `now` is in unix seconds."""
@@ -214,9 +214,8 @@ class Exchange:
         if isinstance(requested, ModelDetails):
             return self._reply(200, model(self._gateway.catalogue, caller, requested.model))
         budget = self._gateway.budget
-        stream = budget.stream_bytes
-        size = announced_bytes(event, self._gateway.settings.limits, budget.largest - stream)
-        self._reservation = reservation = Reservation(budget, caller.organisation, size + stream)
+        size = announced_bytes(event, self._gateway.settings.limits, budget.largest - budget.stream_bytes)
+        self._reservation = reservation = Reservation(budget, caller.organisation, size)
         self._state = Body(Admitted(requested, caller, reservation))
         return Continue(names_to_remove(tuple(headers)))
 
@@ -226,7 +225,7 @@ class Exchange:
         settings, body = self._gateway.settings, event.data
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
-        admitted.reservation.settle(len(body) + self._gateway.budget.stream_bytes)
+        admitted.reservation.hold(body=len(body))
         if is_large(body):
             self._state = Reading(admitted)
             return Wait(Read(body, admitted.endpoint, admitted.caller.organisation), TRANSLATION_SECONDS)
@@ -242,15 +241,15 @@ class Exchange:
         self._record.bedrock_model = target.model_id
         if not request.images or not media.fetch:  # without `media.fetch` the translation rejects them
             return self._ask(admitted, request, target, {}, now)
-        most = (self._gateway.budget.largest - admitted.reservation.size) * 3 // 4  # what can ever be granted
+        most = admitted.reservation.room * 3 // 4  # no more than the request can ever be granted, in base64
         fetch = ImageFetch(request.images, media, admitted.caller.organisation, most)
-        admitted.reservation.expect(encoded_bytes(fetch.job.total_bytes))
+        admitted.reservation.hold(outgoing=admitted.reservation.body + encoded_bytes(fetch.job.total_bytes))
         self._state = Fetching(admitted, request, target, fetch)
         return Wait(fetch.job, media.seconds)
 
     def _fetched(self, state: Fetching, result: FetchedImages | FetchFailure, now: float) -> Directive:
         images, size = state.fetch.receive(result)
-        state.admitted.reservation.receive(encoded_bytes(size))
+        state.admitted.reservation.hold(outgoing=state.admitted.reservation.body + encoded_bytes(size))
         return self._ask(state.admitted, state.request, state.target, images, now)
 
     def _ask(
@@ -277,6 +276,7 @@ class Exchange:
     def _send(self, admitted: Admitted, asked: Asked, now: float) -> Directive:
         self._ignored = asked.pending.ignored
         self._record.ignored_params = len(self._ignored)
+        admitted.reservation.hold(outgoing=sum([len(call.body) for call in asked.calls]))
         if len(asked.calls) == 1:
             return self._forward(asked.calls[0], asked.pending, now)
         side_calls = SideCallBatches(asked.calls, self._gateway.settings, admitted.caller.organisation, now)

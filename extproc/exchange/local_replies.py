@@ -15,6 +15,16 @@ def too_large(limit: int) -> ApiError:
     )
 
 
+def too_large_to_hold(size: int, limit: int) -> ApiError:
+    """A request for which the gateway never has the memory, both in bytes."""
+    return ApiError(
+        413,
+        f"The request takes {size} bytes of the gateway's memory, with all that is made of it, and one request may "
+        f"take {limit}. Send less at a time: a shorter conversation, or fewer or smaller images.",
+        code="request_too_large",
+    )
+
+
 def length_required() -> ApiError:
     """A body without a length, where there is not the memory for the longest that it may be."""
     return ApiError(

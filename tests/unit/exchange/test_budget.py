@@ -16,7 +16,7 @@ from extproc.exchange.directives import Continue, Forward, Reply, Wait
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import Fetch, Fetched, FetchedImages
+from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, SideCalls
 from extproc.openai.errors import ApiError
 
 NOW = 1_790_000_000.0
@@ -27,8 +27,8 @@ UNSIZED = 4096 * 5 // 4 + STREAM_BYTES
 """What a body without a length counts, with the `limits.request_bytes` of the tests' gateway."""
 
 
-def headers(token: str = "qc_test", **more: str) -> RequestHeaders:
-    given = {":method": "POST", ":path": "/oai/v1/chat/completions", "authorization": f"Bearer {token}"}
+def headers(token: str = "qc_test", path: str = "/oai/v1/chat/completions", **more: str) -> RequestHeaders:
+    given = {":method": "POST", ":path": path, "authorization": f"Bearer {token}"}
     return RequestHeaders(given | {name.replace("_", "-"): value for name, value in more.items()})
 
 
@@ -38,6 +38,14 @@ def begun(gateway: Gateway, **more: str) -> Exchange:
     [directive] = exchange.receive(headers(**more), NOW)
     assert isinstance(directive, Continue)
     return exchange
+
+
+def embedding(gateway: Gateway, inputs: list[str]) -> tuple[Exchange, bytes]:
+    """An exchange that waits for the body that comes with it: texts to embed."""
+    body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": inputs}).encode()
+    exchange = Exchange(gateway, "0" * 32)
+    exchange.receive(headers(path="/oai/v1/embeddings", content_length=str(len(body))), NOW)
+    return exchange, body
 
 
 def rejected(gateway: Gateway, **more: str) -> Any:
@@ -123,13 +131,26 @@ def test_however_greedy_others_are_who_holds_nothing_is_granted_a_request(
 
 
 def test_a_reservation_that_cannot_grow_stays_what_it_is() -> None:
-    budget = Budget(100, 100)
-    reservation = Reservation(budget, "acme", 60)
-    with pytest.raises(ApiError):
-        reservation.expect(50)
-    assert (reservation.size, budget.taken) == (60, 60)
-    reservation.settle(0)
+    budget = Budget(100, 100, stream_bytes=10)
+    reservation, other = Reservation(budget, "acme", 50), Reservation(budget, "acme", 10)
+    with pytest.raises(ApiError) as caught:
+        reservation.hold(outgoing=80)
+    assert (caught.value.status, reservation.size, budget.taken) == (429, 60, 80)
+    other.release()
+    with pytest.raises(ApiError) as caught:
+        reservation.hold(outgoing=91)
+    assert (caught.value.status, reservation.size, budget.taken) == (413, 60, 60)
+    reservation.hold(outgoing=90)
+    reservation.release()
     assert budget.taken == 0
+
+
+def test_a_reservation_is_the_larger_of_what_came_in_and_what_goes_out() -> None:
+    budget = Budget(100, 100, stream_bytes=10)
+    reservation = Reservation(budget, "acme", 50)
+    for held, size in (({"outgoing": 20}, 60), ({"body": 10}, 30), ({"outgoing": 70}, 80), ({"body": 80}, 90)):
+        reservation.hold(**held)
+        assert (reservation.size, budget.taken, reservation.room) == (size, size, 100 - size)
 
 
 def test_a_request_counts_from_its_headers_by_its_content_length(gateway: Gateway) -> None:
@@ -233,7 +254,25 @@ def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gatew
     assert gateway.budget.taken == len(data) + STREAM_BYTES + times * wait.job.max_bytes * 4 // 3
     [forward] = exchange.receive(Resumed(FetchedImages((Fetched(PNG, "image/png"),))), NOW)
     assert isinstance(forward, Forward)
-    assert gateway.budget.taken == len(data) + STREAM_BYTES + times * len(PNG) * 4 // 3
+    assert gateway.budget.taken == STREAM_BYTES + len(forward.body) > STREAM_BYTES + times * len(PNG) * 4 // 3
+
+
+def test_what_goes_out_counts_where_it_is_larger_than_what_came_in(gateway: Gateway) -> None:
+    """A text of one character becomes a call of its own, with all that a call needs."""
+    exchange, body = embedding(gateway, ["x"] * 500)
+    [wait] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(wait, Wait)
+    assert isinstance(wait.job, SideCalls)
+    bodies = 500 * len(wait.job.calls[0].body)
+    assert gateway.budget.taken == STREAM_BYTES + bodies > STREAM_BYTES + 10 * len(body)
+
+
+def test_what_can_never_go_out_is_not_told_to_try_again(gateway: Gateway) -> None:
+    exchange, body = embedding(gateway, ["x"] * 500)
+    gateway.budget.share = STREAM_BYTES + 10 * len(body)
+    [reply] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(reply, Reply)
+    assert (reply.status, error_of(reply)["code"]) == (413, "request_too_large")
 
 
 def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) -> None:
