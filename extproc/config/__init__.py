@@ -75,6 +75,9 @@ Workers = Annotated[
 TRANSLATION_SECONDS = 30.0
 """Timeout of a step in the translation process, in seconds, the wait for earlier requests included."""
 
+UPLOAD_BYTES_PER_SECOND = 512 * 1024
+"""Speed of an upload beyond its first `limits.upload_seconds`."""
+
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
@@ -144,6 +147,9 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes of one organisation's requests in flight; beyond it they get a 429. `auto` is half of `in_flight_bytes`
     if there are several organisations, and all of it if there is one."""
 
+    upload_seconds: Seconds = 60.0
+    """How long a request's body may take to arrive, and a second more for each 512 KiB; then it is a 408."""
+
     address_requests_per_second: Rate | None = None
     """Requests per second of one network address, with or without a token; beyond it they get a 429 from Envoy."""
 
@@ -151,6 +157,10 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def body_bytes(self) -> int:
         """Return the largest body that Envoy may hold: a translated body may be 5/4 as long as the caller's."""
         return self.request_bytes * 5 // 4
+
+    def upload_timeout(self, size: int) -> float:
+        """Return how many seconds a body of so many bytes may take to arrive."""
+        return self.upload_seconds + size / UPLOAD_BYTES_PER_SECOND
 
 
 class EmbeddingsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

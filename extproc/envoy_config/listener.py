@@ -125,6 +125,12 @@ def listener(plan: EnvoyPlan) -> Listener:
     )
 
 
+def _upload_seconds(plan: EnvoyPlan) -> float:
+    """Return the seconds in which a request has to arrive: the worker's longest limit, and time for its response."""
+    limits = plan.settings.limits
+    return round(limits.upload_timeout(limits.body_bytes) + _SLACK_SECONDS)
+
+
 def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
     """Return HTTP towards clients: all are external, so their `x-envoy-*` and `x-request-id` are not trusted."""
     return HttpConnectionManager(
@@ -149,7 +155,7 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
         stream_idle_timeout=seconds(_idle_seconds(plan)),
         stream_flush_timeout=seconds(_FLUSH_SECONDS),
         request_headers_timeout=seconds(15),
-        request_timeout=seconds(120),
+        request_timeout=seconds(_upload_seconds(plan)),
         local_reply_config=local_replies(plan),
         access_log=[_access_log()] if plan.access_log else [],
         route_config=_routes(plan),

@@ -10,7 +10,7 @@ Which directive may answer which event (the exchange keeps to it, the transport 
 | `ResponseHeaders`    | nothing (withheld), `Continue` (untouched), `Reply`, `Head`                       |
 | after those           | nothing; `Head` once and then any number of `Body`; `Reply` if there was no `Head` |
 | `Idle`             | the same; `Body` only if a `ResponseBody` came before                             |
-| `Idle` after `Forward` | nothing, `Reply`                                                              |
+| `Idle` after `Continue` or `Forward` | nothing, `Reply`                                                |
 
 `Reply` and a `Body` with `end_of_stream` are the last word: nothing follows them. `Abort` may follow anything.
 """

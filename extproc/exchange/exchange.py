@@ -11,6 +11,7 @@ to answer (`answers`).
 | Body         | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Body         | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
 | Body         | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
+| Body         | Idle            | Done                        | Reply: the body has not arrived in time               |
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
@@ -72,7 +73,7 @@ from extproc.exchange.jobs import (
     SideFailure,
     SideSilence,
 )
-from extproc.exchange.local_replies import from_envoy, no_credentials, silent, too_large
+from extproc.exchange.local_replies import from_envoy, no_credentials, silent, slow_upload, too_large
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.routes import ModelDetails, ModelList, route
 from extproc.exchange.side_calls import SideCallBatches
@@ -124,11 +125,13 @@ class Exchange:
     def idle_timeout(self, reported: float) -> float | None:
         """Return the seconds of silence after which to send the next `Idle`, `reported` by the last one or 0.
 
-        None while nothing is due from Bedrock: the request is still arriving, or a job with a limit of its own runs.
+        None while a job runs, which has a limit of its own. Envoy buffers a body, so one that is on its way is silent.
         """
         state = self._state
         if isinstance(state, Responding):
             return state.answer.idle_timeout(reported)
+        if isinstance(state, Body):
+            return self._gateway.settings.limits.upload_timeout(state.admitted.reservation.body)
         return self._gateway.settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
     def close(self) -> None:
@@ -167,8 +170,8 @@ class Exchange:
             case ResponseHeaders() if isinstance(state, Begin):
                 self._state = Done()
                 return (Continue(),)
-            case Idle() if isinstance(state, Sent):
-                raise silent(event.seconds)
+            case Idle() if isinstance(state, Body | Sent):
+                raise slow_upload(event.seconds) if isinstance(state, Body) else silent(event.seconds)
             case Resumed(result=ApiError() as error) if isinstance(state, Reading | Planning | Completing):
                 raise error
             case Resumed():

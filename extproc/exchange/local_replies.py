@@ -79,6 +79,16 @@ def late(seconds: float) -> ApiError:
     )
 
 
+def slow_upload(seconds: float) -> ApiError:
+    """Return the error for a request whose body has not arrived after so long."""
+    return ApiError(
+        408,
+        f"The request body did not arrive within {seconds:.0f} seconds. Send it again, over a faster connection or in "
+        "smaller requests.",
+        code="request_timeout",
+    )
+
+
 def from_envoy(status: int) -> ApiError:
     """The error behind a reply that Envoy made by itself. Its word for the reason is for the access log alone."""
     if status == 408:

@@ -125,6 +125,8 @@ def test_envoy_waits_longer_than_the_worker(document: Edit) -> None:
     assert one(rendered, "stream_idle_timeout") == "1060s"
     assert routes(rendered)["api"]["route"]["idle_timeout"] == "1060s"
     assert routes(rendered)["api"]["route"]["timeout"] == "0s"
+    uploads = "limits: {request_bytes: 16777216, upload_seconds: 10}"  # 20 MiB at the longest, 40 s
+    assert one(document(uploads), "request_timeout") == "110s"
 
 
 # Failing closed

@@ -24,7 +24,7 @@ LONG_SECONDS = 11
 """Length of a call that spans two of these idle times, wherever in the first it begins."""
 
 UPLOAD_SECONDS = 120
-"""How long Envoy waits for a request's body (`request_timeout`)."""
+"""How long a body without a length may take to arrive: 40 s, and one for each 512 KiB of the longest."""
 
 DEADLINE = 200.0
 
@@ -48,7 +48,7 @@ def buffered(client: Any, seconds: float) -> None:
 
 
 def stalled_upload(client: Any, seconds: float) -> None:
-    """A request whose body pauses half-way; beyond `UPLOAD_SECONDS` Envoy responds with 408 instead."""
+    """A request whose body pauses half-way; beyond `UPLOAD_SECONDS` the response is a 408 instead."""
     data = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "one two three"}]}).encode()
 
     def pieces() -> Iterator[bytes]:
@@ -138,7 +138,8 @@ def machine(site: Any, client_of: Any) -> Iterator[Callable[..., Machine]]:
     with ThreadPoolExecutor(64) as pool:
 
         def make(transport: str = config["transport"]) -> Machine:
-            settings = {**config, "transport": transport, "embeddings": {"seconds": 300}}
+            limits = {"upload_seconds": UPLOAD_SECONDS - 80}
+            settings = {**config, "transport": transport, "embeddings": {"seconds": 300}, "limits": limits}
             (site.folder / "gateway.yaml").write_text(yaml.safe_dump(settings))
             socket = f"unix:{site.folder}/{transport}.sock"
             site.worker(socket, name=transport)

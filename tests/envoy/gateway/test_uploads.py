@@ -4,7 +4,7 @@ import json
 import select
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -77,3 +77,31 @@ def test_two_organisations_that_upload_without_end_leave_something_for_a_third(
         assert client.chat("Hello", token="limited").status == 200
     body = padded(8_000_000)
     eventually(lambda: client.post("chat/completions", body).status == 200, "some of the budget was not released")
+
+
+def test_uploads_that_drip_are_a_408_and_others_are_served_meanwhile(
+    start_gateway: Any, client_of: Callable[[Any], Any], eventually: Callable[..., Any]
+) -> None:
+    """Their bytes never cease, so no timer of Envoy's for what stands still runs out. They hold their whole share."""
+    size = 1_000_000
+    gateway = start_gateway({"limits": {"request_bytes": size, "in_flight_bytes": WHOLE, "upload_seconds": 2}})
+    client, served = client_of(gateway), 0
+    with ExitStack() as uploads:
+        number = WHOLE // 2 // (size + STREAM_BYTES)
+        dripping = {uploads.enter_context(begun_upload(client, size, "ci", "acme")) for _ in range(number)}
+        while dripping:
+            ready, _, _ = select.select(dripping, [], [], 0.05)
+            for connection in ready:
+                status, error = response_to(connection)
+                assert (status, error["type"], error["code"]) == (408, "invalid_request_error", "request_timeout")
+                dripping.remove(connection)
+            for connection in dripping:
+                with suppress(ConnectionError):  # the response came meanwhile, and is there to be read
+                    connection.send(b" ")
+            assert client.chat("Hello", token="limited").status == 200
+            served += 1
+    assert served > 1
+    body = padded(size)
+    eventually(lambda: client.post("chat/completions", body).status == 200, "some of the budget was not released")
+    assert "Traceback" not in gateway.log()
+    assert "ended in error" not in gateway.log()

@@ -299,7 +299,7 @@ def test_a_buffered_answer_that_stops_in_the_middle_is_a_504(sent: Send, gateway
     assert only(exchange.receive(Idle(300.0), NOW)).status == 504
 
 
-def test_a_request_that_is_still_arriving_is_not_silent(exchange: Exchange) -> None:
+def test_a_request_of_which_nothing_has_arrived_is_not_silent(exchange: Exchange) -> None:
     assert exchange.idle_timeout(0.0) is None
 
 

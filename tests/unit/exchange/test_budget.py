@@ -7,13 +7,13 @@ from math import floor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from extproc.config.capacity import STREAM_BYTES
 from extproc.exchange.budget import Budget, Reservation
 from extproc.exchange.directives import Continue, Forward, Reply, Wait
-from extproc.exchange.events import RequestBody, RequestHeaders, ResponseHeaders, Resumed
+from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, SideCalls
@@ -69,8 +69,10 @@ def error_of(reply: Any) -> dict[str, Any]:
 
 
 WHOLE = 1000
+UNHURRIED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@UNHURRIED
 @given(
     st.integers(1, WHOLE),
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, WHOLE), st.booleans()), max_size=40),
@@ -105,6 +107,7 @@ def test_alone_an_organisation_may_have_its_share_and_not_a_byte_more(share: int
         budget.reserve("acme", 1)
 
 
+@UNHURRIED
 @given(
     st.integers(1, 5),
     st.integers(1, GIB),
@@ -219,6 +222,20 @@ def test_requests_without_a_body_and_rejected_ones_hold_nothing(gateway: Gateway
     assert rejected(gateway, content_length="10", content_encoding="gzip").status == 415
     listing = RequestHeaders({":method": "GET", ":path": "/oai/v1/models", "authorization": "Bearer qc_test"}, True)
     Exchange(gateway, "0" * 32).receive(listing, NOW)
+    assert gateway.budget.taken == 0
+
+
+@pytest.mark.parametrize(("length", "seconds"), [({"content_length": "2048"}, 60 + 2 / 512), ({}, 60 + 5 / 512)])
+def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[str, str], seconds: float) -> None:
+    """Without a length it has the time of the longest body."""
+    exchange = begun(gateway, **length)
+    assert exchange.idle_timeout(0.0) == seconds
+    [reply] = exchange.receive(Idle(seconds), NOW)
+    assert isinstance(reply, Reply)
+    assert (reply.status, error_of(reply)["code"]) == (408, "request_timeout")
+    assert exchange.idle_timeout(0.0) is None
+    assert exchange.receive(RequestBody(CHAT), NOW) == ()
+    exchange.close()
     assert gateway.budget.taken == 0
 
 
