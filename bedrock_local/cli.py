@@ -48,6 +48,21 @@ class _Address(click.ParamType[tuple[str, int]]):
         return host.strip("[]"), int(port)
 
 
+class _KeyPair(click.ParamType[tuple[str, str]]):
+    """ID:SECRET."""
+
+    name = "id:secret"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Take the text apart."""
+        if isinstance(value, tuple):
+            return value
+        key, _, secret = str(value).partition(":")
+        if not key or not secret:
+            self.fail("a key pair is ID:SECRET.", param, ctx)  # without the value, which may be a secret
+        return key, secret
+
+
 def _region(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Return the name of a region, such as `us-east-1`."""
     if not _REGION.fullmatch(value):
@@ -93,6 +108,15 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     help="Its secret key. Every user of the machine can read a command line; the variable stays private.",
 )
 @click.option(
+    "--more-keys",
+    envvar="BEDROCK_LOCAL_MORE_KEYS",
+    type=_KeyPair(),
+    multiple=True,
+    show_envvar=True,
+    help="ID:SECRET of another key pair that may call, as while keys are rotated; several in the variable have blanks "
+    "between them.",
+)
+@click.option(
     "--bearer",
     envvar="BEDROCK_LOCAL_BEARER",
     default=None,
@@ -108,10 +132,16 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     help="Seconds between the frames of a stream.",
 )
 def main(
-    listen: tuple[str, int], region: str, access_key: str, secret_key: str, bearer: str | None, pace: float
+    listen: tuple[str, int],
+    region: str,
+    access_key: str,
+    secret_key: str,
+    more_keys: tuple[tuple[str, str], ...],
+    bearer: str | None,
+    pace: float,
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
-    local = Local(Shelf(region), Verifier(region, access_key, secret_key, bearer), pace)
+    local = Local(Shelf(region), Verifier(region, access_key, secret_key, bearer, dict(more_keys)), pace)
     try:
         asyncio.run(serve(local, *listen, announce=lambda url: click.echo(f"bedrock_local listens on {url}")))
     except OSError as problem:

@@ -58,13 +58,20 @@ class _AsSigned(SigV4Auth):
 
 
 class Verifier:
-    """A verifier of requests by one key pair, and by one API key if there is one."""
+    """A verifier of requests by key pairs, and by one API key if there is one."""
 
-    def __init__(self, region: str, access_key: str, secret_key: str, bearer: str | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        access_key: str,
+        secret_key: str,
+        bearer: str | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         self._region = region
-        self._access_key = access_key
         self._bearer = bearer
-        self._signer = _AsSigned(Credentials(access_key, secret_key), _SERVICE, region)
+        keys = {**(more or {}), access_key: secret_key}
+        self._signers = {key: _AsSigned(Credentials(key, secret), _SERVICE, region) for key, secret in keys.items()}
 
     def verify(self, received: Received, now: datetime) -> None:
         """Raise AwsError unless the call is signed, or carries the API key. `now` is an aware time."""
@@ -82,13 +89,14 @@ class Verifier:
             raise forbidden("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
 
     def _verify_signature(self, received: Received, claim: _Claim, now: datetime) -> None:
-        if claim.access_key != self._access_key:
+        signer = self._signers.get(claim.access_key)
+        if signer is None:
             raise forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
         timestamp = _timestamp(received.headers)
         self._check_scope(claim, timestamp)
         _check_time(timestamp, now)
         _check_signed_headers(received, claim)
-        self._compare(received, claim, timestamp)
+        _compare(signer, received, claim, timestamp)
 
     def _check_scope(self, claim: _Claim, timestamp: str) -> None:
         checks = (
@@ -108,23 +116,24 @@ class Verifier:
             if not holds:
                 raise _bad_signature(message)
 
-    def _compare(self, received: Received, claim: _Claim, timestamp: str) -> None:
-        request = AWSRequest(method=received.method, url=f"http://local{received.target}", data=received.body)
-        for name in claim.signed:
-            request.headers[name] = received.headers[name]
-        request.context["timestamp"] = timestamp
-        canonical = self._signer.canonical_request(request)
-        to_sign = self._signer.string_to_sign(request, canonical)
-        expected = self._signer.signature(to_sign, request)
-        if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
-            raise _bad_signature(_MISMATCH.format(canonical=canonical, to_sign=to_sign))
-
 
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
     "and signing method. Consult the service documentation for details.\n\nThe Canonical String for this request "
     "should have been\n'{canonical}'\n\nThe String-to-Sign should have been\n'{to_sign}'\n"
 )
+
+
+def _compare(signer: _AsSigned, received: Received, claim: _Claim, timestamp: str) -> None:
+    request = AWSRequest(method=received.method, url=f"http://local{received.target}", data=received.body)
+    for name in claim.signed:
+        request.headers[name] = received.headers[name]
+    request.context["timestamp"] = timestamp
+    canonical = signer.canonical_request(request)
+    to_sign = signer.string_to_sign(request, canonical)
+    expected = signer.signature(to_sign, request)
+    if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
+        raise _bad_signature(_MISMATCH.format(canonical=canonical, to_sign=to_sign))
 
 
 def _bad_signature(message: str) -> AwsError:
@@ -197,3 +206,9 @@ def _check_signed_headers(received: Received, claim: _Claim) -> None:
     stated = received.headers.get("x-amz-content-sha256")
     if stated is not None and stated != sha256(received.body).hexdigest():
         raise _bad_signature("The provided 'x-amz-content-sha256' header does not match what was computed.")
+
+
+def access_key(headers: Mapping[str, str]) -> str | None:
+    """The access key id that a request claims to be signed with, None if it is not signed."""
+    found = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
+    return found[1] if found else None

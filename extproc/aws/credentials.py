@@ -4,7 +4,8 @@ AWS's credential chain provides it (`extproc.aws.sdk.identity`), which takes tim
 role. Here a thread runs the chain, and `current` returns the thread's last result.
 
 Temporary credentials are renewed from 15 minutes before they expire. If that fails, the old ones are used to their
-last second while the thread goes on trying. Keys from the environment or a file have no expiry.
+last second while the thread goes on trying. Keys from the environment or a file have no expiry; they are resolved again
+when AWS's files change, so that keys are rotated without a restart.
 
 `AWS_BEARER_TOKEN_BEDROCK` comes before all others, as in botocore, and is sent over https only, as by botocore.
 
@@ -27,6 +28,9 @@ BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
 
 POLL_SECONDS = 60.0
 """Seconds between two checks for credentials that are about to expire."""
+
+FILES_SECONDS = 1.0
+"""Seconds between two checks of AWS's files for changes."""
 
 RENEWAL_SECONDS = 15 * 60.0
 """Seconds before their expiry at which credentials are renewed; botocore's own figure."""
@@ -58,17 +62,19 @@ class CredentialSource:
         endpoint: Endpoint,
         find: Callable[[], ResolvedCredentials | None],
         *,
+        changed: Callable[[], bool] | None = None,
         wait: Callable[[float], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`endpoint` is where the identity will be sent.
 
         `find` runs AWS's credential chain, which may block: it returns None where nothing is configured, and raises
-        `NoCredentialsError`. `wait` blocks for so many seconds, or until `stop`, and returns whether it was stopped.
-        `clock` returns Unix seconds.
+        `NoCredentialsError`. `changed` returns whether AWS's files have changed since its last call. `wait` blocks for
+        so many seconds, or until `stop`, and returns whether it was stopped. `clock` returns Unix seconds.
         """
         self._endpoint = endpoint
         self._find = find
+        self._changed = changed
         self._stopped = threading.Event()
         self._wait = wait or self._stopped.wait
         self._clock = clock
@@ -103,13 +109,23 @@ class CredentialSource:
         self._stopped.set()
 
     def run(self) -> None:
-        """Wait, and resolve again what is missing or about to expire, until `stop`."""
-        while not self._wait(POLL_SECONDS):
-            current = self._current
-            if not isinstance(current, BearerToken) and (
-                current is None or self._expires_within(current, RENEWAL_SECONDS)
-            ):
+        """Wait, and resolve again what is missing, about to expire or changed in a file, until `stop`."""
+        interval = POLL_SECONDS if self._changed is None else FILES_SECONDS
+        waited = 0.0
+        while not self._wait(interval):
+            waited += interval
+            if self._changed is not None and self._changed():
                 self.refresh()
+            elif waited >= POLL_SECONDS:
+                waited = 0.0
+                if self._is_due():
+                    self.refresh()
+
+    def _is_due(self) -> bool:
+        current = self._current
+        if isinstance(current, BearerToken):
+            return False
+        return current is None or self._expires_within(current, RENEWAL_SECONDS)
 
     def refresh(self) -> None:
         """Resolve the identity once. The previous one is kept if there is no newer."""
@@ -118,20 +134,21 @@ class CredentialSource:
             reason = None if resolved else _NOT_FOUND
         except NoCredentialsError as error:
             resolved, reason = None, str(error)
-        self._current = resolved or self._current
+        before = self._current
+        self._current = resolved or before
         if reason != self._reason:
             self._reason = reason
             self._log(reason)
+        elif _is_rotated(before, resolved):
+            log.info("AWS credentials have changed: %s", self.describe())
 
     def _log(self, reason: str | None) -> None:
         if reason is None:
             log.info("AWS credentials: %s", self.describe())
         elif self._current:
-            log.warning(
-                "renewing the AWS credentials (%s) failed, the old ones go on until they expire: %s",
-                self.describe(),
-                reason,
-            )
+            expires = isinstance(self._current, ResolvedCredentials) and self._current.expires is not None
+            until = "go on until they expire" if expires else "stay in force"
+            log.warning("renewing the AWS credentials (%s) failed, the old ones %s: %s", self.describe(), until, reason)
         else:
             log.warning("%s", reason)
 
@@ -162,3 +179,12 @@ def bearer_error(endpoint: Endpoint) -> str | None:
         f"{BEARER_VARIABLE} is sent over https only, and Bedrock's endpoint is {endpoint}: unset {BEARER_VARIABLE}, "
         "or use an https endpoint"
     )
+
+
+def _is_rotated(
+    before: ResolvedCredentials | BearerToken | None, now: ResolvedCredentials | BearerToken | None
+) -> bool:
+    """Return whether other keys have taken the place of keys without an expiry."""
+    if not isinstance(before, ResolvedCredentials) or not isinstance(now, ResolvedCredentials):
+        return False
+    return now.expires is None and now.credentials != before.credentials

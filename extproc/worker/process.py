@@ -45,6 +45,7 @@ from extproc.transport import listen as listening
 from extproc.transport.auto import TransportServer, new_server
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import RunJob, ServerOptions
+from extproc.worker.aws_files import AwsFiles
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
 from extproc.worker.reload import SettingsFile, follow
@@ -112,22 +113,32 @@ def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     """
     files = raise_limit()  # Envoy's is taken to be the same
     file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
+    aws_files = AwsFiles(os.environ)  # before they are read
     lookups.set_region(file.settings.region)
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
-    worker = Worker(file, lookups, budget_of(file.settings, files, options.envoy_memory), options.mark_by_header)
+    budget = budget_of(file.settings, files, options.envoy_memory)
+    worker = Worker(file, lookups, budget, options.mark_by_header, aws_files)
     uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 
 class Worker:
     """The parts of one worker, and their life."""
 
-    def __init__(self, file: SettingsFile, lookups: AwsLookups, budget: Budget, mark_by_header: bool = False) -> None:
+    def __init__(
+        self,
+        file: SettingsFile,
+        lookups: AwsLookups,
+        budget: Budget,
+        mark_by_header: bool = False,
+        aws_files: AwsFiles | None = None,
+    ) -> None:
         """Create the parts. Raises `EndpointError`."""
         settings = file.settings
         self._file = file
         self._endpoints = endpoints = lookups.endpoints()
-        self._credentials = CredentialSource(endpoints.runtime, lookups.identity)
+        changed = aws_files.changed if aws_files else None
+        self._credentials = CredentialSource(endpoints.runtime, lookups.identity, changed=changed)
         self._keeper = CatalogueKeeper(
             endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookups.catalogue
         )

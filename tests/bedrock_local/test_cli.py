@@ -21,6 +21,7 @@ def test_help_teaches():
         "--region",
         "--access-key",
         "--secret-key",
+        "--more-keys",
         "--bearer",
         "--pace",
         "AWS_ENDPOINT_URL_BEDROCK",
@@ -40,6 +41,8 @@ def test_an_address_that_is_none(listen):
     [
         ("--pace", "nan", "nan is not a number of seconds"),
         ("--pace", "inf", "inf is not a number of seconds"),
+        ("--more-keys", "AKIAONLY", "a key pair is ID:SECRET"),
+        ("--more-keys", ":s", "a key pair is ID:SECRET"),
         ("--region", "", "no AWS region"),
         ("--region", "Virginia", "no AWS region"),
     ],

@@ -33,6 +33,17 @@ def test_unknown_access_key(local, refused):
     )
 
 
+def test_either_key_is_let_in_while_keys_are_rotated(start, refused):
+    with start("--more-keys", "AKIANEW:s3cret:with:colons", "--more-keys", "AKIAOLD:s") as local:
+        for access, secret in (("local", "local-secret"), ("AKIANEW", "s3cret:with:colons"), ("AKIAOLD", "s")):
+            client = local.client("bedrock-runtime", access=access, secret=secret)
+            client.converse(modelId="amazon.nova-lite-v1:0", **BODY)
+        assert [call["access_key"] for call in local.calls()] == ["local", "AKIANEW", "AKIAOLD"]
+        assert "s3cret" not in json.dumps(local.calls())
+        wrong = local.client("bedrock", access="AKIANEW", secret="s").list_foundation_models
+        assert refused(wrong)[1] == "InvalidSignatureException"
+
+
 def test_no_credentials(local):
     assert answer(local, JSON).error == (403, "MissingAuthenticationTokenException", "Missing Authentication Token")
 

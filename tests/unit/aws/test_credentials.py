@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 from botocore.credentials import RefreshableCredentials
 
-from extproc.aws.credentials import POLL_SECONDS, CredentialSource, NoCredentialsError, ResolvedCredentials
+from extproc.aws.credentials import (
+    FILES_SECONDS,
+    POLL_SECONDS,
+    CredentialSource,
+    NoCredentialsError,
+    ResolvedCredentials,
+)
 from extproc.aws.sdk.identity import find
 from extproc.bedrock.endpoints import Endpoint
 from extproc.bedrock.sigv4 import BearerToken, Credentials
@@ -288,6 +294,55 @@ def test_the_thread_asks_every_minute_while_there_is_nothing() -> None:
     source.refresh()
     source.run()
     assert source.current() == Credentials("LATE", "s")
+
+
+def test_keys_in_a_file_are_asked_for_when_it_has_changed(
+    aws: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="extproc.aws.credentials")
+    keys = "[default]\naws_access_key_id = {}\naws_secret_access_key = s\n"
+    aws(credentials=keys.format("OLD"))
+    looks = iter([False, True, False, True])
+    versions = iter([keys.format("NEW"), "[default\n"])
+
+    def changed() -> bool:
+        if look := next(looks):
+            aws(credentials=next(versions))
+        return look
+
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) > 4
+
+    source = CredentialSource(HTTPS, find, changed=changed, wait=wait)
+    source.refresh()
+    assert source.current() == Credentials("OLD", "s")
+    source.run()
+    assert waits == [FILES_SECONDS] * 5
+    assert source.current() == Credentials("NEW", "s")
+    first, second, third = (
+        record.getMessage() for record in caplog.records if record.name == "extproc.aws.credentials"
+    )
+    assert (first, second) == ("AWS credentials: profile default", "AWS credentials have changed: profile default")
+    assert third.startswith("renewing the AWS credentials (profile default) failed, the old ones stay in force: ")
+
+
+def test_while_files_are_followed_keys_that_expire_are_renewed_once_a_minute() -> None:
+    waits: list[float] = []
+    found: list[int] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return sum(waits) > 3 * POLL_SECONDS
+
+    def search() -> ResolvedCredentials:
+        found.append(1)
+        return ResolvedCredentials(Credentials("AK", "s"), "somewhere", expires=1.0)
+
+    CredentialSource(HTTPS, search, changed=lambda: False, wait=wait, clock=lambda: 0.0).run()
+    assert len(found) == 3
 
 
 def test_start_looks_at_once_and_stop_ends_the_thread(aws: Callable[..., None]) -> None:

@@ -192,6 +192,19 @@ async def test_it_follows_gateway_yaml(worker):
     assert (await worker.models(TOKENS["two"]))[0] == 200
 
 
+async def test_it_follows_aws_keys_in_a_file(worker, tmp_path):
+    keys = tmp_path / "credentials"
+    keys.write_text("[default]\naws_access_key_id = AKIAOLD\naws_secret_access_key = s\n")
+    worker.environment |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    worker.environment |= {"AWS_SHARED_CREDENTIALS_FILE": str(keys)}
+    await worker.start()
+    await worker.line("AWS credentials: profile default")
+    await worker.line("serving on")
+    keys.write_text("[default]\naws_access_key_id = AKIANEW\naws_secret_access_key = s\n")
+    line = await worker.line("AWS credentials have changed")
+    assert "AKIA" not in line
+
+
 async def test_told_to_stop_it_lets_open_streams_finish(worker):
     await worker.start("--notice", "0")
     await worker.line("serving on")
