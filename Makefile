@@ -47,7 +47,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
-        test-istio test-envoy-gateway soak reliability docs lock lock-images clean
+        test-kubernetes test-istio test-envoy-gateway soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ bench-translation: $(DEV) ## Measure the translation: µs per request and per fr
 
 test-chaos: $(DEV) ## Inject faults in every phase of a call, minutes; ARGS=--long for every transport and number of workers
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+test-kubernetes: $(DEV) image ## Test deploy/kubernetes on a real cluster, which a script of ENGINES starts; minutes, root
+	$(BIN)/python -m tests.kubernetes $(ARGS)
 
 test-istio: $(DEV) ## Test overlays/istio with a real istiod, which a script of ENGINES starts; minutes, root
 	$(BIN)/python -m tests.clusters istio $(ARGS)

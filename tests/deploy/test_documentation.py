@@ -1,4 +1,8 @@
-"""docs/kubernetes.md: each command is run, or, where it needs a cluster, held against what the folders come to."""
+"""docs/kubernetes.md: each command is run, here or on a cluster; what is there to compare is compared.
+
+Those that need a cluster are run by tests/kubernetes, and the mesh's by tests/clusters; here they are held against what
+the folders come to, and every one has its row in `ON_A_CLUSTER`.
+"""
 
 import json
 import re
@@ -18,6 +22,7 @@ from tests.deploy.conftest import KUBERNETES, ROOT, Objects, render
 from tests.deploy.programs import environment
 from tests.deploy.test_pods import bedrock, folder, pod  # noqa: F401
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
+from tests.kubernetes import overlays
 
 DOCS = ROOT / "docs" / "kubernetes.md"
 TEXT = DOCS.read_text()
@@ -85,6 +90,45 @@ KUBECTL: dict[str, Callable[[list[str], Objects], None]] = {
 }
 
 
+ON_A_CLUSTER = {
+    "make image": "tests/kubernetes/conftest.py",
+    "kind load docker-image": "tests/kubernetes/conftest.py",
+    "kubectl apply -k deploy/kubernetes/overlays/local": "tests/kubernetes/conftest.py",
+    "kubectl -n oai-gateway rollout status": "tests/kubernetes/conftest.py",
+    "kubectl -n oai-gateway port-forward": "tests/kubernetes/test_local.py",
+    "curl -s": "tests/kubernetes/test_local.py",
+    "docker tag": "tests/kubernetes/conftest.py",
+    "docker push": "tests/kubernetes/conftest.py",
+    "cp -r": "tests/kubernetes/conftest.py",
+    "oai-extproc token new": "tests/kubernetes/conftest.py",
+    "kubectl apply -k deploy/kubernetes/overlays/mine": "tests/kubernetes/conftest.py",
+    "kubectl -n oai-gateway rollout restart": "tests/kubernetes/test_aws.py",
+    "deploy/kubernetes/processor/make-certificates": "tests/kubernetes/test_objects.py",
+    "kubectl create namespace": "tests/kubernetes/test_objects.py",
+    "kubectl -n oai-gateway create secret generic oai-extproc-tls": "tests/kubernetes/test_objects.py",
+    "kubectl -n istio-system create secret generic oai-extproc-client": "tests/kubernetes/test_objects.py",
+    "kubectl -n oai-gateway create secret generic oai-extproc-client": "tests/kubernetes/test_objects.py",
+    "kubectl apply -k deploy/kubernetes/overlays/istio": "tests/clusters/__main__.py",
+    "kubectl apply -k deploy/kubernetes/overlays/envoy-gateway": "tests/clusters/__main__.py",
+}
+"""How each command of the page begins, and the file of what runs it on a cluster."""
+
+
+def test_every_command_is_run_on_a_cluster() -> None:
+    for line in commands():
+        assert len([start for start in ON_A_CLUSTER if line.startswith(start)]) == 1, line
+    for start, path in ON_A_CLUSTER.items():
+        assert [line for line in commands() if line.startswith(start)], start
+        assert (ROOT / path).exists()
+
+
+def test_the_component_for_aws_keys_is_added_as_the_page_has_it() -> None:
+    (shown,) = (yaml.safe_load(code) for language, code in BLOCKS if language == "yaml" and "aws-keys" in code)
+    added = overlays.added({})
+    assert shown == {name: added[name] for name in shown}
+    assert shown.keys() == {"components", "secretGenerator"}
+
+
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith("kubectl ")])
 def test_what_kubectl_is_told_fits_the_objects(line: str, everything: Objects) -> None:
     parts = words(line)
@@ -104,7 +148,7 @@ def test_the_images_that_are_loaded_are_those_that_pods_run(objects_of: Any) -> 
 def test_the_image_that_is_pushed_is_the_one_that_overlays_name() -> None:
     tag, push = (words(line) for line in commands() if line.startswith("docker "))
     assert (tag[1], push[1], tag[3]) == ("tag", "push", push[2])
-    for overlay in ("aws", "istio", "envoy-gateway"):
+    for overlay in ("aws", "istio", "envoy-gateway", "sidecar"):
         document = yaml.safe_load((KUBERNETES / "overlays" / overlay / "kustomization.yaml").read_text())
         (image,) = document["images"]
         assert tag[2:] == [f"{image['name']}:latest", f"{image['newName']}:{image['newTag']}"]
@@ -162,7 +206,7 @@ def test_the_other_commands_run(tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_sidecar_is_the_one_that_is_there() -> None:
-    (shown,) = (code for language, code in BLOCKS if language == "yaml" and "kustomization" in code)
+    (shown,) = (code for language, code in BLOCKS if language == "yaml" and "kustomization.yaml" in code)
     there = yaml.safe_load((KUBERNETES / "overlays" / "sidecar" / "kustomization.yaml").read_text())
     assert yaml.safe_load(shown) == {key: value for key, value in there.items() if key not in ("apiVersion", "kind")}
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from extproc import config
-from tests.deploy.conftest import KUBERNETES
+from tests.deploy.conftest import KUBERNETES, Objects, render
+from tests.kubernetes import overlays
 
 FOLDERS = ("base", "overlays/local", "overlays/aws", "overlays/sidecar", "overlays/istio", "overlays/envoy-gateway")
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
@@ -209,8 +210,33 @@ def test_a_pod_has_the_time_that_its_drain_takes(folder: str, objects_of: Any) -
     notice, timeout = (int(re.search(rf"--{name}=(\d+)", " ".join(command))[1]) for name in ("notice", "timeout"))  # type: ignore[index]
     assert pod["terminationGracePeriodSeconds"] >= notice + timeout + 30
     probe = pod["containers"][0]["readinessProbe"]
-    assert probe["periodSeconds"] * probe["failureThreshold"] > notice, "the only pod there is serves for that long"
+    earliest = probe["periodSeconds"] * (probe["failureThreshold"] - 1)
+    assert earliest > notice, "the only pod there is counts as serving until its notice is over"
     assert timeout >= 3600  # the longest call, which Envoy ends
+
+
+@pytest.mark.parametrize(
+    ("overlay", "worker"),
+    [("aws", "extproc"), ("sidecar", "oai-extproc"), ("istio", "extproc"), ("envoy-gateway", "extproc")],
+)
+def test_the_component_for_aws_keys_gives_them_to_the_worker_alone(overlay: str, worker: str, tmp_path: Path) -> None:
+    folder = overlays.copied(tmp_path) / overlay
+    (folder / "aws-credentials").write_text(overlays.credentials(overlays.OLD_KEY))
+    added = overlays.added({})
+    overlays.change(folder, overlay, {name: added[name] for name in ("components", "secretGenerator")})
+    objects = Objects(yaml.safe_load_all(render(str(folder))))
+    (spec,) = (pod for _, pod in pods(objects))
+    for each in containers(spec):
+        path = {env["name"]: env.get("value") for env in each.get("env", [])}.get("AWS_SHARED_CREDENTIALS_FILE")
+        mounted = (
+            [mount["mountPath"] for mount in each["volumeMounts"] if mount["name"] == "oai-aws-keys"] if path else []
+        )
+        assert (path, mounted) == (
+            ("/etc/oai/aws/credentials", ["/etc/oai/aws"]) if each["name"] == worker else (None, [])
+        )
+    assert decoded(objects.one("Secret", "oai-aws-keys")).keys() == {"credentials"}
+    for version in VERSIONS:
+        kubernetes_validate.validate(objects.one("Deployment"), version, strict=True)
 
 
 def test_istios_filter_is_in_every_chain_of_the_gateway(objects_of: Any) -> None:
