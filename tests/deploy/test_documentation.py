@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -22,7 +23,7 @@ from tests.deploy.conftest import KUBERNETES, ROOT, Objects, render
 from tests.deploy.programs import environment
 from tests.deploy.test_pods import bedrock, folder, pod  # noqa: F401
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
-from tests.kubernetes import overlays
+from tests.kubernetes import figures, overlays
 
 DOCS = ROOT / "docs" / "kubernetes.md"
 TEXT = DOCS.read_text()
@@ -120,6 +121,16 @@ def test_every_command_is_run_on_a_cluster() -> None:
     for start, path in ON_A_CLUSTER.items():
         assert [line for line in commands() if line.startswith(start)], start
         assert (ROOT / path).exists()
+
+
+def test_what_was_measured_is_what_the_tests_wrote() -> None:
+    text = figures.block()
+    written = figures.parse(text)
+    assert written.complete()
+    assert figures.render(written) == text
+    assert f"envoyproxy/envoy:v{written.versions['Envoy']}" in (KUBERNETES / "base" / "deployment.yaml").read_text()
+    assert f" {written.versions['Kubernetes'].rpartition('.')[0]}" in f" {kubernetes_validate.latest_version()}"
+    assert max(written.seconds[name] for name in ("config", "tokens", "keys")) <= 60, "the page names a minute"
 
 
 def test_the_component_for_aws_keys_is_added_as_the_page_has_it() -> None:

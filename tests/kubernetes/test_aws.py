@@ -46,6 +46,7 @@ def test_the_client_tests_pass(mine: tuple[Namespace, str], client_tests: Callab
 def load(mine: tuple[Namespace, str]) -> Iterator[Load]:
     """Callers of the Service, with the token that the page makes."""
     namespace, made = mine
+    until("two pods are ready", lambda: len(ready(namespace)) == 2)
     with Load(f"http://{namespace.address(GATEWAY)}/oai/v1", made) as load:
         yield load
 
