@@ -28,7 +28,13 @@ GATEWAYS = {"istio": "istio-system", "envoy-gateway": "oai-gateway"}
 
 ENVOY = "1.40.0"
 
+OUTSIDE = "TESTS_CLUSTERS_OUTSIDE"
+"""The variable with the id of a process that is not in the controller's network: from there scripts can be called."""
+
 BEDROCK = ("bedrock-runtime.us-east-1.amazonaws.com", "bedrock.us-east-1.amazonaws.com")
+STRANGER = "stranger.example.com"
+"""A name that is not Bedrock's, for which the same authority vouches."""
+
 NAMES = (*BEDROCK, "oai-extproc.oai-gateway.svc.cluster.local", "oai.example.com")
 """All of them are 127.0.0.1 in the controller's network."""
 
@@ -45,6 +51,7 @@ def main() -> int:
     folder = WORK / mesh.mesh
     files = prepare(mesh.mesh, folder)
     environment = {**os.environ, "NAMES": " ".join(NAMES), "CA": str(folder / "authority" / "ca.pem")}
+    environment[OUTSIDE] = str(os.getpid())
     tests = [sys.executable, "-m", "pytest", "-m", "mesh", "tests/clusters", "--mesh", mesh.mesh, *rest]
     try:
         subprocess.run([script, "up", *files], env=environment, check=True)
@@ -58,7 +65,9 @@ def prepare(mesh: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([KUBERNETES / "processor" / "make-certificates", folder / "certificates"], check=True, timeout=60)
     (folder / "authority").mkdir(exist_ok=True)
-    Authority(folder / "authority").certify(*BEDROCK)
+    authority = Authority(folder / "authority")
+    authority.certify(*BEDROCK)
+    authority.certify(STRANGER)
     objects, secret = folder / "objects.yaml", folder / "secret.yaml"
     objects.write_text(here(render(f"overlays/{mesh}")))
     client = folder / "certificates" / "client"

@@ -20,6 +20,7 @@ from tests.clients import (
     test_structured_output,
     test_tools,
 )
+from tests.clusters.controller import Controller
 from tests.deploy import through_a_mesh
 from tests.deploy.through_a_mesh import HELLO, NOVA, collect
 
@@ -59,20 +60,26 @@ CALLERS_OWN = {
     "x-envoy-max-retries": "7",
     "x-envoy-decorator-operation": "mine",
     "x-envoy-attempt-count": "9",
+    "x-forwarded-client-cert": "signed",
     "x-amz-security-token": "mine",
     "cookie": "a=b",
 }
-LEFT = {"istio": set[str](), "envoy-gateway": {"x-forwarded-host"}}
-"""What a mesh sends to Bedrock beside what the worker wrote, and no overlay can keep it from."""
 
 
-def test_bedrock_sees_what_the_worker_wrote_and_nothing_of_the_callers(
-    mesh: str, client: OpenAI, local: Any, token: str
-) -> None:
+def test_bedrock_sees_what_the_worker_wrote_and_nothing_of_the_callers(client: OpenAI, local: Any, token: str) -> None:
     client.chat.completions.create(model=NOVA, messages=HELLO, extra_headers=CALLERS_OWN)
     (call,) = local.calls()
     assert token not in json.dumps(call)
     foreign = {name for name in call["headers"] if name.startswith(("x-envoy-", "x-forwarded-", "x-b3-", "cookie"))}
-    assert foreign == LEFT[mesh]
+    assert foreign == set()
     assert call["headers"]["host"] == "bedrock-runtime.us-east-1.amazonaws.com"
     assert not set(CALLERS_OWN.values()) & set(map(str, call["headers"].values()))
+
+
+def test_envoy_has_what_the_overlay_is_for(mesh: str, controller: Controller) -> None:
+    """What no call shows: the flag against floods, and the scheme of requests over HTTP/2."""
+    configuration = controller.configuration()
+    assert '"rejected' not in controller.run("log")
+    if mesh == "envoy-gateway":
+        assert '"http.max_requests_per_io_cycle": 1' in configuration
+        assert '"match_upstream": true' in configuration

@@ -39,14 +39,20 @@ def gateway(objects: Objects, around: Surroundings) -> Proto:
     policy, route = objects.one("EnvoyExtensionPolicy"), objects.one("HTTPRoute")
     assert [(each["kind"], each["name"]) for each in policy["spec"]["targetRefs"]] == [("HTTPRoute", "oai")]
     (processor,) = policy["spec"]["extProc"]
-    (rule,) = route["spec"]["rules"]
-    names = _name(policy, "extproc"), _name(route, "rule")
+    api, rule = route["spec"]["rules"]
+    names = _name(policy, "extproc"), _name(route, "rule").replace("rule/0", "rule/1")
     filter_name = f"envoy.filters.http.ext_proc/{names[0]}"
     traffic = objects.one("BackendTrafficPolicy")["spec"]
     listener = _listener(objects, around)
     manager = listener["default_filter_chain"]["filters"][0]["typed_config"]
     manager["http_filters"].insert(0, _ext_proc(filter_name, names[0], processor))
-    manager["route_config"] = _route_configuration(rule, traffic, names[1], filter_name)
+    filters = {each["metadata"]["name"]: each["spec"] for each in objects.of("HTTPRouteFilter")}
+    host = f"localhost:{around.places['localhost'][1]}"
+    routes = [
+        _route(rule, filters, filter_name, host, _action(rule, traffic, names[1])),
+        _route(api, filters, filter_name, host, {}),
+    ]
+    manager["route_config"] = _route_configuration(routes)
     clusters = [
         _cluster(names[0], _backend(objects, processor["backendRefs"]), processor["backendSettings"], around),
         _cluster(names[1], _backend(objects, rule["backendRefs"]), traffic, around),
@@ -140,11 +146,14 @@ def _direction(direction: str, mode: Any) -> Proto:
     }
 
 
-def _route_configuration(rule: Any, traffic: Any, cluster: str, filter_name: str) -> Proto:
-    (match,) = rule["matches"]
-    assert match["path"]["type"] == "PathPrefix"
+def _route_configuration(routes: list[Proto]) -> Proto:
+    host = {"name": "oai-gateway/oai/http/*", "domains": ["*"], "routes": routes}
+    return {"name": "oai-gateway/oai/http", "virtual_hosts": [host], "ignore_port_in_host_matching": True}
+
+
+def _action(rule: Any, traffic: Any, cluster: str) -> Proto:
     times = traffic["timeout"]["http"]
-    action: Proto = {
+    return {
         "cluster": cluster,
         "timeout": rule["timeouts"]["request"],
         "idle_timeout": times["streamIdleTimeout"],
@@ -152,26 +161,44 @@ def _route_configuration(rule: Any, traffic: Any, cluster: str, filter_name: str
         "retry_policy": _retries(traffic["retry"]),
         "upgrade_configs": [{"upgrade_type": "websocket"}],
     }
+
+
+def _route(rule: Any, filters: Any, filter_name: str, host: str, action: Proto) -> Proto:
+    (match,) = rule["matches"]
+    assert match["path"]["type"] == "PathPrefix"
+    headers = [{"name": each["name"], "string_match": {"exact": each["value"]}} for each in match.get("headers", [])]
     route: Proto = {
-        "name": "httproute/oai-gateway/oai/rule/0/match/0/*",
-        "match": {"path_separated_prefix": match["path"]["value"]},
-        "route": action,
+        "match": {"path_separated_prefix": match["path"]["value"], "headers": headers},
         "typed_per_filter_config": {
             filter_name: {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
         },
     }
+    if action:
+        route["route"] = action
     for each in rule["filters"]:
-        _filter(each, route)
-    host = {"name": "oai-gateway/oai/http/*", "domains": ["*"], "routes": [route]}
-    return {"name": "oai-gateway/oai/http", "virtual_hosts": [host], "ignore_port_in_host_matching": True}
+        _filter(each, filters, host, route)
+    return route
 
 
-def _filter(given: Any, route: Proto) -> None:
-    """One filter of an HTTPRoute's rule."""
+def _filter(given: Any, filters: Any, host: str, route: Proto) -> None:
+    """One filter of an HTTPRoute's rule. The Backend's host has a port here."""
     match given["type"]:
-        case "URLRewrite":
-            host = given["urlRewrite"]["hostname"]
-            route["route"] |= {"host_rewrite_literal": host, "append_x_forwarded_host": True}
+        case "ExtensionRef":
+            extension = filters[given["extensionRef"]["name"]]
+            if "urlRewrite" in extension:
+                assert extension == {"urlRewrite": {"hostname": {"type": "Backend"}, "appendXForwardedHost": False}}
+                route["route"]["host_rewrite_literal"] = host
+                return
+            fixed = extension["directResponse"]
+            route["direct_response"] = {
+                "status": fixed["statusCode"],
+                "body": {"inline_string": fixed["body"]["inline"]},
+            }
+            added = [("content-type", fixed["contentType"]), *((e["name"], e["value"]) for e in fixed["header"]["set"])]
+            route["response_headers_to_add"] = [
+                {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                for name, value in added
+            ]
         case "RequestHeaderModifier":
             route["request_headers_to_remove"] = given["requestHeaderModifier"]["remove"]
         case other:

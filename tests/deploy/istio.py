@@ -8,7 +8,6 @@ would fetch from istiod are in the bootstrap under the names by which it would a
 
 import copy
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -16,14 +15,11 @@ import yaml
 from tests.deploy.conftest import ROOT, Objects
 from tests.deploy.meshes import (
     HCM,
-    HTTP_OPTIONS,
     ROUTER,
-    UPSTREAM_TLS,
     Proto,
     Surroundings,
     bootstrap,
     certificate,
-    endpoints,
 )
 
 
@@ -31,7 +27,7 @@ def gateway(objects: Objects, around: Surroundings) -> Proto:
     """The ingress gateway's bootstrap."""
     server = objects.one("Gateway")["spec"]["servers"][0]
     listener = _listener(server, objects.one("VirtualService")["spec"], around)
-    clusters = [_outside(objects, around)]
+    clusters: list[Proto] = []
     spec = objects.one("EnvoyFilter")["spec"]
     assert spec["workloadSelector"]["labels"] == objects.one("Gateway")["spec"]["selector"]
     for patch in spec["configPatches"]:
@@ -101,81 +97,17 @@ def _routes(server: Any, service: Any) -> Proto:
 
 
 def _route(rule: Any, match: Any) -> Proto:
-    (target,) = (each["destination"] for each in rule["route"])
     path = {"exact": "path", "prefix": "prefix"}
     ((kind, value),) = match["uri"].items()
-    retries = rule["retries"]
+    response, headers = rule["directResponse"], rule["headers"]["response"]["set"]
     return {
         "name": rule["name"],
         "match": {path[kind]: value, "case_sensitive": True},
-        "route": {
-            "cluster": f"outbound|{target['port']['number']}||{target['host']}",
-            "timeout": rule.get("timeout", "0s"),
-            "max_stream_duration": {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"},
-            "retry_policy": {
-                "retry_on": retries["retryOn"],
-                "num_retries": retries["attempts"],
-                "retry_host_predicate": [
-                    {
-                        "name": "envoy.retry_host_predicates.previous_hosts",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts"
-                            ".v3.PreviousHostsPredicate"
-                        },
-                    }
-                ],
-            },
-        },
-        "decorator": {"operation": f"{target['host']}:{target['port']['number']}/*"},
-    }
-
-
-def _outside(objects: Objects, around: Surroundings) -> Proto:
-    """The cluster of the ServiceEntry's host, by the DestinationRule."""
-    entry, rule = objects.one("ServiceEntry")["spec"], objects.one("DestinationRule")["spec"]
-    (host,), (port,) = entry["hosts"], entry["ports"]
-    assert rule["host"] == host
-    policy = rule["trafficPolicy"]
-    tcp, http, tls = policy["connectionPool"]["tcp"], policy["connectionPool"]["http"], policy["tls"]
-    name = f"outbound|{port['number']}||{host}"
-    assert tls["caCertificates"] == "/etc/ssl/certs/ca-certificates.crt"
-    return {
-        "name": name,
-        "type": "STRICT_DNS",
-        "connect_timeout": tcp["connectTimeout"],
-        "load_assignment": endpoints(name, {"socket_address": {"address": host, "port_value": port["number"]}}),
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": tcp["maxConnections"],
-                    "max_pending_requests": http["http1MaxPendingRequests"],
-                    "max_requests": http["http2MaxRequests"],
-                    "max_retries": 4294967295,
-                }
-            ]
-        },
-        "typed_extension_protocol_options": {
-            HTTP_OPTIONS: {
-                "@type": f"type.googleapis.com/{HTTP_OPTIONS}",
-                "common_http_protocol_options": {"idle_timeout": http["idleTimeout"]},
-                "explicit_http_config": {"http_protocol_options": {}},
-            }
-        },
-        "transport_socket": {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": UPSTREAM_TLS,
-                "sni": tls["sni"],
-                "common_tls_context": {
-                    "validation_context": {
-                        "trusted_ca": {"filename": str(around.authorities)},
-                        "match_typed_subject_alt_names": [
-                            {"san_type": "DNS", "matcher": {"exact": each}} for each in tls["subjectAltNames"]
-                        ],
-                    }
-                },
-            },
-        },
+        "direct_response": {"status": response["status"], "body": {"inline_string": response["body"]["string"]}},
+        "response_headers_to_add": [
+            {"header": {"key": name, "value": text}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for name, text in headers.items()
+        ],
     }
 
 
@@ -199,18 +131,15 @@ def _apply(patch: Any, listener: Proto, clusters: list[Proto], number: int) -> N
             assert wanted_filter["name"] == network["name"]
             names = [each["name"] for each in manager["http_filters"]]
             manager["http_filters"].insert(names.index(wanted_filter["subFilter"]["name"]), value)
-        case "HTTP_ROUTE", "MERGE":
-            routes = list(_named(manager["route_config"], match["routeConfiguration"]["vhost"]["route"]["name"]))
-            assert routes
-            for route in routes:
-                _merge(route, copy.deepcopy(value))
+        case "HTTP_ROUTE", "INSERT_BEFORE":
+            for host in manager["route_config"]["virtual_hosts"]:
+                names = [route["name"] for route in host["routes"]]
+                host["routes"].insert(names.index(match["routeConfiguration"]["vhost"]["route"]["name"]), value)
+        case "NETWORK_FILTER", "MERGE":
+            assert match["listener"]["filterChain"]["filter"]["name"] == network["name"]
+            _merge(network, value)
         case other:
             raise AssertionError(f"no test knows how Istio does {other}")
-
-
-def _named(configuration: Proto, name: str) -> Iterator[Proto]:
-    for host in configuration["virtual_hosts"]:
-        yield from (route for route in host["routes"] if route["name"] == name)
 
 
 def _merge(into: Proto, value: Proto) -> None:
@@ -229,9 +158,13 @@ def _merge(into: Proto, value: Proto) -> None:
 
 
 def _resolve(cluster: Proto, around: Surroundings) -> None:
-    """Put an address in the place of a name."""
+    """Put an address in the place of a name, and this test's authority in the place of the system's."""
     cluster["type"] = "STATIC"
-    for locality in cluster["load_assignment"]["endpoints"]:
+    common = cluster.get("transport_socket", {}).get("typed_config", {}).get("common_tls_context", {})
+    if "validation_context" in common:
+        assert common["validation_context"]["trusted_ca"] == {"filename": "/etc/ssl/certs/ca-certificates.crt"}
+        common["validation_context"]["trusted_ca"] = {"filename": str(around.authorities)}
+    for locality in cluster.get("load_assignment", {}).get("endpoints", []):
         for each in locality["lb_endpoints"]:
             name = each["endpoint"]["address"]["socket_address"]["address"]
             each["endpoint"]["address"] = around.address(name)

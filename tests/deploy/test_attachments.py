@@ -64,7 +64,7 @@ class Attached:
     @property
     def clusters(self) -> tuple[meshes.Proto, meshes.Proto]:
         """The workers' and Bedrock's."""
-        both = self.bootstrap["static_resources"]["clusters"]
+        both = [each for each in self.bootstrap["static_resources"]["clusters"] if "load_assignment" in each]
         processor, outside = sorted(both, key=lambda cluster: "health_checks" not in cluster)
         return processor, outside
 
@@ -95,9 +95,13 @@ def objects(attachment: str, objects_of: Any, amazon: tuple[int, Path]) -> Objec
     """The overlay's objects, for the host that there is here; AWS's has no port in its name, and this one has."""
     written = json.dumps(objects_of(f"overlays/{attachment}")).replace(BEDROCK, "localhost").replace(HOST, "*")
     here = Objects(json.loads(written))
-    for route in here.of("HTTPRoute"):
-        (rewrite,) = (each["urlRewrite"] for each in route["spec"]["rules"][0]["filters"] if "urlRewrite" in each)
-        rewrite["hostname"] = f"localhost:{amazon[0]}"
+    for each in here.of("EnvoyFilter"):
+        (route,) = (
+            patch["patch"]["value"]["route"]
+            for patch in each["spec"]["configPatches"]
+            if patch["patch"]["value"].get("name") == "oai-extproc-bedrock"
+        )
+        route["host_rewrite_literal"] = f"localhost:{amazon[0]}"
     return here
 
 
@@ -178,15 +182,6 @@ def test_bedrock_sees_neither_the_callers_key_nor_his_address(client: OpenAI, lo
     assert not call["headers"].keys() & {"x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address", *told}
 
 
-def test_the_workers_request_stays_on_the_meshs_route(gateway: Attached) -> None:
-    """The route leads by `/oai/v1`, and the worker writes another path: Envoy must not look for the route again."""
-    written = json.dumps(gateway.bootstrap)
-    assert "route_cache_action" not in written
-
-
-# What each part of it is for: another Envoy, without it, before the same worker
-
-
 @pytest.fixture
 def status(gateway: Attached, token: str, tmp_path: Path, eventually: Any) -> Iterator[Callable[..., int]]:  # noqa: F811
     """What a call gets from an Envoy with another bootstrap."""
@@ -222,6 +217,15 @@ def changed(gateway: Attached) -> Attached:
     return replace(gateway, bootstrap=copy.deepcopy(gateway.bootstrap))
 
 
+def test_without_the_filter_nothing_gets_through(changed: Attached, local: Any, status: Callable[..., int]) -> None:
+    """With the real controllers, and for callers who send what a worker would: tests/clusters/test_closed_route.py."""
+    filters = manager(changed)["http_filters"]
+    (ours,) = (each for each in filters if "ExternalProcessor" in each["typed_config"]["@type"])
+    filters.remove(ours)
+    assert status(changed.bootstrap) == 503
+    assert local.calls() == []
+
+
 def test_without_a_worker_nothing_gets_through(changed: Attached, local: Any, status: Callable[..., int]) -> None:
     address(changed.clusters[0])["port_value"] = 1
     assert status(changed.bootstrap) == 503
@@ -238,10 +242,11 @@ def test_workers_talk_to_nobody_without_a_certificate(
     assert local.calls() == []
 
 
-def test_bedrock_has_to_prove_its_name(changed: Attached, local: Any, status: Callable[..., int]) -> None:
+def test_bedrock_has_to_prove_its_name(
+    changed: Attached, certificates: Path, local: Any, status: Callable[..., int]
+) -> None:
     common = changed.clusters[1]["transport_socket"]["typed_config"]["common_tls_context"]
-    (name,) = common["validation_context"]["match_typed_subject_alt_names"]
-    name["matcher"]["exact"] = "bedrock.test"
+    common["validation_context"]["trusted_ca"]["filename"] = str(certificates / "client" / "ca.crt")
     assert status(changed.bootstrap) == 503
     assert local.calls() == []
 
@@ -253,19 +258,22 @@ def test_the_buffer_has_to_be_raised(attachment: str, changed: Attached, status:
     assert status(changed.bootstrap, size=100_000) == (200 if attachment == "istio" else 413)
 
 
-def test_envoy_gateways_route_has_to_say_the_host(
+def test_envoy_gateways_route_has_to_write_the_host(
     attachment: str, changed: Attached, status: Callable[..., int]
 ) -> None:
-    """The one that the worker says is ignored there, so the signature would be for another."""
+    """The one that the worker writes is ignored there, so the signature would be for another."""
     if attachment != "envoy-gateway":
         assert "mutation_rules" in json.dumps(changed.bootstrap)
         return
     assert "mutation_rules" not in json.dumps(changed.bootstrap)
-    (listener,) = changed.bootstrap["static_resources"]["listeners"]
-    manager = listener["default_filter_chain"]["filters"][0]["typed_config"]
-    route = manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
-    del route["host_rewrite_literal"]
+    del manager(changed)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["host_rewrite_literal"]
     assert status(changed.bootstrap) == 502
+
+
+def manager(gateway: Attached) -> Any:
+    (listener,) = gateway.bootstrap["static_resources"]["listeners"]
+    chain = listener.get("default_filter_chain") or listener["filter_chains"][0]
+    return chain["filters"][0]["typed_config"]
 
 
 def address(cluster: meshes.Proto) -> Any:

@@ -193,7 +193,7 @@ def test_the_region_stands_in_one_place(overlay: str, tmp_path: Path) -> None:
     objects = Objects(yaml.safe_load_all(text))
     (container,) = objects.one("Deployment")["spec"]["template"]["spec"]["containers"]
     assert {"name": "AWS_REGION", "value": "eu-central-2"} in container["env"]
-    assert text.count("bedrock-runtime.eu-central-2.amazonaws.com") >= 3
+    assert text.count("bedrock-runtime.eu-central-2.amazonaws.com") == 2
 
 
 def test_the_curl_line_gets_an_answer(pod: Any, eventually: Any) -> None:  # noqa: F811
@@ -242,30 +242,71 @@ def test_messages_have_the_time_that_side_calls_may_take(objects_of: Any) -> Non
     assert patch["typed_config"]["max_message_timeout"] == f"{longest:g}s"
 
 
-def test_istios_filter_and_route_are_what_envoy_config_prints(objects_of: Any, tmp_path: Path) -> None:
-    """But for the cluster's name, what Istio's Envoys may not know yet, and what closes the route: it is open there."""
+def test_istios_filter_routes_clusters_and_replies_are_what_envoy_config_prints(
+    objects_of: Any, tmp_path: Path
+) -> None:
+    """But for the clusters' names, and what Istio's Envoys may not know yet."""
     (tmp_path / "gateway.yaml").write_text("region: us-east-1")
     command = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(tmp_path / "gateway.yaml")]
+    command += ["--ca-file", "/etc/ssl/certs/ca-certificates.crt"]
     printed = {
         part: yaml.safe_load(
             subprocess.run(
-                [*command, "--only", part], env=environment({}), capture_output=True, check=True, timeout=60
-            ).stdout
-        )[0]
-        for part in ("filter", "route")
+                [*command, "--only", part], env=environment({}), capture_output=True, check=True, timeout=60, text=True
+            ).stdout.replace("'unprocessed'", "'oai-unprocessed'")
+        )
+        for part in ("filter", "route", "cluster", "reply")
     }
     patches = objects_of("overlays/istio").one("EnvoyFilter")["spec"]["configPatches"]
-    ours = {patch["applyTo"]: patch["patch"]["value"] for patch in patches}
-    config = printed["filter"]["typed_config"]
-    assert config.pop("allow_content_length_header") is True
-    assert config.pop("route_cache_action") == "CLEAR"
-    assert config["mutation_rules"].pop("disallow_expression") == {"regex": "^:authority$"}
-    config["grpc_service"]["envoy_grpc"]["cluster_name"] = "oai-extproc"
-    assert ours["HTTP_FILTER"]["typed_config"].pop("failure_mode_allow") is False
-    back_off = ours["HTTP_FILTER"]["typed_config"]["grpc_service"]["retry_policy"]["retry_back_off"]
-    back_off.update(base_interval="0.010s", max_interval="0.100s")
-    assert ours["HTTP_FILTER"] == printed["filter"]
-    route = ours["HTTP_ROUTE"]
-    assert route["typed_per_filter_config"] == printed["route"]["typed_per_filter_config"]
-    assert route["route"].items() <= printed["route"]["route"].items()
-    assert route["request_body_buffer_limit"] == printed["route"]["request_body_buffer_limit"]
+    ours: dict[str, list[Any]] = {}
+    for patch in patches:
+        ours.setdefault(patch["applyTo"], []).append(in_seconds(patch["patch"]["value"]))
+    (chain,) = in_seconds(printed["filter"])
+    assert chain["typed_config"].pop("allow_content_length_header") is True
+    chain["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "oai-extproc"
+    assert ours["HTTP_FILTER"][0]["typed_config"].pop("failure_mode_allow") is False
+    assert ours["HTTP_FILTER"] == [chain]
+    for route in printed["route"]:
+        route["name"] = f"oai-extproc-{route['name']}"
+        route["route"]["cluster"] = f"oai-{route['route']['cluster']}"
+    theirs = {route["name"]: route for route in in_seconds(printed["route"])}
+    theirs["oai-extproc-bedrock"]["request_headers_to_remove"] += [
+        "x-envoy-decorator-operation",
+        "x-envoy-attempt-count",
+    ]
+    assert {route["name"]: route for route in ours["HTTP_ROUTE"]} == theirs
+    _, outside, nobody = in_seconds(printed["cluster"])
+    for cluster in (outside, nobody):
+        cluster["name"] = f"oai-{cluster['name']}"
+    outside["load_assignment"]["cluster_name"] = "oai-bedrock"
+    outside["circuit_breakers"]["thresholds"][0]["max_connections"] = 10000
+    assert ours["CLUSTER"][1:] == [outside, nobody]
+    (manager,) = ours["NETWORK_FILTER"]
+    assert manager["typed_config"]["local_reply_config"]["mappers"] == in_seconds(printed["reply"])
+
+
+def in_seconds(value: Any) -> Any:
+    """The same, with each duration in its shortest form."""
+    if isinstance(value, dict):
+        return {key: in_seconds(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [in_seconds(each) for each in value]
+    duration = re.fullmatch(r"(\d+(?:\.\d+)?)s", value) if isinstance(value, str) else None
+    return f"{float(duration[1]):g}s" if duration else value
+
+
+def test_istios_response_without_the_filter_is_the_one_that_others_have(objects_of: Any) -> None:
+    (rule,) = objects_of("overlays/istio").one("VirtualService")["spec"]["http"]
+    body = json.loads(rule["directResponse"]["body"]["string"])
+    unprocessed = objects_of("overlays/envoy-gateway").one("HTTPRouteFilter", "oai-unprocessed")
+    assert json.loads(unprocessed["spec"]["directResponse"]["body"]["inline"]) == body
+    patches = objects_of("overlays/istio").one("EnvoyFilter")["spec"]["configPatches"]
+    (manager,) = (patch["patch"]["value"] for patch in patches if patch["applyTo"] == "NETWORK_FILTER")
+    mapper = manager["typed_config"]["local_reply_config"]["mappers"][-1]
+    assert mapper["body_format_override"]["json_format"] == body
+
+
+def test_istios_flags_are_strings_that_the_agent_takes() -> None:
+    (annotation,) = re.findall(r"^ +proxy\.istio\.io/config: '(.*)'$", TEXT, re.MULTILINE)
+    flags = json.loads(annotation)["runtimeValues"]
+    assert flags == {"http.max_requests_per_io_cycle": "1", "overload.premature_reset_total_stream_count": "100"}

@@ -38,9 +38,15 @@ def test_core_objects_are_valid(folder: str, version: str, objects_of: Any) -> N
         kubernetes_validate.validate(each, version, strict=True)
 
 
+WITHOUT_SCHEMA = {"HTTPRouteFilter"}
+"""Kinds that CRDS lacks: Envoy Gateway itself holds them against its schema in tests/clusters, and takes no other."""
+
+
 @folders
 def test_custom_objects_are_valid(folder: str, objects_of: Any, crd: Any) -> None:
     for each in filter(is_custom, objects_of(folder)):
+        if each["kind"] in WITHOUT_SCHEMA:
+            continue
         jsonschema.Draft202012Validator(crd(each["apiVersion"], each["kind"])).validate(each)
 
 
@@ -240,7 +246,7 @@ def test_the_component_for_aws_keys_gives_them_to_the_worker_alone(overlay: str,
 
 
 def test_istios_filter_is_in_every_chain_of_the_gateway(objects_of: Any) -> None:
-    """The route leads to Bedrock whichever port it is reached by: without the filter the callers' keys would, too."""
+    """The route is the same whichever port it is reached by: without the filter, calls there would be a 503."""
     patches = objects_of("overlays/istio").one("EnvoyFilter")["spec"]["configPatches"]
     (match,) = (patch["match"] for patch in patches if patch["applyTo"] == "HTTP_FILTER")
     assert match["context"] == "GATEWAY"
