@@ -47,7 +47,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
-        test-kubernetes test-istio test-envoy-gateway soak reliability docs lock lock-images clean
+        engines test-kubernetes test-istio test-envoy-gateway soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,6 +132,10 @@ test-chaos: $(DEV) ## Inject faults in every phase of a call, minutes; ARGS=--lo
 
 test-kubernetes: $(DEV) image ## Test deploy/kubernetes on a real cluster, which a script of ENGINES starts; minutes, root
 	$(BIN)/python -m tests.kubernetes $(ARGS)
+
+engines: $(DEV) ## Build the controllers that overlays are tested with, by the scripts of ENGINES: half an hour, once; root
+	$(BIN)/python -m tests.clusters envoy-gateway --without-tests
+	$(BIN)/python -m tests.clusters istio --without-tests
 
 test-istio: $(DEV) ## Test overlays/istio with a real istiod, which a script of ENGINES starts; minutes, root
 	$(BIN)/python -m tests.clusters istio $(ARGS)

@@ -14,19 +14,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / ".run" / "ci"
-UP = Path(os.environ.get("ENGINE_UP") or ROOT.parent / "shared" / "engine" / "up")
+ENGINES = Path(os.environ.get("ENGINES") or ROOT.parent / "shared" / "engine")
+"""The folder of the scripts that start clusters and controllers; what they build is cached outside of the checkout."""
+
+UP = Path(os.environ.get("ENGINE_UP") or ENGINES / "up")
 """Starts a Docker engine, on machines that have such a program; others may have an engine that runs."""
 
 AT_ONCE = 2
 LONGEST = 2400
 """Seconds after which a stage is killed."""
 
-GATEWAYS, ALONE = "gateways", "alone"
+LONGEST_OF_CLUSTERS = 900
+LATEST = 4200
+"""Seconds after which no further stage with a cluster begins."""
+
+GATEWAYS, CLUSTERS, ALONE = "gateways", "clusters", "alone"
 
 STAGES = {
     # name: (command, stages that end before it, what it does not run beside)
     #
     # GATEWAYS: one of these at a time. They flood Envoys and measure their memory.
+    # CLUSTERS: one of these at a time, each for 15 minutes at most, and none after 70. They need ENGINES.
     # ALONE: nothing beside it. It measures time.
     #
     # The first that may run is next, so the longest chain comes first.
@@ -38,8 +46,12 @@ STAGES = {
     "grpcio": ("make test-grpcio", ("install",), GATEWAYS),
     "compiled-gateway": ("make test-compiled-gateway", ("compile",), GATEWAYS),
     "chaos": ("make test-chaos", ("install",), GATEWAYS),
-    "compose": ("make test-compose", ("install", "engine"), None),
     "unit": ("make test-unit", ("install",), None),
+    "engines": ("make engines", ("unit",), None),  # half an hour of builds on a fresh machine, beside the gateways
+    "compose": ("make test-compose", ("install", "engine"), None),
+    "envoy-gateway": ("make test-envoy-gateway", ("engines",), CLUSTERS),
+    "istio": ("make test-istio", ("engines",), CLUSTERS),
+    "kubernetes": ("make test-kubernetes", ("engines", "compose"), CLUSTERS),  # both build images
     "compiled-unit": ("make test-compiled-unit", ("compile",), None),
     "fuzz": ('make fuzz SECONDS=60 ARGS="--jobs 1"', ("install",), None),
     "bench": ("make bench-smoke", ("compile",), ALONE),
@@ -51,6 +63,8 @@ class Stage:
 
     def __init__(self, name):
         self.name, self.beside, self.log = name, STAGES[name][2], LOGS / f"{name}.log"
+        longest = LONGEST_OF_CLUSTERS if self.beside is CLUSTERS else LONGEST
+        self._longest = LATEST if name == "engines" else longest
         print(f"ci: {name} begins", flush=True)
         with self.log.open("wb") as log:
             command = ["bash", "-c", STAGES[name][0]]
@@ -60,7 +74,7 @@ class Stage:
 
     def ended(self):
         """Return whether it has ended. One that takes too long is killed."""
-        if time.monotonic() - self._begun > LONGEST:
+        if time.monotonic() - self._begun > self._longest:
             self.kill()
         return self._process.poll() is not None
 
@@ -83,16 +97,26 @@ def may_run(name, waiting, running):
     """Return whether a stage that waits may run beside those that run."""
     _, before, beside = STAGES[name]
     loads = [stage.beside for stage in running]
-    if ALONE in loads or (beside is ALONE and running) or (beside is GATEWAYS and GATEWAYS in loads):
+    if ALONE in loads or (beside is ALONE and running) or (beside in (GATEWAYS, CLUSTERS) and beside in loads):
         return False
     return not {*waiting, *(stage.name for stage in running)} & {*before}
 
 
-def run(waiting):
-    """Run the stages; return their results."""
+def left_out(waiting):
+    """Return the stages with a cluster that do not begin any more."""
+    return [name for name in waiting if STAGES[name][2] is CLUSTERS]
+
+
+def run(waiting, begun):
+    """Run the stages; return their results. `begun` is when the first may have begun."""
     running, results = [], []
     try:
         while waiting or running:
+            if time.monotonic() - begun > LATEST and (late := left_out(waiting)):
+                waiting = [name for name in waiting if name not in late]
+                print(f"ci: {LATEST // 60} minutes have passed: NOT tested are {', '.join(late)}", flush=True)
+                results += [f"{name:17} left out" for name in late]
+                continue
             free = [name for name in waiting if len(running) < AT_ONCE and may_run(name, waiting, running)]
             if free:
                 waiting.remove(free[0])
@@ -115,6 +139,17 @@ def engine_answers():
     )
 
 
+def unavailable():
+    """Return the stages for which this machine lacks something."""
+    missing = set()
+    if not engine_answers():
+        missing |= {"engine", "compose", "kubernetes"}
+    scripts = [ENGINES / name for name in ("envoy-gateway", "istiod", "kube")]
+    if os.geteuid() != 0 or not all(os.access(script, os.X_OK) for script in scripts):
+        missing |= {"engines", "envoy-gateway", "istio", "kubernetes"}
+    return missing
+
+
 def main():
     """Run the stages that the arguments name, or all; exit with 1 if one fails."""
     os.environ.update(NO_COLOR="1", TERM="dumb", PY_COLORS="0")
@@ -124,11 +159,15 @@ def main():
         sys.exit(f"ci: no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
-    engine = engine_answers()
     begun = time.monotonic()
-    results = run([name for name in names if engine or name not in ("engine", "compose")])
-    if not engine:
+    missing = unavailable()
+    results = run([name for name in names if name not in missing], begun)
+    if "compose" in missing:
         print("ci: no Docker engine responds: the images and docker-compose.yml are NOT tested")
+    if "engines" in missing:
+        print(
+            f"ci: {ENGINES} has no scripts that start controllers, or this is not root: no overlay is tested with one"
+        )
     print("\n".join(results), f"all of it{'':15} {time.monotonic() - begun:6.0f} s", sep="\n")
     sys.exit(any("FAILED" in result for result in results))
 
