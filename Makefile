@@ -22,6 +22,10 @@ LOCK    := $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --n
 HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constraints.txt --no-annotate --no-header \
            --python-version 3.13 --python-platform linux
 
+# Outside of the checkout, so that it is built once on a machine.
+HELM_VERSION := v4.3.2
+HELM         := $(shell dirname "$$(mktemp -u)")/engine/helm/$(HELM_VERSION)/helm
+
 # The images' labels. SOURCE is the URL of the repository, if it has one.
 VERSION  := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' extproc/__init__.py)
 REVISION  = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
@@ -47,7 +51,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
-        engines test-kubernetes test-istio test-envoy-gateway soak reliability docs lock lock-images clean
+        engines test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -143,6 +147,9 @@ test-istio: $(DEV) ## Test overlays/istio with a real istiod, which a script of 
 test-envoy-gateway: $(DEV) ## Test overlays/envoy-gateway with a real Envoy Gateway, which a script of ENGINES starts; minutes
 	$(BIN)/python -m tests.clusters envoy-gateway $(ARGS)
 
+test-helm: $(DEV) $(HELM) image ## Test the chart with the real Helm and a cluster that a script of ENGINES starts; root
+	HELM=$(HELM) $(BIN)/python -m pytest -m helm tests/helm $(ARGS)
+
 soak: $(DEV) ## Run ten minutes of mixed load, in which memory, descriptors and latency must stay flat; ARGS="--seconds 60" for less
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
@@ -158,11 +165,12 @@ audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities;
 bench-steps: $(DEV) ## Measure how long one request keeps the event loop busy, by shape and size
 	$(BIN)/python -m bench.steps $(ARGS)
 
-docs: $(DEV) ## Write the tables of docs/compatibility.md and docs/configuration.md again
+docs: $(DEV) ## Write the tables of docs/compatibility.md, docs/configuration.md and the chart again
 	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
 	mv docs/compatibility.md.new docs/compatibility.md
 	$(BIN)/python tests/unit/test_configuration_page.py > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -m tests.helm.generated
 
 lock: $(DEV) ## Upgrade the pinned versions of Python packages
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
@@ -214,6 +222,11 @@ $(AUDIT): pyproject.toml constraints.txt | $(DEV)
 	@echo "Installing pip-audit"
 	@$(INSTALL) -e '.[envoy,tokens,dev,audit]'
 	@touch $@
+
+$(HELM):
+	@command -v go >/dev/null || { echo "make: no Go, which builds Helm"; exit 1; }
+	@echo "Building Helm $(HELM_VERSION)"
+	@GOBIN=$(@D) CGO_ENABLED=0 go install -ldflags '-s -w' helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
 
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
 	@echo "Compiling the hot packages into $(COMPILED)"

@@ -20,6 +20,7 @@ RUN_BY = {
     "docs/attach.md": "tests/envoy/test_attach.py",
     "docs/docker.md": "tests/compose/test_docs.py",
     "docs/local-bedrock.md": "tests/clients/test_local_bedrock_page.py",
+    "docs/helm.md": "tests/helm/test_cluster.py",
     "docs/kubernetes.md": "tests/deploy/test_documentation.py",
     "docs/operations.md": "tests/envoy/test_operations.py",
 }
