@@ -32,7 +32,7 @@ SETS = {
         '--set-json=extraVolumeMounts=[{"name":"ca","mountPath":"/etc/ca"}]',
         '--set-json=networkPolicy={"from":[{"podSelector":{}}],"egress":[{"ports":[{"port":80}]}]}',
         '--set-json=topologySpreadConstraints=[{"topologyKey":"a","maxSkew":1,"whenUnsatisfiable":"DoNotSchedule","labelSelector":{}}]',
-        "--set=podDisruptionBudget.maxUnavailable=25%",
+        "--set=podDisruptionBudget.maxUnavailable=25%,aws.existingSecret=oai-aws-keys",
     ],
     "workers": ["--set=mode=worker", '--set-json=networkPolicy.from=[{"namespaceSelector":{}}]'],
     "workers for nobody": ["--set=mode=worker"],
@@ -120,6 +120,15 @@ def test_a_digest_takes_the_place_of_the_tag(template: Template) -> None:
     objects = template("local", f"--set=image.digest={digest},envoy.image.digest={digest}")
     images = {each["image"] for _, pod in manifests.pods(objects) for each in manifests.containers(pod)}
     assert images == {f"oai-extproc@{digest}", f"envoyproxy/envoy@{digest}", "oai-extproc-bedrock-local:latest"}
+
+
+@pytest.mark.parametrize("example", ["aws", "istio"])
+def test_aws_keys_in_a_file_are_the_workers_alone(example: str, template: Template) -> None:
+    (pod,) = (pod for _, pod in manifests.pods(template(example, "--set=aws.existingSecret=keys")))
+    having = [each for each in manifests.containers(pod) if "oai-aws-keys" in str(each["volumeMounts"])]
+    assert [each["name"] for each in having] == ["extproc"]
+    variable = {"name": "AWS_SHARED_CREDENTIALS_FILE", "value": "/etc/oai/aws/credentials"}
+    assert [each for each in manifests.containers(pod) if variable in each.get("env", [])] == having
 
 
 def test_numbers_of_gateway_yaml_stay_what_they_are(template: Template) -> None:

@@ -107,6 +107,7 @@ WRONG = {
     "networkPolicy.enabled=perhaps": ("/networkPolicy/enabled", "want boolean"),
     "podMonitor.interval=30": ("/podMonitor/interval", "want string"),
     "mode=istio,podMonitor.enabled=true": ("/podMonitor/enabled", "must be false"),
+    "mode=istio,test.tokenSecret.name=caller": ("/test/tokenSecret/name", "maxLength"),
     "mode=worker,bedrockLocal.enabled=true": ("/bedrockLocal/enabled", "must be false"),
     "istio.selector=null": ("/istio", "missing property 'selector'"),
     "istio.port.protocol=UDP": ("/istio/port/protocol", "'HTTP'"),

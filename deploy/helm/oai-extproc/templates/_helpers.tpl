@@ -96,6 +96,14 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* The worker's environment: AWS's keys are its alone. */}}
+{{- define "oai.workerEnvironment" -}}
+{{ include "oai.environment" . }}
+{{- if .Values.aws.existingSecret }}
+- {name: AWS_SHARED_CREDENTIALS_FILE, value: /etc/oai/aws/credentials}
+{{- end }}
+{{- end -}}
+
 {{/* What every pod mounts. */}}
 {{- define "oai.volumes" -}}
 - name: config
@@ -104,8 +112,19 @@ topologySpreadConstraints:
   secret: {secretName: {{ .Values.tokens.existingSecret }}, defaultMode: 0440}
 - name: run
   emptyDir: {medium: Memory, sizeLimit: 16Mi}
+{{- with .Values.aws.existingSecret }}
+- name: oai-aws-keys
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "oai.workerMounts" -}}
+{{ include "oai.mounts" . }}
+{{- if .Values.aws.existingSecret }}
+- {name: oai-aws-keys, mountPath: /etc/oai/aws, readOnly: true}
 {{- end }}
 {{- end -}}
 
