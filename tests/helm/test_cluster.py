@@ -180,12 +180,8 @@ class Release:
 
     cluster: Cluster
     namespace: str
-
-    @property
-    def url(self) -> str:
-        """The API, as the node reaches it through the Service."""
-        spec = self.cluster.read(f"-n {self.namespace} get service oai-gateway")["spec"]
-        return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}/oai/v1"
+    url: str
+    """The API, as the node reaches it through the Service."""
 
     def call(self, text: str = "Hello!") -> int:
         """Make a call on a connection of its own; return the response's status."""
@@ -214,7 +210,8 @@ def release(cluster: Cluster) -> Release:
     cluster.done("make -n image")
     for line in lines[1:7]:
         cluster.done(here(line, "helm-try"))
-    return Release(cluster, "helm-try")
+    spec = cluster.read("-n helm-try get service oai-gateway")["spec"]
+    return Release(cluster, "helm-try", f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}/oai/v1")
 
 
 def test_the_curl_line_gets_a_response(release: Release) -> None:
