@@ -23,10 +23,17 @@ CHECKSUM = "checksum/read-at-start"
 
 RENAMED = {
     "oai-gateway": {"bedrock-local": "oai-gateway-bedrock-local"},
-    "oai-extproc": {"oai": "oai-extproc", "oai-gateway": "oai-extproc", "bedrock-runtime": "oai-extproc-bedrock"},
+    "oai-extproc": {
+        "oai": "oai-extproc",
+        "oai-gateway": "oai-extproc",
+        "oai-bedrock": "oai-extproc-bedrock",
+        "oai-bedrock-host": "oai-extproc-bedrock-host",
+        "oai-unprocessed": "oai-extproc-unprocessed",
+        "bedrock-runtime": "oai-extproc-bedrock",
+    },
 }
 """By release: what kustomize's names are in the chart, which derives all from the release's name."""
-NAMES = {"name", "serviceAccountName", "gateways", NAME}
+NAMES = {"name", "serviceAccountName", "gateways", "cluster", "cluster_name", NAME}
 """Keys that hold such names."""
 
 
@@ -42,6 +49,8 @@ def one_form(value: Any, names: dict[str, str], key: str = "") -> Any:
         return sorted(new, key=lambda item: str(item["name"])) if key in ("volumes", "volumeMounts") else new
     if key == "value" and isinstance(value, str):  # an address in an environment
         return value.replace("//bedrock-local:", "//oai-gateway-bedrock-local:")
+    if key == "expression":  # a condition that names a cluster
+        return value.replace("'oai-unprocessed'", "'oai-extproc-unprocessed'")
     return names.get(value, value) if key in NAMES else value
 
 
