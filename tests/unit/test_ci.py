@@ -80,6 +80,7 @@ def test_a_cluster_that_takes_too_long_is_killed_and_that_is_a_failure(ci: Any):
 
 def test_stages_are_left_out_where_the_machine_lacks_something(ci: Any, tmp_path: Path, monkeypatch: Any):
     ci.ENGINES = tmp_path
+    ci.CLUSTERS_TOO = True
     monkeypatch.setattr(ci, "engine_answers", lambda: False)
     controllers = {"engines", "envoy-gateway", "istio", "kubernetes"}
     assert ci.unavailable() == {"engine", "compose", *controllers}
@@ -91,4 +92,7 @@ def test_stages_are_left_out_where_the_machine_lacks_something(ci: Any, tmp_path
     monkeypatch.setattr(ci.os, "geteuid", lambda: 0)
     assert ci.unavailable() == set()
     monkeypatch.setattr(ci.os, "geteuid", lambda: 1000)
+    assert ci.unavailable() == controllers
+    monkeypatch.setattr(ci.os, "geteuid", lambda: 0)
+    ci.CLUSTERS_TOO = False
     assert ci.unavailable() == controllers
