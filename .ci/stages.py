@@ -21,7 +21,7 @@ UP = Path(os.environ.get("ENGINE_UP") or ENGINES / "up")
 """Starts a Docker engine, on machines that have such a program; others may have an engine that runs."""
 
 CLUSTERS_TOO = os.environ.get("CI_CLUSTERS") == "1"
-"""Whether to run the stages with a cluster. Builds of half an hour beside them slow the gateways' tests, on two cores."""
+"""Whether to run the stages with a cluster. Their builds, half an hour on two cores, slow the gateways' tests."""
 
 AT_ONCE = 2
 LONGEST = 2400

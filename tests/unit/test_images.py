@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from extproc import __version__, config
-from extproc.stack.upstream import BEARER_TOKEN, ENDPOINTS
+from extproc.aws.credentials import BEARER_VARIABLE
+from extproc.stack.upstream import ENDPOINTS
 from extproc.tenancy.api_keys import digest
 
 ROOT = Path(__file__).parents[2]
@@ -105,5 +106,5 @@ def test_with_aws_nothing_of_the_local_bedrock_is_left() -> None:
     for name in ("envoy-config", "extproc"):
         replaced = AWS["services"][name]["environment"]
         assert COMPOSE["services"][name]["environment"].keys() <= replaced.keys()
-        assert {BEARER_TOKEN, *ENDPOINTS} <= replaced.keys()
+        assert {BEARER_VARIABLE, *ENDPOINTS} <= replaced.keys()
         assert all(value is None for key, value in replaced.items() if key != "AWS_REGION")
