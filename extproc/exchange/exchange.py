@@ -146,8 +146,8 @@ class Exchange:
             return ()
         try:
             directives = self._move(event, now)
-        except ApiError as error:
-            directives = [self._error(error)]
+        except ApiError as api_error:
+            directives = [self._error(api_error)]
         except ConverseResponseError as error:
             directives = [self._error(bad_answer(str(error)))]
         for directive in directives:

@@ -86,7 +86,7 @@ def test_a_family_may_be_there_for_others_only() -> None:
         ),
         (
             "[{family: nova, images: false}, {family: a, images: true}]",
-            r"capabilities\[1\]\.match: missing; say which foundation ids are of the family `a`",
+            r"capabilities\[1\]\.match: missing; name the foundation ids of the family `a`",
         ),
     ],
 )

@@ -163,14 +163,14 @@ def test_a_large_message_in_small_pieces_is_looked_at_once(monkeypatch: pytest.M
     """Not quadratic: until the message is whole, a piece costs no more than itself."""
     decoder = Decoder()
     looks = 0
-    take = decoder._take_messages
+    take = decoder._decode
 
     def counted(data: bytes) -> list[Message]:
         nonlocal looks
         looks += 1
         return take(data)
 
-    monkeypatch.setattr(decoder, "_take_messages", counted)
+    monkeypatch.setattr(decoder, "_decode", counted)
     data = frame(payload=bytes(1_000_000))
     messages = [m for at in range(0, len(data), 100) for m in decoder.feed(data[at : at + 100])]
     assert [len(m.payload) for m in messages] == [1_000_000]
