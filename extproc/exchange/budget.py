@@ -64,30 +64,36 @@ class Budget:
 class Reservation:
     """The bytes of a budget that one request holds, until its stream has ended.
 
-    They are those of its stream, and the larger of `body`, as it came, and of `outgoing`, all that goes out for it:
-    Envoy and the worker have first the one and then the other.
+    They are those of its stream; the larger of `body`, as it came, and of `outgoing`, all that goes out for it, since
+    Envoy and the worker have first the one and then the other; and `response`, where all of it is kept.
     """
 
     def __init__(self, budget: Budget, organisation: str, body: int) -> None:
         """Raise `ApiError` as `hold` does."""
-        self.body = self.outgoing = self.size = 0
+        self.body = self.outgoing = self.response = self.size = 0
         self._budget = budget
         self._organisation = organisation
         self.hold(body=body)
+
+    @property
+    def most(self) -> int:
+        """Bytes that one request can ever hold beside those of its stream."""
+        return self._budget.largest - self._budget.stream_bytes
 
     @property
     def room(self) -> int:
         """Bytes by which it may grow, while nothing else is in flight."""
         return self._budget.largest - self.size
 
-    def hold(self, *, body: int | None = None, outgoing: int | None = None) -> None:
+    def hold(self, *, body: int | None = None, outgoing: int | None = None, response: int | None = None) -> None:
         """Hold so many bytes from now on; what is left out stays as it is.
 
         Raises `ApiError` where they are not there (429, 503) or never can be (413), and then changes nothing.
         """
         body = self.body if body is None else body
         outgoing = self.outgoing if outgoing is None else outgoing
-        size = self._budget.stream_bytes + max(body, outgoing)
+        response = self.response if response is None else response
+        size = self._budget.stream_bytes + max(body, outgoing) + response
         more = size - self.size
         if more > 0:
             if more > self.room:
@@ -95,13 +101,17 @@ class Reservation:
             self._budget.reserve(self._organisation, more)
         elif more < 0:
             self._budget.release(self._organisation, -more)
-        self.body, self.outgoing, self.size = body, outgoing, size
+        self.body, self.outgoing, self.response, self.size = body, outgoing, response, size
+
+    def settle(self, response: int) -> None:
+        """Hold no more than `response` for the response; never more than before, for its calls have been billed."""
+        self.hold(response=min(self.response, response))
 
     def release(self) -> None:
         """Give everything back."""
         if self.size:
             self._budget.release(self._organisation, self.size)
-        self.body = self.outgoing = self.size = 0
+        self.body = self.outgoing = self.response = self.size = 0
 
 
 def _too_many_of_its_own(organisation: str, size: int, held: int, allowed: int) -> ApiError:

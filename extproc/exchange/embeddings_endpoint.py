@@ -56,7 +56,13 @@ class DecodedEmbeddings:
         plan = embeddings.plan(request, target.foundation, detokenise)
         path = model_path(target.model_id, "invoke")
         calls = [
-            BedrockCall(path, body, max_response=embeddings.max_answer(plan, count, body))
+            BedrockCall(
+                path,
+                body,
+                max_response=embeddings.max_answer(plan, count, body),
+                response=embeddings.expected_answer(plan, count, body),
+                inputs=count,
+            )
             for body, count in zip(plan.bodies, plan.counts, strict=True)
         ]
         ignored = () if request.user is None else ("user",)

@@ -44,6 +44,10 @@ class BedrockCall(Struct, frozen=True):
     """Bytes of the longest response to it."""
     digest: str | None = None
     """The body's SHA-256 in hex, where it is known."""
+    response: int = 0
+    """Bytes of the response that is expected, where all of it is kept before the client gets any."""
+    inputs: int = 0
+    """Inputs of the client's that the response is for, where `response` grows with their number."""
 
 
 class ResponseContext(Struct, frozen=True):

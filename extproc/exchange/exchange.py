@@ -34,10 +34,7 @@ not translated and signed; after the last word nothing is said.
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from extproc.bedrock import errors as bedrock_errors
-from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
@@ -73,8 +70,9 @@ from extproc.exchange.jobs import (
     SideFailure,
     SideSilence,
 )
-from extproc.exchange.local_replies import from_envoy, no_credentials, silent, slow_upload, too_large
+from extproc.exchange.local_replies import from_envoy, silent, slow_upload, too_large
 from extproc.exchange.models import model, model_list, resolved
+from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.routes import ModelDetails, ModelList, route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
@@ -99,8 +97,6 @@ from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_answer, from_bedrock
-
-_JSON = ("content-type", "application/json")
 
 
 class Exchange:
@@ -263,31 +259,25 @@ class Exchange:
         images: Mapping[str, bytes],
         now: float,
     ) -> Directive:
-        capabilities = self._capabilities(target)
+        capabilities = self._gateway.capabilities_of(target)
         if isinstance(request, HeldRequest):
             self._state = Planning(admitted)
             job = Plan(request, target, capabilities, images, admitted.caller.organisation)
             return Wait(job, TRANSLATION_SECONDS)
         return self._send(admitted, request.ask(target, capabilities, images, self._gateway.detokenise), now)
 
-    def _capabilities(self, target: Target) -> Capabilities:
-        capabilities = self._gateway.capabilities.of(target.foundation)
-        if capabilities.s3_sources and not self._gateway.settings.media.s3:
-            return msgspec.structs.replace(capabilities, s3_sources=())
-        return capabilities
-
     def _send(self, admitted: Admitted, asked: Asked, now: float) -> Directive:
         self._ignored = asked.pending.ignored
         self._record.ignored_params = len(self._ignored)
-        admitted.reservation.hold(outgoing=sum([len(call.body) for call in asked.calls]))
+        hold_calls(admitted.reservation, asked.calls)
         if len(asked.calls) == 1:
             return self._forward(asked.calls[0], asked.pending, now)
         side_calls = SideCallBatches(asked.calls, self._gateway.settings, admitted.caller.organisation, now)
         self._state = SideCalling(admitted, asked.pending, side_calls)
-        return side_calls.next(self._sign, now)
+        return side_calls.next(self._gateway.sign, now)
 
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
-        headers = self._sign(call, now)
+        headers = self._gateway.sign(call, now)
         self._record.stream = pending.streams
         self._state = Sent(pending)
         return Forward(
@@ -298,13 +288,6 @@ class Exchange:
             metadata=self._record.metadata(),
             mark_by_header=self._gateway.mark_by_header,
         )
-
-    def _sign(self, call: BedrockCall, now: float) -> Headers:
-        identity = self._gateway.identity()
-        if identity is None:
-            raise no_credentials()
-        signed = self._gateway.signer.sign(identity, call.path, call.body, (_JSON,), now, call.digest)
-        return (_JSON, ("accept", call.accept), ("user-agent", "oai-extproc"), *signed)
 
     # The response
 
@@ -317,8 +300,9 @@ class Exchange:
             self._record.bedrock_error = result.message
         side_calls, pending = state.side_calls, state.pending
         side_calls.receive(result)
+        state.admitted.reservation.settle(side_calls.response_bytes)
         if not side_calls.complete:
-            return side_calls.next(self._sign, now)
+            return side_calls.next(self._gateway.sign, now)
         answers = side_calls.responses
         responses = [(answer.headers, answer.body) for answer in answers]
         if not pending.is_large(responses):
@@ -381,6 +365,8 @@ class Exchange:
         return directives
 
     def _completed(self, completed: Completed) -> Reply:
+        assert self._reservation is not None
+        self._reservation.settle(len(completed.body))
         self._record.account(completed.usage, completed.finish)
         headers = self._headers(("content-type", completed.content_type))
         return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._record.metadata())
@@ -390,7 +376,7 @@ class Exchange:
     def _reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
         return Reply(
             status,
-            self._headers(_JSON, *headers),
+            self._headers(("content-type", "application/json"), *headers),
             body,
             details,
             self._upstream_headers,

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from extproc.bedrock.capabilities import Table
-from extproc.bedrock.catalogue import Catalogue
-from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
+import msgspec
+
+from extproc.bedrock.capabilities import Capabilities, Table
+from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.sigv4 import BearerToken, Credentials, Headers, Signer
 from extproc.config import Settings
 from extproc.exchange.budget import Budget
+from extproc.exchange.endpoint import BedrockCall
+from extproc.exchange.local_replies import no_credentials
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
 
@@ -31,3 +35,19 @@ class Gateway:
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""
+
+    def capabilities_of(self, target: Target) -> Capabilities:
+        """Return the capabilities of a model, as far as the settings permit them."""
+        capabilities = self.capabilities.of(target.foundation)
+        if capabilities.s3_sources and not self.settings.media.s3:
+            return msgspec.structs.replace(capabilities, s3_sources=())
+        return capabilities
+
+    def sign(self, call: BedrockCall, now: float) -> Headers:
+        """Return the headers of a call, signed. Raises `ApiError` (503) while there are no credentials."""
+        identity = self.identity()
+        if identity is None:
+            raise no_credentials()
+        content_type = ("content-type", "application/json")
+        signed = self.signer.sign(identity, call.path, call.body, (content_type,), now, call.digest)
+        return (content_type, ("accept", call.accept), ("user-agent", "oai-extproc"), *signed)

@@ -25,6 +25,17 @@ def too_large_to_hold(size: int, limit: int) -> ApiError:
     )
 
 
+def too_many_inputs(inputs: int, fitting: int) -> ApiError:
+    """Return the error for inputs whose embeddings, all together, the gateway never has the memory for."""
+    return ApiError(
+        413,
+        f"The embeddings of {inputs} inputs take more memory than the gateway has for one request. Send at most "
+        f"{fitting} such inputs in a request, or ask for fewer dimensions.",
+        param="input",
+        code="request_too_large",
+    )
+
+
 def length_required() -> ApiError:
     """A body without a length, where there is not the memory for the longest that it may be."""
     return ApiError(

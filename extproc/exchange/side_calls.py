@@ -34,6 +34,12 @@ class SideCallBatches:
         """Whether all calls are made; then `responses` has one for each."""
         return not self._calls
 
+    @property
+    def response_bytes(self) -> int:
+        """Bytes of the responses so far, and of those that are expected to the other calls."""
+        received = sum([len(response.body) for response in self.responses])
+        return received + sum([call.response for call in self._calls])
+
     def next(self, sign: Callable[[BedrockCall, float], Headers], now: float) -> Wait:
         """Sign the next batch, and wait for it. Raises `ApiError`."""
         settings = self._settings

@@ -24,8 +24,14 @@ from extproc.translate.errors import bad_answer
 NUMBER_BYTES = 32
 """Of one number of a vector: 17 digits, sign, point and exponent are 24, and a comma with white space follows."""
 
+FLOAT_BYTES = 16
+"""Of one number as Bedrock's models send it: the longest decimal of a 32-bit float, and a comma."""
+
 ESCAPED = 6
 """Bytes of a character that JSON escapes (`\\u0000`), for each byte that it had."""
+
+RESPONSE_BYTES = 1024
+"""Of everything else in an ordinary response."""
 
 OTHER_BYTES = 16 * 1024
 """Of everything else in a response, and of an error."""
@@ -62,6 +68,15 @@ def max_answer(made: Plan, count: int, body: bytes) -> int:
     A number takes less than `NUMBER_BYTES`. Cohere's models send the texts back, each character escaped at worst.
     """
     return OTHER_BYTES + count * made.dimensions * NUMBER_BYTES + ESCAPED * len(body)
+
+
+def expected_answer(made: Plan, count: int, body: bytes) -> int:
+    """Return the bytes that the response to a call with this body should have, which asks for `count` vectors.
+
+    Cohere's models send the texts back.
+    """
+    texts = len(body) if made.model.dialect in ("cohere_v3", "cohere_v4") else 0
+    return RESPONSE_BYTES + count * made.dimensions * FLOAT_BYTES + texts
 
 
 def answer(

@@ -90,7 +90,9 @@ class Translator:
         asked = translation.with_digests(decoded.ask(target, request.capabilities, images, cl100k_base.decode))
         pieces = [segments(call.body) for call in asked.calls]
         calls = [
-            CallFields(call.path, call.accept, call.max_response, call.digest, len(body))
+            CallFields(
+                call.path, call.accept, call.max_response, call.digest, call.response, call.inputs, blobs=len(body)
+            )
             for call, body in zip(asked.calls, pieces, strict=True)
         ]
         reply = PlanReply(tuple(calls), msgspec.Raw(msgspec.json.encode(asked.pending)))

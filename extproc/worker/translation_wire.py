@@ -82,6 +82,8 @@ class CallFields(Struct):
     accept: str
     max_response: int
     digest: str | None
+    response: int
+    inputs: int
     blobs: int
 
 

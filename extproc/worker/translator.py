@@ -323,7 +323,7 @@ class Process:
             raise _unexpected(reply)
         bodies = _bodies(tuple([call.blobs for call in reply.calls]), blobs)
         calls = [
-            BedrockCall(call.path, body, call.accept, call.max_response, call.digest)
+            BedrockCall(call.path, body, call.accept, call.max_response, call.digest, call.response, call.inputs)
             for call, body in zip(reply.calls, bodies, strict=True)
         ]
         return Asked(tuple(calls), ticket.endpoint.decode_pending(reply.pending))

@@ -268,3 +268,20 @@ def test_a_flood_of_large_bodies_stays_within_the_memory_and_others_are_served(
         statuses = Counter(call.result().status for call in calls)
     assert statuses.keys() == {200, 429}
     assert memory_of(envoy) < envoy_memory(in_flight)
+
+
+def test_a_flood_of_embeddings_is_bounded_by_their_responses_and_others_are_served(
+    start_gateway: Any, client_of: Callable[[Any], Any], local_of: Callable[[str], Any], eventually: Callable[..., Any]
+) -> None:
+    """A request of 500 bytes counts 1.8 MB: a share of 5.2 MB has room for two."""
+    gateway = start_gateway({"limits": {"request_bytes": LIMIT, "in_flight_bytes": 10_400_000}})
+    client, local = client_of(gateway), local_of(gateway.local_url)
+    body = {"model": "amazon.nova-2-multimodal-embeddings-v1:0", "input": [HOLD, *["x"] * 31], "dimensions": 3072}
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(client.post, "embeddings", body) for _ in range(8)]
+        eventually(lambda: sum(call.done() for call in calls) == 6, "there is room for others than two")
+        assert client.chat("Hello", token="limited").status == 200
+        while not all(call.done() for call in calls):
+            local.release()
+        assert Counter(call.result().status for call in calls) == {200: 2, 429: 6}
+    assert client.post("embeddings", {**body, "input": ["x"] * 200}).error["code"] == "request_too_large"

@@ -1,7 +1,9 @@
 """The budget of bytes in flight: what counts, when, for whom, and that all of it comes back."""
 
 import json
+import re
 from contextlib import suppress
+from copy import copy
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -10,14 +12,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extproc.config.capacity import STREAM_BYTES
+from extproc import cl100k_base
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.catalogue import Target
+from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingModel
+from extproc.config import LimitSettings
+from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, organisation_bytes
 from extproc.exchange.budget import Budget, Reservation
-from extproc.exchange.directives import Continue, Forward, Reply, Wait
-from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseHeaders, Resumed
+from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wait
+from extproc.exchange.embeddings_endpoint import EMBEDDINGS
+from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, SideCalls
+from extproc.exchange.jobs import Complete, Fetch, Fetched, FetchedImages, SideAnswer, SideAnswers, SideCalls
+from extproc.exchange.outgoing import hold_calls
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
+from extproc.translate.completed import Completed
+from extproc.translate.embeddings import FLOAT_BYTES, RESPONSE_BYTES
 
 NOW = 1_790_000_000.0
 GIB = 1 << 30
@@ -25,6 +37,11 @@ CHAT = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "use
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(292)
 UNSIZED = 4096 * 5 // 4 + STREAM_BYTES
 """What a body without a length counts, with the `limits.request_bytes` of the tests' gateway."""
+RESPONSE = 1024 * FLOAT_BYTES + RESPONSE_BYTES
+"""What the response to a call for one vector counts."""
+VECTOR = json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode()
+LONG_TOKEN = 58040
+"""The longest of cl100k_base: 128 spaces."""
 
 
 def headers(token: str = "qc_test", path: str = "/oai/v1/chat/completions", **more: str) -> RequestHeaders:
@@ -40,9 +57,9 @@ def begun(gateway: Gateway, **more: str) -> Exchange:
     return exchange
 
 
-def embedding(gateway: Gateway, inputs: list[str]) -> tuple[Exchange, bytes]:
+def embedding(gateway: Gateway, inputs: list[str], **fields: object) -> tuple[Exchange, bytes]:
     """An exchange that waits for the body that comes with it: texts to embed."""
-    body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": inputs}).encode()
+    body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": inputs, **fields}).encode()
     exchange = Exchange(gateway, "0" * 32)
     exchange.receive(headers(path="/oai/v1/embeddings", content_length=str(len(body))), NOW)
     return exchange, body
@@ -281,15 +298,135 @@ def test_what_goes_out_counts_where_it_is_larger_than_what_came_in(gateway: Gate
     assert isinstance(wait, Wait)
     assert isinstance(wait.job, SideCalls)
     bodies = 500 * len(wait.job.calls[0].body)
-    assert gateway.budget.taken == STREAM_BYTES + bodies > STREAM_BYTES + 10 * len(body)
+    assert gateway.budget.taken == STREAM_BYTES + bodies + 500 * RESPONSE > STREAM_BYTES + 10 * len(body)
 
 
 def test_what_can_never_go_out_is_not_told_to_try_again(gateway: Gateway) -> None:
-    exchange, body = embedding(gateway, ["x"] * 500)
-    gateway.budget.share = STREAM_BYTES + 10 * len(body)
+    exchange, body = embedding(gateway, ["x"])
+    gateway.budget.share = STREAM_BYTES + len(body)
     [reply] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(reply, Reply)
     assert (reply.status, error_of(reply)["code"]) == (413, "request_too_large")
+
+
+# Responses that are kept until the last has come
+
+
+def with_vectors(exchange: Exchange, wait: Wait, vector: bytes = VECTOR) -> Directive:
+    """What follows once Bedrock has sent a vector to each of the calls."""
+    assert isinstance(wait.job, SideCalls)
+    [directive] = exchange.receive(Resumed(SideAnswers(SideAnswer(200, {}, vector) for _ in wait.job.calls)), NOW)
+    return directive
+
+
+def fitting_of(message: str) -> int:
+    """The number of inputs that an error names as those that fit."""
+    [fitting] = re.findall(r"at most (\d+) such inputs", message)
+    return int(fitting)
+
+
+def held_alone(budget: Budget, model: EmbeddingModel, inputs: object) -> Reservation:
+    """What a request for the longest vectors holds while nothing else is in flight; it is released again."""
+    fields = {"dimensions": max(model.dimensions)} if len(model.dimensions) > 1 else {}
+    body = json.dumps({"model": model.ids[0], "input": inputs, **fields}).encode()
+    target = Target(model.ids[0], model.ids[0])
+    asked = EMBEDDINGS.decode(body).ask(target, BUILT_IN.of(target.foundation), {}, cl100k_base.decode)
+    reservation = Reservation(budget, "acme", len(body))
+    try:
+        hold_calls(reservation, asked.calls)
+        return copy(reservation)
+    finally:
+        reservation.release()
+
+
+def test_the_expected_response_to_one_call_counts_from_before_it_is_sent_until_it_is_known(gateway: Gateway) -> None:
+    exchange, body = embedding(gateway, ["x"])
+    [forward] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(forward, Forward)
+    assert gateway.budget.taken == STREAM_BYTES + len(body) + RESPONSE
+    exchange.receive(ResponseHeaders({":status": "200"}), NOW)
+    [reply] = exchange.receive(ResponseBody(VECTOR, end_of_stream=True), NOW)
+    assert isinstance(reply, Reply)
+    assert gateway.budget.taken == STREAM_BYTES + len(body) + len(reply.body)
+    exchange.close()
+    assert gateway.budget.taken == 0
+
+
+def test_expected_responses_count_from_before_the_first_call_until_they_are_known(gateway: Gateway) -> None:
+    exchange, body = embedding(gateway, ["x"] * 300)
+    [wait] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(wait, Wait)
+    assert isinstance(wait.job, SideCalls)
+    other_bytes = STREAM_BYTES + 300 * len(wait.job.calls[0].body)
+    assert gateway.budget.taken == other_bytes + 300 * RESPONSE
+    following = with_vectors(exchange, wait)
+    assert isinstance(following, Wait)
+    assert gateway.budget.taken == other_bytes + 256 * len(VECTOR) + 44 * RESPONSE
+    complete = with_vectors(exchange, following)
+    assert isinstance(complete, Wait)
+    assert isinstance(complete.job, Complete)
+    assert gateway.budget.taken == other_bytes + 300 * len(VECTOR)
+    exchange.receive(Resumed(Completed(b"x" * 1000, Usage(), "stop")), NOW)
+    assert gateway.budget.taken == other_bytes + 1000
+    exchange.close()
+    assert gateway.budget.taken == 0
+
+
+def test_a_response_that_is_longer_than_expected_is_not_rejected_after_its_calls_are_billed(gateway: Gateway) -> None:
+    long = json.dumps({"embedding": [-0.12345678901234567] * 1024, "inputTextTokenCount": 1}).encode()
+    assert len(long) > RESPONSE
+    exchange, body = embedding(gateway, ["x"] * 2)
+    [wait] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(wait, Wait)
+    gateway.budget.share = taken = gateway.budget.taken
+    reply = with_vectors(exchange, wait, long)
+    assert isinstance(reply, Reply)
+    assert (reply.status, gateway.budget.taken) == (200, taken)
+
+
+def test_a_response_that_can_never_be_kept_is_a_413_with_the_number_of_inputs_that_fit(gateway: Gateway) -> None:
+    gateway.budget = Budget(1 << 22, 1 << 21)
+    exchange, body = embedding(gateway, ["x"] * 200)
+    [reply] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(reply, Reply)
+    assert (reply.status, error_of(reply)["code"], error_of(reply)["param"]) == (413, "request_too_large", "input")
+    exchange.close()
+    exchange, body = embedding(gateway, ["x"] * fitting_of(error_of(reply)["message"]))
+    assert isinstance(exchange.receive(RequestBody(body), NOW)[0], Wait)
+
+
+@pytest.mark.parametrize("inputs", [97, 700])
+@pytest.mark.parametrize("model", EMBEDDING_MODELS.values(), ids=lambda model: str(model.ids[0]))
+def test_as_many_inputs_as_the_error_names_fit_and_not_many_more(model: EmbeddingModel, inputs: int) -> None:
+    budget = Budget(GIB, GIB)
+    needed = held_alone(budget, model, ["x" * 200] * inputs).size - STREAM_BYTES
+    for part in (0.1, 0.5, 0.99, 0.999):
+        budget.share = STREAM_BYTES + int(needed * part)
+        with pytest.raises(ApiError) as caught:
+            held_alone(budget, model, ["x" * 200] * inputs)
+        fitting = fitting_of(caught.value.message)
+        held_alone(budget, model, ["x" * 200] * fitting)
+        with pytest.raises(ApiError):
+            held_alone(budget, model, ["x" * 200] * (fitting + 2))
+
+
+def test_a_response_for_which_there_is_no_room_now_is_a_429(gateway: Gateway) -> None:
+    gateway.budget = Budget(1 << 22, 1 << 21)
+    begun(gateway, content_length="1000")
+    exchange, body = embedding(gateway, ["x"] * 105)
+    [reply] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(reply, Reply)
+    assert (reply.status, dict(reply.headers)["retry-after"]) == (429, "1")
+
+
+@pytest.mark.parametrize("model", EMBEDDING_MODELS.values(), ids=lambda model: str(model.ids[0]))
+def test_what_openai_allows_fits_alone_into_the_share_that_the_manifests_lead_to(model: EmbeddingModel) -> None:
+    """2,048 inputs of 300,000 tokens together, the longest tokens that there are, and the most dimensions."""
+    whole = in_flight_bytes(LimitSettings(), Memory(1536 * MIB, 1024 * MIB), workers=1)
+    budget = Budget(whole, organisation_bytes(LimitSettings(), whole, workers=1, organisations=3))
+    tokens = 146 if model.max_characters is None else min(146, model.max_characters // 128)
+    held = held_alone(budget, model, [[LONG_TOKEN] * tokens] * 2048)
+    assert held.response >= 2048 * max(model.dimensions) * FLOAT_BYTES
 
 
 def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) -> None:

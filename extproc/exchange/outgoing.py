@@ -1,0 +1,31 @@
+"""The bytes that a request holds of the budget once its calls to Bedrock are known.
+
+The bodies of all calls count, and the responses that are kept until the last has come: those of embeddings, which are
+many times as long as their texts. A chat response is passed on as it comes.
+"""
+
+from collections.abc import Sequence
+
+from extproc.exchange.budget import Reservation
+from extproc.exchange.endpoint import BedrockCall
+from extproc.exchange.local_replies import too_many_inputs
+
+
+def hold_calls(reservation: Reservation, calls: Sequence[BedrockCall]) -> None:
+    """Hold the bytes of these calls and of their responses, before the first call is made.
+
+    Raises `ApiError`: 413 where they can never be had, with the number of inputs for which they can; 429 or 503 where
+    they are not there at the moment.
+    """
+    outgoing = sum([len(call.body) for call in calls])
+    response = sum([call.response for call in calls])
+    inputs = sum([call.inputs for call in calls])
+    needed = max(reservation.body, outgoing) + response
+    if inputs > 1 and needed > reservation.most:
+        raise too_many_inputs(inputs, _fitting(inputs, needed, reservation.most))
+    reservation.hold(outgoing=outgoing, response=response)
+
+
+def _fitting(inputs: int, needed: int, most: int) -> int:
+    """Return how many of the inputs fit. One less than their part: what each call has beside them does not shrink."""
+    return max(1, inputs * most // needed - 1)
