@@ -22,7 +22,7 @@ from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import UNPROCESSED, EnvoyPlan
 from extproc.envoy_config.messages import headers_to_set, packed
-from extproc.shared_names import API_PATH
+from extproc.shared_names import API_PATH, METADATA_NAMESPACE
 
 _OWN = (
     "response.code >= 400 && !('content-type' in response.headers"
@@ -138,7 +138,11 @@ def _when(expression: str) -> AccessLogFilter:
 
 
 def _error(reply: _Reply) -> Struct:
-    """Return OpenAI's `ErrorResponse`, all four keys always there."""
-    error = {"message": reply.message, "type": reply.type, "param": None, "code": reply.code}
+    """Return OpenAI's `ErrorResponse`, all four keys always there.
+
+    `param` is null because nothing writes that metadata: `kubectl apply` would take a null itself out of the object.
+    """
+    null = f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:none)%"
+    error = {"message": reply.message, "type": reply.type, "param": null, "code": reply.code}
     body: Struct = Struct.from_dict({"error": error})
     return body

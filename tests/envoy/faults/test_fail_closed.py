@@ -56,7 +56,7 @@ def test_wherever_the_worker_fails_nothing_raw_goes_out(start_rig: Any, transpor
         for name, *failure in plan(passed):
             rig.fail(name, tuple(failure))
         for site, kind, first in itertools.product(sorted(filter(AFTER.search, sites)), KINDS, firsts(sites)):
-            rig.fail("thinking" if ":Stream.tick:" in first[0] else "stream", first, (site, 1, kind))
+            rig.fail("thinking" if ":ExtProcStream.tick:" in first[0] else "stream", first, (site, 1, kind))
         for site in sorted(site for site in sites if site.startswith("extproc.worker.reload:")):
             rig.fail("thinking", (site, 1, "error before"))
         assert rig.worker.poll() is None
@@ -76,7 +76,7 @@ def fail_at_the_first_job(rig: Any) -> None:
 
 def firsts(sites: set[str]) -> list[tuple[str, int, str]]:
     """Failures that lead to each of the places in `AFTER`."""
-    ticks = [(site, 1, "error before") for site in sites if ":Stream.tick:" in site]
+    ticks = [(site, 1, "error before") for site in sites if ":ExtProcStream.tick:" in site]
     runs = [(site, 1, "cancelled before") for site in sites if "await call.run()" in site]
     return [*EVENTS, *ticks, *runs]
 
