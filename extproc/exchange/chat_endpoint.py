@@ -11,7 +11,7 @@ from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall, Pending, 
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.embeddings import Detokeniser
-from extproc.translate import chat_answer, chat_request
+from extproc.translate import chat_completion, chat_request
 from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
@@ -36,7 +36,7 @@ class ChatPending(Pending, frozen=True):
         [(_, body)] = responses
         if self.streamed:
             return whole_stream(body, self._chunks(context), self._encoder(context))
-        return chat_answer.answer(
+        return chat_completion.translate_response(
             body, completion_id=_id(context), created=context.created, model=self.model, shape=self.shape
         )
 

@@ -14,7 +14,7 @@ from extproc.openai import sse
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_answer import decode
+from extproc.translate.chat_completion import decode
 from extproc.translate.chat_stream import ChatStream, State
 from extproc.translate.completed import Completed
 

@@ -24,7 +24,7 @@ The awkward case is the answer tool (a JSON schema as `response_format`): its in
 stream as content, while plain text beside it would spoil the JSON: the SDKs' `parse()` raises at what is not of the
 schema. It is held back until it is known that the model called nothing at all, and explained why it did not.
 
-Invariant: the chunks of a response's events make up the message that `chat_answer` makes of the response.
+Invariant: the chunks of a response's events make up the message that `chat_completion` makes of the response.
 """
 
 from binascii import Error as Base64Error

@@ -14,7 +14,7 @@ from extproc.bedrock.converse_stream import Event as StreamEvent
 from extproc.bedrock.converse_stream import StreamDecoder, StreamDefect, StreamException
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.sse import DONE
-from extproc.translate.chat_answer import answer
+from extproc.translate.chat_completion import translate_response
 from extproc.translate.chat_sse import ChatSse, StreamError, whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.shape import Shape
@@ -200,7 +200,7 @@ def streamed_whole(given_answer: dict[str, Any], shape: Shape) -> bytes:
 def test_an_answer_is_the_same_whole_in_events_and_whole_as_a_stream(
     event: Event, given_answer: dict[str, Any], shape: Shape, data: st.DataObject
 ) -> None:
-    buffered = answer(whole(given_answer), completion_id="i", created=1, model="m", shape=shape)
+    buffered = translate_response(whole(given_answer), completion_id="i", created=1, model="m", shape=shape)
     ChatCompletion.model_validate_json(buffered.body, strict=True)
     expected = essence(json.loads(buffered.body))
     written, failure = play([encode(event, told(data, given_answer))], shape)

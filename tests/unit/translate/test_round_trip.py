@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.openai.chat import decode_request
 from extproc.openai.chunks import ChunkEncoder
-from extproc.translate.chat_answer import answer
+from extproc.translate.chat_completion import translate_response
 from extproc.translate.chat_request import plan
 from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
@@ -30,7 +30,7 @@ BODY = json.dumps(
 
 
 def buffered(body: bytes, shape: Shape) -> dict[str, Any]:
-    told = answer(body, completion_id="i", created=1, model="m", shape=shape)
+    told = translate_response(body, completion_id="i", created=1, model="m", shape=shape)
     message: dict[str, Any] = json.loads(told.body)["choices"][0]["message"]
     return message
 

@@ -39,7 +39,7 @@ MAX_RESPONSE_BLOCKS = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
 
-def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: Shape) -> Completed:
+def translate_response(body: bytes, *, completion_id: str, created: int, model: str, shape: Shape) -> Completed:
     """Return the `chat.completion`.
 
     Raises `ConverseResponseError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
@@ -50,7 +50,9 @@ def answer(body: bytes, *, completion_id: str, created: int, model: str, shape: 
 
 
 def decode(body: bytes) -> ConverseResponse:
-    """Decode Converse's response; raises as `answer` does, and a 502 `ApiError` for a response over a limit.
+    """Decode Converse's response.
+
+    Raises as `translate_response` does, and a 502 `ApiError` for a response over a limit.
 
     AWS sends the failure of an operation that it does not know with a status of 200.
     """

@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion
 
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_answer import answer
+from extproc.translate.chat_completion import translate_response
 from extproc.translate.shape import Shape
 
 # JSON of any kind
@@ -64,7 +64,9 @@ answers = st.fixed_dictionaries(
 def test_any_json_is_a_completion_or_a_bad_answer(body: Any, answer_tool: str | None) -> None:
     encoded = json.dumps(body).encode()
     try:
-        found = answer(encoded, completion_id="i", created=1, model="m", shape=Shape(answer_tool=answer_tool))
+        found = translate_response(
+            encoded, completion_id="i", created=1, model="m", shape=Shape(answer_tool=answer_tool)
+        )
     except (ConverseResponseError, ApiError):
         return
     completion = ChatCompletion.model_validate_json(found.body, strict=True)

@@ -11,7 +11,7 @@ from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_answer import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, answer
+from extproc.translate.chat_completion import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, translate_response
 from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
@@ -33,7 +33,7 @@ def use(name: str = "f", call_id: str = "c1", **fields: Any) -> dict[str, Any]:
 
 
 def answered(body: bytes, **shape: Any) -> Completed:
-    return answer(body, completion_id="chatcmpl-1", created=1_790_000_000, model="m", shape=Shape(**shape))
+    return translate_response(body, completion_id="chatcmpl-1", created=1_790_000_000, model="m", shape=Shape(**shape))
 
 
 def completion(*blocks: Any, shape: dict[str, Any] | None = None, **fields: Any) -> Any:
