@@ -24,8 +24,8 @@ INTERPRETED = {
     "openai": "chat embeddings limits messages models unknown",
     "telemetry": "lines log",
     "tenancy": "",
-    "translate": "chat_completion documents embeddings errors grammar lazy_base64 response_fields schemas shape "
-    "structured",
+    "translate": "chat_completion documents embeddings errors grammar lazy_base64 response_fields schemas "
+    "response_shape structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }

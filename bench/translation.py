@@ -19,7 +19,7 @@ from extproc.openai.chunks import ChunkEncoder
 from extproc.translate.chat_request import plan
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.chat_stream import ChatStream
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 ROUNDS = 7
 MODEL = "anthropic.claude-sonnet-4-6"
@@ -74,7 +74,7 @@ def frame(event: str, payload: object) -> bytes:
 def streaming(together: int) -> Callable[[], object]:
     """Feeds one more delta a call, or `together` of them in one piece of bytes."""
     encoder = ChunkEncoder("chatcmpl-1", 1_790_000_000, MODEL, include_usage=False)
-    stream = ChatSse(ChatStream(shape=Shape()), encoder)
+    stream = ChatSse(ChatStream(shape=ResponseShape()), encoder)
     stream.feed(frame("messageStart", {"role": "assistant"}))
     delta = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": " token"}, "p": "abcdefgh"})
     return lambda: stream.feed(delta * together)

@@ -16,7 +16,7 @@ from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage, remote_images
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 
 class ChatPending(Pending, frozen=True):
@@ -26,7 +26,7 @@ class ChatPending(Pending, frozen=True):
     streamed: bool
     """Whether the client wants a stream. If Bedrock does not, the stream is made of the whole response."""
     include_usage: bool
-    shape: Shape
+    shape: ResponseShape
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the `chat.completion`, or all of its chunks where the client wants a stream.

@@ -2,7 +2,7 @@
 
 What stands in Bedrock's blocks becomes one message: texts and cited texts are the content, reasoning is
 `reasoning_content` and, block by block with its signatures, `thinking_blocks`: a client that sends the message back
-on the next turn sends those back too. `Shape` tells which form the client's calls have.
+on the next turn sends those back too. `ResponseShape` tells which form the client's calls have.
 
 Left out, because OpenAI's message has no place for them: images and tool results (of AWS's own tools).
 
@@ -31,7 +31,7 @@ from extproc.translate.response_fields import (
     thinking_block,
     usage,
 )
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 MAX_RESPONSE_BYTES = 8 << 20
 """Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
@@ -39,7 +39,7 @@ MAX_RESPONSE_BLOCKS = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
 
-def translate_response(body: bytes, *, completion_id: str, created: int, model: str, shape: Shape) -> Completed:
+def translate_response(body: bytes, *, completion_id: str, created: int, model: str, shape: ResponseShape) -> Completed:
     """Return the `chat.completion`.
 
     Raises `ConverseResponseError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
@@ -74,7 +74,7 @@ def decode(body: bytes) -> ConverseResponse:
 class _Said:
     """What the model said, taken apart."""
 
-    def __init__(self, converse: ConverseResponse, shape: Shape) -> None:
+    def __init__(self, converse: ConverseResponse, shape: ResponseShape) -> None:
         blocks = converse.output.message.content
         uses = [block.tool_use for block in blocks if block.tool_use and not block.tool_use.is_server_side]
         answers = [use for use in uses if use.name == shape.answer_tool]

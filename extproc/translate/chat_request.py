@@ -21,7 +21,7 @@ from extproc.translate.messages import plan_conversation
 from extproc.translate.model_fields import merged, with_own
 from extproc.translate.parameters import plan_parameters
 from extproc.translate.reasoning import Reasoning, plan_reasoning
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 from extproc.translate.tools import Tools, plan_tools
 from extproc.value import Value
 
@@ -38,7 +38,7 @@ class ChatPlan(Value, frozen=True):
     streamed: bool
     """What the client wants. Where `stream` is false, its stream has to be made of the whole answer."""
     include_usage: bool
-    shape: Shape
+    shape: ResponseShape
     """How the client expects the answer."""
     ignored: tuple[str, ...]
     """Fields of the request that change nothing, by their paths (`Ignored`)."""

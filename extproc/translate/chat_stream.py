@@ -72,9 +72,9 @@ from extproc.translate.response_fields import (
     thinking_block,
     usage,
 )
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
-_AS_IT_COMES = Shape()
+_AS_IT_COMES = ResponseShape()
 
 
 class State(Enum):
@@ -125,7 +125,7 @@ class ChatStream:
     `truncation` is the finish reason of a message that was cut short.
     """
 
-    def __init__(self, *, shape: Shape = _AS_IT_COMES, truncation: str = "length") -> None:
+    def __init__(self, *, shape: ResponseShape = _AS_IT_COMES, truncation: str = "length") -> None:
         self.state = State.WAITING
         self.usage = Usage()
         self.finish = ""

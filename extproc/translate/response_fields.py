@@ -86,7 +86,7 @@ def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dic
 
 
 class _CustomArguments(msgspec.Struct, forbid_unknown_fields=True):
-    """The arguments of a custom tool's call, as the model sees the tool: `Shape.custom`."""
+    """The arguments of a custom tool's call, as the model sees the tool: `ResponseShape.custom`."""
 
     input: str = ""
 

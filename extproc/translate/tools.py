@@ -6,7 +6,7 @@ tool, the answer tool (`translate/structured`): the model answers by calling it,
 `content`.
 
 Bedrock knows one kind of tool. Custom tools, whose input is a text, go out as functions with one argument `input`;
-`functions`, from before there were tools, as tools. `Shape` remembers what was what.
+`functions`, from before there were tools, as tools. `ResponseShape` remembers what was what.
 
 Schemas go out byte for byte, but for what a family does not take (`translate/schemas`).
 """
@@ -38,8 +38,8 @@ from extproc.translate.choices import Choice, Kind, choose
 from extproc.translate.grammar import MAX_OBJECTS, Size, grammar, objects
 from extproc.translate.ignored import Ignored
 from extproc.translate.names import bedrock_name, bedrock_names
+from extproc.translate.response_shape import ResponseShape
 from extproc.translate.schemas import Growth
-from extproc.translate.shape import Shape
 from extproc.translate.structured import Form, adapted, form, unless_blank
 from extproc.value import Value
 
@@ -63,7 +63,7 @@ class Tools(Value, frozen=True):
     """What the model must be told of its answer's form, where words are all there is."""
     model_fields: Mapping[str, Any] = {}
     """To be merged into `additionalModelRequestFields`."""
-    shape: Shape = Shape()
+    shape: ResponseShape = ResponseShape()
     names: Mapping[str, str] = {}
     """The client's names of its tools, and Bedrock's."""
 
@@ -273,8 +273,8 @@ def _model_fields(
     return {"tool_choice": {**kind, "disable_parallel_tool_use": True}}
 
 
-def _shape(request: ChatRequest, sent: Sequence[_Offer], names: Mapping[str, str], asked: Form) -> Shape:
-    return Shape(
+def _shape(request: ChatRequest, sent: Sequence[_Offer], names: Mapping[str, str], asked: Form) -> ResponseShape:
+    return ResponseShape(
         answer_tool=asked.tool.tool_spec.name if asked.tool else None,
         names={names[offer.name]: offer.name for offer in sent if names[offer.name] != offer.name},
         custom=frozenset(offer.name for offer in sent if offer.kind == "custom"),

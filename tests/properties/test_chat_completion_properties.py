@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletion
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_completion import translate_response
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 # JSON of any kind
 
@@ -65,7 +65,7 @@ def test_any_json_is_a_completion_or_a_bad_answer(body: Any, answer_tool: str | 
     encoded = json.dumps(body).encode()
     try:
         found = translate_response(
-            encoded, completion_id="i", created=1, model="m", shape=Shape(answer_tool=answer_tool)
+            encoded, completion_id="i", created=1, model="m", shape=ResponseShape(answer_tool=answer_tool)
         )
     except (ConverseResponseError, ApiError):
         return

@@ -17,9 +17,9 @@ from extproc.openai.sse import DONE
 from extproc.translate.chat_completion import translate_response
 from extproc.translate.chat_sse import ChatSse, StreamError, whole_stream
 from extproc.translate.chat_stream import ChatStream
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
-AS_IT_COMES = Shape()
+AS_IT_COMES = ResponseShape()
 
 Event = Callable[..., bytes]
 Said = list[tuple[str, Any]]
@@ -80,7 +80,7 @@ answers = st.fixed_dictionaries(
     }
 )
 shapes = st.builds(
-    Shape,
+    ResponseShape,
     answer_tool=st.sampled_from([None, None, "report"]),
     names=st.sampled_from([{}, {"shell_1": "my shell", "read_1": "files/read.txt"}]),
     custom=st.sampled_from([frozenset(), frozenset({"my shell", "g"})]),
@@ -152,7 +152,7 @@ def encode(event: Event, said: Said) -> bytes:
     return b"".join(event(kind, payload) for kind, payload in said)
 
 
-def play(pieces: list[bytes], shape: Shape = AS_IT_COMES) -> tuple[bytes, str | None]:
+def play(pieces: list[bytes], shape: ResponseShape = AS_IT_COMES) -> tuple[bytes, str | None]:
     """All that was written, and the code of the failure, if it failed; any other exception fails the test."""
     stream = ChatSse(ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True))
     written = b""
@@ -190,7 +190,7 @@ def essence(completion: dict[str, Any]) -> Any:
     return message, calls, choice["finish_reason"], completion["usage"], completion.get("service_tier")
 
 
-def streamed_whole(given_answer: dict[str, Any], shape: Shape) -> bytes:
+def streamed_whole(given_answer: dict[str, Any], shape: ResponseShape) -> bytes:
     return whole_stream(
         whole(given_answer), ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True)
     ).body
@@ -198,7 +198,7 @@ def streamed_whole(given_answer: dict[str, Any], shape: Shape) -> bytes:
 
 @given(answers, shapes, st.data())
 def test_an_answer_is_the_same_whole_in_events_and_whole_as_a_stream(
-    event: Event, given_answer: dict[str, Any], shape: Shape, data: st.DataObject
+    event: Event, given_answer: dict[str, Any], shape: ResponseShape, data: st.DataObject
 ) -> None:
     buffered = translate_response(whole(given_answer), completion_id="i", created=1, model="m", shape=shape)
     ChatCompletion.model_validate_json(buffered.body, strict=True)
@@ -254,7 +254,7 @@ def streams(draw: st.DrawFn) -> list[tuple[str, Any, str]]:
 
 @given(streams(), shapes, st.binary(max_size=4), st.data())
 def test_any_stream_cut_anywhere_gives_the_same(
-    event: Event, said: list[tuple[str, Any, str]], shape: Shape, rest: bytes, data: st.DataObject
+    event: Event, said: list[tuple[str, Any, str]], shape: ResponseShape, rest: bytes, data: st.DataObject
 ) -> None:
     stream = b"".join(event(kind, payload, message=message) for kind, payload, message in said)
     stream += data.draw(st.sampled_from([b"", b"", rest]))
@@ -284,7 +284,7 @@ def decoded(pieces: list[bytes]) -> list[StreamEvent]:
 
 @given(answers, shapes, st.data())
 def test_any_damaged_byte_is_a_failure_and_never_an_end(
-    event: Event, given_answer: dict[str, Any], shape: Shape, data: st.DataObject
+    event: Event, given_answer: dict[str, Any], shape: ResponseShape, data: st.DataObject
 ) -> None:
     stream = encode(event, told(data, given_answer))
     at = data.draw(st.integers(0, len(stream) - 1))

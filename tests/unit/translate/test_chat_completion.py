@@ -16,7 +16,7 @@ from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
 from extproc.translate.response_fields import finish_reason
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 
 def converse(*blocks: Any, stop: str = "end_turn", **usage: int) -> bytes:
@@ -33,7 +33,9 @@ def use(name: str = "f", call_id: str = "c1", **fields: Any) -> dict[str, Any]:
 
 
 def answered(body: bytes, **shape: Any) -> Completed:
-    return translate_response(body, completion_id="chatcmpl-1", created=1_790_000_000, model="m", shape=Shape(**shape))
+    return translate_response(
+        body, completion_id="chatcmpl-1", created=1_790_000_000, model="m", shape=ResponseShape(**shape)
+    )
 
 
 def completion(*blocks: Any, shape: dict[str, Any] | None = None, **fields: Any) -> Any:
@@ -391,7 +393,7 @@ def test_the_trace_of_a_whole_answer_goes_out_with_the_finish_reason() -> None:
 
 def streamed(body: bytes, *, truncation: str = "length", usage: bool = True, **shape: Any) -> Completed:
     encoder = ChunkEncoder("chatcmpl-1", 1_790_000_000, "m", include_usage=usage)
-    return whole_stream(body, ChatStream(shape=Shape(**shape), truncation=truncation), encoder)
+    return whole_stream(body, ChatStream(shape=ResponseShape(**shape), truncation=truncation), encoder)
 
 
 def deltas(written: bytes) -> list[Any]:

@@ -10,7 +10,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ParsedChatCompletion
 from pydantic import BaseModel
 
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 Say = tuple[str, dict[str, Any]]
 Final = Callable[..., ParsedChatCompletion[Any]]
@@ -134,7 +134,7 @@ def test_the_client_puts_interleaved_calls_together(play: Any, final: Final) -> 
 
 def test_tools_have_the_clients_names(play: Any, final: Final) -> None:
     said = [tool(0, "files_read_1a2b"), close(), tool(1, "g", "c2"), close(1)]
-    shape = Shape(names={"files_read_1a2b": "files/read.txt"})
+    shape = ResponseShape(names={"files_read_1a2b": "files/read.txt"})
     calls = final(play.written(START, *said, stop("tool_use"), shape=shape)).choices[0].message.tool_calls
     assert [call.function.name for call in calls or ()] == ["files/read.txt", "g"]
 
@@ -157,7 +157,7 @@ def test_a_call_that_aws_itself_executes_is_none_of_the_clients(play: Any) -> No
 
 # Custom tools and functions from before tools
 
-SHELL = Shape(names={"shell_1": "my shell"}, custom=frozenset({"my shell"}))
+SHELL = ResponseShape(names={"shell_1": "my shell"}, custom=frozenset({"my shell"}))
 
 
 def test_a_custom_tools_input_is_a_text(play: Any) -> None:
@@ -210,7 +210,7 @@ def test_a_custom_call_that_is_not_as_agreed_keeps_all_it_has(pieces: list[str],
 
 def test_a_function_from_before_tools_is_called_in_the_old_shape(play: Any) -> None:
     said = [text("a"), close(), tool(1, "f_1"), piece('{"x":', 1), piece("1}", 1), close(1)]
-    shape = Shape(names={"f_1": "f"}, legacy=True)
+    shape = ResponseShape(names={"f_1": "f"}, legacy=True)
     chunks = play.chunks(START, *said, stop("tool_use"), shape=shape)
     assert [chunk["choices"][0]["delta"] for chunk in chunks[1:-1]] == [
         {"content": "a"},
@@ -224,7 +224,7 @@ def test_a_function_from_before_tools_is_called_in_the_old_shape(play: Any) -> N
 def test_the_client_puts_an_old_call_together(play: Any, final: Final) -> None:
     """There is room for one; what the model called beside it is not heard."""
     said = [tool(0, "f"), close(), tool(1, "g", "c2"), piece('{"x":1}', 1), close(1)]
-    choice = final(play.written(START, *said, stop("tool_use"), shape=Shape(legacy=True))).choices[0]
+    choice = final(play.written(START, *said, stop("tool_use"), shape=ResponseShape(legacy=True))).choices[0]
     assert choice.message.function_call is not None
     assert (choice.message.function_call.name, choice.message.function_call.arguments) == ("f", "{}")
     assert choice.message.tool_calls is None
@@ -232,7 +232,10 @@ def test_the_client_puts_an_old_call_together(play: Any, final: Final) -> None:
 
 
 def test_without_a_call_the_old_shape_ends_as_any_other(play: Any) -> None:
-    assert play.chunks(START, text("a"), END, shape=Shape(legacy=True))[-1]["choices"][0]["finish_reason"] == "stop"
+    assert (
+        play.chunks(START, text("a"), END, shape=ResponseShape(legacy=True))[-1]["choices"][0]["finish_reason"]
+        == "stop"
+    )
 
 
 # The answer tool
@@ -240,7 +243,7 @@ def test_without_a_call_the_old_shape_ends_as_any_other(play: Any) -> None:
 
 def test_the_input_of_the_answer_tool_streams_as_content(play: Any) -> None:
     said = [tool(0, "report"), piece('{"a"', 0), piece(": 1}", 0), close()]
-    chunks = play.chunks(START, *said, stop("tool_use"), shape=Shape(answer_tool="report"))
+    chunks = play.chunks(START, *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == ["", '{"a"', ": 1}", None]
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
@@ -250,7 +253,7 @@ def test_the_client_parses_the_answer(play: Any, final: Final) -> None:
         a: int
 
     said = [text("Here: "), close(), tool(1, "report"), piece('{"a"', 1), piece(": 1}", 1), close(1), text("!", 2)]
-    body = play.written(START, *said, stop("tool_use"), USAGE, shape=Shape(answer_tool="report"))
+    body = play.written(START, *said, stop("tool_use"), USAGE, shape=ResponseShape(answer_tool="report"))
     found = final(body, response_format=Report).choices[0].message
     assert found.parsed == Report(a=1)
     assert not found.tool_calls
@@ -258,23 +261,23 @@ def test_the_client_parses_the_answer(play: Any, final: Final) -> None:
 
 @pytest.mark.parametrize("said", [[close()], [piece("", 0), close()], [close(), close()], []])
 def test_an_empty_answer_is_an_empty_object(said: list[Say], play: Any) -> None:
-    deltas = play.deltas(START, tool(0, "report"), *said, stop("tool_use"), shape=Shape(answer_tool="report"))
+    deltas = play.deltas(START, tool(0, "report"), *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
     assert deltas == [{"content": "{}"}]
 
 
 def test_a_second_answer_is_not_heard(play: Any) -> None:
     said = [tool(0, "report"), piece('{"a":1}', 0), close(), tool(1, "report"), piece('{"a":2}', 1), close(1)]
-    assert play.deltas(START, *said, END, shape=Shape(answer_tool="report")) == [{"content": '{"a":1}'}]
+    assert play.deltas(START, *said, END, shape=ResponseShape(answer_tool="report")) == [{"content": '{"a":1}'}]
 
 
 def test_without_the_answer_tool_the_text_is_all_there_is(play: Any) -> None:
     said = [text("I "), text("cannot."), close()]
-    assert play.deltas(START, *said, END, shape=Shape(answer_tool="report")) == [{"content": "I cannot."}]
+    assert play.deltas(START, *said, END, shape=ResponseShape(answer_tool="report")) == [{"content": "I cannot."}]
 
 
 def test_other_calls_beside_the_answer_are_calls(play: Any, final: Final) -> None:
     said = [tool(0, "report"), piece("{}", 0), close(), tool(1), piece("{}", 1), close(1)]
-    found = final(play.written(START, *said, stop("tool_use"), shape=Shape(answer_tool="report"))).choices[0]
+    found = final(play.written(START, *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))).choices[0]
     assert found.message.content == "{}"
     assert [call.function.name for call in found.message.tool_calls or ()] == ["f"]
     assert found.finish_reason == "tool_calls"
@@ -287,7 +290,7 @@ def test_where_another_tool_is_called_there_is_nothing_to_parse(play: Any, final
         a: int
 
     said = [text("Let me see."), citation(0, "https://x.org"), close(), tool(1), close(1)]
-    body = play.written(START, *said, stop("tool_use"), shape=Shape(answer_tool="report"))
+    body = play.written(START, *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
     found = final(body, response_format=Report).choices[0]
     assert not found.message.content
     assert found.message.parsed is None

@@ -11,7 +11,7 @@ from extproc.openai.sse import DONE
 from extproc.openai.sse import event as sse_event
 from extproc.translate.chat_sse import StreamError
 from extproc.translate.chat_stream import State
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 Say = tuple[str, dict[str, Any]]
 Client = Callable[[bytes], OpenAI]
@@ -123,7 +123,7 @@ def test_without_a_tier_there_is_no_tier(served: Any, play: Any) -> None:
 def test_the_chunk_with_the_finish_reason_says_what_a_guardrail_did(usage: bool, play: Any) -> None:
     trace = {"guardrail": {"inputAssessment": {"gr1": {"x": [1.0, "a\nb", {}, None]}}, "actionReason": "No action."}}
     counted = ("metadata", {**USAGE[1], "trace": trace})
-    chunks = play.chunks(START, text("a"), END, counted, usage=usage, shape=Shape(trace=True))
+    chunks = play.chunks(START, text("a"), END, counted, usage=usage, shape=ResponseShape(trace=True))
     assert [chunk.get("trace") for chunk in chunks] == [None, None, trace] + [None] * usage
     assert chunks[2]["choices"][0]["finish_reason"] == "stop"
 
@@ -135,7 +135,7 @@ def test_who_did_not_ask_is_not_shown_what_the_guardrail_held_back(play: Any) ->
 
 def test_the_client_finds_the_trace_in_a_chunk(client: Client, play: Any) -> None:
     counted = ("metadata", {**USAGE[1], "trace": {"guardrail": {"actionReason": "No action."}}})
-    body = play.written(START, text("a"), END, counted, usage=True, shape=Shape(trace=True))
+    body = play.written(START, text("a"), END, counted, usage=True, shape=ResponseShape(trace=True))
     chunks: list[Any] = list(client(body).chat.completions.create(model="m", messages=[], stream=True))
     [trace] = [chunk.trace for chunk in chunks if "trace" in (chunk.model_extra or {})]
     assert trace == {"guardrail": {"actionReason": "No action."}}

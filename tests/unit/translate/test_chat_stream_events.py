@@ -29,7 +29,7 @@ from extproc.openai.chunks import (
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_stream import ChatStream, State
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 TEXT = ContentBlockDeltaEvent(0, ContentBlockDelta(text="a"))
 STOP = MessageStopEvent("end_turn")
@@ -54,7 +54,7 @@ def test_a_tool_call_without_arguments() -> None:
 
 
 def test_the_answer_tools_input_is_content() -> None:
-    stream = ChatStream(shape=Shape(answer_tool="f"))
+    stream = ChatStream(shape=ResponseShape(answer_tool="f"))
     stream.feed(MessageStartEvent())
     assert stream.feed(TOOL) == []
     delta = ContentBlockDeltaEvent(1, ContentBlockDelta(tool_use=ToolUseBlockDelta('{"x"')))

@@ -15,7 +15,7 @@ from extproc.translate.chat_completion import translate_response
 from extproc.translate.chat_request import plan
 from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
-from extproc.translate.shape import Shape
+from extproc.translate.response_shape import ResponseShape
 
 CLAUDE = BUILT_IN.of("anthropic.claude-sonnet-4-5-20250929-v1:0")
 BLOCKS = [
@@ -29,13 +29,13 @@ BODY = json.dumps(
 ).encode()
 
 
-def buffered(body: bytes, shape: Shape) -> dict[str, Any]:
+def buffered(body: bytes, shape: ResponseShape) -> dict[str, Any]:
     told = translate_response(body, completion_id="i", created=1, model="m", shape=shape)
     message: dict[str, Any] = json.loads(told.body)["choices"][0]["message"]
     return message
 
 
-def streamed(body: bytes, shape: Shape) -> dict[str, Any]:
+def streamed(body: bytes, shape: ResponseShape) -> dict[str, Any]:
     """As the openai package puts it together."""
     state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
     written = whole_stream(body, ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=False)).body
@@ -45,7 +45,7 @@ def streamed(body: bytes, shape: Shape) -> dict[str, Any]:
 
 
 ways = pytest.mark.parametrize("way", [buffered, streamed])
-Way = Callable[[bytes, Shape], dict[str, Any]]
+Way = Callable[[bytes, ResponseShape], dict[str, Any]]
 
 
 @ways
@@ -56,7 +56,7 @@ def test_what_the_model_thought_comes_back_to_it_with_its_signatures(way: Way) -
         "tools": [{"type": "function", "function": {"name": "f"}}],
         "messages": [
             {"role": "user", "content": "Hi"},
-            way(BODY, Shape()),
+            way(BODY, ResponseShape()),
             {"role": "tool", "tool_call_id": "c1", "content": "9"},
         ],
     }
@@ -67,9 +67,15 @@ def test_what_the_model_thought_comes_back_to_it_with_its_signatures(way: Way) -
 
 @ways
 @pytest.mark.parametrize(
-    "shape", [Shape(legacy=True), Shape(custom=frozenset({"f"})), Shape(names={"f": "a/b.c"}), Shape(answer_tool="f")]
+    "shape",
+    [
+        ResponseShape(legacy=True),
+        ResponseShape(custom=frozenset({"f"})),
+        ResponseShape(names={"f": "a/b.c"}),
+        ResponseShape(answer_tool="f"),
+    ],
 )
-def test_a_message_of_any_shape_can_be_given_back(way: Way, shape: Shape) -> None:
+def test_a_message_of_any_shape_can_be_given_back(way: Way, shape: ResponseShape) -> None:
     message = way(BODY, shape)
     request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}, message]}
     assert len(decode_request(json.dumps(request).encode()).messages) == 2

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Shape(msgspec.Struct, frozen=True):
+class ResponseShape(msgspec.Struct, frozen=True):
     """The default is an answer that goes back as it comes."""
 
     answer_tool: str | None = None
