@@ -1,1 +1,1 @@
-"""OpenAI <-> Bedrock, pure: what one side said, in the other side's words."""
+"""Pure translation between the two APIs: OpenAI's requests and responses <-> Bedrock's."""

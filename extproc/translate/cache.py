@@ -1,12 +1,12 @@
 """Marks for the prompt cache -> Bedrock's cache points.
 
-A mark on a part or a message becomes a `cachePoint` behind what it stands on. Where the model has no cache points, a
-mark changes nothing but costs; it is left out and named among what was ignored, as is one on what says nothing. Of too
-many, the oldest go: what comes later includes what came before it. So do those of a turn's results but the last.
+A mark on a part or a message becomes a `cachePoint` after it. If the model has no cache points, the mark, which only
+affects costs, is left out and reported as ignored, as is one on a blank text. Of too many, the oldest are left out: a
+later one includes the text before it. So are the marks on a turn's tool results, except the last.
 
-A cache point is never first, nor right behind a document, sound or video, which Bedrock refuses
-(https://github.com/pydantic/pydantic-ai/issues/7004). Nor does one of an hour stand behind one of five minutes, as
-Bedrock reads them (tools, `system`, messages): it becomes one of five minutes, and its `ttl` is named
+A cache point is never first, nor directly after a document, sound or video, which Bedrock rejects
+(https://github.com/pydantic/pydantic-ai/issues/7004). Nor is one of an hour after one of five minutes, in the order in
+which Bedrock reads them (tools, `system`, messages): it becomes one of five minutes, and its `ttl` is named
 (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#mixing-different-ttls).
 """
 
@@ -29,30 +29,30 @@ from extproc.openai.messages import Marked
 from extproc.translate.ignored import Ignored
 
 PLACEHOLDER = "."
-"""Stands where Bedrock wants a text and the client gave none; it may not be blank."""
+"""The text in places where Bedrock requires one and the client has none; it may not be blank."""
 
 _TTLS: dict[str, CacheTtl] = {"5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
-"""Bedrock's for what clients ask for; twelve hours it does not have."""
+"""Bedrock's `ttl` for each of the clients'; it has no twelve hours."""
 _SHORT: tuple[str, ...] = ("5m", "1h", "30m")
-"""Those that can be kept in full."""
+"""Values of `ttl` that Bedrock has in full."""
 
 
 class CacheMarks:
     """The marks of one request's messages."""
 
     def __init__(self, capabilities: Capabilities, tools: Sequence[CachePointContent], ignored: Ignored) -> None:
-        """`tools`: the cache points that there are already, beside the tools."""
+        """`tools`: the cache points after tools."""
         self._capabilities = capabilities
         self._ignored = ignored
         self._tools = tools
-        self._made: list[CachePointContent] = []
+        self._points: list[CachePointContent] = []
         self._paths: dict[int, str] = {}
-        """The field that became each of these cache points, by the point's identity."""
+        """The path of the field behind each of these cache points, by the point's identity."""
 
     def put(self, marked: Marked, path: str, blocks: list[Any], place: CachePlace) -> None:
-        """Put a cache point at the end of `blocks`, if `marked` has a mark, and there is something to cache.
+        """Put a cache point at the end of `blocks`, if `marked` has a mark and `blocks` is not empty.
 
-        `path` is the one of `marked`, as `Ignored` has it.
+        `path` is the path of `marked`, as `Ignored` names it.
         """
         if not is_marked(marked):
             return
@@ -71,30 +71,30 @@ class CacheMarks:
         if isinstance(blocks[-1], DocumentContent | AudioContent | VideoContent):
             blocks.append(TextContent(PLACEHOLDER))
         blocks.append(point)
-        self._made.append(point)
+        self._points.append(point)
         self._paths[id(point)] = field
 
     def drop(self, marked: Marked, path: str) -> None:
-        """Ignore a mark for which there is no place."""
+        """Report a mark without a place as ignored."""
         self._ignored.add(_mark(marked, path)[0])
 
     def moved(self, system: Sequence[SystemContentBlock]) -> list[SystemContentBlock]:
-        """What was meant for `system` and becomes a turn: its cache points stay only where a turn may have them."""
+        """Return blocks of `system` that move to a turn, without cache points if a turn may not have them."""
         if "messages" in self._capabilities.cache:
             return [*system]
         self._ignore([block for block in system if isinstance(block, CachePointContent)])
         return [block for block in system if not isinstance(block, CachePointContent)]
 
     def finish(self, lists: Sequence[list[Any]]) -> None:
-        """Make the cache points in `lists`, which are in Bedrock's order, not too many, and none too long."""
-        if not self._made:
+        """Apply the limits of number and `ttl` to the cache points in `lists`, which are in Bedrock's order."""
+        if not self._points:
             return
         self._trim(lists)
         points = [block for blocks in lists for block in blocks if isinstance(block, CachePointContent)]
         self._ignore(shortened([*self._tools, *points]), ".ttl")
 
     def _trim(self, lists: Sequence[list[Any]]) -> None:
-        """Take the oldest cache points out, as many as there are too many."""
+        """Remove the oldest cache points of too many."""
         most = max(self._capabilities.cache_points - len(self._tools), 0)
         surplus = sum(isinstance(block, CachePointContent) for blocks in lists for block in blocks) - most
         for blocks in lists:
@@ -107,7 +107,7 @@ class CacheMarks:
             surplus -= len(oldest)
 
     def _ignore(self, points: Sequence[CachePointContent], member: str = "") -> None:
-        """Ignore the marks, or a member of theirs, that became these."""
+        """Report the marks behind these cache points, or a member of the marks, as ignored."""
         self._ignored.add(*[f"{self._paths[id(point)]}{member}" for point in points if id(point) in self._paths])
 
     def _point(self, field: str, requested: str | None) -> CachePointContent:
@@ -121,22 +121,22 @@ class CacheMarks:
         return CachePointContent(CachePointBlock(ttl=UNSET))
 
 
-def is_marked(one: Marked) -> bool:
-    """Whether the prompt up to its end may be cached."""
-    return one.cache_control is not None or one.prompt_cache_breakpoint is not None
+def is_marked(marked: Marked) -> bool:
+    """Return whether the client marked the prompt up to the end of `marked` for the cache."""
+    return marked.cache_control is not None or marked.prompt_cache_breakpoint is not None
 
 
 def shortened(points: Iterable[CachePointContent]) -> list[CachePointContent]:
-    """Those of an hour that come after one of five minutes; they are of five minutes now."""
-    found: list[CachePointContent] = []
+    """Shorten the cache points of an hour after one of five minutes, and return them."""
+    cut: list[CachePointContent] = []
     short = False
     for point in points:
         if point.cache_point.ttl != "1h":
             short = True
         elif short:
             point.cache_point.ttl = UNSET
-            found.append(point)
-    return found
+            cut.append(point)
+    return cut
 
 
 def _mark(marked: Marked, path: str) -> tuple[str, str | None]:

@@ -1,10 +1,10 @@
 """A Converse response -> a `chat.completion`.
 
-What stands in Bedrock's blocks becomes one message: texts and cited texts are the content, reasoning is
-`reasoning_content` and, block by block with its signatures, `thinking_blocks`: a client that sends the message back
-on the next turn sends those back too. `ResponseShape` tells which form the client's calls have.
+Bedrock's content blocks become one message. Texts and cited texts are the content; reasoning is `reasoning_content`
+and, block by block with its signatures, `thinking_blocks`, which a client sends back on the next turn.
+`ResponseShape` has the form of the client's calls.
 
-Left out, because OpenAI's message has no place for them: images and tool results (of AWS's own tools).
+Images and tool results (of AWS's own tools) are left out, because OpenAI's message has no place for them.
 
 Invariant: the message is the one that `chat_stream`'s chunks of the same response make up.
 """
@@ -42,11 +42,13 @@ MAX_RESPONSE_BLOCKS = 4_096
 def translate_response(body: bytes, *, completion_id: str, created: int, model: str, shape: ResponseShape) -> Completed:
     """Return the `chat.completion`.
 
-    Raises `ConverseResponseError` where Bedrock's body is not what it should be, and `ApiError` where the model failed.
+    Raises `ConverseResponseError` if Bedrock's body is malformed, and `ApiError` if the model failed.
     """
-    said = _Said(decode(body), shape)
-    told = completion(completion_id, created, model, said.message(), said.finish, said.usage, said.tier, said.trace)
-    return Completed(told, said.usage, said.finish)
+    reply = _ModelMessage(decode(body), shape)
+    encoded = completion(
+        completion_id, created, model, reply.message(), reply.finish, reply.usage, reply.tier, reply.trace
+    )
+    return Completed(encoded, reply.usage, reply.finish)
 
 
 def decode(body: bytes) -> ConverseResponse:
@@ -71,26 +73,26 @@ def decode(body: bytes) -> ConverseResponse:
         raise
 
 
-class _Said:
-    """What the model said, taken apart."""
+class _ModelMessage:
+    """The model's message, split into the members of a chat completion."""
 
     def __init__(self, converse: ConverseResponse, shape: ResponseShape) -> None:
         blocks = converse.output.message.content
         uses = [block.tool_use for block in blocks if block.tool_use and not block.tool_use.is_server_side]
-        answers = [use for use in uses if use.name == shape.answer_tool]
+        answer_uses = [use for use in uses if use.name == shape.answer_tool]
         calls = [use for use in uses if use.name != shape.answer_tool]
         self.calls = calls[:1] if shape.legacy else calls
-        """A legacy message has room for one, and a model that is asked for functions one by one asks again."""
-        self.reasoning = "".join(_thought(block.reasoning_content) for block in blocks)
+        """A legacy message holds one call; the model repeats the others in later turns."""
+        self.reasoning = "".join(_reasoning_text(block.reasoning_content) for block in blocks)
         self.extras: dict[str, Any] = {}
-        if answers:
-            self.content = answers[0].arguments
+        if answer_uses:
+            self.content = answer_uses[0].arguments
         else:
-            # Text beside a call is not of the schema that was asked for, and the SDKs' `parse()` would choke on it.
+            # Text beside a call does not match the requested schema, and the SDKs' `parse()` would raise.
             self.content = "" if calls and shape.answer_tool else self._texts(blocks)
-        thoughts = filter(None, (_thinking(block.reasoning_content) for block in blocks))
-        if thinking := list(thoughts):
-            self.extras["thinking_blocks"] = thinking
+        thinking = filter(None, (_thinking_block(block.reasoning_content) for block in blocks))
+        if thinking_blocks := list(thinking):
+            self.extras["thinking_blocks"] = thinking_blocks
         self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
         self.usage = usage(converse.usage)
         self.tier = service_tier(converse.service_tier)
@@ -98,7 +100,7 @@ class _Said:
         self._shape = shape
 
     def message(self) -> dict[str, Any]:
-        """The assistant's message."""
+        """Return the assistant's message."""
         empty = None if self.calls else ""
         message: dict[str, Any] = {"role": "assistant", "content": self.content or empty, "refusal": None}
         if self.reasoning:
@@ -118,27 +120,27 @@ class _Said:
         return tool_call(use.tool_use_id, name, use.arguments)
 
     def _texts(self, blocks: list[ResponseBlock]) -> str:
-        """All text; what it cites goes to the annotations."""
+        """Join all texts, and keep their citations as annotations."""
         texts: list[str] = []
         cited: list[dict[str, Any]] = []
         length = 0
         for block in blocks:
-            found = block.citations_content
-            texts.append((block.text or "") + (found.text if found else ""))
+            cited_text = block.citations_content
+            texts.append((block.text or "") + (cited_text.text if cited_text else ""))
             start, length = length, length + len(texts[-1])
-            if found is not None:
-                cited += annotations(found.citations, start, length)
+            if cited_text is not None:
+                cited += annotations(cited_text.citations, start, length)
         if cited:
             self.extras["annotations"] = cited
         return "".join(texts)
 
 
-def _thought(reasoning: ResponseReasoning | None) -> str:
+def _reasoning_text(reasoning: ResponseReasoning | None) -> str:
     return reasoning.reasoning_text.text if reasoning and reasoning.reasoning_text else ""
 
 
-def _thinking(reasoning: ResponseReasoning | None) -> dict[str, Any] | None:
+def _thinking_block(reasoning: ResponseReasoning | None) -> dict[str, Any] | None:
     if reasoning is None:
         return None
     signature = reasoning.reasoning_text.signature if reasoning.reasoning_text else None
-    return thinking_block(_thought(reasoning), signature or "", reasoning.redacted_content or "")
+    return thinking_block(_reasoning_text(reasoning), signature or "", reasoning.redacted_content or "")

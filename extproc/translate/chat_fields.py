@@ -1,4 +1,4 @@
-"""What becomes of each field of a chat request, however deep.
+"""The treatment of each field of a chat request, at any depth.
 
 `CHAT_FIELDS` has a row for every field of `ChatRequest`, by its path from the request's root (`[]` for any element of
 a list). A row carries the fields of a request that shows it, beside a plain one, and for `Applied` those of the same
@@ -41,13 +41,13 @@ class Rejected(Value, frozen=True):
 
 
 class Constant(Value, frozen=True):
-    """A field that has one possible value, which only says what the object is."""
+    """A field that has one possible value, the kind of its object."""
 
     sample: Fields
 
 
 class Implied(Value, frozen=True):
-    """A field that asks for what is done without it, wherever it can be; elsewhere it is named as ignored."""
+    """A field that asks for the default behaviour; it is reported as ignored where that is not possible."""
 
     sample: Fields
 

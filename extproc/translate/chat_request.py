@@ -26,20 +26,20 @@ from extproc.translate.tools import Tools, plan_tools
 from extproc.value import Value
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
-"""What has been fetched for a request without remote media."""
+"""The fetched media of a request without remote media."""
 
 
 class ChatPlan(Value, frozen=True):
-    """What goes to Bedrock, and what to remember for the answer."""
+    """The request to Bedrock, and the values that its response depends on."""
 
     body: Payload
     stream: bool
-    """How Bedrock is called."""
+    """Whether Bedrock is called for a stream."""
     streamed: bool
-    """What the client wants. Where `stream` is false, its stream has to be made of the whole answer."""
+    """Whether the client requested a stream. If `stream` is false, it is made of the whole response."""
     include_usage: bool
     shape: ResponseShape
-    """How the client expects the answer."""
+    """The shape of the response that the client expects."""
     ignored: tuple[str, ...]
     """Fields of the request that change nothing, by their paths (`Ignored`)."""
 
@@ -106,13 +106,13 @@ def _not_applied(request: ChatRequest) -> list[str]:
 
 
 def _traced(request: ChatRequest) -> bool:
-    """Whether the client wants to read what its guardrail did."""
+    """Return whether the client requested the guardrail's trace."""
     guardrail = request.guardrail_config
     return guardrail is not None and guardrail.trace in ("enabled", "enabled_full")
 
 
 def _streams(capabilities: Capabilities, tools: Tools) -> bool:
-    """Whether Bedrock can be asked for a stream."""
+    """Return whether Bedrock can stream the response."""
     return capabilities.streams and (tools.config is None or capabilities.streams_with_tools)
 
 
@@ -122,10 +122,10 @@ def _output(tools: Tools, reasoning: Reasoning) -> OutputConfig | UnsetType:
 
 
 def _check(request: ChatRequest, capabilities: Capabilities) -> None:
-    """Reject what Bedrock cannot do, before any work is done."""
+    """Reject a request that Bedrock cannot serve. Raises a 400 `ApiError`."""
     if not capabilities.converse:
         raise invalid(
-            f"Models of the family '{capabilities.family}' are not served by Bedrock's Converse: ask another model.",
+            f"Models of the family '{capabilities.family}' are not served by Bedrock's Converse: use another model.",
             "model",
             "unsupported_value",
         )

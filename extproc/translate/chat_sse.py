@@ -1,12 +1,12 @@
 """A streamed chat completion: Bedrock's bytes -> server-sent events.
 
-`converse_stream` decodes the bytes to events, `ChatStream` turns events into chunks, `chunks` encodes those. Here is
-what is left: the order, `[DONE]`, and failures, which keep what was written before them.
+`converse_stream` decodes the bytes to events, `ChatStream` turns events into chunks, `chunks` encodes those. This
+module joins them, ends the stream with `[DONE]`, and keeps the chunks from before a failure.
 
 `[DONE]` waits for the end of the bytes: until then an exception may still come, and a client that reads `[DONE]`
-hangs up at once, which would look like a call that was broken off.
+disconnects at once, which Envoy would count as a cancelled call.
 
-Invariant: however the bytes of a stream are cut, what is written is the same.
+Invariant: the output does not depend on where the bytes of a stream are cut.
 """
 
 from extproc.bedrock.converse_stream import Event, StreamDecoder, StreamException, response_events
@@ -20,9 +20,9 @@ from extproc.translate.completed import Completed
 
 
 class StreamError(Exception):
-    """A stream failed: the client gets `written`, the chunks from before it, and then `error`.
+    """The failure of a stream: the client receives `written`, the chunks before it, and then `error`.
 
-    `bedrock_error` is for the log: AWS's own words, empty where it was not AWS that failed.
+    `bedrock_error` is AWS's own message for the log, empty if AWS did not fail.
     """
 
     def __init__(self, error: ApiError, written: bytes, bedrock_error: str = "") -> None:
@@ -33,7 +33,7 @@ class StreamError(Exception):
 
 
 class ChatSse:
-    """Writes one stream as its bytes come."""
+    """An incremental translator of one stream."""
 
     def __init__(self, stream: ChatStream, encoder: ChunkEncoder) -> None:
         self._decoder = StreamDecoder()
@@ -47,22 +47,22 @@ class ChatSse:
 
     @property
     def usage(self) -> Usage:
-        """The tokens, once the stream is counted."""
+        """The usage, in the state COUNTED."""
         return self._stream.usage
 
     @property
     def finish(self) -> str:
-        """The finish reason, once the stream has stopped."""
+        """The finish reason, from the state STOPPED on."""
         return self._stream.finish
 
     @property
     def started(self) -> bool:
-        """Whether any byte has come."""
+        """Return whether any byte has arrived."""
         return self._decoder.started
 
     @property
     def settled(self) -> bool:
-        """Whether the metadata event has come, and nothing after it: only the end of the bytes is missing."""
+        """Return whether the metadata event was the last to arrive: only the end of the bytes is missing."""
         return self._stream.state is State.COUNTED and not self._decoder.pending
 
     def feed(self, data: bytes) -> bytes:
@@ -70,7 +70,7 @@ class ChatSse:
         return self._write(self._decoder.feed(data))
 
     def end(self) -> bytes:
-        """Return what ends the stream: no more bytes will come. Raises `StreamError` if it is not whole."""
+        """Return the last events, after the last bytes. Raises `StreamError` if the stream is incomplete."""
         self._write(self._decoder.close())
         try:
             chunks = self._stream.end()
@@ -84,8 +84,8 @@ class ChatSse:
             try:
                 chunks = self._stream.feed(event)
             except ApiError as error:
-                words = str(event.error) if isinstance(event, StreamException) else ""
-                raise StreamError(error, b"".join(written), words) from error
+                bedrock_error = str(event.error) if isinstance(event, StreamException) else ""
+                raise StreamError(error, b"".join(written), bedrock_error) from error
             for chunk in chunks:
                 written.append(self._encoder.encode(chunk))  # noqa: PERF401 - a generator costs more
         return b"".join(written)
@@ -94,7 +94,7 @@ class ChatSse:
 def whole_stream(body: bytes, stream: ChatStream, encoder: ChunkEncoder) -> Completed:
     """Return a stream at once, for a model that cannot stream: `body` is Converse's response.
 
-    Raises `ConverseResponseError` where the body is not what it should be, and `ApiError` where the model failed.
+    Raises `ConverseResponseError` if the body is malformed, and `ApiError` if the model failed.
     """
     chunks = [chunk for event in response_events(decode(body)) for chunk in stream.feed(event)]
     chunks += stream.end()

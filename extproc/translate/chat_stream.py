@@ -1,6 +1,6 @@
-"""ConverseStream events -> the chunks of one chat completion. `chat_sse` puts it between bytes and bytes.
+"""ConverseStream events -> the chunks of one chat completion. `chat_sse` decodes the events and encodes the chunks.
 
-One state machine, moved by events; the end of the stream is an event too (`end`).
+A state machine, driven by events; the end of the stream is an event too (`end`).
 
 | state    | event                        | next     | chunks                                             |
 |----------|------------------------------|----------|----------------------------------------------------|
@@ -8,21 +8,22 @@ One state machine, moved by events; the end of the stream is an event too (`end`
 | open     | contentBlockStart (tool)     | open     | the tool call's id, type and name                  |
 | open     | contentBlockDelta            | open     | content, reasoning or arguments                    |
 | open     | contentBlockStop             | open     | `{}` for a tool call without arguments             |
-| open     | messageStop                  | stopped  | what was held back                                 |
+| open     | messageStop                  | stopped  | withheld text and details                          |
 | stopped  | metadata                     | counted  | the finish reason; usage                           |
 | stopped  | end                          | whole    | the finish reason                                  |
 | counted  | end                          | whole    | none                                               |
 | any other pair, `StreamException`, `StreamDefect` | failed | `ApiError` is raised            |
 
-Four things wait. The role waits for another chunk: an exception right behind messageStart can then still become a
-status. The finish reason waits for the metadata, a moment later, which contain the tier at which the call was served
-and what a guardrail did; and a client that leaves as soon as it has read it has been counted. `thinking_blocks` and
-`annotations` wait for messageStop, because clients take each from one chunk only. A custom tool's input waits for its
-block to end: it is a text within JSON.
+Four chunks are delayed. The role waits for another chunk: an exception directly after messageStart can then still
+become a status. The finish reason waits for the metadata, a moment later, which contain the service tier and the
+guardrail's trace; and the usage of a client that disconnects after the finish reason has been recorded.
+`thinking_blocks` and `annotations` wait for messageStop, because clients read each from one chunk only. A custom tool's
+input waits for its block to end: it is a text within JSON.
 
-The awkward case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
-stream as content, while plain text beside it would spoil the JSON: the SDKs' `parse()` raises at what is not of the
-schema. It is held back until it is known that the model called nothing at all, and explained why it did not.
+The special case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
+stream as content, while plain text beside it would break the JSON: the SDKs' `parse()` raises at text that does not
+match the schema. Such text is withheld until the end of the message, and sent only if the model called no tool, since
+it then explains why.
 
 Invariant: the chunks of a response's events make up the message that `chat_completion` makes of the response.
 """
@@ -74,7 +75,7 @@ from extproc.translate.response_fields import (
 )
 from extproc.translate.response_shape import ResponseShape
 
-_AS_IT_COMES = ResponseShape()
+_UNCHANGED = ResponseShape()
 
 
 class State(Enum):
@@ -120,12 +121,12 @@ class _Reasoning:
 
 
 class ChatStream:
-    """One stream. `usage` is known once it is counted, `finish` once it has stopped; `state` is for reading.
+    """A translator of one stream. `usage` is set in the state COUNTED, `finish` in STOPPED; `state` is read-only.
 
-    `truncation` is the finish reason of a message that was cut short.
+    `truncation` is the finish reason of a truncated message.
     """
 
-    def __init__(self, *, shape: ResponseShape = _AS_IT_COMES, truncation: str = "length") -> None:
+    def __init__(self, *, shape: ResponseShape = _UNCHANGED, truncation: str = "length") -> None:
         self.state = State.WAITING
         self.usage = Usage()
         self.finish = ""
@@ -133,15 +134,15 @@ class ChatStream:
         self._truncation = truncation
         self._role_is_due = True
         self._tools: dict[int, _Tool] = {}
-        """Those that have not ended, by the index of their block."""
+        """Tools whose blocks have not ended, by the index of the block."""
         self._calls = 0
-        self._answered = False
-        self._held: list[str] = []
+        self._has_answer = False
+        self._withheld: list[str] = []
         self._reasoning: dict[int, _Reasoning] = {}
         self._length = 0
         """Characters of content so far."""
         self._spans: dict[int, list[int]] = {}
-        """Where in the content each block's text begins and ends."""
+        """The start and end of each block's text in the content."""
         self._citations: dict[int, list[Citation]] = {}
 
     def feed(self, event: Event) -> list[Chunk]:
@@ -154,7 +155,7 @@ class ChatStream:
         except ApiError:
             self.state = State.FAILED
             raise
-        return self._behind_role(chunks) if self._role_is_due else chunks
+        return self._after_role(chunks) if self._role_is_due else chunks
 
     def end(self) -> list[Chunk]:
         """Return the last chunks: no more events will come. Raises an `ApiError` if the stream is not whole."""
@@ -163,9 +164,9 @@ class ChatStream:
             raise cut_off()
         chunks: list[Chunk] = [FinishChunk(self.finish)] if self.state is State.STOPPED else []
         self.state = State.WHOLE
-        return self._behind_role(chunks) if self._role_is_due else chunks
+        return self._after_role(chunks) if self._role_is_due else chunks
 
-    def _behind_role(self, chunks: list[Chunk]) -> list[Chunk]:
+    def _after_role(self, chunks: list[Chunk]) -> list[Chunk]:
         if not chunks:
             return chunks
         self._role_is_due = False
@@ -213,7 +214,7 @@ class ChatStream:
         span[1] = self._length = self._length + len(text)
         if self._shape.answer_tool is None:
             return [ContentChunk(text)] if text else []
-        self._held.append(text)
+        self._withheld.append(text)
         return []
 
     def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
@@ -238,9 +239,9 @@ class ChatStream:
         return self._start_call(event.content_block_index, use)
 
     def _start_answer(self, block: int) -> list[Chunk]:
-        """Begin the answer tool's input; a second call of that tool is passed over."""
-        if not self._answered:
-            self._answered = True
+        """Begin the answer tool's input; a second call of that tool is dropped."""
+        if not self._has_answer:
+            self._has_answer = True
             self._tools[block] = _Tool(_Form.ANSWER)
         return []
 
@@ -250,7 +251,7 @@ class ChatStream:
         self._calls += 1
         if self._shape.legacy:
             if index:
-                return []  # a legacy message has room for one
+                return []  # a legacy message holds one call
             self._tools[block] = _Tool(_Form.LEGACY)
             return [FunctionCallChunk(name)]
         if name in self._shape.custom:
@@ -295,7 +296,7 @@ class ChatStream:
         self.finish = self._truncation if reason == "length" else reason
         self.state = State.STOPPED
         rest = [chunk for block in tuple(self._tools) for chunk in self._close(block)]
-        if self._content_is_text and (held := "".join(self._held)):
+        if self._content_is_text and (held := "".join(self._withheld)):
             rest.append(ContentChunk(held))
         if details := self._details():
             rest.append(DetailsChunk(details))
@@ -312,7 +313,7 @@ class ChatStream:
     @property
     def _content_is_text(self) -> bool:
         """Return whether the content is the model's text, and not the answer tool's input."""
-        return self._shape.answer_tool is None or not (self._answered or self._calls)
+        return self._shape.answer_tool is None or not (self._has_answer or self._calls)
 
     def _annotations(self) -> list[dict[str, Any]]:
         cited = []
@@ -330,7 +331,7 @@ class ChatStream:
 
 
 def _one_base64(pieces: list[str]) -> str:
-    """Join pieces of base64, each of which is whole by itself. Raises `ConverseResponseError`."""
+    """Join pieces of base64, each of which is complete by itself. Raises `ConverseResponseError`."""
     if len(pieces) < 2:
         return "".join(pieces)
     try:

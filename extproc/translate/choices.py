@@ -1,14 +1,14 @@
 """`tool_choice`, and `function_call` from before it -> which tools go out, and whether one of them must be called.
 
-| the client says           | goes out            | `toolChoice`                                             |
+| the client sends          | goes out            | `toolChoice`                                             |
 |---------------------------|---------------------|----------------------------------------------------------|
 | nothing, `auto`           | every tool          | none: every model takes that for `auto`                  |
-| `none`                    | no tool             | Bedrock has no word for it                               |
+| `none`                    | no tool             | Bedrock has no equivalent                                |
 | `required`                | every tool          | `any`                                                    |
 | a tool's name             | every tool          | `tool`; a family without it gets that tool only, and `any`|
 | `allowed_tools`           | the allowed tools   | as for `auto` or `required`                              |
 
-A call that the model cannot be made to do is refused: a client that forces one would wait for it.
+A request for a call that the model cannot be forced to make is rejected: the client would wait for that call.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ Kind = Literal["function", "custom"]
 
 
 class Choice(NamedTuple):
-    """What of the client's tools may be called."""
+    """The client's tools that may be called, and the one that must be."""
 
     names: frozenset[str]
     """The tools that go out, as the client calls them."""
@@ -32,8 +32,8 @@ class Choice(NamedTuple):
     """The one that must be called, where others go out too, or where the family has no `any`."""
 
 
-class _Wish(NamedTuple):
-    """What the client says, in one form for all."""
+class _Requested(NamedTuple):
+    """The client's `tool_choice` or `function_call`, in one form."""
 
     mode: Literal["auto", "none", "required"]
     tools: Collection[tuple[Kind, str]] | None = None
@@ -42,24 +42,24 @@ class _Wish(NamedTuple):
     """Whether it names the tool that must be called, rather than listing what is allowed."""
 
 
-def choose(request: ChatRequest, offered: Mapping[str, Kind], capabilities: Capabilities, *, reasoning: bool) -> Choice:
-    """What of `offered`, the client's tools by name, may be called, and must be; raises a 400 `ApiError`."""
+def choose(request: ChatRequest, tools: Mapping[str, Kind], capabilities: Capabilities, *, reasoning: bool) -> Choice:
+    """Return which of `tools`, the client's by name, may or must be called. Raises a 400 `ApiError`."""
     param = "function_call" if request.functions else "tool_choice"
-    wish = _function_wish(request) if request.functions else _tool_wish(request)
-    names = _named(wish, offered, param)
-    if wish.mode == "none":
+    requested = _requested_function(request) if request.functions else _requested_tool(request)
+    names = _named(requested, tools, param)
+    if requested.mode == "none":
         return Choice(frozenset())
-    if wish.mode == "auto":
+    if requested.mode == "auto":
         return Choice(names)
-    if not offered:
+    if not tools:
         raise invalid(f"'{param}' needs 'tools': there is none to call.", param, "invalid_value")
-    return _forced(wish, names, offered, capabilities, param, reasoning=reasoning)
+    return _forced(requested, names, tools, capabilities, param, reasoning=reasoning)
 
 
 def _forced(
-    wish: _Wish,
+    requested: _Requested,
     names: frozenset[str],
-    offered: Mapping[str, Kind],
+    tools: Mapping[str, Kind],
     capabilities: Capabilities,
     param: str,
     *,
@@ -68,8 +68,8 @@ def _forced(
     if reasoning and not capabilities.forced_tools_while_reasoning:
         raise _cannot(param, capabilities, " while it reasons", "Turn reasoning off, or let")
     only = next(iter(names)) if len(names) == 1 else None
-    if wish.is_name and "tool" in capabilities.tool_choices:
-        return Choice(frozenset(offered), True, only)
+    if requested.is_name and "tool" in capabilities.tool_choices:
+        return Choice(frozenset(tools), True, only)
     if "any" in capabilities.tool_choices:
         return Choice(names, True)
     if only is not None and "tool" in capabilities.tool_choices:
@@ -86,49 +86,49 @@ def _cannot(param: str, capabilities: Capabilities, when: str, advice: str) -> A
     )
 
 
-def _named(wish: _Wish, offered: Mapping[str, Kind], param: str) -> frozenset[str]:
-    """The names of the tools that may be called, once it is known that there are such tools."""
-    if wish.tools is None:
-        return frozenset(offered)
-    if not offered:
+def _named(requested: _Requested, tools: Mapping[str, Kind], param: str) -> frozenset[str]:
+    """Return the names of the tools that may be called. Raises a 400 `ApiError` if the client has no such tool."""
+    if requested.tools is None:
+        return frozenset(tools)
+    if not tools:
         raise invalid(f"'{param}' needs 'tools': there is none to call.", param, "invalid_value")
-    for kind, name in wish.tools:
-        if offered.get(name) != kind:
+    for kind, name in requested.tools:
+        if tools.get(name) != kind:
             what = "tool" if kind == "function" else "custom tool"
-            raise invalid(f"No {what} is named '{name}'.", _place(wish, param, kind), "invalid_value")
-    return frozenset(name for _, name in wish.tools)
+            raise invalid(f"No {what} is named '{name}'.", _place(requested, param, kind), "invalid_value")
+    return frozenset(name for _, name in requested.tools)
 
 
-def _place(wish: _Wish, param: str, kind: Kind) -> str:
+def _place(requested: _Requested, param: str, kind: Kind) -> str:
     if param == "function_call":
         return f"{param}.name"
-    return f"{param}.{kind}.name" if wish.is_name else f"{param}.allowed_tools.tools"
+    return f"{param}.{kind}.name" if requested.is_name else f"{param}.allowed_tools.tools"
 
 
-def _tool_wish(request: ChatRequest) -> _Wish:
+def _requested_tool(request: ChatRequest) -> _Requested:
     if request.function_call not in (None, "none", "auto"):
         raise invalid("'function_call' needs 'functions'; for 'tools' there is 'tool_choice'.", "function_call")
     match request.tool_choice:
         case None | "auto":
-            return _Wish("auto")
+            return _Requested("auto")
         case "none" | "required" as mode:
-            return _Wish(mode)
+            return _Requested(mode)
         case AllowedTools(allowed_tools=allowed):
-            return _Wish(allowed.mode, [_reference(tool) for tool in allowed.tools])
+            return _Requested(allowed.mode, [_reference(tool) for tool in allowed.tools])
         case tool:
-            return _Wish("required", [_reference(tool)], is_name=True)
+            return _Requested("required", [_reference(tool)], is_name=True)
 
 
-def _function_wish(request: ChatRequest) -> _Wish:
+def _requested_function(request: ChatRequest) -> _Requested:
     if request.tool_choice not in (None, "none", "auto"):
         raise invalid("'tool_choice' needs 'tools'; for 'functions' there is 'function_call'.", "tool_choice")
     match request.function_call:
         case None | "auto":
-            return _Wish("auto")
+            return _Requested("auto")
         case NamedTool(name=name):
-            return _Wish("required", [("function", name)], is_name=True)
+            return _Requested("required", [("function", name)], is_name=True)
         case mode:
-            return _Wish(mode)
+            return _Requested(mode)
 
 
 def _reference(tool: FunctionChoice | CustomChoice) -> tuple[Kind, str]:

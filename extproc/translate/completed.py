@@ -5,7 +5,7 @@ from extproc.value import Value
 
 
 class Completed(Value, frozen=True):
-    """A response and what the access log tells of it."""
+    """A response, and its values for the access log."""
 
     body: bytes
     usage: Usage

@@ -1,6 +1,6 @@
-"""In which of Bedrock's formats a document is.
+"""Detection of a document's format, one of Bedrock's.
 
-Nobody says it reliably: media types are generic, file names are missing. So, the first that knows counts:
+No source is reliable: media types are generic, file names are missing. The first of these that decides counts:
 
 1. bytes that begin like a PDF are one;
 2. the media type, where it is one of those below;
@@ -42,7 +42,7 @@ EXTENSIONS: dict[str, DocumentFormat] = {
     "md": "md",
     "markdown": "md",
 }
-"""What the ends of file names say."""
+"""Formats by file name extension."""
 
 _PDF = b"%PDF-"
 _FOLDERS: tuple[tuple[bytes, DocumentFormat], ...] = ((b"word/", "docx"), (b"xl/", "xlsx"))
@@ -51,25 +51,28 @@ _NEAR = 4096
 
 
 def document_format(content: bytes, media_type: str, filename: str) -> DocumentFormat | None:
-    """The format, or None; `media_type` is in lower case and without parameters, both may be empty."""
+    """Return the format, or None.
+
+    `media_type` is in lower case and without parameters; it and `filename` may be empty.
+    """
     if content.startswith(_PDF):
         return "pdf"
     return _MEDIA_TYPES.get(media_type) or _begins_like(content) or by_extension(filename) or _text(content)
 
 
-def is_broken(content: bytes, found: DocumentFormat) -> bool:
-    """Whether it is not what it is said to be: known of PDFs only, which may have something in front."""
-    return found == "pdf" and _PDF not in content[:1024]
+def is_broken(content: bytes, document: DocumentFormat) -> bool:
+    """Return whether the content is not of its format. Only PDFs are checked; other bytes may precede their header."""
+    return document == "pdf" and _PDF not in content[:1024]
 
 
 def by_extension(filename: str) -> DocumentFormat | None:
-    """What the end of the name says."""
+    """Return the format for the extension of the file name, or None."""
     return EXTENSIONS.get(filename.rpartition(".")[2].lower())
 
 
 def _begins_like(content: bytes) -> DocumentFormat | None:
     if content.startswith(b"PK\x03\x04"):
-        return next((found for folder, found in _FOLDERS if folder in content[:_NEAR]), None)
+        return next((office for folder, office in _FOLDERS if folder in content[:_NEAR]), None)
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return "html" if start.startswith((b"<!doctype html", b"<html")) else None
 

@@ -1,10 +1,10 @@
-"""POST /embeddings -> one or several InvokeModel bodies, and their answers -> one answer.
+"""POST /embeddings -> one or several InvokeModel bodies, and their responses -> one response.
 
-A request's texts are dealt out in order to as few calls as the model allows: one text each for Titan and Nova, 96
-for Cohere. `plan` says what the bodies are, the exchange sends them, `answer` puts the vectors back in order.
+A request's texts are spread in order over as few calls as the model allows: one text each for Titan and Nova, 96 for
+Cohere. `plan` makes the bodies, the exchange sends them, `translate_responses` puts the vectors back in order.
 
 Invariant: any request that `openai.embeddings.decode` lets through gives either bodies or a 400 `ApiError`, never
-another exception; the bodies hold every text once, in order; the answer has one vector for each text.
+another exception; the bodies hold every text once, in order; the response has one vector for each text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from extproc.openai.errors import ApiError, invalid
 from extproc.translate.errors import bad_answer
 
 NUMBER_BYTES = 32
-"""Of one number of a vector: 17 digits, sign, point and exponent are 24, and a comma with white space follows."""
+"""Most bytes of one number of a vector: 17 digits, sign, point and exponent are 24, then a comma and white space."""
 
 FLOAT_BYTES = 16
 """Of one number as Bedrock's models send it: the longest decimal of a 32-bit float, and a comma."""
@@ -34,7 +34,7 @@ RESPONSE_BYTES = 1024
 """Of everything else in an ordinary response."""
 
 OTHER_BYTES = 16 * 1024
-"""Of everything else in a response, and of an error."""
+"""Most bytes of everything else in a response, and of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Plan:
 
 
 def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detokeniser) -> Plan:
-    """How to ask the model with this foundation id (None where it is not known) for the vectors.
+    """Plan the calls to the model with this foundation id (None if unknown).
 
-    Raises a 400 `ApiError` for a model that makes no embeddings and for what this one does not take.
+    Raises a 400 `ApiError` for a model that makes no embeddings, and for values that this one does not accept.
     """
     model = embedding_model(request.model, foundation)
     _check_dimensions(request.dimensions, model)
@@ -62,12 +62,12 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
     return Plan(model, bodies, tuple(map(len, chunks)), request.dimensions or model.default_dimensions)
 
 
-def max_answer(made: Plan, count: int, body: bytes) -> int:
+def max_answer(plan: Plan, count: int, body: bytes) -> int:
     """Return the bytes of the longest response to a call with this body, which asks for `count` vectors.
 
     A number takes less than `NUMBER_BYTES`. Cohere's models send the texts back, each character escaped at worst.
     """
-    return OTHER_BYTES + count * made.dimensions * NUMBER_BYTES + ESCAPED * len(body)
+    return OTHER_BYTES + count * plan.dimensions * NUMBER_BYTES + ESCAPED * len(body)
 
 
 def expected_answer(made: Plan, count: int, body: bytes) -> int:
@@ -80,32 +80,32 @@ def expected_answer(made: Plan, count: int, body: bytes) -> int:
 
 
 def answer(
-    request: EmbeddingsRequest, made: Plan, answers: Sequence[tuple[Mapping[str, str], bytes]]
+    request: EmbeddingsRequest, plan: Plan, responses: Sequence[tuple[Mapping[str, str], bytes]]
 ) -> tuple[bytes, int]:
-    """The body of OpenAI's answer, and the tokens it cost, from the headers and bodies of Bedrock's 200s in order.
+    """Return the response's body and its tokens, from the headers and bodies of Bedrock's 200s in order.
 
-    Raises a 502 `ApiError` for an answer that is not what Bedrock documents.
+    Raises a 502 `ApiError` for a response that is not as Bedrock documents it.
     """
     vectors: list[list[float]] = []
     tokens = 0
-    for (headers, body), count in zip(answers, made.counts, strict=True):
+    for (headers, body), count in zip(responses, plan.counts, strict=True):
         try:
-            found, cost = decode_response(made.model, headers, body)
+            batch, cost = decode_response(plan.model, headers, body)
         except EmbeddingResponseError as error:
             raise _unreadable(str(error)) from error
-        if len(found) != count:
-            raise _unreadable(f"{count} vectors were asked for, {len(found)} came")
-        vectors += found
+        if len(batch) != count:
+            raise _unreadable(f"{count} vectors were requested, {len(batch)} arrived")
+        vectors += batch
         tokens += cost
     return encode(request.model, vectors, tokens, request.encoding_format or "float"), tokens
 
 
-def embedding_model(asked: str, foundation: str | None) -> EmbeddingModel:
+def embedding_model(model_id: str, foundation: str | None) -> EmbeddingModel:
     """Return the embedding model with this foundation id. Raises a 400 `ApiError`."""
-    model = EMBEDDING_MODELS.get(foundation or asked)
+    model = EMBEDDING_MODELS.get(foundation or model_id)
     if model is None:
         known = ", ".join(dict.fromkeys(model.ids[0] for model in EMBEDDING_MODELS.values()))
-        raise invalid(f"'{asked}' is not known to make embeddings. These models do: {known}.", "model")
+        raise invalid(f"'{model_id}' is not known to make embeddings. These models do: {known}.", "model")
     return model
 
 
@@ -121,16 +121,16 @@ def _check_dimensions(dimensions: int | None, model: EmbeddingModel) -> None:
 
 
 def _check_lengths(request: EmbeddingsRequest, inputs: list[str], model: EmbeddingModel) -> None:
-    """Refuse a text that Bedrock would refuse, naming the one among many."""
+    """Reject a text that is too long for Bedrock. The error names its index."""
     if model.max_characters is None:
         return
     for index, text in enumerate(inputs):
         if len(text) > model.max_characters:
-            where = path(request, index)
+            param = path(request, index)
             raise invalid(
-                f"Invalid value for '{where}': a text of {len(text)} characters is too long for "
+                f"Invalid value for '{param}': a text of {len(text)} characters is too long for "
                 f"{model.ids[0]}, which takes at most {model.max_characters}. Split it.",
-                where,
+                param,
                 "string_above_max_length",
             )
 

@@ -1,12 +1,12 @@
 """Bedrock's failures -> OpenAI's errors.
 
-What AWS says to the gateway about the gateway's own credentials never reaches a caller: as a 401 or 403 it would send
-application developers looking for a fault in their own key, and its text quotes the signed headers, session token
-included, or the account and role that were refused. The SDKs retry 408, 409, 429 and 5xx by themselves, unless
-`x-should-retry` says that it would not help.
+AWS's errors about the gateway's own credentials never reach a caller: a 401 or 403 would send application developers
+looking for a fault in their own key, and the text quotes the signed headers, session token included, or the account
+and role that were denied. The SDKs retry 408, 409, 429 and 5xx by themselves, unless `x-should-retry` is `false`.
 
-Three tables, asked in this order: what AWS says only in words (`_TEXTS`), its name for the failure (`_RULES`), and the
-status (`_BY_STATUS`). A failure of a model's own server goes by that server's status (`_BY_ORIGINAL`) if AWS tells it.
+Three tables are consulted in this order: phrases in AWS's message (`_TEXTS`), its name for the failure (`_RULES`), and
+the status (`_BY_STATUS`). A failure of a model's own server is mapped by that server's status (`_BY_ORIGINAL`) if AWS
+sends it.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from extproc.translate.fields import param
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What becomes of a failure. `hint` stands before AWS's words, `instead` takes their place."""
+    """The error that a failure becomes. `hint` precedes AWS's message, `instead` replaces it."""
 
     status: int
     type: str = "server_error"
@@ -35,10 +35,10 @@ class _Rule:
 _INVALID = "invalid_request_error"
 _LIMIT = "rate_limit_error"
 
-_CREDENTIALS_SAID = (
-    "The gateway's own AWS credentials were refused ({kind}); this is not about your API key. Tell whoever runs it."
+_CREDENTIALS_MESSAGE = (
+    "AWS rejected the gateway's own credentials ({kind}); this is not about your API key. Tell whoever runs it."
 )
-_NO_ACCESS_SAID = (
+_NO_ACCESS_MESSAGE = (
     "The gateway's AWS account has no access to this model, or not yet; this is not about your API key. Tell whoever "
     "runs it, or use another model (GET /models lists them)."
 )
@@ -46,10 +46,10 @@ _PROFILE = "This model is served by inference profiles only: use the id of one (
 _NO_SUCH_ID = "There is no model of this id (GET /models lists those there are)."
 
 _BAD_REQUEST = _Rule(400, _INVALID)
-_REFUSED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_SAID, final=True)
-_EXPIRED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_SAID)
+_REJECTED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_MESSAGE, final=True)
+_EXPIRED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_MESSAGE)
 _NO_MODEL = _Rule(404, _INVALID, "model_not_found", param="model")
-_NO_ACCESS = _Rule(404, _INVALID, "model_not_found", instead=_NO_ACCESS_SAID, param="model")
+_NO_ACCESS = _Rule(404, _INVALID, "model_not_found", instead=_NO_ACCESS_MESSAGE, param="model")
 _UNKNOWN_PATH = _Rule(404, _INVALID, "model_not_found", instead=_NO_SUCH_ID, param="model")
 _THROTTLED = _Rule(429, _LIMIT, "rate_limit_exceeded", retry_after="1")
 _QUOTA = _Rule(429, "insufficient_quota", "insufficient_quota", final=True)
@@ -66,7 +66,7 @@ _UNKNOWN = _Rule(502, code="bedrock_error")
 
 
 def _key(kind: str) -> str:
-    """A failure's name without what differs between AWS's services, and between HTTP and a stream."""
+    """Normalise a failure's name, which AWS's services, HTTP and streams spell differently."""
     return kind.lower().removesuffix("exception")
 
 
@@ -85,8 +85,8 @@ _RULES = {
         "ModelStreamErrorException": _MODEL_ERROR,
         "InternalServerException": _INTERNAL,
         "ServiceUnavailableException": _UNAVAILABLE,
-        "AccessDeniedException": _REFUSED,
-        # What every AWS service may say: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html
+        "AccessDeniedException": _REJECTED,
+        # Common to all AWS services: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html
         "ValidationError": _BAD_REQUEST,
         "SerializationException": _BAD_REQUEST,
         "MalformedHttpRequestException": _BAD_REQUEST,
@@ -104,16 +104,16 @@ _RULES = {
         "InternalError": _INTERNAL,
         "InternalServerError": _INTERNAL,
         "ServiceUnavailable": _UNAVAILABLE,
-        "AccessDenied": _REFUSED,
-        "UnauthorizedException": _REFUSED,
-        "NotAuthorized": _REFUSED,
-        "OptInRequired": _REFUSED,
-        "UnrecognizedClientException": _REFUSED,
-        "InvalidClientTokenId": _REFUSED,
-        "InvalidSignatureException": _REFUSED,
-        "SignatureDoesNotMatch": _REFUSED,
-        "IncompleteSignature": _REFUSED,
-        "MissingAuthenticationToken": _REFUSED,
+        "AccessDenied": _REJECTED,
+        "UnauthorizedException": _REJECTED,
+        "NotAuthorized": _REJECTED,
+        "OptInRequired": _REJECTED,
+        "UnrecognizedClientException": _REJECTED,
+        "InvalidClientTokenId": _REJECTED,
+        "InvalidSignatureException": _REJECTED,
+        "SignatureDoesNotMatch": _REJECTED,
+        "IncompleteSignature": _REJECTED,
+        "MissingAuthenticationToken": _REJECTED,
         "ExpiredToken": _EXPIRED,
         "RequestExpired": _EXPIRED,
         "RequestTimeTooSkewed": _EXPIRED,
@@ -122,8 +122,8 @@ _RULES = {
 
 _BY_STATUS = {
     400: _BAD_REQUEST,
-    401: _REFUSED,
-    403: _REFUSED,
+    401: _REJECTED,
+    403: _REJECTED,
     404: _NO_MODEL,
     408: _TIMEOUT,
     413: _TOO_LARGE,
@@ -209,41 +209,45 @@ _TEXTS: tuple[tuple[Collection[str], _Rule, tuple[str, ...]], ...] = (
     (_REQUEST_KINDS, _Rule(400, _INVALID, "unsupported_parameter"), ("model doesn't support the",)),
     (_REQUEST_KINDS, _Rule(400, _INVALID, "unsupported_value"), ("model doesn't support",)),
 )
-"""What AWS says only in the text of a failure of one of these kinds, lower case.
+"""Kinds of failures, the rule that applies, and the phrases of AWS's message, in lower case, that it applies to.
 
-The texts of too long prompts are Claude's (old, new, with `max_tokens`, by size), Titan's, Nova's, Cohere's, and
-those of the models behind servers of OpenAI's kind.
+The phrases for prompts that are too long are Claude's (old, new, with `max_tokens`, by size), Titan's, Nova's,
+Cohere's, and those of the models behind OpenAI-compatible servers.
 """
 
 
 def from_bedrock(failure: BedrockError) -> ApiError:
-    """What the client is told; never a 401 or 403."""
+    """Return the error for the client; never a 401 or 403."""
     rule = _rule(failure)
     headers = {"retry-after": rule.retry_after} if rule.retry_after else {}
     if rule.final:
         headers["x-should-retry"] = "false"
-    where = rule.param or (param(failure.message) if rule.status == 400 else None)
-    return ApiError(rule.status, _words(failure, rule), type=rule.type, param=where, code=rule.code, headers=headers)
+    field = rule.param or (param(failure.message) if rule.status == 400 else None)
+    message = _message(failure, rule)
+    return ApiError(rule.status, message, type=rule.type, param=field, code=rule.code, headers=headers)
 
 
 def bad_answer(why: str) -> ApiError:
-    """Bedrock's answer could not be read."""
+    """Return the error for a response of Bedrock's that cannot be read."""
     return ApiError(
-        502, f"Bedrock's answer could not be read ({why}). Try again.", type="server_error", code="bad_upstream_answer"
+        502,
+        f"Bedrock's response could not be read ({why}). Try again.",
+        type="server_error",
+        code="bad_upstream_answer",
     )
 
 
 def cut_off() -> ApiError:
-    """Bedrock's stream ended before the answer did."""
+    """Return the error for a stream that ended before its message did."""
     return ApiError(
-        502, "Bedrock's stream broke off before the answer was whole. Try again.", type="server_error", code="cut_off"
+        502, "Bedrock's stream ended before the message was complete. Try again.", type="server_error", code="cut_off"
     )
 
 
-def _words(failure: BedrockError, rule: _Rule) -> str:
+def _message(failure: BedrockError, rule: _Rule) -> str:
     if rule.instead:
         return rule.instead.format(kind=failure.kind or failure.status)
-    return rule.hint + (failure.message or failure.kind or f"Bedrock answered with status {failure.status}.")
+    return rule.hint + (failure.message or failure.kind or f"Bedrock responded with status {failure.status}.")
 
 
 def _rule(failure: BedrockError) -> _Rule:

@@ -1,7 +1,7 @@
-"""AWS's names for a request's fields -> OpenAI's, as far as they can be told from the text of an error.
+"""AWS's names for a request's fields in the text of an error -> OpenAI's names.
 
-Only where it is sure: `maxTokens` came of one of two fields, and `messages.3` is not the client's message 3, since
-turns are merged on the way. What is not sure is None.
+A name is returned only if it is certain: `maxTokens` is one of two fields, and `messages.3` is not the client's
+message 3, since turns are merged. Otherwise the result is None.
 """
 
 import re
@@ -14,10 +14,10 @@ _PLACES = (
     re.compile(r"(?:\A|: )([a-z]\w*(?:\.\w+)*): "),
     re.compile(r"`([a-z]\w*)`"),
 )
-"""How AWS, and the models' own servers behind it, say where: surest first."""
+"""Phrases in which AWS, and the models' own servers behind it, name a field; the most reliable first."""
 
 _FAR = 10_000
-"""Characters of an error in which a field is looked for."""
+"""Characters of an error that are searched for a field."""
 
 _CONTAINERS = frozenset({"inferenceConfig", "additionalModelRequestFields"})
 
@@ -47,10 +47,10 @@ _FIELDS = {
 
 
 def param(message: str) -> str | None:
-    """The field of OpenAI's request that AWS's text complains of."""
+    """Return the field of OpenAI's request that AWS's text names, or None."""
     for place in _PLACES:
-        found = place.search(message, 0, _FAR)
-        if found is not None and (name := _field(found[1])):
+        match = place.search(message, 0, _FAR)
+        if match is not None and (name := _field(match[1])):
             return name
     return None
 

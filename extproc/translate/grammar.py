@@ -1,17 +1,17 @@
 """JSON Schemas of the kind that Bedrock compiles into a grammar: for `outputConfig.textFormat` and strict tools.
 
-A grammar knows a part of JSON Schema only, and Bedrock refuses a schema that says more. So each keyword is
+A grammar supports a part of JSON Schema only, and Bedrock rejects a schema with other keywords. So each keyword is
 
-- kept, if a grammar knows it;
-- told in the description beside it, if it only narrows what is allowed (`minimum`, `maxItems`, a `format` that no
-  grammar knows…): the model reads it, though nothing makes it obey;
-- reason enough to give no grammar at all, if without it the answer would be of another form: an object with names of
-  its own choice would always come out empty, a recursive schema has no end;
-- left out, if it says nothing about the value (`$schema`, `discriminator`…).
+- kept, if a grammar supports it;
+- described in the description beside it, if it only narrows the values (`minimum`, `maxItems`, an unsupported
+  `format`…): the model reads it, but nothing enforces it;
+- a reason to make no grammar, if without it the message would have another form: an object with free names would
+  always be empty, and a recursive schema has no end;
+- left out, if it does not concern the value (`$schema`, `discriminator`…).
 
-Besides, every object gets `additionalProperties: false`, and `oneOf` becomes `anyOf`.
+Every object gets `additionalProperties: false`, and `oneOf` becomes `anyOf`.
 
-Invariant: what is not told in a description, and is not a second branch of a `oneOf`, is held to.
+Invariant: the grammar enforces every kept keyword, except that several branches of a `oneOf` may match.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html; where it differs from live checks
 (minLength and maxLength are taken, exclusiveMinimum and exclusiveMaximum are not) those of pydantic-ai's
@@ -33,7 +33,7 @@ from extproc.translate.schemas import definition, described, unescaped
 
 _TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
 _KEPT = {"type", "title", "description", "default", "enum", "const", "required", "minLength", "maxLength", "$ref"}
-_TOLD = {
+_DESCRIBED = {
     "minimum",
     "maximum",
     "exclusiveMinimum",
@@ -69,11 +69,11 @@ _FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "uri",
 _HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB1-9]|\(\?P=|\\k<")
 """Look-around, word boundaries and back references."""
 _LONG_PATTERN = 4096
-"""Characters of a pattern that is not searched for them: no grammar is made of it either."""
+"""Longest pattern that is searched for them, in characters; a longer one is only described."""
 _ALTERNATIVES = {"anyOf", "oneOf", "allOf"}
 _STORES = ("$defs", "definitions")
 _Definition = tuple[str, str]
-"""The place of a definition, `$defs` or `definitions`, and its name."""
+"""A definition's store, `$defs` or `definitions`, and its name."""
 _DEEPEST = 64
 MAX_OBJECTS = 500
 """Objects of the largest schema of which a grammar is made; none within the limits of `Size` needs as many."""
@@ -86,7 +86,7 @@ _MAX_PROPERTIES, _MAX_UNIONS, _MAX_OPTIONAL = 64, 16, 24
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What Bedrock counts in all of a request's grammars together."""
+    """The counts that Bedrock limits over all of a request's grammars together."""
 
     properties: int = 0
     unions: int = 0
@@ -97,21 +97,21 @@ class Size:
 
     @property
     def fits(self) -> bool:
-        """Whether Bedrock takes as much."""
+        """Return whether Bedrock accepts as much."""
         return self.properties <= _MAX_PROPERTIES and self.unions <= _MAX_UNIONS and self.optional <= _MAX_OPTIONAL
 
 
 class Grammar(NamedTuple):
-    """A schema that Bedrock takes as a grammar."""
+    """A schema that Bedrock accepts as a grammar."""
 
     schema: Raw
     size: Size
     unchanged: bool
-    """Whether it is the schema that was given, byte for byte."""
+    """Whether it is the client's schema, byte for byte."""
 
 
 def grammar(schema: Raw) -> Grammar | None:
-    """Return `schema`, a JSON object, as a grammar, or None if there is no grammar for it that Bedrock takes."""
+    """Return `schema`, a JSON object, as a grammar, or None if Bedrock accepts no grammar for it."""
     written = bytes(schema)
     if objects(schema) > MAX_OBJECTS:
         return None
@@ -125,7 +125,7 @@ def objects(schema: Raw) -> int:
 
 @lru_cache(maxsize=512)
 def _remembered(schema: bytes) -> Grammar | None:
-    """An agent sends the same schemas in every turn."""
+    """Cache the grammars: an agent sends the same schemas in every turn."""
     return _grammar(Raw(schema))
 
 
@@ -144,37 +144,37 @@ def _grammar(schema: Raw) -> Grammar | None:
 
 
 class _NoGrammarError(Exception):
-    """There is no grammar for this."""
+    """A schema for which there is no grammar."""
 
 
 class _Writing:
-    """Writes one schema as a grammar, and counts."""
+    """A writer of one schema as a grammar, which counts its size."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self.size = Size()
         self._root = root
         self._defined: dict[str, bool] = {}
-        """References, and whether a grammar knows what they refer to."""
+        """Whether each reference has a definition."""
 
     def schema(self, node: Any, depth: int) -> dict[str, Any]:
         _need(isinstance(node, dict) and depth > 0 and not _SHAPING & node.keys())
         _need(len(_ALTERNATIVES & node.keys()) <= 1)
         written: dict[str, Any] = {}
-        told: dict[str, Any] = {}
+        notes: dict[str, Any] = {}
         for key, value in node.items():
             if key in _KEPT:
                 written[key] = value
-            elif key in _TOLD or _is_told(key, value):
-                told[key] = value
+            elif key in _DESCRIBED or _is_described(key, value):
+                notes[key] = value
             elif (rewritten := self._keyword(key, value, depth - 1)) is not None:
                 written[rewritten[0]] = rewritten[1]
         self._check(written)
         if "properties" in written or "object" in _types(written):
             self._close(written, node)
-        return described(written, told)
+        return described(written, notes)
 
     def _keyword(self, key: str, value: Any, depth: int) -> tuple[str, Any] | None:
-        """A keyword that holds schemas, or that a grammar knows with some values only; None for any other."""
+        """Rewrite a keyword that holds schemas, or that grammars support with some values only; None for any other."""
         if key in _ALTERNATIVES:
             return "anyOf", self._alternatives(key, value, depth)
         if key in _STORES or key == "properties":
@@ -185,13 +185,13 @@ class _Writing:
         return (key, value) if key in ("format", "pattern", "minItems") else None
 
     def _alternatives(self, key: str, value: Any, depth: int) -> list[Any]:
-        """One of several. All of several is known for one only, as which Pydantic used to write references."""
+        """Rewrite alternatives. `allOf` may have one branch only, as older versions of Pydantic write references."""
         _need(isinstance(value, list) and bool(value) and (key != "allOf" or len(value) == 1))
         self._grow(Size(unions=1))
         return [self.schema(below, depth) for below in value]
 
     def _check(self, written: dict[str, Any]) -> None:
-        """It is known what may stand here, and it is nothing that no grammar knows."""
+        """Check that the type of the value is known and that grammars support it."""
         types = _types(written)
         _need(bool(types) or bool({"$ref", "anyOf", "enum", "const"} & written.keys()))
         _need(types <= _TYPES and ("array" not in types or "items" in written))
@@ -202,7 +202,7 @@ class _Writing:
             self._grow(Size(unions=1))
 
     def _grow(self, more: Size) -> None:
-        """Count, and stop writing what is too large already."""
+        """Count, and stop at a schema that is too large."""
         self.size += more
         _need(self.size.fits)
 
@@ -234,19 +234,19 @@ def _need(condition: bool) -> None:
 
 def _list(value: Any) -> list[Any]:
     _need(isinstance(value, list))
-    found: list[Any] = value
-    return found
+    items: list[Any] = value
+    return items
 
 
 def _types(node: Mapping[str, Any]) -> set[str]:
-    kinds = node.get("type", [])
-    found = _list([kinds] if isinstance(kinds, str) else kinds)
-    _need(all(isinstance(kind, str) for kind in found))
-    return set(found)
+    value = node.get("type", [])
+    types = _list([value] if isinstance(value, str) else value)
+    _need(all(isinstance(name, str) for name in types))
+    return set(types)
 
 
-def _is_told(key: str, value: Any) -> bool:
-    """Whether a grammar knows this keyword, but not with this value."""
+def _is_described(key: str, value: Any) -> bool:
+    """Return whether grammars support this keyword, but not with this value."""
     match key:
         case "format":
             return not isinstance(value, str) or value not in _FORMATS
@@ -262,14 +262,14 @@ def _is_hard(pattern: str) -> bool:
 
 
 def _recursive(root: dict[str, Any]) -> bool:
-    """Whether a reference leads back to where it stands."""
+    """Return whether a definition refers to itself, directly or through others."""
     leads: dict[_Definition, set[_Definition]] = {}
     waiting = _references(root)
     while waiting:
-        store, name = found = waiting.pop()
-        if found not in leads:
-            leads[found] = _references(root.get(store, {}).get(name, {}))
-            waiting.update([name for name in leads[found] if name not in leads])
+        store, name = definition_key = waiting.pop()
+        if definition_key not in leads:
+            leads[definition_key] = _references(root.get(store, {}).get(name, {}))
+            waiting.update([target for target in leads[definition_key] if target not in leads])
     try:
         TopologicalSorter(leads).prepare()
     except CycleError:
@@ -279,22 +279,22 @@ def _recursive(root: dict[str, Any]) -> bool:
 
 def _references(schema: Mapping[str, Any]) -> set[_Definition]:
     """Return the definitions that a schema refers to: a name may be spelt in many ways, and is one."""
-    found: set[str] = set()
-    _collect_references(schema, found)
-    paths = [reference.split("/") for reference in found]
+    references: set[str] = set()
+    _collect_references(schema, references)
+    paths = [reference.split("/") for reference in references]
     return {(store, unescaped(name)) for _, store, name in paths}
 
 
-def _collect_references(schema: Mapping[str, Any], found: set[str]) -> None:
-    """Add the references of a written schema to `found`; its properties may have the names of keywords."""
+def _collect_references(schema: Mapping[str, Any], references: set[str]) -> None:
+    """Add the references of a written schema to `references`; its properties may have the names of keywords."""
     for key, below in schema.items():
         if key == "$ref":
-            found.add(below)
+            references.add(below)
         elif key == "properties" or key in _STORES:
             for one in below.values():
-                _collect_references(one, found)
+                _collect_references(one, references)
         elif key == "anyOf":
             for one in below:
-                _collect_references(one, found)
+                _collect_references(one, references)
         elif key == "items":
-            _collect_references(below, found)
+            _collect_references(below, references)

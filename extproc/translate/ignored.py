@@ -2,7 +2,7 @@
 
 
 class Ignored:
-    """Collects the fields of one request, each once, in the order in which they are found.
+    """A collection of the ignored fields of one request, each once, in the order of their discovery.
 
     A field is named by its path from the request's root, with `[]` for any element of a list, as in `seed`,
     `tools[].function.strict` or `messages[].content[].image_url.detail`.

@@ -1,7 +1,7 @@
-"""What a part brings, a URL or base64, read only as far as it must be: it may be as long as a request may be.
+"""Lazy decoding of the URL or base64 in a media part, which may be as long as the whole request.
 
-Invariant: an escape, a line break or a fault makes no difference but time: what is not base64 as it stands is decoded
-as any other string is, and judged then.
+Invariant: an escape, a line break or a fault changes only the time that decoding takes. A string that is not clean
+base64 is decoded like any other string, and checked afterwards.
 """
 
 import re
@@ -13,41 +13,41 @@ from extproc.bedrock.converse import MediaSource, Verbatim
 from extproc.openai.decoding import decode_at
 
 LONG = 16_384
-"""Characters from which on base64 stays where it is, and holds the client's whole body; what is shorter is copied."""
+"""Least characters of base64 that are referred to in place, which keeps the client's whole body; less is copied."""
 
 _HEAD = re.compile(rb"data:[ !#-+\--\[\]-~]{0,255},", re.IGNORECASE)
-"""What stands before the base64 of a `data:` URL: no quotes, backslashes or commas."""
+"""The part of a `data:` URL before its base64, without quotes, backslashes or commas."""
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _CHUNK = 65_536
 _QUOTE = ord('"')
 
 
 class LazyBase64(NamedTuple):
-    """A text, and the base64 that follows it as it came, if it does: checked, neither decoded nor copied."""
+    """A text and, if any, the base64 that follows it: checked, but neither decoded nor copied."""
 
     text: str
     base64: memoryview | None = None
 
 
 def decode_string(raw: Raw, path: str) -> LazyBase64:
-    """The string that `raw` is; `path` is where it stands, for the 400 `ApiError` where it is none."""
+    """Decode the JSON string `raw`. Raises a 400 `ApiError` at `path` if it is no string."""
     whole = memoryview(raw)
-    found = _taken_apart(whole[1:-1]) if whole[0] == _QUOTE else None
-    if found is not None:
-        return found
+    split = _split(whole[1:-1]) if whole[0] == _QUOTE else None
+    if split is not None:
+        return split
     text = decode_at(raw, str, path)
     if text.isascii() and len(text) != len(whole) - 2:  # it has escapes
-        found = _taken_apart(memoryview(text.encode()))
-    return found or LazyBase64(text)
+        split = _split(memoryview(text.encode()))
+    return split or LazyBase64(text)
 
 
 def source(base64: memoryview) -> MediaSource:
-    """Base64 that has been checked, for Bedrock."""
+    """Return checked base64 as Bedrock's media source."""
     return MediaSource(Verbatim(base64) if len(base64) >= LONG else str(base64, "ascii"))
 
 
-def _taken_apart(characters: memoryview) -> LazyBase64 | None:
-    """If they are base64, or a `data:` URL with it."""
+def _split(characters: memoryview) -> LazyBase64 | None:
+    """Split off the base64. Returns None if `characters` are neither base64 nor a `data:` URL with it."""
     head = _HEAD.match(characters)
     start = head.end() if head else 0
     base64 = characters[start:]
@@ -55,7 +55,7 @@ def _taken_apart(characters: memoryview) -> LazyBase64 | None:
 
 
 def _is_base64(characters: memoryview) -> bool:
-    """Whether they are some base64 that strict decoding takes: it is looked at in pieces that fit a CPU's cache."""
+    """Return whether strict decoding accepts the characters. Checks them in pieces that fit a CPU's cache."""
     if not characters or len(characters) % 4:
         return False
     last = bytes(characters[-2:])

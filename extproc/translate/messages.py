@@ -1,17 +1,17 @@
 """OpenAI's messages -> Bedrock's `system` and turns.
 
-OpenAI's messages know little of Bedrock's rules, which `translate/turns` keeps. Walking the messages once in order:
+OpenAI's messages need not follow Bedrock's rules, which `translate/turns` enforces. Walking the messages once in order:
 
 - a leading run of system and developer messages becomes `system`, or the beginning of the first user turn where the
   model takes no `system`; later ones become part of a user turn in place (hoisting them would change what came before,
   and break prompt caches), or a turn of the role `system` where the model knows that, after pending tool results;
 - blank texts, and messages with nothing else, disappear;
-- what an assistant thought stands before what it said, and that before what it called;
-- an assistant's tool calls must all be answered, once each, before anything else is said, as OpenAI has it; in the
-  shape from before tools there are no ids, and a call and a result that do not belong together are told as text;
-- images and documents in a tool's result that the model does not take there follow the results of the turn;
-- if the model may call nothing, calls and results are written as text, since Bedrock takes tool blocks only beside
-  `toolConfig`, and would then be free to call.
+- an assistant's reasoning precedes its text, and its text precedes its tool calls;
+- each of an assistant's tool calls needs one result before any other message, as in OpenAI's API; calls in the legacy
+  form have no ids, and a call and a result that do not belong together become text;
+- images and documents in a tool's result that the model does not accept there follow the results of the turn;
+- if the model may not call a tool, calls and results become text: Bedrock accepts tool blocks only beside `toolConfig`,
+  with which the model could call tools.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call.html and the errors that
 Bedrock's validation gives.
@@ -64,7 +64,7 @@ _MESSAGE, _PART = "messages[]", "messages[].content[]"
 
 
 class Conversation(Value, frozen=True):
-    """What is said, and by whom."""
+    """The system instructions and the turns of a Converse request."""
 
     system: list[SystemContentBlock]
     turns: list[ConverseMessage]
@@ -82,9 +82,8 @@ def plan_conversation(
 ) -> Conversation:
     """Return `system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
 
-    `fetched` is what stands at the http(s) URLs of images. `instruction` is what the gateway has to say itself, after
-    the client's leading instructions.
-    `guarded`: whether the request brings its own guardrail, without which there is nothing to mark texts for.
+    `fetched` has the images by http(s) URL. `instruction` is the gateway's own, appended to the client's leading
+    instructions. `guarded`: whether the request has its own guardrail, without which no text may be marked for one.
     """
     walk = _Walk(messages, capabilities, tools, fetched, ignored, guarded=guarded)
     for index in range(len(messages)):
@@ -118,10 +117,10 @@ class _Walk:
         self._turns = Turns(capabilities)
         self._calls = PastCalls(capabilities, tools)
         self._mark: tuple[Marked, str] | None = None
-        """The last of the results' marks for the prompt cache, and the path of what has it."""
+        """The last of the results' marks for the prompt cache, and the path of the field that has it."""
 
     def message(self, index: int) -> None:
-        """Take the next message."""
+        """Translate the next message."""
         message, param = self._messages[index], f"messages[{index}]"
         match message:
             case UserMessage():
@@ -143,11 +142,11 @@ class _Walk:
             self._ignored.add(f"{_MESSAGE}.name")
 
     def finish(self, instruction: str | None, *, prefill: bool) -> Conversation:
-        """What goes out, once every message has been seen."""
+        """Return the conversation, after the last message. Raises a 400 `ApiError` if a call has no result."""
         self._calls.expect_answered("messages")
         system, opening = self._system, list[SystemContentBlock]()
         if not self._turns and not system:
-            raise invalid("There is nothing to send: every message is blank.", "messages", "invalid_value")
+            raise invalid("Every message is blank: send at least one with text.", "messages", "invalid_value")
         if not self._turns or not self._capabilities.system:
             system, opening = [], self._marks.moved(system)
         if instruction is not None:
@@ -176,7 +175,7 @@ class _Walk:
         blocks: list[Any],
         place: CachePlace = "messages",
     ) -> None:
-        """The texts that there are, each a block: blank ones are refused by Bedrock."""
+        """Append each text as a block. Bedrock rejects blank texts, so they are left out."""
         content = message.content
         if isinstance(content, str):
             blocks.extend(_text(content))
@@ -187,7 +186,7 @@ class _Walk:
         if not isinstance(message, AssistantMessage):
             self._marks.put(message, _MESSAGE, blocks, place)
 
-    # What users say
+    # User messages
 
     def _user_blocks(self, message: UserMessage, param: str) -> list[ContentBlock]:
         blocks: list[ContentBlock] = []
@@ -207,7 +206,10 @@ class _Walk:
         return blocks
 
     def _guarded_text(self, part: GuardedTextPart, param: str) -> list[ContentBlock]:
-        """A guardrail that others put around a request must not be narrowed by who makes it: only the client's own."""
+        """Return a text that is marked for the client's own guardrail.
+
+        A mark must not narrow a guardrail that an operator applies: it is rejected without 'guardrailConfig'.
+        """
         if not self._guarded:
             message = "This text is marked for a guardrail: send 'guardrailConfig' too, or mark it as 'text'."
             raise invalid(message, param, "missing_required_parameter")
@@ -218,12 +220,12 @@ class _Walk:
             self._ignored.add(f"{_PART}.image_url.detail")
         return self._media.block(part, param)
 
-    # What assistants say, and call
+    # Assistant messages
 
     def _assistant_blocks(self, message: AssistantMessage, index: int, param: str) -> list[ContentBlock]:
         if message.audio is not None:
             raise invalid(
-                "No answers are kept here: send what was said as text.", f"{param}.audio", "unsupported_value"
+                "Earlier audio is not stored here: send its transcript as text.", f"{param}.audio", "unsupported_value"
             )
         blocks: list[ContentBlock] = []
         self._put_texts(message, blocks)
@@ -234,15 +236,15 @@ class _Walk:
             following = self._messages[index + 1] if index + 1 < len(self._messages) else None
             blocks.extend(self._calls.function_call(message.function_call, following, f"{param}.function_call"))
         self._marks.put(message, _MESSAGE, blocks, "messages")
-        thoughts, ignored = past_reasoning(message, self._capabilities, param)
+        reasoning, ignored = past_reasoning(message, self._capabilities, param)
         if ignored is not None:
             self._ignored.add(f"{_MESSAGE}.{ignored}")
-        if blocks or not thoughts:
-            return [*thoughts, *blocks]
+        if blocks or not reasoning:
+            return [*reasoning, *blocks]
         self._ignored.add(f"{_MESSAGE}.{'thinking_blocks' if message.thinking_blocks else 'reasoning_content'}")
-        return []  # thoughts alone are no turn
+        return []  # reasoning alone is no turn
 
-    # What tools gave
+    # Tool results
 
     def _result(self, message: ToolMessage, param: str) -> None:
         parts = self._result_parts(message.content, param)
@@ -251,7 +253,7 @@ class _Walk:
         self._settle()
 
     def _keep_mark(self, message: ToolMessage) -> None:
-        """The last mark: there can be none within a result. The last part ends where its message does."""
+        """Keep the last mark, since none can be within a result. The last part ends where its message does."""
         parts: list[tuple[Marked, str]] = []
         if not isinstance(message.content, str):
             parts = [(part, _PART) for part in message.content]
@@ -275,7 +277,7 @@ class _Walk:
         return parts
 
     def _settle(self) -> None:
-        """Once all results are there, say them, and what had to wait for them."""
+        """Add the results once they are complete, and the blocks that had to wait for them."""
         if self._calls.pending:
             return
         results, following = self._calls.settle()
@@ -288,5 +290,5 @@ class _Walk:
 
 
 def _text(text: str) -> list[TextContent]:
-    """The text as a block, if it says anything: blank ones are refused by Bedrock."""
+    """Return the text as a block; none if it is blank, which Bedrock rejects."""
     return [TextContent(text)] if text and not text.isspace() else []

@@ -1,7 +1,7 @@
-"""`additionalModelRequestFields`: what one family takes beyond Converse's own parameters.
+"""`additionalModelRequestFields`: a family's parameters beyond Converse's own.
 
-Several rooms of the translation have something to put there, each under a path that the capabilities name; so has the
-client, under its own responsibility. Invariant: what the gateway puts there, no client can replace.
+Several modules of the translation add members, each at a path that the capabilities name; so does the client, under
+its own responsibility. Invariant: no client can replace a member of the gateway's.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from extproc.openai.errors import invalid
 
 ROOT = "additionalModelRequestFields"
 BETA = "anthropic_beta"
-"""The names of Anthropic's beta features that a request uses: the one list that both sides may add to."""
+"""The names of Anthropic's beta features that a request uses: the one list to which gateway and client may both add."""
 
 _INSTEAD = {
     "thinking": "'thinking' or 'reasoning_effort'",
@@ -27,7 +27,7 @@ _INSTEAD = {
 
 
 def placed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """`value` at a path of capabilities that begins with `ROOT`, as the fields below the root."""
+    """Return the fields below the root that hold `value` at a path of the capabilities, which begins with `ROOT`."""
     for key in reversed(path[1:]):
         value = {key: value}
     fields: dict[str, Any] = value
@@ -35,7 +35,7 @@ def placed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """All of the parts: objects are merged, of anything else the last stands."""
+    """Merge the parts: objects recursively; of other values the last counts."""
     fields: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():
@@ -47,15 +47,15 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_own(fields: dict[str, Any], request: ChatRequest, capabilities: Capabilities) -> dict[str, Any]:
-    """`fields` and what the client gave, byte for byte; raises a 400 for keys that are the gateway's."""
+    """Add the client's own fields, byte for byte. Raises a 400 `ApiError` for keys that are the gateway's."""
     own = request.additional_model_request_fields
     if not own:
         return fields
-    kept = _kept(capabilities)
+    reserved = _reserved(capabilities)
     for key in own:
-        if key in kept or (key in fields and key != BETA):
+        if key in reserved or (key in fields and key != BETA):
             raise invalid(
-                f"'{key}' is set by the gateway: use {kept.get(key, 'the request field that it comes from')} instead.",
+                f"'{key}' is set by the gateway: use {reserved.get(key, 'the request field that sets it')} instead.",
                 f"{ROOT}.{key}",
                 "invalid_value",
             )
@@ -63,17 +63,17 @@ def with_own(fields: dict[str, Any], request: ChatRequest, capabilities: Capabil
     return {**fields, **own, **both}
 
 
-def _kept(capabilities: Capabilities) -> dict[str, str]:
-    """The keys that are the gateway's for this family, and what a client uses instead."""
-    kept: dict[str, str] = {}
+def _reserved(capabilities: Capabilities) -> dict[str, str]:
+    """Return the keys that are the gateway's for this family, and the request fields to use instead."""
+    reserved: dict[str, str] = {}
     if capabilities.reasoning in ("budget", "adaptive"):
-        kept["thinking"] = _INSTEAD["thinking"]
+        reserved["thinking"] = _INSTEAD["thinking"]
     if capabilities.tool_choice_none or capabilities.parallel_tool_switch:
-        kept["tool_choice"] = _INSTEAD["tool_choice"]
+        reserved["tool_choice"] = _INSTEAD["tool_choice"]
     for name, path in (("effort", capabilities.effort_path), ("top_k", capabilities.top_k)):
         if path[:1] == (ROOT,):
-            kept[path[1]] = _INSTEAD[name]
-    return kept
+            reserved[path[1]] = _INSTEAD[name]
+    return reserved
 
 
 def _betas(value: Raw) -> list[str]:

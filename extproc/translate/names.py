@@ -1,8 +1,8 @@
 """Tool names as Bedrock takes them: 1 to 64 of `[a-zA-Z0-9_-]`.
 
-Clients of MCP servers have longer ones, with dots and slashes. A name that fits stays; any other becomes something
-like it, with a piece of its hash at the end. What comes of a name depends on nothing but the name itself (or the
-prompt cache would miss), except where another tool of the request has that name already.
+Clients of MCP servers have longer ones, with dots and slashes. A name that fits is kept; any other is cut and escaped,
+with a part of its hash at the end. The result depends on the name alone (or the prompt cache would miss), unless
+another tool of the request has that name already.
 
 Invariant: different names of one request become different names.
 """
@@ -18,7 +18,7 @@ _DIGITS = 8
 
 
 def bedrock_name(name: str) -> str:
-    """`name`, or something like it that Bedrock takes; always alike."""
+    """Return `name`, or one derived from it that Bedrock accepts; always the same one."""
     if _FITS.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
@@ -26,19 +26,19 @@ def bedrock_name(name: str) -> str:
 
 
 def bedrock_names(names: Iterable[str]) -> dict[str, str]:
-    """Each of one request's different names, and what it is called at Bedrock."""
-    given = tuple(names)
-    found = {name: name for name in given if _FITS.fullmatch(name)}
-    taken = set(found)
-    for name in given:
-        if name not in found:
-            found[name] = free_name(bedrock_name(name), taken)
-            taken.add(found[name])
-    return found
+    """Return the name at Bedrock for each different name of one request."""
+    client_names = tuple(names)
+    mapping = {name: name for name in client_names if _FITS.fullmatch(name)}
+    taken = set(mapping)
+    for name in client_names:
+        if name not in mapping:
+            mapping[name] = free_name(bedrock_name(name), taken)
+            taken.add(mapping[name])
+    return mapping
 
 
 def free_name(wanted: str, taken: Set[str]) -> str:
-    """`wanted`, or something like it that is not `taken`: Bedrock refuses two tools of one name."""
+    """Return `wanted`, or one derived from it that is not `taken`: Bedrock rejects two tools of one name."""
     name, number = wanted, 1
     while name in taken:
         number += 1

@@ -20,15 +20,15 @@ from extproc.translate.reasoning import Reasoning
 from extproc.value import Value
 
 _TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "scale": "reserved", "reserved": "reserved"}
-"""OpenAI's tiers, and Bedrock's nearest: `fast` is served as `priority` there too, `scale` is for what was bought."""
+"""Bedrock's nearest tier for each of OpenAI's, which serves `fast` as `priority` too; `scale` is reserved capacity."""
 _NO_TIER = ("auto", "default")
 
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]*", re.ASCII)
-"""What keys and values of `requestMetadata` are made of; a key is 1 to 256 of these, a value 0 to 256."""
+"""Characters of keys and values of `requestMetadata`; a key has 1 to 256 of them, a value 0 to 256."""
 _LONGEST = 256
 _PAIRS = 16
 _LEAST_TOP_P = 0.95
-"""What Claude takes while it thinks."""
+"""Least `topP` that Claude accepts while it thinks."""
 
 
 class Parameters(Value, frozen=True):
@@ -45,9 +45,9 @@ class Parameters(Value, frozen=True):
 def plan_parameters(
     request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored, *, stream: bool
 ) -> Parameters:
-    """Return what goes out to a model of this family that reasons so; raises a 400 `ApiError`.
+    """Return the parameters for a model of this family and this reasoning; raises a 400 `ApiError`.
 
-    `stream`: whether Bedrock is asked for a stream.
+    `stream`: whether Bedrock is called for a stream.
     """
     return Parameters(
         inference=_inference(request, capabilities, reasoning, ignored),
@@ -78,7 +78,7 @@ def _max_tokens(
     older, newer, limit = request.max_tokens, request.max_completion_tokens, request.token_limit
     if older is not None and newer is not None and older != newer:
         raise invalid(
-            "'max_tokens' and 'max_completion_tokens' say different things: send one of them.",
+            "'max_tokens' and 'max_completion_tokens' differ: send one of them.",
             "max_tokens",
             "invalid_value",
         )
@@ -100,7 +100,7 @@ def _max_tokens(
 def _sampling(
     request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
 ) -> tuple[float | None, float | None]:
-    """The temperature and topP that may be sent."""
+    """Return the temperature and topP that may be sent."""
     temperature, top_p = request.temperature, request.top_p
     if capabilities.sampling == "none" or reasoning.lifts_limits:
         ignored.add(*_lost(temperature=temperature, top_p=top_p))
@@ -127,7 +127,7 @@ def _sampling(
 
 
 def _lost(**values: float | None) -> list[str]:
-    """The names of those whose loss makes a difference: 1 is the default of both."""
+    """Return the names of the values whose loss makes a difference: 1 is the default of both."""
     return [name for name, value in values.items() if value is not None and value != 1]
 
 
@@ -135,12 +135,12 @@ def _stops(request: ChatRequest, capabilities: Capabilities, ignored: Ignored) -
     stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
     stops = [stop for stop in stops if stop]
     if not capabilities.blank_stops:
-        taken = [stop for stop in stops if stop.strip()]
-        if len(taken) < len(stops):
+        accepted = [stop for stop in stops if stop.strip()]
+        if len(accepted) < len(stops):
             ignored.add("stop")
-        stops = taken
+        stops = accepted
     if stops and not capabilities.stop_sequences:
-        raise untaken("take no stop sequences", capabilities, "stop")
+        raise unsupported("take no stop sequences", capabilities, "stop")
     if len(stops) > capabilities.stop_sequences:
         raise invalid(
             f"Models of the family '{capabilities.family}' take {capabilities.stop_sequences} stop sequences at most.",
@@ -156,7 +156,7 @@ def _top_k(
     if request.top_k is None:
         return {}
     if not capabilities.top_k:
-        raise untaken("take no 'top_k'", capabilities, "top_k")
+        raise unsupported("take no 'top_k'", capabilities, "top_k")
     if reasoning.ties_sampling or reasoning.lifts_limits:
         ignored.add("top_k")
         return {}
@@ -164,14 +164,15 @@ def _top_k(
 
 
 def _service_tier(request: ChatRequest, capabilities: Capabilities) -> ServiceTier | UnsetType:
-    asked = request.service_tier
-    if asked is None or asked in _NO_TIER:
+    requested = request.service_tier
+    if requested is None or requested in _NO_TIER:
         return UNSET
-    tier = _TIERS.get(asked)
+    tier = _TIERS.get(requested)
     if tier is None or tier not in capabilities.service_tiers:
         known = [*_NO_TIER, *(name for name, tier in _TIERS.items() if tier in capabilities.service_tiers)]
         raise invalid(
-            f"Models of the family '{capabilities.family}' are not served at the tier '{asked}': use {_listed(known)}.",
+            f"Models of the family '{capabilities.family}' are not served at the tier '{requested}': "
+            f"use {_listed(known)}.",
             "service_tier",
             "unsupported_value",
         )
@@ -184,7 +185,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _metadata(request: ChatRequest, ignored: Ignored) -> dict[str, str] | UnsetType:
-    """`requestMetadata`, which stands in AWS's invocation logs: the client's pairs, and who the user is."""
+    """Return `requestMetadata`, which AWS's invocation logs contain: the client's pairs and the user's id."""
     pairs = dict(request.metadata or {})
     if len(pairs) > _PAIRS:
         raise invalid(f"'metadata' has {_PAIRS} pairs at most.", "metadata", "invalid_value")
@@ -197,11 +198,11 @@ def _metadata(request: ChatRequest, ignored: Ignored) -> dict[str, str] | UnsetT
                 "invalid_value",
             )
     for name in ("user", "safety_identifier"):
-        who = getattr(request, name)
-        if not who:
+        user = getattr(request, name)
+        if not user:
             continue
-        if _fits(who) and name not in pairs and len(pairs) < _PAIRS:
-            pairs[name] = who
+        if _fits(user) and name not in pairs and len(pairs) < _PAIRS:
+            pairs[name] = user
         else:
             ignored.add(name)
     return pairs or UNSET
@@ -214,33 +215,33 @@ def _fits(text: str) -> bool:
 def _guardrail(
     request: ChatRequest, capabilities: Capabilities, stream: bool, ignored: Ignored
 ) -> GuardrailConfig | UnsetType:
-    asked = request.guardrail_config
-    if asked is None:
+    guardrail = request.guardrail_config
+    if guardrail is None:
         return UNSET
     if not capabilities.guardrails:
-        raise untaken("take no guardrails", capabilities, "guardrailConfig")
-    mode = asked.stream_processing_mode
+        raise unsupported("take no guardrails", capabilities, "guardrailConfig")
+    mode = guardrail.stream_processing_mode
     if mode is not None and not stream:
         ignored.add("guardrailConfig.streamProcessingMode")
         mode = None
     return GuardrailConfig(
-        asked.guardrail_identifier,
-        asked.guardrail_version,
-        trace=asked.trace or UNSET,
+        guardrail.guardrail_identifier,
+        guardrail.guardrail_version,
+        trace=guardrail.trace or UNSET,
         stream_processing_mode=mode or UNSET,
     )
 
 
 def _performance(request: ChatRequest, capabilities: Capabilities) -> PerformanceConfig | UnsetType:
-    asked = request.performance_config
-    if asked is None or asked.latency == "standard":
+    performance = request.performance_config
+    if performance is None or performance.latency == "standard":
         return UNSET
     if not capabilities.optimized_latency:
-        raise untaken("have no optimised latency", capabilities, "performanceConfig")
-    return PerformanceConfig(asked.latency)
+        raise unsupported("have no optimised latency", capabilities, "performanceConfig")
+    return PerformanceConfig(performance.latency)
 
 
-def untaken(what: str, capabilities: Capabilities, param: str) -> ApiError:
-    """A 400 for a field that the family has no use for."""
-    message = f"Models of the family '{capabilities.family}' {what}: leave '{param}' out, or ask another model."
+def unsupported(what: str, capabilities: Capabilities, param: str) -> ApiError:
+    """Return the 400 for a field that the family does not support."""
+    message = f"Models of the family '{capabilities.family}' {what}: leave '{param}' out, or use another model."
     return invalid(message, param, "unsupported_parameter")

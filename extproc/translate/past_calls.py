@@ -1,13 +1,13 @@
 """Earlier tool calls and their results -> Bedrock's `toolUse` and `toolResult` blocks.
 
-Bedrock wants every call answered in the next turn, once, under an id that no other call has. OpenAI's messages have
-three kinds of calls: of functions, of custom tools, and, from before tools, `function_call`, which has no id: its
-result, if it has one, is the next message. Where no tool may be called, all of them are told as text.
+Bedrock requires one result for every call in the next turn, under an id that no other call has. OpenAI's messages have
+three kinds of calls: of functions, of custom tools, and the legacy `function_call`, which has no id: its result, if it
+has one, is the next message. If the model may not call a tool, calls and results become text.
 
-Some models, and clients that put streamed calls together wrongly, leave several objects in one call's arguments,
-`{"a":1}{"a":2}`: they are as many calls, and the result belongs to the first.
+Some models, and clients that join streamed calls wrongly, leave several objects in one call's arguments,
+`{"a":1}{"a":2}`: each becomes a call, and the result belongs to the first.
 
-Invariant: arguments go through byte for byte, and what becomes of a call depends on what was before it only, so that
+Invariant: arguments are sent byte for byte, and the blocks of a call depend only on the messages before it, so that
 prompt caches hit.
 """
 
@@ -40,24 +40,24 @@ from extproc.translate.schemas import json_object
 from extproc.translate.tools import Tools, bedrock_id
 
 NO_OUTPUT = "(no output)"
-"""What the model reads where a tool gave nothing."""
+"""The text of a result without content."""
 
 _WITH_THE_FIRST = "(answered with the call before)"
-"""The result of a call that its client knew as a part of another."""
+"""The result of a call that the client sent as a part of another."""
 _BELOW = "(it follows below)"
-"""Stands in a tool's result for an image or a document that has to follow it."""
+"""The placeholder in a tool's result for an image or a document that follows the result."""
 _LONG_ID = 1024
-"""Characters of an id from which on ids are made of its hash: a long one may be repeated many times."""
+"""Longest id that is numbered as it is, in characters; a longer one, which may be repeated often, is hashed first."""
 _NO_INPUT = Raw(b"{}")
 _SCAN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-"""Finds where a value ends; what it makes of the value is not used."""
+"""Finds the end of a value; the decoded value is not used."""
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
 
 Following = list[tuple[ConversationRole, list[ContentBlock]]]
 
 
-class _Asked(NamedTuple):
-    """A tool call: the name of its tool, and the ids by which Bedrock knows it, several if it was several calls."""
+class _Call(NamedTuple):
+    """A tool call: the name of its tool, and its ids at Bedrock, several if it becomes several calls."""
 
     name: str
     bedrock_ids: tuple[str, ...]
@@ -69,27 +69,27 @@ class PastCalls:
     def __init__(self, capabilities: Capabilities, tools: Tools) -> None:
         self._capabilities = capabilities
         self._tools = tools
-        self._unanswered: dict[str, _Asked] = {}
+        self._unanswered: dict[str, _Call] = {}
         """Calls without a result, by their OpenAI ids."""
-        self._function: _Asked | None = None
-        """The call that the next message answers, in the shape from before tools."""
+        self._function: _Call | None = None
+        """The legacy call whose result is the next message."""
         self._more = 0
-        """JSON objects in arguments, beside the first of each call: a few bytes each become a call and its result."""
+        """JSON objects in arguments beside the first of each call; each becomes a call and its result."""
         self._ids: set[str] = set()
         """Bedrock ids of all calls."""
         self._numbers: dict[str, int] = {}
-        """The number at the end of the last id that was made of a repeated one, by the client's id."""
-        self._asked_at = ""
+        """The last number that was appended to a repeated id, by the client's id."""
+        self._calls_param = ""
         self._results: list[ContentBlock] = []
         self._following: Following = []
 
     @property
     def pending(self) -> bool:
-        """Whether there are calls without a result."""
+        """Return whether there are calls without a result."""
         return bool(self._unanswered)
 
     def call(self, call: ToolCall, param: str) -> list[ContentBlock]:
-        """What goes out for one of an assistant's `tool_calls`. Raises a 400 `ApiError`."""
+        """Return the blocks for one of an assistant's `tool_calls`. Raises a 400 `ApiError`."""
         if call.id in self._unanswered:
             raise invalid(f"Two tool calls have the id '{call.id}'.", f"{param}.id", "invalid_value")
         if call.custom is not None:
@@ -100,62 +100,62 @@ class PastCalls:
             values = self._inputs(call.function, f"{param}.function")
         else:
             raise invalid("A tool call needs 'function' or 'custom'.", param, "missing_required_parameter")
-        self._asked_at = param.rpartition("[")[0]
-        asked = self._unanswered[call.id] = _Asked(name, self._new_ids(call.id, len(values)))
-        return self._uses(asked, values, arguments)
+        self._calls_param = param.rpartition("[")[0]
+        past_call = self._unanswered[call.id] = _Call(name, self._new_ids(call.id, len(values)))
+        return self._uses(past_call, values, arguments)
 
     def function_call(self, call: FunctionCall, following: Message | None, param: str) -> list[ContentBlock]:
-        """What goes out for a call in the shape from before tools; `following` is the next message."""
+        """Return the blocks for a legacy call; `following` is the next message. Raises a 400 `ApiError`."""
         if self._unanswered:
             raise invalid("Send 'tool_calls' or 'function_call', not both.", param, "invalid_value")
         if not isinstance(following, FunctionMessage) or following.name != call.name:
-            return [_told_call(call.name, call.arguments)]
+            return [_call_text(call.name, call.arguments)]
         values = self._inputs(call, param)
-        self._function = _Asked(call.name, self._new_ids("function_call", len(values)))
+        self._function = _Call(call.name, self._new_ids("function_call", len(values)))
         return self._uses(self._function, values, call.arguments)
 
     def result(self, call_id: str, parts: Sequence[TextContent | MediaBlock], param: str) -> None:
-        """What the call with this id gave; `param` is the path of the id. Raises a 400 `ApiError`."""
-        asked = self._unanswered.pop(call_id, None)
-        if asked is None:
+        """Add the result of the call with this id; `param` is the path of the id. Raises a 400 `ApiError`."""
+        past_call = self._unanswered.pop(call_id, None)
+        if past_call is None:
             raise invalid(
-                f"'{call_id}' answers no tool call: a 'tool' message must follow the assistant's message "
-                "whose 'tool_calls' has its id, and answer it once.",
+                f"'{call_id}' is no tool call without a result: a 'tool' message must follow the assistant's message "
+                "whose 'tool_calls' contains its id, and there must be one for each call.",
                 param,
                 "invalid_value",
             )
-        self._answer(asked, parts)
+        self._add_result(past_call, parts)
 
-    def function_result(self, name: str, told: Sequence[TextContent]) -> None:
-        """What a function gave, in the shape from before tools."""
-        asked, self._function = self._function, None
-        if asked is None:
-            self._results.append(_told_result(name, told))
+    def function_result(self, name: str, texts: Sequence[TextContent]) -> None:
+        """Add the result of a legacy call."""
+        past_call, self._function = self._function, None
+        if past_call is None:
+            self._results.append(_result_text(name, texts))
         else:
-            self._answer(asked, told)
+            self._add_result(past_call, texts)
 
     def follow(self, role: ConversationRole, blocks: list[ContentBlock]) -> None:
-        """Something was said between a call and its results: it has to follow them."""
+        """Keep the blocks of a message between a call and its results: they have to follow the results."""
         self._following.append((role, blocks))
 
     def settle(self) -> tuple[list[ContentBlock], Following]:
-        """The results, now that all are there, and what follows them."""
+        """Return the results, which are complete, and the blocks that follow them."""
         settled = self._results, self._following
         self._results, self._following = [], []
         return settled
 
     def expect_answered(self, param: str) -> None:
-        """Raise a 400 `ApiError` if there are calls without a result; `param` is where something else stands."""
+        """Raise a 400 `ApiError` if there are calls without a result; `param` is the path of the following message."""
         if self._unanswered:
             raise invalid(
                 "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
                 f"'tool_call_id'. These did not have response messages: {', '.join(self._unanswered)}",
-                self._asked_at if param == "messages" else param,
+                self._calls_param if param == "messages" else param,
                 "invalid_value",
             )
 
     def _inputs(self, call: FunctionCall, param: str) -> list[Raw]:
-        """The inputs of the call; text that is only told need not be JSON."""
+        """Return the inputs of the call; arguments that become text need not be JSON."""
         if self._tools.config is None:
             return [_NO_INPUT]
         values = _inputs(call.arguments, f"{param}.arguments")
@@ -164,20 +164,20 @@ class PastCalls:
             raise _too_many_inputs(f"{param}.arguments")
         return values
 
-    def _uses(self, asked: _Asked, values: Sequence[Raw], arguments: str) -> list[ContentBlock]:
+    def _uses(self, past_call: _Call, values: Sequence[Raw], arguments: str) -> list[ContentBlock]:
         if self._tools.config is None:
-            return [_told_call(asked.name, arguments)]
-        name = self._tools.bedrock_name(asked.name)
-        pairs = zip(asked.bedrock_ids, values, strict=True)
+            return [_call_text(past_call.name, arguments)]
+        name = self._tools.bedrock_name(past_call.name)
+        pairs = zip(past_call.bedrock_ids, values, strict=True)
         return [ToolUseContent(ToolUseBlock(bedrock, name, value)) for bedrock, value in pairs]
 
     def _new_ids(self, call_id: str, count: int) -> tuple[str, ...]:
         return tuple(self._unique_id(call_id) for _ in range(count))
 
     def _unique_id(self, call_id: str) -> str:
-        """Some clients begin to count anew in every turn, but Bedrock wants no id twice in a conversation.
+        """Return an id that the conversation does not have yet, which some clients repeat in every turn.
 
-        What comes of an id depends on what was before it only, so that the prompt cache still hits.
+        It depends only on the messages before it, so that the prompt cache still hits.
         """
         unique = bedrock_id(call_id)
         if unique in self._ids:
@@ -186,19 +186,19 @@ class PastCalls:
         return unique
 
     def _numbered(self, call_id: str) -> str:
-        """A free id made of a taken one. No number is tried twice: those up to the last one are taken."""
+        """Return an unused id derived from a used one. No number is tried twice: those up to the last one are used."""
         number = max(len(self._ids), self._numbers.get(call_id, 0)) + 1
         while (unique := bedrock_id(f"{call_id}#{number}")) in self._ids:
             number += 1
         self._numbers[call_id] = number
         return unique
 
-    def _answer(self, asked: _Asked, parts: Sequence[TextContent | MediaBlock]) -> None:
-        """Add to the results of the turn what this one is."""
+    def _add_result(self, past_call: _Call, parts: Sequence[TextContent | MediaBlock]) -> None:
+        """Add the result of one call to the results of the turn."""
         if self._tools.config is None:
-            told = [part for part in parts if isinstance(part, TextContent)]
+            texts = [part for part in parts if isinstance(part, TextContent)]
             self._results += [
-                _told_result(asked.name, told),
+                _result_text(past_call.name, texts),
                 *(part for part in parts if not isinstance(part, TextContent)),
             ]
             return
@@ -210,19 +210,19 @@ class PastCalls:
                 contents.append(part)
             else:
                 contents.append(TextContent(_BELOW))
-                self._following.append(("user", [TextContent(f"[From {asked.name}:]"), part]))
-        first, *others = asked.bedrock_ids
+                self._following.append(("user", [TextContent(f"[From {past_call.name}:]"), part]))
+        first, *others = past_call.bedrock_ids
         self._results.append(ToolResultContent(ToolResultBlock(first, contents or [TextContent(NO_OUTPUT)])))
         self._results += [ToolResultContent(ToolResultBlock(other, [TextContent(_WITH_THE_FIRST)])) for other in others]
 
     def _goes_inside(self, block: MediaBlock) -> TypeGuard[ImageContent | DocumentContent]:
-        """Whether the model takes it within a tool's result."""
+        """Return whether the model accepts the block within a tool's result."""
         if isinstance(block, ImageContent):
             return self._capabilities.tool_result_images
         return isinstance(block, DocumentContent) and block.document.format in self._capabilities.tool_result_documents
 
     def _as_json(self, text: TextContent) -> TextContent | JsonContent:
-        """A JSON object as such, for models that want that."""
+        """Return a JSON object as such, for models that require that."""
         if self._capabilities.tool_result_format == "text" or not text.text.lstrip().startswith("{"):
             return text
         try:
@@ -231,16 +231,16 @@ class PastCalls:
             return text
 
 
-def _told_call(name: str, arguments: str) -> TextContent:
+def _call_text(name: str, arguments: str) -> TextContent:
     return TextContent(f"[Called {name} with {arguments.strip() or '{}'}]")
 
 
-def _told_result(name: str, texts: Sequence[TextContent]) -> TextContent:
+def _result_text(name: str, texts: Sequence[TextContent]) -> TextContent:
     return TextContent(f"[{name} gave: {' '.join(text.text for text in texts) or NO_OUTPUT}]")
 
 
 def _inputs(arguments: str, param: str) -> list[Raw]:
-    """The inputs of one call, one for most; nothing at all means no arguments. Raises a 400 `ApiError`."""
+    """Return the inputs of one call, usually one; blank arguments are an empty object. Raises a 400 `ApiError`."""
     arguments = arguments.strip() or "{}"
     try:
         return [json_object(arguments, "Arguments", param)]
@@ -263,13 +263,15 @@ def _too_many_inputs(param: str) -> ApiError:
 
 
 def _custom_input(call: CustomCall) -> Raw:
-    """A custom tool's input as the argument that the tool has on Bedrock's side."""
+    """Return a custom tool's input as the argument of Bedrock's tool."""
     return Raw(b'{"input":' + msgspec.json.encode(call.input) + b"}")
 
 
 def _pieces(text: str) -> list[str]:
-    """The JSON values that stand one behind the other, one more than are accepted at most; none if there is another
-    text among them."""
+    """Split JSON values that follow one another, at most one more than are accepted.
+
+    Returns none if there is other text among them.
+    """
     pieces: list[str] = []
     start = 0
     while start < len(text) and len(pieces) <= MAX_TOOL_CALLS:

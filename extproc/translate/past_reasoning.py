@@ -1,8 +1,8 @@
-"""What the model thought in earlier turns, given back to it.
+"""The model's reasoning in earlier turns -> Bedrock's `reasoningContent`.
 
-Clients send `thinking_blocks` (with signatures) or `reasoning_content` (text alone), as they were given them. Which
-of it a model takes is its family's: anything else would be refused, so it is left out, and named among what was
-ignored. Signatures and withheld reasoning go through byte for byte: a model takes nothing else for its own.
+Clients send back the `thinking_blocks` (with signatures) or `reasoning_content` (text alone) that they received. The
+family decides which of them a model accepts. The others would be rejected, so they are left out and reported as
+ignored. Signatures and withheld reasoning are sent byte for byte: the model verifies them.
 """
 
 import binascii
@@ -30,31 +30,31 @@ from extproc.openai.messages import (
 def past_reasoning(
     message: AssistantMessage, capabilities: Capabilities, param: str
 ) -> tuple[list[ReasoningContent], str | None]:
-    """The blocks that go out, and the field of which something was left out, if any.
+    """Return the blocks to send, and the field of which something was left out, if any.
 
-    Raises a 400 `ApiError` for withheld reasoning that is no base64.
+    Raises a 400 `ApiError` for withheld reasoning that is not base64.
     """
     if not message.thinking_blocks and not message.reasoning_content:
         return [], None
-    found: list[ReasoningContent] = []
-    for position, thought in enumerate(message.thinking_blocks or ()):
-        body = _body(thought, capabilities, f"{param}.thinking_blocks[{position}]")
+    blocks: list[ReasoningContent] = []
+    for position, thinking in enumerate(message.thinking_blocks or ()):
+        body = _body(thinking, capabilities, f"{param}.thinking_blocks[{position}]")
         if body is not None:
-            found.append(ReasoningContent(body))
-    if not found and capabilities.reasoning_history == "unsigned" and _said(message.reasoning_content):
-        found = [
+            blocks.append(ReasoningContent(body))
+    if not blocks and capabilities.reasoning_history == "unsigned" and _has_text(message.reasoning_content):
+        blocks = [
             ReasoningContent(ReasoningContentBlock(reasoning_text=ReasoningTextBlock(message.reasoning_content or "")))
         ]
-        return found, None
-    if len(found) < len(message.thinking_blocks or ()):
-        return found, "thinking_blocks"
-    return found, "reasoning_content" if not found and _said(message.reasoning_content) else None
+        return blocks, None
+    if len(blocks) < len(message.thinking_blocks or ()):
+        return blocks, "thinking_blocks"
+    return blocks, "reasoning_content" if not blocks and _has_text(message.reasoning_content) else None
 
 
 def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> bool:
-    """Whether the last assistant turn calls tools, and does not begin with what the model thought.
+    """Return whether the last assistant turn calls tools without reasoning before the calls.
 
-    Claude, told to think within a budget, refuses such a history: "Expected `thinking` or `redacted_thinking`, but
+    Claude, when it thinks within a budget, rejects such a history: "Expected `thinking` or `redacted_thinking`, but
     found `tool_use`" (https://github.com/BerriAI/litellm/issues/14194).
     """
     turn: list[AssistantMessage] = []  # the last message first
@@ -70,7 +70,7 @@ def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> 
 
 
 def _disappears(message: Message) -> bool:
-    """Whether there is nothing in it but blank texts, so that no turn comes of it, nor an end of one."""
+    """Return whether the message has only blank texts, so that it neither makes nor ends a turn."""
     if isinstance(message, ToolMessage | FunctionMessage):
         return False
     if isinstance(message, AssistantMessage) and (message.tool_calls or message.function_call):
@@ -83,7 +83,7 @@ def _disappears(message: Message) -> bool:
 
 
 def _text(part: UserPart | RefusalPart) -> str:
-    """Its text; for media their kind, which is not blank."""
+    """Return the part's text; for media their kind, which is not blank."""
     match part:
         case TextPart() | GuardedTextPart():
             return part.text
@@ -93,22 +93,22 @@ def _text(part: UserPart | RefusalPart) -> str:
 
 
 def _body(
-    thought: ThinkingBlock | RedactedThinkingBlock, capabilities: Capabilities, param: str
+    block: ThinkingBlock | RedactedThinkingBlock, capabilities: Capabilities, param: str
 ) -> ReasoningContentBlock | None:
-    """One thought as the model takes it back, or None where it does not."""
+    """Return one block as the model accepts it, or None if it does not."""
     history = capabilities.reasoning_history
-    if isinstance(thought, RedactedThinkingBlock):
-        if history not in ("signed", "redacted") or not thought.data:
+    if isinstance(block, RedactedThinkingBlock):
+        if history not in ("signed", "redacted") or not block.data:
             return None
-        return ReasoningContentBlock(redacted_content=_base64(thought.data, f"{param}.data"))
-    if history == "signed" and thought.signature:
-        return ReasoningContentBlock(reasoning_text=ReasoningTextBlock(thought.thinking, thought.signature))
-    if history == "unsigned" and _said(thought.thinking):
-        return ReasoningContentBlock(reasoning_text=ReasoningTextBlock(thought.thinking, UNSET))
+        return ReasoningContentBlock(redacted_content=_base64(block.data, f"{param}.data"))
+    if history == "signed" and block.signature:
+        return ReasoningContentBlock(reasoning_text=ReasoningTextBlock(block.thinking, block.signature))
+    if history == "unsigned" and _has_text(block.thinking):
+        return ReasoningContentBlock(reasoning_text=ReasoningTextBlock(block.thinking, UNSET))
     return None
 
 
-def _said(text: str | None) -> bool:
+def _has_text(text: str | None) -> bool:
     return bool(text and text.strip())
 
 
@@ -116,5 +116,5 @@ def _base64(data: str, param: str) -> str:
     try:
         binascii.a2b_base64(data.encode("ascii"), strict_mode=True)
     except ValueError as error:  # binascii's, and that of characters outside ASCII
-        raise invalid(f"This is no base64: {error}. Send it as it came.", param, "invalid_value") from error
+        raise invalid(f"This is not base64: {error}. Send the block as it came.", param, "invalid_value") from error
     return data

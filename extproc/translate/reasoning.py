@@ -1,23 +1,23 @@
-"""How much a model is to reason: OpenAI's `reasoning_effort` and Anthropic's `thinking`, in each family's own words.
+"""The translation of `reasoning_effort` and `thinking`, OpenAI's and Anthropic's, to each family's own parameters.
 
-A request says nothing of it, or wants none, or wants some: with an effort, or with a budget in tokens, or just so. What
-it says becomes what the family understands (`Capabilities.reasoning`):
+A request may leave reasoning open, switch it off, or switch it on: with an effort, with a budget in tokens, or with
+neither. The family's style decides on the translation (`Capabilities.reasoning`):
 
 | style    | an effort                                | a budget                          | nothing but "on" |
 |----------|------------------------------------------|-----------------------------------|------------------|
-| none     | refused                                  | refused                           | refused          |
-| always   | ignored                                  | ignored                           | nothing to say   |
+| none     | rejected                                 | rejected                          | rejected         |
+| always   | ignored                                  | ignored                           | nothing to send  |
 | budget   | the budget that it is worth              | as it is                          | `medium`         |
 | adaptive | as it is                                 | as it is, or the effort worth it  | no effort        |
 | effort   | as it is                                 | the effort that it is worth       | `medium`         |
 | nova     | as it is                                 | the effort that it is worth       | `medium`         |
 
-An effort that a family has not becomes the next that it has (`Capabilities.effort_for`).
+An effort that a family does not have becomes the next that it has (`Capabilities.effort_for`).
 
-Reasoning is a wish, and gives way to what a client can rely on: to a tool that must be called, where the family cannot
-do both; to the limit of the answer's tokens, where it leaves no room; to a history of tool calls without the signed
-blocks that a budget asks for. What gave way is ignored (`Ignored`). A number that the client itself states is never
-changed: it is sent, or refused.
+Reasoning yields to the guarantees of the API: to a tool that must be called, if the family cannot do both; to the
+limit of the completion's tokens, if it leaves no space; to a history of tool calls without the signed blocks that a
+budget requires. The fields that yield are ignored (`Ignored`). A number that the client itself states is never changed:
+it is sent, or rejected.
 
 Sources: https://platform.claude.com/docs/en/build-with-claude/extended-thinking and adaptive-thinking,
 https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-thinking-block-binding.html,
@@ -47,46 +47,46 @@ from extproc.translate.past_reasoning import lacks_reasoning
 from extproc.value import Value
 
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 4096, "high": 8192, "xhigh": 16384, "max": 24576}
-"""What an effort is worth in tokens. The highest leaves room for an answer in the 32,000 tokens of Claude Opus 4."""
+"""The budget for each effort, in tokens. The highest leaves space for text in the 32,000 tokens of Claude Opus 4."""
 _USUAL = "medium"
-"""The effort where a request only says that there is to be some: OpenAI's own default."""
-_ROOM = 4096
-"""Tokens for the answer, where the budget alone says how long it may become."""
+"""The effort if a request only switches reasoning on: OpenAI's own default."""
+_TEXT_TOKENS = 4096
+"""Tokens for the text of the message, if the client sets no limit beside the budget."""
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
-_FORGIVING = {"prefix_mismatch_behavior": "drop_block"}
+_DROP_MISMATCHES = {"prefix_mismatch_behavior": "drop_block"}
 _ADAPTIVE = {"type": "adaptive"}
 """Claude's `thinking` where a request has none."""
 
 
 class Reasoning(Value, frozen=True):
-    """What goes out, and what it means for the rest of the request."""
+    """The members of the request that control reasoning, and their effects on its other members."""
 
     on: bool = False
-    """Whether the model reasons, asked or not."""
+    """Whether the model reasons, requested or not."""
     fields: Mapping[str, Any] = {}
     """For `additionalModelRequestFields`."""
     effort: str | UnsetType = UNSET
     """For `outputConfig.effort`."""
     budget: int | None = None
-    """Tokens that it may take; `maxTokens` must be above."""
+    """Most tokens of the reasoning; `maxTokens` must be above."""
     ties_sampling: bool = False
     """Whether `temperature` and `top_k` must be left alone, and `topP` be 0.95 or more."""
     lifts_limits: bool = False
     """Whether `maxTokens`, `temperature`, `topP` and `top_k` must be left out."""
     ignored: tuple[str, ...] = ()
-    """Fields of the request that gave way."""
+    """Fields of the request that yielded."""
 
     @property
     def least_tokens(self) -> int:
-        """The `maxTokens` that leaves room for an answer, where the client names no limit."""
-        return 0 if self.budget is None else self.budget + _ROOM
+        """Return the `maxTokens` that leaves space for text, if the client sets no limit."""
+        return 0 if self.budget is None else self.budget + _TEXT_TOKENS
 
     def effective(self, capabilities: Capabilities) -> Capabilities:
-        """Return what the family takes while it reasons so.
+        """Return the family's capabilities while it reasons like this.
 
-        No text to be continued, and beside a budget no forced tool. Earlier reasoning may not be sent where it is bound
-        to what came before it and reasoning is switched off: only beside adaptive thinking can such a family be asked
-        to drop what no longer fits; Anthropic's page on thinking says to leave the blocks out otherwise.
+        It cannot continue text and, beside a budget, cannot be forced to call a tool. Earlier reasoning that is bound
+        to the messages before it is not sent while reasoning is off: only with adaptive thinking can such a family drop
+        blocks that no longer match; otherwise Anthropic's page on thinking tells clients to leave them out.
         """
         forced = capabilities.forced_tools_while_reasoning and self.budget is None
         if self.on and (capabilities.prefill or forced != capabilities.forced_tools_while_reasoning):
@@ -98,13 +98,13 @@ class Reasoning(Value, frozen=True):
     def binding_fields(self, capabilities: Capabilities, turns: Iterable[ConverseMessage]) -> dict[str, Any]:
         """Return more fields, for a family that rejects earlier reasoning once anything before it has changed.
 
-        With them it drops such blocks. Clients do change what came before: a date in the instructions, a shortened
+        With them it drops such blocks. Clients do change earlier messages: a date in the instructions, a shortened
         history.
         """
         if not capabilities.reasoning_bound or not self._is_adaptive or not _has_reasoning(turns):
             return {}
         thinking = self.fields.get("thinking", _ADAPTIVE)
-        return {"thinking": {**thinking, "block_binding": _FORGIVING}, BETA: [_BINDING_BETA]}
+        return {"thinking": {**thinking, "block_binding": _DROP_MISMATCHES}, BETA: [_BINDING_BETA]}
 
     @property
     def _is_adaptive(self) -> bool:
@@ -112,19 +112,19 @@ class Reasoning(Value, frozen=True):
         return kind == "adaptive"
 
 
-class _Wish(Value, frozen=True):
-    """What a request says, whichever way it says it."""
+class _Requested(Value, frozen=True):
+    """The reasoning that a request asks for, in one form for all fields."""
 
     on: bool
     effort: str | None
     budget: int | None
     display: str | None
-    given: tuple[str, ...]
-    """The fields that say so."""
+    fields: tuple[str, ...]
+    """The fields that the request has for it."""
 
     @property
     def worth(self) -> str:
-        """The effort: as it was said, or what the budget is worth."""
+        """Return the effort: the client's, or the least whose budget is as large as the client's."""
         if self.effort is not None or self.budget is None:
             return self.effort or _USUAL
         budget = self.budget
@@ -139,35 +139,35 @@ def plan_reasoning(request: ChatRequest, capabilities: Capabilities, ignored: Ig
 
 
 def _reasoning(request: ChatRequest, capabilities: Capabilities) -> Reasoning:
-    wish = _wish(request)
-    if wish is None:
+    requested = _requested(request)
+    if requested is None:
         return Reasoning(on=capabilities.reasons_unasked)
-    if not wish.on:
-        return _off(wish, capabilities)
+    if not requested.on:
+        return _off(requested, capabilities)
     match capabilities.reasoning:
         case "none":
-            raise _refused(wish, "do not reason", capabilities)
+            raise _rejected(requested, "do not reason", capabilities)
         case "always":
-            return Reasoning(on=True, ignored=_without_knob(wish))
+            return Reasoning(on=True, ignored=_without_effect(requested))
         case "budget":
-            found = _with_budget(wish, request, capabilities)
+            planned = _with_budget(requested, request, capabilities)
         case "adaptive":
-            found = _adaptive(wish, request, capabilities)
+            planned = _adaptive(requested, request, capabilities)
         case "effort":
-            found = _with_effort(wish, capabilities)
+            planned = _with_effort(requested, capabilities)
         case "nova":
-            found = _nova(wish, request, capabilities)
-    if found is None or (not capabilities.forced_tools_while_reasoning and _must_call(request, capabilities)):
-        return _given_up(wish, capabilities)
-    return found
+            planned = _nova(requested, request, capabilities)
+    if planned is None or (not capabilities.forced_tools_while_reasoning and _must_call(request, capabilities)):
+        return _yielded(requested, capabilities)
+    return planned
 
 
-def _wish(request: ChatRequest) -> _Wish | None:
+def _requested(request: ChatRequest) -> _Requested | None:
     thinking, effort = request.thinking, request.reasoning_effort
-    given = tuple(name for name in ("reasoning_effort", "thinking") if getattr(request, name) is not None)
+    fields = tuple(name for name in ("reasoning_effort", "thinking") if getattr(request, name) is not None)
     if thinking is None:
         on = effort != "none"
-        return None if effort is None else _Wish(on, effort if on else None, None, None, given)
+        return None if effort is None else _Requested(on, effort if on else None, None, None, fields)
     on = thinking.type != "disabled"
     if effort is not None and on == (effort == "none"):
         raise invalid(
@@ -176,12 +176,16 @@ def _wish(request: ChatRequest) -> _Wish | None:
             "invalid_value",
         )
     if thinking.budget_tokens is not None and thinking.type != "enabled":
-        raise invalid("A budget is for thinking that is 'enabled'.", "thinking.budget_tokens", "invalid_value")
-    return _Wish(on, effort if on else None, thinking.budget_tokens, thinking.display, given)
+        raise invalid(
+            "'budget_tokens' is only for thinking of the type 'enabled': set that type, or leave the budget out.",
+            "thinking.budget_tokens",
+            "invalid_value",
+        )
+    return _Requested(on, effort if on else None, thinking.budget_tokens, thinking.display, fields)
 
 
 def _must_call(request: ChatRequest, capabilities: Capabilities) -> bool:
-    """Whether the client relies on a tool being called: one of its own, or the one that gives the answer its form."""
+    """Return whether a tool must be called: one of the client's, or the answer tool."""
     if isinstance(request.response_format, ResponseFormatJsonSchema) and capabilities.json_schema == ("tool",):
         return True
     match request.tool_choice:
@@ -192,120 +196,122 @@ def _must_call(request: ChatRequest, capabilities: Capabilities) -> bool:
     return isinstance(request.function_call, NamedTool)
 
 
-def _refused(wish: _Wish, why: str, capabilities: Capabilities) -> ApiError:
-    param = wish.given[0]
-    message = f"Models of the family '{capabilities.family}' {why}: leave '{param}' out, or ask another model."
+def _rejected(requested: _Requested, why: str, capabilities: Capabilities) -> ApiError:
+    param = requested.fields[0]
+    message = f"Models of the family '{capabilities.family}' {why}: leave '{param}' out, or use another model."
     return invalid(message, param, "unsupported_parameter")
 
 
-def _without_knob(wish: _Wish) -> tuple[str, ...]:
-    """What changes nothing for a model that reasons as it likes."""
-    ignored = [name for name in wish.given if name != "thinking"]
-    return (*ignored, *(() if wish.budget is None else ("thinking.budget_tokens",)), *_undisplayed(wish))
+def _without_effect(requested: _Requested) -> tuple[str, ...]:
+    """Return the fields that change nothing for a model whose reasoning cannot be controlled."""
+    ignored = [name for name in requested.fields if name != "thinking"]
+    return (*ignored, *(() if requested.budget is None else ("thinking.budget_tokens",)), *_undisplayed(requested))
 
 
-def _undisplayed(wish: _Wish) -> tuple[str, ...]:
-    """Where the display cannot be chosen, what was thought is shown."""
-    return ("thinking.display",) if wish.display == "omitted" else ()
+def _undisplayed(requested: _Requested) -> tuple[str, ...]:
+    """Return the field that has no effect if the display cannot be chosen: the reasoning is always shown."""
+    return ("thinking.display",) if requested.display == "omitted" else ()
 
 
-def _off(wish: _Wish, capabilities: Capabilities) -> Reasoning:
+def _off(requested: _Requested, capabilities: Capabilities) -> Reasoning:
     match capabilities.reasoning_off:
         case "omit":
             return Reasoning()
         case "effort_none":
             return Reasoning(**_effort(capabilities, "none"))
         case "never":
-            raise _refused(wish, "cannot be kept from reasoning", capabilities)
+            raise _rejected(requested, "cannot be kept from reasoning", capabilities)
         case kind:
             return Reasoning(fields={"thinking": {"type": kind}})
 
 
-def _given_up(wish: _Wish, capabilities: Capabilities) -> Reasoning:
-    """No reasoning, although it was asked for; a model that cannot do without reasons as it likes."""
+def _yielded(requested: _Requested, capabilities: Capabilities) -> Reasoning:
+    """Return no reasoning, although requested; a model that always reasons does so by its default."""
     if capabilities.reasoning_off == "never":
-        return Reasoning(on=True, ignored=wish.given)
-    return msgspec.structs.replace(_off(wish, capabilities), ignored=wish.given)
+        return Reasoning(on=True, ignored=requested.fields)
+    return msgspec.structs.replace(_off(requested, capabilities), ignored=requested.fields)
 
 
 def _effort(capabilities: Capabilities, effort: str) -> dict[str, Any]:
-    """The members of a `Reasoning` with this effort, where the family wants it."""
+    """Return the members of a `Reasoning` with this effort, in the place that the family has for it."""
     if capabilities.effort_path[:1] == ("outputConfig",):
         return {"effort": effort}
     return {"fields": placed(capabilities.effort_path, effort)}
 
 
-def _with_effort(wish: _Wish, capabilities: Capabilities) -> Reasoning:
-    ignored = _undisplayed(wish)
-    effort = capabilities.effort_for(wish.worth)
+def _with_effort(requested: _Requested, capabilities: Capabilities) -> Reasoning:
+    ignored = _undisplayed(requested)
+    effort = capabilities.effort_for(requested.worth)
     if effort is None:
-        return Reasoning(on=True, ignored=_without_knob(wish))
+        return Reasoning(on=True, ignored=_without_effect(requested))
     return Reasoning(on=True, ignored=ignored, **_effort(capabilities, effort))
 
 
-def _nova(wish: _Wish, request: ChatRequest, capabilities: Capabilities) -> Reasoning:
-    """An effort, lowered where it would lift the limit of tokens that the client set."""
-    effort = capabilities.effort_for(wish.worth)
+def _nova(requested: _Requested, request: ChatRequest, capabilities: Capabilities) -> Reasoning:
+    """Return Nova's effort, lowered if it would lift the client's limit of tokens."""
+    effort = capabilities.effort_for(requested.worth)
     if effort is None:
-        return Reasoning(on=True, ignored=_without_knob(wish))
-    ignored = _undisplayed(wish)
+        return Reasoning(on=True, ignored=_without_effect(requested))
+    ignored = _undisplayed(requested)
     unlimited = capabilities.efforts_without_limits
     if effort in unlimited and request.token_limit is not None:
-        lower = [one for one in capabilities.efforts[: capabilities.efforts.index(effort)] if one not in unlimited]
+        smaller = capabilities.efforts[: capabilities.efforts.index(effort)]
+        lower = [other for other in smaller if other not in unlimited]
         if lower:
-            effort, ignored = lower[-1], (*wish.given, *ignored)
+            effort, ignored = lower[-1], (*requested.fields, *ignored)
     *above, key = capabilities.effort_path
     fields = placed(tuple(above), {"type": "enabled", key: effort})
     return Reasoning(on=True, fields=fields, lifts_limits=effort in unlimited, ignored=ignored)
 
 
-def _adaptive(wish: _Wish, request: ChatRequest, capabilities: Capabilities) -> Reasoning:
-    """As the model sees fit; with a budget where one is stated, and taken, and nothing forbids it."""
-    if wish.budget is not None and capabilities.minimum_budget and _may_have_budget(request, capabilities):
-        return _enabled(_stated(wish.budget, request, capabilities), wish, capabilities)
-    thinking, ignored = _displayed({"type": "adaptive"}, wish, capabilities)
+def _adaptive(requested: _Requested, request: ChatRequest, capabilities: Capabilities) -> Reasoning:
+    """Return adaptive thinking, or thinking with the client's budget, if the rest of the request allows one."""
+    if requested.budget is not None and capabilities.minimum_budget and _may_have_budget(request, capabilities):
+        return _enabled(_stated(requested.budget, request, capabilities), requested, capabilities)
+    thinking, ignored = _displayed({"type": "adaptive"}, requested, capabilities)
     members: dict[str, Any] = {"fields": {"thinking": thinking}}
-    if wish.budget is not None:
+    if requested.budget is not None:
         ignored = ("thinking.budget_tokens", *ignored)
-    effort = capabilities.effort_for(wish.worth) if wish.effort is not None or wish.budget is not None else None
+    is_stated = requested.effort is not None or requested.budget is not None
+    effort = capabilities.effort_for(requested.worth) if is_stated else None
     if effort is not None:
-        found = _effort(capabilities, effort)
-        members = {**found, "fields": merged(members["fields"], found.get("fields", {}))}
+        effort_members = _effort(capabilities, effort)
+        members = {**effort_members, "fields": merged(members["fields"], effort_members.get("fields", {}))}
     return Reasoning(on=True, ties_sampling=True, ignored=ignored, **members)
 
 
 def _displayed(
-    thinking: dict[str, Any], wish: _Wish, capabilities: Capabilities
+    thinking: dict[str, Any], requested: _Requested, capabilities: Capabilities
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """`thinking` with what it takes to see it, and what of the client's wish for that has no effect."""
+    """Return `thinking` with its `display`, and the fields of the request that have no effect on it."""
     if not capabilities.ask_for_thinking:
-        return thinking, _undisplayed(wish)
-    return {**thinking, "display": wish.display or "summarized"}, ()
+        return thinking, _undisplayed(requested)
+    return {**thinking, "display": requested.display or "summarized"}, ()
 
 
 def _may_have_budget(request: ChatRequest, capabilities: Capabilities) -> bool:
-    """Beside a budget no tool can be forced, and the last calls must come with the signed reasoning behind them."""
+    """Return whether a budget is possible: beside it no tool can be forced, and the last calls need their reasoning."""
     return not _must_call(request, capabilities) and not lacks_reasoning(request.messages, capabilities)
 
 
-def _with_budget(wish: _Wish, request: ChatRequest, capabilities: Capabilities) -> Reasoning | None:
-    """A budget: the client's, or what the effort is worth, but at most half of the tokens that there may be.
+def _with_budget(requested: _Requested, request: ChatRequest, capabilities: Capabilities) -> Reasoning | None:
+    """Return a budget: the client's, or the effort's, but at most half of the limit of tokens.
 
-    None where there is no room for one.
+    None if the request allows none.
     """
     if not _may_have_budget(request, capabilities):
         return None
-    if wish.budget is not None:
-        return _enabled(_stated(wish.budget, request, capabilities), wish, capabilities)
+    if requested.budget is not None:
+        return _enabled(_stated(requested.budget, request, capabilities), requested, capabilities)
     least = capabilities.minimum_budget or 1
-    budget = max(_BUDGETS[wish.worth], least)
+    budget = max(_BUDGETS[requested.worth], least)
     if request.token_limit is not None:
         budget = min(budget, request.token_limit // 2)
-    return _enabled(budget, wish, capabilities) if budget >= least else None
+    return _enabled(budget, requested, capabilities) if budget >= least else None
 
 
 def _stated(budget: int, request: ChatRequest, capabilities: Capabilities) -> int:
-    """The client's own budget, if it can be sent."""
+    """Return the client's own budget. Raises a 400 `ApiError` if it cannot be sent."""
     least = capabilities.minimum_budget or 1
     if budget < least:
         raise invalid(
@@ -315,16 +321,16 @@ def _stated(budget: int, request: ChatRequest, capabilities: Capabilities) -> in
         )
     if request.token_limit is not None and budget >= request.token_limit:
         raise invalid(
-            "The budget must be less than the tokens that the answer may have in all: raise 'max_completion_tokens' "
-            f"above {budget}, or lower the budget.",
+            "The budget must be less than the limit of the whole completion: raise 'max_completion_tokens' above "
+            f"{budget}, or lower the budget.",
             "thinking.budget_tokens",
             "invalid_value",
         )
     return budget
 
 
-def _enabled(budget: int, wish: _Wish, capabilities: Capabilities) -> Reasoning:
-    thinking, ignored = _displayed({"type": "enabled", "budget_tokens": budget}, wish, capabilities)
+def _enabled(budget: int, requested: _Requested, capabilities: Capabilities) -> Reasoning:
+    thinking, ignored = _displayed({"type": "enabled", "budget_tokens": budget}, requested, capabilities)
     return Reasoning(on=True, fields={"thinking": thinking}, budget=budget, ties_sampling=True, ignored=ignored)
 
 

@@ -1,8 +1,8 @@
 """The parts of a chat completion that a whole message and a stream have in common.
 
-What a guardrail did stands beside the choices, as Bedrock sends it, for a client that asked: a `trace` shows what the
-guardrail held back. Citations of places inside of documents are left out, because OpenAI's annotations have no place
-for them: only those with a URL become annotations.
+A guardrail's `trace` is a member beside the choices, as Bedrock sends it, if the client requested it: it shows the
+text that the guardrail withheld. Citations of places inside documents are left out, because OpenAI's annotations have
+no member for them: only those with a URL become annotations.
 """
 
 from collections.abc import Iterable
@@ -33,8 +33,8 @@ _TIERS = {"reserved": "scale"}
 def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> str:
     """Return OpenAI's `finish_reason`. `called`: the client has a call to execute (`legacy`: a function's).
 
-    Some models send `end_turn` although they called, and a forced answer tool sends `tool_use` although the client
-    asked for no tool. Raises a 502 `ApiError` for output that the model botched.
+    Some models send `end_turn` although they called a tool, and a forced answer tool sends `tool_use` although the
+    client has no tool. Raises a 502 `ApiError` for malformed output.
     """
     if stop_reason.startswith("malformed_"):
         raise ApiError(

@@ -1,10 +1,10 @@
-"""JSON objects that go through byte for byte: JSON Schemas and the arguments of tool calls.
+"""JSON objects that are sent byte for byte: JSON Schemas and the arguments of tool calls.
 
-Bedrock wants `"type": "object"` at the root of a schema. A root that is only a reference into the schema itself, as
-Pydantic writes recursive models, becomes what it refers to; everything below the root stays as it came.
+Bedrock requires `"type": "object"` at the root of a schema. A root that is only a reference into the schema itself, as
+Pydantic writes recursive models, is replaced by its definition; everything below the root stays as it came.
 
-Some families of models leave gaps, and for them, and only where a schema falls into one, it is rewritten: references
-are replaced by what they refer to (`inlined`), and a `pattern` with look-around, or one of `patternProperties`, becomes
+Some families of models do not accept all keywords. For them a schema that has such a keyword is rewritten: references
+are replaced by their definitions (`inlined`), and a `pattern` with look-around, or one of `patternProperties`, becomes
 a part of the description (`without_lookaround`). Neither changes the order of keys or the value of a number.
 """
 
@@ -20,30 +20,30 @@ from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS
 
 _REF = "$ref"
 _FAR = 8
-"""Each step of a reference reads the schema again; nobody's goes this far."""
+"""Most steps of a reference at the root; each reads the schema again."""
 _NODE = 16
-"""Bytes that each schema within a definition counts for beside its own: what is empty is work all the same."""
+"""Bytes that each schema within a definition counts beside its own: an empty one is work, too."""
 _REFERENCE = 64
-"""Bytes that each reference counts for beside what replaces it."""
+"""Bytes that each reference counts beside the definition that replaces it."""
 _STORES = ("$defs", "definitions")
 _NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", *_STORES)
-"""Keywords that hold schemas under names of the author's own choice, which are no keywords."""
+"""Keywords whose members are schemas under names, not keywords."""
 _VALUES = ("enum", "const", "default", "examples", "required")
-"""Keywords that hold values, and no schema."""
+"""Keywords that hold values, not schemas."""
 _LOOKAROUND = ("(?=", "(?!", "(?<=", "(?<!")
 """Look-ahead and look-behind in a regular expression."""
 _STEPS = 32
-"""Longest path of a reference to a definition, in steps; what is farther away is not looked for."""
+"""Longest path of a reference to a definition, in steps; a longer one is not resolved."""
 
 
 def json_object(text: str | Raw, what: str, param: str) -> Raw:
-    """`text`, byte for byte, once it is known to be a JSON object; raises a 400 that says it is not."""
+    """Return `text`, byte for byte, if it is a JSON object. Raises a 400 `ApiError` otherwise."""
     _members(text, what, param)
     return Raw(text.encode() if isinstance(text, str) else bytes(text))
 
 
 def object_schema(schema: Raw, absent: Raw, param: str) -> Raw:
-    """`schema` with an object as its root, or `absent` if it is null; raises a 400 where that cannot be."""
+    """Return `schema` with an object as its root, or `absent` if it is null. Raises a 400 `ApiError`."""
     if bytes(schema) == b"null":
         return absent
     root = _members(schema, "A schema", param)
@@ -79,10 +79,10 @@ class Growth:
 
 
 def inlined(schema: Raw, param: str, growth: Growth) -> Raw:
-    """`schema` without definitions, and references into itself: each is replaced by what it refers to.
+    """Return `schema` with its definitions in place of the references to them.
 
-    Where a definition comes back to itself, the inner one only says so. What refers to nothing stays. Raises a 400
-    once `growth`, which all schemas of a request share, is spent.
+    A reference within its own definition becomes a description of that; one without a definition stays. Raises a 400
+    `ApiError` once `growth`, which all schemas of a request share, is spent.
     """
     if not any(b'"%b"' % name.encode() in bytes(schema) for name in (_REF, *_STORES)):
         return schema
@@ -90,24 +90,24 @@ def inlined(schema: Raw, param: str, growth: Growth) -> Raw:
 
 
 def without_lookaround(schema: Raw, param: str) -> Raw:
-    """`schema` with each pattern that looks around in the description beside it instead. Raises a 400."""
+    """Move each pattern with look-around into the description beside it. Raises a 400 `ApiError`."""
     if b"(?" not in bytes(schema):
         return schema
     return _rewritten(schema, _describe_lookaround, param)
 
 
 def over_schemas(node: Mapping[str, Any], visit: Callable[[Any], Any]) -> dict[str, Any]:
-    """A schema with what `visit` makes of each schema right below it, in the same order."""
+    """Return a schema with `visit` applied to each schema directly below it, in the same order."""
     return {key: _below(key, value, visit) for key, value in node.items()}
 
 
 def described(node: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that says in its description what it does not say in keywords."""
+    """Return a schema with `notes`, keywords and their values, in its description."""
     if not notes:
         return dict(node)
-    said = ", ".join(f"{key}: {msgspec.json.encode(value).decode()}" for key, value in notes.items())
+    text = ", ".join(f"{key}: {msgspec.json.encode(value).decode()}" for key, value in notes.items())
     before = node.get("description")
-    return {**node, "description": f"{before} ({said})" if isinstance(before, str) and before else said}
+    return {**node, "description": f"{before} ({text})" if isinstance(before, str) and before else text}
 
 
 def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | None:
@@ -115,13 +115,13 @@ def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | None
     if not isinstance(reference, str) or not reference.startswith("#/"):
         return None
     escaped = "%" in reference or "~" in reference
-    found: Any = root
+    node: Any = root
     _, *names = reference.split("/", _STEPS)
     for name in names:
-        if not isinstance(found, dict):
+        if not isinstance(node, dict):
             return None
-        found = found.get(unescaped(name) if escaped else name)
-    return found if isinstance(found, dict) else None
+        node = node.get(unescaped(name) if escaped else name)
+    return node if isinstance(node, dict) else None
 
 
 def _below(key: str, value: Any, visit: Callable[[Any], Any]) -> Any:
@@ -145,8 +145,8 @@ def _rewritten(schema: Raw, rewrite: Callable[[dict[str, Any]], Any], param: str
 class _Inlining:
     """Replaces the references of one schema.
 
-    A definition in which nothing comes back to itself becomes the same wherever it is used, and is written once; each
-    use counts as much as the first.
+    A definition without recursion has the same replacement wherever it is used, and is written once; each use counts as
+    much as the first.
     """
 
     def __init__(self, root: dict[str, Any], param: str, growth: Growth) -> None:
@@ -158,10 +158,10 @@ class _Inlining:
         """References that have been resolved."""
         self._sizes: dict[str, int] = {}
         self._written: dict[str, tuple[dict[str, Any], int]] = {}
-        """Definitions without references, and what each use of them counts for."""
+        """Definitions without references, and the bytes that each use of them counts."""
 
     def schema(self, node: Any, inside: tuple[str, ...] = ("#",)) -> Any:
-        """`node` without references; `inside`: those whose definition it is a part of."""
+        """Return `node` without references; `inside` has the references whose definitions contain it."""
         if not isinstance(node, dict):
             return node
         if len(inside) > 1:
@@ -177,13 +177,13 @@ class _Inlining:
         self._growth.spend(_REFERENCE, self._param)
         if reference in inside:
             self._cuts += 1
-            found = {"description": f"Again what this is a part of: {reference}"}
+            replacement = {"description": f"Again what this is a part of: {reference}"}
         elif (target := self._target(reference)) is None:
-            found = {_REF: reference}
+            replacement = {_REF: reference}
         else:
             inside = (*inside, reference)
-            found = self._definition(reference, target, inside)
-        return {**found, **self.schema(beside, inside)} if beside else found
+            replacement = self._definition(reference, target, inside)
+        return {**replacement, **self.schema(beside, inside)} if beside else replacement
 
     def _target(self, reference: Any) -> dict[str, Any] | None:
         if not isinstance(reference, str):
@@ -201,17 +201,17 @@ class _Inlining:
         if reference not in self._sizes:
             self._sizes[reference] = len(msgspec.json.encode(target))
         self._growth.spend(self._sizes[reference], self._param)
-        found: dict[str, Any] = self.schema(target, within)
+        inlined_target: dict[str, Any] = self.schema(target, within)
         if cuts == self._cuts:
-            self._written[reference] = (found, before - self._growth.left)
-        return found
+            self._written[reference] = (inlined_target, before - self._growth.left)
+        return inlined_target
 
 
 def _describe_lookaround(node: Any) -> Any:
     """Return a schema with its look-around in descriptions.
 
-    A schema that a description quotes is quoted as it came: a description within one would double its escapes with
-    each level.
+    A description quotes a schema as it came: a description within a description would double its escapes with each
+    level.
     """
     if not isinstance(node, dict):
         return node
@@ -238,40 +238,40 @@ def _members(text: str | Raw, what: str, param: str) -> dict[str, Raw]:
 
 
 def _follow(root: dict[str, Raw], param: str) -> dict[str, Raw]:
-    """`root` with what it refers to in place of the reference."""
-    found = root
+    """Return `root` with the definition in place of the reference. Raises a 400 `ApiError`."""
+    node = root
     for _ in range(_FAR):
-        reference = bytes(found.pop(_REF))
-        found = {**_definition(root, reference, param), **found}
-        if _REF not in found:
-            return found
-    raise _refuse(reference, param)
+        reference = bytes(node.pop(_REF))
+        node = {**_definition(root, reference, param), **node}
+        if _REF not in node:
+            return node
+    raise _no_object(reference, param)
 
 
 def _definition(root: dict[str, Raw], reference: bytes, param: str) -> dict[str, Raw]:
-    """What a JSON pointer such as `"#/$defs/Node"` points to."""
-    found = root
+    """Return the object at a JSON pointer such as `"#/$defs/Node"`. Raises a 400 `ApiError`."""
+    node = root
     try:
         start, *names = msgspec.json.decode(reference, type=str).split("/", _FAR)
         for name in names:
-            found = msgspec.json.decode(found[unescaped(name)], type=dict[str, Raw])
+            node = msgspec.json.decode(node[unescaped(name)], type=dict[str, Raw])
     except (msgspec.MsgspecError, KeyError) as error:
-        raise _refuse(reference, param) from error
+        raise _no_object(reference, param) from error
     if start != "#" or not names:
-        raise _refuse(reference, param)
-    return found
+        raise _no_object(reference, param)
+    return node
 
 
 def unescaped(name: str) -> str:
-    """A name in a JSON pointer, without the escapes of URLs and of pointers."""
+    """Return a name in a JSON pointer without the escapes of URLs and of pointers."""
     if "%" in name:  # `unquote` starts anew at each letter that is not ASCII: seconds for a long name
         name = unquote_to_bytes(name.encode(errors="surrogatepass")).decode(errors="replace")
     return name.replace("~1", "/").replace("~0", "~")
 
 
-def _refuse(reference: bytes, param: str) -> ApiError:
+def _no_object(reference: bytes, param: str) -> ApiError:
     return invalid(
-        f"The schema's root refers to {reference.decode()}, and there is no object there. "
+        f"The schema's root refers to {reference.decode()}, which is no object. "
         'Put the definition itself at the root, with "type": "object".',
         f"{param}.{_REF}",
         "invalid_value",

@@ -1,14 +1,13 @@
-"""OpenAI's tools, tool choice and response format -> Bedrock's `toolConfig`, and what has to go out beside it.
+"""OpenAI's tools, tool choice and response format -> Bedrock's `toolConfig`, and the members that belong to it.
 
 Bedrock has no `none`: a request whose model must not call a tool goes out without `toolConfig`, and then its history
-may not contain tool blocks either (`translate/messages` writes them as text). The form of the answer may take one more
-tool, the answer tool (`translate/structured`): the model answers by calling it, and its input is the client's
-`content`.
+may not contain tool blocks either (`translate/messages` writes them as text). A response format may need one more tool,
+the answer tool (`translate/structured`): the model calls it, and its input is the client's `content`.
 
-Bedrock knows one kind of tool. Custom tools, whose input is a text, go out as functions with one argument `input`;
-`functions`, from before there were tools, as tools. `ResponseShape` remembers what was what.
+Bedrock has one kind of tool. Custom tools, whose input is a text, are sent as functions with one argument `input`, and
+legacy `functions` as tools. `ResponseShape` has the client's own form of each.
 
-Schemas go out byte for byte, but for what a family does not take (`translate/schemas`).
+Schemas are sent byte for byte, except for keywords that a family does not accept (`translate/schemas`).
 """
 
 import hashlib
@@ -49,33 +48,33 @@ _ONE_TEXT = Raw(
     b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
 )
 _STRICT_TOOLS = 20
-"""Of one request; Anthropic's limit."""
+"""Most strict tools of one request; Anthropic's limit."""
 
 
 class Tools(Value, frozen=True):
-    """What goes out, and the shape in which the answer is to come back."""
+    """The members of a request that concern tools, and the shape of the response."""
 
     config: ToolConfig | None = None
-    """None where nothing may be called."""
+    """None if no tool may be called."""
     output: OutputFormat | UnsetType = UNSET
-    """The schema of the answer, where the model takes one as such."""
+    """The schema of the message, if the model accepts one as such."""
     instruction: str | None = None
-    """What the model must be told of its answer's form, where words are all there is."""
+    """The instruction with the schema, if the family has no other way."""
     model_fields: Mapping[str, Any] = {}
-    """To be merged into `additionalModelRequestFields`."""
+    """Members of `additionalModelRequestFields`."""
     shape: ResponseShape = ResponseShape()
     names: Mapping[str, str] = {}
-    """The client's names of its tools, and Bedrock's."""
+    """Bedrock's names of the tools by the client's."""
 
     def bedrock_name(self, client_name: str) -> str:
-        """The name by which Bedrock knows the tool that the client calls so, be it on offer or not."""
+        """Return Bedrock's name of the client's tool, which this request may lack."""
         return self.names.get(client_name) or bedrock_name(client_name)
 
 
 _NOTHING = Tools()
 
 
-class _Offer(NamedTuple):
+class _ClientTool(NamedTuple):
     """A tool of the client's, of any kind."""
 
     name: str
@@ -84,7 +83,7 @@ class _Offer(NamedTuple):
     strict: bool
     cache: CacheControl | None
     cache_path: str
-    """The path of what has the cache mark."""
+    """The path of the field that has the cache mark."""
     kind: Kind = "function"
     grammar: bool = False
 
@@ -94,78 +93,79 @@ def plan_tools(request: ChatRequest, capabilities: Capabilities, ignored: Ignore
 
     `reasoning`: whether it will reason, since it may then be impossible to force a call.
     """
-    if _asks_for_nothing(request):
+    if _has_no_tools(request):
         return _NOTHING
     growth = Growth()
-    offers = _offers(request, capabilities, growth)
-    choice = choose(request, {offer.name: offer.kind for offer in offers}, capabilities, reasoning=reasoning)
-    sent = [offer for offer in offers if offer.name in choice.names]
+    client_tools = _client_tools(request, capabilities, growth)
+    choice = choose(request, {tool.name: tool.kind for tool in client_tools}, capabilities, reasoning=reasoning)
+    sent = [tool for tool in client_tools if tool.name in choice.names]
     if sent and not capabilities.tools:
         param = "functions" if request.functions else "tools"
         raise invalid(f"A model of the family '{capabilities.family}' takes no tools.", param, "unsupported_parameter")
-    names = bedrock_names(offer.name for offer in offers)
-    taken = {names[offer.name] for offer in sent}
-    wanted = None if choice.forced else request.response_format
-    asked = form(wanted, capabilities, taken, growth, reasoning=reasoning)
-    strict = _strict(sent, asked.size) if capabilities.strict_tools else frozenset()
+    names = bedrock_names(tool.name for tool in client_tools)
+    taken = {names[tool.name] for tool in sent}
+    response_format = None if choice.forced else request.response_format
+    response_form = form(response_format, capabilities, taken, growth, reasoning=reasoning)
+    strict = _strict(sent, response_form.size) if capabilities.strict_tools else frozenset()
     specs = _specs(sent, names, strict, capabilities)
     cut = shortened(spec for spec in specs if isinstance(spec, CachePointContent))
-    ignored.add(*asked.ignored, *_ignored(request, capabilities, sent, strict, cut=bool(cut)))
-    config = _config([*specs, asked.tool] if asked.tool else specs, asked.choice or _tool_choice(choice, names))
+    ignored.add(*response_form.ignored, *_ignored(request, capabilities, sent, strict, cut=bool(cut)))
+    all_specs = [*specs, response_form.tool] if response_form.tool else specs
+    config = _config(all_specs, response_form.choice or _tool_choice(choice, names))
     return Tools(
         config,
-        asked.output,
-        asked.instruction,
+        response_form.output,
+        response_form.instruction,
         _model_fields(request, capabilities, config, sent),
-        _shape(request, sent, names, asked),
+        _shape(request, sent, names, response_form),
         names,
     )
 
 
 def bedrock_id(call_id: str) -> str:
-    """A tool call's id as Bedrock takes it: 1 to 64 of `[a-zA-Z0-9_.:-]`; others are hashed, always alike."""
+    """Return a tool call's id if Bedrock accepts it, 1 to 64 of `[a-zA-Z0-9_.:-]`, or else one made of its hash."""
     if _BEDROCK_ID.fullmatch(call_id):
         return call_id
     return "call_" + hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
-# What the client has
+# The client's tools
 
 
-def _asks_for_nothing(request: ChatRequest) -> bool:
-    """As most requests do."""
-    given = (request.tools, request.functions, request.tool_choice, request.function_call, request.response_format)
-    return not any(given)
+def _has_no_tools(request: ChatRequest) -> bool:
+    """Return whether the request has no field that concerns tools, which most have not."""
+    fields = (request.tools, request.functions, request.tool_choice, request.function_call, request.response_format)
+    return not any(fields)
 
 
-def _offers(request: ChatRequest, capabilities: Capabilities, growth: Growth) -> list[_Offer]:
+def _client_tools(request: ChatRequest, capabilities: Capabilities, growth: Growth) -> list[_ClientTool]:
     if request.tools and request.functions:
-        raise invalid("'functions' are what 'tools' were before: send one of them.", "functions", "invalid_value")
-    offers = [
-        _custom_offer(tool)
+        raise invalid("'functions' is the older form of 'tools': send one of them.", "functions", "invalid_value")
+    client_tools = [
+        _from_custom(tool)
         if isinstance(tool, CustomTool)
-        else _function_offer(tool, capabilities, growth, f"tools[{index}].function")
+        else _from_function(tool, capabilities, growth, f"tools[{index}].function")
         for index, tool in enumerate(request.tools or ())
     ] + [
-        _function_offer(FunctionTool(function), capabilities, growth, f"functions[{index}]")
+        _from_function(FunctionTool(function), capabilities, growth, f"functions[{index}]")
         for index, function in enumerate(request.functions or ())
     ]
-    _check_names(offers, request)
-    return offers
+    _check_names(client_tools, request)
+    return client_tools
 
 
-def _check_names(offers: Sequence[_Offer], request: ChatRequest) -> None:
+def _check_names(client_tools: Sequence[_ClientTool], request: ChatRequest) -> None:
     names: set[str] = set()
-    for index, offer in enumerate(offers):
-        if offer.name in names:
-            place = f"functions[{index}]" if request.functions else f"tools[{index}].{offer.kind}"
-            raise invalid(f"Two tools are named '{offer.name}'.", f"{place}.name", "invalid_value")
-        names.add(offer.name)
+    for index, tool in enumerate(client_tools):
+        if tool.name in names:
+            place = f"functions[{index}]" if request.functions else f"tools[{index}].{tool.kind}"
+            raise invalid(f"Two tools are named '{tool.name}'.", f"{place}.name", "invalid_value")
+        names.add(tool.name)
 
 
-def _function_offer(tool: FunctionTool, capabilities: Capabilities, growth: Growth, param: str) -> _Offer:
+def _from_function(tool: FunctionTool, capabilities: Capabilities, growth: Growth, param: str) -> _ClientTool:
     function: Function = tool.function
-    return _Offer(
+    return _ClientTool(
         function.name,
         function.description,
         adapted(function.parameters, _NO_PARAMETERS, capabilities, growth, f"{param}.parameters"),
@@ -182,13 +182,13 @@ def _cache_path(tool: FunctionTool, param: str) -> str:
     return "functions[]" if param.startswith("functions") else "tools[].function"
 
 
-def _custom_offer(tool: CustomTool) -> _Offer:
+def _from_custom(tool: CustomTool) -> _ClientTool:
     custom: Custom = tool.custom
     about = [custom.description] if unless_blank(custom.description) else []
     if isinstance(custom.format, CustomFormatGrammar):
         text = custom.format.grammar
         about.append(f"The input must be a text of this grammar ({text.syntax}):\n{text.definition}")
-    return _Offer(
+    return _ClientTool(
         custom.name,
         "\n\n".join(part for part in about if part),
         _ONE_TEXT,
@@ -200,26 +200,26 @@ def _custom_offer(tool: CustomTool) -> _Offer:
     )
 
 
-# What goes out
+# Bedrock's tools
 
 
 def _specs(
-    sent: Sequence[_Offer], names: Mapping[str, str], strict: frozenset[str], capabilities: Capabilities
+    sent: Sequence[_ClientTool], names: Mapping[str, str], strict: frozenset[str], capabilities: Capabilities
 ) -> list[ToolSpec | CachePointContent]:
-    """The tools, each with its cache point behind it; of too many points, those that cover most remain."""
-    marked = [offer.name for offer in sent if offer.cache] if "tools" in capabilities.cache else []
+    """Return the tools, each followed by its cache point; of too many points, the last, which cover most, remain."""
+    marked = [tool.name for tool in sent if tool.cache] if "tools" in capabilities.cache else []
     points = frozenset(marked[-capabilities.cache_points :] if capabilities.cache_points else ())
     specs: list[ToolSpec | CachePointContent] = []
-    for offer in sent:
+    for tool in sent:
         body = ToolSpecification(
-            names[offer.name],
-            ToolInputSchema(offer.schema),
-            unless_blank(offer.description),
-            True if offer.name in strict else UNSET,
+            names[tool.name],
+            ToolInputSchema(tool.schema),
+            unless_blank(tool.description),
+            True if tool.name in strict else UNSET,
         )
         specs.append(ToolSpec(body))
-        if offer.cache is not None and offer.name in points:
-            specs.append(CachePointContent(CachePointBlock(ttl=_ttl(offer.cache, capabilities) or UNSET)))
+        if tool.cache is not None and tool.name in points:
+            specs.append(CachePointContent(CachePointBlock(ttl=_ttl(tool.cache, capabilities) or UNSET)))
     return specs
 
 
@@ -228,23 +228,23 @@ def _ttl(cache: CacheControl, capabilities: Capabilities) -> str | None:
 
 
 def _cut_short(cache: CacheControl, capabilities: Capabilities) -> bool:
-    """Five minutes is what there is without a `ttl`."""
+    """Return whether an hour is requested that the family does not have; five minutes are the default."""
     return cache.ttl == "1h" and _ttl(cache, capabilities) is None
 
 
-def _strict(sent: Sequence[_Offer], size: Size) -> frozenset[str]:
-    """Return the strict tools whose schemas are grammars as they are, while `size`, and they, are not too much."""
-    found: set[str] = set()
+def _strict(sent: Sequence[_ClientTool], size: Size) -> frozenset[str]:
+    """Return the strict tools whose schemas are grammars as they are, as far as the limits of all grammars allow."""
+    accepted: set[str] = set()
     examined = 0
-    for offer in sent:
-        if not offer.strict or len(found) == _STRICT_TOOLS:
+    for tool in sent:
+        if not tool.strict or len(accepted) == _STRICT_TOOLS:
             continue
-        examined += objects(offer.schema)
-        written = grammar(offer.schema) if examined <= MAX_OBJECTS else None
+        examined += objects(tool.schema)
+        written = grammar(tool.schema) if examined <= MAX_OBJECTS else None
         if written is not None and written.unchanged and (size + written.size).fits:
             size += written.size
-            found.add(offer.name)
-    return frozenset(found)
+            accepted.add(tool.name)
+    return frozenset(accepted)
 
 
 def _config(specs: Sequence[ToolSpec | CachePointContent], choice: ToolChoice | None) -> ToolConfig | None:
@@ -260,51 +260,53 @@ def _tool_choice(choice: Choice, names: Mapping[str, str]) -> ToolChoice | None:
 
 
 def _model_fields(
-    request: ChatRequest, capabilities: Capabilities, config: ToolConfig | None, sent: Sequence[_Offer]
+    request: ChatRequest, capabilities: Capabilities, config: ToolConfig | None, sent: Sequence[_ClientTool]
 ) -> dict[str, Any]:
-    """One call at a time, where the client wants that, or has no way to read more of them.
+    """Return the fields that limit the model to one call at a time, if the client requests that or has `functions`.
 
-    `type` must not stand beside `toolConfig.toolChoice` (litellm's converse_transformation.py).
+    `type` must not be present beside `toolConfig.toolChoice` (litellm's converse_transformation.py).
     """
-    one = request.parallel_tool_calls is False or bool(request.functions)
-    if config is None or not sent or not one or not capabilities.parallel_tool_switch:
+    single = request.parallel_tool_calls is False or bool(request.functions)
+    if config is None or not sent or not single or not capabilities.parallel_tool_switch:
         return {}
     kind = {"type": "auto"} if config.tool_choice is UNSET else {}
     return {"tool_choice": {**kind, "disable_parallel_tool_use": True}}
 
 
-def _shape(request: ChatRequest, sent: Sequence[_Offer], names: Mapping[str, str], asked: Form) -> ResponseShape:
+def _shape(
+    request: ChatRequest, sent: Sequence[_ClientTool], names: Mapping[str, str], response_form: Form
+) -> ResponseShape:
     return ResponseShape(
-        answer_tool=asked.tool.tool_spec.name if asked.tool else None,
-        names={names[offer.name]: offer.name for offer in sent if names[offer.name] != offer.name},
-        custom=frozenset(offer.name for offer in sent if offer.kind == "custom"),
+        answer_tool=response_form.tool.tool_spec.name if response_form.tool else None,
+        names={names[tool.name]: tool.name for tool in sent if names[tool.name] != tool.name},
+        custom=frozenset(tool.name for tool in sent if tool.kind == "custom"),
         legacy=bool(request.functions),
     )
 
 
 def _ignored(
-    request: ChatRequest, capabilities: Capabilities, sent: Sequence[_Offer], strict: frozenset[str], *, cut: bool
+    request: ChatRequest, capabilities: Capabilities, sent: Sequence[_ClientTool], strict: frozenset[str], *, cut: bool
 ) -> list[str]:
     """Return the fields of the tools that change nothing. `cut`: whether a cache point lives shorter than requested."""
     functions = "functions[]" if request.functions else "tools[].function"
-    apart = request.parallel_tool_calls is False
-    given = request.functions or [tool.function for tool in request.tools or () if isinstance(tool, FunctionTool)]
+    sequential = request.parallel_tool_calls is False
+    declared = request.functions or [tool.function for tool in request.tools or () if isinstance(tool, FunctionTool)]
     ignored = {
-        f"{functions}.type": any(function.type for function in given),
-        f"{functions}.strict": any(offer.strict and offer.name not in strict for offer in sent),
-        "tools[].custom.format": any(offer.grammar for offer in sent),
-        "parallel_tool_calls": apart and bool(sent) and not capabilities.parallel_tool_switch,
+        f"{functions}.type": any(function.type for function in declared),
+        f"{functions}.strict": any(tool.strict and tool.name not in strict for tool in sent),
+        "tools[].custom.format": any(tool.grammar for tool in sent),
+        "parallel_tool_calls": sequential and bool(sent) and not capabilities.parallel_tool_switch,
     }
-    return [*(path for path, stands in ignored.items() if stands), *_ignored_marks(capabilities, sent, cut=cut)]
+    return [*(path for path, present in ignored.items() if present), *_ignored_marks(capabilities, sent, cut=cut)]
 
 
-def _ignored_marks(capabilities: Capabilities, sent: Sequence[_Offer], *, cut: bool) -> list[str]:
-    marked = [offer for offer in sent if offer.cache]
+def _ignored_marks(capabilities: Capabilities, sent: Sequence[_ClientTool], *, cut: bool) -> list[str]:
+    marked = [tool for tool in sent if tool.cache]
     if "tools" not in capabilities.cache:
-        return [f"{offer.cache_path}.cache_control" for offer in marked]
+        return [f"{tool.cache_path}.cache_control" for tool in marked]
     lost = marked[: max(0, len(marked) - capabilities.cache_points)]
-    shorter = [offer for offer in marked if cut or (offer.cache and _cut_short(offer.cache, capabilities))]
+    shorter = [tool for tool in marked if cut or (tool.cache and _cut_short(tool.cache, capabilities))]
     return [
-        *(f"{offer.cache_path}.cache_control" for offer in lost),
-        *(f"{offer.cache_path}.cache_control.ttl" for offer in shorter),
+        *(f"{tool.cache_path}.cache_control" for tool in lost),
+        *(f"{tool.cache_path}.cache_control.ttl" for tool in shorter),
     ]

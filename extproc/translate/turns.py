@@ -1,14 +1,14 @@
-"""Bedrock's turns: blocks are added one message after the other, and what goes out keeps to its rules.
+"""Bedrock's turns: blocks are added message by message, and the result follows Bedrock's rules.
 
-- neighbours of one role become one turn; Bedrock would put them together itself;
-- tool results stand first in their turn, and beside them only what the family takes there: for anything else there
-  has to be a turn of the assistant in between;
+- neighbours of one role become one turn, as Bedrock itself would merge them;
+- tool results are first in their turn, and beside them is only what the family accepts there: any other block needs a
+  turn of the assistant in between;
 - the first turn is the user's, unless the family lets the assistant begin;
-- the last turn is the user's, unless the family continues what the assistant began (then without white space at the
-  end, which Claude refuses);
+- the last turn is the user's, unless the family continues the assistant's text (then without white space at the end,
+  which Claude rejects);
 - a document has a text beside it.
 
-What is added changes nothing before the last turn: prompt caches hit from one request of a conversation to the next.
+An addition changes nothing before the last turn: prompt caches hit from one request of a conversation to the next.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from extproc.bedrock.converse import (
 from extproc.translate.cache import PLACEHOLDER
 
 CONTINUE = "Continue."
-"""What the user says where the assistant has the last word, and the model does not go on from there by itself."""
+"""The user's text after a last turn of the assistant that the model does not continue."""
 
 _KINDS: dict[type, str] = {
     TextContent: "text",
@@ -39,7 +39,7 @@ _KINDS: dict[type, str] = {
     DocumentContent: "document",
     VideoContent: "video",
 }
-"""As `beside_tool_results` calls them."""
+"""The blocks' names in `beside_tool_results`."""
 _ANYWHERE = (ToolResultContent, CachePointContent)
 
 
@@ -54,19 +54,22 @@ class Turns:
         return bool(self._turns)
 
     def add(self, role: ConversationRole, blocks: Sequence[ContentBlock]) -> None:
-        """Say `blocks`, which belong together."""
+        """Add the blocks of one message."""
         if not blocks:
             return
         turns = self._turns
         if role == "user":
-            self._make_room(blocks)
+            self._separate(blocks)
         if turns and turns[-1].role == role:
             turns[-1].content.extend(blocks)
         else:
             turns.append(ConverseMessage(role, list(blocks)))
 
     def finish(self, opening: Sequence[SystemContentBlock], *, prefill: bool) -> list[ConverseMessage]:
-        """What goes out. `opening`: what the user says first of all; `prefill`: whether the model may continue."""
+        """Return the turns.
+
+        `opening` precedes the user's first blocks. `prefill`: whether the model may continue the assistant's text.
+        """
         turns = self._turns
         if opening and turns and turns[0].role == "user":
             turns[0].content[:0] = opening
@@ -80,18 +83,18 @@ class Turns:
             self._finish_with_assistant(prefill)
         return turns
 
-    def _make_room(self, blocks: Sequence[ContentBlock]) -> None:
-        """Let the user speak again: after tool results that these may not stand beside, or after an instruction."""
+    def _separate(self, blocks: Sequence[ContentBlock]) -> None:
+        """Prepare for more blocks of the user, after tool results that do not accept them or after an instruction."""
         turns = self._turns
         if not turns or turns[-1].role == "assistant":
             return
         if turns[-1].role == "system":
-            self._hand_over_instruction()
+            self._merge_instruction()
         if isinstance(turns[-1].content[0], ToolResultContent) and not self._fit_beside_results(blocks):
             turns.append(ConverseMessage("assistant", [TextContent(PLACEHOLDER)]))
 
-    def _hand_over_instruction(self) -> None:
-        """An instruction within the user's turn is the user's: between two of those it would split it."""
+    def _merge_instruction(self) -> None:
+        """Make an instruction between two messages of the user a part of the user's turn, which it would split."""
         turns = self._turns
         if len(turns) > 1 and turns[-2].role == "user":
             instruction = turns.pop()

@@ -162,7 +162,7 @@ def test_the_status_of_another_server_does_not_count_where_bedrock_itself_failed
     "failure", [BedrockError(kind, SECRET, 403) for kind in CREDENTIALS] + [BedrockError("", SECRET, 401)]
 )
 def test_the_gateways_own_credentials_are_not_the_callers_business(failure: BedrockError) -> None:
-    """AWS quotes the signed headers, session token included, and the account and role that were refused."""
+    """AWS quotes the signed headers, session token included, and the account and role that were denied."""
     error = from_bedrock(failure)
     assert (error.status, error.code) == (502, "gateway_credentials")
     assert "not about your API key" in error.message

@@ -322,5 +322,5 @@ def test_what_is_taken_without_being_decoded_is_what_could_be_decoded(text):
             return error.message
         return source, content[:72]
 
-    begun = outcome(lambda: media._begun(decode_string(raw(text), "here"), "image", "here"))
-    assert begun == outcome(lambda: media._decoded(text, "image", "here"))
+    first_bytes = outcome(lambda: media._first_bytes(decode_string(raw(text), "here"), "image", "here"))
+    assert first_bytes == outcome(lambda: media._decoded(text, "image", "here"))
