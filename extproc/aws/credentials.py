@@ -42,7 +42,7 @@ _NOT_FOUND = (
 
 
 class NoCredentialsError(Exception):
-    """There is no AWS identity to call Bedrock with; the message names the reason and the remedy."""
+    """A missing AWS identity; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class LookupReply(msgspec.Struct, frozen=True):
 
 
 class AwsLookup:
-    """One process, which handles `questions` in their order."""
+    """A process that handles `questions` in their order."""
 
     def __init__(self, *questions: Question) -> None:
         """Start it; it waits for `set_region`. Raises `AwsLookupError`."""
@@ -140,7 +140,7 @@ class AwsLookup:
 
 
 class AwsLookups:
-    """All lookups of a worker. The first process handles every question, and starts before the region is known."""
+    """The lookups of a worker. The first process handles every question, and starts before the region is known."""
 
     def __init__(self) -> None:
         """Start the first process. Raises `AwsLookupError`."""

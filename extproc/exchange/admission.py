@@ -8,20 +8,19 @@ from extproc.exchange.local_replies import length_required, too_large
 from extproc.openai.errors import ApiError
 
 _DIGITS: Final = 18
-"""A length of more digits is too large, and need not be read as a number."""
+"""Most digits of a length that is parsed; one with more is too large."""
 
 
 def announced_bytes(event: RequestHeaders, limits: LimitSettings, largest: int) -> int:
-    """Return how many bytes the body of a request may have; `largest` is what there is memory for.
+    """Return how many bytes the body of a request may have; `largest` is the limit of memory.
 
-    A body without a length may be as long as Envoy takes it. Raises `ApiError` for a body that need not be read to be
-    rejected.
+    A body without a length may be as long as Envoy accepts. Raises `ApiError` for a body that its headers disqualify.
     """
     if event.end_of_stream:
         raise ApiError(400, "The request has no body: send one JSON object.")
     encoding = event.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise ApiError(415, f"Send the body as it is, without content-encoding '{encoding}'.")
+        raise ApiError(415, f"Send the body unencoded, without content-encoding '{encoding}'.")
     length = event.headers.get("content-length", "")
     if not length.isdecimal():
         if limits.body_bytes > largest:

@@ -24,7 +24,7 @@ class ChatPending(Pending, frozen=True):
 
     model: str
     streamed: bool
-    """Whether the client wants a stream. If Bedrock does not, the stream is made of the whole response."""
+    """Whether the client requested a stream. If Bedrock has none, it is made of the whole response."""
     include_usage: bool
     shape: ResponseShape
 

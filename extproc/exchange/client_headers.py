@@ -1,24 +1,24 @@
-"""The client's own headers: what must not leave, and what may be repeated."""
+"""The client's own headers: those to remove, and the request id to repeat."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 
 
 def names_to_remove(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of all headers that the client sent, or Envoy added, and that AWS must not see.
+    """Return the names of all headers of the client or of Envoy that AWS must not receive.
 
-    They are removed before the body is read: whatever happens to Envoy or a worker from then on, the client's key does
-    not leave. `Forward` overwrites the length. `x-forwarded-proto` stays until the route to Bedrock removes it: without
-    it Envoy finds no route. Cached by the names: a client sends the same ones with each request.
+    They are removed before the body is read: the client's key does not leave, even if Envoy or the worker fails later.
+    `Forward` overwrites the length. `x-forwarded-proto` stays until the route to Bedrock removes it: without it Envoy
+    finds no route. Cached by the names: a client sends the same ones with each request.
     """
-    worth_caching = len(names) <= 64 and len("".join(names)) <= 2048  # what is cached is bounded in bytes, too
+    worth_caching = len(names) <= 64 and len("".join(names)) <= 2048  # bounds the cache in bytes, too
     return _cached(names) if worth_caching else _to_remove(names)
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """Envoy's id for this request, if it is one that may be repeated in a header."""
-    given = headers.get("x-request-id", "")
-    return given if 0 < len(given) <= 128 and given.isascii() and given.isprintable() else ""
+    """Return Envoy's id of this request, or "" if it may not be repeated in a header."""
+    value = headers.get("x-request-id", "")
+    return value if 0 < len(value) <= 128 and value.isascii() and value.isprintable() else ""
 
 
 def _to_remove(names: tuple[str, ...]) -> tuple[str, ...]:

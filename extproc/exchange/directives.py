@@ -1,6 +1,6 @@
-"""What an exchange wants done. Small and frozen; only `transport/` knows how Envoy is told.
+"""The directives of an exchange: small and frozen. Only `transport/` knows how they are encoded for Envoy.
 
-Which directive may answer which event (the exchange keeps to it, the transport may rely on it):
+The directives that may follow each event (the exchange guarantees it, the transport may rely on it):
 
 | after                | any one of                                                                        |
 |----------------------|-----------------------------------------------------------------------------------|
@@ -12,7 +12,7 @@ Which directive may answer which event (the exchange keeps to it, the transport 
 | `Idle`             | the same; `Body` only if a `ResponseBody` came before                             |
 | `Idle` after `Continue` or `Forward` | nothing, `Reply`                                                |
 
-`Reply` and a `Body` with `end_of_stream` are the last word: nothing follows them. `Abort` may follow anything.
+`Reply` and a `Body` with `end_of_stream` are the last: nothing follows them. `Abort` may follow anything.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from extproc.exchange.jobs import Job
 from extproc.payload import Payload
 
 Metadata = Mapping[str, str | int | bool]
-"""What Envoy is to remember of this call (dynamic metadata, namespace `oai`): access logs and limits read it."""
+"""Dynamic metadata for Envoy, in the namespace `oai`, which access logs and limits read."""
 
 
 class Continue(Struct, frozen=True):
@@ -34,7 +34,7 @@ class Continue(Struct, frozen=True):
 
 
 class Forward(Struct, frozen=True):
-    """Send this, and only this, to Bedrock. The client's headers are gone: `Continue` has removed them."""
+    """Send this, and only this, to Bedrock. `Continue` has already removed the client's headers."""
 
     path: str
     authority: str
@@ -42,14 +42,14 @@ class Forward(Struct, frozen=True):
     body: Payload
     metadata: Metadata | None = None
     mark_by_header: bool = False
-    """Whether a header marks the request, too, and Envoy is to look for its route again."""
+    """Whether a header marks the request, too, and Envoy is to choose its route again."""
 
 
 class Reply(Struct, frozen=True):
-    """The whole answer to the client, whatever has been or would be said upstream.
+    """The whole response to the client, whether or not there is one from upstream.
 
-    `details` is one word for Envoy's access log. `remove` names the upstream's headers that must not be seen,
-    where there is an upstream answer to replace.
+    `details` is one word for Envoy's access log. `remove` names the headers of an upstream response that this one
+    replaces.
     """
 
     status: int
@@ -61,7 +61,7 @@ class Reply(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The status and headers of an answer whose body follows in `Body` directives."""
+    """The status and headers of a response whose body follows in `Body` directives."""
 
     status: int
     headers: Headers
@@ -70,7 +70,7 @@ class Head(Struct, frozen=True):
 
 
 class Body(Struct, frozen=True):
-    """A piece of the answer's body."""
+    """A piece of the response's body."""
 
     data: bytes
     end_of_stream: bool = False
@@ -85,7 +85,7 @@ class Wait(Struct, frozen=True):
 
 
 class Abort(Struct, frozen=True):
-    """End the exchange at once and in error: nothing more may leave, in either direction."""
+    """End the exchange at once and in error: nothing more is sent, in either direction."""
 
     reason: str
 

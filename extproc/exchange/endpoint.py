@@ -28,20 +28,20 @@ from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 
 MAX_RESPONSE = 64 * 1024 * 1024
-"""Bytes of the longest response to a call that is read, where nothing is known of the length it should have."""
+"""Bytes of the longest response to a call that is read, if the expected length is unknown."""
 
 Response = tuple[Mapping[str, str], bytes]
 """The headers, with lower-case names, and the body of a 200 of Bedrock's."""
 
 
 class BedrockCall(Struct, frozen=True):
-    """One POST to Bedrock."""
+    """A POST to Bedrock."""
 
     path: str
     body: Payload
     accept: str = "application/json"
     max_response: int = MAX_RESPONSE
-    """Bytes of the longest response to it."""
+    """Longest accepted response, in bytes."""
     digest: str | None = None
     """The body's SHA-256 in hex, where it is known."""
     response: int = 0
@@ -106,7 +106,7 @@ class DecodedRequest(Protocol):
 
 
 class ApiEndpoint(Struct, frozen=True):
-    """One path below `/oai/v1` whose requests go to Bedrock."""
+    """An endpoint below `/oai/v1` whose requests go to Bedrock."""
 
     operation: str
     """Its name in records and metrics."""

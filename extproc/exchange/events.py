@@ -1,8 +1,8 @@
-"""What happens to one HTTP exchange, as its transport saw it. Small, frozen, named for the wire. Don't subclass.
+"""The events of one HTTP exchange, in the order of the wire: small, frozen, not to be subclassed.
 
-An exchange is told these, in the order in which they happened, and answers with directives
-(`extproc.exchange.directives`). Header names are lower-case, pseudo-headers (`:path`, `:status`) are among
-them, and the values of a repeated header are joined with a comma.
+An exchange receives them from its transport, and returns directives (`extproc.exchange.directives`). Header names are
+lower-case, pseudo-headers (`:path`, `:status`) are among them, and the values of a repeated header are joined with a
+comma.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ class RequestBody(Struct, frozen=True):
 
 
 class ResponseHeaders(Struct, frozen=True):
-    """An answer's status and headers: Bedrock's, or Envoy's own (`local`: 413, no upstream, a timeout).
+    """A response's status and headers: Bedrock's, or Envoy's own (`local`: 413, no upstream, a timeout).
 
-    `details` is Envoy's word for why (`%RESPONSE_CODE_DETAILS%`), empty where it said nothing.
+    `details` is Envoy's reason (`%RESPONSE_CODE_DETAILS%`), empty if it sends none.
     """
 
     headers: Mapping[str, str]
@@ -42,14 +42,14 @@ class ResponseHeaders(Struct, frozen=True):
 
 
 class ResponseBody(Struct, frozen=True):
-    """A piece of an answer's body, cut anywhere."""
+    """A piece of a response's body, cut anywhere."""
 
     data: bytes
     end_of_stream: bool = False
 
 
 class ResponseTrailers(Struct, frozen=True):
-    """An answer ended with trailers; nothing follows."""
+    """The end of a response by trailers; nothing follows."""
 
 
 class Resumed(Struct, frozen=True):
@@ -59,7 +59,7 @@ class Resumed(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """Nothing has arrived for `seconds`, counted from the last event that was not an `Idle`."""
+    """An idle period of `seconds`, counted from the last event that was not an `Idle`."""
 
     seconds: float
 

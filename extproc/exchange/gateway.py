@@ -1,4 +1,4 @@
-"""What all exchanges of a worker share. Every answer it gives is at hand: nothing here waits or does I/O."""
+"""The state that all exchanges of a worker share. Nothing here waits or does I/O."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from extproc.tenancy.directory import Directory
 
 @dataclass(slots=True)
 class Gateway:
-    """The worker replaces fields as gateway.yaml, the catalogue or the credentials change."""
+    """The shared state. The worker replaces fields when gateway.yaml, the catalogue or the credentials change."""
 
     settings: Settings
     directory: Directory
@@ -28,13 +28,13 @@ class Gateway:
     authority: str
     """The host, and port where it is not the usual one, of Bedrock's runtime endpoint: what `signer` signs for."""
     identity: Callable[[], Credentials | BearerToken | None]
-    """AWS credentials that are good now, or None."""
+    """Return AWS credentials that are valid now, or None."""
     detokenise: Detokeniser
     """cl100k_base token ids to text."""
     budget: Budget
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
     mark_by_header: bool = False
-    """Whether Envoy's routes match headers and no metadata, so that a header has to mark what is signed."""
+    """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
 
     def capabilities_of(self, target: Target) -> Capabilities:
         """Return the capabilities of a model, as far as the settings permit them."""

@@ -1,4 +1,4 @@
-"""The images of one request that are fetched from http(s) URLs, and the bytes that they may have."""
+"""The fetch of one request's images from http(s) URLs, within their limit of bytes."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from extproc.openai.errors import invalid
 from extproc.translate.media import RemoteImage
 
 MAX_FETCHED = 20
-"""Images of one request that are fetched: as many as Converse takes."""
+"""Most images of one request that are fetched: as many as Converse accepts."""
 
 
 class ImageFetch:
-    """The images at some URLs. An image counts as often as the request names it."""
+    """The images of a request. An image counts as often as the request names it."""
 
     def __init__(self, remote: Mapping[str, RemoteImage], media: MediaSettings, organisation: str, most: int) -> None:
         """Plan to fetch `remote` images, which may have `most` bytes in all. Raises `ApiError` if they are too many."""

@@ -24,13 +24,13 @@ from extproc.translate.media import RemoteImage
 
 @dataclass(frozen=True, slots=True)
 class SideCall:
-    """One signed POST to Bedrock's runtime endpoint, beside the exchange's own request."""
+    """A signed POST to Bedrock's runtime endpoint, beside the exchange's own request."""
 
     path: str
     headers: Headers
     body: bytes
     max_bytes: int = MAX_RESPONSE
-    """Of the response's body; one that is longer is not read to its end."""
+    """Longest accepted body of the response; a longer one is not read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SideCalls:
 
 @dataclass(frozen=True, slots=True)
 class SideAnswer:
-    """Bedrock's answer to one side call; header names are lower-case."""
+    """Bedrock's response to one side call; header names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -83,7 +83,7 @@ SideResult = SideAnswers | SideAnswer | SideFailure | SideSilence
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Images at the URLs that a client of an organisation named, at most `concurrency` (1 or more) at a time.
+    """Images to fetch from the URLs in an organisation's request, at most `concurrency` (1 or more) at a time.
 
     `max_bytes` is the most that one of them may have, `total_bytes` the most that all together may have.
     """
@@ -97,7 +97,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one URL gave. It begins like a PNG, JPEG, GIF or WebP, whatever the server calls it in `content_type`."""
+    """A fetched image. Its bytes begin like a PNG, JPEG, GIF or WebP, whatever the server's `content_type`."""
 
     data: bytes
     content_type: str
@@ -106,12 +106,12 @@ class Fetched:
 FetchCode = Literal[
     "invalid_image_url", "failed_to_download_image", "image_too_large", "invalid_image_format", "empty_image_file"
 ]
-"""OpenAI's own codes for images that it could not have (`ResponseError.code` in its API description)."""
+"""OpenAI's own codes for images that it could not fetch (`ResponseError.code` in its API description)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchFailure:
-    """An image that could not be had: `urls[index]`, and a `reason` for the client, which says what to do."""
+    """An image that could not be fetched: `urls[index]`, and a `reason` for the client with the remedy."""
 
     index: int
     reason: str
@@ -119,7 +119,7 @@ class FetchFailure:
 
 
 class FetchedImages(tuple[Fetched, ...]):
-    """All images, in the order of the URLs."""
+    """The images, in the order of the URLs."""
 
     __slots__ = ()
 
@@ -130,7 +130,7 @@ FetchResult = FetchedImages | FetchFailure
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A large body, to be decoded in another process; `organisation` is whose turn it takes there."""
+    """A large body, to be decoded in another process, in a turn of `organisation`."""
 
     body: bytes | bytearray
     endpoint: ApiEndpoint
@@ -161,7 +161,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Bedrock's responses to the calls of a request, to be put together in another process."""
+    """Bedrock's responses to the calls of a request, to be assembled in another process."""
 
     endpoint: ApiEndpoint
     pending: Pending

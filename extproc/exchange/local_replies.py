@@ -1,4 +1,4 @@
-"""The error responses for what Envoy itself rejects or ends, in OpenAI's words.
+"""The error responses in OpenAI's format for requests that Envoy or the exchange itself rejects or ends.
 
 Source: `%RESPONSE_CODE_DETAILS%` in Envoy's documentation, and Envoy 1.40 as it behaves.
 """
@@ -7,20 +7,20 @@ from extproc.openai.errors import ApiError
 
 
 def too_large(limit: int) -> ApiError:
-    """A request body over the limit, in bytes."""
+    """Return the error for a request body over the limit, in bytes."""
     return ApiError(
         413,
-        f"The request body is larger than {limit} bytes, which is the most that is taken.",
+        f"The request body is larger than {limit} bytes. Send a smaller one.",
         code="request_too_large",
     )
 
 
 def too_large_to_hold(size: int, limit: int) -> ApiError:
-    """A request for which the gateway never has the memory, both in bytes."""
+    """Return the error for a request that needs more of the gateway's memory than one may have; both in bytes."""
     return ApiError(
         413,
-        f"The request takes {size} bytes of the gateway's memory, with all that is made of it, and one request may "
-        f"take {limit}. Send less at a time: a shorter conversation, or fewer or smaller images.",
+        f"The request and its translation need {size} bytes of the gateway's memory; the limit for one request is "
+        f"{limit}. Send less at a time: a shorter conversation, or fewer or smaller images.",
         code="request_too_large",
     )
 
@@ -37,32 +37,32 @@ def too_many_inputs(inputs: int, fitting: int) -> ApiError:
 
 
 def length_required() -> ApiError:
-    """A body without a length, where there is not the memory for the longest that it may be."""
+    """Return the error for a body without a length, if the memory is too small for the longest body."""
     return ApiError(
         411,
-        "The request has no `content-length`, and the gateway has not the memory for a body of any length: send the "
+        "The request has no `content-length`, and the gateway lacks the memory for a body of unknown length. Send the "
         "body with its length, not in chunks.",
         code="content_length_required",
     )
 
 
 def too_large_an_answer() -> ApiError:
-    """Return the error for a response of Bedrock's that is longer than any response to such a request can be."""
+    """Return the error for a response of Bedrock's that is longer than any valid response."""
     return ApiError(502, "Bedrock's response is too large.", type="server_error", code="bad_upstream_answer")
 
 
 def silent(seconds: float) -> ApiError:
-    """Return the error for a call during which Bedrock sent nothing for so long."""
+    """Return the error for a call during which Bedrock sent nothing for `seconds`."""
     return ApiError(
         504, f"Bedrock sent nothing for {round(seconds, 1):g} seconds. Try again.", type="server_error", code="timeout"
     )
 
 
 def stalled(seconds: float) -> ApiError:
-    """Return the error for a stream that stood still for so long, where the pause may have been the caller's own."""
+    """Return the error for a stream that made no progress for `seconds`, which may be due to the caller."""
     return ApiError(
         504,
-        f"The stream stood still for {round(seconds, 1):g} seconds: Bedrock sent nothing, or the response was not "
+        f"The stream made no progress for {round(seconds, 1):g} seconds: Bedrock sent nothing, or the response was not "
         "read. Try again.",
         type="server_error",
         code="timeout",
@@ -70,7 +70,7 @@ def stalled(seconds: float) -> ApiError:
 
 
 def unreachable() -> ApiError:
-    """Return the error for a call that did not get to Bedrock, or that broke off before a response."""
+    """Return the error for a call that did not reach Bedrock, or whose connection closed before a response."""
     return ApiError(
         503,
         "Bedrock could not be reached. Try again.",
@@ -81,17 +81,17 @@ def unreachable() -> ApiError:
 
 
 def late(seconds: float) -> ApiError:
-    """Return the error for calls of the gateway's own that have not ended within so long."""
+    """Return the error for side calls that have not ended within `seconds`."""
     return ApiError(
         504,
-        f"Bedrock did not answer within {seconds:g} seconds. Try again.",
+        f"Bedrock did not respond within {seconds:g} seconds. Try again.",
         type="server_error",
         code="bedrock_timeout",
     )
 
 
 def slow_upload(seconds: float) -> ApiError:
-    """Return the error for a request whose body has not arrived after so long."""
+    """Return the error for a request whose body has not arrived after `seconds`."""
     return ApiError(
         408,
         f"The request body did not arrive within {seconds:.0f} seconds. Send it again, over a faster connection or in "
@@ -101,7 +101,7 @@ def slow_upload(seconds: float) -> ApiError:
 
 
 def from_envoy(status: int) -> ApiError:
-    """The error behind a reply that Envoy made by itself. Its word for the reason is for the access log alone."""
+    """Return the error for a local reply of Envoy's. Envoy's details are for the access log alone."""
     if status == 408:
         return ApiError(408, "The request did not arrive in time. Send it again.", code="request_timeout")
     if status == 429:
@@ -113,14 +113,14 @@ def from_envoy(status: int) -> ApiError:
             headers={"retry-after": "1"},
         )
     if status == 504:
-        return ApiError(504, "Bedrock did not answer in time. Try again.", type="server_error", code="bedrock_timeout")
+        return ApiError(504, "Bedrock did not respond in time. Try again.", type="server_error", code="bedrock_timeout")
     if 400 <= status < 500:
-        return ApiError(status, "The gateway refused this request.")
+        return ApiError(status, "The gateway rejected this request.")
     return unreachable()
 
 
 def no_credentials() -> ApiError:
-    """The gateway itself cannot sign."""
+    """Return the error for a gateway without credentials to sign with."""
     return ApiError(
         503,
         "The gateway has no AWS credentials at the moment; this is not about your API key. Tell whoever runs it.",

@@ -12,7 +12,7 @@ from extproc.tenancy.policy import choose
 
 
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
-    """The list's body."""
+    """Return the body of the list."""
     permitted = (
         model_object(entry.id, entry.created, entry.owned_by)
         for entry in catalogue.entries()
@@ -21,31 +21,31 @@ def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
     return msgspec.json.encode(list_object(permitted))
 
 
-def model(catalogue: Catalogue, caller: Caller, asked: str) -> bytes:
-    """One model's body; raises a 404 `ApiError` for one that is not in the caller's list."""
+def model(catalogue: Catalogue, caller: Caller, model_id: str) -> bytes:
+    """Return the body of one model. Raises a 404 `ApiError` for one that is not in the caller's list."""
     for entry in catalogue.entries():
-        if entry.id == asked and choose(caller.models, asked, entry.targets) is not None:
+        if entry.id == model_id and choose(caller.models, model_id, entry.targets) is not None:
             return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by))
-    raise no_such_model(asked, caller)
+    raise no_such_model(model_id, caller)
 
 
-def resolved(catalogue: Catalogue, caller: Caller, asked: str) -> Target:
-    """Return what to call for `asked`; raises a 404 `ApiError` if this caller may not, or if no model has such an id.
+def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
+    """Return the target for `model_id`. Raises a 404 `ApiError` if it does not exist, or the caller may not use it.
 
-    An id that AWS's own pattern forbids is rejected before any rule reads it: no rule can be right about a spelling
-    (`a/../b`, `%61`, a blank, a full-width letter) that somebody further on may read as another id.
+    An id that AWS's own pattern forbids is rejected before any rule reads it: AWS or a proxy may read another id from
+    such a spelling (`a/../b`, `%61`, a blank, a full-width letter) than a rule does.
     """
-    target = choose(caller.models, asked, catalogue.targets(asked)) if is_model_id(asked) else None
+    target = choose(caller.models, model_id, catalogue.targets(model_id)) if is_model_id(model_id) else None
     if target is None:
-        raise no_such_model(asked, caller)
+        raise no_such_model(model_id, caller)
     return target
 
 
-def no_such_model(asked: str, caller: Caller) -> ApiError:
-    """A 404, the same for a model that there is not and for one that this caller may not know of."""
+def no_such_model(model_id: str, caller: Caller) -> ApiError:
+    """Return the 404, the same for a model that does not exist and for one that the caller may not use."""
     return ApiError(
         404,
-        f"The model '{asked}' does not exist, or organisation '{caller.organisation}' may not use it. "
+        f"The model '{model_id}' does not exist, or organisation '{caller.organisation}' may not use it. "
         f"GET {API_PATH}/models lists the ones it may.",
         param="model",
         code="model_not_found",

@@ -1,4 +1,4 @@
-"""Paths and methods -> what is asked for, or a 404 or 405 that says what there is."""
+"""Paths and methods -> routes, or a 404 or 405 that names the alternatives."""
 
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -32,7 +32,7 @@ Route = ApiEndpoint | ModelList | ModelDetails
 
 
 def route(method: str, path: str) -> Route:
-    """The route of a request. `path` may have a query, which is not looked at. Raises `ApiError` 404 or 405."""
+    """Return the route of a request. A query in `path` is ignored. Raises `ApiError` 404 or 405."""
     path = path.partition("?")[0]
     below = path.removeprefix(API_PATH).rstrip("/") if path.startswith(API_PATH + "/") else ""
     endpoint = ENDPOINTS.get(below)
@@ -42,19 +42,19 @@ def route(method: str, path: str) -> Route:
         return _allow(method, "GET", path, ModelList())
     model = below.removeprefix("/models/")
     if model and model != below:
-        # SDKs send `:` as it is and `/` as %2F, other clients send an ARN's slash bare: unquote once, take all.
+        # SDKs send `:` unescaped and `/` as %2F, other clients send an ARN's slash bare: unquote once, and accept all.
         return _allow(method, "GET", path, ModelDetails(unquote(model)))
     raise ApiError(
         404,
-        f"There is no {method} {path} here. This gateway serves {_served()}; OpenAI's other endpoints "
-        "(images, audio, moderations, assistants, responses, batches, files) it does not.",
+        f"There is no {method} {path} here. This gateway serves {_served()}, and none of OpenAI's other endpoints "
+        "(images, audio, moderations, assistants, responses, batches, files).",
         code="unknown_url",
     )
 
 
-def _allow(method: str, allowed: str, path: str, found: Route) -> Route:
+def _allow(method: str, allowed: str, path: str, requested: Route) -> Route:
     if method == allowed:
-        return found
+        return requested
     raise ApiError(405, f"{path} takes {allowed}, not {method}.", code="method_not_allowed", headers={"allow": allowed})
 
 

@@ -1,5 +1,4 @@
-"""The states of an exchange, each with the values that it needs; `exchange` has the table of what leads from one to
-the next."""
+"""The states of an exchange, each with the values that it needs. The table in `exchange` has the transitions."""
 
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.answers import Answer
@@ -21,7 +20,7 @@ class Admitted(Value, frozen=True):
 
 
 class Begin(Value, frozen=True):
-    """Nothing has arrived."""
+    """The initial state: nothing has arrived."""
 
 
 class Body(Value, frozen=True):
@@ -66,7 +65,7 @@ class SideCalling(Value, frozen=True):
 
 
 class Completing(Value, frozen=True):
-    """Another process puts the response together."""
+    """Another process assembles the response."""
 
 
 class Responding(Value, frozen=True):

@@ -3,10 +3,10 @@
 Between the two the exchange decides on the model and fetches images. Both steps are the endpoint's own (`endpoint`);
 `worker/translator` carries their values to the process and back. An `ApiError` is a result like any other.
 
-`is_large` decides which requests go this way. It looks at the number of bytes, and of the characters that separate
-JSON values, which are a bound on the number of values whether or not they are inside of strings; each escape in a
-reference of a schema is as much work as a value, and counts as one. What is below both bounds is translated by the
-event loop itself, in a few milliseconds.
+`is_large` decides which requests go this way. It counts the bytes, and the characters that separate JSON values, which
+bound the number of values whether or not they are inside strings; each escape in a reference of a schema is as much
+work as a value, and counts as one. A request below both bounds is translated by the event loop itself, in a few
+milliseconds.
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 """
@@ -60,7 +60,7 @@ def with_digests(asked: Asked) -> Asked:
 
 
 def _digest(body: Payload) -> str:
-    found = sha256()
+    digest = sha256()
     for part in segments(body):
-        found.update(part)
-    return found.hexdigest()
+        digest.update(part)
+    return digest.hexdigest()

@@ -49,7 +49,7 @@ class Marked(Exact, kw_only=True):
 
 
 class TextPart(Marked, tag_field="type", tag="text"):
-    """Some text."""
+    """A text."""
 
     text: str
 

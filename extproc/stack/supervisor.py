@@ -66,7 +66,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When to start again, and when to stop trying. Times are in seconds."""
+    """The pauses between restarts of a program, and the limit of its restarts. Times are in seconds."""
 
     first_pause: float = 0.05
     longest_pause: float = 5.0

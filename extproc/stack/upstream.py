@@ -53,7 +53,7 @@ _PYTHON_PREFIXES = ("PYTHON", "COVERAGE_")
 
 
 class UpstreamError(Exception):
-    """There is no Bedrock to use; the message names what to set."""
+    """A missing upstream; the message names the settings to add."""
 
 
 @dataclass(frozen=True, slots=True)

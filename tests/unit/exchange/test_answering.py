@@ -331,7 +331,8 @@ def test_where_much_was_sent_the_pause_may_be_the_callers(sent: Send, gateway: G
     piece = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * READ_AHEAD}})
     exchange.receive(ResponseBody(answer(event)[0] + piece), NOW)
     last = only(exchange.receive(Idle(300.0), NOW))
-    assert b"The stream stood still for 300 seconds: Bedrock sent nothing, or the response was not read." in last.data
+    message = b"The stream made no progress for 300 seconds: Bedrock sent nothing, or the response was not read."
+    assert message in last.data
 
 
 def test_a_streamed_request_that_bedrock_refuses_is_not_a_stream(sent: Send, gateway: Gateway) -> None:
