@@ -2,7 +2,7 @@
 
 One state machine, moved by what happens on the wire (`events`), answering with what is to be done (`directives`).
 The states (`states`) are the same for every endpoint; what differs is the endpoint (`endpoint`, `routes`) and the way
-to answer (`answers`).
+to respond (`responses`).
 
 | state        | event           | next                        | directives                                            |
 |--------------|-----------------|-----------------------------|-------------------------------------------------------|
@@ -40,7 +40,6 @@ from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
 from extproc.config import TRANSLATION_SECONDS
 from extproc.exchange.admission import announced_bytes, encoded_bytes
-from extproc.exchange.answers import Answer, Collected, Streamed
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Reply, Wait, is_last
@@ -73,6 +72,7 @@ from extproc.exchange.jobs import (
 from extproc.exchange.local_replies import from_envoy, silent, slow_upload, too_large
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
+from extproc.exchange.responses import CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
@@ -125,7 +125,7 @@ class Exchange:
         """
         state = self._state
         if isinstance(state, Responding):
-            return state.answer.idle_timeout(reported)
+            return state.relay.idle_timeout(reported)
         if isinstance(state, Body):
             return self._gateway.settings.limits.upload_timeout(state.admitted.reservation.body)
         return self._gateway.settings.streaming.idle_seconds if isinstance(state, Sent) else None
@@ -156,7 +156,7 @@ class Exchange:
         state = self._state
         match event:
             case ResponseBody() | ResponseTrailers() | Idle() if isinstance(state, Responding):
-                return self._responding(state.answer, event)
+                return self._responding(state.relay, event)
             case RequestHeaders() if isinstance(state, Begin):
                 return (self._begin(event, now),)
             case RequestBody() if isinstance(state, Body):
@@ -318,29 +318,29 @@ class Exchange:
     def _upstream(self, state: Unanswered, event: ResponseHeaders) -> Sequence[Directive]:
         self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))
         self._record.bedrock_request_id = event.headers.get("x-amzn-requestid", "")
-        answer = self._choose_answer(state, event)
-        self._state = Responding(answer)
-        return answer.end() if event.end_of_stream else ()
+        relay = self._choose_relay(state, event)
+        self._state = Responding(relay)
+        return relay.end() if event.end_of_stream else ()
 
-    def _choose_answer(self, state: Unanswered, event: ResponseHeaders) -> Answer:
+    def _choose_relay(self, state: Unanswered, event: ResponseHeaders) -> ResponseRelay:
         headers = event.headers
         status = int(headers.get(":status", "0"))
         longest = self._gateway.settings.streaming.idle_seconds
         if event.local or not isinstance(state, Sent):
-            return Collected(lambda body: self._error(self._envoy_error(status, event.details)), longest)
+            return CollectedResponse(lambda body: self._error(self._envoy_error(status, event.details)), longest)
         if status != 200:
-            return Collected(lambda body: self._bedrock_error(status, headers, body), longest)
+            return CollectedResponse(lambda body: self._bedrock_error(status, headers, body), longest)
         context = self._context()
         stream = state.pending.stream(context)
         if stream is not None:
             return self._streamed(stream)
         pending = state.pending
-        return Collected(lambda body: self._completed(pending.complete(context, [(headers, body)])), longest)
+        return CollectedResponse(lambda body: self._completed(pending.complete(context, [(headers, body)])), longest)
 
-    def _streamed(self, stream: ChatSse) -> Streamed:
+    def _streamed(self, stream: ChatSse) -> StreamedResponse:
         headers = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
         head = Head(200, headers, self._upstream_headers)
-        return Streamed(stream, self._record, head, self._gateway.settings.streaming)
+        return StreamedResponse(stream, self._record, head, self._gateway.settings.streaming)
 
     def _bedrock_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         failure = bedrock_errors.from_response(status, headers, body)
@@ -353,15 +353,15 @@ class Exchange:
         self._record.bedrock_error = details
         return from_envoy(status)
 
-    def _responding(self, answer: Answer, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
+    def _responding(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         match event:
             case Idle():
-                return answer.silence(event.seconds)
+                return relay.silence(event.seconds)
             case ResponseTrailers():
-                return answer.end()
-        directives = answer.body(event.data) if event.data else []
+                return relay.end()
+        directives = relay.body(event.data) if event.data else []
         if event.end_of_stream and not any(is_last(directive) for directive in directives):
-            directives = [*directives, *answer.end()]
+            directives = [*directives, *relay.end()]
         return directives
 
     def _completed(self, completed: Completed) -> Reply:

@@ -1,11 +1,11 @@
 """The states of an exchange, each with the values that it needs. The table in `exchange` has the transitions."""
 
 from extproc.bedrock.catalogue import Target
-from extproc.exchange.answers import Answer
 from extproc.exchange.budget import Reservation
 from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending
 from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import HeldRequest
+from extproc.exchange.responses import ResponseRelay
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.tenancy.directory import Caller
 from extproc.value import Value
@@ -71,7 +71,7 @@ class Completing(Value, frozen=True):
 class Responding(Value, frozen=True):
     """The response is arriving."""
 
-    answer: Answer
+    relay: ResponseRelay
 
 
 class Done(Value, frozen=True):

@@ -23,7 +23,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 FUNCTIONS = (
-    "extproc.exchange.answers",
+    "extproc.exchange.responses",
     "extproc.exchange.chat_endpoint",
     "extproc.exchange.embeddings_endpoint",
     "extproc.exchange.exchange",

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from extproc.bedrock import capabilities
-from extproc.exchange.answers import END_SECONDS, READ_AHEAD
 from extproc.exchange.directives import Directive, Head
 from extproc.exchange.events import (
     Idle,
@@ -17,6 +16,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
+from extproc.exchange.responses import END_SECONDS, READ_AHEAD
 
 Send = Callable[..., Exchange]
 Encode = Callable[..., bytes]

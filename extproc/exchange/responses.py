@@ -1,16 +1,16 @@
 """The response side of an exchange: Bedrock's bytes in, the client's answer out.
 
-Two ways to answer, moved by the same four methods. `Collected` withholds everything to the end and answers once,
-with a right content-length. `Streamed` withholds the headers until the first bytes, because a Bedrock 200 whose
-first event is an exception must still become a real 4xx or 5xx; after that a failure can only be an SSE error
+Two ways to answer, moved by the same four methods. `CollectedResponse` withholds everything to the end and answers
+once, with a right content-length. `StreamedResponse` withholds the headers until the first bytes, because a Bedrock 200
+whose first event is an exception must still become a real 4xx or 5xx; after that a failure can only be an SSE error
 object and the end of the stream, without `[DONE]`.
 
 Both raise `ApiError` only before they have said anything; the exchange turns that into its `Reply`.
 
-Silence. `idle_seconds` without a byte from Bedrock end either. Envoy 1.40 takes no piece of a body before it has
-sent one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `Streamed` sends its first
-comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy takes at any time. When the
-metadata event has come, nothing is missing but the end of the bytes: it is waited for no longer than `END_SECONDS`.
+Silence. `idle_seconds` without a byte from Bedrock end either. Envoy 1.40 takes no piece of a body before it has sent
+one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `StreamedResponse` sends its
+first comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy takes at any time. When
+the metadata event has come, nothing is missing but the end of the bytes: it is waited for no longer than `END_SECONDS`.
 
 A caller that stops reading looks the same from here: Envoy stops reading Bedrock once its buffer for the caller is
 full, and tells the worker nothing. Up to `READ_AHEAD` bytes of a response the silence is Bedrock's for certain;
@@ -39,7 +39,7 @@ READ_AHEAD: Final = 32 * 1024
 """Bytes of a response that fit into Envoy's smallest buffer for a caller (Envoy Gateway's default; ours is larger)."""
 
 
-class Answer(Protocol):
+class ResponseRelay(Protocol):
     """One answer in the making."""
 
     def body(self, data: bytes) -> list[Directive]:
@@ -55,7 +55,7 @@ class Answer(Protocol):
         """Return the seconds of silence after which to call `silence`, called last with `reported` (0: not yet)."""
 
 
-class Collected:
+class CollectedResponse:
     """Answers once, with whatever `complete` makes of all the bytes."""
 
     def __init__(self, complete: Callable[[bytes], Directive], longest_silence: float) -> None:
@@ -85,7 +85,7 @@ class Collected:
         return self._longest_silence
 
 
-class Streamed:
+class StreamedResponse:
     """Answers as the bytes come."""
 
     def __init__(self, stream: ChatSse, record: Record, head: Head, timers: StreamingSettings) -> None:
