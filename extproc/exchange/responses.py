@@ -1,19 +1,19 @@
-"""The response side of an exchange: Bedrock's bytes in, the client's answer out.
+"""The response side of an exchange: Bedrock's bytes in, the client's response out.
 
-Two ways to answer, moved by the same four methods. `CollectedResponse` withholds everything to the end and answers
-once, with a right content-length. `StreamedResponse` withholds the headers until the first bytes, because a Bedrock 200
-whose first event is an exception must still become a real 4xx or 5xx; after that a failure can only be an SSE error
-object and the end of the stream, without `[DONE]`.
+Two classes with the same four methods. `CollectedResponse` withholds all bytes and sends one `Reply` at the end, with
+the right content-length. `StreamedResponse` withholds the headers until the first bytes, because a Bedrock 200 whose
+first event is an exception must still become a real 4xx or 5xx; after that a failure can only be an SSE error object
+and the end of the stream, without `[DONE]`.
 
-Both raise `ApiError` only before they have said anything; the exchange turns that into its `Reply`.
+Both raise `ApiError` only before they have sent anything; the exchange turns it into its `Reply`.
 
-Silence. `idle_seconds` without a byte from Bedrock end either. Envoy 1.40 takes no piece of a body before it has sent
-one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `StreamedResponse` sends its
-first comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy takes at any time. When
-the metadata event has come, nothing is missing but the end of the bytes: it is waited for no longer than `END_SECONDS`.
+Idle time: either ends after `idle_seconds` without a byte from Bedrock. Envoy 1.40 accepts no piece of a body before it
+has sent one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `StreamedResponse`
+sends its first comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy accepts at any
+time. After the metadata event only the end of the bytes is missing, which is awaited for `END_SECONDS` at most.
 
 A caller that stops reading looks the same from here: Envoy stops reading Bedrock once its buffer for the caller is
-full, and tells the worker nothing. Up to `READ_AHEAD` bytes of a response the silence is Bedrock's for certain;
+full, without a sign to the worker. Up to `READ_AHEAD` bytes of a response, Bedrock is certainly the idle side;
 beyond, the error names both.
 """
 
@@ -22,15 +22,14 @@ from typing import Final, Protocol
 
 from extproc.config import StreamingSettings
 from extproc.exchange.directives import Body, Directive, Head
-from extproc.exchange.local_replies import silent, stalled
+from extproc.exchange.local_replies import silent, stalled, too_large_an_answer
 from extproc.openai import sse
-from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
 from extproc.translate.chat_stream import State
 
 MAX_COLLECTED = 64 * 1024 * 1024
-"""No answer of Bedrock's comes near this; more is a fault."""
+"""Longest response that is collected, in bytes; valid ones are far shorter."""
 
 END_SECONDS: Final = 1.0
 """Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
@@ -40,75 +39,75 @@ READ_AHEAD: Final = 32 * 1024
 
 
 class ResponseRelay(Protocol):
-    """One answer in the making."""
+    """A response in progress, from Bedrock to the client."""
 
     def body(self, data: bytes) -> list[Directive]:
-        """Some more bytes from upstream."""
+        """Return the directives for the next bytes from Bedrock."""
 
     def end(self) -> list[Directive]:
-        """There were no more."""
+        """Return the directives for the end of Bedrock's bytes."""
 
     def silence(self, seconds: float) -> list[Directive]:
-        """Upstream has said nothing for this long."""
+        """Return the directives after `seconds` without a byte from Bedrock."""
 
     def idle_timeout(self, reported: float) -> float:
-        """Return the seconds of silence after which to call `silence`, called last with `reported` (0: not yet)."""
+        """Return the idle seconds after which to call `silence`, called last with `reported` (0: not yet)."""
 
 
 class CollectedResponse:
-    """Answers once, with whatever `complete` makes of all the bytes."""
+    """A response that `complete` makes of all bytes at once."""
 
-    def __init__(self, complete: Callable[[bytes], Directive], longest_silence: float) -> None:
+    def __init__(self, complete: Callable[[bytes], Directive], longest_idle: float) -> None:
         self._complete = complete
-        self._longest_silence = longest_silence
+        self._longest_idle = longest_idle
         self._pieces: list[bytes] = []
         self._size = 0
 
     def body(self, data: bytes) -> list[Directive]:
-        """Keep it."""
+        """Keep the bytes. Raises a 502 `ApiError` for too many."""
         self._size += len(data)
         if self._size > MAX_COLLECTED:
-            raise ApiError(502, "Bedrock's answer is too large.", type="server_error", code="bad_upstream_answer")
+            raise too_large_an_answer()
         self._pieces.append(data)
         return []
 
     def end(self) -> list[Directive]:
-        """The answer."""
+        """Return the response."""
         return [self._complete(b"".join(self._pieces))]
 
     def silence(self, seconds: float) -> list[Directive]:
-        """Raise the error that ends the call."""
+        """Raise the 504 `ApiError` that ends the call."""
         raise silent(seconds)
 
     def idle_timeout(self, reported: float) -> float:
-        """Return the longest silence: nobody is waiting for a piece."""
-        return self._longest_silence
+        """Return the longest idle time: no keep-alives are sent."""
+        return self._longest_idle
 
 
 class StreamedResponse:
-    """Answers as the bytes come."""
+    """A response that is translated as its bytes arrive."""
 
     def __init__(self, stream: ChatSse, record: Record, head: Head, timers: StreamingSettings) -> None:
         self._stream = stream
         self._record = record
         self._head = head
-        self._begun = False
+        self._head_sent = False
         self._accounted = False
         self._sent = 0
         self._timers = timers
 
     def body(self, data: bytes) -> list[Directive]:
-        """The chunks that `data` completes."""
+        """Return the chunks that `data` completes."""
         try:
             written = self._stream.feed(data)
         except StreamError as failure:
             return self._fail(failure)
         if self._stream.state is State.COUNTED:
-            self._account()  # at once: a client that leaves now has still been billed
+            self._account()  # at once: a client that disconnects now is still billed
         return self._write(written)
 
     def end(self) -> list[Directive]:
-        """The end of the stream: a whole one, or an error."""
+        """Return the end of the stream, or an error."""
         try:
             written = self._stream.end()
         except StreamError as failure:
@@ -117,9 +116,9 @@ class StreamedResponse:
         return self._write(written, last=True)
 
     def silence(self, seconds: float) -> list[Directive]:
-        """Return a comment, which keeps proxies and clients from giving up; the end, if it is time for that.
+        """Return a comment, which keeps proxies and clients from timing out, or the end after the longest idle time.
 
-        A response that is whole ends well, although the bytes do not end; any other ends in error.
+        A complete response ends without error, although its bytes do not end; any other ends with an error.
         """
         if self._stream.settled:
             return self.end()
@@ -141,20 +140,20 @@ class StreamedResponse:
             return []
         self._sent += len(data)
         body = Body(data, last, self._record.metadata() if last or self._accounted else None)
-        if self._begun:
+        if self._head_sent:
             return [body]
-        self._begun = True
+        self._head_sent = True
         return [self._head, body]
 
     def _fail(self, failure: StreamError) -> list[Directive]:
         self._account()
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error
-        if not self._begun and not failure.written:
+        if not self._head_sent and not failure.written:
             raise failure.error
         return self._write(failure.written + sse.event(failure.error.encode()), last=True)
 
     def _account(self) -> None:
-        """Before the last word: nothing runs for certain after it."""
+        """Record the usage before the last directive: later code may not run."""
         self._accounted = True
         self._record.account(self._stream.usage, self._stream.finish)
