@@ -33,9 +33,9 @@ from extproc.exchange.jobs import (
     JobResult,
     Plan,
     Read,
-    SideAnswer,
-    SideAnswers,
     SideCalls,
+    SideResponse,
+    SideResponses,
 )
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
@@ -122,7 +122,7 @@ def result(job: Job, process: Process) -> JobResult:
         case Read() | Plan() | Complete():
             return process.do(job)
         case SideCalls():
-            return SideAnswers(tuple(SideAnswer(200, {}, VECTOR) for _ in job.calls))
+            return SideResponses(tuple(SideResponse(200, {}, VECTOR) for _ in job.calls))
         case Fetch():
             return FetchedImages(tuple(Fetched(PNG, "image/png") for _ in job.urls))
 

@@ -31,8 +31,8 @@ class EmbeddingsPending(Pending, frozen=True):
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the list of vectors. Raises `ApiError`."""
         request = EmbeddingsRequest(self.model, "", encoding_format=self.encoding_format)
-        plan = embeddings.Plan(embeddings.embedding_model(self.model, self.foundation), (), self.counts, 0)
-        body, tokens = embeddings.answer(request, plan, responses)
+        plan = embeddings.EmbeddingsPlan(embeddings.embedding_model(self.model, self.foundation), (), self.counts, 0)
+        body, tokens = embeddings.translate_responses(request, plan, responses)
         return Completed(body, Usage(prompt=tokens), "stop")
 
     def is_large(self, responses: Sequence[Response]) -> bool:
@@ -59,8 +59,8 @@ class DecodedEmbeddings:
             BedrockCall(
                 path,
                 body,
-                max_response=embeddings.max_answer(plan, count, body),
-                response=embeddings.expected_answer(plan, count, body),
+                max_response=embeddings.max_response(plan, count, body),
+                response=embeddings.expected_response(plan, count, body),
                 inputs=count,
             )
             for body, count in zip(plan.bodies, plan.counts, strict=True)

@@ -6,16 +6,16 @@ to respond (`responses`).
 
 | state        | event           | next                        | directives                                            |
 |--------------|-----------------|-----------------------------|-------------------------------------------------------|
-| Begin        | RequestHeaders  | Body                        | Continue; or Reply: an error, a list of models        |
+| Begin        | RequestHeaders  | Buffering                   | Continue; or Reply: an error, a list of models        |
 | Begin        | ResponseHeaders | Done                        | Continue: another filter's own reply                  |
-| Body         | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
-| Body         | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
-| Body         | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
-| Body         | Idle            | Done                        | Reply: the body has not arrived in time               |
+| Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
+| Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
+| Buffering    | RequestBody     | Reading                     | Wait: it is large, and another process reads it       |
+| Buffering    | Idle            | Done                        | Reply: the body has not arrived in time               |
 | Reading      | Resumed         | Planning, Fetching          | Wait; or Reply: an error                              |
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
-| Body to Sent | ResponseHeaders | Responding                  | none yet: the response is withheld                    |
+| Unanswered   | ResponseHeaders | Responding                  | none yet: the response is withheld                    |
 | Sent         | Idle         | Done                        | Reply: Bedrock was silent for too long                |
 | SideCalling  | Resumed         | Done, SideCalling           | Reply; or Wait for more side calls                    |
 | SideCalling  | Resumed         | Completing                  | Wait: the response is large                           |
@@ -64,12 +64,12 @@ from extproc.exchange.jobs import (
     JobResult,
     Plan,
     Read,
-    SideAnswer,
-    SideAnswers,
     SideFailure,
-    SideSilence,
+    SideIdle,
+    SideResponse,
+    SideResponses,
 )
-from extproc.exchange.local_replies import from_envoy, silent, slow_upload, too_large
+from extproc.exchange.local_replies import bedrock_idle, from_envoy, slow_upload, too_large
 from extproc.exchange.models import model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedResponse, ResponseRelay, StreamedResponse
@@ -78,7 +78,7 @@ from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
     Admitted,
     Begin,
-    Body,
+    Buffering,
     Completing,
     Done,
     Fetching,
@@ -96,7 +96,7 @@ from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
-from extproc.translate.errors import bad_answer, from_bedrock
+from extproc.translate.errors import bad_response, from_bedrock
 
 
 class Exchange:
@@ -126,7 +126,7 @@ class Exchange:
         state = self._state
         if isinstance(state, Responding):
             return state.relay.idle_timeout(reported)
-        if isinstance(state, Body):
+        if isinstance(state, Buffering):
             return self._gateway.settings.limits.upload_timeout(state.admitted.reservation.body)
         return self._gateway.settings.streaming.idle_seconds if isinstance(state, Sent) else None
 
@@ -145,7 +145,7 @@ class Exchange:
         except ApiError as api_error:
             directives = [self._error(api_error)]
         except ConverseResponseError as error:
-            directives = [self._error(bad_answer(str(error)))]
+            directives = [self._error(bad_response(str(error)))]
         for directive in directives:
             if is_last(directive):
                 self._finish()
@@ -159,15 +159,15 @@ class Exchange:
                 return self._responding(state.relay, event)
             case RequestHeaders() if isinstance(state, Begin):
                 return (self._begin(event, now),)
-            case RequestBody() if isinstance(state, Body):
+            case RequestBody() if isinstance(state, Buffering):
                 return (self._body(state.admitted, event, now),)
             case ResponseHeaders() if isinstance(state, Unanswered):
                 return self._upstream(state, event)
             case ResponseHeaders() if isinstance(state, Begin):
                 self._state = Done()
                 return (Continue(),)
-            case Idle() if isinstance(state, Body | Sent):
-                raise slow_upload(event.seconds) if isinstance(state, Body) else silent(event.seconds)
+            case Idle() if isinstance(state, Buffering | Sent):
+                raise slow_upload(event.seconds) if isinstance(state, Buffering) else bedrock_idle(event.seconds)
             case Resumed(result=ApiError() as error) if isinstance(state, Reading | Planning | Completing):
                 raise error
             case Resumed():
@@ -185,7 +185,7 @@ class Exchange:
             return self._fetched(state, result, now)
         if isinstance(state, Planning) and isinstance(result, Asked):
             return self._send(state.admitted, result, now)
-        if isinstance(state, SideCalling) and isinstance(result, SideAnswers | SideAnswer | SideFailure | SideSilence):
+        if isinstance(state, SideCalling) and isinstance(result, SideResponses | SideResponse | SideFailure | SideIdle):
             return self._side_calls(state, result, now)
         if isinstance(state, Completing) and isinstance(result, Completed):
             return self._completed(result)
@@ -215,7 +215,7 @@ class Exchange:
         budget = self._gateway.budget
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - budget.stream_bytes)
         self._reservation = reservation = Reservation(budget, caller.organisation, size)
-        self._state = Body(Admitted(requested, caller, reservation))
+        self._state = Buffering(Admitted(requested, caller, reservation))
         return Continue(names_to_remove(tuple(headers)))
 
     def _body(self, admitted: Admitted, event: RequestBody, now: float) -> Directive:
@@ -292,9 +292,9 @@ class Exchange:
     # The response
 
     def _side_calls(
-        self, state: SideCalling, result: SideAnswers | SideAnswer | SideFailure | SideSilence, now: float
+        self, state: SideCalling, result: SideResponses | SideResponse | SideFailure | SideIdle, now: float
     ) -> Directive:
-        if isinstance(result, SideAnswer):
+        if isinstance(result, SideResponse):
             return self._bedrock_error(result.status, result.headers, result.body)
         if isinstance(result, SideFailure):
             self._record.bedrock_error = result.message
@@ -303,13 +303,13 @@ class Exchange:
         state.admitted.reservation.settle(side_calls.response_bytes)
         if not side_calls.complete:
             return side_calls.next(self._gateway.sign, now)
-        answers = side_calls.responses
-        responses = [(answer.headers, answer.body) for answer in answers]
+        side_responses = side_calls.responses
+        responses = [(response.headers, response.body) for response in side_responses]
         if not pending.is_large(responses):
             return self._completed(pending.complete(self._context(), responses))
         self._state = Completing()
         admitted = state.admitted
-        job = Complete(admitted.endpoint, pending, self._context(), answers, admitted.caller.organisation)
+        job = Complete(admitted.endpoint, pending, self._context(), side_responses, admitted.caller.organisation)
         return Wait(job, TRANSLATION_SECONDS)
 
     def _context(self) -> ResponseContext:
@@ -356,7 +356,7 @@ class Exchange:
     def _responding(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:
         match event:
             case Idle():
-                return relay.silence(event.seconds)
+                return relay.idle(event.seconds)
             case ResponseTrailers():
                 return relay.end()
         directives = relay.body(event.data) if event.data else []

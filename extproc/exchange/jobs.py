@@ -1,12 +1,12 @@
 """The jobs for which an exchange waits (`Wait`), and the results with which it continues (`Resumed`).
 
-| job                 | result                                                |
-|---------------------|-------------------------------------------------------|
-| `SideCalls`         | `SideAnswers`, `SideAnswer`, `SideFailure`, `SideSilence` |
-| `Fetch`             | `FetchedImages`, `FetchFailure`                       |
-| `Read`              | `HeldRequest`, `ApiError`                             |
-| `Plan`              | `Asked`, `ApiError`                                   |
-| `Complete`          | `Completed`, `ApiError`                               |
+| job                 | result                                                     |
+|---------------------|------------------------------------------------------------|
+| `SideCalls`         | `SideResponses`, `SideResponse`, `SideFailure`, `SideIdle` |
+| `Fetch`             | `FetchedImages`, `FetchFailure`                            |
+| `Read`              | `HeldRequest`, `ApiError`                                  |
+| `Plan`              | `Asked`, `ApiError`                                        |
+| `Complete`          | `Completed`, `ApiError`                                    |
 """
 
 from collections.abc import Mapping
@@ -37,17 +37,17 @@ class SideCall:
 class SideCalls:
     """Several calls of an organisation, at most `concurrency` of them in flight.
 
-    `silence` is how long Bedrock may send nothing during one of them, in seconds.
+    `idle_seconds` is how long Bedrock may send nothing during one of them.
     """
 
     calls: tuple[SideCall, ...]
     concurrency: int
-    silence: float
+    idle_seconds: float
     organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class SideAnswer:
+class SideResponse:
     """Bedrock's response to one side call; header names are lower-case."""
 
     status: int
@@ -65,19 +65,19 @@ class SideFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class SideSilence:
+class SideIdle:
     """A side call to which Bedrock sent nothing for `seconds`. It is not repeated: it may have begun."""
 
     seconds: float
 
 
-class SideAnswers(tuple[SideAnswer, ...]):
+class SideResponses(tuple[SideResponse, ...]):
     """Bedrock's responses to all side calls, in the order of the calls, each of them a 200."""
 
     __slots__ = ()
 
 
-SideResult = SideAnswers | SideAnswer | SideFailure | SideSilence
+SideResult = SideResponses | SideResponse | SideFailure | SideIdle
 """All responses, or the first failure: then no further call was made."""
 
 
@@ -166,7 +166,7 @@ class Complete:
     endpoint: ApiEndpoint
     pending: Pending
     context: ResponseContext
-    responses: tuple[SideAnswer, ...]
+    responses: tuple[SideResponse, ...]
     organisation: str
 
 

@@ -46,12 +46,12 @@ def length_required() -> ApiError:
     )
 
 
-def too_large_an_answer() -> ApiError:
+def response_too_large() -> ApiError:
     """Return the error for a response of Bedrock's that is longer than any valid response."""
     return ApiError(502, "Bedrock's response is too large.", type="server_error", code="bad_upstream_answer")
 
 
-def silent(seconds: float) -> ApiError:
+def bedrock_idle(seconds: float) -> ApiError:
     """Return the error for a call during which Bedrock sent nothing for `seconds`."""
     return ApiError(
         504, f"Bedrock sent nothing for {round(seconds, 1):g} seconds. Try again.", type="server_error", code="timeout"

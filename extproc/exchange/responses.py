@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 from extproc.config import StreamingSettings
 from extproc.exchange.directives import Body, Directive, Head
-from extproc.exchange.local_replies import silent, stalled, too_large_an_answer
+from extproc.exchange.local_replies import bedrock_idle, response_too_large, stalled
 from extproc.openai import sse
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
@@ -47,11 +47,11 @@ class ResponseRelay(Protocol):
     def end(self) -> list[Directive]:
         """Return the directives for the end of Bedrock's bytes."""
 
-    def silence(self, seconds: float) -> list[Directive]:
+    def idle(self, seconds: float) -> list[Directive]:
         """Return the directives after `seconds` without a byte from Bedrock."""
 
     def idle_timeout(self, reported: float) -> float:
-        """Return the idle seconds after which to call `silence`, called last with `reported` (0: not yet)."""
+        """Return the idle seconds after which to call `idle`, called last with `reported` (0: not yet)."""
 
 
 class CollectedResponse:
@@ -67,7 +67,7 @@ class CollectedResponse:
         """Keep the bytes. Raises a 502 `ApiError` for too many."""
         self._size += len(data)
         if self._size > MAX_COLLECTED:
-            raise too_large_an_answer()
+            raise response_too_large()
         self._pieces.append(data)
         return []
 
@@ -75,9 +75,9 @@ class CollectedResponse:
         """Return the response."""
         return [self._complete(b"".join(self._pieces))]
 
-    def silence(self, seconds: float) -> list[Directive]:
+    def idle(self, seconds: float) -> list[Directive]:
         """Raise the 504 `ApiError` that ends the call."""
-        raise silent(seconds)
+        raise bedrock_idle(seconds)
 
     def idle_timeout(self, reported: float) -> float:
         """Return the longest idle time: no keep-alives are sent."""
@@ -115,7 +115,7 @@ class StreamedResponse:
         self._account()
         return self._write(written, last=True)
 
-    def silence(self, seconds: float) -> list[Directive]:
+    def idle(self, seconds: float) -> list[Directive]:
         """Return a comment, which keeps proxies and clients from timing out, or the end after the longest idle time.
 
         A complete response ends without error, although its bytes do not end; any other ends with an error.
@@ -124,7 +124,7 @@ class StreamedResponse:
             return self.end()
         if seconds < self._timers.idle_seconds:
             return self._write(sse.KEEPALIVE)
-        error = silent(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
+        error = bedrock_idle(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
         return self._fail(StreamError(error, b""))
 
     def idle_timeout(self, reported: float) -> float:

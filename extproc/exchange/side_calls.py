@@ -11,8 +11,8 @@ from extproc.bedrock.sigv4 import Headers
 from extproc.config import Settings
 from extproc.exchange.directives import Wait
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.jobs import SideAnswer, SideAnswers, SideCall, SideCalls, SideFailure, SideSilence
-from extproc.exchange.local_replies import late, silent, too_large_an_answer, unreachable
+from extproc.exchange.jobs import SideCall, SideCalls, SideFailure, SideIdle, SideResponse, SideResponses
+from extproc.exchange.local_replies import bedrock_idle, late, response_too_large, unreachable
 from extproc.openai.errors import ApiError
 
 BATCH = 256
@@ -27,7 +27,7 @@ class SideCallBatches:
         self._settings = settings
         self._organisation = organisation
         self._deadline = now + settings.embeddings.seconds
-        self.responses: tuple[SideAnswer, ...] = ()
+        self.responses: tuple[SideResponse, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -48,16 +48,16 @@ class SideCallBatches:
             raise self._late()
         batch, self._calls = self._calls[:BATCH], self._calls[BATCH:]
         calls = tuple([SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in batch])
-        silence = settings.streaming.idle_seconds
-        return Wait(SideCalls(calls, settings.embeddings.concurrency, silence, self._organisation), left)
+        idle_seconds = settings.streaming.idle_seconds
+        return Wait(SideCalls(calls, settings.embeddings.concurrency, idle_seconds, self._organisation), left)
 
-    def receive(self, result: SideAnswers | SideFailure | SideSilence) -> None:
+    def receive(self, result: SideResponses | SideFailure | SideIdle) -> None:
         """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""
-        if isinstance(result, SideSilence):
-            raise silent(result.seconds)
+        if isinstance(result, SideIdle):
+            raise bedrock_idle(result.seconds)
         if isinstance(result, SideFailure):
             if result.too_large:
-                raise too_large_an_answer()
+                raise response_too_large()
             raise self._late() if result.timed_out else unreachable()
         self.responses += result
 

@@ -23,8 +23,8 @@ class Begin(Value, frozen=True):
     """The initial state: nothing has arrived."""
 
 
-class Body(Value, frozen=True):
-    """The body is arriving."""
+class Buffering(Value, frozen=True):
+    """Envoy buffers the body."""
 
     admitted: Admitted
 
@@ -78,7 +78,7 @@ class Done(Value, frozen=True):
     """The exchange is over."""
 
 
-State = Begin | Body | Reading | Fetching | Planning | Sent | SideCalling | Completing | Responding | Done
+State = Begin | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing | Responding | Done
 
-Unanswered = Body | Reading | Fetching | Planning | Sent | SideCalling | Completing
+Unanswered = Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
 """States in which the response that comes next is the first: Bedrock's, or Envoy's own."""

@@ -22,7 +22,7 @@ from extproc.bedrock.converse_response import (
 )
 from extproc.openai.completion import completion, custom_call, tool_call
 from extproc.translate.completed import Completed
-from extproc.translate.errors import bad_answer, from_bedrock
+from extproc.translate.errors import bad_response, from_bedrock
 from extproc.translate.response_fields import (
     annotations,
     custom_input,
@@ -59,12 +59,12 @@ def decode(body: bytes) -> ConverseResponse:
     AWS sends the failure of an operation that it does not know with a status of 200.
     """
     if len(body) > MAX_RESPONSE_BYTES:
-        raise bad_answer(f"{len(body):,} bytes, at most {MAX_RESPONSE_BYTES:,} are accepted")
+        raise bad_response(f"{len(body):,} bytes, at most {MAX_RESPONSE_BYTES:,} are accepted")
     try:
         response = decode_response(body)
         blocks = len(response.output.message.content)
         if blocks > MAX_RESPONSE_BLOCKS:
-            raise bad_answer(f"{blocks:,} content blocks, at most {MAX_RESPONSE_BLOCKS:,} are accepted")
+            raise bad_response(f"{blocks:,} content blocks, at most {MAX_RESPONSE_BLOCKS:,} are accepted")
         return response
     except ConverseResponseError as error:
         failure = bedrock_errors.from_response(200, {}, body)

@@ -64,7 +64,7 @@ from extproc.openai.chunks import (
 )
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.translate.errors import bad_answer, cut_off, from_bedrock
+from extproc.translate.errors import bad_response, cut_off, from_bedrock
 from extproc.translate.response_fields import (
     annotations,
     custom_input,
@@ -151,7 +151,7 @@ class ChatStream:
             chunks = self._receive(event)
         except ConverseResponseError as error:
             self.state = State.FAILED
-            raise bad_answer(str(error)) from error
+            raise bad_response(str(error)) from error
         except ApiError:
             self.state = State.FAILED
             raise

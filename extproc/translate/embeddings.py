@@ -19,7 +19,7 @@ from extproc.bedrock.invoke import (
 )
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, encode, path, texts
 from extproc.openai.errors import ApiError, invalid
-from extproc.translate.errors import bad_answer
+from extproc.translate.errors import bad_response
 
 NUMBER_BYTES = 32
 """Most bytes of one number of a vector: 17 digits, sign, point and exponent are 24, then a comma and white space."""
@@ -38,7 +38,7 @@ OTHER_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EmbeddingsPlan:
     """The calls of one request: their bodies in order, and how many vectors each is to bring."""
 
     model: EmbeddingModel
@@ -47,8 +47,8 @@ class Plan:
     dimensions: int
 
 
-def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detokeniser) -> Plan:
-    """Plan the calls to the model with this foundation id (None if unknown).
+def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detokeniser) -> EmbeddingsPlan:
+    """EmbeddingsPlan the calls to the model with this foundation id (None if unknown).
 
     Raises a 400 `ApiError` for a model that makes no embeddings, and for values that this one does not accept.
     """
@@ -59,10 +59,10 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
     size = model.texts_per_call
     chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
     bodies = tuple(request_body(model, chunk, request.dimensions) for chunk in chunks)
-    return Plan(model, bodies, tuple(map(len, chunks)), request.dimensions or model.default_dimensions)
+    return EmbeddingsPlan(model, bodies, tuple(map(len, chunks)), request.dimensions or model.default_dimensions)
 
 
-def max_answer(plan: Plan, count: int, body: bytes) -> int:
+def max_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:
     """Return the bytes of the longest response to a call with this body, which asks for `count` vectors.
 
     A number takes less than `NUMBER_BYTES`. Cohere's models send the texts back, each character escaped at worst.
@@ -70,17 +70,17 @@ def max_answer(plan: Plan, count: int, body: bytes) -> int:
     return OTHER_BYTES + count * plan.dimensions * NUMBER_BYTES + ESCAPED * len(body)
 
 
-def expected_answer(made: Plan, count: int, body: bytes) -> int:
+def expected_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:
     """Return the bytes that the response to a call with this body should have, which asks for `count` vectors.
 
     Cohere's models send the texts back.
     """
-    texts = len(body) if made.model.dialect in ("cohere_v3", "cohere_v4") else 0
-    return RESPONSE_BYTES + count * made.dimensions * FLOAT_BYTES + texts
+    texts = len(body) if plan.model.dialect in ("cohere_v3", "cohere_v4") else 0
+    return RESPONSE_BYTES + count * plan.dimensions * FLOAT_BYTES + texts
 
 
-def answer(
-    request: EmbeddingsRequest, plan: Plan, responses: Sequence[tuple[Mapping[str, str], bytes]]
+def translate_responses(
+    request: EmbeddingsRequest, plan: EmbeddingsPlan, responses: Sequence[tuple[Mapping[str, str], bytes]]
 ) -> tuple[bytes, int]:
     """Return the response's body and its tokens, from the headers and bodies of Bedrock's 200s in order.
 
@@ -136,4 +136,4 @@ def _check_lengths(request: EmbeddingsRequest, inputs: list[str], model: Embeddi
 
 
 def _unreadable(why: str) -> ApiError:
-    return bad_answer(why)
+    return bad_response(why)

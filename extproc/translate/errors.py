@@ -227,7 +227,7 @@ def from_bedrock(failure: BedrockError) -> ApiError:
     return ApiError(rule.status, message, type=rule.type, param=field, code=rule.code, headers=headers)
 
 
-def bad_answer(why: str) -> ApiError:
+def bad_response(why: str) -> ApiError:
     """Return the error for a response of Bedrock's that cannot be read."""
     return ApiError(
         502,

@@ -23,13 +23,13 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import (
     Fetch,
     FetchResult,
-    SideAnswer,
-    SideAnswers,
     SideCall,
     SideCalls,
     SideFailure,
+    SideIdle,
+    SideResponse,
+    SideResponses,
     SideResult,
-    SideSilence,
 )
 from extproc.worker.bounded_http import BoundedConnector, OverheadError
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
@@ -121,45 +121,45 @@ class HttpJobRunner:
 
     async def _all(self, job: SideCalls) -> SideResult:
         """Send all the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
-        responses: dict[int, SideAnswer] = {}
+        responses: dict[int, SideResponse] = {}
         queue = iter(enumerate(job.calls))
-        failure: SideAnswer | _Failure | None = None
+        failure: SideResponse | _Failure | None = None
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(min(job.concurrency, len(job.calls))):
-                    lanes.create_task(self._lane(queue, responses, job.silence))
+                    lanes.create_task(self._lane(queue, responses, job.idle_seconds))
         except* _FailedError as group:
             failure = _first(group)
         if failure is not None:
             return failure
-        return SideAnswers(responses[index] for index in range(len(job.calls)))
+        return SideResponses(responses[index] for index in range(len(job.calls)))
 
     async def _lane(
-        self, queue: Iterator[tuple[int, SideCall]], responses: dict[int, SideAnswer], silence: float
+        self, queue: Iterator[tuple[int, SideCall]], responses: dict[int, SideResponse], idle_seconds: float
     ) -> None:
         for index, call in queue:
-            responses[index] = await self._one(call, silence)
+            responses[index] = await self._one(call, idle_seconds)
 
-    async def _one(self, call: SideCall, silence: float) -> SideAnswer:
+    async def _one(self, call: SideCall, idle_seconds: float) -> SideResponse:
         """Return the call's response if it is a 200, after further tries if need be; else raises `_FailedError`."""
         for attempt in range(1, TRIES + 1):
-            outcome = await self._try(call, silence)
-            if isinstance(outcome, SideAnswer) and outcome.status == 200:
+            outcome = await self._try(call, idle_seconds)
+            if isinstance(outcome, SideResponse) and outcome.status == 200:
                 return outcome
-            if isinstance(outcome, SideSilence):
+            if isinstance(outcome, SideIdle):
                 break
-            if attempt == TRIES or (isinstance(outcome, SideAnswer) and outcome.status not in RETRIED):
+            if attempt == TRIES or (isinstance(outcome, SideResponse) and outcome.status not in RETRIED):
                 break
             await asyncio.sleep(self._backoff(attempt))
         raise _FailedError(outcome)
 
-    async def _try(self, call: SideCall, silence: float) -> "SideAnswer | _Failure":
+    async def _try(self, call: SideCall, idle_seconds: float) -> "SideResponse | _Failure":
         assert self._session is not None
         target = self._endpoint
         host = f"[{target.host}]" if ":" in target.host else target.host
         url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
         headers = [*call.headers, ("host", target.authority)]
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
         try:
             async with (
                 self._slots.slot(),
@@ -169,13 +169,13 @@ class HttpJobRunner:
             ):
                 body = await _read(response, call.max_bytes)
         except aiohttp.SocketTimeoutError:
-            return SideSilence(silence)
+            return SideIdle(idle_seconds)
         except OverheadError as error:
             log.warning("Bedrock's response was not read to its end: %s", error)
             raise _FailedError(SideFailure(timed_out=False, message=str(error), too_large=True)) from error
         except aiohttp.ClientError as error:
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
-        return SideAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+        return SideResponse(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -192,16 +192,16 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     raise _FailedError(SideFailure(timed_out=False, message=message, too_large=True))
 
 
-_Failure = SideFailure | SideSilence
+_Failure = SideFailure | SideIdle
 
 
 class _FailedError(Exception):
     """A call that failed for good; `args[0]` is the job's result."""
 
 
-def _first(group: BaseExceptionGroup[_FailedError]) -> "SideAnswer | _Failure":
+def _first(group: BaseExceptionGroup[_FailedError]) -> "SideResponse | _Failure":
     """Return the first failure; others came while its siblings were being cancelled."""
     error = group.exceptions[0]
     outcome = error.args[0]
-    assert isinstance(outcome, SideAnswer | SideFailure | SideSilence)
+    assert isinstance(outcome, SideResponse | SideFailure | SideIdle)
     return outcome

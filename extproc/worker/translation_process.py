@@ -51,17 +51,17 @@ _TOO_LONG = invalid(
 _TOO_LARGE = invalid("The request needs too much memory. Send a smaller one.", code="request_too_complex")
 
 Blobs = list[bytearray]
-Answer = tuple[Reply, list[bytes | memoryview]]
+ReplyWithBlobs = tuple[Reply, list[bytes | memoryview]]
 
 
-class Translator:
+class TranslationServer:
     """Runs the jobs of one worker; holds the requests that have been read and not planned."""
 
     def __init__(self, limit: CpuLimit) -> None:
         self._requests: dict[int, DecodedRequest] = {}
         self._limit = limit
 
-    def answer(self, header: Header, blobs: Blobs) -> Answer:
+    def handle(self, header: Header, blobs: Blobs) -> ReplyWithBlobs:
         """Return the reply to a message, and its blobs."""
         for number in header.drop:
             self._requests.pop(number, None)
@@ -79,11 +79,11 @@ class Translator:
         except MemoryError:
             return Reply(error_of(_TOO_LARGE)), []
 
-    def _read(self, request: ReadRequest, body: bytearray) -> Answer:
+    def _read(self, request: ReadRequest, body: bytearray) -> ReplyWithBlobs:
         decoded = self._requests[request.id] = translation.read(body, ENDPOINTS[request.path])
         return Reply(ReadReply(decoded.model, dict(decoded.images))), []
 
-    def _plan(self, request: PlanRequest, blobs: Blobs) -> Answer:
+    def _plan(self, request: PlanRequest, blobs: Blobs) -> ReplyWithBlobs:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
         target = Target(request.model_id, request.foundation)
@@ -99,21 +99,21 @@ class Translator:
         return Reply(reply), [piece for body in pieces for piece in body]
 
 
-def _complete(request: CompleteRequest, blobs: Blobs) -> Answer:
+def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
     pending = ENDPOINTS[request.path].decode_pending(request.pending)
     responses = list(zip(request.headers, map(bytes, blobs), strict=True))
-    made = pending.complete(request.context, responses)
-    usage = made.usage
+    completed = pending.complete(request.context, responses)
+    usage = completed.usage
     counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
-    return Reply(CompleteReply(*counts, made.finish, made.content_type)), [made.body]
+    return Reply(CompleteReply(*counts, completed.finish, completed.content_type)), [completed.body]
 
 
 def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> None:
     """Run job after job, until the worker has gone."""
-    translator = Translator(CpuLimit(cpu_seconds))
+    server = TranslationServer(CpuLimit(cpu_seconds))
     while (header := receive_header(connection, Header)) is not None:
         blobs = [receive_blob(connection, length) for length in header.lengths]
-        reply, out = translator.answer(header, blobs)
+        reply, out = server.handle(header, blobs)
         reply.lengths = tuple(map(len, out))
         del header, blobs
         send(connection, reply, out)

@@ -14,7 +14,7 @@ from extproc import cl100k_base
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai.embeddings import decode
 from extproc.openai.errors import ApiError
-from extproc.translate.embeddings import Plan, answer, plan
+from extproc.translate.embeddings import EmbeddingsPlan, plan, translate_responses
 
 models = st.sampled_from([*EMBEDDING_MODELS, "amazon.nova-micro-v1:0"])
 text = st.text(min_size=1, max_size=20)
@@ -45,7 +45,7 @@ anything = st.dictionaries(
 )
 
 
-def planned(body: bytes) -> tuple[Any, Plan] | None:
+def planned(body: bytes) -> tuple[Any, EmbeddingsPlan] | None:
     """The request and its plan; None for a 400."""
     try:
         request = decode(body)
@@ -111,7 +111,7 @@ def test_the_answer_has_one_vector_for_each_text_in_order(model: str, vectors: l
         body = {"embeddings": chunk} if model.startswith("cohere") else {"embedding": chunk[0]}
         answers.append(({"x-amzn-bedrock-input-token-count": str(count)}, json.dumps(body).encode()))
 
-    said = json.loads(answer(parsed, calls, answers)[0])
+    said = json.loads(translate_responses(parsed, calls, answers)[0])
 
     assert said["usage"]["total_tokens"] == len(vectors)
     assert [item["index"] for item in said["data"]] == list(range(len(vectors)))

@@ -31,7 +31,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import SideAnswer, SideAnswers, SideCalls, SideFailure
+from extproc.exchange.jobs import SideCalls, SideFailure, SideResponse, SideResponses
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.messages import FILTER
@@ -132,8 +132,8 @@ REFUSALS: tuple[Callable[[str], list[Step]], ...] = (
 SIDE_RESULTS = (
     None,
     SideFailure(timed_out=True, message="too slow"),
-    SideAnswer(429, {"x-amzn-errortype": "ThrottlingException"}, b'{"message":"slow down"}'),
-    SideAnswers(tuple(SideAnswer(200, {}, b'{"embedding":[0.5,-1],"inputTextTokenCount":3}') for _ in "ab")),
+    SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b'{"message":"slow down"}'),
+    SideResponses(tuple(SideResponse(200, {}, b'{"embedding":[0.5,-1],"inputTextTokenCount":3}') for _ in "ab")),
 )
 """What a job comes to; None: it is not over as long as the test runs."""
 

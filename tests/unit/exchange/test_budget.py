@@ -24,7 +24,7 @@ from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import Complete, Fetch, Fetched, FetchedImages, SideAnswer, SideAnswers, SideCalls
+from extproc.exchange.jobs import Complete, Fetch, Fetched, FetchedImages, SideCalls, SideResponse, SideResponses
 from extproc.exchange.outgoing import hold_calls
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
@@ -315,7 +315,7 @@ def test_what_can_never_go_out_is_not_told_to_try_again(gateway: Gateway) -> Non
 def with_vectors(exchange: Exchange, wait: Wait, vector: bytes = VECTOR) -> Directive:
     """What follows once Bedrock has sent a vector to each of the calls."""
     assert isinstance(wait.job, SideCalls)
-    [directive] = exchange.receive(Resumed(SideAnswers(SideAnswer(200, {}, vector) for _ in wait.job.calls)), NOW)
+    [directive] = exchange.receive(Resumed(SideResponses(SideResponse(200, {}, vector) for _ in wait.job.calls)), NOW)
     return directive
 
 

@@ -18,7 +18,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.jobs import SideAnswer, SideAnswers, SideCalls, SideFailure, SideResult, SideSilence
+from extproc.exchange.jobs import SideCalls, SideFailure, SideIdle, SideResponse, SideResponses, SideResult
 
 NOW = 1_790_000_000.0
 TOKEN = "qc_test"
@@ -199,8 +199,8 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
     assert wait.job.concurrency == gateway.settings.embeddings.concurrency
     assert wait.job.organisation == "acme"
     assert all(256 * 20 < call.max_bytes < 65_536 for call in wait.job.calls)
-    answers = tuple(SideAnswer(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
-    reply = only(exchange.receive(Resumed(SideAnswers(answers)), NOW))
+    answers = tuple(SideResponse(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
+    reply = only(exchange.receive(Resumed(SideResponses(answers)), NOW))
     answer = json.loads(reply.body)
     assert [item["embedding"] for item in answer["data"]] == [[1.0], [2.0]]
     assert answer["usage"]["prompt_tokens"] == 4
@@ -209,12 +209,12 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
 @pytest.mark.parametrize(
     ("result", "status"),
     [
-        (SideAnswer(429, {"x-amzn-errortype": "ThrottlingException"}, b"{}"), 429),
+        (SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b"{}"), 429),
         (SideFailure(timed_out=True, message="120 s"), 504),
         (SideFailure(timed_out=False, message="connection refused"), 503),
         (SideFailure(timed_out=False, message="more than 5 bytes", too_large=True), 502),
-        (SideSilence(300.0), 504),
-        (SideAnswers((SideAnswer(200, {}, b"[]"), SideAnswer(200, {}, b"{}"))), 502),
+        (SideIdle(300.0), 504),
+        (SideResponses((SideResponse(200, {}, b"[]"), SideResponse(200, {}, b"{}"))), 502),
     ],
 )
 def test_side_calls_that_fail_are_errors(exchange: Exchange, result: SideResult, status: int) -> None:

@@ -24,9 +24,9 @@ from extproc.exchange.jobs import (
     JobResult,
     Plan,
     Read,
-    SideAnswer,
-    SideAnswers,
     SideCalls,
+    SideResponse,
+    SideResponses,
     TranslationResult,
 )
 from extproc.exchange.side_calls import BATCH
@@ -211,7 +211,7 @@ def test_a_second_body_is_no_way_around_it(roomy: Gateway, steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize(
-    "result", [None, (), SideAnswers(()), FetchedImages(()), Completed(b"", Usage(), "stop"), object()]
+    "result", [None, (), SideResponses(()), FetchedImages(()), Completed(b"", Usage(), "stop"), object()]
 )
 def test_a_result_of_another_kind_never_becomes_a_request(roomy: Gateway, steps: int, result: object) -> None:
     exchange = begun(roomy)
@@ -240,10 +240,10 @@ def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_els
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * texts}).encode()
     exchange = begun(roomy, "/oai/v1/embeddings")
     job, batches = waiting(exchange.receive(RequestBody(body), NOW)), list[int]()
-    answer = SideAnswer(200, {}, json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode())
+    answer = SideResponse(200, {}, json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode())
     while isinstance(job, SideCalls):
         batches.append(len(job.calls))
-        job = waiting(exchange.receive(Resumed(SideAnswers((answer,) * len(job.calls))), NOW))
+        job = waiting(exchange.receive(Resumed(SideResponses((answer,) * len(job.calls))), NOW))
     assert batches == [BATCH, BATCH, 1]
     assert isinstance(job, Complete)
     reply = only(exchange.receive(Resumed(perform(job, roomy)), NOW))
@@ -255,7 +255,7 @@ def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_els
 def test_all_batches_have_one_timeout_together(roomy: Gateway) -> None:
     """Each has what those before it left, and none is made once the time is over."""
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * (2 * BATCH + 1)}).encode()
-    answers = SideAnswers((SideAnswer(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH)
+    answers = SideResponses((SideResponse(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH)
     seconds = roomy.settings.embeddings.seconds
     exchange = begun(roomy, "/oai/v1/embeddings")
     directives = exchange.receive(RequestBody(body), NOW)
@@ -297,7 +297,7 @@ def timeouts(exchange: Exchange, gateway: Gateway, body: bytearray) -> list[floa
             case Fetch():
                 result: JobResult = FetchedImages((Fetched(PNG, "image/png"),))
             case SideCalls():
-                result = SideAnswers((SideAnswer(200, {}, vectors),) * len(directive.job.calls))
+                result = SideResponses((SideResponse(200, {}, vectors),) * len(directive.job.calls))
             case job:
                 result = perform(job, gateway)
         directive = only(exchange.receive(Resumed(result), NOW))

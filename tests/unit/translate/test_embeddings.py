@@ -9,7 +9,7 @@ import pytest
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai.embeddings import EmbeddingsRequest, decode
 from extproc.openai.errors import ApiError
-from extproc.translate.embeddings import Plan, answer, max_answer, plan
+from extproc.translate.embeddings import EmbeddingsPlan, max_response, plan, translate_responses
 
 TITAN = "amazon.titan-embed-text-v2:0"
 COHERE = "cohere.embed-english-v3"
@@ -24,11 +24,11 @@ def request(model: str = TITAN, **fields: Any) -> EmbeddingsRequest:
     return decode(json.dumps({"model": model, "input": "x"} | fields).encode())
 
 
-def planned(asked: EmbeddingsRequest, foundation: str | None = None) -> Plan:
+def planned(asked: EmbeddingsRequest, foundation: str | None = None) -> EmbeddingsPlan:
     return plan(asked, foundation or asked.model, spelled)
 
 
-def bodies(made: Plan) -> list[dict[str, Any]]:
+def bodies(made: EmbeddingsPlan) -> list[dict[str, Any]]:
     return [json.loads(body) for body in made.bodies]
 
 
@@ -131,7 +131,7 @@ def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
     asked = request(COHERE, input=["x"] * 97)
     first = json.dumps({"embeddings": [[float(n)] for n in range(96)]}).encode()
     second = json.dumps({"embeddings": {"float": [[96.0]]}}).encode()
-    body, _ = answer(asked, planned(asked), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
+    body, _ = translate_responses(asked, planned(asked), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
     said = json.loads(body)
     assert [item["embedding"] for item in said["data"]] == [[float(n)] for n in range(97)]
     assert [item["index"] for item in said["data"]] == list(range(97))
@@ -141,14 +141,14 @@ def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
 def test_the_client_sees_the_model_that_it_asked_for() -> None:
     asked = request("eu.cohere.embed-v4:0")
     made = planned(asked, "cohere.embed-v4:0")
-    said = json.loads(answer(asked, made, [({}, b'{"embeddings":[[1]]}')])[0])
+    said = json.loads(translate_responses(asked, made, [({}, b'{"embeddings":[[1]]}')])[0])
     assert said["model"] == "eu.cohere.embed-v4:0"
 
 
 @pytest.mark.parametrize(("form", "vector"), [(None, [1.0]), ("float", [1.0]), ("base64", "AACAPw==")], ids=str)
 def test_the_format_is_the_one_asked_for_and_floats_by_default(form: str | None, vector: object) -> None:
     asked = request(encoding_format=form)
-    said = json.loads(answer(asked, planned(asked), [({}, b'{"embedding":[1]}')])[0])
+    said = json.loads(translate_responses(asked, planned(asked), [({}, b'{"embedding":[1]}')])[0])
     assert said["data"][0]["embedding"] == vector
 
 
@@ -156,7 +156,7 @@ def test_the_format_is_the_one_asked_for_and_floats_by_default(form: str | None,
 def test_an_answer_that_does_not_fit_is_a_502_and_never_a_shifted_list(body: bytes) -> None:
     asked = request(COHERE, input=["a", "b"])
     with pytest.raises(ApiError) as caught:
-        answer(asked, planned(asked), [({}, body)])
+        translate_responses(asked, planned(asked), [({}, body)])
     assert caught.value.status == 502
     assert caught.value.type == "server_error"
 
@@ -175,4 +175,4 @@ def test_the_longest_answer_is_within_the_bound_and_not_far_below_it(model: str,
     whole = json.dumps(
         {"id": "x" * 64, "embeddings": {"float": vectors}, "texts": texts, "message": "x" * 4096}
     ).encode()
-    assert len(whole) <= max_answer(made, count, body) <= 3 * len(whole) + 16_384 + 6 * len(body)
+    assert len(whole) <= max_response(made, count, body) <= 3 * len(whole) + 16_384 + 6 * len(body)

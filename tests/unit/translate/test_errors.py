@@ -8,7 +8,7 @@ import pytest
 
 from extproc.bedrock.errors import BedrockError, from_frame, from_response
 from extproc.openai.errors import ApiError
-from extproc.translate.errors import bad_answer, cut_off, from_bedrock
+from extproc.translate.errors import bad_response, cut_off, from_bedrock
 
 SECRET = (
     "The request signature we calculated does not match the signature you provided. The Canonical String for this "
@@ -340,7 +340,7 @@ def test_a_failure_without_words_is_still_told_in_words(failure: BedrockError) -
     assert from_bedrock(failure).message.strip()
 
 
-@pytest.mark.parametrize("error", [bad_answer("no JSON"), cut_off()])
+@pytest.mark.parametrize("error", [bad_response("no JSON"), cut_off()])
 def test_what_is_not_bedrocks_answer_is_a_502_that_says_to_try_again(error: ApiError) -> None:
     assert (error.status, error.type) == (502, "server_error")
     assert "Try again" in error.message

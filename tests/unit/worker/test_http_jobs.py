@@ -14,11 +14,11 @@ from extproc.exchange.jobs import (
     Fetch,
     Fetched,
     FetchFailure,
-    SideAnswer,
     SideCall,
     SideCalls,
     SideFailure,
-    SideSilence,
+    SideIdle,
+    SideResponse,
 )
 from extproc.worker.http_jobs import TRIES, HttpJobRunner
 from extproc.worker.image_fetcher import Fetcher
@@ -84,8 +84,8 @@ async def run_job(bedrock):
         yield performer
 
 
-def calls(*paths, concurrency=4, silence=SECONDS):
-    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency, silence)
+def calls(*paths, concurrency=4, idle_seconds=SECONDS):
+    return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency, idle_seconds)
 
 
 async def test_the_answers_are_in_the_order_of_the_calls(bedrock, run_job):
@@ -161,7 +161,7 @@ async def test_a_job_has_so_many_seconds(bedrock, run_job):
 
 async def test_a_server_that_falls_silent_ends_the_job_and_is_not_asked_again(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await run_job(calls("/a", "/b", silence=0.05), SECONDS) == SideSilence(0.05)
+    assert await run_job(calls("/a", "/b", idle_seconds=0.05), SECONDS) == SideIdle(0.05)
     assert bedrock.asked.count("/a") == 1
     await bedrock.gone.wait()
 
@@ -256,7 +256,7 @@ async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
     headers = (("authorization", "AWS4-HMAC-SHA256 x"), ("content-type", "application/json"))
     async with server, HttpJobRunner(Endpoint("http", "127.0.0.1", port)) as run_job:
         job = SideCalls((SideCall(path, headers, b"{ \n}"),), 1, SECONDS)
-        assert await run_job(job, SECONDS) == (SideAnswer(200, {"content-length": "2"}, b"ok"),)
+        assert await run_job(job, SECONDS) == (SideResponse(200, {"content-length": "2"}, b"ok"),)
     head, body = (await seen).split(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     assert line == f"POST {path} HTTP/1.1"

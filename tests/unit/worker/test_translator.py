@@ -20,7 +20,7 @@ from extproc.exchange import translation
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS, EmbeddingsPending
 from extproc.exchange.endpoint import ApiEndpoint, Asked, ResponseContext
-from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideAnswer
+from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
 from extproc.worker.translator import ENVIRONMENT, Process, Translator, Turns
@@ -98,7 +98,7 @@ def test_a_request_becomes_the_same_in_the_process(name: str, count: int, proces
 
 def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> None:
     vectors = [[at / 7] * 1024 for at in range(40)]
-    responses = tuple(SideAnswer(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
+    responses = tuple(SideResponse(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
     counts = (1,) * len(responses)
     pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts)
     found = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
