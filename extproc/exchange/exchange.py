@@ -1,8 +1,7 @@
-"""One HTTP exchange, from the client's headers to the last byte of its response.
+"""The state machine of an HTTP exchange, from the client's headers to the last byte of its response.
 
-One state machine, moved by what happens on the wire (`events`), answering with what is to be done (`directives`).
-The states (`states`) are the same for every endpoint; what differs is the endpoint (`endpoint`, `routes`) and the way
-to respond (`responses`).
+It receives what happens on the wire (`events`), and returns what to do (`directives`). The states (`states`) are the
+same for every endpoint; the endpoint (`endpoint`, `routes`) and the way to respond (`responses`) differ.
 
 | state        | event           | next                        | directives                                            |
 |--------------|-----------------|-----------------------------|-------------------------------------------------------|
@@ -16,7 +15,7 @@ to respond (`responses`).
 | Fetching     | Resumed         | Sent, SideCalling, Planning | as for the body                                       |
 | Planning     | Resumed         | Sent, SideCalling           | as for the body                                       |
 | Unanswered   | ResponseHeaders | Responding                  | none yet: the response is withheld                    |
-| Sent         | Idle         | Done                        | Reply: Bedrock was silent for too long                |
+| Sent         | Idle         | Done                        | Reply: Bedrock was idle for too long                  |
 | SideCalling  | Resumed         | Done, SideCalling           | Reply; or Wait for more side calls                    |
 | SideCalling  | Resumed         | Completing                  | Wait: the response is large                           |
 | Completing   | Resumed         | Done                        | Reply                                                 |
@@ -24,12 +23,12 @@ to respond (`responses`).
 | Done         | anything        | Done                        | none                                                  |
 | any other pair |               | Done                        | Abort                                                 |
 
-The awkward joint case is a local reply: Envoy itself may answer at any time (the body is too large, Bedrock cannot
-be reached), and that answer comes the same way as Bedrock's. `ResponseHeaders.local`, or a state in which nothing
-has been sent yet, tells them apart.
+A special case is a local reply: Envoy itself may respond at any time (the body is too large, Bedrock cannot be
+reached), and that response arrives in the same way as Bedrock's. It has `ResponseHeaders.local`, or arrives in a state
+in which nothing has been sent yet.
 
-Invariant: an `ApiError` raised anywhere below becomes one answer in OpenAI's shape; nothing is forwarded that was
-not translated and signed; after the last word nothing is said.
+Invariant: an `ApiError` raised anywhere below becomes one response in OpenAI's shape; only translated and signed
+requests are forwarded; nothing follows the last directive.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,7 +99,7 @@ from extproc.translate.errors import bad_response, from_bedrock
 
 
 class Exchange:
-    """One exchange; see the module for what it does with which event."""
+    """An HTTP exchange; the module has the table of its states and events."""
 
     def __init__(self, gateway: Gateway, fallback_id: str) -> None:
         self._gateway = gateway
@@ -115,13 +114,13 @@ class Exchange:
 
     @property
     def done(self) -> bool:
-        """Whether the exchange is over."""
+        """Return whether the exchange is over."""
         return isinstance(self._state, Done)
 
     def idle_timeout(self, reported: float) -> float | None:
-        """Return the seconds of silence after which to send the next `Idle`, `reported` by the last one or 0.
+        """Return the idle seconds after which to send the next `Idle`; `reported` by the last one, or 0.
 
-        None while a job runs, which has a limit of its own. Envoy buffers a body, so one that is on its way is silent.
+        None while a job runs, which has a limit of its own. A body that Envoy buffers counts as idle while it arrives.
         """
         state = self._state
         if isinstance(state, Responding):
@@ -192,8 +191,7 @@ class Exchange:
         return None
 
     def _finish(self) -> None:
-        """End the exchange, and free what the state holds: Envoy may keep the stream open for a while, and the answer
-        refers back to this, which only the garbage collector would find out."""
+        """End the exchange, and free its state, whose relay refers back to it, before Envoy closes the stream."""
         self._state = Done()
 
     # The request

@@ -31,7 +31,7 @@ class SideCallBatches:
 
     @property
     def complete(self) -> bool:
-        """Whether all calls are made; then `responses` has one for each."""
+        """Return whether all calls are made; then `responses` has one for each."""
         return not self._calls
 
     @property
