@@ -5,6 +5,7 @@
 #
 # Both run as 65532:65532, write nothing to their root filesystem, and contain no pip and no compiler. `make image` builds
 # both, and measures their size and their start. The same file builds for linux/amd64 and linux/arm64 (docs/docker.md).
+# Decision: docs/decisions.md, D28.
 
 FROM python:3.13-slim AS base
 COPY deploy/docker/strip-python /usr/local/sbin/strip-python

@@ -8,6 +8,8 @@ It needs mypy, the dependencies and their types, and a C compiler, so, in a virt
     OAI_EXTPROC_COMPILE=1 pip install --no-deps --no-build-isolation --force-reinstall .
 
 Without a C compiler, CC="python -m ziglang cc" and LDSHARED="$CC -shared" are one.
+
+Decision: docs/decisions.md, D49.
 """
 
 import os

@@ -2,6 +2,8 @@
 
 A stage's output appears whole when it has ended, and stays in .run/ci; the last lines are the seconds of each and which
 failed. `.ci/run NAME…` runs these alone.
+
+Decisions: docs/decisions.md, D84, D85.
 """
 
 import os

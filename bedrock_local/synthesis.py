@@ -3,6 +3,8 @@
 Constants and the first of an enum are preferred; `$ref`, `anyOf`, `oneOf` and `allOf` are followed; every property of
 an object is present, the optional ones too, up to a depth. Strings and numbers are taken from the user's text where
 they fit. A `pattern` is met by trying a list of usual strings.
+
+Decision: docs/decisions.md, D24.
 """
 
 import itertools

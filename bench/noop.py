@@ -6,6 +6,8 @@ each read. It decodes no header block, keeps no window of its peer's (a response
 the gateway's configuration has at 1 MiB a stream) and checks nothing: for the benchmark's upstream only.
 
     python -m bench.noop /path/of/the.sock
+
+Decision: docs/decisions.md, D52.
 """
 
 import asyncio

@@ -3,6 +3,8 @@
 
 pip-audit succeeds if its service knows none of the packages, which looks like a clean report. Here the exit code is 0
 only if every package was looked up and none is vulnerable, 1 if one is, and 3 if some could not be looked up.
+
+Decision: docs/decisions.md, D79.
 """
 
 import json

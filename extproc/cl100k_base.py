@@ -4,6 +4,8 @@ Decoding needs no tokeniser, only the table from id to bytes. It is read from th
 extra `tokens`) when it is first needed, and verified. Its lines are decoded as they are used, so that the first request
 holds up the event loop for 10 ms; a table of all tokens takes 60, and tiktoken, which would also write a copy of the
 vocabulary to the temporary directory, twice as long.
+
+Decision: docs/decisions.md, D1.
 """
 
 import functools

@@ -1,4 +1,7 @@
-"""Names that Envoy's configuration and the worker share."""
+"""Names that Envoy's configuration and the worker share.
+
+Decision: docs/decisions.md, D38.
+"""
 
 API_PATH = "/oai/v1"
 """The path of the API."""

@@ -7,6 +7,8 @@
 
 Labels are constants or build arguments: a build cannot compute them. The digest needs no argument. It is the SHA-256 of
 the lines "<git blob id> <path>" of all files that go into the images, so `git ls-tree` gives that of any commit.
+
+Decision: docs/decisions.md, D99.
 """
 
 import hashlib

@@ -7,6 +7,8 @@ go to the log.
 
 Invariant: a result is AWS's and arrives within `SECONDS`, or an exception names the remedy. The process never outlives
 the one that started it: it ends when its standard input is closed.
+
+Decision: docs/decisions.md, D8.
 """
 
 import contextlib

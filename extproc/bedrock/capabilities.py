@@ -19,6 +19,8 @@ Invariant: `Table.of` returns capabilities for any string, and never raises.
 
 Each row names its sources (`source`). If sources disagree, or no one has tried, the row has a `doubt`, and takes the
 value that Bedrock is least likely to reject.
+
+Decision: docs/decisions.md, D10.
 """
 
 import difflib

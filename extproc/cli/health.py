@@ -1,4 +1,7 @@
-"""`oai-extproc health`: the check for an image's HEALTHCHECK and a Kubernetes exec probe."""
+"""`oai-extproc health`: the check for an image's HEALTHCHECK and a Kubernetes exec probe.
+
+Decision: docs/decisions.md, D29.
+"""
 
 import click
 

@@ -7,6 +7,8 @@ key's path. Nothing here reads the environment or AWS.
 Tokens may be in files of their own, which `tokens_from` names: `Draft` is a gateway.yaml before those are read.
 
 Invariant: for any bytes, `parse` returns `Settings` or raises `ConfigError`, never another exception.
+
+Decision: docs/decisions.md, D54.
 """
 
 import datetime

@@ -5,6 +5,8 @@ margin above the measurements.
 
 Invariant: the `in_flight_bytes` of all workers, times the coefficients, plus the bases, are not more than the memory
 limit, unless that is less than the bases and `LEAST_BYTES` for each worker.
+
+Decision: docs/decisions.md, D66.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 """A strict reader of YAML: one mapping, no repeated keys.
 
 Invariant: for any bytes, `read` returns a mapping or raises `ConfigError`, never another exception, in linear time.
+
+Decision: docs/decisions.md, D93.
 """
 
 import contextlib

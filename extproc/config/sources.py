@@ -2,6 +2,8 @@
 
 They are separate, because on Kubernetes organisations belong in a ConfigMap and tokens in a Secret. Files whose names
 begin with a dot are ignored: Kubernetes keeps the versions of a mounted folder in them.
+
+Decision: docs/decisions.md, D30.
 """
 
 import errno

@@ -9,6 +9,8 @@ Envoy ends at once on SIGTERM, whatever it has in flight; so this has to be done
 
 The invariant: "drained" is reported, by returning or by the announcer, only after Envoy itself has reported that none
 of its callers' requests is in flight.
+
+Decision: docs/decisions.md, D31.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""The bootstrap as a whole, the parts of it for an Envoy that runs already, and both as YAML and JSON."""
+"""The bootstrap as a whole, the parts of it for an Envoy that runs already, and both as YAML and JSON.
+
+Decision: docs/decisions.md, D53.
+"""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Envoy's clusters: the ext_proc workers, Bedrock, and one without endpoints for requests that no worker has signed."""
+"""Envoy's clusters: the ext_proc workers, Bedrock, and one without endpoints for requests that no worker has signed.
+
+Decision: docs/decisions.md, D90.
+"""
 
 from collections.abc import Sequence
 

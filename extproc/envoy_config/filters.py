@@ -1,4 +1,7 @@
-"""The HTTP filters, in the order in which a request meets them: health, the limit by address, ext_proc, router."""
+"""The HTTP filters, in the order in which a request meets them: health, the limit by address, ext_proc, router.
+
+Decision: docs/decisions.md, D6.
+"""
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
 from envoy_data_plane.envoy.config.core.v3 import (

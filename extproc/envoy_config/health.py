@@ -10,6 +10,8 @@ Apart from callers: this port need not be reachable for them, probes still come 
 connections, and `http.oai.downstream_rq_active` counts callers only, which is what a drain waits for.
 
 The invariant: nothing here reaches a worker or Bedrock.
+
+Decision: docs/decisions.md, D32.
 """
 
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster

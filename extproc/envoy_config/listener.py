@@ -13,6 +13,8 @@ which no caller can set; Envoy looks for the route again and finds `bedrock`. Wh
 in any way, the second route is never found, and Envoy responds with 503.
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
+
+Decisions: docs/decisions.md, D35, D67, D68, D83, D89.
 """
 
 from collections.abc import Iterator

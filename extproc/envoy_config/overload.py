@@ -10,6 +10,8 @@
 
 A request takes Envoy kilobytes and the caller a dozen bytes, also one that is rejected with 503 and whose response the
 caller does not read. So the last steps end connections: those that go on sending while memory is that short.
+
+Decision: docs/decisions.md, D82.
 """
 
 from envoy_data_plane.envoy.config.overload.v3 import (

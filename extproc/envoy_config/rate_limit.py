@@ -3,6 +3,8 @@
 Envoy counts all requests, because it cannot know which tokens the worker is going to reject. The address is that of the
 connection, so the limit stays off (the default) where that is a load balancer's. IPv6 counts by /64, which is what one
 customer of a network has. Beyond `ADDRESSES` the address that was seen least lately is forgotten.
+
+Decision: docs/decisions.md, D72.
 """
 
 from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent

@@ -1,4 +1,7 @@
-"""TLS towards Bedrock, and towards workers on TCP."""
+"""TLS towards Bedrock, and towards workers on TCP.
+
+Decision: docs/decisions.md, D88.
+"""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,7 @@
-"""The check of a request by its headers alone, before Envoy buffers its body."""
+"""The check of a request by its headers alone, before Envoy buffers its body.
+
+Decision: docs/decisions.md, D65.
+"""
 
 from typing import Final
 

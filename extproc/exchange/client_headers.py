@@ -1,4 +1,7 @@
-"""The client's own headers: those to remove, and the request id to repeat."""
+"""The client's own headers: those to remove, and the request id to repeat.
+
+Decision: docs/decisions.md, D33.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache

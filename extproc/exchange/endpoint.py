@@ -12,6 +12,8 @@ same way for all. A large request takes the same steps in another process (`tran
 stays, and `Pending`, a `msgspec.Struct`, comes back as JSON.
 
 Invariant: nothing here or in an endpoint performs I/O; an `ApiError` that one of the methods raises is for the caller.
+
+Decision: docs/decisions.md, D96.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -29,6 +29,8 @@ in which nothing has been sent yet.
 
 Invariant: an `ApiError` raised anywhere below becomes one response in OpenAI's shape; only translated and signed
 requests are forwarded; nothing follows the last directive.
+
+Decisions: docs/decisions.md, D34, D103.
 """
 
 from collections.abc import Mapping, Sequence

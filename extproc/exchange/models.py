@@ -1,4 +1,7 @@
-"""GET /models and GET /models/{model}: the catalogue, as far as the caller's organisation may use it."""
+"""GET /models and GET /models/{model}: the catalogue, as far as the caller's organisation may use it.
+
+Decision: docs/decisions.md, D57.
+"""
 
 import msgspec
 

@@ -2,6 +2,8 @@
 
 The bodies of all calls count, and the responses that are kept until the last has come: those of embeddings, which are
 many times as long as their texts. A chat response is passed on as it comes.
+
+Decision: docs/decisions.md, D102.
 """
 
 from collections.abc import Sequence

@@ -15,6 +15,8 @@ time. After the metadata event only the end of the bytes is missing, which is aw
 A caller that stops reading looks the same from here: Envoy stops reading Bedrock once its buffer for the caller is
 full, without a sign to the worker. Up to `READ_AHEAD` bytes of a response, Bedrock is certainly the idle side;
 beyond, the error names both.
+
+Decisions: docs/decisions.md, D21, D56, D69, D70, D71.
 """
 
 from collections.abc import Callable

@@ -2,6 +2,8 @@
 
 One worker keeps two threads of Envoy busy (a request takes about as much of the one as of the other), so there is one
 worker for every two CPUs.
+
+Decision: docs/decisions.md, D50.
 """
 
 import math

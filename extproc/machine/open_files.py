@@ -1,4 +1,7 @@
-"""The limit of open files, of this process and of those that it starts; each connection is one."""
+"""The limit of open files, of this process and of those that it starts; each connection is one.
+
+Decision: docs/decisions.md, D91.
+"""
 
 import resource
 

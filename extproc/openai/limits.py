@@ -2,6 +2,8 @@
 
 OpenAI's own limits where its API reference names them (tools, embedding inputs and their tokens), else bounds that no
 client is known to reach. With them, the time and memory that a request takes follow from its bytes.
+
+Decision: docs/decisions.md, D81.
 """
 
 from collections.abc import Iterator

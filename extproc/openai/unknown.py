@@ -5,6 +5,8 @@ is removed and its path is reported. There is something to do here only if decod
 
 Invariant: known members stay as they came, byte for byte. A member that is not of the declared form stays too, for
 decoding to reject.
+
+Decision: docs/decisions.md, D48.
 """
 
 import re

@@ -8,6 +8,8 @@ Envoy cannot make its admin socket anew without a restart, which would cut all c
 its names, so a second one is kept, below `names/`.
 
 Invariant: the folder is this user's alone, also when it is made again.
+
+Decision: docs/decisions.md, D77.
 """
 
 import asyncio

@@ -6,6 +6,8 @@ not sent any since its start has `first_misses` health checks: it may wait for A
 
 Invariant: only a process that missed all the health checks itself is killed, and it is killed, because a loop that is
 stuck does not handle SIGTERM. Calls on other workers go on.
+
+Decision: docs/decisions.md, D76.
 """
 
 import asyncio

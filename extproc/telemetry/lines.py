@@ -4,6 +4,8 @@ Invariant: `LineWriter.write` does not block, and the queue stays below `limit` 
 order. Lines that exceed the limit, or that the descriptor did not accept, are counted; their number is written as a
 line in their place, as soon as the descriptor accepts one. A line that was written in part is ended before the next,
 and counts as dropped.
+
+Decision: docs/decisions.md, D75.
 """
 
 import atexit

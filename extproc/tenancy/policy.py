@@ -17,6 +17,8 @@ inference-profile ARN, and the foundation model behind it. The rules:
   The whole name must match. `deny` ignores case; in `allow`, case counts.
 
 Invariant: for any id, the result is a member of `targets` that these rules permit, or None.
+
+Decision: docs/decisions.md, D58.
 """
 
 import re

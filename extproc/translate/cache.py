@@ -8,6 +8,8 @@ A cache point is never first, nor directly after a document, sound or video, whi
 (https://github.com/pydantic/pydantic-ai/issues/7004). Nor is one of an hour after one of five minutes, in the order in
 which Bedrock reads them (tools, `system`, messages): it becomes one of five minutes, and its `ttl` is named
 (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#mixing-different-ttls).
+
+Decision: docs/decisions.md, D22.
 """
 
 from collections.abc import Iterable, Sequence

@@ -4,6 +4,8 @@
 a list). A row carries the fields of a request that shows it, beside a plain one, and for `Applied` those of the same
 request without it. `chat_request` reads the top level; tests prove every row by its sample, and find a field that has
 no row.
+
+Decision: docs/decisions.md, D95.
 """
 
 from collections.abc import Mapping

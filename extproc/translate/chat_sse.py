@@ -7,6 +7,8 @@ module joins them, ends the stream with `[DONE]`, and keeps the chunks from befo
 disconnects at once, which Envoy would count as a cancelled call.
 
 Invariant: the output does not depend on where the bytes of a stream are cut.
+
+Decisions: docs/decisions.md, D4, D17, D94.
 """
 
 from extproc.bedrock.converse_stream import Event, StreamDecoder, StreamException, response_events

@@ -26,6 +26,8 @@ match the schema. Such text is withheld until the end of the message, and sent o
 it then explains why.
 
 Invariant: the chunks of a response's events make up the message that `chat_completion` makes of the response.
+
+Decisions: docs/decisions.md, D14, D18.
 """
 
 from binascii import Error as Base64Error

@@ -5,6 +5,8 @@ Cohere. `plan` makes the bodies, the exchange sends them, `translate_responses` 
 
 Invariant: any request that `openai.embeddings.decode` lets through gives either bodies or a 400 `ApiError`, never
 another exception; the bodies hold every text once, in order; the response has one vector for each text.
+
+Decision: docs/decisions.md, D63.
 """
 
 from collections.abc import Mapping, Sequence

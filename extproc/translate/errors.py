@@ -7,6 +7,8 @@ and role that were denied. The SDKs retry 408, 409, 429 and 5xx by themselves, u
 Three tables are consulted in this order: phrases in AWS's message (`_TEXTS`), its name for the failure (`_RULES`), and
 the status (`_BY_STATUS`). A failure of a model's own server is mapped by that server's status (`_BY_ORIGINAL`) if AWS
 sends it.
+
+Decision: docs/decisions.md, D5.
 """
 
 from collections.abc import Collection

@@ -17,6 +17,8 @@ Source: https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.h
 (minLength and maxLength are taken, exclusiveMinimum and exclusiveMaximum are not) those of pydantic-ai's
 providers/bedrock.py, of 2026-05, count. The limits are those of Anthropic's page on structured outputs, and litellm's
 for the number of properties.
+
+Decision: docs/decisions.md, D98.
 """
 
 import re

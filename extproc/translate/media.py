@@ -6,6 +6,8 @@ Bedrock requires unique names in a request, shows them to the model, and warns o
 
 Invariant: a part becomes a block that the model's family accepts, or one 400 that names the part and the kinds that
 the family accepts.
+
+Decision: docs/decisions.md, D15.
 """
 
 import binascii

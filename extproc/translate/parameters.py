@@ -2,6 +2,8 @@
 
 A field that the family does not take is rejected where its loss would change the result, and ignored (`Ignored`) where
 that would be only a little different. A value that is every model's own default (temperature 1) loses nothing.
+
+Decision: docs/decisions.md, D20.
 """
 
 import re

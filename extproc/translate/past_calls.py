@@ -9,6 +9,8 @@ Some models, and clients that join streamed calls wrongly, leave several objects
 
 Invariant: arguments are sent byte for byte, and the blocks of a call depend only on the messages before it, so that
 prompt caches hit.
+
+Decisions: docs/decisions.md, D3, D7, D12.
 """
 
 import json

@@ -22,6 +22,8 @@ it is sent, or rejected.
 Sources: https://platform.claude.com/docs/en/build-with-claude/extended-thinking and adaptive-thinking,
 https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-thinking-block-binding.html,
 https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
+
+Decision: docs/decisions.md, D13.
 """
 
 from collections.abc import Iterable, Mapping

@@ -3,6 +3,8 @@
 A guardrail's `trace` is a member beside the choices, as Bedrock sends it, if the client requested it: it shows the
 text that the guardrail withheld. Citations of places inside documents are left out, because OpenAI's annotations have
 no member for them: only those with a URL become annotations.
+
+Decision: docs/decisions.md, D19.
 """
 
 from collections.abc import Iterable

@@ -6,6 +6,8 @@ Pydantic writes recursive models, is replaced by its definition; everything belo
 Some families of models do not accept all keywords. For them a schema that has such a keyword is rewritten: references
 are replaced by their definitions (`inlined`), and a `pattern` with look-around, or one of `patternProperties`, becomes
 a part of the description (`without_lookaround`). Neither changes the order of keys or the value of a number.
+
+Decision: docs/decisions.md, D23.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,6 +10,8 @@ A JSON schema is sent in the first of the family's ways that this request leaves
 
 A JSON object without a schema is always requested in words. Beside a tool of the client's that must be called, the
 message has no text, and so no form.
+
+Decision: docs/decisions.md, D2.
 """
 
 from collections.abc import Set

@@ -9,6 +9,8 @@
 - a document has a text beside it.
 
 An addition changes nothing before the last turn: prompt caches hit from one request of a conversation to the next.
+
+Decision: docs/decisions.md, D11.
 """
 
 from collections.abc import Sequence

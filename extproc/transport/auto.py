@@ -2,6 +2,8 @@
 
 Both serve the same exchanges by the same interface. A driver is imported when it is chosen: a worker without grpcio
 starts sooner and is smaller.
+
+Decision: docs/decisions.md, D41.
 """
 
 from collections.abc import Callable

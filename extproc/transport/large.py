@@ -2,6 +2,8 @@
 
 Invariant: the body and what protobuf makes of the rest are what protobuf would have made of the whole; where that is
 not certain, nothing is cut out.
+
+Decision: docs/decisions.md, D47.
 """
 
 from collections.abc import Iterator

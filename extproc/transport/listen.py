@@ -1,6 +1,8 @@
 """The address of a transport: `unix:/path`, or `host:port` in plain text on the loopback and with TLS elsewhere.
 
 Invariant: nothing is served in plain text to another machine. Envoy sends callers' keys over this connection.
+
+Decision: docs/decisions.md, D73.
 """
 
 import os

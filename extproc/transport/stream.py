@@ -14,6 +14,8 @@ at a time. Whatever a method raises, the driver ends the stream in error, never 
 
 A job belongs to the message that led to it: when Envoy sends another (a local reply, because the client was too
 slow), `pending_job` is None or a new one, and the old one is to be cancelled.
+
+Decision: docs/decisions.md, D43.
 """
 
 import time

@@ -2,6 +2,8 @@
 
 Kubernetes mounts keys as a Secret, whose files are swapped when it changes; other operators write over them. A changed
 file is reported once it is the same at two looks in a row: whoever writes it in several steps is done by then.
+
+Decision: docs/decisions.md, D104.
 """
 
 import os

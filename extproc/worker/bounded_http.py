@@ -9,6 +9,8 @@ responses, chunk sizes and extensions, trailers) are at most `OVERHEAD` and `1 /
 most `SEGMENTS` and one for every `SEGMENT_BYTES`, and its informational responses at most `INFORMATIONAL`. Beyond any
 of these, or if it sends anything after its response, the connection is aborted, and who reads the response gets an
 `OverheadError`. No more than `STEP` bytes, or `PLAIN_STEP` of a body without chunks, are parsed between two checks.
+
+Decision: docs/decisions.md, D92.
 """
 
 import functools

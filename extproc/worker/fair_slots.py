@@ -11,6 +11,8 @@ E. L. Hahne, "Dynamic queue length thresholds for shared-memory packet switches"
 
 Invariant: no more slots are held than there are; an organisation that holds none gets one as soon as one is free; and
 who waits no longer leaves nothing behind.
+
+Decision: docs/decisions.md, D61.
 """
 
 import asyncio

@@ -6,6 +6,8 @@ Invariant: the result of a `SideCalls` is every response in the order of the cal
 first failure; it is there within the job's seconds, and then none of its calls is in flight any more. A response is
 read up to its call's `max_bytes`. Each call goes out byte for byte as it was signed: its path is never decoded and
 encoded again, and no header is added but `host` and `content-length`.
+
+Decision: docs/decisions.md, D9.
 """
 
 import asyncio

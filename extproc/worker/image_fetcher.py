@@ -10,6 +10,8 @@ Redirects are followed by hand, and each hop goes through all of this again.
 
 Invariant: whatever the URLs, the resolver and the servers do, a `Fetch` results in images within its limits, or in one
 `FetchFailure`, within its seconds; and no request ever goes to an address that the guard forbids.
+
+Decision: docs/decisions.md, D62.
 """
 
 import asyncio

@@ -7,6 +7,8 @@ imported when an exchange first waits for a job, in a thread.
 Invariant: a job has the result that `HttpJobRunner` returns; the event loop never waits for an import; and an error
 that would keep the `HttpJobRunner` from working (a CA bundle that cannot be read) is raised at the start, not at the
 first job.
+
+Decision: docs/decisions.md, D25.
 """
 
 import asyncio

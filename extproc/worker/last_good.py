@@ -5,6 +5,8 @@ because Envoy's configuration was made from the same values; a new configuration
 
 Invariant: the file is whole or not there, and only its owner can read it. It contains no token, only the hashes that
 gateway.yaml has. A file that cannot be read or written is a warning, and never the end of a worker.
+
+Decision: docs/decisions.md, D74.
 """
 
 import contextlib

@@ -9,6 +9,8 @@ slow nothing waits longer than `FIRST_LISTING_SECONDS`.
 
 Invariant: requests see whole versions of things (settings, catalogue, identity), swapped between two events, and the
 event loop never waits for AWS or for a file.
+
+Decisions: docs/decisions.md, D16, D51.
 """
 
 import asyncio

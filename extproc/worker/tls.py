@@ -7,6 +7,8 @@ force for new connections; those that are open go on.
 Invariant: the three files are taken over together or not at all. A pair that does not fit, a file that is missing, a
 certificate that is not valid now: each leaves the version in force as it is, and one line per problem names the remedy.
 At the start, when no version is in force, it is a `ListenError`.
+
+Decisions: docs/decisions.md, D86, D87.
 """
 
 import asyncio

@@ -3,6 +3,8 @@
 Its standard input is a socket to the worker, and it ends with it. It does one job after the other, none of them for
 longer than `JOB_CPU_SECONDS`. It knows no secret, opens no connection, and is the first process that a machine without
 memory should end.
+
+Decision: docs/decisions.md, D97.
 """
 
 import contextlib

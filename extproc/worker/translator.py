@@ -6,6 +6,8 @@ take turns. A thread talks to it: the event loop neither waits for it nor copies
 Invariant: each job has a result, an `ApiError` where the process failed or took too long; then the process is ended,
 and the next job starts another. That holds for a job whose caller has left, too: none keeps its turn for ever. Only the
 job that the process was doing fails with it: requests that it had read are read again by the next one.
+
+Decision: docs/decisions.md, D80.
 """
 
 import asyncio

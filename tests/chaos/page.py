@@ -1,6 +1,8 @@
 """docs/reliability.md, rendered from the committed results in docs/reliability/: `python -m tests.chaos.page`.
 
 `--take DIRECTORY` first takes over what the last runs left there (chaos.json, fuzz.json, soak.json).
+
+Decision: docs/decisions.md, D78.
 """
 
 import argparse

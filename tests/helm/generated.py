@@ -2,6 +2,8 @@
 
 The README's table comes from values.yaml and its comments; what values.schema.json has of gateway.yaml comes from the
 types of `extproc.config`.
+
+Decision: docs/decisions.md, D106.
 """
 
 import json

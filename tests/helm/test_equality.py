@@ -2,6 +2,8 @@
 
 What both sides say in different ways is brought to one form first: names and labels of a release, defaults of the API,
 policies that add up, and the region, which a gateway of kustomize has in gateway.yaml.
+
+Decision: docs/decisions.md, D105.
 """
 
 import functools

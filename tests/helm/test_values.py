@@ -1,4 +1,7 @@
-"""values.yaml, its schema, the chart's README and Chart.yaml, held against each other and against Helm's own errors."""
+"""values.yaml, its schema, the chart's README and Chart.yaml, held against each other and against Helm's own errors.
+
+Decision: docs/decisions.md, D107.
+"""
 
 import json
 import re

@@ -2,6 +2,8 @@
 
 `CACHES` names every `lru_cache` and `cache` that there is in the source, and what bounds it. One that is not in the
 table, or that is in the table only, is a failure. Those that a caller's strings can enter are then offered long ones.
+
+Decision: docs/decisions.md, D59.
 """
 
 import ast

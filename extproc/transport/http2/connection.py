@@ -29,6 +29,8 @@ budget (`flood`), on which nothing draws that a caller behind Envoy can cause.
 
 Invariant: whatever bytes come, in whatever pieces, the events are the same; an error of the client's leads to a frame
 with its code and never to an exception.
+
+Decision: docs/decisions.md, D46.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,6 +16,8 @@ Envoy send ends the connection:
 
 A stream that is reset costs what every stream costs, and no more: its work is dropped where the reset arrives in the
 same read, its job is cancelled otherwise, and its memory is freed. What is left is what only a broken client sends.
+
+Decisions: docs/decisions.md, D42, D60.
 """
 
 from typing import Final

@@ -5,6 +5,8 @@ anywhere. A call ends with the trailers `grpc-status` and `grpc-message`; one wi
 headers, and those hold both ("Trailers-Only").
 
 Invariant: however the bytes are cut, `Messages` returns the same messages and the same error.
+
+Decision: docs/decisions.md, D44.
 """
 
 import struct

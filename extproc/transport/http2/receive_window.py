@@ -11,6 +11,8 @@ would use it up, and wait for each other for ever.)
 
 Invariant: of messages that are not whole, the client can have sent no more than a window for each stream, and
 `ConnectionLimits.held_bytes` or one message.
+
+Decision: docs/decisions.md, D45.
 """
 
 from extproc.transport.http2 import frames
