@@ -1,0 +1,90 @@
+"""`check`: what it prints, and its errors."""
+
+from pathlib import Path
+
+from tests.unit.cli.running import Cli, refused
+
+
+def test_check_shows_what_it_comes_to(cli: Cli, gateway_yaml: Path) -> None:
+    shown = cli("check")
+    assert shown.exit_code == 0
+    for words in (
+        "gateway.yaml is fine",
+        "us-east-1",
+        "acme",
+        "anthropic.*",
+        "amazon.titan-*",
+        "disabled",
+        "ci",
+        "2999",
+    ):
+        assert words in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_check_warns_of_what_is_hardly_meant(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(
+        f"region: eu-west-1\norganisations: {{lonely: {{models: {{allow: []}}}}}}\n"
+        f"tokens: [{{name: old, sha256: '{'cd' * 32}', expires: 2020-01-01T00:00:00Z}}]"
+    )
+    shown = cli("check")
+    assert shown.exit_code == 0
+    warnings = shown.stderr.splitlines()
+    assert len(warnings) == 4
+    for words in ("'old' has no organisation", "'old' expired", "'lonely' has no token", "'lonely' allows no model"):
+        assert any(words in warning for warning in warnings)
+
+
+def test_check_lists_the_first_of_very_many(cli: Cli, gateway_yaml: Path) -> None:
+    tokens = (f"- {{name: t{index}, sha256: '{index:064x}', organisations: [acme]}}" for index in range(1200))
+    gateway_yaml.write_text("\n".join(["region: us-east-1", "organisations: {acme: {}}", "tokens:", *tokens]))
+    shown = cli("check").stdout
+    assert "t999 " in shown
+    assert "t1000" not in shown
+    assert "… and 200 more" in shown
+
+
+def test_check_shows_names_without_what_moves_the_cursor(cli: Cli, gateway_yaml: Path) -> None:
+    token = f"{{name: \"a\\u009b31m\\u202eb\", sha256: '{'a' * 64}', organisations: [acme]}}"
+    gateway_yaml.write_text(f"region: us-east-1\norganisations: {{acme: {{}}}}\ntokens: [{token}]\n")
+    shown = cli("check")
+    assert "a\\x9b31m\\u202eb" in shown.stdout
+    assert all(line.isprintable() for line in (shown.stdout + shown.stderr).splitlines())
+
+
+def test_check_searches_somebody_elses_envoy(cli: Cli, gateway_yaml: Path, tmp_path: Path) -> None:
+    flag = "envoy.reloadable_features.ext_proc_graceful_grpc_close"
+    bad, good = tmp_path / "envoy.yaml", tmp_path / "good.yaml"
+    bad.write_text(f"layered_runtime: {{layers: [{{name: static, static_layer: {{{flag}: true}}}}]}}")
+    good.write_text("static_resources: {}")
+    result = cli("check", "--config", str(gateway_yaml), "--envoy", str(good), "--envoy", str(bad))
+    assert result.exit_code == 2
+    assert f"{bad}: layered_runtime.layers[0].static_layer.{flag}: remove this runtime flag" in result.output
+    assert cli("check", "--config", str(gateway_yaml), "--envoy", str(good)).exit_code == 0
+    good.write_text(
+        "routes: [{match: {prefix: /}, route: {cluster: bedrock}}]\nclusters: [{name: bedrock, load_assignment: {}}]"
+    )
+    result = cli("check", "--config", str(gateway_yaml), "--envoy", str(good))
+    assert result.exit_code == 0
+    assert f"warning: {good}: routes[0]: this route leads to Bedrock" in result.stderr
+    bad.write_text("a: [")
+    result = cli("check", "--config", str(gateway_yaml), "--envoy", str(bad))
+    assert result.exit_code == 2
+    assert "not YAML or JSON" in result.output
+
+
+def test_check_without_a_region(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text("organisations: {}")
+    assert refused(cli("check"), "no AWS region", "AWS_REGION")
+    assert "region ap-south-1" in cli("check", AWS_REGION="ap-south-1").stdout
+
+
+def test_check_warns_of_a_region_that_nobody_knows(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text("region: eu-wset-1")
+    assert "warning: the AWS region 'eu-wset-1' is unknown, did you mean `eu-west-1`?" in cli("check").stderr
+    assert "region" not in cli("check", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="http://127.0.0.1:1").stderr
+
+
+def test_text_that_looks_like_markup_stays_text(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text('region: us-east-1\norganisations: {acme: {models: {allow: ["[red]*"]}}}')
+    assert "[red]*" in cli("check").stdout

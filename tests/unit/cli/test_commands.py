@@ -1,0 +1,39 @@
+"""The command line without starting anything: what it prints, and what it refuses, in words and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from extproc import __version__
+from extproc.cli import COMMANDS
+from tests.unit.cli.running import Cli, refused
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").stdout == f"oai-extproc, version {__version__}\n"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(cli: Cli, command: str) -> None:
+    shown = cli(command, "--help")
+    assert shown.exit_code == 0
+    assert len(shown.stdout.splitlines()) > 5
+    assert command in cli("--help").stdout
+
+
+def test_it_is_a_module_too() -> None:
+    shown = subprocess.run([sys.executable, "-m", "extproc", "--help"], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("Usage: oai-extproc [OPTIONS] COMMAND")
+
+
+@pytest.mark.parametrize("command", ["check", "models", "envoy-config"])
+def test_a_file_that_is_not_there(cli: Cli, command: str) -> None:
+    assert refused(cli(command, "--config", "nowhere.yaml"), "nowhere.yaml: No such file", "--config")
+
+
+@pytest.mark.parametrize("command", ["check", "models", "envoy-config", "up"])
+def test_an_unknown_key_is_refused_with_its_path(cli: Cli, gateway_yaml: Path, command: str) -> None:
+    gateway_yaml.write_text("organisations: {acme: {modles: {}}}")
+    assert refused(cli(command, "--config", "gateway.yaml"), "organisations", "modles", "unknown key")

@@ -1,0 +1,52 @@
+"""`models`: what it prints, and its errors."""
+
+from typing import Any
+
+import pytest
+
+from extproc.aws import catalogue_keeper
+from extproc.aws.sdk import models as asking
+from extproc.bedrock.seed import seed
+from tests.unit.cli.running import Cli, refused
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS lists what the built-in list has."""
+    monkeypatch.setattr(asking, "fetch", seed)
+
+
+@pytest.mark.usefixtures("aws", "gateway_yaml")
+def test_models_are_what_the_patterns_permit(cli: Cli) -> None:
+    shown = cli("models", "--organisation", "acme").stdout.splitlines()
+    assert "anthropic.claude-sonnet-4-6" in shown
+    assert "amazon.nova-micro-v1:0" in shown
+    assert not any("titan" in name or "cohere" in name for name in shown)
+
+
+@pytest.mark.usefixtures("aws", "gateway_yaml")
+def test_models_of_all_organisations(cli: Cli) -> None:
+    shown = cli("models").stdout.splitlines()
+    assert set(cli("models", "--organisation", "acme").stdout.splitlines()) < set(shown)
+    assert any("cohere" in name for name in shown)
+
+
+@pytest.mark.usefixtures("aws", "gateway_yaml")
+def test_a_disabled_organisation_has_no_models(cli: Cli) -> None:
+    assert cli("models", "--organisation", "closed").stdout == ""
+
+
+@pytest.mark.usefixtures("aws", "gateway_yaml")
+def test_models_of_an_unknown_organisation(cli: Cli) -> None:
+    assert refused(cli("models", "--organisation", "acne"), "'acne'", "acme, research, closed")
+
+
+@pytest.mark.usefixtures("gateway_yaml")
+def test_when_aws_lists_nothing_the_built_in_list_is_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(region: str) -> Any:
+        raise catalogue_keeper.ListingDeniedError((catalogue_keeper.LIST_MODELS,))
+
+    monkeypatch.setattr(asking, "fetch", denied)
+    shown = cli("models")
+    assert "anthropic.claude-sonnet-4-6" in shown.stdout
+    assert catalogue_keeper.LIST_MODELS in shown.stderr
