@@ -166,7 +166,7 @@ bench-steps: $(DEV) ## Measure how long one request keeps the event loop busy, b
 	$(BIN)/python -m bench.steps $(ARGS)
 
 docs: $(DEV) ## Write the tables of docs/compatibility.md, docs/configuration.md and the chart again
-	$(BIN)/python tests/unit/translate/test_compatibility.py > docs/compatibility.md.new
+	$(BIN)/python -m tests.unit.translate.test_compatibility > docs/compatibility.md.new
 	mv docs/compatibility.md.new docs/compatibility.md
 	$(BIN)/python tests/unit/test_configuration_page.py > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md

@@ -22,7 +22,6 @@ from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseB
 from extproc.net import Address
 from extproc.payload import Segments
 from extproc.transport import grpcio, http2, listen, service
-from extproc.transport.auto import new_server
 from extproc.transport.http2.frames import PREFACE
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import NOT_SERVING, SERVING, ServerOptions
@@ -500,30 +499,6 @@ class TestTls:
         options = ServerOptions(1 << 20, longest_wait=100, tls=Tls(pem[0], b"no key"))
         with pytest.raises(ListenError, match="localhost"):
             await grpcio.GrpcioServer(gateway()._new_exchange, Jobs(), options).start(listen.parse("localhost:0"))
-
-
-class TestAuto:
-    @pytest.mark.parametrize(
-        ("choice", "address", "chosen"),
-        [
-            ("auto", "unix:/run/oai/w0.sock", http2.Http2Server),
-            ("auto", "127.0.0.1:50051", grpcio.GrpcioServer),
-            ("http2", "127.0.0.1:50051", http2.Http2Server),
-            ("grpcio", "unix:/run/oai/w0.sock", grpcio.GrpcioServer),
-        ],
-    )
-    async def test_it_is_our_own_on_a_unix_socket(self, choice, address, chosen):
-        server = new_server(choice, listen.parse(address), None, None, ServerOptions(1, 1))
-        assert type(server) is chosen
-
-    async def test_with_tls_it_is_grpcio(self):
-        options = ServerOptions(1, 1, tls=Tls(b"", b""))
-        for address in ("unix:/run/oai/w0.sock", "0.0.0.0:50051"):
-            assert type(new_server("auto", listen.parse(address), None, None, options)) is grpcio.GrpcioServer
-
-    async def test_our_own_with_tls_is_refused(self):
-        with pytest.raises(ListenError, match="set `transport` to grpcio"):
-            new_server("http2", listen.parse("0.0.0.0:1"), None, None, ServerOptions(1, 1, tls=Tls(b"", b"")))
 
 
 @pytest.fixture(autouse=True)

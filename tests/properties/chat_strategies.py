@@ -1,0 +1,326 @@
+"""Strategies for chat requests: JSON, messages, tools, and whole requests."""
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+FETCHED = {"https://x/fetched.png": b"\x89PNG\r\n\x1a\n.", "http://x/b.gif": b"GIF89a"}
+
+# JSON of any kind
+
+characters = st.characters(codec="utf-8") | st.sampled_from(["\u00a0", "\u2028", "\ufeff", "\U0001f600", "\x00", "`"])
+words = st.text(characters, max_size=12)
+blank = st.sampled_from(["", " ", "\n\t", "\u2003"])
+texts = st.one_of(st.text(characters, min_size=1, max_size=12), st.sampled_from(["Hi", "Go on."]), words, blank)
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.just(10**40), st.floats(allow_nan=False, allow_infinity=False), texts
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
+)
+objects = st.dictionaries(texts, values, max_size=3)
+
+
+def rarely(usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any] = values) -> st.SearchStrategy[Any]:
+    """`usual`, one time in about a hundred something else."""
+    return st.integers(0, 99).flatmap(lambda dice: odd if dice == 31 else usual)
+
+
+# Messages
+
+images = st.sampled_from([b"\x89PNG\r\n\x1a\n.", b"GIF89a", b"\xff\xd8\xff", b"RIFF....WEBP"]).map(
+    lambda content: "data:image/png;base64," + base64.b64encode(content).decode()
+)
+remote_images = rarely(st.sampled_from(sorted(FETCHED)), st.just("s3://bucket/a.png"))
+bad_images = st.sampled_from(["https://x/a.png", "data:,", "data:image/png;base64,%", "data:image/png;base64,aGk=", ""])
+urls = rarely(images | remote_images, bad_images | texts)
+marks = st.sampled_from(
+    [
+        *[{}] * 4,
+        {"cache_control": {"type": "ephemeral"}},
+        {"cache_control": {"type": "ephemeral", "ttl": "5m"}},
+        {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+        {"prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"}},
+        {"cache_control": None},
+    ]
+)
+
+
+def part(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A content part, now and then marked for the prompt cache."""
+    return st.builds(lambda mark, found: {"type": kind, **found, **mark}, marks, st.fixed_dictionaries(fields))
+
+
+text_part = part("text", text=texts)
+image_part = part("image_url", image_url=urls.map(lambda url: {"url": url, "detail": "auto"}))
+files = st.fixed_dictionaries(
+    {
+        "file_data": rarely(
+            st.sampled_from(["JVBERi0xLjc=", "data:text/plain;base64,aGk=", "data:;base64,JVBERi0xLjc="]),
+            texts | st.sampled_from(["s3://bucket/a.pdf", "YSxi"]),
+        )
+    },
+    optional={"filename": st.sampled_from(["a.pdf", "b.csv", "c", None]), "file_id": rarely(st.none(), texts)},
+)
+file_part = part("file", file=files)
+sound_part = part(
+    "input_audio",
+    input_audio=st.fixed_dictionaries(
+        {"data": rarely(st.just("aGk="), texts), "format": st.sampled_from(["wav", "mp3"])}
+    ),
+)
+video_part = part(
+    "video_url",
+    video_url=st.sampled_from(["data:video/mp4;base64,aGk=", "data:,", "s3://bucket/a.mov"]).map(
+        lambda url: {"url": url}
+    ),
+)
+media_part = image_part | file_part | sound_part | video_part
+other_part = st.sampled_from([{"type": "refusal", "refusal": "No."}, {"type": "file", "file": {}}, {"type": "other"}])
+plain = texts | st.lists(text_part, max_size=3)
+names = rarely(
+    st.sampled_from(["f", "g", "get_weather", "x" * 64, "mcp.a/b", "x" * 65, "f\n"]),
+    st.sampled_from(["", "x" * 513]),
+)
+ids = st.sampled_from(["c1", "c2", "c3", "id/1", "x" * 65, ""]) | words
+arguments = rarely(objects.map(json.dumps), blank | st.sampled_from(["null", "[]", "{", '{"a":1.0}{}']) | texts)
+
+
+def said(role: str, content: st.SearchStrategy[Any], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    message = st.fixed_dictionaries({"role": st.just(role), "content": content}, optional={"name": texts, **fields})
+    return st.builds(lambda found, mark: {**found, **mark}, message, marks)
+
+
+instructions = st.sampled_from(["system", "developer"]).flatmap(lambda role: said(role, plain))
+users = said("user", texts | st.lists(text_part | text_part | rarely(media_part, other_part), max_size=3))
+refusal_part = st.builds(lambda text: {"type": "refusal", "refusal": text}, texts)
+thoughts = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.just("thinking"), "thinking": texts}, optional={"signature": st.none() | st.just("sig") | blank}
+    )
+    | st.builds(lambda data: {"type": "redacted_thinking", "data": data}, rarely(st.just("eHk="), texts)),
+    max_size=2,
+)
+assistants = said(
+    "assistant",
+    st.none() | plain | st.lists(text_part | refusal_part, max_size=2),
+    refusal=st.none() | texts,
+    thinking_blocks=st.none() | thoughts,
+    reasoning_content=st.none() | texts,
+)
+
+
+asked_for = st.builds(
+    lambda name, given: {"type": "function", "function": {"name": name, "arguments": given}}, names, arguments
+) | st.builds(lambda name, given: {"type": "custom", "custom": {"name": name, "input": given}}, names, texts)
+
+
+@st.composite
+def legacy_rounds(draw: st.DrawFn) -> list[Any]:
+    """A call and a result in the shape from before tools, or one without the other."""
+    name = draw(names)
+    asked = {**draw(assistants), "function_call": {"name": name, "arguments": draw(arguments)}}
+    result = {"role": "function", "name": draw(rarely(st.just(name), names)), "content": draw(st.none() | texts)}
+    return draw(rarely(st.just([asked, result]), st.sampled_from([[asked], [result]])))
+
+
+in_results = rarely(plain | st.lists(text_part | image_part, max_size=2), st.lists(text_part | file_part, max_size=2))
+
+
+@st.composite
+def rounds(draw: st.DrawFn, given: st.SearchStrategy[Any] = in_results) -> list[Any]:
+    """An assistant's tool calls and their results, in any order, now and then one too few or many."""
+    asked = draw(st.lists(ids, min_size=1, max_size=3, unique=True))
+    calls = [{"id": call_id, **draw(asked_for)} for call_id in asked]
+    results = [{"role": "tool", "tool_call_id": call_id, "content": draw(given), **draw(marks)} for call_id in asked]
+    results = draw(st.permutations(results))
+    results = draw(rarely(st.just(results), st.sampled_from([results[1:], [*results, results[0]]])))
+    between = draw(st.lists(instructions, max_size=1))
+    return [{**draw(assistants), "tool_calls": calls}, *results[:1], *between, *results[1:]]
+
+
+exchanges = st.one_of(
+    users.map(lambda one: [one]), assistants.map(lambda one: [one]), instructions.map(lambda one: [one])
+)
+conversations = st.lists(st.one_of(exchanges, exchanges, rounds(), legacy_rounds()), min_size=1, max_size=6).map(
+    lambda parts: [message for part in parts for message in part]
+)
+
+# Requests
+
+recursive = {"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}}}}
+schemas = rarely(
+    st.one_of(
+        st.sampled_from([None, {}, recursive]),
+        rarely(objects.map(lambda schema: {**schema, "type": "object"}), objects),
+    )
+)
+functions = st.fixed_dictionaries(
+    {"name": names},
+    optional={"description": st.none() | texts, "parameters": schemas, "strict": st.none() | st.booleans()},
+)
+tools = st.lists(
+    rarely(
+        functions.map(lambda function: {"type": "function", "function": function}),
+        st.just({"type": "custom", "custom": {"name": "shell"}}),
+    ),
+    max_size=3,
+    unique_by=lambda tool: json.dumps(tool.get("function", {}).get("name")),
+)
+choices = st.one_of(
+    st.sampled_from([None, "none", "auto", "auto"]),
+    rarely(st.just("required"), names.map(lambda name: {"type": "function", "function": {"name": name}})),
+    rarely(
+        st.just("auto"),
+        st.builds(
+            lambda mode, name: {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": mode, "tools": [{"type": "function", "function": {"name": name}}]},
+            },
+            st.sampled_from(["auto", "required"]),
+            names,
+        ),
+    ),
+)
+formats = st.one_of(
+    st.sampled_from([None, {"type": "text"}, {"type": "json_object"}]),
+    st.builds(
+        lambda name, schema, about: {
+            "type": "json_schema",
+            "json_schema": {"name": name, "schema": schema, "description": about},
+        },
+        names,
+        schemas,
+        st.none() | texts,
+    ),
+)
+requests = st.fixed_dictionaries(
+    {"model": rarely(st.just("m")), "messages": rarely(conversations)},
+    optional={
+        "stream": st.none() | st.booleans(),
+        "stream_options": rarely(st.none(), st.just({"include_usage": True})),
+        "max_tokens": st.none() | rarely(st.integers(1, 4096), st.integers()),
+        "max_completion_tokens": rarely(st.none(), st.integers()),
+        "temperature": st.none() | rarely(st.floats(0, 1), st.floats(allow_nan=False, allow_infinity=False)),
+        "top_p": st.none() | rarely(st.floats(0, 1) | st.integers(0, 1)),
+        "stop": st.none() | texts | st.lists(texts, max_size=3),
+        "n": rarely(st.sampled_from([None, 1])),
+        "tools": rarely(tools, st.none()),
+        "tool_choice": choices,
+        "functions": rarely(st.none(), st.lists(functions, max_size=2)),
+        "response_format": formats,
+        "seed": rarely(st.none() | st.integers()),
+        "logit_bias": rarely(st.none() | st.dictionaries(words, st.integers(-100, 100), max_size=2)),
+        "metadata": rarely(st.none() | st.dictionaries(words, words, max_size=2)),
+        "reasoning_effort": rarely(st.none(), st.just("high")),
+        "parallel_tool_calls": rarely(st.none() | st.booleans()),
+    },
+)
+
+patterns = st.sampled_from(["^a+$", "^(?!x)", "(?<=a)b", r"(a)\1", r"\bword\b"])
+"""Of these, some look around, or back."""
+leaves = st.one_of(
+    st.builds(
+        lambda pattern, form: {"type": "string", "pattern": pattern, "format": form},
+        patterns,
+        st.sampled_from(["date", "byte"]),
+    ),
+    st.just({"type": "integer", "minimum": 1, "exclusiveMaximum": 9}),
+    st.just({"enum": ["a", 1, None]}),
+    st.just({"type": ["string", "null"], "description": "d"}),
+    st.sampled_from([{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}, {"$ref": "#"}]),
+)
+closed = st.sampled_from([{}, {"additionalProperties": False}, {"additionalProperties": False}])
+
+
+def nested(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Schemas with such schemas in them."""
+    return st.one_of(
+        st.builds(
+            lambda found, more: {"type": "object", "properties": found, "required": list(found)[:1], **more},
+            st.dictionaries(st.sampled_from(["a", "b", "$ref", "pattern"]), below, max_size=3),
+            closed,
+        ),
+        st.builds(lambda item, least: {"type": "array", "items": item, "minItems": least}, below, st.integers(0, 2)),
+        st.builds(
+            lambda key, one, other: {key: [one, other]}, st.sampled_from(["anyOf", "oneOf", "allOf"]), below, below
+        ),
+        st.builds(
+            lambda pattern, one: {"type": "object", "patternProperties": {pattern: one, "^b": one}}, patterns, below
+        ),
+        below.map(lambda one: {"type": "object", "additionalProperties": one}),
+    )
+
+
+rich_schemas = st.builds(
+    lambda properties, one, other, more: {
+        "type": "object",
+        "properties": properties,
+        "$defs": {"A": one, "B": other},
+        **more,
+    },
+    st.dictionaries(st.sampled_from(["a", "b"]), st.recursive(leaves, nested, max_leaves=4), max_size=2),
+    leaves,
+    nested(leaves),
+    closed,
+)
+"""JSON Schemas as there are, with what some families do not take."""
+plain_schema = {
+    "type": "object",
+    "properties": {"a": {"type": ["string", "null"]}, "b": {"anyOf": [{"type": "integer"}, {"enum": ["x"]}]}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+any_schema = rich_schemas | st.just(plain_schema)
+offered = st.lists(
+    st.builds(
+        lambda name, schema, strict, mark: {
+            "type": "function",
+            "function": {"name": name, "parameters": schema, "strict": strict},
+            **{key: value for key, value in mark.items() if key == "cache_control"},
+        },
+        st.sampled_from(["f", "g", "mcp.a/b"]),
+        any_schema,
+        st.booleans(),
+        marks,
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda tool: str(tool["function"]["name"]),
+)
+with_tools = st.fixed_dictionaries(
+    {"tools": offered},
+    optional={
+        "tool_choice": st.sampled_from(["auto", "none", "required"]),
+        "parallel_tool_calls": st.booleans(),
+    },
+)
+thinking = st.fixed_dictionaries({"type": st.sampled_from(["enabled", "adaptive", "disabled"])}).map(
+    lambda said: {**said, "budget_tokens": 1024} if said["type"] == "enabled" else said
+)
+reasons: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"reasoning_effort": st.sampled_from(["none", "minimal", "low", "high", "max"])}),
+    st.fixed_dictionaries({"thinking": thinking}),
+)
+beside_messages = st.builds(
+    lambda tools, reasoning, more: {**tools, **reasoning, **more},
+    st.just({}) | with_tools,
+    reasons,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "stream": st.booleans(),
+            "max_tokens": st.integers(1, 2048),
+            "temperature": st.floats(0, 1),
+            "guardrailConfig": st.just({"guardrailIdentifier": "gr1", "guardrailVersion": "1"}),
+            "top_k": rarely(st.none(), st.integers(0, 500)),
+            "response_format": any_schema.map(
+                lambda schema: {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}}
+            ),
+        },
+    ),
+)
+"""What is asked for beside a conversation."""
