@@ -12,16 +12,8 @@ from openai import OpenAI
 
 from tests.clients import (
     conftest,
-    test_chat,
-    test_embeddings,
-    test_errors,
-    test_models,
-    test_streaming,
-    test_structured_output,
-    test_tools,
 )
 from tests.clusters.controller import Controller
-from tests.deploy import through_a_mesh
 from tests.deploy.through_a_mesh import HELLO, NOVA, collect
 
 pytestmark = pytest.mark.mesh
@@ -30,18 +22,7 @@ pytestmark = pytest.mark.mesh
 client, async_client, local, token = conftest.client, conftest.async_client, conftest.local, conftest.token
 weather, clock = conftest.weather, conftest.clock
 
-globals().update(
-    collect(
-        test_chat,
-        test_streaming,
-        test_tools,
-        test_structured_output,
-        test_embeddings,
-        test_models,
-        test_errors,
-        through_a_mesh,
-    )
-)
+globals().update(collect())
 
 
 def test_a_stream_of_a_minute_is_whole(client: OpenAI) -> None:

@@ -21,16 +21,9 @@ from openai import OpenAI
 
 from tests.clients import (
     conftest,
-    test_chat,
-    test_embeddings,
-    test_errors,
-    test_models,
-    test_streaming,
-    test_structured_output,
-    test_tools,
 )
 from tests.conftest import TOKENS
-from tests.deploy import envoy_gateway, istio, meshes, through_a_mesh
+from tests.deploy import envoy_gateway, istio, meshes
 from tests.deploy.conftest import KUBERNETES, Objects
 from tests.deploy.programs import envoy, free_ports, running
 from tests.deploy.through_a_mesh import HELLO, NOVA, collect, ready, worker_command
@@ -145,18 +138,7 @@ def gateway(
         assert "Traceback" not in worker.said()
 
 
-globals().update(
-    collect(
-        test_chat,
-        test_streaming,
-        test_tools,
-        test_structured_output,
-        test_embeddings,
-        test_models,
-        test_errors,
-        through_a_mesh,
-    )
-)
+globals().update(collect())
 
 
 # What is another with a mesh

@@ -5,8 +5,9 @@ mesh's objects or with its real controller.
 """
 
 import base64
+import sys
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType
 from typing import Any
 
 import httpx
@@ -14,6 +15,15 @@ import pytest
 import yaml
 from openai import OpenAI
 
+from tests.clients import (
+    test_chat,
+    test_embeddings,
+    test_errors,
+    test_models,
+    test_streaming,
+    test_structured_output,
+    test_tools,
+)
 from tests.conftest import CONFIG
 from tests.deploy.programs import OAI_EXTPROC
 
@@ -24,13 +34,24 @@ OTHERWISE = {"test_the_headers_of_an_answer"}
 """What is not so with a mesh: neither lets the worker say how long its answers are, so they come in chunks."""
 
 
-def collect(*modules: ModuleType) -> dict[str, Any]:
-    """The tests of these modules that are about the gateway that is there."""
+def collect() -> dict[str, Any]:
+    """Return the client tests and those of this module, by their names where they are collected."""
+    modules = (
+        test_chat,
+        test_streaming,
+        test_tools,
+        test_structured_output,
+        test_embeddings,
+        test_models,
+        test_errors,
+        sys.modules[__name__],
+    )
     return {
         f"test_{module.__name__.rpartition('.')[2].removeprefix('test_')}_{name.removeprefix('test_')}": each
         for module in modules
         for name, each in vars(module).items()
-        if name.startswith("test_") and name not in OTHERWISE and "start_gateway" not in each.__code__.co_varnames
+        if name.startswith("test_") and isinstance(each, FunctionType) and name not in OTHERWISE
+        if "start_gateway" not in each.__code__.co_varnames
     }
 
 

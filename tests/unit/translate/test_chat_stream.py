@@ -1,29 +1,10 @@
 """ConverseStream's texts, reasoning and citations as chunks, read back by the openai package's own stream."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from openai.types.chat import ParsedChatCompletion
 
-Say = tuple[str, dict[str, Any]]
-Final = Callable[..., ParsedChatCompletion[Any]]
-
-START: Say = ("messageStart", {"role": "assistant", "p": "abcd"})
-END: Say = ("messageStop", {"stopReason": "end_turn", "p": "ab"})
-USAGE: Say = ("metadata", {"usage": {"inputTokens": 10, "outputTokens": 20, "totalTokens": 30}, "metrics": {}})
-
-
-def text(value: str, block: int = 0) -> Say:
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"text": value}, "p": "abcdefgh"})
-
-
-def reasoning(block: int = 0, **delta: Any) -> Say:
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"reasoningContent": delta}})
-
-
-def close(block: int = 0) -> Say:
-    return ("contentBlockStop", {"contentBlockIndex": block})
+from tests.unit.translate.stream_events import END, START, USAGE, Final, Say, close, reasoning, text
 
 
 def citation(block: int, url: str | None, **fields: Any) -> Say:

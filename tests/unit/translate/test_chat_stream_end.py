@@ -1,10 +1,9 @@
 """How streams end: the finish reason, the usage, and every way to fail, as the openai package reads it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from openai import APIError, OpenAI
+from openai import APIError
 
 from extproc.openai.completion import Usage
 from extproc.openai.sse import DONE
@@ -12,41 +11,7 @@ from extproc.openai.sse import event as sse_event
 from extproc.translate.chat_sse import StreamError
 from extproc.translate.chat_stream import State
 from extproc.translate.response_shape import ResponseShape
-
-Say = tuple[str, dict[str, Any]]
-Client = Callable[[bytes], OpenAI]
-
-START: Say = ("messageStart", {"role": "assistant", "p": "abcd"})
-END: Say = ("messageStop", {"stopReason": "end_turn", "p": "ab"})
-USAGE: Say = ("metadata", {"usage": {"inputTokens": 10, "outputTokens": 20, "totalTokens": 30}, "metrics": {}})
-
-
-def text(value: str, block: int = 0) -> Say:
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"text": value}, "p": "abcdefgh"})
-
-
-def tool(block: int, name: str = "f", call_id: str = "c1") -> Say:
-    return (
-        "contentBlockStart",
-        {"contentBlockIndex": block, "start": {"toolUse": {"toolUseId": call_id, "name": name}}},
-    )
-
-
-def piece(value: str, block: int) -> Say:
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"toolUse": {"input": value}}})
-
-
-def reasoning(block: int = 0, **delta: Any) -> Say:
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"reasoningContent": delta}})
-
-
-def close(block: int = 0) -> Say:
-    return ("contentBlockStop", {"contentBlockIndex": block})
-
-
-def stop(reason: str) -> Say:
-    return ("messageStop", {"stopReason": reason})
-
+from tests.unit.translate.stream_events import END, START, USAGE, Client, Say, close, piece, reasoning, stop, text, tool
 
 # The finish reason
 

@@ -6,16 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import (
     CachePointBlock,
     CachePointContent,
     ToolConfig,
-    ToolInputSchema,
-    ToolSpec,
-    ToolSpecification,
 )
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
@@ -24,63 +20,40 @@ from extproc.translate.messages import plan_conversation
 from extproc.translate.past_reasoning import lacks_reasoning
 from extproc.translate.tools import Tools
 from tests.planned import Planned
+from tests.unit.translate.message_parts import (
+    TOOL,
+    TOOLS,
+    USUAL,
+    assistant,
+    gave,
+    result,
+    said,
+    takes,
+    text,
+    turn,
+    user,
+)
 
 
 def system(text: Any) -> dict[str, Any]:
     return {"role": "system", "content": text}
 
 
-def user(content: Any) -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: Any = None, *calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": content, **({"tool_calls": list(calls)} if calls else {}), **fields}
-
-
 def call(call_id: str = "c1") -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-
-def result(call_id: str = "c1", content: Any = "done") -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": call_id, "content": content}
-
-
-def text(value: str) -> dict[str, Any]:
-    return {"type": "text", "text": value}
 
 
 def mark(ttl: str | None = None) -> dict[str, Any]:
     return {"cache_control": {"type": "ephemeral", **({"ttl": ttl} if ttl else {})}}
 
 
-def said(*texts: str) -> list[dict[str, Any]]:
-    return [{"text": value} for value in texts]
-
-
-def turn(role: str, *blocks: Any) -> dict[str, Any]:
-    return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
-
-
 def use(call_id: str = "c1") -> dict[str, Any]:
     return {"toolUse": {"toolUseId": call_id, "name": "f", "input": {}}}
-
-
-def gave(call_id: str = "c1", *texts: str) -> dict[str, Any]:
-    return {"toolResult": {"toolUseId": call_id, "content": said(*(texts or ("done",)))}}
 
 
 def point(ttl: str | None = None) -> dict[str, Any]:
     return {"cachePoint": {"type": "default", **({"ttl": ttl} if ttl else {})}}
 
-
-def takes(**fields: Any) -> Capabilities:
-    return Capabilities(**{"family": "test", "images": True, "beside_tool_results": ("text", "image"), **fields})
-
-
-USUAL = takes()
-TOOL = ToolSpec(ToolSpecification("f", ToolInputSchema(Raw(b'{"type":"object"}'))))
-TOOLS = Tools(ToolConfig([TOOL]))
 
 IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
 PDF = base64.b64encode(b"%PDF-1.7").decode()
