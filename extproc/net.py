@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 SYSTEM_FILES = (
@@ -26,9 +27,7 @@ def ca_bundle(environ: Mapping[str, str], system: Iterable[str] = SYSTEM_FILES) 
     for name in system:
         if Path(name).is_file():
             return Path(name)
-    import botocore  # it takes ten times as long to load as this module
-
-    return Path(botocore.__file__).with_name("cacert.pem")
+    return Path(str(files("botocore") / "cacert.pem"))
 
 
 @dataclass(frozen=True, slots=True)
