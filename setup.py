@@ -20,7 +20,7 @@ from setuptools import setup
 
 INTERPRETED = {
     "": "__main__ build cl100k_base net shared_names value",
-    "bedrock": "capabilities converse converse_response endpoints errors invoke listing model_ids seed",
+    "bedrock": "capabilities converse converse_response credentials endpoints errors invoke listing model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
     "translation",
     "openai": "chat embeddings limits messages models unknown",

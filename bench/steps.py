@@ -19,8 +19,9 @@ from bench.shapes import EMBEDDING_MODEL, SHAPES
 from extproc import cl100k_base, config
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import FoundationModel
-from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.bedrock.sigv4 import Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway

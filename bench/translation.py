@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import partial
 
 from extproc.bedrock.capabilities import BUILT_IN
-from extproc.bedrock.sigv4 import Credentials, Signer, model_path
+from extproc.bedrock.credentials import Credentials
+from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.openai.chat import decode_request
 from extproc.openai.chunks import ChunkEncoder
 from extproc.translate.chat_request import plan

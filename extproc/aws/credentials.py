@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.endpoints import Endpoint
-from extproc.bedrock.sigv4 import BearerToken, Credentials
 
 log = logging.getLogger(__name__)
 

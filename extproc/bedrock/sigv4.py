@@ -10,13 +10,13 @@ Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-s
 """
 
 import hmac
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
+from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.payload import Payload, segments
 
@@ -28,22 +28,6 @@ SERVICE = "bedrock"
 
 _LONGEST_PATH: Final = 256
 """Longest path that is worth caching, in characters: that of the longest cached id, encoded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """An AWS key pair; `session_token` comes with temporary ones. The secrets stay out of `repr`."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class BearerToken:
-    """A Bedrock API key (`AWS_BEARER_TOKEN_BEDROCK`), sent in place of a signature."""
-
-    token: str = field(repr=False)
 
 
 def model_path(model_id: str, operation: str) -> str:

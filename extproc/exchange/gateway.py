@@ -7,7 +7,8 @@ import msgspec
 
 from extproc.bedrock.capabilities import Capabilities, Table
 from extproc.bedrock.catalogue import Catalogue, Target
-from extproc.bedrock.sigv4 import BearerToken, Credentials, Headers, Signer
+from extproc.bedrock.credentials import BearerToken, Credentials
+from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Settings
 from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall

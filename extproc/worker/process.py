@@ -33,7 +33,8 @@ from extproc.aws.credentials import CredentialSource, NoCredentialsError
 from extproc.aws.lookup import AwsLookups
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
-from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
+from extproc.bedrock.credentials import BearerToken, Credentials
+from extproc.bedrock.sigv4 import Signer
 from extproc.build import compiled
 from extproc.config import Settings
 from extproc.exchange.budget import Budget

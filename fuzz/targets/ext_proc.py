@@ -24,8 +24,9 @@ from google.protobuf.message import DecodeError
 
 from extproc import cl100k_base, config
 from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.seed import seed
-from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.bedrock.sigv4 import Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway

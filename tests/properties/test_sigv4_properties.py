@@ -10,7 +10,8 @@ from botocore.utils import percent_encode
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from extproc.bedrock.sigv4 import Credentials, Headers, Signer, model_path
+from extproc.bedrock.credentials import Credentials
+from extproc.bedrock.sigv4 import Headers, Signer, model_path
 
 visible = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 keys = st.text(visible, min_size=1, max_size=40)

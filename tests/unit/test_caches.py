@@ -21,8 +21,9 @@ import extproc
 from extproc import config
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED, is_model_id
-from extproc.bedrock.sigv4 import Credentials, Signer, model_path
+from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.exchange.client_headers import names_to_remove
 from extproc.exchange.directives import Head, Reply
 from extproc.tenancy.policy import choose

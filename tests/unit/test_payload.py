@@ -16,7 +16,8 @@ from extproc.bedrock.converse import (
     TextContent,
     Verbatim,
 )
-from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.bedrock.credentials import Credentials
+from extproc.bedrock.sigv4 import Signer
 from extproc.payload import Segments, segments
 
 base64 = st.text(st.sampled_from("ABz09+/="), max_size=12)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer
+from extproc.bedrock.credentials import BearerToken, Credentials
+from extproc.bedrock.sigv4 import Signer
 from extproc.exchange.directives import Forward
 from extproc.transport import messages
 

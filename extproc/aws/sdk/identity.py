@@ -9,7 +9,7 @@ from datetime import datetime
 from botocore.session import Session, get_session
 
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
-from extproc.bedrock.sigv4 import Credentials
+from extproc.bedrock.credentials import Credentials
 
 _METHODS = {
     "env": "environment",

@@ -16,8 +16,9 @@ import pytest
 
 from extproc import cl100k_base, config
 from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.seed import seed
-from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.bedrock.sigv4 import Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Body, Continue, Directive, Forward, Head, Reply, Wait
 from extproc.exchange.events import (

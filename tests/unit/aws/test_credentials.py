@@ -20,8 +20,8 @@ from extproc.aws.credentials import (
     ResolvedCredentials,
 )
 from extproc.aws.sdk.identity import find
+from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.endpoints import Endpoint
-from extproc.bedrock.sigv4 import BearerToken, Credentials
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)

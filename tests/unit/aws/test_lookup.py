@@ -18,8 +18,8 @@ import pytest
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.aws.lookup import AwsLookup, AwsLookupError, AwsLookups
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.endpoints import EndpointError
-from extproc.bedrock.sigv4 import Credentials
 
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3cret"}

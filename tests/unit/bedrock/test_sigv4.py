@@ -2,7 +2,8 @@
 
 import pytest
 
-from extproc.bedrock.sigv4 import BearerToken, Credentials, Signer, model_path
+from extproc.bedrock.credentials import BearerToken, Credentials
+from extproc.bedrock.sigv4 import Signer, model_path
 
 NOW = 1_790_000_000.75  # 2026-09-21T14:13:20Z, and a bit
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")

@@ -10,8 +10,9 @@ import pytest
 from extproc import cl100k_base, config
 from extproc.bedrock import capabilities
 from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import FoundationModel, InferenceProfile
-from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.bedrock.sigv4 import Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.directives import Forward
 from extproc.exchange.events import RequestBody, RequestHeaders

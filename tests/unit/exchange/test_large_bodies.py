@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as altered
 
-from extproc.bedrock.sigv4 import Credentials, Signer
+from extproc.bedrock.credentials import Credentials
+from extproc.bedrock.sigv4 import Signer
 from extproc.config import LimitSettings
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
