@@ -57,13 +57,13 @@ class TimedAuthority:
         curve: str = "prime256v1",
     ) -> Pair:
         """Return a new certificate for `name` that ends `life` from now, and began an hour ago."""
-        certificate, key, wish, names = (self._folder / f"new.{kind}" for kind in ("pem", "key", "csr", "names"))
+        certificate, key, request, names = (self._folder / f"new.{kind}" for kind in ("pem", "key", "csr", "names"))
         names.write_text(f"subjectAltName=DNS:{name}\n")
         now = datetime.now(UTC)
         times = ("-startdate", _text(now + begins), "-enddate", _text(now + life))
-        self._run("req", *_new(key, curve), "-subj", f"/CN={name}", "-out", wish)
+        self._run("req", *_new(key, curve), "-subj", f"/CN={name}", "-out", request)
         signer = ("-config", self._folder / "ca.cnf", "-cert", self._file, "-keyfile", self._key, "-extfile", names)
-        self._run("ca", "-batch", "-notext", *signer, *times, "-in", wish, "-out", certificate)
+        self._run("ca", "-batch", "-notext", *signer, *times, "-in", request, "-out", certificate)
         return Pair(certificate.read_bytes(), key.read_bytes())
 
     def _run(self, *arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""Other people's code as oracles, the gateway as a process, and the small tools that tests of several rooms share.
+"""Other people's code as oracles, the gateway as a process, and the small tools that tests of several packages share.
 
 Fixtures, because with `--import-mode=importlib` tests cannot import each other; each gives a function or a constant.
 """
@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Envoy's typed messages were generated for an older pydantic, which says so a hundred times."""
+    """Silence Envoy's typed messages, generated for an older pydantic, which warns about it a hundred times."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:envoy_data_plane.*")
     CONFIG["transport"] = config.getoption("--transport")
     if config.getoption("--compiled") and not compiled():
@@ -96,7 +96,7 @@ def _blobs(value: Any, shape: Shape) -> Any:
 
 
 def _violations(value: Any, shape: Shape, path: str) -> Iterator[str]:
-    """What the service model forbids and ParamValidator does not look at: patterns, enums, upper limits."""
+    """List what the service model forbids and ParamValidator does not check: patterns, enums, upper limits."""
     limits = shape.metadata
     if isinstance(shape, StructureShape) and isinstance(value, dict) and not shape.is_document_type:
         for key, item in value.items():
@@ -141,7 +141,7 @@ CONFIG: dict[str, Any] = {
         }.items()
     ],
 }
-"""Organisations and tokens for every case; what a test asks for takes the place of whole top-level keys."""
+"""Organisations and tokens for every case; a test's own top-level keys take the place of these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +168,8 @@ class Gateway:
         WATCH.logs[self.folder / "log"].restarts = True
 
     def log(self) -> str:
-        """All that it has said so far, on both of its streams."""
-        return _said(self.folder)
+        """Return all of its output so far, of both of its streams."""
+        return _output(self.folder)
 
     def pids(self, program: str) -> list[int]:
         """The processes of its own whose command line has this in it: `extproc.worker.command`, `bedrock_local`…"""
@@ -181,15 +181,15 @@ class Gateway:
 
     @property
     def run_directory(self) -> Path:
-        """Where its sockets are."""
+        """Return the folder of its sockets."""
         return Path(self.wait_for(r"serving on unix:(\S+)/worker-\d+\.sock")[1])
 
     def wait_for(self, pattern: str, since: int = 0) -> "re.Match[str]":
-        """Wait until it says something; only what comes after the first `since` characters counts."""
+        """Wait until its output matches; only what comes after the first `since` characters counts."""
         return _wait_for(self.process, self.folder, pattern, since)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end, and give its exit code."""
+        """Terminate it, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(DEADLINE)
@@ -262,13 +262,13 @@ def no_crash() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def gateway_config() -> dict[str, Any]:
-    """What a gateway needs to be configured with for `--gateway`."""
+    """Return the configuration that a gateway needs for `--gateway`."""
     return CONFIG
 
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Gateway | Elsewhere]:
-    """One gateway for all tests that change nothing about it."""
+    """A gateway for all tests that change nothing about it."""
     if url := pytestconfig.getoption("--gateway"):
         yield Elsewhere(url, pytestconfig.getoption("--local-bedrock"), TOKENS)
         return
@@ -289,7 +289,7 @@ def start_gateway(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Start
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Show what the gateways of a failed test said."""
+    """Show the logs of the gateways of a failed test."""
     report: Any = yield
     if report.failed:
         used = getattr(item, "funcargs", {}).values()
@@ -301,12 +301,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Ours, but for what would lead to somebody's AWS account, and with what the test wants."""
+    """Return our environment without what would lead to somebody's AWS account, and with the test's additions."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_"))}
     return {**ours, "AWS_EC2_METADATA_DISABLED": "true", **more}
 
 
-def _said(folder: Path) -> str:
+def _output(folder: Path) -> str:
     return (folder / "log").read_text(errors="replace")
 
 
@@ -317,8 +317,8 @@ def _hear_hangups() -> None:
 
 def _wait_for(process: "subprocess.Popen[bytes]", folder: Path, pattern: str, since: int = 0) -> "re.Match[str]":
     end = time.monotonic() + DEADLINE
-    while (match := re.search(pattern, _said(folder)[since:])) is None:
-        assert process.poll() is None, f"it ended with exit code {process.returncode}:\n{_said(folder)}"
-        assert time.monotonic() < end, f"it does not say {pattern!r}:\n{_said(folder)}"
+    while (match := re.search(pattern, _output(folder)[since:])) is None:
+        assert process.poll() is None, f"it ended with exit code {process.returncode}:\n{_output(folder)}"
+        assert time.monotonic() < end, f"it does not say {pattern!r}:\n{_output(folder)}"
         time.sleep(0.02)
     return match

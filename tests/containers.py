@@ -27,14 +27,14 @@ CRASHES = {
 
 
 @dataclass
-class Seen:
-    """What has been seen of a container so far."""
+class Progress:
+    """The part of a container's log that has been read so far."""
 
     log: Watched
     restarts: int = 0
-    """How often Docker has started it again."""
+    """Number of restarts by Docker."""
     ended: tuple[str, str] = ("", "")
-    """When it began, and when it ended."""
+    """Times of its start and its end."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Containers:
     prefixes: tuple[str, ...]
     restarts: bool = False
     """Restarts are expected until the next check: the test ends programs."""
-    _seen: dict[str, Seen] = field(default_factory=dict)
+    _progress: dict[str, Progress] = field(default_factory=dict)
     _faults: list[str] = field(default_factory=list)
 
     def search(self) -> None:
@@ -61,18 +61,18 @@ class Containers:
         assert not faults, faults
 
     def _search(self, container: docker.models.containers.Container) -> list[str]:
-        seen = self._seen.get(container.id)
-        if seen is None:
+        progress = self._progress.get(container.id)
+        if progress is None:
             read = Watched(lambda: str(container.logs().decode(errors="replace")))
-            seen = self._seen[container.id] = Seen(read)
-        faults = seen.log.faults()
+            progress = self._progress[container.id] = Progress(read)
+        faults = progress.log.faults()
         state, restarts = container.attrs["State"], container.attrs["RestartCount"]
-        if restarts > seen.restarts and not self.restarts:
+        if restarts > progress.restarts and not self.restarts:
             faults.append(f"it ended, and Docker started it again ({restarts} times so far)")
         ended = (state["StartedAt"], state["FinishedAt"])
-        if state["Status"] == "exited" and ended != seen.ended:
-            seen.ended = ended
+        if state["Status"] == "exited" and ended != progress.ended:
+            progress.ended = ended
             faults += [f"it ended by {CRASHES[code]}" for code in CRASHES if code == state["ExitCode"]]
             faults += ["it ended for want of memory"] if state["OOMKilled"] else []
-        seen.restarts = restarts
+        progress.restarts = restarts
         return faults

@@ -15,7 +15,7 @@ RESTART = re.compile(r".*, starting it again.*")
 
 @dataclass
 class Watched:
-    """One log, and how much of it has been searched, in characters."""
+    """A log, and how much of it has been searched, in characters."""
 
     read: Callable[[], str]
     restarts: bool = False
@@ -32,7 +32,7 @@ class Watched:
 
 @dataclass
 class Watch:
-    """All the logs of this run."""
+    """The logs of this run."""
 
     logs: dict[Path, Watched] = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class Watch:
 
     def check(self) -> None:
         """Fail if a program has reported a crash since the last check; logs that are gone are forgotten."""
-        faults = {str(path): found for path, log in self.logs.items() if (found := log.faults())}
+        faults = {str(path): lines for path, log in self.logs.items() if (lines := log.faults())}
         self.logs = {path: log for path, log in self.logs.items() if path.exists()}
         assert not faults, faults
 

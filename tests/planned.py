@@ -6,7 +6,7 @@ from extproc.translate.ignored import Ignored
 
 
 class Planned:
-    """What a step of the plan returned, and the fields that it ignored."""
+    """The result of a step of the plan, and the fields that it ignored."""
 
     def __init__(self, step: Any, ignored: Ignored) -> None:
         self._step = step
