@@ -23,8 +23,8 @@ ACCESS, SECRET = "local", "local-secret"
 
 
 @dataclass
-class Answer:
-    """A raw HTTP answer."""
+class Response:
+    """A raw HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -79,14 +79,14 @@ class Local:
     def connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
-    def send(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+    def send(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Response:
         """Send a request just so."""
         connection = self.connection()
         try:
             connection.request(method, path, body or None, dict(headers or {}))
             response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
+            response_headers = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, response_headers, response.read())
         finally:
             connection.close()
 
@@ -109,13 +109,13 @@ class Local:
         SigV4Auth(Credentials(access, secret, token), service, region or self.region).add_auth(request)
         return dict(request.headers.items())
 
-    def post(self, path: str, body: bytes | dict[str, Any], content_type: str = "application/json") -> Answer:
+    def post(self, path: str, body: bytes | dict[str, Any], content_type: str = "application/json") -> Response:
         """Sign and post a body."""
         content = json.dumps(body).encode() if isinstance(body, dict) else body
         headers = self.signed("POST", path, content, headers={"Content-Type": content_type})
         return self.send("POST", path, headers, content)
 
-    def converse(self, body: bytes | dict[str, Any], model: str = NOVA) -> Answer:
+    def converse(self, body: bytes | dict[str, Any], model: str = NOVA) -> Response:
         """Post a raw Converse."""
         return self.post(f"/model/{model.replace(':', '%3A')}/converse", body)
 
@@ -144,7 +144,7 @@ def running(*options: str, region: str = "us-east-1") -> Iterator[Local]:
 
 @pytest.fixture(scope="session")
 def local() -> Iterator[Local]:
-    """One without pace, for every test that needs no other."""
+    """A server without pace, for every test that needs no other."""
     with running("--pace", "0") as server:
         yield server
 
@@ -199,19 +199,19 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def say(local: Local) -> Any:
-    """Say one text to a model by boto3; gives the answer."""
+def converse(local: Local) -> Any:
+    """Send one text to a model by boto3, and return the response."""
 
     def speak(text: str, model: str = NOVA, **more: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = local.runtime.converse(modelId=model, messages=[user(text)], **more)
-        return answer
+        response: dict[str, Any] = local.runtime.converse(modelId=model, messages=[user(text)], **more)
+        return response
 
     return speak
 
 
 @pytest.fixture
-def refused() -> Any:
-    """Call something that must fail; gives status, name and message of AWS's error."""
+def rejected() -> Any:
+    """Call something that must fail; return status, name and message of AWS's error."""
 
     def call(function: Any, **arguments: Any) -> tuple[int, str, str]:
         with pytest.raises(ClientError) as caught:

@@ -1,12 +1,12 @@
-"""What the server tells about the calls it had."""
+"""The server's record of its calls: list, hold, release and forget."""
 
 import json
 
 import pytest
 
 
-def test_a_call_is_shown_as_it_arrived(local, wire, say):
-    say("hello", model=wire.claude)
+def test_a_call_is_shown_as_it_arrived(local, wire, converse):
+    converse("hello", model=wire.claude)
     (call,) = local.calls()[-1:]
     assert (call["operation"], call["method"]) == ("Converse", "POST")
     assert call["path"] == f"/model/{wire.claude.replace(':', '%3A')}/converse"
@@ -19,15 +19,15 @@ def test_a_call_is_shown_as_it_arrived(local, wire, say):
     assert "authorization" not in call["headers"]
 
 
-def test_a_refused_call_says_why(local):
-    answer = local.send("POST", "/model/m/converse", {"Content-Type": "application/json"}, b"{broken")
+def test_a_rejected_call_has_its_reason(local):
+    response = local.send("POST", "/model/m/converse", {"Content-Type": "application/json"}, b"{broken")
     (call,) = local.calls()[-1:]
     assert (call["state"], call["error"], call["body"]) == (
         "refused",
         "MissingAuthenticationTokenException",
         "{broken",
     )
-    assert call["id"] == answer.headers["x-amzn-requestid"]
+    assert call["id"] == response.headers["x-amzn-requestid"]
 
 
 def test_an_unknown_operation_is_kept_too(local):
@@ -50,7 +50,7 @@ NOVA = "/model/amazon.nova-lite-v1%3A0/converse"
 
 
 def begin(local, path, body):
-    """Send a request whose answer is awaited later."""
+    """Send a request whose response is awaited later."""
     content = json.dumps(body).encode()
     connection = local.connection()
     headers = local.signed("POST", path, content, headers={"Content-Type": "application/json"})
@@ -65,7 +65,7 @@ def begin(local, path, body):
         (TITAN, {"inputText": HELD}),
     ],
 )
-def test_a_whole_answer_can_be_held(local, path, body):
+def test_a_whole_response_can_be_held(local, path, body):
     connection = begin(local, path, body)
     assert local.release("?held=1") == 1
     assert connection.getresponse().status == 200
@@ -91,5 +91,5 @@ def test_a_held_caller_that_leaves_is_forgotten(start):
 
 
 @pytest.mark.parametrize("held", ["none", "0", ""])
-def test_how_many_is_a_number(local, held):
+def test_the_number_of_calls_is_a_number(local, held):
     assert local.send("GET", f"/_local/calls?held={held}").status == 400

@@ -30,7 +30,7 @@ def test_help_teaches():
 
 
 @pytest.mark.parametrize("listen", ["9000", "127.0.0.1:port", ":9000", "127.0.0.1:70000"])
-def test_an_address_that_is_none(listen):
+def test_an_invalid_address(listen):
     ended = CliRunner().invoke(main, ["--listen", listen])
     assert ended.exit_code == 2
     assert f"{listen} is not HOST:PORT" in ended.output
@@ -79,7 +79,7 @@ def test_it_stops_at_once_and_cuts_its_streams(start, number):
         connection.close()
 
 
-def test_it_says_one_line_and_no_more(start):
+def test_the_server_prints_one_line_and_no_more(start):
     with start() as server:
         server.client("bedrock").list_foundation_models()
         server.process.terminate()
@@ -87,11 +87,11 @@ def test_it_says_one_line_and_no_more(start):
         assert server.process.stdout.read() == ""
 
 
-def test_other_keys(start, refused):
+def test_other_keys(start, rejected):
     with start("--access-key", "AKIDEXAMPLE", "--secret-key", "much-longer-secret") as server:
         client = server.client("bedrock", access="AKIDEXAMPLE", secret="much-longer-secret")
         assert client.list_foundation_models()["modelSummaries"]
-        assert refused(server.control.list_foundation_models)[1] == "UnrecognizedClientException"
+        assert rejected(server.control.list_foundation_models)[1] == "UnrecognizedClientException"
 
 
 def test_it_listens_on_ipv6_too():

@@ -1,52 +1,52 @@
-"""Converse by boto3: what is answered, where it is cut, what it is said to cost."""
+"""Converse by boto3: responses, stop reasons and usage."""
 
 import json
 
 import pytest
 
 
-def text(answer):
-    return "".join(block["text"] for block in answer["output"]["message"]["content"] if "text" in block)
+def text(response):
+    return "".join(block["text"] for block in response["output"]["message"]["content"] if "text" in block)
 
 
-def uses(answer):
-    return [block["toolUse"] for block in answer["output"]["message"]["content"] if "toolUse" in block]
+def uses(response):
+    return [block["toolUse"] for block in response["output"]["message"]["content"] if "toolUse" in block]
 
 
-def test_it_echoes_and_counts_what_it_got(local, wire):
-    answer = local.runtime.converse(
+def test_it_echoes_and_counts_the_request(local, wire):
+    response = local.runtime.converse(
         modelId=wire.nova,
         system=[{"text": "Be brief."}],
         messages=[wire.user("hi"), wire.assistant("yes?"), wire.user("hello", "you")],
     )
-    assert text(answer) == 'You said: "hello you" (2 text blocks, 0 images, 3 turns). System: "Be brief."'
-    assert answer["stopReason"] == "end_turn"
-    assert answer["output"]["message"]["role"] == "assistant"
-    assert answer["metrics"]["latencyMs"] >= 1
+    assert text(response) == 'You said: "hello you" (2 text blocks, 0 images, 3 turns). System: "Be brief."'
+    assert response["stopReason"] == "end_turn"
+    assert response["output"]["message"]["role"] == "assistant"
+    assert response["metrics"]["latencyMs"] >= 1
 
 
 def test_it_counts_images_and_documents(local, wire):
     png = {"format": "png", "source": {"bytes": b"\x89PNG\r\n\x1a\n..."}}
     pdf = {"format": "pdf", "name": "A report (1)", "source": {"bytes": b"%PDF-1.7"}}
     message = wire.user("look", image=png, document=pdf)
-    answer = local.runtime.converse(modelId=wire.nova, messages=[message])
-    assert text(answer) == 'You said: "look" (1 text block, 1 image, 1 document, 1 turn).'
+    response = local.runtime.converse(modelId=wire.nova, messages=[message])
+    assert text(response) == 'You said: "look" (1 text block, 1 image, 1 document, 1 turn).'
 
 
-def test_the_same_question_has_the_same_answer(say):
-    first, second = say("count to 12"), say("count to 12")
+def test_the_same_prompt_has_the_same_response(converse):
+    first, second = converse("count to 12"), converse("count to 12")
     assert text(first) == "1 2 3 4 5 6 7 8 9 10 11 12"
-    for answer in (first, second):
-        del answer["ResponseMetadata"]
+    for response in (first, second):
+        del response["ResponseMetadata"]
     assert first == second
 
 
-def test_usage_adds_up_and_knows_the_cache(say):
-    usage = say("hello [[local: cacheread=100 cachewrite=20]]")["usage"]
+def test_usage_adds_up_and_includes_the_cache(converse):
+    usage = converse("hello [[local: cacheread=100 cachewrite=20]]")["usage"]
     assert usage["cacheReadInputTokens"] == 100
     assert usage["cacheWriteInputTokens"] == 20
     assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"] + 120
-    assert "cacheReadInputTokens" not in say("hello", model="openai.gpt-oss-20b-1:0")["usage"]
+    assert "cacheReadInputTokens" not in converse("hello", model="openai.gpt-oss-20b-1:0")["usage"]
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def test_usage_adds_up_and_knows_the_cache(say):
         ("arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-micro-v1:0", False),
     ],
 )
-def test_ids_and_arns(local, wire, refused, model, served):
+def test_ids_and_arns(local, wire, rejected, model, served):
     call = {"modelId": model, "messages": [wire.user("hello")]}
     if served:
         assert text(local.runtime.converse(**call)).startswith('You said: "hello"')
     else:
         expected = (400, "ValidationException", "The provided model identifier is invalid.")
-        assert refused(local.runtime.converse, **call) == expected
+        assert rejected(local.runtime.converse, **call) == expected
 
 
 @pytest.mark.parametrize("model", ["anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0:24k"])
-def test_on_demand_is_refused_in_awss_words(local, wire, refused, model):
-    status, name, message = refused(local.runtime.converse, modelId=model, messages=[wire.user("hello")])
+def test_on_demand_is_rejected_in_awss_words(local, wire, rejected, model):
+    status, name, message = rejected(local.runtime.converse, modelId=model, messages=[wire.user("hello")])
     assert (status, name) == (400, "ValidationException")
     assert message == (
         f"Invocation of model ID {model} with on-demand throughput isn\u2019t supported. Retry your request with the "
@@ -83,8 +83,8 @@ def test_on_demand_is_refused_in_awss_words(local, wire, refused, model):
 
 
 @pytest.mark.parametrize("model", ["amazon.titan-embed-text-v2:0", "amazon.nova-canvas-v1:0"])
-def test_what_holds_no_conversation(local, wire, refused, model):
-    _, name, message = refused(local.runtime.converse, modelId=model, messages=[wire.user("hello")])
+def test_models_without_converse_are_rejected(local, wire, rejected, model):
+    _, name, message = rejected(local.runtime.converse, modelId=model, messages=[wire.user("hello")])
     assert name == "ValidationException"
     assert message.startswith("This action doesn't support the model that you provided.")
 
@@ -121,25 +121,27 @@ def test_parallel_results_are_quoted_in_order(local, wire):
     calls = {"role": "assistant", "content": [{"toolUse": wire.use("a")}, {"toolUse": wire.use("b", "get_time")}]}
     failed = {"toolUseId": "b", "content": [{"json": {"code": 7}}], "status": "error"}
     results = {"role": "user", "content": [{"toolResult": wire.result("a")}, {"toolResult": failed}]}
-    answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("both"), calls, results], toolConfig=tools)
-    assert text(answer) == 'get_weather says "18 degrees". get_time failed with "{"code": 7}".'
+    response = local.runtime.converse(
+        modelId=wire.claude, messages=[wire.user("both"), calls, results], toolConfig=tools
+    )
+    assert text(response) == 'get_weather says "18 degrees". get_time failed with "{"code": 7}".'
 
 
 @pytest.mark.parametrize(("choice", "name"), [({"any": {}}, "first"), ({"tool": {"name": "second"}}, "second")])
 def test_a_demanded_tool_is_called_without_a_word(local, wire, choice, name):
     tools = {"tools": [wire.tool("first"), wire.tool("second")], "toolChoice": choice}
-    answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
-    assert [use["name"] for use in uses(answer)] == [name]
-    assert text(answer) == ""
+    response = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
+    assert [use["name"] for use in uses(response)] == [name]
+    assert text(response) == ""
 
 
 def test_a_demand_for_any_tool_is_met_by_one_that_was_not_called_yet(local, wire):
     def called(*messages):
-        answer = local.runtime.converse(modelId=wire.claude, messages=list(messages), toolConfig=tools)
-        return [use["name"] for use in uses(answer)]
+        response = local.runtime.converse(modelId=wire.claude, messages=list(messages), toolConfig=tools)
+        return [use["name"] for use in uses(response)]
 
-    offered = [wire.tool(name) for name in ("first", "second", "third")]
-    tools = {"tools": offered, "toolChoice": {"any": {}}}
+    specifications = [wire.tool(name) for name in ("first", "second", "third")]
+    tools = {"tools": specifications, "toolChoice": {"any": {}}}
     turns = [wire.user("hello"), wire.assistant(toolUse=wire.use("a", "first")), wire.user(toolResult=wire.result("a"))]
     assert called(*turns) == ["second"]
     told = wire.user("Think of the first.", toolResult=wire.result("a"))
@@ -154,12 +156,12 @@ def test_a_demand_for_any_tool_is_met_by_one_that_was_not_called_yet(local, wire
 
 def test_no_tool_is_called_when_none_is_named(local, wire):
     tools = {"tools": [wire.tool("get_weather")]}
-    answer = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
-    assert uses(answer) == []
-    assert answer["stopReason"] == "end_turn"
+    response = local.runtime.converse(modelId=wire.claude, messages=[wire.user("hello")], toolConfig=tools)
+    assert uses(response) == []
+    assert response["stopReason"] == "end_turn"
 
 
-def test_structured_output_is_json_of_the_schema(say, wire):
+def test_structured_output_is_json_of_the_schema(converse, wire):
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
@@ -168,73 +170,73 @@ def test_structured_output_is_json_of_the_schema(say, wire):
     }
     structure = {"jsonSchema": {"name": "person", "schema": json.dumps(schema)}}
     config = {"textFormat": {"type": "json_schema", "structure": structure}}
-    answer = say("My friend Ada is 36", model=wire.claude, outputConfig=config)
-    assert json.loads(text(answer)) == {"name": "Ada", "age": 36}
+    response = converse("My friend Ada is 36", model=wire.claude, outputConfig=config)
+    assert json.loads(text(response)) == {"name": "Ada", "age": 36}
 
 
-def test_json_that_instructions_ask_for(say):
-    answer = say("hello", system=[{"text": "Be kind."}, {"text": "Answer with a JSON object."}])
-    assert json.loads(text(answer))["answer"].startswith('You said: "hello"')
+def test_json_by_instructions(converse):
+    response = converse("hello", system=[{"text": "Be kind."}, {"text": "Answer with a JSON object."}])
+    assert json.loads(text(response))["answer"].startswith('You said: "hello"')
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     told = f"Answer with a JSON object. It must be valid against this JSON Schema:\n{json.dumps(schema)}\nThat is all."
-    assert json.loads(text(say("My friend is Ada", system=[{"text": told}]))) == {"name": "Ada"}
+    assert json.loads(text(converse("My friend is Ada", system=[{"text": told}]))) == {"name": "Ada"}
     for odd in ('{"$ref": "#/nowhere"}', '{"type": 7}', '{"type": ', '{"a":' * 9000):
         instructions = told.replace('{"type": "string"}', odd)
-        assert json.loads(text(say("hello", system=[{"text": instructions}]))).keys() == {"answer"}
+        assert json.loads(text(converse("hello", system=[{"text": instructions}]))).keys() == {"answer"}
 
 
-def test_nothing_is_said_beside_a_call_where_all_that_is_said_is_json(local, wire):
+def test_no_text_beside_a_call_if_all_text_is_json(local, wire):
     structure = {"jsonSchema": {"schema": '{"type": "object", "properties": {}, "additionalProperties": false}'}}
-    answer = local.runtime.converse(
+    response = local.runtime.converse(
         modelId=wire.claude,
         messages=[wire.user("the weather, please")],
         toolConfig={"tools": [wire.tool("get_weather")]},
         outputConfig={"textFormat": {"type": "json_schema", "structure": structure}},
     )
-    assert [list(block) for block in answer["output"]["message"]["content"]] == [["toolUse"]]
+    assert [list(block) for block in response["output"]["message"]["content"]] == [["toolUse"]]
 
 
 # --- where it ends ---------------------------------------------------------------------------------------------------
 
 
-def test_max_tokens_cuts(say):
-    answer = say("count to 100", inferenceConfig={"maxTokens": 7})
-    assert text(answer) == "1 2 3 4 5 6 7"
-    assert answer["stopReason"] == "max_tokens"
-    assert answer["usage"]["outputTokens"] == 7
+def test_max_tokens_cuts(converse):
+    response = converse("count to 100", inferenceConfig={"maxTokens": 7})
+    assert text(response) == "1 2 3 4 5 6 7"
+    assert response["stopReason"] == "max_tokens"
+    assert response["usage"]["outputTokens"] == 7
 
 
-def test_an_answer_of_just_the_limit_is_whole(say):
-    assert say("count to 7", inferenceConfig={"maxTokens": 7})["stopReason"] == "end_turn"
+def test_a_response_of_just_the_limit_is_whole(converse):
+    assert converse("count to 7", inferenceConfig={"maxTokens": 7})["stopReason"] == "end_turn"
 
 
 def test_max_tokens_cuts_a_tool_call(local, wire):
     tools = {"tools": [wire.tool("get_weather", city={"type": "string"})], "toolChoice": {"any": {}}}
-    answer = local.runtime.converse(
+    response = local.runtime.converse(
         modelId=wire.claude,
         messages=[wire.user("the weather in Llanfairpwllgwyngyllgogerychwyrndrobwll")],
         toolConfig=tools,
         inferenceConfig={"maxTokens": 4},
     )
-    assert answer["stopReason"] == "max_tokens"
-    assert [use["input"] for use in uses(answer)] == [{}]
+    assert response["stopReason"] == "max_tokens"
+    assert [use["input"] for use in uses(response)] == [{}]
 
 
-def test_a_stop_sequence_stops_and_is_told(say):
-    answer = say(
+def test_a_stop_sequence_stops_and_is_reported(converse):
+    response = converse(
         "count to 9",
         inferenceConfig={"stopSequences": ["7", " 4"]},
         additionalModelResponseFieldPaths=["/stop_sequence"],
     )
-    assert text(answer) == "1 2 3"
-    assert answer["stopReason"] == "stop_sequence"
-    assert answer["additionalModelResponseFields"] == {"stop_sequence": " 4"}
+    assert text(response) == "1 2 3"
+    assert response["stopReason"] == "stop_sequence"
+    assert response["additionalModelResponseFields"] == {"stop_sequence": " 4"}
 
 
-def test_thinking_comes_first(say, wire):
+def test_thinking_comes_first(converse, wire):
     fields = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
-    answer = say("hello", model=wire.claude, additionalModelRequestFields=fields)
-    first = answer["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]
+    response = converse("hello", model=wire.claude, additionalModelRequestFields=fields)
+    first = response["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]
     assert first["text"] == 'Thinking about "hello".'
     assert first["signature"]
 
@@ -242,20 +244,20 @@ def test_thinking_comes_first(say, wire):
 # --- orders ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_ordered_stop_reason(say):
-    answer = say("hello [[local: stop=guardrail_intervened]]")
-    assert answer["stopReason"] == "guardrail_intervened"
-    assert '"hello"' in text(answer)
+def test_an_ordered_stop_reason(converse):
+    response = converse("hello [[local: stop=guardrail_intervened]]")
+    assert response["stopReason"] == "guardrail_intervened"
+    assert '"hello"' in text(response)
 
 
-def test_ordered_reasoning_and_several_texts(say):
-    content = say('count to 6 [[local: reasoning="Let me see" texts=3]]')["output"]["message"]["content"]
+def test_ordered_reasoning_and_several_texts(converse):
+    content = converse('count to 6 [[local: reasoning="Let me see" texts=3]]')["output"]["message"]["content"]
     assert content[0]["reasoningContent"]["reasoningText"]["text"] == "Let me see"
     assert [block["text"] for block in content[1:]] == ["1 2", " 3 4", " 5 6"]
 
 
-def test_an_empty_answer(say):
-    assert say("hello [[local: empty]]")["output"]["message"]["content"] == []
+def test_an_empty_response(converse):
+    assert converse("hello [[local: empty]]")["output"]["message"]["content"] == []
 
 
 @pytest.mark.parametrize(
@@ -271,24 +273,24 @@ def test_an_empty_answer(say):
     ],
 )
 @pytest.mark.parametrize("operation", ["converse", "converse_stream"])
-def test_ordered_errors(local, wire, refused, operation, order, expected):
+def test_ordered_errors(local, wire, rejected, operation, order, expected):
     call = {"modelId": wire.nova, "messages": [wire.user(f"hello [[local: {order}]]")]}
-    assert refused(getattr(local.runtime, operation), **call) == expected
+    assert rejected(getattr(local.runtime, operation), **call) == expected
 
 
 @pytest.mark.parametrize(
     "order", ["colour=red", "after=soon", "stop=now", "status=200", "status=x", "hold=maybe", "=1"]
 )
-def test_orders_that_are_none(local, wire, refused, order):
-    status, name, message = refused(
+def test_invalid_orders(local, wire, rejected, order):
+    status, name, message = rejected(
         local.runtime.converse, modelId=wire.nova, messages=[wire.user(f"hi [[local: {order}]]")]
     )
     assert (status, name) == (400, "ValidationException")
     assert message.startswith("bedrock_local ")
 
 
-def test_tier_and_latency_class_are_reported_back(say):
+def test_tier_and_latency_class_are_reported_back(converse):
     asked = {"serviceTier": {"type": "flex"}, "performanceConfig": {"latency": "optimized"}}
-    answer = say("hello", model="amazon.nova-pro-v1:0", **asked)
-    assert answer["serviceTier"] == {"type": "flex"}
-    assert answer["performanceConfig"] == {"latency": "optimized"}
+    response = converse("hello", model="amazon.nova-pro-v1:0", **asked)
+    assert response["serviceTier"] == {"type": "flex"}
+    assert response["performanceConfig"] == {"latency": "optimized"}

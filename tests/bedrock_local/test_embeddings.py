@@ -1,4 +1,4 @@
-"""InvokeModel by boto3: each embedding model's bodies, answers and refusals."""
+"""InvokeModel by boto3: each embedding model's bodies, responses and errors."""
 
 import json
 import math
@@ -28,8 +28,8 @@ def cohere(*texts, **more):
 @pytest.fixture
 def embed(local):
     def invoke(model, body):
-        answer = local.runtime.invoke_model(modelId=model, body=json.dumps(body))
-        return json.loads(answer["body"].read()), answer["ResponseMetadata"]["HTTPHeaders"]
+        response = local.runtime.invoke_model(modelId=model, body=json.dumps(body))
+        return json.loads(response["body"].read()), response["ResponseMetadata"]["HTTPHeaders"]
 
     return invoke
 
@@ -83,8 +83,8 @@ def is_unit(vector):
     ],
 )
 def test_vectors_have_the_right_length(embed, model, body, find, dimensions):
-    answer, headers = embed(model, body)
-    vector = find(answer)
+    response, headers = embed(model, body)
+    vector = find(response)
     assert len(vector) == dimensions
     assert is_unit(vector)
     assert headers["content-type"] == "application/json"
@@ -102,7 +102,7 @@ def test_order_shows_in_the_vectors(embed):
     assert vectors[1] == embed(COHERE_3, cohere("two"))[0]["embeddings"][0]
 
 
-def test_cohere_says_which_shape_it_answers_in(embed):
+def test_cohere_names_the_shape_of_its_response(embed):
     plain, _ = embed(COHERE_3, cohere("a", "b"))
     assert (plain["response_type"], plain["texts"]) == ("embeddings_floats", ["a", "b"])
     typed, _ = embed(COHERE_4, cohere("a", embedding_types=["float", "int8", "uint8", "binary", "ubinary"]))
@@ -113,7 +113,7 @@ def test_cohere_says_which_shape_it_answers_in(embed):
     assert all(0 <= value <= 255 for value in typed["embeddings"]["ubinary"][0])
 
 
-def test_titan_normalises_unless_told_not_to_and_knows_bits(embed):
+def test_titan_normalises_by_default_and_supports_bits(embed):
     raw, _ = embed(TITAN_2, {"inputText": "hello", "normalize": False})
     assert not is_unit(raw["embedding"])
     bits, _ = embed(TITAN_2, {"inputText": "hello", "embeddingTypes": ["binary"]})
@@ -122,16 +122,16 @@ def test_titan_normalises_unless_told_not_to_and_knows_bits(embed):
 
 
 def test_tokens_are_counted_in_body_and_header(embed):
-    answer, headers = embed(TITAN_2, {"inputText": "one two threefour"})
-    assert answer["inputTextTokenCount"] == 5
+    response, headers = embed(TITAN_2, {"inputText": "one two threefour"})
+    assert response["inputTextTokenCount"] == 5
     assert headers["x-amzn-bedrock-input-token-count"] == "5"
     assert embed(COHERE_3, cohere("one", "two three"))[1]["x-amzn-bedrock-input-token-count"] == "4"
     assert "inputTextTokenCount" not in embed(NOVA, nova())[0]
 
 
-def test_nova_tells_where_it_cut(embed):
-    answer, _ = embed(NOVA, nova("word " * 9000))
-    assert answer["embeddings"][0]["truncatedCharLength"] < 45_000
+def test_nova_reports_the_place_of_its_cut(embed):
+    response, _ = embed(NOVA, nova("word " * 9000))
+    assert response["embeddings"][0]["truncatedCharLength"] < 45_000
 
 
 MALFORMED = [
@@ -165,8 +165,8 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("model", "body", "told"), MALFORMED)
-def test_bodies_that_do_not_fit(local, refused, model, body, told):
-    status, name, message = refused(local.runtime.invoke_model, modelId=model, body=json.dumps(body))
+def test_bodies_that_do_not_fit(local, rejected, model, body, told):
+    status, name, message = rejected(local.runtime.invoke_model, modelId=model, body=json.dumps(body))
     assert (status, name) == (400, "ValidationException")
     assert message.startswith("Malformed input request: #")
     assert message.endswith(", please reformat your input and try again.")
@@ -188,15 +188,15 @@ def test_bodies_that_do_not_fit(local, refused, model, body, told):
         (COHERE_3, cohere("a", "b [[local: status=500]]"), "InternalServerException was ordered."),
     ],
 )
-def test_refusals_of_their_own(local, refused, model, body, told):
-    _, name, message = refused(local.runtime.invoke_model, modelId=model, body=json.dumps(body))
+def test_errors_of_each_embedding_model(local, rejected, model, body, told):
+    _, name, message = rejected(local.runtime.invoke_model, modelId=model, body=json.dumps(body))
     assert told in message
     if "was ordered" in told:
         assert message == f"{name} was ordered."
 
 
-def test_what_one_may_ask_for(local, refused):
+def test_the_accepted_options(local, rejected):
     call = {"modelId": TITAN_1, "body": b'{"inputText": "a"}'}
     assert local.runtime.invoke_model(**call, accept="application/json")["contentType"] == "application/json"
-    assert refused(local.runtime.invoke_model, **call, accept="text/csv")[:2] == (400, "ValidationException")
-    assert refused(local.runtime.invoke_model, **call, contentType="text/csv")[:2] == (400, "SerializationException")
+    assert rejected(local.runtime.invoke_model, **call, accept="text/csv")[:2] == (400, "ValidationException")
+    assert rejected(local.runtime.invoke_model, **call, contentType="text/csv")[:2] == (400, "SerializationException")

@@ -19,13 +19,13 @@ def read(data):
 
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(NAMES, VALUES, max_size=4), st.binary(max_size=300)), max_size=4))
-def test_botocore_reads_what_was_written(messages):
+def test_botocore_reads_written_messages(messages):
     data = b"".join(encode(headers.items(), payload) for headers, payload in messages)
     assert [(dict(m.headers), m.payload) for m in read(data)] == messages
 
 
 @settings(derandomize=True, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=2), st.binary(max_size=50))
-def test_botocore_refuses_a_corrupted_one(headers, payload):
+def test_botocore_rejects_a_corrupted_message(headers, payload):
     with pytest.raises(ChecksumMismatch):
         read(corrupted(encode(headers.items(), payload)))

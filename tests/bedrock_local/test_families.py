@@ -1,7 +1,7 @@
-"""The emulator's flags beside the gateway's table: two files, written apart, that must tell the same.
+"""The emulator's flags beside the gateway's table: two files, written separately, that must agree.
 
-Where both speak of the same thing they agree, for every model that both know. What the table *prefers* no service
-refuses, so of that only what follows from it is compared.
+Where both cover the same thing they agree, for every model that both have. What the table *prefers* no service
+rejects, so of that only what follows from it is compared.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ PREFERENCES = {
     "json_schema": "which of two ways is the better one",
     "default_max_tokens": "what to send where a model's own default cuts answers short",
 }
-"""Fields that `told` leaves out; each has a test of its own."""
+"""Fields that `declared` leaves out; each has a test of its own."""
 
 
-def told(family):
+def declared(family):
     """The emulator's flags in the words of the table."""
     return {
         "converse": family.converse,
@@ -69,7 +69,7 @@ def told(family):
 
 
 def reasoning(family):
-    """How it reasons, in the words of the table."""
+    """Return how the model reasons, in the words of the table."""
     return {
         "reasoning": style(family),
         "effort_path": family.effort_at,
@@ -100,22 +100,22 @@ def off(family):
     return "effort_none" if "none" in family.efforts else "never"
 
 
-def as_told(value):
+def as_declared(value):
     """A field of the table; lists without their order, unless they are a path."""
     return set(value) if isinstance(value, tuple) else value
 
 
 def differences(model_id, family, capabilities):
-    for name, value in told(family).items():
+    for name, value in declared(family).items():
         theirs = getattr(capabilities, name)
         if name not in ("effort_path", "top_k"):
-            theirs = as_told(theirs)
+            theirs = as_declared(theirs)
         if theirs != value and (model_id, name) not in DIFFERENCES:
             yield f"{name}: the table says {theirs}, the emulator {value}"
 
 
 @pytest.mark.parametrize("model_id", MODELS)
-def test_both_say_the_same_of_a_model(model_id):
+def test_both_agree_on_a_model(model_id):
     assert list(differences(model_id, MODELS[model_id].family, BUILT_IN.of(model_id))) == []
 
 
@@ -134,7 +134,7 @@ def test_the_tables_default_length_is_needed_and_is_taken(model_id):
 
 
 def test_every_field_of_the_table_is_compared():
-    compared = set(told(families.Family(name="any"))) | set(PREFERENCES)
+    compared = set(declared(families.Family(name="any"))) | set(PREFERENCES)
     assert {field.name for field in FIELDS} == compared
 
 
@@ -173,9 +173,9 @@ NETS = {
 
 def test_every_family_here_has_a_model():
     used = {model.family.name for model in MODELS.values()}
-    assert used == set(families.load()) - {"open-weights"}  # what those that are like it have in common
+    assert used == set(families.load()) - {"open-weights"}  # a base that similar families share
 
 
-def test_a_flag_that_is_none_is_an_error():
+def test_an_unknown_flag_is_an_error():
     with pytest.raises(TypeError, match="colour"):
         dataclasses.replace(families.Family(name="x"), colour="red")

@@ -38,19 +38,19 @@ def test_filters(local):
 
 
 @pytest.mark.parametrize("filters", [{"byOutputModality": "SMELL"}, {"byInferenceType": "INFERENCE_PROFILE"}])
-def test_filters_that_are_none(local, refused, filters):
-    status, name, message = refused(local.control.list_foundation_models, **filters)
+def test_invalid_filters(local, rejected, filters):
+    status, name, message = rejected(local.control.list_foundation_models, **filters)
     assert (status, name) == (400, "ValidationException")
     assert "Member must satisfy enum value set" in message
 
 
-def test_one_model(local, refused):
+def test_one_model(local, rejected):
     arn = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0"
     for identifier in ("amazon.nova-micro-v1:0", arn):
         details = local.control.get_foundation_model(modelIdentifier=identifier)["modelDetails"]
         assert details["modelArn"] == arn
         assert details["providerName"] == "Amazon"
-    status, name, _ = refused(local.control.get_foundation_model, modelIdentifier="amazon.nova-none")
+    status, name, _ = rejected(local.control.get_foundation_model, modelIdentifier="amazon.nova-none")
     assert (status, name) == (404, "ResourceNotFoundException")
 
 
@@ -88,21 +88,21 @@ def test_types_of_profiles(local):
         ("nextToken=guess", "nextToken"),
     ],
 )
-def test_questions_that_are_none(local, query, told):
+def test_invalid_queries(local, query, told):
     path = f"/inference-profiles?{query}"
     status, name, message = local.send("GET", path, local.signed("GET", path)).error
     assert (status, name) == (400, "ValidationException")
     assert told in message
 
 
-def test_one_profile(local, refused):
+def test_one_profile(local, rejected):
     arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-6"
     by_arn = local.control.get_inference_profile(inferenceProfileIdentifier=arn)
     by_id = local.control.get_inference_profile(inferenceProfileIdentifier="us.anthropic.claude-sonnet-4-6")
-    for found in (by_arn, by_id):
-        assert found["inferenceProfileArn"] == arn
-        assert found["models"][0]["modelArn"].endswith("foundation-model/anthropic.claude-sonnet-4-6")
-    status, name, _ = refused(local.control.get_inference_profile, inferenceProfileIdentifier="us.nobody.nothing")
+    for profile in (by_arn, by_id):
+        assert profile["inferenceProfileArn"] == arn
+        assert profile["models"][0]["modelArn"].endswith("foundation-model/anthropic.claude-sonnet-4-6")
+    status, name, _ = rejected(local.control.get_inference_profile, inferenceProfileIdentifier="us.nobody.nothing")
     assert (status, name) == (404, "ResourceNotFoundException")
 
 
@@ -122,8 +122,8 @@ def test_a_region_has_its_own_profiles(region, prefixes):
     assert all(f":{region}:" in profile.arn for profile in system)
 
 
-def test_another_region_over_the_wire(start, wire, refused):
+def test_another_region_over_the_wire(start, wire, rejected):
     with start(region="eu-central-1") as europe:
         call = {"messages": [wire.user("hello")]}
         assert europe.runtime.converse(modelId="eu.anthropic.claude-sonnet-4-6", **call)["stopReason"] == "end_turn"
-        assert refused(europe.runtime.converse, modelId="us.anthropic.claude-sonnet-4-6", **call)[0] == 400
+        assert rejected(europe.runtime.converse, modelId="us.anthropic.claude-sonnet-4-6", **call)[0] == 400

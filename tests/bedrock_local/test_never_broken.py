@@ -1,4 +1,4 @@
-"""Whatever arrives is answered or refused: no body, however odd, makes the server fail."""
+"""Every body, however odd, gets a response or an error: none makes the server fail."""
 
 import copy
 import json
@@ -104,13 +104,13 @@ def test_the_request_is_whole(local):
 
 @settings(max_examples=600, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies(), st.sampled_from([CLAUDE, CLAUDE, *OTHERS]))
-def test_a_changed_request_is_answered_or_refused(local, body, model):
-    answer = local.converse(body, model)
-    assert answer.status in (200, 400), answer.body
+def test_a_changed_request_is_served_or_rejected(local, body, model):
+    response = local.converse(body, model)
+    assert response.status in (200, 400), response.body
 
 
 @settings(max_examples=50, derandomize=True, deadline=None)
 @given(st.binary(max_size=60))
-def test_any_bytes_are_refused(local, body):
+def test_any_bytes_are_rejected(local, body):
     assert local.converse(body).status == 400
     assert local.post("/model/cohere.embed-english-v3/invoke", body).status == 400

@@ -1,4 +1,4 @@
-"""Orders in the text that spoil an answer or adorn it, with and without a stream."""
+"""Orders in the text that spoil a response or add to it, with and without a stream."""
 
 import http.client
 import json
@@ -10,11 +10,11 @@ NOVA = "/model/amazon.nova-lite-v1%3A0"
 TITAN = "/model/amazon.titan-embed-text-v2%3A0/invoke"
 
 
-def asked(text):
+def request_body(text):
     return {"messages": [{"role": "user", "content": [{"text": text}]}]}
 
 
-# --- answers without a stream ----------------------------------------------------------------------------------------
+# --- responses without a stream --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def asked(text):
 @pytest.mark.parametrize("kind", ["chat", "embedding"])
 def test_a_failure_of_a_stream_is_an_error_without_one(local, order, error, kind):
     text = f"hello [[local: {order}]]"
-    found = local.converse(asked(text)) if kind == "chat" else local.post(TITAN, {"inputText": text})
-    status, name, message = found.error
+    response = local.converse(request_body(text)) if kind == "chat" else local.post(TITAN, {"inputText": text})
+    status, name, message = response.error
     assert (status, name) == error[:2]
     assert message.startswith(error[2])
 
@@ -49,14 +49,16 @@ def test_a_failure_of_a_stream_is_an_error_without_one(local, order, error, kind
     ids=lambda order: order[:30],
 )
 @pytest.mark.parametrize("operation", ["converse", "converse-stream"])
-def test_an_order_that_no_wire_could_carry_is_refused(local, order, operation):
-    status, name, message = local.post(f"{NOVA}/{operation}", asked(f"hello [[local: {order}]]")).error
+def test_an_order_that_no_wire_could_carry_is_rejected(local, order, operation):
+    status, name, message = local.post(f"{NOVA}/{operation}", request_body(f"hello [[local: {order}]]")).error
     assert (status, name) == (400, "ValidationException")
     assert message.startswith("bedrock_local cannot read the value of the directive")
 
 
-@pytest.mark.parametrize(("path", "body"), [(f"{NOVA}/converse", asked), (TITAN, lambda text: {"inputText": text})])
-def test_a_whole_answer_that_is_cut(local, path, body):
+@pytest.mark.parametrize(
+    ("path", "body"), [(f"{NOVA}/converse", request_body), (TITAN, lambda text: {"inputText": text})]
+)
+def test_a_whole_response_that_is_cut(local, path, body):
     with pytest.raises(http.client.IncompleteRead) as caught:
         local.post(path, body("hello [[local: cut after=5]]"))
     assert len(caught.value.partial) == 5
@@ -64,17 +66,19 @@ def test_a_whole_answer_that_is_cut(local, path, body):
         local.post(path, body("hello [[local: cut]]"))
 
 
-@pytest.mark.parametrize(("path", "body"), [(f"{NOVA}/converse", asked), (TITAN, lambda text: {"inputText": text})])
+@pytest.mark.parametrize(
+    ("path", "body"), [(f"{NOVA}/converse", request_body), (TITAN, lambda text: {"inputText": text})]
+)
 @pytest.mark.parametrize("order", ["end after=9", "corrupt after=9", "end", "corrupt after=100000"])
-def test_a_whole_answer_that_is_no_json(local, path, body, order):
-    answer = local.post(path, body(f"hello [[local: {order}]]"))
-    assert answer.status == 200
+def test_a_whole_response_that_is_no_json(local, path, body, order):
+    response = local.post(path, body(f"hello [[local: {order}]]"))
+    assert response.status == 200
     with pytest.raises(ValueError):
-        json.loads(answer.body)
+        json.loads(response.body)
 
 
-def test_a_block_of_a_kind_that_nobody_knows(say):
-    first, second = say("hello [[local: unknown]]")["output"]["message"]["content"]
+def test_a_block_of_an_unknown_kind(converse):
+    first, second = converse("hello [[local: unknown]]")["output"]["message"]["content"]
     assert first == {"SDK_UNKNOWN_MEMBER": {"name": "blockOfTheFuture"}}
     assert second["text"].startswith("You said")
 
@@ -84,10 +88,10 @@ def test_a_block_of_a_kind_that_nobody_knows(say):
 
 @pytest.mark.parametrize(("after", "frames"), [(0, 0), (3, 3), (1000, 8)])
 def test_a_stream_that_just_ends(local, after, frames):
-    answer = local.post(f"{NOVA}/converse-stream", asked(f"count to 4 [[local: end after={after}]]"))
-    assert answer.status == 200
+    response = local.post(f"{NOVA}/converse-stream", request_body(f"count to 4 [[local: end after={after}]]"))
+    assert response.status == 200
     buffer = EventStreamBuffer()
-    buffer.add_data(answer.body)
+    buffer.add_data(response.body)
     kinds = [message.headers[":event-type"] for message in buffer]
     assert len(kinds) == frames
     assert ("messageStop" in kinds) == (after == 1000)
@@ -102,8 +106,10 @@ CITATION = {
 }
 
 
-def test_an_ordered_citation(say):
-    cited, plain = say("count to 4 [[local: texts=2 cite=https://example.com/a?b=c]]")["output"]["message"]["content"]
+def test_an_ordered_citation(converse):
+    cited, plain = converse("count to 4 [[local: texts=2 cite=https://example.com/a?b=c]]")["output"]["message"][
+        "content"
+    ]
     assert cited == {"citationsContent": {"content": [{"text": "1 2"}], "citations": [CITATION]}}
     assert plain == {"text": " 3 4"}
 
@@ -111,31 +117,31 @@ def test_an_ordered_citation(say):
 def test_an_ordered_citation_in_a_stream(local, wire):
     text = "count to 4 [[local: texts=2 cite=https://example.com/a?b=c]]"
     stream = local.runtime.converse_stream(modelId=wire.nova, messages=[wire.user(text)])["stream"]
-    found = [event["contentBlockDelta"] for event in stream if "contentBlockDelta" in event]
-    assert [(delta["contentBlockIndex"], next(iter(delta["delta"]))) for delta in found] == [
+    response = [event["contentBlockDelta"] for event in stream if "contentBlockDelta" in event]
+    assert [(delta["contentBlockIndex"], next(iter(delta["delta"]))) for delta in response] == [
         (0, "text"),
         (0, "text"),
         (0, "citation"),
         (1, "text"),
         (1, "text"),
     ]
-    assert found[2]["delta"]["citation"] == CITATION
+    assert response[2]["delta"]["citation"] == CITATION
 
 
-def test_an_ordered_tier(local, wire, say):
-    assert say("hello [[local: servicetier=flex]]")["serviceTier"] == {"type": "flex"}
+def test_an_ordered_tier(local, wire, converse):
+    assert converse("hello [[local: servicetier=flex]]")["serviceTier"] == {"type": "flex"}
     call = {"modelId": wire.nova, "messages": [wire.user("hello [[local: servicetier=priority]]")]}
     *_, last = local.runtime.converse_stream(**call)["stream"]
     assert last["metadata"]["serviceTier"] == {"type": "priority"}
 
 
-def test_what_was_written_to_the_cache_is_told_by_its_life(say):
-    usage = say("hello [[local: cachewrite=20]]")["usage"]
+def test_cache_writes_are_reported_by_their_lifetime(converse):
+    usage = converse("hello [[local: cachewrite=20]]")["usage"]
     assert usage["cacheDetails"] == [{"ttl": "5m", "inputTokens": 20}]
 
 
 @pytest.mark.parametrize("order", ["servicetier=cheap", "cite=", "redacted=maybe", "end=soon"])
-def test_orders_that_are_none(local, order):
-    status, name, message = local.converse(asked(f"hello [[local: {order}]]")).error
+def test_invalid_orders(local, order):
+    status, name, message = local.converse(request_body(f"hello [[local: {order}]]")).error
     assert (status, name) == (400, "ValidationException")
     assert message.startswith("bedrock_local ")

@@ -20,17 +20,17 @@ DROP = {
 }
 
 
-def content(answer):
-    return answer["output"]["message"]["content"]
+def content(response):
+    return response["output"]["message"]["content"]
 
 
-def thoughts(answer):
-    return [block["reasoningContent"] for block in content(answer) if "reasoningContent" in block]
+def reasoning_blocks(response):
+    return [block["reasoningContent"] for block in content(response) if "reasoningContent" in block]
 
 
 @pytest.fixture
-def ask(local, wire):
-    """Say something; gives the answer. `extra` are the additionalModelRequestFields."""
+def send(local, wire):
+    """Send a message, and return the response. `extra` are the additionalModelRequestFields."""
 
     def speak(model, text="hello", extra=None, **more):
         fields = {"additionalModelRequestFields": extra} if extra else {}
@@ -51,18 +51,18 @@ def ask(local, wire):
         (SONNET_5, SUMMARIZED),
     ],
 )
-def test_claude_signs_what_it_thinks(ask, model, extra):
-    first, second = content(ask(model, extra=extra))
+def test_claude_signs_its_reasoning(send, model, extra):
+    first, second = content(send(model, extra=extra))
     assert first["reasoningContent"]["reasoningText"]["text"] == 'Thinking about "hello".'
     assert len(first["reasoningContent"]["reasoningText"]["signature"]) == 64
     assert second["text"].startswith('You said: "hello"')
 
 
 @pytest.mark.parametrize("extra", [None, {"thinking": {"type": "adaptive"}}])
-def test_newer_claudes_hide_it_and_sign_it_all_the_same(ask, extra):
-    (thought,) = thoughts(ask(SONNET_5, extra=extra))
-    assert thought["reasoningText"]["text"] == ""
-    assert thought["reasoningText"]["signature"]
+def test_newer_claudes_hide_it_and_sign_it_all_the_same(send, extra):
+    (reasoning,) = reasoning_blocks(send(SONNET_5, extra=extra))
+    assert reasoning["reasoningText"]["text"] == ""
+    assert reasoning["reasoningText"]["signature"]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_newer_claudes_hide_it_and_sign_it_all_the_same(ask, extra):
         (GPT, {"reasoning": {"effort": "none"}}),
     ],
 )
-def test_who_does_not_reason(ask, model, extra):
-    assert thoughts(ask(model, extra=extra)) == []
+def test_models_without_reasoning(send, model, extra):
+    assert reasoning_blocks(send(model, extra=extra)) == []
 
 
 @pytest.mark.parametrize(
@@ -98,41 +98,41 @@ def test_who_does_not_reason(ask, model, extra):
         ),
     ],
 )
-def test_others_reason_without_a_signature(ask, model, extra, text):
-    assert thoughts(ask(model, extra=extra)) == [{"reasoningText": {"text": text}}]
+def test_others_reason_without_a_signature(send, model, extra, text):
+    assert reasoning_blocks(send(model, extra=extra)) == [{"reasoningText": {"text": text}}]
 
 
 @pytest.mark.parametrize("model", [GPT, "us.xai.grok-4.6"])
-def test_some_withhold_it(ask, model):
-    (thought,) = thoughts(ask(model))
-    assert len(thought["redactedContent"]) == 48
+def test_some_withhold_it(send, model):
+    (reasoning,) = reasoning_blocks(send(model))
+    assert len(reasoning["redactedContent"]) == 48
 
 
-def test_a_demanded_tool_needs_no_thought(ask, wire):
+def test_a_demanded_tool_needs_no_reasoning(send, wire):
     tools = {"tools": [wire.tool("ping")], "toolChoice": {"any": {}}}
-    assert [list(block) for block in content(ask(SONNET_5, toolConfig=tools))] == [["toolUse"]]
-    assert [list(block) for block in content(ask(OSS, toolConfig=tools))] == [["reasoningContent"], ["toolUse"]]
+    assert [list(block) for block in content(send(SONNET_5, toolConfig=tools))] == [["toolUse"]]
+    assert [list(block) for block in content(send(OSS, toolConfig=tools))] == [["reasoningContent"], ["toolUse"]]
 
 
-def test_a_thought_that_is_cut_short_is_not_signed(ask):
-    answer = ask(SONNET_5, "count to 9", SUMMARIZED, inferenceConfig={"maxTokens": 3})
-    assert content(answer) == [{"reasoningContent": {"reasoningText": {"text": "Thinking abou"}}}]
-    assert answer["stopReason"] == "max_tokens"
+def test_reasoning_that_is_cut_short_is_not_signed(send):
+    response = send(SONNET_5, "count to 9", SUMMARIZED, inferenceConfig={"maxTokens": 3})
+    assert content(response) == [{"reasoningContent": {"reasoningText": {"text": "Thinking abou"}}}]
+    assert response["stopReason"] == "max_tokens"
 
 
-def test_a_withheld_thought_costs_tokens_too(ask):
-    answer = ask(GPT, "count to 100", inferenceConfig={"maxTokens": 16})
-    assert [list(block) for block in content(answer)] == [["reasoningContent"], ["text"]]
-    assert content(answer)[1]["text"] == "1 2 3 4 5 6 7 8 9 10 11 12"
-    assert answer["usage"]["outputTokens"] == 16
+def test_withheld_reasoning_costs_tokens_too(send):
+    response = send(GPT, "count to 100", inferenceConfig={"maxTokens": 16})
+    assert [list(block) for block in content(response)] == [["reasoningContent"], ["text"]]
+    assert content(response)[1]["text"] == "1 2 3 4 5 6 7 8 9 10 11 12"
+    assert response["usage"]["outputTokens"] == 16
 
 
-def test_ordered_thoughts(ask):
-    first, second, _ = content(ask(CLAUDE, 'hello [[local: reasoning="Let me see" redacted]]'))
+def test_ordered_reasoning(send):
+    first, second, _ = content(send(CLAUDE, 'hello [[local: reasoning="Let me see" redacted]]'))
     assert first["reasoningContent"]["reasoningText"]["text"] == "Let me see"
     assert first["reasoningContent"]["reasoningText"]["signature"]
     assert second["reasoningContent"]["redactedContent"]
-    (plain,) = thoughts(ask("amazon.nova-lite-v1:0", "hello [[local: reasoning=Hm]]"))
+    (plain,) = reasoning_blocks(send("amazon.nova-lite-v1:0", "hello [[local: reasoning=Hm]]"))
     assert plain == {"reasoningText": {"text": "Hm"}}
 
 
@@ -145,20 +145,22 @@ def deltas(local, wire, model, text="hello", extra=None):
     return [event["contentBlockDelta"]["delta"] for event in stream if "contentBlockDelta" in event]
 
 
-def test_a_thought_streams_in_words_and_ends_with_its_signature(local, wire, ask):
-    found = [delta["reasoningContent"] for delta in deltas(local, wire, CLAUDE, extra=BUDGET) if "text" not in delta]
-    assert [list(delta) for delta in found] == [["text"], ["text"], ["text"], ["signature"]]
-    (whole,) = thoughts(ask(CLAUDE, extra=BUDGET))
-    assert "".join(delta.get("text", "") for delta in found) == whole["reasoningText"]["text"]
-    assert found[-1]["signature"] == whole["reasoningText"]["signature"]
+def test_reasoning_streams_in_words_and_ends_with_its_signature(local, wire, send):
+    reasoning_deltas = [
+        delta["reasoningContent"] for delta in deltas(local, wire, CLAUDE, extra=BUDGET) if "text" not in delta
+    ]
+    assert [list(delta) for delta in reasoning_deltas] == [["text"], ["text"], ["text"], ["signature"]]
+    (whole,) = reasoning_blocks(send(CLAUDE, extra=BUDGET))
+    assert "".join(delta.get("text", "") for delta in reasoning_deltas) == whole["reasoningText"]["text"]
+    assert reasoning_deltas[-1]["signature"] == whole["reasoningText"]["signature"]
 
 
-def test_a_hidden_thought_streams_as_its_signature_alone(local, wire):
+def test_hidden_reasoning_streams_as_its_signature_alone(local, wire):
     first = deltas(local, wire, SONNET_5)[0]
     assert list(first["reasoningContent"]) == ["signature"]
 
 
-def test_a_withheld_thought_streams_in_one_piece(local, wire):
+def test_withheld_reasoning_streams_in_one_piece(local, wire):
     first, second = deltas(local, wire, GPT)[:2]
     assert list(first["reasoningContent"]) == ["redactedContent"]
     assert list(second) == ["text"]
@@ -167,56 +169,56 @@ def test_a_withheld_thought_streams_in_one_piece(local, wire):
 # --- coming back -----------------------------------------------------------------------------------------------------
 
 
-def conversation(answer, wire, then="and now?"):
-    return [wire.user("hello"), answer["output"]["message"], wire.user(then)]
+def conversation(response, wire, then="and now?"):
+    return [wire.user("hello"), response["output"]["message"], wire.user(then)]
 
 
 @pytest.mark.parametrize(
     ("model", "extra"), [(CLAUDE, BUDGET), (SONNET_5, None), (OPUS_55, None), (GPT, None), (OSS, None)]
 )
-def test_its_own_reasoning_comes_back(ask, wire, model, extra):
-    answer = ask(model, extra=extra)
-    assert thoughts(answer)
-    assert ask(model, extra=extra, messages=conversation(answer, wire))["stopReason"] == "end_turn"
+def test_a_models_own_reasoning_is_accepted_back(send, wire, model, extra):
+    response = send(model, extra=extra)
+    assert reasoning_blocks(response)
+    assert send(model, extra=extra, messages=conversation(response, wire))["stopReason"] == "end_turn"
 
 
-def test_a_changed_thought_does_not(ask, wire, refused):
-    answer = ask(CLAUDE, extra=BUDGET)
-    thoughts(answer)[0]["reasoningText"]["text"] += "!"
-    status, name, message = refused(ask, model=CLAUDE, extra=BUDGET, messages=conversation(answer, wire))
+def test_changed_reasoning_is_rejected(send, wire, rejected):
+    response = send(CLAUDE, extra=BUDGET)
+    reasoning_blocks(response)[0]["reasoningText"]["text"] += "!"
+    status, name, message = rejected(send, model=CLAUDE, extra=BUDGET, messages=conversation(response, wire))
     assert (status, name) == (400, "ValidationException")
     assert message.endswith("messages.1.content.0: Invalid `signature` in `thinking` block")
 
 
-def test_a_changed_redaction_does_not(ask, wire, refused):
-    answer = ask(GPT)
-    thoughts(answer)[0]["redactedContent"] = b"x" + thoughts(answer)[0]["redactedContent"][1:]
-    assert "Invalid `data`" in refused(ask, model=GPT, messages=conversation(answer, wire))[2]
+def test_a_changed_redaction_is_rejected(send, wire, rejected):
+    response = send(GPT)
+    reasoning_blocks(response)[0]["redactedContent"] = b"x" + reasoning_blocks(response)[0]["redactedContent"][1:]
+    assert "Invalid `data`" in rejected(send, model=GPT, messages=conversation(response, wire))[2]
 
 
-def test_a_thought_and_a_tool_make_a_loop(ask, wire, refused):
+def test_reasoning_and_a_tool_make_a_loop(send, wire, rejected):
     tools = {"tools": [wire.tool("get_weather", city={"type": "string"})]}
     question = wire.user("What is the weather in New York?")
-    asked = ask(CLAUDE, extra=BUDGET, messages=[question], toolConfig=tools)
-    _, said, call = content(asked)
-    loop = [question, asked["output"]["message"], wire.user(toolResult=wire.result(call["toolUse"]["toolUseId"]))]
-    answer = ask(CLAUDE, extra=BUDGET, messages=loop, toolConfig=tools)
-    assert content(answer)[-1]["text"] == 'get_weather says "18 degrees".'
-    asked["output"]["message"]["content"] = [said, call]
-    told = refused(ask, model=CLAUDE, extra=BUDGET, messages=loop, toolConfig=tools)[2]
-    assert "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`." in told
-    assert ask(CLAUDE, messages=loop, toolConfig=tools)["stopReason"] == "end_turn"
+    response = send(CLAUDE, extra=BUDGET, messages=[question], toolConfig=tools)
+    _, text_block, call = content(response)
+    loop = [question, response["output"]["message"], wire.user(toolResult=wire.result(call["toolUse"]["toolUseId"]))]
+    final = send(CLAUDE, extra=BUDGET, messages=loop, toolConfig=tools)
+    assert content(final)[-1]["text"] == 'get_weather says "18 degrees".'
+    response["output"]["message"]["content"] = [text_block, call]
+    message = rejected(send, model=CLAUDE, extra=BUDGET, messages=loop, toolConfig=tools)[2]
+    assert "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`." in message
+    assert send(CLAUDE, messages=loop, toolConfig=tools)["stopReason"] == "end_turn"
 
 
-def test_between_tools_it_thinks_only_there(ask, wire):
+def test_between_tools_it_thinks_only_there(send, wire):
     model, extra = "us.anthropic.claude-sonnet-5-5", {"thinking": {"type": "between_tools"}}
     tools = {"tools": [wire.tool("get_weather")]}
     question = wire.user("weather?")
-    asked = ask(model, extra=extra, messages=[question], toolConfig=tools)
-    assert thoughts(asked) == []
-    result = wire.user(toolResult=wire.result(content(asked)[-1]["toolUse"]["toolUseId"]))
-    loop = [question, asked["output"]["message"], result]
-    assert len(thoughts(ask(model, extra=extra, messages=loop, toolConfig=tools))) == 1
+    response = send(model, extra=extra, messages=[question], toolConfig=tools)
+    assert reasoning_blocks(response) == []
+    result = wire.user(toolResult=wire.result(content(response)[-1]["toolUse"]["toolUseId"]))
+    loop = [question, response["output"]["message"], result]
+    assert len(reasoning_blocks(send(model, extra=extra, messages=loop, toolConfig=tools))) == 1
 
 
 @pytest.mark.parametrize(
@@ -226,27 +228,27 @@ def test_between_tools_it_thinks_only_there(ask, wire):
         {"toolConfig": {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": {"type": "object"}}}}]}},
     ],
 )
-def test_a_bound_thought_wants_what_was_before_it(ask, wire, refused, change):
-    messages = conversation(ask(OPUS_55), wire)
-    told = refused(ask, model=OPUS_55, messages=messages, **change)[2]
-    assert "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different" in told
-    assert ask(OPUS_55, extra=DROP, messages=messages, **change)["stopReason"] == "end_turn"
-    assert ask(SONNET_5, messages=conversation(ask(SONNET_5), wire), **change)["stopReason"] == "end_turn"
+def test_bound_reasoning_needs_the_messages_before_it(send, wire, rejected, change):
+    messages = conversation(send(OPUS_55), wire)
+    message = rejected(send, model=OPUS_55, messages=messages, **change)[2]
+    assert "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different" in message
+    assert send(OPUS_55, extra=DROP, messages=messages, **change)["stopReason"] == "end_turn"
+    assert send(SONNET_5, messages=conversation(send(SONNET_5), wire), **change)["stopReason"] == "end_turn"
 
 
-def test_a_bound_thought_does_not_mind_the_cache(ask, wire):
-    messages = conversation(ask(OPUS_55), wire)
+def test_bound_reasoning_is_independent_of_the_cache(send, wire):
+    messages = conversation(send(OPUS_55), wire)
     messages[0]["content"].append({"cachePoint": {"type": "default"}})
-    assert ask(OPUS_55, messages=messages)["stopReason"] == "end_turn"
+    assert send(OPUS_55, messages=messages)["stopReason"] == "end_turn"
 
 
-def test_one_models_signature_is_anothers(ask, wire):
-    messages = conversation(ask(CLAUDE, extra=BUDGET), wire)
-    assert ask("us.anthropic.claude-sonnet-4-6", messages=messages)["stopReason"] == "end_turn"
+def test_models_accept_each_others_signatures(send, wire):
+    messages = conversation(send(CLAUDE, extra=BUDGET), wire)
+    assert send("us.anthropic.claude-sonnet-4-6", messages=messages)["stopReason"] == "end_turn"
 
 
-def test_every_chat_model_answers_a_plain_question_and_streams(local, wire):
-    """What every client does first works with every model, with its reasoning and all."""
+def test_every_chat_model_responds_to_a_plain_prompt_and_streams(local, wire):
+    """Every model serves what every client does first, with its reasoning and all."""
     for identifier in callable_ids():
         call = {"modelId": identifier, "messages": [wire.user("hello")]}
         assert content(local.runtime.converse(**call))[-1]["text"].startswith('You said: "hello"')
@@ -260,27 +262,27 @@ def callable_ids():
             yield model.id if "ON_DEMAND" in model.inference else f"us.{model.id}"
 
 
-def test_a_model_that_converse_does_not_serve(local, wire, refused):
-    told = refused(local.runtime.converse, modelId="openai.gpt-5.4", messages=[wire.user("hello")])
-    assert told[:2] == (400, "ValidationException")
-    assert told[2].startswith("This action doesn't support the model")
+def test_a_model_that_converse_does_not_serve(local, wire, rejected):
+    error = rejected(local.runtime.converse, modelId="openai.gpt-5.4", messages=[wire.user("hello")])
+    assert error[:2] == (400, "ValidationException")
+    assert error[2].startswith("This action doesn't support the model")
 
 
-def test_its_own_choice_of_no_tool(ask, wire):
+def test_its_own_choice_of_no_tool(send, wire):
     tools = {"tools": [wire.tool("get_weather")]}
     extra = {"tool_choice": {"type": "none"}}
-    assert [list(block) for block in content(ask(CLAUDE, "weather?", extra, toolConfig=tools))] == [["text"]]
+    assert [list(block) for block in content(send(CLAUDE, "weather?", extra, toolConfig=tools))] == [["text"]]
 
 
-def test_its_own_choice_of_a_tool(ask, wire):
+def test_its_own_choice_of_a_tool(send, wire):
     tools = {"tools": [wire.tool("first"), wire.tool("second")]}
     extra = {"tool_choice": {"type": "tool", "name": "second"}}
-    (call,) = content(ask(CLAUDE, extra=extra, toolConfig=tools))
+    (call,) = content(send(CLAUDE, extra=extra, toolConfig=tools))
     assert call["toolUse"]["name"] == "second"
 
 
-def test_a_default_length_cuts(ask):
-    answer = ask(CLAUDE, "count to 5000")
-    assert (answer["stopReason"], answer["usage"]["outputTokens"]) == ("max_tokens", 4096)
-    assert ask(CLAUDE, "count to 5000", inferenceConfig={"maxTokens": 64000})["stopReason"] == "end_turn"
-    assert json.dumps(content(answer)).endswith('4096"}]')
+def test_a_default_length_cuts(send):
+    response = send(CLAUDE, "count to 5000")
+    assert (response["stopReason"], response["usage"]["outputTokens"]) == ("max_tokens", 4096)
+    assert send(CLAUDE, "count to 5000", inferenceConfig={"maxTokens": 64000})["stopReason"] == "end_turn"
+    assert json.dumps(content(response)).endswith('4096"}]')

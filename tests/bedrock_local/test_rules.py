@@ -1,4 +1,4 @@
-"""Every rule refuses what it is there to refuse, over the wire, and lets the nearest valid request pass.
+"""Every rule rejects what it is there to reject, over the wire, and lets the nearest valid request pass.
 
 The cases are in `rules/`, a file for each module of rules; the ones too large for it are here. In those files a bare
 string is a text block (or one of `BLOCKS`), {call: 1} and {result: 1} are a toolUse and a toolResult with that id,
@@ -43,11 +43,11 @@ BLOCKS = {
 }
 
 NOWHERE = bytes(16)
-"""What the thoughts in the files were an answer to: nothing that any request holds."""
+"""The messages before the reasoning in the files: no request holds them."""
 
 
 def spelled(value):
-    """The value with the names of blocks and of bytes replaced by what they stand for."""
+    """Return the value with the names of blocks and of bytes replaced by what they mean."""
     if isinstance(value, dict):
         return {key: spelled(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -57,34 +57,34 @@ def spelled(value):
     return base64.b64encode(BYTES[value]).decode() if value in BYTES else value
 
 
-def block(given):
-    if isinstance(given, str):
-        return spelled(given) if given in BLOCKS else {"text": given}
-    if "call" in given:
-        return {"toolUse": {"toolUseId": given["call"], "name": "f", "input": {}}}
-    if "result" in given:
-        return {"toolResult": {"toolUseId": given["result"], "content": [{"text": "ok"}]}}
-    if "thought" in given:
-        text = given["thought"]
-        signed = {"text": given.get("told", text), "signature": seals.signature(text, text, NOWHERE)}
+def block(entry):
+    if isinstance(entry, str):
+        return spelled(entry) if entry in BLOCKS else {"text": entry}
+    if "call" in entry:
+        return {"toolUse": {"toolUseId": entry["call"], "name": "f", "input": {}}}
+    if "result" in entry:
+        return {"toolResult": {"toolUseId": entry["result"], "content": [{"text": "ok"}]}}
+    if "thought" in entry:
+        text = entry["thought"]
+        signed = {"text": entry.get("told", text), "signature": seals.signature(text, text, NOWHERE)}
         return {"reasoningContent": {"reasoningText": signed}}
-    if "redacted" in given:
-        data = base64.b64encode(seals.redacted(given["redacted"], NOWHERE)).decode()
+    if "redacted" in entry:
+        data = base64.b64encode(seals.redacted(entry["redacted"], NOWHERE)).decode()
         return {"reasoningContent": {"redactedContent": data}}
-    return spelled(given)
+    return spelled(entry)
 
 
 def messages(turns):
     return [
-        {"role": role, "content": [block(given) for given in content]}
+        {"role": role, "content": [block(entry) for entry in content]}
         for turn in turns
         for role, content in turn.items()
     ]
 
 
-def tool(given):
+def tool(entry):
     return (
-        {"toolSpec": {"name": given, "inputSchema": {"json": {"type": "object"}}}} if isinstance(given, str) else given
+        {"toolSpec": {"name": entry, "inputSchema": {"json": {"type": "object"}}}} if isinstance(entry, str) else entry
     )
 
 
@@ -92,7 +92,7 @@ def request(case):
     """The Converse request of a case."""
     made = {"messages": messages(case.get("messages", [{"user": ["hello"]}])), **spelled(case.get("more", {}))}
     if "tools" in case:
-        made["toolConfig"] = {"tools": [tool(given) for given in case["tools"]]}
+        made["toolConfig"] = {"tools": [tool(entry) for entry in case["tools"]]}
     if "choice" in case:
         made["toolConfig"]["toolChoice"] = case["choice"]
     if "extra" in case:
@@ -126,8 +126,8 @@ def strict(number):
     return [{"toolSpec": {"name": f"f{n}", "strict": True, "inputSchema": {"json": schema}}} for n in range(number)]
 
 
-def held_to(properties, required):
-    """A case with a schema for the answer."""
+def with_schema(properties, required):
+    """Return a case with a schema for the response."""
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     return {"rule": "structured_output", "model": "claude", "schema": json.dumps(schema)}
 
@@ -136,7 +136,7 @@ FLAGS = {f"p{n}": {"type": "boolean"} for n in range(25)}
 UNIONS = {f"p{n}": {"type": ["string", "null"]} for n in range(17)}
 COMPLEX = "Schema is too complex for compilation."
 
-REFUSED = [
+REJECTED = [
     *(case for file in FILES.values() for case in file["refused"]),
     large("number_and_size", [picture()] * 21, "The number of image blocks (21) exceeds the maximum of 20"),
     large(
@@ -145,24 +145,24 @@ REFUSED = [
     large("number_and_size", [picture(BYTES["@png"].ljust(3_750_001))], "3750001 bytes, which exceeds the maximum"),
     large("prompt_length", ["a " * 32_001], "Input is too long for requested model.", "mistral"),
     {"rule": "strict_tools", "model": "claude", "tools": strict(21), "told": "at most 20 tools may be strict"},
-    {**held_to(FLAGS, []), "told": COMPLEX},
-    {**held_to(UNIONS, list(UNIONS)), "told": COMPLEX},
+    {**with_schema(FLAGS, []), "told": COMPLEX},
+    {**with_schema(UNIONS, list(UNIONS)), "told": COMPLEX},
 ]
 ACCEPTED = [
     *(case for file in FILES.values() for case in file["accepted"]),
     large("number_and_size", [picture()] * 20),
     large("prompt_length", ["a " * 31_000], model="mistral"),
     {"rule": "strict_tools", "model": "claude", "tools": strict(20)},
-    held_to(FLAGS, ["p0"]),
-    held_to(UNIONS | {"p0": {"type": "string"}}, list(UNIONS)),
+    with_schema(FLAGS, ["p0"]),
+    with_schema(UNIONS | {"p0": {"type": "string"}}, list(UNIONS)),
 ]
 
 
-def first_to_refuse(case):
+def first_rejecting_rule(case):
     """The name of the rule that complains first, in this process."""
     checked = shapes.check("Converse", request(case), modelId=model(case))
-    found = Shelf("us-east-1").resolve(model(case))
-    conversation = Conversation(checked, found, found.family, streaming="stream" in case)
+    resolved = Shelf("us-east-1").resolve(model(case))
+    conversation = Conversation(checked, resolved, resolved.family, streaming="stream" in case)
     return next((rule.__name__ for rule in rules.RULES if any(rule(conversation))), None)
 
 
@@ -172,28 +172,28 @@ def send(local, case):
 
 
 def test_every_rule_has_a_case():
-    assert {case["rule"] for case in REFUSED} == {rule.__name__ for rule in rules.RULES}
+    assert {case["rule"] for case in REJECTED} == {rule.__name__ for rule in rules.RULES}
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["rule"])
-def test_it_is_refused(local, case):
+@pytest.mark.parametrize("case", REJECTED, ids=lambda case: case["rule"])
+def test_the_rule_rejects_the_case(local, case):
     status, name, message = send(local, case).error
     assert (status, name) == (400, "ValidationException")
     assert case["told"] in message
-    assert first_to_refuse(case) == case["rule"]
+    assert first_rejecting_rule(case) == case["rule"]
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["rule"])
-def test_it_is_accepted(local, case):
+def test_the_nearest_valid_case_passes(local, case):
     assert send(local, case).status == 200
-    assert first_to_refuse(case) is None
+    assert first_rejecting_rule(case) is None
 
 
-def test_a_stream_obeys_the_same_rules(local, refused):
+def test_a_stream_obeys_the_same_rules(local, rejected):
     call = {"modelId": model({}), "messages": messages([{"user": ["a"]}, {"user": ["b"]}])}
-    assert refused(local.runtime.converse_stream, **call)[2].startswith("A conversation must alternate")
+    assert rejected(local.runtime.converse_stream, **call)[2].startswith("A conversation must alternate")
 
 
 def test_the_table_is_json_all_the_way():
-    for case in (*REFUSED, *ACCEPTED):
+    for case in (*REJECTED, *ACCEPTED):
         assert json.loads(json.dumps(request(case))) == request(case)

@@ -75,7 +75,7 @@ PNG = b64(b"\x89PNG\r\n\x1a\n0")
         (body(modelId="amazon.nova-lite-v1:0"), "'modelId' belongs in the path"),
     ],
 )
-def test_what_the_service_model_forbids(local, sent, told):
+def test_violations_of_the_service_model(local, sent, told):
     status, name, message = local.converse(sent).error
     assert (status, name) == (400, "ValidationException")
     assert told in message
@@ -100,7 +100,7 @@ def test_stream_mode_of_a_guardrail_is_for_streams(local):
         b"\xff\xfe\x00",
     ],
 )
-def test_what_is_no_json_object(local, sent):
+def test_a_body_that_is_no_json_object(local, sent):
     status, name, _ = local.converse(sent).error
     assert (status, name) == (400, "SerializationException")
 
@@ -112,8 +112,8 @@ def test_a_depth_that_json_reads_and_a_walk_does_not(local):
 
 @pytest.mark.parametrize("content_type", ["text/plain", "", "application/x-amz-json-1.1"])
 def test_the_content_type_is_json(local, content_type):
-    found = local.post("/model/amazon.nova-lite-v1%3A0/converse", body(), content_type)
-    assert found.error[:2] == (400, "SerializationException")
+    response = local.post("/model/amazon.nova-lite-v1%3A0/converse", body(), content_type)
+    assert response.error[:2] == (400, "SerializationException")
 
 
 def test_a_content_type_may_have_parameters(local):
@@ -124,14 +124,14 @@ def test_a_content_type_may_have_parameters(local):
 
 def test_a_body_has_a_limit(local):
     big = b'{"messages": "' + b"x" * 25_000_000 + b'"}'
-    found = local.converse(big)
-    assert found.error[:2] == (413, "RequestEntityTooLargeException")
+    response = local.converse(big)
+    assert response.error[:2] == (413, "RequestEntityTooLargeException")
 
 
 @pytest.mark.parametrize(
     "identifier", ["amazon.nova-lite-v1:0%0A", "a%0Ab", "%0A", "amazon.nova%20lite", "a%2Fb", "%FF"]
 )
-def test_an_identifier_that_can_be_none(local, identifier):
+def test_an_identifier_that_may_be_null(local, identifier):
     status, name, message = local.post(f"/model/{identifier}/converse", body()).error
     assert (status, name) == (400, "ValidationException")
     assert "at 'modelId' failed to satisfy constraint: Member must satisfy regular expression pattern" in message

@@ -40,7 +40,7 @@ def test_text_comes_in_words_and_metadata_last(local):
 @pytest.mark.parametrize(
     "text", ["hello", "count to 30", "weather, please", 'naïve \U0001f600 [[local: texts=4 reasoning="a b"]]']
 )
-def test_stream_and_body_say_the_same(local, wire, text):
+def test_stream_and_body_agree(local, wire, text):
     tools = {"tools": [wire.tool("get_weather", city={"type": "string"}, days={"type": "integer"})]}
     call = {"modelId": wire.claude, "messages": [wire.user(text)], "toolConfig": tools}
     whole = local.runtime.converse(**call)
@@ -71,7 +71,7 @@ def _add(blocks, event):
 
 
 def _plain(block):
-    """A block of a whole answer as the pieces of a stream add up to."""
+    """Return a block of a whole response as the pieces of a stream add up to."""
     if "toolUse" in block:
         return {**block["toolUse"], "input": json.dumps(block["toolUse"]["input"])}
     return block["text"] if "text" in block else block["reasoningContent"]["reasoningText"]
@@ -98,7 +98,7 @@ def test_max_tokens_leaves_half_a_tool_call(local, wire):
 
 
 def raw_stream(local, text):
-    """Open a stream by raw HTTP; gives the connection and the response."""
+    """Open a stream by raw HTTP; return the connection and the response."""
     body = json.dumps({"messages": [{"role": "user", "content": [{"text": text}]}]}).encode()
     path = "/model/amazon.nova-lite-v1%3A0/converse-stream"
     connection = local.connection()
@@ -118,10 +118,10 @@ def test_frames_have_padding_and_headers_in_no_fixed_order(local):
     assert response.headers["content-type"] == "application/vnd.amazon.eventstream"
     assert response.headers["transfer-encoding"] == "chunked"
     assert response.headers["x-amzn-requestid"]
-    found = messages(response.read())
-    assert len({tuple(message.headers) for message in found}) == 6
-    assert len({message.payload.partition(b'"p":')[2] for message in found}) > 10
-    for message in found:
+    frames = messages(response.read())
+    assert len({tuple(message.headers) for message in frames}) == 6
+    assert len({message.payload.partition(b'"p":')[2] for message in frames}) > 10
+    for message in frames:
         assert message.headers[":message-type"] == "event"
         assert message.headers[":content-type"] == "application/json"
 
@@ -133,15 +133,15 @@ def test_the_same_stream_has_the_same_bytes(local):
 
 def test_an_unknown_event_is_skipped_by_boto3(local):
     assert texts(stream(local, "count to 2 [[local: unknown]]")) == ["1", " 2"]
-    found = messages(raw_stream(local, "count to 2 [[local: unknown]]")[1].read())
-    assert [m.headers[":event-type"] for m in found][:2] == ["messageStart", "eventOfTheFuture"]
+    frames = messages(raw_stream(local, "count to 2 [[local: unknown]]")[1].read())
+    assert [m.headers[":event-type"] for m in frames][:2] == ["messageStart", "eventOfTheFuture"]
 
 
 @pytest.mark.parametrize(("after", "before"), [(0, 0), (3, 3), (1000, 8)])
 def test_an_ordered_exception(local, after, before):
-    seen = []
+    received = []
     with pytest.raises(EventStreamError) as caught:
-        seen.extend(stream(local, f"count to 4 [[local: exception=throttlingException after={after}]]"))
+        received.extend(stream(local, f"count to 4 [[local: exception=throttlingException after={after}]]"))
     assert caught.value.response["Error"]["Code"] == "throttlingException"
     assert caught.value.response["Error"]["Message"] == "throttlingException was ordered."
     _, response = raw_stream(local, f"count to 4 [[local: exception=throttlingException after={after}]]")

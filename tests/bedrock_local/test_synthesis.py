@@ -89,7 +89,7 @@ def test_pydantic_accepts_what_its_schema_led_to(kind, text):
     assert synthesise(schema, text) == value
 
 
-def test_optional_properties_are_given_too():
+def test_optional_properties_are_generated_too():
     assert set(synthesise(Everything.model_json_schema(), "")) == set(Everything.model_fields)
 
 
