@@ -24,7 +24,7 @@ def _compiler() -> None:
 
 
 class Server:
-    """Gives every request the same bytes, in these pieces, and then closes the connection if told so."""
+    """A server that returns the same bytes to every request, in these pieces, and then closes if so configured."""
 
     def __init__(self, pieces: list[bytes], close: bool) -> None:
         self._pieces = pieces
@@ -54,7 +54,7 @@ class Server:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., int]]:
-    """Starts such servers, and gives their ports."""
+    """Start such servers, and return their ports."""
     servers: list[Server] = []
 
     def start(*pieces: bytes, close: bool = False) -> int:
@@ -68,7 +68,7 @@ def serve() -> Iterator[Callable[..., int]]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Runs the load generator for a moment, and gives its last line."""
+    """Run the load generator for a moment, and return its last line."""
 
     def run(
         port: int, *, expected: int = 1, end: str = "", request: bytes = b"GET / HTTP/1.1\r\n\r\n"

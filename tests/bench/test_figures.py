@@ -59,11 +59,11 @@ def test_the_median_of_ratios_is_not_the_ratio_of_medians() -> None:
     """A round in which the machine was slow leaves the ratio as it is."""
     fast = {"service": 10_000.0, "envoy": 20_000.0}
     slow = {"service": 40_000.0, "envoy": 80_000.0}
-    found = results(
+    measured = results(
         *(sample("http2", "chat-32", number, cpu_us=cpu) for number, cpu in ((1, fast), (2, slow))),
         *(sample("bare", "chat-32", number, cpu_us={"envoy": cpu["envoy"]}) for number, cpu in ((1, fast), (2, slow))),
     )
-    assert found.ratio("http2", "bare", "chat-32", whole) == {1: 1.5, 2: 1.5}
+    assert measured.ratio("http2", "bare", "chat-32", whole) == {1: 1.5, 2: 1.5}
 
 
 def test_cpu_time_is_of_the_stack_and_per_unit() -> None:
@@ -84,7 +84,7 @@ def test_a_target_is_judged_by_the_default_transport() -> None:
     assert verdicts[1].met is False
 
 
-def test_what_was_not_measured_is_not_met() -> None:
+def test_a_target_without_a_measurement_is_not_met() -> None:
     verdicts = judge(results(sample("http2", "models")))
     assert {verdict.met for verdict in verdicts} == {None}
 
@@ -103,8 +103,8 @@ def test_linearity(large: float, expected: float) -> None:
     """A fixed 50 µs a request does not make the cost of bytes any less linear."""
     costs = {"body-100KB": 150.0, "body-1MB": 1_050.0, "body-10MB": large}
     runs = [sample("http2", name, answered=1, cpu_us={"service": cost}) for name, cost in costs.items()]
-    found = linearity(results(*runs), "http2")[1]
-    assert found == pytest.approx(expected, rel=0.12)
+    measured = linearity(results(*runs), "http2")[1]
+    assert measured == pytest.approx(expected, rel=0.12)
 
 
 def test_the_report_shows_errors_first() -> None:
@@ -130,9 +130,9 @@ def test_the_report_of_a_good_run() -> None:
 
 
 def test_a_report_without_the_gateway_has_no_targets() -> None:
-    told = report.markdown(results(sample("bare", "chat-32")))
-    assert "Targets" not in told
-    assert "None" not in told
+    text = report.markdown(results(sample("bare", "chat-32")))
+    assert "Targets" not in text
+    assert "None" not in text
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,17 @@ def test_a_report_without_the_gateway_has_no_targets() -> None:
         (profiling.main, ["--workload", "nothing"], "'nothing' is not one of"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_said(command: click.Command, arguments: list[str], told: str) -> None:
+def test_an_option_that_cannot_be_used_is_reported(command: click.Command, arguments: list[str], told: str) -> None:
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
     assert told in done.output
 
 
 def test_results_survive_their_file(tmp_path: Any) -> None:
-    found = results(sample("bare", "chat-32"), sample("http2", "chat-32"))
-    write(found, tmp_path / "results.json")
-    assert read(tmp_path / "results.json") == found
-    assert found.by_round("http2", "chat-32", service) == {1: 100}
+    measured = results(sample("bare", "chat-32"), sample("http2", "chat-32"))
+    write(measured, tmp_path / "results.json")
+    assert read(tmp_path / "results.json") == measured
+    assert measured.by_round("http2", "chat-32", service) == {1: 100}
 
 
 @pytest.mark.parametrize(
@@ -165,15 +165,17 @@ def test_numbers(value: float, text: str) -> None:
     assert report.number(value) == text
 
 
-# What is sent
+# Requests
 
 
 APIS: tuple[Api, ...] = ("openai", "bedrock")
-ASKED = [pytest.param(each, api, id=f"{each.name}-{api}") for each in WORKLOADS for api in APIS if supported(each, api)]
+REQUESTS = [
+    pytest.param(each, api, id=f"{each.name}-{api}") for each in WORKLOADS for api in APIS if supported(each, api)
+]
 
 
-@pytest.mark.parametrize(("workload", "api"), ASKED)
-def test_requests_are_as_long_as_they_are_said_to_be(workload: Workload, api: Api) -> None:
+@pytest.mark.parametrize(("workload", "api"), REQUESTS)
+def test_requests_have_their_nominal_length(workload: Workload, api: Api) -> None:
     made = call(workload, api)
     if workload.operation in ("chat", "stream"):
         assert abs(len(made.body) - workload.body_bytes) <= 4
@@ -210,19 +212,19 @@ def test_workloads_by_name() -> None:
         ({"response_trailers": pb.HttpTrailers()}, "response_trailers"),
     ],
 )
-def test_the_noop_says_continue(asked: dict[str, Any], member: str) -> None:
-    answer = pb.ProcessingResponse.FromString(noop.reply(pb.ProcessingRequest(**asked).SerializeToString()))
-    assert answer.WhichOneof("response") == member
-    assert not answer.ByteSize() > 2
+def test_the_noop_continues(asked: dict[str, Any], member: str) -> None:
+    response = pb.ProcessingResponse.FromString(noop.reply(pb.ProcessingRequest(**asked).SerializeToString()))
+    assert response.WhichOneof("response") == member
+    assert not response.ByteSize() > 2
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 20_000])
 @pytest.mark.parametrize("end", [False, True])
-def test_the_noop_gives_bodies_back(size: int, end: bool) -> None:
+def test_the_noop_returns_bodies(size: int, end: bool) -> None:
     asked = pb.ProcessingRequest(response_body=pb.HttpBody(body=b"b" * size, end_of_stream=end))
     asked.attributes["envoy.filters.http.ext_proc"].update({"response.code_details": "via_upstream"})
-    answer = pb.ProcessingResponse.FromString(noop.reply(asked.SerializeToString()))
-    streamed = answer.response_body.response.body_mutation.streamed_response
+    response = pb.ProcessingResponse.FromString(noop.reply(asked.SerializeToString()))
+    streamed = response.response_body.response.body_mutation.streamed_response
     assert (streamed.body, streamed.end_of_stream) == (b"b" * size, end)
 
 
@@ -288,8 +290,8 @@ def test_cpu_time_and_memory_of_this_process() -> None:
     before = processes.cpu_ns(pids)
     sum(range(10**6))
     assert processes.cpu_ns(pids) > before
-    held = processes.memory(pids)
-    assert 0 < held.pss <= held.rss <= held.peak
+    usage = processes.memory(pids)
+    assert 0 < usage.pss <= usage.rss <= usage.peak
 
 
 def test_a_process_that_has_ended_has_no_clock() -> None:

@@ -1,4 +1,4 @@
-"""The load generator counts what it is sent, wherever that is cut, and lets no bad answer pass for a good one."""
+"""The load generator counts what it receives, wherever that is cut, and counts no bad response as a good one."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def errors(done: dict[str, Any]) -> dict[str, int]:
     return {kind: count for kind, count in done["errors"].items() if count}
 
 
-def test_a_good_answer(serve: Serve, load: Load) -> None:
+def test_a_good_response(serve: Serve, load: Load) -> None:
     done = load(serve(plain(b"a tick")))
     assert done["answered"] > 0
     assert done["marks"] == done["answered"]
@@ -66,26 +66,26 @@ def test_marks_are_found_across_chunks(serve: Serve, load: Load) -> None:
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "broken"),
     ],
 )
-def test_a_bad_answer_is_counted_and_shown(serve: Serve, load: Load, answer: bytes, kind: str) -> None:
+def test_a_bad_response_is_counted_and_shown(serve: Serve, load: Load, answer: bytes, kind: str) -> None:
     done = load(serve(answer), expected=2, end="[DONE]")
     assert errors(done).keys() == {kind}
     assert done["complaint"].startswith(kind)
 
 
-def test_an_answer_that_is_cut_off(serve: Serve, load: Load) -> None:
+def test_a_response_that_is_cut_off(serve: Serve, load: Load) -> None:
     done = load(serve(chunked(EVENTS)[:-5], close=True), expected=2, end="[DONE]")
     assert done["answered"] == 0
     assert errors(done).keys() == {"broken"}
 
 
 def test_a_server_that_closes_each_connection(serve: Serve, load: Load) -> None:
-    answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ntick"
-    done = load(serve(answer, close=True))
+    response = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\ntick"
+    done = load(serve(response, close=True))
     assert done["answered"] > 0
     assert errors(done) == {}
 
 
-def test_nobody_is_there(serve: Serve, load: Load) -> None:
+def test_an_unreachable_server(serve: Serve, load: Load) -> None:
     done = load(1)
     assert done["answered"] == 0
     assert errors(done).keys() == {"broken"}
@@ -105,7 +105,7 @@ def upstream(tmp_path: Path) -> Iterator[int]:
         process.terminate()
 
 
-def ask(upstream: int, workload: Workload) -> bytes:
+def send(upstream: int, workload: Workload) -> bytes:
     import socket
 
     wire = call(workload, "bedrock").wire(upstream, "token")
@@ -121,7 +121,7 @@ def ask(upstream: int, workload: Workload) -> bytes:
 
 @pytest.mark.parametrize("every", [0, 1])
 def test_the_upstream_s_stream_is_a_real_event_stream(upstream: int, every: int) -> None:
-    chunks = ask(upstream, Workload("stream", "stream", 1, frames=7, every=every))
+    chunks = send(upstream, Workload("stream", "stream", 1, frames=7, every=every))
     decoder, messages = Decoder(), []
     while (size := int(chunks.partition(b"\r\n")[0], 16)) > 0:
         start = chunks.index(b"\r\n") + 2
