@@ -1,4 +1,4 @@
-"""A caller on a socket of its own, which can stop anywhere in its request, leave, and say what it saw.
+"""A caller on a socket of its own, which can stop anywhere in its request, leave, and report what it saw.
 
 What a caller sees is one of `KINDS`. `SHORT` and `SILENCE` are what must never be: a response that looks whole and is
 not, and nothing at all.
@@ -22,19 +22,19 @@ ERROR_EVENT = "error event"
 """An error within the stream, and then its end, without [DONE]."""
 BROKEN = "broken"
 """The connection ends before the response does: the SDKs raise a connection error."""
-NO_ANSWER = "no answer"
+NO_RESPONSE = "no answer"
 """The connection ends before a response begins: the SDKs raise a connection error, and try again."""
 SHORT = "short"
 SILENCE = "silence"
-KINDS = (WHOLE, ERROR, ERROR_EVENT, BROKEN, NO_ANSWER, SHORT, SILENCE)
+KINDS = (WHOLE, ERROR, ERROR_EVENT, BROKEN, NO_RESPONSE, SHORT, SILENCE)
 
 MODEL = "amazon.nova-micro-v1:0"
 DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What came of a call."""
+class Outcome:
+    """The outcome of a call."""
 
     kind: str
     status: int | None = None
@@ -44,15 +44,15 @@ class Seen:
 
 
 class Caller:
-    """One call over HTTP/1.1."""
+    """A caller with one call over HTTP/1.1."""
 
     def __init__(
         self, address: tuple[str, int], token: str, prompt: str, *, stream: bool, body: bytes | None = None
     ) -> None:
         """`body` is sent instead of the prompt."""
         self.stream = stream
-        asked = {"model": MODEL, "messages": [{"role": "user", "content": prompt}], "stream": stream}
-        self.body = json.dumps(asked).encode() if body is None else body
+        request = {"model": MODEL, "messages": [{"role": "user", "content": prompt}], "stream": stream}
+        self.body = json.dumps(request).encode() if body is None else body
         self.head = (
             f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {token}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(self.body)}\r\n"
@@ -73,7 +73,7 @@ class Caller:
         self._sent = end
 
     def read_delta(self) -> None:
-        """Read until something of the answer's text has come."""
+        """Read until some of the response's text has arrived."""
         while b'"content":"one' not in self._read:
             data = self._begin().read1()
             assert data, f"it ended before: {self._read!r}"
@@ -98,7 +98,7 @@ class Caller:
             self._response.close()
         self.socket.close()
 
-    def finish(self) -> Seen:
+    def finish(self) -> Outcome:
         """Read to the end."""
         try:
             kind, status, code = self._finish()
@@ -106,7 +106,7 @@ class Caller:
             kind, status, code = SILENCE, None, None
         finally:
             self.close()
-        return Seen(kind, status, code, round(time.monotonic() - self.since, 3))
+        return Outcome(kind, status, code, round(time.monotonic() - self.since, 3))
 
     def _begin(self) -> http.client.HTTPResponse:
         if self._response is None:
@@ -118,7 +118,7 @@ class Caller:
         try:
             response = self._begin()
         except (ConnectionError, http.client.HTTPException):
-            return NO_ANSWER, None, None
+            return NO_RESPONSE, None, None
         try:
             while data := response.read1():
                 self._read += data
@@ -135,12 +135,12 @@ def judged(status: int, body: bytes, *, stream: bool) -> tuple[str, int, str | N
     if status >= 400:
         return ERROR, status, json.loads(body)["error"]["code"]
     if not stream:
-        said = json.loads(body)["choices"][0]["message"]["content"]
-        return (WHOLE if said == TEXT else SHORT), status, None
+        text = json.loads(body)["choices"][0]["message"]["content"]
+        return (WHOLE if text == TEXT else SHORT), status, None
     events = [event.removeprefix(b"data: ") for event in body.split(b"\n\n") if event.startswith(b"data: ")]
     if events and events[-1] == b"[DONE]":
-        said = "".join(_delta(json.loads(event)) for event in events[:-1])
-        return (WHOLE if said == TEXT else SHORT), status, None
+        text = "".join(_delta(json.loads(event)) for event in events[:-1])
+        return (WHOLE if text == TEXT else SHORT), status, None
     last: Any = json.loads(events[-1]) if events else {}
     if "error" in last:
         return ERROR_EVENT, status, last["error"]["code"]

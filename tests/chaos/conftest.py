@@ -1,4 +1,4 @@
-"""Gateways for the scenarios, and the record of what they come to, which is written to .run/chaos.json.
+"""Gateways for the scenarios, and the record of their outcomes, which is written to .run/chaos.json.
 
 The short form runs everything on one worker over http2, and most on two over grpcio; `--long` runs all four.
 """
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this is run on demand only: by `make test-chaos`."""
+    """Mark all of this: it is run on demand only, by `make test-chaos`."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker("chaos")
@@ -60,11 +60,11 @@ def bounded() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def record(pytestconfig: pytest.Config) -> Iterator[Record]:
-    """What the scenarios came to."""
-    record, begun = Record(), time.monotonic()
+    """Return the record of the scenarios' outcomes."""
+    record, started = Record(), time.monotonic()
     yield record
     form = "long" if pytestconfig.getoption("--long") else "short"
-    record.write(ROOT / ".run" / "chaos.json", {"form": form, "seconds": round(time.monotonic() - begun)})
+    record.write(ROOT / ".run" / "chaos.json", {"form": form, "seconds": round(time.monotonic() - started)})
 
 
 class Scenes:
@@ -113,7 +113,7 @@ def fragile(scene_of: Scenes) -> Scene:
 
 @pytest.fixture(scope="session")
 def scene(place: tuple[str, int], tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[Scene]:
-    """One gateway for all tests that change nothing about it."""
+    """A gateway for all tests that change nothing about it."""
     starter = Starter(tmp_path_factory.mktemp("chaos"))
     scenes = Scenes(place, starter, record)
     yield scenes()
@@ -123,7 +123,7 @@ def scene(place: tuple[str, int], tmp_path_factory: pytest.TempPathFactory, reco
 
 @pytest.fixture(scope="session")
 def impatient(place: tuple[str, int], tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[Scene]:
-    """One gateway that gives a silent Bedrock up after two seconds."""
+    """A gateway that gives up on a silent Bedrock after two seconds."""
     starter = Starter(tmp_path_factory.mktemp("impatient"))
     scenes = Scenes(place, starter, record)
     yield scenes({"streaming": {"keepalive_seconds": 0.5, "idle_seconds": 2}})

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.callers import BROKEN, ERROR, ERROR_EVENT, NO_ANSWER, WHOLE
+from tests.chaos.callers import BROKEN, ERROR, ERROR_EVENT, NO_RESPONSE, WHOLE
 from tests.chaos.soak import PROGRAMS, growth
 
 HERE = Path(__file__).parent
@@ -24,7 +24,7 @@ NAMES = ("chaos.json", "fuzz.json", "soak.json")
 SEES = {
     WHOLE: "the whole response",
     BROKEN: "a connection that breaks",
-    NO_ANSWER: "a connection that closes before the response",
+    NO_RESPONSE: "a connection that closes before the response",
     ERROR_EVENT: "an error event, no `[DONE]`",
     "left": "nothing: the caller is gone",
     "the others": "nothing: the flood is not answered",
@@ -42,7 +42,7 @@ INTRODUCTION = (HERE / "reliability.md.in").read_text()
 """The head of the page."""
 
 WORDS = (HERE / "words.md.in").read_text()
-"""What the words of its tables mean."""
+"""Meanings of the words in its tables."""
 
 CHAOS = """
 The results below are of the {form} form: {number} scenarios in {seconds} s, on {places}.
@@ -98,7 +98,7 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
 
 def _line(same: Sequence[Mapping[str, Any]]) -> str:
     first = same[0]
-    sees = " or ".join(_unique(_seen(row) for row in same))
+    sees = " or ".join(_unique(_outcome(row) for row in same))
     lost = "; ".join(_unique(_lost(row) for row in same))
     notes = "; ".join(_unique(row["note"] for row in same if row["note"]))
     fault = f"{first['fault']} ({notes})" if notes else first["fault"]
@@ -106,16 +106,16 @@ def _line(same: Sequence[Mapping[str, Any]]) -> str:
     return f"| {fault} | {PHASES[first['phase']]} | {first['call']} | {sees} | {seconds} | {lost} |\n"
 
 
-def _seen(row: Mapping[str, Any]) -> str:
+def _outcome(row: Mapping[str, Any]) -> str:
     if row["sees"] == ERROR:
         return f"{row['status']} `{row['code']}`"
     return SEES[row["sees"]] + (f" `{row['code']}`" if row["sees"] == ERROR_EVENT else "")
 
 
 def _lost(row: Mapping[str, Any]) -> str:
-    """Say what was lost; a rejected flood loses nothing."""
+    """Describe what was lost; a rejected flood loses nothing."""
     beside = f"{row['neighbours_lost']} of {row['neighbours']} calls beside it" if row["neighbours_lost"] else ""
-    own = "the call" if row["sees"] in (ERROR, ERROR_EVENT, BROKEN, NO_ANSWER) else ""
+    own = "the call" if row["sees"] in (ERROR, ERROR_EVENT, BROKEN, NO_RESPONSE) else ""
     return " and ".join(part for part in (own, beside) if part) or "nothing"
 
 
@@ -139,16 +139,16 @@ def _soak(soak: Mapping[str, Any]) -> Iterator[str]:
     kinds = ", ".join(f"{kind}: {number}" for kind, number in soak["calls"].items())
     number, unexpected = sum(soak["calls"].values()), len(soak["unexpected"])
     yield SOAK.format(number=number, seconds=soak["seconds"], kinds=kinds, unexpected=unexpected)
-    for what, (early, late) in growth(soak["samples"]).items():
-        yield f"| {what} | {_figure(what, early)} | {_figure(what, late)} |\n"
+    for description, (early, late) in growth(soak["samples"]).items():
+        yield f"| {description} | {_figure(description, early)} | {_figure(description, late)} |\n"
     most = {name: max(one["memory"][name] for one in soak["samples"]) for name in PROGRAMS}
     yield f"\nThe most memory: {', '.join(f'{name} {size >> 20} MiB' for name, size in most.items())}.\n"
 
 
-def _figure(what: str, value: float) -> str:
-    if what.startswith("memory"):
+def _figure(description: str, value: float) -> str:
+    if description.startswith("memory"):
         return f"{value / (1 << 20):.1f} MiB"
-    return f"{value:.1f} ms" if what == "latency" else f"{value:.0f}"
+    return f"{value:.1f} ms" if description == "latency" else f"{value:.0f}"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the scenarios came to, for docs/reliability.md."""
+"""The outcomes of the scenarios, for docs/reliability.md."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One scenario on one gateway."""
+    """A scenario on one gateway."""
 
     section: str
     fault: str
@@ -19,20 +19,20 @@ class Row:
     transport: str
     workers: int
     sees: str
-    """One of `callers.KINDS`."""
+    """A member of `callers.KINDS`."""
     status: int | None
     code: str | None
     seconds: float
     neighbours: int
     """Calls that ran beside it…"""
     neighbours_lost: int
-    """… and those of them that were not answered whole."""
+    """… and those of them that were not served whole."""
     note: str = ""
 
 
 @dataclass
 class Record:
-    """All rows of a run."""
+    """The rows of a run."""
 
     rows: list[Row] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)

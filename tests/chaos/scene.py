@@ -1,10 +1,10 @@
-"""A scenario: a call in some phase, neighbours beside it, a fault, and what becomes of all of them.
+"""A scenario: a call in some phase, neighbours beside it, a fault, and the outcomes of all of them.
 
 | phase     | the call is                                                     |
 |-----------|-----------------------------------------------------------------|
 | headers   | half-way through its request's headers                           |
 | body      | half-way through its request's body; a worker has its headers    |
-| waiting   | at Bedrock, which has not answered                               |
+| waiting   | at Bedrock, which has sent no response                           |
 | streaming | half-way through Bedrock's response                              |
 | ending    | complete at Bedrock but for the last bytes                       |
 
@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.callers import ERROR, ERROR_EVENT, SHORT, SILENCE, WHOLE, Caller, Seen
+from tests.chaos.callers import ERROR, ERROR_EVENT, SHORT, SILENCE, WHOLE, Caller, Outcome
 from tests.chaos.record import Record, Row
 from tests.chaos.upstream import (
-    ANSWER,
     END,
     METADATA,
+    RESPONSE,
     START,
     STOP,
     Act,
@@ -36,7 +36,7 @@ from tests.chaos.upstream import (
     Upstream,
     deltas,
     head,
-    whole_answer,
+    whole_response,
     whole_stream,
 )
 
@@ -44,13 +44,13 @@ PHASES = ("headers", "body", "waiting", "streaming", "ending")
 DEADLINE = 60.0
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Ask again and again until the answer is true, and return it."""
+def until(condition: Callable[[], Any], description: str) -> Any:
+    """Poll until the condition returns a true value, and return it."""
     end = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        assert time.monotonic() < end, what
+    while not (value := condition()):
+        assert time.monotonic() < end, description
         time.sleep(0.01)
-    return found
+    return value
 
 
 def steps_of(phase: str, *, stream: bool) -> list[Step]:
@@ -59,16 +59,16 @@ def steps_of(phase: str, *, stream: bool) -> list[Step]:
     hold = Act.HOLD
     match phase, stream:
         case ("waiting", _):
-            return [hold, *(whole_stream() if stream else whole_answer())]
+            return [hold, *(whole_stream() if stream else whole_response())]
         case ("streaming", True):
             return [head(), START, first, hold, *more, STOP, METADATA, END]
         case ("streaming", False):
-            return [head("application/json", len(ANSWER)), ANSWER[:30], hold, ANSWER[30:]]
+            return [head("application/json", len(RESPONSE)), RESPONSE[:30], hold, RESPONSE[30:]]
         case ("ending", True):
             return [head(), START, first, *more, STOP, hold, METADATA, END]
         case ("ending", False):
-            return [head("application/json", len(ANSWER)), ANSWER[:-1], hold, ANSWER[-1:]]
-    return [*(whole_stream() if stream else whole_answer())]
+            return [head("application/json", len(RESPONSE)), RESPONSE[:-1], hold, RESPONSE[-1:]]
+    return [*(whole_stream() if stream else whole_response())]
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Call:
     caller: Caller
     script: Script
 
-    def end(self) -> Seen:
+    def end(self) -> Outcome:
         """Let Bedrock go on, and read to the end."""
         self.script.go.set()
         return self.caller.finish()
@@ -97,7 +97,7 @@ class Scene:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where the gateway listens."""
+        """Return the address that the gateway listens on."""
         host, _, port = self.gateway.origin.removeprefix("http://").rpartition(":")
         return host, int(port)
 
@@ -128,7 +128,7 @@ class Scene:
         return Call(caller, script)
 
     def neighbours(self) -> list[Call]:
-        """Begin streams that last until they are told to end: one, or several where there are several workers."""
+        """Begin streams that last until they are released: one, or several if there are several workers."""
         return [self.begin("streaming", stream=True) for _ in range(1 if self.workers == 1 else 4)]
 
     def run(
@@ -142,7 +142,7 @@ class Scene:
         sees: Sequence[str],
         spares_neighbours: bool = True,
         note: str = "",
-    ) -> Seen:
+    ) -> Outcome:
         """Strike while a call is in `phase`; `sees` are the kinds of outcome that are right."""
         beside = self.neighbours()
         call = self.begin(phase, stream=stream)
@@ -150,52 +150,63 @@ class Scene:
         strike()
         if phase in ("headers", "body"):
             call.caller.send()
-        seen = call.end()
+        outcome = call.end()
         others = [one.end() for one in beside]
-        self.check(seen, others, sees, spares_neighbours=spares_neighbours)
-        self.add(section, fault, phase, "stream" if stream else "buffered", seen, others, note)
+        self.check(outcome, others, sees, spares_neighbours=spares_neighbours)
+        self.add(section, fault, phase, "stream" if stream else "buffered", outcome, others, note)
         self.serves_again()
-        return seen
+        return outcome
 
-    def check(self, seen: Seen, others: Sequence[Seen], sees: Sequence[str], *, spares_neighbours: bool = True) -> None:
+    def check(
+        self, outcome: Outcome, others: Sequence[Outcome], sees: Sequence[str], *, spares_neighbours: bool = True
+    ) -> None:
         """Assert what holds in every scenario, and that this outcome is one that is right."""
-        for one in (seen, *others):
-            assert one.kind not in (SHORT, SILENCE), (seen, others, self.gateway.log()[-3000:])
+        for one in (outcome, *others):
+            assert one.kind not in (SHORT, SILENCE), (outcome, others, self.gateway.log()[-3000:])
             assert one.code or one.kind not in (ERROR, ERROR_EVENT), one
-        assert seen.kind in sees, (seen, self.gateway.log()[-3000:])
+        assert outcome.kind in sees, (outcome, self.gateway.log()[-3000:])
         assert not spares_neighbours or all(one.kind == WHOLE for one in others), (others, self.gateway.log()[-3000:])
         assert not self.upstream.untranslated, self.upstream.untranslated
 
     def add(
-        self, section: str, fault: str, phase: str, call: str, seen: Seen, others: Sequence[Seen], note: str = ""
+        self,
+        section: str,
+        fault: str,
+        phase: str,
+        call: str,
+        outcome: Outcome,
+        others: Sequence[Outcome],
+        note: str = "",
     ) -> None:
         """Record a scenario that has held."""
         lost = sum(one.kind != WHOLE for one in others)
         named = (section, fault, phase, call, self.transport, self.workers)
-        self.record.add(Row(*named, seen.kind, seen.status, seen.code, seen.seconds, len(others), lost, note))
+        self.record.add(
+            Row(*named, outcome.kind, outcome.status, outcome.code, outcome.seconds, len(others), lost, note)
+        )
 
     def serves_again(self) -> None:
-        """Wait until all workers are back and a row of calls is answered whole."""
+        """Wait until all workers are back and a row of calls is served whole."""
         until(self.all_healthy, "the workers are not all back")
-        until(lambda: all(self.asks() for _ in range(3)), "it does not serve again")
+        until(lambda: all(self.responds() for _ in range(3)), "it does not serve again")
 
     def all_healthy(self) -> bool:
-        """Say whether Envoy takes every worker for healthy."""
+        """Return whether Envoy takes every worker for healthy."""
         try:
             return self.stat("cluster.processor.membership_healthy") == self.workers
         except OSError:
             return False
 
-    def asks(self) -> bool:
-        """Make one call, and say whether it is answered whole."""
+    def responds(self) -> bool:
+        """Make one call, and return whether its response is whole."""
         try:
-            caller = self.caller(self.upstream.script(*whole_answer()), stream=False)
+            caller = self.caller(self.upstream.script(*whole_response()), stream=False)
         except OSError:
             return False
         caller.send()
-        seen = caller.finish()
-        assert seen.kind not in (SHORT, SILENCE), seen
-        return seen.kind == WHOLE
+        outcome = caller.finish()
+        assert outcome.kind not in (SHORT, SILENCE), outcome
+        return outcome.kind == WHOLE
 
     def stat(self, name: str) -> int:
         """Read one of Envoy's statistics."""

@@ -35,7 +35,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of call: what is sent, and what must come of it."""
+    """A kind of call: the request, and the outcomes that are allowed."""
 
     method: str
     path: str
@@ -69,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen in one interval."""
+    """A sample of one interval."""
 
     seconds: float
     memory: dict[str, int]
@@ -81,7 +81,7 @@ class Sample:
 
 @dataclass
 class Load:
-    """What the threads share."""
+    """State that the threads share."""
 
     gateway: Gateway
     end: float
@@ -133,7 +133,7 @@ def call(gateway: Gateway, kind: Kind) -> int:
         connection.close()
 
 
-def sample(load: Load, begun: float) -> Sample:
+def sample(load: Load, started: float) -> Sample:
     """Read the memory and the descriptors of each program, and take the latencies since the last sample."""
     memory, descriptors = dict[str, int](), dict[str, int]()
     for name, program in PROGRAMS.items():
@@ -143,25 +143,25 @@ def sample(load: Load, begun: float) -> Sample:
     with load.lock:
         latencies, load.latencies = load.latencies, []
     median = round(statistics.median(latencies), 1) if latencies else 0.0
-    return Sample(round(time.monotonic() - begun, 1), memory, descriptors, median)
+    return Sample(round(time.monotonic() - started, 1), memory, descriptors, median)
 
 
 def soak(starter: Starter, seconds: float, interval: float) -> dict[str, Any]:
     """Run the load, and return its figures."""
     gateway = starter({"workers": 1})
-    begun = time.monotonic()
-    load = Load(gateway, begun + seconds)
+    started = time.monotonic()
+    load = Load(gateway, started + seconds)
     threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(THREADS)]
     for thread in threads:
         thread.start()
     samples = []
     while time.monotonic() < load.end:
         time.sleep(min(interval, max(0.0, load.end - time.monotonic())))
-        samples.append(sample(load, begun))
+        samples.append(sample(load, started))
     for thread in threads:
         thread.join(DEADLINE * 2)
     return {
-        "seconds": round(time.monotonic() - begun),
+        "seconds": round(time.monotonic() - started),
         "calls": dict(sorted(load.calls.items())),
         "unexpected": load.unexpected[:20],
         "samples": [asdict(one) for one in samples],
@@ -177,19 +177,20 @@ def growth(samples: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float
         reads[f"memory of {name}"] = lambda one, name=name: float(one["memory"][name])  # type: ignore[misc]
         reads[f"descriptors of {name}"] = lambda one, name=name: float(one["descriptors"][name])  # type: ignore[misc]
     return {
-        what: (statistics.median(map(read, early)), statistics.median(map(read, late))) for what, read in reads.items()
+        description: (statistics.median(map(read, early)), statistics.median(map(read, late)))
+        for description, read in reads.items()
     }
 
 
 def grows(figures: Mapping[str, tuple[float, float]]) -> list[str]:
     """Return the figures that are not flat: memory by a tenth and 8 MiB, descriptors by 30, latency by a half."""
     rules = {"memory": (1.1, 8 << 20), "descriptors": (1.0, 30), "latency": (1.5, 5)}
-    found = []
-    for what, (early, late) in figures.items():
-        factor, slack = rules[what.split()[0]]
+    growing = []
+    for description, (early, late) in figures.items():
+        factor, slack = rules[description.split()[0]]
         if late > early * factor + slack:
-            found.append(f"{what}: {early:g} -> {late:g}")
-    return found
+            growing.append(f"{description}: {early:g} -> {late:g}")
+    return growing
 
 
 def main() -> None:

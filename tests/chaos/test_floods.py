@@ -1,4 +1,4 @@
-"""One caller does what it can against the others, who must not notice."""
+"""Floods by one caller, which the others must not notice."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ import pytest
 from hpack import Encoder
 from hyperframe.frame import HeadersFrame, RstStreamFrame, SettingsFrame
 
-from tests.chaos.callers import ERROR, MODEL, WHOLE, Caller, Seen
+from tests.chaos.callers import ERROR, MODEL, WHOLE, Caller, Outcome
 from tests.chaos.scene import Call, Scene
 from tests.chaos.test_kills import ENVOY, WORKER
 from tests.chaos.upstream import END, METADATA, START, STOP, chunk, frame, head
@@ -25,24 +25,24 @@ GROWTH = 300 << 20
 
 
 @contextmanager
-def others(scene: Scene, fault: str, call: str, note: str = "") -> Iterator[list[Seen]]:
-    """Streams before, during and after the flood, and calls during it, all of which must be answered whole."""
+def others(scene: Scene, fault: str, call: str, note: str = "") -> Iterator[list[Outcome]]:
+    """Streams before, during and after the flood, and calls during it, all of which must be served whole."""
     beside = [scene.begin("streaming", stream=True) for _ in range(NEIGHBOURS)]
     before = {program: memory(scene, program) for program in (ENVOY, WORKER)}
-    since, flooder = time.monotonic(), list[Seen]()
+    since, flooder = time.monotonic(), list[Outcome]()
     yield flooder
-    during = scene.asks()
+    during = scene.responds()
     seconds = round(time.monotonic() - since, 3)
     grown = {program: memory(scene, program) - before[program] for program in before}
-    seen = [one.end() for one in beside]
+    outcomes = [one.end() for one in beside]
     assert during, "a new call is not answered"
     assert all(size < GROWTH for size in grown.values()), grown
-    own = flooder[0] if flooder else Seen(FINE, seconds=seconds)
-    scene.check(own, seen, [FINE, ERROR, WHOLE])
+    own = flooder[0] if flooder else Outcome(FINE, seconds=seconds)
+    scene.check(own, outcomes, [FINE, ERROR, WHOLE])
     mebibytes = ", ".join(
         f"{name} +{max(0, size) >> 20} MiB" for name, size in zip(("Envoy", "a worker"), grown.values(), strict=True)
     )
-    scene.add(SECTION, fault, "", call, own, seen, f"{note}{mebibytes}")
+    scene.add(SECTION, fault, "", call, own, outcomes, f"{note}{mebibytes}")
 
 
 def memory(scene: Scene, program: str) -> int:
@@ -107,7 +107,7 @@ def test_a_request_that_is_much_work(scene: Scene, name: str, tools: list[str]) 
 
 
 def test_bodies_of_32_mb_at_once(scene: Scene, pytestconfig: pytest.Config) -> None:
-    """Fourteen in the long form, six in the short: those beyond the budget are told to come back."""
+    """Fourteen in the long form, six in the short: those beyond the budget get a Retry-After."""
     number = 14 if pytestconfig.getoption("--long") else 6
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "x" * (31 << 20)}]}).encode()
     beside = [scene.begin("streaming", stream=True) for _ in range(NEIGHBOURS)]
@@ -116,13 +116,13 @@ def test_bodies_of_32_mb_at_once(scene: Scene, pytestconfig: pytest.Config) -> N
         call.caller.send(len(call.caller.head) + 1)
     for call in calls:
         call.caller.send()
-    seen = [call.caller.finish() for call in calls]
-    assert {one.kind for one in seen} <= {WHOLE, ERROR}
-    assert {one.status for one in seen if one.kind == ERROR} <= {429, 503}
-    others_seen = [one.end() for one in beside]
-    worst = max(seen, key=lambda one: (one.kind == ERROR, one.seconds))
-    scene.check(worst, others_seen, [ERROR, WHOLE])
-    scene.add(SECTION, f"{number} bodies of 31 MiB at once", "", "buffered", worst, others_seen)
+    outcomes = [call.caller.finish() for call in calls]
+    assert {one.kind for one in outcomes} <= {WHOLE, ERROR}
+    assert {one.status for one in outcomes if one.kind == ERROR} <= {429, 503}
+    outcomes_of_others = [one.end() for one in beside]
+    worst = max(outcomes, key=lambda one: (one.kind == ERROR, one.seconds))
+    scene.check(worst, outcomes_of_others, [ERROR, WHOLE])
+    scene.add(SECTION, f"{number} bodies of 31 MiB at once", "", "buffered", worst, outcomes_of_others)
     scene.serves_again()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.callers import BROKEN, ERROR, NO_ANSWER, WHOLE
+from tests.chaos.callers import BROKEN, ERROR, NO_RESPONSE, WHOLE
 from tests.chaos.scene import PHASES, Scene
 
 SECTION = "A program dies"
@@ -20,7 +20,7 @@ BEFORE = {
     "streaming": (BROKEN, ERROR),
     "ending": (BROKEN, ERROR),
 }
-"""What a caller sees of its worker's death, by phase. The response of a buffered call has not begun before its end."""
+"""Outcomes of a worker's death for its caller, by phase. A buffered call's response does not begin before its end."""
 
 
 def kill(scene: Scene, program: str) -> Callable[[], None]:
@@ -53,7 +53,7 @@ def test_kill_9_of_a_worker_in_every_phase(fragile: Scene, stream: bool) -> None
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "stream"])
 def test_kill_9_of_envoy_in_every_phase(fragile: Scene, stream: bool) -> None:
     for phase in PHASES:
-        sees = (BROKEN, NO_ANSWER)
+        sees = (BROKEN, NO_RESPONSE)
         strike = kill(fragile, ENVOY)
         fragile.run(
             SECTION, "kill -9 of Envoy", phase, stream=stream, strike=strike, sees=sees, spares_neighbours=False

@@ -1,10 +1,10 @@
-"""A caller leaves in each phase of its call: Bedrock is told at once, and nobody else is disturbed."""
+"""A caller leaves in each phase of its call: its call to Bedrock ends at once, and no other call is disturbed."""
 
 import time
 
 import pytest
 
-from tests.chaos.callers import Seen
+from tests.chaos.callers import Outcome
 from tests.chaos.scene import PHASES, Scene
 
 SECTION = "A caller leaves"
@@ -24,9 +24,9 @@ def test_a_caller_that_leaves(scene: Scene, stream: bool, phase: str) -> None:
         assert call.script.left.wait(DEADLINE), "Bedrock goes on with a call that nobody waits for"
     seconds = round(time.monotonic() - since, 3)
     others = [one.end() for one in beside]
-    assert scene.asks()
+    assert scene.responds()
     assert call.script.arrived.is_set() == at_bedrock, "half a request reaches Bedrock"
-    seen = Seen(LEFT, seconds=seconds)
-    scene.check(seen, others, [LEFT])
+    outcome = Outcome(LEFT, seconds=seconds)
+    scene.check(outcome, others, [LEFT])
     note = "the call at Bedrock is ended" if at_bedrock else "nothing had left for Bedrock"
-    scene.add(SECTION, "a caller leaves", phase, "stream" if stream else "buffered", seen, others, note)
+    scene.add(SECTION, "a caller leaves", phase, "stream" if stream else "buffered", outcome, others, note)

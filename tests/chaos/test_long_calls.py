@@ -17,8 +17,8 @@ def test_calls_of_55_s_alone(scene_of: Any, pytestconfig: pytest.Config) -> None
     scene: Scene = scene_of()
     calls = [scene.begin(phase, stream=stream) for phase in ("waiting", "streaming") for stream in (False, True)]
     calls[0].caller.wait_quietly(55)
-    seen = [one.end() for one in calls]
-    scene.check(seen[0], seen[1:], [WHOLE])
-    for one, call in zip(seen, calls, strict=True):
+    outcomes = [one.end() for one in calls]
+    scene.check(outcomes[0], outcomes[1:], [WHOLE])
+    for one, call in zip(outcomes, calls, strict=True):
         scene.add(SECTION, "55 s without another call", "", "stream" if call.caller.stream else "buffered", one, [])
     scene.serves_again()

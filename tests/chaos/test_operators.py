@@ -1,4 +1,4 @@
-"""What operators and machines do to a running gateway: stop it, stop parts of it, break its files."""
+"""Operators and machines at work on a running gateway: they stop it, stop parts of it, break its files."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from tests.chaos.test_kills import ENVOY, WORKER, kill
 SECTION = "An operator, or the machine"
 
 
-def test_a_worker_that_is_stopped_is_found_and_replaced(fragile: Scene) -> None:
-    """SIGSTOP stands for everything that keeps a worker from its event loop."""
+def test_a_worker_that_is_stopped_is_detected_and_replaced(fragile: Scene) -> None:
+    """SIGSTOP imitates everything that keeps a worker from its event loop."""
 
     def stop() -> None:
         since = len(fragile.gateway.log())
@@ -30,10 +30,10 @@ def test_a_worker_that_is_stopped_is_found_and_replaced(fragile: Scene) -> None:
     )
 
 
-def test_a_worker_that_is_told_to_end_ends_and_is_replaced(fragile: Scene) -> None:
+def test_a_worker_that_gets_sigterm_ends_and_is_replaced(fragile: Scene) -> None:
     """Under `up` it gives its calls two seconds; `serve` of its own, which a pod has, gives them five minutes."""
 
-    def tell() -> None:
+    def terminate() -> None:
         since = len(fragile.gateway.log())
         os.kill(fragile.gateway.pids(WORKER)[0], signal.SIGTERM)
         fragile.gateway.wait_for("ended with exit code 0, starting it again", since)
@@ -43,7 +43,7 @@ def test_a_worker_that_is_told_to_end_ends_and_is_replaced(fragile: Scene) -> No
         "SIGTERM to a worker of `up`",
         "streaming",
         stream=True,
-        strike=tell,
+        strike=terminate,
         sees=(BROKEN, WHOLE),
         spares_neighbours=False,
     )
@@ -78,11 +78,11 @@ def test_a_socket_that_is_removed_is_made_again(fragile: Scene) -> None:
     fragile.run(SECTION, "the workers' sockets are removed", "streaming", stream=True, strike=remove, sees=(WHOLE,))
 
 
-def test_up_that_is_told_to_end_finishes_what_is_in_flight(fragile: Scene) -> None:
+def test_up_that_gets_sigterm_finishes_calls_in_flight(fragile: Scene) -> None:
     calls = [fragile.begin(phase, stream=stream) for phase in ("waiting", "streaming") for stream in (False, True)]
     fragile.gateway.process.send_signal(signal.SIGTERM)
     fragile.gateway.wait_for(f"waiting for calls in flight: {len(calls)}")
-    seen = [one.end() for one in calls]
-    fragile.check(seen[0], seen[1:], [WHOLE])
+    outcomes = [one.end() for one in calls]
+    fragile.check(outcomes[0], outcomes[1:], [WHOLE])
     assert fragile.gateway.process.wait(60) == 0
-    fragile.add(SECTION, "SIGTERM to `up`", "streaming", "stream", seen[-1], seen[:-1])
+    fragile.add(SECTION, "SIGTERM to `up`", "streaming", "stream", outcomes[-1], outcomes[:-1])

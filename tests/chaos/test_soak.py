@@ -26,12 +26,12 @@ def samples(growing: str | None = None) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("growing", ["memory of Envoy", "memory of worker", "descriptors of worker", "latency"])
-def test_what_grows_is_named(growing: str) -> None:
-    [found] = soak.grows(soak.growth(samples(growing)))
-    assert found.startswith(f"{growing}: ")
+def test_growing_figures_are_named(growing: str) -> None:
+    [growing_figure] = soak.grows(soak.growth(samples(growing)))
+    assert growing_figure.startswith(f"{growing}: ")
 
 
-def test_what_is_flat_is_not() -> None:
+def test_flat_figures_are_not_named() -> None:
     assert soak.grows(soak.growth(samples())) == []
 
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.chaos.callers import BROKEN, ERROR, ERROR_EVENT, WHOLE, Seen
+from tests.chaos.callers import BROKEN, ERROR, ERROR_EVENT, WHOLE, Outcome
 from tests.chaos.scene import Scene
 from tests.chaos.upstream import (
-    ANSWER,
     END,
     METADATA,
+    RESPONSE,
     START,
     STOP,
     Act,
@@ -25,12 +25,12 @@ from tests.chaos.upstream import (
 
 SECTION = "Bedrock, or the network before it, fails"
 FIRST, *MORE = deltas()
-JSON = head("application/json", len(ANSWER))
+JSON = head("application/json", len(RESPONSE))
 FAILED = (ERROR, ERROR_EVENT, BROKEN)
 
 
 class Fault(NamedTuple):
-    """What Bedrock does instead of a whole response, and what a caller then may see."""
+    """A fault of Bedrock instead of a whole response, and what a caller may then see."""
 
     fault: str
     phase: str
@@ -54,9 +54,9 @@ FAULTS: list[Fault] = [
     for act, name in ENDS
     for fault in (
         *both(f"the connection ends: {name}", "waiting", [act], [ERROR]),
-        Fault(f"the connection ends: {name}", "streaming", False, [JSON, ANSWER[:30], act], FAILED),
+        Fault(f"the connection ends: {name}", "streaming", False, [JSON, RESPONSE[:30], act], FAILED),
         Fault(f"the connection ends: {name}", "streaming", True, [head(), START, FIRST, act], [BROKEN, ERROR_EVENT]),
-        Fault(f"the connection ends: {name}", "ending", False, [JSON, ANSWER[:-1], act], FAILED),
+        Fault(f"the connection ends: {name}", "ending", False, [JSON, RESPONSE[:-1], act], FAILED),
         Fault(
             f"the connection ends: {name}",
             "ending",
@@ -77,7 +77,7 @@ FAULTS += [
         "JSON that ends early, as its length says",
         "ending",
         False,
-        [head("application/json", 40), ANSWER[:40]],
+        [head("application/json", 40), RESPONSE[:40]],
         [ERROR],
     ),
     Fault("JSON of something else", "waiting", False, [head("application/json", 13), b'{"output":[]}'], [ERROR]),
@@ -130,7 +130,7 @@ FAULTS += [
         ],
         [WHOLE, ERROR_EVENT],
     ),
-    Fault("byte by byte", "streaming", False, [JSON, Drip(ANSWER)], [WHOLE]),
+    Fault("byte by byte", "streaming", False, [JSON, Drip(RESPONSE)], [WHOLE]),
     Fault(
         "byte by byte",
         "streaming",
@@ -151,7 +151,7 @@ FAULTS += [
 SILENT: list[Fault] = [
     *both("silence before the head", "waiting", [Act.HOLD], [ERROR]),
     *both("silence after the head", "waiting", [head(), Act.HOLD], FAILED),
-    Fault("silence after half of the body", "streaming", False, [JSON, ANSWER[:30], Act.HOLD], FAILED),
+    Fault("silence after half of the body", "streaming", False, [JSON, RESPONSE[:30], Act.HOLD], FAILED),
     Fault("silence in the middle", "streaming", True, [head(), START, FIRST, Act.HOLD], [ERROR_EVENT]),
 ]
 
@@ -163,22 +163,22 @@ def called(fault: Fault) -> str:
 @pytest.mark.parametrize("fault", FAULTS, ids=called)
 def test_a_fault_of_bedrock(scene: Scene, fault: Fault) -> None:
     beside = scene.neighbours()
-    seen = had(scene, fault)
+    outcome = had(scene, fault)
     others = [one.end() for one in beside]
-    scene.check(seen, others, fault.sees)
-    scene.add(SECTION, fault.fault, fault.phase, "stream" if fault.stream else "buffered", seen, others)
-    assert scene.asks()
+    scene.check(outcome, others, fault.sees)
+    scene.add(SECTION, fault.fault, fault.phase, "stream" if fault.stream else "buffered", outcome, others)
+    assert scene.responds()
 
 
 @pytest.mark.parametrize("fault", SILENT, ids=called)
 def test_silence_of_bedrock(impatient: Scene, fault: Fault) -> None:
-    """`idle_seconds` ends it; nobody's answer but this one's."""
-    seen = had(impatient, fault)
-    impatient.check(seen, [], fault.sees)
+    """`idle_seconds` ends the silent call, and no other one."""
+    outcome = had(impatient, fault)
+    impatient.check(outcome, [], fault.sees)
     impatient.add(
-        SECTION, fault.fault, fault.phase, "stream" if fault.stream else "buffered", seen, [], "`idle_seconds: 2`"
+        SECTION, fault.fault, fault.phase, "stream" if fault.stream else "buffered", outcome, [], "`idle_seconds: 2`"
     )
-    assert impatient.asks()
+    assert impatient.responds()
 
 
 def test_a_bedrock_whose_first_frame_is_late(impatient: Scene) -> None:
@@ -188,24 +188,24 @@ def test_a_bedrock_whose_first_frame_is_late(impatient: Scene) -> None:
         call = impatient.begin("waiting", stream=True, steps=[*steps[:at], Act.HOLD, *steps[at:]])
         assert call.script.reached.wait(30)
         call.caller.wait_quietly(1.0)
-        seen = call.end()
-        impatient.check(seen, [], [WHOLE])
+        outcome = call.end()
+        impatient.check(outcome, [], [WHOLE])
         impatient.add(
-            SECTION, name, "waiting" if at == 1 else "streaming", "stream", seen, [], "`keepalive_seconds: 0.5`"
+            SECTION, name, "waiting" if at == 1 else "streaming", "stream", outcome, [], "`keepalive_seconds: 0.5`"
         )
 
 
-def had(scene: Scene, fault: Fault) -> Seen:
+def had(scene: Scene, fault: Fault) -> Outcome:
     """Make a call that meets the fault."""
-    begun = fault.stream and FIRST in fault.steps
+    started = fault.stream and FIRST in fault.steps
     steps = list(fault.steps)
-    if begun:  # the caller reads what comes before the fault
+    if started:  # the caller reads what comes before the fault
         steps.insert(steps.index(FIRST) + 1, Act.HOLD)
     call = scene.begin(fault.phase, stream=fault.stream, steps=steps)
-    if begun:
+    if started:
         call.caller.read_delta()
         call.caller.struck()
         call.script.go.set()
-    seen = call.caller.finish()
+    outcome = call.caller.finish()
     call.script.go.set()
-    return seen
+    return outcome

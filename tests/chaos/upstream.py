@@ -32,7 +32,7 @@ class Act(Enum):
     """A step that sends nothing."""
 
     HOLD = auto()
-    """Wait until the test says so; `Script.reached` tells that it waits."""
+    """Wait until the test releases it; `Script.reached` shows that it waits."""
     RESET = auto()
     """End the connection with a RST."""
     CLOSE = auto()
@@ -53,7 +53,7 @@ Step = bytes | Act | Drip
 
 @dataclass(eq=False)
 class Script:
-    """What one call gets."""
+    """The script of one call."""
 
     number: int
     steps: Sequence[Step]
@@ -67,7 +67,7 @@ class Script:
 
     @property
     def prompt(self) -> str:
-        """What the caller asks, so that this script answers."""
+        """Return the prompt that selects this script."""
         return f"chaos-{self.number}"
 
 
@@ -91,7 +91,7 @@ class Upstream:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads a gateway here, as to AWS."""
+        """Return the environment that leads a gateway here, as to AWS."""
         url = f"http://127.0.0.1:{self.port}"
         return {**ENVIRONMENT, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url, "AWS_ENDPOINT_URL_BEDROCK": url}
 
@@ -115,15 +115,15 @@ class Upstream:
                 if not head.startswith("POST /model/"):
                     connection.sendall(NOTHING_HERE)
                     continue
-                self._look_at(head, headers, body)
+                self._read_directives(head, headers, body)
                 number = re.search(rb"chaos-(\d+)", body)
                 script = self._scripts.get(int(number[1])) if number else None
                 if script is None:
-                    connection.sendall(b"".join(whole_stream() if "stream" in head else whole_answer()))
+                    connection.sendall(b"".join(whole_stream() if "stream" in head else whole_response()))
                 elif not _play(connection, script):
                     return
 
-    def _look_at(self, head: str, headers: dict[str, str], body: bytes) -> None:
+    def _read_directives(self, head: str, headers: dict[str, str], body: bytes) -> None:
         """Remember what must not come: something else than what a worker writes."""
         signed = headers.get("authorization", "").startswith(f"AWS4-HMAC-SHA256 Credential={KEY}/")
         try:
@@ -148,7 +148,7 @@ def _request(reader: Any) -> tuple[str, dict[str, str], bytes] | None:
 
 
 def _play(connection: socket.socket, script: Script) -> bool:
-    """Send a script's steps; say whether the connection goes on."""
+    """Send a script's steps; return whether the connection goes on."""
     script.arrived.set()
     try:
         for step in script.steps:
@@ -168,7 +168,7 @@ def _play(connection: socket.socket, script: Script) -> bool:
 
 
 def _act(connection: socket.socket, act: Act, script: Script) -> bool:
-    """Carry out a step; say whether the connection goes on."""
+    """Carry out a step; return whether the connection goes on."""
     match act:
         case Act.HOLD:
             script.reached.set()
@@ -197,11 +197,11 @@ def _waited(connection: socket.socket, script: Script) -> bool:
     return True
 
 
-# What Bedrock says
+# Bedrock's messages
 
 NOTHING_HERE = b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 END = b"0\r\n\r\n"
-ANSWER = json.dumps(
+RESPONSE = json.dumps(
     {
         "output": {"message": {"role": "assistant", "content": [{"text": TEXT}]}},
         "stopReason": "end_turn",
@@ -236,7 +236,7 @@ def frame(kind: str, payload: object, message: str = "event") -> bytes:
 
 
 def deltas() -> list[bytes]:
-    """Return a chunk for each word of the answer."""
+    """Return a chunk for each word of the response."""
     return [chunk(frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": word}})) for word in WORDS]
 
 
@@ -254,6 +254,6 @@ def whole_stream() -> list[bytes]:
     return [head(), START, *deltas(), STOP, METADATA, END]
 
 
-def whole_answer() -> list[bytes]:
+def whole_response() -> list[bytes]:
     """Return the pieces of a whole buffered response."""
-    return [head("application/json", len(ANSWER)), ANSWER]
+    return [head("application/json", len(RESPONSE)), RESPONSE]
