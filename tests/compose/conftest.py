@@ -1,7 +1,7 @@
-"""The images and the stack, on whatever Docker engine answers: the one that DOCKER_HOST or the default socket names.
+"""The images and the stack, on the Docker engine at DOCKER_HOST or at the default socket.
 
 `images` is `make image`, without BuildKit. `stack` is docker-compose.yml with the tokens of the other tests, brought up
-by testcontainers, and shared: who breaks something in it mends it. `start_stack` brings up others, by any of the two
+by testcontainers, and shared: a test that breaks it restores it. `start_stack` brings up others, by any of the two
 commands, each as a project of its own with ports of its own.
 """
 
@@ -35,14 +35,14 @@ DEADLINE = 120.0
 
 DEMO_TOKEN = "qc_docker-compose-demo-for-this-machine-only-0"
 CLASSIC = {"DOCKER_BUILDKIT": "0"}
-"""One builder for everything, so that `docker compose up` finds what `make image` has built in the cache."""
+"""The builder for everything, so that `docker compose up` finds the layers of `make image` in the cache."""
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 NOVA = "amazon.nova-micro-v1:0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that is here needs an engine."""
+    """Mark all tests here: they need an engine."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("compose")
@@ -59,7 +59,7 @@ def run(*command: str, env: Mapping[str, str] | None = None, check: bool = True)
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A project that runs: its containers by service, and where it answers."""
+    """A project that runs: its containers by service, and its address."""
 
     engine: docker.DockerClient
     project: str
@@ -73,28 +73,28 @@ class Stack:
         return listed
 
     def services(self) -> set[str]:
-        """Which services have a container."""
+        """Return the services that have a container."""
         return {each.labels["com.docker.compose.service"] for each in self.all()}
 
     def container(self, service: str) -> Container:
         """The service's one container, as it is now."""
-        [found] = [each for each in self.all() if each.labels["com.docker.compose.service"] == service]
-        return found
+        [container] = [each for each in self.all() if each.labels["com.docker.compose.service"] == service]
+        return container
 
     def health(self, service: str) -> str:
         """Docker's word for it: starting, healthy, unhealthy."""
         return str(self.container(service).attrs["State"]["Health"]["Status"])
 
     def wait_for(self, health: str, *services: str) -> None:
-        """Wait until Docker says this of them; by default of all."""
+        """Wait until Docker reports this state of them; by default of all."""
         wanted = dict.fromkeys(services or ("bedrock-local", "extproc", "envoy"), health)
         self.until(str(wanted), lambda: {each: self.health(each) for each in wanted} == wanted)
 
-    def until(self, what: str, happened: Callable[[], bool]) -> None:
+    def until(self, description: str, happened: Callable[[], bool]) -> None:
         """Wait for it."""
         end = time.monotonic() + DEADLINE
         while not happened():
-            assert time.monotonic() < end, f"it does not happen: {what}"
+            assert time.monotonic() < end, f"it does not happen: {description}"
             time.sleep(0.1)
 
     def shell(self, service: str, script: str) -> tuple[int, str]:
@@ -118,8 +118,8 @@ class Stack:
         with OpenAI(base_url=self.url, api_key=self.token, max_retries=0, timeout=60) as client:
             yield client
 
-    def answers(self) -> bool:
-        """Whether a call is answered."""
+    def responds(self) -> bool:
+        """Return whether a call is served."""
         with self.client() as client:
             client.chat.completions.create(model=NOVA, messages=HELLO)
         return True
@@ -131,7 +131,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """The engine. Without one there is nothing to test, which is a failure: these tests were asked for by name."""
+    """The engine. Without one there is nothing to test, which is a failure: these tests were selected by name."""
     try:
         client = docker.from_env()
         client.ping()
@@ -156,7 +156,7 @@ def containers(all_containers: Containers) -> Iterator[Containers]:
 
 @pytest.fixture(scope="session")
 def images(engine: docker.DockerClient) -> str:
-    """Both images, built by the classic builder; what `make image` said."""
+    """Both images, built by the classic builder, and the output of `make image`."""
     return run("make", "image").stdout
 
 
@@ -231,7 +231,7 @@ def start_stack(engine: docker.DockerClient, images: str, containers: Containers
 
 @pytest.fixture(autouse=True)
 def _logs_of_a_failure(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Show what the containers of a failed test said."""
+    """Show the logs of the containers of a failed test."""
     before = request.session.testsfailed
     yield
     used = [each for each in request.node.funcargs.values() if isinstance(each, Stack)]
@@ -242,7 +242,7 @@ def _logs_of_a_failure(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def inspect(engine: docker.DockerClient, images: str) -> Callable[[str], dict[str, Any]]:
-    """What an image says of itself."""
+    """Return the metadata of an image."""
 
     def inspected(name: str) -> dict[str, Any]:
         attributes: dict[str, Any] = json.loads(run("docker", "image", "inspect", name).stdout)[0]

@@ -36,17 +36,19 @@ def test_the_stack_as_it_is_in_order(command: list[str], start_stack: Callable[.
     stack = start_stack(command)
     assert stack.services() == {"envoy-config", "bedrock-local", "extproc", "envoy"}
     with stack.client() as client:
-        answer = client.chat.completions.create(model=NOVA, messages=HELLO)
-    assert 'You said: "Hello!"' in (answer.choices[0].message.content or "")
-    begun = {name: stack.container(name).attrs["State"]["StartedAt"] for name in ("bedrock-local", "extproc", "envoy")}
-    assert begun["bedrock-local"] < begun["extproc"] < begun["envoy"]
-    assert stack.container("envoy-config").attrs["State"]["FinishedAt"] < begun["envoy"]
+        response = client.chat.completions.create(model=NOVA, messages=HELLO)
+    assert 'You said: "Hello!"' in (response.choices[0].message.content or "")
+    started_at = {
+        name: stack.container(name).attrs["State"]["StartedAt"] for name in ("bedrock-local", "extproc", "envoy")
+    }
+    assert started_at["bedrock-local"] < started_at["extproc"] < started_at["envoy"]
+    assert stack.container("envoy-config").attrs["State"]["FinishedAt"] < started_at["envoy"]
     # The worker had the local Bedrock's list of models, and did not have to fall back to its own.
     assert "built-in list" not in stack.container("extproc").logs().decode()
 
 
 def test_aws_in_its_place(command: list[str], start_stack: Callable[..., Any]) -> None:
-    """Without a way to AWS: what is looked at is whom it would call, for whom, and that it says so when it cannot."""
+    """Without a way to AWS: the test looks at the host that it would call, for whom, and at its error."""
     nowhere = {
         "AWS_ENDPOINT_URL_BEDROCK": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1",
@@ -56,19 +58,19 @@ def test_aws_in_its_place(command: list[str], start_stack: Callable[..., Any]) -
     assert "AWS credentials: environment" in stack.container("extproc").logs().decode()
     with stack.client() as client:
         assert "anthropic.claude-sonnet-4-6" in {model.id for model in client.models.list()}
-        with pytest.raises(openai.InternalServerError) as refused:
+        with pytest.raises(openai.InternalServerError) as rejected:
             client.chat.completions.create(model=NOVA, messages=HELLO)
-    assert refused.value.code == "bedrock_unreachable"
+    assert rejected.value.code == "bedrock_unreachable"
 
 
 def test_aws_played_by_a_container(start_stack: Callable[..., Any], tmp_path: Path) -> None:
-    """A call all the way: the local Bedrock as somebody else's server, which takes the environment's keys alone."""
+    """A call all the way: the local Bedrock as another server, which takes the environment's keys alone."""
     played = tmp_path / "played.yml"
     played.write_text(PLAYED)
     theirs = {"AWS_ENDPOINT_URL_BEDROCK": "http://aws:9000", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://aws:9000"}
     stack = start_stack(["docker", "compose"], *FILES, str(played), env={**AWS, **theirs})
     assert stack.services() == {"envoy-config", "extproc", "envoy", "aws"}
-    assert stack.answers()
+    assert stack.responds()
 
 
 PLAYED = """
@@ -79,7 +81,7 @@ services:
 """
 
 
-def test_a_folder_that_is_not_there_is_said_and_not_made(command: list[str], images: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_and_not_made(command: list[str], images: str, tmp_path: Path) -> None:
     nowhere = tmp_path / "my-gateway"
     project = f"oai-test-{os.getpid()}-nowhere"
     settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(nowhere), "DOCKER_BUILDKIT": "0"}
@@ -98,7 +100,7 @@ def test_a_folder_that_is_not_there_is_said_and_not_made(command: list[str], ima
     assert not nowhere.exists()
 
 
-def test_aws_without_a_region_says_what_to_export(command: list[str]) -> None:
+def test_aws_without_a_region_names_the_variable_to_export(command: list[str]) -> None:
     named = [word for file in FILES for word in ("--file", file)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(

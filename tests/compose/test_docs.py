@@ -26,7 +26,7 @@ SHOWN = (
     ("make image", ("MB above its base",)),
     ("make sbom", ("valid CycloneDX 1.6",)),
 )
-"""How each block begins, and what it is to show."""
+"""The first words of each block, and the output that it must show."""
 
 Shell = Callable[[str], str]
 
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def shell(images: str, containers: Containers, checkout: Path) -> Iterator[Shell]:
-    """A terminal in a folder with what the blocks need of the project. Its AWS is a port where nobody listens."""
+    """A terminal in a folder with what the blocks need of the project. Its AWS is a port where nothing listens."""
     port = str(free_port())
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_", "OAI_"))}
     nowhere = {
@@ -84,8 +84,10 @@ def test_every_block_is_run(shell: Shell) -> None:
 
 
 def test_the_command_of_each_image_is_the_documented_one(images: str) -> None:
-    """`docker build`, as it stands in the text, is what `make image` ran."""
-    told = re.findall(r"`docker build (--target [\w-]+) --tag ([\w-]+) \.`", (ROOT / "docs" / "docker.md").read_text())
-    assert sorted(tag for _, tag in told) == ["oai-extproc", "oai-extproc-bedrock-local"]
-    for target, tag in told:
+    """`docker build`, as the text has it, is what `make image` ran."""
+    builds = re.findall(
+        r"`docker build (--target [\w-]+) --tag ([\w-]+) \.`", (ROOT / "docs" / "docker.md").read_text()
+    )
+    assert sorted(tag for _, tag in builds) == ["oai-extproc", "oai-extproc-bedrock-local"]
+    for target, tag in builds:
         assert re.search(rf"^docker build .*{target} --tag {tag}:latest \.$", images, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What is in the images, and what is not."""
+"""Contents of the images, and what must not be in them."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def image(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def inside(engine: docker.DockerClient) -> Callable[..., str]:
-    """What a program prints in a container of the image, which is as locked up as the stack's."""
+    """Return what a program prints in a container of the image, which is as locked up as the stack's."""
 
     def inside(image: str, *command: str) -> str:
         output: bytes = engine.containers.run(
@@ -69,12 +69,14 @@ def inside(engine: docker.DockerClient) -> Callable[..., str]:
     return inside
 
 
-def test_the_build_says_how_large_they_are_and_how_fast_they_start(images: str) -> None:
+def test_the_build_prints_sizes_and_start_times(images: str) -> None:
     for name in IMAGES:
         assert re.search(rf"^{name} +\d+ MB, \d+ MB above its base; serves \d+\.\d\d s after its start$", images, re.M)
 
 
-def test_who_they_run_as(image: str, inspect: Callable[[str], dict[str, Any]], inside: Callable[..., str]) -> None:
+def test_the_user_of_the_images(
+    image: str, inspect: Callable[[str], dict[str, Any]], inside: Callable[..., str]
+) -> None:
     assert inspect(image)["Config"]["User"] == "65532:65532"
     assert inside(image, "sh", "-c", "id -u; id -g").split() == ["65532", "65532"]
 
@@ -85,9 +87,9 @@ def labels_of(inspected: dict[str, Any]) -> dict[str, str]:
 
 
 def version() -> str:
-    found = re.search(r'__version__ = "(.*)"', (ROOT / "extproc" / "__init__.py").read_text())
-    assert found is not None
-    return found[1]
+    match = re.search(r'__version__ = "(.*)"', (ROOT / "extproc" / "__init__.py").read_text())
+    assert match is not None
+    return match[1]
 
 
 def test_labels_of_make_image(image: str, inspect: Callable[[str], dict[str, Any]]) -> None:
@@ -104,7 +106,7 @@ def test_labels_of_make_image(image: str, inspect: Callable[[str], dict[str, Any
 def test_labels_of_a_plain_build(
     target: str, title: str, inspect: Callable[[str], dict[str, Any]], inside: Callable[..., str], source: Any
 ) -> None:
-    """Nothing names the revision, and the label admits it; the digest of the source identifies it all the same."""
+    """A build without a revision has a label that admits it; the digest of the source identifies it all the same."""
     name = f"oai-test-{os.getpid()}-plain-{target}"
     run("docker", "build", "--target", target, "--tag", name, ".")
     labels = labels_of(inspect(name))
@@ -123,12 +125,12 @@ def test_an_image_knows_its_checkout(image: str, inside: Callable[..., str], eng
 def test_the_commit_of_an_image_is_found(image: str, source: Any) -> None:
     """A checkout with changes has no commit, and the program reports that."""
     changes = run("git", "status", "--porcelain", "--", *source.FILES, *source.FOLDERS).stdout
-    found = run("deploy/docker/source.py", "find", image, check=False)
-    assert (found.returncode != 0) == bool(changes)
+    match = run("deploy/docker/source.py", "find", image, check=False)
+    assert (match.returncode != 0) == bool(changes)
     if changes:
-        assert "none of the last" in found.stderr
+        assert "none of the last" in match.stderr
     else:
-        assert found.stdout.split()[0] == run("git", "rev-parse", "HEAD").stdout.strip()
+        assert match.stdout.split()[0] == run("git", "rev-parse", "HEAD").stdout.strip()
 
 
 def test_the_bill_of_materials_lists_what_is_installed(
@@ -155,8 +157,8 @@ def test_the_bill_of_materials_lists_what_is_installed(
 
 def kind(component: dict[str, Any]) -> str:
     """The type of a component's package URL."""
-    found: str = component["purl"].removeprefix("pkg:").partition("/")[0]
-    return found
+    match: str = component["purl"].removeprefix("pkg:").partition("/")[0]
+    return match
 
 
 def test_nothing_in_them_installs_or_compiles(image: str, inside: Callable[..., str]) -> None:
@@ -195,7 +197,7 @@ def test_the_hot_rooms_are_machine_code(inside: Callable[..., str]) -> None:
     assert inside("oai-extproc-bedrock-local:latest", "sh", "-c", "find /opt/oai -name '*mypyc*'") == ""
 
 
-def test_what_is_installed_is_what_was_locked(image: str, inside: Callable[..., str]) -> None:
+def test_the_installed_packages_are_the_locked_ones(image: str, inside: Callable[..., str]) -> None:
     listed = inside(image, "python3", "-I", "-c", INSTALLED).splitlines()
     locked = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "deploy/docker/requirements.txt").read_text(), re.M)
     wanted = {f"{name.lower().replace('_', '-')} {version}" for name, version in locked}
@@ -207,7 +209,7 @@ def test_the_entrypoint_is_the_command_line(engine: docker.DockerClient) -> None
     assert output.startswith(b"oai-extproc, version ")
 
 
-def test_a_worker_without_configuration_says_what_is_missing(engine: docker.DockerClient) -> None:
+def test_a_worker_without_configuration_reports_what_is_missing(engine: docker.DockerClient) -> None:
     with pytest.raises(docker.errors.ContainerError) as failure:
         engine.containers.run("oai-extproc:latest", remove=True, read_only=True, network_mode="none")
     assert failure.value.exit_status == 2

@@ -70,7 +70,7 @@ def test_docker_compose_up_builds_again(
     assert sources(engine) == {source.of_folder(checkout)} != {yesterday}
 
 
-def test_docker_compose_1_29_refuses_to_start(
+def test_docker_compose_1_29_does_not_start(
     compose: Compose, checkout: Path, source: Any, engine: docker.DockerClient
 ) -> None:
     first = compose("docker-compose", "up", "--detach", "--build")
@@ -80,9 +80,9 @@ def test_docker_compose_1_29_refuses_to_start(
     pull(checkout)
     stale = compose("docker-compose", "up", "--detach")
     assert stale.returncode != 0
-    told = compose("docker-compose", "logs", "envoy-config").stdout
-    assert "the image was built from another source" in told
-    assert "docker-compose build" in told
+    output = compose("docker-compose", "logs", "envoy-config").stdout
+    assert "the image was built from another source" in output
+    assert "docker-compose build" in output
 
     built = compose("docker-compose", "up", "--detach", "--build")
     assert built.returncode == 0, built.stderr

@@ -44,11 +44,11 @@ def test_each_container_is_locked_up(stack: Any, service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_process_is_locked_up(stack: Any, service: str) -> None:
     _, status = stack.shell(service, "cat /proc/1/status")
-    said = dict(line.split(":", 1) for line in status.splitlines())
-    assert said["Uid"].split() == ["65532"] * 4
-    assert said["Gid"].split() == ["65532"] * 4
-    assert {int(said[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
-    assert said["NoNewPrivs"].strip() == "1"
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    assert fields["Uid"].split() == ["65532"] * 4
+    assert fields["Gid"].split() == ["65532"] * 4
+    assert {int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert fields["NoNewPrivs"].strip() == "1"
     code, output = stack.shell(service, "touch /opt/x /etc/x /tmp/x /x")
     assert code != 0
     assert output.count("Read-only file system") == 4
@@ -60,7 +60,7 @@ def test_only_envoy_is_published_and_only_here(stack: Any) -> None:
     assert not stack.container("extproc").attrs["NetworkSettings"]["Ports"]
 
 
-def test_the_socket_is_the_groups_and_nobody_elses(stack: Any) -> None:
+def test_the_socket_belongs_to_the_group_alone(stack: Any) -> None:
     _, listed = stack.shell("extproc", "stat -c '%a %u %g %n' /run/oai /run/oai/w0.sock")
     assert listed.split("\n")[:2] == ["770 65532 65532 /run/oai", "660 65532 65532 /run/oai/w0.sock"]
 
@@ -72,7 +72,7 @@ def test_each_call_is_a_line_of_json_in_envoys_log(stack: Any) -> None:
         return sum(call["status"] == 200 and (call["oai"] or {}).get("organisation") == "acme" for call in calls)
 
     before = logged()
-    assert stack.answers()
+    assert stack.responds()
     stack.until("the call is logged", lambda: logged() > before)
 
 
@@ -80,10 +80,10 @@ def test_the_health_of_a_worker_that_hangs(stack: Any) -> None:
     assert stack.shell("extproc", "oai-extproc health") == (0, "unix:/run/oai/w0.sock: serving\n")
     stack.container("extproc").kill("SIGSTOP")
     try:
-        code, said = stack.shell("extproc", "oai-extproc health --timeout 0.5 unix:/run/oai/w0.sock")
-        assert (code, said) == (1, "Error: unix:/run/oai/w0.sock: no response within 0.5 seconds\n")
+        code, output = stack.shell("extproc", "oai-extproc health --timeout 0.5 unix:/run/oai/w0.sock")
+        assert (code, output) == (1, "Error: unix:/run/oai/w0.sock: no response within 0.5 seconds\n")
         stack.wait_for("unhealthy", "extproc", "envoy")
     finally:
         stack.container("extproc").kill("SIGCONT")
     stack.wait_for("healthy")
-    assert stack.answers()
+    assert stack.responds()
