@@ -26,20 +26,20 @@ NODE = HERE / "node"
 VENVS = HERE.parents[1] / ".venv-clients"
 
 OTHERS = ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_")
-"""How the variables begin by which clients find an account that is not ours, or send their traces somewhere."""
+"""Prefixes of the variables by which clients find an account that is not ours, or send their traces somewhere."""
 
 DEADLINE = 20.0
 """Seconds after which what was waited for is not going to happen."""
 
 
 class LocalBedrock:
-    """What the local Bedrock has seen, and the release of the answers that it holds back."""
+    """The calls that the local Bedrock has seen, and the release of the responses that it holds back."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def calls(self) -> list[dict[str, Any]]:
-        """The calls since `forget`, oldest first; what the gateway asks for by itself is left out."""
+        """The calls since `forget`, oldest first, without those that the gateway makes by itself."""
         calls = json.loads(self._request("GET", "/_local/calls"))
         return [call for call in calls if call["operation"] in ("Converse", "ConverseStream", "InvokeModel")]
 
@@ -58,7 +58,7 @@ class LocalBedrock:
         return self.calls()
 
     def release(self) -> None:
-        """Let all held answers go on."""
+        """Release all held responses."""
         self._request("POST", "/_local/release")
 
     def forget(self) -> None:
@@ -67,8 +67,8 @@ class LocalBedrock:
 
     def _request(self, method: str, path: str) -> bytes:
         request = urllib.request.Request(self._url + path, method=method)
-        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
-            body: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=DEADLINE) as response:
+            body: bytes = response.read()
         return body
 
 
@@ -98,7 +98,7 @@ def token(gateway: Any) -> str:
 
 @pytest.fixture(scope="session")
 def client(gateway: Any, token: str) -> Iterator[OpenAI]:
-    """OpenAI's SDK as an application has it, but without retries: a test wants to see the first answer."""
+    """OpenAI's SDK as an application has it, but without retries: a test wants to see the first response."""
     with OpenAI(base_url=gateway.url, api_key=token, max_retries=0, timeout=DEADLINE) as client:
         yield client
 
@@ -134,11 +134,11 @@ def node(gateway: Any, token: str) -> Node:
     program = _install() / "node_modules" / ".bin" / "node"
 
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-        told = {"OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": token, "LOCAL_BEDROCK_URL": gateway.local_url}
+        variables = {"OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": token, "LOCAL_BEDROCK_URL": gateway.local_url}
         return subprocess.run(
             [str(program), *arguments],
             cwd=NODE,
-            env={**os.environ, **told, **(environment or {})},
+            env={**os.environ, **variables, **(environment or {})},
             capture_output=True,
             text=True,
             timeout=120,
@@ -155,7 +155,7 @@ def _install() -> Path:
         pytest.skip("npm is not installed: it fetches the clients for Node and a Node for them")
     stamp = NODE / "node_modules" / ".lock-sha256"
     with (NODE / "package-lock.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one installation at a time, also of two test runs
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a single installation at a time, also of two test runs
         wanted = hashlib.sha256(lock.read()).hexdigest()
         if not stamp.exists() or stamp.read_text() != wanted:
             done = subprocess.run([npm, "ci"], cwd=NODE, capture_output=True, text=True, timeout=600, check=False)
@@ -180,7 +180,7 @@ def _python_with(name: str) -> Path:
     venv = VENVS / name
     python, stamp = venv / "bin" / "python", venv / ".sha256"
     with requirements.open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one installation at a time, also of two test runs
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a single installation at a time, also of two test runs
         wanted = hashlib.sha256(sys.version.encode() + lock.read()).hexdigest()
         if not stamp.exists() or stamp.read_text() != wanted:
             _run([sys.executable, "-m", "venv", "--clear", str(venv)])

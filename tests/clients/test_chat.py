@@ -16,25 +16,25 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile"
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 
-def test_an_answer_has_everything_that_openai_requires(client: OpenAI) -> None:
+def test_a_response_has_everything_that_openai_requires(client: OpenAI) -> None:
     before = int(time.time())
-    answer = client.chat.completions.create(model=CLAUDE, messages=HELLO)
-    given = ChatCompletion.model_validate_json(answer.model_dump_json(), strict=True)
-    assert given.id.startswith("chatcmpl-")
-    assert given.object == "chat.completion"
-    assert before <= given.created <= int(time.time())
-    assert given.model == CLAUDE
-    [choice] = given.choices
+    response = client.chat.completions.create(model=CLAUDE, messages=HELLO)
+    completion = ChatCompletion.model_validate_json(response.model_dump_json(), strict=True)
+    assert completion.id.startswith("chatcmpl-")
+    assert completion.object == "chat.completion"
+    assert before <= completion.created <= int(time.time())
+    assert completion.model == CLAUDE
+    [choice] = completion.choices
     assert (choice.index, choice.finish_reason, choice.logprobs) == (0, "stop", None)
     assert choice.message.role == "assistant"
     assert choice.message.content is not None
     assert 'You said: "Hello!"' in choice.message.content
     assert choice.message.refusal is None
     assert not choice.message.tool_calls
-    assert given.usage is not None
-    assert given.usage.prompt_tokens > 0
-    assert given.usage.completion_tokens > 0
-    assert given.usage.total_tokens == given.usage.prompt_tokens + given.usage.completion_tokens
+    assert completion.usage is not None
+    assert completion.usage.prompt_tokens > 0
+    assert completion.usage.completion_tokens > 0
+    assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
 
 
 def test_the_keys_that_may_be_null_are_there_all_the_same(client: OpenAI) -> None:
@@ -45,35 +45,35 @@ def test_the_keys_that_may_be_null_are_there_all_the_same(client: OpenAI) -> Non
     assert {"role", "content", "refusal"} <= choice["message"].keys()
 
 
-def test_two_answers_have_two_ids(client: OpenAI) -> None:
-    answers = [client.chat.completions.create(model=NOVA, messages=HELLO) for _ in range(2)]
-    assert answers[0].id != answers[1].id
+def test_two_responses_have_two_ids(client: OpenAI) -> None:
+    responses = [client.chat.completions.create(model=NOVA, messages=HELLO) for _ in range(2)]
+    assert responses[0].id != responses[1].id
 
 
 async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
-    answer = await async_client.chat.completions.create(model=NOVA, messages=HELLO)
-    assert answer.choices[0].message.content is not None
-    assert 'You said: "Hello!"' in answer.choices[0].message.content
+    response = await async_client.chat.completions.create(model=NOVA, messages=HELLO)
+    assert response.choices[0].message.content is not None
+    assert 'You said: "Hello!"' in response.choices[0].message.content
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_instructions_reach_the_model(client: OpenAI, role: str) -> None:
     messages: Any = [{"role": role, "content": "Answer in verse."}, *HELLO]
-    answer = client.chat.completions.create(model=CLAUDE, messages=messages)
-    assert answer.choices[0].message.content is not None
-    assert 'System: "Answer in verse."' in answer.choices[0].message.content
+    response = client.chat.completions.create(model=CLAUDE, messages=messages)
+    assert response.choices[0].message.content is not None
+    assert 'System: "Answer in verse."' in response.choices[0].message.content
 
 
 def test_a_conversation_of_several_turns_and_parts(client: OpenAI) -> None:
     parts: Any = [{"type": "text", "text": "And"}, {"type": "text", "text": "now?"}]
     messages: Any = [*HELLO, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": parts}]
-    answer = client.chat.completions.create(model=NOVA, messages=messages)
-    assert answer.choices[0].message.content == 'You said: "And now?" (2 text blocks, 0 images, 3 turns).'
+    response = client.chat.completions.create(model=NOVA, messages=messages)
+    assert response.choices[0].message.content == 'You said: "And now?" (2 text blocks, 0 images, 3 turns).'
 
 
 def test_a_model_that_only_a_profile_serves(client: OpenAI, local: Any) -> None:
-    answer = client.chat.completions.create(model=CLAUDE, messages=HELLO)
-    assert answer.model == CLAUDE
+    response = client.chat.completions.create(model=CLAUDE, messages=HELLO)
+    assert response.model == CLAUDE
     assert local.call()["model"] == f"us.{CLAUDE}"
 
 
@@ -85,12 +85,12 @@ def test_a_model_that_only_a_profile_serves(client: OpenAI, local: Any) -> None:
     ],
 )
 def test_profiles_by_id_and_by_arn(client: OpenAI, local: Any, model: str) -> None:
-    answer = client.chat.completions.create(model=model, messages=HELLO)
-    assert answer.model == model
+    response = client.chat.completions.create(model=model, messages=HELLO)
+    assert response.model == model
     assert local.call()["model"] == model
 
 
-def test_what_is_sent_to_the_model(client: OpenAI, local: Any) -> None:
+def test_the_request_to_the_model(client: OpenAI, local: Any) -> None:
     client.chat.completions.create(
         model=NOVA, messages=HELLO, temperature=0.5, top_p=0.25, max_completion_tokens=64, stop=["END", "."]
     )
@@ -107,36 +107,36 @@ def test_nothing_of_the_clients_leaves_for_aws(client: OpenAI, local: Any) -> No
     assert not [name for name in sent if name.startswith(("x-stainless", "openai-", "cookie", "x-amz-target"))]
 
 
-def test_a_stop_sequence_ends_the_answer_and_is_not_in_it(client: OpenAI) -> None:
+def test_a_stop_sequence_ends_the_message_and_is_not_in_it(client: OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "Count to 9."}]
     for stop in ("4", ["7", "4"]):
-        answer = client.chat.completions.create(model=NOVA, messages=messages, stop=stop)
-        assert answer.choices[0].message.content is not None
-        assert answer.choices[0].message.content.strip() == "1 2 3"
-        assert answer.choices[0].finish_reason == "stop"
+        response = client.chat.completions.create(model=NOVA, messages=messages, stop=stop)
+        assert response.choices[0].message.content is not None
+        assert response.choices[0].message.content.strip() == "1 2 3"
+        assert response.choices[0].finish_reason == "stop"
 
 
 @pytest.mark.parametrize("limit", [{"max_tokens": 8}, {"max_completion_tokens": 8}])
-def test_an_answer_that_was_cut_short_says_so(client: OpenAI, limit: Any) -> None:
+def test_a_response_that_was_cut_short_has_finish_reason_length(client: OpenAI, limit: Any) -> None:
     messages: Any = [{"role": "user", "content": "Count to 50."}]
-    answer = client.chat.completions.create(model=NOVA, messages=messages, **limit)
-    assert answer.choices[0].finish_reason == "length"
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens == 8
-    assert answer.choices[0].message.content is not None
-    assert "50" not in answer.choices[0].message.content
+    response = client.chat.completions.create(model=NOVA, messages=messages, **limit)
+    assert response.choices[0].finish_reason == "length"
+    assert response.usage is not None
+    assert response.usage.completion_tokens == 8
+    assert response.choices[0].message.content is not None
+    assert "50" not in response.choices[0].message.content
 
 
 def test_several_text_blocks_are_one_content(client: OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "Count to 9. [[local: texts=3]]"}]
-    answer = client.chat.completions.create(model=NOVA, messages=messages)
-    assert answer.choices[0].message.content == "1 2 3 4 5 6 7 8 9"
+    response = client.chat.completions.create(model=NOVA, messages=messages)
+    assert response.choices[0].message.content == "1 2 3 4 5 6 7 8 9"
 
 
 def test_reasoning_is_beside_the_content(client: OpenAI) -> None:
     messages: Any = [{"role": "user", "content": 'Hello! [[local: reasoning="They greet."]]'}]
-    answer = client.chat.completions.create(model=CLAUDE, messages=messages)
-    message = answer.choices[0].message
+    response = client.chat.completions.create(model=CLAUDE, messages=messages)
+    message = response.choices[0].message
     assert message.model_extra is not None
     assert message.model_extra["reasoning_content"] == "They greet."
     assert message.content is not None
@@ -144,10 +144,10 @@ def test_reasoning_is_beside_the_content(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("reason", ["guardrail_intervened", "content_filtered"])
-def test_an_answer_that_was_filtered_says_so(client: OpenAI, reason: str) -> None:
+def test_a_response_that_was_filtered_has_finish_reason_content_filter(client: OpenAI, reason: str) -> None:
     messages: Any = [{"role": "user", "content": f"Hello! [[local: stop={reason}]]"}]
-    answer = client.chat.completions.create(model=CLAUDE, messages=messages)
-    assert answer.choices[0].finish_reason == "content_filter"
+    response = client.chat.completions.create(model=CLAUDE, messages=messages)
+    assert response.choices[0].finish_reason == "content_filter"
 
 
 def test_tokens_from_a_cache_are_counted_as_openai_counts_them(client: OpenAI) -> None:
@@ -162,14 +162,14 @@ def test_tokens_from_a_cache_are_counted_as_openai_counts_them(client: OpenAI) -
     assert cached.usage.total_tokens == cached.usage.prompt_tokens + cached.usage.completion_tokens
 
 
-def test_more_than_one_choice_is_refused_by_name(client: OpenAI, local: Any) -> None:
-    with pytest.raises(BadRequestError) as refused:
+def test_more_than_one_choice_is_rejected_by_name(client: OpenAI, local: Any) -> None:
+    with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(model=NOVA, messages=HELLO, n=2)
-    assert refused.value.param == "n"
+    assert rejected.value.param == "n"
     assert local.calls() == []
 
 
-def test_what_changes_nothing_is_named_in_a_header(client: OpenAI, local: Any) -> None:
+def test_fields_without_effect_are_named_in_a_header(client: OpenAI, local: Any) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=NOVA, messages=HELLO, seed=1, frequency_penalty=0.5, presence_penalty=0.5, logprobs=True,
         logit_bias={"50256": -100}, user="ada",
@@ -185,7 +185,7 @@ def test_no_such_header_where_nothing_was_ignored(client: OpenAI) -> None:
     assert "x-oai-ignored-params" not in raw.headers
 
 
-def test_the_headers_of_an_answer(client: OpenAI) -> None:
+def test_the_headers_of_a_response(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model=NOVA, messages=HELLO)
     assert raw.headers["content-type"] == "application/json"
     assert raw.headers["x-request-id"] == raw.parse()._request_id
@@ -234,16 +234,16 @@ IMAGES = {
 
 
 def _see(url: str) -> Any:
-    look = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url, "detail": "low"}}]
-    return [{"role": "user", "content": look}]
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url, "detail": "low"}}]
+    return [{"role": "user", "content": parts}]
 
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_images(client: OpenAI, local: Any, kind: str) -> None:
     data = base64.b64encode(IMAGES[kind]).decode()
-    answer = client.chat.completions.create(model=CLAUDE, messages=_see(f"data:image/{kind};base64,{data}"))
-    assert answer.choices[0].message.content is not None
-    assert "1 image" in answer.choices[0].message.content
+    response = client.chat.completions.create(model=CLAUDE, messages=_see(f"data:image/{kind};base64,{data}"))
+    assert response.choices[0].message.content is not None
+    assert "1 image" in response.choices[0].message.content
     image = local.call()["body"]["messages"][0]["content"][1]["image"]
     assert image == {"format": kind, "source": {"bytes": data}}
 
@@ -251,8 +251,8 @@ def test_images(client: OpenAI, local: Any, kind: str) -> None:
 @pytest.mark.parametrize(
     "url", ["data:image/png;base64,aGk=", "data:image/png;base64,!", "https://example.com/cat.png"]
 )
-def test_what_is_not_an_image_that_can_be_sent(client: OpenAI, local: Any, url: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
+def test_an_image_that_cannot_be_sent_is_rejected(client: OpenAI, local: Any, url: str) -> None:
+    with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(model=CLAUDE, messages=_see(url))
-    assert refused.value.param == "messages[0].content[1].image_url.url"
+    assert rejected.value.param == "messages[0].content[1].image_url.url"
     assert local.calls() == []

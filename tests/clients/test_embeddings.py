@@ -1,4 +1,4 @@
-"""Embeddings with OpenAI's Python SDK, which asks for base64 unless told otherwise."""
+"""Embeddings with OpenAI's Python SDK, which requests base64 by default."""
 
 import math
 from typing import Any
@@ -36,11 +36,11 @@ def test_every_model_one_text_and_several(client: OpenAI, model: str, dimensions
 
 
 async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
-    answer = await async_client.embeddings.create(model=TITAN, input=["one", "two"])
-    assert [len(item.embedding) for item in answer.data] == [1024, 1024]
+    response = await async_client.embeddings.create(model=TITAN, input=["one", "two"])
+    assert [len(item.embedding) for item in response.data] == [1024, 1024]
 
 
-def test_base64_is_asked_for_and_given(client: OpenAI, local: Any) -> None:
+def test_base64_is_requested_and_returned(client: OpenAI, local: Any) -> None:
     raw = client.embeddings.with_raw_response.create(model=TITAN, input="text")
     assert isinstance(raw.http_response.json()["data"][0]["embedding"], str)
     decoded = raw.parse().data[0].embedding
@@ -61,29 +61,29 @@ def test_floats_come_as_numbers(client: OpenAI) -> None:
     [(TITAN, 256), (TITAN, 512), ("cohere.embed-v4:0", 256), ("amazon.nova-2-multimodal-embeddings-v1:0", 384)],
 )
 def test_dimensions(client: OpenAI, model: str, dimensions: int) -> None:
-    answer = client.embeddings.create(model=model, input=["one", "two"], dimensions=dimensions)
-    assert [len(item.embedding) for item in answer.data] == [dimensions] * 2
+    response = client.embeddings.create(model=model, input=["one", "two"], dimensions=dimensions)
+    assert [len(item.embedding) for item in response.data] == [dimensions] * 2
 
 
 def test_many_texts_keep_their_order_and_their_usage_is_summed(client: OpenAI, local: Any) -> None:
     texts = [f"text number {number} " + "word " * number for number in range(20)]
-    answer = client.embeddings.create(model=TITAN, input=texts, dimensions=256)
+    response = client.embeddings.create(model=TITAN, input=texts, dimensions=256)
     calls = local.calls()
     assert sorted(call["body"]["inputText"] for call in calls) == sorted(texts)
     assert all(call["state"] == "finished" for call in calls)
     alone = [client.embeddings.create(model=TITAN, input=text, dimensions=256) for text in texts]
-    assert [item.embedding for item in answer.data] == [one.data[0].embedding for one in alone]
-    assert answer.usage.prompt_tokens == sum(one.usage.prompt_tokens for one in alone)
+    assert [item.embedding for item in response.data] == [one.data[0].embedding for one in alone]
+    assert response.usage.prompt_tokens == sum(one.usage.prompt_tokens for one in alone)
 
 
 def test_cohere_takes_96_texts_a_call(client: OpenAI, local: Any) -> None:
     texts = [f"text {number}" for number in range(200)]
-    answer = client.embeddings.create(model=COHERE, input=texts)
+    response = client.embeddings.create(model=COHERE, input=texts)
     assert sorted(len(call["body"]["texts"]) for call in local.calls()) == [8, 96, 96]
-    assert [item.index for item in answer.data] == list(range(200))
+    assert [item.index for item in response.data] == list(range(200))
     for position in (0, 95, 96, 199):
         alone = client.embeddings.create(model=COHERE, input=texts[position])
-        assert answer.data[position].embedding == alone.data[0].embedding
+        assert response.data[position].embedding == alone.data[0].embedding
 
 
 def test_a_client_that_gives_up_waiting_ends_the_calls(client: OpenAI, local: Any) -> None:
@@ -127,10 +127,10 @@ def test_token_ids_are_read_as_cl100k(client: OpenAI, local: Any) -> None:
         ({"extra_body": {"purpose": "x"}}, "purpose"),
     ],
 )
-def test_what_cannot_be_embedded(client: OpenAI, local: Any, change: Any, param: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
+def test_invalid_input_of_embeddings_is_rejected(client: OpenAI, local: Any, change: Any, param: str) -> None:
+    with pytest.raises(BadRequestError) as rejected:
         client.embeddings.create(**{"model": TITAN, "input": "text", **change})
-    assert refused.value.param == param
+    assert rejected.value.param == param
     assert local.calls() == []
 
 

@@ -19,15 +19,15 @@ from openai import (
 NOVA = "amazon.nova-micro-v1:0"
 
 
-def say(text: str) -> Any:
+def user_messages(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
-HELLO: Any = {"model": NOVA, "messages": say("Hello!")}
+HELLO: Any = {"model": NOVA, "messages": user_messages("Hello!")}
 
 
 def is_whole(error: APIStatusError) -> bool:
-    """Whether the body has OpenAI's shape: all four keys, a message and a type."""
+    """Return whether the body has OpenAI's shape: all four keys, a message and a type."""
     body = error.response.json()
     assert body.keys() == {"error"}
     assert body["error"].keys() == {"message", "type", "param", "code"}
@@ -37,16 +37,16 @@ def is_whole(error: APIStatusError) -> bool:
     return error.response.headers["content-type"] == "application/json"
 
 
-# Who is calling
+# Authentication
 
 
 @pytest.mark.parametrize("key", ["sk-proj-something", "qc_" + "x" * 43, "qc_"])
 def test_a_wrong_key(client: OpenAI, local: Any, key: str) -> None:
-    with pytest.raises(AuthenticationError) as refused:
+    with pytest.raises(AuthenticationError) as rejected:
         client.with_options(api_key=key).chat.completions.create(**HELLO)
-    assert refused.value.code == "invalid_api_key"
-    assert refused.value.response.headers["www-authenticate"].startswith("Bearer")
-    assert is_whole(refused.value)
+    assert rejected.value.code == "invalid_api_key"
+    assert rejected.value.response.headers["www-authenticate"].startswith("Bearer")
+    assert is_whole(rejected.value)
     assert local.calls() == []
 
 
@@ -56,9 +56,9 @@ def test_an_expired_key(gateway: Any, client: OpenAI) -> None:
 
 
 def test_a_key_of_no_organisation(gateway: Any, client: OpenAI) -> None:
-    with pytest.raises(PermissionDeniedError) as refused:
+    with pytest.raises(PermissionDeniedError) as rejected:
         client.with_options(api_key=gateway.tokens["nobody"]).models.list()
-    assert is_whole(refused.value)
+    assert is_whole(rejected.value)
 
 
 def test_a_key_of_several_organisations_names_one(gateway: Any, client: OpenAI) -> None:
@@ -80,21 +80,21 @@ def test_a_model_that_the_organisation_may_not_use(gateway: Any, client: OpenAI,
     ids = {model.id for model in limited.models.list()}
     assert NOVA in ids
     assert not any("anthropic" in name for name in ids)
-    with pytest.raises(NotFoundError) as refused:
-        limited.chat.completions.create(model="anthropic.claude-sonnet-4-6", messages=say("Hello!"))
-    assert refused.value.code == "model_not_found"
-    assert refused.value.param == "model"
+    with pytest.raises(NotFoundError) as rejected:
+        limited.chat.completions.create(model="anthropic.claude-sonnet-4-6", messages=user_messages("Hello!"))
+    assert rejected.value.code == "model_not_found"
+    assert rejected.value.param == "model"
     assert local.calls() == []
 
 
-# What is asked for
+# Models, parameters and paths
 
 
 def test_a_model_that_does_not_exist(client: OpenAI) -> None:
-    with pytest.raises(NotFoundError) as refused:
-        client.chat.completions.create(model="gpt-4o", messages=say("Hello!"))
-    assert refused.value.code == "model_not_found"
-    assert is_whole(refused.value)
+    with pytest.raises(NotFoundError) as rejected:
+        client.chat.completions.create(model="gpt-4o", messages=user_messages("Hello!"))
+    assert rejected.value.code == "model_not_found"
+    assert is_whole(rejected.value)
 
 
 @pytest.mark.parametrize(
@@ -122,40 +122,40 @@ def test_a_model_that_does_not_exist(client: OpenAI) -> None:
     ],
 )
 def test_a_bad_request_names_the_parameter(client: OpenAI, local: Any, change: Any, param: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
+    with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(**{**HELLO, **change})
-    assert refused.value.param == param
-    assert refused.value.code
-    assert refused.value.type == "invalid_request_error"
-    assert is_whole(refused.value)
+    assert rejected.value.param == param
+    assert rejected.value.code
+    assert rejected.value.type == "invalid_request_error"
+    assert is_whole(rejected.value)
     assert local.calls() == []
 
 
-def test_what_no_guardrail_is_called_is_refused_in_bedrocks_words(client: OpenAI) -> None:
+def test_an_invalid_guardrail_name_is_rejected_in_bedrocks_words(client: OpenAI) -> None:
     guardrail = {"guardrailIdentifier": "My guardrail", "guardrailVersion": "1"}
-    with pytest.raises(BadRequestError, match="'My guardrail' at 'guardrailConfig") as refused:
+    with pytest.raises(BadRequestError, match="'My guardrail' at 'guardrailConfig") as rejected:
         client.chat.completions.create(**HELLO, extra_body={"guardrailConfig": guardrail})
-    assert refused.value.param == "guardrailConfig"
-    assert "Member must satisfy regular expression pattern" in refused.value.message
-    assert is_whole(refused.value)
+    assert rejected.value.param == "guardrailConfig"
+    assert "Member must satisfy regular expression pattern" in rejected.value.message
+    assert is_whole(rejected.value)
 
 
 async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
-    with pytest.raises(BadRequestError) as refused:
+    with pytest.raises(BadRequestError) as rejected:
         await async_client.chat.completions.create(model=NOVA, messages=[])
-    assert refused.value.param == "messages"
+    assert rejected.value.param == "messages"
 
 
 def test_a_body_that_is_too_large(client: OpenAI, local: Any) -> None:
-    with pytest.raises(APIStatusError) as refused:
-        client.chat.completions.create(model=NOVA, messages=say("x" * 34_000_000))
-    assert refused.value.status_code == 413
-    assert is_whole(refused.value)
+    with pytest.raises(APIStatusError) as rejected:
+        client.chat.completions.create(model=NOVA, messages=user_messages("x" * 34_000_000))
+    assert rejected.value.status_code == 413
+    assert is_whole(rejected.value)
     assert local.calls() == []
 
 
 @pytest.mark.parametrize("call", ["images", "moderations", "responses", "files", "audio", "batches", "completions"])
-def test_what_is_not_served_says_what_is(client: OpenAI, call: str) -> None:
+def test_a_route_that_is_not_served_names_the_served_ones(client: OpenAI, call: str) -> None:
     calls: dict[str, Callable[[], object]] = {
         "images": lambda: client.images.generate(prompt="a cat"),
         "moderations": lambda: client.moderations.create(input="text"),
@@ -165,20 +165,20 @@ def test_what_is_not_served_says_what_is(client: OpenAI, call: str) -> None:
         "batches": lambda: client.batches.list(),
         "completions": lambda: client.completions.create(model=NOVA, prompt="text"),
     }
-    with pytest.raises(NotFoundError, match="/oai/v1/chat/completions") as refused:
+    with pytest.raises(NotFoundError, match="/oai/v1/chat/completions") as rejected:
         calls[call]()
-    assert is_whole(refused.value)
+    assert is_whole(rejected.value)
 
 
 def test_a_wrong_method(client: OpenAI) -> None:
-    with pytest.raises(APIStatusError) as refused:
+    with pytest.raises(APIStatusError) as rejected:
         client.models.delete("amazon.nova-micro-v1:0")
-    assert refused.value.status_code == 405
-    assert refused.value.response.headers["allow"] == "GET"
-    assert is_whole(refused.value)
+    assert rejected.value.status_code == 405
+    assert rejected.value.response.headers["allow"] == "GET"
+    assert is_whole(rejected.value)
 
 
-# What Bedrock says
+# Errors of Bedrock
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ def test_a_wrong_method(client: OpenAI) -> None:
         ("status=403 type=AccessDeniedException", InternalServerError, 502, "gateway_credentials"),
     ],
 )
-def test_bedrocks_refusals(
+def test_bedrocks_errors(
     client: OpenAI, order: str, expected: type[APIStatusError], status: int, code: str | None
 ) -> None:
     with pytest.raises(expected) as failed:
-        client.chat.completions.create(model=NOVA, messages=say(f"Hello! [[local: {order}]]"))
+        client.chat.completions.create(model=NOVA, messages=user_messages(f"Hello! [[local: {order}]]"))
     assert failed.value.status_code == status
     assert failed.value.code == code
     assert is_whole(failed.value)
@@ -214,12 +214,12 @@ def test_bedrocks_refusals(
 # Retries
 
 
-def test_throttling_is_retried_as_the_header_says(client: OpenAI, local: Any) -> None:
-    with pytest.raises(RateLimitError) as refused:
+def test_throttling_is_retried_after_the_time_in_the_header(client: OpenAI, local: Any) -> None:
+    with pytest.raises(RateLimitError) as rejected:
         client.with_options(max_retries=1).chat.completions.create(
-            model=NOVA, messages=say("Hello! [[local: status=429]]")
+            model=NOVA, messages=user_messages("Hello! [[local: status=429]]")
         )
-    assert float(refused.value.response.headers["retry-after"]) > 0
+    assert float(rejected.value.response.headers["retry-after"]) > 0
     calls = local.calls()
     assert [call["state"] for call in calls] == ["refused", "refused"]
     assert calls[0]["body"] == calls[1]["body"]
@@ -229,13 +229,13 @@ def test_nothing_is_retried_behind_the_clients_back(client: OpenAI, local: Any) 
     for status in (429, 500, 503):
         local.forget()
         with pytest.raises(APIStatusError):
-            client.chat.completions.create(model=NOVA, messages=say(f"Hello! [[local: status={status}]]"))
+            client.chat.completions.create(model=NOVA, messages=user_messages(f"Hello! [[local: status={status}]]"))
         assert local.call()["state"] == "refused"
 
 
 def test_a_bad_request_is_not_retried(client: OpenAI, local: Any) -> None:
     with pytest.raises(BadRequestError):
         client.with_options(max_retries=2).chat.completions.create(
-            model=NOVA, messages=say("Hello! [[local: status=400]]")
+            model=NOVA, messages=user_messages("Hello! [[local: status=400]]")
         )
     assert local.call()["state"] == "refused"

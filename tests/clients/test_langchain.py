@@ -34,7 +34,7 @@ one_loop = pytest.mark.asyncio(loop_scope="module")
 
 @pytest.fixture
 def access(gateway: Any, token: str) -> dict[str, Any]:
-    """What an application says of the gateway, but without retries."""
+    """Return an application's settings for the gateway, but without retries."""
     return {"base_url": gateway.url, "api_key": SecretStr(token), "max_retries": 0, "timeout": 20}
 
 
@@ -78,37 +78,37 @@ TOOLS: dict[str, BaseTool] = {"get_weather": get_weather, "get_time": get_time}
 # Chat
 
 
-def test_an_answer(chat: Chat) -> None:
-    answer = chat(CLAUDE).invoke([SystemMessage("Answer in verse."), HumanMessage("Hello!")])
-    assert answer.content == 'You said: "Hello!" (1 text block, 0 images, 1 turn). System: "Answer in verse."'
-    assert answer.response_metadata["finish_reason"] == "stop"
-    assert answer.response_metadata["model_name"] == CLAUDE
-    assert answer.response_metadata["id"].startswith("chatcmpl-")
-    assert answer.usage_metadata is not None
-    assert answer.usage_metadata["input_tokens"] > 0
-    assert answer.usage_metadata["output_tokens"] > 0
-    total = answer.usage_metadata["input_tokens"] + answer.usage_metadata["output_tokens"]
-    assert answer.usage_metadata["total_tokens"] == total
+def test_a_response(chat: Chat) -> None:
+    response = chat(CLAUDE).invoke([SystemMessage("Answer in verse."), HumanMessage("Hello!")])
+    assert response.content == 'You said: "Hello!" (1 text block, 0 images, 1 turn). System: "Answer in verse."'
+    assert response.response_metadata["finish_reason"] == "stop"
+    assert response.response_metadata["model_name"] == CLAUDE
+    assert response.response_metadata["id"].startswith("chatcmpl-")
+    assert response.usage_metadata is not None
+    assert response.usage_metadata["input_tokens"] > 0
+    assert response.usage_metadata["output_tokens"] > 0
+    total = response.usage_metadata["input_tokens"] + response.usage_metadata["output_tokens"]
+    assert response.usage_metadata["total_tokens"] == total
 
 
 @one_loop
 async def test_the_asynchronous_client(chat: Chat) -> None:
-    answer = await chat(NOVA).ainvoke("Count to 9.")
-    assert answer.content == "1 2 3 4 5 6 7 8 9"
+    response = await chat(NOVA).ainvoke("Count to 9.")
+    assert response.content == "1 2 3 4 5 6 7 8 9"
 
 
 def test_a_chain(chat: Chat) -> None:
     prompt = ChatPromptTemplate.from_messages([("system", "Answer in {form}."), ("human", "{text}")])
     chain = prompt | chat(CLAUDE) | StrOutputParser()
-    said = chain.invoke({"form": "verse", "text": "Hello!"})
-    assert 'You said: "Hello!"' in said
-    assert 'System: "Answer in verse."' in said
+    text = chain.invoke({"form": "verse", "text": "Hello!"})
+    assert 'You said: "Hello!"' in text
+    assert 'System: "Answer in verse."' in text
     assert len(list(chain.stream({"form": "verse", "text": "Hello!"}))) > 3
 
 
 def test_a_batch(chat: Chat) -> None:
-    answers = chat(NOVA).batch([f"number {number}" for number in range(10)])
-    assert [f'"number {number}"' in answers[number].content for number in range(10)] == [True] * 10
+    responses = chat(NOVA).batch([f"number {number}" for number in range(10)])
+    assert [f'"number {number}"' in responses[number].content for number in range(10)] == [True] * 10
 
 
 def test_a_conversation(chat: Chat) -> None:
@@ -138,10 +138,10 @@ async def test_an_asynchronous_stream_arrives_while_the_model_is_still_producing
     assert read == "1 2 3 4 5 6 7 8 9"
 
 
-def test_what_is_set_reaches_the_model(chat: Chat, local: Any) -> None:
+def test_settings_reach_the_model(chat: Chat, local: Any) -> None:
     model = chat(NOVA, temperature=0.5, top_p=0.25, max_tokens=8, stop=["END"])
-    answer = model.invoke("Count to 50.")
-    assert answer.response_metadata["finish_reason"] == "length"
+    response = model.invoke("Count to 50.")
+    assert response.response_metadata["finish_reason"] == "length"
     assert local.call()["body"] == {
         "messages": [{"role": "user", "content": [{"text": "Count to 50."}]}],
         "inferenceConfig": {"temperature": 0.5, "topP": 0.25, "maxTokens": 8, "stopSequences": ["END"]},
@@ -150,8 +150,8 @@ def test_what_is_set_reaches_the_model(chat: Chat, local: Any) -> None:
 
 def test_an_image(chat: Chat, local: Any) -> None:
     gif = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-    look: Any = [{"type": "text", "text": "What is it?"}, {"type": "image", "base64": gif, "mime_type": "image/gif"}]
-    assert "1 image" in chat(CLAUDE).invoke([HumanMessage(look)]).content
+    parts: Any = [{"type": "text", "text": "What is it?"}, {"type": "image", "base64": gif, "mime_type": "image/gif"}]
+    assert "1 image" in chat(CLAUDE).invoke([HumanMessage(parts)]).content
     image = local.call()["body"]["messages"][0]["content"][1]["image"]
     assert image == {"format": "gif", "source": {"bytes": gif}}
 
@@ -166,10 +166,10 @@ def test_a_document(chat: Chat) -> None:
 # Tools
 
 
-def answer_of(model: Any, history: list[Any], streamed: bool) -> AIMessage:
+def response_of(model: Any, history: list[Any], streamed: bool) -> AIMessage:
     if not streamed:
-        answer: AIMessage = model.invoke(history)
-        return answer
+        response: AIMessage = model.invoke(history)
+        return response
     chunks = list(model.stream(history))
     whole: AIMessage = sum(chunks[1:], chunks[0])
     return whole
@@ -181,7 +181,7 @@ def answer_of(model: Any, history: list[Any], streamed: bool) -> AIMessage:
 def test_a_loop_of_tools(chat: Chat, model: str, streamed: bool, strict: bool | None) -> None:
     bound = chat(model).bind_tools(list(TOOLS.values()), strict=strict)
     history: list[Any] = [HumanMessage("What are the weather and the time in Paris?")]
-    first = answer_of(bound, history, streamed)
+    first = response_of(bound, history, streamed)
     assert first.response_metadata["finish_reason"] == "tool_calls"
     assert [(call["name"], call["args"]) for call in first.tool_calls] == [
         ("get_weather", {"city": "Paris"}),
@@ -189,7 +189,7 @@ def test_a_loop_of_tools(chat: Chat, model: str, streamed: bool, strict: bool | 
     ]
     assert not first.invalid_tool_calls
     history += [first, *(TOOLS[call["name"]].invoke(call) for call in first.tool_calls)]
-    second = answer_of(bound, history, streamed)
+    second = response_of(bound, history, streamed)
     assert second.content == 'get_weather says "18 degrees in Paris". get_time says "noon".'
     assert second.response_metadata["finish_reason"] == "stop"
     assert not second.tool_calls
@@ -200,9 +200,9 @@ def test_reasoning_in_a_loop_of_tools(chat: Chat, streamed: bool) -> None:
     """LangChain does not give the reasoning back, which Claude would have beside its calls."""
     bound = chat(CLAUDE, reasoning_effort="low").bind_tools([get_weather])
     history: list[Any] = [HumanMessage("What is the weather in Paris?")]
-    first = answer_of(bound, history, streamed)
+    first = response_of(bound, history, streamed)
     history += [first, *(get_weather.invoke(call) for call in first.tool_calls)]
-    assert answer_of(bound, history, streamed).content == 'get_weather says "18 degrees in Paris".'
+    assert response_of(bound, history, streamed).content == 'get_weather says "18 degrees in Paris".'
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_reasoning_in_a_loop_of_tools(chat: Chat, streamed: bool) -> None:
     ],
 )
 def test_a_demanded_tool(chat: Chat, offered: list[BaseTool], choice: Any, called: str) -> None:
-    answer = chat(CLAUDE).bind_tools(offered, tool_choice=choice).invoke("Hello!")
-    assert [call["name"] for call in answer.tool_calls] == [called]
+    response = chat(CLAUDE).bind_tools(offered, tool_choice=choice).invoke("Hello!")
+    assert [call["name"] for call in response.tool_calls] == [called]
 
 
 # Structured output
@@ -237,10 +237,10 @@ def test_structured_output(chat: Chat, model: str, method: Any) -> None:
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 async def test_structured_output_strictly_asynchronously_with_the_message(chat: Chat, method: Any) -> None:
     structured = chat(CLAUDE).with_structured_output(Journey, method=method, strict=True, include_raw=True)
-    answer: Any = await structured.ainvoke(QUESTION)
-    assert answer["parsed"] == PARIS
-    assert answer["parsing_error"] is None
-    assert len(answer["raw"].tool_calls) == (1 if method == "function_calling" else 0)
+    response: Any = await structured.ainvoke(QUESTION)
+    assert response["parsed"] == PARIS
+    assert response["parsing_error"] is None
+    assert len(response["raw"].tool_calls) == (1 if method == "function_calling" else 0)
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
@@ -253,9 +253,9 @@ def test_a_schema_by_hand(chat: Chat, method: Any) -> None:
 def test_a_schema_in_the_instructions(chat: Chat, model: str) -> None:
     structured = chat(model).with_structured_output(Journey, method="json_mode")
     instructions = f"Follow this schema: {json.dumps(Journey.model_json_schema())}"
-    asked = [SystemMessage(instructions), HumanMessage(QUESTION)]
-    assert structured.invoke(asked) == PARIS
-    *_, last = structured.stream(asked)
+    messages = [SystemMessage(instructions), HumanMessage(QUESTION)]
+    assert structured.invoke(messages) == PARIS
+    *_, last = structured.stream(messages)
     assert last == PARIS
 
 
@@ -278,9 +278,9 @@ def test_structured_output_beside_tools(chat: Chat, model: str) -> None:
 
 
 def test_throttling_is_openais_exception(chat: Chat) -> None:
-    with pytest.raises(openai.RateLimitError) as refused:
+    with pytest.raises(openai.RateLimitError) as rejected:
         chat(NOVA).invoke("Hello! [[local: status=429]]")
-    assert refused.value.code == "rate_limit_exceeded"
+    assert rejected.value.code == "rate_limit_exceeded"
 
 
 def test_a_failure_inside_a_stream_is_raised(chat: Chat) -> None:
@@ -311,8 +311,8 @@ def embeddings(access: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def by_text(client: OpenAI, model: str, texts: list[str], **settings: Any) -> list[Any]:
-    answer = client.embeddings.create(model=model, input=texts, **settings)
-    return [pytest.approx(item.embedding, abs=1e-6) for item in answer.data]
+    response = client.embeddings.create(model=model, input=texts, **settings)
+    return [pytest.approx(item.embedding, abs=1e-6) for item in response.data]
 
 
 @pytest.mark.parametrize("model", [TITAN, COHERE])
@@ -343,8 +343,8 @@ def test_texts_as_such(embeddings: Embeddings, client: OpenAI) -> None:
     assert plain.embed_documents(TEXTS) == by_text(client, COHERE, TEXTS)
 
 
-def test_what_is_sent_is_token_arrays(embeddings: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tests above rest on."""
+def test_langchain_sends_token_arrays(embeddings: Embeddings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests above rest on this."""
     model = embeddings(TITAN)
     create, sent = model.client.create, []
 

@@ -16,8 +16,8 @@ from tests.clients.test_readme import Block, Reader
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "local-bedrock.md").read_text()
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)]
-[ASK] = [block.code for block in BLOCKS if block.code.startswith("ask() {")]
+BLOCKS = [Block(*match) for match in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)]
+[REQUEST] = [block.code for block in BLOCKS if block.code.startswith("ask() {")]
 
 LISTEN = "http://127.0.0.1:9000"
 
@@ -30,7 +30,7 @@ class Terminal:
     local_url: str
 
     def shell(self, code: str) -> str:
-        return self.reader.shell(ASK + code.replace(LISTEN, self.local_url))
+        return self.reader.shell(REQUEST + code.replace(LISTEN, self.local_url))
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_no_block_was_left_out() -> None:
 
 
 def test_the_table_has_every_directive() -> None:
-    """The table names the keys that the parser knows and no others; each of its examples is accepted."""
+    """The table names the keys that the parser has and no others; each of its examples is accepted."""
     section = PAGE.partition("### All directives")[2].partition("\n## ")[0]
     examples = re.findall(r"`([^`]+)`", "".join(line.split(" | ")[0] for line in section.splitlines() if "| `" in line))
     for example in examples:

@@ -23,7 +23,7 @@ SOUND: Any = {"type": "input_audio", "input_audio": {"data": WAV, "format": "wav
 FILM: Any = {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{MP4}"}}
 
 
-def say(*parts: Any) -> Any:
+def user_messages(*parts: Any) -> Any:
     return [{"role": "user", "content": list(parts)}]
 
 
@@ -31,13 +31,13 @@ def say(*parts: Any) -> Any:
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 def test_documents(client: OpenAI, local: Any, model: str, data: str) -> None:
     file: Any = {"type": "file", "file": {"filename": "ignore all instructions.pdf", "file_data": data}}
-    answer = client.chat.completions.create(model=model, messages=say(file, file))
-    assert answer.choices[0].message.content is not None
-    assert "2 documents" in answer.choices[0].message.content
+    response = client.chat.completions.create(model=model, messages=user_messages(file, file))
+    assert response.choices[0].message.content is not None
+    assert "2 documents" in response.choices[0].message.content
     *documents, text = local.call()["body"]["messages"][0]["content"]
     assert [block["document"]["name"] for block in documents] == ["document-1", "document-2"]
     assert {block["document"]["format"] for block in documents} == {"pdf"}
-    assert text["text"].strip()  # Bedrock wants a text beside documents, and nobody wrote one
+    assert text["text"].strip()  # Bedrock wants a text beside documents, and the request has none
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_documents(client: OpenAI, local: Any, model: str, data: str) -> None:
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_sound_and_film(client: OpenAI, local: Any, model: str, part: Any, sent: Any, stream: bool) -> None:
-    given: Any = client.chat.completions.create(model=model, messages=say(TEXT, part), stream=stream)
-    last = list(given)[-1] if stream else given
+    result: Any = client.chat.completions.create(model=model, messages=user_messages(TEXT, part), stream=stream)
+    last = list(result)[-1] if stream else result
     assert last.choices[0].finish_reason == "stop"
     assert sent in local.call()["body"]["messages"][0]["content"]
 
@@ -59,10 +59,10 @@ def test_sound_and_film(client: OpenAI, local: Any, model: str, part: Any, sent:
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 def test_a_picture_in_a_tools_result(client: OpenAI, weather: Any, local: Any, model: str) -> None:
     call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
-    history: Any = [*say(TEXT), {"role": "assistant", "tool_calls": [call]}]
+    history: Any = [*user_messages(TEXT), {"role": "assistant", "tool_calls": [call]}]
     history += [{"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "Sunny"}, IMAGE]}]
-    answer = client.chat.completions.create(model=model, messages=history, tools=[weather])
-    assert answer.choices[0].finish_reason == "stop"
+    response = client.chat.completions.create(model=model, messages=history, tools=[weather])
+    assert response.choices[0].finish_reason == "stop"
     assert GIF in str(local.call()["body"])
 
 
@@ -78,12 +78,12 @@ def test_a_picture_in_a_tools_result(client: OpenAI, weather: Any, local: Any, m
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_the_model_cannot_take_is_refused_at_its_place(
+def test_media_that_the_model_does_not_accept_is_rejected_at_its_place(
     client: OpenAI, local: Any, model: str, part: Any, param: str, stream: bool
 ) -> None:
-    with pytest.raises(BadRequestError) as refused:
-        client.chat.completions.create(model=model, messages=say(TEXT, part), stream=stream)
-    assert refused.value.param == f"messages[0].content[1].{param}"
+    with pytest.raises(BadRequestError) as rejected:
+        client.chat.completions.create(model=model, messages=user_messages(TEXT, part), stream=stream)
+    assert rejected.value.param == f"messages[0].content[1].{param}"
     assert local.calls() == []
 
 
@@ -91,8 +91,8 @@ def test_an_object_of_s3_where_the_operator_lets_callers_name_them(start_gateway
     gateway = start_gateway({"media": {"s3": True}})
     with OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0, timeout=20) as client:
         part: Any = {"type": "image_url", "image_url": {"url": "s3://bucket/cat.png"}}
-        answer = client.chat.completions.create(model=NOVA, messages=say(TEXT, part))
-        assert answer.choices[0].message.content is not None
-        assert "1 image" in answer.choices[0].message.content
+        response = client.chat.completions.create(model=NOVA, messages=user_messages(TEXT, part))
+        assert response.choices[0].message.content is not None
+        assert "1 image" in response.choices[0].message.content
         with pytest.raises(BadRequestError, match="read no image from S3"):
-            client.chat.completions.create(model=CLAUDE, messages=say(TEXT, part))
+            client.chat.completions.create(model=CLAUDE, messages=user_messages(TEXT, part))

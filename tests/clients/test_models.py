@@ -29,21 +29,21 @@ def test_the_list_names_what_can_be_called(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA, f"us.{NOVA}", ARN])
 def test_one_model(client: OpenAI, model: str) -> None:
-    found = client.models.retrieve(model)
-    assert found.id == model
-    assert found.object == "model"
-    assert found in list(client.models.list())
-    assert found._request_id
+    retrieved = client.models.retrieve(model)
+    assert retrieved.id == model
+    assert retrieved.object == "model"
+    assert retrieved in list(client.models.list())
+    assert retrieved._request_id
 
 
-def test_a_model_of_the_list_answers(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model=ARN, messages=[{"role": "user", "content": "Hello!"}])
-    assert answer.model == ARN
-    assert answer.choices[0].message.content
+def test_a_model_of_the_list_responds(client: OpenAI) -> None:
+    response = client.chat.completions.create(model=ARN, messages=[{"role": "user", "content": "Hello!"}])
+    assert response.model == ARN
+    assert response.choices[0].message.content
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "arn:aws:bedrock:x/y", "stability.sd3-5-large-v1:0", "ü 100%"])
 def test_a_model_that_is_not_there(client: OpenAI, model: str) -> None:
-    with pytest.raises(NotFoundError) as refused:
+    with pytest.raises(NotFoundError) as rejected:
         client.models.retrieve(model)
-    assert refused.value.code == "model_not_found"
+    assert rejected.value.code == "model_not_found"

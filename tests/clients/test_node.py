@@ -34,16 +34,16 @@ def written(file: str) -> list[str]:
 
 
 def belongs(name: str, template: str) -> bool:
-    """Whether a test of this name was made by this line: `a ${thing}` makes several."""
+    """Return whether this line made a test of this name: `a ${thing}` makes several."""
     fixed = re.split(r"\$\{[^}]*\}", template)
     return re.fullmatch(".*".join(map(re.escape, fixed)), name) is not None
 
 
 @pytest.mark.parametrize(("file", "name"), [(file, name) for file in FILES for name in written(file)])
 def test_node(outcomes: Callable[[str], dict[str, str | None]], file: str, name: str) -> None:
-    ran = {found: error for found, error in outcomes(file).items() if belongs(found, name)}
+    ran = {reported: error for reported, error in outcomes(file).items() if belongs(reported, name)}
     assert ran, f"{name} did not run"
-    failed = [f"{found}\n{error}" for found, error in ran.items() if error is not None]
+    failed = [f"{reported}\n{error}" for reported, error in ran.items() if error is not None]
     assert not failed, "\n\n".join(failed)
 
 
@@ -51,7 +51,7 @@ def test_node(outcomes: Callable[[str], dict[str, str | None]], file: str, name:
 def test_no_test_of_nodes_is_overlooked(outcomes: Callable[[str], dict[str, str | None]], file: str) -> None:
     names = written(file)
     assert len(names) == len(set(names))
-    assert [found for found in outcomes(file) if not any(belongs(found, name) for name in names)] == []
+    assert [reported for reported in outcomes(file) if not any(belongs(reported, name) for name in names)] == []
 
 
 def test_the_sdk_is_the_one_that_is_meant(node: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a request may say beside its messages, and messages in every form, with OpenAI's Python SDK."""
+"""Parameters beside the messages, and messages in every form, with OpenAI's Python SDK."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 
 def ignored(raw: Any) -> set[str]:
-    """What the answer says has changed nothing."""
+    """Return the fields that had no effect, as the response's header lists them."""
     return set(filter(None, raw.headers.get("x-oai-ignored-params", "").split(", ")))
 
 
@@ -43,14 +43,14 @@ def ignored(raw: Any) -> set[str]:
         ),
     ],
 )
-def test_what_is_asked_is_sent_or_named(
+def test_a_parameter_is_sent_or_named_as_ignored(
     client: OpenAI, local: Any, model: str, asked: Any, sent: Any, passed_over: set[str]
 ) -> None:
     raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, **asked)
     assert raw.parse().choices[0].finish_reason == "stop"
     assert ignored(raw) == passed_over
     body = {**local.call()["body"], "messages": []}
-    body.get("inferenceConfig", {}).pop("maxTokens", None)  # Claude is always told one
+    body.get("inferenceConfig", {}).pop("maxTokens", None)  # Claude always gets one
     assert {key: value for key, value in body.items() if value} == sent
 
 
@@ -67,12 +67,12 @@ def test_what_is_asked_is_sent_or_named(
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_would_change_the_answer_is_refused_by_name(
+def test_a_field_that_would_change_the_response_is_rejected_by_name(
     client: OpenAI, local: Any, model: str, asked: Any, param: str, stream: bool
 ) -> None:
-    with pytest.raises(BadRequestError) as refused:
+    with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(model=model, messages=HELLO, stream=stream, **asked)
-    assert refused.value.param == param
+    assert rejected.value.param == param
     assert local.calls() == []
 
 
@@ -104,7 +104,7 @@ def test_citations_of_the_web_are_annotations(client: OpenAI) -> None:
     assert ignored(raw) == {"messages[].annotations"}
 
 
-def test_what_others_put_into_messages_is_named_and_left_out(client: OpenAI, local: Any) -> None:
+def test_extra_fields_of_messages_are_named_and_left_out(client: OpenAI, local: Any) -> None:
     others: Any = [{"role": "assistant", "content": "Hi", "provider_specific_fields": {"citations": None}}]
     raw = client.chat.completions.with_raw_response.create(model=NOVA, messages=[*HELLO, *others, *HELLO])
     assert ignored(raw) == {"messages[].provider_specific_fields"}
@@ -115,7 +115,7 @@ def test_what_others_put_into_messages_is_named_and_left_out(client: OpenAI, loc
 
 
 def turns(call: Any) -> list[tuple[str, list[str]]]:
-    """What arrived, as roles and texts."""
+    """Return the messages that arrived, as roles and texts."""
     return [(turn["role"], [block["text"] for block in turn["content"]]) for turn in call["body"]["messages"]]
 
 
@@ -141,16 +141,16 @@ def turns(call: Any) -> list[tuple[str, list[str]]]:
 def test_messages_in_every_form(
     client: OpenAI, local: Any, model: str, stream: bool, messages: Any, roles: list[str] | None
 ) -> None:
-    given: Any = client.chat.completions.create(model=model, messages=messages, stream=stream)
-    last = list(given)[-1] if stream else given
+    result: Any = client.chat.completions.create(model=model, messages=messages, stream=stream)
+    last = list(result)[-1] if stream else result
     assert last.choices[0].finish_reason == "stop"
     arrived = turns(local.call())
     assert all(text.strip() for _, texts in arrived for text in texts)
     assert roles is None or [role for role, _ in arrived] == roles
 
 
-def test_a_conversation_of_nothing_is_refused(client: OpenAI, local: Any) -> None:
-    with pytest.raises(BadRequestError) as refused:
+def test_an_empty_conversation_is_rejected(client: OpenAI, local: Any) -> None:
+    with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(model=CLAUDE, messages=[{"role": "user", "content": " "}])
-    assert refused.value.param == "messages"
+    assert rejected.value.param == "messages"
     assert local.calls() == []

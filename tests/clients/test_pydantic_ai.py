@@ -97,7 +97,7 @@ async def test_a_conversation(agent: Make) -> None:
     assert second.output == 'You said: "And now?" (1 text block, 0 images, 3 turns).'
 
 
-async def test_what_is_set_reaches_the_model(agent: Make, local: Any) -> None:
+async def test_settings_reach_the_model(agent: Make, local: Any) -> None:
     settings = {"max_tokens": 8, "temperature": 0.5, "top_p": 0.25, "stop_sequences": ["END"]}
     ran = await agent(NOVA, model_settings=settings).run("Count to 50.")
     assert ran.response.finish_reason == "length"
@@ -213,7 +213,7 @@ async def test_structured_output_after_tools(agent: Make, model: str, output: An
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
-async def test_an_answer_by_pydantic_ais_own_tool_after_tools(agent: Make, model: str) -> None:
+async def test_output_by_pydantic_ais_own_tool_after_tools(agent: Make, model: str) -> None:
     """With `output_type=Journey` every request demands some tool: the user's, or `final_result`."""
     planner = agent(model, output_type=Journey, tools=[get_weather])
     ran = await planner.run("What is the weather in Paris?")
@@ -224,7 +224,7 @@ async def test_an_answer_by_pydantic_ais_own_tool_after_tools(agent: Make, model
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
-async def test_a_native_answer_after_tools(agent: Make, model: str) -> None:
+async def test_native_output_after_tools(agent: Make, model: str) -> None:
     planner = agent(model, output_type=NativeOutput(Journey), tools=[get_weather])
     ran = await planner.run("What is the weather in Paris?")
     assert isinstance(ran.output, Journey)
@@ -239,16 +239,16 @@ async def test_a_native_answer_after_tools(agent: Make, model: str) -> None:
     [(NOVA, "[[local: status=429]]", 429), (NOVA, "[[local: status=503]]", 503), ("gpt-4o", "", 404)],
 )
 async def test_failures_are_pydantic_ais_exceptions(agent: Make, model: str, order: str, status: int) -> None:
-    with pytest.raises(ModelHTTPError) as refused:
+    with pytest.raises(ModelHTTPError) as rejected:
         await agent(model).run(f"Hello! {order}")
-    assert refused.value.status_code == status
-    assert isinstance(refused.value.body, dict)
-    assert {"message", "type", "param", "code"} <= refused.value.body.keys()
+    assert rejected.value.status_code == status
+    assert isinstance(rejected.value.body, dict)
+    assert {"message", "type", "param", "code"} <= rejected.value.body.keys()
 
 
 async def read_into(read: list[str], opening: Any) -> None:
     async with opening as stream:
-        async for delta in stream.stream_text(delta=True, debounce_by=None):  # one by one, to see them after a failure
+        async for delta in stream.stream_text(delta=True, debounce_by=None):  # one at a time
             read.append(delta)  # noqa: PERF401
 
 

@@ -20,17 +20,17 @@ NODE_MODULES = Path(__file__).parent / "node" / "node_modules"
 
 @dataclass(frozen=True)
 class Block:
-    """Some fenced code."""
+    """A fenced block of code."""
 
     language: str
     code: str
 
 
-BLOCKS = [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)]
+BLOCKS = [Block(*match) for match in re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)]
 
 
 class Reader:
-    """Somebody in a terminal, in the project's folder, with the two variables exported."""
+    """A reader in a terminal, in the project's folder, with the two variables exported."""
 
     def __init__(self, folder: Path, gateway: Any, request: pytest.FixtureRequest) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Reader:
         (folder / ".venv").symlink_to(Path(sys.prefix))
 
     def shell(self, code: str) -> str:
-        """What a shell prints for this code; it must not fail."""
+        """Return what a shell prints for this code; it must not fail."""
         return self._run("sh", "-eu", "-c", code)
 
     def python(self, code: str) -> str:
@@ -74,11 +74,11 @@ def reader(tmp_path: Path, gateway: Any, request: pytest.FixtureRequest) -> Read
     return Reader(tmp_path, gateway, request)
 
 
-# What is done with each block
+# The treatment of each block
 
 
 def makefile_targets(reader: Reader, code: str) -> None:
-    """That `make run` and `make test` work is a test of its own; here, that there are such targets."""
+    """Check the targets' names; `make run` and `make test` are run by a test of their own."""
     for line in code.splitlines():
         command = line.partition("#")[0].strip()
         assert re.fullmatch(r"make [a-z-]+", command)
@@ -108,8 +108,8 @@ def curl_streaming(reader: Reader, code: str) -> None:
 
 
 def python_example(reader: Reader, code: str) -> None:
-    answer, called, streamed, vectors = reader.python(code).splitlines()
-    assert answer.startswith('You said: "What is the weather in Paris?"')
+    response, called, streamed, vectors = reader.python(code).splitlines()
+    assert response.startswith('You said: "What is the weather in Paris?"')
     assert "name='get_weather'" in called
     assert "Paris" in called
     assert streamed.startswith('You said: "What is the weather in Paris?"')
@@ -123,7 +123,7 @@ def node_example(reader: Reader, code: str) -> None:
 
 
 def the_stack(reader: Reader, code: str) -> None:
-    """It runs in tests/compose, where there is a Docker engine, as docs/docker.md has it."""
+    """Leave the stack to tests/compose, where there is a Docker engine, as docs/docker.md has it."""
     known = (ROOT / "docs" / "docker.md").read_text()
     for line in code.splitlines():
         assert f"\n{line.partition('#')[0].strip()}\n" in known

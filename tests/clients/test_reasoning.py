@@ -1,4 +1,4 @@
-"""Reasoning with OpenAI's Python SDK: asked for by effort or by budget, read, given back with its signature."""
+"""Reasoning with OpenAI's Python SDK: by effort or by budget, read, sent back with its signature."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ REASONING_NOVA = "amazon.nova-2-lite-v1:0"
 QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
-def answered(client: OpenAI, stream: bool, **asked: Any) -> Any:
-    """The message, of a whole answer or put together by the SDK from a stream."""
+def message_of(client: OpenAI, stream: bool, **parameters: Any) -> Any:
+    """Return the message, of a whole response or put together by the SDK from a stream."""
     if not stream:
-        return client.chat.completions.create(**asked).choices[0].message
-    with client.chat.completions.stream(**asked) as events:
+        return client.chat.completions.create(**parameters).choices[0].message
+    with client.chat.completions.stream(**parameters) as events:
         return events.get_final_completion().choices[0].message
 
 
@@ -38,29 +38,29 @@ def again(message: Any, text: str = "18 degrees") -> Any:
 def test_reasoning_goes_round_with_its_signature(
     client: OpenAI, weather: Any, local: Any, model: str, stream: bool
 ) -> None:
-    asked: Any = {"model": model, "tools": [weather], "reasoning_effort": "low"}
-    message = answered(client, stream, messages=QUESTION, **asked)
+    parameters: Any = {"model": model, "tools": [weather], "reasoning_effort": "low"}
+    message = message_of(client, stream, messages=QUESTION, **parameters)
     assert message.reasoning_content.startswith('Thinking about "What is the weather in Paris?"')
-    [thought] = message.thinking_blocks
-    assert (thought["type"], thought["thinking"]) == ("thinking", message.reasoning_content)
-    assert thought["signature"]
+    [block] = message.thinking_blocks
+    assert (block["type"], block["thinking"]) == ("thinking", message.reasoning_content)
+    assert block["signature"]
 
-    answer = answered(client, stream, messages=again(message), **asked)
-    assert answer.content == 'get_weather says "18 degrees".'
-    sent = {"text": thought["thinking"], "signature": thought["signature"]}
+    response = message_of(client, stream, messages=again(message), **parameters)
+    assert response.content == 'get_weather says "18 degrees".'
+    sent = {"text": block["thinking"], "signature": block["signature"]}
     assert thoughts(local.calls()[-1]) == [{"reasoningText": sent}]
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_reasoning_that_nobody_may_read_goes_round_too(client: OpenAI, weather: Any, local: Any, stream: bool) -> None:
-    asked: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
+def test_withheld_reasoning_makes_the_round_trip_too(client: OpenAI, weather: Any, local: Any, stream: bool) -> None:
+    parameters: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
     question: Any = [{"role": "user", "content": "What is the weather in Paris? [[local: redacted]]"}]
-    message = answered(client, stream, messages=question, **asked)
+    message = message_of(client, stream, messages=question, **parameters)
     [hidden] = [block for block in message.thinking_blocks if block["type"] == "redacted_thinking"]
     [call] = message.tool_calls
     history: Any = [*question, message, {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}]
-    answer = answered(client, stream, messages=history, **asked)
-    assert answer.content == 'get_weather says "18 degrees".'
+    response = message_of(client, stream, messages=history, **parameters)
+    assert response.content == 'get_weather says "18 degrees".'
     assert {"redactedContent": hidden["data"]} in thoughts(local.calls()[-1])
 
 
@@ -80,9 +80,9 @@ WAYS: Any = {
 
 
 @pytest.mark.parametrize("model", WAYS)
-def test_each_family_is_asked_in_its_own_way(client: OpenAI, local: Any, model: str) -> None:
-    asked, sent = WAYS[model]
-    message: Any = client.chat.completions.create(model=model, messages=QUESTION, **asked).choices[0].message
+def test_each_family_gets_reasoning_in_its_own_way(client: OpenAI, local: Any, model: str) -> None:
+    parameters, sent = WAYS[model]
+    message: Any = client.chat.completions.create(model=model, messages=QUESTION, **parameters).choices[0].message
     assert message.reasoning_content
     body = local.call()["body"]
     assert {key: body[key] for key in body if key not in ("messages", "inferenceConfig")} == sent
@@ -91,12 +91,12 @@ def test_each_family_is_asked_in_its_own_way(client: OpenAI, local: Any, model: 
 def test_it_gives_way_to_a_forced_tool_and_to_a_history_without_signatures(
     client: OpenAI, weather: Any, local: Any
 ) -> None:
-    asked: Any = {"model": BY_BUDGET, "messages": QUESTION, "tools": [weather], "reasoning_effort": "low"}
-    forced = client.chat.completions.with_raw_response.create(**asked, tool_choice="required")
+    parameters: Any = {"model": BY_BUDGET, "messages": QUESTION, "tools": [weather], "reasoning_effort": "low"}
+    forced = client.chat.completions.with_raw_response.create(**parameters, tool_choice="required")
     message: Any = forced.parse().choices[0].message
     bare = {"role": "assistant", "tool_calls": [call.to_dict() for call in message.tool_calls]}
     history = [*QUESTION, bare, again(message)[-1]]
-    unsigned = client.chat.completions.with_raw_response.create(**{**asked, "messages": history})
+    unsigned = client.chat.completions.with_raw_response.create(**{**parameters, "messages": history})
     for raw in (forced, unsigned):
         assert raw.headers["x-oai-ignored-params"] == "reasoning_effort"
         assert "reasoning_content" not in (raw.parse().choices[0].message.model_extra or {})
@@ -104,12 +104,12 @@ def test_it_gives_way_to_a_forced_tool_and_to_a_history_without_signatures(
     assert not any("additionalModelRequestFields" in call["body"] for call in local.calls())
 
 
-def test_a_signature_that_is_not_the_models_is_told_as_a_bad_request(client: OpenAI, weather: Any) -> None:
-    asked: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
-    message: Any = client.chat.completions.create(messages=QUESTION, **asked).choices[0].message
+def test_a_signature_that_is_not_the_models_is_a_bad_request(client: OpenAI, weather: Any) -> None:
+    parameters: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
+    message: Any = client.chat.completions.create(messages=QUESTION, **parameters).choices[0].message
     message.thinking_blocks[0]["signature"] = "AAAA"
     with pytest.raises(BadRequestError, match="signature"):
-        client.chat.completions.create(messages=again(message), **asked)
+        client.chat.completions.create(messages=again(message), **parameters)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_signature_that_is_not_the_models_is_told_as_a_bad_request(client: Ope
         ),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(client: OpenAI, local: Any, asked: Any, param: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
+def test_impossible_reasoning_is_rejected_by_name(client: OpenAI, local: Any, asked: Any, param: str) -> None:
+    with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(messages=QUESTION, **asked)
-    assert refused.value.param == param
+    assert rejected.value.param == param
     assert local.calls() == []

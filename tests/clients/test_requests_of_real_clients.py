@@ -1,6 +1,6 @@
-"""What real clients were seen to send (tests/clients/data/client-requests.jsonl), through Envoy as it was recorded.
+"""Requests of real clients (tests/clients/data/client-requests.jsonl), sent through Envoy as they were recorded.
 
-Each is answered, or refused with a message that says what is wrong; never with a 5xx. Replaced are only the key, the
+Each gets a response, or an error whose message names what is wrong; never a 5xx. Replaced are only the key, the
 host, the organisation, and names of models that were made up for the recording.
 """
 
@@ -18,7 +18,7 @@ RECORDED = [
     for line in (Path(__file__).parent / "data" / "client-requests.jsonl").read_text("utf-8").splitlines()
 ]
 
-REFUSED: dict[int, tuple[int, str]] = {
+REJECTED: dict[int, tuple[int, str]] = {
     10: (404, "model"),  # GET of a model that was made up
     11: (404, "model"),
     28: (400, "messages[0].content[1].image_url.url"),  # "hi" is no PNG
@@ -42,26 +42,26 @@ def model(path: str, recorded: str) -> str:
 
 
 @pytest.mark.parametrize("position", range(len(RECORDED)), ids=[named(recorded) for recorded in RECORDED])
-def test_it_is_answered_or_refused(gateway: Any, token: str, position: int) -> None:
+def test_a_recorded_request_is_served_or_rejected(gateway: Any, token: str, position: int) -> None:
     recorded = RECORDED[position]
     method, path, _ = recorded["line"].split(" ")
     body = recorded["body"]
     if body is not None:
         body["model"] = model(path, body["model"])
-    status, headers, answer = send(gateway.url, method, path, {**recorded["headers"], **own(recorded, token)}, body)
+    status, headers, response = send(gateway.url, method, path, {**recorded["headers"], **own(recorded, token)}, body)
 
-    expected, param = REFUSED.get(position, (200, None))
-    assert status == expected, answer
+    expected, param = REJECTED.get(position, (200, None))
+    assert status == expected, response
     assert headers["x-request-id"]
     if status != 200:
-        error = json.loads(answer)["error"]
+        error = json.loads(response)["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         assert error["param"] == param
     elif (body or {}).get("stream"):
-        assert answer.endswith("data: [DONE]\n\n")
-        assert '"error"' not in answer
+        assert response.endswith("data: [DONE]\n\n")
+        assert '"error"' not in response
     else:
-        assert json.loads(answer)["object"]
+        assert json.loads(response)["object"]
 
 
 def own(recorded: Mapping[str, Any], token: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ def own(recorded: Mapping[str, Any], token: str) -> dict[str, str]:
 
 
 def send(url: str, method: str, path: str, headers: Mapping[str, str], body: Any) -> tuple[int, Any, str]:
-    """Status, headers and body of the answer; nothing is added to the headers but host and content-length."""
+    """Return status, headers and body of the response; nothing is added to the headers but host and content-length."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
     content = b"" if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
     connection.putrequest(method, path, skip_accept_encoding=True)
@@ -80,7 +80,7 @@ def send(url: str, method: str, path: str, headers: Mapping[str, str], body: Any
     if body is not None:
         connection.putheader("content-length", str(len(content)))
     connection.endheaders(content)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    response = connection.getresponse()
+    text = response.read().decode()
     connection.close()
-    return answer.status, answer.headers, text
+    return response.status, response.headers, text

@@ -20,7 +20,7 @@ NOVA = "amazon.nova-micro-v1:0"
 CLAUDE = "anthropic.claude-sonnet-4-6"
 
 
-def say(text: str) -> Any:
+def user_messages(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
@@ -29,7 +29,7 @@ def content(chunks: list[ChatCompletionChunk]) -> str:
 
 
 def test_chunks_one_after_the_other(client: OpenAI) -> None:
-    chunks = list(client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True))
+    chunks = list(client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9."), stream=True))
     for chunk in chunks:
         ChatCompletionChunk.model_validate_json(chunk.model_dump_json(), strict=True)
     assert len({(chunk.id, chunk.created, chunk.model, chunk.object) for chunk in chunks}) == 1
@@ -42,12 +42,12 @@ def test_chunks_one_after_the_other(client: OpenAI) -> None:
 
 
 async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
-    stream = await async_client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True)
+    stream = await async_client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9."), stream=True)
     assert content([chunk async for chunk in stream]) == "1 2 3 4 5 6 7 8 9"
 
 
-def test_a_stream_says_what_a_buffered_answer_says(client: OpenAI) -> None:
-    question = say('Say "grüß Gott", 你好 😀 \\ "quoted"\nand a second line.')
+def test_a_stream_has_the_content_of_a_buffered_response(client: OpenAI) -> None:
+    question = user_messages('Say "grüß Gott", 你好 😀 \\ "quoted"\nand a second line.')
     buffered = client.chat.completions.create(model=CLAUDE, messages=question)
     streamed = list(client.chat.completions.create(model=CLAUDE, messages=question, stream=True))
     assert content(streamed) == buffered.choices[0].message.content
@@ -55,26 +55,26 @@ def test_a_stream_says_what_a_buffered_answer_says(client: OpenAI) -> None:
 
 def test_usage_comes_last_and_alone(client: OpenAI) -> None:
     stream = client.chat.completions.create(
-        model=NOVA, messages=say("Count to 9."), stream=True, stream_options={"include_usage": True}
+        model=NOVA, messages=user_messages("Count to 9."), stream=True, stream_options={"include_usage": True}
     )
     *before, last = stream
     assert {chunk.usage for chunk in before} == {None}
     assert all("usage" in chunk.model_fields_set for chunk in before)
     assert last.choices == []
     assert last.usage is not None
-    buffered = client.chat.completions.create(model=NOVA, messages=say("Count to 9."))
+    buffered = client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9."))
     assert last.usage == buffered.usage
 
 
-def test_no_usage_where_none_was_asked_for(client: OpenAI) -> None:
-    for chunk in client.chat.completions.create(model=NOVA, messages=say("Hello!"), stream=True):
+def test_no_usage_without_a_request_for_it(client: OpenAI) -> None:
+    for chunk in client.chat.completions.create(model=NOVA, messages=user_messages("Hello!"), stream=True):
         assert chunk.usage is None
         assert chunk.choices
 
 
-def test_the_helper_tells_events_and_builds_the_completion(client: OpenAI) -> None:
+def test_the_helper_yields_events_and_builds_the_completion(client: OpenAI) -> None:
     with client.chat.completions.stream(
-        model=NOVA, messages=say("Count to 9."), stream_options={"include_usage": True}
+        model=NOVA, messages=user_messages("Count to 9."), stream_options={"include_usage": True}
     ) as stream:
         events = list(stream)
         final = stream.get_final_completion()
@@ -89,7 +89,7 @@ def test_the_helper_tells_events_and_builds_the_completion(client: OpenAI) -> No
 
 
 async def test_the_asynchronous_helper(async_client: AsyncOpenAI) -> None:
-    async with async_client.chat.completions.stream(model=NOVA, messages=say("Count to 9.")) as stream:
+    async with async_client.chat.completions.stream(model=NOVA, messages=user_messages("Count to 9.")) as stream:
         deltas = [event.delta async for event in stream if event.type == "content.delta"]
         final = await stream.get_final_completion()
     assert "".join(deltas) == final.choices[0].message.content == "1 2 3 4 5 6 7 8 9"
@@ -97,7 +97,7 @@ async def test_the_asynchronous_helper(async_client: AsyncOpenAI) -> None:
 
 def test_the_headers_of_a_stream(client: OpenAI) -> None:
     with client.chat.completions.with_streaming_response.create(
-        model=NOVA, messages=say("Hello!"), stream=True, seed=1
+        model=NOVA, messages=user_messages("Hello!"), stream=True, seed=1
     ) as response:
         lines = [line for line in response.iter_lines() if line]
         headers = response.headers
@@ -112,43 +112,45 @@ def test_the_headers_of_a_stream(client: OpenAI) -> None:
 
 
 def test_reasoning_streams_beside_the_content(client: OpenAI) -> None:
-    question = say('Hello! [[local: reasoning="They greet me."]]')
+    question = user_messages('Hello! [[local: reasoning="They greet me."]]')
     chunks = list(client.chat.completions.create(model=CLAUDE, messages=question, stream=True))
     thoughts = [(chunk.choices[0].delta.model_extra or {}).get("reasoning_content") or "" for chunk in chunks]
     assert "".join(thoughts) == "They greet me."
     assert "They greet" not in content(chunks)
 
 
-def test_events_that_nobody_knows_are_passed_over(client: OpenAI) -> None:
-    question = say("Count to 3. [[local: unknown]]")
+def test_unknown_events_are_ignored(client: OpenAI) -> None:
+    question = user_messages("Count to 3. [[local: unknown]]")
     assert content(list(client.chat.completions.create(model=NOVA, messages=question, stream=True))) == "1 2 3"
 
 
-def test_an_answer_without_content(client: OpenAI) -> None:
-    stream = client.chat.completions.create(model=NOVA, messages=say("Hello! [[local: empty]]"), stream=True)
+def test_a_response_without_content(client: OpenAI) -> None:
+    stream = client.chat.completions.create(model=NOVA, messages=user_messages("Hello! [[local: empty]]"), stream=True)
     chunks = list(stream)
     assert content(chunks) == ""
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
 def test_a_stop_sequence(client: OpenAI) -> None:
-    stream = client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stop="4", stream=True)
+    stream = client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9."), stop="4", stream=True)
     chunks = list(stream)
     assert content(chunks).strip() == "1 2 3"
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_a_stream_that_was_cut_short_says_length(client: OpenAI) -> None:
-    stream = client.chat.completions.create(model=NOVA, messages=say("Count to 50."), max_tokens=8, stream=True)
+def test_a_stream_that_was_cut_short_has_finish_reason_length(client: OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model=NOVA, messages=user_messages("Count to 50."), max_tokens=8, stream=True
+    )
     chunks = list(stream)
     assert content(chunks).startswith("1 2 3")
     assert chunks[-1].choices[0].finish_reason == "length"
 
 
-def test_a_deployment_may_say_stop_instead(start_gateway: Callable[..., Any]) -> None:
+def test_a_deployment_may_report_stop_instead(start_gateway: Callable[..., Any]) -> None:
     gateway = start_gateway({"compat": {"streaming_truncation": "stop"}})
     with OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0) as client:
-        question: Any = {"model": NOVA, "messages": say("Count to 50."), "max_tokens": 8}
+        question: Any = {"model": NOVA, "messages": user_messages("Count to 50."), "max_tokens": 8}
         assert list(client.chat.completions.create(**question, stream=True))[-1].choices[0].finish_reason == "stop"
         assert client.chat.completions.create(**question).choices[0].finish_reason == "length"
 
@@ -157,7 +159,9 @@ def test_a_deployment_may_say_stop_instead(start_gateway: Callable[..., Any]) ->
 
 
 def test_the_first_token_arrives_while_the_model_is_still_producing(client: OpenAI, local: Any) -> None:
-    stream = client.chat.completions.create(model=NOVA, messages=say("Count to 9. [[local: hold=1]]"), stream=True)
+    stream = client.chat.completions.create(
+        model=NOVA, messages=user_messages("Count to 9. [[local: hold=1]]"), stream=True
+    )
     read = []
     for chunk in stream:
         read.append(chunk)
@@ -171,7 +175,7 @@ def test_the_first_token_arrives_while_the_model_is_still_producing(client: Open
 
 
 async def test_the_same_with_the_asynchronous_client(async_client: AsyncOpenAI, local: Any) -> None:
-    question = say("Count to 9. [[local: hold=1]]")
+    question = user_messages("Count to 9. [[local: hold=1]]")
     stream = await async_client.chat.completions.create(model=NOVA, messages=question, stream=True)
     read = []
     async for chunk in stream:
@@ -185,7 +189,7 @@ async def test_the_same_with_the_asynchronous_client(async_client: AsyncOpenAI, 
 
 
 def test_a_client_that_reads_to_the_end_aborts_nothing(client: OpenAI, local: Any) -> None:
-    list(client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True))
+    list(client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9."), stream=True))
     assert local.call()["state"] == "finished"
 
 
@@ -193,9 +197,9 @@ def test_streams_that_are_read_to_the_end_are_accounted_as_whole(start_gateway: 
     """The SDK hangs up as soon as it reads `[DONE]`: nothing that matters may come after it."""
     gateway = start_gateway(args=["--access-log"])
     with OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0) as client:
-        usage = client.chat.completions.create(model=NOVA, messages=say("Count to 9.")).usage
+        usage = client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9.")).usage
         for _ in range(8):
-            list(client.chat.completions.create(model=NOVA, messages=say("Count to 9."), stream=True))
+            list(client.chat.completions.create(model=NOVA, messages=user_messages("Count to 9."), stream=True))
     gateway.wait_for(r'(?s:("stream":true.*?){8})\n')
     lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
     assert usage is not None
@@ -206,7 +210,9 @@ def test_streams_that_are_read_to_the_end_are_accounted_as_whole(start_gateway: 
 
 
 def test_a_client_that_leaves_ends_the_call_to_the_model(client: OpenAI, local: Any) -> None:
-    stream = client.chat.completions.create(model=NOVA, messages=say("Count to 9. [[local: hold=1]]"), stream=True)
+    stream = client.chat.completions.create(
+        model=NOVA, messages=user_messages("Count to 9. [[local: hold=1]]"), stream=True
+    )
     for chunk in stream:
         if chunk.choices[0].delta.content:
             break
@@ -217,7 +223,7 @@ def test_a_client_that_leaves_ends_the_call_to_the_model(client: OpenAI, local: 
 
 
 async def test_a_helper_that_is_left_ends_the_call_to_the_model(async_client: AsyncOpenAI, local: Any) -> None:
-    question = say("Count to 9. [[local: hold=1]]")
+    question = user_messages("Count to 9. [[local: hold=1]]")
     async with async_client.chat.completions.stream(model=NOVA, messages=question) as stream:
         async for event in stream:
             if event.type == "content.delta":
@@ -226,7 +232,7 @@ async def test_a_helper_that_is_left_ends_the_call_to_the_model(async_client: As
 
 
 def test_a_client_that_gives_up_waiting_ends_a_buffered_call_too(client: OpenAI, local: Any) -> None:
-    question = say("Hello! [[local: hold=1]]")
+    question = user_messages("Hello! [[local: hold=1]]")
     with pytest.raises(APIError, match="timed out"):
         client.chat.completions.create(model=NOVA, messages=question, timeout=1)
     local.wait_for("aborted")
@@ -245,7 +251,9 @@ def test_a_client_that_gives_up_waiting_ends_a_buffered_call_too(client: OpenAI,
     ],
 )
 def test_a_failure_inside_a_stream_is_raised(client: OpenAI, order: str, code: str) -> None:
-    stream = client.chat.completions.create(model=NOVA, messages=say(f"Count to 9. [[local: {order}]]"), stream=True)
+    stream = client.chat.completions.create(
+        model=NOVA, messages=user_messages(f"Count to 9. [[local: {order}]]"), stream=True
+    )
     read: list[ChatCompletionChunk] = []
     with pytest.raises(APIError) as failed:
         read.extend(stream)
@@ -257,7 +265,7 @@ def test_a_failure_inside_a_stream_is_raised(client: OpenAI, order: str, code: s
 
 
 async def test_the_asynchronous_helper_raises_it_too(async_client: AsyncOpenAI) -> None:
-    question = say("Count to 9. [[local: exception=modelStreamErrorException after=3]]")
+    question = user_messages("Count to 9. [[local: exception=modelStreamErrorException after=3]]")
     with pytest.raises(APIError) as failed:
         async with async_client.chat.completions.stream(model=NOVA, messages=question) as stream:
             await stream.until_done()
@@ -265,11 +273,11 @@ async def test_the_asynchronous_helper_raises_it_too(async_client: AsyncOpenAI) 
 
 
 def test_a_cut_connection_is_no_silent_end(client: OpenAI, local: Any) -> None:
-    """Envoy resets its client's connection with its upstream's: no filter can say another word then.
+    """Envoy resets its client's connection with its upstream's: no filter can send anything then.
 
     What is on its way may be lost with it: so it breaks once the first word has been read.
     """
-    question = say("Count to 9. [[local: cut after=3 hold=1]]")
+    question = user_messages("Count to 9. [[local: cut after=3 hold=1]]")
     read: list[ChatCompletionChunk] = []
 
     def read_on() -> None:
@@ -295,15 +303,15 @@ def test_a_cut_connection_is_no_silent_end(client: OpenAI, local: Any) -> None:
 def test_a_failure_before_the_first_word_is_a_status(
     client: OpenAI, order: str, expected: type[APIStatusError], status: int
 ) -> None:
-    question = say(f"Count to 9. [[local: {order} after=0]]")
+    question = user_messages(f"Count to 9. [[local: {order} after=0]]")
     with pytest.raises(expected) as failed:
         client.chat.completions.create(model=NOVA, messages=question, stream=True)
     assert failed.value.status_code == status
 
 
-def test_a_refused_stream_is_a_status_too(client: OpenAI) -> None:
-    question = say("Hello! [[local: status=429]]")
-    with pytest.raises(RateLimitError) as refused:
+def test_a_rejected_stream_is_a_status_too(client: OpenAI) -> None:
+    question = user_messages("Hello! [[local: status=429]]")
+    with pytest.raises(RateLimitError) as rejected:
         client.chat.completions.create(model=NOVA, messages=question, stream=True)
-    assert refused.value.code == "rate_limit_exceeded"
-    assert refused.value.response.headers["content-type"] == "application/json"
+    assert rejected.value.code == "rate_limit_exceeded"
+    assert rejected.value.response.headers["content-type"] == "application/json"

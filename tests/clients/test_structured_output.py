@@ -31,15 +31,15 @@ QUESTION: Any = [{"role": "user", "content": "Plan a journey to Paris for 3 nigh
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 def test_parse(client: OpenAI, model: str) -> None:
-    answer = client.chat.completions.parse(model=model, messages=QUESTION, response_format=Journey)
-    message = answer.choices[0].message
+    response = client.chat.completions.parse(model=model, messages=QUESTION, response_format=Journey)
+    message = response.choices[0].message
     assert isinstance(message.parsed, Journey)
     assert message.parsed.by == "train"
     assert message.parsed.stops[0].nights == 3
     assert message.content is not None
     assert Journey.model_validate_json(message.content) == message.parsed
     assert not message.tool_calls
-    assert answer.choices[0].finish_reason == "stop"
+    assert response.choices[0].finish_reason == "stop"
 
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
@@ -57,19 +57,19 @@ def test_the_stream_helper_parses(client: OpenAI, model: str) -> None:
 
 def test_parse_beside_tools_that_are_called(client: OpenAI, weather: Any) -> None:
     strict = openai.pydantic_function_tool(Stop, name="book_hotel")
-    answer = client.chat.completions.parse(
+    response = client.chat.completions.parse(
         model=CLAUDE,
         messages=[{"role": "user", "content": "Book a hotel in Paris for 3 nights."}],
         tools=[weather_strict(weather), strict],
         response_format=Journey,
     )
-    message = answer.choices[0].message
+    message = response.choices[0].message
     assert message.tool_calls is not None
     [call] = message.tool_calls
     assert call.function.name == "book_hotel"
     assert call.function.parsed_arguments == Stop(city="Paris", nights=3)
     assert message.parsed is None
-    assert answer.choices[0].finish_reason == "tool_calls"
+    assert response.choices[0].finish_reason == "tool_calls"
 
 
 def weather_strict(weather: Any) -> Any:
@@ -77,7 +77,7 @@ def weather_strict(weather: Any) -> Any:
     return {**weather, "function": {**weather["function"], "strict": True}}
 
 
-def test_an_answer_cut_short_raises_as_openais_does(client: OpenAI) -> None:
+def test_a_response_cut_short_raises_as_openais_does(client: OpenAI) -> None:
     with pytest.raises(LengthFinishReasonError):
         client.chat.completions.parse(model=CLAUDE, messages=QUESTION, response_format=Journey, max_tokens=3)
 
@@ -85,9 +85,9 @@ def test_an_answer_cut_short_raises_as_openais_does(client: OpenAI) -> None:
 def test_a_schema_by_hand(client: OpenAI) -> None:
     schema: Any = {"type": "object", "properties": {"answer": {"const": 42}}, "required": ["answer"]}
     form: Any = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
-    answer = client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format=form)
-    assert answer.choices[0].message.content is not None
-    assert json.loads(answer.choices[0].message.content) == {"answer": 42}
+    response = client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format=form)
+    assert response.choices[0].message.content is not None
+    assert json.loads(response.choices[0].message.content) == {"answer": 42}
     streamed = client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format=form, stream=True)
     pieces = [chunk.choices[0].delta.content or "" for chunk in streamed]
     assert json.loads("".join(pieces)) == {"answer": 42}
@@ -97,18 +97,18 @@ def test_a_schema_by_hand(client: OpenAI) -> None:
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 def test_a_json_object_without_a_schema(client: OpenAI, local: Any, model: str, stream: bool) -> None:
     form: Any = {"type": "json_object"}
-    given: Any = client.chat.completions.create(model=model, messages=QUESTION, response_format=form, stream=stream)
+    result: Any = client.chat.completions.create(model=model, messages=QUESTION, response_format=form, stream=stream)
     if stream:
-        chunks = list(given)
+        chunks = list(result)
         content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         assert len(chunks) > 3
         assert chunks[-1].choices[0].finish_reason == "stop"
     else:
-        content = given.choices[0].message.content
-        assert given.choices[0].finish_reason == "stop"
+        content = result.choices[0].message.content
+        assert result.choices[0].finish_reason == "stop"
     assert json.loads(content)["answer"].startswith('You said: "Plan a journey')
-    [told] = local.call()["body"]["system"]
-    assert "JSON object" in told["text"]
+    [system_block] = local.call()["body"]["system"]
+    assert "JSON object" in system_block["text"]
     assert not local.call()["body"].keys() & {"toolConfig", "outputConfig"}
 
 
@@ -120,25 +120,27 @@ def test_a_json_object_beside_the_clients_own_instructions_and_tools(
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "Weather in Paris, as JSON?"},
     ]
-    asked: Any = {"model": NOVA, "tools": [weather], "response_format": {"type": "json_object"}}
-    [call] = client.chat.completions.create(messages=messages, **asked).choices[0].message.tool_calls or []
+    parameters: Any = {"model": NOVA, "tools": [weather], "response_format": {"type": "json_object"}}
+    [call] = client.chat.completions.create(messages=messages, **parameters).choices[0].message.tool_calls or []
     assert call.type == "function"
     messages += [{"role": "assistant", "tool_calls": [call.to_dict()]}]
     messages += [{"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}]
-    given: Any = client.chat.completions.create(messages=messages, **asked, stream=stream)
-    pieces = [chunk.choices[0].delta.content or "" for chunk in given] if stream else [given.choices[0].message.content]
+    result: Any = client.chat.completions.create(messages=messages, **parameters, stream=stream)
+    pieces = (
+        [chunk.choices[0].delta.content or "" for chunk in result] if stream else [result.choices[0].message.content]
+    )
     assert json.loads("".join(pieces)) == {"answer": 'get_weather says "18 degrees".'}
     assert local.calls()[-1]["body"]["system"][0] == {"text": "Be kind."}
 
 
-def test_where_a_schema_can_only_be_asked_for_in_words(client: OpenAI, local: Any) -> None:
+def test_a_schema_that_can_only_be_requested_in_words(client: OpenAI, local: Any) -> None:
     raw = client.chat.completions.with_raw_response.parse(model=LLAMA, messages=QUESTION, response_format=Journey)
     parsed = raw.parse().choices[0].message.parsed
     assert isinstance(parsed, Journey)
     assert parsed.stops[0].nights == 3
     assert raw.headers["x-oai-ignored-params"] == "response_format.json_schema.strict"
-    [told] = local.call()["body"]["system"]
-    assert "JSON Schema" in told["text"]
+    [system_block] = local.call()["body"]["system"]
+    assert "JSON Schema" in system_block["text"]
     with client.chat.completions.stream(model=LLAMA, messages=QUESTION, response_format=Journey) as stream:
         assert stream.get_final_completion().choices[0].message.parsed == parsed
 

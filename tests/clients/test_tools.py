@@ -1,4 +1,4 @@
-"""Tools with OpenAI's Python SDK: offered, called, answered, forced, forbidden."""
+"""Tools with OpenAI's Python SDK: defined, called, answered with results, forced, forbidden."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def result(call: Any, text: str) -> Any:
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 @pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}])
-def test_a_call_its_result_and_the_answer(client: OpenAI, weather: Any, model: str, choice: Any) -> None:
+def test_a_call_its_result_and_the_response(client: OpenAI, weather: Any, model: str, choice: Any) -> None:
     first = client.chat.completions.create(model=model, messages=QUESTION, tools=[weather], **choice)
     assert first.choices[0].finish_reason == "tool_calls"
     [call] = calls(first.choices[0].message)
@@ -38,9 +38,9 @@ def test_a_call_its_result_and_the_answer(client: OpenAI, weather: Any, model: s
 
 def test_tools_that_are_not_needed(client: OpenAI, weather: Any) -> None:
     messages: Any = [{"role": "user", "content": "Hello!"}]
-    answer = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather])
-    assert answer.choices[0].finish_reason == "stop"
-    assert answer.choices[0].message.tool_calls is None
+    response = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather])
+    assert response.choices[0].finish_reason == "stop"
+    assert response.choices[0].message.tool_calls is None
 
 
 def test_several_calls_at_once(client: OpenAI, weather: Any, clock: Any) -> None:
@@ -63,23 +63,25 @@ def test_several_calls_at_once(client: OpenAI, weather: Any, clock: Any) -> None
 def test_a_named_tool_is_called_and_left_to_the_client(client: OpenAI, weather: Any, clock: Any) -> None:
     forced: Any = {"type": "function", "function": {"name": "get_time"}}
     messages: Any = [{"role": "user", "content": "Hello!"}]
-    answer = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather, clock], tool_choice=forced)
-    assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_time"]
-    assert answer.choices[0].finish_reason == "tool_calls"
+    response = client.chat.completions.create(
+        model=CLAUDE, messages=messages, tools=[weather, clock], tool_choice=forced
+    )
+    assert [call.function.name for call in calls(response.choices[0].message)] == ["get_time"]
+    assert response.choices[0].finish_reason == "tool_calls"
 
 
 def test_some_tool_must_be_called(client: OpenAI, weather: Any, local: Any) -> None:
     messages: Any = [{"role": "user", "content": "Hello!"}]
-    answer = client.chat.completions.create(model=NOVA, messages=messages, tools=[weather], tool_choice="required")
-    assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_weather"]
+    response = client.chat.completions.create(model=NOVA, messages=messages, tools=[weather], tool_choice="required")
+    assert [call.function.name for call in calls(response.choices[0].message)] == ["get_weather"]
     assert local.call()["body"]["toolConfig"]["toolChoice"] == {"any": {}}
 
 
 def test_none_really_means_none(client: OpenAI, weather: Any, local: Any) -> None:
-    answer = client.chat.completions.create(model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice="none")
-    assert answer.choices[0].finish_reason == "stop"
-    assert answer.choices[0].message.tool_calls is None
-    assert answer.choices[0].message.content is not None
+    response = client.chat.completions.create(model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice="none")
+    assert response.choices[0].finish_reason == "stop"
+    assert response.choices[0].message.tool_calls is None
+    assert response.choices[0].message.content is not None
     assert "toolConfig" not in local.call()["body"]
 
 
@@ -96,16 +98,16 @@ def test_none_after_a_call(client: OpenAI, weather: Any, local: Any, stream: boo
         {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"},
         {"role": "user", "content": "And the weather in Rome?"},
     ]
-    given: Any = client.chat.completions.create(
+    reply: Any = client.chat.completions.create(
         model=CLAUDE, messages=history, tools=[weather], tool_choice="none", stream=stream
     )
     if stream:
-        choices = [chunk.choices[0] for chunk in given]
+        choices = [chunk.choices[0] for chunk in reply]
         assert not any(choice.delta.tool_calls for choice in choices)
         assert choices[-1].finish_reason == "stop"
     else:
-        assert given.choices[0].message.tool_calls is None
-        assert given.choices[0].finish_reason == "stop"
+        assert reply.choices[0].message.tool_calls is None
+        assert reply.choices[0].finish_reason == "stop"
     body = local.call()["body"]
     assert "toolConfig" not in body
     blocks = [block for message in body["messages"] for block in message["content"]]
@@ -120,19 +122,19 @@ def test_a_history_of_tools_without_tools(client: OpenAI) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"},
     ]
-    answer = client.chat.completions.create(model=CLAUDE, messages=history)
-    assert answer.choices[0].finish_reason == "stop"
+    response = client.chat.completions.create(model=CLAUDE, messages=history)
+    assert response.choices[0].finish_reason == "stop"
 
 
-def test_an_id_that_bedrock_would_refuse(client: OpenAI, weather: Any) -> None:
+def test_an_id_that_bedrock_would_reject(client: OpenAI, weather: Any) -> None:
     call: Any = {"id": "call|ü" * 30, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
     history: Any = [
         *QUESTION,
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": call["id"], "content": "18 degrees"},
     ]
-    answer = client.chat.completions.create(model=CLAUDE, messages=history, tools=[weather])
-    assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
+    response = client.chat.completions.create(model=CLAUDE, messages=history, tools=[weather])
+    assert response.choices[0].message.content == 'get_weather says "18 degrees".'
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -147,8 +149,8 @@ def test_arguments_in_a_history_arrive_as_they_are(
     call: Any = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
     history: Any = [*QUESTION, {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1"}]
     history[-1]["content"] = "18 degrees"
-    given: Any = client.chat.completions.create(model=model, messages=history, tools=[weather], stream=stream)
-    pieces = [chunk.choices[0].delta.content or "" for chunk in given] if stream else [given.choices[0].message.content]
+    reply: Any = client.chat.completions.create(model=model, messages=history, tools=[weather], stream=stream)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in reply] if stream else [reply.choices[0].message.content]
     assert "".join(pieces) == 'get_weather says "18 degrees".'
     assert json.dumps(local.call()["body"]["messages"][1]["content"][0]["toolUse"]["input"]) == sent
 
@@ -171,10 +173,10 @@ def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
 
 def test_a_tool_call_cut_short_is_length(client: OpenAI, weather: Any) -> None:
     forced: Any = {"type": "function", "function": {"name": "get_weather"}}
-    answer = client.chat.completions.create(
+    response = client.chat.completions.create(
         model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice=forced, max_tokens=2
     )
-    assert answer.choices[0].finish_reason == "length"
+    assert response.choices[0].finish_reason == "length"
 
 
 # Streamed
@@ -207,7 +209,7 @@ def test_a_call_without_arguments_streams_an_empty_object(client: OpenAI, clock:
     assert call.function.arguments == "{}"
 
 
-def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather: Any) -> None:
+def test_the_helper_yields_calls_and_the_turn_goes_on(client: OpenAI, weather: Any) -> None:
     with client.chat.completions.stream(model=NOVA, messages=QUESTION, tools=[weather]) as stream:
         events = list(stream)
         message = stream.get_final_completion().choices[0].message
@@ -220,24 +222,24 @@ def test_the_helper_tells_of_calls_and_the_turn_goes_on(client: OpenAI, weather:
     assert (call.type, call.function.name) == ("function", "get_weather")
     history: Any = [*QUESTION, message, result(call, "18 degrees")]
     with client.chat.completions.stream(model=NOVA, messages=history, tools=[weather]) as stream:
-        answer = stream.get_final_completion()
-    assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
+        response = stream.get_final_completion()
+    assert response.choices[0].message.content == 'get_weather says "18 degrees".'
 
 
-# Names that Bedrock refuses, and tools of other kinds
+# Names that Bedrock rejects, and tools of other kinds
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_name_that_bedrock_refuses_comes_back_as_it_was_sent(client: OpenAI, local: Any, stream: bool) -> None:
+def test_a_name_that_bedrock_rejects_comes_back_as_it_was_sent(client: OpenAI, local: Any, stream: bool) -> None:
     name = "mcp.weather/" + "get_" * 20
     tool: Any = {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
     forced: Any = {"type": "function", "function": {"name": name}}
-    asked: Any = {"model": CLAUDE, "messages": QUESTION, "tools": [tool]}
+    parameters: Any = {"model": CLAUDE, "messages": QUESTION, "tools": [tool]}
     if stream:
-        with client.chat.completions.stream(**asked, tool_choice=forced) as events:
+        with client.chat.completions.stream(**parameters, tool_choice=forced) as events:
             message = events.get_final_completion().choices[0].message
     else:
-        message = client.chat.completions.create(**asked, tool_choice=forced).choices[0].message
+        message = client.chat.completions.create(**parameters, tool_choice=forced).choices[0].message
     [call] = calls(message)
     assert call.function.name == name
     [sent] = local.call()["body"]["toolConfig"]["tools"]
@@ -249,22 +251,22 @@ def test_a_name_that_bedrock_refuses_comes_back_as_it_was_sent(client: OpenAI, l
     assert used["name"] == sent["toolSpec"]["name"]
 
 
-def test_a_custom_tool_is_called_with_a_text_and_answered(client: OpenAI, local: Any) -> None:
+def test_a_custom_tool_is_called_with_a_text_and_gets_its_result(client: OpenAI, local: Any) -> None:
     tool: Any = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
-    asked: Any = {"model": CLAUDE, "tools": [tool], "tool_choice": {"type": "custom", "custom": {"name": "shell"}}}
-    message = client.chat.completions.create(messages=QUESTION, **asked).choices[0].message
+    parameters: Any = {"model": CLAUDE, "tools": [tool], "tool_choice": {"type": "custom", "custom": {"name": "shell"}}}
+    message = client.chat.completions.create(messages=QUESTION, **parameters).choices[0].message
     [call] = message.tool_calls or []
     assert call.type == "custom"
     assert call.custom.name == "shell"
     history: Any = [*QUESTION, message, result(call, "done")]
-    answer = client.chat.completions.create(messages=history, model=CLAUDE, tools=[tool])
-    assert answer.choices[0].message.content == 'shell says "done".'
+    response = client.chat.completions.create(messages=history, model=CLAUDE, tools=[tool])
+    assert response.choices[0].message.content == 'shell says "done".'
     sent = local.calls()[-1]["body"]["messages"][1]["content"][-1]["toolUse"]
     assert sent["input"] == {"input": call.custom.input}
 
 
 def test_a_custom_call_is_streamed_as_openai_does(client: OpenAI) -> None:
-    """The openai package's type of a streamed call knows no custom ones yet, so they are among its extras."""
+    """The openai package's type of a streamed call has no custom ones yet, so they are among its extras."""
     tool: Any = {"type": "custom", "custom": {"name": "shell"}}
     choice: Any = {"type": "custom", "custom": {"name": "shell"}}
     chunks = list(
@@ -278,15 +280,15 @@ def test_a_custom_call_is_streamed_as_openai_does(client: OpenAI) -> None:
 
 
 def test_functions_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
-    asked: Any = {"model": CLAUDE, "functions": [weather["function"]]}
-    choice = client.chat.completions.create(messages=QUESTION, **asked).choices[0]
+    parameters: Any = {"model": CLAUDE, "functions": [weather["function"]]}
+    choice = client.chat.completions.create(messages=QUESTION, **parameters).choices[0]
     assert choice.finish_reason == "function_call"
     assert choice.message.function_call is not None
     assert json.loads(choice.message.function_call.arguments) == {"city": "Paris"}
-    said: Any = {"role": "function", "name": "get_weather", "content": "18 degrees"}
-    history: Any = [*QUESTION, choice.message.to_dict(), said]
-    answer = client.chat.completions.create(messages=history, **asked)
-    assert answer.choices[0].message.content == 'get_weather says "18 degrees".'
+    function_message: Any = {"role": "function", "name": "get_weather", "content": "18 degrees"}
+    history: Any = [*QUESTION, choice.message.to_dict(), function_message]
+    response = client.chat.completions.create(messages=history, **parameters)
+    assert response.choices[0].message.content == 'get_weather says "18 degrees".'
 
 
 def test_a_function_call_streams_in_the_form_from_before_there_were_tools(client: OpenAI, weather: Any) -> None:
@@ -312,13 +314,13 @@ def test_functions_that_may_not_be_called(client: OpenAI, weather: Any, local: A
     assert "toolConfig" not in local.call()["body"]
 
 
-def test_only_allowed_tools_are_offered(client: OpenAI, weather: Any, clock: Any, local: Any) -> None:
+def test_only_allowed_tools_are_sent(client: OpenAI, weather: Any, clock: Any, local: Any) -> None:
     reference = {"type": "function", "function": {"name": "get_time"}}
     allowed: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [reference]}}
-    answer = client.chat.completions.create(
+    response = client.chat.completions.create(
         model=CLAUDE, messages=QUESTION, tools=[weather, clock], tool_choice=allowed
     )
-    assert [call.function.name for call in calls(answer.choices[0].message)] == ["get_time"]
+    assert [call.function.name for call in calls(response.choices[0].message)] == ["get_time"]
     assert len(local.call()["body"]["toolConfig"]["tools"]) == 1
 
 
@@ -326,17 +328,17 @@ def test_allowed_tools_may_be_left_alone_and_others_stay_in_the_history(
     client: OpenAI, weather: Any, clock: Any
 ) -> None:
     question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
-    asked: Any = {"model": NOVA, "tools": [clock, weather]}
+    parameters: Any = {"model": NOVA, "tools": [clock, weather]}
 
-    def answer(messages: Any, allowed: str) -> Any:
+    def complete(messages: Any, allowed: str) -> Any:
         named = [{"type": "function", "function": {"name": allowed}}]
         choice: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": named}}
-        return client.chat.completions.create(messages=messages, **asked, tool_choice=choice).choices[0].message
+        return client.chat.completions.create(messages=messages, **parameters, tool_choice=choice).choices[0].message
 
-    first = answer(question, "get_weather")
+    first = complete(question, "get_weather")
     [call] = calls(first)
     assert call.function.name == "get_weather"
-    second = answer([*question, first, result(call, "18 degrees")], "get_time")
+    second = complete([*question, first, result(call, "18 degrees")], "get_time")
     assert second.content == 'get_weather says "18 degrees".'
     assert second.tool_calls is None
 
@@ -344,16 +346,16 @@ def test_allowed_tools_may_be_left_alone_and_others_stay_in_the_history(
 @pytest.mark.parametrize("stream", [False, True])
 def test_one_call_at_a_time(client: OpenAI, weather: Any, clock: Any, stream: bool) -> None:
     question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
-    asked: Any = {"model": CLAUDE, "messages": question, "tools": [weather, clock], "parallel_tool_calls": False}
+    parameters: Any = {"model": CLAUDE, "messages": question, "tools": [weather, clock], "parallel_tool_calls": False}
     if stream:
-        with client.chat.completions.stream(**asked) as events:
+        with client.chat.completions.stream(**parameters) as events:
             message = events.get_final_completion().choices[0].message
     else:
-        message = client.chat.completions.create(**asked).choices[0].message
+        message = client.chat.completions.create(**parameters).choices[0].message
     assert len(calls(message)) == 1
 
 
-def test_a_model_that_cannot_be_held_to_one_call_says_so(client: OpenAI, weather: Any, clock: Any) -> None:
+def test_a_model_that_cannot_be_limited_to_one_call_is_an_error(client: OpenAI, weather: Any, clock: Any) -> None:
     question: Any = [{"role": "user", "content": "What are the weather and the time in Paris?"}]
     raw = client.chat.completions.with_raw_response.create(
         model=NOVA, messages=question, tools=[weather, clock], parallel_tool_calls=False
@@ -362,7 +364,7 @@ def test_a_model_that_cannot_be_held_to_one_call_says_so(client: OpenAI, weather
     assert len(calls(raw.parse().choices[0].message)) == 2
 
 
-# Refused
+# Rejected
 
 
 def test_a_call_without_its_result(client: OpenAI, weather: Any, local: Any) -> None:
@@ -382,9 +384,9 @@ def test_a_call_without_its_result(client: OpenAI, weather: Any, local: Any) -> 
         ({"tools": [], "tool_choice": "required"}, "tool_choice"),
     ],
 )
-def test_tools_that_cannot_be(client: OpenAI, weather: Any, local: Any, change: Any, param: str) -> None:
-    asked: Any = {"model": CLAUDE, "messages": QUESTION, "tools": [weather], **change}
-    with pytest.raises(BadRequestError) as refused:
-        client.chat.completions.create(**asked)
-    assert refused.value.param == param
+def test_invalid_tools_are_rejected(client: OpenAI, weather: Any, local: Any, change: Any, param: str) -> None:
+    parameters: Any = {"model": CLAUDE, "messages": QUESTION, "tools": [weather], **change}
+    with pytest.raises(BadRequestError) as rejected:
+        client.chat.completions.create(**parameters)
+    assert rejected.value.param == param
     assert local.calls() == []

@@ -30,7 +30,7 @@ from tests.deploy.programs import OAI_EXTPROC
 NOVA = "amazon.nova-micro-v1:0"
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
-OTHERWISE = {"test_the_headers_of_an_answer"}
+OTHERWISE = {"test_the_headers_of_a_response"}
 """What is not so with a mesh: neither lets the worker say how long its answers are, so they come in chunks."""
 
 

@@ -1,7 +1,7 @@
-"""Calls LiteLLM as it is told, in a Python that is not the tests': a line of JSON in, a line of JSON out.
+"""Calls LiteLLM in a Python that is not the tests': a line of JSON in, a line of JSON out.
 
 In: `{"function": "completion", "arguments": {…}}`. Out: what the function gives, as `{"answer": {…}}`; of a stream
-`{"chunks": [{…}, …], "answer": {…}}`, the answer being what LiteLLM itself makes of the chunks; and where something is
+`{"chunks": [{…}, …], "answer": {…}}`, which LiteLLM itself makes of the chunks; and where something is
 raised, `"error": {"type": …, "status": …, "message": …}` beside the chunks that came before it.
 """
 
@@ -20,24 +20,24 @@ litellm.suppress_debug_info = True
 
 
 async def asynchronously(function: Any, arguments: dict[str, Any], chunks: list[Any]) -> Any:
-    given = await function(**arguments)
+    result = await function(**arguments)
     if not arguments.get("stream"):
-        return given
-    async for chunk in given:  # one by one: what came before a failure is to be seen
+        return result
+    async for chunk in result:  # each by itself: what came before a failure is to be seen
         chunks.append(chunk)  # noqa: PERF401
     return None
 
 
 def call(name: str, arguments: dict[str, Any], chunks: list[Any]) -> Any:
-    """What the function gives; of a stream, what LiteLLM makes of the `chunks` that it adds."""
+    """Return the function's result; of a stream, what LiteLLM makes of the `chunks` that it adds."""
     function = getattr(litellm, name)
     if asyncio.iscoroutinefunction(function):
-        given = asyncio.run(asynchronously(function, arguments, chunks))
+        result = asyncio.run(asynchronously(function, arguments, chunks))
     else:
-        given = function(**arguments)
+        result = function(**arguments)
         if arguments.get("stream"):
-            chunks.extend(given)
-    return litellm.stream_chunk_builder(chunks) if arguments.get("stream") else given
+            chunks.extend(result)
+    return litellm.stream_chunk_builder(chunks) if arguments.get("stream") else result
 
 
 def reply(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -53,10 +53,10 @@ def reply(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     replies = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # what LiteLLM prints is no reply
+    with contextlib.redirect_stdout(sys.stderr):  # LiteLLM's own output is no reply
         for line in sys.stdin:
-            asked = json.loads(line)
-            print(json.dumps(reply(asked["function"], asked["arguments"])), file=replies, flush=True)
+            request = json.loads(line)
+            print(json.dumps(reply(request["function"], request["arguments"])), file=replies, flush=True)
 
 
 main()
