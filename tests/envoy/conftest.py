@@ -31,8 +31,8 @@ DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back on a raw connection, until it was closed."""
+class Response:
+    """The response on a raw connection, until it was closed."""
 
     status: int
     headers: dict[str, str]
@@ -49,18 +49,18 @@ class Answer:
         return error
 
 
-Exchange = Callable[..., Answer]
+Exchange = Callable[..., Response]
 
 
 @pytest.fixture
 def exchange() -> Exchange:
-    """Sends bytes to a gateway, and gives its answer once it has closed the connection; no answer is a failure."""
+    """Send bytes to a gateway, and return its response once it has closed the connection; none is a failure."""
 
-    def send(gateway: Any, *pieces: bytes) -> Answer:
+    def send(gateway: Any, *pieces: bytes) -> Response:
         host, _, port = gateway.origin.removeprefix("http://").rpartition(":")
         received = b""
         with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
-            # Who is refused while he still sends finds the connection reset, after the answer.
+            # A caller who is rejected while still sending finds the connection reset, after the response.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 for piece in pieces:
                     connection.sendall(piece)
@@ -72,14 +72,14 @@ def exchange() -> Exchange:
     return send
 
 
-def _parse(received: bytes) -> Answer:
+def _parse(received: bytes) -> Response:
     assert received, "the connection was closed without an answer"
     head, _, body = received.partition(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     if headers.get("transfer-encoding") == "chunked":
         body = _dechunked(body)
-    return Answer(int(line.split()[1]), headers, body)
+    return Response(int(line.split()[1]), headers, body)
 
 
 def _dechunked(body: bytes) -> bytes:
@@ -109,7 +109,7 @@ def validate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
 
 @pytest.fixture
 def counter() -> Callable[[Any, str], Any]:
-    """One of Envoy's own statistics, by the gateway's admin socket."""
+    """Return one of Envoy's own statistics, by the gateway's admin socket."""
 
     async def read(gateway: Any, name: str) -> int:
         connector = aiohttp.UnixConnector(str(Path(gateway.run_directory) / "admin.sock"))
@@ -128,25 +128,25 @@ def counter() -> Callable[[Any, str], Any]:
 
 @dataclass
 class Program:
-    """A program that runs, and all that it says, on both of its streams."""
+    """A program that runs, and its output on both of its streams."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def wait_for(self, pattern: str) -> "re.Match[str]":
-        """Wait until it says something."""
+        """Wait until its output matches."""
         end = time.monotonic() + DEADLINE
-        while (match := re.search(pattern, self.said())) is None:
-            assert self.process.poll() is None, f"it ended with exit code {self.process.returncode}:\n{self.said()}"
-            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.said()}"
+        while (match := re.search(pattern, self.output())) is None:
+            assert self.process.poll() is None, f"it ended with exit code {self.process.returncode}:\n{self.output()}"
+            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.output()}"
             time.sleep(0.02)
         return match
 
     def stop(self) -> int:
-        """Ask it to end, and give its exit code."""
+        """Terminate it, and return its exit code."""
         self.process.terminate()
         return self.process.wait(DEADLINE)
 
@@ -183,7 +183,7 @@ class Site:
         return Program(process, path)
 
     def python(self, name: str, module: str, *arguments: str) -> Program:
-        """One of the project's own, in the background."""
+        """Start one of the project's own programs in the background."""
         return self.start(name, sys.executable, "-m", module, *arguments)
 
     def worker(self, listen: str, *arguments: str, name: str = "worker") -> Program:
@@ -208,7 +208,7 @@ class Site:
         return binary
 
     def run(self, *arguments: str) -> str:
-        """What an `oai-extproc` command prints; it must succeed."""
+        """Return what an `oai-extproc` command prints; it must succeed."""
         command = [sys.executable, "-m", "extproc", *arguments]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False

@@ -35,7 +35,7 @@ def block(language: str, beginning: str) -> str:
 
 
 class Reader:
-    """Somebody with an Envoy of their own, who does what the document says, in a folder."""
+    """A reader with an Envoy of their own, who follows the document, in a folder."""
 
     def __init__(self, site: Any, theirs: str, shop: int) -> None:
         self.site, self.folder = site, site.folder
@@ -63,7 +63,7 @@ class Reader:
         return code
 
     def do(self, code: str) -> str:
-        """What a shell prints for this code; it must not fail."""
+        """Return what a shell prints for this code; it must not fail."""
         return self._run("sh", "-eu", "-c", self.mine(code))
 
     def python(self, code: str) -> str:
@@ -74,7 +74,7 @@ class Reader:
         return self.site.start(name, "sh", "-c", f"exec {self.mine(code)}")
 
     def paste(self, *forgotten: str) -> None:
-        """The four files into envoy.yaml, where the document says, but for what is forgotten."""
+        """Put the four files into envoy.yaml, where the document has them, without those that are left out."""
         text = {name: (self.folder / f"{name}.yaml").read_text() for name in FILES}
         part: dict[str, Any] = {name: yaml.safe_load(each) for name, each in text.items()}
         part |= {name: [] for name in forgotten}
@@ -103,13 +103,13 @@ class Reader:
 
     def calls(self) -> list[dict[str, Any]]:
         """The model calls that Bedrock has seen."""
-        with urllib.request.urlopen(f"{self.site.bedrock_url}/_local/calls", timeout=DEADLINE) as answer:
-            calls: list[dict[str, Any]] = json.load(answer)
+        with urllib.request.urlopen(f"{self.site.bedrock_url}/_local/calls", timeout=DEADLINE) as response:
+            calls: list[dict[str, Any]] = json.load(response)
         return [call for call in calls if call["operation"].startswith(("Converse", "Invoke"))]
 
     def release(self) -> None:
-        held = f"{self.site.bedrock_url}/_local/release"
-        urllib.request.urlopen(urllib.request.Request(held, method="POST"), timeout=DEADLINE).close()
+        url = f"{self.site.bedrock_url}/_local/release"
+        urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=DEADLINE).close()
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
@@ -167,7 +167,7 @@ def over_tcp(reader: Reader) -> None:
 
 
 def test_the_document_leads_to_an_envoy_that_follows_its_certificates(reader_of: Any) -> None:
-    """That it does follow them is tried in test_certificates.py."""
+    """The tests of test_certificates.py try the rotation itself."""
     reader = reader_of("shop")
     certify(reader)
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
@@ -202,51 +202,51 @@ def test_the_document_leads_to_a_working_call(reader_of: Any, theirs: str, way: 
     assert 'You said: \\"Hello!\\"' in reader.do(block("sh", "curl -s"))
     assert reader.python(block("python", "from openai")) == "1 2 3 4 5\n"
     every_kind_of_call(reader.client)
-    refusals(reader)
+    error_responses(reader)
     large_bodies(reader)
     assert reader.get("/anything").text == "shop"
     assert reader.get("/version").text in ("shop 4.2\n", "edge 1.0\n")
 
 
 def every_kind_of_call(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
-    assert "Hello!" in (answer.choices[0].message.content or "")
+    response = client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
+    assert "Hello!" in (response.choices[0].message.content or "")
     for texts in ("one", ["one", "two"]):
         vectors = client.embeddings.create(model="amazon.titan-embed-text-v2:0", input=texts)
         assert len(vectors.data) == (1 if texts == "one" else 2)
     assert NOVA in {model.id for model in client.models.list()}
 
 
-def refusals(reader: Reader) -> None:
+def error_responses(reader: Reader) -> None:
     """Errors of the worker's, of Bedrock's, and none that the Envoy's own error pages have got at."""
-    with pytest.raises(APIStatusError) as refused:
+    with pytest.raises(APIStatusError) as rejected:
         reader.client.models.retrieve("no.such-model")
-    assert (refused.value.status_code, refused.value.code) == (404, "model_not_found")
-    with pytest.raises(APIStatusError) as refused:
+    assert (rejected.value.status_code, rejected.value.code) == (404, "model_not_found")
+    with pytest.raises(APIStatusError) as rejected:
         reader.client.with_options(api_key="sk-wrong").models.list()
-    assert (refused.value.status_code, refused.value.code) == (401, "invalid_api_key")
+    assert (rejected.value.status_code, rejected.value.code) == (401, "invalid_api_key")
     before = len(reader.calls())
-    with pytest.raises(APIStatusError) as refused:
-        ask(reader, "[[local: status=500]] x", {"x-envoy-retry-on": "5xx", "x-envoy-max-retries": "9"})
-    assert refused.value.status_code == 500
+    with pytest.raises(APIStatusError) as rejected:
+        send(reader, "[[local: status=500]] x", {"x-envoy-retry-on": "5xx", "x-envoy-max-retries": "9"})
+    assert rejected.value.status_code == 500
     assert len(reader.calls()) == before + 1, "it is billed once"
     assert {name for name in reader.calls()[-1]["headers"] if name.startswith("x-envoy")} == set()
 
 
 def large_bodies(reader: Reader) -> None:
     """Larger than the listener's limit, up to the gateway's."""
-    with pytest.raises(APIStatusError) as refused:
-        ask(reader, "x" * 3_000_000)
-    assert refused.value.status_code == 400, "the model refuses it, not Envoy"
+    with pytest.raises(APIStatusError) as rejected:
+        send(reader, "x" * 3_000_000)
+    assert rejected.value.status_code == 400, "the model refuses it, not Envoy"
 
 
-def ask(reader: Reader, text: str, headers: dict[str, str] | None = None) -> Any:
+def send(reader: Reader, text: str, headers: dict[str, str] | None = None) -> Any:
     question: Any = [{"role": "user", "content": text}]
     return reader.client.chat.completions.create(model=NOVA, messages=question, extra_headers=headers)
 
 
 def test_a_stream_outlasts_what_the_envoy_allows_others(reader_of: Any) -> None:
-    """That edge proxy has an idle timeout of 1 s and lets no stream last longer than 2 s."""
+    """The edge proxy has an idle timeout of 1 s and lets no stream last longer than 2 s."""
     reader = reader_of("edge")
     on_a_socket(reader)
     question: Any = [{"role": "user", "content": "Count to 5. [[local: hold]]"}]
@@ -259,7 +259,7 @@ def test_a_stream_outlasts_what_the_envoy_allows_others(reader_of: Any) -> None:
 
 
 def test_callers_whom_the_envoy_trusts_are_billed_once_too(reader_of: Any) -> None:
-    """As in a mesh: every caller is internal, and Envoy heeds its wishes about retries."""
+    """As in a mesh: every caller is internal, and Envoy obeys its retry headers."""
     reader = reader_of("shop")
     reader.bootstrap = reader.bootstrap.replace(
         "stat_prefix:",
@@ -268,7 +268,7 @@ def test_callers_whom_the_envoy_trusts_are_billed_once_too(reader_of: Any) -> No
         "          stat_prefix:",
     )
     on_a_socket(reader)
-    refusals(reader)
+    error_responses(reader)
 
 
 def test_without_a_worker_it_is_a_503_in_openais_shape(reader_of: Any) -> None:
@@ -287,7 +287,7 @@ def test_without_the_filter_nothing_leaves(reader_of: Any, theirs: str) -> None:
     assert reader.get("/model/x/converse").text == "shop"
 
 
-def test_a_virtual_host_with_a_name_of_its_own_is_found_again(reader_of: Any) -> None:
+def test_a_virtual_host_with_a_name_of_its_own_is_matched_again(reader_of: Any) -> None:
     """Envoy looks for the route of a signed request by the host that the caller sent."""
     reader = reader_of("shop")
     assert 'domains: ["*"]' in reader.bootstrap
@@ -298,15 +298,15 @@ def test_a_virtual_host_with_a_name_of_its_own_is_found_again(reader_of: Any) ->
 
 
 def processor_unavailable(reader: Reader) -> None:
-    with pytest.raises(APIStatusError) as refused:
-        ask(reader, "Hello!")
-    assert (refused.value.status_code, refused.value.code) == (503, "processor_unavailable")
-    assert refused.value.response.headers["retry-after"] == "1"
+    with pytest.raises(APIStatusError) as rejected:
+        send(reader, "Hello!")
+    assert (rejected.value.status_code, rejected.value.code) == (503, "processor_unavailable")
+    assert rejected.value.response.headers["retry-after"] == "1"
     assert reader.calls() == []
 
 
 def a_strangers_certificate(cluster: str, reader: Reader) -> str:
-    """Envoy shows a certificate of an authority that the worker does not know."""
+    """Envoy shows a certificate of an authority that the worker does not trust."""
     elsewhere = reader.folder / "elsewhere"
     elsewhere.mkdir()
     reader.do(f"cd {elsewhere}\n" + block("sh", "new="))
@@ -320,18 +320,18 @@ def no_certificate(cluster: str, reader: Reader) -> str:
 
 
 def another_authority(cluster: str, reader: Reader) -> str:
-    """The worker shows a certificate of an authority that Envoy does not know."""
+    """The worker shows a certificate of an authority that Envoy does not trust."""
     a_strangers_certificate("", reader)
     return cluster.replace(f"{reader.folder}/ca.pem", f"{reader.folder}/elsewhere/ca.pem")
 
 
 def another_name(cluster: str, reader: Reader) -> str:
-    """The worker's certificate is good, and somebody else's."""
+    """The worker's certificate is valid, but for another name."""
     return cluster.replace("exact: localhost", "exact: other.test")
 
 
 @pytest.mark.parametrize("spoil", [a_strangers_certificate, no_certificate, another_authority, another_name])
-def test_who_cannot_prove_who_they_are_get_nothing(reader_of: Any, spoil: Callable[[str, Reader], str]) -> None:
+def test_a_peer_with_a_wrong_certificate_gets_nothing(reader_of: Any, spoil: Callable[[str, Reader], str]) -> None:
     reader = reader_of("shop")
     certify(reader)
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))

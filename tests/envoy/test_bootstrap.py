@@ -1,4 +1,4 @@
-"""The bootstrap as Envoy takes it: every rendering passes its check, and its own answers have OpenAI's shape."""
+"""The bootstrap as Envoy takes it: every rendering passes its check, and its own responses have OpenAI's shape."""
 
 import asyncio
 import itertools
@@ -89,7 +89,7 @@ def ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-# What Envoy answers itself
+# Envoy's own responses
 
 
 HOST = b"host: x\r\nconnection: close\r\n"
@@ -119,13 +119,13 @@ HOST = b"host: x\r\nconnection: close\r\n"
         (b"GET /oai/v1/models HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 403),
     ],
 )  # fmt: skip
-def test_envoys_own_answers(gateway: Any, exchange: Any, request_bytes: bytes, status: int) -> None:
-    answer = exchange(gateway, request_bytes)
-    assert answer.status == status
-    assert answer.error["type"] == "invalid_request_error"
-    assert answer.error["message"]
-    assert len(answer.headers["x-request-id"]) == 36
-    assert answer.headers["server"] == "oai-extproc"
+def test_envoys_own_responses(gateway: Any, exchange: Any, request_bytes: bytes, status: int) -> None:
+    response = exchange(gateway, request_bytes)
+    assert response.status == status
+    assert response.error["type"] == "invalid_request_error"
+    assert response.error["message"]
+    assert len(response.headers["x-request-id"]) == 36
+    assert response.headers["server"] == "oai-extproc"
 
 
 def test_a_body_over_the_limit(start_gateway: Any, exchange: Any) -> None:
@@ -135,14 +135,14 @@ def test_a_body_over_the_limit(start_gateway: Any, exchange: Any) -> None:
     )
     head += f"authorization: Bearer {gateway.tokens['ci']}\r\n".encode()
     for size in (1025, 5000, 50_000):
-        answer = exchange(gateway, head + f"content-length: {size}\r\n\r\n".encode(), b"x" * size)
-        assert answer.status == 413
-        assert "1024 bytes" in answer.error["message"]
+        response = exchange(gateway, head + f"content-length: {size}\r\n\r\n".encode(), b"x" * size)
+        assert response.status == 413
+        assert "1024 bytes" in response.error["message"]
 
 
 def test_the_clients_request_id_is_not_believed(gateway: Any, exchange: Any) -> None:
-    answer = exchange(gateway, b"GET /elsewhere HTTP/1.1\r\n" + HOST + b"x-request-id: mine\r\n\r\n")
-    assert answer.headers["x-request-id"] != "mine"
+    response = exchange(gateway, b"GET /elsewhere HTTP/1.1\r\n" + HOST + b"x-request-id: mine\r\n\r\n")
+    assert response.headers["x-request-id"] != "mine"
 
 
 async def test_a_health_check_costs_the_worker_nothing(gateway: Any, counter: Any) -> None:

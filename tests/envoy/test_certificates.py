@@ -48,16 +48,16 @@ class Pod:
 
     def renew(self, pair: Pair, clients: bytes = b"") -> None:
         """Swap the Secret, and wait until the worker has taken it over."""
-        before = self.worker.said().count(IN_FORCE)
+        before = self.worker.output().count(IN_FORCE)
         self.mounted.write(self.version(pair, clients))
         self.worker.wait_for(rf"(?s)(?:{IN_FORCE}.*){{{before + 1}}}")
 
     def render(self, *more: str) -> str:
-        """What `envoy-config` prints; what differs from one Envoy to the next is put in later."""
+        """Return what `envoy-config` prints; what differs between Envoys is put in later."""
         files = ("ca", "ca.crt"), ("certificate", "tls.crt"), ("key", "tls.key")
         options = [text for option, name in files for text in (f"--processor-{option}", f"/etc/envoy/{name}")]
-        where = ("--config", "gateway.yaml", "--processor", self.address)
-        return str(self.site.run(*more, *where, *options))
+        fixed = ("--config", "gateway.yaml", "--processor", self.address)
+        return str(self.site.run(*more, *fixed, *options))
 
     def envoy(self, client: Pair) -> "Caller":
         """Start an Envoy that shows this certificate; its connections are new ones."""
@@ -75,7 +75,7 @@ class Pod:
 
 
 class Caller:
-    """A client of one Envoy, which asks once for each call."""
+    """A client of one Envoy, which sends one request for each call."""
 
     def __init__(self, port: int, site: Any) -> None:
         url, key = f"http://127.0.0.1:{port}/oai/v1", site.tokens["ci"]
@@ -83,12 +83,12 @@ class Caller:
         self._bedrock = site.bedrock_url
 
     def call(self) -> None:
-        """Ask, and get a message."""
-        answer = self._client.chat.completions.create(model=NOVA, messages=question("Hello!"))
-        assert "Hello!" in (answer.choices[0].message.content or "")
+        """Make a call that gets a message."""
+        response = self._client.chat.completions.create(model=NOVA, messages=question("Hello!"))
+        assert "Hello!" in (response.choices[0].message.content or "")
 
     def fails(self) -> None:
-        """Ask, and be told that there is no worker."""
+        """Make a call that gets the error of an absent worker."""
         with pytest.raises(APIStatusError) as failed:
             self.call()
         assert (failed.value.status_code, failed.value.code) == (503, "processor_unavailable")
@@ -101,8 +101,8 @@ class Caller:
         return (piece for chunk in stream if (piece := chunk.choices[0].delta.content or ""))
 
     def release(self) -> None:
-        held = urllib.request.Request(f"{self._bedrock}/_local/release", method="POST")
-        urllib.request.urlopen(held, timeout=DEADLINE).close()
+        request = urllib.request.Request(f"{self._bedrock}/_local/release", method="POST")
+        urllib.request.urlopen(request, timeout=DEADLINE).close()
 
 
 def question(text: str) -> Any:
@@ -127,7 +127,7 @@ class Load:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.02):  # some air for the other tests on this machine
+        while not self._stop.wait(0.02):  # a pause for the other tests on this machine
             try:
                 self._call()
                 self.served += 1
@@ -176,10 +176,10 @@ def test_a_certificate_is_renewed_and_expires_and_no_call_is_lost(pod: Pod) -> N
     assert load.lost == []
     old.release()
     assert first + "".join(stream) == "1 2 3 4 5"
-    assert "new connections fail" not in pod.worker.said()
+    assert "new connections fail" not in pod.worker.output()
 
 
-def test_one_that_was_not_renewed_in_time_is_replaced_later_without_a_restart(pod: Pod) -> None:
+def test_an_expired_certificate_is_replaced_later_without_a_restart(pod: Pod) -> None:
     client = pod.authority.issue("envoy")
     pod.renew(pod.authority.issue(life=timedelta(seconds=15)))
     pod.worker.wait_for(r"tls\.crt \(not after .*has not been renewed")
@@ -191,7 +191,7 @@ def test_one_that_was_not_renewed_in_time_is_replaced_later_without_a_restart(po
 
 
 def recovered(caller: Caller) -> None:
-    """Ask until Envoy's health checks have found the worker."""
+    """Call until Envoy's health checks have found the worker."""
     end = time.monotonic() + DEADLINE
     while True:
         with contextlib.suppress(InternalServerError):  # a 503
@@ -200,7 +200,7 @@ def recovered(caller: Caller) -> None:
 
 
 def test_an_authority_that_was_removed_vouches_for_no_new_connection(pod: Pod, tmp_path: Path) -> None:
-    """What is open goes on, also that of the authority which no longer counts."""
+    """Open connections go on, also those of the authority which no longer counts."""
     other = TimedAuthority(tmp_path / "other")
     old = pod.envoy(pod.authority.issue("envoy"))
     with Load(old.call) as load:

@@ -40,8 +40,8 @@ def environment(folder: Path) -> dict[str, str]:
     """Ours, with keys to be stolen, and without what keeps Python from the current folder by itself."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     clean.pop("PYTHONSAFEPATH", None)
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        nowhere = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        nowhere = f"http://127.0.0.1:{unused.getsockname()[1]}"
     keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true"}
     endpoints = {"AWS_ENDPOINT_URL_BEDROCK": nowhere, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": nowhere}
     return {**clean, **keys, **endpoints, "HOME": str(folder), "AWS_MAX_ATTEMPTS": "1"}
@@ -86,13 +86,13 @@ def test_a_gateway_runs_nothing_of_its_current_folder(folder: Path, options: lis
         text=True,
     ) as process:
         assert process.stdout is not None
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if ready in line or ran(folder):
                 process.terminate()
-    assert ran(folder) == "", said
-    assert ready in said
+    assert ran(folder) == "", output
+    assert ready in output
 
 
 def test_each_process_of_ours_is_started_so() -> None:

@@ -1,7 +1,7 @@
 """A pod's end, with its real processes under load: the hooks of both containers, then SIGTERM in the pod's order.
 
-What a kubelet does stands in `Pod.end`; what a load balancer does, in `Balancer`. Every stream is held by the local
-Bedrock until the test lets it go, so nothing here depends on how long anything takes.
+What a kubelet does is in `Pod.end`; what a load balancer does, in `Balancer`. Every stream is held by the local
+Bedrock until the test releases it, so nothing here depends on how long anything takes.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def status(url: str) -> int:
-    """The status of a GET; 0 when nobody is there."""
+    """Return the status of a GET; 0 if nothing listens."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             return response.status
@@ -54,30 +54,30 @@ class Pod:
         return f"unix:{self.site.folder}/drain.sock"
 
     def announces(self) -> bool:
-        """Whether there is a socket of a drain's."""
+        """Return whether a drain's socket is there."""
         return Path(self.announce.removeprefix("unix:")).exists()
 
-    def drainer_said(self) -> str:
-        """What the drain has said so far."""
+    def drain_output(self) -> str:
+        """Return the output of the drain so far."""
         return Path(self.site.folder, "drain.log").read_text()
 
     def drain(self, *arguments: str) -> Any:
-        """What the worker's container runs as its preStop."""
+        """Run the preStop command of the worker's container."""
         return self.site.python("drain", "extproc", "drain", "--admin", self.admin, *arguments)
 
     async def end(self, *, notice: float) -> int:
         """Both preStop hooks at once, then SIGTERM: Envoy first, the sidecar when it is gone.
 
-        Gives the status that Envoy's hook was answered with.
+        Return the status that Envoy's hook got.
         """
         drain = self.drain("--announce", self.announce, "--notice", str(notice))
-        answered = await status(f"{self.health}/drained")
+        response_status = await status(f"{self.health}/drained")
         assert not [call for call in await calls(self) if call["state"] == "running"], "it was drained too early"
         self.envoy.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(self.envoy.process.wait, DEADLINE)
         assert await asyncio.to_thread(drain.process.wait, DEADLINE) == 0
         assert await asyncio.to_thread(self.worker.stop) == 0
-        return answered
+        return response_status
 
 
 async def calls(pod: Pod) -> Any:
@@ -119,7 +119,7 @@ class Balancer:
 
     pod: Pod
     open: bool = True
-    answers: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     async def watch(self) -> None:
@@ -128,20 +128,20 @@ class Balancer:
             self.open = await healthy(self.pod)
 
     async def keep_alive(self) -> None:
-        """One request after the other on one connection, and on a new one when it was closed."""
+        """Send request after request on one connection, and on a new one when it was closed."""
         async with self.session() as session:
             usable = False
             while usable or self.open:
-                usable = await self.ask(session)
+                usable = await self.call(session)
 
     async def new_connections(self) -> None:
         """A connection for each request."""
         while self.open:
             async with self.session() as session:
-                await self.ask(session)
+                await self.call(session)
 
     async def stream(self) -> str:
-        """What a model says piece by piece; it must end well."""
+        """Read the chunks of a model's stream; it must end well."""
         text = ""
         async with (
             self.session() as session,
@@ -155,12 +155,12 @@ class Balancer:
             text += "".join(choice["delta"].get("content") or "" for choice in choices)
         return text
 
-    async def ask(self, session: aiohttp.ClientSession) -> bool:
-        """One call; gives whether the connection can be used again."""
+    async def call(self, session: aiohttp.ClientSession) -> bool:
+        """Make one call; return whether the connection can be used again."""
         try:
             async with self.post(session, "Hello!") as response:
                 body = await response.read()
-                self.answers.append(response.status)
+                self.statuses.append(response.status)
                 if response.status != 200:
                     self.failures.append(f"{response.status} {body!r}")
                 return response.headers.get("connection") != "close"
@@ -187,7 +187,7 @@ async def held(pod: Pod, number: int) -> None:
         assert response.status == 200
 
 
-async def test_a_pod_that_ends_fails_nobody(start_pod: Any) -> None:
+async def test_a_pod_that_ends_fails_no_call(start_pod: Any) -> None:
     pod = await start_pod("--drain-time-s", "1")  # the shorter, the sooner a port would close that should not
     balancer = Balancer(pod)
     async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
@@ -198,31 +198,31 @@ async def test_a_pod_that_ends_fails_nobody(start_pod: Any) -> None:
         watching = tasks.create_task(balancer.watch())
         ending = tasks.create_task(pod.end(notice=1))
         await asyncio.wait([watching, *lively])
-        await until(lambda: says(pod, f"waiting for calls in flight: {STREAMS}\n"))
+        await until(lambda: prints(pod, f"waiting for calls in flight: {STREAMS}\n"))
         assert not ending.done(), "streams are still open"
         await release(pod)
         assert await ending == 200
     assert balancer.failures == []
-    assert set(balancer.answers) == {200}
+    assert set(balancer.statuses) == {200}
     assert [stream.result() for stream in streams] == ["1 2 3 4 5 6 7 8 9"] * STREAMS
     assert not pod.announces()
 
 
 async def enough(balancer: Balancer) -> bool:
-    return len(balancer.answers) > 20
+    return len(balancer.statuses) > 20
 
 
-async def says(pod: Pod, words: str) -> bool:
-    return words in pod.drainer_said()
+async def prints(pod: Pod, words: str) -> bool:
+    return words in pod.drain_output()
 
 
-async def test_without_a_drain_the_hook_gives_up(start_pod: Any) -> None:
+async def test_without_a_drain_the_hook_returns_503(start_pod: Any) -> None:
     pod = await start_pod()
     async with asyncio.timeout(DEADLINE):
         assert await status(f"{pod.health}/drained") == 503
 
 
-async def test_a_drain_that_takes_too_long_says_what_is_left(start_pod: Any) -> None:
+async def test_a_drain_that_takes_too_long_reports_the_calls_in_flight(start_pod: Any) -> None:
     pod = await start_pod()
     balancer = Balancer(pod)
     async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
@@ -233,7 +233,7 @@ async def test_a_drain_that_takes_too_long_says_what_is_left(start_pod: Any) -> 
             assert response.status == 503
             assert await response.text() == "not drained: calls still in flight after 0.2 s: 2\n"
         assert await asyncio.to_thread(drain.process.wait, DEADLINE) == 1
-        assert "calls still in flight after 0.2 s: 2" in drain.said()
+        assert "calls still in flight after 0.2 s: 2" in drain.output()
         await release(pod)
     assert [stream.result() for stream in streams] == ["1 2 3 4 5 6 7 8 9"] * 2, "nobody was cut"
 
@@ -245,32 +245,32 @@ async def test_an_envoy_that_ends_in_the_middle_of_a_drain(start_pod: Any) -> No
         waiting = asyncio.create_task(whole(Balancer(pod).post(session, "Hello! [[local: hold]]")))
         await held(pod, 1)
         drain = pod.drain("--notice", "0")
-        await until(lambda: says(pod, "waiting for calls in flight: 1\n"))
+        await until(lambda: prints(pod, "waiting for calls in flight: 1\n"))
         pod.envoy.process.kill()
         assert await asyncio.to_thread(drain.process.wait, DEADLINE) == 1
-        assert "has ended while calls may have been in flight" in drain.said()
+        assert "has ended while calls may have been in flight" in drain.output()
         with pytest.raises(aiohttp.ClientError):
             await waiting
 
 
-async def test_an_interrupted_drain_leaves_no_socket_and_keeps_nobody_waiting(start_pod: Any) -> None:
+async def test_an_interrupted_drain_leaves_no_socket_and_no_waiting_hook(start_pod: Any) -> None:
     pod = await start_pod()
     drain = pod.drain("--announce", pod.announce, "--notice", "600")
     async with asyncio.timeout(DEADLINE):
-        asked = asyncio.create_task(status(f"{pod.health}/drained"))
-        await until(lambda: says(pod, "waiting 600 s"))
+        drained = asyncio.create_task(status(f"{pod.health}/drained"))
+        await until(lambda: prints(pod, "waiting 600 s"))
         drain.process.send_signal(signal.SIGINT)
-        assert await asked == 503
+        assert await drained == 503
         assert await asyncio.to_thread(drain.process.wait, DEADLINE) != 0
     assert not pod.announces()
 
 
-async def test_where_there_is_no_envoy(start_pod: Any, site: Any) -> None:
+async def test_a_drain_without_an_envoy(start_pod: Any, site: Any) -> None:
     for arguments in ([], ["--announce", f"unix:{site.folder}/drain.sock"]):
         drain = site.python("drain", "extproc", "drain", "--admin", f"unix:{site.folder}/nowhere.sock", *arguments)
         assert await asyncio.to_thread(drain.process.wait, DEADLINE) == 1
-        assert f"nobody listens at unix:{site.folder}/nowhere.sock" in drain.said()
-        assert "Traceback" not in drain.said()
+        assert f"nobody listens at unix:{site.folder}/nowhere.sock" in drain.output()
+        assert "Traceback" not in drain.output()
 
 
 # The listener for probes
@@ -296,7 +296,7 @@ async def test_the_health_listener_shows_nothing_else_of_the_admin_interface(sta
     assert pod.envoy.process.poll() is None
 
 
-async def test_who_asks_for_health_is_no_caller(start_pod: Any) -> None:
+async def test_a_health_check_is_no_call(start_pod: Any) -> None:
     pod = await start_pod()
     before = await metric(pod, 'envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="oai"}')
     for _ in range(5):
@@ -307,8 +307,8 @@ async def test_who_asks_for_health_is_no_caller(start_pod: Any) -> None:
 
 
 async def whole(response: Any) -> bytes:
-    async with response as answer:
-        body: bytes = await answer.read()
+    async with response as opened:
+        body: bytes = await opened.read()
     return body
 
 

@@ -1,4 +1,4 @@
-"""What is no file, what never ends, and disks without room: one line, no traceback, and nobody waits for ever."""
+"""Odd files: no regular file, no end, a full disk. Each leads to one line, no traceback, and no wait without end."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def here(folder: Path, arguments: tuple[str, ...]) -> list[str]:
 
 
 def run(folder: Path, *arguments: str, before: Callable[[], None] | None = None, **more: str) -> str:
-    """What a command that cannot work says: its last line; there is no traceback, and it ends."""
+    """Return the last line of a command that cannot work; it prints no traceback, and it ends."""
     done = subprocess.run(
         [sys.executable, "-m", "extproc", *here(folder, arguments)],
         cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=DEADLINE, preexec_fn=before,
@@ -74,7 +74,7 @@ def run(folder: Path, *arguments: str, before: Callable[[], None] | None = None,
         ((*SERVE[:2], "127.0.0.1:0", "--tls", "pipe", "pipe", "--config", "gateway.yaml"), "pipe: Is a pipe"),
     ],
 )
-def test_what_is_no_file(arguments: tuple[str, ...], words: str, folder: Path) -> None:
+def test_a_path_that_is_no_regular_file(arguments: tuple[str, ...], words: str, folder: Path) -> None:
     assert words in run(folder, *arguments)
 
 
@@ -87,10 +87,10 @@ def test_a_pipe_of_authorities(folder: Path) -> None:
 def test_a_disk_without_room(folder: Path) -> None:
     """Envoy's configuration is longer than a file may be here; a full disk is met in the same place."""
 
-    def no_room() -> None:
+    def limit_file_size() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    error = run(folder, *UP, "gateway.yaml", before=no_room)
+    error = run(folder, *UP, "gateway.yaml", before=limit_file_size)
     assert re.search(r"envoy cannot be started: .*: File too large", error)
 
 
@@ -135,16 +135,16 @@ def test_a_worker_serves_while_a_credential_process_hangs(folder: Path) -> None:
         cwd=folder, env=environment(**hanging_profile(folder)), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert worker.stderr is not None
-    said = ""
+    output = ""
     try:
         for line in worker.stderr:
-            said += line
+            output += line
             if "serving on" in line:
                 break
-        assert "AWS credentials were not found in 15 s: serving without them" in said
+        assert "AWS credentials were not found in 15 s: serving without them" in output
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(DEADLINE) == 0
-        assert "Traceback" not in said + worker.stderr.read()
+        assert "Traceback" not in output + worker.stderr.read()
     finally:
         worker.kill()
         worker.wait()
@@ -179,10 +179,10 @@ def test_a_lookup_that_hangs_is_ended_with_what_it_started(folder: Path, monkeyp
     monkeypatch.setattr(lookup, "SECONDS", {"identity": 5.0})
     for name, value in environment(**hanging_profile(folder)).items():
         monkeypatch.setenv(name, value)
-    asking = lookup.AwsLookup("identity")
-    asking.set_region("us-east-1")
+    aws_lookup = lookup.AwsLookup("identity")
+    aws_lookup.set_region("us-east-1")
     with pytest.raises(lookup.AwsLookupError, match=r"has not returned the identity within 5 s.*credential_process"):
-        asking.ask("identity")
+        aws_lookup.ask("identity")
     pid = int((folder / "asked").read_text())
     end = time.monotonic() + DEADLINE
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_text():

@@ -30,7 +30,7 @@ def block(beginning: str) -> str:
 
 
 class Operator:
-    """Somebody who runs the document's commands in a folder, and a gateway that came of the first three."""
+    """An operator who runs the document's commands in a folder, and the gateway that the first three start."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -55,7 +55,7 @@ class Operator:
         return code
 
     def do(self, code: str) -> str:
-        """What a shell prints for this code; it must not fail."""
+        """Return what a shell prints for this code; it must not fail."""
         command = ("sh", "-eu", "-c", self.mine(code))
         done = subprocess.run(
             command, cwd=self.site.folder, env=self.site.environment, capture_output=True, text=True, timeout=DEADLINE
@@ -82,8 +82,8 @@ def operator(site: Site) -> Operator:
 
 def test_the_document(operator: Operator) -> None:
     """From the start to the end of a gateway, in the document's order."""
-    answer = operator.client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
-    assert answer.usage is not None
+    response = operator.client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
+    assert response.usage is not None
     assert operator.do(block("curl -s -o")) == "200\n"
     assert "serving" in operator.do(block("oai-extproc health"))
     assert 'envoy_cluster_membership_healthy{envoy_cluster_name="processor"} 1\n' in operator.do(block("curl -s http:"))
@@ -95,7 +95,7 @@ def test_the_document(operator: Operator) -> None:
     assert operator.status(operator.listen, "/healthz") == 503
     operator.envoy.stop()
     assert operator.worker.stop() == 0
-    access_log(operator, answer.usage.total_tokens)
+    access_log(operator, response.usage.total_tokens)
 
 
 def metrics(operator: Operator) -> None:
@@ -109,7 +109,7 @@ def metrics(operator: Operator) -> None:
 
 def access_log(operator: Operator, tokens: int) -> None:
     """The line has the fields of the document's table and no others."""
-    [line] = [json.loads(line) for line in operator.envoy.said().splitlines() if line.startswith("{")]
+    [line] = [json.loads(line) for line in operator.envoy.output().splitlines() if line.startswith("{")]
     assert line["oai"]["input_tokens"] + line["oai"]["output_tokens"] == tokens
     table = DOC.partition("\n| field |")[2].partition("\n\n")[0]
     named = set(re.findall(r"`([\w.]+)`", "\n".join(row.split("|")[1] for row in table.splitlines()[2:])))
@@ -122,7 +122,7 @@ def test_every_block_is_run_above() -> None:
 
 
 def test_the_page_of_the_folder_envoy(operator: Operator) -> None:
-    """Its commands render a bootstrap that Envoy takes, and start what this document starts."""
+    """The page's commands render a bootstrap that Envoy takes, and start what this document starts."""
     page = (ROOT / "envoy" / "README.md").read_text()
     [code] = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     render, validate, serve, envoy = code.replace("\\\n", "").splitlines()

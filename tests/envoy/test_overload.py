@@ -45,8 +45,8 @@ def test_an_envoy_with_no_memory_at_all_takes_no_connection(site: Any) -> None:
         assert time.monotonic() < end
 
 
-def test_an_envoy_with_little_memory_answers_in_openais_shape(site: Any, exchange: Any) -> None:
-    """Its last steps, which end connections, are left out: with one byte it takes them all at once."""
+def test_an_envoy_with_little_memory_responds_in_openais_shape(site: Any, exchange: Any) -> None:
+    """The last steps, which end connections, are left out: with one byte Envoy takes them all at once."""
     listen = f"127.0.0.1:{site.port()}"
     bootstrap = without_memory(site, listen)
     manager = bootstrap["overload_manager"]
@@ -58,13 +58,13 @@ def test_an_envoy_with_little_memory_answers_in_openais_shape(site: Any, exchang
     )
     gateway = SimpleNamespace(origin=f"http://{listen}")
     for _ in range(5000):  # until Envoy has looked at its memory it misses its workers instead
-        answer = exchange(gateway, request)
-        assert answer.status == 503, answer
-        if answer.error["code"] == "service_unavailable":
+        response = exchange(gateway, request)
+        assert response.status == 503, response
+        if response.error["code"] == "service_unavailable":
             break
-    assert answer.error["code"] == "service_unavailable"
-    assert (answer.error["type"], answer.headers["retry-after"]) == ("server_error", "1")
-    assert answer.headers["x-request-id"]
+    assert response.error["code"] == "service_unavailable"
+    assert (response.error["type"], response.headers["retry-after"]) == ("server_error", "1")
+    assert response.headers["x-request-id"]
     assert envoy.stop() == 0
 
 
@@ -103,14 +103,14 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def ask(self) -> str:
+    def list_models(self) -> str:
         """The status of the response to a request for the models; `closed` where the connection ends before it."""
         try:
-            return self._ask_http2(self._h2) if self._h2 else self._ask_http1()
+            return self._list_models_http2(self._h2) if self._h2 else self._list_models_http1()
         except (ConnectionResetError, BrokenPipeError):
             return "closed"
 
-    def _ask_http1(self) -> str:
+    def _list_models_http1(self) -> str:
         fields = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         self._socket.sendall(f"GET {MODELS} HTTP/1.1\r\nhost: gateway\r\n{fields}\r\n".encode())
         with self._socket.makefile("rb") as response:
@@ -123,25 +123,25 @@ class Caller:
             assert len(response.read(length)) == length
         return line.split()[1].decode()
 
-    def _ask_http2(self, h2: H2Connection) -> str:
+    def _list_models_http2(self, h2: H2Connection) -> str:
         number = h2.get_next_available_stream_id()
         headers = {":method": "GET", ":scheme": "http", ":authority": "gateway", ":path": MODELS, **self._headers}
         h2.send_headers(number, [*headers.items()], end_stream=True)
         self._socket.sendall(h2.data_to_send())
-        status, said_goodbye = "", False
+        status, going_away = "", False
         while data := self._socket.recv(65536):
             for event in h2.receive_data(data):
-                said_goodbye = said_goodbye or isinstance(event, ConnectionTerminated)
+                going_away = going_away or isinstance(event, ConnectionTerminated)
                 if isinstance(event, ResponseReceived):
                     status = dict(event.headers)[":status"]
                 if isinstance(event, StreamEnded):
                     return status
-        return "goaway, closed" if said_goodbye else "closed"
+        return "goaway, closed" if going_away else "closed"
 
 
 @dataclass(frozen=True)
 class Pressed:
-    """A worker and its Envoy, whose memory is as short as the test says."""
+    """A worker and its Envoy, whose memory is as short as the test sets it."""
 
     site: Any
     port: int
@@ -153,13 +153,13 @@ class Pressed:
         return self.site.folder
 
     async def until(self, share: float) -> None:
-        """Use so much memory, and wait until Envoy knows."""
+        """Use so much memory, and wait until Envoy has noticed."""
         self._shortage.set(share)
         end = time.monotonic() + 30
         while await self._counter(self, "overload.envoy.resource_monitors.fixed_heap.pressure") != round(share * 100):
             assert time.monotonic() < end, f"Envoy does not see that {share} of its memory is used"
-        with self.caller(http2=False) as first:  # Envoy's main thread knows; after a round trip, the other one does too
-            first.ask()
+        with self.caller(http2=False) as first:  # Envoy's main thread has noticed; after a round trip, both have
+            first.list_models()
 
     def caller(self, *, http2: bool) -> Caller:
         return Caller(self.port, self.site.tokens["ci"], http2=http2)
@@ -186,7 +186,7 @@ def pressed(site: Any, counter: Any) -> Iterator[Pressed]:
 async def test_each_step_is_taken_from_its_share_of_the_memory_and_taken_back(pressed: Pressed) -> None:
     def new_connections() -> list[str]:
         with pressed.caller(http2=False) as one, pressed.caller(http2=True) as other:
-            return [one.ask(), other.ask()]
+            return [one.list_models(), other.list_models()]
 
     await pressed.until(0.84)
     assert new_connections() == ["200", "200"]
@@ -215,10 +215,10 @@ async def test_from_92_percent_connections_that_go_on_sending_are_closed_and_no_
         end = time.monotonic() + 30
         while "running" not in [call["state"] for call in pressed.local("GET", "calls")]:
             assert time.monotonic() < end
-        assert [sends.ask(), rests.ask()] == ["200", "200"]
+        assert [sends.list_models(), rests.list_models()] == ["200", "200"]
         await pressed.until(0.93)
-        assert sends.ask() == ("goaway, closed" if http2 else "closed")
+        assert sends.list_models() == ("goaway, closed" if http2 else "closed")
         pressed.local("POST", "release")
         assert waits.result().status == 200, "a caller who waits for its response gets it"
         await pressed.until(0.5)
-        assert rests.ask() == "200", "a caller who sent nothing meanwhile keeps its connection"
+        assert rests.list_models() == "200", "a caller who sent nothing meanwhile keeps its connection"

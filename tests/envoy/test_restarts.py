@@ -23,14 +23,14 @@ CALLERS = 6
 
 @dataclass
 class Load:
-    """Callers of streams, some tenths of a second each, one after the other, until told to stop; and how each ended."""
+    """Callers of streams, some tenths of a second each, one after the other, until stopped; and the end of each."""
 
     gateway: Any
     stop: threading.Event = field(default_factory=threading.Event)
     ends: list[str] = field(default_factory=list)
 
     def call(self) -> None:
-        """One call, read to its end by a client that knows HTTP and server-sent events, and no more."""
+        """Make one call, read to its end by a client that has only HTTP and server-sent events."""
         body = {"model": NOVA, "stream": True, "messages": [{"role": "user", "content": f"Count to {NUMBERS}."}]}
         headers = {"authorization": f"Bearer {self.gateway.tokens['ci']}"}
         lines: list[str] = []
@@ -100,7 +100,7 @@ def gateway(start_gateway: Any) -> Any:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_one_of_two_workers_ends(gateway: Any, number: signal.Signals) -> None:
-    """Its own calls end in an error, or are refused before anything was sent; the other's go on."""
+    """The calls of the worker end in an error, or are rejected before anything was sent; the other's go on."""
     with load(gateway) as callers:
         for _ in range(2):
             since = len(gateway.log())
@@ -121,8 +121,8 @@ def test_both_workers_end_at_once(gateway: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_up_is_told_to_end(gateway: Any, number: signal.Signals) -> None:
-    """Every call that it has taken is whole; those that come later find nobody."""
+def test_up_gets_sigterm(gateway: Any, number: signal.Signals) -> None:
+    """Every call that it has accepted is whole; later ones find nothing listening."""
     with load(gateway) as callers:
         taken = len(callers.ends)
         gateway.process.send_signal(number)

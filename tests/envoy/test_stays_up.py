@@ -1,4 +1,4 @@
-"""What happens under a running `up`: a worker that is stuck, files that are removed. Callers notice little of it."""
+"""Faults under a running `up`: a worker that is stuck, files that are removed. Callers notice little of it."""
 
 import contextlib
 import os
@@ -32,14 +32,14 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def answers(gateway: Any) -> bool:
+def responds(gateway: Any) -> bool:
     with contextlib.suppress(APIError):
         return bool(client(gateway).models.list().data)
     return False
 
 
-class Held:
-    """A streamed call whose answer stops after its first token until the local Bedrock is told to go on."""
+class HeldStream:
+    """A streamed call whose response stops after its first token until the local Bedrock releases it."""
 
     def __init__(self, gateway: Any) -> None:
         question: Any = [{"role": "user", "content": "Count to 5. [[local: hold=1]]"}]
@@ -76,7 +76,7 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
     paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     gateway = start_gateway({"workers": 2}, env={"PYTHONPATH": paths})
     gateway.expect_restarts()
-    held = [Held(gateway) for _ in range(8)]
+    held = [HeldStream(gateway) for _ in range(8)]
     workers = gateway.pids("extproc.worker.command")
     since = len(gateway.log())
     os.kill(workers[0], number)
@@ -88,7 +88,7 @@ def test_a_stuck_worker_is_replaced_and_the_others_calls_go_on(
     release(gateway)
     ends = [each.rest() for each in held]
     assert "whole" in ends, "those of the other worker go on"
-    until(lambda: answers(gateway))
+    until(lambda: responds(gateway))
     assert gateway.log().count("has not responded") == 1
 
 
@@ -97,18 +97,18 @@ def test_files_that_are_removed_come_back_and_no_call_notices(start_gateway: Any
     gateway.expect_restarts()
     folder = gateway.run_directory
     names = {"admin.sock", "worker-0.sock", "worker-1.sock", "worker-0.settings", "worker-1.settings"}
-    held = [Held(gateway) for _ in range(4)]
+    held = [HeldStream(gateway) for _ in range(4)]
     for name in (*names, "envoy.yaml"):
         (folder / name).unlink()
     until(lambda: names <= {path.name for path in folder.iterdir()})
-    assert all(answers(gateway) for _ in range(10))
+    assert all(responds(gateway) for _ in range(10))
     release(gateway)
     assert [each.rest() for each in held] == ["whole"] * 4
     [envoy] = gateway.pids("envoy -c")
     os.kill(envoy, signal.SIGKILL)
     until(lambda: gateway.pids("envoy -c") not in ([], [envoy]))
-    until(lambda: answers(gateway))
-    last = Held(gateway)
+    until(lambda: responds(gateway))
+    last = HeldStream(gateway)
     gateway.process.send_signal(signal.SIGTERM)
     gateway.wait_for("waiting for calls in flight: 1")
     release(gateway)
@@ -120,15 +120,15 @@ def test_the_whole_folder_may_go(start_gateway: Any) -> None:
     gateway = start_gateway({"workers": 2})
     gateway.expect_restarts()
     folder = gateway.run_directory
-    held = Held(gateway)
+    held = HeldStream(gateway)
     shutil.rmtree(folder)
     gateway.wait_for("admin.sock was removed, and Envoy makes it only when it starts: calls go on")
     until(lambda: {"worker-0.sock", "worker-1.sock"} <= {path.name for path in folder.iterdir()})
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert all(answers(gateway) for _ in range(10))
+    assert all(responds(gateway) for _ in range(10))
     release(gateway)
     assert held.rest() == "whole"
     os.kill(gateway.pids("envoy -c")[0], signal.SIGKILL)
-    until(lambda: (folder / "admin.sock").exists() and answers(gateway))
+    until(lambda: (folder / "admin.sock").exists() and responds(gateway))
     assert gateway.stop() == 0
     assert not folder.exists()

@@ -1,4 +1,4 @@
-"""Logs that nobody reads: pipes that are full before a program starts, on both of its streams."""
+"""Logs that are never read: pipes that are full before a program starts, on both of its streams."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ DEADLINE = 90.0
 
 @pytest.fixture
 def full_pipe() -> Iterator[int]:
-    """A pipe's end to write to, without any room; its reader is there and does not read."""
+    """A full pipe's end to write to; its reader is there and does not read."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
@@ -99,7 +99,7 @@ def test_up_whose_reader_leaves_serves_and_ends(site: Site) -> None:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago. `up` refuses one that somebody holds, so it cannot be reserved."""
+    """A port that was free a moment ago. `up` rejects one that is in use, so it cannot be reserved."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

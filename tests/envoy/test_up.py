@@ -22,7 +22,7 @@ NOVA = "amazon.nova-micro-v1:0"
 DEADLINE = 60.0
 
 
-def say(text: str) -> list[Any]:
+def user_messages(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
@@ -38,14 +38,14 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not asked for does not."""
+    """Return whether a process runs; one that has ended and was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def answers(gateway: Any) -> bool:
+def responds(gateway: Any) -> bool:
     try:
         client(gateway).models.list()
     except APIStatusError:
@@ -67,12 +67,12 @@ def test_it_ends_and_leaves_nothing(start_gateway: Any, number: signal.Signals) 
     assert not folder.exists()
 
 
-class Held:
-    """A streamed call whose answer stops after its first token until the local Bedrock is told to go on."""
+class HeldStream:
+    """A streamed call whose response stops after its first token until the local Bedrock releases it."""
 
     def __init__(self, gateway: Any) -> None:
         self._stream = client(gateway).chat.completions.create(
-            model=NOVA, messages=say("Count to 5. [[local: hold=1]]"), stream=True
+            model=NOVA, messages=user_messages("Count to 5. [[local: hold=1]]"), stream=True
         )
         self.text = ""
         for chunk in self._stream:
@@ -90,9 +90,9 @@ def release(gateway: Any) -> None:
     subprocess.run(["curl", "-sf", "-X", "POST", f"{gateway.local_url}/_local/release"], check=True, timeout=DEADLINE)
 
 
-def test_what_is_in_flight_is_finished(start_gateway: Any) -> None:
+def test_calls_in_flight_are_finished(start_gateway: Any) -> None:
     gateway = start_gateway()
-    held = Held(gateway)
+    held = HeldStream(gateway)
     gateway.process.send_signal(signal.SIGINT)
     gateway.wait_for("waiting for calls in flight: 1")
     assert gateway.process.poll() is None
@@ -103,7 +103,7 @@ def test_what_is_in_flight_is_finished(start_gateway: Any) -> None:
 
 def test_the_second_signal_cuts(start_gateway: Any) -> None:
     gateway = start_gateway()
-    held = Held(gateway)
+    held = HeldStream(gateway)
     children = gateway.pids("")
     gateway.process.send_signal(signal.SIGINT)
     gateway.wait_for("waiting for calls in flight: 1")
@@ -120,7 +120,7 @@ def test_killed_it_takes_everything_along(start_gateway: Any) -> None:
     gateway.process.kill()
     gateway.process.wait(DEADLINE)
     until(lambda: not any(map(alive, children)))
-    shutil.rmtree(folder)  # this nobody could do for it
+    shutil.rmtree(folder)  # which no other process could do for it
 
 
 # Crashes
@@ -133,11 +133,11 @@ def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> N
     os.kill(worker, signal.SIGKILL)
     until(lambda: not alive(worker))
     with pytest.raises(InternalServerError) as failed:
-        client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+        client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"))
     assert failed.value.status_code == 503
     assert failed.value.response.headers["retry-after"] == "1"
     assert failed.value.code == "processor_unavailable"
-    until(lambda: answers(gateway))
+    until(lambda: responds(gateway))
     assert gateway.pids("extproc.worker.command") != [worker]
 
 
@@ -159,15 +159,15 @@ def test_the_others_come_back_where_they_were(start_gateway: Any, program: str) 
 
     def works() -> bool:
         try:
-            return bool(client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!")).choices)
+            return bool(client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!")).choices)
         except Exception:
             return False
 
     until(works)
 
 
-def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
-    """Something that is no socket stands where it listens, put there between two of its lives."""
+def test_up_gives_up_on_a_worker_that_never_stays_up(start_gateway: Any) -> None:
+    """A file that is no socket is put where it listens, between two of its lives."""
     gateway = start_gateway()
     gateway.expect_restarts()
     folder = gateway.run_directory
@@ -184,7 +184,7 @@ def test_a_worker_that_never_stays_up_is_given_up(start_gateway: Any) -> None:
 
 
 def test_a_broken_file_and_a_worker_that_dies(start_gateway: Any) -> None:
-    """The worker comes back with the settings that were in force, and takes over the file once it is mended."""
+    """The worker comes back with the settings that were in force, and takes over the file once it is repaired."""
     gateway = start_gateway()
     gateway.expect_restarts()
     good = gateway.config_path.read_text()
@@ -199,11 +199,11 @@ def test_a_broken_file_and_a_worker_that_dies(start_gateway: Any) -> None:
             r"gateway\.yaml: nonsense: .*; starting with the last good settings, gateway.yaml of 20", since
         )
         gateway.wait_for("serving on", since)
-        until(lambda: answers(gateway))
+        until(lambda: responds(gateway))
     since = len(gateway.log())
     gateway.config_path.write_text(good.replace("name: ci", "name: mended"))
     gateway.wait_for("gateway.yaml has changed", since)
-    assert answers(gateway)
+    assert responds(gateway)
 
 
 # The start
@@ -255,7 +255,7 @@ class Demo:
         self._reader.start()
 
     def stop(self) -> str:
-        """End it, and give its standard output."""
+        """End it, and return its standard output."""
         self.process.send_signal(signal.SIGINT)
         assert self.process.stdout is not None
         output = self.process.stdout.read()
@@ -284,7 +284,7 @@ def test_the_demo(tmp_path: Path) -> None:
 
 def test_the_access_log(start_gateway: Any) -> None:
     gateway = start_gateway(args=["--access-log"])
-    client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+    client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"))
     gateway.stop()
     [line] = [line for line in gateway.log().splitlines() if line.startswith("{")]
     assert '"organisation":"acme"' in line
@@ -300,9 +300,9 @@ def bedrock(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "bedrock_local", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found
-        yield found[0]
+        match = re.search(r"http://\S+", process.stdout.readline())
+        assert match
+        yield match[0]
         process.terminate()
 
 
@@ -319,7 +319,7 @@ def test_credentials_and_an_endpoint(start_gateway: Any, bedrock: str) -> None:
 
 def works(gateway: Any) -> None:
     """Chat by Envoy, embeddings by the worker itself, the list of models in the background."""
-    chat = client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+    chat = client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"))
     assert "Hello!" in (chat.choices[0].message.content or "")
     two = client(gateway).embeddings.create(model="amazon.titan-embed-text-v2:0", input=["a", "b"])
     assert len(two.data) == 2
@@ -342,7 +342,7 @@ def test_a_certificate_of_somebody_else(start_gateway: Any, bedrock: str, tmp_pa
         settings = {**KEYS, "AWS_ENDPOINT_URL": f"https://localhost:{port}"}
         gateway = start_gateway(env=settings, args=["--upstream", "aws"])
         with pytest.raises(InternalServerError) as failed:
-            client(gateway).chat.completions.create(model=NOVA, messages=say("Hello!"))
+            client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"))
         assert failed.value.status_code == 503
 
 

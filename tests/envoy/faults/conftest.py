@@ -1,4 +1,4 @@
-"""A worker that can be told where to fail, its Envoy, and a Bedrock that remembers every byte that it is sent."""
+"""A worker that fails on demand at a chosen place, its Envoy, and a Bedrock that records every byte it receives."""
 
 import http.client
 import importlib
@@ -30,18 +30,18 @@ WAITING = -1
 PROGRAM = Path(__file__).parent / "worker.py"
 GIF = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 USAGE = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
-ANSWER = {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
+RESPONSE = {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
 VECTOR = {"embedding": [1.0, 2.0], "inputTextTokenCount": 2}
 
 OURS = (b":message-type", b"contentBlockDelta", b"inputTokens", b"inputTextTokenCount", b"stopReason", b"x-amzn")
-"""What only Bedrock says."""
+"""Words that only Bedrock sends."""
 
 
 # Bedrock
 
 
 class Recorder(BaseHTTPRequestHandler):
-    """Answers like Bedrock, and keeps what it was sent, whatever that is. It also has an image."""
+    """Server that responds like Bedrock, and keeps whatever it receives. It also has an image."""
 
     protocol_version = "HTTP/1.1"
     requests: list[bytes]
@@ -57,7 +57,7 @@ class Recorder(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if self.path == "/a.gif":
-            self.answer(GIF, "image/gif")
+            self.respond(GIF, "image/gif")
             return
         if not self.path.startswith(("/foundation-models", "/inference-profiles")):
             self.requests.append(f"{self.command} {self.path}\n{self.headers}".encode() + body)
@@ -65,14 +65,14 @@ class Recorder(BaseHTTPRequestHandler):
             self.stream(b"think" in body)
         elif self.path.endswith("/invoke"):
             type(self).busy = b"busy" in body and not self.busy
-            self.answer(json.dumps(VECTOR).encode(), status=429 if self.busy else 200)
+            self.respond(json.dumps(VECTOR).encode(), status=429 if self.busy else 200)
         elif self.path.endswith("/converse"):
-            refused = b"refuse" in body
-            self.answer(json.dumps({**ANSWER, "usage": USAGE}).encode(), status=400 if refused else 200)
+            rejected = b"refuse" in body
+            self.respond(json.dumps({**RESPONSE, "usage": USAGE}).encode(), status=400 if rejected else 200)
         else:
-            self.answer(b'{"x-amzn-raw": true}', status=404)
+            self.respond(b'{"x-amzn-raw": true}', status=404)
 
-    def answer(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
+    def respond(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
@@ -105,7 +105,7 @@ class Recorder(BaseHTTPRequestHandler):
             self.close_connection = True  # the gateway has ended the call
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="session")
@@ -124,8 +124,8 @@ def upstream(event: Callable[..., bytes]) -> Iterator[ThreadingHTTPServer]:
 
 
 @dataclass(frozen=True)
-class Came:
-    """What came back: `status` 0 where nothing did, WAITING where nothing ever ended; `broken`: the end is missing."""
+class Result:
+    """The caller's view of a response: `status` 0 if none came, WAITING if it never ended; `broken`: no end."""
 
     status: int
     body: bytes
@@ -158,10 +158,10 @@ def calls(port: int) -> dict[str, tuple[str, Any]]:
 
 
 EXPECTED = {"rejected": 401, "refused": 400}
-"""What comes of a call where nothing fails, other than a 200."""
+"""Statuses of calls without a failure, other than 200."""
 
 
-def ask(port: int, name: str, path: str, body: Any) -> Came:
+def post(port: int, name: str, path: str, body: Any) -> Result:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     token = "qc_" + "x" * 43 if name == "rejected" else TOKENS["ci"]
     try:
@@ -169,39 +169,39 @@ def ask(port: int, name: str, path: str, body: Any) -> Came:
         connection.request("POST", f"/oai/v1/{path}", json.dumps(body), headers)
         response = connection.getresponse()
         try:
-            return Came(response.status, response.read() + str(response.headers).encode(), False)
+            return Result(response.status, response.read() + str(response.headers).encode(), False)
         except http.client.IncompleteRead as error:
-            return Came(response.status, error.partial, True)
+            return Result(response.status, error.partial, True)
     except TimeoutError:
-        return Came(WAITING, b"", True)
+        return Result(WAITING, b"", True)
     except (OSError, http.client.HTTPException):
-        return Came(0, b"", True)
+        return Result(0, b"", True)
     finally:
         connection.close()
 
 
-def wrongs(name: str, came: Came, requests: list[bytes]) -> list[str]:
-    """What must never be, of one call."""
-    found = [f"reached Bedrock: {request[:300]!r}" for request in requests if not is_translated(request)]
-    found += ["the caller was left waiting"] * (came.status == WAITING)
-    found += [f"reached the caller: {word!r}" for word in OURS if word in came.body]
-    if came.status == 200 and not came.broken and not is_whole(name, came.body):
-        found.append(f"looks whole and is not: {came.body[:300]!r}")
-    if came.status >= 400 and not came.broken and b'{"error":{"' not in came.body:
-        found.append(f"an error without OpenAI's shape: {came.body[:300]!r}")
-    return found
+def wrongs(name: str, result: Result, requests: list[bytes]) -> list[str]:
+    """Return the violations of one call."""
+    violations = [f"reached Bedrock: {request[:300]!r}" for request in requests if not is_translated(request)]
+    violations += ["the caller was left waiting"] * (result.status == WAITING)
+    violations += [f"reached the caller: {word!r}" for word in OURS if word in result.body]
+    if result.status == 200 and not result.broken and not is_whole(name, result.body):
+        violations.append(f"looks whole and is not: {result.body[:300]!r}")
+    if result.status >= 400 and not result.broken and b'{"error":{"' not in result.body:
+        violations.append(f"an error without OpenAI's shape: {result.body[:300]!r}")
+    return violations
 
 
 def is_translated(request: bytes) -> bool:
-    """Whether it is what the worker writes: signed, without anything of the caller's."""
+    """Return whether the worker wrote the request: signed, without anything of the caller's."""
     signed = re.search(rb"(?im)^authorization: AWS4-HMAC-SHA256 Credential=AKIATEST/", request)
     return request.startswith(b"POST /model/") and signed is not None and b"qc_" not in request
 
 
 def is_whole(name: str, body: bytes) -> bool:
     if name in ("stream", "thinking"):
-        said = body.count(b'"content":"Hello"')
-        return b'data: {"error":' in body or (said == 2 and b"data: [DONE]\n\n" in body)
+        count = body.count(b'"content":"Hello"')
+        return b'data: {"error":' in body or (count == 2 and b"data: [DONE]\n\n" in body)
     if name in ("embeddings", "busy"):
         return body.count(b'"embedding":[') == (3 if name == "embeddings" else 2)
     return name not in EXPECTED and b'"content":"Hello"' in body
@@ -212,13 +212,13 @@ def is_whole(name: str, body: bytes) -> bool:
 
 @dataclass(eq=False)
 class Rig:
-    """All of it. `found` is what must never be, `tried` how many failures there were at each place."""
+    """The whole setup. `found` are the violations, `tried` how many failures there were at each place."""
 
     port: int
     control: Any
     upstream: Any
     worker: "subprocess.Popen[bytes]"
-    found: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     tried: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -231,38 +231,38 @@ class Rig:
         return self.control.recv()
 
     def passed(self, name: str) -> dict[str, int]:
-        """Make a call without a failure; gives the places that it passed, and how often."""
+        """Make a call without a failure; return the places that it passed, and how often."""
         self.command("arm")
-        came = self.call(name)
-        assert came.status == EXPECTED.get(name, 200), (name, came)
-        assert not came.broken
+        result = self.call(name)
+        assert result.status == EXPECTED.get(name, 200), (name, result)
+        assert not result.broken
         places: dict[str, int] = self.command("disarm")[1]
         return places
 
-    def call(self, name: str) -> Came:
+    def call(self, name: str) -> Result:
         path, body = calls(self.upstream.server_address[1])[name]
         sent = self.upstream.RequestHandlerClass.requests
         sent.clear()
-        came = ask(self.port, name, path, body)
-        self.found += wrongs(name, came, list(sent))
-        return came
+        result = post(self.port, name, path, body)
+        self.violations += wrongs(name, result, list(sent))
+        return result
 
     def fail(self, name: str, *failures: tuple[str, int, str]) -> None:
         """Make a call with these failures (place, passing, kind), and then one without, which must be well again."""
-        before = len(self.found)
+        before = len(self.violations)
         self.command("arm", *failures)
         self.call(name)
         fired, _ = self.command("disarm")
         site = failures[-1][0]
         self.tried[site] = self.tried.get(site, 0) + (fired == len(failures))
-        self.found[before:] = [f"{name}: {failures}: {wrong}" for wrong in self.found[before:]]
+        self.violations[before:] = [f"{name}: {failures}: {wrong}" for wrong in self.violations[before:]]
         self.until_well()
 
     def until_well(self) -> None:
         """Wait until calls are served: Envoy may have to connect again first."""
         end = time.monotonic() + DEADLINE
-        while (came := self.call("chat")).status != 200:
-            assert time.monotonic() < end, came
+        while (result := self.call("chat")).status != 200:
+            assert time.monotonic() < end, result
             time.sleep(0.02)
 
 

@@ -1,7 +1,7 @@
 """A failure anywhere in the worker: nothing untranslated reaches Bedrock, and no frame of Bedrock's reaches a caller.
 
-The worker is a real one, but for a call at each await, function and directive of the serving path that can be told to
-raise (`worker.py`, which finds them in the source by itself: a new await is tried as soon as it is written). Envoy is
+The worker is a real one, but for a call at each await, function and directive of the serving path that raises on
+demand (`worker.py`, which finds them in the source: a new await is tried as soon as it is written). Envoy is
 the real one, with the rendered configuration.
 
 Each call is first made without a failure, to see which places it passes and how often; then again with a failure at
@@ -48,7 +48,7 @@ def is_await(site: str) -> bool:
 
 
 @pytest.mark.parametrize("transport", ["http2", "grpcio"])
-def test_wherever_the_worker_fails_nothing_raw_goes_out(start_rig: Any, transport: str) -> None:
+def test_nothing_raw_goes_out_wherever_the_worker_fails(start_rig: Any, transport: str) -> None:
     with start_rig(transport) as rig:
         fail_at_the_first_job(rig)
         sites = rig.command("sites")
@@ -61,7 +61,7 @@ def test_wherever_the_worker_fails_nothing_raw_goes_out(start_rig: Any, transpor
             rig.fail("thinking", (site, 1, "error before"))
         assert rig.worker.poll() is None
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
-        assert rig.found == []
+        assert rig.violations == []
         untried = {site for site in sites if is_await(site) and not rig.tried.get(site)}
         missed = {site for site in untried if not LIFE.search(site) and not SELDOM.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
@@ -98,10 +98,12 @@ def plan(passed: dict[str, dict[str, int]]) -> list[tuple[str, str, int, str]]:
 
 
 @pytest.mark.parametrize("transport", ["http2", "grpcio"])
-def test_a_stream_that_ends_cleanly_after_a_failure_would_be_found(start_rig: Any, transport: str) -> None:
+def test_a_stream_that_ends_cleanly_after_a_failure_would_be_detected(start_rig: Any, transport: str) -> None:
     """The bug that the test above is for, put in on purpose: Envoy passes what follows as it is."""
     with start_rig(transport, "--clean-ends") as rig:
         for event in ("RequestHeaders", "RequestBody", "ResponseHeaders"):
             rig.fail("stream", (f"event:{event}:not told", 1, "error before"))
-    assert any("reached the caller" in wrong for wrong in rig.found), rig.found
-    assert not any("reached Bedrock" in wrong for wrong in rig.found), "the route is closed to what no worker signed"
+    assert any("reached the caller" in wrong for wrong in rig.violations), rig.violations
+    assert not any("reached Bedrock" in wrong for wrong in rig.violations), (
+        "the route is closed to what no worker signed"
+    )

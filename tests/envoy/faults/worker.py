@@ -39,7 +39,7 @@ FUNCTIONS = (
 
 
 class Faults:
-    """Where the next failure is to be, and what was passed since the last question."""
+    """The place of the next failure, and the places passed since the last request for them."""
 
     def __init__(self) -> None:
         self.sites: set[str] = set()
@@ -73,7 +73,7 @@ class Faults:
         return result
 
     def serve(self, path: str) -> None:
-        """Do what the test says, in a thread of its own."""
+        """Do what the test sends, in a thread of its own."""
         with Listener(path, "AF_UNIX") as listener, listener.accept() as connection:
             while True:
                 try:
@@ -190,23 +190,23 @@ class Finder(importlib.abc.MetaPathFinder):
 def watch_directives(module: Any) -> None:
     """Make each kind of directive and of event a place to fail, before it is acted on and after."""
     stream = module.ExtProcStream
-    obey, tell = stream._apply, stream._dispatch
+    apply, dispatch = stream._apply, stream._dispatch
 
-    def obeyed(self: Any, directives: Iterable[Any]) -> Any:
+    def applied(self: Any, directives: Iterable[Any]) -> Any:
         kinds = [f"directive:{type(directive).__name__}" for directive in directives]
         for kind in kinds:
             FAULTS.at(f"{kind}:not said")
-        pending_job = obey(self, directives)
+        pending_job = apply(self, directives)
         for kind in kinds:
             FAULTS.at(f"{kind}:said")
         return pending_job
 
-    def told(self: Any, event: Any) -> None:
+    def dispatched(self: Any, event: Any) -> None:
         FAULTS.at(f"event:{type(event).__name__}:not told")
-        tell(self, event)
+        dispatch(self, event)
         FAULTS.at(f"event:{type(event).__name__}:told")
 
-    stream._apply, stream._dispatch = obeyed, told
+    stream._apply, stream._dispatch = applied, dispatched
 
 
 def end_cleanly() -> None:

@@ -1,7 +1,7 @@
 """Plain clients for a gateway behind a real Envoy: what goes over the wire is what the test wrote.
 
-Every answer that a `Client` reads is looked at, in every test: it has an `x-request-id` and no header of Envoy's or
-AWS's; if it is an error it has OpenAI's shape; if it came in one piece it says its length.
+Every response that a `Client` reads is checked, in every test: it has an `x-request-id` and no header of Envoy's or
+AWS's; if it is an error it has OpenAI's shape; if it came in one piece it has its length.
 
 `client` and `local` belong to the shared gateway of tests/conftest.py, `client_of` and `local_of` are for the others.
 """
@@ -37,16 +37,16 @@ DEADLINE = 30.0
 """Seconds after which what was waited for is not going to happen."""
 
 FOREIGN = re.compile(r"x-envoy-(?!immediate-health-check-fail$)|x-amzn?-")
-"""Headers that are no business of a client's, but for the one by which a draining Envoy tells an Envoy before it."""
+"""Headers that no client may see, but for the one that a draining Envoy sends to an Envoy before it."""
 
 
 def wait_until(condition: Callable[[], T], what: str = "", seconds: float = DEADLINE) -> T:
-    """Ask again and again until the answer is true; gives the answer."""
+    """Poll until the condition returns a true value, and return it."""
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < end, what or "it did not come to pass"
         time.sleep(0.02)
-    return found
+    return value
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +59,8 @@ def eventually() -> Callable[..., Any]:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A whole answer; names of headers are in lower case."""
+class Response:
+    """A whole response; names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -71,14 +71,14 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """What went wrong; it is a failure if nothing did."""
+        """Return the error object; it is a failure if there is none."""
         assert self.status >= 400, self
         error: dict[str, Any] = self.json()["error"]
         return error
 
     @property
     def content(self) -> str:
-        """What the model said."""
+        """Return the model's message."""
         assert self.status == 200, self
         content: str = self.json()["choices"][0]["message"]["content"]
         return content
@@ -92,37 +92,37 @@ class Answer:
         return [item["embedding"] for item in data]
 
 
-def look_at(answer: Answer, *, buffered: bool = True) -> None:
-    """What is true of every answer."""
-    assert answer.headers.get("x-request-id"), answer
-    assert [name for name in answer.headers if FOREIGN.match(name)] == []
+def check_response(response: Response, *, buffered: bool = True) -> None:
+    """Check what holds for every response."""
+    assert response.headers.get("x-request-id"), response
+    assert [name for name in response.headers if FOREIGN.match(name)] == []
     if buffered:
-        assert answer.headers.get("content-type") == "application/json", answer
-        assert answer.headers.get("content-length") == str(len(answer.body)), answer
-    if answer.status >= 400:
-        said = answer.json()
-        assert said.keys() == {"error"}
-        assert said["error"].keys() == {"message", "type", "param", "code"}
-        assert said["error"]["message"]
-        assert said["error"]["type"]
+        assert response.headers.get("content-type") == "application/json", response
+        assert response.headers.get("content-length") == str(len(response.body)), response
+    if response.status >= 400:
+        document = response.json()
+        assert document.keys() == {"error"}
+        assert document["error"].keys() == {"message", "type", "param", "code"}
+        assert document["error"]["message"]
+        assert document["error"]["type"]
 
 
 def headers_of(response: http.client.HTTPResponse) -> dict[str, str]:
-    """The headers of an answer; none stands twice."""
+    """Return the headers of a response; none is there twice."""
     headers = {name.lower(): value for name, value in response.getheaders()}
     assert len(headers) == len(response.getheaders()), response.getheaders()
     return headers
 
 
-def whole(response: http.client.HTTPResponse) -> Answer:
-    """The rest of an answer."""
-    answer = Answer(response.status, headers_of(response), response.read())
-    look_at(answer)
-    return answer
+def whole(response: http.client.HTTPResponse) -> Response:
+    """Return the rest of a response."""
+    parsed = Response(response.status, headers_of(response), response.read())
+    check_response(parsed)
+    return parsed
 
 
 class Stream:
-    """A streamed answer, read as it comes. Close it, or use it as a context manager."""
+    """A streamed response, read as it comes. Close it, or use it as a context manager."""
 
     def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
         self._connection = connection
@@ -138,7 +138,7 @@ class Stream:
         self.close()
 
     def next(self) -> str | None:
-        """The next event or comment as it stands, None at a clean end; raises `HTTPException` where it breaks."""
+        """Return the next event or comment, None at a clean end; raises `HTTPException` where the stream breaks."""
         while b"\n\n" not in self._rest:
             data = self._response.read1()
             if not data:
@@ -175,7 +175,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Client:
-    """Somebody with a socket. A `token` is the name of one of the gateway's."""
+    """A caller with a socket. A `token` is the name of one of the gateway's."""
 
     host: str
     port: int
@@ -186,15 +186,15 @@ class Client:
         """A connection that waits no longer than `deadline` seconds for anything."""
         return http.client.HTTPConnection(self.host, self.port, timeout=self.deadline)
 
-    def raw(self, data: bytes) -> Answer:
-        """What is answered to these very bytes."""
+    def raw(self, data: bytes) -> Response:
+        """Return the response to these very bytes."""
         with socket.create_connection((self.host, self.port), timeout=DEADLINE) as connection:
             connection.sendall(data)
             response = http.client.HTTPResponse(connection)
             response.begin()
             return whole(response)
 
-    def ask(
+    def exchange(
         self,
         method: str,
         path: str,
@@ -203,8 +203,8 @@ class Client:
         headers: Headers = (),
         token: str | None = "ci",
         connection: http.client.HTTPConnection | None = None,
-    ) -> Answer:
-        """One whole exchange. A body that is not bytes goes out in chunks."""
+    ) -> Response:
+        """Make one whole exchange. A body that is not bytes goes out in chunks."""
         used = connection or self.connect()
         try:
             self.send(used, method, path, body, headers=headers, token=token)
@@ -223,7 +223,7 @@ class Client:
         headers: Headers = (),
         token: str | None = "ci",
     ) -> None:
-        """A request, without waiting for its answer."""
+        """Send a request, without waiting for its response."""
         connection.putrequest(method, path, skip_accept_encoding=True)
         if token is not None:
             connection.putheader("authorization", f"Bearer {self.tokens[token]}")
@@ -234,39 +234,39 @@ class Client:
             connection.putheader("transfer-encoding", "chunked")
         elif isinstance(body, bytes):
             connection.putheader("content-length", str(len(body)))
-        with suppress(BrokenPipeError, ConnectionResetError):  # the answer came first, and is there to be read
+        with suppress(BrokenPipeError, ConnectionResetError):  # the response came first, and is there to be read
             connection.endheaders(body, encode_chunked=chunked)
 
-    def post(self, path: str, body: object, **more: Any) -> Answer:
+    def post(self, path: str, body: object, **more: Any) -> Response:
         """POST of a JSON value, or of bytes, to a path below /oai/v1."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.ask("POST", f"/oai/v1/{path}", data, **more)
+        return self.exchange("POST", f"/oai/v1/{path}", data, **more)
 
-    def chat(self, text: str, *, model: str = NOVA, token: str = "ci", **fields: Any) -> Answer:
-        """One question to a model, answered in one piece."""
+    def chat(self, text: str, *, model: str = NOVA, token: str = "ci", **fields: Any) -> Response:
+        """Send one prompt to a model, for a response in one piece."""
         return self.post("chat/completions", question(text, model, fields), token=token)
 
-    def embed(self, texts: object, *, model: str = "amazon.titan-embed-text-v2:0", **fields: Any) -> Answer:
+    def embed(self, texts: object, *, model: str = "amazon.titan-embed-text-v2:0", **fields: Any) -> Response:
         """Texts to vectors."""
         return self.post("embeddings", {"model": model, "input": texts, **fields})
 
     def stream(self, text: str, *, model: str = NOVA, token: str = "ci", **fields: Any) -> Stream:
-        """One question to a model, to be answered piece by piece; a refusal is a failure."""
+        """Send one prompt to a model, for a streamed response; an error response is a failure."""
         connection = self.connect()
         body = json.dumps(question(text, model, {"stream": True, **fields})).encode()
         self.send(connection, "POST", "/oai/v1/chat/completions", body, token=token)
         response = connection.getresponse()
         assert response.status == 200, response.read()
         stream = Stream(connection, response)
-        look_at(Answer(stream.status, stream.headers, b""), buffered=False)
+        check_response(Response(stream.status, stream.headers, b""), buffered=False)
         return stream
 
-    def refused_stream(self, text: str, **fields: Any) -> Answer:
-        """One question whose stream never begins."""
+    def rejected_stream(self, text: str, **fields: Any) -> Response:
+        """Send one prompt whose stream never begins."""
         return self.chat(text, stream=True, **fields)
 
     def health(self) -> int:
-        """The status of /healthz; 0 when nobody is there."""
+        """Return the status of /healthz; 0 if nothing listens."""
         connection = self.connect()
         try:
             connection.request("GET", "/healthz")
@@ -306,12 +306,12 @@ def client(gateway: Gateway) -> Iterator[Client]:
 
 @dataclass(frozen=True)
 class LocalBedrock:
-    """What a local Bedrock has seen, and the release of the answers that it holds back."""
+    """The calls that a local Bedrock has seen, and the release of the responses that it holds back."""
 
     url: str
 
     def calls(self) -> list[dict[str, Any]]:
-        """The calls since `forget`, oldest first; what the gateway asks for by itself is left out."""
+        """The calls since `forget`, oldest first, without those that the gateway makes by itself."""
         calls = json.loads(self._request("GET", "/_local/calls"))
         return [call for call in calls if call["operation"] in ("Converse", "ConverseStream", "InvokeModel")]
 
@@ -320,7 +320,7 @@ class LocalBedrock:
         wait_until(lambda: sorted(call["state"] for call in self.calls()) == sorted(states), f"no calls are {states}")
 
     def release(self) -> int:
-        """Let all held answers go on; gives how many there were."""
+        """Release all held responses, and return how many there were."""
         released: int = json.loads(self._request("POST", "/_local/release"))["released"]
         return released
 
@@ -330,8 +330,8 @@ class LocalBedrock:
 
     def _request(self, method: str, path: str) -> bytes:
         request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
-            body: bytes = answer.read()
+        with urllib.request.urlopen(request, timeout=DEADLINE) as response:
+            body: bytes = response.read()
         return body
 
 
@@ -366,7 +366,7 @@ class OwnBedrock:
 
 @pytest.fixture(scope="session")
 def bedrock() -> Iterator[OwnBedrock]:
-    """A Bedrock with keys that a test knows."""
+    """A Bedrock with keys that a test chooses."""
     keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
     command = [sys.executable, "-m", "bedrock_local", "--listen", "127.0.0.1:0", "--bearer", "test-api-key"]
     command += ["--access-key", keys["AWS_ACCESS_KEY_ID"], "--secret-key", keys["AWS_SECRET_ACCESS_KEY"]]
@@ -394,7 +394,7 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 
 @pytest.fixture(scope="session")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway that takes little and waits for nobody."""
+    """A gateway with low limits and short timeouts."""
     starter = Starter(tmp_path_factory.mktemp("strict"))
     limits = {"limits": {"request_bytes": 65_536}, "embeddings": {"seconds": 1}}
     yield starter({**limits, "streaming": {"keepalive_seconds": 0.25, "idle_seconds": 1}})
@@ -417,13 +417,13 @@ class Authority:
         self._run("req", "-x509", *_new(self._key), "-days", "2", "-subj", "/CN=authority", "-out", self.certificate)
 
     def certify(self, host: str, *others: str) -> ssl.SSLContext:
-        """The context of a server that this authority knows under these names; its files are called by the first."""
-        certificate, key, wish = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
+        """Return the TLS context of a server that this authority certifies under these names; the first names files."""
+        certificate, key, request = (self._folder / f"{host}{ending}" for ending in (".pem", "-key.pem", ".csr"))
         names = self._folder / f"{host}.names"
         names.write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in (host, *others)))
-        self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", wish)
+        self._run("req", *_new(key), "-subj", f"/CN={host}", "-out", request)
         signer = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-days", "2", "-extfile", names)
-        self._run("x509", "-req", "-in", wish, *signer, "-out", certificate)
+        self._run("x509", "-req", "-in", request, *signer, "-out", certificate)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate, key)
         return context

@@ -1,4 +1,4 @@
-"""Servers that stand beside Bedrock or in its place."""
+"""Servers beside Bedrock or in its place."""
 
 import asyncio
 import ssl

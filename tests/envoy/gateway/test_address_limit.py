@@ -1,4 +1,4 @@
-"""`limits.address_requests_per_second`: who tries tokens as fast as he can is stopped by Envoy, and nobody else is."""
+"""The setting `limits.address_requests_per_second`: Envoy stops a caller who guesses tokens fast, and nobody else."""
 
 import collections
 import http.client
@@ -40,10 +40,10 @@ def from_address(client: Any, address: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(client.host, client.port, timeout=client.deadline, source_address=(address, 0))
 
 
-def ask(client: Any, address: str, token: str | None = "ci") -> Any:
+def send_from(client: Any, address: str, token: str | None = "ci") -> Any:
     connection = from_address(client, address)
     try:
-        return client.ask("GET", MODELS, token=token, connection=connection)
+        return client.exchange("GET", MODELS, token=token, connection=connection)
     finally:
         connection.close()
 
@@ -52,22 +52,22 @@ def test_a_flood_of_wrong_tokens_is_stopped_and_others_are_served(
     limited: Any, client_of: Any, eventually: Any
 ) -> None:
     client = client_of(limited)
-    flood = [ask(client, "127.0.0.3", token=None) for _ in range(10 * BURST)]
-    found = collections.Counter(answer.status for answer in flood)
-    assert found.keys() == {401, 429}
-    assert found[401] >= BURST
+    flood = [send_from(client, "127.0.0.3", token=None) for _ in range(10 * BURST)]
+    counts = collections.Counter(response.status for response in flood)
+    assert counts.keys() == {401, 429}
+    assert counts[401] >= BURST
     assert flood[0].status == 401
-    (stopped, *_) = (answer for answer in flood if answer.status == 429)
+    (stopped, *_) = (response for response in flood if response.status == 429)
     assert stopped.error["type"] == "rate_limit_error"
     assert stopped.error["code"] == "rate_limit_exceeded"
     assert stopped.headers["retry-after"] == "1"
-    assert ask(client, OTHER).status == 200
-    eventually(lambda: ask(client, "127.0.0.3").status == 200)
+    assert send_from(client, OTHER).status == 200
+    eventually(lambda: send_from(client, "127.0.0.3").status == 200)
 
 
 def test_only_the_api_has_the_limit(limited: Any, client_of: Any) -> None:
     client = client_of(limited)
-    assert {client.ask("GET", "/elsewhere").status for _ in range(5 * BURST)} == {404}
+    assert {client.exchange("GET", "/elsewhere").status for _ in range(5 * BURST)} == {404}
 
 
 @pytest.mark.parametrize("limited", ["http2"], indirect=True)
@@ -77,9 +77,9 @@ def test_more_addresses_than_are_remembered_are_served(limited: Any, client_of: 
     assert before
     for number in range(ADDRESSES + 500):
         address = f"127.{1 + number // 40_000}.{number // 200 % 200}.{1 + number % 200}"
-        assert ask(client, address, token=None).status == 401
+        assert send_from(client, address, token=None).status == 401
     assert [pid for pid in before if resident(pid) - before[pid] > BYTES] == []
-    assert ask(client, OTHER).status == 200
+    assert send_from(client, OTHER).status == 200
 
 
 @pytest.mark.parametrize("limited", ["http2"], indirect=True)
@@ -87,13 +87,13 @@ def test_a_caller_cannot_choose_its_address(limited: Any, client_of: Any) -> Non
     client = client_of(limited)
     names = ("x-forwarded-for", "x-real-ip", "x-envoy-external-address", "forwarded")
     with closing(from_address(client, "127.0.0.4")) as connection:
-        found = {
-            client.ask(
+        counts = {
+            client.exchange(
                 "GET", MODELS, headers=[(name, f"198.51.100.{n}") for name in names], token=None, connection=connection
             ).status
             for n in range(10 * BURST)
         }
-    assert found == {401, 429}
+    assert counts == {401, 429}
 
 
 def resident(pid: int) -> int:
@@ -104,16 +104,16 @@ def resident(pid: int) -> int:
 
 @pytest.fixture
 def believer(tmp_path: Path, eventually: Any) -> Iterator[tuple[int, int]]:
-    """The port and process id of an Envoy with the limit, which believes `x-forwarded-for` and answers by itself."""
+    """The port and process id of an Envoy with the limit, which believes `x-forwarded-for` and responds by itself."""
     settings = config.parse(f"limits: {{address_requests_per_second: {PER_SECOND}}}".encode())
     with ExitStack() as ended:
         taken = ended.enter_context(socket.socket())
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as Envoy does: it may have the port as well
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        listen, nobody = Address("127.0.0.1", port), Address(path=f"{tmp_path}/w0.sock")
+        listen, unused = Address("127.0.0.1", port), Address(path=f"{tmp_path}/w0.sock")
         plan = EnvoyPlan(
-            listen=listen, processors=(nobody,), bedrock=Endpoint("http", "127.0.0.1", 9), settings=settings
+            listen=listen, processors=(unused,), bedrock=Endpoint("http", "127.0.0.1", 9), settings=settings
         )
         path = tmp_path / "envoy.yaml"
         path.write_text(yaml.safe_dump(believing(yaml.safe_load(render(plan)))))
@@ -123,18 +123,18 @@ def believer(tmp_path: Path, eventually: Any) -> Iterator[tuple[int, int]]:
         command = [binary, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
         envoy = ended.enter_context(subprocess.Popen(command, stderr=log))
         ended.callback(envoy.kill)
-        eventually(lambda: answers(port))
+        eventually(lambda: responds(port))
         yield port, envoy.pid
 
 
 @pytest.fixture
-def told(believer: tuple[int, int]) -> int:
+def believing_port(believer: tuple[int, int]) -> int:
     """The port of that Envoy."""
     return believer[0]
 
 
 def believing(bootstrap: Any) -> Any:
-    """The same with callers whose address is what they say, and without a worker."""
+    """The same with callers whose address is that of their header, and without a worker."""
     [chain] = bootstrap["static_resources"]["listeners"][0]["filter_chains"]
     manager = chain["filters"][0]["typed_config"]
     manager["xff_num_trusted_hops"] = 1
@@ -146,7 +146,7 @@ def believing(bootstrap: Any) -> Any:
     return bootstrap
 
 
-def answers(port: int) -> bool:
+def responds(port: int) -> bool:
     try:
         return bool(statuses(port, "192.0.2.1", 1))
     except OSError:
@@ -154,23 +154,23 @@ def answers(port: int) -> bool:
 
 
 def statuses(port: int, caller: str, count: int) -> collections.Counter[int]:
-    """What so many requests of a caller are answered with."""
+    """Return the statuses of so many requests of a caller."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    found: collections.Counter[int] = collections.Counter()
+    counts: collections.Counter[int] = collections.Counter()
     with closing(connection):
         for _ in range(count):
             connection.request("GET", MODELS, headers={"x-forwarded-for": caller})
             response = connection.getresponse()
             response.read()
-            found[response.status] += 1
-    return found
+            counts[response.status] += 1
+    return counts
 
 
-def test_an_ipv6_address_counts_by_its_network(told: int) -> None:
+def test_an_ipv6_address_counts_by_its_network(believing_port: int) -> None:
     one, same, other = "2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:2::1"
-    assert statuses(told, one, 10 * BURST)[200] >= BURST
-    assert statuses(told, same, 10 * BURST)[429] > 8 * BURST
-    assert statuses(told, other, BURST) == {200: BURST}
+    assert statuses(believing_port, one, 10 * BURST)[200] >= BURST
+    assert statuses(believing_port, same, 10 * BURST)[429] > 8 * BURST
+    assert statuses(believing_port, other, BURST) == {200: BURST}
 
 
 def test_the_memory_for_addresses_is_bounded(believer: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Request bodies: what is wrong with one is said with the field's path, however large it is and however it arrives."""
+"""Request bodies: an error names the field's path, however large the body is and however it arrives."""
 
 import base64
 import gzip
@@ -67,10 +67,10 @@ IMAGE = "messages[0].content[1].image_url.url"
 def test_a_fault_in_a_chat_request_is_a_400_that_names_the_field(
     client: Any, local: Any, fields: dict[str, object], param: str
 ) -> None:
-    answer = client.post("chat/completions", {"model": NOVA, **fields})
-    assert answer.status == 400
-    assert answer.error["param"] == param
-    assert answer.error["type"] == "invalid_request_error"
+    response = client.post("chat/completions", {"model": NOVA, **fields})
+    assert response.status == 400
+    assert response.error["param"] == param
+    assert response.error["type"] == "invalid_request_error"
     assert local.calls() == []
 
 
@@ -94,9 +94,9 @@ def test_a_fault_in_a_chat_request_is_a_400_that_names_the_field(
 def test_a_fault_in_an_embeddings_request_is_a_400_that_names_the_field(
     client: Any, local: Any, fields: dict[str, object], param: str
 ) -> None:
-    answer = client.post("embeddings", {"model": TITAN, **fields})
-    assert answer.status == 400
-    assert answer.error["param"] == param
+    response = client.post("embeddings", {"model": TITAN, **fields})
+    assert response.status == 400
+    assert response.error["param"] == param
     assert local.calls() == []
 
 
@@ -121,26 +121,26 @@ def test_a_fault_in_an_embeddings_request_is_a_400_that_names_the_field(
     ids=range(14),
 )
 @pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
-def test_what_is_no_json_object_is_a_400(client: Any, local: Any, path: str, body: bytes) -> None:
-    answer = client.post(path, body)
-    assert answer.status == 400
-    assert answer.error["type"] == "invalid_request_error"
+def test_a_body_that_is_no_json_object_is_a_400(client: Any, local: Any, path: str, body: bytes) -> None:
+    response = client.post(path, body)
+    assert response.status == 400
+    assert response.error["type"] == "invalid_request_error"
     assert local.calls() == []
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
 def test_a_post_without_a_body_is_a_400(client: Any, path: str) -> None:
-    assert client.ask("POST", f"/oai/v1/{path}", b"").status == 400
-    assert client.ask("POST", f"/oai/v1/{path}").status == 400
-    assert client.ask("POST", f"/oai/v1/{path}", iter([])).status == 400
+    assert client.exchange("POST", f"/oai/v1/{path}", b"").status == 400
+    assert client.exchange("POST", f"/oai/v1/{path}").status == 400
+    assert client.exchange("POST", f"/oai/v1/{path}", iter([])).status == 400
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate, gzip"])
 def test_a_compressed_body_is_a_415(client: Any, local: Any, encoding: str) -> None:
     body = gzip.compress(json.dumps({"model": NOVA, "messages": user("Hello!")}).encode())
-    answer = client.post("chat/completions", body, headers=[("content-encoding", encoding)])
-    assert answer.status == 415
-    assert "content-encoding" in answer.error["message"]
+    response = client.post("chat/completions", body, headers=[("content-encoding", encoding)])
+    assert response.status == 415
+    assert "content-encoding" in response.error["message"]
     assert local.calls() == []
 
 
@@ -149,17 +149,17 @@ def test_a_compressed_body_is_a_415(client: Any, local: Any, encoding: str) -> N
 )
 def test_the_content_type_of_a_request_is_of_no_account(client: Any, kind: str | None) -> None:
     headers = [("content-type", kind)] if kind else []
-    answer = client.post("chat/completions", {"model": NOVA, "messages": user("Hello!")}, headers=headers)
-    assert "Hello!" in answer.content
+    response = client.post("chat/completions", {"model": NOVA, "messages": user("Hello!")}, headers=headers)
+    assert "Hello!" in response.content
 
 
-def test_a_connection_goes_on_after_a_refusal(client: Any) -> None:
+def test_a_connection_goes_on_after_an_error_response(client: Any) -> None:
     connection = client.connect()
     body = json.dumps({"model": NOVA, "messages": user("Hello!")}).encode()
     for wrong in (b"{", b'{"model": "x", "messages": []}'):
-        assert client.ask("POST", CHAT, wrong, connection=connection).status == 400
-        assert client.ask("POST", CHAT, body, connection=connection).status == 200
-    assert client.ask("POST", CHAT, body, token="nobody", connection=connection).status == 403
+        assert client.exchange("POST", CHAT, wrong, connection=connection).status == 400
+        assert client.exchange("POST", CHAT, body, connection=connection).status == 200
+    assert client.exchange("POST", CHAT, body, token="nobody", connection=connection).status == 403
     connection.close()
 
 
@@ -183,35 +183,35 @@ def pieces(body: bytes, size: int = 10_000) -> Iterator[bytes]:
 
 
 def test_a_body_that_is_announced_as_too_large_is_not_waited_for(narrow: Any) -> None:
-    answer = narrow.ask("POST", CHAT, headers=[("content-length", str(LIMIT + 1))])
-    assert answer.status == 413
-    assert answer.error["code"] == "request_too_large"
-    assert str(LIMIT) in answer.error["message"]
+    response = narrow.exchange("POST", CHAT, headers=[("content-length", str(LIMIT + 1))])
+    assert response.status == 413
+    assert response.error["code"] == "request_too_large"
+    assert str(LIMIT) in response.error["message"]
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT * 5 // 4, LIMIT * 5 // 4 + 1, 10 * LIMIT])
 def test_a_body_that_turns_out_too_large_is_a_413(narrow: Any, size: int) -> None:
-    answer = narrow.ask("POST", CHAT, pieces(padded(size)))
-    assert answer.status == 413
-    assert answer.error["code"] == "request_too_large"
-    assert str(LIMIT) in answer.error["message"]
+    response = narrow.exchange("POST", CHAT, pieces(padded(size)))
+    assert response.status == 413
+    assert response.error["code"] == "request_too_large"
+    assert str(LIMIT) in response.error["message"]
 
 
 def test_a_body_of_just_the_limit_is_taken(narrow: Any) -> None:
-    assert "Hello!" in narrow.ask("POST", CHAT, padded(LIMIT)).content
-    assert "Hello!" in narrow.ask("POST", CHAT, pieces(padded(LIMIT))).content
+    assert "Hello!" in narrow.exchange("POST", CHAT, padded(LIMIT)).content
+    assert "Hello!" in narrow.exchange("POST", CHAT, pieces(padded(LIMIT))).content
 
 
 def test_the_default_limit_is_the_documented_one(client: Any) -> None:
-    answer = client.ask("POST", CHAT, headers=[("content-length", str(DEFAULT_LIMIT + 1))])
-    assert answer.status == 413
-    assert str(DEFAULT_LIMIT) in answer.error["message"]
+    response = client.exchange("POST", CHAT, headers=[("content-length", str(DEFAULT_LIMIT + 1))])
+    assert response.status == 413
+    assert str(DEFAULT_LIMIT) in response.error["message"]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_a_chunked_upload_works_however_it_is_cut(client: Any, size: int) -> None:
     body = json.dumps({"model": NOVA, "messages": user("Hello! " * 20)}).encode()
-    assert "Hello! Hello!" in client.ask("POST", CHAT, pieces(body, size)).content
+    assert "Hello! Hello!" in client.exchange("POST", CHAT, pieces(body, size)).content
 
 
 def test_trailers_after_an_upload_are_of_no_account(client: Any) -> None:
@@ -221,11 +221,11 @@ def test_trailers_after_an_upload_are_of_no_account(client: Any) -> None:
     assert "Hello!" in client.raw((head + upload).encode()).content
 
 
-def test_a_body_where_none_belongs_is_of_no_account(client: Any) -> None:
-    assert client.ask("GET", "/oai/v1/models", b"{}").status == 200
+def test_a_body_where_none_belongs_is_ignored(client: Any) -> None:
+    assert client.exchange("GET", "/oai/v1/models", b"{}").status == 200
 
 
-def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(client: Any) -> None:
+def test_a_client_that_waits_for_100_continue_gets_it(client: Any) -> None:
     body = json.dumps({"model": NOVA, "messages": user("Hello!")}).encode()
     head = (
         f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"
@@ -233,26 +233,26 @@ def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(client: Any) -> 
     )
     with socket.create_connection((client.host, client.port), timeout=30) as connection:
         connection.sendall(head.encode())
-        told = b""
-        while b"\r\n\r\n" not in told:
-            told += connection.recv(4096)
-        assert told.startswith(b"HTTP/1.1 100 ")
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(4096)
+        assert received.startswith(b"HTTP/1.1 100 ")
         connection.sendall(body)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"Hello!" in answer
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"Hello!" in response
 
 
-def test_a_client_that_waits_for_leave_gets_its_401_without_sending_a_body(client: Any) -> None:
-    """Envoy gives leave by itself, before a worker has seen the token."""
+def test_a_client_that_waits_for_100_continue_gets_its_401_without_a_body(client: Any) -> None:
+    """Envoy sends the 100 by itself, before a worker has seen the token."""
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n"
     with socket.create_connection((client.host, client.port), timeout=30) as connection:
         connection.sendall(head.encode())
-        answer = b""
-        while b"HTTP/1.1 401 " not in answer:
+        response = b""
+        while b"HTTP/1.1 401 " not in response:
             received = connection.recv(4096)
-            assert received, answer
-            answer += received
+            assert received, response
+            response += received
 
 
 def test_twenty_megabytes_of_images_are_taken(client: Any, local: Any) -> None:
@@ -261,27 +261,29 @@ def test_twenty_megabytes_of_images_are_taken(client: Any, local: Any) -> None:
     ]
     body = json.dumps({"model": NOVA_LITE, "messages": user([{"type": "text", "text": "Look!"}, *pictures])}).encode()
     assert 19_000_000 < len(body) < DEFAULT_LIMIT
-    assert "5 images" in client.ask("POST", CHAT, body).content
-    assert "5 images" in client.ask("POST", CHAT, pieces(body, 100_000)).content
+    assert "5 images" in client.exchange("POST", CHAT, body).content
+    assert "5 images" in client.exchange("POST", CHAT, pieces(body, 100_000)).content
     sent = [part for part in local.calls()[-1]["body"]["messages"][0]["content"] if "image" in part]
     assert [base64.b64decode(part["image"]["source"]["bytes"])[-1] for part in sent] == [0, 1, 2, 3, 4]
     local.forget()
 
 
 def test_more_large_bodies_at_once_than_a_worker_holds_are_all_taken(client: Any, local: Any) -> None:
-    """What it holds of messages that are not whole is bounded: the others wait, and none of them for ever."""
+    """A worker bounds what it holds of messages that are not whole: the others wait, and none of them for ever."""
 
-    def ask(number: int) -> str:
+    def content_of(number: int) -> str:
         picture = {"type": "image_url", "image_url": {"url": data_url(PNG + bytes([number]) * 2_950_000)}}
         messages = user([{"type": "text", "text": f"Look at {number}!"}, picture, picture])
-        return str(client.ask("POST", CHAT, json.dumps({"model": NOVA_LITE, "messages": messages}).encode()).content)
+        return str(
+            client.exchange("POST", CHAT, json.dumps({"model": NOVA_LITE, "messages": messages}).encode()).content
+        )
 
     with ThreadPoolExecutor(12) as threads:
-        assert all("2 images" in said for said in threads.map(ask, range(12)))
+        assert all("2 images" in message for message in threads.map(content_of, range(12)))
     local.forget()
 
 
 def test_a_question_of_many_small_messages_is_taken(client: Any) -> None:
     turns = [{"role": ("user", "assistant")[number % 2], "content": "x"} for number in range(20_001)]
-    answer = client.post("chat/completions", {"model": NOVA, "messages": turns})
-    assert "20001 turns" in answer.content
+    response = client.post("chat/completions", {"model": NOVA, "messages": turns})
+    assert "20001 turns" in response.content

@@ -21,7 +21,7 @@ NOVA_LITE = "amazon.nova-lite-v1:0"
 HOLD = "[[local: hold=1]]"
 LIMIT = 1_000_000
 UNSIZED = LIMIT * 5 // 4 + STREAM_BYTES
-"""What a request without a length counts: all that an organisation of `tight` may have."""
+"""Size that counts for a request without a length: all that an organisation of `tight` may have."""
 
 DEADLINE = 30.0
 
@@ -42,9 +42,9 @@ def announced(client: Any, size: int, *, token: str = "ci", more: str = "") -> s
 
 
 def status_of(connection: socket.socket) -> int:
-    """The status of the answer; the connection is closed."""
-    with connection, connection.makefile("rb") as answer:
-        return int(answer.readline().split()[1])
+    """Return the status of the response; the connection is closed."""
+    with connection, connection.makefile("rb") as response:
+        return int(response.readline().split()[1])
 
 
 @pytest.fixture(scope="module")
@@ -73,74 +73,78 @@ def local(tight: Any, local_of: Callable[[str], Any]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def nothing_is_held(client: Any, eventually: Callable[..., Any]) -> Callable[[], None]:
+def assert_nothing_held(client: Any, eventually: Callable[..., Any]) -> Callable[[], None]:
     """Passes once an organisation has its whole share again: a request without a length takes all of it."""
 
     def check() -> None:
         body = padded("Hello", 200)
-        eventually(lambda: client.ask("POST", CHAT, iter([body])).status == 200, "some of the budget was not released")
+        eventually(
+            lambda: client.exchange("POST", CHAT, iter([body])).status == 200, "some of the budget was not released"
+        )
 
     return check
 
 
-def test_over_its_share_an_organisation_is_told_to_wait_and_the_others_are_served(
-    client: Any, local: Any, nothing_is_held: Any
+def test_over_its_share_an_organisation_gets_a_429_and_the_others_are_served(
+    client: Any, local: Any, assert_nothing_held: Any
 ) -> None:
     with ThreadPoolExecutor() as pool:
         held = pool.submit(client.post, "chat/completions", padded(HOLD, LIMIT))
         local.wait_for("running")
-        answer = client.post("chat/completions", padded("Hello", LIMIT))
-        assert (answer.status, answer.headers["retry-after"]) == (429, "1")
-        assert (answer.error["type"], answer.error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
-        assert "`acme`" in answer.error["message"]
+        response = client.post("chat/completions", padded("Hello", LIMIT))
+        assert (response.status, response.headers["retry-after"]) == (429, "1")
+        assert (response.error["type"], response.error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+        assert "`acme`" in response.error["message"]
         assert client.chat("Hello").status == 200, "what fits is served"
         assert client.post("chat/completions", padded("Hello", LIMIT), token="limited").status == 200
         assert len(local.calls()) == 3
         local.release()
         assert held.result().status == 200
-    nothing_is_held()
+    assert_nothing_held()
 
 
-def test_over_the_whole_everybody_is_told_to_wait(client: Any, local: Any, nothing_is_held: Any) -> None:
+def test_over_the_whole_budget_every_organisation_has_to_wait(
+    client: Any, local: Any, assert_nothing_held: Any
+) -> None:
     umbrella = [("openai-organization", "umbrella")]
     with ThreadPoolExecutor() as pool:
         body = padded(HOLD, LIMIT)
         held = [pool.submit(client.post, "chat/completions", body, token=token) for token in ("ci", "limited")]
         local.wait_for("running", "running")
-        answer = client.post("chat/completions", padded("Hello", LIMIT), token="both", headers=umbrella)
-        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        assert (answer.error["type"], answer.error["code"]) == ("server_error", "overloaded")
+        response = client.post("chat/completions", padded("Hello", LIMIT), token="both", headers=umbrella)
+        assert (response.status, response.headers["retry-after"]) == (503, "1")
+        assert (response.error["type"], response.error["code"]) == ("server_error", "overloaded")
         local.release()
         assert [each.result().status for each in held] == [200, 200]
-    nothing_is_held()
+    assert_nothing_held()
 
 
-def test_it_is_decided_by_the_headers_before_a_byte_of_the_body_is_sent(client: Any, nothing_is_held: Any) -> None:
+def test_it_is_decided_by_the_headers_before_a_byte_of_the_body_is_sent(client: Any, assert_nothing_held: Any) -> None:
     with announced(client, LIMIT) as one, announced(client, LIMIT) as other:
         [second], _, _ = select.select([one, other], [], [], DEADLINE)
         assert status_of(second) == 429
-    nothing_is_held()
+    assert_nothing_held()
 
 
 def test_a_body_without_a_length_counts_as_the_longest_until_it_has_arrived(
-    client: Any, local: Any, nothing_is_held: Any
+    client: Any, local: Any, assert_nothing_held: Any
 ) -> None:
     connection = client.connect()
     pieces: Iterator[bytes] = iter([padded(HOLD, 200)])
     with ThreadPoolExecutor() as pool:
-        held = pool.submit(client.ask, "POST", CHAT, pieces, connection=connection)
+        held = pool.submit(client.exchange, "POST", CHAT, pieces, connection=connection)
         local.wait_for("running")
         assert client.post("chat/completions", padded("Hello", LIMIT)).status == 200
         local.release()
         assert held.result().status == 200
     connection.close()
-    nothing_is_held()
+    assert_nothing_held()
 
 
 # Every end
 
 
-def answered(client: Any, local: Any) -> None:
+def served(client: Any, local: Any) -> None:
     assert client.chat("Hello").status == 200
 
 
@@ -168,7 +172,7 @@ def broken_off_by_bedrock(client: Any, local: Any) -> None:
 
 def rejected_by_envoy(client: Any, local: Any) -> None:
     """Without a length it is Envoy that finds a body too long."""
-    assert client.ask("POST", CHAT, iter([b"x" * 65_536] * 20)).status == 413
+    assert client.exchange("POST", CHAT, iter([b"x" * 65_536] * 20)).status == 413
 
 
 def left_while_sending(client: Any, local: Any) -> None:
@@ -214,7 +218,7 @@ def not_fetched(client: Any, local: Any) -> None:
 
 
 ENDS = [
-    answered,
+    served,
     streamed,
     rejected_by_us,
     rejected_by_bedrock,
@@ -232,9 +236,11 @@ ENDS = [
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: str(end.__name__))
-def test_nothing_stays_behind(end: Callable[[Any, Any], None], client: Any, local: Any, nothing_is_held: Any) -> None:
+def test_nothing_stays_behind(
+    end: Callable[[Any, Any], None], client: Any, local: Any, assert_nothing_held: Any
+) -> None:
     end(client, local)
-    nothing_is_held()
+    assert_nothing_held()
 
 
 # Memory
@@ -273,7 +279,7 @@ def test_a_flood_of_large_bodies_stays_within_the_memory_and_others_are_served(
 def test_a_flood_of_embeddings_is_bounded_by_their_responses_and_others_are_served(
     start_gateway: Any, client_of: Callable[[Any], Any], local_of: Callable[[str], Any], eventually: Callable[..., Any]
 ) -> None:
-    """A request of 500 bytes counts 1.8 MB: a share of 5.2 MB has room for two."""
+    """A request of 500 bytes counts 1.8 MB: a share of 5.2 MB holds two."""
     gateway = start_gateway({"limits": {"request_bytes": LIMIT, "in_flight_bytes": 10_400_000}})
     client, local = client_of(gateway), local_of(gateway.local_url)
     body = {"model": "amazon.nova-2-multimodal-embeddings-v1:0", "input": [HOLD, *["x"] * 31], "dimensions": 3072}

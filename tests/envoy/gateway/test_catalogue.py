@@ -1,4 +1,4 @@
-"""The list of models while AWS refuses it, gives it, and goes away."""
+"""The list of models while AWS rejects the request for it, returns it, and goes away."""
 
 import json
 import threading
@@ -31,17 +31,17 @@ MODELS = {
 
 
 class ControlPlane:
-    """Stands for AWS's control plane, which the local Bedrock's never refuses."""
+    """AWS's control plane with errors on demand, which the local Bedrock's never has."""
 
     def __init__(self) -> None:
-        self.answer: tuple[int, dict[str, Any]] = DENIED
-        self.asked = 0
+        self.response: tuple[int, dict[str, Any]] = DENIED
+        self.requests = 0
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.asked += 1
-                status, body = outer.answer
+                outer.requests += 1
+                status, body = outer.response
                 if status == 200 and "/inference-profiles" in self.path:
                     body = {"inferenceProfileSummaries": []}
                 self.send_response(status)
@@ -73,7 +73,7 @@ def control_plane() -> Iterator[ControlPlane]:
 def test_the_models_are_the_built_in_ones_then_awss_and_then_the_last_that_were_had(
     start_gateway: Any, client_of: Any, bedrock: Any, local_of: Any, control_plane: ControlPlane, eventually: Any
 ) -> None:
-    """One gateway through it all, because each step is about what the one before it left."""
+    """A single gateway for all steps, because each step is about what the one before it left."""
     environment = {**bedrock.environment, "AWS_ENDPOINT_URL_BEDROCK": control_plane.url}
     gateway = start_gateway({"catalogue": {"refresh_seconds": 0.2}}, env=environment, args=["--upstream", "aws"])
     client, local = client_of(gateway), local_of(bedrock.url)
@@ -85,23 +85,23 @@ def test_the_models_are_the_built_in_ones_then_awss_and_then_the_last_that_were_
     assert client.chat("Hello!", model=CLAUDE).json()["model"] == CLAUDE
     assert [call["model"] for call in local.calls()] == [f"us.{CLAUDE}"]
 
-    control_plane.answer = (200, MODELS)
+    control_plane.response = (200, MODELS)
     eventually(lambda: NEW in listed(client))
     assert listed(client) == {NEW, "amazon.nova-micro-v1:0"}
 
-    said, asked = len(gateway.log()), control_plane.asked
-    control_plane.answer = FAILED
-    gateway.wait_for("no list of Bedrock's models in us-east-1, using the last list", said)
-    eventually(lambda: control_plane.asked > asked + 6)
+    position, requests = len(gateway.log()), control_plane.requests
+    control_plane.response = FAILED
+    gateway.wait_for("no list of Bedrock's models in us-east-1, using the last list", position)
+    eventually(lambda: control_plane.requests > requests + 6)
     assert NEW in listed(client)
 
-    said = len(gateway.log())
+    position = len(gateway.log())
     control_plane.close()
-    gateway.wait_for("using the last list", said)
+    gateway.wait_for("using the last list", position)
     assert NEW in listed(client)
     assert client.chat("Hello!").status == 200
 
 
 def listed(client: Any) -> set[str]:
     """The ids in the list."""
-    return {model["id"] for model in client.ask("GET", "/oai/v1/models").json()["data"]}
+    return {model["id"] for model in client.exchange("GET", "/oai/v1/models").json()["data"]}

@@ -111,7 +111,7 @@ class Rig:
     printed: str
 
     def envoy(self, change: Callable[[Any], None], processor: str = "w0.sock") -> int:
-        """Start an Envoy with a changed configuration; gives its port once it serves."""
+        """Start an Envoy with a changed configuration; return its port once it serves."""
         port = self.site.port()
         printed = self.printed.replace("port_value: 65000", f"port_value: {port}")
         bootstrap = yaml.safe_load(printed.replace("/w0.sock", f"/{processor}"))
@@ -163,13 +163,13 @@ def manager(bootstrap: Any) -> Any:
 
 
 def ext_proc(bootstrap: Any) -> Any:
-    [found] = [each for each in manager(bootstrap)["http_filters"] if each["name"] == "oai-extproc"]
-    return found
+    [entry] = [each for each in manager(bootstrap)["http_filters"] if each["name"] == "oai-extproc"]
+    return entry
 
 
 def routes(bootstrap: Any) -> list[Any]:
-    found: list[Any] = manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"]
-    return found
+    entries: list[Any] = manager(bootstrap)["route_config"]["virtual_hosts"][0]["routes"]
+    return entries
 
 
 def nothing(bootstrap: Any) -> None:
@@ -211,14 +211,16 @@ def route_kept(bootstrap: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Came:
+class Result:
     """A response, and whether it has OpenAI's shape."""
 
     status: int
     error: dict[str, Any]
 
 
-def ask(port: int, token: str, method: str = "POST", path: str = "/oai/v1/chat/completions", **headers: str) -> Came:
+def send_request(
+    port: int, token: str, method: str = "POST", path: str = "/oai/v1/chat/completions", **headers: str
+) -> Result:
     """Make one call and read its error; a call that succeeds has none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -231,10 +233,10 @@ def ask(port: int, token: str, method: str = "POST", path: str = "/oai/v1/chat/c
     finally:
         connection.close()
     if response.status < 400:
-        return Came(response.status, {})
+        return Result(response.status, {})
     assert body.keys() == {"error"}
     assert body["error"].keys() == {"message", "type", "param", "code"}
-    return Came(response.status, body["error"])
+    return Result(response.status, body["error"])
 
 
 CALLS = (("POST", "/oai/v1/chat/completions"), ("GET", "/oai/v1/models"), ("DELETE", "/oai/v1/files/x"))
@@ -243,7 +245,7 @@ CALLS = (("POST", "/oai/v1/chat/completions"), ("GET", "/oai/v1/models"), ("DELE
 def test_a_signed_request_finds_bedrock(rig: Rig) -> None:
     port = rig.envoy(nothing)
     until_served(rig, port)
-    assert ask(port, rig.site.tokens["ci"]).status == 200
+    assert send_request(port, rig.site.tokens["ci"]).status == 200
     [request] = rig.upstream.received
     assert request.startswith(b"POST /model/amazon.nova-micro-v1%3A0/converse HTTP/1.1\r\n")
     assert b"AWS4-HMAC-SHA256" in request
@@ -255,27 +257,27 @@ def until_served(rig: Rig, port: int) -> None:
     """Wait until Envoy has found its worker."""
     end = threading.Event()
     for _ in range(600):
-        if ask(port, "qc_" + "x" * 43, "GET", "/oai/v1/models").status == 401:
+        if send_request(port, "qc_" + "x" * 43, "GET", "/oai/v1/models").status == 401:
             return
         end.wait(0.05)
     raise AssertionError("Envoy does not find the worker")
 
 
 @pytest.mark.parametrize("mistake", [no_filter, never_turned_on, another_name, no_processing])
-def test_where_no_worker_is_asked_nothing_leaves(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_nothing_leaves_where_the_worker_is_not_called(rig: Rig, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(mistake)
     for method, path in CALLS:
-        came = ask(port, rig.site.tokens["ci"], method, path)
-        assert (came.status, came.error["code"]) == (503, "processor_unavailable")
+        result = send_request(port, rig.site.tokens["ci"], method, path)
+        assert (result.status, result.error["code"]) == (503, "processor_unavailable")
     assert rig.upstream.received == []
 
 
 @pytest.mark.parametrize("mistake", [nothing, allows_failures])
-def test_where_the_worker_is_gone_nothing_leaves(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_nothing_leaves_without_a_worker(rig: Rig, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(mistake, "gone.sock")
     for method, path in CALLS:
-        came = ask(port, rig.site.tokens["ci"], method, path)
-        assert (came.status, came.error["code"]) == (503, "processor_unavailable")
+        result = send_request(port, rig.site.tokens["ci"], method, path)
+        assert (result.status, result.error["code"]) == (503, "processor_unavailable")
     assert rig.upstream.received == []
 
 
@@ -283,10 +285,10 @@ def test_where_the_worker_is_gone_nothing_leaves(rig: Rig, mistake: Callable[[An
     ("respond", "status"), [(None, 503), (untouched, 503), (unmarked, 404)], ids=["ends", "untouched", "unmarked"]
 )
 def test_a_processor_that_is_no_worker_opens_nothing(rig: Rig, respond: Any, status: int) -> None:
-    """One that ends its streams cleanly has Envoy go on without it."""
+    """Envoy goes on without a processor that ends its streams cleanly."""
     with stranger(rig, respond) as there:
         port = rig.envoy(unchecked, "stranger.sock")
-        assert ask(port, rig.site.tokens["ci"]).status == status
+        assert send_request(port, rig.site.tokens["ci"]).status == status
         assert there.calls == ["stream"]
     assert rig.upstream.received == []
 
@@ -298,12 +300,12 @@ def unchecked(bootstrap: Any) -> None:
 
 
 @pytest.mark.parametrize(("mistake", "status"), [(no_metadata, 404), (route_kept, 503)])
-def test_where_envoy_does_not_read_the_mark_nothing_leaves(
+def test_nothing_leaves_an_envoy_that_does_not_read_the_mark(
     rig: Rig, mistake: Callable[[Any], None], status: int
 ) -> None:
     port = rig.envoy(mistake)
     until_served(rig, port)
-    assert ask(port, rig.site.tokens["ci"]).status == status
+    assert send_request(port, rig.site.tokens["ci"]).status == status
     assert rig.upstream.received == []
 
 
@@ -331,6 +333,6 @@ def test_no_caller_opens_the_route(rig: Rig, mistake: Callable[[Any], None]) -> 
     port = rig.envoy(mistake)
     for path in PATHS:
         for headers in ({}, FORGED):
-            assert ask(port, rig.site.tokens["ci"], "POST", path, **headers).status == 404
-    assert ask(port, rig.site.tokens["ci"], **FORGED).status in (401, 503)
+            assert send_request(port, rig.site.tokens["ci"], "POST", path, **headers).status == 404
+    assert send_request(port, rig.site.tokens["ci"], **FORGED).status in (401, 503)
     assert rig.upstream.received == []

@@ -1,4 +1,4 @@
-"""What connections cost Envoy: those that do not read, those that say nothing, and more than there are open files."""
+"""Envoy's costs of connections: those that do not read, those that are idle, and more than there are open files."""
 
 import contextlib
 import json
@@ -25,12 +25,12 @@ UNREAD = 40
 """Callers that do not read."""
 
 MOST_UNREAD = 1 * MIB
-"""What one of them may cost Envoy, and a worker; it was 46 MB of Envoy's, and 1.7 of a worker's on grpcio."""
+"""Bytes that a connection may cost Envoy, and a worker; it was 46 MB of Envoy's, and 1.7 of a worker's on grpcio."""
 
 
 @pytest.fixture
 def endless(event: Callable[..., bytes]) -> Iterator[Any]:
-    """A Bedrock whose streams end when nobody takes them; `sent` counts their bytes."""
+    """A Bedrock whose streams end when no caller reads them; `sent` counts their bytes."""
     pieces = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * 200}}) * 200
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,15 +73,15 @@ def endless(event: Callable[..., bytes]) -> Iterator[Any]:
 
 def until_it_stays(read: Callable[[], int], eventually: Callable[..., Any]) -> int:
     """The value that `read` returns ten times in a row."""
-    seen: list[int] = []
+    readings: list[int] = []
 
     def steady() -> bool:
-        seen.append(read())
+        readings.append(read())
         threading.Event().wait(0.05)
-        return len(seen) > 10 and len(set(seen[-10:])) == 1
+        return len(readings) > 10 and len(set(readings[-10:])) == 1
 
     eventually(steady)
-    return seen[-1]
+    return readings[-1]
 
 
 async def allocated(counter: Any, gateway: Any) -> int:
@@ -152,7 +152,7 @@ class closing:  # noqa: N801 - as contextlib's
 
 
 def idle(client: Any, callers: ExitStack, count: int) -> list[socket.socket]:
-    """So many connections that say nothing."""
+    """Open so many connections that send nothing."""
     address = (client.host, client.port)
     return [callers.enter_context(socket.create_connection(address, timeout=DEADLINE)) for _ in range(count)]
 
@@ -171,10 +171,10 @@ def test_more_connections_than_open_files_do_not_stop_those_that_are_there(
     with ExitStack() as callers:
         mine = callers.enter_context(closing(client))
         body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello"}]}).encode()
-        assert client.ask("POST", CHAT, body, connection=mine).status == 200
+        assert client.exchange("POST", CHAT, body, connection=mine).status == 200
         silent = idle(client, callers, 600)
         eventually(lambda: sum(map(closed, silent)) >= 600 - 384, "more connections are taken than there are files for")
-        assert client.ask("POST", CHAT, body, connection=mine).status == 200
+        assert client.exchange("POST", CHAT, body, connection=mine).status == 200
         [envoy] = few_files.pids("envoy.yaml")
         assert len(os.listdir(f"/proc/{envoy}/fd")) < 1024 - 384
         eventually(lambda: client.health() == 200, "connections that say nothing are not closed")
@@ -201,7 +201,7 @@ def test_an_organisation_does_not_take_all_open_files_by_streams_of_few_connecti
 
 
 def closed(connection: socket.socket) -> bool:
-    """Whether the other side has closed it."""
+    """Return whether the other side has closed it."""
     connection.setblocking(False)
     try:
         return connection.recv(1) == b""

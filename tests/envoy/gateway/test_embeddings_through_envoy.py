@@ -1,4 +1,4 @@
-"""Embeddings: one call goes through Envoy, several go out beside it; the caller cannot tell which."""
+"""Embeddings: one call goes through Envoy, several go out beside it; the caller sees no difference."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +11,9 @@ COHERE = "cohere.embed-multilingual-v3"
 NOVA = "amazon.nova-2-multimodal-embeddings-v1:0"
 
 
-def tokens(answer: Any) -> int:
-    """What an answer cost."""
-    usage = answer.json()["usage"]
+def tokens(response: Any) -> int:
+    """Return the tokens that a response cost."""
+    usage = response.json()["usage"]
     assert usage["prompt_tokens"] == usage["total_tokens"]
     return int(usage["total_tokens"])
 
@@ -21,36 +21,36 @@ def tokens(answer: Any) -> int:
 @pytest.mark.parametrize(
     "model", [TITAN, "amazon.titan-embed-text-v1", "amazon.titan-embed-image-v1", NOVA, COHERE, "cohere.embed-v4:0"]
 )
-def test_an_array_is_its_texts_one_by_one_in_order(client: Any, model: str) -> None:
+def test_an_array_is_each_of_its_texts_in_order(client: Any, model: str) -> None:
     texts = ["the third", "the first", "the second", "the third"]
     single = [client.embed(text, model=model) for text in texts]
-    answer = client.embed(texts, model=model)
-    assert answer.vectors == [one.vectors[0] for one in single]
-    assert answer.json()["model"] == model
-    assert tokens(answer) == sum(map(tokens, single))
+    response = client.embed(texts, model=model)
+    assert response.vectors == [one.vectors[0] for one in single]
+    assert response.json()["model"] == model
+    assert tokens(response) == sum(map(tokens, single))
 
 
-def test_a_hundred_texts_are_a_hundred_calls_and_one_answer(client: Any, local: Any) -> None:
+def test_a_hundred_texts_are_a_hundred_calls_and_one_response(client: Any, local: Any) -> None:
     texts = [f"text number {number}" for number in range(100)]
-    answer = client.embed(texts, dimensions=256)
-    assert len({tuple(vector) for vector in answer.vectors}) == 100
+    response = client.embed(texts, dimensions=256)
+    assert len({tuple(vector) for vector in response.vectors}) == 100
     calls = local.calls()
     assert sorted(call["body"]["inputText"] for call in calls) == sorted(texts)
     assert {call["state"] for call in calls} == {"finished"}
-    assert answer.vectors[42] == client.embed(texts[42], dimensions=256).vectors[0]
+    assert response.vectors[42] == client.embed(texts[42], dimensions=256).vectors[0]
 
 
 @pytest.mark.parametrize(("number", "sizes"), [(96, [96]), (97, [1, 96]), (200, [8, 96, 96])])
 def test_cohere_takes_96_texts_a_call(client: Any, local: Any, number: int, sizes: list[int]) -> None:
     texts = [f"text number {index}" for index in range(number)]
-    answer = client.embed(texts, model=COHERE)
+    response = client.embed(texts, model=COHERE)
     assert sorted(len(call["body"]["texts"]) for call in local.calls()) == sizes
-    assert len({tuple(vector) for vector in answer.vectors}) == number
+    assert len({tuple(vector) for vector in response.vectors}) == number
     last = client.embed(texts[-1], model=COHERE)
-    assert answer.vectors[-1] == last.vectors[0]
+    assert response.vectors[-1] == last.vectors[0]
 
 
-def test_a_model_behind_a_profile_is_asked_by_the_profile(client: Any, local: Any) -> None:
+def test_a_model_behind_a_profile_is_called_by_the_profile(client: Any, local: Any) -> None:
     client.embed(["x"] * 97, model="cohere.embed-v4:0")
     assert {call["model"] for call in local.calls()} == {"us.cohere.embed-v4:0"}
 
@@ -66,8 +66,8 @@ def test_one_text_that_fails_fails_them_all(client: Any, order: str, status: int
 
 
 def test_after_a_failure_no_call_is_left_behind(client: Any, local: Any, eventually: Any) -> None:
-    answer = client.embed(["[[local: hold]] x"] * 5 + ["[[local: status=400]] x"])
-    assert answer.status == 400
+    response = client.embed(["[[local: hold]] x"] * 5 + ["[[local: status=400]] x"])
+    assert response.status == 400
     eventually(lambda: {call["state"] for call in local.calls()} <= {"aborted", "refused"})
 
 
@@ -82,11 +82,11 @@ def test_no_more_calls_are_in_flight_than_is_configured(client: Any, local: Any)
 
 
 def test_many_arrays_at_once_keep_to_themselves(client: Any) -> None:
-    def ask(number: int) -> Any:
+    def send_request(number: int) -> Any:
         return client.embed([f"{number} {index}" for index in range(10)], dimensions=256).vectors
 
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(ask, range(8)))
+        got = list(pool.map(send_request, range(8)))
     assert got[3] == [client.embed(f"3 {index}", dimensions=256).vectors[0] for index in range(10)]
     assert len({tuple(vector) for vectors in got for vector in vectors}) == 80
 
@@ -94,6 +94,6 @@ def test_many_arrays_at_once_keep_to_themselves(client: Any) -> None:
 def test_side_calls_that_take_too_long_are_a_504_and_are_ended(strict: Any, client_of: Any, local_of: Any) -> None:
     local = local_of(strict.local_url)
     local.forget()
-    answer = client_of(strict).embed(["[[local: hold]] x"] * 5)
-    assert answer.status == 504
+    response = client_of(strict).embed(["[[local: hold]] x"] * 5)
+    assert response.status == 504
     local.wait_for(*["aborted"] * 5)

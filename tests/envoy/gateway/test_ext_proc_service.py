@@ -34,8 +34,8 @@ def headers(*pairs: tuple[str, bytes], end: bool = False) -> HttpHeaders:
 
 GET = ProcessingRequest(request_headers=headers((":method", b"GET"), (":path", b"/oai/v1/models"), end=True))
 BODY = ProcessingRequest(request_body=HttpBody(body=b"{}", end_of_stream=True))
-ANSWER = ProcessingRequest(response_headers=headers((":status", b"200")))
-ANSWER_BODY = ProcessingRequest(response_body=HttpBody(body=b"x"))
+RESPONSE = ProcessingRequest(response_headers=headers((":status", b"200")))
+RESPONSE_BODY = ProcessingRequest(response_body=HttpBody(body=b"x"))
 
 
 class Service:
@@ -45,17 +45,17 @@ class Service:
         self.channel = grpc.insecure_channel(address)
         self._process = self.channel.stream_stream(METHOD)
 
-    def say(self, *messages: ProcessingRequest | bytes) -> list[ProcessingResponse]:
-        """One stream with these messages; gives the answers, and raises where it ends in error."""
+    def send(self, *messages: ProcessingRequest | bytes) -> list[ProcessingResponse]:
+        """Run one stream with these messages; return the responses, and raise if it ends in error."""
         spoken = iter([message if isinstance(message, bytes) else bytes(message) for message in messages])
-        return [ProcessingResponse.parse(answer) for answer in self._process(spoken, timeout=DEADLINE)]
+        return [ProcessingResponse.parse(response) for response in self._process(spoken, timeout=DEADLINE)]
 
     def works(self) -> bool:
-        """Whether somebody without a token is told so."""
-        [answer] = self.say(GET)
-        assert answer.immediate_response is not None
-        assert answer.immediate_response.status is not None
-        return int(answer.immediate_response.status.code) == 401
+        """Return whether a caller without a token gets its error."""
+        [response] = self.send(GET)
+        assert response.immediate_response is not None
+        assert response.immediate_response.status is not None
+        return int(response.immediate_response.status.code) == 401
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,9 @@ def service(gateway: Any, bedrock: Any) -> Iterator[Service]:
         [b"this is no message"],
         [b"\xff" * 1000],
         [BODY],
-        [ANSWER_BODY],
+        [RESPONSE_BODY],
         [ProcessingRequest(response_trailers=HttpTrailers())],
-        [ANSWER, GET],
+        [RESPONSE, GET],
         [
             ProcessingRequest(
                 request_headers=headers((":method", b"GET"), (":path", b"/oai/v1/models")),
@@ -105,46 +105,46 @@ def service(gateway: Any, bedrock: Any) -> Iterator[Service]:
     ],
     ids=range(8),
 )
-def test_what_is_not_the_protocol_ends_the_stream_in_error_and_nothing_else(
+def test_a_violation_of_the_protocol_ends_the_stream_in_error_and_nothing_else(
     service: Service, messages: list[ProcessingRequest | bytes]
 ) -> None:
     with pytest.raises(grpc.RpcError) as failed:
-        service.say(*messages)
+        service.send(*messages)
     assert failed.value.code() is grpc.StatusCode.INTERNAL
     assert service.works()
 
 
-def test_a_request_without_a_method_and_a_path_is_answered(service: Service) -> None:
-    [answer] = service.say(ProcessingRequest(request_headers=headers(end=True)))
-    assert answer.immediate_response is not None
-    assert answer.immediate_response.status is not None
-    assert int(answer.immediate_response.status.code) == 404
+def test_a_request_without_a_method_and_a_path_gets_a_response(service: Service) -> None:
+    [response] = service.send(ProcessingRequest(request_headers=headers(end=True)))
+    assert response.immediate_response is not None
+    assert response.immediate_response.status is not None
+    assert int(response.immediate_response.status.code) == 404
 
 
-def test_a_message_of_a_kind_that_is_not_known_is_passed_over(service: Service) -> None:
-    assert service.say(b"") == []
-    [answer] = service.say(b"", GET)
-    assert answer.immediate_response is not None
+def test_a_message_of_an_unknown_kind_is_ignored(service: Service) -> None:
+    assert service.send(b"") == []
+    [response] = service.send(b"", GET)
+    assert response.immediate_response is not None
 
 
 def test_a_stream_without_a_word_ends_well(service: Service) -> None:
-    assert service.say() == []
+    assert service.send() == []
     assert service.works()
 
 
 def test_bytes_in_headers_that_are_no_text_are_no_error(service: Service) -> None:
     pairs = ((":method", b"GET"), (":path", b"/oai/v1/models/\xff\xfe"), ("authorization", b"Bearer \xff\x00"))
-    [answer] = service.say(ProcessingRequest(request_headers=headers(*pairs, end=True)))
-    assert answer.immediate_response is not None
+    [response] = service.send(ProcessingRequest(request_headers=headers(*pairs, end=True)))
+    assert response.immediate_response is not None
 
 
-def test_an_answer_that_another_filter_gave_is_left_as_it_is(service: Service) -> None:
-    [answer] = service.say(ProcessingRequest(response_headers=headers((":status", b"200"), end=True)))
-    assert answer.response_headers is not None
-    assert answer.immediate_response is None
+def test_a_response_of_another_filter_is_left_as_it_is(service: Service) -> None:
+    [response] = service.send(ProcessingRequest(response_headers=headers((":status", b"200"), end=True)))
+    assert response.response_headers is not None
+    assert response.immediate_response is None
 
 
-def test_a_peer_that_goes_away_in_the_middle_harms_nobody(service: Service) -> None:
+def test_a_peer_that_goes_away_in_the_middle_harms_no_other(service: Service) -> None:
     for _ in range(20):
         call = service.channel.stream_stream(METHOD)(iter([bytes(GET)]))
         call.cancel()

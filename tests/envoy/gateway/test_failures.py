@@ -1,4 +1,4 @@
-"""Parts that fail: Bedrock, the credentials, a worker. The caller gets an answer, or sees that it has none."""
+"""Parts that fail: Bedrock, the credentials, a worker. The caller gets a response, or sees that it has none."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ COUNT = "Count to 9. [[local: hold]]"
 
 WAYS = {
     "chat": lambda client: client.chat("Hello!"),
-    "stream": lambda client: client.refused_stream("Hello!"),
+    "stream": lambda client: client.rejected_stream("Hello!"),
     "one embedding": lambda client: client.embed("x"),
     "embeddings": lambda client: client.embed(["x", "y"]),
 }
@@ -40,18 +40,18 @@ def without_bedrock(cut_off: Any, client_of: Any) -> Any:
 @pytest.mark.parametrize("ask", WAYS.values(), ids=WAYS)
 def test_bedrock_that_cannot_be_reached_is_a_503(without_bedrock: Any, cut_off: Any, ask: Any) -> None:
     """The caller reads no word of Envoy's or of the operating system's; the access log has it."""
-    answer = ask(without_bedrock)
-    assert answer.status == 503
-    assert answer.error["code"] == "bedrock_unreachable"
-    assert answer.error["message"] == "Bedrock could not be reached. Try again."
-    line = cut_off.wait_for(rf'.*"id":"{answer.headers["x-request-id"]}".*')[0]
+    response = ask(without_bedrock)
+    assert response.status == 503
+    assert response.error["code"] == "bedrock_unreachable"
+    assert response.error["message"] == "Bedrock could not be reached. Try again."
+    line = cut_off.wait_for(rf'.*"id":"{response.headers["x-request-id"]}".*')[0]
     reason = json.loads(line[line.index("{") :])["oai"]["bedrock_error"]
     assert "connect" in reason.lower()
-    assert int(answer.headers["retry-after"]) > 0
+    assert int(response.headers["retry-after"]) > 0
 
 
 def test_without_bedrock_the_built_in_models_are_listed(without_bedrock: Any) -> None:
-    listed = {model["id"] for model in without_bedrock.ask("GET", "/oai/v1/models").json()["data"]}
+    listed = {model["id"] for model in without_bedrock.exchange("GET", "/oai/v1/models").json()["data"]}
     assert {"anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0", TITAN} < listed
 
 
@@ -63,13 +63,13 @@ def with_a_wrong_secret(start_shared: Any, client_of: Any, bedrock: Any) -> Any:
 
 
 @pytest.mark.parametrize("ask", WAYS.values(), ids=WAYS)
-def test_credentials_that_bedrock_refuses_are_no_fault_of_the_callers(with_a_wrong_secret: Any, ask: Any) -> None:
-    answer = ask(with_a_wrong_secret)
-    assert answer.status == 502
-    assert answer.error["code"] == "gateway_credentials"
-    assert "not about your API key" in answer.error["message"]
+def test_credentials_that_bedrock_rejects_are_no_fault_of_the_callers(with_a_wrong_secret: Any, ask: Any) -> None:
+    response = ask(with_a_wrong_secret)
+    assert response.status == 502
+    assert response.error["code"] == "gateway_credentials"
+    assert "not about your API key" in response.error["message"]
     for secret in ("AKIATEST", "another-secret", "Canonical", "Signature="):
-        assert secret not in answer.error["message"]
+        assert secret not in response.error["message"]
 
 
 # A worker
@@ -93,20 +93,18 @@ def worker(fragile: Any, client_of: Any, local_of: Any, eventually: Any) -> Any:
 
 
 def works_well(client: Any) -> bool:
-    """Whether a row of requests works: Envoy may still be about to find out that a worker was gone."""
+    """Return whether a row of requests succeeds: Envoy may still be about to notice that a worker was gone."""
     return all(client.chat("Hello!").status == 200 for _ in range(10)) and client.health() == 200
 
 
 def kill(gateway: Any, worker: int) -> None:
-    """End a worker for certain: with its last thread its sockets are closed, and its parent is told."""
+    """End a worker for certain: with its last thread its sockets are closed, and its parent is notified."""
     since = len(gateway.log())
     os.kill(worker, signal.SIGKILL)
     gateway.wait_for("was ended by SIGKILL", since)
 
 
-def test_a_stream_whose_worker_dies_breaks_for_all_to_see(
-    fragile: Any, worker: int, client_of: Any, local_of: Any
-) -> None:
+def test_a_stream_whose_worker_dies_breaks_visibly(fragile: Any, worker: int, client_of: Any, local_of: Any) -> None:
     client, local = client_of(fragile), local_of(fragile.local_url)
     with client.stream(COUNT) as stream:
         assert stream.delta()
@@ -117,7 +115,7 @@ def test_a_stream_whose_worker_dies_breaks_for_all_to_see(
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
-def test_an_answer_whose_worker_dies_is_a_503_and_its_calls_are_ended(
+def test_a_response_whose_worker_dies_is_a_503_and_its_calls_are_ended(
     fragile: Any, worker: int, client_of: Any, local_of: Any, path: str
 ) -> None:
     client, local = client_of(fragile), local_of(fragile.local_url)
@@ -130,26 +128,26 @@ def test_an_answer_whose_worker_dies_is_a_503_and_its_calls_are_ended(
         calls = ["running"] * (2 if path == "embeddings" else 1)
         local.wait_for(*calls)
         os.kill(worker, signal.SIGKILL)
-        answer = waiting.result()
-    assert answer.status == 503
-    assert answer.error["code"] == "processor_unavailable"
+        response = waiting.result()
+    assert response.status == 503
+    assert response.error["code"] == "processor_unavailable"
     local.wait_for(*["aborted"] * len(calls))
 
 
-def test_right_after_a_worker_died_requests_are_answered_and_soon_they_work(
+def test_right_after_a_worker_died_requests_get_a_response_and_soon_they_work(
     fragile: Any, worker: int, client_of: Any, eventually: Any
 ) -> None:
     client = client_of(fragile)
     kill(fragile, worker)
-    answer = client.chat("Hello!")
-    assert answer.status == 503
-    assert answer.error["code"] == "processor_unavailable"
-    assert int(answer.headers["retry-after"]) > 0
+    response = client.chat("Hello!")
+    assert response.status == 503
+    assert response.error["code"] == "processor_unavailable"
+    assert int(response.headers["retry-after"]) > 0
     eventually(lambda: works_well(client))
     assert fragile.pids("extproc.worker.command") != [worker]
 
 
-def test_health_is_503_while_no_worker_answers_and_so_are_requests(
+def test_health_is_503_while_no_worker_responds_and_so_are_requests(
     fragile: Any, worker: int, client_of: Any, eventually: Any
 ) -> None:
     """Stopped, not killed: a killed one is back before Envoy has noticed."""
@@ -157,11 +155,11 @@ def test_health_is_503_while_no_worker_answers_and_so_are_requests(
     os.kill(worker, signal.SIGSTOP)
     try:
         eventually(lambda: client.health() == 503)
-        answer = client.chat("Hello!")
-        assert answer.status == 503
-        assert answer.error["code"] == "processor_unavailable"
-        assert client.ask("GET", "/oai/v1/models").status == 503
-        assert client.ask("GET", "/elsewhere").status == 404
+        response = client.chat("Hello!")
+        assert response.status == 503
+        assert response.error["code"] == "processor_unavailable"
+        assert client.exchange("GET", "/oai/v1/models").status == 503
+        assert client.exchange("GET", "/elsewhere").status == 404
     finally:
         os.kill(worker, signal.SIGCONT)
     eventually(lambda: client.health() == 200)
@@ -186,7 +184,7 @@ def test_of_two_workers_the_death_of_one_breaks_its_streams_only(
 
 
 def end_of(stream: Any) -> str:
-    """How a stream ends: its last event, or broken."""
+    """Return how a stream ends: its last event, or broken."""
     try:
         return str(stream.rest()[-1])
     except http.client.IncompleteRead:
@@ -198,9 +196,7 @@ def end_of(stream: Any) -> str:
 # The end of it all
 
 
-def test_whatever_is_in_flight_when_it_is_told_to_stop_is_finished(
-    start_gateway: Any, client_of: Any, local_of: Any
-) -> None:
+def test_calls_in_flight_at_sigterm_are_finished(start_gateway: Any, client_of: Any, local_of: Any) -> None:
     gateway = start_gateway()
     client, local = client_of(gateway), local_of(gateway.local_url)
     children = gateway.pids("")

@@ -1,4 +1,4 @@
-"""What one organisation has the worker wait for does not make another one wait, and what Bedrock sends is bounded."""
+"""Side calls of one organisation do not make another one wait, and what Bedrock sends is bounded."""
 
 import json
 import os
@@ -71,7 +71,7 @@ class Images(BaseHTTPRequestHandler):
             pass
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_images_that_drip_do_not_delay_those_of_another_organisation(
         for _ in range(192):
             assert Images.dripping.acquire(timeout=30)
         for _ in range(3):
-            answer = client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA)
-            assert answer.status == 200, answer
+            response = client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA)
+            assert response.status == 200, response
         waiting = [connection.sock for connection in connections]
         assert select.select(waiting, [], [], 0)[0] == []
     finally:
@@ -120,7 +120,7 @@ def test_images_that_drip_do_not_delay_those_of_another_organisation(
             connection.close()
 
 
-def test_an_image_host_that_sends_early_hints_without_end_costs_its_caller_an_error_and_nobody_else(
+def test_an_image_host_with_endless_early_hints_is_an_error_for_its_caller_alone(
     gateway_for_images: Any, client_of: Any, images: str
 ) -> None:
     client = client_of(gateway_for_images)
@@ -131,8 +131,8 @@ def test_an_image_host_that_sends_early_hints_without_end_costs_its_caller_an_er
         connections = [client.connect() for _ in range(4)]
         for connection in connections:
             client.send(connection, "POST", "/oai/v1/chat/completions", body)
-        answer = client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA)
-        assert answer.status == 200, answer
+        reply = client.post("chat/completions", about(f"{images}/a"), token="both", headers=UMBRELLA)
+        assert reply.status == 200, reply
         for connection in connections:
             response = connection.getresponse()
             error = json.loads(response.read())["error"]
@@ -143,7 +143,7 @@ def test_an_image_host_that_sends_early_hints_without_end_costs_its_caller_an_er
 
 
 class Flood(BaseHTTPRequestHandler):
-    """Stands for a Bedrock that answers with 100 MB."""
+    """A Bedrock that sends responses of 100 MB."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -157,7 +157,7 @@ class Flood(BaseHTTPRequestHandler):
             pass
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def resident(gateway: Any) -> int:
@@ -175,9 +175,9 @@ def test_a_response_to_a_side_call_is_not_read_without_end(start_gateway: Any, c
     assert client.embed(["one", "two"]).status == 502
     before = resident(gateway)
     for _ in range(3):
-        answer = client.embed(["one", "two", "three", "four"])
-        assert (answer.status, answer.error["code"]) == (502, "bad_upstream_answer")
-        assert answer.error["type"] == "server_error"
+        response = client.embed(["one", "two", "three", "four"])
+        assert (response.status, response.error["code"]) == (502, "bad_upstream_answer")
+        assert response.error["type"] == "server_error"
     assert resident(gateway) - before < 16 * MIB
     server.shutdown()
     server.server_close()

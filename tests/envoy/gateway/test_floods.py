@@ -23,7 +23,7 @@ CHAT, EMBEDDINGS, MODELS = "/oai/v1/chat/completions", "/oai/v1/embeddings", "/o
 CONNECTIONS, STREAMS, NEIGHBOURS = 10, 500, 20
 MANY_CONNECTIONS, MANY_REQUESTS = 100, 1000
 AT_ONCE = 99
-"""Requests that a connection may have at once, and one more; Envoy refuses those beyond."""
+"""Requests that a connection may have at once, and one more; Envoy rejects those beyond."""
 HELD = 10
 """Streams of each connection in a flood that Bedrock sees."""
 
@@ -37,7 +37,7 @@ DEADLINE = 60.0
 
 
 class Flooder:
-    """One HTTP/2 connection without a library in between: it keeps no rule that it does not want to keep."""
+    """An HTTP/2 connection without a library in between: it keeps no rule that it does not want to keep."""
 
     def __init__(self, client: Any, token: str | None) -> None:
         self._token = client.tokens[token] if token else None
@@ -49,7 +49,7 @@ class Flooder:
         self._next = 1
 
     def open(self, path: str, *, method: str = "POST", ended: bool = False, length: int | None = None) -> int:
-        """Queue the headers of a request; gives its stream."""
+        """Queue the headers of a request; return its stream."""
         stream, self._next = self._next, self._next + 2
         headers = [(":method", method), (":scheme", "http"), (":authority", "gateway"), (":path", path)]
         if self._token:
@@ -63,14 +63,14 @@ class Flooder:
         return stream
 
     def request(self, path: str, body: object) -> int:
-        """Queue a whole request; gives its stream."""
+        """Queue a whole request; return its stream."""
         data = json.dumps(body).encode()
         stream = self.open(path, length=len(data))
         self._out += DataFrame(stream, data, flags=["END_STREAM"]).serialize()
         return stream
 
     def reset(self, stream: int) -> None:
-        """Queue the end of a request that nobody wants any more."""
+        """Queue the reset of a request."""
         self._out += RstStreamFrame(stream, error_code=8).serialize()
 
     def repeat(self, other: "Flooder") -> None:
@@ -84,13 +84,13 @@ class Flooder:
             self._socket.sendall(out)
 
     def statuses(self, streams: list[int]) -> dict[int, str]:
-        """Read until these requests are answered; gives their statuses."""
-        found: dict[int, str] = {}
+        """Read until these requests have responses; return their statuses."""
+        received: dict[int, str] = {}
         for frame in self._frames():
             if isinstance(frame, HeadersFrame):
-                found[frame.stream_id] = dict(self._decoder.decode(frame.data))[":status"]
-                if found.keys() >= set(streams):
-                    return {stream: found[stream] for stream in streams}
+                received[frame.stream_id] = dict(self._decoder.decode(frame.data))[":status"]
+                if received.keys() >= set(streams):
+                    return {stream: received[stream] for stream in streams}
         raise AssertionError("the connection was closed")
 
     def close(self) -> None:
@@ -121,9 +121,9 @@ def question(text: str) -> dict[str, object]:
 
 
 def held(gateway: Any, number: int) -> None:
-    """Wait until so many of Bedrock's answers wait."""
-    with urllib.request.urlopen(f"{gateway.local_url}/_local/calls?held={number}", timeout=DEADLINE) as answer:
-        answer.read()
+    """Wait until Bedrock holds so many responses."""
+    with urllib.request.urlopen(f"{gateway.local_url}/_local/calls?held={number}", timeout=DEADLINE) as response:
+        response.read()
 
 
 # The floods
@@ -146,7 +146,7 @@ def without_a_token(gateway: Any, client: Any, stack: ExitStack) -> None:
 
 
 def on_many_connections(stack: ExitStack, client: Any, *, reset: bool) -> None:
-    """Requests of a dozen bytes each, answered or reset, and nobody reads the answers."""
+    """Requests of a dozen bytes each, served or reset, and the responses are never read."""
     everybody = [stack.enter_context(closing(Flooder(client, None))) for _ in range(MANY_CONNECTIONS)]
     for _ in range(MANY_REQUESTS):
         stream = everybody[0].open(MODELS, method="GET", ended=True)
@@ -178,7 +178,7 @@ def with_bodies(gateway: Any, client: Any, stack: ExitStack) -> None:
 
 
 def after_the_worker_has_the_headers(gateway: Any, client: Any, stack: ExitStack) -> None:
-    """The worker has all headers once it has answered the request behind them."""
+    """The worker has all headers once it has responded to the request behind them."""
     everybody = flooders(client, "ci", stack)
     for flooder in everybody:
         streams = [flooder.open(CHAT, length=100) for _ in range(AT_ONCE)]
@@ -191,7 +191,7 @@ def after_the_worker_has_the_headers(gateway: Any, client: Any, stack: ExitStack
         flooder.send()
 
 
-def after_the_call_has_begun(gateway: Any, client: Any, stack: ExitStack) -> None:
+def after_the_call_has_started(gateway: Any, client: Any, stack: ExitStack) -> None:
     opened(gateway, flooders(client, "ci", stack), CHAT, question("Count to 9. [[local: hold]]"), CONNECTIONS * HELD)
 
 
@@ -233,7 +233,7 @@ FLOODS: tuple[Flood, ...] = (
     with_a_token,
     with_bodies,
     after_the_worker_has_the_headers,
-    after_the_call_has_begun,
+    after_the_call_has_started,
     while_side_calls_run,
     on_http1,
 )
@@ -248,9 +248,9 @@ def flooded(request: pytest.FixtureRequest, start_shared: Any) -> Any:
 def resident(pid: int) -> int:
     """The most memory that a process has had, in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 @pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
@@ -264,7 +264,7 @@ def test_a_flood_of_resets_ends_nobody_elses_call(
         neighbours = [stack.enter_context(client.stream("Count to 9. [[local: hold]]")) for _ in range(NEIGHBOURS)]
         assert [neighbour.delta() for neighbour in neighbours] == ["1"] * NEIGHBOURS
         flood(flooded, client, stack)
-        assert client.ask("GET", MODELS).status == 200
+        assert client.exchange("GET", MODELS).status == 200
         assert client.chat("Hello!").status == 200
         local.release()
         assert [whole(neighbour.rest) for neighbour in neighbours] == ["[DONE]"] * NEIGHBOURS
@@ -281,7 +281,7 @@ def whole(rest: Callable[[], Iterable[str]]) -> str:
         return repr(error)
 
 
-def test_many_requests_on_one_connection_are_all_answered(flooded: Any, client_of: Any) -> None:
+def test_many_requests_on_one_connection_all_get_a_response(flooded: Any, client_of: Any) -> None:
     """Envoy opens one of them in a turn of its event loop; the rest must not be forgotten."""
     with closing(Flooder(client_of(flooded), "ci")) as caller:
         streams = [caller.open(MODELS, method="GET", ended=True) for _ in range(100)]
@@ -289,7 +289,7 @@ def test_many_requests_on_one_connection_are_all_answered(flooded: Any, client_o
         assert caller.statuses(streams) == dict.fromkeys(streams, "200")
 
 
-def test_pipelined_requests_on_one_connection_are_all_answered(flooded: Any, client_of: Any) -> None:
+def test_pipelined_requests_on_one_connection_all_get_a_response(flooded: Any, client_of: Any) -> None:
     client = client_of(flooded)
     body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello!"}]})
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"

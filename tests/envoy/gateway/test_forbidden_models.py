@@ -50,18 +50,20 @@ def test_no_spelling_of_a_forbidden_model_reaches_bedrock(ruled: Any, client_of:
     client, local = client_of(ruled), local_of(ruled.local_url)
     local.forget()
     for name in spelled(CLAUDE):
-        for answer in (client.chat("Hello", model=name), client.refused_stream("Hello", model=name)):
-            assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model"), (
-                name
-            )
+        for response in (client.chat("Hello", model=name), client.rejected_stream("Hello", model=name)):
+            assert (response.status, response.error["code"], response.error["param"]) == (
+                404,
+                "model_not_found",
+                "model",
+            ), name
     for name in spelled(EMBEDDER):
         for texts in ("one", ["one"] * 200):
-            answer = client.embed(texts, model=name)
-            assert (answer.status, answer.error["code"]) == (404, "model_not_found"), name
+            response = client.embed(texts, model=name)
+            assert (response.status, response.error["code"]) == (404, "model_not_found"), name
     for name in (*spelled(CLAUDE), *spelled(EMBEDDER)):
         for path in (quote(name), quote(name, safe="")):
-            answer = client.ask("GET", f"/oai/v1/models/{path}")
-            assert (answer.status, answer.error["code"]) == (404, "model_not_found"), path
+            response = client.exchange("GET", f"/oai/v1/models/{path}")
+            assert (response.status, response.error["code"]) == (404, "model_not_found"), path
     assert local.calls() == []
     assert client.chat("Hello", model=NOVA).status == 200
     assert [call["model"] for call in local.calls()] == [NOVA]

@@ -1,6 +1,6 @@
-"""What crosses the gateway beside bodies: of the caller's headers nothing, of Bedrock's nothing, and no trailers.
+"""Headers and trailers at the gateway: of the caller's headers none crosses, of Bedrock's none, and no trailers do.
 
-A recording server stands where Bedrock does, over HTTP/1.1 and over HTTP/2, and sees what really arrives.
+A recording server takes Bedrock's place, over HTTP/1.1 and over HTTP/2, and sees what really arrives.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ TO_BEDROCK = {
     *("content-type", "accept", "user-agent", "authorization", "x-amz-date"),
     "x-request-id",
 }
-"""All that Bedrock may see. Envoy makes `x-request-id` anew."""
+"""Headers that Bedrock may see. Envoy makes `x-request-id` anew."""
 
 TO_CALLERS = {
     *(":status", "content-type", "content-length", "cache-control", "openai-organization", "x-request-id"),
     *("date", "server", "transfer-encoding", "connection", "retry-after", "x-should-retry", "host"),
 }
-"""All that callers may see. Envoy writes `date` and `server` itself, and removes no `host`: it is empty then."""
+"""Headers that callers may see. Envoy writes `date` and `server` itself, and removes no `host`: it is empty then."""
 
 MARK = "of-the-other-side"
 """Is in the value of every header that must not cross."""
 
 
 @dataclass
-class Seen:
+class Recorded:
     """A request as it arrived."""
 
     headers: Fields
@@ -62,7 +62,7 @@ def converse() -> bytes:
 
 @dataclass
 class Response:
-    """What the recording server answers."""
+    """The response of the recording server."""
 
     status: int = 200
     headers: Fields = field(default_factory=list)
@@ -71,10 +71,10 @@ class Response:
 
 
 class Recorder(ThreadedServer):
-    """A server that records what arrives and answers what it is told, in a thread; HTTP/2 where TLS agrees on it."""
+    """A server in a thread that records what arrives and sends the set response; HTTP/2 where TLS agrees on it."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
-        self.seen: list[Seen] = []
+        self.recorded: list[Recorded] = []
         self.response = Response()
         super().__init__(self._serve, context)
 
@@ -89,11 +89,11 @@ class Recorder(ThreadedServer):
         while head := await reader.readuntil(b"\r\n\r\n"):
             first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
             fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
-            seen = Seen([(":path", first), *fields])
-            found = {name.lower(): value for name, value in fields}
-            if "content-length" in found:
-                seen.body = await reader.readexactly(int(found["content-length"]))
-            self.seen.append(seen)
+            recorded = Recorded([(":path", first), *fields])
+            pairs = {name.lower(): value for name, value in fields}
+            if "content-length" in pairs:
+                recorded.body = await reader.readexactly(int(pairs["content-length"]))
+            self.recorded.append(recorded)
             response = self.response
             headers = [*response.headers, ("content-length", str(len(response.body)))]
             lines = [f"HTTP/1.1 {response.status} X", *(f"{name}: {value}" for name, value in headers), "", ""]
@@ -104,19 +104,19 @@ class Recorder(ThreadedServer):
         h2 = H2Connection(H2Configuration(client_side=False, header_encoding="latin-1"))
         h2.initiate_connection()
         writer.write(h2.data_to_send())
-        open_streams: dict[int, Seen] = {}
+        open_streams: dict[int, Recorded] = {}
         while data := await reader.read(65536):
             for event in h2.receive_data(data):
                 match event:
                     case RequestReceived():
-                        open_streams[event.stream_id] = Seen(list(event.headers))
+                        open_streams[event.stream_id] = Recorded(list(event.headers))
                     case DataReceived():
                         open_streams[event.stream_id].body += event.data
                         h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                     case TrailersReceived():
                         open_streams[event.stream_id].trailers = list(event.headers)
                     case StreamEnded():
-                        self.seen.append(open_streams.pop(event.stream_id))
+                        self.recorded.append(open_streams.pop(event.stream_id))
                         self._respond(h2, event.stream_id)
             writer.write(h2.data_to_send())
             await writer.drain()
@@ -131,7 +131,7 @@ class Recorder(ThreadedServer):
 
 @pytest.fixture(scope="module")
 def recorders(authority: Any) -> Iterator[dict[str, Recorder]]:
-    """One server for each version of HTTP."""
+    """A server for each version of HTTP."""
     context = authority.certify("localhost")
     context.set_alpn_protocols(["h2"])
     servers = {"HTTP/1.1": Recorder(None), "HTTP/2": Recorder(context)}
@@ -159,19 +159,19 @@ def client(between: Any) -> Any:
 
 @pytest.fixture
 def upstream(between: Any) -> Any:
-    """The server behind the gateway, which has seen nothing and answers well."""
+    """The server behind the gateway, which has seen nothing and sends a good response."""
     recorder = between[1]
-    recorder.seen, recorder.response = [], Response()
+    recorder.recorded, recorder.response = [], Response()
     return recorder
 
 
 # Callers, with every header in their hands
 
 
-def ask(client: Any, headers: Fields, body: object = QUESTION, path: str = CHAT, trailers: Fields = []) -> Seen:  # noqa: B006 (read only)
-    """One request over HTTP/2; gives the answer."""
+def send(client: Any, headers: Fields, body: object = QUESTION, path: str = CHAT, trailers: Fields = []) -> Recorded:  # noqa: B006 (read only)
+    """Make one request over HTTP/2; return the response."""
     h2 = H2Connection(H2Configuration(header_encoding="latin-1", validate_outbound_headers=False))
-    answer = Seen([])
+    response = Recorded([])
     with socket.create_connection((client.host, client.port), timeout=30) as connection:
         h2.initiate_connection()
         own = [(":method", "POST"), (":scheme", "http"), (":authority", "gateway"), (":path", path)]
@@ -189,19 +189,19 @@ def ask(client: Any, headers: Fields, body: object = QUESTION, path: str = CHAT,
             for event in h2.receive_data(data):
                 match event:
                     case ResponseReceived():
-                        answer.headers = list(event.headers)
+                        response.headers = list(event.headers)
                     case DataReceived():
-                        answer.body += event.data
+                        response.body += event.data
                         h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                     case TrailersReceived():
-                        answer.trailers = list(event.headers)
+                        response.trailers = list(event.headers)
                     case StreamEnded() | StreamReset():
                         ended = True
-    return answer
+    return response
 
 
-def ask_on_http1(client: Any, headers: Fields, body: bytes) -> Seen:
-    """One request over HTTP/1.1, its headers spelled as they stand; gives the answer."""
+def send_on_http1(client: Any, headers: Fields, body: bytes) -> Recorded:
+    """Make one request over HTTP/1.1, its headers spelled as they are; return the response."""
     own = [("Host", "gateway"), ("Authorization", f"Bearer {client.tokens['ci']}"), ("Connection", "close")]
     lines = [f"POST {CHAT} HTTP/1.1", *(f"{name}: {value}" for name, value in (*own, *headers)), "", ""]
     received = b""
@@ -212,20 +212,20 @@ def ask_on_http1(client: Any, headers: Fields, body: bytes) -> Seen:
                 received += data
     head, _, rest = received.partition(b"\r\n\r\n")
     first, *fields = head.decode("latin-1").split("\r\n")
-    found = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in fields)]
-    return Seen([(":status", first.split()[1]), *found], rest)
+    pairs = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in fields)]
+    return Recorded([(":status", first.split()[1]), *pairs], rest)
 
 
 def foreign(fields: Fields, allowed: set[str]) -> Fields:
-    """What must not be there."""
+    """Return the headers that must not be there."""
     return [(name, value) for name, value in fields if name.lower() not in allowed or MARK in value]
 
 
-def status(answer: Seen) -> int:
-    return int(dict(answer.headers)[":status"])
+def status(response: Recorded) -> int:
+    return int(dict(response.headers)[":status"])
 
 
-# What callers may try
+# Attempts of callers
 
 
 def words(text: str) -> list[str]:
@@ -268,11 +268,11 @@ ODD = [NAMES[start : start + 60] for start in range(0, len(NAMES), 60)]
 
 @pytest.mark.parametrize("names", ODD, ids=lambda names: f"{names[0]} to {names[-1]}")
 def test_nothing_of_a_callers_headers_leaves(client: Any, upstream: Recorder, names: list[str]) -> None:
-    answer = ask(client, [(name, f"1 {MARK}") for name in names])
-    assert status(answer) == 200, answer
-    [seen] = upstream.seen
-    assert foreign(seen.headers, TO_BEDROCK) == []
-    assert dict(seen.headers)["authorization"].startswith("AWS4-HMAC-SHA256 ")
+    response = send(client, [(name, f"1 {MARK}") for name in names])
+    assert status(response) == 200, response
+    [recorded] = upstream.recorded
+    assert foreign(recorded.headers, TO_BEDROCK) == []
+    assert dict(recorded.headers)["authorization"].startswith("AWS4-HMAC-SHA256 ")
 
 
 @pytest.mark.parametrize("names", ODD, ids=lambda names: f"{names[0]} to {names[-1]}")
@@ -280,10 +280,10 @@ def test_nothing_of_a_callers_headers_leaves_from_http1(client: Any, upstream: R
     body = json.dumps(QUESTION).encode()
     odd = [(name.upper() if number % 2 else name.title(), f"1 {MARK}") for number, name in enumerate(names)]
     hop = [("Connection", "x-hop, keep-alive"), ("X-Hop", MARK), ("Keep-Alive", MARK), ("TE", "trailers")]
-    answer = ask_on_http1(client, [*odd, *hop, ("Content-Length", str(len(body)))], body)
-    assert status(answer) == 200, answer
-    [seen] = upstream.seen
-    assert foreign(seen.headers, TO_BEDROCK) == []
+    response = send_on_http1(client, [*odd, *hop, ("Content-Length", str(len(body)))], body)
+    assert status(response) == 200, response
+    [recorded] = upstream.recorded
+    assert foreign(recorded.headers, TO_BEDROCK) == []
 
 
 # Trailers
@@ -303,10 +303,10 @@ def test_trailers_of_a_request_are_a_400_and_do_not_leave(
     client: Any, upstream: Recorder, trailers: Fields, path: str
 ) -> None:
     body = QUESTION if path == CHAT else {"model": TITAN, "input": "x"}
-    answer = ask(client, [], body, path, trailers)
-    assert upstream.seen == []
-    assert status(answer) == 400, answer
-    assert "trailers" in json.loads(answer.body)["error"]["message"]
+    response = send(client, [], body, path, trailers)
+    assert upstream.recorded == []
+    assert status(response) == 400, response
+    assert "trailers" in json.loads(response.body)["error"]["message"]
 
 
 @pytest.mark.parametrize("path", [CHAT, EMBEDDINGS])
@@ -317,15 +317,15 @@ def test_trailers_in_place_of_a_body_are_a_400_and_do_not_leave(
 ) -> None:
     """With `request_trailer_mode: SKIP`, Envoy passed the caller's headers on as they were, with the caller's key."""
     h2 = H2Connection(H2Configuration(header_encoding="latin-1"))
-    answers: dict[int, int] = {}
+    responses: dict[int, int] = {}
     with socket.create_connection((client.host, client.port), timeout=30) as connection:
 
-        def until_answered(stream: int) -> None:
-            while stream not in answers:
+        def until_response(stream: int) -> None:
+            while stream not in responses:
                 connection.sendall(h2.data_to_send())
                 for event in h2.receive_data(connection.recv(65536)):
                     if isinstance(event, ResponseReceived):
-                        answers[event.stream_id] = int(dict(event.headers)[":status"])
+                        responses[event.stream_id] = int(dict(event.headers)[":status"])
 
         h2.initiate_connection()
         own = [(":scheme", "http"), (":authority", "localhost"), ("authorization", f"Bearer {client.tokens['ci']}")]
@@ -334,11 +334,11 @@ def test_trailers_in_place_of_a_body_are_a_400_and_do_not_leave(
             h2.send_data(1, data)
         if late:
             h2.send_headers(3, [(":method", "GET"), (":path", "/oai/v1/models"), *own], end_stream=True)
-            until_answered(3)
+            until_response(3)
         h2.send_headers(1, TRAILERS, end_stream=True)
-        until_answered(1)
-    assert answers[1] == 400
-    assert upstream.seen == []
+        until_response(1)
+    assert responses[1] == 400
+    assert upstream.recorded == []
 
 
 @pytest.mark.parametrize("leads_to", ["unprocessed", "bedrock"])
@@ -347,7 +347,7 @@ def test_the_key_does_not_leave_even_where_trailers_pass_the_worker(
 ) -> None:
     """Envoy Gateway always has `request_trailer_mode: SKIP`, and a route that leads to Bedrock."""
     upstream = recorders["HTTP/1.1"]
-    upstream.seen, upstream.response = [], Response(403, [], b"{}")
+    upstream.recorded, upstream.response = [], Response(403, [], b"{}")
     site.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = f"http://127.0.0.1:{upstream.port}"
     address, port = f"unix:{site.folder}/w.sock", site.port()
     site.worker(address)
@@ -359,12 +359,12 @@ def test_the_key_does_not_leave_even_where_trailers_pass_the_worker(
     site.envoy(bootstrap.replace("request_trailer_mode: SEND", "request_trailer_mode: SKIP"))
     client = Client("127.0.0.1", port, site.tokens)
     eventually(lambda: client.health() == 200)
-    answer = ask(client, [("cookie", MARK), ("x-envoy-anything", MARK)], None, trailers=TRAILERS)
-    assert status(answer) >= 400
-    assert bool(upstream.seen) == (leads_to == "bedrock")
+    response = send(client, [("cookie", MARK), ("x-envoy-anything", MARK)], None, trailers=TRAILERS)
+    assert status(response) >= 400
+    assert bool(upstream.recorded) == (leads_to == "bedrock")
     known = TO_BEDROCK | {"x-forwarded-proto"}  # the route removes it, and this one has a header of Envoy's alone
-    assert all(foreign(seen.headers, known) == [] for seen in upstream.seen)
-    assert all("authorization" not in dict(seen.headers) for seen in upstream.seen)
+    assert all(foreign(recorded.headers, known) == [] for recorded in upstream.recorded)
+    assert all("authorization" not in dict(recorded.headers) for recorded in upstream.recorded)
 
 
 def test_trailers_of_chunks_do_not_leave(client: Any, upstream: Recorder) -> None:
@@ -372,14 +372,14 @@ def test_trailers_of_chunks_do_not_leave(client: Any, upstream: Recorder) -> Non
     body = json.dumps(QUESTION).encode()
     trailers = "".join(f"{name}: {value}\r\n" for name, value in TRAILERS).encode()
     chunked = b"%x\r\n%s\r\n0\r\n%s\r\n" % (len(body), body, trailers)
-    answer = ask_on_http1(client, [("Transfer-Encoding", "chunked"), ("Trailer", "authorization")], chunked)
-    assert status(answer) in (200, 400), answer
-    for seen in upstream.seen:
-        assert seen.trailers == []
-        assert foreign(seen.headers, TO_BEDROCK) == []
+    response = send_on_http1(client, [("Transfer-Encoding", "chunked"), ("Trailer", "authorization")], chunked)
+    assert status(response) in (200, 400), response
+    for recorded in upstream.recorded:
+        assert recorded.trailers == []
+        assert foreign(recorded.headers, TO_BEDROCK) == []
 
 
-# What Bedrock, or who stands in its place, may answer
+# Possible responses of Bedrock, or of a server in its place
 
 FROM_BEDROCK: Fields = [
     *((name, MARK) for name in ENVOYS),
@@ -430,20 +430,20 @@ KINDS: dict[str, tuple[str, object, int, object, int]] = {
 def test_nothing_of_bedrocks_headers_reaches_callers(
     client: Any, upstream: Recorder, event: Callable[..., bytes], kind: str
 ) -> None:
-    path, body, told, content, expected = KINDS[kind]
+    path, body, code, content, expected = KINDS[kind]
     made = {"frames": lambda: frames(event), "exception": lambda: frames(event, fails=True)}
     payload = made[content]() if isinstance(content, str) else content
     assert isinstance(payload, bytes)
     trailers = [("x-envoy-anything", MARK), ("x-amz-id-2", MARK)]
-    upstream.response = Response(told, FROM_BEDROCK, payload, trailers)
-    answer = ask(client, [], body, path)
-    assert status(answer) == expected, answer
-    assert foreign(answer.headers, TO_CALLERS) == []
-    assert dict(answer.headers).get("host", "") == ""
-    assert answer.trailers == []
-    assert MARK.encode() not in answer.body
+    upstream.response = Response(code, FROM_BEDROCK, payload, trailers)
+    response = send(client, [], body, path)
+    assert status(response) == expected, response
+    assert foreign(response.headers, TO_CALLERS) == []
+    assert dict(response.headers).get("host", "") == ""
+    assert response.trailers == []
+    assert MARK.encode() not in response.body
 
 
 def test_models_have_no_header_of_anybodys(client: Any) -> None:
-    answer = client.ask("GET", "/oai/v1/models")
-    assert foreign(list(answer.headers.items()), TO_CALLERS) == []
+    response = client.exchange("GET", "/oai/v1/models")
+    assert foreign(list(response.headers.items()), TO_CALLERS) == []

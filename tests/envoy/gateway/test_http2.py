@@ -18,7 +18,7 @@ CHAT = "/oai/v1/chat/completions"
 
 @dataclass
 class Exchange:
-    """What has come of one request so far."""
+    """The state of one exchange so far."""
 
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -27,7 +27,7 @@ class Exchange:
 
 
 class Http2:
-    """One connection. `until` reads whatever comes, for all exchanges, until something is so."""
+    """An HTTP/2 connection. `until` reads frames, for all exchanges, until a condition holds."""
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._token = token
@@ -62,7 +62,7 @@ class Http2:
         return exchange
 
     def until_content(self, exchange: Exchange) -> None:
-        """Read until the model has said something."""
+        """Read until the model has sent text."""
         while b'"content":"1' not in exchange.body:
             self._receive()
 
@@ -100,12 +100,12 @@ def question(text: str, **fields: object) -> dict[str, object]:
     return {"model": NOVA, "messages": [{"role": "user", "content": text}], **fields}
 
 
-def test_answers_come_over_http2(http2: Http2) -> None:
-    answer = http2.until_ended(http2.request("POST", CHAT, question("Hello!")))
-    assert answer.headers[":status"] == "200"
-    assert answer.headers["content-length"] == str(len(answer.body))
-    assert answer.headers["x-request-id"]
-    assert "Hello!" in json.loads(answer.body)["choices"][0]["message"]["content"]
+def test_responses_come_over_http2(http2: Http2) -> None:
+    response = http2.until_ended(http2.request("POST", CHAT, question("Hello!")))
+    assert response.headers[":status"] == "200"
+    assert response.headers["content-length"] == str(len(response.body))
+    assert response.headers["x-request-id"]
+    assert "Hello!" in json.loads(response.body)["choices"][0]["message"]["content"]
 
 
 def test_a_stream_arrives_while_other_exchanges_go_on_beside_it(http2: Http2, local: Any) -> None:
@@ -143,11 +143,11 @@ def test_leaving_one_stream_ends_its_call_and_no_other(http2: Http2, local: Any)
 def test_errors_have_the_shape_over_http2_too(
     http2: Http2, method: str, path: str, body: object, token: str | None, status: str
 ) -> None:
-    answer = http2.until_ended(http2.request(method, path, body, token=token))
-    assert answer.headers[":status"] == status
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["x-request-id"]
-    assert json.loads(answer.body)["error"].keys() == {"message", "type", "param", "code"}
+    response = http2.until_ended(http2.request(method, path, body, token=token))
+    assert response.headers[":status"] == status
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    assert json.loads(response.body)["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_a_stream_that_breaks_off_is_reset(http2: Http2) -> None:

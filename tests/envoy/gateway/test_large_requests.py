@@ -1,4 +1,4 @@
-"""Large requests are translated in a process beside the worker: nobody waits for anybody else's."""
+"""Large requests are translated in a process beside the worker: no call waits for another's."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ MANY = [{"type": "text", "text": f"{number}"} for number in range(4_000)]
 """Small, but of many values: 120 KB."""
 
 
-def ask(client: Any, content: object, **fields: Any) -> Any:
+def send_request(client: Any, content: object, **fields: Any) -> Any:
     return client.chat(content, model=NOVA_LITE, **fields)
 
 
@@ -36,8 +36,8 @@ def translators(gateway: Any) -> list[int]:
 
 @contextmanager
 def stopped(gateway: Any, client: Any) -> Iterator[None]:
-    """Nothing large is translated meanwhile."""
-    assert ask(client, LARGE).status == 200
+    """Stop the translation of large requests meanwhile."""
+    assert send_request(client, LARGE).status == 200
     [pid] = translators(gateway)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -47,8 +47,8 @@ def stopped(gateway: Any, client: Any) -> Iterator[None]:
 
 
 def test_large_requests_arrive_whole_streamed_or_not(client: Any, local: Any) -> None:
-    assert ask(client, LARGE).status == 200
-    assert ask(client, MANY).status == 200
+    assert send_request(client, LARGE).status == 200
+    assert send_request(client, MANY).status == 200
     with client.stream(LARGE, model=NOVA_LITE) as stream:
         assert stream.rest()[-1] == "[DONE]"
     large = [{"text": "What is it?"}, {"image": {"format": "png", "source": {"bytes": IMAGE}}}]
@@ -59,7 +59,7 @@ def test_large_requests_arrive_whole_streamed_or_not(client: Any, local: Any) ->
 def test_small_requests_do_not_wait_for_a_large_one(client: Any, gateway: Any) -> None:
     with ThreadPoolExecutor() as pool:
         with stopped(gateway, client):
-            large = pool.submit(ask, client, LARGE)
+            large = pool.submit(send_request, client, LARGE)
             for _ in range(5):
                 assert client.chat("Hello!").status == 200
                 assert client.embed(["a", "b"]).status == 200
@@ -77,28 +77,28 @@ def test_a_client_that_leaves_while_its_large_request_is_translated_takes_nothin
             connection.request("POST", CHAT, body, {"authorization": f"Bearer {client.tokens['ci']}"})
             connection.close()
         assert client.chat("Hello!").status == 200
-    assert ask(client, LARGE).status == 200
+    assert send_request(client, LARGE).status == 200
 
 
-def test_what_is_wrong_with_a_large_request_is_a_400_that_names_the_field(client: Any, local: Any) -> None:
-    answer = ask(client, LARGE, stop=["a"] * 5000)
-    assert (answer.status, answer.error["param"], answer.error["code"]) == (400, "stop", "array_above_max_length")
-    answer = ask(client, [*MANY, {"type": "hologram"}])
-    assert (answer.status, answer.error["param"]) == (400, "messages[0].content[4000].type")
+def test_a_fault_in_a_large_request_is_a_400_that_names_the_field(client: Any, local: Any) -> None:
+    response = send_request(client, LARGE, stop=["a"] * 5000)
+    assert (response.status, response.error["param"], response.error["code"]) == (400, "stop", "array_above_max_length")
+    response = send_request(client, [*MANY, {"type": "hologram"}])
+    assert (response.status, response.error["param"]) == (400, "messages[0].content[4000].type")
     assert local.calls() == []
 
 
 def test_a_translation_process_that_is_killed_is_replaced(client: Any, gateway: Any) -> None:
-    assert ask(client, LARGE).status == 200
+    assert send_request(client, LARGE).status == 200
     [pid] = translators(gateway)
     os.kill(pid, signal.SIGKILL)
-    answers = [ask(client, LARGE).status for _ in range(3)]
-    assert answers[-1] == 200
-    assert set(answers) <= {200, 503}
+    responses = [send_request(client, LARGE).status for _ in range(3)]
+    assert responses[-1] == 200
+    assert set(responses) <= {200, 503}
     assert pid not in translators(gateway)
 
 
 def test_many_embeddings_of_one_request_are_all_there(client: Any) -> None:
-    answer = client.embed([f"text {number}" for number in range(600)], encoding_format="float")
-    assert answer.status == 200
-    assert len(answer.vectors) == 600
+    response = client.embed([f"text {number}" for number in range(600)], encoding_format="float")
+    assert response.status == 200
+    assert len(response.vectors) == 600

@@ -24,7 +24,7 @@ LONG_SECONDS = 11
 """Length of a call that spans two of these idle times, wherever in the first it begins."""
 
 UPLOAD_SECONDS = 120
-"""How long a body without a length may take to arrive: 40 s, and one for each 512 KiB of the longest."""
+"""Longest time for a body without a length: 40 s, and one for each 512 KiB of the longest."""
 
 DEADLINE = 200.0
 
@@ -56,7 +56,7 @@ def stalled_upload(client: Any, seconds: float) -> None:
         time.sleep(seconds)
         yield data[20:]
 
-    response = client.ask("POST", "/oai/v1/chat/completions", pieces())
+    response = client.exchange("POST", "/oai/v1/chat/completions", pieces())
     if seconds > UPLOAD_SECONDS:
         assert response.status == 408, response
     else:
@@ -97,7 +97,7 @@ class Machine:
             for seconds in lengths:
                 call(client, seconds)
         assert "two" in client.chat("one two three").content
-        assert envoy.process.poll() is None, envoy.said()
+        assert envoy.process.poll() is None, envoy.output()
 
     def _envoy(self, more: dict[str, Any]) -> Any:
         name, port = f"envoy-{self.name}-{len(self.calls)}", self.site.port()
@@ -109,7 +109,7 @@ class Machine:
         client = replace(client, deadline=DEADLINE)
         end = time.monotonic() + DEADLINE
         while client.health() != 200:
-            assert time.monotonic() < end, envoy.said()
+            assert time.monotonic() < end, envoy.output()
             time.sleep(0.02)
         return client, envoy
 

@@ -1,7 +1,7 @@
 """A route that matches the worker's header, for Envoys whose routes match headers and no metadata.
 
-The configuration is changed to what Envoy Gateway makes of its overlay: the API's route is a fixed 503, Bedrock's asks
-for the header, and the filter has no mutation rules and leaves it to the worker to have the route looked for again.
+The configuration is changed to what Envoy Gateway makes of its overlay: the API's route is a fixed 503, Bedrock's
+matches the header, and the filter has no mutation rules and leaves it to the worker to have the route looked for again.
 """
 
 import json
@@ -20,12 +20,12 @@ from tests.envoy.gateway.test_closed_route import (
     PATHS,
     Rig,
     Upstream,
-    ask,
     ext_proc,
     manager,
     no_filter,
     no_processing,
     routes,
+    send_request,
     until_served,
 )
 
@@ -85,7 +85,7 @@ def never_turned_on(bootstrap: Any) -> None:
 def test_a_signed_request_finds_bedrock_and_the_mark_stays_behind(rig: Rig) -> None:
     port = rig.envoy(by_header)
     until_served(rig, port)
-    assert ask(port, rig.site.tokens["ci"], **MARKED).status == 200
+    assert send_request(port, rig.site.tokens["ci"], **MARKED).status == 200
     [request] = rig.upstream.received
     assert request.startswith(b"POST /model/amazon.nova-micro-v1%3A0/converse HTTP/1.1\r\n")
     assert b"AWS4-HMAC-SHA256" in request
@@ -94,12 +94,12 @@ def test_a_signed_request_finds_bedrock_and_the_mark_stays_behind(rig: Rig) -> N
 
 
 @pytest.mark.parametrize("mistake", [no_filter, never_turned_on, no_processing])
-def test_where_no_worker_is_asked_nothing_leaves(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_nothing_leaves_where_the_worker_is_not_called(rig: Rig, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(changed(mistake))
     for method, path in CALLS:
         for headers in ({}, MARKED):
-            came = ask(port, rig.site.tokens["ci"], method, path, **headers)
-            assert (came.status, came.error["code"]) == (503, "unsigned")
+            result = send_request(port, rig.site.tokens["ci"], method, path, **headers)
+            assert (result.status, result.error["code"]) == (503, "unsigned")
     assert rig.upstream.received == []
 
 
@@ -108,11 +108,11 @@ def test_no_caller_opens_the_route(rig: Rig, mistake: Callable[[Any], None]) -> 
     port = rig.envoy(mistake)
     for path in PATHS:
         for headers in (MARKED, {**FORGED, **MARKED}, {"X-Forwarded-Client-Cert": "signed"}):
-            assert ask(port, rig.site.tokens["ci"], "POST", path, **headers).status == 404
+            assert send_request(port, rig.site.tokens["ci"], "POST", path, **headers).status == 404
     assert rig.upstream.received == []
 
 
-def test_what_would_let_a_caller_open_it_is_found(rig: Rig) -> None:
+def test_a_configuration_that_lets_a_caller_open_the_route_is_detected(rig: Rig) -> None:
     """The test above would notice: where Envoy forwards the header, the route is open."""
 
     def forwarded(bootstrap: Any) -> None:
@@ -121,5 +121,5 @@ def test_what_would_let_a_caller_open_it_is_found(rig: Rig) -> None:
         manager(bootstrap)["forward_client_cert_details"] = "ALWAYS_FORWARD_ONLY"
 
     port = rig.envoy(forwarded)
-    assert ask(port, rig.site.tokens["ci"], "POST", PATHS[0], **MARKED).status == 200
+    assert send_request(port, rig.site.tokens["ci"], "POST", PATHS[0], **MARKED).status == 200
     assert len(rig.upstream.received) == 1

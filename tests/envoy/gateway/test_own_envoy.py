@@ -1,6 +1,6 @@
-"""An Envoy of one's own: `oai-extproc envoy-config` says what it needs, `oai-extproc serve` is behind it.
+"""An Envoy of one's own: `oai-extproc envoy-config` prints its configuration, `oai-extproc serve` is behind it.
 
-With the configuration in the open, its timeout for one message can be made shorter than a test's patience.
+With the configuration in the open, its timeout for one message can be made shorter than a test waits.
 """
 
 import importlib
@@ -73,7 +73,7 @@ Starter = Callable[[Callable[[str], str]], Any]
 def start_envoy(
     folder: Path, gateway: Any, environment: dict[str, str], worker: Worker, client_of: Any, eventually: Any
 ) -> Iterator[Starter]:
-    """Starts an Envoy of our own, once its bootstrap has been changed; gives a client of it when it is ready."""
+    """Start an Envoy of our own, once its bootstrap has been changed; return a client of it when it is ready."""
     with ExitStack() as ended:
 
         def start(change: Callable[[str], str]) -> Any:
@@ -103,7 +103,7 @@ def own(start_envoy: Starter) -> Any:
 
 
 def rendered(config: Path, listen: str, processor: str, environment: dict[str, str]) -> str:
-    """What `envoy-config` prints."""
+    """Return what `envoy-config` prints."""
     command = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(config)]
     command += ["--listen", listen, "--processor", processor]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -112,7 +112,7 @@ def rendered(config: Path, listen: str, processor: str, environment: dict[str, s
 
 
 def hurried(bootstrap: str) -> str:
-    """The same, with less patience for the worker."""
+    """The same, with a shorter timeout for the worker."""
     changed, times = re.subn(r"( message_timeout): \d+s", rf"\1: {MESSAGE_SECONDS}s", bootstrap)
     assert times == 1
     return changed
@@ -133,7 +133,7 @@ def test_an_envoy_that_uses_google_grpc_is_served_as_well(start_envoy: Starter) 
     with client.stream("Count to 9.") as stream:
         assert stream.rest()[-1] == "[DONE]"
     assert client.chat("x" * 300_000).status == 200
-    assert client.ask("GET", "/oai/v1/models", token=None).status == 401
+    assert client.exchange("GET", "/oai/v1/models", token=None).status == 401
 
 
 def impatient(bootstrap: str) -> str:
@@ -145,7 +145,7 @@ def impatient(bootstrap: str) -> str:
 
 @pytest.fixture(scope="module")
 def idle(start_envoy: Starter) -> Any:
-    """A client of an Envoy that gives up what stands still for a second."""
+    """A client of an Envoy that ends what is idle for a second."""
     return start_envoy(impatient)
 
 
@@ -154,14 +154,14 @@ def test_an_upload_that_stalls_is_a_408(idle: Any) -> None:
         f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {idle.tokens['ci']}\r\n"
         'content-length: 1000\r\n\r\n{"model":'
     )
-    answer = idle.raw(head.encode())
-    assert answer.status == 408
-    assert answer.error["code"] == "request_timeout"
+    response = idle.raw(head.encode())
+    assert response.status == 408
+    assert response.error["code"] == "request_timeout"
 
 
 @pytest.mark.parametrize("place", ["answer", "headers", "start", "answer stream", "headers stream"])
 def test_envoys_own_timer_is_a_504_with_a_code(idle: Any, bedrock: Any, local_of: Any, place: str) -> None:
-    """It is for a worker that is stuck; here it runs out first. Behind a stream's first byte there are comments."""
+    """The timer is for a stuck worker; here it runs out first. Behind a stream's first byte there are comments."""
     local = local_of(bedrock.url)
     local.forget()
     hold, _, stream = place.partition(" ")
@@ -171,14 +171,14 @@ def test_envoys_own_timer_is_a_504_with_a_code(idle: Any, bedrock: Any, local_of
     local.wait_for("aborted")
 
 
-def test_an_envoy_of_ones_own_serves_all_that_up_does(own: Any) -> None:
+def test_an_envoy_of_ones_own_serves_everything_that_up_does(own: Any) -> None:
     assert "Hello!" in own.chat("Hello!").content
     with own.stream("Count to 9.") as stream:
         assert stream.rest()[-1] == "[DONE]"
     assert len(own.embed("x").vectors) == 1
     assert len(own.embed(["x", "y"]).vectors) == 2
-    assert own.ask("GET", "/oai/v1/models").status == 200
-    assert own.ask("GET", "/oai/v1/models", token=None).status == 401
+    assert own.exchange("GET", "/oai/v1/models").status == 200
+    assert own.exchange("GET", "/oai/v1/models", token=None).status == 401
 
 
 def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bedrock: Any, local_of: Any) -> None:
@@ -196,17 +196,17 @@ def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bed
     connection.close()
 
 
-def test_a_worker_that_does_not_answer_in_time_is_a_503(own: Any, worker: Worker) -> None:
+def test_a_worker_that_does_not_respond_in_time_is_a_503(own: Any, worker: Worker) -> None:
     worker.process.send_signal(signal.SIGSTOP)
     try:
-        answer = own.chat("Hello!")
+        response = own.chat("Hello!")
     finally:
         worker.process.send_signal(signal.SIGCONT)
-    assert answer.status == 503
-    assert answer.error["code"] == "processor_unavailable"
+    assert response.status == 503
+    assert response.error["code"] == "processor_unavailable"
 
 
-def test_a_worker_that_is_told_to_stop_finishes_its_streams(
+def test_a_worker_that_gets_sigterm_finishes_its_streams(
     own: Any, worker: Worker, bedrock: Any, local_of: Any, eventually: Any
 ) -> None:
     """The last test of this file: the worker is everybody's."""

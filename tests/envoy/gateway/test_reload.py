@@ -25,7 +25,7 @@ def config(running: Any, client_of: Any, eventually: Any) -> Iterator[dict[str, 
     yield yaml.safe_load(text)
     replace(running.config_path, text)
     client = client_of(running)
-    eventually(lambda: client.ask("GET", "/oai/v1/models").status == 200)
+    eventually(lambda: client.exchange("GET", "/oai/v1/models").status == 200)
 
 
 def replace(path: Path, content: bytes | dict[str, Any]) -> None:
@@ -41,9 +41,9 @@ def entry(name: str, token: str, *organisations: str) -> dict[str, Any]:
 
 
 def status(client: Any, token: str) -> int:
-    """What this very token gets."""
+    """Return the status that this very token gets."""
     headers = [("authorization", f"Bearer {token}")]
-    return int(client.ask("GET", "/oai/v1/models", headers=headers, token=None).status)
+    return int(client.exchange("GET", "/oai/v1/models", headers=headers, token=None).status)
 
 
 def test_a_token_that_is_added_works_and_one_that_is_removed_does_not(
@@ -54,7 +54,7 @@ def test_a_token_that_is_added_works_and_one_that_is_removed_does_not(
     config["tokens"] = [entry("new", NEW, "acme")]
     replace(running.config_path, config)
     eventually(lambda: status(client, NEW) == 200)
-    assert client.ask("GET", "/oai/v1/models").status == 401
+    assert client.exchange("GET", "/oai/v1/models").status == 401
 
 
 def test_a_file_that_is_written_over_counts_too(
@@ -86,7 +86,7 @@ def test_a_stream_that_runs_is_not_disturbed(
         assert stream.delta()
         config["tokens"] = [entry("new", NEW, "acme")]
         replace(running.config_path, config)
-        eventually(lambda: client.ask("GET", "/oai/v1/models").status == 401)
+        eventually(lambda: client.exchange("GET", "/oai/v1/models").status == 401)
         local_of(running.local_url).release()
         assert stream.rest()[-1] == "[DONE]"
 
@@ -101,32 +101,32 @@ def test_a_stream_that_runs_is_not_disturbed(
     ],
     ids=["unknown key", "bad value", "empty", "no text"],
 )
-def test_a_broken_file_is_told_of_and_changes_nothing(
+def test_a_broken_file_is_logged_and_changes_nothing(
     running: Any, config: dict[str, Any], client_of: Any, content: bytes, told: str
 ) -> None:
-    said = len(running.log())
+    position = len(running.log())
     replace(running.config_path, content)
-    running.wait_for(rf"gateway\.yaml: .*{told}.*; {KEEPS}", said)
+    running.wait_for(rf"gateway\.yaml: .*{told}.*; {KEEPS}", position)
     assert client_of(running).chat("Hello!").status == 200
 
 
-def test_a_file_that_is_gone_is_told_of_and_changes_nothing(
+def test_a_file_that_is_gone_is_logged_and_changes_nothing(
     running: Any, config: dict[str, Any], client_of: Any
 ) -> None:
-    said = len(running.log())
+    position = len(running.log())
     running.config_path.unlink()
-    running.wait_for(rf"gateway\.yaml: No such file.*; {KEEPS}", said)
+    running.wait_for(rf"gateway\.yaml: No such file.*; {KEEPS}", position)
     assert client_of(running).chat("Hello!").status == 200
 
 
-def test_what_needs_a_restart_is_told_of_and_the_rest_counts(
+def test_settings_that_need_a_restart_are_logged_and_the_rest_apply(
     running: Any, config: dict[str, Any], client_of: Any, eventually: Any
 ) -> None:
-    said = len(running.log())
+    position = len(running.log())
     config.update(workers=2, limits={"request_bytes": 2048}, tokens=[*config["tokens"], entry("new", NEW, "acme")])
     replace(running.config_path, config)
-    running.wait_for(r"`workers` has changed: that needs a restart", said)
-    running.wait_for(r"`limits` has changed: that needs a restart", said)
+    running.wait_for(r"`workers` has changed: that needs a restart", position)
+    running.wait_for(r"`limits` has changed: that needs a restart", position)
     eventually(lambda: status(client_of(running), NEW) == 200)
     assert client_of(running).chat("x" * 5000).status == 200
 

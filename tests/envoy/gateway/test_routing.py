@@ -1,4 +1,4 @@
-"""What is served at which path and by which method; everything else is said so in OpenAI's shape."""
+"""Routes: each path with its method; every other request gets an error in OpenAI's shape."""
 
 import json
 from typing import Any
@@ -36,17 +36,17 @@ SERVED = (
         "",
     ],
 )
-def test_what_is_not_served_is_a_404_that_names_what_is(client: Any, path: str) -> None:
-    answer = client.post(path, {"model": NOVA})
-    assert answer.status == 404
+def test_a_route_that_is_not_served_is_a_404_that_names_the_served_ones(client: Any, path: str) -> None:
+    response = client.post(path, {"model": NOVA})
+    assert response.status == 404
     for endpoint in SERVED:
-        assert endpoint in answer.error["message"]
+        assert endpoint in response.error["message"]
 
 
 def test_the_bare_base_url_is_a_404_that_names_what_is_served(client: Any) -> None:
-    answer = client.ask("GET", "/oai/v1")
-    assert answer.status == 404
-    assert SERVED[0] in answer.error["message"]
+    response = client.exchange("GET", "/oai/v1")
+    assert response.status == 404
+    assert SERVED[0] in response.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,17 @@ def test_the_bare_base_url_is_a_404_that_names_what_is_served(client: Any) -> No
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_paths_outside_the_api_say_where_the_api_is(client: Any, local: Any, method: str, path: str) -> None:
-    answer = client.ask(method, path, b"{}" if method == "POST" else None)
-    assert answer.status == 404
-    assert "/oai/v1" in answer.error["message"]
+def test_paths_outside_the_api_name_the_path_of_the_api(client: Any, local: Any, method: str, path: str) -> None:
+    response = client.exchange(method, path, b"{}" if method == "POST" else None)
+    assert response.status == 404
+    assert "/oai/v1" in response.error["message"]
     assert local.calls() == []
 
 
 @pytest.mark.parametrize("path", ["/x/../oai/v1/models", "/oai/v1/./models", "/oai/v1/x/%2E%2E/models"])
-def test_dots_in_a_path_lead_to_what_they_mean_and_past_no_door(client: Any, path: str) -> None:
-    assert client.ask("GET", path).status == 200
-    assert client.ask("GET", path, token=None).status == 401
+def test_dots_in_a_path_are_resolved_and_open_no_other_route(client: Any, path: str) -> None:
+    assert client.exchange("GET", path).status == 200
+    assert client.exchange("GET", path, token=None).status == 401
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_dots_in_a_path_lead_to_what_they_mean_and_past_no_door(client: Any, pat
         ("PATCH", "models/x", "GET"),
     ],
 )
-def test_a_wrong_method_is_a_405_that_says_which_is_right(client: Any, method: str, path: str, allowed: str) -> None:
-    answer = client.ask(method, f"/oai/v1/{path}", b"{}" if method != "GET" else None)
-    assert answer.status == 405
-    assert answer.headers["allow"] == allowed
-    assert allowed in answer.error["message"]
+def test_a_wrong_method_is_a_405_that_names_the_right_one(client: Any, method: str, path: str, allowed: str) -> None:
+    response = client.exchange(method, f"/oai/v1/{path}", b"{}" if method != "GET" else None)
+    assert response.status == 405
+    assert response.headers["allow"] == allowed
+    assert allowed in response.error["message"]
 
 
-def test_head_is_answered_without_a_body(client: Any) -> None:
+def test_head_gets_a_response_without_a_body(client: Any) -> None:
     connection = client.connect()
     client.send(connection, "HEAD", "/oai/v1/models")
     response = connection.getresponse()
@@ -113,65 +113,65 @@ def test_head_is_answered_without_a_body(client: Any) -> None:
     connection.close()
 
 
-def test_every_listed_model_can_be_asked_for_by_its_id(client: Any) -> None:
-    models = client.ask("GET", "/oai/v1/models").json()
+def test_every_listed_model_can_be_retrieved_by_its_id(client: Any) -> None:
+    models = client.exchange("GET", "/oai/v1/models").json()
     assert models["object"] == "list"
     ids = [model["id"] for model in models["data"]]
     assert {"anthropic.claude-sonnet-4-6", NOVA, "us.anthropic.claude-sonnet-4-6"} < set(ids)
     assert any(name.startswith("arn:") and "/" in name for name in ids)
     for model in models["data"]:
-        answer = client.ask("GET", f"/oai/v1/models/{quote(model['id'], safe='')}")
-        assert answer.status == 200
-        assert answer.json() == model
+        response = client.exchange("GET", f"/oai/v1/models/{quote(model['id'], safe='')}")
+        assert response.status == 200
+        assert response.json() == model
 
 
 def test_a_models_id_may_be_encoded_or_not(client: Any) -> None:
-    arn = next(model["id"] for model in client.ask("GET", "/oai/v1/models").json()["data"] if "/" in model["id"])
+    arn = next(model["id"] for model in client.exchange("GET", "/oai/v1/models").json()["data"] if "/" in model["id"])
     spellings = (arn, quote(arn, safe=""), arn.replace("/", "%2f"), arn.replace(":", "%3A"))
-    assert {client.ask("GET", f"/oai/v1/models/{spelling}").json()["id"] for spelling in spellings} == {arn}
-    assert client.ask("GET", f"/oai/v1/models/{NOVA}").json()["id"] == NOVA
-    assert client.ask("GET", f"/oai/v1/models/{NOVA.replace(':', '%3A')}").json()["id"] == NOVA
+    assert {client.exchange("GET", f"/oai/v1/models/{spelling}").json()["id"] for spelling in spellings} == {arn}
+    assert client.exchange("GET", f"/oai/v1/models/{NOVA}").json()["id"] == NOVA
+    assert client.exchange("GET", f"/oai/v1/models/{NOVA.replace(':', '%3A')}").json()["id"] == NOVA
 
 
 def test_a_model_can_be_called_by_its_arn(client: Any, local: Any) -> None:
-    arn = next(model["id"] for model in client.ask("GET", "/oai/v1/models").json()["data"] if "/" in model["id"])
-    answer = client.chat("Hello!", model=arn)
-    assert "Hello!" in answer.content
-    assert answer.json()["model"] == arn
+    arn = next(model["id"] for model in client.exchange("GET", "/oai/v1/models").json()["data"] if "/" in model["id"])
+    response = client.chat("Hello!", model=arn)
+    assert "Hello!" in response.content
+    assert response.json()["model"] == arn
     assert [call["model"] for call in local.calls()] == [arn]
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "..%2fchat%2fcompletions", "%2e%2e%2f", "%F0%9F%98%80", "x" * 3000])
 def test_a_model_that_is_not_there_is_not_found(client: Any, name: str) -> None:
-    answer = client.ask("GET", f"/oai/v1/models/{name}")
-    assert answer.status == 404
-    assert (answer.error["code"], answer.error["param"]) == ("model_not_found", "model")
+    response = client.exchange("GET", f"/oai/v1/models/{name}")
+    assert response.status == 404
+    assert (response.error["code"], response.error["param"]) == ("model_not_found", "model")
 
 
 @pytest.mark.parametrize("name", ["..", "a/b/../c", "../../model/x/converse", "é?#%2F", "%2e%2e", "x y"])
-def test_what_cannot_be_a_model_id_never_reaches_bedrock(client: Any, local: Any, name: str) -> None:
-    answer = client.chat("Hello!", model=name)
-    assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model")
+def test_an_impossible_model_id_never_reaches_bedrock(client: Any, local: Any, name: str) -> None:
+    response = client.chat("Hello!", model=name)
+    assert (response.status, response.error["code"], response.error["param"]) == (404, "model_not_found", "model")
     assert local.calls() == []
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "a.b:c", "arn:aws:bedrock:us-east-1:123456789012:prompt/ABCDE12345:1"])
 def test_a_model_id_that_is_not_listed_is_one_segment_of_bedrocks_path(client: Any, local: Any, name: str) -> None:
-    answer = client.chat("Hello!", model=name)
-    assert answer.status in (400, 404)
+    response = client.chat("Hello!", model=name)
+    assert response.status in (400, 404)
     assert [(call["operation"], call["model"]) for call in local.calls()] == [("Converse", name)]
 
 
 def test_a_query_changes_nothing(client: Any, local: Any) -> None:
-    plain = client.ask("GET", "/oai/v1/models")
-    assert client.ask("GET", "/oai/v1/models?limit=1&after=x").json() == plain.json()
+    plain = client.exchange("GET", "/oai/v1/models")
+    assert client.exchange("GET", "/oai/v1/models?limit=1&after=x").json() == plain.json()
     body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello!"}]}).encode()
-    assert client.ask("POST", "/oai/v1/chat/completions?api-version=2024-10-21", body).status == 200
-    assert client.ask("GET", f"/oai/v1/models/{NOVA}?x=/y").json()["id"] == NOVA
+    assert client.exchange("POST", "/oai/v1/chat/completions?api-version=2024-10-21", body).status == 200
+    assert client.exchange("GET", f"/oai/v1/models/{NOVA}?x=/y").json()["id"] == NOVA
 
 
 def test_a_slash_at_the_end_changes_nothing(client: Any) -> None:
-    assert client.ask("GET", "/oai/v1/models/").json()["object"] == "list"
+    assert client.exchange("GET", "/oai/v1/models/").json()["object"] == "list"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,6 @@ def test_a_slash_at_the_end_changes_nothing(client: Any) -> None:
         b"GET /oai/v1/models HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
     ],
 )
-def test_what_is_no_request_gets_an_answer_that_says_so(client: Any, local: Any, data: bytes) -> None:
+def test_bytes_that_are_no_request_get_an_error_in_openais_shape(client: Any, local: Any, data: bytes) -> None:
     assert 400 <= client.raw(data).status <= 501
     assert local.calls() == []

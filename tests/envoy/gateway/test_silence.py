@@ -1,7 +1,7 @@
 """Bedrock that sends nothing for a while, in every phase of a call; and callers who pause, which is not the same.
 
-The gateways here have short times; how long something took is never looked at. Where a test needs time to pass, it
-waits for what another call tells of it: comments of a stream, or its own end by silence.
+The gateways here have short times; no test measures a duration. Where a test needs time to pass, it
+waits for a sign of another call: comments of a stream, or its own end by silence.
 """
 
 import json
@@ -22,7 +22,7 @@ PLACES = ("answer", "headers", "start", "end")
 
 
 def content(events: list[str]) -> str:
-    """What the chunks say together; what ends the stream is left out."""
+    """Return the text of all chunks; what ends the stream is left out."""
     chunks = [json.loads(event) for event in events if event != DONE]
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk.get("choices"))
 
@@ -50,7 +50,7 @@ def quiet(lively: Any, client_of: Any, local_of: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def given_up(hasty: Any, client_of: Any, local_of: Any) -> Iterator[Any]:
+def timed_out(hasty: Any, client_of: Any, local_of: Any) -> Iterator[Any]:
     """A client of it, and its Bedrock."""
     local = local_of(hasty.local_url)
     local.forget()
@@ -58,7 +58,7 @@ def given_up(hasty: Any, client_of: Any, local_of: Any) -> Iterator[Any]:
     local.release()
 
 
-def while_comments_come(client: Any, number: int = 4) -> None:
+def wait_for_comments(client: Any, number: int = 4) -> None:
     """Wait until another call on this gateway has been sent so many comments."""
     with client.stream(f"{COUNT} [[local: hold=1]]") as stream:
         assert stream.delta()
@@ -75,7 +75,7 @@ def test_a_stream_whose_first_byte_is_late_is_whole(quiet: Any, place: str) -> N
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(client.stream, f"{COUNT} [[local: hold={place}]]")
         local.wait_for("running")
-        while_comments_come(client)
+        wait_for_comments(client)
         assert not late.done()
         local.release()
         with late.result() as stream:
@@ -84,7 +84,7 @@ def test_a_stream_whose_first_byte_is_late_is_whole(quiet: Any, place: str) -> N
     assert events[-1] == DONE
 
 
-def test_comments_come_once_bedrock_has_begun_to_send(quiet: Any) -> None:
+def test_comments_come_once_bedrock_has_started_to_send(quiet: Any) -> None:
     client, local = quiet
     with client.stream(f"{COUNT} [[local: hold=start]]") as stream:
         assert [stream.next() for _ in range(3)] == [KEEPALIVE] * 3
@@ -98,9 +98,9 @@ def test_an_exception_after_a_long_wait_for_the_first_byte_still_has_a_status(qu
     client, local = quiet
     with ThreadPoolExecutor(1) as pool:
         order = "exception=throttlingException hold=headers"
-        late = pool.submit(client.refused_stream, f"{COUNT} [[local: {order}]]")
+        late = pool.submit(client.rejected_stream, f"{COUNT} [[local: {order}]]")
         local.wait_for("running")
-        while_comments_come(client)
+        wait_for_comments(client)
         local.release()
         assert late.result().status == 429
 
@@ -109,20 +109,20 @@ def test_an_exception_after_a_long_wait_for_the_first_byte_still_has_a_status(qu
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_buffered_call_that_is_silent_is_a_504(given_up: Any, place: str) -> None:
-    client, local = given_up
+def test_a_buffered_call_that_is_silent_is_a_504(timed_out: Any, place: str) -> None:
+    client, local = timed_out
     assert_timed_out(client.chat(f"{COUNT} [[local: hold={place}]]"), local, 1)
 
 
 @pytest.mark.parametrize("place", ["answer", "headers"])
-def test_a_stream_that_is_silent_before_its_first_byte_is_a_504(given_up: Any, place: str) -> None:
-    client, local = given_up
-    assert_timed_out(client.refused_stream(f"{COUNT} [[local: hold={place}]]"), local, 1)
+def test_a_stream_that_is_silent_before_its_first_byte_is_a_504(timed_out: Any, place: str) -> None:
+    client, local = timed_out
+    assert_timed_out(client.rejected_stream(f"{COUNT} [[local: hold={place}]]"), local, 1)
 
 
 @pytest.mark.parametrize("place", ["start", "1"])
-def test_a_stream_that_falls_silent_ends_in_an_error(given_up: Any, place: str) -> None:
-    client, local = given_up
+def test_a_stream_that_falls_silent_ends_in_an_error(timed_out: Any, place: str) -> None:
+    client, local = timed_out
     with client.stream(f"{COUNT} [[local: hold={place}]]") as stream:
         events = stream.rest()
     error = json.loads(events[-1])["error"]
@@ -134,26 +134,26 @@ def test_a_stream_that_falls_silent_ends_in_an_error(given_up: Any, place: str) 
 
 @pytest.mark.parametrize("texts", [1, 3])
 @pytest.mark.parametrize("place", PLACES)
-def test_embeddings_that_are_silent_are_a_504(given_up: Any, place: str, texts: int) -> None:
-    """One text goes through Envoy, several are calls of the worker's own: not one of them is tried again."""
-    client, local = given_up
-    answer = client.embed([f"[[local: hold={place}]] x"] * texts)
-    assert_timed_out(answer, local, texts)
+def test_embeddings_that_are_silent_are_a_504(timed_out: Any, place: str, texts: int) -> None:
+    """A single text goes through Envoy, several are calls of the worker's own: none of them is retried."""
+    client, local = timed_out
+    response = client.embed([f"[[local: hold={place}]] x"] * texts)
+    assert_timed_out(response, local, texts)
 
 
-def assert_timed_out(answer: Any, local: Any, calls: int) -> None:
-    """The caller is told what happened, and Bedrock's side is ended."""
-    assert answer.status == 504
-    assert answer.error["type"] == "server_error"
-    assert answer.error["code"] == "timeout"
-    assert answer.error["message"].startswith("Bedrock sent nothing for 1")
+def assert_timed_out(response: Any, local: Any, calls: int) -> None:
+    """Check that the caller gets the error, and that Bedrock's side is ended."""
+    assert response.status == 504
+    assert response.error["type"] == "server_error"
+    assert response.error["code"] == "timeout"
+    assert response.error["message"].startswith("Bedrock sent nothing for 1")
     local.wait_for(*["aborted"] * calls)
 
 
-def test_a_call_that_is_given_up_is_in_the_access_log_with_its_reason(given_up: Any, hasty: Any) -> None:
-    client, _ = given_up
-    answer = client.chat(f"{COUNT} [[local: hold=headers]]")
-    line = hasty.wait_for(rf'.*"id":"{answer.headers["x-request-id"]}".*')[0]
+def test_a_call_that_times_out_is_in_the_access_log_with_its_reason(timed_out: Any, hasty: Any) -> None:
+    client, _ = timed_out
+    response = client.chat(f"{COUNT} [[local: hold=headers]]")
+    line = hasty.wait_for(rf'.*"id":"{response.headers["x-request-id"]}".*')[0]
     entry = json.loads(line[line.index("{") :])
     assert entry["status"] == 504
     assert entry["details"] == "oai_timeout"
@@ -164,7 +164,7 @@ def test_a_call_that_is_given_up_is_in_the_access_log_with_its_reason(given_up: 
 # The end
 
 
-def test_a_stream_of_which_all_has_come_ends_although_its_body_stays_open(quiet: Any, lively: Any) -> None:
+def test_a_complete_stream_ends_although_its_body_stays_open(quiet: Any, lively: Any) -> None:
     client, local = quiet
     with client.stream(f"{COUNT} [[local: hold=end]]", stream_options={"include_usage": True}) as stream:
         events = stream.rest()
@@ -182,8 +182,8 @@ def test_a_stream_of_which_all_has_come_ends_although_its_body_stays_open(quiet:
 # The caller's own pause
 
 
-def test_a_pause_while_the_request_is_sent_is_not_bedrocks_silence(given_up: Any) -> None:
-    client, _ = given_up
+def test_a_pause_while_the_request_is_sent_is_not_bedrocks_silence(timed_out: Any) -> None:
+    client, _ = timed_out
     body = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": COUNT}]}).encode()
     head = (
         f"POST /oai/v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {client.tokens['ci']}\r\n"
@@ -198,9 +198,9 @@ def test_a_pause_while_the_request_is_sent_is_not_bedrocks_silence(given_up: Any
     assert COUNTED.encode() in received
 
 
-def test_a_caller_who_stops_reading_is_not_told_that_bedrock_was_silent(hasty: Any, given_up: Any) -> None:
+def test_a_caller_who_stops_reading_does_not_get_bedrocks_silence_as_reason(hasty: Any, timed_out: Any) -> None:
     """Envoy stops reading Bedrock when its buffer for the caller is full, which to the worker looks like silence."""
-    client, _ = given_up
+    client, _ = timed_out
     question = {"model": CLAUDE, "messages": [{"role": "user", "content": "Count to 60000. [[local: pace=0]]"}]}
     body = json.dumps({**question, "stream": True}).encode()
     head = (
@@ -215,7 +215,7 @@ def test_a_caller_who_stops_reading_is_not_told_that_bedrock_was_silent(hasty: A
         hasty.wait_for(f'"model":"{CLAUDE}"')  # the access log: the call is over, whatever Bedrock could still send
         received = b"".join(iter(lambda: connection.recv(1 << 20), b""))
     [error] = re.findall(rb'data: (\{"error".*?\})\n\n', received)
-    told = json.loads(error)["error"]
-    assert told["code"] == "timeout"
-    assert "or the response was not read" in told["message"]
+    details = json.loads(error)["error"]
+    assert details["code"] == "timeout"
+    assert "or the response was not read" in details["message"]
     assert b"[DONE]" not in received

@@ -1,4 +1,4 @@
-"""Streamed answers as they reach a client: piece by piece, and never an end that looks whole and is not."""
+"""Streamed responses as they reach a client: piece by piece, and never an end that looks whole and is not."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ COUNTED = "1 2 3 4 5 6 7 8 9"
 
 
 def content(events: list[str]) -> str:
-    """What the chunks say together; what ends the stream is left out."""
+    """Return the text of all chunks; what ends the stream is left out."""
     chunks = [json.loads(event) for event in events if event != DONE]
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if "choices" in chunk)
 
@@ -64,7 +64,7 @@ def test_a_stream_may_follow_a_stream_on_one_connection(client: Any) -> None:
     connection.close()
 
 
-def test_a_long_answer_streams_to_its_end(client: Any) -> None:
+def test_a_long_response_streams_to_its_end(client: Any) -> None:
     with client.stream("Count to 3000. [[local: pace=0]]") as stream:
         events = stream.rest()
     assert content(events) == " ".join(map(str, range(1, 3001)))
@@ -88,11 +88,11 @@ def test_a_long_answer_streams_to_its_end(client: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("after", [0, 1])
-def test_a_stream_that_fails_before_it_says_anything_is_a_failure_with_a_status(
+def test_a_stream_that_fails_before_its_first_text_is_a_failure_with_a_status(
     client: Any, order: str, status: int, after: int
 ) -> None:
-    """`after=1`: messageStart alone says nothing."""
-    assert client.refused_stream(f"{COUNT} [[local: {order} after={after}]]").status == status
+    """`after=1`: messageStart alone has no text."""
+    assert client.rejected_stream(f"{COUNT} [[local: {order} after={after}]]").status == status
 
 
 @pytest.mark.parametrize(
@@ -100,20 +100,22 @@ def test_a_stream_that_fails_before_it_says_anything_is_a_failure_with_a_status(
     ["exception=throttlingException", "exception=modelStreamErrorException", "error=internalFailure", "corrupt"],
 )
 @pytest.mark.parametrize("after", [2, 5])
-def test_a_failure_in_the_middle_is_told_and_ends_the_stream_without_done(client: Any, order: str, after: int) -> None:
+def test_a_failure_in_the_middle_is_an_error_and_ends_the_stream_without_done(
+    client: Any, order: str, after: int
+) -> None:
     with client.stream(f"{COUNT} [[local: {order} after={after}]]") as stream:
         events = stream.rest()
     *before, last = map(json.loads, events)
     assert all("choices" in chunk for chunk in before)
     assert last.keys() == {"error"}
     assert last["error"].keys() == {"message", "type", "param", "code"}
-    said = content(events)
-    assert COUNTED.startswith(said)
-    assert said != COUNTED
+    text = content(events)
+    assert COUNTED.startswith(text)
+    assert text != COUNTED
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-def test_a_stream_that_breaks_off_is_never_taken_for_a_whole_one(client: Any, after: int) -> None:
+def test_a_stream_that_breaks_off_never_looks_whole(client: Any, after: int) -> None:
     """Envoy resets what it cannot finish; the client sees an error, or no clean end, but never `[DONE]`."""
     connection = client.connect()
     question = {
@@ -134,7 +136,7 @@ def test_a_stream_that_breaks_off_is_never_taken_for_a_whole_one(client: Any, af
 
 
 def test_a_stream_that_breaks_off_before_it_began_is_a_failure_with_a_status(client: Any) -> None:
-    assert client.refused_stream(f"{COUNT} [[local: cut after=0]]").status in (502, 503)
+    assert client.rejected_stream(f"{COUNT} [[local: cut after=0]]").status in (502, 503)
 
 
 # Leaving
@@ -152,12 +154,12 @@ def test_a_client_that_leaves_before_it_has_read_anything_ends_the_call(client: 
     leave_early(client, local, "chat/completions", {"stream": True})
 
 
-def test_a_client_that_does_not_wait_for_a_buffered_answer_ends_the_call(client: Any, local: Any) -> None:
+def test_a_client_that_does_not_wait_for_a_buffered_response_ends_the_call(client: Any, local: Any) -> None:
     leave_early(client, local, "chat/completions", {})
 
 
 def leave_early(client: Any, local: Any, path: str, fields: dict[str, object]) -> None:
-    """Ask, and go when the question has arrived."""
+    """Send a request, and leave when it has arrived."""
     connection = client.connect()
     body = {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "[[local: hold]] x"}], **fields}
     client.send(connection, "POST", f"/oai/v1/{path}", json.dumps(body).encode())
@@ -215,7 +217,7 @@ def test_a_client_that_leaves_while_the_model_thinks_ends_the_call(held: Any) ->
     local.wait_for("aborted")
 
 
-def test_too_long_a_silence_ends_in_an_error_and_ends_the_call(strict: Any, client_of: Any, local_of: Any) -> None:
+def test_too_long_a_silence_is_an_error_and_ends_the_call(strict: Any, client_of: Any, local_of: Any) -> None:
     local = local_of(strict.local_url)
     local.forget()
     with client_of(strict).stream(f"{COUNT} [[local: hold]]") as stream:

@@ -38,7 +38,7 @@ class Front(ThreadedServer):
 
 @pytest.fixture(scope="module")
 def front(authority: Any, bedrock: Any) -> Iterator[Callable[[str], int]]:
-    """Puts a server of this name in front of Bedrock, and gives its port."""
+    """Put a server of this name in front of Bedrock, and return its port."""
     fronts: list[Front] = []
 
     def serve(name: str) -> int:
@@ -74,13 +74,13 @@ def test_streams_come_piece_by_piece_over_tls_too(with_an_api_key: Any, bedrock:
 
 def test_the_models_are_listed_with_an_api_key_too(with_an_api_key: Any) -> None:
     """The profile of an application is in no built-in list."""
-    listed = [model["id"] for model in with_an_api_key.ask("GET", "/oai/v1/models").json()["data"]]
+    listed = [model["id"] for model in with_an_api_key.exchange("GET", "/oai/v1/models").json()["data"]]
     assert any("application-inference-profile" in name for name in listed)
 
 
 @pytest.fixture(scope="module")
 def towards_a_stranger(start_shared: Any, client_of: Any, bedrock: Any, front: Any) -> Any:
-    """A client of a gateway whose Bedrock shows a certificate that nobody trusts."""
+    """A client of a gateway whose Bedrock shows a certificate of an unknown authority."""
     endpoint = {"AWS_ENDPOINT_URL": f"https://localhost:{front('localhost')}"}
     kept = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
     return client_of(start_shared(env={**kept, **endpoint}, args=["--upstream", "aws"]))
@@ -88,7 +88,7 @@ def towards_a_stranger(start_shared: Any, client_of: Any, bedrock: Any, front: A
 
 @pytest.fixture(scope="module")
 def towards_another_name(start_shared: Any, client_of: Any, bedrock: Any, authority: Any, front: Any) -> Any:
-    """A client of a gateway whose Bedrock shows a good certificate of somebody else."""
+    """A client of a gateway whose Bedrock shows a good certificate for another name."""
     env = {name: value for name, value in bedrock.environment.items() if "ENDPOINT" not in name}
     env |= {"AWS_ENDPOINT_URL": f"https://localhost:{front('other.test')}", "AWS_CA_BUNDLE": str(authority.certificate)}
     return client_of(start_shared(env=env, args=["--upstream", "aws"]))
@@ -101,7 +101,7 @@ def test_a_server_that_cannot_prove_to_be_bedrock_gets_nothing(
 ) -> None:
     client = request.getfixturevalue(gateway_of)
     local_of(bedrock.url).forget()
-    answer = call(client)
-    assert answer.status == 503
-    assert answer.error["code"] == "bedrock_unreachable"
+    response = call(client)
+    assert response.status == 503
+    assert response.error["code"] == "bedrock_unreachable"
     assert local_of(bedrock.url).calls() == []

@@ -16,7 +16,7 @@ REASONABLE = 2_000_000
 DEADLINE = 30.0
 
 
-def begun_upload(client: Any, size: int, token: str, organisation: str) -> socket.socket:
+def start_upload(client: Any, size: int, token: str, organisation: str) -> socket.socket:
     """A request that has sent its headers and one byte of its body."""
     connection = socket.create_connection((client.host, client.port), timeout=DEADLINE)
     lines = [
@@ -62,15 +62,15 @@ def client(crowded: Any, client_of: Callable[[Any], Any]) -> Iterator[Any]:
 def test_two_organisations_that_upload_without_end_leave_something_for_a_third(
     client: Any, eventually: Callable[..., Any]
 ) -> None:
-    """Each begins more uploads than there is room for, large ones first, until one is rejected."""
+    """Each begins more uploads than the budget holds, large ones first, until one is rejected."""
     with ExitStack() as uploads:
         for token, organisation in (("ci", "acme"), ("both", "umbrella")):
             for size in (8_000_000, 2_000_000, 500_000):
                 number = WHOLE // (size + STREAM_BYTES) + 1
-                begun = [begun_upload(client, size, token, organisation) for _ in range(number)]
-                for connection in begun:
+                started = [start_upload(client, size, token, organisation) for _ in range(number)]
+                for connection in started:
                     uploads.enter_context(connection)
-                rejected, _, _ = select.select(begun, [], [], DEADLINE)
+                rejected, _, _ = select.select(started, [], [], DEADLINE)
                 status, error = response_to(rejected[0])
                 assert (status, error["type"]) in ((429, "rate_limit_error"), (503, "server_error"))
         assert client.post("chat/completions", padded(REASONABLE), token="limited").status == 200
@@ -82,13 +82,13 @@ def test_two_organisations_that_upload_without_end_leave_something_for_a_third(
 def test_uploads_that_drip_are_a_408_and_others_are_served_meanwhile(
     start_gateway: Any, client_of: Callable[[Any], Any], eventually: Callable[..., Any]
 ) -> None:
-    """Their bytes never cease, so no timer of Envoy's for what stands still runs out. They hold their whole share."""
+    """Their bytes never cease, so no idle timer of Envoy's runs out. They hold their whole share."""
     size = 1_000_000
     gateway = start_gateway({"limits": {"request_bytes": size, "in_flight_bytes": WHOLE, "upload_seconds": 2}})
     client, served = client_of(gateway), 0
     with ExitStack() as uploads:
         number = WHOLE // 2 // (size + STREAM_BYTES)
-        dripping = {uploads.enter_context(begun_upload(client, size, "ci", "acme")) for _ in range(number)}
+        dripping = {uploads.enter_context(start_upload(client, size, "ci", "acme")) for _ in range(number)}
         while dripping:
             ready, _, _ = select.select(dripping, [], [], 0.05)
             for connection in ready:

@@ -1,6 +1,6 @@
-"""What every answer has, and what does not get through in either direction.
+"""Headers that every response has, and headers that cross in neither direction.
 
-The client of these tests looks at each answer, in every file; here it is asked for one answer of each kind.
+The client of these tests checks each response, in every file; here it gets one response of each kind.
 """
 
 import json
@@ -13,26 +13,26 @@ NOVA = "amazon.nova-micro-v1:0"
 CHAT = "/oai/v1/chat/completions"
 TOO_LONG = [("content-length", str(40 * 1024 * 1024))]
 
-ANSWERS: dict[str, tuple[int, Callable[[Any], Any]]] = {
-    "models": (200, lambda client: client.ask("GET", "/oai/v1/models")),
+RESPONSES: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "models": (200, lambda client: client.exchange("GET", "/oai/v1/models")),
     "chat": (200, lambda client: client.chat("Hello!")),
     "stream": (200, lambda client: client.stream("Hello!")),
     "one embedding": (200, lambda client: client.embed("x")),
     "embeddings": (200, lambda client: client.embed(["x", "y"])),
     "bad request": (400, lambda client: client.post("chat/completions", {})),
     "no HTTP": (400, lambda client: client.raw(b"x\r\n\r\n")),
-    "no token": (401, lambda client: client.ask("GET", "/oai/v1/models", token=None)),
-    "no organisation": (403, lambda client: client.ask("GET", "/oai/v1/models", token="nobody")),
+    "no token": (401, lambda client: client.exchange("GET", "/oai/v1/models", token=None)),
+    "no organisation": (403, lambda client: client.exchange("GET", "/oai/v1/models", token="nobody")),
     "not served": (404, lambda client: client.post("images/generations", {})),
-    "outside": (404, lambda client: client.ask("GET", "/")),
+    "outside": (404, lambda client: client.exchange("GET", "/")),
     "no model": (404, lambda client: client.chat("Hello!", model="gpt-4o")),
-    "no model in a stream": (404, lambda client: client.refused_stream("Hello!", model="gpt-4o")),
-    "wrong method": (405, lambda client: client.ask("GET", CHAT)),
-    "too large": (413, lambda client: client.ask("POST", CHAT, headers=TOO_LONG)),
+    "no model in a stream": (404, lambda client: client.rejected_stream("Hello!", model="gpt-4o")),
+    "wrong method": (405, lambda client: client.exchange("GET", CHAT)),
+    "too large": (413, lambda client: client.exchange("POST", CHAT, headers=TOO_LONG)),
     "compressed": (415, lambda client: client.post("embeddings", {}, headers=[("content-encoding", "gzip")])),
     "throttled": (429, lambda client: client.chat("[[local: status=429]]")),
-    "throttled stream": (429, lambda client: client.refused_stream("[[local: status=429]]")),
-    "throttled in a stream": (429, lambda client: client.refused_stream("[[local: exception=throttlingException]]")),
+    "throttled stream": (429, lambda client: client.rejected_stream("[[local: status=429]]")),
+    "throttled in a stream": (429, lambda client: client.rejected_stream("[[local: exception=throttlingException]]")),
     "throttled among several": (429, lambda client: client.embed(["x", "[[local: status=429]]"])),
     "Bedrock failed": (500, lambda client: client.chat("[[local: status=500]]")),
     "the gateway's own fault": (502, lambda client: client.chat("[[local: status=403]]")),
@@ -41,30 +41,30 @@ ANSWERS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("status", "get"), ANSWERS.values(), ids=ANSWERS)
-def test_every_answer_has_a_request_id_and_every_error_the_shape(
+@pytest.mark.parametrize(("status", "get"), RESPONSES.values(), ids=RESPONSES)
+def test_every_response_has_a_request_id_and_every_error_the_shape(
     client: Any, status: int, get: Callable[[Any], Any]
 ) -> None:
-    answer = get(client)
-    assert answer.status == status
-    assert answer.headers["x-request-id"]
+    response = get(client)
+    assert response.status == status
+    assert response.headers["x-request-id"]
 
 
-def test_each_request_has_an_id_of_its_own_whatever_the_client_says(client: Any) -> None:
-    ids = {client.ask("GET", path).headers["x-request-id"] for path in ["/oai/v1/models", "/oai/v1/x", "/x"] * 2}
+def test_each_request_has_an_id_of_its_own_whatever_the_client_sends(client: Any) -> None:
+    ids = {client.exchange("GET", path).headers["x-request-id"] for path in ["/oai/v1/models", "/oai/v1/x", "/x"] * 2}
     assert len(ids) == 6
     for path in ("/oai/v1/models", "/oai/v1/x", "/x"):
-        answer = client.ask("GET", path, headers=[("x-request-id", "mine")])
-        assert answer.headers["x-request-id"] not in {"mine", *ids}
+        response = client.exchange("GET", path, headers=[("x-request-id", "mine")])
+        assert response.headers["x-request-id"] not in {"mine", *ids}
 
 
 def test_the_request_id_is_the_one_that_bedrock_was_sent(client: Any, local: Any) -> None:
-    answer = client.chat("Hello!")
+    response = client.chat("Hello!")
     [call] = local.calls()
-    assert call["headers"]["x-request-id"] == answer.headers["x-request-id"]
+    assert call["headers"]["x-request-id"] == response.headers["x-request-id"]
 
 
-def test_an_error_that_asks_for_a_retry_says_when(client: Any) -> None:
+def test_an_error_for_a_retry_has_a_retry_after(client: Any) -> None:
     for status in (429, 503):
         assert int(client.chat(f"[[local: status={status}]]").headers["retry-after"]) > 0
 
@@ -80,15 +80,20 @@ def test_an_error_that_asks_for_a_retry_says_when(client: Any) -> None:
         ("SomethingNewException", 403),
     ],
 )
-def test_a_refusal_of_the_gateways_own_credentials_never_looks_like_the_callers(
+def test_a_rejection_of_the_gateways_own_credentials_never_looks_like_the_callers(
     client: Any, name: str, status: int
 ) -> None:
     order = f"[[local: status={status} type={name}]]"
-    for answer in (client.chat(order), client.refused_stream(order), client.embed(order), client.embed(["x", order])):
-        assert answer.status == 502
+    for response in (
+        client.chat(order),
+        client.rejected_stream(order),
+        client.embed(order),
+        client.embed(["x", order]),
+    ):
+        assert response.status == 502
 
 
-# What must not leave
+# Headers that must not leave
 
 MINE = [
     ("cookie", "session=secret"),
@@ -134,7 +139,7 @@ GOES_OUT = {
     "x-amz-date",
     "x-request-id",
 }
-"""The local Bedrock does not show `authorization`, but refuses a request without it or with a caller's."""
+"""The local Bedrock does not show `authorization`, but rejects a request without it or with a caller's."""
 
 BODIES = {
     "chat": ("chat/completions", {"model": NOVA, "messages": [{"role": "user", "content": "Hello!"}]}),
@@ -164,18 +169,18 @@ def test_nothing_of_the_clients_goes_to_bedrock(
         assert client.tokens["ci"] not in str(call)
 
 
-def test_an_answer_of_bedrocks_shows_nothing_but_what_was_translated(client: Any) -> None:
-    seen = client.chat("Hello!").headers
+def test_a_response_of_bedrocks_shows_nothing_but_what_was_translated(client: Any) -> None:
+    names = client.chat("Hello!").headers
     expected = {"content-length", "content-type", "date", "openai-organization", "server", "x-request-id"}
-    assert set(seen) == expected
+    assert set(names) == expected
     assert set(client.embed(["x", "y"]).headers) == expected
     with client.stream("Hello!") as stream:
         assert set(stream.headers) == expected - {"content-length"} | {"cache-control", "transfer-encoding"}
 
 
-def test_fields_that_change_nothing_are_named_in_the_answer(client: Any) -> None:
-    answer = client.chat("Hello!", seed=7, user="somebody")
-    assert answer.headers["x-oai-ignored-params"] == "seed"
+def test_fields_that_change_nothing_are_named_in_the_response(client: Any) -> None:
+    response = client.chat("Hello!", seed=7, user="somebody")
+    assert response.headers["x-oai-ignored-params"] == "seed"
 
 
 # Guardrails
@@ -183,14 +188,14 @@ def test_fields_that_change_nothing_are_named_in_the_answer(client: Any) -> None
 GUARDRAIL = {"guardrailIdentifier": "gr1", "guardrailVersion": "1", "trace": "enabled"}
 
 
-def test_who_asks_what_a_guardrail_did_is_told_in_answers_and_in_streams(client: Any) -> None:
+def test_a_requested_guardrail_trace_is_in_responses_and_in_streams(client: Any) -> None:
     order = "[[local: stop=guardrail_intervened]]"
     whole = client.chat(f"Hello! {order}", guardrailConfig=GUARDRAIL).json()
     with client.stream(f"Hello! {order}", guardrailConfig=GUARDRAIL) as stream:
         *_, last, done = stream.rest()
     assert done == "[DONE]"
-    for found in (whole, json.loads(last)):
-        assert found["choices"][0]["finish_reason"] == "content_filter"
-        assert found["trace"]["guardrail"]["actionReason"] == "Guardrail blocked."
+    for document in (whole, json.loads(last)):
+        assert document["choices"][0]["finish_reason"] == "content_filter"
+        assert document["trace"]["guardrail"]["actionReason"] == "Guardrail blocked."
     quiet = {name: value for name, value in GUARDRAIL.items() if name != "trace"}
     assert "trace" not in client.chat("Hello!", guardrailConfig=quiet).json()

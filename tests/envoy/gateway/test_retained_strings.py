@@ -1,4 +1,4 @@
-"""What callers have sent does not stay in the worker: long strings, each another one, in every field and header."""
+"""Memory of a worker: long strings of callers, each a new one, in every field and header, do not stay there."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def unique(number: int, size: int) -> str:
 
 
 def send_long_strings(client: Any, number: int) -> None:
-    """Long strings wherever a request may have one; what becomes of each request is not of interest here."""
+    """Send long strings wherever a request may have one; the responses do not matter here."""
     text, name = unique(number, LONG), unique(number, 2000)
     client.embed("Hello", model=text)
     client.embed("Hello", model=name)
@@ -45,15 +45,17 @@ def send_long_headers(client: Any, number: int) -> None:
     """Names and values of headers, and a path."""
     body = b'{"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello"}]}'
     path = "/oai/v1/chat/completions"
-    client.ask("POST", path, body, headers=[(unique(number, 16_000).replace(".", "-"), "v")])
-    client.ask("POST", path, body, headers=[(f"x-{number}-{index}", unique(number, 500)) for index in range(60)])
-    client.ask("POST", path, body, headers=[("openai-organization", unique(number, 16_000))])
-    client.ask(
+    client.exchange("POST", path, body, headers=[(unique(number, 16_000).replace(".", "-"), "v")])
+    client.exchange("POST", path, body, headers=[(f"x-{number}-{index}", unique(number, 500)) for index in range(60)])
+    client.exchange("POST", path, body, headers=[("openai-organization", unique(number, 16_000))])
+    client.exchange(
         "POST", path, body, headers=[("traceparent", unique(number, 500)), ("tracestate", unique(number, 16_000))]
     )
-    client.ask("GET", f"/oai/v1/models/{unique(number, 16_000)}")
-    client.ask("GET", f"/oai/v1/{unique(number, 16_000)}")
-    client.ask("GET", "/oai/v1/models", token=None, headers=[("authorization", f"Bearer qc_{unique(number, 400)}")])
+    client.exchange("GET", f"/oai/v1/models/{unique(number, 16_000)}")
+    client.exchange("GET", f"/oai/v1/{unique(number, 16_000)}")
+    client.exchange(
+        "GET", "/oai/v1/models", token=None, headers=[("authorization", f"Bearer qc_{unique(number, 400)}")]
+    )
 
 
 def test_long_strings_do_not_stay(start_gateway: Any, client_of: Any) -> None:
