@@ -36,7 +36,7 @@ STRANGER = "stranger.example.com"
 """A name that is not Bedrock's, for which the same authority vouches."""
 
 NAMES = (*BEDROCK, "oai-extproc.oai-gateway.svc.cluster.local", "oai.example.com")
-"""All of them are 127.0.0.1 in the controller's network."""
+"""Names of AWS that are 127.0.0.1 in the controller's network."""
 
 
 def main() -> int:
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def prepare(mesh: str, folder: Path) -> list[Path]:
-    """Write the overlay's objects and the client certificate's Secret; gives the files."""
+    """Write the overlay's objects and the client certificate's Secret; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([KUBERNETES / "processor" / "make-certificates", folder / "certificates"], check=True, timeout=60)
     (folder / "authority").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is around a mesh's Envoy, in its controller's network: a worker, and a local Bedrock that has AWS's names.
+"""The surroundings of a mesh's Envoy in its controller's network: a worker, and a local Bedrock that has AWS's names.
 
 Names and ports are the real ones. The worker has the command line and the environment of its pod, with the files where
 they are here, and AWS's names, which are 127.0.0.1 there, lead to a server with a certificate for them.
@@ -23,21 +23,21 @@ from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa
 from tests.envoy.gateway.test_tls import Front
 
 HOSTS = {"istio": "oai.example.com:8080", "envoy-gateway": "oai.example.com"}
-"""Where callers come in. Istio's gateway listens on its Service's target port, which istioctl's chart has as 8080."""
+"""Ports for callers. Istio's gateway listens on its Service's target port, which istioctl's chart has as 8080."""
 
 HEALTH_SECONDS = 90.0
-"""Envoy asks for the health of a cluster without traffic once in 60 s, and Envoy Gateway has no setting for that. The
+"""Envoy checks the health of a cluster without traffic once in 60 s, and Envoy Gateway has no setting for that. The
 worker starts after Envoy here; in a cluster a pod has no name before it is ready."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Said by `python -m tests.clusters`."""
+    """Add the options that `python -m tests.clusters` passes."""
     parser.addoption("--mesh", choices=SCRIPTS, help="whose controller runs in this network")
 
 
 @dataclass(frozen=True)
 class Attached:
-    """What the client tests know of a gateway."""
+    """A gateway as the client tests see it."""
 
     url: str
     local_url: str
@@ -90,7 +90,7 @@ def mesh(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def controller(mesh: str) -> Controller:
-    """The mesh's controller, which knows the overlay."""
+    """The mesh's controller, with the overlay applied."""
     return Controller(mesh, WORK / mesh)
 
 
@@ -124,14 +124,14 @@ def worker(
         with running(command, folder / "worker.log", environment) as program:
             program.wait_for("serving on ")
             yield program
-            assert "Traceback" not in program.said()
+            assert "Traceback" not in program.output()
 
     return start
 
 
 @pytest.fixture(scope="session")
 def gateway(mesh: str, worker: Any, bedrock: OwnBedrock, eventually: Any) -> Iterator[Attached]:  # noqa: F811
-    """The mesh's gateway, once the worker is asked."""
+    """The mesh's gateway, once it forwards to the worker."""
     url = f"http://{HOSTS[mesh]}/oai/v1"
     with worker("127.0.0.1"):
         eventually(lambda: ready(url), "the worker is not asked", HEALTH_SECONDS)

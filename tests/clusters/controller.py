@@ -1,4 +1,4 @@
-"""The mesh's controller, as somebody who applies objects sees it: it is given others, and made to forget some."""
+"""The mesh's controller, as a user who applies objects sees it: objects are added to it, and removed."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ class Controller:
         return Objects(yaml.safe_load_all((self.folder / "objects.yaml").read_text()))
 
     def apply(self, objects: Sequence[Object]) -> None:
-        """Have it know these and no others; it may take it a moment to act."""
+        """Apply these objects and no others; the controller may take a moment to act."""
         changed = self.folder / "changed.yaml"
         if self.mesh == "envoy-gateway":
             changed.write_text(yaml.safe_dump_all(objects))
@@ -41,7 +41,7 @@ class Controller:
                 self.run("kubectl", "-n", namespace, "delete", each["kind"], each["metadata"]["name"])
 
     def configuration(self) -> str:
-        """Return what it has told Envoy."""
+        """Return the configuration that Envoy got from it."""
         return self.run("xds")
 
     def run(self, *arguments: str) -> str:

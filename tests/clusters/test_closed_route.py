@@ -156,7 +156,7 @@ def whole(controller: Controller, gateway: Attached, eventually: Any) -> Iterato
 
 
 def code(url: str) -> str | None:
-    """What a caller without a key is told."""
+    """Return the error code that a caller without a key gets."""
     try:
         return str(httpx.get(f"{url}/models").json()["error"]["code"])
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
@@ -198,7 +198,7 @@ def test_half_an_installation_sends_nothing_to_bedrock(
 
 
 def forged(root: str, own: dict[str, str]) -> None:
-    """Callers who know Bedrock's paths, and headers that would look signed."""
+    """Callers who use Bedrock's paths, and headers that would look signed."""
     host = httpx.URL(root).netloc.decode()
     for path in BEDROCKS:
         for headers in (own, {**own, "x-forwarded-client-cert": "signed"}, FORGED, {**FORGED, "host": host}):

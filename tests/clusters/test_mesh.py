@@ -1,4 +1,4 @@
-"""A mesh's overlay as its real controller makes it: what the client tests want is what it gives.
+"""A mesh's overlay as its real controller makes it: it provides what the client tests want.
 
 The tests of tests/clients/ that start no gateway of their own are collected here once more; what follows them is what
 is another with a mesh.
@@ -31,8 +31,8 @@ def test_a_stream_of_a_minute_is_whole(client: OpenAI) -> None:
     stream = client.chat.completions.create(
         model=NOVA, messages=[{"role": "user", "content": f"{text} [[local: pace=0.5]]"}], stream=True, timeout=120
     )
-    said = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-    assert "word119" in said
+    content = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    assert "word119" in content
 
 
 CALLERS_OWN = {
@@ -58,7 +58,7 @@ def test_bedrock_sees_what_the_worker_wrote_and_nothing_of_the_callers(client: O
 
 
 def test_envoy_has_what_the_overlay_is_for(mesh: str, controller: Controller) -> None:
-    """What no call shows: the flag against floods, and the scheme of requests over HTTP/2."""
+    """Two settings that no call shows: the flag against floods, and the scheme of requests over HTTP/2."""
     configuration = controller.configuration()
     assert '"rejected' not in controller.run("log")
     if mesh == "envoy-gateway":

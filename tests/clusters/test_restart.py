@@ -1,6 +1,6 @@
 """A rollout of the workers under load: a new one is added to the name that Envoy looks up, and an old one ends.
 
-In a cluster a headless Service's name has a pod's address from when it is ready until it is told to end; here it is a
+In a cluster a headless Service's name has a pod's address from when it is ready until it is terminated; here it is a
 line of /etc/hosts. `minReadySeconds` is the time that Envoy has to find the new one, so it is waited for.
 """
 
@@ -26,13 +26,13 @@ PROCESSOR = "oai-extproc.oai-gateway.svc.cluster.local"
 HOSTS = Path("/etc/hosts")
 NEW = "127.0.0.2"
 FINDING_SECONDS = 120.0
-"""How long Envoy may take to look a name up again, before a test gives up."""
+"""Longest time that Envoy may take to look a name up again."""
 STREAM = "word " * 14 + "end [[local: pace=0.25]]"
 
 
 @dataclass
 class Load:
-    """Callers who go on until they are told to end."""
+    """Callers who go on until they are stopped."""
 
     gateway: Attached
     ended: threading.Event = field(default_factory=threading.Event)
@@ -54,7 +54,7 @@ class Load:
                 connection.close()
 
     def _call(self, connection: http.client.HTTPConnection, text: str) -> bool:
-        """One call; whether the connection may be used again."""
+        """Make one call; return whether the connection may be used again."""
         streamed = text is STREAM
         body = {"model": NOVA, "messages": [{"role": "user", "content": text}], "stream": streamed}
         headers = {"authorization": f"Bearer {self.gateway.tokens['ci']}", "content-type": "application/json"}

@@ -1,4 +1,4 @@
-"""What deploy/kubernetes comes to: its objects as `kubectl` renders them, and what judges them.
+"""The objects of deploy/kubernetes as `kubectl` renders them, and what judges them.
 
 There is no cluster in these tests. Objects are held against the API's own schemas, and what is in them (command lines,
 configuration, secrets) is run: the same programs with the same arguments, but for folders, ports and addresses.
@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 @functools.cache
 def render(folder: str) -> str:
-    """What `kubectl kustomize` makes of a folder below deploy/kubernetes."""
+    """Return what `kubectl kustomize` makes of a folder below deploy/kubernetes."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed: it renders deploy/kubernetes")
@@ -41,15 +41,15 @@ class Objects(list[Object]):
     """Rendered objects."""
 
     def of(self, kind: str, name: str | None = None) -> Iterator[Object]:
-        """Those of a kind, and of a name if one is given."""
+        """Return the objects of a kind, and of a name if one is passed."""
         for each in self:
             if each["kind"] == kind and name in (None, each["metadata"]["name"]):
                 yield each
 
     def one(self, kind: str, name: str | None = None) -> Object:
         """The one such object."""
-        (found,) = self.of(kind, name)
-        return found
+        (item,) = self.of(kind, name)
+        return item
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def objects_of() -> Callable[[str], Objects]:
 
 @pytest.fixture(scope="session")
 def crd() -> Callable[[str, str], Mapping[str, Any]]:
-    """The schema of a custom resource, by apiVersion and kind; unknown fields are refused, as by `kubectl apply`."""
+    """Return a custom resource's schema, by apiVersion and kind; unknown fields are rejected, as by `kubectl apply`."""
     if not CRDS.is_dir():
         pytest.skip(f"there are no schemas of custom resources in {CRDS}; set CRDS to a folder that has them")
 
@@ -73,7 +73,7 @@ def crd() -> Callable[[str, str], Mapping[str, Any]]:
 
 
 def closed(schema: Any, *, top: bool = False) -> Any:
-    """The schema with no room for what it does not declare."""
+    """Return the schema without anything that it does not declare."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,9 +1,9 @@
-"""What Envoy Gateway makes of overlays/envoy-gateway, as far as a request to the gateway meets it.
+"""Envoy Gateway's translation of overlays/envoy-gateway, as far as a request to the gateway meets it.
 
 Listener, filter, route and clusters are as in the golden files of its xDS translator (internal/xds/translator/testdata:
 ext-proc, client-buffer-limit, ext-proc-with-traffic-settings), its defaults included: 32 KiB of buffer, slashes
-unescaped and redirected, headers with underscores refused, 10 s for the gRPC service. The external processor has no
-mutation rules, no maximum for a message's timeout, no say over content-length; the filter is off, and on for the
+unescaped and redirected, headers with underscores rejected, 10 s for the gRPC service. The external processor has no
+mutation rules, no maximum for a message's timeout, no control of content-length; the filter is off, and on for the
 route.
 """
 
@@ -64,7 +64,7 @@ def gateway(objects: Objects, around: Surroundings) -> Proto:
 
 
 def _added_layers(objects: Objects) -> list[Proto]:
-    """What the Gateway's EnvoyProxy adds: protobuf's merge appends to lists."""
+    """Add the bootstrap of the Gateway's EnvoyProxy: protobuf's merge appends to lists."""
     (reference,) = [objects.one("Gateway")["spec"]["infrastructure"]["parametersRef"]]
     proxy = objects.one("EnvoyProxy", reference["name"])["spec"]["bootstrap"]
     assert proxy["type"] == "Merge"
@@ -180,11 +180,11 @@ def _route(rule: Any, filters: Any, filter_name: str, host: str, action: Proto) 
     return route
 
 
-def _filter(given: Any, filters: Any, host: str, route: Proto) -> None:
-    """One filter of an HTTPRoute's rule. The Backend's host has a port here."""
-    match given["type"]:
+def _filter(entry: Any, filters: Any, host: str, route: Proto) -> None:
+    """Add one filter of an HTTPRoute's rule. The Backend's host has a port here."""
+    match entry["type"]:
         case "ExtensionRef":
-            extension = filters[given["extensionRef"]["name"]]
+            extension = filters[entry["extensionRef"]["name"]]
             if "urlRewrite" in extension:
                 assert extension == {"urlRewrite": {"hostname": {"type": "Backend"}, "appendXForwardedHost": False}}
                 route["route"]["host_rewrite_literal"] = host
@@ -200,7 +200,7 @@ def _filter(given: Any, filters: Any, host: str, route: Proto) -> None:
                 for name, value in added
             ]
         case "RequestHeaderModifier":
-            route["request_headers_to_remove"] = given["requestHeaderModifier"]["remove"]
+            route["request_headers_to_remove"] = entry["requestHeaderModifier"]["remove"]
         case other:
             raise AssertionError(f"no test knows what Envoy Gateway makes of {other}")
 
@@ -217,7 +217,7 @@ def _backend(objects: Objects, references: Any) -> Any:
 
 def _cluster(name: str, backend: Any, settings: Any, around: Surroundings) -> Proto:
     """STATIC where Envoy Gateway has STRICT_DNS: the name is resolved here."""
-    ((_, where),) = ((kind, each[kind]) for each in backend["endpoints"] for kind in each)
+    ((_, endpoint),) = ((kind, each[kind]) for each in backend["endpoints"] for kind in each)
     breaker = settings["circuitBreaker"]
     limits = {"max_connections": "maxConnections", "max_requests": "maxParallelRequests"}
     limits |= {"max_pending_requests": "maxPendingRequests", "max_retries": "maxParallelRetries"}
@@ -230,7 +230,7 @@ def _cluster(name: str, backend: Any, settings: Any, around: Surroundings) -> Pr
         "circuit_breakers": {
             "thresholds": [{"max_retries": 1024} | {our: breaker[its] for our, its in limits.items() if its in breaker}]
         },
-        "load_assignment": endpoints(name, around.address(where["hostname"])),
+        "load_assignment": endpoints(name, around.address(endpoint["hostname"])),
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": _tls(backend["tls"], around)},
     }
     if "healthCheck" in settings:
@@ -239,7 +239,7 @@ def _cluster(name: str, backend: Any, settings: Any, around: Surroundings) -> Pr
 
 
 def _tls(tls: Any, around: Surroundings) -> Proto:
-    """Who must be there is the SNI's name."""
+    """Return the TLS settings; the SNI is the name that the certificate must have."""
     if "wellKnownCACertificates" in tls:
         authority = around.authorities
     else:

@@ -1,9 +1,9 @@
-"""What Istio makes of overlays/istio, as far as a request to the gateway meets it.
+"""Istio's translation of overlays/istio, as far as a request to the gateway meets it.
 
 The ingress gateway's own listener, route and cluster are written down here as istiod generates them; the patches of the
 EnvoyFilter are applied by istiod's rules (pilot/pkg/networking/core/envoyfilter): matching by context, port, filter and
 route name, and protobuf's merge, which appends to lists. A patch that meets nothing is a failure. Secrets that Envoy
-would fetch from istiod are in the bootstrap under the names by which it would ask.
+would fetch from istiod are in the bootstrap under the names that it would request.
 """
 
 import copy
@@ -115,7 +115,7 @@ def _route(rule: Any, match: Any) -> Proto:
 
 
 def _apply(patch: Any, listener: Proto, clusters: list[Proto], number: int) -> None:
-    """One patch, which must meet something."""
+    """Apply one patch, which must meet something."""
     value, operation, match = copy.deepcopy(patch["patch"]["value"]), patch["patch"]["operation"], patch["match"]
     wanted = match.get("listener", {}).get("portNumber")
     assert wanted in (None, number), f"no server of the gateway has the port {wanted}"
@@ -154,7 +154,7 @@ def _merge(into: Proto, value: Proto) -> None:
             into[key] = new
 
 
-# What is another here than in a cluster
+# Differences from a cluster
 
 
 def _resolve(cluster: Proto, around: Surroundings) -> None:
@@ -171,7 +171,7 @@ def _resolve(cluster: Proto, around: Surroundings) -> None:
 
 
 def _without_sds(value: Any) -> Any:
-    """A secret without a place to ask for it is one of the bootstrap's own."""
+    """Return the value without `sds_config`: a secret that has no other source is the bootstrap's own."""
     if isinstance(value, list):
         return [_without_sds(item) for item in value]
     if isinstance(value, dict):
@@ -183,9 +183,9 @@ def _without_sds(value: Any) -> Any:
 
 def _secrets(around: Surroundings) -> list[Proto]:
     """The names are istiod's: `-cacert` is the `ca.crt` of the same Secret."""
-    found: list[Proto] = []
+    secrets: list[Proto] = []
     for name, folder in around.secrets.items():
         authority = {"trusted_ca": {"filename": str(folder / "ca.crt")}}
-        found.append({"name": f"kubernetes://{name}", "tls_certificate": certificate(folder)})
-        found.append({"name": f"kubernetes://{name}-cacert", "validation_context": authority})
-    return found
+        secrets.append({"name": f"kubernetes://{name}", "tls_certificate": certificate(folder)})
+        secrets.append({"name": f"kubernetes://{name}-cacert", "validation_context": authority})
+    return secrets

@@ -1,6 +1,6 @@
-"""What the translators of both meshes have in common.
+"""Parts that the translators of both meshes share.
 
-The Envoy that they configure is real; names of the cluster are not. `Surroundings` says where the test has put what a
+The Envoy that they configure is real; names of the cluster are not. `Surroundings` holds where the test has put what a
 name stands for, and the files that a Secret has become.
 """
 

@@ -32,7 +32,7 @@ def mount(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @dataclass
 class Pod:
-    """One pod; `spec` is that of a Deployment's template."""
+    """A pod; `spec` is that of a Deployment's template."""
 
     spec: Object
     folder: Path
@@ -46,13 +46,13 @@ class Pod:
 
     @property
     def health(self) -> str:
-        """Where the probes and hooks of Envoy ask."""
+        """Return the URL that Envoy's probes and hooks use."""
         return f"http://127.0.0.1:{self.ports[1]}"
 
     def container(self, name: str) -> Object:
         both = [*self.spec["initContainers"], *self.spec["containers"]]
-        (found,) = (each for each in both if each["name"].removeprefix("oai-") == name)
-        return found
+        (container,) = (each for each in both if each["name"].removeprefix("oai-") == name)
+        return container
 
     def here(self, words: list[str]) -> list[str]:
         """A command line as it is on this machine."""
@@ -90,7 +90,7 @@ class Pod:
         )
 
     def render(self) -> str:
-        """What the first init container leaves for Envoy."""
+        """Run the first init container, and return what it leaves for Envoy."""
         done = self.run(self.command("render"), "render")
         assert done.returncode == 0, done.stderr
         return (self.folder / "run" / "envoy.yaml").read_text()

@@ -26,7 +26,7 @@ def envoy() -> str:
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Ours, but for what would lead to somebody's AWS account."""
+    """Return our environment without what would lead to somebody's AWS account."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_"))}
     nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
     return {**ours, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", **more}
@@ -39,20 +39,20 @@ class Program:
     process: "subprocess.Popen[bytes]"
     log: Path
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text(errors="replace")
 
     def wait_for(self, pattern: str, since: int = 0) -> "re.Match[str]":
-        """Wait until it says something."""
+        """Wait until its output matches."""
         end = time.monotonic() + DEADLINE
-        while (match := re.search(pattern, self.said()[since:])) is None:
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.said()}"
+        while (match := re.search(pattern, self.output()[since:])) is None:
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.output()}"
             time.sleep(0.02)
         return match
 
     def stop(self) -> int:
-        """Ask it to end, as the kubelet does; gives its exit code."""
+        """Terminate it, as the kubelet does, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE)
@@ -75,7 +75,7 @@ def running(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterat
 
 @contextmanager
 def free_ports(count: int) -> Iterator[list[int]]:
-    """Ports of 127.0.0.1 that nobody else gets meanwhile; for programs that listen with SO_REUSEPORT, as these do."""
+    """Return ports of 127.0.0.1 that stay reserved; for programs that listen with SO_REUSEPORT, as these do."""
     taken: list[socket.socket] = []
     try:
         for _ in range(count):

@@ -1,9 +1,9 @@
-"""Istio's and Envoy Gateway's attachments, run: what the client tests want is what they give.
+"""Istio's and Envoy Gateway's attachments, run: they provide what the client tests want.
 
-For each, the real Envoy with what the mesh would tell it (`istio`, `envoy_gateway`), the real worker with the command
+For each, the real Envoy with what the mesh would send it (`istio`, `envoy_gateway`), the real worker with the command
 line of its pod, over TCP with TLS on both sides (processor/make-certificates), and a local Bedrock behind
 TLS: the tests of tests/clients/ that start no gateway of their own are collected here once more. Only the name of
-Bedrock's host is another (it is `localhost`, with a port).
+Bedrock's host differs (it is `localhost`, with a port).
 """
 
 import copy
@@ -47,7 +47,7 @@ weather, clock = conftest.weather, conftest.clock
 
 @dataclass(frozen=True)
 class Attached:
-    """What the client tests know of a gateway."""
+    """A gateway as the client tests see it."""
 
     url: str
     local_url: str
@@ -135,13 +135,13 @@ def gateway(
         url = f"http://127.0.0.1:{port}/oai/v1"
         eventually(lambda: ready(url))
         yield Attached(url, bedrock.url, dict(TOKENS), bootstrap)
-        assert "Traceback" not in worker.said()
+        assert "Traceback" not in worker.output()
 
 
 globals().update(collect())
 
 
-# What is another with a mesh
+# Differences with a mesh
 
 
 def test_envoy_takes_the_configuration_without_a_warning(gateway: Attached, validate: Any) -> None:  # noqa: F811
@@ -156,21 +156,26 @@ def test_a_connection_opens_one_request_in_a_turn_of_the_event_loop(gateway: Att
 
 
 def test_bedrock_sees_neither_the_callers_key_nor_his_address(client: OpenAI, local: Any, token: str) -> None:
-    told = {"x-forwarded-for": "192.0.2.1", "x-envoy-max-retries": "7"}
-    client.chat.completions.create(model=NOVA, messages=HELLO, extra_headers=told)
+    caller_headers = {"x-forwarded-for": "192.0.2.1", "x-envoy-max-retries": "7"}
+    client.chat.completions.create(model=NOVA, messages=HELLO, extra_headers=caller_headers)
     (call,) = local.calls()
     assert token not in json.dumps(call)
     assert call["headers"]["host"].startswith("localhost:")
-    assert not call["headers"].keys() & {"x-forwarded-for", "x-forwarded-proto", "x-envoy-external-address", *told}
+    assert not call["headers"].keys() & {
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-envoy-external-address",
+        *caller_headers,
+    }
 
 
 @pytest.fixture
 def status(gateway: Attached, token: str, tmp_path: Path, eventually: Any) -> Iterator[Callable[..., int]]:  # noqa: F811
-    """What a call gets from an Envoy with another bootstrap."""
+    """Return the status that a call gets from an Envoy with another bootstrap."""
     with ExitStack() as stack:
         (port,) = stack.enter_context(free_ports(1))
 
-        def ask(bootstrap: meshes.Proto, size: int = 5) -> int:
+        def status_of(bootstrap: meshes.Proto, size: int = 5) -> int:
             (listener,) = bootstrap["static_resources"]["listeners"]
             listener["address"]["socket_address"]["port_value"] = port
             (tmp_path / "envoy.json").write_text(meshes.text(bootstrap))
@@ -183,7 +188,7 @@ def status(gateway: Attached, token: str, tmp_path: Path, eventually: Any) -> It
             url = f"http://127.0.0.1:{port}/oai/v1/chat/completions"
             return httpx.post(url, json=body, headers=headers, timeout=60).status_code
 
-        yield ask
+        yield status_of
 
 
 def connects(port: int) -> bool:
@@ -214,9 +219,7 @@ def test_without_a_worker_nothing_gets_through(changed: Attached, local: Any, st
     assert local.calls() == []
 
 
-def test_workers_talk_to_nobody_without_a_certificate(
-    changed: Attached, local: Any, status: Callable[..., int]
-) -> None:
+def test_workers_reject_peers_without_a_certificate(changed: Attached, local: Any, status: Callable[..., int]) -> None:
     common = changed.clusters[0]["transport_socket"]["typed_config"]["common_tls_context"]
     for name in ("tls_certificates", "tls_certificate_sds_secret_configs"):
         common.pop(name, None)

@@ -1,4 +1,4 @@
-"""The pod of overlays/local in containers: images, command lines, mounts and security settings as they stand there.
+"""The pod of overlays/local in containers: images, command lines, mounts and security settings unchanged.
 
 Nothing of a container is changed. What a pod has beside its containers is imitated: one container keeps the network
 that the others share, a tmpfs is the emptyDir, folders are the ConfigMap and the Secret as the kubelet lays them out.
@@ -57,11 +57,13 @@ class Pod:
     folder: Path
 
     def container(self, name: str) -> Object:
-        (found,) = (each for each in (*self.spec["initContainers"], *self.spec["containers"]) if each["name"] == name)
-        return found
+        (container,) = (
+            each for each in (*self.spec["initContainers"], *self.spec["containers"]) if each["name"] == name
+        )
+        return container
 
     def start(self, name: str, *options: str) -> None:
-        """One container, as it is written."""
+        """Start one container, as the pod has it."""
         container, pod = self.container(name), self.spec["securityContext"]
         context = container["securityContext"]
         assert context == {
@@ -116,9 +118,9 @@ def pod(engine: DockerClient, objects_of: Callable[[str], Objects], tmp_path: Pa
         tmpfs = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=16m,gid=65532,mode=2777"]
         docker("volume", "create", *tmpfs, f"{pod.name}-run")
         locked = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65532:65532"]
-        where = ["--name", f"{pod.name}-bedrock", f"--network={pod.name}", "--network-alias=bedrock-local"]
-        docker("run", "--detach", *where, *locked, bedrock["image"], *bedrock["args"])
-        # It keeps the tmpfs as well, which ends with its last container.
+        placement = ["--name", f"{pod.name}-bedrock", f"--network={pod.name}", "--network-alias=bedrock-local"]
+        docker("run", "--detach", *placement, *locked, bedrock["image"], *bedrock["args"])
+        # This container keeps the tmpfs as well, which ends with its last container.
         keeper = [
             f"--volume={pod.name}-run:/run/oai",
             "--publish=127.0.0.1::8080",
@@ -147,7 +149,7 @@ def pod(engine: DockerClient, objects_of: Callable[[str], Objects], tmp_path: Pa
 
 
 def status(pod: Pod) -> int:
-    """What Envoy's readiness probe gets."""
+    """Return the status that Envoy's readiness probe gets."""
     try:
         return httpx.get(pod.url(8081) + pod.container("envoy")["readinessProbe"]["httpGet"]["path"]).status_code
     except httpx.HTTPError:
@@ -156,8 +158,8 @@ def status(pod: Pod) -> int:
 
 def test_the_pod_serves_reloads_and_drains(pod: Pod, eventually: Any) -> None:  # noqa: F811
     with OpenAI(base_url=f"{pod.url(8080)}/oai/v1", api_key=DEMO, max_retries=0) as client:
-        ask: Any = {"model": NOVA, "messages": [{"role": "user", "content": "Count to 5."}]}
-        assert client.chat.completions.create(**ask).choices[0].message.content
+        request: Any = {"model": NOVA, "messages": [{"role": "user", "content": "Count to 5."}]}
+        assert client.chat.completions.create(**request).choices[0].message.content
         disabled = {
             "region": "us-east-1",
             "organisations": {"demo": {"enabled": False}},

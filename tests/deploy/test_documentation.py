@@ -1,7 +1,7 @@
-"""docs/kubernetes.md: each command is run, here or on a cluster; what is there to compare is compared.
+"""The page docs/kubernetes.md: each command is run, here or on a cluster; what can be compared is compared.
 
-Those that need a cluster are run by tests/kubernetes, and the mesh's by tests/clusters; here they are held against what
-the folders come to, and every one has its row in `ON_A_CLUSTER`.
+Those that need a cluster are run by tests/kubernetes, and the mesh's by tests/clusters; here they are compared with
+the rendered folders, and every one has its row in `ON_A_CLUSTER`.
 """
 
 import json
@@ -71,7 +71,7 @@ def forwards(line: list[str], everything: Objects) -> None:
 
 
 def makes_a_secret(line: list[str], everything: Objects) -> None:
-    """Its name and namespace are those that something refers to."""
+    """Check that its name and namespace are those that something refers to."""
     name, namespace = line[line.index("generic") + 1], option(line, "-n")
     text = json.dumps([each for each in everything if each["metadata"].get("namespace") == namespace])
     assert f'"{name}"' in text or f"kubernetes://{name}" in text
@@ -112,7 +112,7 @@ ON_A_CLUSTER = {
     "kubectl apply -k deploy/kubernetes/overlays/istio": "tests/clusters/__main__.py",
     "kubectl apply -k deploy/kubernetes/overlays/envoy-gateway": "tests/clusters/__main__.py",
 }
-"""How each command of the page begins, and the file of what runs it on a cluster."""
+"""The first words of each command of the page, and the file of the test that runs it on a cluster."""
 
 
 def test_every_command_is_run_on_a_cluster() -> None:
@@ -123,7 +123,7 @@ def test_every_command_is_run_on_a_cluster() -> None:
         assert (ROOT / path).exists()
 
 
-def test_what_was_measured_is_what_the_tests_wrote() -> None:
+def test_the_figures_are_those_that_the_tests_wrote() -> None:
     text = figures.block()
     written = figures.parse(text)
     assert written.complete()
@@ -141,7 +141,7 @@ def test_the_component_for_aws_keys_is_added_as_the_page_has_it() -> None:
 
 
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith("kubectl ")])
-def test_what_kubectl_is_told_fits_the_objects(line: str, everything: Objects) -> None:
+def test_arguments_of_kubectl_fit_the_objects(line: str, everything: Objects) -> None:
     parts = words(line)
     (judge,) = (KUBECTL[word] for word in parts if word in KUBECTL)
     judge(parts, everything)
@@ -182,7 +182,7 @@ def test_every_line_that_is_marked_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["istio", "envoy-gateway"])
-def test_the_region_stands_in_one_place(overlay: str, tmp_path: Path) -> None:
+def test_the_region_is_in_one_place(overlay: str, tmp_path: Path) -> None:
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
     path = tmp_path / "kubernetes" / "overlays" / overlay / "kustomization.yaml"
     before, after = path.read_text(), path.read_text().replace("us-east-1", "eu-central-2")
@@ -196,7 +196,7 @@ def test_the_region_stands_in_one_place(overlay: str, tmp_path: Path) -> None:
     assert text.count("bedrock-runtime.eu-central-2.amazonaws.com") == 2
 
 
-def test_the_curl_line_gets_an_answer(pod: Any, eventually: Any) -> None:  # noqa: F811
+def test_the_curl_line_gets_a_response(pod: Any, eventually: Any) -> None:  # noqa: F811
     (line,) = (line for line in commands() if line.startswith("curl "))
     here = line.replace("http://127.0.0.1:8080", pod.url.removesuffix("/oai/v1"))
     done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=60, check=True)
@@ -232,8 +232,8 @@ def test_the_roles_policy_allows_what_the_gateway_calls() -> None:
     assert allowed <= set(re.findall(r"`(bedrock:\w+)`", security))
 
 
-def test_messages_have_the_time_that_side_calls_may_take(objects_of: Any) -> None:
-    """Where a worker cannot ask for more time, every message has it."""
+def test_messages_have_the_time_of_side_calls(objects_of: Any) -> None:
+    """Every message has the whole time where a worker cannot request more."""
     longest = config.Settings().longest_wait + 30
     policy = objects_of("overlays/envoy-gateway").one("EnvoyExtensionPolicy")
     assert policy["spec"]["extProc"][0]["messageTimeout"] == f"{longest:g}s"
@@ -245,7 +245,7 @@ def test_messages_have_the_time_that_side_calls_may_take(objects_of: Any) -> Non
 def test_istios_filter_routes_clusters_and_replies_are_what_envoy_config_prints(
     objects_of: Any, tmp_path: Path
 ) -> None:
-    """But for the clusters' names, and what Istio's Envoys may not know yet."""
+    """Exact but for the clusters' names, and what Istio's Envoys may not have yet."""
     (tmp_path / "gateway.yaml").write_text("region: us-east-1")
     command = [sys.executable, "-m", "extproc", "envoy-config", "--config", str(tmp_path / "gateway.yaml")]
     command += ["--ca-file", "/etc/ssl/certs/ca-certificates.crt"]
@@ -275,12 +275,12 @@ def test_istios_filter_routes_clusters_and_replies_are_what_envoy_config_prints(
         "x-envoy-attempt-count",
     ]
     assert {route["name"]: route for route in ours["HTTP_ROUTE"]} == theirs
-    _, outside, nobody = in_seconds(printed["cluster"])
-    for cluster in (outside, nobody):
+    _, outside, unused = in_seconds(printed["cluster"])
+    for cluster in (outside, unused):
         cluster["name"] = f"oai-{cluster['name']}"
     outside["load_assignment"]["cluster_name"] = "oai-bedrock"
     outside["circuit_breakers"]["thresholds"][0]["max_connections"] = 10000
-    assert ours["CLUSTER"][1:] == [outside, nobody]
+    assert ours["CLUSTER"][1:] == [outside, unused]
     (manager,) = ours["NETWORK_FILTER"]
     assert manager["typed_config"]["local_reply_config"]["mappers"] == in_seconds(printed["reply"])
 

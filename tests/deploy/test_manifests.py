@@ -1,4 +1,4 @@
-"""Every object of deploy/kubernetes, against the schemas of the API and against what schemas cannot say."""
+"""Every object of deploy/kubernetes, against the schemas of the API and against what schemas cannot express."""
 
 import base64
 import ipaddress
@@ -62,7 +62,7 @@ def test_a_misspelt_field_would_be_noticed(objects_of: Any, crd: Any) -> None:
 
 
 @folders
-def test_names_stand_once_and_everything_has_its_namespace(folder: str, objects_of: Any) -> None:
+def test_names_are_unique_and_everything_has_its_namespace(folder: str, objects_of: Any) -> None:
     identities = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects_of(folder)]
     assert len(identities) == len(set(identities))
     assert all(namespace for kind, namespace, _ in identities if kind not in ("Namespace", "GatewayClass"))
@@ -102,7 +102,7 @@ def test_pods_keep_to_the_restricted_standard(folder: str, objects_of: Any) -> N
 
 
 @pytest.mark.parametrize("folder", ["base", "overlays/local", "overlays/aws", "overlays/sidecar"])
-def test_worker_and_bootstrap_know_how_much_memory_envoy_has(folder: str, objects_of: Any) -> None:
+def test_worker_and_bootstrap_have_envoys_memory_limit(folder: str, objects_of: Any) -> None:
     for _, pod in pods(objects_of(folder)):
         by_name = {each["name"].removeprefix("oai-"): each for each in containers(pod)}
         if "extproc" not in by_name:
@@ -113,7 +113,7 @@ def test_worker_and_bootstrap_know_how_much_memory_envoy_has(folder: str, object
 
 
 @folders
-def test_what_pods_mount_is_there_and_is_never_a_sub_path(folder: str, objects_of: Any) -> None:
+def test_mounts_of_pods_exist_and_are_never_a_sub_path(folder: str, objects_of: Any) -> None:
     """A file that is mounted by `subPath` never changes."""
     objects = objects_of(folder)
     elsewhere = {"oai-extproc-tls"}  # made by whoever makes certificates
@@ -147,7 +147,7 @@ def test_selectors_select_pods(folder: str, objects_of: Any) -> None:
 
 
 def lets_out(rules: list[Any], address: str, protocol: str, port: int) -> bool:
-    """Whether pods with these rules may go out to this address; whoever is no pod is found by a rule's blocks only."""
+    """Return whether these rules let pods out to this address; an address outside is matched by ipBlocks only."""
     for rule in rules:
         blocks = [ipaddress.ip_network(peer["ipBlock"]["cidr"]) for peer in rule.get("to", []) if "ipBlock" in peer]
         anywhere = "to" not in rule
@@ -160,18 +160,18 @@ def lets_out(rules: list[Any], address: str, protocol: str, port: int) -> bool:
 
 @folders
 @pytest.mark.parametrize("protocol", ["UDP", "TCP"])
-def test_names_can_be_asked_for_where_a_cache_on_the_node_answers(folder: str, protocol: str, objects_of: Any) -> None:
-    """It is on the node's network, so that no selector of pods finds it; nothing else on the node is let in by that."""
+def test_names_can_be_resolved_by_a_cache_on_the_node(folder: str, protocol: str, objects_of: Any) -> None:
+    """The cache is on the node's network, so no selector of pods finds it; the rule lets in nothing else there."""
     rules: dict[str, list[Any]] = {}
     for policy in objects_of(folder).of("NetworkPolicy"):
         pods_name = policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
         rules.setdefault(pods_name, []).extend(policy["spec"].get("egress", []))
     assert rules.pop("bedrock-local", []) == [], "it has nobody to ask for"
     assert rules or folder == "overlays/sidecar", "whose application has a policy of its own, if any"
-    for found in rules.values():
-        assert lets_out(found, "169.254.20.10", protocol, 53)
-        assert not lets_out(found, "169.254.20.10", protocol, 80)
-        assert not lets_out(found, "169.254.169.254", protocol, 80)
+    for egress in rules.values():
+        assert lets_out(egress, "169.254.20.10", protocol, 53)
+        assert not lets_out(egress, "169.254.20.10", protocol, 80)
+        assert not lets_out(egress, "169.254.169.254", protocol, 80)
 
 
 @folders
@@ -254,7 +254,7 @@ def test_istios_filter_is_in_every_chain_of_the_gateway(objects_of: Any) -> None
     assert set(match["listener"]["filterChain"]) == {"filter"}
 
 
-def test_files_are_yaml_that_nobody_has_to_guess_at() -> None:
+def test_files_are_unambiguous_yaml() -> None:
     """Every file is one that kustomize reads: none is left over."""
     named = set()
     for path in KUBERNETES.rglob("kustomization.yaml"):

@@ -60,7 +60,7 @@ def test_envoy_takes_the_configuration_that_a_pod_renders(
 
 @pytest.fixture
 def bedrock(objects_of: Any, folder: Path) -> Iterator[LocalBedrock]:
-    """overlays/local's stand-in for Bedrock."""
+    """The stand-in for Bedrock of overlays/local."""
     deployment = objects_of("overlays/local").one("Deployment", "bedrock-local")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["--listen", "0.0.0.0:9000"]
@@ -79,7 +79,7 @@ def pod(objects_of: Any, folder: Path, bedrock: LocalBedrock, eventually: Any) -
 
 
 def healthy(pod: Pod) -> int:
-    """What the readiness probe gets."""
+    """Return the status that the readiness probe gets."""
     probe = pod.container("envoy")["readinessProbe"]["httpGet"]
     try:
         return httpx.get(pod.health + probe["path"]).status_code
@@ -89,15 +89,15 @@ def healthy(pod: Pod) -> int:
 
 def test_a_pod_serves_the_demo_token(pod: Pod) -> None:
     with OpenAI(base_url=pod.url, api_key=DEMO, max_retries=0) as client:
-        answer = client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
-        assert answer.choices[0].message.content
+        response = client.chat.completions.create(model=NOVA, messages=[{"role": "user", "content": "Hello!"}])
+        assert response.choices[0].message.content
         stream = client.chat.completions.create(
             model=NOVA, messages=[{"role": "user", "content": "Count to 3."}], stream=True
         )
         assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-def test_metrics_are_where_the_annotations_say(pod: Pod, objects_of: Any) -> None:
+def test_metrics_are_at_the_annotated_place(pod: Pod, objects_of: Any) -> None:
     template = objects_of("overlays/local").one("Deployment", "oai-gateway")["spec"]["template"]
     annotations = template["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == "8081"
@@ -105,7 +105,7 @@ def test_metrics_are_where_the_annotations_say(pod: Pod, objects_of: Any) -> Non
     assert 'envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="oai"}' in metrics.text
 
 
-def test_probes_say_what_is_so(pod: Pod) -> None:
+def test_probes_report_the_state(pod: Pod) -> None:
     startup = pod.container("extproc")["startupProbe"]["exec"]["command"]
     assert pod.run(startup, "extproc").returncode == 0
     assert pod.programs["extproc"].stop() == 0
@@ -135,7 +135,7 @@ def test_tokens_and_organisations_are_reloaded_while_it_runs(pod: Pod, eventuall
 
 @contextmanager
 def restarted(pod: Pod, eventually: Any) -> Iterator[Program]:  # noqa: F811
-    """What the kubelet does when the worker's container has ended, until it serves."""
+    """Do what the kubelet does when the worker's container has ended, until it serves."""
     with pod.started("extproc") as worker:
         worker.wait_for("serving on unix:")
         eventually(lambda: healthy(pod) == 200)
@@ -148,12 +148,12 @@ def test_a_broken_config_map_and_a_worker_that_dies(pod: Pod, eventually: Any) -
     pod.programs["extproc"].process.kill()
     pod.programs["extproc"].process.wait()
     with restarted(pod, eventually) as worker:
-        assert "starting with the last good settings" in worker.said()
+        assert "starting with the last good settings" in worker.output()
         assert status(pod, DEMO) == 200
 
 
-def test_a_worker_that_is_stuck_is_found_and_the_pod_serves_again(pod: Pod, eventually: Any) -> None:  # noqa: F811
-    """The kubelet's order: the probe fails, the hook runs, SIGTERM is not heard, SIGKILL after the probe's grace."""
+def test_a_worker_that_is_stuck_is_detected_and_the_pod_serves_again(pod: Pod, eventually: Any) -> None:  # noqa: F811
+    """The kubelet's order: the probe fails, the hook runs, SIGTERM has no effect, SIGKILL after the probe's grace."""
     probe = pod.container("extproc")["livenessProbe"]
     assert probe["terminationGracePeriodSeconds"] <= 60
     assert pod.run(probe["exec"]["command"], "extproc").returncode == 0
@@ -171,7 +171,7 @@ def test_a_worker_that_is_stuck_is_found_and_the_pod_serves_again(pod: Pod, even
         assert status(pod, DEMO) == 200
 
 
-def test_the_probe_of_a_worker_with_tls_asks_its_event_loop(objects_of: Any) -> None:
+def test_the_probe_of_a_worker_with_tls_reaches_its_event_loop(objects_of: Any) -> None:
     spec = objects_of("processor").one("Deployment", "oai-extproc")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     probe = container["livenessProbe"]
@@ -194,17 +194,17 @@ class Load:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def call(self, connection: http.client.HTTPConnection) -> bool:
-        """One call; whether the connection may be used again."""
+        """Make one call; return whether the connection may be used again."""
         body = json.dumps({"model": NOVA, "messages": [{"role": "user", "content": "Hello!"}]})
         headers = {"authorization": f"Bearer {DEMO}", "content-type": "application/json"}
         connection.request("POST", "/oai/v1/chat/completions", body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
         with self.lock:
             self.served += 1
-            if answer.status != 200:
-                self.failures.append((answer.status, content))
-        return answer.getheader("connection") != "close"
+            if response.status != 200:
+                self.failures.append((response.status, content))
+        return response.getheader("connection") != "close"
 
     def caller(self, keeps: bool) -> None:
         """Call after call, on one connection as long as it lasts, or each on one of its own."""
@@ -231,7 +231,7 @@ def test_a_pod_ends_without_failing_a_call(
     bedrock: LocalBedrock,
     eventually: Any,  # noqa: F811
 ) -> None:
-    """The kubelet's order: all hooks at once; a container is told to end after its hook, a sidecar after the others."""
+    """The kubelet's order: all hooks at once; SIGTERM to a container after its hook, to a sidecar after the others."""
     load = Load(pod)
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(10))
@@ -270,7 +270,7 @@ def test_the_sidecar_is_ready_before_the_application_starts(
     bedrock: LocalBedrock,
     eventually: Any,  # noqa: F811
 ) -> None:
-    """The component's pair, told of the local Bedrock and of a token."""
+    """The component's pair, with the local Bedrock and a token in its settings."""
     objects = objects_of("overlays/sidecar")
     names = [each["name"] for each in objects.one("Deployment")["spec"]["template"]["spec"]["initContainers"]]
     assert names == ["oai-render", "oai-extproc", "oai-envoy"]
@@ -287,5 +287,5 @@ def test_the_sidecar_is_ready_before_the_application_starts(
         with up(pod):
             eventually(lambda: healthy(pod) == 200)
             assert status(pod, DEMO) == 200
-            told = pod.spec["containers"][0]["env"][0]
-            assert told == {"name": "OPENAI_BASE_URL", "value": "http://127.0.0.1:10080/oai/v1"}
+            variable = pod.spec["containers"][0]["env"][0]
+            assert variable == {"name": "OPENAI_BASE_URL", "value": "http://127.0.0.1:10080/oai/v1"}

@@ -1,7 +1,7 @@
-"""What is true of every mesh's overlay: its worker's command line, and tests of calls through it.
+"""Checks of every mesh's overlay: its worker's command line, and tests of calls through it.
 
-The tests are no `test_*.py` of their own: whoever has a `gateway` collects them (`collect`), with a translator of a
-mesh's objects or with its real controller.
+The tests are no `test_*.py` of their own: a module that has a `gateway` collects them (`collect`), with a translator
+of a mesh's objects or with its real controller.
 """
 
 import base64
@@ -31,7 +31,7 @@ NOVA = "amazon.nova-micro-v1:0"
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
 
 OTHERWISE = {"test_the_headers_of_a_response"}
-"""What is not so with a mesh: neither lets the worker say how long its answers are, so they come in chunks."""
+"""Client tests that fail with a mesh: its responses come in chunks, as the worker cannot set a length."""
 
 
 def collect() -> dict[str, Any]:
@@ -76,14 +76,14 @@ def worker_command(container: Any, folder: Path, certificates: Path, listen: str
 
 
 def ready(url: str) -> bool:
-    """Whether a caller without a key is told so, by the worker."""
+    """Return whether a caller without a key gets the worker's error."""
     try:
         return httpx.get(f"{url}/models").status_code == 401
     except httpx.HTTPError:
         return False
 
 
-def test_answers_have_no_length_and_are_whole(client: OpenAI) -> None:
+def test_responses_have_no_length_and_are_whole(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model=NOVA, messages=HELLO)
     assert raw.headers["x-request-id"] == raw.parse()._request_id
     assert raw.headers["content-type"] == "application/json"
@@ -102,30 +102,30 @@ def test_an_image_is_larger_than_a_meshs_usual_buffer(client: OpenAI, local: Any
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": picture(size)}},
     ]
-    answer = client.chat.completions.create(
+    response = client.chat.completions.create(
         model="anthropic.claude-sonnet-4-6", messages=[{"role": "user", "content": content}]
     )
-    assert answer.choices[0].message.content
+    assert response.choices[0].message.content
     assert local.call()["state"] == "finished"
 
 
-def test_a_body_above_the_limit_is_a_413_in_openais_words(gateway: Any, token: str) -> None:
+def test_a_body_above_the_limit_is_a_413_in_openais_shape(gateway: Any, token: str) -> None:
     body = b'{"model": "' + b"x" * (42 * 1024 * 1024) + b'"}'
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-    answer = httpx.post(f"{gateway.url}/chat/completions", content=body, headers=headers, timeout=60)
-    assert answer.status_code == 413
-    assert answer.json()["error"]["code"] == "request_too_large"
+    response = httpx.post(f"{gateway.url}/chat/completions", content=body, headers=headers, timeout=60)
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "request_too_large"
 
 
 def test_an_arn_with_escaped_slashes_is_one_model(gateway: Any, token: str) -> None:
     arn = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aprovisioned-model%2Fnone"
     headers = {"authorization": f"Bearer {token}"}
-    answer = httpx.get(f"{gateway.url}/models/{arn}", headers=headers)
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "model_not_found"
+    response = httpx.get(f"{gateway.url}/models/{arn}", headers=headers)
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "model_not_found"
 
 
-def test_nothing_but_the_apis_path_is_asked_about(gateway: Any) -> None:
-    answer = httpx.get(gateway.url.removesuffix("/oai/v1") + "/elsewhere")
-    assert answer.status_code == 404
-    assert answer.content == b""
+def test_only_the_apis_path_goes_to_the_worker(gateway: Any) -> None:
+    response = httpx.get(gateway.url.removesuffix("/oai/v1") + "/elsewhere")
+    assert response.status_code == 404
+    assert response.content == b""

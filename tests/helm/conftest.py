@@ -20,7 +20,7 @@ NAMESPACE = "oai-gateway"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes one of these fixtures needs Helm, and is `make test-helm`'s."""
+    """Mark the users of these fixtures: they need Helm, and belong to `make test-helm`."""
     for item in items:
         here = Path(__file__).parent in item.path.parents
         if here and {"helm", "template", "cluster"} & {*getattr(item, "fixturenames", ())}:

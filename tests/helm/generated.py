@@ -25,7 +25,7 @@ ELSEWHERE = ("region", "tokens", "tokens_from", "workers")
 """Keys of gateway.yaml that are values by themselves, or the chart's."""
 
 WORDS = ("title", "description", "default")
-"""What a schema has beside its rules."""
+"""Keys of a schema beside its rules."""
 
 WIDTH = 110
 

@@ -49,11 +49,11 @@ class Cluster:
 
     environment: dict[str, str] = field(repr=False)
 
-    def run(self, command: str, *, given: str | None = None, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    def run(self, command: str, *, stdin: str | None = None, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
         """Run a line of a shell; it may fail."""
         return subprocess.run(
             ["bash", "-c", command],
-            input=given,
+            input=stdin,
             env=self.environment,
             cwd=cwd,
             capture_output=True,
@@ -74,14 +74,14 @@ class Cluster:
 
     @contextmanager
     def background(self, command: str, pattern: str) -> Iterator[str]:
-        """Run a command until the end of the block; gives what `pattern` finds in its first line."""
+        """Run a command until the end of the block; yield the match of `pattern` in its first line."""
         streams: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         with subprocess.Popen(shlex.split(command), env=self.environment, **streams) as process:
             try:
                 line = process.stdout.readline()  # type: ignore[union-attr]
-                found = re.search(pattern, line)
-                assert found, line
-                yield found[1]
+                match = re.search(pattern, line)
+                assert match, line
+                yield match[1]
             finally:
                 process.terminate()
 
@@ -97,11 +97,11 @@ def cluster() -> Iterator[Cluster]:
     script = ENGINES / "kube"
     assert script.exists(), f"{script} does not exist: set ENGINES to the folder of the script that starts a cluster"
     done = subprocess.run([script, "up"], capture_output=True, text=True, check=False, timeout=3000)
-    found = re.search(r"export PATH=(\S+):\$PATH KUBECONFIG=(\S+)", done.stdout)
-    assert found, done.stdout + done.stderr
+    match = re.search(r"export PATH=(\S+):\$PATH KUBECONFIG=(\S+)", done.stdout)
+    assert match, done.stdout + done.stderr
     helm = Path(os.environ.get("HELM", "helm")).parent
-    path = f"{found[1]}:{helm}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    here = Cluster({**os.environ, "PATH": path, "KUBECONFIG": found[2]})
+    path = f"{match[1]}:{helm}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    here = Cluster({**os.environ, "PATH": path, "KUBECONFIG": match[2]})
     here.done(f"{script} load envoyproxy/envoy:v1.40.0")
     for namespace in NAMESPACES:
         here.delete(namespace)
@@ -110,11 +110,11 @@ def cluster() -> Iterator[Cluster]:
         here.delete(namespace)
 
 
-def until(what: str, condition: Callable[[], Any]) -> Any:
+def until(description: str, condition: Callable[[], Any]) -> Any:
     """Wait until a condition is true; return its value."""
     end = time.monotonic() + DEADLINE
     while not (value := condition()):
-        assert time.monotonic() < end, f"it does not happen: {what}"
+        assert time.monotonic() < end, f"it does not happen: {description}"
         time.sleep(0.2)
     return value
 
@@ -137,7 +137,7 @@ def checked(cluster: Cluster) -> str:
 
 @pytest.mark.parametrize("name", [*SETS, *EXAMPLES])
 def test_the_api_server_takes_the_objects(name: str, cluster: Cluster, checked: str, template: Template) -> None:
-    """All of those whose kinds it knows, and a pod of each Deployment, for the restricted standard."""
+    """Apply, as a dry run, all whose kinds it has, and a pod of each Deployment, for the restricted standard."""
     lines = map(str.split, cluster.done("kubectl api-resources --no-headers").splitlines())
     known = {(line[-3], line[-1]) for line in lines}
     objects = [each for each in rendered(name, template) if (each["apiVersion"], each["kind"]) in known]
@@ -145,7 +145,7 @@ def test_the_api_server_takes_the_objects(name: str, cluster: Cluster, checked: 
     objects += [pod_of(each) for each in objects if each["kind"] == "Deployment"]
     for each in objects:
         each["metadata"]["namespace"] = checked
-    done = cluster.run("kubectl apply --dry-run=server --validate=strict -f -", given=yaml.safe_dump_all(objects))
+    done = cluster.run("kubectl apply --dry-run=server --validate=strict -f -", stdin=yaml.safe_dump_all(objects))
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     assert done.stdout.count("(server dry run)") == len(objects)
@@ -190,7 +190,7 @@ class Release:
         return httpx.post(f"{self.url}/chat/completions", json=body, headers=headers, timeout=60).status_code
 
     def pods(self) -> set[str]:
-        """The names of its pods that are not told to end."""
+        """Return the names of its pods that are not terminating."""
         items = self.cluster.read(f"-n {self.namespace} get pods -l app.kubernetes.io/instance=oai-gateway")["items"]
         return {each["metadata"]["name"] for each in items if "deletionTimestamp" not in each["metadata"]}
 
@@ -202,7 +202,7 @@ class Release:
 
 @pytest.fixture(scope="module")
 def release(cluster: Cluster) -> Release:
-    """What the page's commands have made, up to the port that is forwarded."""
+    """The release that the page's commands have made, up to the port that is forwarded."""
     lines = commands("Try it")
     starts = ["make image", "kind load", "kubectl create", "kubectl label", "kubectl -n", "helm install", "helm test"]
     assert [line.startswith(start) for line, start in zip(lines, starts, strict=False)] == [True] * 7
@@ -218,8 +218,8 @@ def test_the_curl_line_gets_a_response(release: Release) -> None:
     forward, curl = commands("Try it")[-2:]
     line = here(forward, release.namespace).replace(" 8080:", " :")
     with release.cluster.background(line, r"from (127\.0\.0\.1:\d+)") as address:
-        said = json.loads(release.cluster.done(curl.replace("127.0.0.1:8080", address)))
-    assert "You said" in said["choices"][0]["message"]["content"]
+        document = json.loads(release.cluster.done(curl.replace("127.0.0.1:8080", address)))
+    assert "You said" in document["choices"][0]["message"]["content"]
 
 
 def test_notes_print_the_next_commands(release: Release) -> None:

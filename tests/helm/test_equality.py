@@ -1,6 +1,6 @@
 """With equal settings the chart and deploy/kubernetes are the same objects.
 
-What both sides say in different ways is brought to one form first: names and labels of a release, defaults of the API,
+Differences of form are removed first: names and labels of a release, defaults of the API,
 policies that add up, and the region, which a gateway of kustomize has in gateway.yaml.
 
 Decision: docs/decisions.md, D105.
@@ -39,15 +39,15 @@ NAMES = {"name", "serviceAccountName", "gateways", "cluster", "cluster_name", NA
 """Keys that hold such names."""
 
 
-def one_form(value: Any, names: dict[str, str], key: str = "") -> Any:
+def normalised(value: Any, names: dict[str, str], key: str = "") -> Any:
     """A value with the names of a release, a release's labels as one, and lists of named things in order."""
     if isinstance(value, dict):
-        new = {each: one_form(item, names, each) for each, item in value.items()}
+        new = {each: normalised(item, names, each) for each, item in value.items()}
         if INSTANCE in new:
             new[NAME] = new.pop(INSTANCE)
         return new
     if isinstance(value, list):
-        new = [one_form(item, names, key) for item in value]
+        new = [normalised(item, names, key) for item in value]
         return sorted(new, key=lambda item: str(item["name"])) if key in ("volumes", "volumeMounts") else new
     if key == "value" and isinstance(value, str):  # an address in an environment
         return value.replace("//bedrock-local:", "//oai-gateway-bedrock-local:")
@@ -84,26 +84,26 @@ def containers(deployment: Object) -> Iterator[Object]:
 
 def regions(objects: list[Object]) -> set[str]:
     """Take the region out of gateway.yaml and of every environment; return it."""
-    found = set()
+    names = set()
     for each in objects:
         if each["kind"] == "ConfigMap":
             settings = yaml.safe_load(each["data"]["gateway.yaml"])
-            found |= {settings.pop("region")} if "region" in settings else set()
+            names |= {settings.pop("region")} if "region" in settings else set()
             settings.setdefault("organisations", {})
             each["data"]["gateway.yaml"] = settings
         for container in containers(each) if each["kind"] == "Deployment" else ():
             environment = container.pop("env", [])
-            found |= {item["value"] for item in environment if item["name"] == "AWS_REGION"}
+            names |= {item["value"] for item in environment if item["name"] == "AWS_REGION"}
             rest = [item for item in environment if item["name"] != "AWS_REGION"]
             container |= {"env": rest} if rest else {}
-    return found
+    return names
 
 
 canonical = functools.partial(json.dumps, sort_keys=True)
 
 
 def added_up(objects: list[Object]) -> list[Object]:
-    """One NetworkPolicy for the pods that several select."""
+    """Merge the NetworkPolicies for the pods that several select."""
     whole: dict[str, Object] = {}
     for policy in objects:
         spec = policy["spec"]
@@ -117,16 +117,16 @@ def added_up(objects: list[Object]) -> list[Object]:
 def compared(objects: Objects, release: str) -> tuple[dict[str, Any], set[str]]:
     """The objects by kind and name in one form, and their regions."""
     ours = [
-        one_form(each, RENAMED[release])
+        normalised(each, RENAMED[release])
         for each in objects
         if each["kind"] not in ("Namespace", "Secret") and "helm.sh/hook" not in each["metadata"].get("annotations", {})
     ]
-    found = regions(ours)
+    names = regions(ours)
     for each in ours:
         defaults(each)
     policies = added_up([each for each in ours if each["kind"] == "NetworkPolicy"])
     rest = {f"{each['kind']} {each['metadata']['name']}": each for each in ours if each["kind"] != "NetworkPolicy"}
-    return {**rest, "NetworkPolicies": sorted(policies, key=canonical)}, found
+    return {**rest, "NetworkPolicies": sorted(policies, key=canonical)}, names
 
 
 def same(chart: Objects, kustomize: Objects, release: str) -> None:

@@ -1,4 +1,4 @@
-"""The chart's objects with many sets of values: the API's schemas, what schemas cannot say, and what restarts pods."""
+"""The chart's objects with many sets of values: the API's schemas, what schemas cannot express, and pods' restarts."""
 
 import re
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def test_every_object_is_the_releases(name: str, template: Template) -> None:
 
 TRUE_OF_ALL = (
     manifests.test_pods_keep_to_the_restricted_standard,
-    manifests.test_what_pods_mount_is_there_and_is_never_a_sub_path,
+    manifests.test_mounts_of_pods_exist_and_are_never_a_sub_path,
     manifests.test_selectors_select_pods,
     manifests.test_services_and_probes_name_ports_that_there_are,
 )
@@ -97,7 +97,7 @@ TRUE_OF_ALL = (
 
 @pytest.mark.parametrize("example", EXAMPLES)
 @pytest.mark.parametrize("test", TRUE_OF_ALL, ids=lambda test: test.__name__.removeprefix("test_"))
-def test_what_is_true_of_the_overlays(test: Callable[..., None], example: str, template: Template) -> None:
+def test_checks_of_the_overlays_hold_for_the_chart(test: Callable[..., None], example: str, template: Template) -> None:
     objects = template(example)
     objects.append({"kind": "Secret", "metadata": {"name": "oai-tokens"}})
     hooks = [each for each in objects if "helm.sh/hook" in each["metadata"].get("annotations", {})]
@@ -106,7 +106,7 @@ def test_what_is_true_of_the_overlays(test: Callable[..., None], example: str, t
 
 def test_memory_limits_go_to_the_worker_and_to_envoys_configuration(template: Template) -> None:
     objects = template("local", "--set=envoy.resources.limits.memory=1536Mi")
-    manifests.test_worker_and_bootstrap_know_how_much_memory_envoy_has("", lambda _: objects)
+    manifests.test_worker_and_bootstrap_have_envoys_memory_limit("", lambda _: objects)
     assert "--envoy-memory=1536Mi" in str(objects.one("Deployment", "oai-gateway"))
 
 
@@ -136,7 +136,7 @@ def test_numbers_of_gateway_yaml_stay_what_they_are(template: Template) -> None:
     assert "in_flight_bytes: 115000000\n" in data
 
 
-# What restarts pods
+# Restarts of pods
 
 
 def documented() -> list[tuple[str, bool]]:

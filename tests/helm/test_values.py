@@ -75,14 +75,14 @@ def named(values: Any, schema: Any, path: str = "") -> Iterator[tuple[str, set[s
 
 def test_the_schema_and_the_values_have_the_same_keys() -> None:
     VALIDATOR.validate(VALUES)
-    found = list(named(VALUES, SCHEMA))
-    assert len(found) > 20
-    for path, ours, allowed in found:
+    rows = list(named(VALUES, SCHEMA))
+    assert len(rows) > 20
+    for path, ours, allowed in rows:
         assert ours == allowed - {"global"}, path
 
 
 WRONG = {
-    # what is set: the path in the message, and a part of it
+    # the value that is set: the path in the message, and a part of it
     "replicas=three": ("/replicas", "want integer"),
     "replica=3": ("''", "'replica' not allowed"),
     "mode=sidecar": ("/mode", "'gateway', 'worker', 'istio', 'envoy-gateway'"),

@@ -56,10 +56,10 @@ def started() -> dict[str, str]:
     """Start the cluster; return the environment in which `kubectl` finds it."""
     done = subprocess.run([ENGINE, "up"], stdout=subprocess.PIPE, text=True, check=True)
     print(done.stdout, end="", flush=True)
-    found = re.search(r"export PATH=(\S+):\$PATH KUBECONFIG=(\S+)", done.stdout)
-    assert found is not None, done.stdout
-    path = f"{found[1]}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "KUBECONFIG": found[2], "KUBE_ENGINE": str(ENGINE)}
+    match = re.search(r"export PATH=(\S+):\$PATH KUBECONFIG=(\S+)", done.stdout)
+    assert match is not None, done.stdout
+    path = f"{match[1]}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "KUBECONFIG": match[2], "KUBE_ENGINE": str(ENGINE)}
 
 
 def group(name: str, files: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -26,7 +26,7 @@ def call(when: str, stream: bool) -> None:
 
 
 def stop(*_: object) -> None:
-    """Say good-bye with two calls: the sidecars end after the application."""
+    """End with two calls: the sidecars end after the application."""
     for stream in (False, True):
         call("at the end", stream)
     raise SystemExit(0)

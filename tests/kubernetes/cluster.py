@@ -22,10 +22,10 @@ DEADLINE = 150.0
 """Seconds after which what was waited for is not going to happen."""
 
 
-def kubectl(*arguments: str, given: str | None = None, check: bool = True, cwd: Path | None = None) -> str:
+def kubectl(*arguments: str, stdin: str | None = None, check: bool = True, cwd: Path | None = None) -> str:
     """Run kubectl; return what it printed, warnings included."""
     done = subprocess.run(
-        ["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=2 * DEADLINE, check=False, cwd=cwd
+        ["kubectl", *arguments], input=stdin, capture_output=True, text=True, timeout=2 * DEADLINE, check=False, cwd=cwd
     )
     assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr
@@ -39,25 +39,25 @@ def read(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def until(what: str, condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
+def until(description: str, condition: Callable[[], Any], deadline: float = DEADLINE) -> Any:
     """Wait until a condition is true; return its value."""
     end = time.monotonic() + deadline
     while not (value := condition()):
-        assert time.monotonic() < end, f"it does not happen: {what}"
+        assert time.monotonic() < end, f"it does not happen: {description}"
         time.sleep(0.25)
     return value
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """One namespace, and the overlay that was applied there from `folder`."""
+    """A namespace, and the overlay that was applied there from `folder`."""
 
     name: str
     folder: Path
 
-    def kubectl(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl in the namespace."""
-        return kubectl("-n", self.name, *arguments, given=given, check=check)
+        return kubectl("-n", self.name, *arguments, stdin=stdin, check=check)
 
     def read(self, *arguments: str) -> Any:
         """Return objects of the namespace."""
@@ -72,12 +72,12 @@ class Namespace:
         self.kubectl("rollout", "status", f"deployment/{deployment}", f"--timeout={DEADLINE:g}s")
 
     def pods(self, application: str) -> list[Object]:
-        """Return the pods of an application that are not told to end."""
+        """Return the pods of an application that are not terminating."""
         items = self.read("get", "pods", "-l", f"app.kubernetes.io/name={application}")["items"]
         return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
     def names(self, application: str) -> set[str]:
-        """Return the names of all its pods, those that are told to end among them."""
+        """Return the names of all its pods, also of those that are terminating."""
         items = self.read("get", "pods", "-l", f"app.kubernetes.io/name={application}")["items"]
         return {pod["metadata"]["name"] for pod in items}
 
@@ -92,7 +92,7 @@ class Namespace:
 
     @contextmanager
     def forwarded(self, target: str, port: int) -> Iterator[str]:
-        """A port of the node that leads to a port of a pod; gives host and port."""
+        """A port of the node that leads to a port of a pod; yields host and port."""
         with port_forward(["kubectl", "-n", self.name, "port-forward", target, f":{port}"]) as address:
             yield address
 
@@ -116,14 +116,14 @@ def cleared(name: str) -> None:
 
 @contextmanager
 def port_forward(command: list[str]) -> Iterator[str]:
-    """Run `kubectl port-forward`; gives host and port."""
+    """Run `kubectl port-forward`; yield host and port."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            found = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", line)
-            assert found is not None, line + process.stdout.read()
-            yield found[1]
+            match = re.search(r"Forwarding from (127\.0\.0\.1:\d+)", line)
+            assert match is not None, line + process.stdout.read()
+            yield match[1]
         finally:
             process.terminate()
 
@@ -134,8 +134,8 @@ def port_forward(command: list[str]) -> Iterator[str]:
 def status(pod: Object, container: str) -> Object:
     """Return the status of one of a pod's containers."""
     both = [*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])]
-    (found,) = (each for each in both if each["name"] == container)
-    return found
+    (match,) = (each for each in both if each["name"] == container)
+    return match
 
 
 def process_of(pod: Object, container: str) -> int:
@@ -145,7 +145,7 @@ def process_of(pod: Object, container: str) -> int:
         try:
             inside = identifier in (folder / "cgroup").read_text()
             numbers = re.search(r"^NSpid:\s+(.*)$", (folder / "status").read_text(), re.MULTILINE)
-        except OSError:  # it has ended
+        except OSError:  # the container has ended
             continue
         if inside and numbers and numbers[1].split()[-1] == "1":
             return int(folder.name)

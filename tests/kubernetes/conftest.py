@@ -25,12 +25,12 @@ DEMO = "qc_kubernetes-demo-for-trying-it-out-only-00000"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Said by `python -m tests.kubernetes`."""
+    """Add the options that `python -m tests.kubernetes` passes."""
     parser.addoption("--figures", type=Path, help="where to write what was measured")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that is here needs a cluster."""
+    """Mark all tests here: they need a cluster."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("kubernetes")
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> Iterator[Figures]:
-    """What is measured, with the versions of what it is measured with."""
+    """The measured figures, with the versions of what they are measured with."""
     (node,) = read("get", "nodes")["items"]
     info = node["status"]["nodeInfo"]
     containerd = info["containerRuntimeVersion"].rpartition("/")[2]
@@ -154,7 +154,7 @@ def models(address: str, token: str) -> int:
 
 
 def everywhere(namespace: Namespace, token: str) -> set[int]:
-    """Return the statuses that the ready pods give, each asked by its own address."""
+    """Return the statuses of the ready pods, each called by its own address."""
     return {models(f"{pod['status']['podIP']}:8080", token) for pod in ready(namespace)}
 
 
@@ -180,9 +180,9 @@ def restricted() -> Callable[[Namespace], None]:
     def check(namespace: Namespace) -> None:
         labels = read("get", "namespace", namespace.name)["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-        refused = kubectl(
+        rejected = kubectl(
             "-n", namespace.name, "run", "loose", "--image=none", "--privileged", "--dry-run=server", check=False
         )
-        assert 'violates PodSecurity "restricted' in refused
+        assert 'violates PodSecurity "restricted' in rejected
 
     return check

@@ -1,4 +1,4 @@
-"""What `make test-kubernetes` measures, and its place in docs/kubernetes.md.
+"""Figures of `make test-kubernetes`, and their place in docs/kubernetes.md.
 
 The tests record; `python -m tests.kubernetes` writes the block when all of them have passed. A unit test compares the
 block with `render`, so that the page cannot differ.
@@ -25,7 +25,7 @@ LOADS = {
     "restart-one": "`overlays/local`: `kubectl rollout restart`, one pod, two CPUs",
     "delete-only": "`overlays/local`: the only pod is deleted",
 }
-"""What was done while callers called; each lost no call."""
+"""Actions while callers called; each lost no call."""
 
 TIMES = {
     "config": "a change of the ConfigMap is in force in every pod",
@@ -82,10 +82,10 @@ def render(figures: Figures) -> str:
 
 
 def block() -> str:
-    """Return what stands in the block of the page."""
-    found = re.search(re.escape(BEGIN) + "(.*?)" + re.escape(END), DOCS.read_text(), re.DOTALL)
-    assert found is not None, "docs/kubernetes.md has no block of figures"
-    return found[1]
+    """Return the contents of the page's block."""
+    match = re.search(re.escape(BEGIN) + "(.*?)" + re.escape(END), DOCS.read_text(), re.DOTALL)
+    assert match is not None, "docs/kubernetes.md has no block of figures"
+    return match[1]
 
 
 def parse(text: str) -> Figures:

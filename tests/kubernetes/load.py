@@ -24,7 +24,7 @@ NOVA = "amazon.nova-micro-v1:0"
 WORDS = 15
 STREAM_SECONDS = 6.0
 STREAMED = " ".join(f"word{number}" for number in range(WORDS)) + f" [[local: pace={STREAM_SECONDS / WORDS}]]"
-"""What a streaming caller sends: the response takes `STREAM_SECONDS` or a little more."""
+"""The request of a streaming caller: its response takes `STREAM_SECONDS` or a little more."""
 
 PAUSE_SECONDS = 0.05
 TIMEOUT_SECONDS = 60.0
@@ -32,7 +32,7 @@ LATEST_SECONDS = 90.0
 """Longest wait for the callers to have made a call."""
 
 KINDS = {"kept": 4, "fresh": 4, "streams": 3}
-"""How many callers there are of each kind."""
+"""Number of callers of each kind."""
 
 
 class LostError(Exception):

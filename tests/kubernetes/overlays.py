@@ -1,8 +1,8 @@
 """The overlays as a reader has them: a copy of deploy/kubernetes in which the lines marked CHANGE are changed.
 
 `local` is changed in nothing but its namespace. `mine` is the page's copy of `aws`, `sidecar` the example; both have
-the organisations and tokens of all tests, and the local Bedrock in AWS's place. Their pods ask for less CPU than the
-overlays have it, so that a node of two cores has room for all three.
+the organisations and tokens of all tests, and the local Bedrock in AWS's place. Their pods request less CPU than the
+overlays have it, so that a node of two cores holds all three.
 """
 
 import shutil
@@ -83,7 +83,7 @@ def fill(folder: Path) -> None:
 
 
 def added(patch: dict[str, Any]) -> dict[str, Any]:
-    """What a reader adds to the kustomization for keys in files and for another Bedrock."""
+    """Return what a reader adds to the kustomization for keys in files and for another Bedrock."""
     return {
         "resources": ["bedrock-local.yaml"],
         "components": ["../../components/aws-keys"],

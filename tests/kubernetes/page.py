@@ -1,7 +1,7 @@
 """The shell lines of docs/kubernetes.md, run as a reader runs them.
 
-What is another here: the namespace, ports that somebody else may have, and `kind load` and `docker push`, whose images
-go to the node by the engine's own script. Everything else of a line is run as it stands.
+Differences here: the namespace, ports that another program may have, and `kind load` and `docker push`, whose images
+go to the node by the engine's own script. Everything else of a line is run unchanged.
 """
 
 import os

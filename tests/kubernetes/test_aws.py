@@ -108,11 +108,11 @@ def changed(namespace: Namespace, name: str, text: str, root: Path) -> None:
     page.run(apply, root, namespace.name)
 
 
-def in_force(figures: Figures, name: str, what: str, condition: Callable[[], bool]) -> None:
+def in_force(figures: Figures, name: str, description: str, condition: Callable[[], bool]) -> None:
     """Wait for an effect, and record how long it took."""
-    begun = time.monotonic()
-    until(what, condition)
-    figures.seconds[name] = round(time.monotonic() - begun)
+    started = time.monotonic()
+    until(description, condition)
+    figures.seconds[name] = round(time.monotonic() - started)
 
 
 def test_the_config_map_is_changed(mine: tuple[Namespace, str], root: Path, lossless: Any, figures: Figures) -> None:

@@ -1,4 +1,4 @@
-"""Containers of overlays/local that die or get stuck, and settings that are broken: the pod mends itself."""
+"""Containers of overlays/local that die or get stuck, and settings that are broken: the pod recovers by itself."""
 
 import signal
 import time
@@ -41,12 +41,12 @@ def fresh(local: Namespace) -> None:
 def replaced(local: Namespace, container: str, number: signal.Signals) -> int:
     """Send a signal to a container, wait until it has been started again and calls are served; return the seconds."""
     before = restarts(local)
-    begun = time.monotonic()
+    started = time.monotonic()
     send(only(local), container, number)
     until(f"{container} is started again", lambda: restarts(local)[container] == before[container] + 1)
     until("calls are served", lambda: serves(local))
     assert restarts(local) == {**before, container: before[container] + 1}
-    return round(time.monotonic() - begun)
+    return round(time.monotonic() - started)
 
 
 @pytest.mark.parametrize(("row", "container"), [("kill-worker", "extproc"), ("kill-envoy", "envoy")])

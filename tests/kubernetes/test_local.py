@@ -1,4 +1,4 @@
-"""overlays/local as it stands: the page's first steps, and the ends of the only pod."""
+"""The unchanged overlays/local: the page's first steps, and the ends of the only pod."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -29,8 +29,8 @@ def test_the_pages_curl_gets_a_message(local: Namespace, root: Path) -> None:
     (curl,) = (line for line in lines if line.startswith("curl "))
     assert forward.endswith(" 8080:80")
     with port_forward(forward.replace(" 8080:80", " :80").split()) as address:
-        said = page.run(curl.replace("127.0.0.1:8080", address), root, local.name)
-    assert "Hello!" in json.loads(said)["choices"][0]["message"]["content"]
+        output = page.run(curl.replace("127.0.0.1:8080", address), root, local.name)
+    assert "Hello!" in json.loads(output)["choices"][0]["message"]["content"]
 
 
 def test_pods_keep_to_the_restricted_standard(local: Namespace, restricted: Callable[[Namespace], None]) -> None:

@@ -15,7 +15,7 @@ from tests.kubernetes.overlays import OVERLAYS, PREFIX, change
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """A namespace with the restricted standard: the server refuses objects of one that is not there."""
+    """A namespace with the restricted standard: the server rejects objects of one that is not there."""
     name = f"{PREFIX}objects"
     cleared(name)
     kubectl("create", "namespace", name)
@@ -26,7 +26,7 @@ def namespace() -> Iterator[str]:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_server_takes_every_object(overlay: str, overlays: Path, namespace: str) -> None:
-    """Custom objects are for the controllers that know them: `make test-istio`, `make test-envoy-gateway`."""
+    """Custom objects belong to their controllers' tests: `make test-istio`, `make test-envoy-gateway`."""
     folder = overlays / overlay
     before = (folder / "kustomization.yaml").read_text()
     change(folder, "objects", {})
@@ -37,9 +37,9 @@ def test_the_server_takes_every_object(overlay: str, overlays: Path, namespace: 
     assert {kind for each in core if (kind := each["kind"]) == "Deployment"}
     assert {each["metadata"].get("namespace", namespace) for each in core} == {namespace}
     text: Any = yaml.safe_dump_all(core)
-    said = kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", given=text)
-    assert "Warning" not in said
-    assert said.count("serverside-applied (server dry run)") == len(core)
+    output = kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=text)
+    assert "Warning" not in output
+    assert output.count("serverside-applied (server dry run)") == len(core)
 
 
 def test_the_pages_certificates_become_secrets(root: Path) -> None:
@@ -51,12 +51,12 @@ def test_the_pages_certificates_become_secrets(root: Path) -> None:
     secrets = []
     for line in lines:
         line = line.replace("istio-system", "oai-gateway")
-        if (found := line.partition("secret generic ")[2].partition(" ")[0]) and found in secrets:
-            page.run(f"kubectl -n oai-gateway delete secret {found}", root, name)
-        secrets.append(found)
+        if (created := line.partition("secret generic ")[2].partition(" ")[0]) and created in secrets:
+            page.run(f"kubectl -n oai-gateway delete secret {created}", root, name)
+        secrets.append(created)
         page.run(line, root, name)
     for secret in set(filter(None, secrets)):
-        found = read("-n", name, "get", "secret", secret)
-        assert (found["type"], set(found["data"])) == ("kubernetes.io/tls", {"tls.crt", "tls.key", "ca.crt"})
+        created = read("-n", name, "get", "secret", secret)
+        assert (created["type"], set(created["data"])) == ("kubernetes.io/tls", {"tls.crt", "tls.key", "ca.crt"})
     assert set(filter(None, secrets)) == {"oai-extproc-tls", "oai-extproc-client"}
     Namespace(name, Path()).delete()

@@ -33,10 +33,14 @@ def test_the_client_tests_pass(sidecar: Namespace, client_tests: Callable[..., N
         client_tests(f"http://{address}/oai/v1", bedrock, *CLIENT_TESTS)
 
 
-def test_the_application_calls_when_it_is_told_to_end(sidecar: Namespace) -> None:
+def test_the_application_calls_during_its_termination(sidecar: Namespace) -> None:
     name = pod_of(sidecar)["metadata"]["name"]
     command = ["kubectl", "-n", sidecar.name, "logs", "--follow", name, "-c", "shop"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as log:
         sidecar.kubectl("delete", "pod", name)
-        said, _ = log.communicate(timeout=60)
-    assert said.splitlines() == ["at the start: message whole", "at the end: message whole", "at the end: stream whole"]
+        output, _ = log.communicate(timeout=60)
+    assert output.splitlines() == [
+        "at the start: message whole",
+        "at the end: message whole",
+        "at the end: stream whole",
+    ]
