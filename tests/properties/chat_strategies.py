@@ -24,7 +24,7 @@ objects = st.dictionaries(texts, values, max_size=3)
 
 
 def rarely(usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any] = values) -> st.SearchStrategy[Any]:
-    """`usual`, one time in about a hundred something else."""
+    """Return `usual`, and something else one time in about a hundred."""
     return st.integers(0, 99).flatmap(lambda dice: odd if dice == 31 else usual)
 
 
@@ -49,8 +49,10 @@ marks = st.sampled_from(
 
 
 def part(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """A content part, now and then marked for the prompt cache."""
-    return st.builds(lambda mark, found: {"type": kind, **found, **mark}, marks, st.fixed_dictionaries(fields))
+    """Return a content part, now and then marked for the prompt cache."""
+    return st.builds(
+        lambda mark, part_fields: {"type": kind, **part_fields, **mark}, marks, st.fixed_dictionaries(fields)
+    )
 
 
 text_part = part("text", text=texts)
@@ -88,13 +90,13 @@ ids = st.sampled_from(["c1", "c2", "c3", "id/1", "x" * 65, ""]) | words
 arguments = rarely(objects.map(json.dumps), blank | st.sampled_from(["null", "[]", "{", '{"a":1.0}{}']) | texts)
 
 
-def said(role: str, content: st.SearchStrategy[Any], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def message_of(role: str, content: st.SearchStrategy[Any], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     message = st.fixed_dictionaries({"role": st.just(role), "content": content}, optional={"name": texts, **fields})
-    return st.builds(lambda found, mark: {**found, **mark}, message, marks)
+    return st.builds(lambda part_fields, mark: {**part_fields, **mark}, message, marks)
 
 
-instructions = st.sampled_from(["system", "developer"]).flatmap(lambda role: said(role, plain))
-users = said("user", texts | st.lists(text_part | text_part | rarely(media_part, other_part), max_size=3))
+instructions = st.sampled_from(["system", "developer"]).flatmap(lambda role: message_of(role, plain))
+users = message_of("user", texts | st.lists(text_part | text_part | rarely(media_part, other_part), max_size=3))
 refusal_part = st.builds(lambda text: {"type": "refusal", "refusal": text}, texts)
 thoughts = st.lists(
     st.fixed_dictionaries(
@@ -103,7 +105,7 @@ thoughts = st.lists(
     | st.builds(lambda data: {"type": "redacted_thinking", "data": data}, rarely(st.just("eHk="), texts)),
     max_size=2,
 )
-assistants = said(
+assistants = message_of(
     "assistant",
     st.none() | plain | st.lists(text_part | refusal_part, max_size=2),
     refusal=st.none() | texts,
@@ -112,29 +114,31 @@ assistants = said(
 )
 
 
-asked_for = st.builds(
-    lambda name, given: {"type": "function", "function": {"name": name, "arguments": given}}, names, arguments
-) | st.builds(lambda name, given: {"type": "custom", "custom": {"name": name, "input": given}}, names, texts)
+requested_formats = st.builds(
+    lambda name, payload: {"type": "function", "function": {"name": name, "arguments": payload}}, names, arguments
+) | st.builds(lambda name, payload: {"type": "custom", "custom": {"name": name, "input": payload}}, names, texts)
 
 
 @st.composite
 def legacy_rounds(draw: st.DrawFn) -> list[Any]:
-    """A call and a result in the shape from before tools, or one without the other."""
+    """Draw a call and a result in the form from before tools, or one without the other."""
     name = draw(names)
-    asked = {**draw(assistants), "function_call": {"name": name, "arguments": draw(arguments)}}
+    calling = {**draw(assistants), "function_call": {"name": name, "arguments": draw(arguments)}}
     result = {"role": "function", "name": draw(rarely(st.just(name), names)), "content": draw(st.none() | texts)}
-    return draw(rarely(st.just([asked, result]), st.sampled_from([[asked], [result]])))
+    return draw(rarely(st.just([calling, result]), st.sampled_from([[calling], [result]])))
 
 
 in_results = rarely(plain | st.lists(text_part | image_part, max_size=2), st.lists(text_part | file_part, max_size=2))
 
 
 @st.composite
-def rounds(draw: st.DrawFn, given: st.SearchStrategy[Any] = in_results) -> list[Any]:
-    """An assistant's tool calls and their results, in any order, now and then one too few or many."""
-    asked = draw(st.lists(ids, min_size=1, max_size=3, unique=True))
-    calls = [{"id": call_id, **draw(asked_for)} for call_id in asked]
-    results = [{"role": "tool", "tool_call_id": call_id, "content": draw(given), **draw(marks)} for call_id in asked]
+def rounds(draw: st.DrawFn, payload: st.SearchStrategy[Any] = in_results) -> list[Any]:
+    """Draw an assistant's tool calls and their results, in any order, now and then one too few or many."""
+    calling = draw(st.lists(ids, min_size=1, max_size=3, unique=True))
+    calls = [{"id": call_id, **draw(requested_formats)} for call_id in calling]
+    results = [
+        {"role": "tool", "tool_call_id": call_id, "content": draw(payload), **draw(marks)} for call_id in calling
+    ]
     results = draw(st.permutations(results))
     results = draw(rarely(st.just(results), st.sampled_from([results[1:], [*results, results[0]]])))
     between = draw(st.lists(instructions, max_size=1))
@@ -220,7 +224,7 @@ requests = st.fixed_dictionaries(
 )
 
 patterns = st.sampled_from(["^a+$", "^(?!x)", "(?<=a)b", r"(a)\1", r"\bword\b"])
-"""Of these, some look around, or back."""
+"""Patterns, some of them with look-around or back references."""
 leaves = st.one_of(
     st.builds(
         lambda pattern, form: {"type": "string", "pattern": pattern, "format": form},
@@ -236,10 +240,15 @@ closed = st.sampled_from([{}, {"additionalProperties": False}, {"additionalPrope
 
 
 def nested(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Schemas with such schemas in them."""
+    """Return schemas that contain such schemas."""
     return st.one_of(
         st.builds(
-            lambda found, more: {"type": "object", "properties": found, "required": list(found)[:1], **more},
+            lambda part_fields, more: {
+                "type": "object",
+                "properties": part_fields,
+                "required": list(part_fields)[:1],
+                **more,
+            },
             st.dictionaries(st.sampled_from(["a", "b", "$ref", "pattern"]), below, max_size=3),
             closed,
         ),
@@ -266,7 +275,7 @@ rich_schemas = st.builds(
     nested(leaves),
     closed,
 )
-"""JSON Schemas as there are, with what some families do not take."""
+"""Realistic JSON Schemas, with keywords that some families do not support."""
 plain_schema = {
     "type": "object",
     "properties": {"a": {"type": ["string", "null"]}, "b": {"anyOf": [{"type": "integer"}, {"enum": ["x"]}]}},
@@ -298,7 +307,7 @@ with_tools = st.fixed_dictionaries(
     },
 )
 thinking = st.fixed_dictionaries({"type": st.sampled_from(["enabled", "adaptive", "disabled"])}).map(
-    lambda said: {**said, "budget_tokens": 1024} if said["type"] == "enabled" else said
+    lambda message_of: {**message_of, "budget_tokens": 1024} if message_of["type"] == "enabled" else message_of
 )
 reasons: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
@@ -323,4 +332,4 @@ beside_messages = st.builds(
         },
     ),
 )
-"""What is asked for beside a conversation."""
+"""Fields of a request beside its conversation."""

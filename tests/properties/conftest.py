@@ -1,4 +1,4 @@
-"""One profile for all properties, and the rules of a conversation as a fixture.
+"""A profile for all properties, and the rules of a conversation as a fixture.
 
 The same examples on every run, and no limit on how long one takes. `HYPOTHESIS_PROFILE=search` tries others, and more;
 `brief` fewer, for code that has passed the run of all of them before it was compiled.
@@ -24,7 +24,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 @pytest.fixture(scope="session")
 def check_conversation() -> Callable[[dict[str, Any], Capabilities], None]:
-    """Asserts that a Converse request keeps to the rules of a conversation, as a model takes it."""
+    """Return a check that a Converse request keeps to the rules of a conversation for a model."""
     return _check_conversation
 
 
@@ -37,7 +37,7 @@ def _check_conversation(request: dict[str, Any], takes: Capabilities) -> None:
 
 
 def _check_turns(request: dict[str, Any], takes: Capabilities) -> None:
-    """The rules of a conversation that the service model does not know."""
+    """Check the rules of a conversation that the service model lacks."""
     messages = request["messages"]
     assert messages[0]["role"] == "user" or takes.opens_with_assistant
     assert all(one["role"] != other["role"] for one, other in pairwise(messages))
@@ -55,7 +55,7 @@ def _check_turns(request: dict[str, Any], takes: Capabilities) -> None:
 
 
 def _check_blocks(request: dict[str, Any], takes: Capabilities) -> None:
-    """Media, and what stands beside them and beside results, by what the model takes."""
+    """Check media, and blocks beside them and beside results, by the model's capabilities."""
     taken = {"image": takes.images, "document": takes.documents, "video": takes.video, "audio": takes.audio}
     names: list[str] = []
     for message in request["messages"]:
@@ -75,14 +75,14 @@ def _check_blocks(request: dict[str, Any], takes: Capabilities) -> None:
 
 
 def _check_reasoning(request: dict[str, Any], takes: Capabilities) -> None:
-    """Only what the model takes back, before what it said in that message."""
+    """Check that reasoning is of an accepted kind and precedes the text of its message."""
     for message in request["messages"]:
         for block in message["content"]:
-            thought = block.get("reasoningContent", {})
-            signed = thought.get("reasoningText", {}).get("signature")
-            kind = "signed" if signed else "unsigned" if "reasoningText" in thought else "redacted"
+            reasoning = block.get("reasoningContent", {})
+            signed = reasoning.get("reasoningText", {}).get("signature")
+            kind = "signed" if signed else "unsigned" if "reasoningText" in reasoning else "redacted"
             assert (
-                not thought
+                not reasoning
                 or kind == takes.reasoning_history
                 or (kind, takes.reasoning_history) == ("redacted", "signed")
             )
@@ -90,7 +90,7 @@ def _check_reasoning(request: dict[str, Any], takes: Capabilities) -> None:
 
 
 def _check_cache(request: dict[str, Any], takes: Capabilities) -> None:
-    """Cache points only where there may be some, not too many, never first, nor behind a document."""
+    """Check that cache points are only in allowed places, not too many, never first, nor behind a document."""
     tools = request.get("toolConfig", {}).get("tools", [])
     places = {
         "system": [request.get("system", [])],
@@ -100,25 +100,27 @@ def _check_cache(request: dict[str, Any], takes: Capabilities) -> None:
     points = 0
     for place, lists in places.items():
         for blocks in lists:
-            found = [at for at, block in enumerate(blocks) if "cachePoint" in block]
-            points += len(found)
-            assert not found or place in takes.cache
-            assert all(at and not {"document", "video", "audio", "cachePoint"} & set(blocks[at - 1]) for at in found)
-            assert all(blocks[at]["cachePoint"].get("ttl") in (None, *takes.cache_ttls) for at in found)
+            cache_points = [at for at, block in enumerate(blocks) if "cachePoint" in block]
+            points += len(cache_points)
+            assert not cache_points or place in takes.cache
+            assert all(
+                at and not {"document", "video", "audio", "cachePoint"} & set(blocks[at - 1]) for at in cache_points
+            )
+            assert all(blocks[at]["cachePoint"].get("ttl") in (None, *takes.cache_ttls) for at in cache_points)
     assert points <= takes.cache_points
 
 
 def _check_tools(request: dict[str, Any]) -> None:
-    """Every call answered in the next turn, first thing, once; blocks only beside tools; ids never twice."""
-    asked: list[str] = []
+    """Check that each call has one result at the start of the next turn, tools beside it, and a unique id."""
+    calls: list[str] = []
     every_id: list[str] = []
     for message in request["messages"]:
         results = [block["toolResult"]["toolUseId"] for block in message["content"] if "toolResult" in block]
-        assert sorted(results) == sorted(asked)
+        assert sorted(results) == sorted(calls)
         assert all("toolResult" in block for block in message["content"][: len(results)])
-        asked = [block["toolUse"]["toolUseId"] for block in message["content"] if "toolUse" in block]
+        calls = [block["toolUse"]["toolUseId"] for block in message["content"] if "toolUse" in block]
         assert all(isinstance(block["toolUse"]["input"], dict) for block in message["content"] if "toolUse" in block)
-        every_id += asked
-    assert asked == []
+        every_id += calls
+    assert calls == []
     assert len(set(every_id)) == len(every_id)
     assert "toolConfig" in request or not every_id

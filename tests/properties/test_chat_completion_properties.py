@@ -1,4 +1,4 @@
-"""Whatever Bedrock answers with, it is a completion or one named error."""
+"""Any response of Bedrock is a completion or one named error."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ objects = st.dictionaries(words, values, max_size=3)
 
 
 def rarely(usual: st.SearchStrategy[Any], odd: st.SearchStrategy[Any] = values) -> st.SearchStrategy[Any]:
-    """`usual`, one time in about a hundred something else."""
+    """Return `usual`, and something else one time in about a hundred."""
     return st.integers(0, 99).flatmap(lambda dice: odd if dice == 31 else usual)
 
 
@@ -35,9 +35,9 @@ names = rarely(
 )
 
 
-# Answers
+# Responses
 
-answered = st.fixed_dictionaries(
+response_fields = st.fixed_dictionaries(
     {},
     optional={
         "text": rarely(words),
@@ -49,10 +49,12 @@ answered = st.fixed_dictionaries(
         "p": words,
     },
 )
-answers = st.fixed_dictionaries(
+responses = st.fixed_dictionaries(
     {
         "output": rarely(
-            st.lists(answered, max_size=4).map(lambda blocks: {"message": {"role": "assistant", "content": blocks}})
+            st.lists(response_fields, max_size=4).map(
+                lambda blocks: {"message": {"role": "assistant", "content": blocks}}
+            )
         ),
         "stopReason": rarely(st.sampled_from(["end_turn", "tool_use", "max_tokens", "malformed_tool_use", "new"])),
     },
@@ -60,15 +62,15 @@ answers = st.fixed_dictionaries(
 )
 
 
-@given(answers | values, st.sampled_from([None, "f"]))
-def test_any_json_is_a_completion_or_a_bad_answer(body: Any, answer_tool: str | None) -> None:
+@given(responses | values, st.sampled_from([None, "f"]))
+def test_any_json_is_a_completion_or_a_bad_response(body: Any, answer_tool: str | None) -> None:
     encoded = json.dumps(body).encode()
     try:
-        found = translate_response(
+        completed = translate_response(
             encoded, completion_id="i", created=1, model="m", shape=ResponseShape(answer_tool=answer_tool)
         )
     except (ConverseResponseError, ApiError):
         return
-    completion = ChatCompletion.model_validate_json(found.body, strict=True)
-    assert completion.choices[0].finish_reason == found.finish
-    assert found.finish != "tool_calls" or completion.choices[0].message.tool_calls
+    completion = ChatCompletion.model_validate_json(completed.body, strict=True)
+    assert completion.choices[0].finish_reason == completed.finish
+    assert completed.finish != "tool_calls" or completion.choices[0].message.tool_calls

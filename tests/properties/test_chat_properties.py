@@ -1,4 +1,4 @@
-"""The chat translation over generated requests, bodies and answers.
+"""The chat translation over generated requests, bodies and responses.
 
 Whatever comes, either a Converse body that botocore and the rules of a conversation accept, or one `ApiError`.
 """
@@ -25,10 +25,10 @@ from tests.properties.chat_strategies import (
     file_part,
     image_part,
     legacy_rounds,
+    message_of,
     part,
     requests,
     rounds,
-    said,
     sound_part,
     text_part,
     texts,
@@ -47,28 +47,28 @@ MODELS = {
 }
 """One of each family that converses in the local Bedrock, which has a table and rules of its own."""
 TOLERATED = ("`thinking` block", "`redacted_thinking` block", "JSON schema is invalid", "exceeds the model limit")
-"""Signatures and schemas go through byte for byte, and a model's limits are its own: Bedrock's 400 tells the client."""
+"""Byte-for-byte signatures and schemas, and limits of single models: Bedrock's 400 reaches the client."""
 
 
 def outcome(body: bytes, takes: Capabilities) -> ChatPlan | None:
-    """The plan, or None for a refusal in good form; anything else fails the test."""
+    """Return the plan, or None for a well-formed error; anything else fails the test."""
     try:
         return plan(decode_request(body), takes, FETCHED)
-    except ApiError as refusal:
-        check_refusal(refusal)
+    except ApiError as rejection:
+        check_error(rejection)
         return None
 
 
-def check_refusal(error: ApiError) -> None:
+def check_error(error: ApiError) -> None:
     assert error.status == 400
-    told = json.loads(error.encode())["error"]
-    assert set(told) == {"message", "type", "param", "code"}
-    assert told["message"].strip()
-    assert told["type"] == "invalid_request_error"
+    error_object = json.loads(error.encode())["error"]
+    assert set(error_object) == {"message", "type", "param", "code"}
+    assert error_object["message"].strip()
+    assert error_object["type"] == "invalid_request_error"
 
 
 def check_taken(planned: ChatPlan, takes: Capabilities) -> None:
-    """The local Bedrock has nothing against it, but for what only it can know to be wrong."""
+    """Check that the local Bedrock accepts the request, apart from faults that only it can know."""
     model: Any = MODELS.get(takes.family)
     if model is None:
         return
@@ -77,8 +77,8 @@ def check_taken(planned: ChatPlan, takes: Capabilities) -> None:
     )
     try:
         rules.check(Conversation(sent, model, model.family, streaming=planned.stream))
-    except AwsError as refusal:
-        if not any(told in refusal.message for told in TOLERATED):
+    except AwsError as rejection:
+        if not any(error_object in rejection.message for error_object in TOLERATED):
             raise
 
 
@@ -93,7 +93,7 @@ def check_config(config: dict[str, Any]) -> None:
 @given(requests, families)
 @example({"model": "m", "messages": [{"role": "user", "content": "cut \ud83d"}]}, BUILT_IN.of(None))
 @example({"model": "m", "messages": [{"role": "user", "content": "\ude00 cut"}]}, BUILT_IN.of(None))
-def test_any_request_gives_a_valid_converse_body_or_a_400(
+def test_any_request_becomes_a_valid_converse_body_or_a_400(
     read_converse: Read, check_conversation: Check, request: dict[str, Any], takes: Capabilities
 ) -> None:
     planned = outcome(json.dumps(request).encode(), takes)
@@ -112,14 +112,14 @@ def test_any_request_gives_a_valid_converse_body_or_a_400(
 
 
 @given(requests, families)
-def test_what_is_ignored_is_named_by_its_path_in_the_request(request: dict[str, Any], takes: Capabilities) -> None:
+def test_ignored_fields_are_reported_by_their_path_in_the_request(request: dict[str, Any], takes: Capabilities) -> None:
     planned = outcome(json.dumps(request).encode(), takes)
     for path in planned.ignored if planned else ():
         assert leads_somewhere([request], path), path
 
 
 def leads_somewhere(values: list[Any], path: str) -> bool:
-    """Whether one of the values at this path, as `Ignored` has it, is there; `*` stands for any unknown member."""
+    """Return true if a value exists at this path, in the form of `Ignored`; `*` stands for any unknown member."""
     for step in path.split("."):
         name = step.removesuffix("[]")
         if name == "*":
@@ -134,7 +134,7 @@ def leads_somewhere(values: list[Any], path: str) -> bool:
 def test_any_conversation_becomes_one_as_the_model_takes_it(
     read_converse: Read, check_conversation: Check, family: str, data: st.DataObject
 ) -> None:
-    """The same, with all the media that there are for the model, in messages and in tool results."""
+    """The conversation has all media of the model, in messages and in tool results."""
     takes = BUILT_IN.families[family]
     seen: list[Any] = [image_part] * takes.images + [file_part] * bool(takes.documents)
     inside = st.lists(st.one_of(text_part, *seen), max_size=3)
@@ -144,7 +144,9 @@ def test_any_conversation_becomes_one_as_the_model_takes_it(
     shown = st.lists(st.one_of(text_part, *seen), min_size=1, max_size=3)
     messages: list[Any] = []
     for _ in range(data.draw(st.integers(1, 4))):
-        messages += data.draw(said("user", shown).map(lambda one: [one]) | exchanges | rounds(inside) | legacy_rounds())
+        messages += data.draw(
+            message_of("user", shown).map(lambda one: [one]) | exchanges | rounds(inside) | legacy_rounds()
+        )
     request = {"model": "m", "messages": messages, **beside}
     planned = outcome(json.dumps(request).encode(), takes)
     if planned is not None:
@@ -153,21 +155,23 @@ def test_any_conversation_becomes_one_as_the_model_takes_it(
 
 
 @given(st.fixed_dictionaries({"model": st.just("m"), "messages": conversations}), families)
-def test_the_same_history_gives_the_same_beginning(
+def test_the_same_history_becomes_the_same_prefix(
     read_converse: Read, request: dict[str, Any], takes: Capabilities
 ) -> None:
-    """Or every turn would miss the prompt cache."""
+    """Otherwise every turn would miss the prompt cache."""
     tool = {"type": "function", "function": {"name": "f"}}
     longer = {**request, "messages": [*request["messages"], {"role": "user", "content": "And then?"}]}
-    planned = [outcome(json.dumps({**asked, "tools": [tool]}).encode(), takes) for asked in (request, longer)]
+    planned = [
+        outcome(json.dumps({**body_request, "tools": [tool]}).encode(), takes) for body_request in (request, longer)
+    ]
     if planned[0] is None or planned[1] is None:
         return
-    shorter, whole = (without_points(read_converse(found.body)["messages"]) for found in planned)
+    shorter, whole = (without_points(read_converse(translated.body)["messages"]) for translated in planned)
     assert whole[: len(shorter) - 1] == shorter[:-1]
 
 
 @given(st.fixed_dictionaries({"model": st.just("m"), "messages": conversations}), families, words, values)
-def test_what_nobody_knows_in_messages_changes_nothing_and_is_named(
+def test_unknown_fields_in_messages_change_nothing_and_are_reported(
     request: dict[str, Any], takes: Capabilities, word: str, value: Any
 ) -> None:
     strewn = json.loads(json.dumps(request))
@@ -175,21 +179,21 @@ def test_what_nobody_knows_in_messages_changes_nothing_and_is_named(
         inner = [*(message.get("content") or ()), *(message.get("tool_calls") or ())]
         for known in (message, *(one for one in inner if isinstance(one, dict))):
             known[f"x {word}"] = value
-    bare, found = outcome(json.dumps(request).encode(), takes), outcome(json.dumps(strewn).encode(), takes)
-    assert (bare is None) == (found is None)
-    if bare is not None and found is not None:
-        assert (found.body, found.shape) == (bare.body, bare.shape)
-        assert ("messages[].*" in found.ignored) == (value not in (None, [], {}))
-        assert set(bare.ignored) <= set(found.ignored)
+    bare, translated = outcome(json.dumps(request).encode(), takes), outcome(json.dumps(strewn).encode(), takes)
+    assert (bare is None) == (translated is None)
+    if bare is not None and translated is not None:
+        assert (translated.body, translated.shape) == (bare.body, bare.shape)
+        assert ("messages[].*" in translated.ignored) == (value not in (None, [], {}))
+        assert set(bare.ignored) <= set(translated.ignored)
 
 
 def without_points(messages: list[Any]) -> list[Any]:
-    """What is cached: the points themselves move on, of too many the oldest go."""
+    """Return the cached content: the points themselves move on, and of too many the oldest go."""
     return [[block for block in message["content"] if "cachePoint" not in block] for message in messages]
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_give_a_request_or_a_400(body: bytes) -> None:
+def test_any_bytes_become_a_request_or_a_400(body: bytes) -> None:
     outcome(body, BUILT_IN.of(None))
 
 
@@ -198,7 +202,7 @@ def test_any_bytes_give_a_request_or_a_400(body: bytes) -> None:
     families,
     st.data(),
 )
-def test_damaged_requests_give_a_request_or_a_400(body: bytes, takes: Capabilities, data: st.DataObject) -> None:
+def test_damaged_requests_become_a_request_or_a_400(body: bytes, takes: Capabilities, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(body)))
     damage = data.draw(st.binary(max_size=3) | st.sampled_from([b'"', b"{", b"null", b"1e999", b"\\ud800", b"\xff"]))
     planned = outcome(body[:at] + damage + body[at + data.draw(st.integers(0, 3)) :], takes)

@@ -1,4 +1,4 @@
-"""The stream translation over generated streams: whole, cut anywhere, damaged, and against the buffered answer."""
+"""The stream translation over generated streams: whole, cut anywhere, damaged, and against the buffered response."""
 
 import base64
 import json
@@ -22,9 +22,9 @@ from extproc.translate.response_shape import ResponseShape
 AS_IT_COMES = ResponseShape()
 
 Event = Callable[..., bytes]
-Said = list[tuple[str, Any]]
+Events = list[tuple[str, Any]]
 
-# Answers, as the blocks that Converse would give at once
+# Responses, as the blocks that Converse would return at once
 
 texts = st.text(max_size=12) | st.sampled_from(["\u2028", "\x85", "\r\n", "data: [DONE]\n\n", '"\\', "\U0001f600"])
 values = st.recursive(
@@ -36,7 +36,7 @@ text_blocks = st.builds(lambda text: {"text": text}, texts)
 base64s = st.binary(max_size=7).map(lambda content: base64.b64encode(content).decode())
 reasoning_blocks = st.one_of(
     st.fixed_dictionaries({"text": texts}, optional={"signature": base64s}).map(
-        lambda thought: {"reasoningContent": {"reasoningText": thought}}
+        lambda reasoning_text: {"reasoningContent": {"reasoningText": reasoning_text}}
     ),
     base64s.map(lambda redacted: {"reasoningContent": {"redactedContent": redacted}}),
 )
@@ -66,7 +66,7 @@ tool_blocks = st.builds(
     st.sampled_from([{}, {}, {}, {"type": "server_tool_use"}]),
 )
 other_blocks = st.just({"hologram": {"size": 1}})
-answers = st.fixed_dictionaries(
+responses = st.fixed_dictionaries(
     {
         "blocks": st.lists(
             st.one_of(text_blocks, tool_blocks, reasoning_blocks, cited_blocks, other_blocks), max_size=5
@@ -89,31 +89,33 @@ shapes = st.builds(
 
 
 def cut(data: st.DataObject, whole: Any) -> list[Any]:
-    """A text or bytes in pieces, some of them empty."""
+    """Return a text or bytes in pieces, some of them empty."""
     places = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     return [whole[start:end] for start, end in zip([0, *places], [*places, len(whole)], strict=True)]
 
 
-def told(data: st.DataObject, given_answer: dict[str, Any]) -> Said:
-    """The same answer as ConverseStream tells it."""
-    said: Said = [("messageStart", {"role": "assistant"})]
-    for index, block in enumerate(given_answer["blocks"]):
+def events_of(data: st.DataObject, drawn_response: dict[str, Any]) -> Events:
+    """Return the response as ConverseStream's events."""
+    stream_events: Events = [("messageStart", {"role": "assistant"})]
+    for index, block in enumerate(drawn_response["blocks"]):
         for kind, payload in block_events(data, block):
-            said.append((kind, {"contentBlockIndex": index, **payload, "p": "abc"}))
-        said.append(("contentBlockStop", {"contentBlockIndex": index}))
-    said.append(("messageStop", {"stopReason": given_answer["stop"]}))
-    said.append(("metadata", {"usage": given_answer["usage"], "metrics": {"latencyMs": 1}, **given_answer["tier"]}))
-    return said
+            stream_events.append((kind, {"contentBlockIndex": index, **payload, "p": "abc"}))
+        stream_events.append(("contentBlockStop", {"contentBlockIndex": index}))
+    stream_events.append(("messageStop", {"stopReason": drawn_response["stop"]}))
+    stream_events.append(
+        ("metadata", {"usage": drawn_response["usage"], "metrics": {"latencyMs": 1}, **drawn_response["tier"]})
+    )
+    return stream_events
 
 
-def whole(given_answer: dict[str, Any]) -> bytes:
-    """The same answer as Converse tells it."""
-    message = {"role": "assistant", "content": given_answer["blocks"]}
-    body = {"output": {"message": message}, "stopReason": given_answer["stop"], "usage": given_answer["usage"]}
-    return json.dumps({**body, **given_answer["tier"]}).encode()
+def whole(drawn_response: dict[str, Any]) -> bytes:
+    """Return the response as Converse's body."""
+    message = {"role": "assistant", "content": drawn_response["blocks"]}
+    body = {"output": {"message": message}, "stopReason": drawn_response["stop"], "usage": drawn_response["usage"]}
+    return json.dumps({**body, **drawn_response["tier"]}).encode()
 
 
-def block_events(data: st.DataObject, block: dict[str, Any]) -> Said:
+def block_events(data: st.DataObject, block: dict[str, Any]) -> Events:
     if "text" in block:
         return [("contentBlockDelta", {"delta": {"text": piece}}) for piece in cut(data, block["text"])]
     if "reasoningContent" in block:
@@ -138,22 +140,22 @@ def block_events(data: st.DataObject, block: dict[str, Any]) -> Said:
 
 
 def thoughts(data: st.DataObject, block: dict[str, Any]) -> list[dict[str, str]]:
-    """A block of reasoning in pieces; bytes are cut before they become base64."""
+    """Return a block of reasoning in pieces; bytes are cut before they become base64."""
     reasoning = block["reasoningContent"]
     if "redactedContent" in reasoning:
         content = base64.b64decode(reasoning["redactedContent"])
         return [{"redactedContent": base64.b64encode(piece).decode()} for piece in cut(data, content)]
-    thought = reasoning["reasoningText"]
-    pieces = [{"text": piece} for piece in cut(data, thought["text"])]
-    return pieces + [{"signature": piece} for piece in cut(data, thought.get("signature", ""))]
+    reasoning_text = reasoning["reasoningText"]
+    pieces = [{"text": piece} for piece in cut(data, reasoning_text["text"])]
+    return pieces + [{"signature": piece} for piece in cut(data, reasoning_text.get("signature", ""))]
 
 
-def encode(event: Event, said: Said) -> bytes:
-    return b"".join(event(kind, payload) for kind, payload in said)
+def encode(event: Event, stream_events: Events) -> bytes:
+    return b"".join(event(kind, payload) for kind, payload in stream_events)
 
 
 def play(pieces: list[bytes], shape: ResponseShape = AS_IT_COMES) -> tuple[bytes, str | None]:
-    """All that was written, and the code of the failure, if it failed; any other exception fails the test."""
+    """Return the output, and the code of the failure, if any; another exception fails the test."""
     stream = ChatSse(ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True))
     written = b""
     try:
@@ -166,7 +168,7 @@ def play(pieces: list[bytes], shape: ResponseShape = AS_IT_COMES) -> tuple[bytes
 
 
 def completed(written: bytes) -> Any:
-    """The completion that the openai package's accumulator makes of a whole stream."""
+    """Return the completion that the openai package's accumulator makes of a whole stream."""
     *events, done, rest = written.split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")
     state = ChatCompletionStreamState()
@@ -181,7 +183,7 @@ def completed(written: bytes) -> Any:
 
 
 def essence(completion: dict[str, Any]) -> Any:
-    """What a client sees, with what is empty left out, and calls without their places."""
+    """Return the client's view, without empty members, and calls without their indexes."""
     [choice] = completion["choices"]
     message = {name: value for name, value in choice["message"].items() if value}
     calls = [(call["id"], call["type"], call[call["type"]]) for call in message.pop("tool_calls", ())]
@@ -190,23 +192,23 @@ def essence(completion: dict[str, Any]) -> Any:
     return message, calls, choice["finish_reason"], completion["usage"], completion.get("service_tier")
 
 
-def streamed_whole(given_answer: dict[str, Any], shape: ResponseShape) -> bytes:
+def streamed_whole(drawn_response: dict[str, Any], shape: ResponseShape) -> bytes:
     return whole_stream(
-        whole(given_answer), ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True)
+        whole(drawn_response), ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=True)
     ).body
 
 
-@given(answers, shapes, st.data())
-def test_an_answer_is_the_same_whole_in_events_and_whole_as_a_stream(
-    event: Event, given_answer: dict[str, Any], shape: ResponseShape, data: st.DataObject
+@given(responses, shapes, st.data())
+def test_a_response_is_the_same_whole_as_events_and_as_a_stream(
+    event: Event, drawn_response: dict[str, Any], shape: ResponseShape, data: st.DataObject
 ) -> None:
-    buffered = translate_response(whole(given_answer), completion_id="i", created=1, model="m", shape=shape)
+    buffered = translate_response(whole(drawn_response), completion_id="i", created=1, model="m", shape=shape)
     ChatCompletion.model_validate_json(buffered.body, strict=True)
     expected = essence(json.loads(buffered.body))
-    written, failure = play([encode(event, told(data, given_answer))], shape)
+    written, failure = play([encode(event, events_of(data, drawn_response))], shape)
     assert failure is None
     assert essence(completed(written)) == expected
-    assert essence(completed(streamed_whole(given_answer, shape))) == expected
+    assert essence(completed(streamed_whole(drawn_response, shape))) == expected
 
 
 # Any events at all
@@ -237,44 +239,48 @@ events = st.one_of(
     ),
 )
 failures = st.sampled_from(["throttlingException", "newException", ""])
-START: Said = [("messageStart", {"role": "assistant"})]
-END: Said = [("messageStop", {"stopReason": "end_turn"}), ("metadata", {"usage": {"inputTokens": 1}})]
+START: Events = [("messageStart", {"role": "assistant"})]
+END: Events = [("messageStop", {"stopReason": "end_turn"}), ("metadata", {"usage": {"inputTokens": 1}})]
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[tuple[str, Any, str]]:
-    """Events, most often in an order that is nearly right, now and then with an exception among them."""
+    """Draw events, most often in a nearly valid order, now and then with an exception among them."""
     middle = draw(st.lists(events, max_size=8))
-    said = [*draw(st.sampled_from([START, START, []])), *middle, *draw(st.sampled_from([END, END, END[:1], []]))]
-    found = [(kind, payload, "event") for kind, payload in said]
+    stream_events = [
+        *draw(st.sampled_from([START, START, []])),
+        *middle,
+        *draw(st.sampled_from([END, END, END[:1], []])),
+    ]
+    result = [(kind, payload, "event") for kind, payload in stream_events]
     if draw(st.integers(0, 4)) == 2:
-        found.insert(draw(st.integers(0, len(found))), (draw(failures), {"message": "Because."}, "exception"))
-    return found
+        result.insert(draw(st.integers(0, len(result))), (draw(failures), {"message": "Because."}, "exception"))
+    return result
 
 
 @given(streams(), shapes, st.binary(max_size=4), st.data())
-def test_any_stream_cut_anywhere_gives_the_same(
-    event: Event, said: list[tuple[str, Any, str]], shape: ResponseShape, rest: bytes, data: st.DataObject
+def test_any_stream_cut_anywhere_yields_the_same(
+    event: Event, stream_events: list[tuple[str, Any, str]], shape: ResponseShape, rest: bytes, data: st.DataObject
 ) -> None:
-    stream = b"".join(event(kind, payload, message=message) for kind, payload, message in said)
+    stream = b"".join(event(kind, payload, message=message) for kind, payload, message in stream_events)
     stream += data.draw(st.sampled_from([b"", b"", rest]))
-    found = play([stream], shape)
-    assert play(cut(data, stream), shape) == found
-    assert play([stream[at : at + 1] for at in range(len(stream))], shape) == found
-    assert found[0].endswith(DONE) == (found[1] is None)
-    assert found[0].count(DONE) <= 1
+    result = play([stream], shape)
+    assert play(cut(data, stream), shape) == result
+    assert play([stream[at : at + 1] for at in range(len(stream))], shape) == result
+    assert result[0].endswith(DONE) == (result[1] is None)
+    assert result[0].count(DONE) <= 1
 
 
 @given(streams(), st.binary(max_size=4), st.data())
 def test_any_stream_cut_anywhere_has_the_same_events_and_none_after_a_failure(
-    event: Event, said: list[tuple[str, Any, str]], rest: bytes, data: st.DataObject
+    event: Event, stream_events: list[tuple[str, Any, str]], rest: bytes, data: st.DataObject
 ) -> None:
-    stream = b"".join(event(kind, payload, message=message) for kind, payload, message in said)
+    stream = b"".join(event(kind, payload, message=message) for kind, payload, message in stream_events)
     stream += data.draw(st.sampled_from([b"", b"", rest]))
-    found = decoded([stream])
-    assert decoded(cut(data, stream)) == found
-    assert decoded([stream[at : at + 1] for at in range(len(stream))]) == found
-    assert not any(isinstance(one, StreamException | StreamDefect) for one in found[:-1])
+    result = decoded([stream])
+    assert decoded(cut(data, stream)) == result
+    assert decoded([stream[at : at + 1] for at in range(len(stream))]) == result
+    assert not any(isinstance(one, StreamException | StreamDefect) for one in result[:-1])
 
 
 def decoded(pieces: list[bytes]) -> list[StreamEvent]:
@@ -282,11 +288,11 @@ def decoded(pieces: list[bytes]) -> list[StreamEvent]:
     return [one for piece in pieces for one in decoder.feed(piece)] + decoder.close()
 
 
-@given(answers, shapes, st.data())
+@given(responses, shapes, st.data())
 def test_any_damaged_byte_is_a_failure_and_never_an_end(
-    event: Event, given_answer: dict[str, Any], shape: ResponseShape, data: st.DataObject
+    event: Event, drawn_response: dict[str, Any], shape: ResponseShape, data: st.DataObject
 ) -> None:
-    stream = encode(event, told(data, given_answer))
+    stream = encode(event, events_of(data, drawn_response))
     at = data.draw(st.integers(0, len(stream) - 1))
     damaged = stream[:at] + bytes([stream[at] ^ data.draw(st.integers(1, 255))]) + stream[at + 1 :]
     written, failure = play(cut(data, damaged), shape)
@@ -295,13 +301,13 @@ def test_any_damaged_byte_is_a_failure_and_never_an_end(
     assert play([stream], shape)[0].startswith(written)
 
 
-@given(answers, st.data())
+@given(responses, st.data())
 def test_a_stream_that_ends_early_is_a_failure_and_never_an_end(
-    event: Event, given_answer: dict[str, Any], data: st.DataObject
+    event: Event, drawn_response: dict[str, Any], data: st.DataObject
 ) -> None:
-    said = told(data, given_answer)
-    short = len(encode(event, said[:-1]))
-    stream = encode(event, said)
+    stream_events = events_of(data, drawn_response)
+    short = len(encode(event, stream_events[:-1]))
+    stream = encode(event, stream_events)
     at = data.draw(st.integers(0, len(stream) - 1).filter(lambda place: place != short))
     written, failure = play([stream[:at]])
     assert failure is not None

@@ -1,4 +1,4 @@
-"""Whatever bytes are given, `parse` gives `Settings` or raises `ConfigError`, and never anything else."""
+"""For any bytes, `parse` returns `Settings` or raises `ConfigError`, and never anything else."""
 
 import datetime
 import math
@@ -76,7 +76,7 @@ near_misses = st.fixed_dictionaries(
 
 
 def outcome(text: bytes) -> Settings | None:
-    """The settings, or None for a refusal in good form; anything else fails the test."""
+    """Return the settings, or None for a well-formed error; anything else fails the test."""
     try:
         return parse(text, "f.yaml")
     except ConfigError as error:
@@ -93,22 +93,22 @@ def outcome(text: bytes) -> Settings | None:
 @example(b"!!float x")
 @example(b"&a [*a]")
 @example(b"&a {<<: *a}")
-def test_any_bytes_give_settings_or_config_error(text: bytes) -> None:
+def test_any_bytes_become_settings_or_config_error(text: bytes) -> None:
     outcome(text)
 
 
 @given(st.text(alphabet="{}[]:,-?&*!|>'\"%@`#\n\t a1.~<=", max_size=60))
-def test_any_yaml_punctuation_gives_settings_or_config_error(text: str) -> None:
+def test_any_yaml_punctuation_yields_settings_or_config_error(text: str) -> None:
     outcome(text.encode())
 
 
 @given(documents)
-def test_any_yaml_document_gives_settings_or_config_error(document: Any) -> None:
+def test_any_yaml_document_yields_settings_or_config_error(document: Any) -> None:
     outcome(yaml.safe_dump(document).encode())
 
 
 @given(near_misses, st.text(max_size=20), st.text(max_size=20), st.floats(min_value=0, max_value=1e10))
-def test_what_is_accepted_can_be_used(document: dict[str, Any], authorization: str, header: str, now: float) -> None:
+def test_accepted_settings_can_be_used(document: dict[str, Any], authorization: str, header: str, now: float) -> None:
     settings = outcome(yaml.safe_dump(document).encode())
     if settings is None:
         return
@@ -130,7 +130,7 @@ def test_accepted_settings_mean_the_same_when_written_again(document: dict[str, 
 @given(
     documents | st.fixed_dictionaries({"tokens": documents}), st.text(max_size=20) | st.just("\x00") | st.just("\ud800")
 )
-def test_any_token_file_gives_settings_or_config_error(document: Any, place: str) -> None:
+def test_any_token_file_yields_settings_or_config_error(document: Any, place: str) -> None:
     gateway = yaml.safe_dump({"organisations": {"acme": {}, "beta": {}}, "tokens_from": place}).encode()
     with suppress(ConfigError):
         settings = draft(gateway, "f.yaml").settings({"t.yaml": yaml.safe_dump(document).encode()})
@@ -138,6 +138,6 @@ def test_any_token_file_gives_settings_or_config_error(document: Any, place: str
 
 
 @given(st.text(max_size=20) | st.just("\x00") | st.just("\ud800"))
-def test_any_place_of_token_files_gives_texts_or_config_error(place: str) -> None:
+def test_any_token_files_path_yields_texts_or_config_error(place: str) -> None:
     with suppress(ConfigError):
         assert token_texts(Path("nowhere") / place)

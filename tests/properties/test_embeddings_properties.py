@@ -46,7 +46,7 @@ anything = st.dictionaries(
 
 
 def planned(body: bytes) -> tuple[Any, EmbeddingsPlan] | None:
-    """The request and its plan; None for a 400."""
+    """Return the request and its plan; None for a 400."""
     try:
         request = decode(body)
         return request, plan(request, request.model, cl100k_base.decode)
@@ -57,39 +57,39 @@ def planned(body: bytes) -> tuple[Any, EmbeddingsPlan] | None:
 
 
 @given(requests)
-def test_any_request_gives_either_bodies_or_a_400_never_another_exception(request: dict[str, Any]) -> None:
+def test_any_request_becomes_bodies_or_a_400_never_another_exception(request: dict[str, Any]) -> None:
     made = planned(json.dumps(request).encode())
     assert made is None or made[1].bodies
 
 
 @given(requests)
-def test_what_becomes_of_any_request_is_taken_by_the_local_bedrock(request: dict[str, Any]) -> None:
-    """But for a text of too many tokens: how a model counts them is its own, and Bedrock's 400 tells the client."""
+def test_the_local_bedrock_accepts_any_translated_request(request: dict[str, Any]) -> None:
+    """A text of too many tokens is excepted: each model counts its own, and Bedrock's 400 reaches the client."""
     made = planned(json.dumps(request).encode())
     for body in made[1].bodies if made else ():
         model, sent = EMBEDDING_MODELS[request["model"]].ids[0], shapes.read_json(body)
         assert embeddings.texts(model, sent)
         try:
             embeddings.embed(model, sent)
-        except AwsError as refusal:
-            if "tokens" not in refusal.message:
+        except AwsError as rejection:
+            if "tokens" not in rejection.message:
                 raise
 
 
 @given(st.builds(lambda value: json.dumps(value).encode(), anything | json_values) | st.binary(max_size=50))
-def test_any_bytes_give_either_bodies_or_a_400_never_another_exception(body: bytes) -> None:
+def test_any_bytes_become_bodies_or_a_400_never_another_exception(body: bytes) -> None:
     planned(body)
 
 
 @given(st.sampled_from(list(EMBEDDING_MODELS)), st.lists(text, min_size=1, max_size=300))
-def test_the_bodies_hold_every_text_once_in_order(model: str, given_texts: list[str]) -> None:
-    made = planned(json.dumps({"model": model, "input": given_texts}).encode())
+def test_the_bodies_hold_every_text_once_in_order(model: str, texts: list[str]) -> None:
+    made = planned(json.dumps({"model": model, "input": texts}).encode())
     assert made is not None
     sent: list[str] = []
     for body in map(json.loads, made[1].bodies):
         alone = body.get("inputText") or body.get("singleEmbeddingParams", {}).get("text", {}).get("value")
         sent += [alone] if alone else body["texts"]
-    assert sent == given_texts
+    assert sent == texts
 
 
 @given(
@@ -99,23 +99,23 @@ def test_the_bodies_hold_every_text_once_in_order(model: str, given_texts: list[
     ),
     st.sampled_from(["float", "base64"]),
 )
-def test_the_answer_has_one_vector_for_each_text_in_order(model: str, vectors: list[list[float]], form: str) -> None:
+def test_the_response_has_one_vector_for_each_text_in_order(model: str, vectors: list[list[float]], form: str) -> None:
     request = {"model": model, "input": ["x"] * len(vectors), "encoding_format": form}
     made = planned(json.dumps(request).encode())
     assert made is not None
     parsed, calls = made
     left = iter(vectors)
-    answers = []
+    responses = []
     for count in calls.counts:
         chunk = [next(left) for _ in range(count)]
         body = {"embeddings": chunk} if model.startswith("cohere") else {"embedding": chunk[0]}
-        answers.append(({"x-amzn-bedrock-input-token-count": str(count)}, json.dumps(body).encode()))
+        responses.append(({"x-amzn-bedrock-input-token-count": str(count)}, json.dumps(body).encode()))
 
-    said = json.loads(translate_responses(parsed, calls, answers)[0])
+    decoded = json.loads(translate_responses(parsed, calls, responses)[0])
 
-    assert said["usage"]["total_tokens"] == len(vectors)
-    assert [item["index"] for item in said["data"]] == list(range(len(vectors)))
-    assert [_floats(item["embedding"]) for item in said["data"]] == vectors
+    assert decoded["usage"]["total_tokens"] == len(vectors)
+    assert [item["index"] for item in decoded["data"]] == list(range(len(vectors)))
+    assert [_floats(item["embedding"]) for item in decoded["data"]] == vectors
 
 
 def _floats(embedding: list[float] | str) -> list[float]:

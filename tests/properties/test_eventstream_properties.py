@@ -13,7 +13,7 @@ Messages = list[tuple[dict[str, object], bytes]]
 
 
 def frame(headers: bytes, payload: bytes) -> bytes:
-    """A message whose lengths and checksums are right, whatever is in it."""
+    """Return a message with valid lengths and checksums, and any content."""
     prelude = pack(">II", 16 + len(headers) + len(payload), len(headers))
     message = prelude + pack(">I", crc32(prelude)) + headers + payload
     return message + pack(">I", crc32(message))
@@ -59,7 +59,7 @@ anything = st.one_of(streams, almost, damaged(), st.binary(max_size=200))
 
 
 def decode(pieces: list[bytes]) -> tuple[Messages, bool]:
-    """The messages in these pieces, and whether an error came after them."""
+    """Return the messages in these pieces, and true if an error came after them."""
     decoder = Decoder()
     messages: Messages = []
     try:
@@ -77,14 +77,14 @@ def botocore_decodes(data: bytes) -> Messages:
 
 
 @given(anything)
-def test_whatever_bytes_come_feed_gives_messages_or_raises_event_stream_error_never_another_exception(
+def test_feed_yields_messages_or_raises_event_stream_error_for_any_bytes(
     data: bytes,
 ) -> None:
     decode([data])
 
 
 @given(anything, st.data())
-def test_the_same_bytes_give_the_same_messages_however_they_are_cut(data: bytes, draw: st.DataObject) -> None:
+def test_the_same_bytes_yield_the_same_messages_however_they_are_cut(data: bytes, draw: st.DataObject) -> None:
     whole = decode([data])
     assert decode([data[at : at + 1] for at in range(len(data))]) == whole
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=6)))
@@ -92,7 +92,7 @@ def test_the_same_bytes_give_the_same_messages_however_they_are_cut(data: bytes,
 
 
 @given(st.lists(anything))
-def test_what_is_kept_is_never_more_than_one_unfinished_message(pieces: list[bytes]) -> None:
+def test_the_buffer_never_exceeds_one_unfinished_message(pieces: list[bytes]) -> None:
     decoder = Decoder()
     for piece in pieces:
         before = decoder.pending
@@ -106,19 +106,19 @@ def test_what_is_kept_is_never_more_than_one_unfinished_message(pieces: list[byt
 
 
 @given(streams, st.binary(max_size=11))
-def test_a_good_stream_gives_the_messages_that_botocore_gives(data: bytes, begun: bytes) -> None:
+def test_a_good_stream_yields_the_messages_that_botocore_yields(data: bytes, begun: bytes) -> None:
     assert decode([data + begun]) == (botocore_decodes(data), False)
 
 
 @given(almost | damaged())
-def test_a_bad_stream_gives_no_message_that_botocore_would_not_give(data: bytes) -> None:
+def test_a_bad_stream_yields_no_message_that_botocore_would_not_yield(data: bytes) -> None:
     messages, failed = decode([data])
     if not failed:
         assert messages == botocore_decodes(data)
 
 
 @given(damaged())
-def test_what_botocore_refuses_is_refused(data: bytes) -> None:
+def test_bytes_that_botocore_rejects_are_rejected(data: bytes) -> None:
     try:
         botocore_decodes(data)
     except ParserError:

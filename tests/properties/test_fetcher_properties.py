@@ -21,7 +21,7 @@ NAT64 = ip_network("64:ff9b::/96")
 
 STRICTER = [ip_network(each) for each in ("168.63.129.16", "192.0.0.0/24", "192.88.99.0/24")]
 STRICTER += [ip_network(each) for each in ("2002::/16", "2001::/23", "3fff::/20")]
-"""What `ipaddress` has for global, at least in some versions, and the guard has not: a cloud's, or nobody's."""
+"""Addresses that some versions of `ipaddress` call global and the guard forbids: a cloud's, or unassigned."""
 
 SPECIAL = [
     *ipaddress._IPv4Constants._private_networks,
@@ -46,7 +46,7 @@ addresses = st.one_of(
 
 
 def public(address):
-    """What `ipaddress` says. It does not look behind NAT64."""
+    """Return the opinion of `ipaddress`, which ignores NAT64."""
     if address in NAT64:
         address = IPv4Address(int(address) & 0xFFFFFFFF)
     not_public = (
@@ -109,7 +109,7 @@ urls = st.one_of(st.tuples(prefixes, hosts, suffixes).map("".join), st.text())
 @example("http://127.1/", None)
 @example("http://①②⑦.1/", None)
 @example("//0x7f.1", "http://images.example/a/b")
-def test_a_url_passes_with_a_proper_name_or_a_public_address_or_is_refused(text, base):
+def test_a_url_passes_with_a_proper_name_or_a_public_address_or_is_rejected(text, base):
     try:
         url = parse(text, base and parse(base))
         check(url, forbidden)
@@ -132,7 +132,7 @@ def test_a_url_passes_with_a_proper_name_or_a_public_address_or_is_refused(text,
 
 
 def numeric(host):
-    """What C libraries take for an IPv4 address, in whatever spelling."""
+    """Return the IPv4 address that C libraries read, in any spelling."""
     return socket.inet_aton(host.rstrip("."))
 
 
@@ -150,7 +150,7 @@ def test_no_spelling_of_a_forbidden_address_passes(address, data):
             check(parse(f"http://{host}/"), forbidden)
 
 
-class Answers(AbstractResolver):
+class StaticResolver(AbstractResolver):
     def __init__(self, addresses):
         self.addresses = addresses
 
@@ -165,10 +165,14 @@ class Answers(AbstractResolver):
 
 
 @given(st.lists(addresses, min_size=1, max_size=5))
-def test_a_name_passes_if_all_its_addresses_do(found):
-    resolve = GuardedResolver(Answers(found), forbidden).resolve("images.example", 80)
-    if all(map(public, found)) and not any(address in network for address in found for network in STRICTER):
-        assert [answer["host"] for answer in asyncio.run(resolve)] == [str(address) for address in found]
+def test_a_name_passes_if_all_its_addresses_do(resolved_addresses):
+    resolve = GuardedResolver(StaticResolver(resolved_addresses), forbidden).resolve("images.example", 80)
+    if all(map(public, resolved_addresses)) and not any(
+        address in network for address in resolved_addresses for network in STRICTER
+    ):
+        assert [resolved["host"] for resolved in asyncio.run(resolve)] == [
+            str(address) for address in resolved_addresses
+        ]
     else:
         with pytest.raises(ForbiddenAddressError):
             asyncio.run(resolve)
@@ -177,8 +181,8 @@ def test_a_name_passes_if_all_its_addresses_do(found):
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(40))
 
 
-class Says:
-    """A server that says to everybody the pieces that it was given, and then no more."""
+class RawServer:
+    """A server that sends the configured chunks to every client, and then nothing."""
 
     pieces = ()
 
@@ -196,12 +200,12 @@ class Says:
 
 @pytest.fixture(scope="module")
 def fetch():
-    """What fetching comes to from a server that says these pieces."""
+    """Return a function that fetches from a server that sends these chunks."""
     with asyncio.Runner() as loop:
-        server = Says()
+        server = RawServer()
         listening = loop.run(asyncio.start_server(server.handle, "127.0.0.1", 0))
         port = listening.sockets[0].getsockname()[1]
-        fetcher = Fetcher({}, ports=frozenset({port}), allow=[ip_network("127.0.0.1")], lookup=Answers([]))
+        fetcher = Fetcher({}, ports=frozenset({port}), allow=[ip_network("127.0.0.1")], lookup=StaticResolver([]))
         loop.run(fetcher.__aenter__())
 
         def fetch(pieces, limit=100):
@@ -223,7 +227,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r
 MOVED = b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/\r\ncontent-length: 0\r\n\r\n"
 
 changes = st.tuples(st.integers(0, 300), st.integers(0, 3), st.binary(max_size=5))
-answers = st.one_of(
+raw_responses = st.one_of(
     st.binary(max_size=300),
     st.tuples(st.sampled_from([GOOD, CHUNKED, MOVED]), changes).map(
         lambda drawn: drawn[0][: drawn[1][0]] + drawn[1][2] + drawn[0][drawn[1][0] + drawn[1][1] :]
@@ -231,9 +235,9 @@ answers = st.one_of(
 )
 
 
-@given(answers)
-def test_whatever_a_server_says_it_comes_to_an_image_or_a_failure(fetch, said):
-    result = fetch([said])
+@given(raw_responses)
+def test_any_response_of_a_server_is_an_image_or_a_failure(fetch, chunks):
+    result = fetch([chunks])
     if isinstance(result, FetchFailure):
         assert result.reason
     else:
@@ -243,11 +247,11 @@ def test_whatever_a_server_says_it_comes_to_an_image_or_a_failure(fetch, said):
 
 
 @given(st.sampled_from([GOOD, CHUNKED]), st.lists(st.integers(0, 300), max_size=5))
-def test_whole_and_in_pieces_is_the_same(fetch, said, places):
-    assert [fetched.data for fetched in fetch(cut(said, places))] == [PNG]
+def test_whole_and_in_pieces_is_the_same(fetch, chunks, places):
+    assert [fetched.data for fetched in fetch(cut(chunks, places))] == [PNG]
 
 
 @given(st.sampled_from([GOOD, CHUNKED]), st.integers(1, len(PNG) - 1), st.lists(st.integers(0, 300), max_size=5))
-def test_more_than_the_limit_is_a_failure_in_whatever_pieces(fetch, said, limit, places):
-    result = fetch(cut(said, places), limit)
+def test_more_than_the_limit_is_a_failure_in_any_pieces(fetch, chunks, limit, places):
+    result = fetch(cut(chunks, places), limit)
     assert (result.index, result.code) == (0, "image_too_large")

@@ -1,6 +1,6 @@
-"""The http2 transport: whatever bytes come, in whatever pieces, the answer is the same, and never a wrong one.
+"""The http2 transport: the response to any bytes is the same in any pieces, and never a wrong one.
 
-A client of the h2 library speaks legally, and says so when the server does not. Frames from strategies do not.
+A client of the h2 library sends legal frames, and rejects illegal ones of the server. Strategies send any frames.
 """
 
 import struct
@@ -39,13 +39,13 @@ MESSAGE_BYTES = 20_000
 
 
 class Echo:
-    """An exchange that gives each piece of an answer back."""
+    """An exchange that returns each piece of a body."""
 
     def idle_timeout(self, reported: float) -> None:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Release nothing: the exchange holds nothing."""
 
     def receive(self, event: Event, now: float) -> list[Any]:
         match event:
@@ -64,7 +64,7 @@ def new_session() -> Session:
     return Session(lambda: ExtProcStream(Echo(), Clock(steady=lambda: 0.0), 10), lambda: SERVING, MESSAGE_BYTES, SMALL)
 
 
-# Frames that nobody would send
+# Unusual frames
 
 
 def block(path: bytes, *more: tuple[bytes, bytes]) -> bytes:
@@ -81,14 +81,14 @@ def message(**fields: Any) -> bytes:
 
 HEADERS_MESSAGE = message(request_headers=pb.HttpHeaders())
 BODY_MESSAGE = message(request_body=pb.HttpBody(body=b"{}"))
-ANSWER = message(response_headers=pb.HttpHeaders()) + message(response_body=pb.HttpBody(body=b"x"))
+RESPONSE = message(response_headers=pb.HttpHeaders()) + message(response_body=pb.HttpBody(body=b"x"))
 
 PAYLOADS = st.sampled_from(
     [
         b"", b"\0", bytes(4), bytes(5), bytes(8), b"\xff" * 5,
         struct.pack(">L", 1), struct.pack(">L", frames.LARGEST), bytes(4_000),
         block(PROCESS), block(CHECK), block(b"/other"), block(PROCESS, (b"Bad", b"x")), block(PROCESS)[:-1],
-        HEADERS_MESSAGE, BODY_MESSAGE, ANSWER, HEADERS_MESSAGE[:-1], b"\1\0\0\0\0", struct.pack(">HL", 4, 10),
+        HEADERS_MESSAGE, BODY_MESSAGE, RESPONSE, HEADERS_MESSAGE[:-1], b"\1\0\0\0\0", struct.pack(">HL", 4, 10),
         struct.pack(">HL", 4, 2**31), struct.pack(">HL", 5, 20_000),
     ]
 ) | st.binary(max_size=40)  # fmt: skip
@@ -103,7 +103,7 @@ ODD_FRAMES = st.builds(
 USUAL_FRAMES = st.sampled_from(
     [
         *[frames.frame(frames.HEADERS, 4, i, block(PROCESS)) for i in (1, 3, 5, 7, 9)],
-        *[frames.frame(frames.DATA, 0, i, one) for i in (1, 3) for one in (HEADERS_MESSAGE, BODY_MESSAGE, ANSWER)],
+        *[frames.frame(frames.DATA, 0, i, one) for i in (1, 3) for one in (HEADERS_MESSAGE, BODY_MESSAGE, RESPONSE)],
         frames.frame(frames.DATA, 1, 1),
         frames.SETTINGS_ACK,
         frames.settings({4: 0}),
@@ -119,46 +119,46 @@ CUTS = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    found = []
+    parsed = []
     for cut in cuts * (len(data) // sum(cuts) + 1):
-        found.append(data[:cut])
+        parsed.append(data[:cut])
         data = data[cut:]
-    return [piece for piece in [*found, data] if piece]
+    return [piece for piece in [*parsed, data] if piece]
 
 
 def frames_of(data: bytes) -> list[hf.Frame]:
-    """What was written, which must be frames."""
-    found = []
+    """Return the output as frames."""
+    parsed = []
     while data:
         one, length = hf.Frame.parse_frame_header(memoryview(data[:9]))
         one.parse_body(memoryview(data[9 : 9 + length]))
         assert len(data) >= 9 + length
-        found.append(one)
+        parsed.append(one)
         data = data[9 + length :]
-    return found
+    return parsed
 
 
 @given(BYTES, CUTS)
-def test_whatever_is_sent_whole_and_in_pieces_agree(data: bytes, cuts: list[int]) -> None:
+def test_any_bytes_have_the_same_result_whole_and_in_pieces(data: bytes, cuts: list[int]) -> None:
     whole, cut, single = Connection(SMALL), Connection(SMALL), Connection(SMALL)
     events = whole.receive(data)
     assert [event for piece in pieces(data, cuts) for event in cut.receive(piece)] == events
     assert [event for piece in pieces(data, [1]) for event in single.receive(piece)] == events
-    said = b"".join(whole.data_to_send())
-    assert b"".join(cut.data_to_send()) == b"".join(single.data_to_send()) == said
-    frames_of(said)
+    output = b"".join(whole.data_to_send())
+    assert b"".join(cut.data_to_send()) == b"".join(single.data_to_send()) == output
+    frames_of(output)
 
 
 @given(BYTES, CUTS)
-def test_whatever_is_sent_the_session_answers_with_frames_and_never_raises(data: bytes, cuts: list[int]) -> None:
+def test_the_session_responds_to_any_bytes_with_frames_and_never_raises(data: bytes, cuts: list[int]) -> None:
     session = new_session()
-    said = b"".join(session.data_to_send())
+    output = b"".join(session.data_to_send())
     for piece in pieces(data, cuts):
         session.receive(piece)
         session.tick()
         session.changed()
-        said += b"".join(session.data_to_send())
-    written = frames_of(said)
+        output += b"".join(session.data_to_send())
+    written = frames_of(output)
     if isinstance(session.connection.fault, Http2ConnectionError):
         assert isinstance(written[-1], hf.GoAwayFrame)
         assert session.connection.closed
@@ -170,7 +170,7 @@ def test_whatever_is_sent_the_session_answers_with_frames_and_never_raises(data:
 @given(st.data())
 def test_a_legal_conversation_with_any_bytes_changed_never_raises(data: st.DataObject) -> None:
     legal = HELLO + frames.SETTINGS_ACK + frames.frame(frames.HEADERS, 4, 1, block(PROCESS))
-    for one in (HEADERS_MESSAGE, BODY_MESSAGE, ANSWER):
+    for one in (HEADERS_MESSAGE, BODY_MESSAGE, RESPONSE):
         legal += frames.frame(frames.DATA, 0, 1, one)
     changed = bytearray(legal)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -184,7 +184,7 @@ def test_a_legal_conversation_with_any_bytes_changed_never_raises(data: st.DataO
 
 
 class Conversation(RuleBasedStateMachine):
-    """h2 against a session: any number of calls, each said in any pieces, read as slowly as can be."""
+    """h2 against a session: any number of calls, each sent in any pieces, read as slowly as possible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,14 +198,14 @@ class Conversation(RuleBasedStateMachine):
         self.unsent = b""
         self.waiting: dict[int, bytes] = {}
         """Bytes of each open call that are still to be sent."""
-        self.said: dict[int, bytes] = {}
-        self.heard: dict[int, bytes] = {}
+        self.sent: dict[int, bytes] = {}
+        self.received: dict[int, bytes] = {}
         self.ended: dict[int, dict[bytes, bytes]] = {}
         self.unread: list[tuple[int, int]] = []
         self.done: set[int] = set()
 
     def exchange(self, cut: int) -> None:
-        """Bring what the client has said, in pieces of `cut` bytes, and hear."""
+        """Pass the client's bytes on, in pieces of `cut` bytes, and receive the output."""
         self.unsent += self.client.data_to_send()
         for piece in pieces(self.unsent, [cut]):
             self.session.receive(piece)
@@ -213,7 +213,7 @@ class Conversation(RuleBasedStateMachine):
         for event in self.client.receive_data(b"".join(self.session.data_to_send())):
             assert not isinstance(event, h2.events.ConnectionTerminated), self.session.connection.fault
             if isinstance(event, h2.events.DataReceived):
-                self.heard[event.stream_id] += event.data
+                self.received[event.stream_id] += event.data
                 self.unread.append((event.stream_id, event.flow_controlled_length))
             if isinstance(event, h2.events.TrailersReceived | h2.events.ResponseReceived):
                 fields = dict(event.headers)
@@ -229,14 +229,14 @@ class Conversation(RuleBasedStateMachine):
         fields = [(":method", "POST"), (":scheme", "http"), (":path", PROCESS.decode()), (":authority", "e")]
         self.client.send_headers(call, [*fields, ("content-type", "application/grpc")])
         self.waiting[call] = HEADERS_MESSAGE + BODY_MESSAGE + message(response_headers=pb.HttpHeaders())
-        self.heard[call] = self.said[call] = b""
+        self.received[call] = self.sent[call] = b""
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), size=st.sampled_from([0, 1, 100, 9_000, 18_000]))
-    def say(self, data: st.DataObject, size: int) -> None:
+    def send_piece(self, data: st.DataObject, size: int) -> None:
         call = data.draw(st.sampled_from(sorted(self.waiting)))
-        body = bytes((len(self.said[call]) + index) % 251 for index in range(size))
-        self.said[call] += body
+        body = bytes((len(self.sent[call]) + index) % 251 for index in range(size))
+        self.sent[call] += body
         self.waiting[call] += message(response_body=pb.HttpBody(body=body))
 
     @precondition(lambda self: any(self.waiting.values()))
@@ -262,7 +262,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(more=st.sampled_from([1, 10, 5_000]))
     def settings(self, more: int) -> None:
-        """Only ever more: h2 takes a window below 0 for an error (the unit tests have that case)."""
+        """Increase the window: h2 rejects one below 0 (the unit tests have that case)."""
         self.window += more
         self.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: self.window})
 
@@ -291,17 +291,17 @@ class Conversation(RuleBasedStateMachine):
         self.done.add(call)
 
     @invariant()
-    def what_is_heard_is_what_was_said(self) -> None:
-        for call, data in self.heard.items():
-            assert self.said[call].startswith(pieces_of_answer(data))
+    def bodies_come_back_unchanged(self) -> None:
+        for call, data in self.received.items():
+            assert self.sent[call].startswith(body_of(data))
 
     @invariant()
-    def nothing_ends_but_what_was_ended(self) -> None:
+    def only_ended_calls_end(self) -> None:
         assert set(self.ended) <= self.done
         assert all(fields[b"grpc-status"] == b"0" for fields in self.ended.values())
 
     def teardown(self) -> None:
-        """Whoever reads everything hears everything."""
+        """Check that a client that reads everything receives everything."""
         self.settings(65_535)
         for _ in range(200):
             self.exchange(100_000)
@@ -309,19 +309,19 @@ class Conversation(RuleBasedStateMachine):
                 break
             self.read()
         for call in self.done:
-            assert pieces_of_answer(self.heard[call]) == self.said[call]
+            assert body_of(self.received[call]) == self.sent[call]
             assert call in self.ended
 
 
-def pieces_of_answer(data: bytes) -> bytes:
-    """The body in the whole messages of `data`."""
+def body_of(data: bytes) -> bytes:
+    """Return the body in the whole messages of `data`."""
     body = b""
     while len(data) >= 5:
         (size,) = struct.unpack_from(">xL", data)
         if len(data) < 5 + size:
             break
-        said = pb.ProcessingResponse.FromString(data[5 : 5 + size])
-        body += said.response_body.response.body_mutation.streamed_response.body
+        output = pb.ProcessingResponse.FromString(data[5 : 5 + size])
+        body += output.response_body.response.body_mutation.streamed_response.body
         data = data[5 + size :]
     return body
 

@@ -1,4 +1,4 @@
-"""Whatever a request says beside its messages, the local Bedrock takes what becomes of it, or it is one 400.
+"""Any parameters beside the messages are accepted by the local Bedrock after translation, or are one 400.
 
 The local Bedrock has a table and rules of its own, so that a mistake in the gateway's would have to be made twice.
 """
@@ -75,12 +75,12 @@ requests = st.fixed_dictionaries(
 def outcome(request: dict[str, Any], takes: Capabilities) -> ChatPlan | ApiError:
     try:
         return plan(decode_request(json.dumps(request).encode()), takes)
-    except ApiError as refusal:
-        return refusal
+    except ApiError as error:
+        return error
 
 
 def check(body: bytes, model: Any, *, streaming: bool) -> dict[str, Any]:
-    """The request, once the local Bedrock has nothing against it."""
+    """Return the request after the local Bedrock has accepted it."""
     sent = shapes.read_json(body)
     request = shapes.check("ConverseStream" if streaming else "Converse", sent, modelId=model.id)
     rules.check(Conversation(request, model, model.family, streaming))
@@ -97,7 +97,7 @@ def check_reasoning(sent: dict[str, Any], takes: Capabilities) -> None:
 
 @given(st.sampled_from(MODELS), requests)
 @example(MODELS[0], {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stop": ["\n", ""]})
-def test_what_becomes_of_parameters_is_taken_or_a_400(model: Any, request: dict[str, Any]) -> None:
+def test_translated_parameters_are_accepted_or_a_400(model: Any, request: dict[str, Any]) -> None:
     takes = BUILT_IN.of(model.id)
     planned = outcome(request, takes)
     if isinstance(planned, ApiError):

@@ -54,7 +54,7 @@ def test_the_path_is_the_one_that_botocore_makes(model_id: str) -> None:
 def botocore_signs(
     identity: Credentials, region: str, url: str, body: bytes, headers: Headers, now: float
 ) -> dict[str, str]:
-    """What botocore adds to the same request at the same second."""
+    """Return the headers that botocore adds to the same request at the same second."""
     request = AWSRequest("POST", url, headers=dict(headers), data=body)
     moment = datetime.datetime.fromtimestamp(int(now), datetime.UTC).replace(tzinfo=None)
     keys = BotocoreCredentials(identity.access_key, identity.secret_key, identity.session_token)

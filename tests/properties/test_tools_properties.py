@@ -1,6 +1,6 @@
 """Tools and response formats over generated requests, for every family of models.
 
-Whatever is asked, either what botocore accepts goes out, and every name can be found again, or one `ApiError`.
+Any request becomes a body that botocore accepts, with names that map back, or one `ApiError`.
 """
 
 import json
@@ -96,7 +96,7 @@ offered = st.lists(
 
 @st.composite
 def choices(draw: st.DrawFn, given: list[Any]) -> Any:
-    """Something to say of the tools, mostly of those that there are."""
+    """Draw a tool choice, mostly of existing tools."""
     references = [{"type": tool["type"], tool["type"]: {"name": tool[tool["type"]]["name"]}} for tool in given]
     reference = st.sampled_from([*references, {"type": "function", "function": {"name": "absent"}}])
     allowed = st.builds(
@@ -137,16 +137,16 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 families = st.sampled_from(sorted(BUILT_IN.families)).map(BUILT_IN.families.__getitem__)
 
 
-def outcome(asked: dict[str, Any], *args: Any, **fields: Any) -> tuple[ChatRequest, Tools] | None:
+def outcome(chat_fields: dict[str, Any], *args: Any, **fields: Any) -> tuple[ChatRequest, Tools] | None:
     try:
-        request = decode_request(json.dumps(asked).encode())
+        request = decode_request(json.dumps(chat_fields).encode())
         return request, plan_tools(request, *args, Ignored(), **fields)
-    except ApiError as refusal:
-        check_refusal(refusal)
+    except ApiError as rejection:
+        check_error(rejection)
         return None
 
 
-def check_refusal(error: ApiError) -> None:
+def check_error(error: ApiError) -> None:
     assert error.status == 400
     assert error.message.strip()
     assert error.param
@@ -154,12 +154,12 @@ def check_refusal(error: ApiError) -> None:
 
 @given(requests(), families, st.booleans())
 def test_any_tools_for_any_family_go_out_as_botocore_takes_them_or_are_a_400(
-    read_converse: Read, asked: dict[str, Any], family: Any, reasoning: bool
+    read_converse: Read, chat_fields: dict[str, Any], family: Any, reasoning: bool
 ) -> None:
-    found = outcome(asked, family, reasoning=reasoning)
-    if found is None:
+    prepared = outcome(chat_fields, family, reasoning=reasoning)
+    if prepared is None:
         return
-    request, sent = found
+    request, sent = prepared
     body = ConverseRequest(
         messages=[ConverseMessage("user", [TextContent("Hi")])],
         system=[TextContent(sent.instruction)] if sent.instruction else UNSET,
@@ -178,7 +178,7 @@ def test_any_tools_for_any_family_go_out_as_botocore_takes_them_or_are_a_400(
 
 
 def check_names(request: ChatRequest, sent: Tools, specs: list[str]) -> None:
-    """All that goes out is the client's, but for the answer tool, and is called what the client calls it."""
+    """Check that each sent tool is the client's, or the answer tool, and has the client's name."""
     functions = [function.name for function in request.functions or ()]
     customs = {tool.custom.name for tool in request.tools or () if hasattr(tool, "custom")}
     given = [*functions, *customs, *(tool.function.name for tool in request.tools or () if hasattr(tool, "function"))]
@@ -193,7 +193,7 @@ def check_names(request: ChatRequest, sent: Tools, specs: list[str]) -> None:
 
 
 def check_choice(config: dict[str, Any], family: Any, names: list[str], *, reasoning: bool) -> None:
-    """Nothing is said that the family does not take."""
+    """Check that the tool choice is one that the family accepts."""
     choice = config.get("toolChoice", {})
     assert set(choice) <= set(family.tool_choices)
     assert "tool" not in choice or choice["tool"]["name"] in names
@@ -202,30 +202,30 @@ def check_choice(config: dict[str, Any], family: Any, names: list[str], *, reaso
 
 
 @given(st.lists(names, max_size=6, unique=True))
-def test_different_names_become_different_names_in_whatever_order(given: list[str]) -> None:
-    found = bedrock_names(given)
-    assert len(set(found.values())) == len(given)
-    assert bedrock_names(found.values()) == {name: name for name in found.values()}
+def test_different_names_become_different_names_in_any_order(given: list[str]) -> None:
+    prepared = bedrock_names(given)
+    assert len(set(prepared.values())) == len(given)
+    assert bedrock_names(prepared.values()) == {name: name for name in prepared.values()}
 
 
 @given(schemas)
 def test_any_schema_is_a_grammar_that_needs_no_other_or_none(schema: Any) -> None:
-    found = grammar(Raw(json.dumps(schema).encode()))
-    if found is None:
+    prepared = grammar(Raw(json.dumps(schema).encode()))
+    if prepared is None:
         return
-    again = grammar(found.schema)
+    again = grammar(prepared.schema)
     assert again is not None
     assert again.unchanged
-    assert again.size == found.size
+    assert again.size == prepared.size
 
 
 @given(objects)
-def test_what_is_inlined_has_no_references_left_to_follow(schema: Any) -> None:
+def test_an_inlined_schema_has_no_references(schema: Any) -> None:
     once = inlined(Raw(json.dumps(schema).encode()), "p", Growth())
     assert json.loads(bytes(inlined(once, "p", Growth()))) == json.loads(bytes(once))
 
 
 @given(objects)
-def test_look_around_is_told_once(schema: Any) -> None:
+def test_look_around_is_described_once(schema: Any) -> None:
     once = without_lookaround(Raw(json.dumps(schema).encode()), "p")
     assert json.loads(bytes(without_lookaround(once, "p"))) == json.loads(bytes(once))

@@ -1,7 +1,7 @@
-"""What Envoy may say in one call of the real exchange, and what that call is to hear: alone, and told directly.
+"""Envoy's messages in one call of the real exchange, and the expected responses: alone, by direct events.
 
-The oracle reads directives and knows nothing of the transport's state machine: it has its own table of what may follow
-what (`PLACES`).
+The oracle reads directives and shares nothing with the transport's state machine: it has its own table of successors
+(`PLACES`).
 """
 
 import hashlib
@@ -46,7 +46,7 @@ CHAT_MODEL, EMBEDDING_MODEL = "amazon.nova-micro-v1:0", "amazon.titan-embed-text
 
 @cache
 def gateway() -> Gateway:
-    """One for all: what a call leaves behind in it must not show in another."""
+    """Return one gateway for all calls: no call's state may show in another."""
     known = {"name": "one", "sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "organisations": ["acme"]}
     settings = config.parse(json.dumps({"organisations": {"acme": {}}, "tokens": [known]}).encode())
     host = "bedrock-runtime.us-east-1.amazonaws.com"
@@ -67,11 +67,11 @@ def new_exchange() -> Exchange:
     return Exchange(gateway(), "0" * 32)
 
 
-# What Envoy may say
+# Envoy's messages
 
 
 class Step(NamedTuple):
-    """One of Envoy's messages, and what an exchange is told of it; None where it is no concern of its."""
+    """A message of Envoy's, and the event that an exchange gets for it, or None."""
 
     data: bytes
     event: Event | None = None
@@ -82,7 +82,7 @@ def header_map(headers: dict[str, str], end: bool) -> pb.HttpHeaders:
     return pb.HttpHeaders(headers=pb.HeaderMap(headers=values), end_of_stream=end)
 
 
-def asked(headers: dict[str, str], end: bool = False) -> Step:
+def request_headers(headers: dict[str, str], end: bool = False) -> Step:
     message = pb.ProcessingRequest(request_headers=header_map(headers, end))
     message.protocol_config.request_body_mode = pb.BUFFERED
     message.protocol_config.response_body_mode = pb.FULL_DUPLEX_STREAMED
@@ -94,7 +94,7 @@ def sent(body: bytes) -> Step:
     return Step(message.SerializeToString(), RequestBody(body))
 
 
-def answered(status: int, details: str = "via_upstream", end: bool = False, **more: str) -> Step:
+def response_headers(status: int, details: str = "via_upstream", end: bool = False, **more: str) -> Step:
     headers = {":status": str(status), "x-amzn-requestid": "aws-1"} | more
     message = pb.ProcessingRequest(response_headers=header_map(headers, end))
     message.attributes[FILTER]["response.code_details"] = details
@@ -113,22 +113,26 @@ REQUEST_TRAILERS = Step(
 )
 NOTHING = Step(b"")
 GARBAGE = Step(b"\xff\xff")
-NO_UPSTREAM = answered(503, "upstream_reset_before_response_started", end=True)
+NO_UPSTREAM = response_headers(503, "upstream_reset_before_response_started", end=True)
 ODD_STEPS = (
     TRAILERS, REQUEST_TRAILERS, NOTHING, GARBAGE, NO_UPSTREAM, sent(b"{}"), piece(b"odd"), piece(b"", end=True),
 )  # fmt: skip
 
-REFUSALS: tuple[Callable[[str], list[Step]], ...] = (
-    lambda name: [asked(headers_of(name) | {"authorization": "Bearer qc_wrong"})],
-    lambda name: [asked(headers_of(name) | {":path": "/oai/v1/nothing"})],
-    lambda name: [asked(headers_of(name) | {"content-length": "99999999"})],
-    lambda name: [asked(headers_of(name), end=True)],
-    lambda name: [asked(headers_of(name)), sent(f'{{"model": "{name}", "messages": '.encode())],
-    lambda name: [asked(headers_of(name)), sent(chat_body(name, model=name))],
-    lambda name: [asked(headers_of(name)), answered(413, "request_payload_too_large"), piece(b"large", end=True)],
-    lambda name: [asked(headers_of(name)), sent(chat_body(name)), NO_UPSTREAM],
-    lambda name: [answered(401, "denied_by_another_filter"), piece(name.encode()), piece(b"", end=True)],
-    lambda name: [answered(401, "denied_by_another_filter"), piece(name.encode()), TRAILERS],
+REJECTIONS: tuple[Callable[[str], list[Step]], ...] = (
+    lambda name: [request_headers(headers_of(name) | {"authorization": "Bearer qc_wrong"})],
+    lambda name: [request_headers(headers_of(name) | {":path": "/oai/v1/nothing"})],
+    lambda name: [request_headers(headers_of(name) | {"content-length": "99999999"})],
+    lambda name: [request_headers(headers_of(name), end=True)],
+    lambda name: [request_headers(headers_of(name)), sent(f'{{"model": "{name}", "messages": '.encode())],
+    lambda name: [request_headers(headers_of(name)), sent(chat_body(name, model=name))],
+    lambda name: [
+        request_headers(headers_of(name)),
+        response_headers(413, "request_payload_too_large"),
+        piece(b"large", end=True),
+    ],
+    lambda name: [request_headers(headers_of(name)), sent(chat_body(name)), NO_UPSTREAM],
+    lambda name: [response_headers(401, "denied_by_another_filter"), piece(name.encode()), piece(b"", end=True)],
+    lambda name: [response_headers(401, "denied_by_another_filter"), piece(name.encode()), TRAILERS],
 )
 SIDE_RESULTS = (
     None,
@@ -136,7 +140,7 @@ SIDE_RESULTS = (
     SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b'{"message":"slow down"}'),
     SideResponses(tuple(SideResponse(200, {}, b'{"embedding":[0.5,-1],"inputTextTokenCount":3}') for _ in "ab")),
 )
-"""What a job comes to; None: it is not over as long as the test runs."""
+"""The result of a job; None if it does not end while the test runs."""
 
 
 def headers_of(name: str, path: str = "chat/completions", method: str = "POST") -> dict[str, str]:
@@ -153,75 +157,80 @@ def embeddings_body(*texts: str) -> bytes:
 
 
 def pieces(data: bytes, size: int) -> list[Step]:
-    """An answer's body, whose end comes by itself."""
+    """Return the messages of a response's body, whose end comes separately."""
     return [*(piece(data[start : start + size]) for start in range(0, len(data), size)), piece(b"", end=True)]
 
 
 def steps(plan: Any, name: str, event: Encode) -> list[Step]:
-    """Envoy's messages of one call; `name` is in all that is asked and answered."""
-    found = list(in_order(plan, name, event))
+    """Return Envoy's messages of one call; `name` is in its request and in its response."""
+    parsed = list(in_order(plan, name, event))
     for how, where, what in plan.changes:
-        at = where % (len(found) + 1)
+        at = where % (len(parsed) + 1)
         if how == "put":
-            found.insert(at, ODD_STEPS[what % len(ODD_STEPS)])
+            parsed.insert(at, ODD_STEPS[what % len(ODD_STEPS)])
         elif how == "drop":
-            del found[at : at + 1]
+            del parsed[at : at + 1]
         elif how == "again":
-            found[at:at] = found[at : at + 1]
+            parsed[at:at] = parsed[at : at + 1]
         else:
-            found[at : at + 2] = reversed(found[at : at + 2])
-    return found
+            parsed[at : at + 2] = reversed(parsed[at : at + 2])
+    return parsed
 
 
 def in_order(plan: Any, name: str, event: Encode) -> list[Step]:
-    chat = asked(headers_of(name))
+    chat = request_headers(headers_of(name))
     match plan.kind:
         case "chat":
-            answer = {
+            response_body = {
                 "output": {"message": {"role": "assistant", "content": [{"text": name}]}},
                 "stopReason": "end_turn",
             }
-            return [chat, sent(chat_body(name)), answered(200), *pieces(json.dumps(answer).encode(), plan.size)]
+            return [
+                chat,
+                sent(chat_body(name)),
+                response_headers(200),
+                *pieces(json.dumps(response_body).encode(), plan.size),
+            ]
         case "stream":
-            answer = b"".join(stream(plan, name, event))
-            return [chat, sent(chat_body(name, stream=True)), answered(200), *pieces(answer, plan.size)]
+            response_body = b"".join(stream(plan, name, event))
+            return [chat, sent(chat_body(name, stream=True)), response_headers(200), *pieces(response_body, plan.size)]
         case "bedrock":
-            refusal = answered((400, 403, 429, 500, 503)[plan.variant % 5])
+            error_headers = response_headers((400, 403, 429, 500, 503)[plan.variant % 5])
             body = json.dumps({"message": name}).encode()
-            return [chat, sent(chat_body(name)), refusal, *pieces(body, plan.size)]
+            return [chat, sent(chat_body(name)), error_headers, *pieces(body, plan.size)]
         case "embedding":
-            answer = json.dumps({"embedding": [0.5, len(name)], "inputTextTokenCount": 3}).encode()
-            begun = [asked(headers_of(name, "embeddings")), sent(embeddings_body(name))]
-            return [*begun, answered(200), *pieces(answer, plan.size)]
+            response_body = json.dumps({"embedding": [0.5, len(name)], "inputTextTokenCount": 3}).encode()
+            begun = [request_headers(headers_of(name, "embeddings")), sent(embeddings_body(name))]
+            return [*begun, response_headers(200), *pieces(response_body, plan.size)]
         case "embeddings":
-            begun = [asked(headers_of(name, "embeddings")), sent(embeddings_body(name, "b"))]
+            begun = [request_headers(headers_of(name, "embeddings")), sent(embeddings_body(name, "b"))]
             return [*begun, NO_UPSTREAM] if plan.variant % 2 else begun
         case "models":
-            return [asked(headers_of(name, "models", "GET"), end=True)]
-    return REFUSALS[plan.variant % len(REFUSALS)](name)
+            return [request_headers(headers_of(name, "models", "GET"), end=True)]
+    return REJECTIONS[plan.variant % len(REJECTIONS)](name)
 
 
 def stream(plan: Any, name: str, event: Encode) -> list[bytes]:
-    """An event stream, which may stop short or end in an exception."""
+    """Return an event stream, which may stop short or end in an exception."""
     deltas = [{"contentBlockIndex": 0, "delta": {"text": word}} for word in (name, *plan.words)]
-    said = [event("messageStart", {"role": "assistant"}), *(event("contentBlockDelta", delta) for delta in deltas)]
-    said.append(event("contentBlockStop", {"contentBlockIndex": 0}))
-    said.append(event("messageStop", {"stopReason": "end_turn"}))
-    said.append(event("metadata", {"usage": {"inputTokens": 3, "outputTokens": len(name), "totalTokens": 9}}))
+    output = [event("messageStart", {"role": "assistant"}), *(event("contentBlockDelta", delta) for delta in deltas)]
+    output.append(event("contentBlockStop", {"contentBlockIndex": 0}))
+    output.append(event("messageStop", {"stopReason": "end_turn"}))
+    output.append(event("metadata", {"usage": {"inputTokens": 3, "outputTokens": len(name), "totalTokens": 9}}))
     if plan.variant == 0:
-        return said[: len(plan.words)]
+        return output[: len(plan.words)]
     if plan.variant == 1:
         failure = event("modelStreamErrorException", {"message": name}, message="exception")
-        return [*said[: len(plan.words)], failure]
-    return said
+        return [*output[: len(plan.words)], failure]
+    return output
 
 
-# What a call hears
+# Messages to a call
 
 
 @dataclass
-class Heard:
-    """What Envoy is told in one call: what to pass as it is, to forward, to answer, and to remember."""
+class Received:
+    """Instructions to Envoy in one call: pass on, forward, respond, and metadata."""
 
     passed: list[str] = field(default_factory=list)
     forwarded: tuple[dict[str, str], set[str], bytes] | None = None
@@ -230,8 +239,8 @@ class Heard:
     complete: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
 
-    def begins(self, other: "Heard") -> bool:
-        """Whether this is as far as somebody came who was on the way to `other`."""
+    def begins(self, other: "Received") -> bool:
+        """Return true if this is a prefix of `other`."""
         return (
             self.passed == other.passed[: len(self.passed)]
             and self.forwarded in (None, other.forwarded)
@@ -240,19 +249,19 @@ class Heard:
         )
 
 
-def told(script: Sequence[Step], result: object) -> tuple[Heard, bool]:
-    """What an exchange says to these events, and whether one of them has no place and ends the call in error."""
-    exchange, heard, due = new_exchange(), Heard(), "the request"
+def expectation(script: Sequence[Step], result: object) -> tuple[Received, bool]:
+    """Return an exchange's output for these events, and true if one of them is out of place and ends the call."""
+    exchange, received, due = new_exchange(), Received(), "the request"
     for step in script:
         if step is GARBAGE or not in_place(step.event, due):
-            return heard, True
+            return received, True
         if step.event is not None and due == "to pass":
-            due = relay(step.event, heard)
+            due = relay(step.event, received)
         elif step.event is not None and due != "nothing":
-            due = obey(exchange.receive(step.event, NOW), step.event, heard)
+            due = obey(exchange.receive(step.event, NOW), step.event, received)
             if due == "a job" and result is not None:
-                due = obey(exchange.receive(Resumed(result), NOW), step.event, heard)
-    return heard, False
+                due = obey(exchange.receive(Resumed(result), NOW), step.event, received)
+    return received, False
 
 
 PLACES: dict[str, tuple[type, ...]] = {
@@ -264,111 +273,111 @@ PLACES: dict[str, tuple[type, ...]] = {
     "to pass": (ResponseBody, ResponseTrailers),
     "nothing": (RequestBody, ResponseHeaders, ResponseBody, ResponseTrailers),
 }
-"""What Envoy may say when this is due; `nothing`: the last word is said, and what comes was on its way."""
+"""Envoy's valid messages for each due part; `nothing`: the last message is sent, others were on their way."""
 
 
 def in_place(event: Event | None, due: str) -> bool:
     return event is None or isinstance(event, PLACES[due])
 
 
-def relay(event: Event, heard: Heard) -> str:
+def relay(event: Event, received: Received) -> str:
     if isinstance(event, ResponseTrailers):
-        heard.passed.append("response_trailers")
+        received.passed.append("response_trailers")
         return "nothing"
     assert isinstance(event, ResponseBody)
-    heard.body += event.data
-    heard.complete = event.end_of_stream
+    received.body += event.data
+    received.complete = event.end_of_stream
     return "nothing" if event.end_of_stream else "to pass"
 
 
-def obey(directives: Sequence[Directive], event: Event, heard: Heard) -> str:
-    """Note what these have Envoy do; gives what is due then."""
+def obey(directives: Sequence[Directive], event: Event, received: Received) -> str:
+    """Record the instructions of these directives; return the part that is due next."""
     due = {ResponseHeaders: "more of it", ResponseBody: "more of it", ResponseTrailers: "more of it"}.get(
         type(event), ""
     )
     for directive in directives:
-        heard.metadata |= getattr(directive, "metadata", None) or {}
+        received.metadata |= getattr(directive, "metadata", None) or {}
         if isinstance(directive, Forward):
-            heard.metadata["signed"] = True
+            received.metadata["signed"] = True
         match directive:
             case Continue():
                 request = isinstance(event, RequestHeaders)
-                heard.passed.append(without(directive.remove) if request else "response_headers")
+                received.passed.append(without(directive.remove) if request else "response_headers")
                 due = "its body" if request else "nothing" if event.end_of_stream else "to pass"  # type: ignore[union-attr]
             case Forward():
                 headers = dict(directive.headers) | {":path": directive.path, ":authority": directive.authority}
-                heard.forwarded = headers, set(), bytes(directive.body)
+                received.forwarded = headers, set(), bytes(directive.body)
                 due = "the answer"
             case Wait():
                 assert isinstance(directive.job, SideCalls)
                 due = "a job"
             case Head() | Reply():
                 headers = dict(directive.headers) | {":status": str(directive.status)}
-                answer = isinstance(event, ResponseHeaders | ResponseBody | ResponseTrailers)
-                heard.head = headers, set(directive.remove) - set(headers) if answer else set()
+                response_body = isinstance(event, ResponseHeaders | ResponseBody | ResponseTrailers)
+                received.head = headers, set(directive.remove) - set(headers) if response_body else set()
         if isinstance(directive, Reply | Body):
-            heard.body += directive.body if isinstance(directive, Reply) else directive.data
-            heard.complete = isinstance(directive, Reply) or directive.end_of_stream
-            due = "nothing" if heard.complete else due
+            received.body += directive.body if isinstance(directive, Reply) else directive.data
+            received.complete = isinstance(directive, Reply) or directive.end_of_stream
+            due = "nothing" if received.complete else due
     assert due, f"the exchange leaves {type(event).__name__} without an answer"
     return due
 
 
-def understood(messages: Sequence[bytes]) -> Heard:
-    """The same of what a call was sent."""
-    heard = Heard()
+def understood(messages: Sequence[bytes]) -> Received:
+    """Return the same record for the messages that a call was sent."""
+    received = Received()
     for data in messages:
-        said = pb.ProcessingResponse.FromString(data)
-        kind = said.WhichOneof("response")
-        assert not heard.complete, "nothing comes after the end"
-        heard.metadata |= dict(said.dynamic_metadata["oai"]) if said.HasField("dynamic_metadata") else {}
+        output = pb.ProcessingResponse.FromString(data)
+        kind = output.WhichOneof("response")
+        assert not received.complete, "nothing comes after the end"
+        received.metadata |= dict(output.dynamic_metadata["oai"]) if output.HasField("dynamic_metadata") else {}
         if kind == "immediate_response":
-            reply = said.immediate_response
+            reply = output.immediate_response
             mutation, status = mutated(reply.headers), {":status": str(reply.status.code)}
-            heard.head, heard.body, heard.complete = (mutation[0] | status, set()), reply.body, True
+            received.head, received.body, received.complete = (mutation[0] | status, set()), reply.body, True
         elif kind in ("response_body", "request_body", "response_headers"):
-            note(kind, getattr(said, kind).response, heard)
+            note(kind, getattr(output, kind).response, received)
         elif kind == "request_headers":
-            heard.passed.append(without(said.request_headers.response.header_mutation.remove_headers))
+            received.passed.append(without(output.request_headers.response.header_mutation.remove_headers))
         elif kind is not None:
-            heard.passed.append(kind)
-    return heard
+            received.passed.append(kind)
+    return received
 
 
 def without(names: Iterable[str]) -> str:
     return f"request_headers without {sorted(names)}"
 
 
-def note(kind: str, said: pb.CommonResponse, heard: Heard) -> None:
-    mutation, body = mutated(said.header_mutation), said.body_mutation
+def note(kind: str, output: pb.CommonResponse, received: Received) -> None:
+    mutation, body = mutated(output.header_mutation), output.body_mutation
     if kind == "request_body":
-        heard.forwarded = *mutation, body.body
+        received.forwarded = *mutation, body.body
     elif kind == "response_body":
-        heard.body += body.streamed_response.body
-        heard.complete = body.streamed_response.end_of_stream
+        received.body += body.streamed_response.body
+        received.complete = body.streamed_response.end_of_stream
     elif not mutation[0]:
-        heard.passed.append(kind)
+        received.passed.append(kind)
     else:
-        heard.head = mutation
-        heard.body += body.body
-        heard.complete = said.status == pb.CommonResponse.CONTINUE_AND_REPLACE
+        received.head = mutation
+        received.body += body.body
+        received.complete = output.status == pb.CommonResponse.CONTINUE_AND_REPLACE
 
 
-def mutated(said: pb.HeaderMutation) -> tuple[dict[str, str], set[str]]:
-    """Headers that are set and removed, but for the length, which only transport counts."""
-    headers = {option.header.key: option.header.raw_value.decode("latin-1") for option in said.set_headers}
+def mutated(output: pb.HeaderMutation) -> tuple[dict[str, str], set[str]]:
+    """Return the headers that are set and removed, without the length, which only transport counts."""
+    headers = {option.header.key: option.header.raw_value.decode("latin-1") for option in output.set_headers}
     headers.pop("content-length", None)
-    return headers, set(said.remove_headers) - {"content-length"}
+    return headers, set(output.remove_headers) - {"content-length"}
 
 
 @pytest.fixture(scope="session")
 def calls(event: Encode) -> SimpleNamespace:
-    """`script` makes Envoy's messages of a plan, and `result` what its job comes to; `told` is the oracle."""
+    """Return a call's functions: `script` makes Envoy's messages, `result` a job's; `expectation` is the oracle."""
     return SimpleNamespace(
         new_exchange=new_exchange,
         script=lambda plan, name: steps(plan, name, event),
         result=lambda plan: SIDE_RESULTS[plan.variant % len(SIDE_RESULTS)] if plan.kind == "embeddings" else None,
-        told=told,
+        expectation=expectation,
         understood=understood,
         now=NOW,
     )

@@ -1,7 +1,7 @@
-"""The real exchange over the http2 transport: however frames are cut and mixed, each call hears what it would alone.
+"""The real exchange over the http2 transport: each call gets the same messages however frames are cut and mixed.
 
 Envoy is played by the h2 library: several calls at once, in order and out of it, cut off, reset, with frames between
-that nobody asked for. The oracle is an exchange that is told the same events directly, one call at a time.
+that no call needs. The oracle is an exchange that gets the same events directly, one call at a time.
 """
 
 import struct
@@ -26,19 +26,19 @@ from extproc.transport.stream import Clock, ExtProcStream
 
 SMALL = ConnectionLimits(stream_window=65_535, connection_window=70_000, frame_bytes=16_384)
 ROUNDS = 10_000
-"""A client that has nothing to say and still is not done after so many turns never will be."""
+"""Most turns without progress before a client counts as stuck."""
 
 
 class Plan(NamedTuple):
-    """One call, as hypothesis draws it."""
+    """A call, as hypothesis draws it."""
 
     kind: str
     variant: int
     words: list[str]
     size: int
-    """Of the pieces in which the answer comes from upstream."""
+    """Size of the pieces of the upstream response."""
     changes: list[tuple[str, int, int]]
-    """What is out of order: how, where, and what is put in."""
+    """The disorder: its kind, its place, and the inserted message."""
     last: str
     """`end` of the client's side, a `reset`, a message that is `cut` off, or it is left `open`."""
 
@@ -55,7 +55,7 @@ PLANS = st.builds(
 )
 
 
-# Frames that nobody asked for
+# Frames that no call needs
 
 HARMLESS: tuple[Callable[[int], bytes], ...] = (
     lambda call: frames.frame(frames.PING, 0, 0, b"12345678"),
@@ -82,14 +82,14 @@ AGAINST_ALL: tuple[tuple[bytes, frames.ErrorCode], ...] = (
 STRAYS = st.dictionaries(
     st.integers(0, 60), st.tuples(st.sampled_from(["harmless"] * 6 + ["stream"] * 3 + ["all"]), st.integers(0, 8))
 )
-"""At which turn, what, and which of them."""
+"""The turn, the kind, and the variant of each."""
 
 
 # Envoy's connection
 
 
 class Call:
-    """One call of the client's: what it still has to do, and what came back."""
+    """A call of the client: its remaining steps, and the received messages."""
 
     def __init__(self, plan: Plan, script: list[Any], result: object, sizes: list[int]) -> None:
         self.plan = plan
@@ -119,12 +119,12 @@ class Call:
 
 
 def data_of(data: bytes, sizes: "cycle[int]") -> list[tuple[str, bytes]]:
-    found = []
+    parsed = []
     while data:
         size = next(sizes)
-        found.append(("data", data[:size]))
+        parsed.append(("data", data[:size]))
         data = data[size:]
-    return found
+    return parsed
 
 
 class Envoy:
@@ -146,7 +146,7 @@ class Envoy:
         self.settle()
 
     def converse(self, turns: list[int], strays: dict[int, tuple[str, int]]) -> None:
-        """Everything that is to be done, the calls in turn."""
+        """Run every step, the calls in turn."""
         turn = cycle(turns)
         number = 0
         while busy := [call for call in self.calls if call.to_do and not call.gone]:
@@ -175,7 +175,7 @@ class Envoy:
         self.unsent += self.client.data_to_send()
 
     def send(self, call: Call, data: bytes) -> None:
-        """Send it, once it is allowed; the server must come to allow it."""
+        """Send data once the windows allow it; the server must grant them."""
         if self.client.local_flow_control_window(call.id) < len(data):
             self.settle()
         if not call.gone:
@@ -196,30 +196,30 @@ class Envoy:
                 each.hit = each.gone = True
 
     def settle(self) -> None:
-        """Bring it, and hear; until nobody has anything to say."""
+        """Exchange data until neither side has any left."""
         for _ in range(ROUNDS):
             self.unsent += self.client.data_to_send()
-            said = self.bring()
+            output = self.bring()
             for call in self.session.changed():
                 result = self.by_id[call.id].result
                 if call.pending_job is not None and result is not None:
                     self.session.resume(call, result)
-            said += b"".join(self.session.data_to_send())
-            if not said:
+            output += b"".join(self.session.data_to_send())
+            if not output:
                 return
-            self.hear(said)
+            self.receive_frames(output)
         raise AssertionError("it goes on for ever")
 
     def bring(self) -> bytes:
-        data, self.unsent, said = self.unsent, b"", b""
+        data, self.unsent, output = self.unsent, b"", b""
         while data:
             size = len(data) if self.cuts is None else next(self.cuts)
             self.session.receive(data[:size])
-            said += b"".join(self.session.data_to_send())
+            output += b"".join(self.session.data_to_send())
             data = data[size:]
-        return said
+        return output
 
-    def hear(self, data: bytes) -> None:
+    def receive_frames(self, data: bytes) -> None:
         for event in self.client.receive_data(data):
             match event:
                 case h2.events.DataReceived():
@@ -240,22 +240,22 @@ class Envoy:
 
 
 def messages_of(data: bytes) -> tuple[list[bytes], bytes]:
-    """The gRPC messages in `data`, and what is left."""
-    found = []
+    """Return the gRPC messages in `data`, and the rest."""
+    parsed = []
     while len(data) >= 5 and len(data) >= 5 + (size := struct.unpack_from(">xL", data)[0]):
-        found.append(data[5 : 5 + size])
+        parsed.append(data[5 : 5 + size])
         data = data[5 + size :]
-    return found, data
+    return parsed, data
 
 
 def check(call: Call, oracle: SimpleNamespace) -> None:
     messages, rest = messages_of(call.data)
-    heard = oracle.understood(messages)
-    expected, failed = oracle.told(call.script, call.result)
+    received = oracle.understood(messages)
+    expected, failed = oracle.expectation(call.script, call.result)
     if call.hit:
-        assert heard.begins(expected)
+        assert received.begins(expected)
         return
-    assert heard == expected
+    assert received == expected
     assert not rest
     if failed:
         assert (call.status, call.message) == (b"13", b"WireError")
@@ -274,7 +274,7 @@ def check(call: Call, oracle: SimpleNamespace) -> None:
     strays=STRAYS,
     window=st.sampled_from([65_535, 2_000, 100]),
 )
-def test_calls_hear_what_they_would_alone_however_frames_are_cut_and_mixed(
+def test_calls_get_the_same_messages_however_frames_are_cut_and_mixed(
     calls: SimpleNamespace,
     plans: list[Plan],
     turns: list[int],
