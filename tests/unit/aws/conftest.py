@@ -1,4 +1,4 @@
-"""AWS's settings, as a test wants them and not as the machine has them."""
+"""A fixture that replaces the machine's AWS settings with those of a test."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Clears every AWS setting; call it to set variables, and `config` and `credentials` to give those files a text."""
+    """Clear every AWS setting; the result sets variables, and `config` and `credentials` write those files."""
     files = {"config": tmp_path / "aws-config", "credentials": tmp_path / "aws-credentials"}
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -17,8 +17,8 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(files["credentials"]))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
-    def setting(**given: str) -> None:
-        for name, value in given.items():
+    def setting(**variables: str) -> None:
+        for name, value in variables.items():
             if name in files:
                 files[name].write_text(value)
             else:

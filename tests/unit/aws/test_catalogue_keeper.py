@@ -1,4 +1,4 @@
-"""Asking AWS for models, and what happens when it does not answer."""
+"""Tests of the catalogue of models: requests to AWS, failures, and refreshes."""
 
 import datetime
 import json
@@ -59,7 +59,7 @@ def foundation(model: str, region: str = REGION) -> str:
 
 @pytest.fixture
 def bedrock(aws: Callable[..., None]) -> Iterator[Stubber]:
-    """A real client whose answers are checked against botocore's service model."""
+    """Return a real client whose stubbed responses are checked against botocore's service model."""
     client = boto3.client("bedrock", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b")
     with Stubber(client) as stubber:
         yield stubber
@@ -74,13 +74,13 @@ def listed(bedrock: Stubber) -> Listing:
 
 def stub_profiles(bedrock: Stubber, kind: str, pages: list[list[dict[str, Any]]]) -> None:
     for number, page in enumerate(pages):
-        answer: dict[str, Any] = {"inferenceProfileSummaries": page}
-        asked: dict[str, Any] = {"typeEquals": kind, "maxResults": 1000}
+        reply: dict[str, Any] = {"inferenceProfileSummaries": page}
+        parameters: dict[str, Any] = {"typeEquals": kind, "maxResults": 1000}
         if number:
-            asked["nextToken"] = str(number)
+            parameters["nextToken"] = str(number)
         if number + 1 < len(pages):
-            answer["nextToken"] = str(number + 1)
-        bedrock.add_response("list_inference_profiles", answer, asked)
+            reply["nextToken"] = str(number + 1)
+        bedrock.add_response("list_inference_profiles", reply, parameters)
 
 
 def test_fetch_reads_models_and_every_page_of_both_kinds_of_profiles(bedrock: Stubber) -> None:
@@ -115,32 +115,32 @@ def test_a_summary_of_the_required_members_only(bedrock: Stubber) -> None:
     assert listed(bedrock).models == (FoundationModel(NOVA, frozenset(), inference=frozenset()),)
 
 
-@pytest.mark.parametrize("refused", ["models", "profiles", "both"])
-def test_what_is_not_permitted_is_named(bedrock: Stubber, refused: str) -> None:
-    def answer(operation: str, is_refused: bool, response: dict[str, Any]) -> None:
-        if is_refused:
+@pytest.mark.parametrize("denied", ["models", "profiles", "both"])
+def test_a_missing_permission_is_named(bedrock: Stubber, denied: str) -> None:
+    def reply(operation: str, is_denied: bool, response: dict[str, Any]) -> None:
+        if is_denied:
             bedrock.add_client_error(operation, "AccessDeniedException", http_status_code=403)
         else:
             bedrock.add_response(operation, response)
 
-    answer("list_foundation_models", refused != "profiles", {"modelSummaries": []})
-    answer("list_inference_profiles", refused != "models", {"inferenceProfileSummaries": []})
-    if refused == "models":
+    reply("list_foundation_models", denied != "profiles", {"modelSummaries": []})
+    reply("list_inference_profiles", denied != "models", {"inferenceProfileSummaries": []})
+    if denied == "models":
         bedrock.add_response("list_inference_profiles", {"inferenceProfileSummaries": []})
     with pytest.raises(ListingDeniedError) as caught:
         listed(bedrock)
     actions = {"models": "bedrock:ListFoundationModels", "profiles": "bedrock:ListInferenceProfiles"}
-    assert set(caught.value.actions) == ({actions[refused]} if refused in actions else set(actions.values()))
+    assert set(caught.value.actions) == ({actions[denied]} if denied in actions else set(actions.values()))
 
 
-def test_other_refusals_are_not_taken_for_missing_permissions(bedrock: Stubber) -> None:
+def test_other_error_responses_are_no_missing_permissions(bedrock: Stubber) -> None:
     bedrock.add_client_error("list_foundation_models", "UnrecognizedClientException", http_status_code=403)
     with pytest.raises(ListingError, match="UnrecognizedClientException") as caught:
         listed(bedrock)
     assert caught.value.kind == "UnrecognizedClientException"
 
 
-def test_an_answer_that_is_not_awss_is_named_too() -> None:
+def test_a_response_that_is_not_awss_is_reported_too() -> None:
     session: Any = SimpleNamespace(create_client=lambda *_, **__: SimpleNamespace(list_foundation_models=dict))
     with pytest.raises(ListingError, match="modelSummaries") as caught:
         list_models(REGION, session)
@@ -151,7 +151,7 @@ def test_an_answer_that_is_not_awss_is_named_too() -> None:
 
 
 class ControlPlane(BaseHTTPRequestHandler):
-    """Models may be listed, profiles may not."""
+    """A control plane that permits the list of models and denies that of profiles."""
 
     def do_GET(self) -> None:
         permitted = self.path == "/foundation-models"
@@ -165,7 +165,7 @@ class ControlPlane(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Silence."""
+        """Discard the log line."""
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_over_the_wire(aws: Callable[..., None], control_plane: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("region", "asked", "targets"),
+    ("region", "parameters", "targets"),
     [
         ("us-east-1", SONNET, [f"us.{SONNET}", f"global.{SONNET}"]),
         ("eu-west-1", SONNET, [f"eu.{SONNET}", f"global.{SONNET}"]),
@@ -202,8 +202,8 @@ def test_over_the_wire(aws: Callable[..., None], control_plane: str) -> None:
         ("us-east-1", "amazon.nova-2-multimodal-embeddings-v1:0", ["amazon.nova-2-multimodal-embeddings-v1:0"]),
     ],
 )
-def test_seed(region: str, asked: str, targets: list[str]) -> None:
-    assert [target.model_id for target in seed(region).targets(asked)] == targets
+def test_seed(region: str, parameters: str, targets: list[str]) -> None:
+    assert [target.model_id for target in seed(region).targets(parameters)] == targets
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "us-gov-west-1", "af-south-1"])
@@ -225,40 +225,40 @@ UNREACHABLE = ListingError("EndpointConnectionError", "Could not connect to http
 
 
 class Script:
-    """Plays AWS: each answer is a catalogue or an exception. Also collects what the keeper tells and waits for."""
+    """A scripted AWS: each response is a catalogue or an exception. Records the keeper's catalogues and waits."""
 
-    def __init__(self, *answers: Catalogue | Exception) -> None:
-        self.answers = list(answers)
-        self.told: list[Catalogue] = []
+    def __init__(self, *responses: Catalogue | Exception) -> None:
+        self.responses = list(responses)
+        self.catalogues: list[Catalogue] = []
         self.waits: list[float] = []
 
     def fetch(self, region: str) -> Catalogue:
         assert region == REGION
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        reply = self.responses.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     def wait(self, seconds: float) -> bool:
         self.waits.append(seconds)
-        return not self.answers
+        return not self.responses
 
     def keeper(self, refresh_seconds: float = 3600.0) -> CatalogueKeeper:
-        return CatalogueKeeper(REGION, refresh_seconds, self.told.append, fetch=self.fetch, wait=self.wait)
+        return CatalogueKeeper(REGION, refresh_seconds, self.catalogues.append, fetch=self.fetch, wait=self.wait)
 
 
-def test_before_the_first_answer_there_is_the_seed() -> None:
+def test_before_the_first_response_there_is_the_seed() -> None:
     keeper = Script(LIVE).keeper()
     assert keeper.current.entries() == seed(REGION).entries()
     assert not keeper.attempted.is_set()
 
 
-def test_each_answer_replaces_the_last_and_is_told() -> None:
+def test_each_response_replaces_the_last_and_is_passed_on() -> None:
     script = Script(LIVE, LATER)
     keeper = script.keeper()
     keeper.run()
     assert keeper.current is LATER
-    assert script.told == [LIVE, LATER]
+    assert script.catalogues == [LIVE, LATER]
     assert script.waits == [3600.0, 3600.0]
     assert keeper.attempted.is_set()
 
@@ -268,7 +268,7 @@ def test_a_stale_catalogue_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     keeper = script.keeper()
     keeper.run()
     assert keeper.current is LIVE
-    assert script.told == [LIVE]
+    assert script.catalogues == [LIVE]
     assert "using the last list (EndpointConnectionError: Could not connect" in caplog.text
 
 
@@ -277,7 +277,7 @@ def test_without_permission_the_seed_stays_and_one_line_names_the_actions(caplog
     keeper = script.keeper()
     keeper.run()
     assert keeper.current.entries() == seed(REGION).entries()
-    assert script.told == []
+    assert script.catalogues == []
     assert keeper.attempted.is_set()
     [record] = caplog.records
     assert "using the built-in list of 2026-" in record.getMessage()
@@ -307,7 +307,7 @@ def test_a_short_interval_is_never_exceeded() -> None:
     assert script.waits == [2.0]
 
 
-def test_an_answer_that_is_not_awss_does_not_end_the_keeper(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_response_that_is_not_awss_does_not_end_the_keeper(caplog: pytest.LogCaptureFixture) -> None:
     script = Script(KeyError("modelSummaries"), LIVE)
     keeper = script.keeper()
     keeper.run()
@@ -316,12 +316,12 @@ def test_an_answer_that_is_not_awss_does_not_end_the_keeper(caplog: pytest.LogCa
 
 
 def test_the_thread_refreshes_and_stops() -> None:
-    told = threading.Event()
-    keeper = CatalogueKeeper(REGION, 3600.0, lambda _: told.set(), fetch=lambda _: LIVE)
+    kept = threading.Event()
+    keeper = CatalogueKeeper(REGION, 3600.0, lambda _: kept.set(), fetch=lambda _: LIVE)
     keeper.start()
     [thread] = [thread for thread in threading.enumerate() if thread.name == "catalogue"]
     assert thread.daemon
-    assert told.wait(30)
+    assert kept.wait(30)
     assert keeper.current is LIVE
     keeper.stop()
     thread.join(30)

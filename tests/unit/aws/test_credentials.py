@@ -1,4 +1,4 @@
-"""The gateway's AWS identity: found by botocore, and renewed, but never while somebody waits."""
+"""The gateway's AWS identity: botocore resolves it, and a thread renews it without delaying requests."""
 
 import json
 import logging
@@ -61,16 +61,16 @@ def test_a_profile(aws: Callable[..., None], file: str) -> None:
 
 def test_a_credential_process_whose_keys_expire(aws: Callable[..., None], tmp_path: Any) -> None:
     expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    answer = {"Version": 1, "AccessKeyId": "AKPROC", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": expires}
+    output = {"Version": 1, "AccessKeyId": "AKPROC", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": expires}
     script = tmp_path / "process.py"
-    script.write_text(f"print({json.dumps(json.dumps(answer))})")
+    script.write_text(f"print({json.dumps(json.dumps(output))})")
     aws(config=f"[default]\ncredential_process = {sys.executable} {script}\n")
     source = looked()
     assert source.current() == Credentials("AKPROC", "s", "t")
     assert source.describe() == "credential process of profile default"
-    found = find()
-    assert found is not None
-    assert found.expires == datetime.fromisoformat(expires).timestamp()
+    resolved = find()
+    assert resolved is not None
+    assert resolved.expires == datetime.fromisoformat(expires).timestamp()
 
 
 def test_a_bedrock_api_key_comes_first(aws: Callable[..., None]) -> None:
@@ -99,7 +99,7 @@ def test_an_api_key_is_not_sent_in_the_clear(aws: Callable[..., None], caplog: p
 # --- none --------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_found(aws: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+def test_without_credentials_there_is_no_result(aws: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     source = looked()
     with pytest.raises(NoCredentialsError, match="no AWS credentials were found: set AWS_PROFILE"):
         source.current()
@@ -150,7 +150,7 @@ def test_credentials_that_turn_up_later(aws: Callable[..., None]) -> None:
 
 
 class Role:
-    """A role whose keys last an hour, by a clock that the test sets; botocore does the renewing."""
+    """A role whose keys last an hour, by a clock that the test sets; botocore renews them."""
 
     def __init__(self) -> None:
         self.now = START
@@ -179,7 +179,7 @@ class Role:
         return {"access_key": f"AK{self.renewals}", "secret_key": "s", "token": "t", "expiry_time": expires}
 
     def at(self, minutes: float) -> "Role":
-        """Let that much time have passed since the start, then lookup."""
+        """Move the clock to `passed` after the start, then find the credentials again."""
         self.now = START + timedelta(minutes=minutes)
         self.source.refresh()
         return self
@@ -242,7 +242,7 @@ def test_trouble_is_logged_once_and_so_is_its_end(role: Role, caplog: pytest.Log
     ]
 
 
-def test_nobody_waits_while_keys_are_renewed(role: Role) -> None:
+def test_no_request_waits_while_keys_are_renewed(role: Role) -> None:
     entered, release = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -261,13 +261,13 @@ def test_nobody_waits_while_keys_are_renewed(role: Role) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lasts", "asked"),
+    ("lasts", "lookups"),
     [(None, 1), (timedelta(minutes=60), 2), (timedelta(minutes=10), 6)],
     ids=["for ever", "an hour", "less than it takes to renew"],
 )
-def test_the_thread_wakes_every_minute_and_asks_when_it_is_time(lasts: timedelta | None, asked: int) -> None:
+def test_the_thread_wakes_every_minute_and_renews_when_due(lasts: timedelta | None, lookups: int) -> None:
     waits: list[float] = []
-    found: list[ResolvedCredentials] = []
+    resolved: list[ResolvedCredentials] = []
 
     def now() -> datetime:
         return START + timedelta(minutes=20 * len(waits))
@@ -277,26 +277,26 @@ def test_the_thread_wakes_every_minute_and_asks_when_it_is_time(lasts: timedelta
         return len(waits) > 5
 
     def search() -> ResolvedCredentials:
-        key = Credentials(f"AK{len(found)}", "s")
-        found.append(ResolvedCredentials(key, "somewhere", (now() + lasts).timestamp() if lasts else None))
-        return found[-1]
+        key = Credentials(f"AK{len(resolved)}", "s")
+        resolved.append(ResolvedCredentials(key, "somewhere", (now() + lasts).timestamp() if lasts else None))
+        return resolved[-1]
 
     source = CredentialSource(HTTPS, search, wait=wait, clock=lambda: now().timestamp())
     source.refresh()
     source.run()
     assert waits == [POLL_SECONDS] * 6
-    assert len(found) == asked
+    assert len(resolved) == lookups
 
 
-def test_the_thread_asks_every_minute_while_there_is_nothing() -> None:
-    answers = [None, None, ResolvedCredentials(Credentials("LATE", "s"), "somewhere")]
-    source = CredentialSource(HTTPS, lambda: answers.pop(0), wait=lambda _: not answers)
+def test_the_thread_looks_every_minute_while_there_are_no_credentials() -> None:
+    results = [None, None, ResolvedCredentials(Credentials("LATE", "s"), "somewhere")]
+    source = CredentialSource(HTTPS, lambda: results.pop(0), wait=lambda _: not results)
     source.refresh()
     source.run()
     assert source.current() == Credentials("LATE", "s")
 
 
-def test_keys_in_a_file_are_asked_for_when_it_has_changed(
+def test_keys_in_a_file_are_read_again_when_it_has_changed(
     aws: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="extproc.aws.credentials")
@@ -331,18 +331,18 @@ def test_keys_in_a_file_are_asked_for_when_it_has_changed(
 
 def test_while_files_are_followed_keys_that_expire_are_renewed_once_a_minute() -> None:
     waits: list[float] = []
-    found: list[int] = []
+    resolved: list[int] = []
 
     def wait(seconds: float) -> bool:
         waits.append(seconds)
         return sum(waits) > 3 * POLL_SECONDS
 
     def search() -> ResolvedCredentials:
-        found.append(1)
+        resolved.append(1)
         return ResolvedCredentials(Credentials("AK", "s"), "somewhere", expires=1.0)
 
     CredentialSource(HTTPS, search, changed=lambda: False, wait=wait, clock=lambda: 0.0).run()
-    assert len(found) == 3
+    assert len(resolved) == 3
 
 
 def test_start_looks_at_once_and_stop_ends_the_thread(aws: Callable[..., None]) -> None:

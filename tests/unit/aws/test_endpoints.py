@@ -1,4 +1,4 @@
-"""Bedrock's addresses. The oracle is botocore: where it would send a request, with the same settings."""
+"""Bedrock's addresses. The oracle is botocore's own endpoint for the same settings."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +13,11 @@ from extproc.bedrock.endpoints import Endpoint, EndpointError
 
 
 class SentError(Exception):
-    """Carries the URL of a request that is not sent."""
+    """An exception that carries the URL of a request that is not sent."""
 
 
 def destination(service: str, region: str) -> str:
-    """Scheme and authority of what boto3 would send to."""
+    """Return the scheme and authority of boto3's endpoint."""
     retries = Config(retries={"total_max_attempts": 1})
     client: Any = boto3.Session().client(
         service, region_name=region, aws_access_key_id="a", aws_secret_access_key="b", config=retries

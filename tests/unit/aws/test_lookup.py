@@ -1,4 +1,4 @@
-"""What a worker asks AWS, by a process of its own: real processes, botocore in them, and an AWS of this test."""
+"""AWS lookups in a subprocess: real processes with botocore, and an AWS of this test."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ MODEL |= {"inputModalities": ["TEXT"], "outputModalities": ["TEXT"]}
 
 
 class ControlPlane(BaseHTTPRequestHandler):
-    """Lists one model, unless it is told to refuse."""
+    """A control plane that lists one model, or responds with the error `rejection`."""
 
     refusal: str | None = None
 
     def do_GET(self) -> None:
         key = "modelSummaries" if self.path == "/foundation-models" else "inferenceProfileSummaries"
-        answer: Any = {key: [MODEL] if key == "modelSummaries" else []}
-        body = json.dumps({"message": "no"} if self.refusal else answer).encode()
+        response: Any = {key: [MODEL] if key == "modelSummaries" else []}
+        body = json.dumps({"message": "no"} if self.refusal else response).encode()
         self.send_response(403 if self.refusal else 200)
         if self.refusal:
             self.send_header("x-amzn-errortype", self.refusal)
@@ -45,12 +45,12 @@ class ControlPlane(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Silence."""
+        """Discard the log line."""
 
 
 @pytest.fixture
 def bedrock(aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ControlPlane]]:
-    """Bedrock as AWS's settings have it; its `refusal` may be set."""
+    """Start the Bedrock that AWS's settings name; a test may set its `rejection`."""
     monkeypatch.setattr(ControlPlane, "refusal", None)
     with ThreadingHTTPServer(("127.0.0.1", 0), ControlPlane) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -63,7 +63,7 @@ def bedrock(aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a shell script in the place of the process that asks AWS."""
+    """Replace the lookup process with a shell script."""
 
     def place(script: str) -> None:
         path = tmp_path / "program"
@@ -80,11 +80,11 @@ def looking(region: str | None = REGION) -> AwsLookups:
     return lookups
 
 
-def answered(question: str, answer: object) -> str:
-    return f"echo '{json.dumps({'question': question, 'result': answer})}'"
+def line_with(question: str, response: object) -> str:
+    return f"echo '{json.dumps({'question': question, 'result': response})}'"
 
 
-def test_one_look_answers_everything_and_further_ones_begin_anew(
+def test_one_process_serves_all_lookups_and_later_ones_start_anew(
     bedrock: type[ControlPlane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = looking()
@@ -105,7 +105,7 @@ def test_the_region_may_be_awss_own(aws: Callable[..., None]) -> None:
     assert looking(None).endpoints().runtime.host == "bedrock-runtime.eu-west-3.amazonaws.com"
 
 
-def test_without_a_region_it_says_what_to_set(aws: Callable[..., None]) -> None:
+def test_without_a_region_the_error_names_what_to_set(aws: Callable[..., None]) -> None:
     with pytest.raises(EndpointError, match=r"set `region:` in gateway\.yaml, or AWS_REGION"):
         looking(None).endpoints()
 
@@ -125,7 +125,7 @@ def test_an_api_key_is_not_looked_behind(aws: Callable[..., None]) -> None:
     assert bytes(reply.result) == b"null"
 
 
-def test_an_answer_that_nobody_asks_for_is_passed_over(bedrock: type[ControlPlane]) -> None:
+def test_an_unrequested_line_is_ignored(bedrock: type[ControlPlane]) -> None:
     lookups = looking()
     lookups.endpoints()
     assert lookups.catalogue(REGION).entries()
@@ -139,7 +139,7 @@ def test_settings_that_are_broken(aws: Callable[..., None]) -> None:
         lookups.identity()
 
 
-def test_what_is_not_permitted_is_named(bedrock: type[ControlPlane]) -> None:
+def test_a_missing_permission_is_named(bedrock: type[ControlPlane]) -> None:
     bedrock.refusal = "AccessDeniedException"
     lookups = looking()
     lookups.endpoints()
@@ -172,7 +172,7 @@ def test_a_process_that_is_killed(program: Callable[[str], None]) -> None:
         looking().endpoints()
 
 
-def test_an_answer_that_is_cut_off_is_none_and_reaches_no_log(
+def test_a_truncated_line_is_discarded_and_reaches_no_log(
     program: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     program("""read region; printf '{"question":"identity","result":[{"access_key":"AKID","secret_k'; kill -KILL $$""")
@@ -195,16 +195,18 @@ def test_after_a_look_that_failed_comes_another(
     assert lookups.catalogue(REGION).entries()
 
 
-def test_what_else_it_says_is_logged(program: Callable[[str], None], caplog: pytest.LogCaptureFixture) -> None:
+def test_other_lines_of_the_process_are_logged(
+    program: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
-    program(f"read region; echo 'this Python is old' >&2; {answered('models', None)}")
+    program(f"read region; echo 'this Python is old' >&2; {line_with('models', None)}")
     lookup = AwsLookup("models")
     lookup.set_region(REGION)
     assert bytes(lookup.ask("models").result) == b"null"
     assert [record.getMessage() for record in caplog.records] == ["while AWS was asked: this Python is old"]
 
 
-def test_it_does_not_outlive_those_who_asked(aws: Callable[..., None]) -> None:
+def test_the_lookup_process_does_not_outlive_its_parent(aws: Callable[..., None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         aws(**KEYS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
         command = [sys.executable, "-m", "extproc.aws.sdk", "models"]

@@ -1,4 +1,4 @@
-"""What Bedrock says when it fails, over HTTP and within a stream."""
+"""Bedrock's error responses, over HTTP and within a stream."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_a_page_of_html_is_cut() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"message":"\xff"}', b'{"message":"\\ud83d"}'])
-def test_any_bytes_are_a_failure_that_can_be_told(body: bytes) -> None:
+def test_any_bytes_become_a_failure_with_a_message(body: bytes) -> None:
     from_response(500, {}, body).message.encode()
 
 
@@ -55,7 +55,7 @@ def test_an_exception_frame_is_named_as_over_http() -> None:
 
 
 @pytest.mark.parametrize("code", ["InternalServerException", "internalServerException"])
-def test_an_error_frame_has_its_words_in_its_headers(code: str) -> None:
+def test_an_error_frame_has_its_message_in_its_headers(code: str) -> None:
     headers = {":message-type": "error", ":error-code": code, ":error-message": "Oh."}
     assert from_frame(headers, b"") == BedrockError("InternalServerException", "Oh.")
 
@@ -73,13 +73,13 @@ def test_a_frame_without_any_type_is_a_failure_without_a_kind() -> None:
         (b'{"message":"a","originalStatusCode":null,"originalMessage":null}', "a", 0),
     ],
 )
-def test_what_the_models_own_server_said_is_kept(body: bytes, message: str, original: int) -> None:
+def test_the_message_of_the_models_own_server_is_kept(body: bytes, message: str, original: int) -> None:
     headers = {":message-type": "exception", ":exception-type": "modelStreamErrorException"}
     kind = "ModelStreamErrorException"
     assert from_frame(headers, body) == BedrockError(kind, message, original=original)
     assert from_response(424, {"x-amzn-errortype": kind}, body) == BedrockError(kind, message, 424, original)
 
 
-def test_an_error_frame_without_words_in_its_headers_has_them_in_its_body() -> None:
+def test_an_error_frame_without_headers_has_its_message_in_its_body() -> None:
     headers = {":message-type": "error", ":error-code": "com.amazon.coral#InternalFailure"}
     assert from_frame(headers, b'{"message":"Oh."}') == BedrockError("InternalFailure", "Oh.")

@@ -33,7 +33,7 @@ def _literal_characters(pattern: str) -> int:
     return len(pattern.replace("*", "").replace("?", ""))
 
 
-# How an id finds its family
+# Families of ids
 
 
 @pytest.mark.parametrize("model", CHAT_IDS)
@@ -43,7 +43,7 @@ def test_every_chat_model_that_is_known_has_a_named_family(model: str) -> None:
 
 @pytest.mark.parametrize("model", CHAT_IDS)
 def test_no_model_is_matched_ambiguously(model: str) -> None:
-    """The row that counts is the narrowest that fits, whatever the order; no two fit equally narrowly."""
+    """The narrowest matching row wins in any order; no two match equally narrowly."""
     fitting = [
         (_literal_characters(pattern), row.family)
         for row in ROWS
@@ -61,7 +61,7 @@ def test_no_pattern_is_in_another_ones_shadow(row: Row) -> None:
 
 
 @pytest.mark.parametrize("model", _seed(), ids=lambda model: model["id"])
-def test_a_profile_takes_what_its_model_takes(model: dict[str, Any]) -> None:
+def test_a_profile_has_the_capabilities_of_its_model(model: dict[str, Any]) -> None:
     ids = [f"{geography}.{model['id']}" for geography in {*model["profiles"], *PREFIXES}]
     assert {BUILT_IN.of(profile) for profile in ids} == {BUILT_IN.of(model["id"])}
 
@@ -110,7 +110,7 @@ def test_models_that_are_not_listed_are_of_their_relatives_family(model: str, fa
         "amazon.titan-embed-text-v2:0",
     ],
 )
-def test_what_nobody_knows_is_unknown(model: str | None) -> None:
+def test_an_unknown_model_has_unknown_capabilities(model: str | None) -> None:
     assert BUILT_IN.of(model).family == capabilities.UNKNOWN
 
 
@@ -120,11 +120,11 @@ def test_any_string_has_capabilities(text: str) -> None:
     assert BUILT_IN.of(text) in FAMILIES
 
 
-def test_an_answer_is_found_once() -> None:
+def test_a_family_is_looked_up_once() -> None:
     assert BUILT_IN.of("eu.anthropic.claude-sonnet-4-6") is BUILT_IN.of("anthropic.claude-sonnet-4-6")
 
 
-# What an unknown model gets
+# Unknown models
 
 
 def test_an_unknown_model_chats_and_calls_tools_and_is_sent_nothing_optional() -> None:
@@ -132,10 +132,10 @@ def test_an_unknown_model_chats_and_calls_tools_and_is_sent_nothing_optional() -
     assert unknown == Capabilities()
     on = {name for name, value in msgspec.structs.asdict(unknown).items() if value is True}
     assert on == {"converse", "streams", "system", "tools", "streams_with_tools", "guardrails"}
-    given_lists = {
+    nullable_lists = {
         name for name, value in msgspec.structs.asdict(unknown).items() if isinstance(value, tuple) and value
     }
-    assert given_lists == set()
+    assert nullable_lists == set()
     assert (unknown.sampling, unknown.reasoning, unknown.reasoning_off) == ("both", "none", "omit")
     assert (unknown.stop_sequences, unknown.default_max_tokens, unknown.minimum_budget) == (0, None, None)
 
@@ -235,11 +235,11 @@ def test_an_unknown_model_chats_and_calls_tools_and_is_sent_nothing_optional() -
     ],
 )
 def test_facts(model: str, facts: dict[str, Any]) -> None:
-    found = BUILT_IN.of(model)
-    assert {name: getattr(found, name) for name in facts} == facts
+    matched = BUILT_IN.of(model)
+    assert {name: getattr(matched, name) for name in facts} == facts
 
 
-# What must hold in any family
+# Invariants of every family
 
 
 @each_family
@@ -281,7 +281,7 @@ def test_parameters_make_sense(family: Capabilities) -> None:
     assert family.max_temperature == 1
 
 
-# AWS's service model is the judge of what can be said at all
+# AWS's service model defines the possible values
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +311,7 @@ _BLOCK = ("messages", "[]", "content", "[]")
         (capabilities.ServiceTier, ("serviceTier", "type"), ("default",)),
     ],
 )
-def test_words_are_those_of_the_service_model(
+def test_values_are_those_of_the_service_model(
     converse: StructureShape, words: Any, path: tuple[str, ...], further: tuple[str, ...]
 ) -> None:
     assert sorted((*get_args(words), *further)) == sorted(_at(converse, *path).enum)
@@ -341,7 +341,7 @@ def test_limits_are_within_those_of_the_service_model(converse: StructureShape) 
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "sent"),
+    ("model", "requested", "sent"),
     [
         ("anthropic.claude-sonnet-4-6", "medium", "medium"),
         ("anthropic.claude-sonnet-4-6", "minimal", "low"),
@@ -356,25 +356,25 @@ def test_limits_are_within_those_of_the_service_model(converse: StructureShape) 
         ("meta.llama3-3-70b-instruct-v1:0", "high", None),
     ],
 )
-def test_the_effort_is_the_same_or_the_next_above_or_the_highest(model: str, asked: str, sent: str | None) -> None:
-    assert BUILT_IN.of(model).effort_for(asked) == sent
+def test_the_effort_is_the_same_or_the_next_above_or_the_highest(model: str, requested: str, sent: str | None) -> None:
+    assert BUILT_IN.of(model).effort_for(requested) == sent
 
 
-# What each field says of itself
+# Descriptions of the fields
 
 
 def _descriptions(kind: Any) -> list[str]:
-    found = [part.description for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
+    matched = [part.description for part in getattr(kind, "__metadata__", ()) if isinstance(part, Meta)]
     inner = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
-    return [text for text in found if text] + [text for part in inner for text in _descriptions(part)]
+    return [text for text in matched if text] + [text for part in inner for text in _descriptions(part)]
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
-def test_every_type_says_in_words_what_belongs_there(field: msgspec.structs.FieldInfo) -> None:
+def test_every_type_has_a_description(field: msgspec.structs.FieldInfo) -> None:
     assert len(_descriptions(field.type)) == 1
 
 
-# Where it is known from
+# Sources
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.family)

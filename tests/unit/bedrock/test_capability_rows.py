@@ -44,7 +44,7 @@ def test_a_changed_family_changes_those_that_are_like_it() -> None:
     assert table.of("anthropic.claude-sonnet-4-6") == BUILT_IN.of("anthropic.claude-sonnet-4-6")
 
 
-def test_null_is_said_and_left_out_is_inherited() -> None:
+def test_an_explicit_null_overrides_and_a_missing_key_is_inherited() -> None:
     rows = _rows("[{family: claude-4-6, minimum_budget: null}]")
     changed = BUILT_IN.with_overrides(rows).of("anthropic.claude-sonnet-4-6")
     assert changed.minimum_budget is None
@@ -95,7 +95,7 @@ def test_rows_that_make_no_table(text: str, message: str) -> None:
         BUILT_IN.with_overrides(_rows(text))
 
 
-def test_messages_call_the_rows_what_their_owner_calls_them() -> None:
+def test_messages_name_the_rows_as_their_owner_does() -> None:
     with pytest.raises(CapabilityError, match=r"^models\.rows\[0\]\.like: "):
         BUILT_IN.with_overrides(_rows("[{family: a, match: [a.*], like: xyzzy}]"), "models.rows")
 

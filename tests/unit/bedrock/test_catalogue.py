@@ -1,4 +1,4 @@
-"""What may serve the id that somebody asks for, and what is listed."""
+"""Targets of a requested model id, and the list of models."""
 
 import pytest
 from hypothesis import given
@@ -39,12 +39,12 @@ MODELS = (
 PROFILES = (*(system(geography, SONNET) for geography in ALL), system("us", NOVA), application("a1b2", SONNET))
 
 
-def ids(asked: str, region: str = "us-east-1", profiles: tuple[InferenceProfile, ...] = PROFILES) -> list[str]:
-    return [target.model_id for target in Catalogue.build(MODELS, profiles, region).targets(asked)]
+def ids(model_id: str, region: str = "us-east-1", profiles: tuple[InferenceProfile, ...] = PROFILES) -> list[str]:
+    return [target.model_id for target in Catalogue.build(MODELS, profiles, region).targets(model_id)]
 
 
-def only(asked: str) -> Target:
-    [target] = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(asked)
+def only(model_id: str) -> Target:
+    [target] = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(model_id)
     return target
 
 
@@ -86,7 +86,7 @@ def test_govcloud_knows_its_own_profiles_only() -> None:
     assert ids(SONNET, "us-gov-west-1", (system("us-gov", SONNET),)) == [f"us-gov.{SONNET}"]
 
 
-def test_without_a_profile_of_ones_own_the_id_goes_as_it_is_and_never_to_another_geography() -> None:
+def test_without_a_matching_profile_the_id_is_sent_unchanged() -> None:
     assert ids(SONNET, "us-east-1", (system("eu", SONNET),)) == [SONNET]
     assert ids(SONNET, "us-east-1", (application("a1b2", SONNET),)) == [SONNET]
 
@@ -106,11 +106,11 @@ def test_every_candidate_knows_the_model_behind_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "base"),
+    ("model_id", "base"),
     [(NOVA + ":300k", NOVA), (NOVA + ":24k", NOVA), (TITAN + ":2:8k", TITAN), (NOVA + ":mm", NOVA)],
 )
-def test_a_context_size_is_no_other_model(asked: str, base: str) -> None:
-    assert ids(asked) == ids(base)
+def test_a_context_size_is_no_other_model(model_id: str, base: str) -> None:
+    assert ids(model_id) == ids(base)
 
 
 def test_a_context_size_on_an_unknown_model() -> None:
@@ -127,7 +127,7 @@ def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None
 
 
 @pytest.mark.parametrize(
-    ("asked", "foundation"),
+    ("model_id", "foundation"),
     [
         # profiles
         (f"us.{SONNET}", SONNET),
@@ -158,12 +158,12 @@ def test_a_context_size_that_is_on_demand_itself_is_called_by_its_name() -> None
         ("", None),
     ],
 )
-def test_called_as_asked(asked: str, foundation: str | None) -> None:
-    assert only(asked) == Target(asked, foundation)
+def test_an_id_is_called_as_requested(model_id: str, foundation: str | None) -> None:
+    assert only(model_id) == Target(model_id, foundation)
 
 
 @pytest.mark.parametrize(
-    ("asked", "foundation"),
+    ("model_id", "foundation"),
     [
         (f"neo.{SONNET}", SONNET),
         (f"neo.{NOVA}:300k", NOVA),
@@ -178,8 +178,8 @@ def test_called_as_asked(asked: str, foundation: str | None) -> None:
         ("mistral.mistral-next", "mistral.mistral-next"),
     ],
 )
-def test_what_only_the_form_suggests_is_called_a_guess(asked: str, foundation: str) -> None:
-    assert only(asked) == Target(asked, foundation, guessed=True)
+def test_a_target_derived_from_the_form_is_marked_as_a_guess(model_id: str, foundation: str) -> None:
+    assert only(model_id) == Target(model_id, foundation, guessed=True)
 
 
 def test_a_model_that_only_other_regions_have_is_no_guess() -> None:
@@ -191,9 +191,9 @@ def test_a_model_that_only_other_regions_have_is_no_guess() -> None:
 
 def test_a_long_id_is_not_remembered() -> None:
     catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
-    asked = "a." + "b" * LONGEST_REMEMBERED
-    assert catalogue.targets(asked) is not catalogue.targets(asked)
-    assert catalogue.targets(asked[:-2]) is catalogue.targets(asked[:-2])
+    model_id = "a." + "b" * LONGEST_REMEMBERED
+    assert catalogue.targets(model_id) is not catalogue.targets(model_id)
+    assert catalogue.targets(model_id[:-2]) is catalogue.targets(model_id[:-2])
 
 
 @pytest.mark.parametrize("region", ["us-east-1", ""])
@@ -232,10 +232,10 @@ pieces = st.sampled_from(
 
 
 @given(st.text() | st.lists(pieces | st.text(max_size=3), max_size=40).map("".join))
-def test_any_string_has_a_target(asked: str) -> None:
-    targets = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(asked)
+def test_any_string_has_a_target(model_id: str) -> None:
+    targets = Catalogue.build(MODELS, PROFILES, "us-east-1").targets(model_id)
     assert targets
-    assert all(target.model_id == asked or target.foundation in (SONNET, NOVA, TITAN) for target in targets)
+    assert all(target.model_id == model_id or target.foundation in (SONNET, NOVA, TITAN) for target in targets)
 
 
 # --- the list ----------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def listed(*models: FoundationModel, profiles: tuple[InferenceProfile, ...] = ()
     return [entry.id for entry in Catalogue.build(models, profiles, "us-east-1").entries()]
 
 
-def test_what_is_listed_is_sorted_and_can_be_called() -> None:
+def test_listed_models_are_sorted_and_can_be_called() -> None:
     catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
     entries = catalogue.entries()
     names = [entry.id for entry in entries]

@@ -1,4 +1,4 @@
-"""The Converse wire: what is encoded, and how leniently answers and events are read."""
+"""The Converse wire format: encoded requests, and lenient decoding of responses and events."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def structure(model: ServiceModel, name: str) -> StructureShape:
 # Requests
 
 
-def test_what_is_not_set_does_not_go_out() -> None:
+def test_unset_fields_are_not_sent() -> None:
     assert (
         ConverseRequest([ConverseMessage("user", [TextContent("Hi")])]).encode()
         == b'{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}'
@@ -121,18 +121,18 @@ def test_every_event_of_the_service_model_is_read(model: ServiceModel) -> None:
     assert events == set(converse_response._EVENTS)
 
 
-# Answers
+# Responses
 
-ANSWER = {"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn"}
+RESPONSE = {"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn"}
 
 
 def content(*blocks: Any) -> list[ResponseBlock]:
-    body = {**ANSWER, "output": {"message": {"role": "assistant", "content": blocks}}}
+    body = {**RESPONSE, "output": {"message": {"role": "assistant", "content": blocks}}}
     return decode_response(json.dumps(body).encode()).output.message.content
 
 
-def test_what_is_not_known_is_passed_over() -> None:
-    body = {**ANSWER, "metrics": {"latencyMs": 1}, "trace": {"a": None}, "p": "abc", "serviceTier": {"type": "x"}}
+def test_unknown_fields_of_a_response_are_ignored() -> None:
+    body = {**RESPONSE, "metrics": {"latencyMs": 1}, "trace": {"a": None}, "p": "abc", "serviceTier": {"type": "x"}}
     assert decode_response(json.dumps(body).encode()).stop_reason == "end_turn"
     assert content({"video": {}}, {"cachePoint": {"type": "default"}}) == [ResponseBlock(), ResponseBlock()]
 
@@ -169,7 +169,7 @@ def test_a_tool_without_input_has_an_empty_object(use: Any) -> None:
         b'{"output":' + b"[" * 100_000,
     ],
 )
-def test_an_answer_that_is_none_is_a_bad_answer(body: bytes) -> None:
+def test_an_unreadable_response_is_a_bad_response(body: bytes) -> None:
     with pytest.raises(ConverseResponseError):
         decode_response(body)
 
@@ -200,6 +200,6 @@ def test_an_event_of_a_kind_that_is_not_known_is_nothing(kind: str) -> None:
         ("metadata", b'{"trace":' + b"[" * 100_000),
     ],
 )
-def test_an_event_that_breaks_the_service_model_is_a_bad_answer(kind: str, payload: bytes) -> None:
+def test_an_event_that_breaks_the_service_model_is_a_bad_response(kind: str, payload: bytes) -> None:
     with pytest.raises(ConverseResponseError, match=kind):
         decode_event(kind, payload)

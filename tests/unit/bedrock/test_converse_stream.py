@@ -114,7 +114,7 @@ DELTAS: list[list[tuple[str, dict[str, Any]]]] = [
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)))
 def test_a_whole_response_has_the_events_of_its_stream(index: int, event: Encode) -> None:
-    """Both ways are decoded from JSON: what `ConverseStream` sends is the oracle."""
+    """Both are decoded from JSON: the events of `ConverseStream` are the oracle."""
     body = {"output": {"message": {"content": [BLOCKS[index]]}}, "stopReason": "end_turn", "usage": {"inputTokens": 3}}
     stream = [
         event("messageStart", {"role": "assistant"}),

@@ -96,7 +96,7 @@ def test_headers_too_long_to_be_kept_are_read_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "error_text"),
     [
         (broken(frame(), 0), "checksum of a prelude"),
         (broken(frame(payload=b"payload"), 14), "checksum of a message"),
@@ -119,13 +119,13 @@ def test_headers_too_long_to_be_kept_are_read_each_time() -> None:
         (b'{"message":"not an event stream"}', "checksum of a prelude"),
     ],
 )
-def test_what_is_not_an_event_stream_is_an_error_and_stays_one(data: bytes, says: str) -> None:
+def test_bytes_that_are_no_event_stream_are_a_lasting_error(data: bytes, error_text: str) -> None:
     decoder = Decoder()
-    with pytest.raises(EventStreamError, match=says):
+    with pytest.raises(EventStreamError, match=error_text):
         decoder.feed(data)
-    with pytest.raises(EventStreamError, match=says):
+    with pytest.raises(EventStreamError, match=error_text):
         decoder.feed(frame())
-    with pytest.raises(EventStreamError, match=says):
+    with pytest.raises(EventStreamError, match=error_text):
         decoder.close()
 
 
@@ -160,7 +160,7 @@ def test_the_largest_message_there_may_be() -> None:
 
 @pytest.mark.skipif(compiled(), reason="what is compiled cannot be replaced, and so not be counted")
 def test_a_large_message_in_small_pieces_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not quadratic: until the message is whole, a piece costs no more than itself."""
+    """Decoding is linear: until the message is whole, a piece costs no more than itself."""
     decoder = Decoder()
     looks = 0
     take = decoder._decode

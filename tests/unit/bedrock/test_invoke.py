@@ -1,4 +1,4 @@
-"""What the embedding models are asked, and what is read in their answers."""
+"""Requests to the embedding models, and their responses."""
 
 import json
 
@@ -9,12 +9,12 @@ from extproc.bedrock.invoke import EMBEDDING_MODELS, EmbeddingResponseError, dec
 HEADER = "x-amzn-bedrock-input-token-count"
 
 
-def asked(name: str, texts: list[str], dimensions: int | None = None) -> object:
+def encoded(name: str, texts: list[str], dimensions: int | None = None) -> object:
     return json.loads(request_body(EMBEDDING_MODELS[name], texts, dimensions))
 
 
-def read(name: str, answer: object, headers: dict[str, str] | None = None) -> tuple[list[list[float]], int]:
-    return decode_response(EMBEDDING_MODELS[name], headers or {}, json.dumps(answer).encode())
+def read(name: str, response: object, headers: dict[str, str] | None = None) -> tuple[list[list[float]], int]:
+    return decode_response(EMBEDDING_MODELS[name], headers or {}, json.dumps(response).encode())
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ def read(name: str, answer: object, headers: dict[str, str] | None = None) -> tu
         ),
     ],
 )
-def test_each_dialect_is_asked_as_documented(name: str, dimensions: int | None, body: object) -> None:
-    assert asked(name, ["Hi"], dimensions) == body
+def test_each_dialect_is_encoded_as_documented(name: str, dimensions: int | None, body: object) -> None:
+    assert encoded(name, ["Hi"], dimensions) == body
 
 
 def test_cohere_takes_many_texts_in_order() -> None:
-    body = asked("cohere.embed-multilingual-v3", ["c", "a", "b"])
+    body = encoded("cohere.embed-multilingual-v3", ["c", "a", "b"])
     assert isinstance(body, dict)
     assert body["texts"] == ["c", "a", "b"]
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "vectors", "tokens"),
+    ("name", "response", "vectors", "tokens"),
     [
         (
             "amazon.titan-embed-text-v2:0",
@@ -117,8 +117,10 @@ def test_cohere_takes_many_texts_in_order() -> None:
         ),
     ],
 )
-def test_each_dialect_is_read_as_documented(name: str, answer: object, vectors: list[list[float]], tokens: int) -> None:
-    assert read(name, answer) == (vectors, tokens)
+def test_each_dialect_is_read_as_documented(
+    name: str, response: object, vectors: list[list[float]], tokens: int
+) -> None:
+    assert read(name, response) == (vectors, tokens)
 
 
 def test_the_header_is_believed_before_the_body() -> None:
@@ -142,12 +144,12 @@ def test_the_header_is_believed_before_the_body() -> None:
         ("amazon.nova-2-multimodal-embeddings-v1:0", b'{"embeddings":[[1]]}'),
     ],
 )
-def test_an_answer_without_vectors_is_an_error(name: str, body: bytes) -> None:
+def test_a_response_without_vectors_is_an_error(name: str, body: bytes) -> None:
     with pytest.raises(EmbeddingResponseError):
         decode_response(EMBEDDING_MODELS[name], {}, body)
 
 
-def test_the_image_model_says_what_went_wrong() -> None:
+def test_the_image_models_message_is_the_error() -> None:
     with pytest.raises(EmbeddingResponseError, match="too blurred"):
         read("amazon.titan-embed-image-v1", {"embedding": None, "message": "too blurred"})
 

@@ -1,4 +1,4 @@
-"""Which strings can be a model's id: AWS's pattern, and nothing that another reader could read as another id."""
+"""Valid model ids: AWS's pattern, without any id that another parser could read differently."""
 
 import re
 import unicodedata
@@ -83,7 +83,7 @@ def test_every_id_of_the_built_in_list_passes() -> None:
         "ARN:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0",
     ],
 )
-def test_what_aws_forbids_or_could_be_read_in_two_ways_does_not_pass(name: str) -> None:
+def test_an_id_that_is_invalid_or_ambiguous_is_rejected(name: str) -> None:
     assert not is_model_id(name)
 
 

@@ -16,7 +16,7 @@ def signer() -> Signer:
 
 
 def test_a_signature_as_botocore_made_it(signer: Signer) -> None:
-    """Recorded from botocore 1.44.5; the property test compares live."""
+    """A signature recorded from botocore 1.44.5; the property test compares live."""
     headers = dict(signer.sign(KEYS, PATH, b"{}", (("content-type", "application/json"),), NOW))
     assert headers == {
         "authorization": "AWS4-HMAC-SHA256 "
@@ -51,7 +51,7 @@ def test_a_bearer_token_is_sent_and_nothing_is_signed(signer: Signer) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_whatever_changes_the_signature_changes(signer: Signer, changed: str, arguments: tuple) -> None:
+def test_any_change_of_the_request_changes_the_signature(signer: Signer, changed: str, arguments: tuple) -> None:
     assert _signature(signer.sign(*arguments)) != _signature(signer.sign(KEYS, PATH, b"{}", (), NOW))
 
 
