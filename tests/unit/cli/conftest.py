@@ -12,7 +12,7 @@ from tests.unit.cli.running import CONFIG, Cli
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs a command in a folder of its own, with nothing of AWS's in the environment but what is given."""
+    """Run a command in a folder of its own, with no AWS variables in the environment but those of the test."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

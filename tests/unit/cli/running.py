@@ -20,8 +20,8 @@ tokens:
 Cli = Callable[..., Result]
 
 
-def refused(result: Result, *words: str) -> bool:
-    """A refusal: exit code 2, one message with these words, no traceback."""
+def is_rejected(result: Result, *words: str) -> bool:
+    """Check for a usage error: exit code 2, one message with these words, no traceback."""
     assert result.exit_code == 2, (result.output, result.exception)
     assert isinstance(result.exception, SystemExit)
     for word in words:

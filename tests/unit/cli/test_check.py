@@ -1,11 +1,11 @@
-"""`check`: what it prints, and its errors."""
+"""`check`: its output and its errors."""
 
 from pathlib import Path
 
-from tests.unit.cli.running import Cli, refused
+from tests.unit.cli.running import Cli, is_rejected
 
 
-def test_check_shows_what_it_comes_to(cli: Cli, gateway_yaml: Path) -> None:
+def test_check_shows_the_resulting_settings(cli: Cli, gateway_yaml: Path) -> None:
     shown = cli("check")
     assert shown.exit_code == 0
     for words in (
@@ -22,7 +22,7 @@ def test_check_shows_what_it_comes_to(cli: Cli, gateway_yaml: Path) -> None:
     assert shown.stderr == ""
 
 
-def test_check_warns_of_what_is_hardly_meant(cli: Cli, gateway_yaml: Path) -> None:
+def test_check_warns_of_probable_mistakes(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text(
         f"region: eu-west-1\norganisations: {{lonely: {{models: {{allow: []}}}}}}\n"
         f"tokens: [{{name: old, sha256: '{'cd' * 32}', expires: 2020-01-01T00:00:00Z}}]"
@@ -44,7 +44,7 @@ def test_check_lists_the_first_of_very_many(cli: Cli, gateway_yaml: Path) -> Non
     assert "… and 200 more" in shown
 
 
-def test_check_shows_names_without_what_moves_the_cursor(cli: Cli, gateway_yaml: Path) -> None:
+def test_check_shows_names_without_control_characters(cli: Cli, gateway_yaml: Path) -> None:
     token = f"{{name: \"a\\u009b31m\\u202eb\", sha256: '{'a' * 64}', organisations: [acme]}}"
     gateway_yaml.write_text(f"region: us-east-1\norganisations: {{acme: {{}}}}\ntokens: [{token}]\n")
     shown = cli("check")
@@ -52,7 +52,7 @@ def test_check_shows_names_without_what_moves_the_cursor(cli: Cli, gateway_yaml:
     assert all(line.isprintable() for line in (shown.stdout + shown.stderr).splitlines())
 
 
-def test_check_searches_somebody_elses_envoy(cli: Cli, gateway_yaml: Path, tmp_path: Path) -> None:
+def test_check_searches_another_envoys_configuration(cli: Cli, gateway_yaml: Path, tmp_path: Path) -> None:
     flag = "envoy.reloadable_features.ext_proc_graceful_grpc_close"
     bad, good = tmp_path / "envoy.yaml", tmp_path / "good.yaml"
     bad.write_text(f"layered_runtime: {{layers: [{{name: static, static_layer: {{{flag}: true}}}}]}}")
@@ -75,11 +75,11 @@ def test_check_searches_somebody_elses_envoy(cli: Cli, gateway_yaml: Path, tmp_p
 
 def test_check_without_a_region(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text("organisations: {}")
-    assert refused(cli("check"), "no AWS region", "AWS_REGION")
+    assert is_rejected(cli("check"), "no AWS region", "AWS_REGION")
     assert "region ap-south-1" in cli("check", AWS_REGION="ap-south-1").stdout
 
 
-def test_check_warns_of_a_region_that_nobody_knows(cli: Cli, gateway_yaml: Path) -> None:
+def test_check_warns_of_an_unknown_region(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text("region: eu-wset-1")
     assert "warning: the AWS region 'eu-wset-1' is unknown, did you mean `eu-west-1`?" in cli("check").stderr
     assert "region" not in cli("check", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="http://127.0.0.1:1").stderr

@@ -1,4 +1,4 @@
-"""The command line without starting anything: what it prints, and what it refuses, in words and exit codes."""
+"""The command line without starting anything: output, error messages and exit codes."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from extproc import __version__
 from extproc.cli import COMMANDS
-from tests.unit.cli.running import Cli, refused
+from tests.unit.cli.running import Cli, is_rejected
 
 
 def test_version(cli: Cli) -> None:
@@ -30,10 +30,10 @@ def test_it_is_a_module_too() -> None:
 
 @pytest.mark.parametrize("command", ["check", "models", "envoy-config"])
 def test_a_file_that_is_not_there(cli: Cli, command: str) -> None:
-    assert refused(cli(command, "--config", "nowhere.yaml"), "nowhere.yaml: No such file", "--config")
+    assert is_rejected(cli(command, "--config", "nowhere.yaml"), "nowhere.yaml: No such file", "--config")
 
 
 @pytest.mark.parametrize("command", ["check", "models", "envoy-config", "up"])
-def test_an_unknown_key_is_refused_with_its_path(cli: Cli, gateway_yaml: Path, command: str) -> None:
+def test_an_unknown_key_is_rejected_with_its_path(cli: Cli, gateway_yaml: Path, command: str) -> None:
     gateway_yaml.write_text("organisations: {acme: {modles: {}}}")
-    assert refused(cli(command, "--config", "gateway.yaml"), "organisations", "modles", "unknown key")
+    assert is_rejected(cli(command, "--config", "gateway.yaml"), "organisations", "modles", "unknown key")

@@ -1,4 +1,4 @@
-"""`envoy-config`: what it prints, and its errors."""
+"""`envoy-config`: its output and its errors."""
 
 from typing import get_args
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from extproc.envoy_config import Fragment
-from tests.unit.cli.running import ROOT, Cli, refused
+from tests.unit.cli.running import ROOT, Cli, is_rejected
 
 WHOLE = ["--admin", "unix:/run/oai/admin.sock", "--health", "0.0.0.0:8081"]
 
@@ -26,7 +26,7 @@ def test_the_golden_copies_are_current(cli: Cli, name: str, options: list[str], 
 
 
 @pytest.mark.usefixtures("gateway_yaml")
-def test_envoy_config_does_what_its_options_say(cli: Cli) -> None:
+def test_envoy_config_applies_its_options(cli: Cli) -> None:
     options = ["--listen", "[::1]:8443", "--processor", "unix:/a.sock", "--processor", "127.0.0.1:9001"]
     shown = cli("envoy-config", *options, "--ca-file", "/my/ca.pem", "--access-log", "--json").stdout
     document = msgspec.json.decode(shown)
@@ -94,7 +94,7 @@ CA = ["--processor-ca", "/ca.pem"]
 )
 @pytest.mark.usefixtures("gateway_yaml")
 def test_options_that_cannot_be_meant(cli: Cli, options: list[str], words: list[str]) -> None:
-    assert refused(cli("envoy-config", *options), *words)
+    assert is_rejected(cli("envoy-config", *options), *words)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,11 @@ def test_options_that_cannot_be_meant(cli: Cli, options: list[str], words: list[
 )
 @pytest.mark.usefixtures("gateway_yaml")
 def test_addresses_that_are_none(cli: Cli, options: list[str], word: str) -> None:
-    assert refused(cli("envoy-config", *options), word)
+    assert is_rejected(cli("envoy-config", *options), word)
 
 
 @pytest.mark.usefixtures("gateway_yaml")
 def test_an_endpoint_that_is_none(cli: Cli) -> None:
-    assert refused(cli("envoy-config", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="ftp://x"), "AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+    assert is_rejected(
+        cli("envoy-config", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="ftp://x"), "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+    )

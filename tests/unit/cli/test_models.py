@@ -1,4 +1,4 @@
-"""`models`: what it prints, and its errors."""
+"""`models`: its output and its errors."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ import pytest
 from extproc.aws import catalogue_keeper
 from extproc.aws.sdk import models as asking
 from extproc.bedrock.seed import seed
-from tests.unit.cli.running import Cli, refused
+from tests.unit.cli.running import Cli, is_rejected
 
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS lists what the built-in list has."""
+    """Make AWS list the models of the built-in list."""
     monkeypatch.setattr(asking, "fetch", seed)
 
 
 @pytest.mark.usefixtures("aws", "gateway_yaml")
-def test_models_are_what_the_patterns_permit(cli: Cli) -> None:
+def test_models_lists_the_models_that_the_patterns_permit(cli: Cli) -> None:
     shown = cli("models", "--organisation", "acme").stdout.splitlines()
     assert "anthropic.claude-sonnet-4-6" in shown
     assert "amazon.nova-micro-v1:0" in shown
@@ -38,7 +38,7 @@ def test_a_disabled_organisation_has_no_models(cli: Cli) -> None:
 
 @pytest.mark.usefixtures("aws", "gateway_yaml")
 def test_models_of_an_unknown_organisation(cli: Cli) -> None:
-    assert refused(cli("models", "--organisation", "acne"), "'acne'", "acme, research, closed")
+    assert is_rejected(cli("models", "--organisation", "acne"), "'acne'", "acme, research, closed")
 
 
 @pytest.mark.usefixtures("gateway_yaml")

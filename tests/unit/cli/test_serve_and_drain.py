@@ -6,15 +6,15 @@ import click
 import pytest
 
 from extproc.transport import health
-from tests.unit.cli.running import Cli, refused
+from tests.unit.cli.running import Cli, is_rejected
 
 
 @pytest.mark.parametrize("option", ["--notice", "--grace"])
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "-0.5", "5s"])
 @pytest.mark.usefixtures("gateway_yaml")
-def test_a_worker_whose_patience_is_no_time(cli: Cli, option: str, value: str) -> None:
+def test_a_worker_with_an_invalid_timeout(cli: Cli, option: str, value: str) -> None:
     options = ["--config", "gateway.yaml", "--listen", "unix:/nowhere/w0.sock"]
-    assert refused(cli("serve", *options, option, value), option, "is not a number of seconds from 0")
+    assert is_rejected(cli("serve", *options, option, value), option, "is not a number of seconds from 0")
 
 
 # drain
@@ -31,15 +31,17 @@ def test_a_worker_whose_patience_is_no_time(cli: Cli, option: str, value: str) -
     ],
 )
 def test_a_drain_that_cannot_be_meant(cli: Cli, options: list[str], word: str) -> None:
-    assert refused(cli("drain", *options), word)
+    assert is_rejected(cli("drain", *options), word)
 
 
 def test_a_drain_whose_announcement_has_no_place(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "drain.sock").write_text("a file")
     options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/drain.sock"]
-    assert refused(cli("drain", *options), "is no socket; remove it")
+    assert is_rejected(cli("drain", *options), "is no socket; remove it")
     options = ["--admin", "unix:/nowhere", "--announce", f"unix:{tmp_path}/nowhere/drain.sock"]
-    assert refused(cli("drain", *options), "nowhere/drain.sock: there is no folder", "make it, or choose another path")
+    assert is_rejected(
+        cli("drain", *options), "nowhere/drain.sock: there is no folder", "make it, or choose another path"
+    )
 
 
 @pytest.mark.parametrize(("missed", "drained"), [(0, True), (2, True), (3, False)])

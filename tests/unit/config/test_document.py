@@ -1,4 +1,4 @@
-"""gateway.yaml as a document: the cost of reading it, and what a message quotes of it."""
+"""gateway.yaml as a document: the cost of reading it, and quotations in error messages."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ from tests.unit.test_config import WHOLE
 
 
 def calls(text: bytes) -> int:
-    """The number of function calls that reading `text` takes."""
+    """Count the function calls that reading `text` takes."""
     count = 0
 
     def call(frame: object, event: str, argument: object) -> None:
@@ -86,14 +86,14 @@ MULTIPLIED = {
 
 
 @pytest.mark.parametrize("kind", MULTIPLIED)
-def test_aliases_that_multiply_are_refused(kind: str) -> None:
-    """ "Billion laughs": few lines that stand for more than any memory holds."""
+def test_aliases_that_multiply_are_rejected(kind: str) -> None:
+    """ "Billion laughs": few lines that expand to more than any memory holds."""
     lines = ["a0: &a0 {k: v}", *(f"a{n}: &a{n} {MULTIPLIED[kind](f'a{n - 1}')}" for n in range(1, 9))]
     with pytest.raises(ConfigError, match="aliases and merge keys add more than 1000000 values"):
         parse("\n".join(lines).encode())
 
 
-def test_a_long_list_that_many_refer_to_is_refused() -> None:
+def test_a_long_list_with_many_aliases_is_rejected() -> None:
     names = [f"o{index}" for index in range(5000)]
     lines = ["organisations: {" + ", ".join(f"{name}: {{}}" for name in names) + "}", "tokens:"]
     lines += [f"- {{name: a, sha256: {'a' * 64}, organisations: &all [{', '.join(names)}]}}"]
@@ -102,7 +102,7 @@ def test_a_long_list_that_many_refer_to_is_refused() -> None:
         parse("\n".join(lines).encode())
 
 
-def test_many_tokens_may_share_what_they_have_in_common() -> None:
+def test_many_tokens_may_share_an_anchor() -> None:
     lines = ["organisations: {acme: {}}", "tokens:", f"- &t {{name: a, sha256: {'a' * 64}, organisations: &o [acme]}}"]
     lines += [f"- {{<<: *t, name: t{index}, sha256: '{index:064x}', organisations: *o}}" for index in range(1, 2000)]
     assert len(parse("\n".join(lines).encode()).tokens) == 2000
@@ -120,7 +120,7 @@ def test_many_tokens_may_share_what_they_have_in_common() -> None:
         r'media: {deny: ["\e[31m/\u202e8"]}',
     ],
 )
-def test_what_a_message_quotes_does_not_move_the_cursor(text: str) -> None:
+def test_a_quotation_in_a_message_has_no_control_characters(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text.encode(), "gate\x1bway.yaml")
     assert str(caught.value).isprintable()

@@ -18,7 +18,7 @@ def entry(name: str, digit: str, organisation: str = "acme") -> str:
 
 @pytest.fixture
 def split(tmp_path: Path) -> Path:
-    """A gateway.yaml with a token, and a folder with two more in two files."""
+    """Write a gateway.yaml with a token, and a folder with two more tokens in two files."""
     (tmp_path / "gateway.yaml").write_text(
         f"organisations: {{acme: {{}}}}\ntokens: [{entry('own', 'a')}]\ntokens_from: tokens\n"
     )
@@ -40,13 +40,13 @@ def test_tokens_of_one_file_at_an_absolute_path(split: Path, tmp_path: Path) -> 
     assert names(config.load(split / "gateway.yaml")) == ["second"]
 
 
-def test_a_token_file_without_tokens_says_so_on_purpose(split: Path) -> None:
+def test_a_token_file_may_hold_an_explicit_empty_list(split: Path) -> None:
     (split / "tokens" / "a").write_text("tokens: []")
     assert names(config.load(split / "gateway.yaml")) == ["own", "second"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "fault"),
     [
         ("", r"tokens/b\.yaml: is empty"),
         ("token: []", r"tokens/b\.yaml: token: unknown key, did you mean `tokens`\?"),
@@ -66,13 +66,13 @@ def test_a_token_file_without_tokens_says_so_on_purpose(split: Path) -> None:
         ),
     ],
 )
-def test_a_fault_in_a_token_file_is_told_with_the_files_name(split: Path, text: str, told: str) -> None:
+def test_a_fault_in_a_token_file_is_reported_with_the_files_name(split: Path, text: str, fault: str) -> None:
     (split / "tokens" / "b.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=fault):
         config.load(split / "gateway.yaml")
 
 
-def test_a_folder_without_token_files_is_refused(split: Path) -> None:
+def test_a_folder_without_token_files_is_rejected(split: Path) -> None:
     (split / "tokens" / "a").unlink()
     (split / "tokens" / "b.yaml").unlink()
     with pytest.raises(ConfigError, match=r"tokens: contains no file; add one with `tokens: \[\]`"):
@@ -80,7 +80,7 @@ def test_a_folder_without_token_files_is_refused(split: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "fault"),
     [
         ("nowhere", r"nowhere: No such file or directory; `tokens_from`"),
         (r'"a\0b"', r"tokens_from"),
@@ -90,7 +90,7 @@ def test_a_folder_without_token_files_is_refused(split: Path) -> None:
         ("[a]", r"tokens_from: expected the path of a file or a folder"),
     ],
 )
-def test_a_place_without_token_files_is_refused(split: Path, place: str, told: str) -> None:
+def test_a_place_without_token_files_is_rejected(split: Path, place: str, fault: str) -> None:
     (split / "gateway.yaml").write_text(f"tokens_from: {place}")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=fault):
         config.load(split / "gateway.yaml")

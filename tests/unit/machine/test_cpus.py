@@ -1,4 +1,4 @@
-"""The number of workers that `auto` is."""
+"""The number of workers for `auto`."""
 
 import os
 from pathlib import Path

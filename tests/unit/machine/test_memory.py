@@ -1,4 +1,4 @@
-"""The memory that a process finds, and the budget of bytes in flight that a worker makes of it."""
+"""The memory limit of a process, and the budget of bytes in flight that a worker derives from it."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ MACHINE = 16 * GIB
 
 
 def limit_of(folder: Path, own: str, **files: str) -> int:
-    """The limit where these groups are; a file's name is its path with `__` for `/`."""
+    """Return the limit of these control groups; a file's name is its path with `__` for `/`."""
     root = folder / "cgroup"
     for name, content in files.items():
         path = root / name.replace("__", "/").replace("_max", ".max").replace("_limit", ".limit_in_bytes")
@@ -69,7 +69,7 @@ def test_the_budget_of_a_worker_is_its_part(monkeypatch: pytest.MonkeyPatch) -> 
     assert budget_of(parse(b"{}"), FILES, GIB).whole < one.whole
 
 
-def test_the_operator_hears_where_the_memory_is_less_than_the_limits_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_below_the_configured_limits_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extproc.machine.memory.memory_limit", lambda: GIB // 2)
     settings = parse(b"{}")
     warning = too_little(settings.limits, budget_of(settings, FILES))

@@ -20,7 +20,7 @@ def test_the_soft_limit_becomes_the_hard_one(soft: int, hard: int) -> None:
     assert done.stdout.split() == [str(hard)] * 3
 
 
-def test_a_low_limit_is_said_with_what_it_leads_to_and_what_would_do() -> None:
+def test_a_low_limit_is_reported_with_its_effect_and_a_sufficient_value() -> None:
     warning = too_few(1024)
     assert warning is not None
     assert all(number in warning for number in ("1024", "384", "40256"))

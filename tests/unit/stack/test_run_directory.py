@@ -1,4 +1,4 @@
-"""The folder of an `up`, and those who remove what is in it."""
+"""The run directory of an `up`, and removals of its contents."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ def folder() -> Iterator[Path]:
 
 class Stage:
     def __init__(self, folder: Path) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.folder = folder
-        self.caretaker = Caretaker(folder, self.said.append)
+        self.caretaker = Caretaker(folder, self.lines.append)
 
     def listen(self) -> socket.socket:
-        """Envoy's part: it makes its socket anew at each start."""
+        """Bind Envoy's socket, as Envoy does at each start."""
         self.caretaker.admin.unlink(missing_ok=True)
         server = socket.socket(socket.AF_UNIX)
         server.bind(str(self.caretaker.admin))
@@ -33,7 +33,7 @@ class Stage:
         return server
 
     def reaches(self, server: socket.socket) -> bool:
-        """Whether who connects by the path comes to this server."""
+        """Return true if a connection to the path reaches this server."""
         server.setblocking(False)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(self.caretaker.admin))
@@ -49,9 +49,9 @@ def stage(folder: Path) -> Stage:
     return Stage(folder)
 
 
-def test_before_envoy_starts_there_is_nothing_to_say(stage: Stage) -> None:
+def test_before_envoy_starts_nothing_is_reported(stage: Stage) -> None:
     stage.caretaker.check()
-    assert stage.said == []
+    assert stage.lines == []
 
 
 def test_the_admin_socket_is_put_back(stage: Stage) -> None:
@@ -61,7 +61,7 @@ def test_the_admin_socket_is_put_back(stage: Stage) -> None:
             stage.caretaker.admin.unlink()
             stage.caretaker.check()
             assert stage.reaches(server)
-    assert stage.said == [f"{stage.caretaker.admin} was removed: put back"] * 2
+    assert stage.lines == [f"{stage.caretaker.admin} was removed: put back"] * 2
 
 
 def test_that_of_an_envoy_that_was_started_again_is(stage: Stage) -> None:
@@ -74,16 +74,16 @@ def test_that_of_an_envoy_that_was_started_again_is(stage: Stage) -> None:
         assert stage.reaches(server)
 
 
-def test_the_whole_folder_is_made_again_and_what_cannot_be_is_said_once(stage: Stage) -> None:
+def test_the_whole_folder_is_made_again_and_a_failure_is_reported_once(stage: Stage) -> None:
     with stage.listen():
         stage.caretaker.check()
         shutil.rmtree(stage.folder)
         for _ in range(3):
             stage.caretaker.check()
     assert stage.folder.stat().st_mode & 0o777 == 0o700
-    assert stage.said[0] == f"{stage.folder} was removed: made again"
-    assert len(stage.said) == 2
-    assert "calls go on" in stage.said[1]
+    assert stage.lines[0] == f"{stage.folder} was removed: made again"
+    assert len(stage.lines) == 2
+    assert "calls go on" in stage.lines[1]
 
 
 @pytest.mark.parametrize("kind", ["link", "open"])
@@ -98,8 +98,8 @@ def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: Sta
         stage.caretaker.check()
     with pytest.raises(OSError, match="another"):
         stage.caretaker.write("envoy.yaml", "text")
-    (said,) = stage.said
-    assert "cannot be made again" in said
+    (line,) = stage.lines
+    assert "cannot be made again" in line
     assert list(stage.folder.iterdir()) == []
     if kind == "link":
         stage.folder.unlink()

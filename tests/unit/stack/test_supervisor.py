@@ -19,7 +19,7 @@ from extproc.stack.supervisor import Program, ProgramError, RestartPolicy, Super
 READY = re.compile(r"^ready (?P<pid>\d+)$")
 
 SERVE = "import os, signal\nprint('ready', os.getpid(), flush=True)\nsignal.pause()\n"
-"""Serves until it is told to end."""
+"""A program that runs until it gets a signal."""
 
 HURRIED = RestartPolicy(first_pause=0.001, longest_pause=0.01, short_life=60, short_lives=3)
 """Every life in a test is a short one."""
@@ -36,13 +36,13 @@ class Stage:
     """A supervisor, and the lines that it reported."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.failures: list[ProgramError] = []
         self.news = asyncio.Event()
         self.supervisor = Supervisor(self._report, self._fail, HURRIED)
 
     def _report(self, line: str) -> None:
-        self.said.append(line)
+        self.lines.append(line)
         self.news.set()
 
     def _fail(self, error: ProgramError) -> None:
@@ -56,8 +56,8 @@ class Stage:
                 self.news.clear()
 
     def lives(self, name: str) -> list[int]:
-        """The process ids of all its lives, oldest first."""
-        matches = (re.match(rf"{name}: ready (\d+)$", line) for line in self.said)
+        """Return the process ids of all runs of a program, oldest first."""
+        matches = (re.match(rf"{name}: ready (\d+)$", line) for line in self.lines)
         return [int(match[1]) for match in matches if match]
 
 
@@ -94,25 +94,25 @@ async def test_without_a_line_it_is_ready_at_once(stage: Stage) -> None:
 async def test_both_streams_are_relayed(stage: Stage) -> None:
     code = "import sys; print('to the one', flush=True); print('to the other', file=sys.stderr, flush=True)\n"
     await stage.supervisor.start(python("a", code + SERVE))
-    await stage.until(lambda: {"a: to the one", "a: to the other"} <= set(stage.said))
+    await stage.until(lambda: {"a: to the one", "a: to the other"} <= set(stage.lines))
 
 
 async def test_lines_that_are_not_utf8_and_one_without_an_end(stage: Stage) -> None:
     code = f"{SERVE.replace('signal.pause()', '')}import os; os.write(1, b'\\xff\\nno end'); os._exit(0)"
     await stage.supervisor.start(python("a", code))
-    await stage.until(lambda: {"a: \ufffd", "a: no end"} <= set(stage.said))
+    await stage.until(lambda: {"a: \ufffd", "a: no end"} <= set(stage.lines))
 
 
 async def test_the_environment_is_the_programs_own(stage: Stage) -> None:
     code = "import os; print(sorted(os.environ)); print('ready 1', flush=True); import signal; signal.pause()"
     await stage.supervisor.start(python("a", code, environment={"LC_ALL": "C", "X": "1"}))
-    await stage.until(lambda: "a: ['LC_ALL', 'X']" in stage.said)
+    await stage.until(lambda: "a: ['LC_ALL', 'X']" in stage.lines)
 
 
 async def test_a_program_that_ends_before_it_is_ready_is_not_tried_again(stage: Stage) -> None:
     with pytest.raises(ProgramError, match=r"a ended with exit code 3 before it was ready; .*\n  no config"):
         await stage.supervisor.start(python("a", "print('no config'); raise SystemExit(3)"))
-    assert stage.said == ["a: no config"]
+    assert stage.lines == ["a: no config"]
     assert stage.failures == []
 
 
@@ -121,7 +121,7 @@ async def test_a_program_that_does_not_exist(stage: Stage) -> None:
         await stage.supervisor.start(Program("a", lambda: ["/nonexistent"]))
 
 
-async def test_a_name_is_given_once(stage: Stage) -> None:
+async def test_a_name_is_used_once(stage: Stage) -> None:
     await stage.supervisor.start(python("a", SERVE))
     with pytest.raises(ValueError, match="'a' runs already"):
         await stage.supervisor.start(python("a", SERVE))
@@ -137,25 +137,25 @@ async def test_a_crash_leads_to_a_new_life(stage: Stage) -> None:
     first, second = stage.lives("a")
     assert not alive(first)
     assert stage.supervisor.pid("a") == second
-    assert "a: was ended by SIGKILL, starting it again" in stage.said
+    assert "a: was ended by SIGKILL, starting it again" in stage.lines
 
 
-async def test_each_life_asks_for_its_command(stage: Stage) -> None:
+async def test_each_restart_builds_its_command_anew(stage: Stage) -> None:
     commands = iter([SERVE, "print('again')\n" + SERVE])
     program = Program("a", lambda: [sys.executable, "-S", "-u", "-c", next(commands)], ready=READY)
     await stage.supervisor.start(program)
     os.kill(stage.lives("a")[0], signal.SIGTERM)
-    await stage.until(lambda: "a: again" in stage.said)
+    await stage.until(lambda: "a: again" in stage.lines)
 
 
-async def test_it_is_given_up_after_too_many_short_lives(stage: Stage) -> None:
+async def test_it_is_given_up_after_too_many_early_exits(stage: Stage) -> None:
     await stage.supervisor.start(
         python("a", "print('ready 1', flush=True); print('oh', flush=True); raise SystemExit(7)")
     )
     await stage.until(lambda: bool(stage.failures))
     [failure] = stage.failures
     assert re.search(r"a ended with exit code 7, 3 times in a row.*\n.*ready 1\n  oh", str(failure))
-    assert stage.said.count("a: oh") == 3
+    assert stage.lines.count("a: oh") == 3
     assert stage.supervisor.pid("a") is None
 
 
@@ -171,7 +171,7 @@ def test_pauses_grow_up_to_the_longest() -> None:
     assert [policy.pause(lives) for lives in range(6)] == [1, 1, 2, 4, 5, 5]
 
 
-async def test_one_that_is_stuck_is_replaced_although_it_does_not_hear(stage: Stage) -> None:
+async def test_a_stuck_one_is_replaced_although_it_ignores_signals(stage: Stage) -> None:
     await stage.supervisor.start(python("a", "import signal; signal.signal(15, signal.SIG_IGN)\n" + SERVE))
     [stuck] = stage.lives("a")
     os.kill(stuck, signal.SIGSTOP)
@@ -183,18 +183,18 @@ async def test_one_that_is_stuck_is_replaced_although_it_does_not_hear(stage: St
 
 
 async def test_a_later_start_that_fails_is_tried_again(stage: Stage) -> None:
-    """As where there is no memory, no process or no disk for a moment."""
+    """Such failures are a temporary lack of memory, processes or disk."""
     starts = iter(
         [[sys.executable, "-u", "-S", "-c", SERVE], ["/nonexistent"], [sys.executable, "-u", "-S", "-c", SERVE]]
     )
     await stage.supervisor.start(Program("a", lambda: next(starts), ready=READY))
     os.kill(stage.lives("a")[0], signal.SIGKILL)
     await stage.until(lambda: len(stage.lives("a")) == 2)
-    assert "a: cannot be started: /nonexistent: No such file or directory, starting it again" in stage.said
+    assert "a: cannot be started: /nonexistent: No such file or directory, starting it again" in stage.lines
 
 
 async def test_a_command_that_cannot_be_prepared_is_tried_again_until_it_can(stage: Stage) -> None:
-    """As where its configuration is to be written and the disk is full: the program did not live at all."""
+    """A full disk, for example, keeps its configuration from being written: the program does not start at all."""
     command = [sys.executable, "-u", "-S", "-c", SERVE]
     starts = 0
 
@@ -209,7 +209,7 @@ async def test_a_command_that_cannot_be_prepared_is_tried_again_until_it_can(sta
     os.kill(stage.lives("a")[0], signal.SIGKILL)
     await stage.until(lambda: len(stage.lives("a")) == 2)
     assert stage.failures == []
-    assert "a: cannot be started: envoy.yaml: No space left on device, starting it again" in stage.said
+    assert "a: cannot be started: envoy.yaml: No space left on device, starting it again" in stage.lines
 
 
 async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Stage) -> None:
@@ -218,11 +218,11 @@ async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Sta
         "import os; os.write(1, b'one\\ntw'); os.write(1, b'o\\n' + b'#' * 200000); print('ready 1', file=sys.stderr)"
     )
     await stage.supervisor.start(python("a", f"import sys; {code}", stdout=taken.append))
-    await stage.until(lambda: any("starting it again" in line for line in stage.said))
+    await stage.until(lambda: any("starting it again" in line for line in stage.lines))
     await stage.supervisor.stop("a")
     assert all(each.endswith(b"\n") for each in taken)
     assert b"".join(taken).startswith(b"one\ntwo\n" + b"#" * 200000 + b"\n")
-    assert not any("one" in line for line in stage.said)
+    assert not any("one" in line for line in stage.lines)
 
 
 # Stopping
@@ -233,25 +233,25 @@ async def test_stop_is_sigterm(stage: Stage) -> None:
     await stage.supervisor.start(python("a", code + SERVE))
     pid = stage.supervisor.pid("a")
     await stage.supervisor.stop("a")
-    assert stage.said[-1] == "a: bye"
+    assert stage.lines[-1] == "a: bye"
     assert pid is not None
     assert not alive(pid)
 
 
-async def test_who_does_not_obey_is_killed(stage: Stage) -> None:
+async def test_a_program_that_ignores_sigterm_is_killed(stage: Stage) -> None:
     stubborn = "import signal; signal.signal(15, signal.SIG_IGN)\n" + SERVE
     await stage.supervisor.start(python("a", stubborn, stop_seconds=0.1))
     [pid] = stage.lives("a")
     await stage.supervisor.stop("a")
     assert not alive(pid)
-    assert stage.said[-1] == "a: did not stop within 0.1 s, killed"
+    assert stage.lines[-1] == "a: did not stop within 0.1 s, killed"
 
 
-async def test_an_end_that_was_asked_for_is_no_crash(stage: Stage) -> None:
+async def test_a_requested_end_is_no_crash(stage: Stage) -> None:
     await stage.supervisor.start(python("a", SERVE))
     await stage.supervisor.stop("a")
     assert len(stage.lives("a")) == 1
-    assert not any("starting it again" in line for line in stage.said)
+    assert not any("starting it again" in line for line in stage.lines)
 
 
 async def test_stop_all_goes_backwards(stage: Stage) -> None:
@@ -259,20 +259,20 @@ async def test_stop_all_goes_backwards(stage: Stage) -> None:
     for name in ("first", "second", "third"):
         await stage.supervisor.start(python(name, code))
     await stage.supervisor.stop_all()
-    assert [line for line in stage.said if "bye" in line] == ["third: bye", "second: bye", "first: bye"]
+    assert [line for line in stage.lines if "bye" in line] == ["third: bye", "second: bye", "first: bye"]
 
 
 async def test_stop_while_it_waits_for_its_next_life(stage: Stage) -> None:
     stage.supervisor = Supervisor(stage._report, stage._fail, RestartPolicy(first_pause=1000, longest_pause=1000))
     await stage.supervisor.start(python("a", "print('ready 1', flush=True)"))
-    await stage.until(lambda: any("starting it again" in line for line in stage.said))
+    await stage.until(lambda: any("starting it again" in line for line in stage.lines))
     async with asyncio.timeout(DEADLINE):
         await stage.supervisor.stop("a")
 
 
 async def test_stop_while_it_is_not_ready_yet(stage: Stage) -> None:
     start = asyncio.create_task(stage.supervisor.start(python("a", "import signal; print(1); signal.pause()")))
-    await stage.until(lambda: stage.said == ["a: 1"])
+    await stage.until(lambda: stage.lines == ["a: 1"])
     await stage.supervisor.stop("a")
     with pytest.raises(ProgramError, match="stopped before it was ready"):
         await start

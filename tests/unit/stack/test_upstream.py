@@ -18,7 +18,7 @@ Environment = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """Makes this the whole of AWS's environment, for botocore too."""
+    """Return a function that replaces AWS's environment, for botocore too."""
 
     def make(**variables: str) -> dict[str, str]:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -31,9 +31,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Environment:
     return make
 
 
-@pytest.mark.parametrize(("given", "source"), [(KEYS, "env"), (BEARER, "AWS_BEARER_TOKEN_BEDROCK")])
-def test_credentials_lead_to_aws(environment: Environment, given: dict[str, str], source: str) -> None:
-    upstream = choose("auto", "eu-west-1", environment(**given))
+@pytest.mark.parametrize(("aws_variables", "source"), [(KEYS, "env"), (BEARER, "AWS_BEARER_TOKEN_BEDROCK")])
+def test_credentials_lead_to_aws(environment: Environment, aws_variables: dict[str, str], source: str) -> None:
+    upstream = choose("auto", "eu-west-1", environment(**aws_variables))
     assert isinstance(upstream, Aws)
     assert str(upstream) == f"https://bedrock-runtime.eu-west-1.amazonaws.com (AWS, credentials from {source})"
 
@@ -52,7 +52,7 @@ def test_without_credentials_it_is_local(environment: Environment) -> None:
     assert upstream.region == "us-east-1"
 
 
-def test_local_when_it_is_asked_for(environment: Environment) -> None:
+def test_the_upstream_is_local_on_request(environment: Environment) -> None:
     upstream = choose("local", None, environment(**KEYS, **EMULATOR, AWS_REGION="eu-central-1"))
     assert str(upstream) == "local Bedrock (asked for)"
     assert upstream.region == "eu-central-1"
@@ -100,7 +100,7 @@ def test_a_broken_profile_names_no_region(environment: Environment) -> None:
 def test_nothing_of_the_users_reaches_the_local_bedrock(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
 ) -> None:
-    """botocore is the judge: with this environment it finds the made-up keys and the local endpoint."""
+    """With this environment botocore itself resolves the made-up keys and the local endpoint."""
     file = os.path.join(tmp_path, "config")
     with open(file, "w") as config:
         config.write(
@@ -116,8 +116,8 @@ def test_nothing_of_the_users_reaches_the_local_bedrock(
         monkeypatch.setenv(name, value)
     credentials = botocore.session.get_session().get_credentials()
     assert credentials is not None
-    found = credentials.get_frozen_credentials()
-    assert (found.access_key, found.secret_key, found.token) == (local.access_key, local.secret_key, None)
+    keys = credentials.get_frozen_credentials()
+    assert (keys.access_key, keys.secret_key, keys.token) == (local.access_key, local.secret_key, None)
     for service in ("bedrock-runtime", "bedrock"):
         client = boto3.Session().client(service, region_name=os.environ["AWS_REGION"])  # type: ignore[call-overload]
         assert client.meta.endpoint_url == "http://127.0.0.1:9"

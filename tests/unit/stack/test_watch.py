@@ -10,13 +10,15 @@ from extproc.stack.watch import Watch, WatchLimits
 
 
 class Stage:
-    """A watch over a worker whose process is always there, and what came of it."""
+    """A watch over a worker whose process always exists; records its lines and kills."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.replaced: list[str] = []
-        nobody: Any = None
-        self.watch = Watch(nobody, "worker-0", "/nowhere", self.said.append, WatchLimits(5, misses=3, first_misses=6))
+        no_worker: Any = None
+        self.watch = Watch(
+            no_worker, "worker-0", "/nowhere", self.lines.append, WatchLimits(5, misses=3, first_misses=6)
+        )
 
     def note(self, pid: int, *responded: bool) -> None:
         for each in responded:
@@ -28,12 +30,12 @@ def stage() -> Stage:
     return Stage()
 
 
-def test_one_that_was_there_and_is_silent_is_replaced_once(stage: Stage) -> None:
+def test_a_ready_worker_that_stops_responding_is_replaced_once(stage: Stage) -> None:
     stage.note(7, True, False, False)
     assert stage.replaced == []
     stage.note(7, False)
     assert stage.replaced == ["worker-0"]
-    assert stage.said == [
+    assert stage.lines == [
         "worker-0: stuck: process 7 has not responded to 3 health checks in a row, each of 5 s; killing it"
     ]
 
@@ -50,14 +52,14 @@ def test_one_that_starts_has_more_time(stage: Stage) -> None:
     assert stage.replaced == ["worker-0"]
 
 
-def test_what_one_process_missed_does_not_count_against_the_next(stage: Stage) -> None:
+def test_misses_of_one_process_do_not_count_against_the_next(stage: Stage) -> None:
     stage.note(7, True, False, False)
     stage.note(8, False, False, False)
     assert stage.replaced == []
 
 
 async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That counts neither for nor against the worker, and is in the log."""
+    """A probe that could not be made counts neither for nor against the worker, and is logged."""
     questions: list[str] = []
     enough = asyncio.Event()
 
@@ -75,14 +77,14 @@ async def test_it_goes_on_after_a_question_that_could_not_be_put(monkeypatch: py
             raise AssertionError(name)
 
     monkeypatch.setattr(watch, "responds", responds)
-    said: list[str] = []
+    lines: list[str] = []
     supervisor: Any = Supervisor()
-    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", said.append, WatchLimits(0, 1, 1)).run())
+    task = asyncio.create_task(Watch(supervisor, "worker-0", "/nowhere", lines.append, WatchLimits(0, 1, 1)).run())
     async with asyncio.timeout(60):
         await enough.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert set(said) == {"worker-0: its health could not be checked: RuntimeError('a bug')"}
+    assert set(lines) == {"worker-0: its health could not be checked: RuntimeError('a bug')"}
 
 
 def test_the_limits_are_of_a_loop_that_is_stuck_and_not_busy() -> None:

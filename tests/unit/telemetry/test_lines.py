@@ -1,4 +1,4 @@
-"""Lines for a pipe that may have no reader: nobody waits, nothing is lost without being counted."""
+"""Lines for a pipe that may have no reader: no write waits, and each lost line is counted."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ import pytest
 from extproc.telemetry.lines import LineWriter
 
 LONG = 60.0
-"""Seconds for what must come."""
+"""Timeout for expected lines, in seconds."""
 
 
 class Pipe:
@@ -34,14 +34,14 @@ class Pipe:
             os.set_blocking(self.writer, True)
 
     def lines(self, writer: LineWriter, last: bytes) -> list[str]:
-        """All that comes until the line `last`, without what filled the pipe."""
+        """Read up to the line `last`, without the bytes that filled the pipe."""
         content = b""
         while not content.endswith(last + b"\n"):
             content += self.read()
         return content[self.junk :].decode().splitlines()
 
     def read(self) -> bytes:
-        """What there is next; fails where nothing comes."""
+        """Read the next bytes; fail if none arrive."""
         assert select.select([self.reader], [], [], LONG)[0], "nothing comes"
         piece = os.read(self.reader, 1 << 20)
         assert piece, "nobody writes any more"
@@ -68,8 +68,8 @@ def test_lines_come_out_in_order(pipe: Pipe) -> None:
     assert writer.flush(LONG)
 
 
-def test_without_a_reader_nobody_waits_and_what_is_dropped_is_counted(pipe: Pipe) -> None:
-    """It would never end if a write waited. The thread may hold some lines more than the limit.
+def test_without_a_reader_no_write_waits_and_dropped_lines_are_counted(pipe: Pipe) -> None:
+    """The test would never end if a write waited. The thread may hold some lines more than the limit.
 
     It takes them whenever it runs first, which makes room once: so there are one or two gaps.
     """
@@ -107,7 +107,7 @@ def test_a_line_that_is_longer_than_the_pipe_is_whole(pipe: Pipe) -> None:
     assert pipe.lines(writer, b"last") == ["#" * 500_000, "last"]
 
 
-def test_a_descriptor_that_somebody_else_has_made_non_blocking(pipe: Pipe) -> None:
+def test_a_descriptor_that_another_process_made_non_blocking(pipe: Pipe) -> None:
     pipe.fill()
     os.set_blocking(pipe.writer, False)
     writer = LineWriter(pipe.writer)
@@ -124,7 +124,7 @@ def test_a_reader_that_has_gone(pipe: Pipe) -> None:
     assert writer.flush(LONG)
 
 
-def test_what_a_full_disk_did_not_take_is_counted_when_there_is_room_again(tmp_path: Path) -> None:
+def test_lines_lost_to_a_full_disk_are_counted_when_there_is_room_again(tmp_path: Path) -> None:
     """/dev/full never has room; afterwards the same descriptor is a file."""
     with open("/dev/full", "wb", buffering=0) as full, (tmp_path / "log").open("wb", buffering=0) as log:
         writer = LineWriter(full.fileno())
@@ -214,7 +214,7 @@ lines.write_line("said")
 
 
 TOO_MANY, FEW = 5000, 500
-"""Lines of this program that are longer together than what waits for a reader at most, and that are not."""
+"""Lines of this program that exceed the limit of waiting bytes together, and lines that do not."""
 
 
 def run(count: int, **streams: object) -> "subprocess.Popen[bytes]":

@@ -11,7 +11,7 @@ from extproc.telemetry import log
 
 @pytest.fixture
 def logged():
-    """Set the log up, log something, and get what came out; afterwards the root logger is as it was."""
+    """Return a function that sets the log up, logs, and returns the output; restore the root logger afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -62,18 +62,18 @@ def test_a_traceback_in_json(logged):
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("message", ["two\nlines", "a\r\nb", "\u2028", "\udce9", "\x00\x1b[2J", ""])
-def test_whatever_is_in_it_a_record_is_one_line(message, form, logged):
+def test_a_record_of_any_content_is_one_line(message, form, logged):
     line = logged(lambda logger: logger.error("%s", message), form=form)
     assert len(line.encode().splitlines()) == 1
     assert line.endswith("\n")
 
 
-def test_what_is_below_the_level_is_left_out(logged):
+def test_records_below_the_level_are_left_out(logged):
     assert logged(lambda logger: logger.info("x"), level="warning") == ""
     assert logged(lambda logger: logger.debug("x"), level="debug") != ""
 
 
-def test_botocore_never_says_what_it_signs(logged):
+def test_botocore_never_logs_the_strings_it_signs(logged):
     assert logged(lambda _: logging.getLogger("botocore.auth").debug("secret"), level="debug") == ""
 
 
