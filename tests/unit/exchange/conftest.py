@@ -71,7 +71,7 @@ def exchange(gateway: Gateway) -> Exchange:
 
 @pytest.fixture
 def sent() -> Callable[..., Exchange]:
-    """Makes an exchange whose chat request, with these fields, is on its way to Bedrock."""
+    """Build an exchange whose chat request, with these fields, is on its way to Bedrock."""
 
     def send(gateway: Gateway, **more: Any) -> Exchange:
         exchange = Exchange(gateway, "0" * 32)

@@ -1,4 +1,4 @@
-"""The budget of bytes in flight: what counts, when, for whom, and that all of it comes back."""
+"""The budget of bytes in flight: counting, shares of organisations, and release."""
 
 import json
 import re
@@ -35,21 +35,21 @@ GIB = 1 << 30
 CHAT = json.dumps({"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(292)
 UNSIZED = 4096 * 5 // 4 + STREAM_BYTES
-"""What a body without a length counts, with the `limits.request_bytes` of the tests' gateway."""
+"""The reservation of a body without a length, with the `limits.request_bytes` of the tests' gateway."""
 RESPONSE = 1024 * FLOAT_BYTES + RESPONSE_BYTES
-"""What the response to a call for one vector counts."""
+"""The reservation of the response to a call for one vector."""
 VECTOR = json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode()
 LONG_TOKEN = 58040
 """The longest of cl100k_base: 128 spaces."""
 
 
 def headers(token: str = "qc_test", path: str = "/oai/v1/chat/completions", **more: str) -> RequestHeaders:
-    given = {":method": "POST", ":path": path, "authorization": f"Bearer {token}"}
-    return RequestHeaders(given | {name.replace("_", "-"): value for name, value in more.items()})
+    fields = {":method": "POST", ":path": path, "authorization": f"Bearer {token}"}
+    return RequestHeaders(fields | {name.replace("_", "-"): value for name, value in more.items()})
 
 
 def begun(gateway: Gateway, **more: str) -> Exchange:
-    """An exchange whose body is on its way."""
+    """Return an exchange whose body is on its way."""
     exchange = Exchange(gateway, "0" * 32)
     [directive] = exchange.receive(headers(**more), NOW)
     assert isinstance(directive, Continue)
@@ -57,7 +57,7 @@ def begun(gateway: Gateway, **more: str) -> Exchange:
 
 
 def embedding(gateway: Gateway, inputs: list[str], **fields: object) -> tuple[Exchange, bytes]:
-    """An exchange that waits for the body that comes with it: texts to embed."""
+    """Return an exchange that waits for its body, and that body: texts to embed."""
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": inputs, **fields}).encode()
     exchange = Exchange(gateway, "0" * 32)
     exchange.receive(headers(path="/oai/v1/embeddings", content_length=str(len(body))), NOW)
@@ -65,7 +65,7 @@ def embedding(gateway: Gateway, inputs: list[str], **fields: object) -> tuple[Ex
 
 
 def rejected(gateway: Gateway, **more: str) -> Any:
-    """The reply to headers, whose exchange then ends."""
+    """Return the reply to headers, and end the exchange."""
     exchange = Exchange(gateway, "0" * 32)
     [reply] = exchange.receive(headers(**more), NOW)
     exchange.close()
@@ -93,7 +93,7 @@ UNHURRIED = settings(max_examples=100, deadline=None, suppress_health_check=[Hea
     st.integers(1, WHOLE),
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, WHOLE), st.booleans()), max_size=40),
 )
-def test_taken_is_the_sum_of_what_was_granted_and_never_above_the_limits(
+def test_taken_is_the_sum_of_all_grants_and_never_above_the_limits(
     share: int, requests: list[tuple[str, int, bool]]
 ) -> None:
     budget, held = Budget(WHOLE, share), list[tuple[str, int]]()
@@ -129,7 +129,7 @@ def test_alone_an_organisation_may_have_its_share_and_not_a_byte_more(share: int
     st.integers(1, GIB),
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, GIB), st.booleans()), max_size=60),
 )
-def test_however_greedy_others_are_who_holds_nothing_is_granted_a_request(
+def test_an_idle_organisation_is_granted_a_request_beside_greedy_others(
     number: int, share: int, requests: list[tuple[int, int, bool]]
 ) -> None:
     """Each of `number` others takes as much as it is granted, in any order, and releases what it likes."""
@@ -149,7 +149,7 @@ def test_however_greedy_others_are_who_holds_nothing_is_granted_a_request(
     budget.reserve("meek", floor(left * share / GIB))
 
 
-def test_a_reservation_that_cannot_grow_stays_what_it_is() -> None:
+def test_a_reservation_that_cannot_grow_stays_unchanged() -> None:
     budget = Budget(100, 100, stream_bytes=10)
     reservation, other = Reservation(budget, "acme", 50), Reservation(budget, "acme", 10)
     with pytest.raises(ApiError) as caught:
@@ -164,7 +164,7 @@ def test_a_reservation_that_cannot_grow_stays_what_it_is() -> None:
     assert budget.taken == 0
 
 
-def test_a_reservation_is_the_larger_of_what_came_in_and_what_goes_out() -> None:
+def test_a_reservation_is_the_larger_of_request_and_signed_bodies() -> None:
     budget = Budget(100, 100, stream_bytes=10)
     reservation = Reservation(budget, "acme", 50)
     for held, size in (({"outgoing": 20}, 60), ({"body": 10}, 30), ({"outgoing": 70}, 80), ({"body": 80}, 90)):
@@ -184,7 +184,7 @@ def test_a_body_without_a_length_counts_as_the_longest_until_it_has_arrived(gate
     assert gateway.budget.taken == len(CHAT) + STREAM_BYTES
 
 
-def test_a_body_that_is_longer_than_its_length_counts_as_what_it_is(gateway: Gateway) -> None:
+def test_a_body_that_is_longer_than_its_declared_length_counts_in_full(gateway: Gateway) -> None:
     exchange = begun(gateway, content_length="1")
     exchange.receive(RequestBody(CHAT), NOW)
     assert gateway.budget.taken == len(CHAT) + STREAM_BYTES
@@ -212,7 +212,7 @@ def test_over_the_whole_it_is_a_503(gateway: Gateway) -> None:
     assert (error_of(reply)["type"], error_of(reply)["code"]) == ("server_error", "overloaded")
 
 
-def test_what_can_never_be_granted_is_not_told_to_try_again(gateway: Gateway) -> None:
+def test_an_impossible_request_gets_no_advice_to_retry(gateway: Gateway) -> None:
     gateway.budget = Budget(1 << 20, 1000 + STREAM_BYTES)
     reply = rejected(gateway, content_length="1001")
     assert (reply.status, "retry-after" in dict(reply.headers)) == (413, False)
@@ -243,7 +243,7 @@ def test_requests_without_a_body_and_rejected_ones_hold_nothing(gateway: Gateway
 
 @pytest.mark.parametrize(("length", "seconds"), [({"content_length": "2048"}, 60 + 2 / 512), ({}, 60 + 5 / 512)])
 def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[str, str], seconds: float) -> None:
-    """Without a length it has the time of the longest body."""
+    """An upload without a length has the timeout of the longest body."""
     exchange = begun(gateway, **length)
     assert exchange.idle_timeout(0.0) == seconds
     [reply] = exchange.receive(Idle(seconds), NOW)
@@ -255,7 +255,7 @@ def test_an_upload_that_takes_too_long_is_a_408(gateway: Gateway, length: dict[s
     assert gateway.budget.taken == 0
 
 
-def test_what_is_held_comes_back_with_the_end_of_the_stream_and_not_before(gateway: Gateway) -> None:
+def test_a_reservation_is_released_at_the_end_of_the_stream(gateway: Gateway) -> None:
     exchange = begun(gateway)
     [reply] = exchange.receive(RequestBody(b"{"), NOW)
     assert reply.status == 400
@@ -278,7 +278,7 @@ def test_it_comes_back_whenever_the_stream_ends_and_once(gateway: Gateway, event
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gateway: Gateway, times: int) -> None:
-    """Each as often as it is named, for so often it goes out."""
+    """An image counts as often as the request names it, because it is sent as often."""
     data = with_image(times)
     exchange = begun(gateway)
     [wait] = exchange.receive(RequestBody(data), NOW)
@@ -290,7 +290,7 @@ def test_images_that_are_fetched_count_as_the_largest_until_they_are_there(gatew
     assert gateway.budget.taken == STREAM_BYTES + len(forward.body) > STREAM_BYTES + times * len(PNG) * 4 // 3
 
 
-def test_what_goes_out_counts_where_it_is_larger_than_what_came_in(gateway: Gateway) -> None:
+def test_the_translated_request_counts_where_it_is_larger(gateway: Gateway) -> None:
     """A text of one character becomes a call of its own, with all that a call needs."""
     exchange, body = embedding(gateway, ["x"] * 500)
     [wait] = exchange.receive(RequestBody(body), NOW)
@@ -300,7 +300,7 @@ def test_what_goes_out_counts_where_it_is_larger_than_what_came_in(gateway: Gate
     assert gateway.budget.taken == STREAM_BYTES + bodies + 500 * RESPONSE > STREAM_BYTES + 10 * len(body)
 
 
-def test_what_can_never_go_out_is_not_told_to_try_again(gateway: Gateway) -> None:
+def test_an_impossible_translation_gets_no_advice_to_retry(gateway: Gateway) -> None:
     exchange, body = embedding(gateway, ["x"])
     gateway.budget.share = STREAM_BYTES + len(body)
     [reply] = exchange.receive(RequestBody(body), NOW)
@@ -312,14 +312,14 @@ def test_what_can_never_go_out_is_not_told_to_try_again(gateway: Gateway) -> Non
 
 
 def with_vectors(exchange: Exchange, wait: Wait, vector: bytes = VECTOR) -> Directive:
-    """What follows once Bedrock has sent a vector to each of the calls."""
+    """Return the directives once Bedrock has sent a vector for each call."""
     assert isinstance(wait.job, SideCalls)
     [directive] = exchange.receive(Resumed(SideResponses(SideResponse(200, {}, vector) for _ in wait.job.calls)), NOW)
     return directive
 
 
 def fitting_of(message: str) -> int:
-    """The number of inputs that an error names as those that fit."""
+    """Return the number of fitting inputs that an error message names."""
     [fitting] = re.findall(r"at most (\d+) such inputs", message)
     return int(fitting)
 
@@ -329,16 +329,16 @@ def held_alone(budget: Budget, model: EmbeddingModel, inputs: object) -> tuple[i
     fields = {"dimensions": max(model.dimensions)} if len(model.dimensions) > 1 else {}
     body = json.dumps({"model": model.ids[0], "input": inputs, **fields}).encode()
     target = Target(model.ids[0], model.ids[0])
-    asked = EMBEDDINGS.decode(body).ask(target, BUILT_IN.of(target.foundation), {}, cl100k_base.decode)
+    plan = EMBEDDINGS.decode(body).ask(target, BUILT_IN.of(target.foundation), {}, cl100k_base.decode)
     reservation = Reservation(budget, "acme", len(body))
     try:
-        hold_calls(reservation, asked.calls)
+        hold_calls(reservation, plan.calls)
         return reservation.size, reservation.response
     finally:
         reservation.release()
 
 
-def test_the_expected_response_to_one_call_counts_from_before_it_is_sent_until_it_is_known(gateway: Gateway) -> None:
+def test_the_expected_response_to_one_call_counts_until_it_is_known(gateway: Gateway) -> None:
     exchange, body = embedding(gateway, ["x"])
     [forward] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(forward, Forward)
@@ -371,7 +371,7 @@ def test_expected_responses_count_from_before_the_first_call_until_they_are_know
     assert gateway.budget.taken == 0
 
 
-def test_a_response_that_is_longer_than_expected_is_not_rejected_after_its_calls_are_billed(gateway: Gateway) -> None:
+def test_a_longer_response_is_not_rejected_after_its_calls_are_billed(gateway: Gateway) -> None:
     long = json.dumps({"embedding": [-0.12345678901234567] * 1024, "inputTextTokenCount": 1}).encode()
     assert len(long) > RESPONSE
     exchange, body = embedding(gateway, ["x"] * 2)
@@ -383,7 +383,7 @@ def test_a_response_that_is_longer_than_expected_is_not_rejected_after_its_calls
     assert (reply.status, gateway.budget.taken) == (200, taken)
 
 
-def test_a_response_that_can_never_be_kept_is_a_413_with_the_number_of_inputs_that_fit(gateway: Gateway) -> None:
+def test_a_response_that_can_never_fit_is_a_413_with_the_fitting_inputs(gateway: Gateway) -> None:
     gateway.budget = Budget(1 << 22, 1 << 21)
     exchange, body = embedding(gateway, ["x"] * 200)
     [reply] = exchange.receive(RequestBody(body), NOW)
@@ -409,7 +409,7 @@ def test_as_many_inputs_as_the_error_names_fit_and_not_many_more(model: Embeddin
             held_alone(budget, model, ["x" * 200] * (fitting + 2))
 
 
-def test_a_response_for_which_there_is_no_room_now_is_a_429(gateway: Gateway) -> None:
+def test_a_response_without_budget_at_the_moment_is_a_429(gateway: Gateway) -> None:
     gateway.budget = Budget(1 << 22, 1 << 21)
     begun(gateway, content_length="1000")
     exchange, body = embedding(gateway, ["x"] * 105)
@@ -419,7 +419,7 @@ def test_a_response_for_which_there_is_no_room_now_is_a_429(gateway: Gateway) ->
 
 
 @pytest.mark.parametrize("model", EMBEDDING_MODELS.values(), ids=lambda model: str(model.ids[0]))
-def test_what_openai_allows_fits_alone_into_the_share_that_the_manifests_lead_to(model: EmbeddingModel) -> None:
+def test_openais_largest_request_fits_alone_into_the_manifests_share(model: EmbeddingModel) -> None:
     """2,048 inputs of 300,000 tokens together, the longest tokens that there are, and the most dimensions."""
     whole = in_flight_bytes(LimitSettings(), Memory(1536 * MIB, 1024 * MIB), workers=1)
     budget = Budget(whole, organisation_bytes(LimitSettings(), whole, workers=1, organisations=3))
@@ -441,7 +441,7 @@ def test_images_that_there_is_no_memory_for_are_not_fetched(gateway: Gateway) ->
 
 
 def test_images_have_no_more_bytes_than_one_request_can_ever_have(gateway: Gateway) -> None:
-    """Else they were rejected for ever, and told to try again."""
+    """Otherwise they would be rejected for ever, with advice to retry."""
     gateway.budget = Budget(1 << 20, 1 << 20)
     exchange = begun(gateway)
     [wait] = exchange.receive(RequestBody(with_image()), NOW)

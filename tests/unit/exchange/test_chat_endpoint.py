@@ -1,4 +1,4 @@
-"""What a chat call makes of Bedrock's answer, in the form that the client asked for."""
+"""Bedrock's response to a chat call, translated into the form that the client requested."""
 
 import json
 from typing import Any
@@ -17,8 +17,8 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 USE = {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"x": 1}}}
 
 
-def asked(takes: Any = None, **fields: Any) -> Asked:
-    """A request as it goes to a model that takes this."""
+def plan_of(takes: Any = None, **fields: Any) -> Asked:
+    """Return a request for a model with these capabilities."""
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
     capabilities = Capabilities(family="f", tool_choices=("auto",), **(takes or {}))
     return decode(json.dumps(body).encode()).ask(TARGET, capabilities, {}, lambda _: "")
@@ -37,13 +37,13 @@ def completed(made: Asked, *blocks: Any) -> Completed:
 
 
 def test_bedrock_streams_where_the_model_can() -> None:
-    made = asked(stream=True)
+    made = plan_of(stream=True)
     assert (action(made), made.pending.streams) == ("converse-stream", True)
     assert made.pending.stream(CONTEXT) is not None
 
 
 def test_a_whole_response_is_one_json_document() -> None:
-    made = asked()
+    made = plan_of()
     assert (action(made), made.pending.streams) == ("converse", False)
     assert made.pending.stream(CONTEXT) is None
     response = completed(made, {"text": "Ho"})
@@ -57,7 +57,7 @@ def test_a_whole_response_is_one_json_document() -> None:
     ids=["never", "with tools"],
 )
 def test_where_the_model_cannot_stream_the_client_still_gets_one(takes: Any, fields: Any) -> None:
-    made = asked(takes, stream=True, stream_options={"include_usage": True}, **fields)
+    made = plan_of(takes, stream=True, stream_options={"include_usage": True}, **fields)
     assert action(made) == "converse"
     assert made.pending.stream(CONTEXT) is None
     response = completed(made, {"text": "Ho"}, USE)
@@ -72,4 +72,4 @@ def test_where_the_model_cannot_stream_the_client_still_gets_one(takes: Any, fie
 
 
 def test_where_the_model_cannot_stream_with_tools_it_streams_without() -> None:
-    assert action(asked({"streams_with_tools": False}, stream=True)) == "converse-stream"
+    assert action(plan_of({"streams_with_tools": False}, stream=True)) == "converse-stream"

@@ -24,7 +24,7 @@ NOW = 1_790_000_000.0
 
 
 class CountPending(Pending, frozen=True):
-    """A request for the number of a text's tokens."""
+    """A pending request for the number of a text's tokens."""
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         [(_, body)] = responses

@@ -1,4 +1,4 @@
-"""What an exchange makes of requests, what it refuses, and the order in which things may happen."""
+"""Exchanges: translated requests, rejected requests, and the order of events."""
 
 import json
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ AUTHORITY = "bedrock-runtime.us-east-1.amazonaws.com"
 
 
 def headers(method: str = "POST", path: str = "/oai/v1/chat/completions", **more: str) -> RequestHeaders:
-    """A client's headers, with a good token unless `more` says otherwise; `_` stands for `-`."""
-    given = {":method": method, ":path": path, ":authority": "gateway", "authorization": f"Bearer {TOKEN}"}
-    given |= {"x-request-id": "req-1"} | {name.replace("_", "-"): value for name, value in more.items()}
-    return RequestHeaders(given, end_of_stream=method != "POST")
+    """Return a client's headers with a valid token; `more` overrides them, with `_` for `-`."""
+    fields = {":method": method, ":path": path, ":authority": "gateway", "authorization": f"Bearer {TOKEN}"}
+    fields |= {"x-request-id": "req-1"} | {name.replace("_", "-"): value for name, value in more.items()}
+    return RequestHeaders(fields, end_of_stream=method != "POST")
 
 
 def chat(**more: Any) -> bytes:
@@ -43,7 +43,7 @@ def only(directives: Sequence[Directive]) -> Any:
 
 
 def error(directive: Any) -> dict[str, Any]:
-    """The error object in a `Reply`, whose shape is checked."""
+    """Return the error object in a `Reply`, whose form is checked."""
     body = json.loads(directive.body)
     assert set(body) == {"error"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
@@ -55,9 +55,9 @@ def error(directive: Any) -> dict[str, Any]:
 # The request
 
 
-def test_a_caller_without_a_token_is_refused_before_any_body_is_read(exchange: Exchange) -> None:
-    given = {":method": "POST", ":path": "/oai/v1/chat/completions", "content-length": "9"}
-    reply = only(exchange.receive(RequestHeaders(given), NOW))
+def test_a_caller_without_a_token_is_rejected_before_any_body_is_read(exchange: Exchange) -> None:
+    fields = {":method": "POST", ":path": "/oai/v1/chat/completions", "content-length": "9"}
+    reply = only(exchange.receive(RequestHeaders(fields), NOW))
     assert (reply.status, error(reply)["code"]) == (401, "invalid_api_key")
     assert exchange.done
 
@@ -67,7 +67,7 @@ def test_a_route_that_is_not_there_needs_no_token(exchange: Exchange) -> None:
     assert reply.status == 404
 
 
-def test_every_answer_has_the_request_id_of_envoy_or_one_of_its_own(gateway: Gateway) -> None:
+def test_every_response_has_envoys_request_id_or_its_own(gateway: Gateway) -> None:
     reply = only(Exchange(gateway, "f" * 32).receive(headers(path="/oai/v1/x"), NOW))
     assert dict(reply.headers)["x-request-id"] == "req-1"
     for bad in ("", "x" * 129, "a\nb", "é"):
@@ -79,7 +79,7 @@ def test_every_answer_has_the_request_id_of_envoy_or_one_of_its_own(gateway: Gat
     ("more", "status"),
     [({"content_length": "4097"}, 413), ({"content_encoding": "gzip"}, 415), ({"content_length": "4096"}, None)],
 )
-def test_a_body_that_need_not_be_read_to_be_refused_is_not_read(
+def test_a_body_is_not_read_if_the_headers_suffice_to_reject_the_request(
     exchange: Exchange, more: dict[str, str], status: int | None
 ) -> None:
     directive = only(exchange.receive(headers(**more), NOW))
@@ -148,7 +148,7 @@ def test_a_model_that_the_organisation_may_not_use_does_not_exist_for_it(gateway
     assert (reply.status, error(reply)["code"], error(reply)["param"]) == (404, "model_not_found", "model")
 
 
-def test_without_credentials_nothing_leaves_and_nobodys_key_is_blamed(gateway: Gateway) -> None:
+def test_without_credentials_nothing_leaves_and_no_token_is_blamed(gateway: Gateway) -> None:
     gateway.identity = lambda: None
     exchange = Exchange(gateway, "0" * 32)
     exchange.receive(headers(), NOW)
@@ -156,21 +156,21 @@ def test_without_credentials_nothing_leaves_and_nobodys_key_is_blamed(gateway: G
     assert (reply.status, error(reply)["code"]) == (503, "gateway_credentials")
 
 
-def test_models_are_answered_from_the_headers(gateway: Gateway) -> None:
+def test_models_are_listed_from_the_headers_alone(gateway: Gateway) -> None:
     event = headers("GET", "/oai/v1/models", authorization="Bearer qc_two", openai_organization="frugal")
     listed = json.loads(only(Exchange(gateway, "0" * 32).receive(event, NOW)).body)
     assert [model["id"] for model in listed["data"]] == ["amazon.nova-micro-v1:0", "amazon.titan-embed-text-v2:0"]
     event = headers("GET", "/oai/v1/models/amazon.nova-micro-v1:0")
-    found = json.loads(only(Exchange(gateway, "0" * 32).receive(event, NOW)).body)
+    model_list = json.loads(only(Exchange(gateway, "0" * 32).receive(event, NOW)).body)
     expected = {"id": "amazon.nova-micro-v1:0", "object": "model", "created": 1_700_000_000, "owned_by": "amazon"}
-    assert found == expected
+    assert model_list == expected
     reply = only(Exchange(gateway, "0" * 32).receive(headers("GET", "/oai/v1/models/nothing"), NOW))
     assert (reply.status, error(reply)["code"]) == (404, "model_not_found")
 
 
 def upstream(status: int = 200, *, end: bool = False, local: bool = False, **more: str) -> ResponseHeaders:
-    given = {":status": str(status)} | {name.replace("_", "-"): value for name, value in more.items()}
-    return ResponseHeaders(given, end, local, "via_upstream" if not local else "upstream_reset")
+    fields = {":status": str(status)} | {name.replace("_", "-"): value for name, value in more.items()}
+    return ResponseHeaders(fields, end, local, "via_upstream" if not local else "upstream_reset")
 
 
 # Embeddings
@@ -199,11 +199,11 @@ def test_several_texts_go_out_as_side_calls_and_come_back_in_order(gateway: Gate
     assert wait.job.concurrency == gateway.settings.embeddings.concurrency
     assert wait.job.organisation == "acme"
     assert all(256 * 20 < call.max_bytes < 65_536 for call in wait.job.calls)
-    answers = tuple(SideResponse(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
-    reply = only(exchange.receive(Resumed(SideResponses(answers)), NOW))
-    answer = json.loads(reply.body)
-    assert [item["embedding"] for item in answer["data"]] == [[1.0], [2.0]]
-    assert answer["usage"]["prompt_tokens"] == 4
+    responses = tuple(SideResponse(200, {}, b'{"embedding":[%d],"inputTextTokenCount":2}' % n) for n in (1, 2))
+    reply = only(exchange.receive(Resumed(SideResponses(responses)), NOW))
+    body_json = json.loads(reply.body)
+    assert [item["embedding"] for item in body_json["data"]] == [[1.0], [2.0]]
+    assert body_json["usage"]["prompt_tokens"] == 4
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_why_a_side_call_failed_is_for_the_access_log_alone(exchange: Exchange) 
 
 
 @pytest.mark.parametrize("status", [400, 408, 411, 429, 500, 502, 503, 504])
-def test_envoys_own_words_are_for_the_access_log_alone(exchange: Exchange, status: int) -> None:
+def test_envoys_own_error_text_is_only_in_the_access_log(exchange: Exchange, status: int) -> None:
     exchange.receive(headers(), NOW)
     details = "local_connection_failure|socket_creation_failure"
     exchange.receive(ResponseHeaders({":status": str(status)}, local=True, details=details), NOW)
@@ -244,7 +244,7 @@ def test_envoys_own_words_are_for_the_access_log_alone(exchange: Exchange, statu
 # The order of things
 
 
-def test_an_answer_before_anything_was_sent_is_envoys(exchange: Exchange) -> None:
+def test_a_response_before_anything_was_sent_is_envoys(exchange: Exchange) -> None:
     exchange.receive(headers(), NOW)
     exchange.receive(upstream(413), NOW)
     reply = only(exchange.receive(ResponseBody(b"Payload Too Large", end_of_stream=True), NOW))
@@ -257,18 +257,18 @@ def test_another_filters_own_reply_passes_untouched(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("event", [RequestBody(b""), ResponseBody(b""), ResponseTrailers(), Resumed(()), Idle(1.0)])
-def test_what_cannot_come_first_aborts(exchange: Exchange, event: Any) -> None:
+def test_an_event_that_cannot_come_first_aborts(exchange: Exchange, event: Any) -> None:
     assert isinstance(only(exchange.receive(event, NOW)), Abort)
     assert exchange.done
 
 
-def test_after_the_last_word_nothing_is_said(exchange: Exchange) -> None:
+def test_after_the_last_directive_nothing_is_sent(exchange: Exchange) -> None:
     exchange.receive(headers(path="/oai/v1/x"), NOW)
     for event in (RequestBody(b""), upstream(), ResponseBody(b"", end_of_stream=True), Idle(1.0)):
         assert not exchange.receive(event, NOW)
 
 
-def test_a_request_with_trailers_is_refused_before_it_is_read(exchange: Exchange) -> None:
+def test_a_request_with_trailers_is_rejected_before_it_is_read(exchange: Exchange) -> None:
     exchange.receive(headers(), NOW)
     reply = only(exchange.receive(RequestBody(b"", trailers=True), NOW))
     assert reply.status == 400

@@ -1,4 +1,4 @@
-"""Images that a chat names by URL: asked for before anything else, and refused at the place that names them."""
+"""Images that a chat names by URL: fetched before anything else, and rejected at their path."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ def test_a_chat_without_remote_images_has_nothing_to_fetch() -> None:
     assert sent(request, {})[-1]["image"]["format"] == "png"
 
 
-def test_each_image_is_fetched_once_and_goes_out_wherever_it_is_named() -> None:
+def test_each_image_is_fetched_once_and_sent_at_every_reference() -> None:
     urls = ("https://x/a", "https://x/b", "https://x/a")
     fetching = fetch(*urls)
     assert fetching.job == Fetch(("https://x/a", "https://x/b"), 2048, 4096, 2, "acme")
@@ -63,7 +63,7 @@ def test_an_image_that_could_not_be_fetched_is_rejected_at_its_path() -> None:
 
 
 def test_an_image_counts_as_often_as_it_is_named() -> None:
-    """Else one of three megabytes, named twenty times, would go out as eighty."""
+    """Otherwise an image of three megabytes, named twenty times, would be sent as eighty."""
     large = Fetched(PNG.ljust(2000), "image/png")
     twice, thrice = fetch(*["https://x/a"] * 2), fetch("https://x/b", *["https://x/a"] * 3)
     assert (twice.job, thrice.job) == (

@@ -28,7 +28,7 @@ def test_each_result_is_a_class_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("expression", "passes"), [('Wait("not a job", 1.0)', False), ("Wait(jobs.SideCalls((), 1, 1.0), 1.0)", True)]
 )
-def test_mypy_rejects_what_is_no_job(expression: str, passes: bool, tmp_path: Path) -> None:
+def test_mypy_rejects_a_value_that_is_no_job(expression: str, passes: bool, tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     imports = "from extproc.exchange import jobs\nfrom extproc.exchange.directives import Wait\n\n"
     module.write_text(f"{imports}{expression}\n")

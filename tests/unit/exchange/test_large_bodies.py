@@ -1,6 +1,6 @@
-"""What a large request takes while it is there: from the socket's bytes to Bedrock's request, through everything.
+"""Memory of a large request: from the socket's bytes to Bedrock's request, through every layer.
 
-Envoy holds its own copies, and so does the process that translates; what is counted here is the worker's. The client's
+Envoy holds its own copies, and so does the process that translates; only the worker's are counted here. The client's
 bytes are made before the counting begins.
 """
 
@@ -72,7 +72,7 @@ def with_image(url: object) -> bytes:
 
 
 def call(body: bytes) -> bytes:
-    """What Envoy sends for a request with this body, in DATA frames of the usual size."""
+    """Return Envoy's bytes for a request with this body, in DATA frames of the usual size."""
     out = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, REQUEST)
     whole = pb.ProcessingRequest(request_body=pb.HttpBody(body=body, end_of_stream=True))
     for message in (request_headers().SerializeToString(), whole.SerializeToString()):
@@ -83,7 +83,7 @@ def call(body: bytes) -> bytes:
 
 
 def reads(wire: bytes) -> Iterator[bytes]:
-    """The first is within the window that every stream has; then the rest of the message is sent for."""
+    """Yield the reads: the first fits the window of every stream, then the rest of the message is granted."""
     yield wire[:FIRST]
     for at in range(FIRST, len(wire), READ):
         yield wire[at : at + READ]
@@ -91,14 +91,14 @@ def reads(wire: bytes) -> Iterator[bytes]:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
-    """The process that translates large requests."""
+    """Return the process that translates large requests."""
     made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
     yield made
     made.end()
 
 
 def settle(session: Session, process: Process) -> Sequence[bytes | memoryview]:
-    """What the session has to say once its jobs are done."""
+    """Run the session's jobs and return its bytes."""
     out = list(session.data_to_send())
     while calls := [call for call in session.changed() if call.pending_job is not None]:
         for call in calls:
@@ -111,23 +111,23 @@ def settle(session: Session, process: Process) -> Sequence[bytes | memoryview]:
     return out
 
 
-def answered(session: Session, wire: bytes, process: Process) -> list[pb.ProcessingResponse]:
-    """What the session says to these bytes."""
-    said = frames.PREFACE
+def responses_to(session: Session, wire: bytes, process: Process) -> list[pb.ProcessingResponse]:
+    """Return the session's responses to these bytes."""
+    output = frames.PREFACE
     for data in reads(wire):
         session.receive(data)
-        said += b"".join(session.data_to_send())
-    said += b"".join(settle(session, process))
-    messages, found = framing.Messages(WINDOW), list[Any]()
-    for kind, _, _, payload in Incoming(frames.DEFAULT_FRAME_BYTES).frames(said):
+        output += b"".join(session.data_to_send())
+    output += b"".join(settle(session, process))
+    messages, replies = framing.Messages(WINDOW), list[Any]()
+    for kind, _, _, payload in Incoming(frames.DEFAULT_FRAME_BYTES).frames(output):
         if kind == frames.DATA:
-            messages.feed(payload, found)
+            messages.feed(payload, replies)
     assert not messages.partial
-    return [pb.ProcessingResponse.FromString(bytes(message)) for message in found]
+    return [pb.ProcessingResponse.FromString(bytes(message)) for message in replies]
 
 
 def copies(session: Session, body: bytes, process: Process) -> float:
-    """The most that is held while the session has this request, in lengths of its body."""
+    """Return the peak memory of the session with this request, in lengths of its body."""
     wire = call(body)
     tracemalloc.start()
     try:
@@ -154,7 +154,7 @@ def test_nothing_of_a_large_body_is_kept_once_it_is_written(session: Session, pr
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        assert answered(session, wire, process)
+        assert responses_to(session, wire, process)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -162,8 +162,8 @@ def test_nothing_of_a_large_body_is_kept_once_it_is_written(session: Session, pr
 
 
 def test_a_large_image_arrives_byte_for_byte_and_signed(session: Session, process: Process) -> None:
-    *_, said = answered(session, call(with_image(f"data:image/png;base64,{IMAGE}")), process)
-    mutation = said.request_body.response
+    *_, output = responses_to(session, call(with_image(f"data:image/png;base64,{IMAGE}")), process)
+    mutation = output.request_body.response
     body = mutation.body_mutation.body
     [message] = json.loads(body)["messages"]
     assert message["content"] == [{"text": "What is it?"}, {"image": {"format": "png", "source": {"bytes": IMAGE}}}]
@@ -185,8 +185,8 @@ def test_however_a_large_image_is_written_it_arrives_the_same(
     if character:
         data = data.replace(character, written)
     body = with_image("HERE").replace(b"HERE", f"{head}{data}".encode())
-    *_, said = answered(session, call(body), process)
-    [message] = json.loads(said.request_body.response.body_mutation.body)["messages"]
+    *_, output = responses_to(session, call(body), process)
+    [message] = json.loads(output.request_body.response.body_mutation.body)["messages"]
     assert message["content"][1] == {"image": {"format": "png", "source": {"bytes": IMAGE}}}
 
 
@@ -203,8 +203,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_the_end_of_a_large_image_is_found(session: Session, process: Process, fault: str) -> None:
+def test_a_fault_at_the_end_of_a_large_image_is_rejected(session: Session, process: Process, fault: str) -> None:
     url, code = FAULTS[fault]
-    *_, said = answered(session, call(with_image(url)), process)
-    error = json.loads(said.immediate_response.body)["error"]
+    *_, output = responses_to(session, call(with_image(url)), process)
+    error = json.loads(output.immediate_response.body)["error"]
     assert (error["code"], error["param"]) == (code, "messages[0].content[1].image_url.url")

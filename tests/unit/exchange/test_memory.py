@@ -1,4 +1,4 @@
-"""What an exchange holds on to while it waits, which is most of the time that it is there."""
+"""Memory that an exchange holds while it waits, which is most of its life."""
 
 import gc
 import tracemalloc
@@ -19,7 +19,7 @@ Send = Callable[..., Exchange]
 
 
 def held(make: Callable[[], object]) -> float:
-    """Bytes that each of many keeps allocated."""
+    """Return the bytes that each of many objects keeps allocated."""
     make()
     gc.collect()
     tracemalloc.start()
@@ -56,7 +56,7 @@ def test_a_stream_takes_no_more_the_longer_it_runs(sent: Send, gateway: Gateway,
     assert held(pieces) < 20
 
 
-def test_what_is_over_is_let_go_without_the_garbage_collector(sent: Send, gateway: Gateway) -> None:
+def test_finished_objects_are_freed_without_the_garbage_collector(sent: Send, gateway: Gateway) -> None:
     gc.collect()
     gc.disable()
     try:

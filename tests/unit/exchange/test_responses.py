@@ -1,4 +1,4 @@
-"""What an exchange makes of Bedrock's answers: whole ones, streams, and refusals."""
+"""Bedrock's responses in an exchange: whole ones, streams, and error responses."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def only(directives: Sequence[Directive]) -> Any:
 
 
 def error(directive: Any) -> dict[str, Any]:
-    """The error object in a `Reply`, whose shape is checked."""
+    """Return the error object in a `Reply`, whose form is checked."""
     body = json.loads(directive.body)
     assert set(body) == {"error"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
@@ -40,11 +40,11 @@ def error(directive: Any) -> dict[str, Any]:
 
 
 def upstream(status: int = 200, *, end: bool = False, local: bool = False, **more: str) -> ResponseHeaders:
-    given = {":status": str(status)} | {name.replace("_", "-"): value for name, value in more.items()}
-    return ResponseHeaders(given, end, local, "via_upstream" if not local else "upstream_reset")
+    fields = {":status": str(status)} | {name.replace("_", "-"): value for name, value in more.items()}
+    return ResponseHeaders(fields, end, local, "via_upstream" if not local else "upstream_reset")
 
 
-def answer(event: Encode) -> list[bytes]:
+def converse_stream(event: Encode) -> list[bytes]:
     return [
         event("messageStart", {"role": "assistant"}),
         event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}}),
@@ -54,10 +54,10 @@ def answer(event: Encode) -> list[bytes]:
     ]
 
 
-# The answer, buffered
+# The response, buffered
 
 
-def test_a_buffered_answer_is_withheld_to_the_end(sent: Send, gateway: Gateway) -> None:
+def test_a_buffered_response_is_held_back_until_its_end(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway, seed=1)
     body = {
         "output": {"message": {"role": "assistant", "content": [{"text": "Hi"}, {"text": " there"}]}},
@@ -80,7 +80,7 @@ def test_a_buffered_answer_is_withheld_to_the_end(sent: Send, gateway: Gateway) 
     assert counted.items() <= reply.metadata.items()
 
 
-def test_an_answer_may_end_with_trailers(sent: Send, gateway: Gateway) -> None:
+def test_a_response_may_end_with_trailers(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(b'{"output":{"message":{"content":[]}},"stopReason":"end_turn"}'), NOW)
@@ -88,7 +88,7 @@ def test_an_answer_may_end_with_trailers(sent: Send, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b"\xff", b'{"output": 1}'])
-def test_an_answer_that_is_not_one_is_a_502(sent: Send, gateway: Gateway, body: bytes) -> None:
+def test_an_unreadable_response_is_a_502(sent: Send, gateway: Gateway, body: bytes) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(), NOW)
     reply = only(exchange.receive(ResponseBody(body, end_of_stream=True), NOW))
@@ -96,7 +96,7 @@ def test_an_answer_that_is_not_one_is_a_502(sent: Send, gateway: Gateway, body: 
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "told", "code"),
+    ("status", "kind", "reported", "code"),
     [
         (400, "ValidationException", 400, None),
         (403, "AccessDeniedException", 502, "gateway_credentials"),
@@ -110,41 +110,43 @@ def test_an_answer_that_is_not_one_is_a_502(sent: Send, gateway: Gateway, body: 
         (302, "", 502, "bedrock_error"),
     ],
 )
-def test_bedrocks_refusals_are_openais(
-    sent: Send, gateway: Gateway, status: int, kind: str, told: int, code: str | None
+def test_bedrocks_error_responses_become_openais(
+    sent: Send, gateway: Gateway, status: int, kind: str, reported: int, code: str | None
 ) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(status, x_amzn_errortype=kind), NOW)
     reply = only(exchange.receive(ResponseBody(b'{"message":"no"}', end_of_stream=True), NOW))
-    assert (reply.status, error(reply)["code"]) == (told, code)
+    assert (reply.status, error(reply)["code"]) == (reported, code)
     assert reply.metadata["finish"] == (code or "invalid_request_error")
 
 
-def test_the_operator_reads_what_aws_said_and_the_caller_does_not(sent: Send, gateway: Gateway) -> None:
+def test_awss_message_goes_to_the_log_and_not_to_the_caller(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(403, x_amzn_errortype="InvalidSignatureException"), NOW)
-    said = b'{"message":"The signature does not match.\\n\\nThe Canonical String was \'x-amz-security-token:secret\'"}'
-    reply = only(exchange.receive(ResponseBody(said, end_of_stream=True), NOW))
+    content = (
+        b'{"message":"The signature does not match.\\n\\nThe Canonical String was \'x-amz-security-token:secret\'"}'
+    )
+    reply = only(exchange.receive(ResponseBody(content, end_of_stream=True), NOW))
     assert reply.metadata["bedrock_error"] == "InvalidSignatureException: The signature does not match."
     assert b"signature does not" not in reply.body
 
 
-def test_a_refusal_without_a_body_is_answered_at_once(sent: Send, gateway: Gateway) -> None:
+def test_an_error_response_without_a_body_is_translated_at_once(sent: Send, gateway: Gateway) -> None:
     assert only(sent(gateway).receive(upstream(503, end=True), NOW)).status == 503
 
 
-@pytest.mark.parametrize(("status", "told"), [(413, 413), (503, 503), (504, 504), (408, 408), (500, 503), (404, 404)])
-def test_what_envoy_answers_by_itself_is_said_in_openais_words(
-    sent: Send, gateway: Gateway, status: int, told: int
-) -> None:
+@pytest.mark.parametrize(
+    ("status", "reported"), [(413, 413), (503, 503), (504, 504), (408, 408), (500, 503), (404, 404)]
+)
+def test_envoys_own_responses_become_openais_errors(sent: Send, gateway: Gateway, status: int, reported: int) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(status, local=True), NOW)
     reply = only(exchange.receive(ResponseBody(b"plain text", end_of_stream=True), NOW))
-    assert reply.status == told
+    assert reply.status == reported
     assert error(reply)
 
 
-def test_an_endless_answer_is_given_up(sent: Send, gateway: Gateway) -> None:
+def test_an_endless_response_is_aborted(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(), NOW)
     piece = ResponseBody(bytes(16 * 1024 * 1024))
@@ -152,13 +154,13 @@ def test_an_endless_answer_is_given_up(sent: Send, gateway: Gateway) -> None:
     assert only(replies).status == 502
 
 
-# The answer, streamed
+# The response, streamed
 
 
 def test_a_stream_is_written_as_it_comes(sent: Send, gateway: Gateway, event: Encode) -> None:
     exchange = sent(gateway, stream=True, stream_options={"include_usage": True})
     assert not exchange.receive(upstream(content_type="application/vnd.amazon.eventstream"), NOW)
-    start, first, *more = answer(event)
+    start, first, *more = converse_stream(event)
     assert not exchange.receive(ResponseBody(start), NOW)
     head, body = exchange.receive(ResponseBody(first), NOW)
     assert isinstance(head, Head)
@@ -170,12 +172,12 @@ def test_a_stream_is_written_as_it_comes(sent: Send, gateway: Gateway, event: En
     text = b"".join(directive.data for directive in [*written, last])
     assert last.data == b"data: [DONE]\n\n"
     assert text.count(b"data: ") == 5
-    for said in (written[-1], last):  # a client may leave between the two
-        assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= said.metadata.items()
+    for content in (written[-1], last):  # a client may leave between the two
+        assert {"input_tokens": 3, "output_tokens": 2, "finish": "stop"}.items() <= content.metadata.items()
     assert exchange.done
 
 
-def test_a_model_that_cannot_stream_answers_with_a_whole_stream_at_the_end(sent: Send, gateway: Gateway) -> None:
+def test_a_model_that_cannot_stream_sends_a_whole_stream_at_the_end(sent: Send, gateway: Gateway) -> None:
     gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
     exchange = sent(gateway, stream=True)
     message = {"role": "assistant", "content": [{"text": "Hi"}]}
@@ -189,14 +191,14 @@ def test_a_model_that_cannot_stream_answers_with_a_whole_stream_at_the_end(sent:
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_an_exception_before_anything_was_said_is_a_real_status(
+def test_an_exception_before_any_byte_of_the_response_is_a_status(
     sent: Send, gateway: Gateway, event: Encode, started: bool
 ) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
     failure = event("throttlingException", {"message": "slow down"}, message="exception")
     if started:
-        assert not exchange.receive(ResponseBody(answer(event)[0]), NOW)
+        assert not exchange.receive(ResponseBody(converse_stream(event)[0]), NOW)
     reply = only(exchange.receive(ResponseBody(failure), NOW))
     assert (reply.status, error(reply)["message"]) == (429, "slow down")
     assert dict(reply.headers)["retry-after"] == "1"
@@ -204,12 +206,12 @@ def test_an_exception_before_anything_was_said_is_a_real_status(
     assert reply.metadata["finish"] == "rate_limit_exceeded"
 
 
-def test_an_exception_after_a_comment_can_only_be_said_in_the_stream(
+def test_an_exception_after_a_comment_is_an_error_event_in_the_stream(
     sent: Send, gateway: Gateway, event: Encode
 ) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(answer(event)[0]), NOW)
+    exchange.receive(ResponseBody(converse_stream(event)[0]), NOW)
     exchange.receive(Idle(15.0), NOW)
     last = only(exchange.receive(ResponseBody(event("throttlingException", {}, message="exception")), NOW))
     assert last.end_of_stream
@@ -222,26 +224,26 @@ def test_a_later_exception_ends_the_stream_without_done(
 ) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
-    begun = b"".join(answer(event)[:2])
+    begun = b"".join(converse_stream(event)[:2])
     failure = event("modelStreamErrorException", {"message": "broken"}, message="exception")
     pieces = [begun + failure] if together else [begun, failure]
-    head, *bodies = [said for piece in pieces for said in exchange.receive(ResponseBody(piece), NOW)]
+    head, *bodies = [content for piece in pieces for content in exchange.receive(ResponseBody(piece), NOW)]
     assert isinstance(head, Head)
     assert head.status == 200
-    *_, told, rest = b"".join(body.data for body in bodies).split(b"\n\n")
+    *_, reported, rest = b"".join(body.data for body in bodies).split(b"\n\n")
     assert rest == b""
-    assert json.loads(told.removeprefix(b"data: "))["error"]["message"] == "broken"
+    assert json.loads(reported.removeprefix(b"data: "))["error"]["message"] == "broken"
     last = bodies[-1]
     assert last.end_of_stream
     assert last.metadata["finish"] == "model_error"
     assert last.metadata["bedrock_error"] == "ModelStreamErrorException: broken"
-    assert not exchange.receive(ResponseBody(answer(event)[1]), NOW)
+    assert not exchange.receive(ResponseBody(converse_stream(event)[1]), NOW)
 
 
 def test_a_stream_that_breaks_off_is_not_whole(sent: Send, gateway: Gateway, event: Encode) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(b"".join(answer(event)[:2])), NOW)
+    exchange.receive(ResponseBody(b"".join(converse_stream(event)[:2])), NOW)
     last = only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW))
     assert b'"cut_off"' in last.data
     assert b"[DONE]" not in last.data
@@ -253,10 +255,10 @@ def test_a_stream_that_never_begins_is_a_502(sent: Send, gateway: Gateway) -> No
     assert only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW)).status == 502
 
 
-def test_silence_is_bridged_with_comments_and_ends_in_an_error(sent: Send, gateway: Gateway, event: Encode) -> None:
+def test_an_idle_stream_gets_comments_and_ends_in_an_error(sent: Send, gateway: Gateway, event: Encode) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(answer(event)[0]), NOW)
+    exchange.receive(ResponseBody(converse_stream(event)[0]), NOW)
     timers = gateway.settings.streaming
     assert exchange.idle_timeout(0.0) == timers.keepalive_seconds
     assert exchange.idle_timeout(timers.idle_seconds - 1) == timers.idle_seconds
@@ -268,7 +270,7 @@ def test_silence_is_bridged_with_comments_and_ends_in_an_error(sent: Send, gatew
     assert b'"Bedrock sent nothing for 300 seconds' in last.data
 
 
-def test_until_bedrock_has_begun_there_are_no_comments_and_silence_has_a_status(sent: Send, gateway: Gateway) -> None:
+def test_before_bedrocks_headers_an_idle_call_ends_with_a_status(sent: Send, gateway: Gateway) -> None:
     """Envoy takes no piece of a body before it has sent one."""
     exchange = sent(gateway, stream=True)
     longest = gateway.settings.streaming.idle_seconds
@@ -282,7 +284,7 @@ def test_until_bedrock_has_begun_there_are_no_comments_and_silence_has_a_status(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("headers", [False, True])
-def test_a_call_that_is_silent_for_too_long_is_a_504(sent: Send, gateway: Gateway, stream: bool, headers: bool) -> None:
+def test_a_call_that_is_idle_for_too_long_is_a_504(sent: Send, gateway: Gateway, stream: bool, headers: bool) -> None:
     exchange = sent(gateway, stream=stream)
     if headers:
         exchange.receive(upstream(), NOW)
@@ -292,14 +294,14 @@ def test_a_call_that_is_silent_for_too_long_is_a_504(sent: Send, gateway: Gatewa
     assert exchange.idle_timeout(0.0) is None
 
 
-def test_a_buffered_answer_that_stops_in_the_middle_is_a_504(sent: Send, gateway: Gateway) -> None:
+def test_a_buffered_response_that_stops_in_the_middle_is_a_504(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(), NOW)
     exchange.receive(ResponseBody(b'{"output"'), NOW)
     assert only(exchange.receive(Idle(300.0), NOW)).status == 504
 
 
-def test_a_request_of_which_nothing_has_arrived_is_not_silent(exchange: Exchange) -> None:
+def test_a_request_without_any_event_yet_is_not_idle(exchange: Exchange) -> None:
     assert exchange.idle_timeout(0.0) is None
 
 
@@ -308,7 +310,7 @@ def test_a_stream_whose_body_stays_open_after_the_metadata_is_ended(
 ) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(b"".join(answer(event))), NOW)
+    exchange.receive(ResponseBody(b"".join(converse_stream(event))), NOW)
     assert exchange.idle_timeout(0.0) == END_SECONDS
     last = only(exchange.receive(Idle(END_SECONDS), NOW))
     assert last.end_of_stream
@@ -319,7 +321,7 @@ def test_a_stream_whose_body_stays_open_after_the_metadata_is_ended(
 def test_bytes_behind_the_metadata_are_waited_for(sent: Send, gateway: Gateway, event: Encode) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
-    exchange.receive(ResponseBody(b"".join(answer(event)) + event("throttlingException", {})[:5]), NOW)
+    exchange.receive(ResponseBody(b"".join(converse_stream(event)) + event("throttlingException", {})[:5]), NOW)
     assert exchange.idle_timeout(0.0) == gateway.settings.streaming.keepalive_seconds
     assert only(exchange.receive(Idle(15.0), NOW)).data == b": keepalive\n\n"
     assert b'"timeout"' in only(exchange.receive(Idle(300.0), NOW)).data
@@ -329,22 +331,20 @@ def test_where_much_was_sent_the_pause_may_be_the_callers(sent: Send, gateway: G
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(), NOW)
     piece = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * READ_AHEAD}})
-    exchange.receive(ResponseBody(answer(event)[0] + piece), NOW)
+    exchange.receive(ResponseBody(converse_stream(event)[0] + piece), NOW)
     last = only(exchange.receive(Idle(300.0), NOW))
     message = b"The stream made no progress for 300 seconds: Bedrock sent nothing, or the response was not read."
     assert message in last.data
 
 
-def test_a_streamed_request_that_bedrock_refuses_is_not_a_stream(sent: Send, gateway: Gateway) -> None:
+def test_a_streamed_request_that_bedrock_rejects_is_not_a_stream(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(400, x_amzn_errortype="ValidationException:http://x"), NOW)
     reply = only(exchange.receive(ResponseBody(b'{"message":"bad"}', end_of_stream=True), NOW))
     assert (reply.status, error(reply)["message"]) == (400, "bad")
 
 
-def test_a_stream_made_of_a_whole_answer_has_nobody_to_keep_waiting_and_fails_with_a_status(
-    sent: Send, gateway: Gateway
-) -> None:
+def test_a_stream_made_of_a_whole_response_fails_with_a_status(sent: Send, gateway: Gateway) -> None:
     gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(504, local=True), NOW)

@@ -7,7 +7,7 @@ from extproc.openai.errors import ApiError
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "found"),
+    ("method", "path", "expected_route"),
     [
         ("POST", "/oai/v1/chat/completions", CHAT),
         ("POST", "/oai/v1/chat/completions/", CHAT),
@@ -24,8 +24,8 @@ from extproc.openai.errors import ApiError
         ("GET", "/oai/v1/models/a%252Fb", ModelDetails("a%2Fb")),
     ],
 )
-def test_what_is_served_is_found(method: str, path: str, found: Route) -> None:
-    assert route(method, path) == found
+def test_every_endpoint_is_routed(method: str, path: str, expected_route: Route) -> None:
+    assert route(method, path) == expected_route
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_what_is_served_is_found(method: str, path: str, found: Route) -> None:
         ("HEAD", "/oai/v1/models", "GET"),
     ],
 )
-def test_a_wrong_method_is_405_and_says_which_is_right(method: str, path: str, allow: str) -> None:
-    with pytest.raises(ApiError) as refused:
+def test_a_wrong_method_is_405_and_names_the_right_one(method: str, path: str, allow: str) -> None:
+    with pytest.raises(ApiError) as raised:
         route(method, path)
-    assert refused.value.status == 405
-    assert refused.value.headers == {"allow": allow}
+    assert raised.value.status == 405
+    assert raised.value.headers == {"allow": allow}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_wrong_method_is_405_and_says_which_is_right(method: str, path: str, a
         "*",
     ],
 )
-def test_everything_else_is_404_and_names_what_there_is(path: str) -> None:
-    with pytest.raises(ApiError) as refused:
+def test_an_unknown_path_is_a_404_that_names_the_known_ones(path: str) -> None:
+    with pytest.raises(ApiError) as raised:
         route("POST", path)
-    assert refused.value.status == 404
-    assert "/oai/v1/chat/completions" in refused.value.message
+    assert raised.value.status == 404
+    assert "/oai/v1/chat/completions" in raised.value.message

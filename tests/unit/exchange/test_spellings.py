@@ -30,7 +30,7 @@ ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
 FOUNDATION = "arn:aws:bedrock:us-east-1::foundation-model/"
 
 SPELLINGS: tuple[str, ...] = (
-    # itself, and what is documented to lead to it
+    # the id itself, and documented ids of the same model
     "{}",
     "us.{}",
     "eu.{}",
@@ -41,7 +41,7 @@ SPELLINGS: tuple[str, ...] = (
     "arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/{}",
     ACCOUNT + "inference-profile/us.{}",
     ACCOUNT + "inference-profile/{}",
-    # blanks and what is not to be seen
+    # blanks and invisible characters
     " {}",
     "{} ",
     "\t{}",
@@ -156,7 +156,7 @@ def spellings(name: str) -> list[str]:
 
 
 AMAZONS = ("amazon.{}", "amazon.nova-{}", "us.amazon.{}")
-"""Ids of Amazon's, as far as a rule of `allow` can tell; AWS has no such models. A rule of `deny` closes them."""
+"""Ids of Amazon's, as far as a rule of `allow` matches them; AWS has no such models. A rule of `deny` closes them."""
 
 RULES = {
     "deny": config.Models(deny=("anthropic.*", "cohere.*")),
@@ -188,8 +188,8 @@ def gateway_with(gateway: Gateway, rules: config.Models) -> Gateway:
     return gateway
 
 
-def ask(gateway: Gateway, method: str, path: str, body: Any = None) -> Directive:
-    """What comes of a whole request."""
+def run_request(gateway: Gateway, method: str, path: str, body: Any = None) -> Directive:
+    """Run a whole request and return the directive that ends it."""
     exchange = Exchange(gateway, "0" * 32)
     headers = {":method": method, ":path": path, "authorization": "Bearer qc_test"}
     [directive] = exchange.receive(RequestHeaders(headers, end_of_stream=body is None), NOW)
@@ -200,11 +200,11 @@ def ask(gateway: Gateway, method: str, path: str, body: Any = None) -> Directive
 
 def through_chat(gateway: Gateway, name: str) -> Directive:
     body = {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
-    return ask(gateway, "POST", "/oai/v1/chat/completions", body)
+    return run_request(gateway, "POST", "/oai/v1/chat/completions", body)
 
 
 def through_embeddings(gateway: Gateway, name: str) -> Directive:
-    return ask(gateway, "POST", "/oai/v1/embeddings", {"model": name, "input": "Hello"})
+    return run_request(gateway, "POST", "/oai/v1/embeddings", {"model": name, "input": "Hello"})
 
 
 def assert_not_found(directive: Directive, where: str) -> None:
@@ -219,7 +219,7 @@ def assert_none_found(gateway: Gateway, names: Sequence[str], through: Any) -> N
 
 
 @pytest.mark.parametrize("rules", RULES)
-def test_chat_with_a_forbidden_model_is_not_found_however_it_is_spelled(gateway: Gateway, rules: str) -> None:
+def test_chat_with_a_forbidden_model_is_a_404_in_every_spelling(gateway: Gateway, rules: str) -> None:
     names = spellings(FORBIDDEN)
     assert len(set(names)) >= 100
     assert_none_found(gateway_with(gateway, RULES[rules]), names, through_chat)
@@ -235,7 +235,7 @@ def test_an_id_with_another_makers_name_before_it_is_closed_by_any_rule_that_for
 
 
 @pytest.mark.parametrize("rules", RULES)
-def test_embeddings_of_a_forbidden_model_are_not_found_however_it_is_spelled(gateway: Gateway, rules: str) -> None:
+def test_embeddings_of_a_forbidden_model_are_a_404_in_every_spelling(gateway: Gateway, rules: str) -> None:
     assert_none_found(gateway_with(gateway, RULES[rules]), spellings(EMBEDDER), through_embeddings)
 
 
@@ -244,12 +244,12 @@ def test_a_forbidden_model_is_not_shown_however_it_is_spelled(gateway: Gateway, 
     gateway_with(gateway, RULES[rules])
     for name in (*spellings(FORBIDDEN), *spellings(EMBEDDER)):
         for path in (quote(name, safe=""), quote(name), quote(quote(name, safe=""), safe="")):
-            assert_not_found(ask(gateway, "GET", f"/oai/v1/models/{path}"), path)
+            assert_not_found(run_request(gateway, "GET", f"/oai/v1/models/{path}"), path)
 
 
 @pytest.mark.parametrize("rules", RULES)
 def test_no_list_has_a_forbidden_model(gateway: Gateway, rules: str) -> None:
-    reply = ask(gateway_with(gateway, RULES[rules]), "GET", "/oai/v1/models")
+    reply = run_request(gateway_with(gateway, RULES[rules]), "GET", "/oai/v1/models")
     assert isinstance(reply, Reply)
     assert {item["id"] for item in json.loads(reply.body)["data"]} == {NOVA, f"us.{NOVA}", f"global.{NOVA}"}
 
@@ -262,7 +262,7 @@ def test_the_other_models_are_served_in_each_known_form(gateway: Gateway, rules:
     assert quote(NOVA, safe="") in forward.path
 
 
-def test_an_id_that_cannot_be_one_is_not_found_although_everything_is_allowed(gateway: Gateway) -> None:
+def test_an_invalid_id_is_a_404_even_if_every_model_is_allowed(gateway: Gateway) -> None:
     gateway_with(gateway, config.Models())
     for name in ("", ".", "..", "a/b", "../x", "%2e%2e", "a b", "a\n", "é", "a?b", "a#b", "arn:x/y", "a" * 2049):
         directive = through_chat(gateway, name)

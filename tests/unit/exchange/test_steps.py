@@ -1,7 +1,7 @@
 """The longest step that one request makes of the event loop, whatever its shape: in units of this machine's Python.
 
-A unit is what a loop of a million rounds takes, about 30 ms where `make bench-steps` was run. CPU time of the thread
-is compared, and the least of several runs counts. The limits are twice what was measured on a quiet machine, because
+A unit is the time of a loop of a million rounds, about 30 ms where `make bench-steps` was run. CPU time of the thread
+is compared, and the least of several runs counts. The limits are twice the values measured on a quiet machine, because
 a neighbour on the same core or cache costs as much; work that went back to the event loop would cost ten times as much.
 """
 
@@ -44,7 +44,7 @@ def unit() -> float:
 
 
 def largest_small(shape: Shape) -> int:
-    """Bytes of the largest body that the event loop translates itself."""
+    """Return the size of the largest body that the event loop translates itself, in bytes."""
     few, many = 1, LARGE_BODY
     while many - few > 1024:
         middle = (few + many) // 2
@@ -53,12 +53,12 @@ def largest_small(shape: Shape) -> int:
 
 
 def is_short(shape: Shape, size: int, most: float, shared: Gateway, process: Process) -> bool:
-    """Whether the longest step takes at most so many units in one of several tries."""
+    """Return true if the longest step takes at most so many units in one of several tries."""
     return any(longest(shape, size, shared, process, runs=2) <= most * unit() for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_what_the_event_loop_translates_itself_takes_it_less_than_four_units(
+def test_a_request_translated_in_the_event_loop_takes_less_than_four_units(
     name: str, shared: Gateway, process: Process
 ) -> None:
     shape = SHAPES[name]

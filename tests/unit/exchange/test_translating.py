@@ -1,4 +1,4 @@
-"""Large requests, which another process translates: every phase, and what may happen in between."""
+"""Large requests, which another process translates: every phase, and events in between."""
 
 import json
 from dataclasses import replace
@@ -67,16 +67,18 @@ class Here(HeldRequest):
 
 
 def perform(job: object, gateway: Gateway) -> TranslationResult:
-    """What the process makes of it."""
+    """Run a job as the process does."""
     try:
         match job:
             case Read():
                 return Here(translation.read(job.body, job.endpoint))
             case Plan(request=Here() as held):
-                asked = held.request.ask(job.target, job.capabilities, job.images, gateway.detokenise)
-                return translation.with_digests(asked)
+                translated = held.request.ask(job.target, job.capabilities, job.images, gateway.detokenise)
+                return translation.with_digests(translated)
             case Complete():
-                return job.pending.complete(job.context, [(answer.headers, answer.body) for answer in job.responses])
+                return job.pending.complete(
+                    job.context, [(response.headers, response.body) for response in job.responses]
+                )
     except ApiError as error:
         return error
     raise AssertionError(job)
@@ -94,7 +96,7 @@ def only(directives: object) -> Directive:
 
 
 def finished(exchange: Exchange, gateway: Gateway, body: bytearray) -> Directive:
-    """What comes of a body in the end."""
+    """Return the directives that follow a body."""
     directive = only(exchange.receive(RequestBody(body), NOW))
     while isinstance(directive, Wait):
         directive = only(exchange.receive(Resumed(perform(directive.job, gateway)), NOW))
@@ -145,7 +147,7 @@ def test_it_goes_out_as_if_it_were_small(roomy: Gateway) -> None:
         (bytearray(b"{" + b" " * LARGE_BODY), 400, None),
     ],
 )
-def test_what_is_wrong_with_it_is_told(roomy: Gateway, body: bytearray, status: int, param: str | None) -> None:
+def test_a_fault_of_the_request_is_reported(roomy: Gateway, body: bytearray, status: int, param: str | None) -> None:
     exchange = begun(roomy)
     reply = finished(exchange, roomy, body)
     assert isinstance(reply, Reply)
@@ -176,7 +178,7 @@ def test_images_are_fetched_in_between(roomy: Gateway) -> None:
     assert "image" in json.loads(bytes(forward.body))["messages"][0]["content"][1]
 
 
-def test_too_many_images_are_told_before_any_is_fetched(roomy: Gateway) -> None:
+def test_too_many_images_are_an_error_before_any_is_fetched(roomy: Gateway) -> None:
     urls = [f"https://images.example/{at}.png" for at in range(MAX_FETCHED + 1)]
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     body = chat([{"type": "text", "text": TEXT}, *parts], model="anthropic.claude-sonnet-4-6")
@@ -186,8 +188,8 @@ def test_too_many_images_are_told_before_any_is_fetched(roomy: Gateway) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_envoys_own_answer_ends_it(roomy: Gateway, steps: int) -> None:
-    """The client was too slow, say: what comes of the job then leads to nothing."""
+def test_envoys_own_response_ends_it(roomy: Gateway, steps: int) -> None:
+    """After a timeout of Envoy's, for example, the result of the job has no effect."""
     exchange = begun(roomy)
     job = waiting(exchange.receive(RequestBody(chat()), NOW))
     for _ in range(steps):
@@ -225,7 +227,7 @@ def test_a_result_of_another_kind_never_becomes_a_request(roomy: Gateway, steps:
     assert not isinstance(directive, Forward)
 
 
-def test_settings_that_change_in_between_hold_for_what_follows(roomy: Gateway) -> None:
+def test_settings_that_change_in_between_apply_to_later_steps(roomy: Gateway) -> None:
     exchange = begun(roomy)
     read = waiting(exchange.receive(RequestBody(chat()), NOW))
     roomy.identity = lambda: None
@@ -235,15 +237,15 @@ def test_settings_that_change_in_between_hold_for_what_follows(roomy: Gateway) -
     assert (reply.status, json.loads(reply.body)["error"]["code"]) == (503, "gateway_credentials")
 
 
-def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_elsewhere(roomy: Gateway) -> None:
+def test_many_side_calls_are_made_in_batches_and_merged_in_the_process(roomy: Gateway) -> None:
     texts = 2 * BATCH + 1
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * texts}).encode()
     exchange = begun(roomy, "/oai/v1/embeddings")
     job, batches = waiting(exchange.receive(RequestBody(body), NOW)), list[int]()
-    answer = SideResponse(200, {}, json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode())
+    response = SideResponse(200, {}, json.dumps({"embedding": [0.5] * 1024, "inputTextTokenCount": 1}).encode())
     while isinstance(job, SideCalls):
         batches.append(len(job.calls))
-        job = waiting(exchange.receive(Resumed(SideResponses((answer,) * len(job.calls))), NOW))
+        job = waiting(exchange.receive(Resumed(SideResponses((response,) * len(job.calls))), NOW))
     assert batches == [BATCH, BATCH, 1]
     assert isinstance(job, Complete)
     reply = only(exchange.receive(Resumed(perform(job, roomy)), NOW))
@@ -253,16 +255,16 @@ def test_many_side_calls_are_signed_and_made_batch_by_batch_and_put_together_els
 
 
 def test_all_batches_have_one_timeout_together(roomy: Gateway) -> None:
-    """Each has what those before it left, and none is made once the time is over."""
+    """Each batch has the time left by those before it, and none is made after the timeout."""
     body = json.dumps({"model": "amazon.titan-embed-text-v2:0", "input": ["a"] * (2 * BATCH + 1)}).encode()
-    answers = SideResponses((SideResponse(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH)
+    responses = SideResponses((SideResponse(200, {}, b'{"embedding":[1],"inputTextTokenCount":1}'),) * BATCH)
     seconds = roomy.settings.embeddings.seconds
     exchange = begun(roomy, "/oai/v1/embeddings")
     directives = exchange.receive(RequestBody(body), NOW)
     waits = [only(directives)]
-    waits.append(only(exchange.receive(Resumed(answers), NOW + 0.75 * seconds)))
+    waits.append(only(exchange.receive(Resumed(responses), NOW + 0.75 * seconds)))
     assert [wait.seconds for wait in waits if isinstance(wait, Wait)] == [seconds, 0.25 * seconds]
-    reply = only(exchange.receive(Resumed(answers), NOW + seconds))
+    reply = only(exchange.receive(Resumed(responses), NOW + seconds))
     assert isinstance(reply, Reply)
     assert reply.status == 504
     assert f"{seconds:g} seconds" in json.loads(reply.body)["error"]["message"]
@@ -287,12 +289,12 @@ def large_embeddings() -> bytearray:
 
 
 def timeouts(exchange: Exchange, gateway: Gateway, body: bytearray) -> list[float]:
-    """The timeouts of a request's steps."""
-    found = []
+    """Return the timeouts of a request's steps."""
+    results = []
     directive = only(exchange.receive(RequestBody(body), NOW))
     vectors = json.dumps({"embedding": [1 / 3] * 1024, "inputTextTokenCount": 1}).encode()
     while isinstance(directive, Wait):
-        found.append(directive.seconds)
+        results.append(directive.seconds)
         match directive.job:
             case Fetch():
                 result: JobResult = FetchedImages((Fetched(PNG, "image/png"),))
@@ -302,5 +304,5 @@ def timeouts(exchange: Exchange, gateway: Gateway, body: bytearray) -> list[floa
                 result = perform(job, gateway)
         directive = only(exchange.receive(Resumed(result), NOW))
     assert isinstance(directive, Forward) or (isinstance(directive, Reply) and directive.status == 200)
-    assert len(found) >= 3
-    return found
+    assert len(results) >= 3
+    return results

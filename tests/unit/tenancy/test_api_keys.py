@@ -54,7 +54,7 @@ def test_anything_else_is_no_token(header: str) -> None:
 
 
 @given(st.text())
-def test_any_header_gives_a_token_or_none(header: str) -> None:
+def test_any_header_yields_a_token_or_none(header: str) -> None:
     token = parse_bearer(header)
     if token is not None:
         assert token.startswith("qc_")

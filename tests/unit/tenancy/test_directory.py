@@ -1,4 +1,4 @@
-"""Who is calling: the headers of a request -> the caller or the refusal."""
+"""Authentication: the headers of a request -> the caller or an error."""
 
 import datetime
 
@@ -47,7 +47,7 @@ def call(name: str, organisation: str | None = None) -> Caller:
     return DIRECTORY.authenticate(f"Bearer {secret(name)}", organisation, NOW)
 
 
-def refusal(authorization: str | None, organisation: str | None = None) -> ApiError:
+def rejection(authorization: str | None, organisation: str | None = None) -> ApiError:
     with pytest.raises(ApiError) as caught:
         DIRECTORY.authenticate(authorization, organisation, NOW)
     assert caught.value.type == "invalid_request_error"
@@ -98,17 +98,17 @@ def test_an_expiry_at_the_end_of_time(year: int) -> None:
         (f"Bearer {secret('old')}", "expired"),
     ],
 )
-def test_401_says_which_it_is_and_never_the_token(authorization: str | None, words: str) -> None:
-    error = refusal(authorization)
+def test_a_401_has_its_own_code_and_never_the_token(authorization: str | None, words: str) -> None:
+    error = rejection(authorization)
     assert (error.status, error.code) == (401, "invalid_api_key")
     assert error.headers == {"www-authenticate": "Bearer"}
     assert words in error.message
-    given_token = (authorization or "").split(" ")[-1]
-    assert not given_token.strip() or given_token not in error.message
+    sent_token = (authorization or "").split(" ")[-1]
+    assert not sent_token.strip() or sent_token not in error.message
 
 
 def test_401_comes_before_403() -> None:
-    assert refusal(f"Bearer {secret('old')}", "beta").status == 401
+    assert rejection(f"Bearer {secret('old')}", "beta").status == 401
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_401_comes_before_403() -> None:
     ],
 )
 def test_403(name: str, header: str | None, words: str) -> None:
-    error = refusal(f"Bearer {secret(name)}", header)
+    error = rejection(f"Bearer {secret(name)}", header)
     assert (error.status, error.code) == (403, "organisation_not_allowed")
     assert words in error.message
 
 
-def test_a_stranger_organisation_is_refused_like_one_that_does_not_exist() -> None:
-    messages = {refusal(f"Bearer {secret('one')}", header).message for header in ("beta", "nonexistent")}
+def test_an_organisation_of_another_token_is_rejected_like_an_unknown_one() -> None:
+    messages = {rejection(f"Bearer {secret('one')}", header).message for header in ("beta", "nonexistent")}
     assert len(messages) == 1
 
 
 @pytest.mark.parametrize("header", [None, "", " "])
 def test_several_organisations_and_none_named_is_400_naming_the_header(header: str | None) -> None:
-    error = refusal(f"Bearer {secret('two')}", header)
+    error = rejection(f"Bearer {secret('two')}", header)
     assert (error.status, error.code) == (400, "organisation_required")
     assert "`OpenAI-Organization`" in error.message
     assert "acme, beta, closed" in error.message
@@ -150,7 +150,7 @@ headers = (
 
 
 @given(headers, st.none() | st.text() | st.sampled_from(["acme", "beta", "closed"]), st.floats(0, 4e9))
-def test_any_headers_give_a_caller_or_a_refusal(
+def test_any_headers_yield_a_caller_or_an_error(
     authorization: str | None, organisation: str | None, now: float
 ) -> None:
     try:
@@ -159,6 +159,6 @@ def test_any_headers_give_a_caller_or_a_refusal(
         status = error.status
     else:
         status = 200
-        asked = (organisation or "").strip(" \t")
-        assert caller.organisation in (["acme", "beta"] if not asked else [asked])
+        requested = (organisation or "").strip(" \t")
+        assert caller.organisation in (["acme", "beta"] if not requested else [requested])
     assert status in (200, 400, 401, 403)

@@ -1,4 +1,4 @@
-"""Which models an organisation may call: patterns against all the names that a model goes by."""
+"""The models that an organisation may call: patterns against all names of a model."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ CATALOGUE = Catalogue.build(
 )
 
 
-def served(models: Models, asked: str) -> str | None:
-    target = choose(models, asked, CATALOGUE.targets(asked))
+def served(models: Models, model_id: str) -> str | None:
+    target = choose(models, model_id, CATALOGUE.targets(model_id))
     return target.model_id if target else None
 
 
@@ -51,7 +51,7 @@ def deny(*patterns: str) -> Models:
 
 
 @pytest.mark.parametrize(
-    ("models", "asked", "outcome"),
+    ("models", "model_id", "outcome"),
     [
         # the table in docs/configuration.md
         (allow("anthropic.*"), SONNET, f"us.{SONNET}"),
@@ -109,8 +109,8 @@ def deny(*patterns: str) -> Models:
         (Models(allow=(PROVISIONED,), deny=("anthropic.*",)), PROVISIONED, None),
     ],
 )
-def test_what_is_served(models: Models, asked: str, outcome: str | None) -> None:
-    assert served(models, asked) == outcome
+def test_a_requested_model_is_served_as_the_rules_permit(models: Models, model_id: str, outcome: str | None) -> None:
+    assert served(models, model_id) == outcome
 
 
 @pytest.mark.parametrize(
@@ -165,17 +165,17 @@ patterns = st.lists(st.sampled_from(["*", "anthropic.*", "us.*", "global.*", "ar
 
 @given(patterns, patterns, names)
 def test_the_choice_is_one_of_the_targets_that_the_rules_permit(
-    allowed: tuple[str, ...], denied: tuple[str, ...], asked: str
+    allowed: tuple[str, ...], denied: tuple[str, ...], model_id: str
 ) -> None:
-    targets = CATALOGUE.targets(asked)
-    chosen = choose(Models(allow=allowed, deny=denied), asked, targets)
-    permitted = [target for target in targets if _permitted(allowed, denied, asked, target)]
+    targets = CATALOGUE.targets(model_id)
+    chosen = choose(Models(allow=allowed, deny=denied), model_id, targets)
+    permitted = [target for target in targets if _permitted(allowed, denied, model_id, target)]
     assert chosen == (permitted[0] if permitted else None)
 
 
-def _permitted(allowed: Sequence[str], denied: Sequence[str], asked: str, target: Target) -> bool:
-    """The rules once more, as plainly as they can be put."""
-    known = {asked, target.model_id, target.foundation or asked}
+def _permitted(allowed: Sequence[str], denied: Sequence[str], model_id: str, target: Target) -> bool:
+    """Apply the rules in their plainest form, as the oracle."""
+    known = {model_id, target.model_id, target.foundation or model_id}
     known |= {name.rpartition("/")[2] for name in known if ":inference-profile/" in name}
     behind = {name.partition(".")[2] for name in known if not name.startswith("arn:")}
 
@@ -189,9 +189,9 @@ def _permitted(allowed: Sequence[str], denied: Sequence[str], asked: str, target
 
 
 @given(patterns, names)
-def test_more_deny_never_permits_more(denied: tuple[str, ...], asked: str) -> None:
-    targets = CATALOGUE.targets(asked)
-    if choose(Models(), asked, targets) is None:
-        assert choose(Models(deny=denied), asked, targets) is None
-    if choose(Models(deny=denied), asked, targets) is not None:
-        assert choose(Models(deny=denied[:1]), asked, targets) is not None
+def test_more_deny_never_permits_more(denied: tuple[str, ...], model_id: str) -> None:
+    targets = CATALOGUE.targets(model_id)
+    if choose(Models(), model_id, targets) is None:
+        assert choose(Models(deny=denied), model_id, targets) is None
+    if choose(Models(deny=denied), model_id, targets) is not None:
+        assert choose(Models(deny=denied[:1]), model_id, targets) is not None
