@@ -17,7 +17,7 @@ def decode(**fields: Any) -> ChatRequest:
     return decode_request(json.dumps({**HELLO, **fields}).encode())
 
 
-def refused(**fields: Any) -> ApiError:
+def rejection(**fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         decode(**fields)
     return caught.value
@@ -36,7 +36,7 @@ def test_every_optional_field_may_be_null(field: FieldInfo) -> None:
 
 
 def test_a_field_that_is_called_like_a_place_in_the_messages_is_rejected_by_name() -> None:
-    """Found by `make fuzz`: without `messages` it was a KeyError."""
+    """A regression from `make fuzz`: without `messages` it was a KeyError."""
     body = b'{"model": "m", "messages[0]": [{"role": "user", "content": "Hi", "other": 1}]}'
     with pytest.raises(ApiError) as caught:
         decode_request(body)
@@ -44,8 +44,8 @@ def test_a_field_that_is_called_like_a_place_in_the_messages_is_rejected_by_name
 
 
 @pytest.mark.parametrize("field", ["min_p", "guardrail_config", "extra_body", "Model"])
-def test_a_field_that_openai_does_not_have_is_refused_by_name(field: str) -> None:
-    error = refused(**{field: 1})
+def test_a_field_that_openai_does_not_have_is_rejected_by_name(field: str) -> None:
+    error = rejection(**{field: 1})
     assert (error.param, error.code) == (field, "unknown_parameter")
 
 
@@ -84,11 +84,9 @@ TOOL = {"type": "function", "function": FUNCTION}
         ({"stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
     ],
 )
-def test_what_stands_in_a_field_and_nobody_knows_is_refused_by_its_path(
-    fields: dict[str, Any], param: str | None
-) -> None:
+def test_an_unknown_field_within_a_field_is_rejected_by_its_path(fields: dict[str, Any], param: str | None) -> None:
     """As OpenAI does: "Unknown parameter: 'response_format.strict'" (beeai-framework, issue 980)."""
-    error = refused(**fields)
+    error = rejection(**fields)
     assert (error.status, error.code) == (400, "unknown_parameter")
     assert error.message == f"Unknown parameter: '{error.param}'."
     assert param is None or error.param == param
@@ -100,7 +98,7 @@ def left_out(*messages: Any, **fields: Any) -> tuple[str, ...]:
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-THOUGHT = {"type": "thinking", "thinking": "Hm", "signature": "s"}
+THINKING = {"type": "thinking", "thinking": "Hm", "signature": "s"}
 
 
 @pytest.mark.parametrize(
@@ -135,29 +133,29 @@ THOUGHT = {"type": "thinking", "thinking": "Hm", "signature": "s"}
             ["messages[].tool_calls[].function.parsed_arguments"],
         ),
         (
-            {"role": "assistant", "content": "Ho", "thinking_blocks": [{**THOUGHT, "cache_control": {"type": "x"}}]},
+            {"role": "assistant", "content": "Ho", "thinking_blocks": [{**THINKING, "cache_control": {"type": "x"}}]},
             ["messages[].thinking_blocks[].cache_control"],
         ),
         ({"role": "assistant", "content": "Ho", "annotations": [], "parsed": None, "extra": {}}, []),
         ({"role": "user", "content": "Hi", "a\nset-cookie: b": 1, "é": 1, "a, b": 1}, ["messages[].*"]),
     ],
 )
-def test_what_stands_in_a_message_and_nobody_knows_is_left_out_and_named(message: Any, names: list[str]) -> None:
-    """Clients send back what they were given, by whomever. What says nothing (null, [], {}) need not be named."""
+def test_an_unknown_field_within_a_message_is_ignored_and_reported(message: Any, names: list[str]) -> None:
+    """Clients send back fields of any provider. Empty values (null, [], {}) are not reported."""
     assert left_out(message) == tuple(names)
 
 
-def test_names_of_what_was_left_out_are_told_once_and_not_without_end() -> None:
+def test_names_of_ignored_fields_are_reported_once_and_limited() -> None:
     many = {f"x{number:02}": 1 for number in range(30)}
     messages = [{"role": "user", "content": "Hi", "x00": 1}, {"role": "user", "content": "Hi", **many}]
     assert left_out(*messages) == (*[f"messages[].x{number:02}" for number in range(20)], "messages[].*")
 
 
-def test_what_is_known_stays_as_it_was() -> None:
+def test_known_fields_stay_unchanged() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:\u00e9\n"}}
     messages = [
         {"role": "user", "content": [{"type": "text", "text": "Hi \u20ac"}, image], "name": "ann"},
-        {"role": "assistant", "content": "Ho", "tool_calls": [CALL], "thinking_blocks": [THOUGHT]},
+        {"role": "assistant", "content": "Ho", "tool_calls": [CALL], "thinking_blocks": [THINKING]},
         {"role": "tool", "tool_call_id": "c", "content": "{}"},
     ]
     known = decode(messages=messages, tools=[TOOL], seed=2**62)
@@ -183,8 +181,8 @@ def test_what_is_known_stays_as_it_was() -> None:
         ({"messages": [{"role": "user", "content": "Hi", "x": 1}], "min_p": 1}, "min_p"),
     ],
 )
-def test_what_else_is_wrong_beside_something_unknown_is_still_refused(fields: dict[str, Any], param: str) -> None:
-    assert refused(**fields).param == param
+def test_a_fault_beside_an_unknown_field_is_still_rejected(fields: dict[str, Any], param: str) -> None:
+    assert rejection(**fields).param == param
 
 
 @pytest.mark.parametrize(
@@ -198,7 +196,7 @@ def test_what_else_is_wrong_beside_something_unknown_is_still_refused(fields: di
     ],
     ids=["without end", "cut off", "half a surrogate pair in a name", "not UTF-8", "messages twice"],
 )
-def test_what_is_broken_beside_something_unknown_is_a_400(body: bytes) -> None:
+def test_broken_json_beside_an_unknown_field_is_a_400(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         decode_request(body)
     assert caught.value.status == 400
@@ -260,7 +258,7 @@ def test_what_is_broken_beside_something_unknown_is_a_400(body: bytes) -> None:
         ({"metadata": {"a": 1}}, "metadata", "invalid_type"),
     ],
 )
-def test_what_openai_would_refuse_is_refused_at_its_path(fields: dict[str, Any], param: str, code: str) -> None:
-    error = refused(**fields)
+def test_values_that_openai_rejects_are_rejected_at_their_path(fields: dict[str, Any], param: str, code: str) -> None:
+    error = rejection(**fields)
     assert (error.status, error.param, error.code) == (400, param, code)
     assert param in error.message

@@ -26,14 +26,14 @@ from extproc.openai.completion import Usage
 
 
 def chunk(event: bytes) -> Any:
-    """The chunk in one event, once the openai package's type has nothing against it."""
+    """Return the chunk in one event, validated by the openai package's type."""
     assert event.startswith(b"data: ")
     assert event.endswith(b"\n\n")
     assert event.count(b"\n") == 2
-    found = json.loads(event[6:])
-    ChatCompletionChunk.model_validate(found, strict=True)
-    assert {"id", "object", "created", "model", "choices"} <= set(found)
-    return found
+    decoded = json.loads(event[6:])
+    ChatCompletionChunk.model_validate(decoded, strict=True)
+    assert {"id", "object", "created", "model", "choices"} <= set(decoded)
+    return decoded
 
 
 def encoder(*, include_usage: bool = False) -> ChunkEncoder:
@@ -69,7 +69,7 @@ def test_a_chunk_is_a_delta(kind: Chunk, delta: dict[str, Any]) -> None:
     assert choice == {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
 
 
-def test_a_custom_call_begins_with_its_kind_which_the_openai_packages_type_does_not_know_yet() -> None:
+def test_a_custom_call_begins_with_a_kind_unknown_to_the_openai_package() -> None:
     """As OpenAI's API sends it: https://github.com/openai/openai-openapi/issues/576."""
     [choice] = json.loads(encoder().encode(CustomCallChunk(0, "c1", "shell"))[6:])["choices"]
     call = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "shell", "input": ""}}
@@ -82,7 +82,7 @@ def test_any_text_stays_on_the_one_line_of_its_event(text: str) -> None:
 
 
 def test_all_chunks_of_a_stream_have_one_id_time_and_model() -> None:
-    heads = [(found["id"], found["created"], found["model"]) for found in map(chunk, every_kind(encoder()))]
+    heads = [(decoded["id"], decoded["created"], decoded["model"]) for decoded in map(chunk, every_kind(encoder()))]
     assert set(heads) == {("chatcmpl-1", 1_790_000_000, "m")}
 
 
@@ -109,6 +109,6 @@ def test_the_last_chunks_have_the_tier_at_which_it_was_served(include_usage: boo
         assert chunk(writer.encode(UsageChunk(Usage(1, 2), "flex")))["service_tier"] == "flex"
 
 
-def test_a_model_of_any_name_is_repeated_as_it_was_asked_for() -> None:
+def test_a_model_of_any_name_is_repeated_as_requested() -> None:
     name = 'arn:aws:bedrock:us-east-1:1:"x"/é'
     assert chunk(ChunkEncoder("i", 1, name, include_usage=False).encode(RoleChunk()))["model"] == name

@@ -1,4 +1,4 @@
-"""Bodies that are not what they should be: one `ApiError` that names the place and can be read."""
+"""Malformed bodies: one readable `ApiError` that names the path."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class Shape(Struct, forbid_unknown_fields=True):
     free: Raw = Raw(b"null")
 
 
-def refused(body: bytes) -> ApiError:
+def rejection(body: bytes) -> ApiError:
     with pytest.raises(ApiError) as caught:
         decode(body, Shape)
     assert caught.value.status == 400
@@ -78,13 +78,13 @@ def test_a_good_body_becomes_the_struct() -> None:
     ],
 )
 def test_a_wrong_field_is_named(body: bytes, code: str, param: str | None, message: str) -> None:
-    error = refused(body)
+    error = rejection(body)
     assert (error.code, error.param, error.message) == (code, param, message)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"{]", b'{"name":"x"}}', b"\xef\xbb\xbf{}", b'{"name":NaN}'])
-def test_what_is_not_json_is_said_to_be_not_json(body: bytes) -> None:
-    error = refused(body)
+def test_a_body_that_is_not_json_is_reported_as_such(body: bytes) -> None:
+    error = rejection(body)
     assert error.message.startswith("The request body is not valid JSON")
     assert error.param is None
 
@@ -94,22 +94,22 @@ def test_what_is_not_json_is_said_to_be_not_json(body: bytes) -> None:
     [b'{"name":"\xff"}', b'{"name":"x","free":"\xff"}', b'{"name":"x","free":{"\xed\xa0\x80":1}}'],
     ids=["in a string", "in free JSON", "a surrogate in UTF-8"],
 )
-def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(body: bytes) -> None:
-    assert "UTF-8" in refused(body).message
+def test_bytes_that_are_not_utf8_are_rejected_anywhere(body: bytes) -> None:
+    assert "UTF-8" in rejection(body).message
 
 
 @pytest.mark.parametrize("escape", [rb"\ud83d", rb"\uDE00", rb"\ud83d\u0041"])
 def test_half_a_surrogate_pair_is_named_as_the_fault(escape: bytes) -> None:
-    error = refused(b'{"name":"cut ' + escape + b'"}')
+    error = rejection(b'{"name":"cut ' + escape + b'"}')
     assert "surrogate" in error.message
 
 
-def test_a_body_that_is_nested_without_end_is_refused() -> None:
-    assert "nested too deeply" in refused(b'{"name":"x","free":' + b"[" * 100_000).message
+def test_a_body_that_is_nested_without_end_is_rejected() -> None:
+    assert "nested too deeply" in rejection(b'{"name":"x","free":' + b"[" * 100_000).message
 
 
-def test_what_the_client_wrote_cannot_pass_for_the_path_of_the_fault() -> None:
-    error = refused(b'{"name":"x","parts":[{"type":"pat - at `$.fake`"}]}')
+def test_a_clients_text_cannot_pass_for_the_path_of_the_fault() -> None:
+    error = rejection(b'{"name":"x","parts":[{"type":"pat - at `$.fake`"}]}')
     assert error.param == "parts[0].type"
 
 
@@ -117,5 +117,5 @@ def test_what_the_client_wrote_cannot_pass_for_the_path_of_the_fault() -> None:
     "body", [b'{"name":"x","%s":1}', b'{"name":"x","mode":"%s"}', b'{"name":"x","parts":[{"type":"%s"}]}']
 )
 def test_a_fault_of_a_megabyte_is_not_sent_back_whole(body: bytes) -> None:
-    error = refused(body.replace(b"%s", b"a" * 1_000_000))
+    error = rejection(body.replace(b"%s", b"a" * 1_000_000))
     assert len(error.encode()) < 5000

