@@ -33,12 +33,12 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 
 
 def put(**fields: Any) -> Change:
-    """Top-level fields."""
+    """Set top-level fields."""
     return lambda request: request.update(copy.deepcopy(fields))
 
 
-def say(*messages: Json, tools: bool = False) -> Change:
-    """A whole conversation instead of the plain one."""
+def conversation(*messages: Json, tools: bool = False) -> Change:
+    """Replace the plain conversation with a whole one."""
 
     def change(request: Json) -> None:
         request["messages"] = copy.deepcopy(list(messages))
@@ -49,18 +49,18 @@ def say(*messages: Json, tools: bool = False) -> Change:
 
 
 def part(**fields: Any) -> Change:
-    """One more content part in the user's message."""
-    return say({"role": "user", "content": [{"type": "text", "text": "Hello"}, fields]})
+    """Add a content part to the user's message."""
+    return conversation({"role": "user", "content": [{"type": "text", "text": "Hello"}, fields]})
 
 
 def tool(**fields: Any) -> Change:
-    """One tool, with more fields."""
+    """Add a tool with more fields."""
     return put(tools=[{"type": "function", "function": {**TOOL["function"], **fields}}])
 
 
 USER = {"role": "user", "content": "Hello"}
-ASKED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
-GAVE = {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."}
+CALLING_MESSAGE = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+TOOL_RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."}
 
 OPENAIS = set(typing.get_type_hints(create.CompletionCreateParamsStreaming))
 TOP: dict[str, Change] = {
@@ -71,32 +71,32 @@ TOP: dict[str, Change] = {
 """OpenAI's fields of the request itself."""
 
 MESSAGES: dict[str, Change] = {
-    "system.content": say({"role": "system", "content": "Be brief."}, USER),
-    "system.name": say({"role": "system", "content": "Be brief.", "name": "ops"}, USER),
-    "developer.content": say({"role": "developer", "content": "Be brief."}, USER),
-    "developer.name": say({"role": "developer", "content": "Be brief.", "name": "ops"}, USER),
-    "user.content": say({"role": "user", "content": "Something else"}),
-    "user.name": say({**USER, "name": "Ann"}),
-    "assistant.content": say(USER, {"role": "assistant", "content": "Hi"}, USER),
-    "assistant.refusal": say(USER, {"role": "assistant", "content": None, "refusal": "No."}, USER),
-    "assistant.name": say(USER, {"role": "assistant", "content": "Hi", "name": "Bob"}, USER),
-    "assistant.audio": say(USER, {"role": "assistant", "content": "Hi", "audio": {"id": "audio_1"}}, USER),
-    "assistant.tool_calls": say(USER, ASKED, GAVE, tools=True),
-    "assistant.function_call": say(
+    "system.content": conversation({"role": "system", "content": "Be brief."}, USER),
+    "system.name": conversation({"role": "system", "content": "Be brief.", "name": "ops"}, USER),
+    "developer.content": conversation({"role": "developer", "content": "Be brief."}, USER),
+    "developer.name": conversation({"role": "developer", "content": "Be brief.", "name": "ops"}, USER),
+    "user.content": conversation({"role": "user", "content": "Something else"}),
+    "user.name": conversation({**USER, "name": "Ann"}),
+    "assistant.content": conversation(USER, {"role": "assistant", "content": "Hi"}, USER),
+    "assistant.refusal": conversation(USER, {"role": "assistant", "content": None, "refusal": "No."}, USER),
+    "assistant.name": conversation(USER, {"role": "assistant", "content": "Hi", "name": "Bob"}, USER),
+    "assistant.audio": conversation(USER, {"role": "assistant", "content": "Hi", "audio": {"id": "audio_1"}}, USER),
+    "assistant.tool_calls": conversation(USER, CALLING_MESSAGE, TOOL_RESULT, tools=True),
+    "assistant.function_call": conversation(
         USER,
         {"role": "assistant", "content": None, "function_call": CALL["function"]},
         {"role": "function", "name": "weather", "content": "Sunny."},
         tools=True,
     ),
-    "tool.content": say(USER, ASKED, GAVE, tools=True),
-    "tool.tool_call_id": say(USER, ASKED, GAVE, tools=True),
-    "function.content": say(
+    "tool.content": conversation(USER, CALLING_MESSAGE, TOOL_RESULT, tools=True),
+    "tool.tool_call_id": conversation(USER, CALLING_MESSAGE, TOOL_RESULT, tools=True),
+    "function.content": conversation(
         USER,
         {"role": "assistant", "content": None, "function_call": CALL["function"]},
         {"role": "function", "name": "weather", "content": "Sunny."},
         tools=True,
     ),
-    "function.name": say(
+    "function.name": conversation(
         USER,
         {"role": "assistant", "content": None, "function_call": CALL["function"]},
         {"role": "function", "name": "weather", "content": "Sunny."},
@@ -129,7 +129,9 @@ PARTS: dict[str, Change] = {
         file={"file_data": f"data:application/pdf;base64,{PDF}", "filename": "a.pdf"},
         prompt_cache_breakpoint=BREAK,
     ),
-    "refusal.refusal": say(USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER),
+    "refusal.refusal": conversation(
+        USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER
+    ),
 }
 
 TOOLS: dict[str, Change] = {
@@ -193,7 +195,7 @@ SECTIONS: dict[str, dict[str, Change]] = {
     "Tools and formats": TOOLS,
 }
 
-# What the package declares, by the section and the prefix of the cases that must be there for it.
+# The package's declarations, by the section and the prefix of the cases that must be there for it.
 DECLARED: tuple[tuple[dict[str, Change], str, Any], ...] = (
     (TOP, "", create.CompletionCreateParamsStreaming),
     (TOP, "stream_options.", chat.ChatCompletionStreamOptionsParam),

@@ -1,4 +1,4 @@
-"""What the tests of `chat_stream` share: a player of ConverseStream's events, and the openai package as the reader."""
+"""Fixtures of the tests of `chat_stream`: a player of ConverseStream's events, and the openai package as the reader."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,44 +14,44 @@ from extproc.translate.chat_sse import ChatSse, StreamError
 from extproc.translate.chat_stream import ChatStream, State
 
 Event = Callable[..., bytes]
-Say = tuple[str, dict[str, Any]]
+StreamEvent = tuple[str, dict[str, Any]]
 
 
 class Player:
-    """Plays events to a new `ChatSse`, all at once, and reads what it wrote."""
+    """A player that feeds events to a new `ChatSse`, all at once, and reads its output."""
 
     def __init__(self, event: Event) -> None:
         self.event = event
 
-    def encode(self, events: Iterable[Say]) -> bytes:
-        return b"".join(self.event(*said) for said in events)
+    def encode(self, events: Iterable[StreamEvent]) -> bytes:
+        return b"".join(self.event(*item) for item in events)
 
     def stream(self, *, usage: bool = False, **options: Any) -> ChatSse:
         return ChatSse(ChatStream(**options), ChunkEncoder("chatcmpl-1", 1_790_000_000, "m", include_usage=usage))
 
-    def written(self, *events: Say, **options: Any) -> bytes:
+    def written(self, *events: StreamEvent, **options: Any) -> bytes:
         stream = self.stream(**options)
         return stream.feed(self.encode(events)) + stream.end()
 
-    def chunks(self, *events: Say, **options: Any) -> list[Any]:
-        """What was written, event by event, each as the openai package's type takes it, without `[DONE]`."""
+    def chunks(self, *events: StreamEvent, **options: Any) -> list[Any]:
+        """Return the written chunks, validated by the openai package's type, without `[DONE]`."""
         *parts, done, rest = self.written(*events, **options).split(b"\n\n")
         assert (done, rest) == (b"data: [DONE]", b"")
-        found = [json.loads(part.removeprefix(b"data: ")) for part in parts]
-        for chunk in found:
+        decoded = [json.loads(part.removeprefix(b"data: ")) for part in parts]
+        for chunk in decoded:
             ChatCompletionChunk.model_validate(chunk, strict=True)
-        return found
+        return decoded
 
-    def deltas(self, *events: Say, **options: Any) -> list[Any]:
-        """The deltas between the role and the finish."""
+    def deltas(self, *events: StreamEvent, **options: Any) -> list[Any]:
+        """Return the deltas between the role and the finish."""
         chunks = self.chunks(*events, **options)
         assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
         assert chunks[-1]["choices"][0]["delta"] == {}
         return [chunk["choices"][0]["delta"] for chunk in chunks[1:-1]]
 
-    def failure(self, *events: Say | bytes, **options: Any) -> StreamError:
+    def failure(self, *events: StreamEvent | bytes, **options: Any) -> StreamError:
         stream = self.stream(**options)
-        data = b"".join(said if isinstance(said, bytes) else self.event(*said) for said in events)
+        data = b"".join(item if isinstance(item, bytes) else self.event(*item) for item in events)
         with pytest.raises(StreamError) as caught:
             _ = stream.feed(data), stream.end()
         assert stream.state is State.FAILED
@@ -64,7 +64,7 @@ def play(event: Event) -> Player:
 
 
 def _client(body: bytes) -> OpenAI:
-    """The openai package's client, to which every call is answered with this stream."""
+    """Return the openai package's client, which gets this stream as the response to every call."""
     headers = {"content-type": "text/event-stream; charset=utf-8"}
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=body, headers=headers))
     return OpenAI(base_url="http://x/v1", api_key="k", max_retries=0, http_client=httpx2.Client(transport=transport))
@@ -72,13 +72,13 @@ def _client(body: bytes) -> OpenAI:
 
 @pytest.fixture
 def client() -> Callable[[bytes], OpenAI]:
-    """Makes the openai package's client, to which every call is answered with this stream."""
+    """Return a function that makes the openai package's client, which gets this stream for every call."""
     return _client
 
 
 @pytest.fixture
 def final() -> Callable[..., ParsedChatCompletion[Any]]:
-    """Gives the whole completion, put together by the openai package's stream helper."""
+    """Return a function that assembles the whole completion by the openai package's stream helper."""
 
     def put_together(body: bytes, **options: Any) -> ParsedChatCompletion[Any]:
         with _client(body).chat.completions.stream(model="m", messages=[], **options) as stream:

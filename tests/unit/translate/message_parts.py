@@ -46,7 +46,7 @@ def text(value: str) -> dict[str, Any]:
     return {"type": "text", "text": value}
 
 
-def said(*texts: str) -> list[dict[str, Any]]:
+def texts_of(*texts: str) -> list[dict[str, Any]]:
     return [{"text": value} for value in texts]
 
 
@@ -58,8 +58,8 @@ def use(call_id: str = "c1", name: str = "f", arguments: Any = None) -> dict[str
     return {"toolUse": {"toolUseId": call_id, "name": name, "input": arguments or {}}}
 
 
-def gave(call_id: str = "c1", *texts: str) -> dict[str, Any]:
-    return {"toolResult": {"toolUseId": call_id, "content": said(*(texts or ("done",)))}}
+def result_block(call_id: str = "c1", *texts: str) -> dict[str, Any]:
+    return {"toolResult": {"toolUseId": call_id, "content": texts_of(*(texts or ("done",)))}}
 
 
 def takes(**fields: Any) -> Capabilities:
@@ -79,15 +79,15 @@ def read(*messages: dict[str, Any], to: Capabilities = USUAL, tools: Tools = TOO
 
 
 def translate(*messages: dict[str, Any], **options: Any) -> tuple[Any, Any]:
-    found = read(*messages, **options)
-    return json.loads(msgspec.json.encode(found.system)), json.loads(msgspec.json.encode(found.turns))
+    outcome = read(*messages, **options)
+    return json.loads(msgspec.json.encode(outcome.system)), json.loads(msgspec.json.encode(outcome.turns))
 
 
 def turns(*messages: dict[str, Any], **options: Any) -> Any:
     return translate(*messages, **options)[1]
 
 
-def refused(*messages: dict[str, Any], **options: Any) -> ApiError:
+def rejection(*messages: dict[str, Any], **options: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         translate(*messages, **options)
     assert caught.value.status == 400

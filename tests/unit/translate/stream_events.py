@@ -6,37 +6,37 @@ from typing import Any
 from openai import OpenAI
 from openai.types.chat import ParsedChatCompletion
 
-Say = tuple[str, dict[str, Any]]
+StreamEvent = tuple[str, dict[str, Any]]
 Final = Callable[..., ParsedChatCompletion[Any]]
 Client = Callable[[bytes], OpenAI]
 
-START: Say = ("messageStart", {"role": "assistant", "p": "abcd"})
-END: Say = ("messageStop", {"stopReason": "end_turn", "p": "ab"})
-USAGE: Say = ("metadata", {"usage": {"inputTokens": 10, "outputTokens": 20, "totalTokens": 30}, "metrics": {}})
+START: StreamEvent = ("messageStart", {"role": "assistant", "p": "abcd"})
+END: StreamEvent = ("messageStop", {"stopReason": "end_turn", "p": "ab"})
+USAGE: StreamEvent = ("metadata", {"usage": {"inputTokens": 10, "outputTokens": 20, "totalTokens": 30}, "metrics": {}})
 
 
-def text(value: str, block: int = 0) -> Say:
+def text(value: str, block: int = 0) -> StreamEvent:
     return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"text": value}, "p": "abcdefgh"})
 
 
-def tool(block: int, name: str = "f", call_id: str = "c1") -> Say:
+def tool(block: int, name: str = "f", call_id: str = "c1") -> StreamEvent:
     return (
         "contentBlockStart",
         {"contentBlockIndex": block, "start": {"toolUse": {"toolUseId": call_id, "name": name}}},
     )
 
 
-def piece(value: str, block: int) -> Say:
+def piece(value: str, block: int) -> StreamEvent:
     return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"toolUse": {"input": value}}})
 
 
-def reasoning(block: int = 0, **delta: Any) -> Say:
+def reasoning(block: int = 0, **delta: Any) -> StreamEvent:
     return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"reasoningContent": delta}})
 
 
-def close(block: int = 0) -> Say:
+def close(block: int = 0) -> StreamEvent:
     return ("contentBlockStop", {"contentBlockIndex": block})
 
 
-def stop(reason: str) -> Say:
+def stop(reason: str) -> StreamEvent:
     return ("messageStop", {"stopReason": reason})

@@ -35,7 +35,7 @@ def rows(kind: type[Row]) -> list[Any]:
 
 
 def structs_of(kind: inspect.Type) -> Iterator[tuple[inspect.StructType, str]]:
-    """The objects that a value of this type may be, by themselves or in a list."""
+    """Yield the struct types that a value of this type may have, alone or in a list."""
     match kind:
         case inspect.StructType():
             yield kind, ""
@@ -62,11 +62,11 @@ def planned(fields: Mapping[str, Any], family: Capabilities) -> ChatPlan | ApiEr
         return error
 
 
-def seen(found: ChatPlan | ApiError, fields: Mapping[str, Any]) -> Any:
-    """What Bedrock or the client can see of a request; the model's id goes out in the path."""
-    if isinstance(found, ApiError):
-        return found.param
-    return found.body, found.streamed, found.include_usage, found.shape, fields.get("model")
+def seen(outcome: ChatPlan | ApiError, fields: Mapping[str, Any]) -> Any:
+    """Return the part of a request that Bedrock or the client sees; the model's id is sent in the path."""
+    if isinstance(outcome, ApiError):
+        return outcome.param
+    return outcome.body, outcome.streamed, outcome.include_usage, outcome.shape, fields.get("model")
 
 
 def test_every_field_has_a_row() -> None:
@@ -74,10 +74,10 @@ def test_every_field_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(("path", "row"), rows(Applied))
-def test_an_applied_field_changes_what_goes_out_or_what_comes_back(path: str, row: Applied) -> None:
+def test_an_applied_field_changes_the_request_or_the_response(path: str, row: Applied) -> None:
     for family in FAMILIES:
         plans = planned(row.sample, family), planned(row.without, family)
-        if all(isinstance(found, ChatPlan) for found in plans) and seen(plans[0], row.sample) != seen(
+        if all(isinstance(outcome, ChatPlan) for outcome in plans) and seen(plans[0], row.sample) != seen(
             plans[1], row.without
         ):
             return
@@ -87,14 +87,14 @@ def test_an_applied_field_changes_what_goes_out_or_what_comes_back(path: str, ro
 @pytest.mark.parametrize(("path", "row"), rows(NotApplied))
 def test_a_field_that_is_not_applied_changes_nothing_and_is_named(path: str, row: NotApplied) -> None:
     for family in FAMILIES:
-        found = planned(row.sample, family)
-        if isinstance(found, ChatPlan):
-            assert path in found.ignored
+        outcome = planned(row.sample, family)
+        if isinstance(outcome, ChatPlan):
+            assert path in outcome.ignored
         for neutral in (None, *row.neutral):
             fields = replaced(row.sample, path, neutral)
             quiet, without = planned(fields, family), planned(replaced(row.sample, path, msgspec.UNSET), family)
             assert seen(quiet, fields) == seen(without, fields)
-            assert isinstance(found, ApiError) or seen(found, fields) == seen(without, fields)
+            assert isinstance(outcome, ApiError) or seen(outcome, fields) == seen(without, fields)
             assert isinstance(quiet, ApiError) or path not in quiet.ignored
 
 
@@ -114,15 +114,15 @@ def test_a_rejected_field_is_a_400_that_names_it(path: str, row: Rejected) -> No
 
 @pytest.mark.parametrize(("path", "row"), rows(Implied))
 def test_an_implied_field_changes_nothing_and_is_named_where_it_cannot_be_kept(path: str, row: Implied) -> None:
-    found = [planned(row.sample, family) for family in FAMILIES]
+    outcome = [planned(row.sample, family) for family in FAMILIES]
     without = [planned(replaced(row.sample, path, msgspec.UNSET), family) for family in FAMILIES]
-    assert [seen(one, {}) for one in found] == [seen(one, {}) for one in without]
-    assert {path in one.ignored for one in found if isinstance(one, ChatPlan)} == {True, False}
+    assert [seen(one, {}) for one in outcome] == [seen(one, {}) for one in without]
+    assert {path in one.ignored for one in outcome if isinstance(one, ChatPlan)} == {True, False}
 
 
 @pytest.mark.parametrize(("path", "row"), rows(Constant))
 def test_a_constant_field_has_one_value(path: str, row: Constant) -> None:
-    """Another is a 400 by decoding, or says nothing that the object's other members do not say."""
+    """Another value is a 400 by decoding, or repeats the object's other members."""
     fields = replaced(row.sample, path, "other")
     for family in FAMILIES:
         changed = planned(fields, family)
@@ -130,7 +130,7 @@ def test_a_constant_field_has_one_value(path: str, row: Constant) -> None:
 
 
 def replaced(fields: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """`fields` with another value at `path`, wherever there is one; without it where the value is UNSET."""
+    """Return `fields` with another value at `path`, wherever there is one; without it where the value is UNSET."""
     copy: dict[str, Any] = json.loads(json.dumps(fields))
     *steps, last = path.split(".")
     holders: list[Any] = [copy]
@@ -148,6 +148,6 @@ def replaced(fields: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]
 
 
 def test_the_readme_lists_the_fields_that_are_not_applied() -> None:
-    found = re.search(r"^\| (`.*`), `stream_options.* \| ignored \|$", README.read_text(), re.M)
-    assert found is not None
-    assert re.findall(r"`(\w+)`", found[1]) == list(NOT_APPLIED)
+    outcome = re.search(r"^\| (`.*`), `stream_options.* \| ignored \|$", README.read_text(), re.M)
+    assert outcome is not None
+    assert re.findall(r"`(\w+)`", outcome[1]) == list(NOT_APPLIED)

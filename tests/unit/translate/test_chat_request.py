@@ -1,4 +1,4 @@
-"""A chat request as a Converse request. botocore's service model has the last word on every body."""
+"""A chat request as a Converse request. botocore's service model validates every body."""
 
 import json
 import sys
@@ -38,18 +38,18 @@ def planned(family: Capabilities = BUILT_IN.families["claude-3-7"], **fields: An
     return plan(decode_request(json.dumps(body).encode()), family)
 
 
-def refused(family: Capabilities = BUILT_IN.families["claude-3-7"], **fields: Any) -> ApiError:
+def rejection(family: Capabilities = BUILT_IN.families["claude-3-7"], **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         planned(family, **fields)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
     return caught.value
 
 
-def test_what_nobody_knows_in_a_message_changes_nothing_and_is_named() -> None:
+def test_an_unknown_field_in_a_message_changes_nothing_and_is_reported() -> None:
     message = {"role": "user", "content": "Hi"}
-    found = planned(messages=[{**message, "id": "msg_1"}])
-    assert found.ignored == ("messages[].id",)
-    assert found.body == planned(messages=[message]).body
+    translated = planned(messages=[{**message, "id": "msg_1"}])
+    assert translated.ignored == ("messages[].id",)
+    assert translated.body == planned(messages=[message]).body
 
 
 # Families
@@ -61,17 +61,17 @@ each_family = pytest.mark.parametrize("family", BUILT_IN.families.values(), ids=
 def test_a_plain_question_goes_out_plain(family: Capabilities, read_converse: Read) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     if not family.converse:
-        error = refused(family, messages=messages)
+        error = rejection(family, messages=messages)
         assert (error.param, error.code) == ("model", "unsupported_value")
         assert family.family in error.message
         return
-    found = planned(family, messages=messages)
-    assert set(read_converse(found.body)) <= {"messages", "system", "inferenceConfig"}
-    assert found.ignored == ()
+    translated = planned(family, messages=messages)
+    assert set(read_converse(translated.body)) <= {"messages", "system", "inferenceConfig"}
+    assert translated.ignored == ()
 
 
 @each_family
-def test_a_stream_is_made_of_a_whole_answer_where_bedrock_has_none(family: Capabilities) -> None:
+def test_a_stream_is_made_of_a_whole_response_where_bedrock_has_none(family: Capabilities) -> None:
     if not family.converse:
         return
     plain = planned(family, stream=True)
@@ -81,14 +81,14 @@ def test_a_stream_is_made_of_a_whole_answer_where_bedrock_has_none(family: Capab
         assert (tools.stream, tools.streamed) == (family.streams and family.streams_with_tools, True)
 
 
-def test_a_model_that_streams_nothing_is_asked_for_whole_answers() -> None:
+def test_a_model_that_cannot_stream_is_called_with_converse() -> None:
     family = msgspec.structs.replace(BUILT_IN.families["nova"], streams=False)
     plain = planned(family, stream=True)
     assert (plain.stream, plain.streamed) == (False, True)
 
 
-def test_what_is_ignored_is_named_once_and_by_whoever_ignores_it() -> None:
-    found = planned(
+def test_an_ignored_field_is_reported_once() -> None:
+    translated = planned(
         BUILT_IN.families["claude-4-7"],
         seed=1,
         temperature=0.5,
@@ -97,7 +97,7 @@ def test_what_is_ignored_is_named_once_and_by_whoever_ignores_it() -> None:
         messages=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho", "reasoning_content": "Hm."}]
         * 2,
     )
-    assert found.ignored == (
+    assert translated.ignored == (
         "seed",
         "thinking.budget_tokens",
         "tools[].function.strict",
@@ -106,14 +106,14 @@ def test_what_is_ignored_is_named_once_and_by_whoever_ignores_it() -> None:
     )
 
 
-def test_the_form_of_an_answer_and_its_effort_go_out_together(read_converse: Read) -> None:
+def test_response_format_and_effort_are_sent_together(read_converse: Read) -> None:
     schema = {**SCHEMA["json_schema"], "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
-    found = planned(
+    translated = planned(
         BUILT_IN.families["claude-4-6"],
         response_format={"type": "json_schema", "json_schema": schema},
         reasoning_effort="low",
     )
-    config = read_converse(found.body)["outputConfig"]
+    config = read_converse(translated.body)["outputConfig"]
     assert (config["effort"], config["textFormat"]["type"]) == ("low", "json_schema")
 
 
@@ -128,14 +128,14 @@ def test_one_choice_is_the_default() -> None:
     assert planned(n=1).body == planned().body
 
 
-def test_more_choices_than_one_are_refused() -> None:
-    assert refused(n=2).param == "n"
+def test_more_choices_than_one_are_rejected() -> None:
+    assert rejection(n=2).param == "n"
 
 
 # Streams
 
 
-def test_a_stream_has_the_same_body_as_a_whole_answer() -> None:
+def test_a_stream_has_the_same_body_as_a_whole_response() -> None:
     assert planned(stream=True).body == planned(stream=False).body
     assert planned(stream=True).stream is True
     assert planned(stream=False).stream is planned().stream is False
@@ -151,19 +151,19 @@ def test_a_stream_has_the_same_body_as_a_whole_answer() -> None:
         ({"include_usage": True, "include_obfuscation": True}, True),
     ],
 )
-def test_usage_is_streamed_where_it_is_asked_for(options: Any, usage: bool) -> None:
+def test_usage_is_streamed_if_requested(options: Any, usage: bool) -> None:
     assert planned(stream=True, stream_options=options).include_usage is usage
 
 
 @pytest.mark.parametrize("stream", [None, False])
-def test_options_for_a_stream_without_a_stream_are_refused(stream: bool | None) -> None:
-    assert refused(stream=stream, stream_options={"include_usage": True}).param == "stream_options"
+def test_options_for_a_stream_without_a_stream_are_rejected(stream: bool | None) -> None:
+    assert rejection(stream=stream, stream_options={"include_usage": True}).param == "stream_options"
 
 
 # Tools
 
 
-def test_tool_blocks_stand_beside_a_tool_config(read_converse: Read) -> None:
+def test_tool_blocks_require_a_tool_config(read_converse: Read) -> None:
     request = read_converse(planned(messages=CALLED, tools=[TOOL]).body)
     assert [next(iter(turn["content"][0])) for turn in request["messages"]] == ["text", "toolUse", "toolResult"]
     assert "toolConfig" in request
@@ -172,19 +172,19 @@ def test_tool_blocks_stand_beside_a_tool_config(read_converse: Read) -> None:
 @pytest.mark.parametrize(
     "fields", [{"tools": [TOOL], "tool_choice": "none"}, {"tools": []}, {}, {"tool_choice": "auto"}]
 )
-def test_where_nothing_may_be_called_the_history_is_told_as_text(fields: dict[str, Any], read_converse: Read) -> None:
+def test_the_history_becomes_text_where_no_tool_may_be_called(fields: dict[str, Any], read_converse: Read) -> None:
     request = read_converse(planned(messages=CALLED, **fields).body)
     assert [next(iter(turn["content"][0])) for turn in request["messages"]] == ["text", "text", "text"]
     assert "toolConfig" not in request
 
 
-# Shapes of the answer
+# Response formats
 
 
-def test_a_json_schema_is_answered_by_a_tool(read_converse: Read) -> None:
-    found = planned(response_format=SCHEMA)
-    assert found.shape.answer_tool == "report"
-    assert read_converse(found.body)["toolConfig"]["toolChoice"] == {"tool": {"name": "report"}}
+def test_a_json_schema_becomes_a_tool(read_converse: Read) -> None:
+    translated = planned(response_format=SCHEMA)
+    assert translated.shape.answer_tool == "report"
+    assert read_converse(translated.body)["toolConfig"]["toolChoice"] == {"tool": {"name": "report"}}
 
 
 def test_an_answer_tool_lets_the_history_keep_its_tool_blocks(read_converse: Read) -> None:
@@ -192,7 +192,7 @@ def test_an_answer_tool_lets_the_history_keep_its_tool_blocks(read_converse: Rea
     assert "toolUse" in request["messages"][1]["content"][0]
 
 
-def test_a_json_object_is_asked_for_in_words(read_converse: Read) -> None:
+def test_a_json_object_is_requested_in_the_instructions(read_converse: Read) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     request = read_converse(planned(messages=messages, response_format={"type": "json_object"}).body)
     first, second = request["system"]
@@ -206,16 +206,16 @@ def test_plain_text_is_the_default(shape: Any) -> None:
     assert planned(response_format=shape).body == planned().body
 
 
-# What clients really send
+# Recorded requests of clients
 
 
 @pytest.mark.parametrize("line", CLIENTS.read_text().splitlines())
-def test_what_clients_send_is_planned_or_refused_by_name(line: str, read_converse: Read) -> None:
+def test_requests_of_real_clients_are_planned_or_rejected_by_name(line: str, read_converse: Read) -> None:
     recorded = json.loads(line)
     if "refused" not in recorded:
         assert read_converse(planned(**recorded["body"]).body)["messages"][0]["role"] == "user"
     else:
-        error = refused(**recorded["body"])
+        error = rejection(**recorded["body"])
         assert {"param": error.param, "code": error.code} == recorded["refused"]
 
 
@@ -223,16 +223,16 @@ def test_what_clients_send_is_planned_or_refused_by_name(line: str, read_convers
 
 
 @pytest.mark.parametrize(
-    ("trace", "told"), [(None, False), ("disabled", False), ("enabled", True), ("enabled_full", True)]
+    ("trace", "is_returned"), [(None, False), ("disabled", False), ("enabled", True), ("enabled_full", True)]
 )
-def test_a_guardrails_trace_is_told_to_who_asked_for_it(trace: str | None, told: bool) -> None:
+def test_a_guardrails_trace_is_returned_if_it_was_requested(trace: str | None, is_returned: bool) -> None:
     guardrail = {"guardrailIdentifier": "gr1", "guardrailVersion": "1"} | ({"trace": trace} if trace else {})
-    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "guardrailConfig": guardrail}
-    found = plan(decode_request(json.dumps(asked).encode()), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
-    assert found.shape.trace is told
+    chat_request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "guardrailConfig": guardrail}
+    translated = plan(decode_request(json.dumps(chat_request).encode()), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
+    assert translated.shape.trace is is_returned
 
 
-def test_seventy_tools_whose_references_multiply_are_refused_at_once() -> None:
+def test_seventy_tools_whose_references_multiply_are_rejected_at_once() -> None:
     """Each definition uses the next twice: 8,190 references in a tool of 837 bytes."""
     visited = 0
 

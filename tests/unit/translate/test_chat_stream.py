@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.translate.stream_events import END, START, USAGE, Final, Say, close, reasoning, text
+from tests.unit.translate.stream_events import END, START, USAGE, Final, StreamEvent, close, reasoning, text
 
 
-def citation(block: int, url: str | None, **fields: Any) -> Say:
+def citation(block: int, url: str | None, **fields: Any) -> StreamEvent:
     location = {"web": {"url": url, "domain": "x.org"}} if url else {"documentPage": {"documentIndex": 0}}
     return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"citation": {"location": location, **fields}}})
 
@@ -42,13 +42,13 @@ def test_texts_of_several_blocks_follow_each_other(play: Any) -> None:
     assert play.deltas(START, text("a"), close(), text("b", 1), close(1), END) == [{"content": "a"}, {"content": "b"}]
 
 
-@pytest.mark.parametrize("said", [text(""), ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {}})])
-def test_a_piece_of_nothing_writes_nothing(said: Say, play: Any) -> None:
-    assert play.deltas(START, said, END) == []
+@pytest.mark.parametrize("events", [text(""), ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {}})])
+def test_a_piece_of_nothing_writes_nothing(events: StreamEvent, play: Any) -> None:
+    assert play.deltas(START, events, END) == []
 
 
-def test_reasoning_stands_apart_from_the_content_and_comes_back_in_blocks(play: Any) -> None:
-    said = [
+def test_reasoning_is_separate_from_content_and_returned_in_blocks(play: Any) -> None:
+    events = [
         reasoning(text="Hm"),
         reasoning(text="."),
         reasoning(signature="s1"),
@@ -66,7 +66,7 @@ def test_reasoning_stands_apart_from_the_content_and_comes_back_in_blocks(play: 
         {"type": "redacted_thinking", "data": "eA=="},
         {"type": "thinking", "thinking": "So."},
     ]
-    assert play.deltas(START, *said, END) == [
+    assert play.deltas(START, *events, END) == [
         {"reasoning_content": "Hm"},
         {"reasoning_content": "."},
         {"content": "Hi"},
@@ -75,8 +75,8 @@ def test_reasoning_stands_apart_from_the_content_and_comes_back_in_blocks(play: 
     ]
 
 
-def test_a_signature_without_words_is_kept(play: Any) -> None:
-    """What the model thought may be withheld from us, and is signed all the same."""
+def test_a_signature_without_text_is_kept(play: Any) -> None:
+    """Reasoning may be withheld from the gateway and still be signed."""
     blocks = [{"type": "thinking", "thinking": "", "signature": "s"}]
     assert play.deltas(START, reasoning(signature="s"), close(), END) == [
         {"reasoning_content": "", "thinking_blocks": blocks}
@@ -84,25 +84,25 @@ def test_a_signature_without_words_is_kept(play: Any) -> None:
 
 
 def test_reasoning_of_nothing_is_no_block(play: Any) -> None:
-    said = [reasoning(text=""), reasoning(1, signature=""), reasoning(2, redactedContent=""), reasoning(3)]
-    assert play.deltas(START, *said, END) == []
+    events = [reasoning(text=""), reasoning(1, signature=""), reasoning(2, redactedContent=""), reasoning(3)]
+    assert play.deltas(START, *events, END) == []
 
 
 def test_withheld_reasoning_in_pieces_is_one_base64(play: Any) -> None:
-    said = [reasoning(redactedContent="eA=="), reasoning(redactedContent="eXo="), close()]
-    [delta] = play.deltas(START, *said, END)
+    events = [reasoning(redactedContent="eA=="), reasoning(redactedContent="eXo="), close()]
+    [delta] = play.deltas(START, *events, END)
     assert delta["thinking_blocks"] == [{"type": "redacted_thinking", "data": "eHl6"}]
 
 
-def test_withheld_reasoning_that_is_no_base64_is_a_bad_answer(play: Any) -> None:
-    said = [reasoning(redactedContent="e"), reasoning(redactedContent="é")]
-    assert play.failure(START, *said, END).error.code == "bad_upstream_answer"
+def test_withheld_reasoning_that_is_no_base64_is_a_bad_response(play: Any) -> None:
+    events = [reasoning(redactedContent="e"), reasoning(redactedContent="é")]
+    assert play.failure(START, *events, END).error.code == "bad_upstream_answer"
 
 
 def test_the_client_puts_reasoning_together(play: Any, final: Final) -> None:
-    said = [reasoning(text="Hm"), reasoning(text="."), reasoning(signature="s"), close(), text("Hi", 1), close(1)]
-    said += [reasoning(2, redactedContent="eA=="), close(2)]
-    message: Any = final(play.written(START, *said, END, USAGE, usage=True)).choices[0].message
+    events = [reasoning(text="Hm"), reasoning(text="."), reasoning(signature="s"), close(), text("Hi", 1), close(1)]
+    events += [reasoning(2, redactedContent="eA=="), close(2)]
+    message: Any = final(play.written(START, *events, END, USAGE, usage=True)).choices[0].message
     assert (message.content, message.reasoning_content) == ("Hi", "Hm.")
     assert message.thinking_blocks == [
         {"type": "thinking", "thinking": "Hm.", "signature": "s"},
@@ -114,7 +114,7 @@ def test_the_client_puts_reasoning_together(play: Any, final: Final) -> None:
 
 
 def test_citations_of_the_web_are_annotations_of_their_blocks_text(play: Any) -> None:
-    said = [
+    events = [
         text("Look: "),
         close(),
         text("😀 it", 1),
@@ -126,16 +126,23 @@ def test_citations_of_the_web_are_annotations_of_their_blocks_text(play: Any) ->
         text(".", 2),
         close(2),
     ]
-    *contents, last = play.deltas(START, *said, END)
+    *contents, last = play.deltas(START, *events, END)
     assert "".join(delta["content"] for delta in contents) == "Look: 😀 it is so."
-    found = [cited(6, 16, "A", "https://x.org/a"), cited(6, 16, "x.org", "https://x.org/b")]
-    assert last == {"annotations": found}
+    completion = [cited(6, 16, "A", "https://x.org/a"), cited(6, 16, "x.org", "https://x.org/b")]
+    assert last == {"annotations": completion}
     assert "".join(delta["content"] for delta in contents)[6:16] == "😀 it is so"
 
 
 def test_the_client_puts_annotations_together(play: Any, final: Final) -> None:
-    said = [text("a"), citation(0, "https://x.org/a"), close(), text("b", 1), citation(1, "https://x.org/b"), close(1)]
-    message = final(play.written(START, *said, END, USAGE, usage=True)).choices[0].message
+    events = [
+        text("a"),
+        citation(0, "https://x.org/a"),
+        close(),
+        text("b", 1),
+        citation(1, "https://x.org/b"),
+        close(1),
+    ]
+    message = final(play.written(START, *events, END, USAGE, usage=True)).choices[0].message
     assert message.annotations is not None
     assert [each.url_citation.url for each in message.annotations] == ["https://x.org/a", "https://x.org/b"]
     assert message.annotations[1].url_citation.start_index == 1
@@ -146,25 +153,25 @@ def test_the_client_puts_annotations_together(play: Any, final: Final) -> None:
     [{"citation": {}}, {"citation": {"location": {}}}, {"citation": {"location": {"web": {}}, "title": "t"}}],
 )
 def test_a_citation_that_leads_nowhere_is_passed_over(delta: Any, play: Any) -> None:
-    said = ("contentBlockDelta", {"contentBlockIndex": 0, "delta": delta})
-    assert play.deltas(START, text("a"), said, close(), END) == [{"content": "a"}]
+    events = ("contentBlockDelta", {"contentBlockIndex": 0, "delta": delta})
+    assert play.deltas(START, text("a"), events, close(), END) == [{"content": "a"}]
 
 
 def test_the_client_puts_the_text_together(play: Any, final: Final) -> None:
     pieces = ["Hel", "lo \u2028", "w\u00f6rld\x85", " \U0001f600\r\n", '"\\', "data: [DONE]\n\n"]
-    found = final(play.written(START, *map(text, pieces), close(), END, USAGE, usage=True))
-    assert found.choices[0].message.content == "".join(pieces)
-    assert found.choices[0].message.role == "assistant"
-    assert found.choices[0].finish_reason == "stop"
-    assert found.usage is not None
-    assert found.usage.total_tokens == 30
+    completion = final(play.written(START, *map(text, pieces), close(), END, USAGE, usage=True))
+    assert completion.choices[0].message.content == "".join(pieces)
+    assert completion.choices[0].message.role == "assistant"
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.usage is not None
+    assert completion.usage.total_tokens == 30
 
 
-# What is not known
+# Unknown events
 
 
 @pytest.mark.parametrize(
-    "said",
+    "events",
     [
         ("contentBlockPause", {"anything": 1}),
         ("contentBlockStart", {"contentBlockIndex": 0, "start": {"image": {"format": "png"}}}),
@@ -174,5 +181,5 @@ def test_the_client_puts_the_text_together(play: Any, final: Final) -> None:
         ("contentBlockStop", {"contentBlockIndex": 9}),
     ],
 )
-def test_events_and_blocks_that_are_not_known_are_passed_over(said: Say, play: Any) -> None:
-    assert play.deltas(START, said, text("a"), said, END, USAGE) == [{"content": "a"}]
+def test_events_and_blocks_that_are_not_known_are_passed_over(events: StreamEvent, play: Any) -> None:
+    assert play.deltas(START, events, text("a"), events, END, USAGE) == [{"content": "a"}]

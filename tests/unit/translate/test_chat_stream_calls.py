@@ -14,7 +14,7 @@ from tests.unit.translate.stream_events import (
     USAGE,
     Client,
     Final,
-    Say,
+    StreamEvent,
     close,
     piece,
     reasoning,
@@ -24,7 +24,7 @@ from tests.unit.translate.stream_events import (
 )
 
 
-def citation(block: int, url: str | None, **fields: Any) -> Say:
+def citation(block: int, url: str | None, **fields: Any) -> StreamEvent:
     location = {"web": {"url": url, "domain": "x.org"}} if url else {"documentPage": {"documentIndex": 0}}
     return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"citation": {"location": location, **fields}}})
 
@@ -33,9 +33,9 @@ def citation(block: int, url: str | None, **fields: Any) -> Say:
 
 
 def test_a_call_begins_once_and_its_arguments_follow(play: Any) -> None:
-    said = [text("Let me see."), close(), tool(1), piece('{"x"', 1), piece("", 1), piece(": 7}", 1), close(1)]
+    events = [text("Let me see."), close(), tool(1), piece('{"x"', 1), piece("", 1), piece(": 7}", 1), close(1)]
     begun = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
-    assert play.deltas(START, *said, stop("tool_use")) == [
+    assert play.deltas(START, *events, stop("tool_use")) == [
         {"content": "Let me see."},
         {"tool_calls": [begun]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"x"'}}]},
@@ -44,7 +44,7 @@ def test_a_call_begins_once_and_its_arguments_follow(play: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "events",
     [
         [tool(0), close()],
         [tool(0), piece("", 0), close()],
@@ -54,14 +54,14 @@ def test_a_call_begins_once_and_its_arguments_follow(play: Any) -> None:
     ],
     ids=["no piece", "an empty piece", "a piece without input", "stopped twice", "never stopped"],
 )
-def test_a_call_without_arguments_has_an_empty_object(said: list[Say], play: Any) -> None:
-    deltas = play.deltas(START, *said, stop("tool_use"))
+def test_a_call_without_arguments_has_an_empty_object(events: list[StreamEvent], play: Any) -> None:
+    deltas = play.deltas(START, *events, stop("tool_use"))
     assert "".join(delta["tool_calls"][0]["function"]["arguments"] for delta in deltas) == "{}"
 
 
 def test_the_client_puts_several_calls_together(play: Any, final: Final) -> None:
     """Blocks of text between them do not count: the client takes calls at 0, 1, 2."""
-    found = final(
+    completion = final(
         play.written(
             START,
             reasoning(text="Hm."),
@@ -83,19 +83,19 @@ def test_the_client_puts_several_calls_together(play: Any, final: Final) -> None
             USAGE,
         )
     )
-    calls = found.choices[0].message.tool_calls
+    calls = completion.choices[0].message.tool_calls
     assert calls is not None
     assert [(call.id, call.type, call.function.name, call.function.arguments) for call in calls] == [
         ("c1", "function", "f", '{"x": 1}'),
         ("c2", "function", "g", "{}"),
         ("c3", "function", "f", "{}"),
     ]
-    assert found.choices[0].message.content == "ab"
-    assert found.choices[0].finish_reason == "tool_calls"
+    assert completion.choices[0].message.content == "ab"
+    assert completion.choices[0].finish_reason == "tool_calls"
 
 
 def test_the_client_puts_interleaved_calls_together(play: Any, final: Final) -> None:
-    said = [
+    events = [
         tool(0, "f", "c1"),
         tool(1, "g", "c2"),
         piece('{"a":', 0),
@@ -103,21 +103,21 @@ def test_the_client_puts_interleaved_calls_together(play: Any, final: Final) -> 
         piece("1}", 0),
         piece("2}", 1),
     ]
-    calls = final(play.written(START, *said, close(0), close(1), stop("tool_use"))).choices[0].message.tool_calls
+    calls = final(play.written(START, *events, close(0), close(1), stop("tool_use"))).choices[0].message.tool_calls
     assert calls is not None
     assert [call.function.arguments for call in calls] == ['{"a":1}', '{"b":2}']
 
 
 def test_tools_have_the_clients_names(play: Any, final: Final) -> None:
-    said = [tool(0, "files_read_1a2b"), close(), tool(1, "g", "c2"), close(1)]
+    events = [tool(0, "files_read_1a2b"), close(), tool(1, "g", "c2"), close(1)]
     shape = ResponseShape(names={"files_read_1a2b": "files/read.txt"})
-    calls = final(play.written(START, *said, stop("tool_use"), shape=shape)).choices[0].message.tool_calls
+    calls = final(play.written(START, *events, stop("tool_use"), shape=shape)).choices[0].message.tool_calls
     assert [call.function.name for call in calls or ()] == ["files/read.txt", "g"]
 
 
 def test_a_call_that_aws_itself_executes_is_none_of_the_clients(play: Any) -> None:
     use = {"toolUseId": "c1", "name": "nova_grounding", "type": "server_tool_use"}
-    said = [
+    events = [
         ("contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": use}}),
         piece('{"q":1}', 0),
         close(),
@@ -126,7 +126,7 @@ def test_a_call_that_aws_itself_executes_is_none_of_the_clients(play: Any) -> No
         close(1),
         text("Hi", 2),
     ]
-    chunks = play.chunks(START, *said, END)
+    chunks = play.chunks(START, *events, END)
     assert [chunk["choices"][0]["delta"] for chunk in chunks[1:-1]] == [{"content": "Hi"}]
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
@@ -137,8 +137,15 @@ SHELL = ResponseShape(names={"shell_1": "my shell"}, custom=frozenset({"my shell
 
 
 def test_a_custom_tools_input_is_a_text(play: Any) -> None:
-    said = [tool(0, "f"), close(), tool(1, "shell_1", "c2"), piece('{"input":', 1), piece('"ls \\"x\\""}', 1), close(1)]
-    written = play.written(START, *said, stop("tool_use"), shape=SHELL)
+    events = [
+        tool(0, "f"),
+        close(),
+        tool(1, "shell_1", "c2"),
+        piece('{"input":', 1),
+        piece('"ls \\"x\\""}', 1),
+        close(1),
+    ]
+    written = play.written(START, *events, stop("tool_use"), shape=SHELL)
     deltas = [json.loads(part[6:])["choices"][0]["delta"] for part in written.split(b"\n\n")[3:-3]]
     assert deltas == [
         {"tool_calls": [{"index": 1, "id": "c2", "type": "custom", "custom": {"name": "my shell", "input": ""}}]},
@@ -147,8 +154,8 @@ def test_a_custom_tools_input_is_a_text(play: Any) -> None:
 
 
 def test_the_client_puts_a_custom_call_together(play: Any, client: Client) -> None:
-    said = [tool(0, "shell_1"), piece('{"input":"ls"}', 0), close(), tool(1, "f", "c2"), close(1)]
-    body = play.written(START, *said, stop("tool_use"), USAGE, usage=True, shape=SHELL)
+    events = [tool(0, "shell_1"), piece('{"input":"ls"}', 0), close(), tool(1, "f", "c2"), close(1)]
+    body = play.written(START, *events, stop("tool_use"), USAGE, usage=True, shape=SHELL)
     state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
     for chunk in client(body).chat.completions.create(model="m", messages=[], stream=True):
         state.handle_chunk(chunk)
@@ -167,7 +174,7 @@ def test_the_client_puts_a_custom_call_together(play: Any, client: Client) -> No
 
 
 @pytest.mark.parametrize(
-    ("pieces", "told"),
+    ("pieces", "expected"),
     [
         ([], ""),
         (["{}"], ""),
@@ -177,17 +184,17 @@ def test_the_client_puts_a_custom_call_together(play: Any, client: Client) -> No
         (['{"input":"l'], '{"input":"l'),
     ],
 )
-def test_a_custom_call_that_is_not_as_agreed_keeps_all_it_has(pieces: list[str], told: str, play: Any) -> None:
-    said = [tool(0, "shell_1"), *(piece(each, 0) for each in pieces), close()]
-    written = play.written(START, *said, stop("tool_use"), shape=SHELL)
+def test_a_custom_call_that_is_not_as_agreed_keeps_all_it_has(pieces: list[str], expected: str, play: Any) -> None:
+    events = [tool(0, "shell_1"), *(piece(each, 0) for each in pieces), close()]
+    written = play.written(START, *events, stop("tool_use"), shape=SHELL)
     [last] = json.loads(written.split(b"\n\n")[2][6:])["choices"][0]["delta"]["tool_calls"]
-    assert last["custom"]["input"] == told
+    assert last["custom"]["input"] == expected
 
 
 def test_a_function_from_before_tools_is_called_in_the_old_shape(play: Any) -> None:
-    said = [text("a"), close(), tool(1, "f_1"), piece('{"x":', 1), piece("1}", 1), close(1)]
+    events = [text("a"), close(), tool(1, "f_1"), piece('{"x":', 1), piece("1}", 1), close(1)]
     shape = ResponseShape(names={"f_1": "f"}, legacy=True)
-    chunks = play.chunks(START, *said, stop("tool_use"), shape=shape)
+    chunks = play.chunks(START, *events, stop("tool_use"), shape=shape)
     assert [chunk["choices"][0]["delta"] for chunk in chunks[1:-1]] == [
         {"content": "a"},
         {"function_call": {"name": "f", "arguments": ""}},
@@ -198,9 +205,9 @@ def test_a_function_from_before_tools_is_called_in_the_old_shape(play: Any) -> N
 
 
 def test_the_client_puts_an_old_call_together(play: Any, final: Final) -> None:
-    """There is room for one; what the model called beside it is not heard."""
-    said = [tool(0, "f"), close(), tool(1, "g", "c2"), piece('{"x":1}', 1), close(1)]
-    choice = final(play.written(START, *said, stop("tool_use"), shape=ResponseShape(legacy=True))).choices[0]
+    """The old form holds one call; further calls of the model are dropped."""
+    events = [tool(0, "f"), close(), tool(1, "g", "c2"), piece('{"x":1}', 1), close(1)]
+    choice = final(play.written(START, *events, stop("tool_use"), shape=ResponseShape(legacy=True))).choices[0]
     assert choice.message.function_call is not None
     assert (choice.message.function_call.name, choice.message.function_call.arguments) == ("f", "{}")
     assert choice.message.tool_calls is None
@@ -218,45 +225,47 @@ def test_without_a_call_the_old_shape_ends_as_any_other(play: Any) -> None:
 
 
 def test_the_input_of_the_answer_tool_streams_as_content(play: Any) -> None:
-    said = [tool(0, "report"), piece('{"a"', 0), piece(": 1}", 0), close()]
-    chunks = play.chunks(START, *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
+    events = [tool(0, "report"), piece('{"a"', 0), piece(": 1}", 0), close()]
+    chunks = play.chunks(START, *events, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
     assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks] == ["", '{"a"', ": 1}", None]
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_the_client_parses_the_answer(play: Any, final: Final) -> None:
+def test_the_client_parses_the_response(play: Any, final: Final) -> None:
     class Report(BaseModel):
         a: int
 
-    said = [text("Here: "), close(), tool(1, "report"), piece('{"a"', 1), piece(": 1}", 1), close(1), text("!", 2)]
-    body = play.written(START, *said, stop("tool_use"), USAGE, shape=ResponseShape(answer_tool="report"))
-    found = final(body, response_format=Report).choices[0].message
-    assert found.parsed == Report(a=1)
-    assert not found.tool_calls
+    events = [text("Here: "), close(), tool(1, "report"), piece('{"a"', 1), piece(": 1}", 1), close(1), text("!", 2)]
+    body = play.written(START, *events, stop("tool_use"), USAGE, shape=ResponseShape(answer_tool="report"))
+    completion = final(body, response_format=Report).choices[0].message
+    assert completion.parsed == Report(a=1)
+    assert not completion.tool_calls
 
 
-@pytest.mark.parametrize("said", [[close()], [piece("", 0), close()], [close(), close()], []])
-def test_an_empty_answer_is_an_empty_object(said: list[Say], play: Any) -> None:
-    deltas = play.deltas(START, tool(0, "report"), *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
+@pytest.mark.parametrize("events", [[close()], [piece("", 0), close()], [close(), close()], []])
+def test_an_empty_tool_input_is_an_empty_object(events: list[StreamEvent], play: Any) -> None:
+    deltas = play.deltas(START, tool(0, "report"), *events, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
     assert deltas == [{"content": "{}"}]
 
 
-def test_a_second_answer_is_not_heard(play: Any) -> None:
-    said = [tool(0, "report"), piece('{"a":1}', 0), close(), tool(1, "report"), piece('{"a":2}', 1), close(1)]
-    assert play.deltas(START, *said, END, shape=ResponseShape(answer_tool="report")) == [{"content": '{"a":1}'}]
+def test_a_second_call_of_the_answer_tool_is_ignored(play: Any) -> None:
+    events = [tool(0, "report"), piece('{"a":1}', 0), close(), tool(1, "report"), piece('{"a":2}', 1), close(1)]
+    assert play.deltas(START, *events, END, shape=ResponseShape(answer_tool="report")) == [{"content": '{"a":1}'}]
 
 
-def test_without_the_answer_tool_the_text_is_all_there_is(play: Any) -> None:
-    said = [text("I "), text("cannot."), close()]
-    assert play.deltas(START, *said, END, shape=ResponseShape(answer_tool="report")) == [{"content": "I cannot."}]
+def test_without_a_call_of_the_answer_tool_the_text_is_the_content(play: Any) -> None:
+    events = [text("I "), text("cannot."), close()]
+    assert play.deltas(START, *events, END, shape=ResponseShape(answer_tool="report")) == [{"content": "I cannot."}]
 
 
-def test_other_calls_beside_the_answer_are_calls(play: Any, final: Final) -> None:
-    said = [tool(0, "report"), piece("{}", 0), close(), tool(1), piece("{}", 1), close(1)]
-    found = final(play.written(START, *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))).choices[0]
-    assert found.message.content == "{}"
-    assert [call.function.name for call in found.message.tool_calls or ()] == ["f"]
-    assert found.finish_reason == "tool_calls"
+def test_other_calls_beside_the_answer_tool_are_calls(play: Any, final: Final) -> None:
+    events = [tool(0, "report"), piece("{}", 0), close(), tool(1), piece("{}", 1), close(1)]
+    completion = final(
+        play.written(START, *events, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
+    ).choices[0]
+    assert completion.message.content == "{}"
+    assert [call.function.name for call in completion.message.tool_calls or ()] == ["f"]
+    assert completion.finish_reason == "tool_calls"
 
 
 def test_where_another_tool_is_called_there_is_nothing_to_parse(play: Any, final: Final) -> None:
@@ -265,11 +274,11 @@ def test_where_another_tool_is_called_there_is_nothing_to_parse(play: Any, final
     class Report(BaseModel):
         a: int
 
-    said = [text("Let me see."), citation(0, "https://x.org"), close(), tool(1), close(1)]
-    body = play.written(START, *said, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
-    found = final(body, response_format=Report).choices[0]
-    assert not found.message.content
-    assert found.message.parsed is None
-    assert found.message.annotations is None
-    assert [call.function.name for call in found.message.tool_calls or ()] == ["f"]
-    assert found.finish_reason == "tool_calls"
+    events = [text("Let me see."), citation(0, "https://x.org"), close(), tool(1), close(1)]
+    body = play.written(START, *events, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
+    completion = final(body, response_format=Report).choices[0]
+    assert not completion.message.content
+    assert completion.message.parsed is None
+    assert completion.message.annotations is None
+    assert [call.function.name for call in completion.message.tool_calls or ()] == ["f"]
+    assert completion.finish_reason == "tool_calls"

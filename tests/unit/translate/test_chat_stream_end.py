@@ -1,4 +1,4 @@
-"""How streams end: the finish reason, the usage, and every way to fail, as the openai package reads it."""
+"""The end of streams: finish reason, usage, and every failure, as the openai package reads it."""
 
 from typing import Any
 
@@ -11,7 +11,19 @@ from extproc.openai.sse import event as sse_event
 from extproc.translate.chat_sse import StreamError
 from extproc.translate.chat_stream import State
 from extproc.translate.response_shape import ResponseShape
-from tests.unit.translate.stream_events import END, START, USAGE, Client, Say, close, piece, reasoning, stop, text, tool
+from tests.unit.translate.stream_events import (
+    END,
+    START,
+    USAGE,
+    Client,
+    StreamEvent,
+    close,
+    piece,
+    reasoning,
+    stop,
+    text,
+    tool,
+)
 
 # The finish reason
 
@@ -30,9 +42,9 @@ from tests.unit.translate.stream_events import END, START, USAGE, Client, Say, c
         ("brand_new_reason", "stop", "tool_calls"),
     ],
 )
-def test_a_stop_reason_is_told_in_openais_words(reason: str, alone: str, with_a_call: str, play: Any) -> None:
-    for said, told in (([text("a"), close()], alone), ([tool(0), close()], with_a_call)):
-        assert play.chunks(START, *said, stop(reason))[-1]["choices"][0]["finish_reason"] == told
+def test_a_stop_reason_becomes_openais_finish_reason(reason: str, alone: str, with_a_call: str, play: Any) -> None:
+    for content, expected in (([text("a"), close()], alone), ([tool(0), close()], with_a_call)):
+        assert play.chunks(START, *content, stop(reason))[-1]["choices"][0]["finish_reason"] == expected
 
 
 def test_a_deployment_may_call_truncation_by_another_name(play: Any) -> None:
@@ -41,7 +53,7 @@ def test_a_deployment_may_call_truncation_by_another_name(play: Any) -> None:
 
 
 @pytest.mark.parametrize("reason", ["malformed_model_output", "malformed_tool_use"])
-def test_a_botched_answer_fails_after_what_was_written(reason: str, play: Any) -> None:
+def test_a_malformed_response_fails_after_the_chunks_before_it(reason: str, play: Any) -> None:
     failure = play.failure(START, text("a"), stop(reason))
     assert (failure.error.status, failure.error.code) == (502, reason)
     assert b'"content":"a"' in failure.written
@@ -58,7 +70,7 @@ def test_usage_comes_last_and_without_choices(play: Any) -> None:
     assert [chunk["usage"] for chunk in others] == [None] * 3
 
 
-def test_usage_is_counted_whether_it_is_asked_for_or_not(play: Any) -> None:
+def test_usage_is_counted_even_if_not_requested(play: Any) -> None:
     stream = play.stream()
     cached = {"inputTokens": 10, "outputTokens": 20, "cacheReadInputTokens": 5, "cacheWriteInputTokens": 7}
     stream.feed(play.encode([START, END, ("metadata", {"usage": cached})]))
@@ -70,12 +82,12 @@ def test_an_end_without_metadata_is_an_end_without_usage(play: Any) -> None:
     assert all(chunk["choices"] for chunk in play.chunks(START, text("a"), END, usage=True))
 
 
-@pytest.mark.parametrize(("tier", "told"), [("default", "default"), ("flex", "flex"), ("reserved", "scale")])
+@pytest.mark.parametrize(("tier", "expected"), [("default", "default"), ("flex", "flex"), ("reserved", "scale")])
 @pytest.mark.parametrize("usage", [False, True])
-def test_the_last_chunks_say_at_which_tier_it_was_served(tier: str, told: str, usage: bool, play: Any) -> None:
+def test_the_last_chunks_have_the_service_tier(tier: str, expected: str, usage: bool, play: Any) -> None:
     counted = ("metadata", {**USAGE[1], "serviceTier": {"type": tier}})
     chunks = play.chunks(START, text("a"), END, counted, usage=usage)
-    assert [chunk.get("service_tier") for chunk in chunks] == [None, None] + [told] * (1 + usage)
+    assert [chunk.get("service_tier") for chunk in chunks] == [None, None] + [expected] * (1 + usage)
 
 
 @pytest.mark.parametrize("served", [{}, {"serviceTier": None}, {"serviceTier": {}}, {"serviceTier": {"type": ""}}])
@@ -85,7 +97,7 @@ def test_without_a_tier_there_is_no_tier(served: Any, play: Any) -> None:
 
 
 @pytest.mark.parametrize("usage", [False, True])
-def test_the_chunk_with_the_finish_reason_says_what_a_guardrail_did(usage: bool, play: Any) -> None:
+def test_the_chunk_with_the_finish_reason_has_the_guardrails_trace(usage: bool, play: Any) -> None:
     trace = {"guardrail": {"inputAssessment": {"gr1": {"x": [1.0, "a\nb", {}, None]}}, "actionReason": "No action."}}
     counted = ("metadata", {**USAGE[1], "trace": trace})
     chunks = play.chunks(START, text("a"), END, counted, usage=usage, shape=ResponseShape(trace=True))
@@ -93,7 +105,7 @@ def test_the_chunk_with_the_finish_reason_says_what_a_guardrail_did(usage: bool,
     assert chunks[2]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_who_did_not_ask_is_not_shown_what_the_guardrail_held_back(play: Any) -> None:
+def test_the_guardrails_trace_is_not_returned_unless_requested(play: Any) -> None:
     counted = ("metadata", {**USAGE[1], "trace": {"guardrail": {"modelOutput": ["a secret"]}}})
     assert b"secret" not in play.written(START, END, counted)
 
@@ -115,7 +127,7 @@ def test_the_finish_reason_waits_for_the_usage(play: Any) -> None:
     assert stream.state is State.COUNTED
 
 
-def test_an_exception_in_place_of_the_usage_leaves_the_answer_unfinished(play: Any) -> None:
+def test_an_exception_in_place_of_the_usage_leaves_the_response_unfinished(play: Any) -> None:
     failure = play.failure(START, text("a"), END, play.event("internalServerException", {}, message="exception"))
     assert b'"finish_reason":"' not in failure.written
 
@@ -131,7 +143,7 @@ def test_done_waits_for_the_end_of_the_bytes(play: Any) -> None:
 @pytest.mark.parametrize(
     "late", [b"this-is-the-end", text("late"), USAGE], ids=["bytes that are no message", "an event", "metadata again"]
 )
-def test_nothing_may_follow_the_metadata(late: Say | bytes, play: Any) -> None:
+def test_nothing_may_follow_the_metadata(late: StreamEvent | bytes, play: Any) -> None:
     stream = play.stream()
     stream.feed(play.encode([START, END, USAGE]))
     with pytest.raises(StreamError) as failure:  # noqa: PT012 - as soon as the first, at the latest with the second
@@ -140,7 +152,7 @@ def test_nothing_may_follow_the_metadata(late: Say | bytes, play: Any) -> None:
     assert failure.value.error.code == "bad_upstream_answer"
 
 
-def test_an_exception_after_the_metadata_is_still_told(play: Any) -> None:
+def test_an_exception_after_the_metadata_is_still_reported(play: Any) -> None:
     late = play.event("internalServerException", {"message": "x"}, message="exception")
     with pytest.raises(StreamError) as failure:
         play.stream().feed(play.encode([START, END, USAGE]) + late)
@@ -161,7 +173,7 @@ STATUSES = [
 
 
 def frames(play: Any, kind: str) -> list[bytes]:
-    """The ways in which a stream tells of a failure."""
+    """Return the frames by which a stream reports a failure."""
     named = [kind, kind[0].upper() + kind[1:], kind.upper()]
     errors = [{":message-type": "error", ":error-code": name, ":error-message": "Because."} for name in named]
     exceptions = [play.event(name, {"message": "Because."}, message="exception") for name in named]
@@ -184,17 +196,17 @@ def test_an_exception_in_the_middle_is_the_same_failure(kind: str, status: int, 
 
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES)
-def test_an_exception_before_anything_is_said_can_still_become_a_status(kind: str, status: int, play: Any) -> None:
-    signed = reasoning(signature="s")  # nothing of which the client has been told yet
+def test_an_exception_before_any_chunk_can_still_become_a_status(kind: str, status: int, play: Any) -> None:
+    signed = reasoning(signature="s")  # with nothing sent to the client yet
     for frame in frames(play, kind):
         for begun in ([START], [START, close()], [START, signed]):
             failure = play.failure(*begun, frame)
             assert (failure.error.status, failure.written) == (status, b"")
 
 
-def test_what_bedrock_error_is_kept_for_the_operator(play: Any) -> None:
-    said = {"message": "The security token is expired.\n\nThe Canonical String was 'secret'"}
-    failure = play.failure(START, play.event("expiredTokenException", said, message="exception"))
+def test_bedrocks_error_is_kept_for_the_operator(play: Any) -> None:
+    content = {"message": "The security token is expired.\n\nThe Canonical String was 'secret'"}
+    failure = play.failure(START, play.event("expiredTokenException", content, message="exception"))
     assert failure.bedrock_error == "ExpiredTokenException: The security token is expired."
     assert b"security token" not in failure.error.encode()
     document = b'{"__type":"ThrottlingException","message":"slow down"}'
@@ -209,9 +221,9 @@ def test_a_models_own_status_counts(original: int, status: int, play: Any) -> No
     assert (error.status, error.message) == (status, "The model failed. (Because.)")
 
 
-def test_a_prompt_that_is_too_long_is_told_before_anything_is_written(play: Any) -> None:
-    said = {"message": "The model returned the following errors: prompt is too long: 9 tokens > 8 maximum"}
-    failure = play.failure(play.event("validationException", said, message="exception"))
+def test_a_prompt_that_is_too_long_is_an_error_before_any_chunk(play: Any) -> None:
+    content = {"message": "The model returned the following errors: prompt is too long: 9 tokens > 8 maximum"}
+    failure = play.failure(play.event("validationException", content, message="exception"))
     assert (failure.error.status, failure.error.code, failure.written) == (400, "context_length_exceeded", b"")
 
 
@@ -234,13 +246,13 @@ def test_a_document_without_an_end_is_not_read_to_its_end(play: Any) -> None:
     ],
 )
 def test_a_document_in_place_of_a_stream_is_a_failure(document: bytes, status: int, code: str, play: Any) -> None:
-    """AWS answers so, with a status of 200, where it does not know the operation."""
+    """AWS responds with it, and a status of 200, to an unknown operation."""
     for size in (len(document), 7):
         failure = play.failure(*(document[at : at + size] for at in range(0, len(document), size)))
         assert (failure.error.status, failure.error.code, failure.written) == (status, code, b"")
 
 
-def test_an_exception_later_comes_after_what_was_written(play: Any) -> None:
+def test_a_later_exception_follows_the_chunks_before_it(play: Any) -> None:
     failure = play.failure(START, text("a"), play.event("throttlingException", {"message": "x"}, message="exception"))
     assert failure.error.status == 429
     assert failure.written.count(b"data: ") == 2
@@ -254,7 +266,7 @@ def test_an_error_frame_is_a_failure_too(play: Any) -> None:
 
 
 @pytest.mark.parametrize("headers", [{":event-type": "metadata"}, {":event-type": "metadata", ":message-type": "x"}])
-def test_a_message_that_does_not_say_what_it_is_is_a_failure(headers: dict[str, str], play: Any) -> None:
+def test_a_message_without_a_type_is_a_failure(headers: dict[str, str], play: Any) -> None:
     failure = play.failure(START, END, play.event("", USAGE[1], headers=headers))
     assert (failure.error.status, failure.error.code) == (502, "bad_upstream_answer")
     assert failure.bedrock_error == ""
@@ -265,13 +277,13 @@ def test_a_message_that_does_not_say_what_it_is_is_a_failure(headers: dict[str, 
     [[], [START], [START, text("a"), close()], [START, tool(0), piece('{"a"', 0)]],
     ids=["nothing", "only a start", "no stop", "within a call"],
 )
-def test_a_stream_that_breaks_off_is_never_taken_for_whole(events: list[Say], play: Any) -> None:
+def test_a_stream_that_breaks_off_is_never_taken_for_whole(events: list[StreamEvent], play: Any) -> None:
     failure = play.failure(*events)
     assert (failure.error.status, failure.error.code) == (502, "cut_off")
 
 
 @pytest.mark.parametrize("events", [[], [START], [START, text("a"), END]])
-def test_a_stream_that_breaks_off_within_a_message_is_a_failure(events: list[Say], play: Any) -> None:
+def test_a_stream_that_breaks_off_within_a_message_is_a_failure(events: list[StreamEvent], play: Any) -> None:
     assert play.failure(*events, play.event(*USAGE)[:-1]).error.status == 502
 
 
@@ -291,12 +303,12 @@ def test_a_stream_that_breaks_off_within_a_message_is_a_failure(events: list[Say
         [START, END, START],
     ],
 )
-def test_events_out_of_turn_are_a_failure(events: list[Say], play: Any) -> None:
+def test_events_out_of_turn_are_a_failure(events: list[StreamEvent], play: Any) -> None:
     assert play.failure(*events).error.code == "bad_upstream_answer"
 
 
-def test_what_stood_before_damaged_bytes_is_written(play: Any) -> None:
-    """The messages before the damage are good, and are out before it is told, with the next bytes or the end."""
+def test_messages_before_damaged_bytes_are_written(play: Any) -> None:
+    """The messages before the damage are valid, and are written before the error, with the next bytes or the end."""
     stream = play.stream()
     assert b'"content":"a"' in stream.feed(play.encode([START, text("a")]) + b"\xff" * 12)
     with pytest.raises(StreamError) as caught:
@@ -314,7 +326,7 @@ def test_a_failed_stream_stays_failed(play: Any) -> None:
         stream.end()
 
 
-def test_the_client_raises_what_failed(play: Any, client: Client) -> None:
+def test_the_client_raises_the_failure(play: Any, client: Client) -> None:
     failure = play.failure(
         START, text("a"), play.event("throttlingException", {"message": "Slow down."}, message="exception")
     )

@@ -1,6 +1,6 @@
-"""What becomes of every field and message form of the openai package, for every family of models.
+"""The outcome of every field and message form of the openai package, for every family of models.
 
-Each case is a request that differs from a plain one by one thing. The outcome is asked of the translation itself:
+Each case is a request that differs from a plain one by one thing. The translation itself decides the outcome:
 rejected, if it raises; ignored, if it names it; applied, if another request goes out or another response is made;
 without effect, if nothing at all changes. `make docs` writes docs/compatibility.md from here; a test compares the two.
 """
@@ -38,8 +38,8 @@ def planned(request: Json, family: Capabilities) -> ChatPlan:
     return plan(decode_request(json.dumps(request).encode()), family)
 
 
-def answered(change: Change, family: Capabilities) -> ChatPlan | ApiError:
-    """What goes out, or the error."""
+def response_to(change: Change, family: Capabilities) -> ChatPlan | ApiError:
+    """Return the plan, or the error."""
     request = plain()
     change(request)
     try:
@@ -49,8 +49,8 @@ def answered(change: Change, family: Capabilities) -> ChatPlan | ApiError:
 
 
 def outcome(change: Change, family: Capabilities) -> str:
-    """`rejected`, `ignored`, `applied` or `no effect`."""
-    made = answered(change, family)
+    """Return `rejected`, `ignored`, `applied` or `no effect`."""
+    made = response_to(change, family)
     if isinstance(made, ApiError):
         return "rejected"
     if made.ignored:
@@ -258,15 +258,15 @@ def test_every_field_that_the_openai_package_knows_is_a_case(
 
 
 def undeclared(declared: Any, kind: inspect.Type, path: str = "") -> Iterator[str]:
-    """Keys of the package's TypedDict, and of those in it, that our struct in its place does not have.
+    """Yield keys of the package's TypedDict, and of those in it, that the corresponding struct lacks.
 
-    There is nothing to know of a place that is free JSON on our side: it is applied, refused or ignored as a whole.
+    A place that is free JSON on our side has no members to compare: it is applied, rejected or ignored as a whole.
     """
-    for found in typed_dicts(declared):
+    for typed_dict in typed_dicts(declared):
         structs = list(structs_of(kind))
         if not structs:
             continue
-        hints = typing.get_type_hints(found)
+        hints = typing.get_type_hints(typed_dict)
         tags = typing.get_args(hints.get(structs[0].tag_field or ""))
         fitting = [struct for struct in structs if not tags or struct.tag in tags]
         if not fitting:
@@ -279,7 +279,7 @@ def undeclared(declared: Any, kind: inspect.Type, path: str = "") -> Iterator[st
 
 
 def typed_dicts(hint: Any) -> Iterator[Any]:
-    """Those that the hint allows."""
+    """Yield the TypedDicts that the hint allows."""
     if typing_extensions.is_typeddict(hint):
         yield hint
     for argument in typing.get_args(hint):
@@ -287,7 +287,7 @@ def typed_dicts(hint: Any) -> Iterator[Any]:
 
 
 def structs_of(kind: inspect.Type) -> Iterator[inspect.StructType]:
-    """Those that may stand in a place, by themselves or in a list."""
+    """Yield the structs that a place allows, alone or in a list."""
     match kind:
         case inspect.StructType():
             yield kind
@@ -319,10 +319,10 @@ def test_a_key_or_a_form_of_a_newer_package_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_what_is_rejected_is_a_400_that_names_itself(section: str) -> None:
+def test_a_rejected_field_is_a_400_that_names_it(section: str) -> None:
     for name, change in SECTIONS[section].items():
         for family in FAMILIES.values():
-            made = answered(change, family)
+            made = response_to(change, family)
             if isinstance(made, ApiError):
                 assert (made.status, bool(made.param)) == (400, True), (name, family.family, made.message)
 

@@ -1,4 +1,4 @@
-"""In which format a document is: what is believed, and in which order."""
+"""The format of a document: its sources and their order."""
 
 import io
 import zipfile
@@ -9,7 +9,7 @@ from extproc.translate.documents import document_format, is_broken
 
 
 def office(*names: str) -> bytes:
-    """An Office document, as far as its format shows."""
+    """Return the parts of an Office document that show its format."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
@@ -21,7 +21,7 @@ WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
 @pytest.mark.parametrize(
-    ("content", "media_type", "filename", "found"),
+    ("content", "media_type", "filename", "expected"),
     [
         (b"%PDF-1.7", "text/plain", "a.txt", "pdf"),
         (b"anything", "application/pdf", "a.txt", "pdf"),
@@ -50,8 +50,8 @@ WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
         (b"\x89PNG\r\n\x1a\n", "image/png", "a.png", None),
     ],
 )
-def test_the_first_that_knows_counts(content: bytes, media_type: str, filename: str, found: str | None) -> None:
-    assert document_format(content, media_type, filename) == found
+def test_the_first_that_knows_counts(content: bytes, media_type: str, filename: str, expected: str | None) -> None:
+    assert document_format(content, media_type, filename) == expected
 
 
 def test_a_pdf_has_its_mark_near_the_beginning() -> None:

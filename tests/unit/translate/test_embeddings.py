@@ -1,4 +1,4 @@
-"""Embeddings from request to bodies, and from answers to the answer."""
+"""Embeddings from the request to bodies, and from Bedrock's responses to the response."""
 
 import json
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ def request(model: str = TITAN, **fields: Any) -> EmbeddingsRequest:
     return decode(json.dumps({"model": model, "input": "x"} | fields).encode())
 
 
-def planned(asked: EmbeddingsRequest, foundation: str | None = None) -> EmbeddingsPlan:
-    return plan(asked, foundation or asked.model, spelled)
+def planned(parsed: EmbeddingsRequest, foundation: str | None = None) -> EmbeddingsPlan:
+    return plan(parsed, foundation or parsed.model, spelled)
 
 
 def bodies(made: EmbeddingsPlan) -> list[dict[str, Any]]:
     return [json.loads(body) for body in made.bodies]
 
 
-def refused(asked: EmbeddingsRequest, foundation: str | None = None) -> ApiError:
+def rejection(parsed: EmbeddingsRequest, foundation: str | None = None) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        planned(asked, foundation)
+        planned(parsed, foundation)
     assert caught.value.status == 400
     return caught.value
 
@@ -66,8 +66,8 @@ def test_tokens_go_out_as_text() -> None:
 
 
 def test_the_model_is_known_by_its_foundation_and_not_by_its_name() -> None:
-    asked = request("eu.cohere.embed-v4:0", dimensions=1536)
-    assert bodies(planned(asked, "cohere.embed-v4:0"))[0]["output_dimension"] == 1536
+    parsed = request("eu.cohere.embed-v4:0", dimensions=1536)
+    assert bodies(planned(parsed, "cohere.embed-v4:0"))[0]["output_dimension"] == 1536
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_the_model_is_known_by_its_foundation_and_not_by_its_name() -> None:
         ("arn:aws:bedrock:us-east-1:1:application-inference-profile/titan-embed-text-v2", None),
     ],
 )
-def test_a_model_that_makes_no_embeddings_is_refused_with_those_that_do(model: str, foundation: str | None) -> None:
-    error = refused(request(model), foundation)
+def test_a_model_without_embeddings_is_rejected_with_those_that_have_them(model: str, foundation: str | None) -> None:
+    error = rejection(request(model), foundation)
     assert error.param == "model"
     assert f"'{model}'" in error.message
     assert TITAN in error.message
@@ -95,16 +95,14 @@ def test_a_model_that_makes_no_embeddings_is_refused_with_those_that_do(model: s
         ("amazon.nova-2-multimodal-embeddings-v1:0", 512, "256, 384, 1024, 3072"),
     ],
 )
-def test_dimensions_that_a_model_does_not_make_are_refused_with_those_it_does(
-    model: str, dimensions: int, allowed: str
-) -> None:
-    error = refused(request(model, dimensions=dimensions))
+def test_unsupported_dimensions_are_rejected_with_the_supported_ones(model: str, dimensions: int, allowed: str) -> None:
+    error = rejection(request(model, dimensions=dimensions))
     assert error.param == "dimensions"
     assert f"vectors of {allowed} dimensions" in error.message
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "param"),
+    ("model", "value", "param"),
     [
         (TITAN, "x" * 50_001, "input"),
         (COHERE, ["x" * 2048, "x" * 2049], "input[1]"),
@@ -113,8 +111,8 @@ def test_dimensions_that_a_model_does_not_make_are_refused_with_those_it_does(
         (COHERE, [[0] * 2048, [0] * 2049], "input[1]"),
     ],
 )
-def test_a_text_too_long_is_refused_and_named(model: str, given: object, param: str) -> None:
-    error = refused(request(model, input=given))
+def test_a_text_too_long_is_rejected_and_named(model: str, value: object, param: str) -> None:
+    error = rejection(request(model, input=value))
     assert error.param == param
     assert "too long" in error.message
 
@@ -128,45 +126,45 @@ def test_a_text_as_long_as_may_be_is_let_through() -> None:
 
 
 def test_vectors_keep_their_order_and_tokens_are_summed() -> None:
-    asked = request(COHERE, input=["x"] * 97)
+    parsed = request(COHERE, input=["x"] * 97)
     first = json.dumps({"embeddings": [[float(n)] for n in range(96)]}).encode()
     second = json.dumps({"embeddings": {"float": [[96.0]]}}).encode()
-    body, _ = translate_responses(asked, planned(asked), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
-    said = json.loads(body)
-    assert [item["embedding"] for item in said["data"]] == [[float(n)] for n in range(97)]
-    assert [item["index"] for item in said["data"]] == list(range(97))
-    assert said["usage"] == {"prompt_tokens": 304, "total_tokens": 304}
+    body, _ = translate_responses(parsed, planned(parsed), [({HEADER: "300"}, first), ({HEADER: "4"}, second)])
+    body_json = json.loads(body)
+    assert [item["embedding"] for item in body_json["data"]] == [[float(n)] for n in range(97)]
+    assert [item["index"] for item in body_json["data"]] == list(range(97))
+    assert body_json["usage"] == {"prompt_tokens": 304, "total_tokens": 304}
 
 
-def test_the_client_sees_the_model_that_it_asked_for() -> None:
-    asked = request("eu.cohere.embed-v4:0")
-    made = planned(asked, "cohere.embed-v4:0")
-    said = json.loads(translate_responses(asked, made, [({}, b'{"embeddings":[[1]]}')])[0])
-    assert said["model"] == "eu.cohere.embed-v4:0"
+def test_the_client_sees_the_model_that_it_requested() -> None:
+    parsed = request("eu.cohere.embed-v4:0")
+    made = planned(parsed, "cohere.embed-v4:0")
+    body_json = json.loads(translate_responses(parsed, made, [({}, b'{"embeddings":[[1]]}')])[0])
+    assert body_json["model"] == "eu.cohere.embed-v4:0"
 
 
 @pytest.mark.parametrize(("form", "vector"), [(None, [1.0]), ("float", [1.0]), ("base64", "AACAPw==")], ids=str)
-def test_the_format_is_the_one_asked_for_and_floats_by_default(form: str | None, vector: object) -> None:
-    asked = request(encoding_format=form)
-    said = json.loads(translate_responses(asked, planned(asked), [({}, b'{"embedding":[1]}')])[0])
-    assert said["data"][0]["embedding"] == vector
+def test_the_format_is_the_requested_one_and_floats_by_default(form: str | None, vector: object) -> None:
+    parsed = request(encoding_format=form)
+    body_json = json.loads(translate_responses(parsed, planned(parsed), [({}, b'{"embedding":[1]}')])[0])
+    assert body_json["data"][0]["embedding"] == vector
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"embeddings":[[1]]}', b'{"embeddings":[[1],[2],[3]]}'])
-def test_an_answer_that_does_not_fit_is_a_502_and_never_a_shifted_list(body: bytes) -> None:
-    asked = request(COHERE, input=["a", "b"])
+def test_a_response_that_does_not_match_is_a_502_and_never_a_shifted_list(body: bytes) -> None:
+    parsed = request(COHERE, input=["a", "b"])
     with pytest.raises(ApiError) as caught:
-        translate_responses(asked, planned(asked), [({}, body)])
+        translate_responses(parsed, planned(parsed), [({}, body)])
     assert caught.value.status == 502
     assert caught.value.type == "server_error"
 
 
-# How long an answer can be
+# The longest response
 
 
 @pytest.mark.parametrize("model", EMBEDDING_MODELS)
 @pytest.mark.parametrize("text", ["a", "\u0001", "é", "🙂", '"'])
-def test_the_longest_answer_is_within_the_bound_and_not_far_below_it(model: str, text: str) -> None:
+def test_the_longest_response_is_within_the_bound_and_not_far_below_it(model: str, text: str) -> None:
     """The longest numbers, written with white space, and the texts sent back, every character escaped."""
     texts = [text * 100] * EMBEDDING_MODELS[model].texts_per_call
     made = planned(request(model, input=texts))

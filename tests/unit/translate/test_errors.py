@@ -1,4 +1,4 @@
-"""Bedrock's failures as the client is told them."""
+"""Bedrock's failures as error responses to the client."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,7 +48,7 @@ SERVICE_MODEL: dict[str, tuple[int, str, str | None]] = {
     "ServiceUnavailableException": (503, "server_error", "bedrock_unavailable"),
     "AccessDeniedException": (502, "server_error", "gateway_credentials"),
 }
-"""What becomes of each exception of the service model. A newer botocore may bring another: decide, and add it here."""
+"""Status, type and code of each exception of the service model. Add a row for each that a newer botocore brings."""
 
 COMMON: dict[str, tuple[int, str, str | None]] = {
     "ValidationError": (400, INVALID, None),
@@ -67,7 +67,7 @@ COMMON: dict[str, tuple[int, str, str | None]] = {
 
 
 def service_model() -> Iterator[Any]:
-    """All exceptions of what we call, those within a stream too."""
+    """Return all exceptions of the called operations, those within a stream too."""
     model = botocore.session.get_session().get_service_model("bedrock-runtime")
     for name in ("Converse", "ConverseStream", "InvokeModel"):
         yield from model.operation_model(name).error_shapes
@@ -81,10 +81,10 @@ def test_every_exception_of_the_service_model_has_been_decided_on() -> None:
     assert names - set(SERVICE_MODEL) == set()
 
 
-@pytest.mark.parametrize(("kind", "told"), [*SERVICE_MODEL.items(), *COMMON.items()])
-def test_a_failure_has_the_status_type_and_code_that_sdks_act_on(kind: str, told: Any) -> None:
+@pytest.mark.parametrize(("kind", "translated"), [*SERVICE_MODEL.items(), *COMMON.items()])
+def test_a_failure_has_the_status_type_and_code_that_sdks_act_on(kind: str, translated: Any) -> None:
     error = from_bedrock(BedrockError(kind, "Because."))
-    assert (error.status, error.type, error.code) == told
+    assert (error.status, error.type, error.code) == translated
     assert error.message == "Because." or error.code == "gateway_credentials"
 
 
@@ -100,12 +100,12 @@ def test_a_failure_is_the_same_over_http_in_an_exception_frame_and_in_an_error_f
         from_frame({":message-type": "error", ":error-code": lower, ":error-message": "Because."}, b""),
         from_frame({":message-type": "error", ":error-code": kind.upper(), ":error-message": "Because."}, b""),
     ]
-    told = {(error.status, error.type, error.code) for error in map(from_bedrock, failures)}
-    assert told == {SERVICE_MODEL[kind]}
+    translated = {(error.status, error.type, error.code) for error in map(from_bedrock, failures)}
+    assert translated == {SERVICE_MODEL[kind]}
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "code"),
+    ("status", "translated", "code"),
     [
         (400, 400, None),
         (401, 502, "gateway_credentials"),
@@ -122,14 +122,14 @@ def test_a_failure_is_the_same_over_http_in_an_exception_frame_and_in_an_error_f
         (0, 502, "bedrock_error"),
     ],
 )
-def test_a_failure_without_a_name_goes_by_its_status(status: int, told: int, code: str | None) -> None:
+def test_a_failure_without_a_name_goes_by_its_status(status: int, translated: int, code: str | None) -> None:
     error = from_bedrock(BedrockError("", "Because.", status))
-    assert (error.status, error.code) == (told, code)
+    assert (error.status, error.code) == (translated, code)
 
 
 @pytest.mark.parametrize("kind", ["ModelErrorException", "ModelStreamErrorException"])
 @pytest.mark.parametrize(
-    ("original", "told", "code"),
+    ("original", "translated", "code"),
     [
         (400, 400, None),
         (413, 400, "context_length_exceeded"),
@@ -145,10 +145,10 @@ def test_a_failure_without_a_name_goes_by_its_status(status: int, told: int, cod
     ],
 )
 def test_a_failure_of_the_models_own_server_goes_by_that_servers_status(
-    kind: str, original: int, told: int, code: str | None
+    kind: str, original: int, translated: int, code: str | None
 ) -> None:
     error = from_bedrock(BedrockError(kind, "Because.", 424, original))
-    assert (error.status, error.code) == (told, code)
+    assert (error.status, error.code) == (translated, code)
 
 
 def test_the_status_of_another_server_does_not_count_where_bedrock_itself_failed() -> None:
@@ -170,22 +170,22 @@ def test_the_gateways_own_credentials_are_not_the_callers_business(failure: Bedr
     assert (failure.kind or "401") in error.message
 
 
-def test_a_model_that_the_account_may_not_use_is_told_without_aws_account_and_role() -> None:
-    said = (
+def test_a_model_without_access_is_reported_without_aws_account_and_role() -> None:
+    message = (
         "Model access is denied due to User: arn:aws:sts::123456789012:assumed-role/gateway/x is not authorized to "
         "perform: aws-marketplace:ViewSubscriptions on resource: *"
     )
-    error = from_bedrock(BedrockError("AccessDeniedException", said, 403))
+    error = from_bedrock(BedrockError("AccessDeniedException", message, 403))
     assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
     assert "123456789012" not in error.message
     assert "not about your API key" in error.message
 
 
-# What stands in the text
+# Failures told apart by their message
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "The provided model identifier is invalid.",
         "Could not resolve the foundation model from the provided model identifier.",
@@ -193,14 +193,14 @@ def test_a_model_that_the_account_may_not_use_is_told_without_aws_account_and_ro
         "request with the ID or ARN of an inference profile that contains this model.",
     ],
 )
-def test_a_model_that_is_none_is_not_found(said: str) -> None:
-    error = from_bedrock(BedrockError("ValidationException", said, 400))
+def test_an_unknown_model_is_a_404(message: str) -> None:
+    error = from_bedrock(BedrockError("ValidationException", message, 400))
     assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
-    assert said in error.message
+    assert message in error.message
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("AccessDeniedException", "You don't have access to the model with the specified model ID."),
         ("ResourceNotFoundException", "This model version has reached the end of its life. Please refer to the docs."),
@@ -213,19 +213,19 @@ def test_a_model_that_is_none_is_not_found(said: str) -> None:
         ),
     ],
 )
-def test_a_model_that_cannot_be_used_is_not_found(kind: str, said: str) -> None:
-    error = from_bedrock(BedrockError(kind, said))
+def test_an_unusable_model_is_a_404(kind: str, message: str) -> None:
+    error = from_bedrock(BedrockError(kind, message))
     assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
     assert error.message.strip()
 
 
-def test_a_model_that_is_only_served_by_profile_says_what_to_ask_for() -> None:
+def test_a_model_only_served_by_profile_names_the_profile_to_use() -> None:
     failure = BedrockError("ValidationException", "… with on-demand throughput isn't supported.")
     assert "inference profile" in from_bedrock(failure).message
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Input is too long for requested model.",
         "The model returned the following errors: prompt is too long: 206456 tokens > 200000 maximum",
@@ -241,21 +241,21 @@ def test_a_model_that_is_only_served_by_profile_says_what_to_ask_for() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["ValidationException", "ModelErrorException", "ModelStreamErrorException", ""])
-def test_a_prompt_that_is_too_long_is_told_as_openai_does(kind: str, said: str) -> None:
-    error = from_bedrock(BedrockError(kind, said))
+def test_a_prompt_that_is_too_long_has_openais_error_code(kind: str, message: str) -> None:
+    error = from_bedrock(BedrockError(kind, message))
     assert (error.status, error.type, error.code) == (400, INVALID, "context_length_exceeded")
     assert error.param == "messages"
-    assert error.message == said
+    assert error.message == message
 
 
 def test_too_many_tokens_to_embed_are_in_the_input() -> None:
-    said = "400 Bad Request: Too many input tokens. Max input tokens: 8192, request input token count: 9000 "
-    error = from_bedrock(BedrockError("ValidationException", said))
+    message = "400 Bad Request: Too many input tokens. Max input tokens: 8192, request input token count: 9000 "
+    error = from_bedrock(BedrockError("ValidationException", message))
     assert (error.code, error.param) == ("context_length_exceeded", "input")
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "param"),
+    ("message", "code", "param"),
     [
         ("The model returned the following errors: Output blocked by content filtering policy", "policy", None),
         ("This request has been blocked by our content filters.", "policy", None),
@@ -266,15 +266,15 @@ def test_too_many_tokens_to_embed_are_in_the_input() -> None:
         ("Value '2' at 'inferenceConfig.temperature' failed to satisfy constraint: …", None, "temperature"),
     ],
 )
-def test_what_aws_says_only_in_its_message_is_heard(said: str, code: str | None, param: str | None) -> None:
-    error = from_bedrock(BedrockError("ValidationException", said, 400))
+def test_failures_told_apart_only_by_awss_message(message: str, code: str | None, param: str | None) -> None:
+    error = from_bedrock(BedrockError("ValidationException", message, 400))
     expected = "content_policy_violation" if code == "policy" else code
     assert (error.status, error.type, error.code, error.param) == (400, INVALID, expected, param)
-    assert error.message == said
+    assert error.message == message
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("ServiceUnavailableException", "Bedrock is unable to process your request."),
         ("ServiceUnavailableException", "Too many connections, please wait before trying again."),
@@ -282,12 +282,12 @@ def test_what_aws_says_only_in_its_message_is_heard(said: str, code: str | None,
         ("", "Too many requests, please wait before trying again."),
     ],
 )
-def test_throttling_is_told_as_such_in_every_disguise(kind: str, said: str) -> None:
-    error = from_bedrock(BedrockError(kind, said, 503))
+def test_throttling_is_a_429_in_all_its_forms(kind: str, message: str) -> None:
+    error = from_bedrock(BedrockError(kind, message, 503))
     assert (error.status, error.code, error.headers) == (429, "rate_limit_exceeded", {"retry-after": "1"})
 
 
-def test_words_of_another_kind_of_failure_are_not_taken_for_it() -> None:
+def test_the_message_of_another_failure_is_not_mistaken_for_it() -> None:
     """A caller's own text may be quoted in them."""
     error = from_bedrock(BedrockError("ThrottlingException", "Value 'prompt is too long' …", 429))
     assert error.code == "rate_limit_exceeded"
@@ -307,7 +307,7 @@ def test_words_of_another_kind_of_failure_are_not_taken_for_it() -> None:
         ("ModelTimeoutException", None),
     ],
 )
-def test_where_trying_again_helps_it_says_when(kind: str, seconds: str | None) -> None:
+def test_a_temporary_failure_has_retry_after(kind: str, seconds: str | None) -> None:
     assert from_bedrock(BedrockError(kind, "x")).headers.get("retry-after") == seconds
 
 
@@ -324,23 +324,21 @@ def test_where_trying_again_helps_it_says_when(kind: str, seconds: str | None) -
         (BedrockError("ModelErrorException", "x"), None),
     ],
 )
-def test_sdks_are_kept_from_trying_again_what_would_fail_or_cost_as_much_again(
-    failure: BedrockError, again: str | None
-) -> None:
+def test_sdks_do_not_retry_permanent_or_billed_failures(failure: BedrockError, again: str | None) -> None:
     assert from_bedrock(failure).headers.get("x-should-retry") == again
 
 
-# Words
+# Messages
 
 
 @pytest.mark.parametrize(
     "failure", [BedrockError("", "", 418), BedrockError("ThrottlingException", ""), BedrockError("", "")]
 )
-def test_a_failure_without_words_is_still_told_in_words(failure: BedrockError) -> None:
+def test_a_failure_without_a_message_still_gets_one(failure: BedrockError) -> None:
     assert from_bedrock(failure).message.strip()
 
 
 @pytest.mark.parametrize("error", [bad_response("no JSON"), cut_off()])
-def test_what_is_not_bedrocks_answer_is_a_502_that_says_to_try_again(error: ApiError) -> None:
+def test_a_response_that_is_not_bedrocks_is_a_502_that_advises_a_retry(error: ApiError) -> None:
     assert (error.status, error.type) == (502, "server_error")
     assert "Try again" in error.message

@@ -1,4 +1,4 @@
-"""Every form of request on every model that the local Bedrock serves: it takes what goes out, or the gateway says 400.
+"""Every form of request on every model of the local Bedrock: it accepts the request, or the gateway rejects it.
 
 The local Bedrock has a table and rules of its own, so that a mistake in the gateway's would have to be made twice.
 """
@@ -66,7 +66,7 @@ STRICT_RECURSIVE = {
 }
 
 
-def answer_in(schema: Json) -> Json:
+def response_format(schema: Json) -> Json:
     return {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": schema}}
 
 
@@ -116,7 +116,7 @@ CASES: dict[str, Json] = {
     "prefill tools": {"messages": [*USER, {"role": "assistant", "content": "x "}], "tools": [TOOL]},
     "prefill schema": {
         "messages": [*USER, {"role": "assistant", "content": "x "}],
-        "response_format": answer_in(OPEN_LISTS),
+        "response_format": response_format(OPEN_LISTS),
     },
     "prefill effort": {"messages": [*USER, {"role": "assistant", "content": "x "}], "reasoning_effort": "low"},
     "tools": {"tools": [TOOL]},
@@ -150,13 +150,13 @@ CASES: dict[str, Json] = {
             }
         ]
     },
-    "schema": {"response_format": answer_in(OPEN_LISTS)},
-    "schema+tools": {"response_format": answer_in(OPEN_LISTS), "tools": [TOOL]},
-    "schema recursive": {"response_format": answer_in(TREE)},
-    "schema big": {"response_format": answer_in(THIRTY_OPTIONS)},
-    "schema oneOf": {"response_format": answer_in(EITHER)},
-    "schema+effort": {"response_format": answer_in(OPEN_LISTS), "reasoning_effort": "medium"},
-    "schema stream": {"response_format": answer_in(OPEN_LISTS), "stream": True},
+    "schema": {"response_format": response_format(OPEN_LISTS)},
+    "schema+tools": {"response_format": response_format(OPEN_LISTS), "tools": [TOOL]},
+    "schema recursive": {"response_format": response_format(TREE)},
+    "schema big": {"response_format": response_format(THIRTY_OPTIONS)},
+    "schema oneOf": {"response_format": response_format(EITHER)},
+    "schema+effort": {"response_format": response_format(OPEN_LISTS), "reasoning_effort": "medium"},
+    "schema stream": {"response_format": response_format(OPEN_LISTS), "stream": True},
     "json_object": {"response_format": {"type": "json_object"}},
     **{f"effort {e}": {"reasoning_effort": e} for e in ("none", "minimal", "low", "medium", "high", "xhigh")},
     "effort+max": {"reasoning_effort": "high", "max_tokens": 500},
@@ -186,15 +186,15 @@ CASES: dict[str, Json] = {
 
 
 def planned(request: Json) -> ChatPlan | ApiError:
-    """What goes out, or the refusal."""
+    """Return the plan, or the error."""
     try:
         return plan(decode_request(json.dumps(request).encode()), BUILT_IN.of(request["model"]))
-    except ApiError as refusal:
-        return refusal
+    except ApiError as error:
+        return error
 
 
 @pytest.mark.parametrize("form", CASES)
-def test_every_model_takes_what_goes_out_or_it_is_a_400(form: str) -> None:
+def test_every_model_accepts_the_request_or_it_is_a_400(form: str) -> None:
     for model in MODELS:
         made = planned({"model": model.id, "messages": USER, **CASES[form]})
         if isinstance(made, ApiError):

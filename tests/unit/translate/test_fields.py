@@ -41,7 +41,7 @@ from extproc.translate.fields import param
         ("Value '' at 'guardrailConfig.guardrailIdentifier' failed to satisfy constraint", "guardrailConfig"),
     ],
 )
-def test_where_aws_names_the_field_the_client_is_told_its_own(message: str, name: str) -> None:
+def test_a_field_that_aws_names_becomes_the_clients_own(message: str, name: str) -> None:
     assert param(message) == name
 
 

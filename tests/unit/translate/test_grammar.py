@@ -1,4 +1,4 @@
-"""Which schemas are grammars, and what becomes of the others."""
+"""Schemas that are grammars, and the changes to all others."""
 
 import json
 from enum import Enum
@@ -21,26 +21,26 @@ def closed(**properties: Any) -> dict[str, Any]:
 
 
 def written(schema: Any) -> Any:
-    """The grammar as JSON has it, or None."""
-    found = grammar(Raw(json.dumps(schema).encode()))
-    return None if found is None else json.loads(bytes(found.schema))
+    """Return the grammar as JSON, or None."""
+    result = grammar(Raw(json.dumps(schema).encode()))
+    return None if result is None else json.loads(bytes(result.schema))
 
 
 def size(schema: Any) -> Size:
-    found = grammar(Raw(json.dumps(schema).encode()))
-    assert found is not None
-    return found.size
+    result = grammar(Raw(json.dumps(schema).encode()))
+    assert result is not None
+    return result.size
 
 
-# What stays as it is
+# Unchanged schemas
 
 
 def test_a_grammar_goes_out_byte_for_byte() -> None:
     schema = b'{ "type":"object", "additionalProperties" : false, "properties":{"b":{"const":1.0},"a":{"enum":[1e2]}} }'
-    found = grammar(Raw(schema))
-    assert found is not None
-    assert bytes(found.schema) == schema
-    assert found.unchanged
+    result = grammar(Raw(schema))
+    assert result is not None
+    assert bytes(result.schema) == schema
+    assert result.unchanged
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_grammar_goes_out_byte_for_byte() -> None:
         {"type": "object", "additionalProperties": False},
     ],
 )
-def test_what_a_grammar_knows_stays(node: dict[str, Any]) -> None:
+def test_keywords_of_a_grammar_stay(node: dict[str, Any]) -> None:
     schema = closed(a=node)
     assert written(schema) == schema
 
@@ -72,15 +72,15 @@ def test_a_property_may_have_any_name() -> None:
     assert written(schema) == schema
 
 
-# What is changed
+# Changed schemas
 
 
 def test_every_object_is_closed() -> None:
     inner = {"type": "object", "properties": {"b": TEXT}}
-    found = written({"type": "object", "properties": {"a": inner, "c": {"type": "array", "items": inner}}})
-    assert found["additionalProperties"] is False
-    assert found["properties"]["a"]["additionalProperties"] is False
-    assert found["properties"]["c"]["items"]["additionalProperties"] is False
+    result = written({"type": "object", "properties": {"a": inner, "c": {"type": "array", "items": inner}}})
+    assert result["additionalProperties"] is False
+    assert result["properties"]["a"]["additionalProperties"] is False
+    assert result["properties"]["c"]["items"]["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_every_object_is_closed() -> None:
         ("pattern", r"(a)\1"),
     ],
 )
-def test_what_only_narrows_is_told(key: str, value: Any) -> None:
-    told = f"{key}: {json.dumps(value)}"
-    for before, after in ((None, told), ("How many.", f"How many. ({told})")):
+def test_narrowing_keywords_move_to_the_description(key: str, value: Any) -> None:
+    keyword = f"{key}: {json.dumps(value)}"
+    for before, after in ((None, keyword), ("How many.", f"How many. ({keyword})")):
         node = {**TEXT, key: value} if before is None else {**TEXT, key: value, "description": before}
         assert written(closed(a=node)) == closed(a={**TEXT, "description": after})
 
 
-def test_all_that_is_told_stands_in_one_sentence() -> None:
+def test_all_moved_keywords_are_in_one_sentence() -> None:
     node = {"type": "integer", "minimum": 1, "maximum": 9}
     assert written(closed(a=node))["properties"]["a"]["description"] == "minimum: 1, maximum: 9"
 
@@ -124,11 +124,11 @@ def test_all_of_one_is_any_of_one() -> None:
 
 
 @pytest.mark.parametrize("key", ["$schema", "$id", "$comment", "discriminator", "deprecated", "x-order"])
-def test_what_says_nothing_of_the_value_is_left_out(key: str) -> None:
+def test_annotations_of_a_value_are_left_out(key: str) -> None:
     assert written({**closed(a=TEXT), key: "x"}) == closed(a=TEXT)
 
 
-# What is no grammar
+# Schemas that are no grammar
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_says_nothing_of_the_value_is_left_out(key: str) -> None:
         {"$ref": 5},
     ],
 )
-def test_what_would_take_another_form_is_no_grammar(node: Any) -> None:
+def test_keywords_that_change_the_form_are_no_grammar(node: Any) -> None:
     assert written({**closed(a=node, b=TEXT), "$defs": {"A": closed(a=TEXT)}}) is None
 
 
@@ -191,11 +191,11 @@ def test_a_schema_that_is_nested_too_deeply_is_no_grammar() -> None:
 
 
 @pytest.mark.parametrize("text", [b"[]", b"null", b"{", b'{"type":"object","properties":' * 5000])
-def test_what_is_no_schema_is_no_grammar(text: bytes) -> None:
+def test_an_invalid_schema_is_no_grammar(text: bytes) -> None:
     assert grammar(Raw(text)) is None
 
 
-# What is counted
+# Sizes
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_there_is_an_end_to_each(total: Size, fits: bool) -> None:
     assert total.fits is fits
 
 
-# What the openai package makes of Pydantic's models
+# The openai package's schemas of Pydantic models
 
 
 class Mood(Enum):
@@ -235,7 +235,7 @@ class Mood(Enum):
 
 
 class Place(BaseModel):
-    """Somewhere."""
+    """A place by its coordinates."""
 
     name: str = Field(description="As on a map.")
     latitude: float = Field(ge=-90, le=90)
@@ -257,14 +257,14 @@ class Scores(BaseModel):
     scores: dict[str, int]
 
 
-def test_what_openais_package_makes_of_a_model_is_a_grammar() -> None:
-    found = written(to_strict_json_schema(Report))
-    assert found["$defs"]["Place"]["properties"]["latitude"] == {
+def test_schemas_of_openais_package_are_grammars() -> None:
+    result = written(to_strict_json_schema(Report))
+    assert result["$defs"]["Place"]["properties"]["latitude"] == {
         "title": "Latitude",
         "type": "number",
         "description": "maximum: 90, minimum: -90",
     }
-    assert found["properties"]["tags"]["description"] == "maxItems: 5"
+    assert result["properties"]["tags"]["description"] == "maxItems: 5"
     assert size(to_strict_json_schema(Report)).fits
 
 
@@ -273,11 +273,11 @@ def test_recursive_models_and_open_dictionaries_are_not(model: type[BaseModel]) 
     assert written({**model.model_json_schema(), "title": "T"}) is None
 
 
-# How much work it is
+# Cost
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, schema: Any) -> tuple[Any, int]:
-    """The grammar, and how many schemas were written for it."""
+    """Return the grammar, and the number of schemas written for it."""
     writing, calls = _Writing.schema, 0
 
     def counting(self: _Writing, node: Any, depth: int) -> dict[str, Any]:
@@ -291,16 +291,16 @@ def counted(monkeypatch: pytest.MonkeyPatch, schema: Any) -> tuple[Any, int]:
 
 def test_writing_ends_where_more_is_counted_than_bedrock_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     unions = closed(a={"anyOf": [{"anyOf": [TEXT]}] * 100})
-    found, calls = counted(monkeypatch, unions)
-    assert (found, calls) == (None, 33)  # the root, `a`, and up to the 17th union two for each but the first
-    found, calls = counted(monkeypatch, closed(**{f"p{at}": TEXT for at in range(65)}))
-    assert (found, calls) == (None, 1)
+    result, calls = counted(monkeypatch, unions)
+    assert (result, calls) == (None, 33)  # the root, `a`, and up to the 17th union two for each but the first
+    result, calls = counted(monkeypatch, closed(**{f"p{at}": TEXT for at in range(65)}))
+    assert (result, calls) == (None, 1)
 
 
 def test_a_schema_of_too_many_objects_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     fitting = closed(a={"anyOf": [TEXT] * (MAX_OBJECTS - 3)})
-    found, calls = counted(monkeypatch, fitting)
-    assert (found, calls) == (fitting, MAX_OBJECTS - 1)
+    result, calls = counted(monkeypatch, fitting)
+    assert (result, calls) == (fitting, MAX_OBJECTS - 1)
     assert counted(monkeypatch, closed(a={"anyOf": [TEXT] * (MAX_OBJECTS - 2)})) == (None, 0)
 
 
@@ -317,7 +317,7 @@ def test_a_reference_is_resolved_once_however_often_it_is_used(monkeypatch: pyte
     assert resolved == ["#/$defs/A"]
 
 
-def test_a_long_pattern_is_told_unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_pattern_moves_to_the_description_unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_HARD_PATTERN", None)
-    found = written(closed(a={"type": "string", "pattern": "a" * 4097}))
-    assert found["properties"]["a"] == {"type": "string", "description": f'pattern: "{"a" * 4097}"'}
+    result = written(closed(a={"type": "string", "pattern": "a" * 4097}))
+    assert result["properties"]["a"] == {"type": "string", "description": f'pattern: "{"a" * 4097}"'}

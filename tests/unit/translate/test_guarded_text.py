@@ -33,8 +33,8 @@ def user(*parts: Any) -> dict[str, Any]:
 
 
 def test_a_marked_text_is_guarded_and_others_are_not(read_converse: Read) -> None:
-    said = user({"type": "text", "text": "Translate:"}, part("Guten Tag"), part(" \n"))
-    assert read_converse(body(said))["messages"] == [
+    message = user({"type": "text", "text": "Translate:"}, part("Guten Tag"), part(" \n"))
+    assert read_converse(body(message))["messages"] == [
         {"role": "user", "content": [{"text": "Translate:"}, {"guardContent": {"text": {"text": "Guten Tag"}}}]}
     ]
 
@@ -53,7 +53,7 @@ def test_a_document_beside_a_marked_text_has_a_text_too(read_converse: Read) -> 
 
 
 def test_without_a_guardrail_of_its_own_a_request_marks_nothing() -> None:
-    """The guardrail that an operator puts around all requests would pass over what is not marked."""
+    """A guardrail that an operator puts around all requests would ignore unmarked text."""
     with pytest.raises(ApiError) as caught:
         body(user({"type": "text", "text": "a"}), user(part("b")), guardrailConfig=None)
     assert (caught.value.status, caught.value.param) == (400, "messages[1].content[0]")

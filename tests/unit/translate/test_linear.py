@@ -1,7 +1,7 @@
-"""What a caller sizes costs time in proportion: a request of twice the size takes about twice as long.
+"""Cost is linear in every size that a caller chooses: a request of twice the size takes about twice as long.
 
-The CPU time of this thread is compared, not the clock's, and over four doublings: what is in proportion takes 16
-times as long, what grows with the square 256 times. The limit lies between, at 64 times: the end of a CPU's cache or a
+The CPU time of this thread is compared, not the clock's, and over four doublings: linear cost takes 16
+times as long, quadratic cost 256 times. The limit lies between, at 64 times: the end of a CPU's cache or a
 busy neighbour on the same core costs a factor of two or three, which must not fail a test. The other work of a machine
 can only make a run slower, so the fastest of several counts.
 """
@@ -58,7 +58,7 @@ EMBEDDINGS = {name: shape for name, shape in SHAPES.items() if shape.embeddings}
 
 @pytest.fixture(autouse=True, scope="module")
 def without_garbage_collection() -> Iterator[None]:
-    """Its rounds cost what the objects of all other tests cost."""
+    """Disable garbage collection, whose cost depends on the objects of all other tests."""
     gc.disable()
     yield
     gc.enable()
@@ -83,10 +83,10 @@ def embeddings(body: bytes, model: str) -> str:
 
 
 def count(shape: Shape, size: int) -> int:
-    """How many there are in a body of this size, of which `TIMES` as many are still accepted."""
+    """Return the number of items in a body of this size, of which `TIMES` as many are still accepted."""
     few, many = len(shape.write(64)), len(shape.write(128))
-    found = max(2, size * 64 // (many - few))
-    return found if shape.most is None else min(found, shape.most // TIMES)
+    length = max(2, size * 64 // (many - few))
+    return length if shape.most is None else min(length, shape.most // TIMES)
 
 
 def seconds(work: Callable[[bytes], str], body: bytes) -> float:
@@ -97,7 +97,7 @@ def seconds(work: Callable[[bytes], str], body: bytes) -> float:
 
 
 def growth(work: Callable[[bytes], str], shape: Shape, size: int) -> float:
-    """How many times longer than a body of `size` one of `TIMES` as many takes, by the fastest of the runs so far."""
+    """Return the ratio of the times of a body of `TIMES` the size and of `size`, by the fastest runs so far."""
     many = count(shape, size)
     small, large = shape.write(many), shape.write(TIMES * many)
     assert work(small) == work(large)
@@ -135,7 +135,7 @@ def names(count: int) -> object:
 
 
 def marks(count: int) -> object:
-    """Cache points on as many texts, of which all but the last few are taken out again."""
+    """Return cache points on as many texts, of which all but the last few are removed again."""
     cache_marks, blocks = CacheMarks(BUILT_IN.of("anthropic.claude-sonnet-4-6"), (), Ignored()), list[object]()
     for _ in range(count):
         blocks.append(TextContent("a"))
@@ -144,7 +144,7 @@ def marks(count: int) -> object:
 
 
 def repeated_ids(count: int) -> object:
-    """One id again and again, when every id that would be made of it is taken."""
+    """Return one id again and again, while every replacement for it is taken."""
     calls = PastCalls(BUILT_IN.of("anthropic.claude-sonnet-4-6"), Tools())
     function = FunctionCall("look")
     taken = [bedrock_id(f"a#{number}") for number in range(count, 2 * count + 1)]
@@ -155,13 +155,13 @@ def repeated_ids(count: int) -> object:
 
 
 def chain(count: int) -> object:
-    """Definitions each of which refers to the next."""
+    """Return definitions each of which refers to the next."""
     definitions = {str(at): {"$ref": f"#/$defs/{at + 1}"} for at in range(count)}
     return grammar._recursive({"items": {"$ref": "#/$defs/0"}, "$defs": definitions})
 
 
 @pytest.mark.parametrize("work", [names, marks, repeated_ids, chain])
-def test_no_loop_grows_with_the_square_of_what_no_limit_would_keep_small(work: Callable[[int], object]) -> None:
+def test_no_loop_is_quadratic_in_an_unlimited_size(work: Callable[[int], object]) -> None:
     few, many = 250, 250 * TIMES
     fastest = dict.fromkeys((few, many), float("inf"))
     for _ in range(ROUNDS):

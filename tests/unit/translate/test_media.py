@@ -1,4 +1,4 @@
-"""Images, documents, sounds and videos: what goes through, and what is refused at its path."""
+"""Images, documents, sounds and videos: accepted ones, and those rejected at their path."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(10)
 
 
 def raw(value: object) -> Raw:
-    """As a decoded request has it."""
+    """Return the text as a decoded request holds it."""
     return Raw(json.dumps(value).encode())
 
 
@@ -39,7 +39,7 @@ def block(text: str) -> Any:
     return msgspec.to_builtins(image_block(text))["image"]
 
 
-def refused(text: str) -> ApiError:
+def rejection(text: str) -> ApiError:
     with pytest.raises(ApiError) as caught:
         image_block(text)
     error = caught.value
@@ -68,7 +68,7 @@ def test_any_data_url_in_base64_will_do(head: str) -> None:
     assert block(url(PNG, head))["format"] == "png"
 
 
-def test_the_base64_goes_through_as_it_came() -> None:
+def test_base64_passes_through_unchanged() -> None:
     text = base64.b64encode(PNG).decode()
     assert block(f"data:image/png;base64,{text}")["source"] == {"bytes": text}
 
@@ -80,32 +80,32 @@ def test_line_breaks_in_the_base64_are_taken_out() -> None:
 
 
 @pytest.mark.parametrize("text", ["https://example.com/a.png", "http://x/a,b", "file:///etc/passwd", "s3://b/k", ""])
-def test_what_would_have_to_be_fetched_is_refused_with_the_way_out(text: str) -> None:
-    assert "data: URL" in refused(text).message
+def test_media_that_would_have_to_be_fetched_are_rejected_with_an_alternative(text: str) -> None:
+    assert "data: URL" in rejection(text).message
 
 
 @pytest.mark.parametrize("text", ["data:image/png", "data:image/png,abc", "data:text/plain;base64d,aGk="])
-def test_a_data_url_without_base64_is_refused(text: str) -> None:
-    assert "base64 PNG" in refused(text).message
+def test_a_data_url_without_base64_is_rejected(text: str) -> None:
+    assert "base64 PNG" in rejection(text).message
 
 
 @pytest.mark.parametrize("data", ["iVBORw0KGgo", "iVBOR!0K", "=AAA", "AA=A", "AAAA=AAA", "ïVBO", "AAAA====", "-_-_"])
-def test_damaged_base64_is_refused(data: str) -> None:
-    assert "damaged" in refused(f"data:image/png;base64,{data}").message
+def test_damaged_base64_is_rejected(data: str) -> None:
+    assert "damaged" in rejection(f"data:image/png;base64,{data}").message
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"hi", b"%PDF-1.7", b"<svg/>", b"BM bitmap", b"RIFF\x10\x00\x00\x00WAVEfmt ", PNG[:7]]
 )
-def test_bytes_that_are_no_image_are_refused(content: bytes) -> None:
-    assert "not an image" in refused(url(content)).message
+def test_bytes_that_are_no_image_are_rejected(content: bytes) -> None:
+    assert "not an image" in rejection(url(content)).message
 
 
-def test_a_refusal_does_not_send_the_image_back() -> None:
-    assert len(refused(url(b"x" * 100_000)).message) < 200
+def test_an_error_does_not_send_the_image_back() -> None:
+    assert len(rejection(url(b"x" * 100_000)).message) < 200
 
 
-# Parts, by what the model takes
+# Parts, by the model's capabilities
 
 EVERYTHING = Capabilities(
     family="test",
@@ -174,7 +174,7 @@ def turned_down(*content: dict[str, Any], to: Capabilities = EVERYTHING) -> ApiE
         ),
     ],
 )
-def test_what_the_model_takes_goes_out(part: Any, sent: Any) -> None:
+def test_supported_media_are_sent(part: Any, sent: Any) -> None:
     assert parts(part) == [sent]
 
 
@@ -190,8 +190,8 @@ def test_what_the_model_takes_goes_out(part: Any, sent: Any) -> None:
     ],
 )
 def test_a_video_of_no_type_shows_it_in_its_bytes(content: bytes, format_: str) -> None:
-    [found] = parts(video(url(content, "data:application/octet-stream;base64")))
-    assert found["video"]["format"] == format_
+    [content_parts] = parts(video(url(content, "data:application/octet-stream;base64")))
+    assert content_parts["video"]["format"] == format_
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_a_document_has_a_neutral_name(fields: Any, format_: str, source: Any) -
 
 
 def test_documents_have_different_names() -> None:
-    found = parts(*[file(file_data="aGk=", filename="same.txt")] * 3)
-    assert [block["document"]["name"] for block in found] == ["document-1", "document-2", "document-3"]
+    content_parts = parts(*[file(file_data="aGk=", filename="same.txt")] * 3)
+    assert [block["document"]["name"] for block in content_parts] == ["document-1", "document-2", "document-3"]
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_documents_have_different_names() -> None:
         (video("data:video/mp4;base64,aGk="), "videos"),
     ],
 )
-def test_what_the_model_does_not_take_is_refused_with_what_it_does(part: Any, what: str) -> None:
+def test_an_unsupported_format_is_rejected_with_the_supported_ones(part: Any, what: str) -> None:
     error = turned_down(part, to=NOTHING)
     assert (error.param, error.code) == (f"{PART}.type", "unsupported_value")
     assert error.message == f"Models of the family 'test' take no {what}: they take text."
     assert "'capabilities'" in turned_down(part, to=BUILT_IN.of(None)).message
 
 
-def test_what_the_model_takes_is_told_in_full() -> None:
+def test_the_error_lists_every_supported_format() -> None:
     to = Capabilities(family="test", images=True, documents=("pdf", "csv"), audio=("wav",))
     message = turned_down(video("data:video/mp4;base64,aGk="), to=to).message
     assert message.endswith("they take text, images, documents (pdf, csv) and sound (wav).")
@@ -262,7 +262,7 @@ def test_what_the_model_takes_is_told_in_full() -> None:
         (video("s3://bucket/a.avi"), "video_url.url", "invalid_video"),
     ],
 )
-def test_what_cannot_be_read_is_refused_at_its_path(part: Any, param: str, code: str) -> None:
+def test_unreadable_content_is_rejected_at_its_path(part: Any, param: str, code: str) -> None:
     error = turned_down(part)
     assert (error.param, error.code) == (f"{PART}.{param}", code)
     assert len(error.message) < 200
@@ -271,7 +271,7 @@ def test_what_cannot_be_read_is_refused_at_its_path(part: Any, param: str, code:
 @pytest.mark.parametrize(
     "part", [image("s3://bucket/a.png"), file(file_data="s3://bucket/a.pdf"), video("s3://bucket/a.mp4")]
 )
-def test_a_model_that_reads_nothing_from_s3_says_so(part: Any) -> None:
+def test_a_model_that_reads_nothing_from_s3_rejects_s3_urls(part: Any) -> None:
     to = Capabilities(family="test", images=True, documents=("pdf",), video=("mp4",))
     assert "S3" in turned_down(part, to=to).message
 
@@ -282,7 +282,7 @@ def test_one_image_too_many_is_named() -> None:
     assert (error.param, error.code) == ("messages[0].content[3]", "too_many_images")
 
 
-# What has to be fetched
+# Media at URLs
 
 
 def test_remote_images_are_named_once_with_the_first_place() -> None:
@@ -303,7 +303,7 @@ def test_remote_images_are_named_once_with_the_first_place() -> None:
 
 
 @pytest.mark.parametrize(("length", "kept"), [(LONG - 4, False), (LONG, True)])
-def test_only_what_is_long_keeps_the_clients_body(length: int, kept: bool) -> None:
+def test_only_long_media_keep_the_clients_body(length: int, kept: bool) -> None:
     data = base64.b64encode(PNG.ljust(length * 3 // 4)).decode()
     source = image_block(f"data:image/png;base64,{data}").image.source.bytes
     assert isinstance(source, Verbatim) is kept
@@ -314,7 +314,7 @@ ENCODED = st.binary(max_size=100).map(lambda content: base64.b64encode(content).
 
 
 @any_of(st.text(st.sampled_from("ABz09+/= \n-"), max_size=12) | ENCODED)
-def test_what_is_taken_without_being_decoded_is_what_could_be_decoded(text):
+def test_base64_accepted_without_decoding_can_be_decoded(text):
     def outcome(read: Any) -> object:
         try:
             source, content = read()

@@ -20,13 +20,13 @@ from tests.unit.translate.message_parts import (
     IMAGE,
     assistant,
     call,
-    gave,
-    refused,
+    rejection,
     result,
-    said,
+    result_block,
     system,
     takes,
     text,
+    texts_of,
     translate,
     turn,
     turns,
@@ -46,12 +46,12 @@ TEXT_FORMAT = OutputFormat(OutputFormatStructure(JsonSchemaDefinition("{}")))
 
 
 def test_leading_instructions_of_either_name_become_the_system_texts() -> None:
-    found = translate(system("a"), system("b", "developer"), user("Hi"))
-    assert found == (said("a", "b"), [turn("user", "Hi")])
+    outcome = translate(system("a"), system("b", "developer"), user("Hi"))
+    assert outcome == (texts_of("a", "b"), [turn("user", "Hi")])
 
 
 def test_each_part_of_an_instruction_is_a_text_of_its_own() -> None:
-    assert translate(system([text("a"), text(" "), text("b")]), user("Hi"))[0] == said("a", "b")
+    assert translate(system([text("a"), text(" "), text("b")]), user("Hi"))[0] == texts_of("a", "b")
 
 
 @pytest.mark.parametrize("blank", [*BLANKS, []])
@@ -60,16 +60,16 @@ def test_a_blank_instruction_is_left_out(blank: Any) -> None:
 
 
 def test_a_later_instruction_stays_in_its_place_as_the_users() -> None:
-    found = translate(system("a"), user("Hi"), assistant("Ho"), system("b"), user("go on"))
-    assert found == (said("a"), [turn("user", "Hi"), turn("assistant", "Ho"), turn("user", "b", "go on")])
+    outcome = translate(system("a"), user("Hi"), assistant("Ho"), system("b"), user("go on"))
+    assert outcome == (texts_of("a"), [turn("user", "Hi"), turn("assistant", "Ho"), turn("user", "b", "go on")])
 
 
 def test_an_instruction_after_a_blank_message_still_leads() -> None:
-    assert translate(user(" "), system("a"), user("Hi"))[0] == said("a")
+    assert translate(user(" "), system("a"), user("Hi"))[0] == texts_of("a")
 
 
 def test_an_instruction_between_a_call_and_its_results_waits_for_them() -> None:
-    found = turns(
+    outcome = turns(
         user("Hi"),
         assistant(None, call("c1"), call("c2")),
         system("a"),
@@ -78,19 +78,19 @@ def test_an_instruction_between_a_call_and_its_results_waits_for_them() -> None:
         result("c2"),
         user("go on"),
     )
-    assert found == [
+    assert outcome == [
         turn("user", "Hi"),
         turn("assistant", use("c1"), use("c2")),
-        turn("user", gave("c1"), gave("c2"), "a", "b", "go on"),
+        turn("user", result_block("c1"), result_block("c2"), "a", "b", "go on"),
     ]
 
 
-def test_an_instruction_that_waited_is_said_once() -> None:
+def test_a_deferred_instruction_is_sent_once() -> None:
     rounds = [assistant(None, call("c1")), system("a"), result("c1"), assistant(None, call("c2")), result("c2")]
-    assert [found["content"][1:] for found in turns(user("Hi"), *rounds)] == [[], [], said("a"), [], []]
+    assert [outcome["content"][1:] for outcome in turns(user("Hi"), *rounds)] == [[], [], texts_of("a"), [], []]
 
 
-def test_instructions_alone_are_said_by_the_user() -> None:
+def test_instructions_alone_become_a_user_turn() -> None:
     assert translate(system("a"), system("b")) == ([], [turn("user", "a", "b")])
 
 
@@ -102,8 +102,8 @@ def test_a_plain_conversation_is_itself() -> None:
 
 
 def test_neighbours_of_one_role_become_one_turn() -> None:
-    found = turns(user("a"), user("b"), assistant("c"), assistant("d"), user("e"))
-    assert found == [turn("user", "a", "b"), turn("assistant", "c", "d"), turn("user", "e")]
+    outcome = turns(user("a"), user("b"), assistant("c"), assistant("d"), user("e"))
+    assert outcome == [turn("user", "a", "b"), turn("assistant", "c", "d"), turn("user", "e")]
 
 
 @pytest.mark.parametrize("blank", [*BLANKS, [], [text(" ")]])
@@ -111,18 +111,18 @@ def test_a_blank_message_disappears_and_its_neighbours_meet(blank: Any) -> None:
     assert turns(user("a"), assistant(blank), user("b")) == [turn("user", "a", "b")]
 
 
-def test_an_assistant_that_said_nothing_at_all_disappears() -> None:
+def test_an_empty_assistant_message_disappears() -> None:
     assert turns(user("a"), assistant(None), assistant("b"), user("c"))[1] == turn("assistant", "b")
 
 
 @pytest.mark.parametrize("messages", [[user(" ")], [system(""), user([])], [assistant(None)]])
-def test_a_conversation_of_blanks_is_refused(messages: list[dict[str, Any]]) -> None:
-    error = refused(*messages)
+def test_a_conversation_of_blanks_is_rejected(messages: list[dict[str, Any]]) -> None:
+    error = rejection(*messages)
     assert error.param == "messages"
     assert "blank" in error.message
 
 
-def test_where_the_assistant_begins_a_placeholder_stands_before_it() -> None:
+def test_a_placeholder_precedes_an_assistant_that_begins() -> None:
     assert turns(assistant("Hello!"), user("Hi")) == [
         turn("user", "."),
         turn("assistant", "Hello!"),
@@ -130,9 +130,9 @@ def test_where_the_assistant_begins_a_placeholder_stands_before_it() -> None:
     ]
 
 
-def test_a_model_that_continues_goes_on_from_the_last_word_without_white_space() -> None:
-    found = turns(user("a"), assistant("one \n"), assistant("two \n"), to=takes(prefill=True), tools=Tools())
-    assert found == [turn("user", "a"), turn("assistant", "one \n", "two")]
+def test_a_prefilled_turn_loses_its_trailing_white_space() -> None:
+    outcome = turns(user("a"), assistant("one \n"), assistant("two \n"), to=takes(prefill=True), tools=Tools())
+    assert outcome == [turn("user", "a"), turn("assistant", "one \n", "two")]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_model_that_continues_goes_on_from_the_last_word_without_white_space()
     ],
     ids=["never", "beside tools", "beside a schema"],
 )
-def test_where_a_model_does_not_continue_the_user_asks_it_to(prefill: bool, options: Any) -> None:
+def test_a_user_turn_follows_where_a_model_does_not_continue(prefill: bool, options: Any) -> None:
     assert turns(user("a"), assistant("one "), to=takes(prefill=prefill), **options) == [
         turn("user", "a"),
         turn("assistant", "one "),
@@ -160,14 +160,14 @@ def test_white_space_within_the_conversation_stays() -> None:
     ]
 
 
-def test_what_an_assistant_declined_is_text_of_its_turn() -> None:
+def test_an_assistants_refusal_is_text_of_its_turn() -> None:
     parts = [text("Well."), {"type": "refusal", "refusal": "I will not."}, {"type": "refusal", "refusal": " "}]
     assert turns(user("a"), assistant(parts), assistant(None, refusal="No."), user("b"))[1] == turn(
         "assistant", "Well.", "I will not.", "No."
     )
 
 
-# What a user says
+# User messages
 
 
 def test_texts_and_images_keep_their_order() -> None:
@@ -178,19 +178,19 @@ def test_texts_and_images_keep_their_order() -> None:
 
 def test_a_bad_image_is_named_by_its_path() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
-    error = refused(user("a"), user([text("b"), image]))
+    error = rejection(user("a"), user([text("b"), image]))
     assert (error.param, error.code) == ("messages[1].content[1].image_url.url", "invalid_image")
 
 
-def test_an_image_at_a_url_is_what_was_fetched_from_there() -> None:
+def test_an_image_at_a_url_has_the_fetched_bytes() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://x/a.png"}}
     sent = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
     assert turns(user([image, image])) == [turn("user", sent, sent)]
 
 
-def test_what_the_model_does_not_take_is_named_by_its_path() -> None:
+def test_unsupported_content_is_named_by_its_path() -> None:
     sound = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
-    error = refused(user([text("a"), sound]))
+    error = rejection(user([text("a"), sound]))
     assert (error.param, error.code) == ("messages[0].content[1].type", "unsupported_value")
 
 
@@ -203,13 +203,13 @@ def test_a_document_beside_a_text_of_the_same_turn_needs_none() -> None:
 
 
 def test_documents_are_numbered_throughout_the_conversation() -> None:
-    found = turns(user([DOCUMENT, text("a")]), assistant("b"), user([text("c"), DOCUMENT]), to=DOCUMENTS)
-    assert found[0]["content"][0]["document"]["name"] == "document-1"
-    assert found[2]["content"][1]["document"]["name"] == "document-2"
+    outcome = turns(user([DOCUMENT, text("a")]), assistant("b"), user([text("c"), DOCUMENT]), to=DOCUMENTS)
+    assert outcome[0]["content"][0]["document"]["name"] == "document-1"
+    assert outcome[2]["content"][1]["document"]["name"] == "document-2"
 
 
 def test_a_request_has_five_documents_at_most() -> None:
     three = user([text("a"), *[DOCUMENT] * 3])
     assert len(turns(three, assistant("b"), user([DOCUMENT] * 2), to=DOCUMENTS)) == 3
-    error = refused(three, assistant("b"), user([DOCUMENT] * 3), to=DOCUMENTS)
+    error = rejection(three, assistant("b"), user([DOCUMENT] * 3), to=DOCUMENTS)
     assert (error.param, error.code) == ("messages[2].content[2]", "too_many_documents")

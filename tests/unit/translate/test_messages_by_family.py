@@ -1,4 +1,4 @@
-"""What becomes of messages, by what the model takes: turns, images in results, earlier reasoning, cache points."""
+"""Messages by the model's capabilities: turns, images in results, earlier reasoning, cache points."""
 
 import base64
 import json
@@ -25,11 +25,11 @@ from tests.unit.translate.message_parts import (
     TOOLS,
     USUAL,
     assistant,
-    gave,
     result,
-    said,
+    result_block,
     takes,
     text,
+    texts_of,
     turn,
     user,
 )
@@ -71,15 +71,15 @@ def read(*messages: Any, to: Capabilities = USUAL, tools: Tools = TOOLS, **optio
 
 
 def translate(*messages: Any, **options: Any) -> tuple[Any, Any]:
-    found = read(*messages, **options)
-    return json.loads(msgspec.json.encode(found.system)), json.loads(msgspec.json.encode(found.turns))
+    outcome = read(*messages, **options)
+    return json.loads(msgspec.json.encode(outcome.system)), json.loads(msgspec.json.encode(outcome.turns))
 
 
 def turns(*messages: Any, **options: Any) -> Any:
     return translate(*messages, **options)[1]
 
 
-def refused(*messages: Any, **options: Any) -> ApiError:
+def rejection(*messages: Any, **options: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         translate(*messages, **options)
     assert caught.value.status == 400
@@ -91,34 +91,36 @@ def refused(*messages: Any, **options: Any) -> ApiError:
 
 def test_an_image_stays_in_its_result_where_the_model_takes_it_there() -> None:
     shown = result(content=[text("look"), PICTURE])
-    [found] = turns(user("a"), assistant(None, call()), shown, to=takes(tool_result_images=True))[2:]
-    assert found["content"] == [{"toolResult": {"toolUseId": "c1", "content": [{"text": "look"}, SENT]}}]
+    [outcome] = turns(user("a"), assistant(None, call()), shown, to=takes(tool_result_images=True))[2:]
+    assert outcome["content"] == [{"toolResult": {"toolUseId": "c1", "content": [{"text": "look"}, SENT]}}]
 
 
 def test_a_document_stays_in_its_result_where_the_model_takes_its_format_there() -> None:
     to = takes(documents=("pdf", "txt"), tool_result_documents=("pdf",))
-    [found] = turns(user("a"), assistant(None, call()), result(content=[DOCUMENT]), to=to)[2:]
-    assert found["content"] == [{"toolResult": {"toolUseId": "c1", "content": [SENT_DOCUMENT]}}]
+    [outcome] = turns(user("a"), assistant(None, call()), result(content=[DOCUMENT]), to=to)[2:]
+    assert outcome["content"] == [{"toolResult": {"toolUseId": "c1", "content": [SENT_DOCUMENT]}}]
 
 
 def test_an_image_follows_the_results_where_the_model_takes_it_beside_them() -> None:
     results = [result("c1", [PICTURE, text("look")]), result("c2")]
-    found = turns(user("a"), assistant(None, call("c1"), call("c2")), *results, user("b"))
-    assert found[2] == turn("user", gave("c1", "(it follows below)", "look"), gave("c2"), "[From f:]", SENT, "b")
+    outcome = turns(user("a"), assistant(None, call("c1"), call("c2")), *results, user("b"))
+    assert outcome[2] == turn(
+        "user", result_block("c1", "(it follows below)", "look"), result_block("c2"), "[From f:]", SENT, "b"
+    )
 
 
-def test_an_image_follows_in_a_turn_of_its_own_where_it_may_not_stand_beside_results() -> None:
+def test_an_image_gets_its_own_turn_where_it_may_not_accompany_results() -> None:
     to = takes(beside_tool_results=("text",))
     assert turns(user("a"), assistant(None, call()), result(content=[PICTURE]), to=to)[2:] == [
-        turn("user", gave("c1", "(it follows below)")),
+        turn("user", result_block("c1", "(it follows below)")),
         turn("assistant", "."),
         turn("user", "[From f:]", SENT),
     ]
 
 
-def test_an_image_in_a_result_that_the_model_cannot_see_is_refused() -> None:
+def test_an_image_in_a_result_that_the_model_cannot_see_is_rejected() -> None:
     shown = result(content=[text("x"), PICTURE])
-    error = refused(user("a"), assistant(None, call()), shown, to=takes(images=False))
+    error = rejection(user("a"), assistant(None, call()), shown, to=takes(images=False))
     assert (error.param, error.code) == ("messages[2].content[1].type", "unsupported_value")
 
 
@@ -134,18 +136,18 @@ def test_an_image_in_a_result_that_the_model_cannot_see_is_refused() -> None:
         (("text",), system("b"), False),
     ],
 )
-def test_what_may_not_stand_beside_results_stands_in_the_next_turn(beside: Any, following: Any, splits: bool) -> None:
+def test_content_not_allowed_beside_results_moves_to_the_next_turn(beside: Any, following: Any, splits: bool) -> None:
     to = takes(beside_tool_results=beside, documents=("pdf",))
-    found = turns(user("a"), assistant(None, call()), result(), following, to=to)
-    assert [one["role"] for one in found[2:]] == ["user", *(["assistant", "user"] if splits else [])]
-    assert found[2]["content"][0] == gave()
+    outcome = turns(user("a"), assistant(None, call()), result(), following, to=to)
+    assert [one["role"] for one in outcome[2:]] == ["user", *(["assistant", "user"] if splits else [])]
+    assert outcome[2]["content"][0] == result_block()
     if splits:
-        assert found[2]["content"] == [gave()]
-        assert (found[3], found[4]["content"][0]) == (turn("assistant", "."), {"text": "b"})
+        assert outcome[2]["content"] == [result_block()]
+        assert (outcome[3], outcome[4]["content"][0]) == (turn("assistant", "."), {"text": "b"})
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("value", "sent"),
     [
         ('{"b": 1.0, "a": []}', {"json": {"b": 1.0, "a": []}}),
         ("  {} ", {"json": {}}),
@@ -155,14 +157,18 @@ def test_what_may_not_stand_beside_results_stands_in_the_next_turn(beside: Any, 
         ("plain", {"text": "plain"}),
     ],
 )
-def test_an_object_goes_back_as_json_where_the_model_wants_it(given: str, sent: Any) -> None:
-    for content in (given, [text(given)]):
-        found = turns(user("a"), assistant(None, call()), result(content=content), to=takes(tool_result_format="json"))
-        assert found[2]["content"][0]["toolResult"]["content"] == [sent]
-    assert turns(user("a"), assistant(None, call()), result(content=given))[2] == turn("user", gave("c1", given))
+def test_an_object_goes_back_as_json_where_the_model_wants_it(value: str, sent: Any) -> None:
+    for content in (value, [text(value)]):
+        outcome = turns(
+            user("a"), assistant(None, call()), result(content=content), to=takes(tool_result_format="json")
+        )
+        assert outcome[2]["content"][0]["toolResult"]["content"] == [sent]
+    assert turns(user("a"), assistant(None, call()), result(content=value))[2] == turn(
+        "user", result_block("c1", value)
+    )
 
 
-# What it thought before
+# Earlier reasoning
 
 SIGNED = {"type": "thinking", "thinking": "Hm.", "signature": "sig+/="}
 UNSIGNED = {"type": "thinking", "thinking": "Hm."}
@@ -171,7 +177,7 @@ ALL = [SIGNED, UNSIGNED, WITHHELD]
 REDACTED = {"reasoningContent": {"redactedContent": "eHk="}}
 
 
-def thought(content: str, signature: str | None = None) -> dict[str, Any]:
+def thinking(content: str, signature: str | None = None) -> dict[str, Any]:
     signed = {"signature": signature} if signature else {}
     return {"reasoningContent": {"reasoningText": {"text": content, **signed}}}
 
@@ -179,15 +185,15 @@ def thought(content: str, signature: str | None = None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("history", "fields", "sent", "ignored"),
     [
-        ("signed", {"thinking_blocks": [SIGNED, WITHHELD]}, [thought("Hm.", "sig+/="), REDACTED], ()),
-        ("signed", {"thinking_blocks": ALL}, [thought("Hm.", "sig+/="), REDACTED], ("messages[].thinking_blocks",)),
-        ("signed", {"thinking_blocks": [{**SIGNED, "thinking": ""}]}, [thought("", "sig+/=")], ()),
+        ("signed", {"thinking_blocks": [SIGNED, WITHHELD]}, [thinking("Hm.", "sig+/="), REDACTED], ()),
+        ("signed", {"thinking_blocks": ALL}, [thinking("Hm.", "sig+/="), REDACTED], ("messages[].thinking_blocks",)),
+        ("signed", {"thinking_blocks": [{**SIGNED, "thinking": ""}]}, [thinking("", "sig+/=")], ()),
         ("signed", {"thinking_blocks": [{**SIGNED, "signature": ""}]}, [], ("messages[].thinking_blocks",)),
-        ("signed", {"thinking_blocks": [SIGNED], "reasoning_content": "Hm."}, [thought("Hm.", "sig+/=")], ()),
+        ("signed", {"thinking_blocks": [SIGNED], "reasoning_content": "Hm."}, [thinking("Hm.", "sig+/=")], ()),
         ("signed", {"reasoning_content": "Hm."}, [], ("messages[].reasoning_content",)),
-        ("unsigned", {"thinking_blocks": ALL}, [thought("Hm."), thought("Hm.")], ("messages[].thinking_blocks",)),
-        ("unsigned", {"thinking_blocks": [SIGNED], "reasoning_content": "Other."}, [thought("Hm.")], ()),
-        ("unsigned", {"reasoning_content": "Hm."}, [thought("Hm.")], ()),
+        ("unsigned", {"thinking_blocks": ALL}, [thinking("Hm."), thinking("Hm.")], ("messages[].thinking_blocks",)),
+        ("unsigned", {"thinking_blocks": [SIGNED], "reasoning_content": "Other."}, [thinking("Hm.")], ()),
+        ("unsigned", {"reasoning_content": "Hm."}, [thinking("Hm.")], ()),
         ("unsigned", {"reasoning_content": " "}, [], ()),
         ("redacted", {"thinking_blocks": ALL}, [REDACTED], ("messages[].thinking_blocks",)),
         ("redacted", {"reasoning_content": "Hm."}, [], ("messages[].reasoning_content",)),
@@ -197,13 +203,13 @@ def thought(content: str, signature: str | None = None) -> dict[str, Any]:
         ("none", {"thinking_blocks": None, "reasoning_content": None}, [], ()),
     ],
 )
-def test_what_it_thought_goes_back_as_far_as_the_model_takes_it(
+def test_earlier_reasoning_is_sent_back_as_far_as_the_model_accepts_it(
     history: str, fields: Any, sent: Any, ignored: tuple[str, ...]
 ) -> None:
     before = assistant("So.", call(), refusal="No.", **fields)
-    found = read(user("a"), before, result(), to=takes(reasoning_history=history))
-    assert json.loads(msgspec.json.encode(found.turns))[1] == turn("assistant", *sent, "So.", "No.", use())
-    assert found.ignored == ignored
+    outcome = read(user("a"), before, result(), to=takes(reasoning_history=history))
+    assert json.loads(msgspec.json.encode(outcome.turns))[1] == turn("assistant", *sent, "So.", "No.", use())
+    assert outcome.ignored == ignored
 
 
 @pytest.mark.parametrize(
@@ -213,16 +219,16 @@ def test_what_it_thought_goes_back_as_far_as_the_model_takes_it(
         ("unsigned", {"reasoning_content": "Hm."}, "messages[].reasoning_content"),
     ],
 )
-def test_a_thought_alone_is_no_turn_and_named(history: str, fields: Any, ignored: str) -> None:
-    found = read(user("a"), assistant("", **fields), user("b"), to=takes(reasoning_history=history))
-    assert json.loads(msgspec.json.encode(found.turns)) == [turn("user", "a", "b")]
-    assert found.ignored == (ignored,)
+def test_reasoning_alone_is_no_turn_and_reported_as_ignored(history: str, fields: Any, ignored: str) -> None:
+    outcome = read(user("a"), assistant("", **fields), user("b"), to=takes(reasoning_history=history))
+    assert json.loads(msgspec.json.encode(outcome.turns)) == [turn("user", "a", "b")]
+    assert outcome.ignored == (ignored,)
 
 
 @pytest.mark.parametrize("data", ["a", "é", "%%%%"])
-def test_withheld_reasoning_that_was_damaged_is_refused(data: str) -> None:
+def test_withheld_reasoning_that_was_damaged_is_rejected(data: str) -> None:
     damaged = assistant("b", thinking_blocks=[SIGNED, {**WITHHELD, "data": data}])
-    error = refused(user("a"), damaged, user("c"), to=takes(reasoning_history="signed"))
+    error = rejection(user("a"), damaged, user("c"), to=takes(reasoning_history="signed"))
     assert error.param == "messages[1].thinking_blocks[1].data"
 
 
@@ -252,12 +258,12 @@ def test_whether_the_last_call_lacks_its_reasoning(messages: list[Any], lacks: b
     assert lacks_reasoning(request.messages, takes(reasoning_history="signed")) is lacks
 
 
-# Whose turn it is
+# Order of turns
 
 
 def test_a_model_that_lets_the_assistant_begin_gets_no_placeholder() -> None:
-    found = turns(assistant("Hello!"), user("Hi"), to=takes(opens_with_assistant=True))
-    assert found == [turn("assistant", "Hello!"), turn("user", "Hi")]
+    outcome = turns(assistant("Hello!"), user("Hi"), to=takes(opens_with_assistant=True))
+    assert outcome == [turn("assistant", "Hello!"), turn("user", "Hi")]
 
 
 @pytest.mark.parametrize("opens", [True, False])
@@ -268,11 +274,11 @@ def test_without_system_instructions_open_the_first_user_turn(opens: bool) -> No
     assert turns(system("s"), to=to) == [turn("user", "s")]
 
 
-def test_what_the_gateway_has_to_say_follows_the_clients_instructions() -> None:
-    assert translate(system("s"), user("a"), instruction="i") == (said("s", "i"), [turn("user", "a")])
-    assert translate(system("s"), instruction="i") == (said("i"), [turn("user", "s")])
-    found = translate(system("s"), user("a"), instruction="i", to=takes(system=False))
-    assert found == ([], [turn("user", "s", "i", "a")])
+def test_the_gateways_instructions_follow_the_clients() -> None:
+    assert translate(system("s"), user("a"), instruction="i") == (texts_of("s", "i"), [turn("user", "a")])
+    assert translate(system("s"), instruction="i") == (texts_of("i"), [turn("user", "s")])
+    outcome = translate(system("s"), user("a"), instruction="i", to=takes(system=False))
+    assert outcome == ([], [turn("user", "s", "i", "a")])
 
 
 @pytest.mark.parametrize(
@@ -288,20 +294,20 @@ def test_what_the_gateway_has_to_say_follows_the_clients_instructions() -> None:
     ],
 )
 def test_where_the_model_knows_the_role_a_later_instruction_is_a_turn(messages: Any, roles: list[str]) -> None:
-    assert [found["role"] for found in turns(*messages, to=takes(system_turns=True))] == roles
+    assert [outcome["role"] for outcome in turns(*messages, to=takes(system_turns=True))] == roles
 
 
 # Fields that change nothing
 
 
-def test_what_changes_nothing_is_named() -> None:
+def test_fields_without_effect_are_reported_as_ignored() -> None:
     image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": "low"}}
-    found = read({**user([image]), "name": "ann"}, assistant("b", name="bob"), {**user("c"), **mark()})
-    assert found.ignored == ("messages[].content[].image_url.detail", "messages[].name", "messages[].cache_control")
+    outcome = read({**user([image]), "name": "ann"}, assistant("b", name="bob"), {**user("c"), **mark()})
+    assert outcome.ignored == ("messages[].content[].image_url.detail", "messages[].name", "messages[].cache_control")
 
 
 @pytest.mark.parametrize("detail", [None, "auto"])
-def test_what_would_change_nothing_anywhere_is_not_named(detail: Any) -> None:
+def test_fields_that_never_have_an_effect_are_not_reported(detail: Any) -> None:
     image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": detail}}
     assert read({**user([image]), "name": None, "cache_control": None}).ignored == ()
 
@@ -316,17 +322,17 @@ CACHES = takes(
 )
 
 
-def test_a_mark_is_a_point_behind_what_it_stands_on() -> None:
+def test_a_mark_becomes_a_cache_point_behind_its_content() -> None:
     parts = [{**text("a"), **mark()}, text("b"), {**PICTURE, **mark("5m")}]
-    found = translate(
+    outcome = translate(
         {**system("s"), **mark("1h")},
         user(parts),
         {**assistant("c"), **mark()},
         {**user("d"), **mark()},
         to=takes(cache=("system", "messages"), cache_ttls=("5m", "1h"), cache_points=9),
     )
-    assert found == (
-        [*said("s"), point("1h")],
+    assert outcome == (
+        [*texts_of("s"), point("1h")],
         [
             turn("user", "a", point(), "b", SENT, point("5m")),
             turn("assistant", "c", point()),
@@ -352,26 +358,26 @@ def test_openais_own_mark_is_one_too() -> None:
     ids=["none", "short", "long"],
 )
 def test_a_model_without_ttls_gets_none(ttl: str | None, ignored: tuple[str, ...]) -> None:
-    found = read({**user("a"), **mark(ttl)}, to=takes(cache=("messages",)))
-    assert json.loads(msgspec.json.encode(found.turns)) == [turn("user", "a", point())]
-    assert found.ignored == ignored
+    outcome = read({**user("a"), **mark(ttl)}, to=takes(cache=("messages",)))
+    assert json.loads(msgspec.json.encode(outcome.turns)) == [turn("user", "a", point())]
+    assert outcome.ignored == ignored
 
 
 def test_a_mark_on_nothing_is_no_point() -> None:
-    found = translate(
+    outcome = translate(
         system([{**text(" "), **mark()}, text("s")]),
         user([{**text(""), **mark()}, text("a"), {**text(" "), **mark()}]),
         {**assistant(None), **mark()},
         to=CACHES,
     )
-    assert found == (said("s"), [turn("user", "a", point())])
+    assert outcome == (texts_of("s"), [turn("user", "a", point())])
 
 
 def test_two_marks_in_one_place_are_one_point() -> None:
     assert turns({**user([{**text("a"), **mark()}]), **mark()}, to=CACHES) == [turn("user", "a", point())]
 
 
-def test_a_point_never_stands_right_behind_a_document() -> None:
+def test_a_cache_point_never_follows_a_document_directly() -> None:
     assert turns(user([text("a"), {**DOCUMENT, **mark()}, text("b")]), to=CACHES) == [
         turn("user", "a", SENT_DOCUMENT, ".", point(), "b")
     ]
@@ -379,22 +385,22 @@ def test_a_point_never_stands_right_behind_a_document() -> None:
 
 def test_a_mark_on_a_result_is_a_point_behind_all_results_of_the_turn() -> None:
     for marked in ({**result("c1"), **mark()}, result("c1", [{**text("done"), **mark()}])):
-        asked = assistant(None, call("c1"), call("c2"))
-        found = turns(user("a"), asked, marked, system("s"), result("c2"), user("b"), to=CACHES)
-        assert found[2] == turn("user", gave("c1"), gave("c2"), point(), "s", "b")
-    asked = assistant(None, function_call={"name": "f"})
-    found = turns(user("a"), asked, {"role": "function", "name": "f", "content": "x", **mark()}, to=CACHES)
-    assert found[2]["content"][1:] == [point()]
+        calling = assistant(None, call("c1"), call("c2"))
+        outcome = turns(user("a"), calling, marked, system("s"), result("c2"), user("b"), to=CACHES)
+        assert outcome[2] == turn("user", result_block("c1"), result_block("c2"), point(), "s", "b")
+    calling = assistant(None, function_call={"name": "f"})
+    outcome = turns(user("a"), calling, {"role": "function", "name": "f", "content": "x", **mark()}, to=CACHES)
+    assert outcome[2]["content"][1:] == [point()]
 
 
 def test_of_too_many_points_the_oldest_go() -> None:
     messages = (system("s"), user("a"), assistant("b"), user("c"), user("d"), user("e"))
-    found = read(*({**message, **mark()} for message in messages), to=CACHES)
-    assert (json.loads(msgspec.json.encode(found.system)), found.ignored) == (
-        said("s"),
+    outcome = read(*({**message, **mark()} for message in messages), to=CACHES)
+    assert (json.loads(msgspec.json.encode(outcome.system)), outcome.ignored) == (
+        texts_of("s"),
         ("messages[].cache_control",),
     )
-    assert json.loads(msgspec.json.encode(found.turns)) == [
+    assert json.loads(msgspec.json.encode(outcome.turns)) == [
         turn("user", "a"),
         turn("assistant", "b", point()),
         turn("user", "c", point(), "d", point(), "e", point()),
@@ -403,24 +409,24 @@ def test_of_too_many_points_the_oldest_go() -> None:
 
 def test_points_beside_the_tools_count() -> None:
     tools = Tools(ToolConfig([TOOL, CachePointContent(CachePointBlock())]))
-    [found] = turns(*({**user(str(number)), **mark()} for number in range(4)), to=CACHES, tools=tools)
-    assert found == turn("user", "0", "1", point(), "2", point(), "3", point())
+    [outcome] = turns(*({**user(str(number)), **mark()} for number in range(4)), to=CACHES, tools=tools)
+    assert outcome == turn("user", "0", "1", point(), "2", point(), "3", point())
 
 
 @pytest.mark.parametrize(
-    ("cache", "found"),
+    ("cache", "outcome"),
     [
-        (("messages",), (said("s"), [turn("user", "a", point())])),
-        (("system",), ([*said("s"), point()], [turn("user", "a")])),
+        (("messages",), (texts_of("s"), [turn("user", "a", point())])),
+        (("system",), ([*texts_of("s"), point()], [turn("user", "a")])),
     ],
 )
-def test_a_mark_counts_where_the_model_takes_points(cache: Any, found: Any) -> None:
+def test_a_mark_counts_where_the_model_takes_points(cache: Any, outcome: Any) -> None:
     messages = [{**system("s"), **mark()}, {**user("a"), **mark()}]
-    assert translate(*messages, to=takes(cache=cache)) == found
+    assert translate(*messages, to=takes(cache=cache)) == outcome
     assert read(*messages, to=takes(cache=cache)).ignored == ("messages[].cache_control",)
 
 
-def test_instructions_that_become_a_turn_keep_their_points_only_where_a_turn_may_have_them() -> None:
+def test_instructions_that_become_a_turn_keep_points_only_where_allowed() -> None:
     marked = {**system("s"), **mark()}
     assert turns(marked, to=CACHES) == [turn("user", "s", point())]
     assert turns(marked, to=takes(cache=("system",))) == [turn("user", "s")]

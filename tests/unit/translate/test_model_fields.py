@@ -19,12 +19,12 @@ Read = Callable[[bytes], dict[str, Any]]
 
 
 def planned(family: Capabilities, own: str, **fields: Any) -> ChatPlan:
-    """`own` is the client's JSON."""
+    """Plan a request with `own`, the client's JSON."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields})
     return plan(decode_request(f'{body[:-1]},"additionalModelRequestFields":{own}}}'.encode()), family)
 
 
-def refused(family: Capabilities, own: str, **fields: Any) -> ApiError:
+def rejection(family: Capabilities, own: str, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         planned(family, own, **fields)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
@@ -32,7 +32,7 @@ def refused(family: Capabilities, own: str, **fields: Any) -> ApiError:
 
 
 @each_family
-def test_what_is_the_clients_goes_through_byte_for_byte(family: Capabilities) -> None:
+def test_the_clients_fields_pass_through_byte_for_byte(family: Capabilities) -> None:
     own = '{"min_p":1.0,"big":123456789012345678901234567890,"deep":{"z":[1e2,null],"a":"\\u00e9"}}'
     assert f'"additionalModelRequestFields":{own}' in planned(family, own).body.decode()
 
@@ -43,27 +43,27 @@ def test_nothing_is_nothing(own: str, read_converse: Read) -> None:
 
 
 @each_family
-def test_what_the_gateway_sets_is_refused(family: Capabilities) -> None:
+def test_fields_that_the_gateway_sets_are_rejected(family: Capabilities) -> None:
     mine = {path[1] for path in (family.effort_path, family.top_k) if path[:1] == ("additionalModelRequestFields",)}
     if family.reasoning in ("budget", "adaptive"):
         mine.add("thinking")
     if family.tool_choice_none or family.parallel_tool_switch:
         mine.add("tool_choice")
     for key in mine:
-        error = refused(family, json.dumps({key: {}}))
+        error = rejection(family, json.dumps({key: {}}))
         assert (error.param, error.code) == (f"additionalModelRequestFields.{key}", "invalid_value")
         assert "instead" in error.message
     for key in {"thinking", "tool_choice", "top_k", "effort", "reasoning_effort", "reasoning"} - mine:
         planned(family, json.dumps({key: {}}))
 
 
-def test_it_says_what_to_use_instead() -> None:
+def test_the_error_names_the_field_to_use_instead() -> None:
     claude = BUILT_IN.families["claude-3-7"]
-    assert "'thinking' or 'reasoning_effort'" in refused(claude, '{"thinking":{}}').message
-    assert "'top_k'" in refused(claude, '{"top_k":5}').message
+    assert "'thinking' or 'reasoning_effort'" in rejection(claude, '{"thinking":{}}').message
+    assert "'top_k'" in rejection(claude, '{"top_k":5}').message
 
 
-def test_it_stands_beside_what_the_gateway_sets(read_converse: Read) -> None:
+def test_own_fields_are_merged_with_the_gateways(read_converse: Read) -> None:
     sent = read_converse(planned(BUILT_IN.families["claude-3-7"], '{"container":"c"}', reasoning_effort="low").body)
     assert sent["additionalModelRequestFields"] == {
         "thinking": {"type": "enabled", "budget_tokens": 2048},
@@ -71,7 +71,7 @@ def test_it_stands_beside_what_the_gateway_sets(read_converse: Read) -> None:
     }
 
 
-def test_what_goes_there_from_all_sides_goes_there_together(read_converse: Read) -> None:
+def test_model_fields_of_all_sources_are_merged(read_converse: Read) -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
     sent = planned(
         BUILT_IN.families["claude-4-6"],
@@ -88,8 +88,8 @@ def test_what_goes_there_from_all_sides_goes_there_together(read_converse: Read)
 
 
 @pytest.mark.parametrize("own", ["[]", '"x"', "1"])
-def test_what_is_no_object_is_refused(own: str) -> None:
-    assert refused(FAMILIES[0], own).param == "additionalModelRequestFields"
+def test_a_value_that_is_no_object_is_rejected(own: str) -> None:
+    assert rejection(FAMILIES[0], own).param == "additionalModelRequestFields"
 
 
 # The one list that both add to
@@ -117,7 +117,7 @@ def test_beta_features_of_both_are_used(read_converse: Read) -> None:
 
 @pytest.mark.parametrize("beta", ['"context-1m"', "[1]", "null"])
 def test_beta_features_that_are_no_list_cannot_be_added_to(beta: str) -> None:
-    error = refused(BOUND, f'{{"anthropic_beta":{beta}}}', **HISTORY)
+    error = rejection(BOUND, f'{{"anthropic_beta":{beta}}}', **HISTORY)
     assert (error.param, error.code) == ("additionalModelRequestFields.anthropic_beta", "invalid_type")
 
 
@@ -128,7 +128,7 @@ def test_paths_make_objects() -> None:
     assert placed(("additionalModelRequestFields", "a", "b"), 1) == {"a": {"b": 1}}
 
 
-def test_objects_are_merged_and_the_last_of_anything_else_stands() -> None:
+def test_objects_are_merged_and_the_last_other_value_wins() -> None:
     first = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
     assert merged(first, {"a": {"c": {"f": 4}}, "e": 5}) == {"a": {"b": 1, "c": {"d": 2, "f": 4}}, "e": 5}
     assert first == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}

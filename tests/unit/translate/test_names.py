@@ -21,26 +21,26 @@ def test_any_other_becomes_something_like_it_always_alike(name: str) -> None:
     assert bedrock_name(name) != bedrock_name(name + "x")
 
 
-def test_what_can_be_read_of_a_name_can_still_be_read() -> None:
+def test_valid_characters_of_a_name_stay() -> None:
     assert bedrock_name("mcp.files/read").startswith("mcp_files_read_")
 
 
-def test_names_that_differ_only_in_what_is_lost_stay_different() -> None:
-    found = bedrock_names(["a.b", "a/b", "a b", "x" * 65, "x" * 66])
-    assert len(set(found.values())) == 5
+def test_names_that_differ_only_in_replaced_characters_stay_different() -> None:
+    names_by_original = bedrock_names(["a.b", "a/b", "a b", "x" * 65, "x" * 66])
+    assert len(set(names_by_original.values())) == 5
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_name_that_fits_is_never_taken_from_its_tool(turned: bool) -> None:
     names = ["a.b", bedrock_name("a.b")]
-    found = bedrock_names(reversed(names) if turned else names)
-    assert found[names[1]] == names[1]
-    assert found["a.b"] != names[1]
-    assert TAKEN.fullmatch(found["a.b"])
+    names_by_original = bedrock_names(reversed(names) if turned else names)
+    assert names_by_original[names[1]] == names[1]
+    assert names_by_original["a.b"] != names[1]
+    assert TAKEN.fullmatch(names_by_original["a.b"])
 
 
 @pytest.mark.parametrize(
-    ("wanted", "taken", "found"),
+    ("wanted", "taken", "names_by_original"),
     [
         ("f", [], "f"),
         ("f", ["f"], "f_2"),
@@ -48,5 +48,5 @@ def test_a_name_that_fits_is_never_taken_from_its_tool(turned: bool) -> None:
         ("x" * 64, ["x" * 64], "x" * 62 + "_2"),
     ],
 )
-def test_a_free_name_is_the_wanted_one_or_like_it(wanted: str, taken: list[str], found: str) -> None:
-    assert free_name(wanted, taken) == found
+def test_a_free_name_is_the_wanted_one_or_like_it(wanted: str, taken: list[str], names_by_original: str) -> None:
+    assert free_name(wanted, taken) == names_by_original

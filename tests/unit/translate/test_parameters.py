@@ -1,4 +1,4 @@
-"""What stands beside messages and tools, for every family: sent, refused by name, or ignored by name."""
+"""Parameters beside messages and tools, for every family: sent, rejected by name, or ignored by name."""
 
 import json
 from collections.abc import Callable
@@ -25,24 +25,24 @@ NOVA = BUILT_IN.families["nova-2"]
 Read = Callable[[bytes], dict[str, Any]]
 
 
-def found(
-    family: Capabilities = CLAUDE, thought: Reasoning | None = None, *, stream: bool = False, **fields: Any
+def parameters_of(
+    family: Capabilities = CLAUDE, reasoning: Reasoning | None = None, *, stream: bool = False, **fields: Any
 ) -> Planned:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
     ignored = Ignored()
     request = decode_request(json.dumps(body).encode())
-    return Planned(plan_parameters(request, family, thought or Reasoning(), ignored, stream=stream), ignored)
+    return Planned(plan_parameters(request, family, reasoning or Reasoning(), ignored, stream=stream), ignored)
 
 
-def refused(family: Capabilities = CLAUDE, **fields: Any) -> ApiError:
+def rejection(family: Capabilities = CLAUDE, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        found(family, **fields)
+        parameters_of(family, **fields)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
     return caught.value
 
 
-def inference(family: Capabilities = CLAUDE, thought: Reasoning | None = None, **fields: Any) -> dict[str, Any]:
-    sent = found(family, thought, **fields).inference
+def inference(family: Capabilities = CLAUDE, reasoning: Reasoning | None = None, **fields: Any) -> dict[str, Any]:
+    sent = parameters_of(family, reasoning, **fields).inference
     return {} if sent is UNSET else msgspec.to_builtins(sent)
 
 
@@ -51,10 +51,10 @@ def changed(**capabilities: Any) -> Capabilities:
 
 
 @each_family
-def test_nothing_is_sent_that_nobody_asked_for(family: Capabilities) -> None:
+def test_only_requested_parameters_are_sent(family: Capabilities) -> None:
     usual = {} if family.default_max_tokens is None else {"maxTokens": family.default_max_tokens}
     assert inference(family) == usual
-    bare = found(family)
+    bare = parameters_of(family)
     assert (bare.guardrail, bare.performance, bare.service_tier, bare.metadata) == (UNSET,) * 4
     assert (bare.fields, bare.ignored) == ({}, ())
 
@@ -64,7 +64,7 @@ def test_nothing_is_sent_that_nobody_asked_for(family: Capabilities) -> None:
 
 @each_family
 def test_sampling_goes_out_as_far_as_the_family_takes_it(family: Capabilities) -> None:
-    sent = found(family, temperature=0.7, top_p=0.9)
+    sent = parameters_of(family, temperature=0.7, top_p=0.9)
     both = {"temperature": 0.7, "topP": 0.9}
     kept, ignored = {
         "both": (both, ()),
@@ -80,7 +80,7 @@ def test_sampling_goes_out_as_far_as_the_family_takes_it(family: Capabilities) -
 @each_family
 @pytest.mark.parametrize("fields", [{"temperature": 1}, {"top_p": 1}, {"temperature": 1, "top_p": 1}])
 def test_the_default_of_every_model_loses_nothing(family: Capabilities, fields: dict[str, Any]) -> None:
-    assert found(family, **fields).ignored == ()
+    assert parameters_of(family, **fields).ignored == ()
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_the_default_of_every_model_loses_nothing(family: Capabilities, fields: 
 )
 def test_where_one_is_taken_the_temperature_goes_first(fields: Any, sent: Any, ignored: Any) -> None:
     assert inference(changed(sampling="one"), **fields) == sent
-    assert found(changed(sampling="one"), **fields).ignored == ignored
+    assert parameters_of(changed(sampling="one"), **fields).ignored == ignored
 
 
 @each_family
 @pytest.mark.parametrize("temperature", [1.01, 2])
-def test_a_temperature_beyond_bedrocks_is_refused(family: Capabilities, temperature: float) -> None:
+def test_a_temperature_beyond_bedrocks_is_rejected(family: Capabilities, temperature: float) -> None:
     if family.sampling == "none":
-        assert found(family, temperature=temperature).ignored == ("temperature",)
+        assert parameters_of(family, temperature=temperature).ignored == ("temperature",)
         return
-    error = refused(family, temperature=temperature)
+    error = rejection(family, temperature=temperature)
     assert (error.param, error.code) == ("temperature", "unsupported_value")
     assert "from 0 to 1" in error.message
 
@@ -112,7 +112,7 @@ def test_a_temperature_beyond_bedrocks_is_refused(family: Capabilities, temperat
 def test_a_family_may_have_a_limit_of_its_own() -> None:
     family = changed(max_temperature=1.5)
     assert inference(family, temperature=1.5) == {"temperature": 1.5}
-    assert "from 0 to 1.5: send 1.5 or less" in refused(family, temperature=2).message
+    assert "from 0 to 1.5: send 1.5 or less" in rejection(family, temperature=2).message
 
 
 THINKING = Reasoning(on=True, budget=2048, ties_sampling=True)
@@ -131,9 +131,9 @@ THINKING = Reasoning(on=True, budget=2048, ties_sampling=True)
     ],
 )
 def test_a_model_that_thinks_is_left_to_its_own_temperature(fields: Any, sent: Any, ignored: Any) -> None:
-    told = found(CLAUDE, THINKING, max_tokens=4096, **fields)
+    result = parameters_of(CLAUDE, THINKING, max_tokens=4096, **fields)
     assert inference(CLAUDE, THINKING, max_tokens=4096, **fields) == {"maxTokens": 4096, **sent}
-    assert (told.ignored, told.fields) == (ignored, {})
+    assert (result.ignored, result.fields) == (ignored, {})
 
 
 # Stop sequences
@@ -143,7 +143,7 @@ def test_a_model_that_thinks_is_left_to_its_own_temperature(fields: Any, sent: A
 @pytest.mark.parametrize("stop", ["", [], ["", ""], None])
 def test_a_stop_that_stops_nothing_is_neither_sent_nor_named(family: Capabilities, stop: Any) -> None:
     assert inference(family, stop=stop) == inference(family)
-    assert found(family, stop=stop).ignored == ()
+    assert parameters_of(family, stop=stop).ignored == ()
 
 
 @each_family
@@ -152,7 +152,7 @@ def test_stops_go_out_where_there_are_any(family: Capabilities) -> None:
         assert inference(family, stop="END")["stopSequences"] == ["END"]
         assert inference(family, stop=["a", "", "b"])["stopSequences"] == ["a", "b"]
     else:
-        error = refused(family, stop="END")
+        error = rejection(family, stop="END")
         assert (error.param, error.code) == ("stop", "unsupported_parameter")
         assert family.family in error.message
 
@@ -161,12 +161,12 @@ def test_stops_go_out_where_there_are_any(family: Capabilities) -> None:
 def test_as_many_stops_as_the_family_takes(family: Capabilities) -> None:
     most = [f"s{number}" for number in range(family.stop_sequences)]
     assert inference(family, stop=most).get("stopSequences", []) == most
-    assert refused(family, stop=[*most, "x"]).param == "stop"
+    assert rejection(family, stop=[*most, "x"]).param == "stop"
 
 
 @each_family
 def test_blank_stops_are_left_out_by_name(family: Capabilities) -> None:
-    sent = found(family, stop=["\n"])
+    sent = parameters_of(family, stop=["\n"])
     assert sent.ignored == (() if family.blank_stops else ("stop",))
     assert ("stopSequences" in inference(family, stop=["\n"])) == family.blank_stops
 
@@ -187,29 +187,34 @@ def test_a_limit_goes_out_by_either_name(family: Capabilities, name: str) -> Non
 @each_family
 def test_a_limit_below_the_least_becomes_the_least(family: Capabilities) -> None:
     assert inference(family, max_tokens=1)["maxTokens"] == family.min_max_tokens
-    assert found(family, max_tokens=1).ignored == (() if family.min_max_tokens == 1 else ("max_tokens",))
-    assert "max_tokens" not in found(family, max_completion_tokens=1).ignored
+    assert parameters_of(family, max_tokens=1).ignored == (() if family.min_max_tokens == 1 else ("max_tokens",))
+    assert "max_tokens" not in parameters_of(family, max_completion_tokens=1).ignored
 
 
-def test_two_different_limits_are_refused() -> None:
+def test_two_different_limits_are_rejected() -> None:
     assert inference(max_tokens=5, max_completion_tokens=5) == {"maxTokens": 5}
-    assert refused(max_tokens=5, max_completion_tokens=6).param == "max_tokens"
+    assert rejection(max_tokens=5, max_completion_tokens=6).param == "max_tokens"
 
 
 @pytest.mark.parametrize(
     ("usual", "budget", "sent"), [(None, 2048, 6144), (64000, 2048, 64000), (4096, 4096, 8192), (64000, 100000, 104096)]
 )
-def test_without_a_limit_there_is_room_beside_a_budget(usual: int | None, budget: int, sent: int) -> None:
+def test_without_a_limit_tokens_are_added_to_a_budget(usual: int | None, budget: int, sent: int) -> None:
     family = changed(default_max_tokens=usual)
     assert inference(family, Reasoning(on=True, budget=budget)) == {"maxTokens": sent}
 
 
 def test_an_effort_without_limits_lifts_them() -> None:
-    thought = Reasoning(on=True, lifts_limits=True)
+    reasoning = Reasoning(on=True, lifts_limits=True)
     fields = {"max_completion_tokens": 100, "temperature": 0.5, "top_p": 0.5, "top_k": 5, "stop": "END"}
-    assert inference(NOVA, thought, **fields) == {"stopSequences": ["END"]}
-    assert found(NOVA, thought, **fields).ignored == ("temperature", "top_p", "max_completion_tokens", "top_k")
-    assert inference(changed(default_max_tokens=10), thought) == {}
+    assert inference(NOVA, reasoning, **fields) == {"stopSequences": ["END"]}
+    assert parameters_of(NOVA, reasoning, **fields).ignored == (
+        "temperature",
+        "top_p",
+        "max_completion_tokens",
+        "top_k",
+    )
+    assert inference(changed(default_max_tokens=10), reasoning) == {}
 
 
 # top_k
@@ -218,10 +223,10 @@ def test_an_effort_without_limits_lifts_them() -> None:
 @each_family
 def test_top_k_goes_where_the_family_has_it(family: Capabilities) -> None:
     if not family.top_k:
-        error = refused(family, top_k=5)
+        error = rejection(family, top_k=5)
         assert (error.param, error.code) == ("top_k", "unsupported_parameter")
         return
-    fields: Any = {"additionalModelRequestFields": found(family, top_k=5).fields}
+    fields: Any = {"additionalModelRequestFields": parameters_of(family, top_k=5).fields}
     for key in family.top_k:
         fields = fields[key]
     assert fields == 5
@@ -232,27 +237,27 @@ def test_top_k_goes_where_the_family_has_it(family: Capabilities) -> None:
 
 @each_family
 @pytest.mark.parametrize("tier", ["auto", "default", None])
-def test_the_usual_tier_need_not_be_said(family: Capabilities, tier: str | None) -> None:
-    assert found(family, service_tier=tier).service_tier is UNSET
+def test_the_default_tier_is_not_sent(family: Capabilities, tier: str | None) -> None:
+    assert parameters_of(family, service_tier=tier).service_tier is UNSET
 
 
 @each_family
 @pytest.mark.parametrize(
-    ("asked", "served"),
+    ("requested", "served"),
     [("flex", "flex"), ("priority", "priority"), ("fast", "priority"), ("scale", "reserved"), ("reserved", "reserved")],
 )
-def test_a_tier_is_served_or_refused(family: Capabilities, asked: str, served: str) -> None:
+def test_a_tier_is_served_or_rejected(family: Capabilities, requested: str, served: str) -> None:
     if served in family.service_tiers:
-        assert msgspec.to_builtins(found(family, service_tier=asked).service_tier) == {"type": served}
+        assert msgspec.to_builtins(parameters_of(family, service_tier=requested).service_tier) == {"type": served}
         return
-    error = refused(family, service_tier=asked)
+    error = rejection(family, service_tier=requested)
     assert (error.param, error.code) == ("service_tier", "unsupported_value")
-    assert f"'{asked}'" in error.message
+    assert f"'{requested}'" in error.message
 
 
-def test_what_tiers_there_are_is_said() -> None:
-    assert "use 'auto', 'default', 'flex', 'priority' or 'fast'" in refused(NOVA, service_tier="cheap").message
-    assert "use 'auto' or 'default'" in refused(service_tier="flex").message
+def test_the_error_names_the_available_tiers() -> None:
+    assert "use 'auto', 'default', 'flex', 'priority' or 'fast'" in rejection(NOVA, service_tier="cheap").message
+    assert "use 'auto' or 'default'" in rejection(service_tier="flex").message
 
 
 # Metadata
@@ -279,8 +284,8 @@ def test_what_tiers_there_are_is_said() -> None:
     ],
 )
 def test_metadata_and_users_go_to_the_invocation_log(fields: Any, sent: Any, ignored: Any) -> None:
-    told = found(**fields)
-    assert (told.metadata, told.ignored) == (sent, ignored)
+    result = parameters_of(**fields)
+    assert (result.metadata, result.ignored) == (sent, ignored)
 
 
 @pytest.mark.parametrize(
@@ -295,8 +300,8 @@ def test_metadata_and_users_go_to_the_invocation_log(fields: Any, sent: Any, ign
         {str(n): "" for n in range(17)},
     ],
 )
-def test_metadata_that_bedrock_does_not_take_are_refused(metadata: Any) -> None:
-    error = refused(metadata=metadata)
+def test_metadata_that_bedrock_does_not_take_are_rejected(metadata: Any) -> None:
+    error = rejection(metadata=metadata)
     assert (error.param, error.code) == ("metadata", "invalid_value")
 
 
@@ -306,25 +311,25 @@ GUARDRAIL = {"guardrailIdentifier": "gr1", "guardrailVersion": "DRAFT"}
 
 
 @each_family
-def test_guardrails_are_applied_or_refused(family: Capabilities) -> None:
-    asked = {**GUARDRAIL, "trace": "enabled"}
+def test_guardrails_are_applied_or_rejected(family: Capabilities) -> None:
+    requested = {**GUARDRAIL, "trace": "enabled"}
     if family.guardrails:
-        assert msgspec.to_builtins(found(family, guardrailConfig=asked).guardrail) == asked
+        assert msgspec.to_builtins(parameters_of(family, guardrailConfig=requested).guardrail) == requested
     else:
-        error = refused(family, guardrailConfig=asked)
+        error = rejection(family, guardrailConfig=requested)
         assert (error.param, error.code) == ("guardrailConfig", "unsupported_parameter")
 
 
 def test_how_a_stream_is_guarded_is_for_streams() -> None:
-    asked = {**GUARDRAIL, "streamProcessingMode": "async"}
-    assert msgspec.to_builtins(found(stream=True, guardrailConfig=asked).guardrail) == asked
-    whole = found(guardrailConfig=asked)
+    requested = {**GUARDRAIL, "streamProcessingMode": "async"}
+    assert msgspec.to_builtins(parameters_of(stream=True, guardrailConfig=requested).guardrail) == requested
+    whole = parameters_of(guardrailConfig=requested)
     assert msgspec.to_builtins(whole.guardrail) == GUARDRAIL
     assert whole.ignored == ("guardrailConfig.streamProcessingMode",)
 
 
 @pytest.mark.parametrize(
-    ("asked", "param"),
+    ("requested", "param"),
     [
         ({}, "guardrailConfig.guardrailIdentifier"),
         ({"guardrailIdentifier": "gr1"}, "guardrailConfig.guardrailVersion"),
@@ -333,21 +338,21 @@ def test_how_a_stream_is_guarded_is_for_streams() -> None:
         ({**GUARDRAIL, "more": 1}, "guardrailConfig.more"),
     ],
 )
-def test_half_a_guardrail_is_refused(asked: Any, param: str) -> None:
-    assert refused(guardrailConfig=asked).param == param
+def test_half_a_guardrail_is_rejected(requested: Any, param: str) -> None:
+    assert rejection(guardrailConfig=requested).param == param
 
 
 @each_family
 def test_optimised_latency_is_for_those_that_have_it(family: Capabilities) -> None:
-    assert found(family, performanceConfig={"latency": "standard"}).performance is UNSET
-    asked = {"latency": "optimized"}
+    assert parameters_of(family, performanceConfig={"latency": "standard"}).performance is UNSET
+    requested = {"latency": "optimized"}
     if family.optimized_latency:
-        assert msgspec.to_builtins(found(family, performanceConfig=asked).performance) == asked
+        assert msgspec.to_builtins(parameters_of(family, performanceConfig=requested).performance) == requested
     else:
-        assert refused(family, performanceConfig=asked).param == "performanceConfig"
+        assert rejection(family, performanceConfig=requested).param == "performanceConfig"
 
 
-def test_everything_at_once_is_what_the_service_model_takes(read_converse: Read) -> None:
+def test_the_service_model_accepts_all_parameters_at_once(read_converse: Read) -> None:
     body = {
         "model": "m",
         "messages": [{"role": "user", "content": "Hi"}],

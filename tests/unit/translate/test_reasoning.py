@@ -1,4 +1,4 @@
-"""`reasoning_effort` and `thinking`, for every family: sent in its own words, refused, or given up by name."""
+"""`reasoning_effort` and `thinking`, for every family: sent in its own fields, rejected, or ignored by name."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ DEEPSEEK = BUILT_IN.families["deepseek-v3"]
 TOOL = {"type": "function", "function": {"name": "f"}}
 TOOLS = {"tools": [TOOL]}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "r", "schema": {"type": "object"}}}
-THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+THINKING = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
 
 Read = Callable[[bytes], dict[str, Any]]
 
@@ -53,13 +53,13 @@ def body(**fields: Any) -> bytes:
     return json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}).encode()
 
 
-def found(family: Capabilities, **fields: Any) -> Reasoning:
+def reasoning_of(family: Capabilities, **fields: Any) -> Reasoning:
     return plan_reasoning(decode_request(body(**fields)), family, Ignored())
 
 
-def refused(family: Capabilities, **fields: Any) -> ApiError:
+def rejection(family: Capabilities, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        found(family, **fields)
+        reasoning_of(family, **fields)
     assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
     return caught.value
 
@@ -73,11 +73,11 @@ def enabled(budget: int) -> dict[str, Any]:
 
 
 def called(*, thoughts: bool) -> list[dict[str, Any]]:
-    """A history whose last turn is a tool's result."""
+    """Return a history whose last turn is a tool's result."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     assistant: dict[str, Any] = {"role": "assistant", "tool_calls": [call]}
     if thoughts:
-        assistant["thinking_blocks"] = [THOUGHT]
+        assistant["thinking_blocks"] = [THINKING]
     return [{"role": "user", "content": "Hi"}, assistant, {"role": "tool", "tool_call_id": "c1", "content": "42"}]
 
 
@@ -88,23 +88,23 @@ def at(fields: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return value
 
 
-# Nothing said, and nothing wanted
+# No field, and reasoning switched off
 
 
 @families()
-def test_without_a_word_nothing_is_sent(family: Capabilities) -> None:
-    assert found(family) == Reasoning(on=family.reasons_unasked)
+def test_without_a_setting_nothing_is_sent(family: Capabilities) -> None:
+    assert reasoning_of(family) == Reasoning(on=family.reasons_unasked)
 
 
 @families()
 @pytest.mark.parametrize("fields", [{"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}])
 def test_it_can_be_kept_from_reasoning_where_that_is_possible(family: Capabilities, fields: dict[str, Any]) -> None:
     if family.reasoning_off == "never":
-        error = refused(family, **fields)
+        error = rejection(family, **fields)
         assert (error.param, error.code) == (next(iter(fields)), "unsupported_parameter")
         assert family.family in error.message
         return
-    off = found(family, **fields)
+    off = reasoning_of(family, **fields)
     assert (off.on, off.budget, off.ties_sampling, off.ignored) == (False, None, False, ())
     match family.reasoning_off:
         case "omit":
@@ -120,13 +120,13 @@ def test_it_can_be_kept_from_reasoning_where_that_is_possible(family: Capabiliti
 
 @families()
 @each_effort
-def test_an_effort_is_sent_in_the_familys_own_words(family: Capabilities, effort: str) -> None:
+def test_an_effort_is_sent_in_the_familys_own_field(family: Capabilities, effort: str) -> None:
     if family.reasoning == "none":
-        error = refused(family, reasoning_effort=effort)
+        error = rejection(family, reasoning_effort=effort)
         assert (error.param, error.code) == ("reasoning_effort", "unsupported_parameter")
         assert family.family in error.message
         return
-    sent = found(family, reasoning_effort=effort)
+    sent = reasoning_of(family, reasoning_effort=effort)
     assert sent.on
     assert sent.ignored == (("reasoning_effort",) if family.reasoning == "always" else ())
     match family.reasoning:
@@ -140,14 +140,14 @@ def test_an_effort_is_sent_in_the_familys_own_words(family: Capabilities, effort
 
 
 @families("adaptive")
-def test_what_claude_thinks_is_asked_for_where_it_has_to_be(family: Capabilities) -> None:
+def test_claudes_summarised_thinking_is_requested_where_necessary(family: Capabilities) -> None:
     display = {"display": "summarized"} if family.ask_for_thinking else {}
-    assert found(family, reasoning_effort="low").fields["thinking"] == {"type": "adaptive", **display}
+    assert reasoning_of(family, reasoning_effort="low").fields["thinking"] == {"type": "adaptive", **display}
 
 
 @families("nova")
-def test_nova_is_told_that_it_reasons(family: Capabilities) -> None:
-    sent = found(family, reasoning_effort="low")
+def test_nova_gets_its_reasoning_config(family: Capabilities) -> None:
+    sent = reasoning_of(family, reasoning_effort="low")
     assert sent.fields == {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}
     assert not sent.lifts_limits
 
@@ -161,15 +161,15 @@ def test_nova_is_told_that_it_reasons(family: Capabilities) -> None:
         ({"max_completion_tokens": 500}, "medium", False, ("reasoning_effort",)),
     ],
 )
-def test_novas_highest_effort_gives_way_to_a_limit(fields: Any, effort: str, lifted: bool, ignored: Any) -> None:
-    sent = found(NOVA, reasoning_effort="high", **fields)
+def test_novas_highest_effort_yields_to_a_limit(fields: Any, effort: str, lifted: bool, ignored: Any) -> None:
+    sent = reasoning_of(NOVA, reasoning_effort="high", **fields)
     assert sent.fields["reasoningConfig"]["maxReasoningEffort"] == effort
     assert (sent.lifts_limits, sent.ignored) == (lifted, ignored)
 
 
 def test_an_effort_without_a_lower_one_lifts_the_limit() -> None:
     family = msgspec.structs.replace(NOVA, efforts=("high",))
-    sent = found(family, reasoning_effort="low", max_tokens=5)
+    sent = reasoning_of(family, reasoning_effort="low", max_tokens=5)
     assert (sent.lifts_limits, sent.ignored) == (True, ())
 
 
@@ -180,34 +180,34 @@ def test_an_effort_without_a_lower_one_lifts_the_limit() -> None:
 @pytest.mark.parametrize("kind", ["enabled", "adaptive"])
 def test_thinking_without_more_is_the_usual_effort(family: Capabilities, kind: str) -> None:
     if family.reasoning == "none":
-        assert refused(family, thinking={"type": kind}).param == "thinking"
+        assert rejection(family, thinking={"type": kind}).param == "thinking"
         return
-    sent = found(family, thinking={"type": kind})
+    sent = reasoning_of(family, thinking={"type": kind})
     assert (sent.on, sent.ignored) == (True, ())
     if family.reasoning == "adaptive":
         assert (sent.effort, sent.fields["thinking"]["type"]) == (UNSET, "adaptive")
     elif family.reasoning != "always":
-        assert sent == found(family, reasoning_effort="medium")
+        assert sent == reasoning_of(family, reasoning_effort="medium")
 
 
 @families("budget")
 def test_a_stated_budget_is_sent_as_it_is(family: Capabilities) -> None:
-    sent = found(family, thinking=enabled(5000), max_tokens=5001)
+    sent = reasoning_of(family, thinking=enabled(5000), max_tokens=5001)
     assert sent == Reasoning(on=True, fields={"thinking": enabled(5000)}, budget=5000, ties_sampling=True)
 
 
 @families("budget", "adaptive")
-def test_a_stated_budget_that_cannot_be_sent_is_refused(family: Capabilities) -> None:
+def test_a_stated_budget_that_cannot_be_sent_is_rejected(family: Capabilities) -> None:
     if family.minimum_budget is None:
         return
     for fields in ({"thinking": enabled(family.minimum_budget - 1)}, {"thinking": enabled(2048), "max_tokens": 2048}):
-        error = refused(family, **fields)
+        error = rejection(family, **fields)
         assert (error.param, error.code) == ("thinking.budget_tokens", "invalid_value")
 
 
 @families("adaptive")
-def test_a_budget_is_an_effort_where_budgets_are_refused(family: Capabilities) -> None:
-    sent = found(family, thinking=enabled(8000))
+def test_a_budget_becomes_an_effort_where_budgets_are_rejected(family: Capabilities) -> None:
+    sent = reasoning_of(family, thinking=enabled(8000))
     if family.minimum_budget is not None:
         assert (sent.fields["thinking"], sent.budget, sent.effort) == (enabled(8000), 8000, UNSET)
         return
@@ -222,23 +222,23 @@ def test_a_budget_is_an_effort_where_budgets_are_refused(family: Capabilities) -
     [(1, "minimal"), (1024, "minimal"), (1025, "low"), (4096, "medium"), (16384, "xhigh"), (10**6, "max")],
 )
 def test_a_budget_is_worth_an_effort(family: Capabilities, budget: int, effort: str) -> None:
-    assert found(family, thinking=enabled(budget)).fields == found(family, reasoning_effort=effort).fields
+    assert reasoning_of(family, thinking=enabled(budget)).fields == reasoning_of(family, reasoning_effort=effort).fields
 
 
 @families("always")
-def test_a_model_without_a_knob_says_what_it_passes_over(family: Capabilities) -> None:
+def test_a_model_without_a_reasoning_setting_reports_it_as_ignored(family: Capabilities) -> None:
     thinking = {**enabled(2048), "display": "omitted"}
-    assert found(family, reasoning_effort="low", thinking=thinking).ignored == (
+    assert reasoning_of(family, reasoning_effort="low", thinking=thinking).ignored == (
         "reasoning_effort",
         "thinking.budget_tokens",
         "thinking.display",
     )
 
 
-def test_an_effort_may_stand_beside_thinking() -> None:
-    sent = found(CLAUDE_46, reasoning_effort="high", thinking={"type": "adaptive"})
+def test_an_effort_may_accompany_thinking() -> None:
+    sent = reasoning_of(CLAUDE_46, reasoning_effort="high", thinking={"type": "adaptive"})
     assert (sent.fields, sent.effort) == ({"thinking": {"type": "adaptive"}}, "high")
-    assert found(CLAUDE_37, reasoning_effort="high", thinking=enabled(3000)).budget == 3000
+    assert reasoning_of(CLAUDE_37, reasoning_effort="high", thinking=enabled(3000)).budget == 3000
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ def test_an_effort_may_stand_beside_thinking() -> None:
         ({"reasoning_effort": 3}, "reasoning_effort"),
     ],
 )
-def test_what_says_two_things_or_nothing_is_refused(fields: dict[str, Any], param: str) -> None:
-    assert refused(CLAUDE_46, **fields).param == param
+def test_contradictory_or_empty_reasoning_is_rejected(fields: dict[str, Any], param: str) -> None:
+    assert rejection(CLAUDE_46, **fields).param == param
 
 
 @pytest.mark.parametrize(
@@ -269,23 +269,25 @@ def test_what_says_two_things_or_nothing_is_refused(fields: dict[str, Any], para
     ids=["chosen", "shown"],
 )
 def test_the_display_goes_where_it_can_be_chosen(family: Capabilities, sent: Any, ignored: Any) -> None:
-    told = found(family, thinking={"type": "adaptive", "display": "omitted"})
-    assert (told.fields["thinking"], told.ignored) == (sent, ignored)
-    assert found(family, thinking={"type": "adaptive", "display": "summarized"}).ignored == ()
+    result = reasoning_of(family, thinking={"type": "adaptive", "display": "omitted"})
+    assert (result.fields["thinking"], result.ignored) == (sent, ignored)
+    assert reasoning_of(family, thinking={"type": "adaptive", "display": "summarized"}).ignored == ()
 
 
-# What reasoning gives way to
+# Settings that override reasoning
 
 
 @pytest.mark.parametrize(("limit", "budget"), [(20000, 8192), (16384, 8192), (10000, 5000), (2048, 1024)])
 def test_a_budget_leaves_half_of_the_limit(limit: int, budget: int) -> None:
-    sent = found(CLAUDE_37, reasoning_effort="high", max_completion_tokens=limit)
+    sent = reasoning_of(CLAUDE_37, reasoning_effort="high", max_completion_tokens=limit)
     assert (sent.budget, sent.ignored) == (budget, ())
 
 
 @pytest.mark.parametrize("limit", [1, 1024, 2047])
-def test_without_room_there_is_no_reasoning(limit: int) -> None:
-    assert found(CLAUDE_37, reasoning_effort="high", max_tokens=limit) == Reasoning(ignored=("reasoning_effort",))
+def test_a_limit_too_low_for_reasoning_drops_it(limit: int) -> None:
+    assert reasoning_of(CLAUDE_37, reasoning_effort="high", max_tokens=limit) == Reasoning(
+        ignored=("reasoning_effort",)
+    )
 
 
 FORCED: list[dict[str, Any]] = [
@@ -322,7 +324,7 @@ FREE: list[dict[str, Any]] = [
 @families("budget", "adaptive", "effort", "nova")
 @pytest.mark.parametrize("forced", FORCED)
 def test_a_tool_that_must_be_called_comes_first(family: Capabilities, forced: dict[str, Any]) -> None:
-    sent = found(family, reasoning_effort="high", **forced)
+    sent = reasoning_of(family, reasoning_effort="high", **forced)
     if family.forced_tools_while_reasoning:
         assert (sent.on, sent.ignored) == (True, ())
     else:
@@ -334,40 +336,40 @@ def test_a_tool_that_must_be_called_comes_first(family: Capabilities, forced: di
 @families("budget", "adaptive", "effort", "nova")
 @pytest.mark.parametrize("free", FREE)
 def test_a_tool_that_may_be_called_changes_nothing(family: Capabilities, free: dict[str, Any]) -> None:
-    assert found(family, reasoning_effort="high", **free) == found(family, reasoning_effort="high")
+    assert reasoning_of(family, reasoning_effort="high", **free) == reasoning_of(family, reasoning_effort="high")
 
 
 def test_a_schema_that_takes_a_forced_tool_comes_first() -> None:
-    assert found(CLAUDE_37, reasoning_effort="high", response_format=SCHEMA).ignored == ("reasoning_effort",)
-    assert found(CLAUDE_45, reasoning_effort="high", response_format=SCHEMA).ignored == ()
+    assert reasoning_of(CLAUDE_37, reasoning_effort="high", response_format=SCHEMA).ignored == ("reasoning_effort",)
+    assert reasoning_of(CLAUDE_45, reasoning_effort="high", response_format=SCHEMA).ignored == ()
 
 
 @pytest.mark.parametrize("fields", [*FORCED, {**TOOLS, "messages": called(thoughts=False)}])
 def test_where_no_budget_can_be_the_effort_that_it_is_worth_may(fields: dict[str, Any]) -> None:
-    sent = found(CLAUDE_46, thinking=enabled(8000), **fields)
+    sent = reasoning_of(CLAUDE_46, thinking=enabled(8000), **fields)
     assert (sent.fields, sent.effort, sent.budget) == ({"thinking": {"type": "adaptive"}}, "high", None)
     assert sent.ignored == ("thinking.budget_tokens",)
 
 
 @families("budget")
 def test_calls_without_their_signed_reasoning_end_it(family: Capabilities) -> None:
-    lost = found(family, reasoning_effort="low", **TOOLS, messages=called(thoughts=False))
+    lost = reasoning_of(family, reasoning_effort="low", **TOOLS, messages=called(thoughts=False))
     assert lost == Reasoning(ignored=("reasoning_effort",))
-    lost = found(family, thinking=enabled(2000), **TOOLS, messages=called(thoughts=False))
+    lost = reasoning_of(family, thinking=enabled(2000), **TOOLS, messages=called(thoughts=False))
     assert lost == Reasoning(ignored=("thinking",))
-    kept = found(family, reasoning_effort="low", **TOOLS, messages=called(thoughts=True))
+    kept = reasoning_of(family, reasoning_effort="low", **TOOLS, messages=called(thoughts=True))
     assert (kept.on, kept.ignored) == (True, ())
 
 
 @families("adaptive")
 def test_adaptive_thinking_takes_any_history(family: Capabilities) -> None:
-    sent = found(family, reasoning_effort="low", **TOOLS, messages=called(thoughts=False))
+    sent = reasoning_of(family, reasoning_effort="low", **TOOLS, messages=called(thoughts=False))
     assert (sent.on, sent.ignored) == (True, ())
 
 
-def test_reasoning_that_gives_way_is_switched_off_where_it_would_go_on() -> None:
+def test_dropped_reasoning_is_switched_off_where_it_is_the_default() -> None:
     family = msgspec.structs.replace(CLAUDE_5, forced_tools_while_reasoning=False)
-    sent = found(family, reasoning_effort="high", **FORCED[0])
+    sent = reasoning_of(family, reasoning_effort="high", **FORCED[0])
     assert sent == Reasoning(fields={"thinking": {"type": "disabled"}}, ignored=("reasoning_effort",))
 
 
@@ -375,10 +377,10 @@ def test_reasoning_that_gives_way_is_switched_off_where_it_would_go_on() -> None
 
 
 def test_beside_a_budget_no_tool_is_forced_and_no_text_continued() -> None:
-    budget, adaptive = found(CLAUDE_46, thinking=enabled(2048)), found(CLAUDE_46, reasoning_effort="low")
+    budget, adaptive = reasoning_of(CLAUDE_46, thinking=enabled(2048)), reasoning_of(CLAUDE_46, reasoning_effort="low")
     assert not budget.effective(CLAUDE_46).forced_tools_while_reasoning
     assert adaptive.effective(CLAUDE_46) is CLAUDE_46
-    assert not found(CLAUDE_37, reasoning_effort="low").effective(CLAUDE_37).prefill
+    assert not reasoning_of(CLAUDE_37, reasoning_effort="low").effective(CLAUDE_37).prefill
     assert Reasoning().effective(CLAUDE_37).prefill
 
 
@@ -400,7 +402,7 @@ def test_stale_reasoning_may_be_dropped(family: Capabilities, fields: Any, think
     assert more["anthropic_beta"] == ["thinking-binding-controls-2026-08-01"]
 
 
-def test_nothing_is_said_of_stale_reasoning_where_there_can_be_none(read_converse: Read) -> None:
+def test_stale_reasoning_is_not_configured_where_the_family_has_none(read_converse: Read) -> None:
     without = read_converse(planned(OPUS_55, **TOOLS, messages=called(thoughts=False)).body)
     assert "additionalModelRequestFields" not in without
     unbound = read_converse(planned(CLAUDE_46, **TOOLS, messages=called(thoughts=True)).body)
@@ -408,9 +410,7 @@ def test_nothing_is_said_of_stale_reasoning_where_there_can_be_none(read_convers
 
 
 @pytest.mark.parametrize(("name", "kind"), [("claude-haiku-5-5", "disabled"), ("claude-sonnet-5-5", "between_tools")])
-def test_nothing_is_said_of_stale_reasoning_where_there_is_to_be_none(
-    name: str, kind: str, read_converse: Read
-) -> None:
+def test_stale_reasoning_is_not_configured_where_reasoning_is_off(name: str, kind: str, read_converse: Read) -> None:
     off = planned(BUILT_IN.families[name], **TOOLS, messages=called(thoughts=True), reasoning_effort="none")
     assert read_converse(off.body)["additionalModelRequestFields"] == {"thinking": {"type": kind}}
 
@@ -477,17 +477,17 @@ def test_nothing_is_said_of_stale_reasoning_where_there_is_to_be_none(
     ids=["budget", "adaptive", "nova high", "nova low", "off", "effort"],
 )
 def test_the_rest_of_the_request_fits(family: Any, fields: Any, sent: Any, ignored: Any, read_converse: Read) -> None:
-    told = planned(family, **fields)
-    assert read_converse(told.body) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], **sent}
-    assert told.ignored == ignored
+    result = planned(family, **fields)
+    assert read_converse(result.body) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], **sent}
+    assert result.ignored == ignored
 
 
 @pytest.mark.parametrize("name", ["claude-haiku-5-5", "claude-sonnet-5-5"])
-def test_bound_reasoning_is_not_given_back_where_there_is_to_be_none(name: str, read_converse: Read) -> None:
-    """Without adaptive thinking the family cannot be asked to drop what no longer fits, and would refuse it."""
+def test_bound_reasoning_is_not_sent_back_where_reasoning_is_off(name: str, read_converse: Read) -> None:
+    """Without adaptive thinking the family cannot drop reasoning that no longer fits, and would reject it."""
     family = BUILT_IN.families[name]
-    told = planned(family, **TOOLS, messages=called(thoughts=True), reasoning_effort="none")
-    assert "reasoningContent" not in json.dumps(read_converse(told.body)["messages"])
-    assert "messages[].thinking_blocks" in told.ignored
+    result = planned(family, **TOOLS, messages=called(thoughts=True), reasoning_effort="none")
+    assert "reasoningContent" not in json.dumps(read_converse(result.body)["messages"])
+    assert "messages[].thinking_blocks" in result.ignored
     kept = planned(family, **TOOLS, messages=called(thoughts=True))
     assert "reasoningContent" in json.dumps(read_converse(kept.body)["messages"])

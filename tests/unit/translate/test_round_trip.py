@@ -1,4 +1,4 @@
-"""What a client was given, it may give back: the assistant's message of one answer in the next request."""
+"""A client may send a response back: the assistant's message of one response in the next request."""
 
 import json
 from collections.abc import Callable
@@ -30,13 +30,13 @@ BODY = json.dumps(
 
 
 def buffered(body: bytes, shape: ResponseShape) -> dict[str, Any]:
-    told = translate_response(body, completion_id="i", created=1, model="m", shape=shape)
-    message: dict[str, Any] = json.loads(told.body)["choices"][0]["message"]
+    translated = translate_response(body, completion_id="i", created=1, model="m", shape=shape)
+    message: dict[str, Any] = json.loads(translated.body)["choices"][0]["message"]
     return message
 
 
 def streamed(body: bytes, shape: ResponseShape) -> dict[str, Any]:
-    """As the openai package puts it together."""
+    """Return the message as the openai package assembles it from the stream."""
     state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
     written = whole_stream(body, ChatStream(shape=shape), ChunkEncoder("i", 1, "m", include_usage=False)).body
     for event in written.split(b"\n\n")[:-2]:
@@ -49,7 +49,7 @@ Way = Callable[[bytes, ResponseShape], dict[str, Any]]
 
 
 @ways
-def test_what_the_model_thought_comes_back_to_it_with_its_signatures(way: Way) -> None:
+def test_the_models_reasoning_is_sent_back_with_its_signatures(way: Way) -> None:
     request = {
         "model": "m",
         "reasoning_effort": "low",
@@ -61,8 +61,8 @@ def test_what_the_model_thought_comes_back_to_it_with_its_signatures(way: Way) -
         ],
     }
     planned = plan(decode_request(json.dumps(request).encode()), CLAUDE)
-    thought, withheld, said, called = json.loads(planned.body)["messages"][1]["content"]
-    assert [thought, withheld, said, called] == [*BLOCKS[:2], {"text": "See."}, BLOCKS[3]]
+    reasoning, withheld, text_block, called = json.loads(planned.body)["messages"][1]["content"]
+    assert [reasoning, withheld, text_block, called] == [*BLOCKS[:2], {"text": "See."}, BLOCKS[3]]
 
 
 @ways
@@ -75,7 +75,7 @@ def test_what_the_model_thought_comes_back_to_it_with_its_signatures(way: Way) -
         ResponseShape(answer_tool="f"),
     ],
 )
-def test_a_message_of_any_shape_can_be_given_back(way: Way, shape: ResponseShape) -> None:
+def test_a_message_of_any_shape_can_be_sent_back(way: Way, shape: ResponseShape) -> None:
     message = way(BODY, shape)
     request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}, message]}
     assert len(decode_request(json.dumps(request).encode()).messages) == 2

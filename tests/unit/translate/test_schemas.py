@@ -1,4 +1,4 @@
-"""JSON that goes through byte for byte, once it is known to be an object."""
+"""JSON that is passed on byte for byte once it is known to be an object."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def test_an_object_keeps_every_byte(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "5", '"{}"', "{", "{}{}", "{'a':1}", '{"a":' * 5000, '{"a":NaN}'])
-def test_what_is_no_object_is_refused(text: str) -> None:
+def test_a_value_that_is_no_object_is_rejected(text: str) -> None:
     with pytest.raises(ApiError) as caught:
         json_object(text, "Arguments", "p")
     assert caught.value.param == "p"
@@ -75,7 +75,7 @@ def test_any_reference_within_the_schema_is_followed(reference: str, definitions
     assert rooted({"$ref": reference, **definitions}) == {**OBJECT, **definitions}
 
 
-def test_what_stands_beside_a_reference_counts_more_than_what_it_refers_to() -> None:
+def test_keywords_beside_a_reference_override_its_definition() -> None:
     schema = {"$ref": "#/$defs/A", "title": "Mine", "$defs": {"A": {**OBJECT, "title": "Theirs"}}}
     assert rooted(schema)["title"] == "Mine"
 
@@ -97,7 +97,7 @@ def test_what_stands_beside_a_reference_counts_more_than_what_it_refers_to() -> 
         "#" + "/$defs" * 10_000,
     ],
 )
-def test_a_reference_that_leads_to_no_object_is_refused(reference: Any) -> None:
+def test_a_reference_that_leads_to_no_object_is_rejected(reference: Any) -> None:
     definitions = {f"Chain{n}": {"$ref": f"#/$defs/Chain{n + 1}"} for n in range(100)}
     definitions |= {"Loop": {"$ref": "#/$defs/Pool"}, "Pool": {"$ref": "#/$defs/Loop"}, "Text": {"type": "string"}}
     with pytest.raises(ApiError) as caught:
@@ -118,7 +118,7 @@ def test_without_references_every_byte_stays() -> None:
 
 
 @pytest.mark.parametrize("store", ["$defs", "definitions"])
-def test_references_become_what_they_refer_to(store: str) -> None:
+def test_references_become_their_definitions(store: str) -> None:
     place = {"type": "object", "properties": {"at": {"$ref": f"#/{store}/Point"}}}
     schema = {
         "type": "object",
@@ -138,15 +138,17 @@ def test_definitions_that_nothing_refers_to_go_too() -> None:
 def test_numbers_and_the_order_of_keys_stay() -> None:
     schema = b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"$ref":"#/$defs/B"}},'
     schema += b'"$defs":{"B":{"y":2.50,"x":1}}}'
-    found = bytes(inlined(Raw(schema), "p", Growth()))
-    assert found == (b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"y":2.5,"x":1}}}')
+    result = bytes(inlined(Raw(schema), "p", Growth()))
+    assert result == (
+        b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"y":2.5,"x":1}}}'
+    )
 
 
-def test_what_comes_back_to_itself_says_so() -> None:
+def test_a_recursive_reference_is_described() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
     again = {"description": "Again what this is a part of: #/$defs/Node"}
-    found = flat({"type": "object", "properties": {"first": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}})
-    assert found["properties"]["first"]["properties"]["next"] == again
+    result = flat({"type": "object", "properties": {"first": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}})
+    assert result["properties"]["first"]["properties"]["next"] == again
     whole = flat({"type": "object", "properties": {"a": {"$ref": "#"}}})
     assert whole["properties"]["a"] == {"description": "Again what this is a part of: #"}
 
@@ -159,11 +161,11 @@ def test_a_reference_to_nothing_stays(reference: Any) -> None:
 
 def test_a_property_may_be_named_like_a_keyword() -> None:
     properties = {"$ref": {"type": "string"}, "definitions": {"type": "string"}, "a": {"$ref": "#/$defs/A"}}
-    found = flat({"type": "object", "properties": properties, "$defs": {"A": {"enum": [{"$ref": "#/$defs/A"}]}}})
-    assert found["properties"] == {**properties, "a": {"enum": [{"$ref": "#/$defs/A"}]}}
+    result = flat({"type": "object", "properties": properties, "$defs": {"A": {"enum": [{"$ref": "#/$defs/A"}]}}})
+    assert result["properties"] == {**properties, "a": {"enum": [{"$ref": "#/$defs/A"}]}}
 
 
-def test_what_would_grow_without_measure_is_refused() -> None:
+def test_a_schema_that_would_grow_exponentially_is_rejected() -> None:
     """Thirty definitions that each use the next twice would be a thousand million."""
     definitions: dict[str, Any] = {
         f"D{n}": {"properties": {side: {"$ref": f"#/$defs/D{n + 1}"} for side in "ab"}} for n in range(30)
@@ -175,7 +177,7 @@ def test_what_would_grow_without_measure_is_refused() -> None:
 
 
 def doubling(levels: int, leaf: Any) -> Any:
-    """A definition that is used 2 ** `levels` times."""
+    """Return a definition that is used 2 ** `levels` times."""
     definitions = {str(at): {"anyOf": [{"$ref": f"#/$defs/{at + 1}"}] * 2} for at in range(levels)}
     return {
         "type": "object",
@@ -185,7 +187,7 @@ def doubling(levels: int, leaf: Any) -> Any:
 
 
 @pytest.mark.parametrize("leaf", [{}, {"enum": ["a" * 5000]}, {"anyOf": [{}] * 500}])
-def test_what_is_refused_is_no_more_work_than_what_is_not(leaf: Any) -> None:
+def test_a_rejected_schema_is_no_more_work_than_an_accepted_one(leaf: Any) -> None:
     text, visited = Raw(json.dumps(doubling(16, leaf)).encode()), 0
 
     def count(frame: Any, event: str, _: object) -> None:
@@ -210,35 +212,35 @@ def test_a_definition_is_written_out_once_however_often_it_is_used() -> None:
 
     sys.setprofile(count)
     try:
-        found = inlined(text, "p", Growth())
+        result = inlined(text, "p", Growth())
     finally:
         sys.setprofile(None)
-    assert bytes(found).count(b'"string"') == 2**9
+    assert bytes(result).count(b'"string"') == 2**9
     assert visited < 50
 
 
-def test_a_definition_that_is_cut_is_cut_where_it_stands() -> None:
-    """What a definition becomes depends on those around it, if one of them is among what it refers to."""
+def test_a_recursive_definition_depends_on_the_definitions_around_it() -> None:
+    """The result of a definition depends on those around it, if it refers to one of them."""
     tree = {"type": "object", "properties": {"leaf": {"$ref": "#/$defs/Leaf"}}}
     leaf = {"type": "object", "properties": {"tree": {"$ref": "#/$defs/Tree"}}}
     fields = {"leaf": {"$ref": "#/$defs/Leaf"}, "tree": {"$ref": "#/$defs/Tree"}}
-    found = flat({"type": "object", "properties": fields, "$defs": {"Tree": tree, "Leaf": leaf}})["properties"]
+    result = flat({"type": "object", "properties": fields, "$defs": {"Tree": tree, "Leaf": leaf}})["properties"]
     again = "Again what this is a part of: #/$defs/"
-    assert found["leaf"]["properties"]["tree"]["properties"]["leaf"] == {"description": f"{again}Leaf"}
-    assert found["tree"]["properties"]["leaf"]["properties"]["tree"] == {"description": f"{again}Tree"}
+    assert result["leaf"]["properties"]["tree"]["properties"]["leaf"] == {"description": f"{again}Leaf"}
+    assert result["tree"]["properties"]["leaf"]["properties"]["tree"] == {"description": f"{again}Tree"}
 
 
-def test_what_stands_beside_a_reference_does_not_stay_with_the_definition() -> None:
+def test_keywords_beside_a_reference_do_not_stay_with_the_definition() -> None:
     fields = {"a": {"$ref": "#/$defs/A", "title": "Mine", "type": "number"}, "b": {"$ref": "#/$defs/A"}}
     schema = {"type": "object", "properties": fields, "$defs": {"A": {"type": "string", "minLength": 1}}}
-    found = flat(schema)["properties"]
-    assert found == {
+    result = flat(schema)["properties"]
+    assert result == {
         "a": {"type": "number", "minLength": 1, "title": "Mine"},
         "b": {"type": "string", "minLength": 1},
     }
 
 
-def test_all_schemas_of_a_request_share_what_they_may_grow_by() -> None:
+def test_all_schemas_of_a_request_share_their_growth_limit() -> None:
     growth, text = Growth(), Raw(json.dumps(doubling(6, {"enum": ["a" * 2500]})).encode())
     inlined(text, "p", growth)
     with pytest.raises(ApiError) as caught:
@@ -255,8 +257,8 @@ def test_a_reference_is_resolved_once_however_often_it_is_used(monkeypatch: pyte
         return definition(root, reference)
 
     monkeypatch.setattr(schemas, "definition", counting)
-    found = flat({"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}] * 500, "$defs": {"A": {}, "B": {}}})
-    assert found == {"anyOf": [{}] * 1000}
+    result = flat({"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}] * 500, "$defs": {"A": {}, "B": {}}})
+    assert result == {"anyOf": [{}] * 1000}
     assert resolved == ["#/$defs/A", "#/$defs/B"]
 
 
@@ -286,7 +288,7 @@ def test_definitions_that_nothing_refers_to_cost_nothing() -> None:
 
 
 class Address(BaseModel):
-    """Where somebody lives."""
+    """The address of a person."""
 
     street: str = Field(description="Street and number, as on a letter.")
     city: str
@@ -294,7 +296,7 @@ class Address(BaseModel):
 
 
 class Person(BaseModel):
-    """Somebody."""
+    """A person with an address."""
 
     name: str
     home: Address
@@ -304,7 +306,7 @@ class Person(BaseModel):
 
 
 class Order(BaseModel):
-    """What somebody bought."""
+    """An order of a person."""
 
     buyer: Person
     recipient: Person
@@ -317,11 +319,11 @@ def test_the_schemas_of_pydantic_are_far_from_too_large() -> None:
     """128 tools with models within models, one of them recursive."""
     growth, text = Growth(), Raw(json.dumps(Order.model_json_schema()).encode())
     for _ in range(20):
-        found = inlined(text, "p", growth)
-    properties = json.loads(bytes(found))["properties"]
+        result = inlined(text, "p", growth)
+    properties = json.loads(bytes(result))["properties"]
     assert properties["ship_to"]["properties"]["country"]["enum"] == ["de", "fr", "it"]
     assert properties["buyer"]["properties"]["manager"]["anyOf"][0]["description"].startswith("Again what this is")
-    assert b"$ref" not in bytes(found)
+    assert b"$ref" not in bytes(result)
 
 
 def test_many_models_that_use_each_other_are_not_too_large() -> None:
@@ -339,26 +341,26 @@ def test_many_models_that_use_each_other_are_not_too_large() -> None:
         for at in range(40)
     }
     properties = {name: {"$ref": f"#/$defs/{name}"} for name in definitions}
-    found = flat({"type": "object", "properties": properties, "$defs": {**definitions, "Common": common}})
-    assert found["properties"]["Model0"]["properties"]["id"] == common
+    result = flat({"type": "object", "properties": properties, "$defs": {**definitions, "Common": common}})
+    assert result["properties"]["Model0"]["properties"]["id"] == common
 
 
-def test_references_in_a_row_without_end_are_refused() -> None:
+def test_references_in_a_row_without_end_are_rejected() -> None:
     definitions = {f"D{n}": {"properties": {"a": {"$ref": f"#/$defs/D{n + 1}"}}} for n in range(1000)}
     with pytest.raises(ApiError) as caught:
         flat({"type": "object", "properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": definitions})
     assert "nested too deeply" in caught.value.message
 
 
-# Look-around where it is refused
+# Look-around where the family rejects it
 
 
 @pytest.mark.parametrize("pattern", ["(?=a)", "(?!a)", "(?<=a)b", "(?<!a)b"])
-def test_look_around_is_told(pattern: str) -> None:
+def test_look_around_moves_to_the_description(pattern: str) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern, "description": "D."}}}
-    found = json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p")))
-    told = {"type": "string", "description": f'D. (pattern: "{pattern}")'}
-    assert found["properties"]["a"] == told
+    result = json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p")))
+    described = {"type": "string", "description": f'D. (pattern: "{pattern}")'}
+    assert result["properties"]["a"] == described
 
 
 @pytest.mark.parametrize(
@@ -369,18 +371,18 @@ def test_all_else_stays(node: dict[str, Any]) -> None:
     assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == schema
 
 
-def test_look_around_in_the_names_of_properties_is_told_too() -> None:
+def test_look_around_in_the_names_of_properties_is_described_too() -> None:
     text = {"type": "string", "pattern": "(?=b)"}
     schema = {"type": "object", "patternProperties": {"^a": text, "^(?!a)": text}, "description": "D."}
-    told = {"type": "string", "description": 'pattern: "(?=b)"'}
+    described = {"type": "string", "description": 'pattern: "(?=b)"'}
     assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == {
         "type": "object",
-        "patternProperties": {"^a": told},
+        "patternProperties": {"^a": described},
         "description": 'D. (patternProperties: {"^(?!a)":{"type":"string","pattern":"(?=b)"}})',
     }
 
 
-def test_look_around_inside_of_look_around_is_told_once() -> None:
+def test_nested_look_around_is_described_once() -> None:
     """A description within a description would have its quotes escaped once more with each level."""
     schema: Any = {"type": "string", "pattern": "(?=b)"}
     for _ in range(12):
@@ -397,5 +399,5 @@ def test_without_look_around_every_byte_stays() -> None:
 @pytest.mark.parametrize(
     "name", ["a", "é%C3%A9", "%C3é%A9", "%e2%82%ac%", "%zz%41é", "~1%7E1~0%25", "a%00b", "日%E6%9C%AC"]
 )
-def test_a_name_in_a_pointer_is_what_the_standard_library_makes_of_it(name: str) -> None:
+def test_a_name_in_a_pointer_is_unquoted_like_the_standard_library(name: str) -> None:
     assert unescaped(name) == unquote(name).replace("~1", "/").replace("~0", "~")

@@ -1,4 +1,4 @@
-"""How the model is held to the form of its answer: natively, by the answer tool, or in words."""
+"""The ways to enforce the form of a response: natively, by the answer tool, or by instructions."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ TOOL = Capabilities(tool_choices=CHOICES, json_schema=("tool",))
 WORDS = Capabilities()
 
 
-def asked(
+def form_of(
     capabilities: Capabilities,
     schema: Any = CLOSED,
     *,
@@ -36,17 +36,17 @@ def asked(
     **more: Any,
 ) -> Form:
     wanted = {"type": "json_schema", "json_schema": {"name": "report", "schema": schema, **more}}
-    return ask(capabilities, wanted, reasoning=reasoning, taken=taken)
+    return choose(capabilities, wanted, reasoning=reasoning, taken=taken)
 
 
-def ask(capabilities: Capabilities, wanted: Any, *, reasoning: bool = False, taken: list[str] | None = None) -> Form:
+def choose(capabilities: Capabilities, wanted: Any, *, reasoning: bool = False, taken: list[str] | None = None) -> Form:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "response_format": wanted}
     request = decode_request(json.dumps(body).encode())
     return form(request.response_format, capabilities, taken or [], Growth(), reasoning=reasoning)
 
 
-def way(found: Form) -> str:
-    ways = {"native": found.output, "tool": found.tool, "words": found.instruction}
+def way(chosen: Form) -> str:
+    ways = {"native": chosen.output, "tool": chosen.tool, "words": chosen.instruction}
     (only,) = [name for name, value in ways.items() if value]
     return only
 
@@ -74,10 +74,10 @@ def way(found: Form) -> str:
         (WORDS, CLOSED, False, "words"),
     ],
 )
-def test_a_schema_is_asked_for_in_the_first_way_that_is_open(
+def test_a_schema_is_requested_in_the_first_way_that_is_available(
     capabilities: Capabilities, schema: Any, reasoning: bool, expected: str
 ) -> None:
-    assert way(asked(capabilities, schema, reasoning=reasoning)) == expected
+    assert way(form_of(capabilities, schema, reasoning=reasoning)) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,16 @@ def test_a_schema_is_asked_for_in_the_first_way_that_is_open(
     ],
 )
 def test_the_answer_tool_or_one_of_all_must_be_called(choices: Any, taken: list[str], choice: Any) -> None:
-    found = asked(Capabilities(tool_choices=choices, json_schema=("tool",)), taken=taken)
-    assert (way(found) == "words") is (choice is None)
-    assert json.loads(msgspec.json.encode(found.choice)) == choice
+    chosen = form_of(Capabilities(tool_choices=choices, json_schema=("tool",)), taken=taken)
+    assert (way(chosen) == "words") is (choice is None)
+    assert json.loads(msgspec.json.encode(chosen.choice)) == choice
 
 
 def test_a_grammar_goes_out_as_a_text_with_its_name_and_description() -> None:
-    found = asked(BOTH, {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}, description="Mine.")
-    sent = json.loads(msgspec.json.encode(found.output))
+    chosen = form_of(
+        BOTH, {"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}}, description="Mine."
+    )
+    sent = json.loads(msgspec.json.encode(chosen.output))
     assert sent["type"] == "json_schema"
     body = sent["structure"]["jsonSchema"]
     assert (body["name"], body["description"]) == ("report", "Mine.")
@@ -110,41 +112,41 @@ def test_a_grammar_goes_out_as_a_text_with_its_name_and_description() -> None:
 
 
 def test_a_grammar_that_needs_no_change_goes_out_byte_for_byte() -> None:
-    body = json.loads(msgspec.json.encode(asked(BOTH).output))["structure"]["jsonSchema"]
+    body = json.loads(msgspec.json.encode(form_of(BOTH).output))["structure"]["jsonSchema"]
     assert body["schema"] == json.dumps(CLOSED)
     assert "description" not in body
 
 
 @pytest.mark.parametrize("strict", [True, False, None])
-def test_in_words_the_schema_is_told_and_strict_is_ignored_by_name(strict: Any) -> None:
-    found = asked(WORDS, strict=strict, description="A report.")
-    assert found.instruction is not None
-    assert json.dumps(CLOSED) in found.instruction
-    assert "A report." in found.instruction
-    assert found.ignored == (("response_format.json_schema.strict",) if strict else ())
+def test_in_instructions_the_schema_is_quoted_and_strict_is_ignored(strict: Any) -> None:
+    chosen = form_of(WORDS, strict=strict, description="A report.")
+    assert chosen.instruction is not None
+    assert json.dumps(CLOSED) in chosen.instruction
+    assert "A report." in chosen.instruction
+    assert chosen.ignored == (("response_format.json_schema.strict",) if strict else ())
 
 
 @pytest.mark.parametrize("capabilities", [BOTH, TOOL, WORDS])
-def test_a_json_object_is_asked_for_in_words(capabilities: Capabilities) -> None:
-    assert way(ask(capabilities, {"type": "json_object"})) == "words"
+def test_a_json_object_is_requested_in_the_instructions(capabilities: Capabilities) -> None:
+    assert way(choose(capabilities, {"type": "json_object"})) == "words"
 
 
 @pytest.mark.parametrize("wanted", [None, {"type": "text"}])
 def test_plain_text_needs_nothing(wanted: Any) -> None:
-    assert ask(BOTH, wanted) == Form()
+    assert choose(BOTH, wanted) == Form()
 
 
 @pytest.mark.parametrize("capabilities", [BOTH, TOOL, WORDS])
-def test_a_schema_that_is_none_is_refused_however_it_would_be_asked_for(capabilities: Capabilities) -> None:
+def test_an_invalid_schema_is_rejected_in_every_way_of_requesting_it(capabilities: Capabilities) -> None:
     with pytest.raises(ApiError) as caught:
-        asked(capabilities, {"type": "array", "items": {}})
+        form_of(capabilities, {"type": "array", "items": {}})
     assert caught.value.param == "response_format.json_schema.schema.type"
 
 
 @pytest.mark.parametrize("capabilities", [BOTH, TOOL])
-def test_a_name_that_bedrock_refuses_goes_out_as_another(capabilities: Capabilities) -> None:
+def test_a_name_that_bedrock_rejects_is_replaced(capabilities: Capabilities) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "Page[int]", "schema": CLOSED}}
-    sent = msgspec.json.encode(ask(capabilities, wanted)).decode()
+    sent = msgspec.json.encode(choose(capabilities, wanted)).decode()
     assert "Page_int__" in sent
     assert "Page[int]" not in sent
 
@@ -152,5 +154,5 @@ def test_a_name_that_bedrock_refuses_goes_out_as_another(capabilities: Capabilit
 def test_references_are_replaced_before_a_grammar_is_made() -> None:
     schema = {**CLOSED, "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
     blind = Capabilities(json_schema=("native",), schema_gaps=("definitions",))
-    body = json.loads(msgspec.json.encode(asked(blind, schema).output))["structure"]["jsonSchema"]
+    body = json.loads(msgspec.json.encode(form_of(blind, schema).output))["structure"]["jsonSchema"]
     assert json.loads(body["schema"]) == CLOSED

@@ -37,12 +37,12 @@ def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False
 
 
 def config(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Any:
-    """The `toolConfig` that goes out, as JSON has it."""
-    found = translate(capabilities, reasoning=reasoning, **fields).config
-    return None if found is None else json.loads(msgspec.json.encode(found))
+    """Return the sent `toolConfig` as JSON."""
+    result = translate(capabilities, reasoning=reasoning, **fields).config
+    return None if result is None else json.loads(msgspec.json.encode(result))
 
 
-def refused(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> ApiError:
+def rejection(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         translate(capabilities, reasoning=reasoning, **fields)
     assert caught.value.status == 400
@@ -52,7 +52,7 @@ def refused(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, 
 OBJECT = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
-# What is offered
+# Tools
 
 
 def test_a_tool_is_offered_with_its_name_description_and_schema() -> None:
@@ -86,37 +86,37 @@ def test_a_schema_goes_out_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize("kind", ["string", "array", ["object", "null"], None, 5])
-def test_a_schema_of_anything_but_an_object_is_refused(kind: Any) -> None:
-    error = refused(tools=[function(), function("other", parameters={"type": kind})])
+def test_a_schema_of_anything_but_an_object_is_rejected(kind: Any) -> None:
+    error = rejection(tools=[function(), function("other", parameters={"type": kind})])
     assert error.param == "tools[1].function.parameters.type"
 
 
 @pytest.mark.parametrize("schema", [5, "object", [], True])
-def test_a_schema_that_is_no_object_is_refused(schema: Any) -> None:
-    error = refused(tools=[function(parameters=schema)])
+def test_a_schema_that_is_no_object_is_rejected(schema: Any) -> None:
+    error = rejection(tools=[function(parameters=schema)])
     assert error.param == "tools[0].function.parameters"
     assert "JSON object" in error.message
 
 
-def test_two_tools_of_one_name_are_refused() -> None:
-    assert refused(tools=[function(), function()]).param == "tools[1].function.name"
+def test_two_tools_of_one_name_are_rejected() -> None:
+    assert rejection(tools=[function(), function()]).param == "tools[1].function.name"
 
 
 @pytest.mark.parametrize("name", ["", "a" * 513])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
-    assert refused(tools=[function(name)]).param == "tools[0].function.name"
+def test_an_invalid_name_is_rejected(name: str) -> None:
+    assert rejection(tools=[function(name)]).param == "tools[0].function.name"
 
 
-def test_tools_of_both_ages_are_refused() -> None:
-    assert refused(tools=[function()], functions=[{"name": "time"}]).param == "functions"
+def test_tools_of_both_ages_are_rejected() -> None:
+    assert rejection(tools=[function()], functions=[{"name": "time"}]).param == "functions"
 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [({"tools": [function()]}, "tools"), ({"functions": [{"name": "f"}]}, "functions")],
 )
-def test_tools_for_a_family_without_are_refused(fields: dict[str, Any], param: str) -> None:
-    error = refused(Capabilities(family="old", tools=False), **fields)
+def test_tools_for_a_family_without_are_rejected(fields: dict[str, Any], param: str) -> None:
+    error = rejection(Capabilities(family="old", tools=False), **fields)
     assert (error.param, error.code) == (param, "unsupported_parameter")
     assert "'old'" in error.message
 
@@ -125,7 +125,7 @@ def test_tools_that_must_not_be_called_do_no_harm_there() -> None:
     assert config(Capabilities(tools=False), tools=[function()], tool_choice="none") is None
 
 
-# What must be called
+# Tool choice
 
 
 @pytest.mark.parametrize(
@@ -137,28 +137,28 @@ def test_tools_that_must_not_be_called_do_no_harm_there() -> None:
         (named("time"), {"tool": {"name": "time"}}),
     ],
 )
-def test_a_tool_choice_goes_out_as_bedrock_says_it(choice: Any, sent: Any) -> None:
+def test_a_tool_choice_is_sent_in_bedrocks_form(choice: Any, sent: Any) -> None:
     assert config(tools=[function(), function("time")], tool_choice=choice).get("toolChoice") == sent
 
 
-def test_none_takes_the_tools_away_because_bedrock_cannot_say_none() -> None:
+def test_none_removes_the_tools_because_bedrock_has_no_such_choice() -> None:
     assert config(tools=[function()], tool_choice="none") is None
 
 
 @pytest.mark.parametrize("choice", [None, "auto", "none"])
-def test_a_choice_that_asks_for_nothing_needs_no_tools(choice: str | None) -> None:
+def test_a_choice_that_requires_no_call_needs_no_tools(choice: str | None) -> None:
     assert config(tool_choice=choice, tools=[]) is None
 
 
 @pytest.mark.parametrize("choice", ["required", named("weather")])
 def test_a_choice_that_demands_a_call_needs_tools(choice: Any) -> None:
-    error = refused(tool_choice=choice)
+    error = rejection(tool_choice=choice)
     assert (error.param, error.code) == ("tool_choice", "invalid_value")
 
 
 @pytest.mark.parametrize("choice", ["required", named("weather")])
-def test_a_forced_call_is_refused_where_none_can_be_forced(choice: Any) -> None:
-    error = refused(Capabilities(family="llama", tool_choices=("auto",)), tools=[function()], tool_choice=choice)
+def test_a_forced_call_is_rejected_where_none_can_be_forced(choice: Any) -> None:
+    error = rejection(Capabilities(family="llama", tool_choices=("auto",)), tools=[function()], tool_choice=choice)
     assert (error.param, error.code) == ("tool_choice", "unsupported_value")
     assert "'llama'" in error.message
 
@@ -168,7 +168,7 @@ def test_all_else_is_taken_there(choice: Any) -> None:
     assert "toolChoice" not in (config(Capabilities(), tools=[function()], tool_choice=choice) or {})
 
 
-def test_a_named_tool_goes_out_alone_where_only_any_can_be_said() -> None:
+def test_a_named_tool_is_sent_alone_where_only_any_is_supported() -> None:
     sent = config(
         Capabilities(tool_choices=("auto", "any")), tools=[function(), function("time")], tool_choice=named("time")
     )
@@ -176,15 +176,15 @@ def test_a_named_tool_goes_out_alone_where_only_any_can_be_said() -> None:
     assert sent["toolChoice"] == {"any": {}}
 
 
-def test_the_only_tool_is_named_where_any_cannot_be_said() -> None:
+def test_the_only_tool_is_named_where_any_is_not_supported() -> None:
     only_named = Capabilities(tool_choices=("auto", "tool"))
     assert config(only_named, tools=[function()], tool_choice="required")["toolChoice"] == {"tool": {"name": "weather"}}
-    assert refused(only_named, tools=[function(), function("time")], tool_choice="required").param == "tool_choice"
+    assert rejection(only_named, tools=[function(), function("time")], tool_choice="required").param == "tool_choice"
 
 
 @pytest.mark.parametrize("choice", ["required", named("weather")])
-def test_a_forced_call_is_refused_while_it_reasons(choice: Any) -> None:
-    error = refused(reasoning=True, tools=[function()], tool_choice=choice)
+def test_a_forced_call_is_rejected_while_it_reasons(choice: Any) -> None:
+    error = rejection(reasoning=True, tools=[function()], tool_choice=choice)
     assert (error.param, error.code) == ("tool_choice", "unsupported_value")
     assert "while it reasons" in error.message
     assert config(reasoning=True, tools=[function()], tool_choice="auto")["tools"]
@@ -230,59 +230,62 @@ def test_of_allowed_tools_only_those_go_out(mode: str, allowed: list[str], choic
     ],
     ids=["function", "custom", "allowed", "none allowed", "mode"],
 )
-def test_a_choice_of_what_is_not_offered_is_refused(choice: Any, param: str) -> None:
-    assert refused(tools=[function()], tool_choice=choice).param == param
+def test_a_choice_of_an_unknown_tool_is_rejected(choice: Any, param: str) -> None:
+    assert rejection(tools=[function()], tool_choice=choice).param == param
 
 
-def test_demanding_a_tool_that_is_not_offered_is_refused() -> None:
-    error = refused(tools=[function()], tool_choice=named("time"))
+def test_requiring_an_unknown_tool_is_rejected() -> None:
+    error = rejection(tools=[function()], tool_choice=named("time"))
     assert error.param == "tool_choice.function.name"
     assert "'time'" in error.message
 
 
-# A schema for the answer
+# A response schema
 
 
-def test_a_schema_for_the_answer_becomes_a_tool_that_must_be_called() -> None:
-    asked = json_schema(OBJECT, description="A report.", strict=True)
+def test_a_response_schema_becomes_a_tool_that_must_be_called() -> None:
+    response_format = json_schema(OBJECT, description="A report.", strict=True)
     spec = {"name": "report", "description": "A report.", "inputSchema": {"json": OBJECT}}
-    assert config(response_format=asked) == {"tools": [{"toolSpec": spec}], "toolChoice": {"tool": {"name": "report"}}}
-    assert translate(response_format=asked).shape.answer_tool == "report"
+    assert config(response_format=response_format) == {
+        "tools": [{"toolSpec": spec}],
+        "toolChoice": {"tool": {"name": "report"}},
+    }
+    assert translate(response_format=response_format).shape.answer_tool == "report"
 
 
-def test_beside_tools_the_model_must_call_one_of_them_or_answer() -> None:
+def test_beside_tools_the_model_must_call_one_of_them_or_the_answer_tool() -> None:
     sent = config(response_format=json_schema(OBJECT), tools=[function()])
     assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == ["weather", "report"]
     assert sent["toolChoice"] == {"any": {}}
 
 
 @pytest.mark.parametrize("choice", ["required", named("weather")])
-def test_where_a_tool_must_be_called_there_is_no_answer_to_shape(choice: Any) -> None:
+def test_a_forced_tool_call_leaves_no_response_to_shape(choice: Any) -> None:
     fields = {"response_format": json_schema(OBJECT), "tools": [function()], "tool_choice": choice}
     assert [tool["toolSpec"]["name"] for tool in config(**fields)["tools"]] == ["weather"]
     assert translate(**fields).shape.answer_tool is None
 
 
-def test_where_no_tool_may_be_called_only_the_answer_is_left() -> None:
+def test_with_tool_choice_none_only_the_answer_tool_is_left() -> None:
     sent = config(response_format=json_schema(OBJECT), tools=[function()], tool_choice="none")
     assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == ["report"]
     assert sent["toolChoice"] == {"tool": {"name": "report"}}
 
 
 @pytest.mark.parametrize("description", [None, "", "  "])
-def test_an_answer_tool_says_what_it_is_for(description: str | None) -> None:
+def test_an_answer_tool_has_a_description(description: str | None) -> None:
     sent = config(response_format=json_schema(OBJECT, description=description))
     assert sent["tools"][0]["toolSpec"]["description"].strip()
 
 
 @pytest.mark.parametrize("schema", [None, {}])
-def test_an_answer_without_a_schema_may_be_any_object(schema: Any) -> None:
+def test_a_json_object_without_a_schema_may_be_any_object(schema: Any) -> None:
     sent = config(response_format=json_schema(schema))
     assert sent["tools"][0]["toolSpec"]["inputSchema"]["json"] == {"type": "object"}
 
 
-def test_a_schema_for_an_answer_that_is_no_object_is_refused() -> None:
-    error = refused(response_format=json_schema({"type": "array", "items": {}}))
+def test_a_response_schema_that_is_no_object_is_rejected() -> None:
+    error = rejection(response_format=json_schema({"type": "array", "items": {}}))
     assert error.param == "response_format.json_schema.schema.type"
 
 
@@ -296,12 +299,12 @@ def test_a_schema_for_an_answer_that_is_no_object_is_refused() -> None:
     ],
 )
 def test_an_answer_tool_takes_a_name_that_no_tool_has(name: str, taken: list[str]) -> None:
-    found = translate(
+    result = translate(
         response_format=json_schema(OBJECT, name), tools=[function(tool) for tool in taken]
     ).shape.answer_tool
-    assert found is not None
-    assert found not in taken
-    assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", found)
+    assert result is not None
+    assert result not in taken
+    assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", result)
 
 
 # Names
@@ -310,15 +313,15 @@ def test_an_answer_tool_takes_a_name_that_no_tool_has(name: str, taken: list[str
 MCP = "mcp__files/read.text"
 
 
-def test_a_name_that_bedrock_refuses_goes_out_as_another_and_is_known_again() -> None:
-    found = translate(tools=[function(MCP), function()], tool_choice=named(MCP))
-    name = found.bedrock_name(MCP)
+def test_a_name_that_bedrock_rejects_is_replaced_and_mapped_back() -> None:
+    result = translate(tools=[function(MCP), function()], tool_choice=named(MCP))
+    name = result.bedrock_name(MCP)
     assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", name)
-    assert found.shape.names == {name: MCP}
-    assert found.shape.client_name(name) == MCP
-    assert found.shape.client_name("weather") == "weather"
-    assert found.config is not None
-    sent = json.loads(msgspec.json.encode(found.config))
+    assert result.shape.names == {name: MCP}
+    assert result.shape.client_name(name) == MCP
+    assert result.shape.client_name("weather") == "weather"
+    assert result.config is not None
+    sent = json.loads(msgspec.json.encode(result.config))
     assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == [name, "weather"]
     assert sent["toolChoice"] == {"tool": {"name": name}}
 
@@ -329,9 +332,9 @@ def test_a_name_in_the_history_becomes_the_same_with_and_without_its_tool() -> N
 
 def test_a_name_that_is_like_another_ones_replacement_is_not_confused_with_it() -> None:
     other = translate().bedrock_name(MCP)
-    found = translate(tools=[function(MCP), function(other)])
-    assert found.bedrock_name(other) == other
-    assert found.bedrock_name(MCP) != other
+    result = translate(tools=[function(MCP), function(other)])
+    assert result.bedrock_name(other) == other
+    assert result.bedrock_name(MCP) != other
 
 
 # Custom tools
@@ -343,20 +346,20 @@ def custom(name: str = "shell", **fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", [None, {"type": "text"}])
 def test_a_custom_tool_is_a_function_of_one_text(form: Any) -> None:
-    found = translate(tools=[custom(description="Runs it.", format=form), function()])
-    spec = json.loads(msgspec.json.encode(found.config))["tools"][0]["toolSpec"]
+    result = translate(tools=[custom(description="Runs it.", format=form), function()])
+    spec = json.loads(msgspec.json.encode(result.config))["tools"][0]["toolSpec"]
     assert (spec["name"], spec["description"]) == ("shell", "Runs it.")
     assert spec["inputSchema"]["json"]["properties"] == {"input": {"type": "string"}}
-    assert found.shape.custom == {"shell"}
-    assert found.ignored == ()
+    assert result.shape.custom == {"shell"}
+    assert result.ignored == ()
 
 
-def test_a_grammar_is_told_and_named_among_what_is_ignored() -> None:
+def test_a_grammar_is_described_in_text_and_reported_as_ignored() -> None:
     body = {"syntax": "lark", "definition": "start: WORD"}
-    found = translate(tools=[custom(format={"type": "grammar", "grammar": body})])
-    spec = json.loads(msgspec.json.encode(found.config))["tools"][0]["toolSpec"]
+    result = translate(tools=[custom(format={"type": "grammar", "grammar": body})])
+    spec = json.loads(msgspec.json.encode(result.config))["tools"][0]["toolSpec"]
     assert "(lark):\nstart: WORD" in spec["description"]
-    assert found.ignored == ("tools[].custom.format",)
+    assert result.ignored == ("tools[].custom.format",)
 
 
 def test_a_custom_tool_can_be_demanded_and_allowed() -> None:
@@ -368,8 +371,8 @@ def test_a_custom_tool_can_be_demanded_and_allowed() -> None:
     ] == ["shell"]
 
 
-def test_a_function_and_a_custom_tool_of_one_name_are_refused() -> None:
-    assert refused(tools=[function(), custom("weather")]).param == "tools[1].custom.name"
+def test_a_function_and_a_custom_tool_of_one_name_are_rejected() -> None:
+    assert rejection(tools=[function(), custom("weather")]).param == "tools[1].custom.name"
 
 
 # Functions, from before there were tools
@@ -380,12 +383,12 @@ def test_a_function_and_a_custom_tool_of_one_name_are_refused() -> None:
 )
 def test_functions_go_out_as_tools(choice: Any, sent: Any) -> None:
     functions = [{"name": "weather", "description": "Now.", "parameters": OBJECT}, {"name": "time"}]
-    found = translate(functions=functions, function_call=choice)
-    config = json.loads(msgspec.json.encode(found.config))
+    result = translate(functions=functions, function_call=choice)
+    config = json.loads(msgspec.json.encode(result.config))
     spec = {"name": "weather", "description": "Now.", "inputSchema": {"json": OBJECT}}
     assert config["tools"][0] == {"toolSpec": spec}
     assert config.get("toolChoice") == sent
-    assert found.shape.legacy
+    assert result.shape.legacy
 
 
 def test_no_function_goes_out_where_none_may_be_called() -> None:
@@ -411,11 +414,11 @@ def test_functions_are_called_one_at_a_time() -> None:
         ({"function_call": "required"}, "function_call"),
     ],
 )
-def test_functions_that_fit_nothing_are_refused(fields: dict[str, Any], param: str) -> None:
-    assert refused(**fields).param == param
+def test_functions_that_match_no_form_are_rejected(fields: dict[str, Any], param: str) -> None:
+    assert rejection(**fields).param == param
 
 
-def test_tools_are_answered_as_tools() -> None:
+def test_a_request_with_tools_is_not_legacy() -> None:
     assert not translate(tools=[function()]).shape.legacy
 
 
@@ -434,12 +437,12 @@ def test_any_other_id_is_hashed_always_alike(call_id: str) -> None:
     assert bedrock_id(call_id) != bedrock_id(call_id + "x")
 
 
-def test_a_type_within_the_function_is_named_among_what_is_ignored() -> None:
-    """Open WebUI sends it; it stands beside the function, too."""
+def test_a_type_within_the_function_is_reported_as_ignored() -> None:
+    """Open WebUI sends it within the function and beside it."""
     function = {"name": "f", "type": "function"}
     assert translate(tools=[{"type": "function", "function": function}]).ignored == ("tools[].function.type",)
     assert translate(functions=[function]).ignored == ("functions[].type",)
     assert translate(tools=[named("f")]).ignored == ()
-    assert refused(tools=[{"type": "function", "function": {**function, "type": "object"}}]).param == (
+    assert rejection(tools=[{"type": "function", "function": {**function, "type": "object"}}]).param == (
         "tools[0].function.type"
     )

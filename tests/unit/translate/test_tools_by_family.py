@@ -1,4 +1,4 @@
-"""What becomes of tools, by what the model takes: strict ones, schemas with gaps, cache points, one call at a time."""
+"""Tools by the model's capabilities: strict ones, schemas with gaps, cache points, one call at a time."""
 
 import json
 from typing import Any
@@ -40,16 +40,16 @@ def translate(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False
 
 
 def config(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> Any:
-    """The `toolConfig` that goes out, as JSON has it."""
-    found = translate(capabilities, reasoning=reasoning, **fields).config
-    return None if found is None else json.loads(msgspec.json.encode(found))
+    """Return the sent `toolConfig` as JSON."""
+    result = translate(capabilities, reasoning=reasoning, **fields).config
+    return None if result is None else json.loads(msgspec.json.encode(result))
 
 
 def schema_of(parameters: Any) -> Any:
     return config(tools=[function(parameters=parameters)])["tools"][0]["toolSpec"]["inputSchema"]["json"]
 
 
-def refused(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> ApiError:
+def rejection(capabilities: Capabilities = CLAUDE, /, *, reasoning: bool = False, **fields: Any) -> ApiError:
     with pytest.raises(ApiError) as caught:
         translate(capabilities, reasoning=reasoning, **fields)
     assert caught.value.status == 400
@@ -66,10 +66,10 @@ CLOSED = {**OBJECT, "required": ["city"], "additionalProperties": False}
 
 
 def strictly(capabilities: Capabilities, *offered: dict[str, Any], **fields: Any) -> tuple[list[Any], tuple[str, ...]]:
-    """`strict` of each tool that goes out, and what is ignored."""
-    found = translate(capabilities, tools=list(offered), **fields)
-    specs = json.loads(msgspec.json.encode(found.config))["tools"]
-    return [spec["toolSpec"].get("strict") for spec in specs], found.ignored
+    """Return `strict` of each sent tool, and the ignored fields."""
+    result = translate(capabilities, tools=list(offered), **fields)
+    specs = json.loads(msgspec.json.encode(result.config))["tools"]
+    return [spec["toolSpec"].get("strict") for spec in specs], result.ignored
 
 
 def test_strict_tools_share_the_objects_of_a_grammar() -> None:
@@ -103,7 +103,7 @@ def test_twenty_tools_may_be_strict() -> None:
     assert strictly(STRICT, *offered) == ([True] * 20 + [None], ("tools[].function.strict",))
 
 
-def test_strict_tools_and_the_answers_schema_are_counted_together() -> None:
+def test_strict_tools_and_the_response_schema_are_counted_together() -> None:
     def wide(count: int) -> dict[str, Any]:
         properties = {f"p{number}": {"type": "string"} for number in range(count)}
         return {"type": "object", "properties": properties, "additionalProperties": False}
@@ -126,24 +126,24 @@ def test_strict_tools_and_the_answers_schema_are_counted_together() -> None:
         ({}, None),
     ],
 )
-def test_one_call_at_a_time_is_asked_for_beside_the_tools(fields: dict[str, Any], sent: Any) -> None:
+def test_one_call_at_a_time_is_requested_beside_the_tools(fields: dict[str, Any], sent: Any) -> None:
     able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
-    found = translate(able, tools=[function()], **fields)
-    assert found.model_fields == ({} if sent is None else {"tool_choice": sent})
-    assert found.ignored == ()
+    result = translate(able, tools=[function()], **fields)
+    assert result.model_fields == ({} if sent is None else {"tool_choice": sent})
+    assert result.ignored == ()
 
 
 @pytest.mark.parametrize("fields", [{}, {"tools": []}, {"response_format": json_schema(OBJECT)}])
 def test_without_tools_of_the_clients_there_is_nothing_to_switch(fields: dict[str, Any]) -> None:
     able = msgspec.structs.replace(CLAUDE, parallel_tool_switch=True)
     for capabilities in (CLAUDE, able):
-        found = translate(capabilities, parallel_tool_calls=False, **fields)
-        assert (found.model_fields, found.ignored) == ({}, ())
+        result = translate(capabilities, parallel_tool_calls=False, **fields)
+        assert (result.model_fields, result.ignored) == ({}, ())
 
 
 def test_a_family_without_the_switch_ignores_it_by_name() -> None:
-    found = translate(tools=[function()], parallel_tool_calls=False)
-    assert (found.model_fields, found.ignored) == ({}, ("parallel_tool_calls",))
+    result = translate(tools=[function()], parallel_tool_calls=False)
+    assert (result.model_fields, result.ignored) == ({}, ("parallel_tool_calls",))
 
 
 # Schemas, by family
@@ -168,7 +168,7 @@ def test_references_are_replaced_only_where_they_are_not_read() -> None:
     ],
     ids=str,
 )
-def test_all_schemas_of_a_request_share_what_replaces_references(fields: dict[str, Any], param: str) -> None:
+def test_all_schemas_of_a_request_share_the_limit_of_inlined_references(fields: dict[str, Any], param: str) -> None:
     blind = Capabilities(schema_gaps=("definitions",), tool_choices=("auto", "any"), json_schema=("tool",))
     large = {"type": "string", "enum": ["a" * 6000]}
     schema = {
@@ -186,7 +186,7 @@ def test_all_schemas_of_a_request_share_what_replaces_references(fields: dict[st
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
-def test_look_around_is_told_only_where_it_is_refused() -> None:
+def test_look_around_is_described_only_where_the_family_rejects_it() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^(?!x)"}}}
     strange = Capabilities(schema_gaps=("lookaround",))
     sent = config(strange, tools=[function(parameters=schema)])["tools"][0]["toolSpec"]["inputSchema"]["json"]
@@ -201,14 +201,14 @@ MARK = {"cache_control": {"type": "ephemeral"}}
 
 
 def cached(capabilities: Capabilities, *offered: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
-    """The tools that go out, by name, with cache points between them; and what is ignored."""
-    found = translate(capabilities, tools=list(offered))
-    entries = json.loads(msgspec.json.encode(found.config))["tools"]
-    return [entry.get("cachePoint") or entry["toolSpec"]["name"] for entry in entries], found.ignored
+    """Return the sent tools by name, with cache points between them, and the ignored fields."""
+    result = translate(capabilities, tools=list(offered))
+    entries = json.loads(msgspec.json.encode(result.config))["tools"]
+    return [entry.get("cachePoint") or entry["toolSpec"]["name"] for entry in entries], result.ignored
 
 
 @pytest.mark.parametrize("tool", [{**function("a"), **MARK}, function("a", **MARK), {**custom("a"), **MARK}])
-def test_a_cache_point_stands_behind_its_tool(tool: dict[str, Any]) -> None:
+def test_a_cache_point_follows_its_tool(tool: dict[str, Any]) -> None:
     assert cached(CACHING, tool, function()) == (["a", {"type": "default"}, "weather"], ())
 
 
@@ -239,7 +239,7 @@ def test_of_too_many_cache_points_the_last_remain() -> None:
     assert cached(CACHING, *offered)[0] == ["f0", "f1", point, "f2", point, "f3", point, "f4", point]
 
 
-# What botocore says to it
+# Validation by botocore
 
 
 @pytest.mark.parametrize("family", sorted(BUILT_IN.families))
@@ -253,17 +253,17 @@ def test_of_too_many_cache_points_the_last_remain() -> None:
     ],
     ids=["tools", "both", "schema", "functions"],
 )
-def test_what_goes_out_is_what_botocore_takes(read_converse: Any, family: str, fields: dict[str, Any]) -> None:
+def test_botocore_accepts_the_tool_config(read_converse: Any, family: str, fields: dict[str, Any]) -> None:
     capabilities = BUILT_IN.families[family]
     if not capabilities.tools and ("tools" in fields or "functions" in fields):
-        assert refused(capabilities, **fields).param in ("tools", "functions")
+        assert rejection(capabilities, **fields).param in ("tools", "functions")
         return
-    found = translate(capabilities, **fields)
+    result = translate(capabilities, **fields)
     body = ConverseRequest(
         messages=[ConverseMessage("user", [TextContent("Hi")])],
-        system=[TextContent(found.instruction)] if found.instruction else UNSET,
-        tool_config=found.config or UNSET,
-        output_config=OutputConfig(found.output) if found.output else UNSET,
-        additional_model_request_fields=dict(found.model_fields) or UNSET,
+        system=[TextContent(result.instruction)] if result.instruction else UNSET,
+        tool_config=result.config or UNSET,
+        output_config=OutputConfig(result.output) if result.output else UNSET,
+        additional_model_request_fields=dict(result.model_fields) or UNSET,
     )
     read_converse(body.encode())
