@@ -22,7 +22,7 @@ def _headers(pairs, end_of_stream):
 
 
 def request_headers(*pairs, end_of_stream=False, modes=(pb.BUFFERED, pb.FULL_DUPLEX_STREAMED)):
-    """The first message of an exchange; by default a POST, with the modes the gateway needs."""
+    """Build the first message of an exchange; by default a POST, with the modes that the gateway needs."""
     headers = _headers(pairs or ((":method", "POST"), (":path", "/oai/v1/embeddings")), end_of_stream)
     message = pb.ProcessingRequest(request_headers=headers)
     message.protocol_config.request_body_mode, message.protocol_config.response_body_mode = modes
@@ -54,24 +54,24 @@ def response_trailers():
 
 
 def read(data):
-    """An answer as Envoy reads it, as plain values."""
+    """Return a response as Envoy reads it, as plain values."""
     message = pb.ProcessingResponse.FromString(data)
     kind = message.WhichOneof("response")
-    said = {"kind": kind}
+    plain = {"kind": kind}
     if message.HasField("dynamic_metadata"):
-        said["metadata"] = {name: dict(fields) for name, fields in message.dynamic_metadata.items()}
+        plain["metadata"] = {name: dict(fields) for name, fields in message.dynamic_metadata.items()}
     if message.HasField("override_message_timeout"):
-        said["more_time"] = message.override_message_timeout.ToMilliseconds() / 1000
+        plain["more_time"] = message.override_message_timeout.ToMilliseconds() / 1000
     if kind == "immediate_response":
-        answer = message.immediate_response
+        immediate = message.immediate_response
         return (
-            said
-            | {"status": answer.status.code, "body": answer.body, "details": answer.details}
-            | mutation(answer.headers)
+            plain
+            | {"status": immediate.status.code, "body": immediate.body, "details": immediate.details}
+            | mutation(immediate.headers)
         )
     if kind in ("request_headers", "response_headers", "request_body", "response_body"):
-        return said | common(getattr(message, kind).response)
-    return said
+        return plain | common(getattr(message, kind).response)
+    return plain
 
 
 def mutation(headers):
@@ -81,30 +81,30 @@ def mutation(headers):
     assert not any(option.header.value for option in headers.set_headers)
     names = [option.header.key for option in headers.set_headers]
     assert len(set(names)) == len(names)
-    said = {}
+    plain = {}
     if headers.set_headers:
-        said["set"] = {o.header.key: o.header.raw_value.decode("latin-1") for o in headers.set_headers}
+        plain["set"] = {o.header.key: o.header.raw_value.decode("latin-1") for o in headers.set_headers}
     if headers.remove_headers:
-        said["remove"] = set(headers.remove_headers)
-    return said
+        plain["remove"] = set(headers.remove_headers)
+    return plain
 
 
 def common(response):
-    said = mutation(response.header_mutation)
+    plain = mutation(response.header_mutation)
     if response.status:
-        said["replace"] = True
+        plain["replace"] = True
     kind = response.body_mutation.WhichOneof("mutation")
     if kind == "body":
-        said["body"] = response.body_mutation.body
+        plain["body"] = response.body_mutation.body
     elif kind == "streamed_response":
         piece = response.body_mutation.streamed_response
-        said |= {"piece": piece.body, "end_of_stream": piece.end_of_stream}
-    return said
+        plain |= {"piece": piece.body, "end_of_stream": piece.end_of_stream}
+    return plain
 
 
 @pytest.fixture(scope="session")
 def envoy():
-    """Builders of Envoy's messages, and `read` for the answers."""
+    """Return builders of Envoy's messages, and `read` for the responses."""
     return SimpleNamespace(
         request_headers=request_headers,
         request_body=request_body,
@@ -117,14 +117,14 @@ def envoy():
 
 
 class Scripted:
-    """An exchange that says what a script has for each kind of event: directives, or an error to raise.
+    """An exchange that follows a script for each kind of event: directives, or an error to raise.
 
-    A script's list is used up, one entry an event; the last entry stays. What it was told is in `events`.
+    A script's list is used up, one entry an event; the last entry stays. `events` records the received events.
     """
 
-    def __init__(self, script=None, patience=None):
+    def __init__(self, script=None, timeout=None):
         self.script = {kind: list(entries) for kind, entries in (script or {}).items()}
-        self.patience = patience
+        self.timeout = timeout
         self.events = []
         self.times = []
         self.closed = 0
@@ -133,7 +133,7 @@ class Scripted:
         self.closed += 1
 
     def idle_timeout(self, reported):
-        return None if self.patience is None else reported + self.patience
+        return None if self.timeout is None else reported + self.timeout
 
     def receive(self, event, now):
         self.events.append(event)
@@ -152,12 +152,12 @@ def scripted():
 
 @pytest.fixture
 def socket_path():
-    """A path for a unix socket that is short wherever pytest keeps its own folders."""
+    """Return a path for a unix socket that is short wherever pytest keeps its own folders."""
     with tempfile.TemporaryDirectory(prefix="oai-", dir="/tmp") as folder:
         yield Path(folder) / "w0.sock"
 
 
-# HTTP/2: what is written is read by hyperframe
+# HTTP/2: hyperframe reads the written bytes
 
 HELLO = PREFACE + settings({}) + SETTINGS_ACK
 LIMITS = ConnectionLimits(
@@ -173,34 +173,34 @@ def _opening(stream_id=1, flags=END_HEADERS, more=()):
 
 
 def _frames(data):
-    found = []
+    parts = []
     while data:
         one, length = hf.Frame.parse_frame_header(memoryview(data[:9]))
         one.parse_body(memoryview(data[9 : 9 + length]))
         assert len(data) >= 9 + length
-        found.append(one)
+        parts.append(one)
         data = data[9 + length :]
-    return found
+    return parts
 
 
 class Peer:
-    """A connection, and the client who has said hello."""
+    """A connection whose client has sent its preface."""
 
     def __init__(self, limits=LIMITS, greeting=HELLO):
         self.connection = Connection(limits)
         self.events = self.connection.receive(greeting)
-        self.greeting = self.said()
+        self.greeting = self.written()
 
     def send(self, *data):
-        """Give it these; gives the frames of its answer. The events are in `events`."""
+        """Send these bytes and return the frames of the response; the events are in `events`."""
         self.events = self.connection.receive(b"".join(data))
-        return self.said()
+        return self.written()
 
-    def said(self):
+    def written(self):
         return _frames(b"".join(self.connection.data_to_send()))
 
     def error(self, *data):
-        """The code of the GOAWAY that these lead to; nothing is heard or said after it."""
+        """Return the code of the GOAWAY that these bytes cause; nothing is received or sent after it."""
         *_, last = self.send(*data)
         assert isinstance(last, hf.GoAwayFrame)
         assert self.connection.closed
@@ -210,7 +210,7 @@ class Peer:
         return ErrorCode(last.error_code)
 
     def stream_error(self, *data):
-        """The stream and code of the RST_STREAM that these lead to."""
+        """Return the stream and code of the RST_STREAM that these bytes cause."""
         *_, last = self.send(*data)
         assert isinstance(last, hf.RstStreamFrame)
         assert not self.connection.closed
@@ -229,7 +229,7 @@ def peer():
 
 @pytest.fixture
 def opened():
-    """A peer with the stream 1."""
+    """Return a peer with the stream 1 open."""
     peer = Peer()
     peer.send(_opening())
     assert [type(event) for event in peer.events] == [HeadersReceived]
@@ -238,11 +238,11 @@ def opened():
 
 @pytest.fixture(scope="session")
 def opening():
-    """The HEADERS of a call."""
+    """Return the HEADERS of a call."""
     return _opening
 
 
 @pytest.fixture(scope="session")
 def kinds():
-    """What frames these are."""
+    """Return the kinds of these frames."""
     return lambda frames: [type(one).__name__.removesuffix("Frame") for one in frames]

@@ -27,6 +27,6 @@ class TestAuto:
         for address in ("unix:/run/oai/w0.sock", "0.0.0.0:50051"):
             assert type(new_server("auto", listen.parse(address), None, None, options)) is grpcio.GrpcioServer
 
-    async def test_our_own_with_tls_is_refused(self):
+    async def test_our_own_transport_with_tls_is_rejected(self):
         with pytest.raises(ListenError, match="set `transport` to grpcio"):
             new_server("http2", listen.parse("0.0.0.0:1"), None, None, ServerOptions(1, 1, tls=Tls(b"", b"")))

@@ -1,4 +1,4 @@
-"""Answers that are written by hand, read by protobuf: lengths of one byte and of several, and what repeats."""
+"""Responses that are encoded by hand, read by protobuf: lengths of one byte and of several, and repetitions."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def read(data):
 
 
 def remembered(response):
-    """The metadata as plain values, with their types."""
+    """Return the metadata as plain values, with their types."""
     [(name, value)] = response.dynamic_metadata.fields.items()
     assert name == METADATA_NAMESPACE
     values = {key: getattr(one, one.WhichOneof("kind")) for key, one in value.struct_value.fields.items()}
@@ -62,7 +62,7 @@ def test_metadata_keep_their_types_also_when_they_come_again():
     assert remembered(read(messages.streamed(b"", True, METADATA))) == expected
 
 
-def test_a_header_that_every_answer_has_is_not_taken_for_another():
+def test_a_header_of_every_response_is_not_confused_with_another():
     for status in (200, 404, 200):
         [option] = read(messages.head(Head(status, ()))).response_headers.response.header_mutation.set_headers
         assert (option.header.key, option.header.raw_value) == (":status", str(status).encode())

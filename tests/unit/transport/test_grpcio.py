@@ -7,7 +7,7 @@ from extproc.transport.stream import Clock, ExtProcStream
 
 
 class Context:
-    """A call whose client sends what is no message, and whose end takes a while."""
+    """A call whose client sends a malformed message, and whose end takes a while."""
 
     def __init__(self) -> None:
         self.ending, self.may_end = asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""Asking a worker for its health: grpcio's own server as the peer, and peers that are none."""
+"""Health probes of a worker: grpcio's own server as the peer, and peers that are no gRPC servers."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -15,16 +15,16 @@ from extproc.transport.health import HEALTH, NOT_SERVING, SERVING, UnhealthyErro
 
 UNKNOWN = b""
 
-Answer = Callable[[Callable[[grpc.ServicerContext], bytes]], Address]
+StartServer = Callable[[Callable[[grpc.ServicerContext], bytes]], Address]
 
 
 @pytest.fixture
-def listen(socket_path: Path) -> Iterator[Answer]:
-    """A server on a unix socket that answers as it is told."""
+def listen(socket_path: Path) -> Iterator[StartServer]:
+    """Return a function that starts a server on a unix socket with a handler."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
 
-    def start(answer: Callable[[grpc.ServicerContext], bytes]) -> Address:
-        handler = grpc.unary_unary_rpc_method_handler(lambda request, context: answer(context))
+    def start(behaviour: Callable[[grpc.ServicerContext], bytes]) -> Address:
+        handler = grpc.unary_unary_rpc_method_handler(lambda request, context: behaviour(context))
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(HEALTH, {"Check": handler})])
         server.add_insecure_port(f"unix:{socket_path}")
         server.start()
@@ -34,29 +34,31 @@ def listen(socket_path: Path) -> Iterator[Answer]:
     server.stop(0).wait()
 
 
-def refuse(context: grpc.ServicerContext) -> bytes:
+def abort(context: grpc.ServicerContext) -> bytes:
     context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no health here")
     raise AssertionError
 
 
-def test_one_that_serves(listen: Answer) -> None:
+def test_one_that_serves(listen: StartServer) -> None:
     check(listen(lambda context: SERVING), 10)
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("behaviour", "message"),
     [
         (lambda context: NOT_SERVING, "not serving: starting, or about to stop"),
         (lambda context: UNKNOWN, "not serving: not a worker, its response is b''"),
-        (refuse, "there is no health here"),
+        (abort, "there is no health here"),
     ],
 )
-def test_one_that_does_not(listen: Answer, answer: Callable[[grpc.ServicerContext], bytes], said: str) -> None:
-    address = listen(answer)
+def test_one_that_does_not(
+    listen: StartServer, behaviour: Callable[[grpc.ServicerContext], bytes], message: str
+) -> None:
+    address = listen(behaviour)
     with pytest.raises(UnhealthyError) as unhealthy:
         check(address, 10)
     assert str(unhealthy.value).startswith(f"{address}: ")
-    assert said in str(unhealthy.value)
+    assert message in str(unhealthy.value)
 
 
 def test_one_that_is_not_there(socket_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_one_that_is_not_there(socket_path: Path) -> None:
         check(Address(path=str(socket_path)), 10)
 
 
-def test_one_that_takes_the_connection_and_says_nothing(socket_path: Path) -> None:
+def test_a_peer_that_accepts_the_connection_and_sends_nothing(socket_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(socket_path))
         mute.listen()
@@ -72,8 +74,8 @@ def test_one_that_takes_the_connection_and_says_nothing(socket_path: Path) -> No
             check(Address(path=str(socket_path)), 0.2)
 
 
-def test_no_proxy_stands_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that is named for the way to AWS; the message would be its address's."""
+def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy is set for requests to AWS; the error message would name its address."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.2:1")
     monkeypatch.setenv("https_proxy", "http://127.0.0.2:1")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -84,7 +86,7 @@ def test_no_proxy_stands_between(monkeypatch: pytest.MonkeyPatch) -> None:
 # The command
 
 
-def test_the_command_says_so_and_how_by_its_exit_code(listen: Answer, tmp_path: Path) -> None:
+def test_the_command_reports_health_by_its_output_and_exit_code(listen: StartServer, tmp_path: Path) -> None:
     address = listen(lambda context: SERVING)
     serving = CliRunner().invoke(main, ["health", str(address)])
     assert (serving.exit_code, serving.stdout) == (0, f"{address}: serving\n")
@@ -94,11 +96,11 @@ def test_the_command_says_so_and_how_by_its_exit_code(listen: Answer, tmp_path: 
 
 
 def test_without_an_address_it_is_the_one_that_envoy_config_has() -> None:
-    asked = CliRunner().invoke(main, ["health", "--timeout", "5"])
-    assert asked.exit_code == 1
-    assert asked.stderr.startswith("Error: unix:/run/oai/w0.sock: ")
+    result = CliRunner().invoke(main, ["health", "--timeout", "5"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: unix:/run/oai/w0.sock: ")
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["--timeout", "0"]])
-def test_what_makes_no_sense_is_refused(arguments: list[str]) -> None:
+def test_senseless_options_are_rejected(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, ["health", *arguments]).exit_code == 2

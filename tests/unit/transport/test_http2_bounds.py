@@ -32,12 +32,12 @@ def number(value):
 
 
 class TestFlowControl:
-    def test_what_the_windows_do_not_allow_waits(self, opened):  # 6.9
+    def test_data_beyond_the_windows_waits(self, opened):  # 6.9
         opened.send(settings({INITIAL_WINDOW_SIZE: 10}))
         opened.connection.send_headers(1, framing.HEAD)
         opened.connection.send_data(1, b"0123456789abcdef")
         opened.connection.send_trailers(1, framing.OK_TRAILERS)
-        assert [getattr(one, "data", None) for one in opened.said()] == [framing.HEAD, b"0123456789"]
+        assert [getattr(one, "data", None) for one in opened.written()] == [framing.HEAD, b"0123456789"]
         assert (opened.connection.queued, opened.connection.blocked(1)) == (6, True)
         assert [one.data for one in opened.send(window_update(1, 2))] == [b"ab"]
         *_, data, trailers, _ = opened.send(window_update(1, 100))
@@ -50,26 +50,26 @@ class TestFlowControl:
         for stream_id in (1, 3):
             peer.connection.send_headers(stream_id, framing.HEAD)
             peer.connection.send_data(stream_id, bytes(65_535))
-        assert sum(len(one.data) for one in peer.said() if isinstance(one, hf.DataFrame)) == 65_535
+        assert sum(len(one.data) for one in peer.written() if isinstance(one, hf.DataFrame)) == 65_535
         for stream_id in (3, 3):
             (data,) = peer.send(window_update(0, 100))
             assert (data.stream_id, len(data.data)) == (stream_id, 100)
 
-    def test_what_waits_stays_in_its_order(self, opened):
+    def test_waiting_data_stays_in_its_order(self, opened):
         opened.send(settings({INITIAL_WINDOW_SIZE: 0}))
         opened.connection.send_headers(1, framing.HEAD)
         for piece in (b"abcdef", b"ghi", b"jklmno"):
             opened.connection.send_data(1, piece)
-        opened.said()
+        opened.written()
         assert b"".join(one.data for _ in range(8) for one in opened.send(window_update(1, 2))) == b"abcdefghijklmno"
 
     def test_settings_may_make_a_window_negative(self, opened, kinds):  # 6.9.2
         opened.connection.send_headers(1, framing.HEAD)
         opened.connection.send_data(1, bytes(60_000))
-        opened.said()
+        opened.written()
         assert kinds(opened.send(settings({INITIAL_WINDOW_SIZE: 50_000}))) == ["Settings"]
         opened.connection.send_data(1, b"x")
-        assert opened.said() == []
+        assert opened.written() == []
         assert opened.send(window_update(1, 10_000)) == []
         assert [one.data for one in opened.send(window_update(1, 1))] == [b"x"]
 
@@ -77,26 +77,26 @@ class TestFlowControl:
         opened.send(settings({INITIAL_WINDOW_SIZE: 0}))
         opened.connection.send_headers(1, framing.HEAD)
         opened.connection.send_data(1, b"x")
-        opened.said()
+        opened.written()
         assert kinds(opened.send(settings({INITIAL_WINDOW_SIZE: 5}))) == ["Settings", "Data"]
 
     def test_frames_are_as_large_as_the_client_takes(self, opened):  # 4.2
         opened.connection.send_headers(1, framing.HEAD)
         opened.connection.send_data(1, bytes(40_000))
-        assert [len(one.data) for one in opened.said()[1:]] == [16_384, 16_384, 7_232]
+        assert [len(one.data) for one in opened.written()[1:]] == [16_384, 16_384, 7_232]
         opened.send(settings({MAX_FRAME_SIZE: 20_000}), window_update(1, 10_000))
         opened.connection.send_data(1, bytes(20_000))
-        assert [len(one.data) for one in opened.said()] == [20_000]
+        assert [len(one.data) for one in opened.written()] == [20_000]
 
-    def test_what_is_heard_is_given_back(self, new_peer, opening):
+    def test_received_bytes_are_granted_again(self, new_peer, opening):
         peer = new_peer(ConnectionLimits(stream_window=10_000, connection_window=70_000))
         peer.send(opening())
-        heard = {0: 0, 1: 0}
+        received = {0: 0, 1: 0}
         for _ in range(100):
             for one in peer.send(frame(DATA, 0, 1, bytes(1000))):
-                heard[one.stream_id] += one.window_increment
-        assert 100_000 - 10_000 <= heard[1] <= 100_000
-        assert 100_000 - 70_000 <= heard[0] <= 100_000
+                received[one.stream_id] += one.window_increment
+        assert 100_000 - 10_000 <= received[1] <= 100_000
+        assert 100_000 - 70_000 <= received[0] <= 100_000
 
     def test_padding_and_data_of_closed_streams_count(self, peer, opening):  # 6.1, 6.9
         peer.send(opening())
@@ -113,7 +113,7 @@ class TestFlowControl:
         peer.send(opening(), settings({INITIAL_WINDOW_SIZE: 0}))
         peer.connection.send_headers(1, framing.HEAD)
         peer.connection.send_data(1, bytes(50_001))
-        peer.said()
+        peer.written()
         assert peer.send(*[frame(DATA, 0, 1, bytes(1000)) for _ in range(10)]) == []
         assert peer.stream_error(frame(DATA, 0, 1, b"x")) == (1, ErrorCode.FLOW_CONTROL_ERROR)
 
@@ -126,7 +126,7 @@ class TestFlowControl:
         *_, update = peer.send(window_update(1, 60_000))
         assert (update.stream_id, update.window_increment) == (1, 10_000)
 
-    def test_what_waits_is_forgotten_with_its_stream(self, opened):
+    def test_waiting_data_is_dropped_with_its_stream(self, opened):
         opened.send(settings({INITIAL_WINDOW_SIZE: 0}))
         opened.connection.send_headers(1, framing.HEAD)
         opened.connection.send_data(1, bytes(5000))
@@ -166,19 +166,19 @@ class TestFloods:  # 10.5
             peer.send(frame(PING, 0, 0, bytes(8)) * FLOOD_BUDGET)
         assert not peer.connection.closed
 
-    def test_they_are_made_good_by_data(self, opened):
+    def test_received_data_restores_the_flood_budget(self, opened):
         for _ in range(2 * FLOOD_BUDGET):
             opened.send(frame(PING, 0, 0, bytes(8)) * 4, frame(DATA, 0, 1, b"x"))
         assert not opened.connection.closed
 
-    @pytest.mark.parametrize("answered", [False, True])
-    def test_resets_of_open_streams_end_no_other_stream(self, answered, new_peer, opening):
-        """Whoever waits behind the same Envoy has nothing to do with it."""
+    @pytest.mark.parametrize("with_data", [False, True])
+    def test_resets_of_open_streams_end_no_other_stream(self, with_data, new_peer, opening):
+        """Other callers behind the same Envoy are not affected."""
         peer = new_peer(ConnectionLimits())
         peer.send(opening(1))
         for stream_id in range(3, 8 * FLOOD_BUDGET, 2):
             peer.send(opening(stream_id), frame(DATA, 0, stream_id, b"x"))
-            if answered:
+            if with_data:
                 peer.connection.send_headers(stream_id, framing.HEAD)
             peer.send(frame(RST_STREAM, 0, stream_id, number(8)))
         assert not peer.connection.closed
@@ -193,7 +193,7 @@ class TestFloods:  # 10.5
             peer.send(frame(DATA, END_STREAM, stream_id), frame(RST_STREAM, 0, stream_id, number(8)))
         assert not peer.connection.closed
 
-    def test_streams_above_the_limit_are_refused_and_nothing_else(self, new_peer, opening):
+    def test_streams_above_the_limit_are_rejected_and_nothing_else(self, new_peer, opening):
         peer = new_peer(ConnectionLimits(streams=1))
         for stream_id in range(1, 8 * FLOOD_BUDGET, 2):
             peer.send(opening(stream_id))

@@ -1,4 +1,4 @@
-"""The server's side of HTTP/2, rule by rule; numbers are sections of RFC 9113. What it writes is read by hyperframe."""
+"""The server's side of HTTP/2, rule by rule; numbers are sections of RFC 9113. hyperframe reads its output."""
 
 import struct
 
@@ -72,10 +72,10 @@ class TestPreface:  # 3.4
         peer = new_peer(ConnectionLimits(connection_window=65_535))
         assert kinds(peer.greeting) == ["Settings", "Settings"]
 
-    @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX", b"\x16\x03\x01"])
-    def test_what_is_no_preface_is_an_error_at_once(self, said, new_peer):
+    @pytest.mark.parametrize("preface", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX", b"\x16\x03\x01"])
+    def test_a_wrong_preface_is_an_error_at_once(self, preface, new_peer):
         peer = new_peer(greeting=b"")
-        assert peer.error(said) is ErrorCode.PROTOCOL_ERROR
+        assert peer.error(preface) is ErrorCode.PROTOCOL_ERROR
 
     def test_a_piece_of_it_is_waited_for(self, new_peer, kinds):
         peer = new_peer(greeting=PREFACE[:10])
@@ -198,7 +198,7 @@ class TestMalformed:  # 8.1.1: a stream error PROTOCOL_ERROR
         assert opened.stream_error(trailers) == (1, ErrorCode.PROTOCOL_ERROR)
 
     @pytest.mark.parametrize("sent", [[b"1234"], [b"123456"], [b"123", b"456"], []])
-    def test_data_that_is_not_as_long_as_it_said(self, sent, peer):
+    def test_data_that_differs_from_its_declared_length(self, sent, peer):
         start = opening(fields=[*FIELDS, ("content-length", "5")])
         pieces = [frame(DATA, 0, 1, data) for data in sent]
         assert peer.stream_error(start, *pieces, END) == (1, ErrorCode.PROTOCOL_ERROR)
@@ -234,33 +234,33 @@ class TestStreams:
         peer.send(frame(HEADERS, END_STREAM, 1, whole[:1]), *pieces, last)
         assert peer.events == [HeadersReceived(1, REQUEST), DataReceived(1, b"", True)]
 
-    def test_a_reset_is_told(self, opened):
+    def test_a_reset_is_reported(self, opened):
         assert opened.send(frame(RST_STREAM, 0, 1, number(8))) == []
         assert opened.events == [StreamReset(1, 8)]
         opened.connection.send_data(1, b"too late")
         opened.connection.send_trailers(1, framing.OK_TRAILERS)
-        assert opened.said() == []
+        assert opened.written() == []
 
-    def test_more_streams_than_agreed_are_refused(self, peer):  # 5.1.2
+    def test_more_streams_than_agreed_are_rejected(self, peer):  # 5.1.2
         peer.send(*[opening(i) for i in (1, 3, 5, 7)])
         assert peer.stream_error(opening(9)) == (9, ErrorCode.REFUSED_STREAM)
         peer.send(frame(RST_STREAM, 0, 3, number(8)), opening(11))
         assert peer.events == [StreamReset(3, 8), HeadersReceived(11, REQUEST)]
 
-    def test_an_answer(self, opened):
+    def test_a_response(self, opened):
         opened.send(END)
         opened.connection.send_headers(1, framing.HEAD)
         opened.connection.send_data(1, b"data")
         opened.connection.send_trailers(1, framing.OK_TRAILERS)
-        head, data, trailers = opened.said()
+        head, data, trailers = opened.written()
         assert Decoder().decode(head.data) == [(":status", "200"), ("content-type", "application/grpc")]
         assert data.data == b"data"
         assert Decoder().decode(trailers.data) == [("grpc-status", "0")]
         assert trailers.flags == {"END_HEADERS", "END_STREAM"}
 
-    def test_an_answer_before_the_client_has_ended_lets_it_off(self, opened):  # 8.1
+    def test_a_response_before_the_clients_end_releases_the_client(self, opened):  # 8.1
         opened.connection.send_trailers(1, framing.HEAD)
-        assert [type(one) for one in opened.said()] == [hf.HeadersFrame, hf.RstStreamFrame]
+        assert [type(one) for one in opened.written()] == [hf.HeadersFrame, hf.RstStreamFrame]
         late = (frame(DATA, 0, 1, b"x"), opening(flags=END_HEADERS | END_STREAM), frame(RST_STREAM, 0, 1, number(8)))
         assert opened.send(*late, window_update(1, 5)) == []
         assert opened.events == []
@@ -268,17 +268,17 @@ class TestStreams:
     def test_headers_of_a_closed_stream_are_a_connection_error(self, opened):  # 5.1
         opened.send(END)
         opened.connection.send_trailers(1, framing.HEAD)
-        opened.said()
+        opened.written()
         assert opened.error(opening()) is ErrorCode.STREAM_CLOSED
 
-    def test_what_is_unknown_or_of_no_effect_is_passed_over(self, opened, kinds):  # 4.1, 5.3.2, 6.5.2
+    def test_unknown_or_ineffective_frames_are_ignored(self, opened, kinds):  # 4.1, 5.3.2, 6.5.2
         unknown = (frame(77, 0xFF, 1, b"?"), settings({0x99: 5}), frame(PRIORITY, 0, 7, bytes(5)))
         assert kinds(opened.send(*unknown, frame(GOAWAY, 0, 0, bytes(8)))) == ["Settings"]
         assert opened.events == []
 
-    def test_a_ping_is_answered_and_an_answer_is_not(self, peer):  # 6.7
-        (answer,) = peer.send(frame(PING, 0, 0, b"12345678"))
-        assert (answer.opaque_data, answer.flags) == (b"12345678", {"ACK"})
+    def test_a_ping_is_acknowledged_and_an_acknowledgement_is_not(self, peer):  # 6.7
+        (acknowledgement,) = peer.send(frame(PING, 0, 0, b"12345678"))
+        assert (acknowledgement.opaque_data, acknowledgement.flags) == (b"12345678", {"ACK"})
         assert peer.send(frame(PING, ACK, 0, b"12345678")) == []
 
 
@@ -298,7 +298,7 @@ class TestHpack:
         peer.send(frame(HEADERS, END_HEADERS, 1, encoder.encode(FIELDS)), SETTINGS_ACK)
         assert peer.error(frame(HEADERS, END_HEADERS, 3, encoder.encode(FIELDS))) is ErrorCode.COMPRESSION_ERROR
 
-    def test_a_block_that_came_before_means_the_same(self, peer):
+    def test_a_repeated_header_block_means_the_same(self, peer):
         other = [(name, "/other" if name == ":path" else value) for name, value in FIELDS]
         peer.send(opening(1), opening(3, fields=other), opening(5))
         assert [event.request.path for event in peer.events] == [REQUEST.path, b"/other", REQUEST.path]
@@ -310,7 +310,7 @@ class TestHpack:
         peer.send(*[frame(HEADERS, END_HEADERS, 2 * index + 1, data) for index, data in enumerate(blocks)])
         assert [event.request.path for event in peer.events] == [b"/a", b"/a", b"/b", b"/b"]
 
-    def test_blocks_of_streams_that_are_refused_count_for_the_table(self, new_peer):  # 4.3
+    def test_header_blocks_of_rejected_streams_update_the_table(self, new_peer):  # 4.3
         peer = new_peer(greeting=PREFACE + settings({}))
         encoder = Encoder()
         peer.send(*[frame(HEADERS, END_HEADERS, i, encoder.encode(FIELDS)) for i in (1, 3, 5, 7)])
@@ -324,7 +324,7 @@ class TestHpack:
 class TestLeaving:
     def test_first_all_streams_are_still_taken_and_then_none(self, opened):  # 6.8
         opened.connection.begin_shutdown()
-        first, ping = opened.said()
+        first, ping = opened.written()
         assert (first.last_stream_id, first.error_code) == (LARGEST, 0)
         opened.send(opening(3))
         assert opened.events == [HeadersReceived(3, REQUEST)]
@@ -341,22 +341,22 @@ class TestLeaving:
         assert not opened.connection.closed
         opened.connection.send_trailers(1, framing.OK_TRAILERS)
         assert opened.connection.closed
-        assert kinds(opened.said())[-1] == "Headers"
+        assert kinds(opened.written())[-1] == "Headers"
 
     def test_without_streams_it_closes_at_once(self, peer, kinds):
         peer.connection.finish_shutdown()
         assert peer.connection.closed
-        assert kinds(peer.said()) == ["GoAway"]
+        assert kinds(peer.written()) == ["GoAway"]
 
 
-def test_an_answer_waits_for_its_window_and_the_connection_for_it(new_peer, kinds):
+def test_a_response_waits_for_its_window_and_delays_the_connections_close(new_peer, kinds):
     peer = new_peer()
     peer.send(opening(), settings({INITIAL_WINDOW_SIZE: 0}))
     peer.connection.send_headers(1, framing.HEAD)
     peer.connection.send_data(1, b"x")
     peer.connection.send_trailers(1, framing.OK_TRAILERS)
     peer.connection.finish_shutdown()
-    assert kinds(peer.said()) == ["Headers", "GoAway"]
+    assert kinds(peer.written()) == ["Headers", "GoAway"]
     assert not peer.connection.closed
     assert kinds(peer.send(window_update(1, 1))) == ["Data", "Headers", "RstStream"]
     assert peer.connection.closed

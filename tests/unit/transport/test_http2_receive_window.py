@@ -1,4 +1,4 @@
-"""Messages that are begun and not whole are bounded, however many there are, and all of them come to their end."""
+"""Partial messages are bounded in any number, and all of them are completed."""
 
 import tracemalloc
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ MESSAGE_BYTES = 1_000_000
 
 @dataclass
 class Upload:
-    """A call with one message, and what of it is still to be sent."""
+    """A call with one message, and the number of bytes still to be sent."""
 
     id: int
     rest: bytes
     sent: int = 0
-    answered: bool = False
+    is_complete: bool = False
 
 
 class Client:
-    """Sends health checks, which are answered whatever is in them, in frames that take turns."""
+    """A client that sends health checks, which get a response with any content, in interleaved frames."""
 
     def __init__(self, limits=LIMITS):
         self.session = Session(lambda: None, lambda: SERVING, MESSAGE_BYTES, limits)
@@ -47,14 +47,14 @@ class Client:
         return self.uploads[call]
 
     def send(self, keep=0):
-        """All that the windows allow, but for the last `keep` bytes of each message; gives how much that was."""
+        """Send all that the windows allow, except the last `keep` bytes of each message; return the byte count."""
         total = 0
         while moved := sum(self.send_frame(upload, keep) for upload in self.uploads.values()):
             total += moved
         return total
 
     def send_frame(self, upload, keep):
-        if upload.answered:
+        if upload.is_complete:
             return 0
         room = min(self.h2.local_flow_control_window(upload.id), self.h2.max_outbound_frame_size)
         data = upload.rest[: max(0, min(room, len(upload.rest) - keep))]
@@ -71,12 +71,12 @@ class Client:
             assert not isinstance(event, h2.events.ConnectionTerminated), event
             if isinstance(event, h2.events.DataReceived):
                 assert not self.uploads[event.stream_id].rest
-                self.uploads[event.stream_id].answered = True
+                self.uploads[event.stream_id].is_complete = True
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
 
     @property
     def held(self):
-        return sum(upload.sent for upload in self.uploads.values() if not upload.answered)
+        return sum(upload.sent for upload in self.uploads.values() if not upload.is_complete)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def client():
 
 
 @pytest.mark.parametrize("size", [60_000, 100_000, 250_000, 900_000])
-def test_they_hold_no_more_than_a_window_each_and_what_is_sent_for(client, size):
+def test_uploads_hold_no_more_than_a_window_each_and_granted_bytes(client, size):
     for _ in range(LIMITS.streams):
         client.begin(size)
     client.send(keep=1)
@@ -99,7 +99,7 @@ def test_and_all_come_to_their_end(client, size):
         client.begin(size)
     client.send(keep=1)
     client.send()
-    assert all(upload.answered for upload in client.uploads.values())
+    assert all(upload.is_complete for upload in client.uploads.values())
     assert client.session.calls == 0
 
 
@@ -114,7 +114,7 @@ def test_they_are_sent_for_in_turn(client):
 
 
 @pytest.mark.parametrize("how", ["reset", "ended"])
-def test_one_that_is_given_up_makes_room(client, how):
+def test_a_cancelled_upload_frees_its_window(client, how):
     first, second = client.begin(300_000), client.begin(300_000)
     client.send(keep=1)
     assert len(second.rest) > 1
@@ -125,10 +125,10 @@ def test_one_that_is_given_up_makes_room(client, how):
         client.h2.end_stream(first.id)
     client.flush()
     client.send()
-    assert second.answered
+    assert second.is_complete
 
 
-def test_one_that_is_answered_and_not_read_makes_room(client):
+def test_an_upload_with_an_early_response_frees_its_window(client):
     client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     first, second = client.begin(300_000), client.begin(300_000)
     client.send(keep=1)
@@ -149,7 +149,7 @@ def test_small_ones_do_not_wait_for_large_ones(client):
     small = client.begin(1000)
     client.send(keep=1)
     client.send_frame(small, keep=0)
-    assert small.answered
+    assert small.is_complete
 
 
 def test_padding_does_not_count_for_the_message(client):
@@ -159,16 +159,16 @@ def test_padding_does_not_count_for_the_message(client):
         client.h2.send_data(upload.id, b"", pad_length=255)
         client.flush()
     client.send()
-    assert upload.answered
+    assert upload.is_complete
 
 
-def test_what_comes_after_a_large_one_has_its_window_again(client):
+def test_messages_after_a_large_one_have_their_window_again(client):
     upload = client.begin(900_000)
     client.send()
-    assert upload.answered
+    assert upload.is_complete
     other = client.begin(60_000)
     client.send()
-    assert other.answered
+    assert other.is_complete
 
 
 def test_a_message_that_is_only_announced_takes_nothing():

@@ -31,17 +31,17 @@ from extproc.transport.service import ServerOptions
 ONE_READ = 256 * 1024
 """uvloop's, and asyncio's."""
 
-ANSWER = b"y" * 10_000
+RESPONSE = b"y" * 10_000
 SCRIPT = {
     RequestHeaders: [[Continue()]],
     RequestBody: [[Forward("/", "b", (), b"{}")]],
     ResponseHeaders: [[Head(200, ())]],
-    ResponseBody: [[Body(ANSWER)]],
+    ResponseBody: [[Body(RESPONSE)]],
 }
 
 
 class Watched(http2.Http2Server):
-    """A server whose last connection can be looked at."""
+    """A server whose last connection can be inspected."""
 
     peer = None
 
@@ -63,7 +63,7 @@ async def server(scripted, socket_path):
 
 
 async def until(condition):
-    """Wait for what the other side of a socket is about to do."""
+    """Wait for the other side of a socket."""
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - a socket has no event for it
             await asyncio.sleep(0.001)
@@ -80,7 +80,7 @@ def message(stream_id, data):
     return frame(DATA, 0, stream_id, framing.PREFIX.pack(0, len(data)) + data)
 
 
-async def test_who_does_not_read_is_not_read_from(server, socket_path, envoy):
+async def test_a_peer_that_does_not_read_is_not_read_from(server, socket_path, envoy):
     calls, pieces = range(1, 201, 2), 14  # no more than their windows allow
     reader, writer = await asyncio.open_unix_connection(str(socket_path))
     writer.write(PREFACE + settings({INITIAL_WINDOW_SIZE: LARGEST}) + window_update(0, LARGEST - 65_535) + SETTINGS_ACK)
@@ -93,7 +93,7 @@ async def test_who_does_not_read_is_not_read_from(server, socket_path, envoy):
     assert WRITE_BUFFER_BYTES <= held <= WRITE_BUFFER_BYTES + 2 * ONE_READ
     # Once it reads, everything comes.
     body, rest = 0, b""
-    while body < len(calls) * pieces * len(ANSWER):
+    while body < len(calls) * pieces * len(RESPONSE):
         rest += await reader.read(1 << 20)
         body, rest = body + rest.count(b"y"), rest[-9:].replace(b"y", b"")
     writer.close()
@@ -103,18 +103,18 @@ async def test_who_does_not_read_is_not_read_from(server, socket_path, envoy):
 async def test_a_flood_is_cut_off(server, socket_path):
     reader, writer = await asyncio.open_unix_connection(str(socket_path))
     writer.write(PREFACE + settings({}) + frame(PING, 0, 0, bytes(8)) * 1_500)
-    said = await reader.read()
-    assert len(said) < 1_100 * 17
-    last = said.rindex(bytes([0x07, 0, 0, 0, 0, 0])) - 3
-    frame_, length = hf.Frame.parse_frame_header(memoryview(said[last : last + 9]))
-    frame_.parse_body(memoryview(said[last + 9 : last + 9 + length]))
+    received = await reader.read()
+    assert len(received) < 1_100 * 17
+    last = received.rindex(bytes([0x07, 0, 0, 0, 0, 0])) - 3
+    frame_, length = hf.Frame.parse_frame_header(memoryview(received[last : last + 9]))
+    frame_.parse_body(memoryview(received[last + 9 : last + 9 + length]))
     assert isinstance(frame_, hf.GoAwayFrame)
     assert frame_.error_code == 11
     await until(lambda: not server._peers)
     writer.close()
 
 
-async def test_a_peer_that_speaks_http_1_is_told_and_closed(server, socket_path):
+async def test_a_peer_that_speaks_http_1_gets_an_error_and_is_closed(server, socket_path):
     reader, writer = await asyncio.open_unix_connection(str(socket_path))
     writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     assert b"this is not HTTP/2" in await reader.read()

@@ -19,10 +19,10 @@ from extproc.transport.stream import Clock, ExtProcStream
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
-ASKS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], ResponseHeaders: [[Head(200, ())]]}
+WAITING = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], ResponseHeaders: [[Head(200, ())]]}
 LIMIT = 1000
 PATH = PROCESS.decode()
-ASKED = ["request_headers", "request_body"]
+WAITING_EVENTS = ["request_headers", "request_body"]
 
 
 @dataclass
@@ -36,12 +36,12 @@ class Call:
 
     @property
     def messages(self):
-        found, rest = [], self.data
+        read_messages, rest = [], self.data
         while rest:
             (size,) = struct.unpack_from(">xL", rest)
-            found.append(rest[5 : 5 + size])
+            read_messages.append(rest[5 : 5 + size])
             rest = rest[5 + size :]
-        return found
+        return read_messages
 
     @property
     def status(self):
@@ -49,7 +49,7 @@ class Call:
 
 
 class Client:
-    """A session, and a client that has said hello. `new_stream` makes its streams."""
+    """A session, and a client that has sent its preface. `new_stream` makes its streams."""
 
     def __init__(self, new_stream, limits=None):
         self.session = Session(new_stream, lambda: SERVING, LIMIT, limits)
@@ -66,22 +66,22 @@ class Client:
         self.h2.send_headers(stream_id, [*fields, ("content-type", content_type), ("te", "trailers"), *more])
         return stream_id
 
-    def say(self, stream_id, *messages, end=False):
+    def send_messages(self, stream_id, *messages, end=False):
         for message in messages:
             self.h2.send_data(stream_id, framing.PREFIX.pack(0, len(message)) + message)
         if end:
             self.h2.end_stream(stream_id)
 
     def flush(self):
-        """Bring everything to the session in one read, and hear what it says; gives the calls."""
+        """Pass everything to the session in one read, receive its frames, and return the calls."""
         self.session.receive(self.h2.data_to_send())
-        self.hear()
+        self.receive_frames()
         while self.read and (more := self.h2.data_to_send()):
             self.session.receive(more)
-            self.hear()
+            self.receive_frames()
         return self.calls
 
-    def hear(self):
+    def receive_frames(self):
         for event in self.h2.receive_data(b"".join(self.session.data_to_send())):
             match event:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
@@ -108,9 +108,9 @@ def now():
 
 @pytest.fixture
 def client(scripted, exchanges, now):
-    def build(script=None, patience=None, limits=None):
+    def build(script=None, timeout=None, limits=None):
         def new_stream():
-            exchanges.append(scripted(script or ASKS, patience))
+            exchanges.append(scripted(script or WAITING, timeout))
             return ExtProcStream(exchanges[-1], Clock(steady=lambda: now[0]), 100)
 
         return Client(new_stream, limits)
@@ -119,51 +119,60 @@ def client(scripted, exchanges, now):
 
 
 def begun(client, envoy):
-    """A call whose answer is due piece by piece."""
+    """Open a call whose response is due piece by piece."""
     call = client.open()
     for message in (envoy.request_headers(), envoy.request_body(), envoy.response_headers()):
-        client.say(call, message)
+        client.send_messages(call, message)
         client.flush()
     return call
 
 
-PIECES = {**ASKS, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c", end_of_stream=True)]]}
+PIECES = {**WAITING, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c", end_of_stream=True)]]}
 WAITS = {RequestHeaders: [[Continue()]], RequestBody: [[Wait("a job", 5)]]}
-TALKS = {**ASKS, ResponseBody: [[Body(b"x" * 900)]], Idle: [[Body(b": \n\n")]]}
+TALKS = {**WAITING, ResponseBody: [[Body(b"x" * 900)]], Idle: [[Body(b": \n\n")]]}
 
 
 class TestTurns:
-    def test_pieces_found_in_one_read_are_answered_with_one(self, client, envoy):
+    def test_bodies_of_one_read_get_one_response(self, client, envoy):
         gateway = client(PIECES)
         call = begun(gateway, envoy)
-        gateway.say(call, envoy.response_body(b"1"), envoy.response_body(b"2"), envoy.response_body(b"3", True))
-        said = gateway.flush()[call].messages
-        assert [envoy.read(one)["kind"] for one in said] == [*ASKED, "response_headers", "response_body"]
-        assert (envoy.read(said[-1])["piece"], envoy.read(said[-1])["end_of_stream"]) == (b"abc", True)
+        gateway.send_messages(
+            call, envoy.response_body(b"1"), envoy.response_body(b"2"), envoy.response_body(b"3", True)
+        )
+        message_count = gateway.flush()[call].messages
+        assert [envoy.read(one)["kind"] for one in message_count] == [
+            *WAITING_EVENTS,
+            "response_headers",
+            "response_body",
+        ]
+        assert (envoy.read(message_count[-1])["piece"], envoy.read(message_count[-1])["end_of_stream"]) == (
+            b"abc",
+            True,
+        )
 
     def test_calls_do_not_mix(self, client, envoy):
         gateway = client(PIECES)
         calls = [begun(gateway, envoy) for _ in range(3)]
         for _ in range(3):
             for call in calls:
-                gateway.say(call, envoy.response_body(b"x"))
-        heard = gateway.flush()
-        assert [envoy.read(heard[call].messages[-1])["piece"] for call in calls] == [b"abc"] * 3
+                gateway.send_messages(call, envoy.response_body(b"x"))
+        received = gateway.flush()
+        assert [envoy.read(received[call].messages[-1])["piece"] for call in calls] == [b"abc"] * 3
 
-    def test_what_came_before_an_error_is_answered(self, client, envoy, caplog):
-        script = {**ASKS, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c"), Abort("no more")], [Body(b"d")]]}
+    def test_messages_before_an_error_get_their_responses(self, client, envoy, caplog):
+        script = {**WAITING, ResponseBody: [[Body(b"a")], [Body(b"b")], [Body(b"c"), Abort("no more")], [Body(b"d")]]}
         gateway = client(script)
         call = begun(gateway, envoy)
-        gateway.say(call, *[envoy.response_body(b"x")] * 4)
-        heard = gateway.flush()[call]
-        assert envoy.read(heard.messages[-1])["piece"] == b"ab"
-        assert (heard.status, heard.headers["grpc-message"]) == (Status.INTERNAL, "AbandonedError")
+        gateway.send_messages(call, *[envoy.response_body(b"x")] * 4)
+        received = gateway.flush()[call]
+        assert envoy.read(received.messages[-1])["piece"] == b"ab"
+        assert (received.status, received.headers["grpc-message"]) == (Status.INTERNAL, "AbandonedError")
         assert "no more" in caplog.text
 
     def test_a_call_that_is_reset_in_the_same_read_was_not_made(self, client, envoy, exchanges):
         gateway = client()
         call = gateway.open()
-        gateway.say(call, envoy.request_headers())
+        gateway.send_messages(call, envoy.request_headers())
         gateway.h2.reset_stream(call)
         gateway.flush()
         assert exchanges == []
@@ -171,7 +180,7 @@ class TestTurns:
 
     def test_a_call_in_the_same_read_as_the_connections_end_was_not_made(self, client, envoy, exchanges):
         gateway = client()
-        gateway.say(gateway.open(), envoy.request_headers())
+        gateway.send_messages(gateway.open(), envoy.request_headers())
         gateway.session.receive(gateway.h2.data_to_send() + frames.window_update(0, 0))
         [last] = gateway.h2.receive_data(b"".join(gateway.session.data_to_send()))
         assert isinstance(last, h2.events.ConnectionTerminated)
@@ -180,9 +189,9 @@ class TestTurns:
     def test_messages_and_the_end_in_one_read(self, client, envoy):
         gateway = client({RequestHeaders: [[REPLY]]})
         call = gateway.open()
-        gateway.say(call, envoy.request_headers(), end=True)
-        heard = gateway.flush()[call]
-        assert (len(heard.messages), heard.status, heard.ended) == (1, Status.OK, True)
+        gateway.send_messages(call, envoy.request_headers(), end=True)
+        received = gateway.flush()[call]
+        assert (len(received.messages), received.status, received.ended) == (1, Status.OK, True)
 
 
 class TestStatuses:
@@ -206,41 +215,41 @@ class TestStatuses:
             gateway.flush()
         if end:
             gateway.h2.end_stream(call)
-        heard = gateway.flush()[call]
-        assert heard.status is status
-        assert words in heard.headers.get("grpc-message", "")
-        assert heard.ended
-        assert heard.reset == (None if end else 0)
+        received = gateway.flush()[call]
+        assert received.status is status
+        assert words in received.headers.get("grpc-message", "")
+        assert received.ended
+        assert received.reset == (None if end else 0)
         assert gateway.session.calls == 0
 
     def test_after_an_error_the_rest_is_passed_over(self, client, envoy, exchanges):
         gateway = client()
         call = gateway.open()
         gateway.h2.send_data(call, b"\x01\0\0\0\0")
-        gateway.say(call, envoy.request_headers())
+        gateway.send_messages(call, envoy.request_headers())
         assert gateway.flush()[call].status is Status.UNIMPLEMENTED
         assert exchanges == []
 
     def test_a_method_that_is_not_there(self, client):
         gateway = client()
         call = gateway.open("/envoy.service.ext_proc.v3.ExternalProcessor/Zürich 100%".encode().decode("latin-1"))
-        heard = gateway.flush()[call]
-        assert (heard.headers[":status"], heard.status, heard.data) == ("200", Status.UNIMPLEMENTED, b"")
-        assert heard.headers["grpc-message"].isascii()
-        assert heard.headers["grpc-message"].endswith("100%25")
+        received = gateway.flush()[call]
+        assert (received.headers[":status"], received.status, received.data) == ("200", Status.UNIMPLEMENTED, b"")
+        assert received.headers["grpc-message"].isascii()
+        assert received.headers["grpc-message"].endswith("100%25")
 
-    def test_an_encoding_is_refused_and_the_one_that_will_do_named(self, client):
+    def test_an_unsupported_encoding_is_rejected_and_the_supported_one_named(self, client):
         gateway = client()
         call = gateway.open(grpc_encoding="gzip")
-        heard = gateway.flush()[call]
-        assert heard.status is Status.UNIMPLEMENTED
-        assert heard.headers["grpc-accept-encoding"] == "identity"
+        received = gateway.flush()[call]
+        assert received.status is Status.UNIMPLEMENTED
+        assert received.headers["grpc-accept-encoding"] == "identity"
 
     @pytest.mark.parametrize(
         ("request_", "status"),
         [({"content_type": "application/json"}, "415"), ({"content_type": ""}, "415"), ({"method": "GET"}, "405")],
     )
-    def test_what_is_no_grpc_is_told_so_in_http(self, request_, status, client):
+    def test_a_request_that_is_no_grpc_gets_an_http_error(self, request_, status, client):
         gateway = client()
         call = gateway.open(**request_)
         assert gateway.flush()[call].headers[":status"] == status
@@ -254,12 +263,12 @@ class TestStatuses:
 
 
 class TestHealth:
-    def test_a_check_is_answered_and_over(self, client):
+    def test_a_health_check_gets_one_response_and_ends(self, client):
         gateway = client()
         call = gateway.open(CHECK.decode())
-        gateway.say(call, b"", end=True)
-        heard = gateway.flush()[call]
-        assert (heard.messages, heard.status, gateway.session.calls) == ([SERVING], Status.OK, 0)
+        gateway.send_messages(call, b"", end=True)
+        received = gateway.flush()[call]
+        assert (received.messages, received.status, gateway.session.calls) == ([SERVING], Status.OK, 0)
 
     def test_it_counts_for_no_stream(self, client):
         gateway = client()
@@ -271,9 +280,9 @@ class TestHealth:
 class TestJobs:
     def waiting(self, gateway, envoy):
         call = gateway.open()
-        gateway.say(call, envoy.request_headers())
+        gateway.send_messages(call, envoy.request_headers())
         gateway.flush()
-        gateway.say(call, envoy.request_body())
+        gateway.send_messages(call, envoy.request_body())
         gateway.flush()
         (changed,) = gateway.session.changed()
         assert changed.pending_job.job == "a job"
@@ -304,33 +313,33 @@ class TestJobs:
 
 
 class TestSlowReaders:
-    def test_who_does_not_read_is_not_sent_keep_alives(self, client, envoy, now, exchanges):
-        gateway = client(TALKS, patience=15)
+    def test_a_peer_that_does_not_read_gets_no_keep_alives(self, client, envoy, now, exchanges):
+        gateway = client(TALKS, timeout=15)
         call = begun(gateway, envoy)
         gateway.read = False
         for _ in range(100):
-            gateway.say(call, envoy.response_body(b"x"))
+            gateway.send_messages(call, envoy.response_body(b"x"))
             gateway.flush()
         assert gateway.session.connection.blocked(call)
         now[0] += 20
         gateway.session.tick()
         assert not isinstance(exchanges[0].events[-1], Idle)
 
-    def test_what_waits_for_them_is_bounded(self, client, envoy):
+    def test_data_waiting_for_windows_is_bounded(self, client, envoy):
         limits = ConnectionLimits(stream_window=100_000, connection_window=200_000, queue_bytes=50_000)
         gateway = client(TALKS, limits=limits)
         calls = [begun(gateway, envoy) for _ in range(5)]
         gateway.read = False
         piece = envoy.response_body(b"y" * 900)
-        said = 0
+        message_count = 0
         while all(gateway.h2.local_flow_control_window(call) > 10_000 for call in calls):
             for call in calls:
-                gateway.say(call, piece)
-                said += 1
+                gateway.send_messages(call, piece)
+                message_count += 1
             gateway.flush()
-        # The windows that it had before the bound was passed, and what was said in answer to that: not more.
+        # The windows that it had before the bound was passed, and the response to that: not more.
         assert gateway.session.connection.queued <= 2 * (200_000 + 50_000)
-        assert said * len(piece) <= 200_000 + 2 * 65_535 + 50_000 + 5 * 100_000
+        assert message_count * len(piece) <= 200_000 + 2 * 65_535 + 50_000 + 5 * 100_000
 
 
 class TestMessages:
@@ -338,26 +347,26 @@ class TestMessages:
     def test_a_message_cut_anywhere(self, size):
         data = framing.PREFIX.pack(0, size) + bytes(size)
         for cut in range(len(data)):
-            messages, found = Messages(LIMIT), []
-            messages.feed(data[:cut], found)
+            messages, read_messages = Messages(LIMIT), []
+            messages.feed(data[:cut], read_messages)
             assert messages.partial is (cut > 0)
-            messages.feed(data[cut:] + data, found)
-            assert found == [bytes(size)] * 2
+            messages.feed(data[cut:] + data, read_messages)
+            assert read_messages == [bytes(size)] * 2
             assert not messages.partial
 
     def test_the_limit_is_looked_at_before_the_message_is_there(self):
-        with pytest.raises(CallError) as refused:
+        with pytest.raises(CallError) as raised:
             Messages(LIMIT).feed(framing.PREFIX.pack(0, LIMIT + 1), [])
-        assert refused.value.status is Status.RESOURCE_EXHAUSTED
+        assert raised.value.status is Status.RESOURCE_EXHAUSTED
 
-    def test_what_is_large_is_not_copied_to_be_sent(self):
+    def test_a_large_message_is_not_copied_to_be_sent(self):
         large, small = bytes(100_000), b"s"
         pieces = framing.framed([small, large, small, small])
         assert any(piece is large for piece in pieces)
         assert len(pieces) == 3
-        whole, found = Messages(1 << 20), []
-        whole.feed(b"".join(pieces), found)
-        assert found == [small, large, small, small]
+        whole, read_messages = Messages(1 << 20), []
+        whole.feed(b"".join(pieces), read_messages)
+        assert read_messages == [small, large, small, small]
 
     @pytest.mark.parametrize(
         ("message", "sent"), [("plain text", "plain text"), ("100 %", "100 %25"), ("é\n", "%C3%A9%0A"), ("", "")]

@@ -28,17 +28,17 @@ def read(data: bytes) -> pb.ProcessingRequest | None:
 
 
 @given(some_messages)
-def test_what_is_taken_out_and_what_is_left_are_what_protobuf_would_have_read(data: bytes) -> None:
+def test_the_extracted_body_and_the_rest_equal_protobufs_reading(data: bytes) -> None:
     rest, body = take_body(bytearray(data))
-    found = read(rest)
-    if body is not None and found is not None and found.WhichOneof("request") == "request_body":
-        assert found.request_body.body == b""
-        found.request_body.body = bytes(body)
-    assert found == read(data)
+    large = read(rest)
+    if body is not None and large is not None and large.WhichOneof("request") == "request_body":
+        assert large.request_body.body == b""
+        large.request_body.body = bytes(body)
+    assert large == read(data)
 
 
 @pytest.mark.parametrize("data", [BODY, UNKNOWN + BODY + ATTRIBUTES, BODY + UNKNOWN])
-def test_the_body_is_taken_out_of_what_envoy_sends(data: bytes) -> None:
+def test_the_body_is_taken_out_of_envoys_message(data: bytes) -> None:
     assert take_body(bytearray(data))[1] == b"body"
 
 

@@ -1,4 +1,4 @@
-"""Addresses: which there are, and that plain text never leaves the machine."""
+"""Addresses: their forms, and that plain text never leaves the machine."""
 
 import socket
 
@@ -32,7 +32,7 @@ def test_an_address_is_read_and_written_the_same(text, address):
         ("unix:/" + "a" * 107, "longer than 107 bytes"),
     ],
 )
-def test_what_is_no_address_is_refused(text, words):
+def test_a_text_that_is_no_address_is_rejected(text, words):
     with pytest.raises(ListenError, match=words):
         listen.parse(text)
 

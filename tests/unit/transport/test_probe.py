@@ -1,4 +1,4 @@
-"""The small health question: grpcio's server and ours as the peer, and peers that are none."""
+"""The small health probe: grpcio's server and the gateway's as the peer, and peers that are no gRPC servers."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def test_a_worker_responds_whatever_its_status_is(server: Any, serving: bo
         assert await responds(str(socket_path), LONG)
 
 
-async def test_nobody_is_there(socket_path: Path) -> None:
+async def test_no_server_is_a_failure(socket_path: Path) -> None:
     assert not await responds(str(socket_path), LONG)
 
 
@@ -93,7 +93,7 @@ def mode(path: Path) -> int | None:
     return path.stat().st_mode & 0o777 if path.exists() else None
 
 
-async def test_what_stands_in_the_place_of_a_removed_socket_is_left(server: Any, socket_path: Path) -> None:
+async def test_another_socket_at_a_removed_path_is_left(server: Any, socket_path: Path) -> None:
     put_a_folder(socket_path)
     assert not await server.listen_again()
     assert mode(socket_path) is not None

@@ -33,7 +33,7 @@ def name_of(item):
 
 
 def theirs_of(message: Descriptor) -> type:
-    """Envoy's class for our message: the one of the same name."""
+    """Return Envoy's class for our message: the one of the same name."""
     return next(getattr(room, message.name) for room in (ext_proc, core, envoy_type) if hasattr(room, message.name))
 
 
@@ -73,7 +73,7 @@ def sample(field: FieldDescriptor) -> object:
 
 
 def expected(message: Message) -> dict[str, object]:
-    """Our message as plain values, by field name."""
+    """Return our message as plain values, by field name."""
     return {field.name: plain(value) for field, value in message.ListFields()}
 
 
@@ -92,7 +92,7 @@ def plain(value: object) -> object:
 
 
 def read(message: betterproto2.Message) -> dict[str, object]:
-    """Their message as plain values, by field name; fields that are not set are left out."""
+    """Return Envoy's message as plain values, by field name, without unset fields."""
     assert not message._unknown_fields
     values = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
     return {name: read_value(value) for name, value in values.items() if is_set(message, name, value)}
@@ -149,7 +149,7 @@ def test_every_request_that_envoy_can_send_is_known():
     assert {field.number for field in pb.ProcessingRequest.DESCRIPTOR.oneofs_by_name["request"].fields} == numbers
 
 
-def test_the_checked_in_modules_are_what_the_generator_writes(tmp_path):
+def test_the_checked_in_modules_equal_the_generators_output(tmp_path):
     command = [str(ROOT / "proto" / "generate"), str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHON": sys.executable})
     for name in ("ext_proc_pb2.py", "ext_proc_pb2.pyi"):

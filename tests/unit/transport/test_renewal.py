@@ -17,7 +17,7 @@ from extproc.transport.service import NOT_SERVING, ServerOptions
 from tests.certificates import TimedAuthority
 
 LOOPBACK = "127.0.0.1"
-"""Not `localhost`: under the other of its two addresses the same port may be somebody else's."""
+"""Not `localhost`: under the other of its two addresses another process may hold the same port."""
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 CHECK = "/grpc.health.v1.Health/Check"
@@ -37,7 +37,7 @@ def pairs(authorities):
 
 @pytest.fixture(scope="module")
 def clients(authorities):
-    """A client's pair of each authority."""
+    """Return a client's pair of each authority."""
     return [authority.issue("envoy") for authority in authorities]
 
 
@@ -68,7 +68,7 @@ class Running:
         return await self._end.enter_async_context(channel)
 
     async def shown(self, client):
-        """The certificate that a new connection gets."""
+        """Return the certificate that a new connection gets."""
         context = self.context(client)
         _, writer = await asyncio.open_connection(LOOPBACK, self.port, ssl=context, server_hostname="localhost")
         der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -76,7 +76,7 @@ class Running:
         return ssl.DER_cert_to_PEM_cert(der).encode()
 
     def context(self, client):
-        """What a client brings to a handshake that is not gRPC's."""
+        """Return the TLS context of a client other than gRPC's."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self._trusted.decode())
         context.set_alpn_protocols(["h2"])
@@ -86,7 +86,7 @@ class Running:
         return context
 
     def resume(self, context, session=None):
-        """A session of a new connection, and whether it is the one given."""
+        """Return the session of a new connection, and true if it resumes `session`."""
         with (
             socket.create_connection((LOOPBACK, self.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="localhost", session=session) as connection,
@@ -118,7 +118,7 @@ async def test_new_connections_get_the_new_one(running, pairs, clients, authorit
 
 
 async def test_open_connections_and_streams_go_on(running, pairs, clients, authorities, envoy):
-    """Even where the authority of the client is no longer one."""
+    """Open calls go on even if the client's authority is no longer trusted."""
     async with running() as it:
         channel = await it.connect(clients[0])
         call = channel.stream_stream(PROCESS)()
@@ -145,7 +145,7 @@ async def test_new_connections_are_held_to_the_new_authorities(running, pairs, c
 
 
 async def test_a_session_from_before_is_no_way_around_them(running, pairs, clients, authorities):
-    """A client that resumes a session shows no certificate."""
+    """A client that resumes a session sends no certificate."""
     async with running() as it:
         context = it.context(clients[0])
         context.maximum_version = ssl.TLSVersion.TLSv1_2  # later ones hand sessions out after the handshake
@@ -171,8 +171,8 @@ async def test_without_authorities_everybody_is_served_before_and_after(running,
         assert await check(await it.connect(None)) == NOT_SERVING
 
 
-async def test_what_grpc_cannot_use_changes_nothing(running, pairs, clients, authorities):
-    """Python's ssl takes the first of these; of the others it is asked before."""
+async def test_a_certificate_that_grpc_cannot_use_changes_nothing(running, pairs, clients, authorities):
+    """Python's ssl accepts the first of these, and rejects the others before gRPC gets them."""
     curve = authorities[0].issue(curve="secp256k1")
     authority = authorities[0].certificate
     async with running() as it:

@@ -1,6 +1,6 @@
 """Both gRPC transports with grpcio's own client as the peer, over a unix socket; the peer plays Envoy.
 
-What is true of one is true of the other.
+Both have the same behaviour.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ CHECK = "/grpc.health.v1.Health/Check"
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
-ASKS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]}
+WAITING = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]}
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Job:
 
 
 class Jobs:
-    """A job runner that finishes when it is told, and records each job's end."""
+    """A job runner that finishes on command, and records each job's end."""
 
     def __init__(self):
-        self.asked = []
+        self.requested = []
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.result = asyncio.get_running_loop().create_future()
 
     async def __call__(self, job, seconds):
-        self.asked.append((job, seconds))
+        self.requested.append((job, seconds))
         self.started.set()
         try:
             return await asyncio.shield(self.result)
@@ -62,11 +62,11 @@ class Jobs:
 class Gateway:
     """A server, the exchanges that it makes from one script, and a channel to it."""
 
-    def __init__(self, driver, socket_path, scripted, script, patience, steady, message_bytes):
+    def __init__(self, driver, socket_path, scripted, script, timeout, steady, message_bytes):
         self.exchanges = []
         self.now = 0.0
         self.jobs = Jobs()
-        self._make = lambda: scripted(script, patience)
+        self._make = lambda: scripted(script, timeout)
         clock = Clock(steady=lambda: self.now) if steady is None else Clock(steady=steady)
         self.server = driver(self._new_exchange, self.jobs, ServerOptions(message_bytes, longest_wait=100, clock=clock))
         self.address = Address(path=str(socket_path))
@@ -110,36 +110,36 @@ def driver(request):
 
 @pytest.fixture
 def gateway(driver, socket_path, scripted):
-    def build(script=None, patience=None, steady=None, message_bytes=1 << 20):
-        return Gateway(driver, socket_path, scripted, script or ASKS, patience, steady, message_bytes)
+    def build(script=None, timeout=None, steady=None, message_bytes=1 << 20):
+        return Gateway(driver, socket_path, scripted, script or WAITING, timeout, steady, message_bytes)
 
     return build
 
 
-async def ask(call, *messages):
+async def send_each(call, *messages):
     """Send messages one by one, each after the response to the last; return the responses."""
-    answers = []
+    responses = []
     for message in messages:
         await call.write(message)
-        answers.append(await call.read())
-    return answers
+        responses.append(await call.read())
+    return responses
 
 
 async def test_a_whole_exchange_and_a_clean_end_when_envoy_ends_it(gateway, envoy):
     script = {
-        **ASKS,
+        **WAITING,
         ResponseHeaders: [[]],
         ResponseBody: [[Head(200, ()), Body(b"1")], [Body(b"2"), Body(b"3", end_of_stream=True)]],
     }
     async with gateway(script) as running:
         call = running.process()
-        await ask(call, envoy.request_headers(), envoy.request_body())
+        await send_each(call, envoy.request_headers(), envoy.request_body())
         await call.write(envoy.response_headers())
         await call.write(envoy.response_body(b"a"))
-        said = [envoy.read(await call.read()) for _ in range(2)]
+        replies = [envoy.read(await call.read()) for _ in range(2)]
         await call.write(envoy.response_body(b"b", end_of_stream=True))
-        said.append(envoy.read(await call.read()))
-        assert [(one["kind"], one.get("piece")) for one in said] == [
+        replies.append(envoy.read(await call.read()))
+        assert [(one["kind"], one.get("piece")) for one in replies] == [
             ("response_headers", None),
             ("response_body", b"1"),
             ("response_body", b"23"),
@@ -150,20 +150,20 @@ async def test_a_whole_exchange_and_a_clean_end_when_envoy_ends_it(gateway, envo
         assert running.server.streams == 0
 
 
-async def test_the_stream_stays_open_after_the_last_word(gateway, envoy):
+async def test_the_stream_stays_open_after_the_last_message(gateway, envoy):
     async with gateway({RequestHeaders: [[REPLY]]}) as running:
         call = running.process()
-        await ask(call, envoy.request_headers())
+        await send_each(call, envoy.request_headers())
         assert running.server.streams == 1
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
 
 
-async def test_the_exchange_hears_of_the_end_once_however_the_stream_ends(gateway, envoy):
+async def test_the_exchange_is_closed_once_however_the_stream_ends(gateway, envoy):
     async with gateway() as running:
         clean, left, failed = (running.process() for _ in range(3))
         for call in (clean, left, failed):
-            await ask(call, envoy.request_headers())
+            await send_each(call, envoy.request_headers())
         assert [exchange.closed for exchange in running.exchanges] == [0, 0, 0]
         await clean.done_writing()
         assert await clean.read() is grpc.aio.EOF
@@ -173,7 +173,7 @@ async def test_the_exchange_hears_of_the_end_once_however_the_stream_ends(gatewa
         await running.gone()
         assert [exchange.closed for exchange in running.exchanges] == [1, 1, 1]
         open_still = running.process()
-        await ask(open_still, envoy.request_headers())
+        await send_each(open_still, envoy.request_headers())
         await running.server.stop(0)
         await running.gone()
         assert running.exchanges[-1].closed == 1
@@ -183,7 +183,7 @@ async def test_each_stream_has_its_own_exchange(gateway, envoy):
     async with gateway() as running:
         calls = [running.process() for _ in range(3)]
         for call in calls:
-            await ask(call, envoy.request_headers())
+            await send_each(call, envoy.request_headers())
         assert len(running.exchanges) == 3
         for call in calls:
             call.cancel()
@@ -199,7 +199,7 @@ async def test_each_stream_has_its_own_exchange(gateway, envoy):
         ({RequestHeaders: [[]]}, "RuntimeError", "left Envoy waiting"),
     ],
 )
-async def test_whatever_goes_wrong_the_stream_ends_in_error(script, detail, words, gateway, envoy, caplog):
+async def test_any_exception_ends_the_stream_in_error(script, detail, words, gateway, envoy, caplog):
     async with gateway(script) as running:
         call = running.process()
         await call.write(envoy.request_headers((":path", "/"), ("x-request-id", "abc-1")))
@@ -222,7 +222,7 @@ async def test_a_bug_is_logged_with_its_traceback(gateway, envoy, caplog):
 async def test_a_message_over_the_limit_ends_the_stream_in_error(gateway, envoy):
     async with gateway(message_bytes=10_000) as running:
         call = running.process()
-        await ask(call, envoy.request_headers())
+        await send_each(call, envoy.request_headers())
         await call.write(envoy.request_body(b"x" * 10_001))
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -230,10 +230,10 @@ async def test_a_message_over_the_limit_ends_the_stream_in_error(gateway, envoy)
 async def test_a_message_over_grpcios_own_limit_passes_both_ways(gateway, envoy):
     size = 6 << 20
     body = Segments([b"a", memoryview(b"y" * size)[2:], b"z"])
-    script = {**ASKS, RequestBody: [[Forward("/", "b", (), body)]]}
+    script = {**WAITING, RequestBody: [[Forward("/", "b", (), body)]]}
     async with gateway(script, message_bytes=8 << 20) as running:
-        _, answer = await ask(running.process(), envoy.request_headers(), envoy.request_body(b"x" * size))
-        assert envoy.read(answer)["body"] == bytes(body)
+        _, response = await send_each(running.process(), envoy.request_headers(), envoy.request_body(b"x" * size))
+        assert envoy.read(response)["body"] == bytes(body)
         assert running.exchange.events[-1] == RequestBody(b"x" * size)
 
 
@@ -242,33 +242,33 @@ class TestJobs:
 
     @pytest.fixture
     def script(self):
-        return {**ASKS, RequestBody: [[Wait(Job(), self.SECONDS)]], Resumed: [[REPLY]]}
+        return {**WAITING, RequestBody: [[Wait(Job(), self.SECONDS)]], Resumed: [[REPLY]]}
 
-    async def test_envoy_is_told_of_the_wait_and_then_answered(self, script, gateway, envoy):
+    async def test_envoy_gets_a_longer_timeout_and_then_the_response(self, script, gateway, envoy):
         async with gateway(script) as running:
             call = running.process()
-            _, wait = await ask(call, envoy.request_headers(), envoy.request_body())
+            _, wait = await send_each(call, envoy.request_headers(), envoy.request_body())
             assert envoy.read(wait)["more_time"] == 100
             await running.jobs.started.wait()
             running.jobs.result.set_result("result")
             assert envoy.read(await call.read())["kind"] == "immediate_response"
             assert running.exchange.events[-1] == Resumed("result")
-            assert running.jobs.asked == [(Job(), self.SECONDS)]
+            assert running.jobs.requested == [(Job(), self.SECONDS)]
 
     async def test_a_job_may_lead_to_another(self, script, gateway, envoy):
         script[Resumed] = [[Wait(Job("second"), 5)], [REPLY]]
         async with gateway(script) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             running.jobs.result.set_result("result")
             assert envoy.read(await call.read())["kind"] == "immediate_response"
-            assert [job.name for job, _ in running.jobs.asked] == ["job", "second"]
+            assert [job.name for job, _ in running.jobs.requested] == ["job", "second"]
 
     @pytest.mark.parametrize("end", ["cancel", "done_writing"])
     async def test_a_client_that_leaves_ends_its_job(self, end, script, gateway, envoy):
         async with gateway(script) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             await running.jobs.started.wait()
             ended = getattr(call, end)()
             if asyncio.iscoroutine(ended):
@@ -276,21 +276,21 @@ class TestJobs:
             await running.jobs.cancelled.wait()
             await running.gone()
 
-    async def test_an_answer_of_envoys_own_ends_the_job(self, script, gateway, envoy):
+    async def test_a_response_by_envoy_itself_ends_the_job(self, script, gateway, envoy):
         async with gateway({**script, ResponseHeaders: [[REPLY]]}) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             await running.jobs.started.wait()
-            (head,) = await ask(call, envoy.response_headers(504, details="stream_idle_timeout"))
+            (head,) = await send_each(call, envoy.response_headers(504, details="stream_idle_timeout"))
             assert envoy.read(head)["kind"] == "immediate_response"
             await running.jobs.cancelled.wait()
             call.cancel()
             await running.gone()
 
-    async def test_a_performer_that_fails_ends_the_stream_in_error(self, script, gateway, envoy):
+    async def test_a_job_runner_that_fails_ends_the_stream_in_error(self, script, gateway, envoy):
         async with gateway(script) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             running.jobs.result.set_exception(TypeError("no such job"))
             assert await call.code() is grpc.StatusCode.INTERNAL
             assert await call.details() == "TypeError"
@@ -298,11 +298,11 @@ class TestJobs:
 
 
 async def test_streams_that_end_while_we_write_are_no_bugs(gateway, envoy, caplog):
-    script = {**ASKS, ResponseHeaders: [[Head(200, ())]], ResponseBody: [[Body(b"x" * 10_000)]]}
+    script = {**WAITING, ResponseHeaders: [[Head(200, ())]], ResponseBody: [[Body(b"x" * 10_000)]]}
     async with gateway(script) as running:
         for _ in range(20):
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body(), envoy.response_headers())
+            await send_each(call, envoy.request_headers(), envoy.request_body(), envoy.response_headers())
             for _ in range(5):
                 await call.write(envoy.response_body(b"x"))
             call.cancel()
@@ -320,7 +320,7 @@ def opening(count):
 
 
 async def ended(reader):
-    """Read until the server ends a stream or the connection; gives the frame that does, or None at the end."""
+    """Read until the server ends a stream or the connection; return the frame that does, or None at the end."""
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:
             one, length = hf.Frame.parse_frame_header(memoryview(await reader.readexactly(9)))
@@ -349,32 +349,32 @@ async def test_a_burst_of_new_streams_ends_none_of_them(gateway):
         await asyncio.gather(*ends)
 
 
-class TestSilence:
-    async def test_a_silent_stream_is_told_and_its_keep_alive_goes_out(self, gateway, envoy):
-        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
-        async with gateway(script, patience=15) as running:
+class TestIdle:
+    async def test_an_idle_stream_gets_an_idle_event_and_sends_a_keep_alive(self, gateway, envoy):
+        script = {**WAITING, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
+        async with gateway(script, timeout=15) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             await call.write(envoy.response_headers())
-            await ask(call, envoy.response_body(b"x"))
+            await send_each(call, envoy.response_body(b"x"))
             running.now += 15
             running.server.tick()
             assert envoy.read(await call.read())["piece"] == b": \n\n"
             assert running.exchange.events[-1] == Idle(15)
 
     async def test_the_server_ticks_by_itself(self, gateway, envoy):
-        script = {**ASKS, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
-        async with gateway(script, patience=0.01, steady=Clock().steady) as running:
+        script = {**WAITING, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
+        async with gateway(script, timeout=0.01, steady=Clock().steady) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             await call.write(envoy.response_headers())
-            await ask(call, envoy.response_body(b"x"))
+            await send_each(call, envoy.response_body(b"x"))
             assert envoy.read(await call.read())["piece"] == b": \n\n"
 
-    async def test_a_bug_in_silence_ends_the_stream_in_error(self, gateway, envoy):
-        async with gateway({**ASKS, Idle: [ZeroDivisionError()]}, patience=15) as running:
+    async def test_an_exception_while_idle_ends_the_stream_in_error(self, gateway, envoy):
+        async with gateway({**WAITING, Idle: [ZeroDivisionError()]}, timeout=15) as running:
             call = running.process()
-            await ask(call, envoy.request_headers(), envoy.request_body())
+            await send_each(call, envoy.request_headers(), envoy.request_body())
             running.now += 15
             running.server.tick()
             assert await call.code() is grpc.StatusCode.INTERNAL
@@ -382,7 +382,7 @@ class TestSilence:
 
 
 class TestHealth:
-    async def test_the_health_service_says_what_it_is_told(self, gateway):
+    async def test_the_health_service_reports_the_status_that_was_set(self, gateway):
         async with gateway() as running:
             assert await running.check() == NOT_SERVING
             running.server.serving = True
@@ -393,14 +393,14 @@ class TestHealth:
             call = running.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
-    async def test_draining_says_so_and_serves_on_during_its_notice(self, gateway, envoy):
+    async def test_draining_reports_not_serving_and_serves_during_its_notice(self, gateway, envoy):
         async with gateway() as running:
             running.server.serving = True
             drain = asyncio.create_task(running.server.drain(notice=3600, grace=0))
             while await running.check() == SERVING:
                 pass
             call = running.process()
-            await ask(call, envoy.request_headers())
+            await send_each(call, envoy.request_headers())
             assert not drain.done()
             drain.cancel()
             call.cancel()
@@ -408,10 +408,10 @@ class TestHealth:
     async def test_stopping_lets_streams_finish(self, gateway, envoy):
         async with gateway() as running:
             call = running.process()
-            await ask(call, envoy.request_headers())
+            await send_each(call, envoy.request_headers())
             stopped = asyncio.create_task(running.server.drain(notice=0, grace=3600))
-            (answer,) = await ask(call, envoy.request_body())
-            assert envoy.read(answer)["kind"] == "request_body"
+            (response,) = await send_each(call, envoy.request_body())
+            assert envoy.read(response)["kind"] == "request_body"
             assert not stopped.done()
             await call.done_writing()
             assert await call.code() is grpc.StatusCode.OK
@@ -420,7 +420,7 @@ class TestHealth:
     async def test_after_its_grace_a_stream_is_ended_in_error(self, gateway, envoy):
         async with gateway() as running:
             call = running.process()
-            await ask(call, envoy.request_headers())
+            await send_each(call, envoy.request_headers())
             await running.server.drain(notice=0, grace=0.01)
             assert await call.code() is not grpc.StatusCode.OK
 
@@ -435,7 +435,7 @@ class TestListening:
             with pytest.raises(ListenError, match="another process"):
                 await gateway().server.start(gateway().address)
 
-    async def test_tcp_on_the_loopback_gives_its_port(self, gateway):
+    async def test_tcp_on_the_loopback_reports_its_port(self, gateway):
         server = gateway().server
         address = await server.start(listen.parse("127.0.0.1:0"))
         assert address.port > 0
@@ -458,7 +458,7 @@ class TestListening:
 
 
 class TestTls:
-    """Of grpcio only."""
+    """TLS of grpcio's server only."""
 
     @pytest.fixture
     def driver(self):
@@ -467,7 +467,7 @@ class TestTls:
     @pytest.fixture(scope="class")
     @staticmethod
     def pem(tmp_path_factory):
-        """A certificate for localhost that vouches for itself, and its key."""
+        """Return a self-signed certificate for localhost, and its key."""
         folder = tmp_path_factory.mktemp("tls")
         subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -43,8 +43,8 @@ def now():
 
 @pytest.fixture
 def stream_of(now, scripted):
-    def build(script, patience=None):
-        exchange = scripted(script, patience)
+    def build(script, timeout=None):
+        exchange = scripted(script, timeout)
         return ExtProcStream(exchange, now.clock(), LONGEST), exchange
 
     return build
@@ -56,7 +56,7 @@ def waiting(stream, envoy):
     return stream.receive(envoy.request_body())
 
 
-def test_events_go_in_with_unix_time_and_answers_come_out(stream_of, envoy):
+def test_events_go_in_with_unix_time_and_responses_come_out(stream_of, envoy):
     stream, exchange = stream_of({RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]})
     assert [envoy.read(m)["kind"] for m in stream.receive(envoy.request_headers())] == ["request_headers"]
     assert [envoy.read(m)["kind"] for m in stream.receive(envoy.request_body(b"[]"))] == ["request_body"]
@@ -76,14 +76,14 @@ def test_an_abort_is_an_error(stream_of, envoy):
         stream.receive(envoy.request_headers())
 
 
-def test_an_error_behind_the_end_of_an_answer_does_not_take_the_end_back(stream_of, envoy):
-    """Found by `make fuzz`: of messages that came together, the answer was left without its end."""
+def test_an_error_behind_a_responses_end_does_not_remove_the_end(stream_of, envoy):
+    """A regression from `make fuzz`: of messages in one read, the response lost its end."""
     script = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], ResponseHeaders: [[Head(200, ())]]}
     stream, _ = stream_of({**script, ResponseBody: [[Body(b"all", True)]]})
     messages = [envoy.request_headers(), envoy.request_body(), envoy.response_headers(), envoy.response_body(b"x")]
-    said, error = stream.receive_all([*messages, envoy.request_headers()])
+    sent, error = stream.receive_all([*messages, envoy.request_headers()])
     assert isinstance(error, WireError)
-    last = envoy.read(said[-1])
+    last = envoy.read(sent[-1])
     assert (last["piece"], last["end_of_stream"]) == (b"all", True)
 
 
@@ -93,7 +93,7 @@ def test_an_exchange_that_leaves_envoy_waiting_is_an_error(stream_of, envoy):
         stream.receive(envoy.request_headers())
 
 
-def test_an_exchange_that_does_not_end_with_the_answer_is_an_error(stream_of, envoy):
+def test_an_exchange_that_does_not_end_with_the_response_is_an_error(stream_of, envoy):
     stream, _ = stream_of({RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]})
     waiting(stream, envoy)
     stream.receive(envoy.response_headers())
@@ -101,7 +101,7 @@ def test_an_exchange_that_does_not_end_with_the_answer_is_an_error(stream_of, en
         stream.receive(envoy.response_body(b"", end_of_stream=True))
 
 
-def test_after_the_last_word_the_exchange_hears_nothing(stream_of, envoy):
+def test_after_the_last_directive_the_exchange_gets_no_event(stream_of, envoy):
     stream, exchange = stream_of(
         {
             RequestHeaders: [[Continue()]],
@@ -121,7 +121,7 @@ WAITS = {RequestHeaders: [[Continue()]], RequestBody: [[Wait(Job(), 30)]], Resum
 
 
 class TestJobs:
-    def test_a_wait_names_an_errand_and_asks_envoy_for_the_longest_time(self, stream_of, envoy):
+    def test_a_wait_names_a_job_and_requests_the_longest_time_from_envoy(self, stream_of, envoy):
         stream, _ = stream_of(WAITS)
         assert [envoy.read(message) for message in waiting(stream, envoy)] == [{"kind": None, "more_time": LONGEST}]
         assert stream.pending_job == TimedJob(Job(), 30)
@@ -129,12 +129,12 @@ class TestJobs:
     def test_the_result_resumes_the_exchange(self, stream_of, envoy):
         stream, exchange = stream_of(WAITS)
         waiting(stream, envoy)
-        (answer,) = stream.resume("result")
-        assert envoy.read(answer)["kind"] == "immediate_response"
+        (response,) = stream.resume("result")
+        assert envoy.read(response)["kind"] == "immediate_response"
         assert exchange.events[-1] == Resumed("result")
         assert stream.pending_job is None
 
-    def test_jobs_share_the_time_that_envoy_gives(self, stream_of, now, envoy):
+    def test_jobs_share_envoys_timeout(self, stream_of, now, envoy):
         stream, _ = stream_of({**WAITS, Resumed: [[Wait(Job("second"), 60)], [REPLY]]})
         waiting(stream, envoy)
         now.steady += 50
@@ -148,12 +148,12 @@ class TestJobs:
         stream.resume("first")
         assert stream.pending_job == TimedJob(Job("second"), 0)
 
-    def test_an_answer_of_envoys_own_takes_the_errand_away(self, stream_of, envoy):
+    def test_a_response_by_envoy_itself_removes_the_job(self, stream_of, envoy):
         stream, exchange = stream_of({**WAITS, ResponseHeaders: [[REPLY]]})
         waiting(stream, envoy)
-        answers = stream.receive(envoy.response_headers(504, details="stream_idle_timeout"))
+        responses = stream.receive(envoy.response_headers(504, details="stream_idle_timeout"))
         assert stream.pending_job is None
-        assert len(answers) == 1
+        assert len(responses) == 1
         assert exchange.events[-1].details == "stream_idle_timeout"
 
     def test_trailers_behind_a_body_that_was_the_end_are_an_error(self, stream_of, envoy):
@@ -172,9 +172,9 @@ class TestJobs:
 LISTENS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Idle: [[]]}
 
 
-class TestSilence:
-    def test_silence_is_told_when_it_is_due_and_not_only_each_so_often(self, stream_of, now, envoy):
-        stream, exchange = stream_of(LISTENS, patience=10)
+class TestIdle:
+    def test_idle_is_reported_when_it_is_due_and_not_only_periodically(self, stream_of, now, envoy):
+        stream, exchange = stream_of(LISTENS, timeout=10)
         exchange.idle_timeout = lambda reported: min(reported + 10, 14)
         waiting(stream, envoy)
         for passed in (10, 4):
@@ -182,8 +182,8 @@ class TestSilence:
             stream.tick()
         assert exchange.events[-2:] == [Idle(10), Idle(14)]
 
-    def test_silence_is_told_after_each_patience_with_the_seconds_in_all(self, stream_of, now, envoy):
-        stream, exchange = stream_of(LISTENS, patience=10)
+    def test_idle_is_reported_after_each_timeout_with_the_total_seconds(self, stream_of, now, envoy):
+        stream, exchange = stream_of(LISTENS, timeout=10)
         waiting(stream, envoy)
         for passed, is_idle in ((9, False), (1, True)):
             now.steady += passed
@@ -194,8 +194,8 @@ class TestSilence:
         stream.tick()
         assert exchange.events[-2:] == [Idle(10), Idle(20)]
 
-    def test_an_event_ends_the_silence(self, stream_of, now, envoy):
-        stream, exchange = stream_of({**LISTENS, ResponseHeaders: [[Head(200, ())]]}, patience=10)
+    def test_an_event_resets_the_idle_timer(self, stream_of, now, envoy):
+        stream, exchange = stream_of({**LISTENS, ResponseHeaders: [[Head(200, ())]]}, timeout=10)
         waiting(stream, envoy)
         now.steady += 9
         stream.receive(envoy.response_headers())
@@ -207,29 +207,29 @@ class TestSilence:
 
     def test_a_keep_alive_goes_out(self, stream_of, now, envoy):
         script = {**LISTENS, ResponseHeaders: [[Head(200, ())]], Idle: [[Body(b": still there\n\n")]]}
-        stream, _ = stream_of(script, patience=10)
+        stream, _ = stream_of(script, timeout=10)
         waiting(stream, envoy)
         stream.receive(envoy.response_headers())
         stream.receive(envoy.response_body(b"x"))
         now.steady += 10
-        (answer,) = stream.tick()
-        assert envoy.read(answer)["piece"] == b": still there\n\n"
+        (response,) = stream.tick()
+        assert envoy.read(response)["piece"] == b": still there\n\n"
 
-    def test_a_patient_exchange_is_never_told(self, stream_of, now, envoy):
-        stream, _ = stream_of(LISTENS, patience=None)
+    def test_an_exchange_without_a_timeout_gets_no_idle_event(self, stream_of, now, envoy):
+        stream, _ = stream_of(LISTENS, timeout=None)
         waiting(stream, envoy)
         now.steady += 10_000
         assert not stream.is_idle
 
-    def test_while_a_job_runs_it_is_not_silent(self, stream_of, now, envoy):
-        stream, _ = stream_of({**LISTENS, RequestBody: [[Wait(Job(), 30)]]}, patience=1)
+    def test_while_a_job_runs_the_stream_is_not_idle(self, stream_of, now, envoy):
+        stream, _ = stream_of({**LISTENS, RequestBody: [[Wait(Job(), 30)]]}, timeout=1)
         waiting(stream, envoy)
         now.steady += 20
         assert not stream.is_idle
 
-    @pytest.mark.parametrize("answer", [Continue(), REPLY])
-    def test_with_nothing_left_to_say_it_is_not_silent(self, answer, stream_of, now, envoy):
-        stream, _ = stream_of({**LISTENS, ResponseHeaders: [[answer]]}, patience=1)
+    @pytest.mark.parametrize("response", [Continue(), REPLY])
+    def test_a_finished_exchange_is_not_idle(self, response, stream_of, now, envoy):
+        stream, _ = stream_of({**LISTENS, ResponseHeaders: [[response]]}, timeout=1)
         waiting(stream, envoy)
         stream.receive(envoy.response_headers())
         now.steady += 20

@@ -20,7 +20,7 @@ HEAD = Head(200, (("content-type", "text/event-stream"),), remove=("x-upstream",
 
 @pytest.fixture
 def at(envoy):
-    """A session that has come to the given state, nothing left to take."""
+    """Return a session in the given state, with its output drained."""
 
     def go(state):
         session = ExtProcSession()
@@ -45,7 +45,7 @@ STEPS[SessionState.RESPONDING] = [*STEPS[SessionState.WITHHELD], lambda envoy: e
 STEPS[SessionState.RELAYING] = [*STEPS[SessionState.WITHHELD], Continue()]
 STEPS[SessionState.OVER] = [*STEPS[SessionState.WITHHELD], REPLY]
 
-HEARD = {
+EVENT_MESSAGES = {
     "request_headers": {SessionState.START: (RequestHeaders, SessionState.ROUTING)},
     "request_body": {
         SessionState.BODY_DUE: (RequestBody, SessionState.PREPARING),
@@ -81,7 +81,7 @@ HEARD = {
         SessionState.OVER: (None, SessionState.OVER),
     },
 }
-SAID = {
+DIRECTIVE_RESPONSES = {
     Continue(): {SessionState.ROUTING: SessionState.BODY_DUE, SessionState.WITHHELD: SessionState.RELAYING},
     FORWARD: {SessionState.PREPARING: SessionState.FORWARDED},
     REPLY: dict.fromkeys(
@@ -100,30 +100,30 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize(("name", "state"), list(itertools.product(HEARD, SessionState)), ids=str)
-def test_what_envoy_says_in_each_state(name, state, at, envoy):
+@pytest.mark.parametrize(("name", "state"), list(itertools.product(EVENT_MESSAGES, SessionState)), ids=str)
+def test_every_message_of_envoy_in_each_state(name, state, at, envoy):
     session = at(state)
     message = getattr(envoy, name)()
-    if state not in HEARD[name]:
+    if state not in EVENT_MESSAGES[name]:
         with pytest.raises(WireError, match=state.name):
             session.receive(message)
         return
-    kind, after = HEARD[name][state]
+    kind, after = EVENT_MESSAGES[name][state]
     event = session.receive(message)
     assert event is None if kind is None else isinstance(event, kind)
     assert session.state is after
 
 
-@pytest.mark.parametrize(("directive", "state"), list(itertools.product(SAID, SessionState)), ids=str)
-def test_what_an_exchange_says_in_each_state(directive, state, at):
+@pytest.mark.parametrize(("directive", "state"), list(itertools.product(DIRECTIVE_RESPONSES, SessionState)), ids=str)
+def test_every_directive_in_each_state(directive, state, at):
     session = at(state)
-    if state not in SAID[directive]:
+    if state not in DIRECTIVE_RESPONSES[directive]:
         with pytest.raises(WireError, match=state.name):
             session.apply([directive])
         assert session.drain() == []
         return
     session.apply([directive])
-    assert session.state is SAID[directive][state]
+    assert session.state is DIRECTIVE_RESPONSES[directive][state]
     assert session.drain()
 
 
@@ -154,15 +154,15 @@ class TestEvents:
             (None, False, ""),
         ],
     )
-    def test_an_answer_of_envoys_own_is_told_by_its_details(self, details, local, word, at, envoy):
+    def test_a_response_by_envoy_itself_is_recognised_by_its_details(self, details, local, word, at, envoy):
         event = at(SessionState.FORWARDED).receive(envoy.response_headers(503, details=details))
         assert (event.local, event.details) == (local, word)
 
-    def test_a_stream_may_begin_with_an_answer(self, envoy):
+    def test_a_stream_may_begin_with_a_response(self, envoy):
         event = ExtProcSession().receive(envoy.response_headers(200, end_of_stream=True, details="health_check_ok"))
         assert event == ResponseHeaders({":status": "200"}, True, True, "health_check_ok")
 
-    def test_the_pieces_of_an_answer(self, at, envoy):
+    def test_the_body_messages_of_a_response(self, at, envoy):
         session = at(SessionState.WITHHELD)
         assert session.receive(envoy.response_body(b"a")) == ResponseBody(b"a")
         assert session.receive(envoy.response_body(b"", True)) == ResponseBody(b"", True)
@@ -171,7 +171,7 @@ class TestEvents:
         assert at(SessionState.FORWARDED).receive(b"") is None
 
 
-class TestAnswers:
+class TestResponses:
     def test_untouched_headers(self, at, envoy):
         for state, kind in ((SessionState.ROUTING, "request_headers"), (SessionState.WITHHELD, "response_headers")):
             session = at(state)
@@ -181,8 +181,8 @@ class TestAnswers:
     def test_a_forward_replaces_path_authority_length_and_body(self, at, envoy):
         session = at(SessionState.PREPARING)
         session.apply([FORWARD])
-        (said,) = map(envoy.read, session.drain())
-        assert said == {
+        (response,) = map(envoy.read, session.drain())
+        assert response == {
             "kind": "request_body",
             "body": b"{ }",
             "set": {
@@ -199,8 +199,8 @@ class TestAnswers:
     def test_only_a_forward_carries_the_mark_that_opens_the_route(self, size, at, envoy):
         session = at(SessionState.PREPARING)
         session.apply([Forward("/", "b", (), b"x" * size, {"model": "m"})])
-        (said,) = map(envoy.read, map(bytes, session.drain()))
-        assert said["metadata"] == {"oai": {"signed": True, "model": "m"}}
+        (response,) = map(envoy.read, map(bytes, session.drain()))
+        assert response["metadata"] == {"oai": {"signed": True, "model": "m"}}
         for other in (Reply(200, (), b"", "x", metadata={"n": 1}), Reply(200, (), b"", "x")):
             session = at(SessionState.PREPARING)
             session.apply([other])
@@ -230,21 +230,21 @@ class TestAnswers:
     def test_the_length_of_a_forward_is_counted(self, at, envoy):
         session = at(SessionState.PREPARING)
         session.apply([Forward("/", "b", (("accept", "x"), ("content-length", "99")), b"12345")])
-        (said,) = map(envoy.read, session.drain())
-        assert said["set"]["content-length"] == "5"
+        (response,) = map(envoy.read, session.drain())
+        assert response["set"]["content-length"] == "5"
 
     def test_a_clients_headers_are_removed_before_its_body_is_read(self, at, envoy):
         session = at(SessionState.ROUTING)
         session.apply([Continue(("authorization", "x-envoy-retry-on"))])
-        (said,) = map(envoy.read, session.drain())
-        assert said == {"kind": "request_headers", "remove": {"authorization", "x-envoy-retry-on"}}
+        (response,) = map(envoy.read, session.drain())
+        assert response == {"kind": "request_headers", "remove": {"authorization", "x-envoy-retry-on"}}
 
     def test_an_upstreams_host_is_overwritten_because_envoy_does_not_remove_it(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.apply([Head(200, (), ("host", "x-envoy-anything"))])
-        (said,) = map(envoy.read, session.drain())
-        assert said["remove"] == {"x-envoy-anything", "content-length"}
-        assert said["set"]["host"] == ""
+        (response,) = map(envoy.read, session.drain())
+        assert response["remove"] == {"x-envoy-anything", "content-length"}
+        assert response["set"]["host"] == ""
 
     @pytest.mark.parametrize(
         "state", [SessionState.ROUTING, SessionState.BODY_DUE, SessionState.PREPARING, SessionState.FORWARDED]
@@ -252,8 +252,8 @@ class TestAnswers:
     def test_a_reply_to_a_request_is_immediate(self, state, at, envoy):
         session = at(state)
         session.apply([REPLY])
-        (said,) = map(envoy.read, session.drain())
-        assert said == {
+        (response,) = map(envoy.read, session.drain())
+        assert response == {
             "kind": "immediate_response",
             "status": 418,
             "body": b'{"error":1}',
@@ -261,7 +261,7 @@ class TestAnswers:
             "set": {"content-type": "application/json"},
         }
 
-    def test_a_reply_in_place_of_an_answer_is_a_head_with_its_length_and_one_piece(self, at, envoy):
+    def test_a_reply_that_replaces_a_response_is_a_head_and_one_body(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.receive(envoy.response_body(b"raw", end_of_stream=True))
         session.apply([REPLY])
@@ -273,16 +273,16 @@ class TestAnswers:
         }
         assert body == {"kind": "response_body", "piece": b'{"error":1}', "end_of_stream": True}
 
-    def test_a_reply_in_place_of_an_answer_without_a_body_replaces_it(self, at, envoy):
+    def test_a_reply_that_replaces_a_response_without_a_body(self, at, envoy):
         session = at(SessionState.FORWARDED)
         session.receive(envoy.response_headers(404, end_of_stream=True))
         session.apply([REPLY])
-        (said,) = map(envoy.read, session.drain())
-        assert said["replace"]
-        assert said["body"] == b'{"error":1}'
-        assert said["set"][":status"] == "418"
+        (response,) = map(envoy.read, session.drain())
+        assert response["replace"]
+        assert response["body"] == b'{"error":1}'
+        assert response["set"][":status"] == "418"
 
-    def test_a_reply_in_place_of_an_answer_with_trailers(self, at, envoy):
+    def test_a_reply_that_replaces_a_response_with_trailers(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.receive(envoy.response_trailers())
         session.apply([REPLY])
@@ -305,8 +305,8 @@ class TestAnswers:
     def test_a_head_drops_the_upstreams_length(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.apply([HEAD])
-        (said,) = map(envoy.read, session.drain())
-        assert said == {
+        (response,) = map(envoy.read, session.drain())
+        assert response == {
             "kind": "response_headers",
             "set": {":status": "200", "content-type": "text/event-stream"},
             "remove": {"x-upstream", "content-length"},
@@ -315,11 +315,11 @@ class TestAnswers:
     def test_a_head_may_have_a_length_of_its_own(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.apply([Head(200, (("content-length", "7"),))])
-        (said,) = map(envoy.read, session.drain())
-        assert said["set"]["content-length"] == "7"
-        assert "remove" not in said
+        (response,) = map(envoy.read, session.drain())
+        assert response["set"]["content-length"] == "7"
+        assert "remove" not in response
 
-    def test_a_head_for_an_answer_without_a_body_is_the_last_word(self, at, envoy):
+    def test_a_head_for_a_response_without_a_body_is_the_last_message(self, at, envoy):
         session = at(SessionState.FORWARDED)
         session.receive(envoy.response_headers(204, end_of_stream=True))
         session.apply([HEAD])
@@ -329,8 +329,8 @@ class TestAnswers:
         session = at(SessionState.RESPONDING)
         session.apply([Body(b"a", metadata={"n": 1, "model": "m"}), Body(b"b", metadata={"n": 2})])
         session.apply([Body(b"c", end_of_stream=True)])
-        (said,) = map(envoy.read, session.drain())
-        assert said == {
+        (response,) = map(envoy.read, session.drain())
+        assert response == {
             "kind": "response_body",
             "piece": b"abc",
             "end_of_stream": True,
@@ -349,26 +349,26 @@ class TestAnswers:
         assert kinds == {"flag": ("bool_value", True), "n": ("number_value", 2**53), "text": ("string_value", "é")}
 
     @pytest.mark.parametrize("state", [SessionState.ROUTING, SessionState.PREPARING])
-    def test_more_time_is_asked_for_once_for_each_answer(self, state, at, envoy):
+    def test_more_time_is_requested_once_for_each_response(self, state, at, envoy):
         session = at(state)
         session.extend_timeout(60.0001)
         session.extend_timeout(60)
         assert [envoy.read(message) for message in session.drain()] == [{"kind": None, "more_time": 60.001}]
 
-    def test_more_time_is_asked_for_again_for_the_next_answer(self, at, envoy):
+    def test_more_time_is_requested_again_for_the_next_response(self, at, envoy):
         session = at(SessionState.ROUTING)
         session.extend_timeout(1)
         session.apply([Continue()])
         session.receive(envoy.request_body())
         session.extend_timeout(2)
-        said = [envoy.read(message) for message in session.drain()]
-        assert [message.get("more_time") for message in said] == [1, None, 2]
+        response = [envoy.read(message) for message in session.drain()]
+        assert [message.get("more_time") for message in response] == [1, None, 2]
 
-    def test_there_is_no_time_to_ask_for_where_no_answer_is_due(self, at):
+    def test_no_time_is_requested_where_no_response_is_due(self, at):
         with pytest.raises(WireError, match="FORWARDED"):
             at(SessionState.FORWARDED).extend_timeout(1)
 
-    def test_an_untouched_answer_is_said_back(self, at, envoy):
+    def test_an_untouched_response_is_passed_on(self, at, envoy):
         session = at(SessionState.RELAYING)
         for message in (envoy.response_body(b"a"), envoy.response_body(b"b", end_of_stream=True)):
             assert session.receive(message) is None
@@ -378,7 +378,7 @@ class TestAnswers:
         ]
         assert session.state is SessionState.OVER
 
-    def test_untouched_trailers_are_said_back(self, at, envoy):
+    def test_untouched_trailers_are_passed_on(self, at, envoy):
         session = at(SessionState.RELAYING)
         session.receive(envoy.response_trailers())
         assert [envoy.read(message)["kind"] for message in session.drain()] == ["response_trailers"]
@@ -405,7 +405,7 @@ class TestNothingHangsAndNothingIsGuessed:
 
     @pytest.mark.parametrize("state", [SessionState.WITHHELD, SessionState.RESPONDING])
     @pytest.mark.parametrize("end", ["response_body", "response_trailers"])
-    def test_an_exchange_is_stuck_when_the_answer_has_ended_and_it_has_not(self, state, end, at, envoy):
+    def test_an_exchange_that_outlives_its_response_is_stuck(self, state, end, at, envoy):
         session = at(state)
         session.receive(envoy.response_body(b"", True) if end == "response_body" else envoy.response_trailers())
         assert session.stuck
@@ -418,19 +418,19 @@ class TestNothingHangsAndNothingIsGuessed:
             ((pb.BUFFERED, 77), "response_body_mode is 77"),
         ],
     )
-    def test_modes_that_we_do_not_speak_are_refused(self, modes, words, envoy):
+    def test_unsupported_processing_modes_are_rejected(self, modes, words, envoy):
         with pytest.raises(WireError, match=words):
             ExtProcSession().receive(envoy.request_headers(modes=modes))
 
-    def test_a_filter_that_only_observes_is_refused(self):
+    def test_a_filter_that_only_observes_is_rejected(self):
         with pytest.raises(WireError, match="observability_mode"):
             ExtProcSession().receive(pb.ProcessingRequest(observability_mode=True).SerializeToString())
 
-    def test_bytes_that_are_no_message_are_refused(self):
+    def test_bytes_that_are_no_message_are_rejected(self):
         with pytest.raises(WireError, match="not a ProcessingRequest"):
             ExtProcSession().receive(b"\xff\xff\xff")
 
-    def test_a_second_end_of_an_answer_is_refused(self, at, envoy):
+    def test_a_second_end_of_a_response_is_rejected(self, at, envoy):
         session = at(SessionState.WITHHELD)
         session.receive(envoy.response_body(b"", end_of_stream=True))
         with pytest.raises(WireError):
@@ -447,12 +447,12 @@ messages = st.sampled_from(
         "response_trailers",
     ]
 )
-directives = st.sampled_from(list(SAID))
+directives = st.sampled_from(list(DIRECTIVE_RESPONSES))
 
 
 @settings(max_examples=200)
 @given(steps=st.lists(messages | directives, max_size=12), junk=st.binary(max_size=40))
-def test_whatever_comes_there_is_either_a_place_for_it_or_one_named_error(steps, junk, envoy):
+def test_any_events_become_chunks_or_one_named_error(steps, junk, envoy):
     session, last_words = ExtProcSession(), 0
     for step in [*steps, junk]:
         try:
@@ -464,6 +464,6 @@ def test_whatever_comes_there_is_either_a_place_for_it_or_one_named_error(steps,
                 session.apply([step])
         except WireError:
             break
-        said = [envoy.read(message) for message in session.drain()]
-        last_words += sum(1 for one in said if one.get("end_of_stream") or one["kind"] == "immediate_response")
+        response = [envoy.read(message) for message in session.drain()]
+        last_words += sum(1 for one in response if one.get("end_of_stream") or one["kind"] == "immediate_response")
     assert last_words <= 1
