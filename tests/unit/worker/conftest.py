@@ -1,4 +1,4 @@
-"""Servers on loopback addresses that a fetcher is told to let through, or not, and names that lead to them."""
+"""Servers on loopback addresses that a fetcher allows or denies, and names that resolve to them."""
 
 import asyncio
 from ipaddress import ip_network
@@ -17,14 +17,14 @@ PICTURE = b"HTTP/1.1 200 OK\r\ncontent-length: 108\r\n\r\n\x89PNG\r\n\x1a\n" + b
 
 
 class Site:
-    """A server that writes for each path the very bytes it was given, and then closes, or hangs if they end in None."""
+    """A server that writes the raw bytes configured for each path, and then closes, or hangs if they end in None."""
 
     def __init__(self):
-        self.answers = {}
+        self.responses = {}
         self.connections = 0
         self.heads = []
         self.in_flight = self.most_in_flight = 0
-        self.asked = asyncio.Event()
+        self.requested = asyncio.Event()
         self.left = asyncio.Event()
         self.ended = asyncio.Event()
         self.scraps = []
@@ -40,8 +40,8 @@ class Site:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.heads.append(head.decode())
-            self.asked.set()
-            await self.say(head.split(b" ")[1].decode(), reader, writer)
+            self.requested.set()
+            await self.write_response(head.split(b" ")[1].decode(), reader, writer)
         except asyncio.IncompleteReadError as error:
             self.scraps.append(error.partial)
         except ConnectionError:
@@ -51,8 +51,8 @@ class Site:
             self.ended.set()
             writer.close()
 
-    async def say(self, path, reader, writer):
-        for piece in self.answers.get(path, [PICTURE]):
+    async def write_response(self, path, reader, writer):
+        for piece in self.responses.get(path, [PICTURE]):
             if piece is None:
                 await reader.read()
                 self.left.set()
@@ -61,9 +61,9 @@ class Site:
             await writer.drain()
 
     def move(self, path, where, status="302 Found"):
-        """From now on, `path` is to be found there."""
+        """Redirect `path` to another URL from now on."""
         head = f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nlocation: {where}\r\n\r\n"
-        self.answers[path] = [head.encode()]
+        self.responses[path] = [head.encode()]
 
     @property
     def paths(self):
@@ -74,19 +74,19 @@ class Site:
 
 
 class Names(aiohttp.abc.AbstractResolver):
-    """A resolver that knows so many answers for each name, and gives them one after the other; the last remains."""
+    """A resolver that returns the configured responses of each name one after the other; the last remains."""
 
-    def __init__(self, **answers):
-        self.answers = {name.replace("_", "."): list(answers) for name, answers in answers.items()}
-        self.asked = []
+    def __init__(self, **lookups):
+        self.responses = {name.replace("_", "."): list(lookups) for name, lookups in lookups.items()}
+        self.requested = []
         self.closed = False
 
     async def resolve(self, host, port=0, family=0):
-        self.asked.append(host)
-        answers = self.answers.get(host.lower().removesuffix("."))
-        if answers is None:
+        self.requested.append(host)
+        lookups = self.responses.get(host.lower().removesuffix("."))
+        if lookups is None:
             raise OSError("no such name")
-        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
+        addresses = lookups.pop(0) if len(lookups) > 1 else lookups[0]
         return [
             {"hostname": host, "host": address, "port": port, "family": family, "proto": 0, "flags": 0}
             for address in addresses
@@ -106,7 +106,7 @@ async def site():
 
 @pytest.fixture
 async def inside(site):
-    """What must not be reached: it listens at the same port of another address."""
+    """Start a server that must not be reached, at the same port of another address."""
     inside = Site()
     await inside.serve(THERE, site.port)
     yield inside
@@ -139,7 +139,7 @@ def _job(*urls, max_bytes=1000, total_bytes=10_000, concurrency=4):
 
 
 async def _failure(fetcher, *urls, code=None, **limits):
-    """The failure that fetching comes to; every one tells the client what to do."""
+    """Return the failure of a fetch; each names what the client has to do."""
     result = await fetcher.fetch(_job(*urls, **limits), SECONDS)
     assert isinstance(result, FetchFailure)
     assert "Send " in result.reason
@@ -154,23 +154,23 @@ async def _image(fetcher, url, **limits):
 
 @pytest.fixture(scope="session")
 def fetching():
-    """A fetcher for what is at this site, or with other options."""
+    """Return a function that makes a fetcher for this site, or with other options."""
     return _fetching
 
 
 @pytest.fixture(scope="session")
 def job():
-    """What is to be fetched."""
+    """Return a function that makes a job for URLs of the site."""
     return _job
 
 
 @pytest.fixture(scope="session")
 def failure():
-    """Fetches, which must fail."""
+    """Return a function that fetches and returns the failure."""
     return _failure
 
 
 @pytest.fixture(scope="session")
 def image():
-    """Fetches one."""
+    """Return a function that fetches one image."""
     return _image

@@ -1,6 +1,6 @@
-"""What a server may send around a body: the fetcher and the performer against servers that send without end.
+"""Limits of the bytes around a body: the fetcher and the job runner against servers that send without end.
 
-The servers have threads of their own, so that they go on sending where the event loop stands still, and they stop after
+The servers have threads of their own, so that they go on sending while the event loop is blocked, and they stop after
 `MOST` bytes, so that a test ends all the same.
 """
 
@@ -60,10 +60,10 @@ FLOODS = {
 
 
 class Flood:
-    """A server that sends for each path its beginning, and then its rest again and again."""
+    """A server that sends the beginning configured for each path, and then its rest again and again."""
 
-    def __init__(self, answers, tls=None):
-        self.answers, self.tls = answers, tls
+    def __init__(self, responses, tls=None):
+        self.responses, self.tls = responses, tls
         self.sent, self.calls, self.kept = 0, 0, []
         self.listener = socket.create_server((HERE, 0), backlog=100)
         self.port = self.listener.getsockname()[1]
@@ -82,11 +82,11 @@ class Flood:
         with suppress(OSError):
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
-            while self.answer(connection):
+            while self.respond(connection):
                 pass
         connection.close()
 
-    def answer(self, connection):
+    def respond(self, connection):
         head = b""
         while b"\r\n\r\n" not in head:
             piece = connection.recv(65_536)
@@ -94,7 +94,7 @@ class Flood:
                 return False
             head += piece
         self.calls += 1
-        beginning, rest = self.answers[head.split(b" ")[1].decode()]
+        beginning, rest = self.responses[head.split(b" ")[1].decode()]
         for piece in beginning if isinstance(beginning, list) else [beginning]:
             connection.sendall(piece)
         start = self.sent
@@ -105,15 +105,15 @@ class Flood:
 
 
 @contextmanager
-def flooding(answers, tls=None):
-    server = Flood(answers, tls)
+def flooding(responses, tls=None):
+    server = Flood(responses, tls)
     yield server
     server.listener.close()
 
 
 @contextmanager
 def ticking(server):
-    """Ask what a server sends between two turns of the event loop, at most."""
+    """Measure the most that a server sends between two turns of the event loop."""
     gaps = [0]
 
     async def tick():
@@ -236,13 +236,13 @@ async def test_an_image_in_tls_records_of_so_many_bytes(size, good, pem, tls, na
 
 
 def around(*pieces):
-    """Chunks of 8 KiB with these pieces first."""
+    """Return chunks of 8 KiB with these pieces first."""
     body = PNG + bytes(3_750_000 - len(PNG))
     chunks = [chunk(bytes(body[start : start + 8192])) for start in range(0, len(body), 8192)]
     return b"".join([*pieces, *chunks, b"0\r\n\r\n"]), body
 
 
-class TestWhatIsGood:
+class TestAcceptedResponses:
     @pytest.mark.parametrize("hints", range(INFORMATIONAL + 2))
     async def test_so_many_informational_responses(self, hints, parser, fetching, job):
         with flooding({"/a": (HINT * hints + GOOD, b"")}) as server:
@@ -292,25 +292,25 @@ class TestConnectionsThatAreKept:
         with flooding({"/a": (HINT * INFORMATIONAL + head, b"")}) as server:
             async with HttpJobRunner(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as run_job:
                 call = SideCall("/a", (), b"{}")
-                answers = await run_job(SideCalls((call,) * 20, 1, SECONDS), SECONDS)
-        assert [answer.body for answer in answers] == [b"ok"] * 20
+                responses = await run_job(SideCalls((call,) * 20, 1, SECONDS), SECONDS)
+        assert [reply.body for reply in responses] == [b"ok"] * 20
 
     @pytest.mark.parametrize(
         "more", [HINT, HINT * 2000, b"\r\n", OK + b"content-length: 4\r\n\r\nevil", b"\0" * 65_536]
     )
-    async def test_what_comes_after_a_response_is_never_that_of_another_call(self, more, parser):
+    async def test_bytes_after_a_response_never_reach_another_call(self, more, parser):
         count = itertools.count()
         with flooding({"/a": (b"", b"")}) as server:
-            good = server.answer
+            good = server.respond
 
-            def answer(connection):
-                server.answers["/a"] = (OK + b"content-length: 2\r\n\r\n%02d" % next(count) + more, b"")
+            def reply(connection):
+                server.responses["/a"] = (OK + b"content-length: 2\r\n\r\n%02d" % next(count) + more, b"")
                 return good(connection)
 
-            server.answer = answer
+            server.respond = reply
             async with HttpJobRunner(Endpoint("http", HERE, server.port), {}, lambda attempt: 0) as run_job:
                 call = SideCall("/a", (), b"{}")
-                answers = await run_job(SideCalls((call,) * 5, 1, SECONDS), SECONDS)
-        if not isinstance(answers, SideFailure):  # as where it came in the same segment, and is no HTTP, or too much
-            assert len({answer.body for answer in answers}) == 5
-            assert all(answer.body.isdigit() for answer in answers)
+                responses = await run_job(SideCalls((call,) * 5, 1, SECONDS), SECONDS)
+        if not isinstance(responses, SideFailure):  # as where it came in the same segment, and is no HTTP, or too much
+            assert len({reply.body for reply in responses}) == 5
+            assert all(reply.body.isdigit() for reply in responses)

@@ -32,7 +32,7 @@ def as_python_reads_it(pem, folder):
 
 @pytest.mark.parametrize("begins", [-DAY, -40 * YEAR, DAY])
 @pytest.mark.parametrize("life", [2 * DAY, 90 * YEAR])  # from 2050 on it is another type
-def test_it_is_what_openssl_wrote(authority, tmp_path, begins, life):
+def test_the_validity_equals_openssls(authority, tmp_path, begins, life):
     pem = authority.issue(begins=begins, life=life).certificate
     assert validity(pem) == as_python_reads_it(pem, tmp_path)
 
@@ -43,7 +43,7 @@ def test_of_a_chain_it_is_the_first_ones(authority, tmp_path):
 
 
 def test_of_a_certificate_of_version_1_too(tmp_path):
-    """Its version is left out."""
+    """A certificate of version 1 has no version field."""
     nothing, key, certificate = (tmp_path / name for name in ("openssl.cnf", "key.pem", "version-1.pem"))
     nothing.write_text("[req]\ndistinguished_name = name\n[name]\n")
     new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-config", nothing, "-subj", "/CN=old"]
@@ -55,7 +55,7 @@ def test_of_a_certificate_of_version_1_too(tmp_path):
 
 
 @given(at=st.integers(0, 10_000), bits=st.integers(1, 255), cut=st.integers(0, 10_000))
-def test_whatever_the_bytes_are_it_returns_or_raises_value_error(authority, at, bits, cut):
+def test_any_bytes_return_a_validity_or_raise_value_error(authority, at, bits, cut):
     der = bytearray(ssl.PEM_cert_to_DER_cert(authority.certificate.decode()))
     der[at % len(der)] ^= bits
     pem = ssl.DER_cert_to_PEM_cert(bytes(der[: 1 + cut % len(der)])).encode()
@@ -64,7 +64,7 @@ def test_whatever_the_bytes_are_it_returns_or_raises_value_error(authority, at, 
 
 
 @pytest.mark.parametrize("pem", [b"", b"words", b"-----BEGIN CERTIFICATE-----\nM\n-----END CERTIFICATE-----"])
-def test_what_is_no_certificate_is_a_value_error(pem):
+def test_a_text_that_is_no_certificate_is_a_value_error(pem):
     with pytest.raises(ValueError):
         validity(pem)
 

@@ -1,4 +1,4 @@
-"""A worker as a process: it becomes ready, serves, follows gateway.yaml, and stops when it is told to.
+"""A worker as a process: it becomes ready, serves, follows gateway.yaml, and stops on a signal.
 
 Envoy is played by grpcio's client, AWS by a server of this test.
 """
@@ -23,7 +23,7 @@ from extproc.worker.process import MIB, server_options
 SERVING = b"\x08\x01"
 TOKENS = {"one": "qc_" + "1" * 43, "two": "qc_" + "2" * 43}
 SILENT_SECONDS = 60
-"""How long a test waits for what must come, before it says that it did not."""
+"""Timeout for expected events, in seconds."""
 
 
 def gateway(*names, more=""):
@@ -36,7 +36,7 @@ def gateway(*names, more=""):
 
 @pytest.fixture
 async def aws():
-    """Bedrock's two endpoints: one model to list, and embeddings that tell which text they are of."""
+    """Start Bedrock's two endpoints: one model to list, and embeddings that identify their text."""
     application = web.Application()
     model = {"modelId": "amazon.titan-embed-text-v1", "modelArn": "arn", "outputModalities": ["EMBEDDING"]}
     model |= {"inputModalities": ["TEXT"], "inferenceTypesSupported": ["ON_DEMAND"], "providerName": "Amazon"}
@@ -63,7 +63,7 @@ async def aws():
 
 
 class Worker:
-    """One worker process and a channel to it."""
+    """A worker process and a channel to it."""
 
     def __init__(self, folder, aws):
         self.config = folder / "gateway.yaml"
@@ -87,7 +87,7 @@ class Worker:
         self.channel = grpc.aio.insecure_channel(f"unix:{self.socket}")
 
     async def line(self, words):
-        """The next line of the log with these words in it."""
+        """Return the next line of the log with these words in it."""
         async with asyncio.timeout(SILENT_SECONDS):
             async for line in self.process.stderr:
                 if words in line.decode():
@@ -95,10 +95,10 @@ class Worker:
         raise AssertionError(f"it never said {words!r}")
 
     async def end(self):
-        """The exit code, and what was said until then."""
+        """Return the exit code, and the rest of the log."""
         async with asyncio.timeout(SILENT_SECONDS):
-            said = await self.process.stderr.read()
-            return await self.process.wait(), said.decode()
+            log = await self.process.stderr.read()
+            return await self.process.wait(), log.decode()
 
     async def check(self):
         return await self.channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
@@ -106,21 +106,21 @@ class Worker:
     def process_stream(self):
         return self.channel.stream_stream("/envoy.service.ext_proc.v3.ExternalProcessor/Process")()
 
-    async def ask(self, *requests):
-        """One exchange: sends the requests one by one; gives the last answer."""
+    async def exchange(self, *requests):
+        """Run one exchange: send the requests one by one; return the last response."""
         call = self.process_stream()
         for request in requests:
             await call.write(request)
-            answer = pb.ProcessingResponse.FromString(await call.read())
-            while answer.HasField("override_message_timeout"):
-                answer = pb.ProcessingResponse.FromString(await call.read())
+            response = pb.ProcessingResponse.FromString(await call.read())
+            while response.HasField("override_message_timeout"):
+                response = pb.ProcessingResponse.FromString(await call.read())
         await call.done_writing()
-        return answer
+        return response
 
     async def models(self, token):
-        """The status and body of `GET /oai/v1/models`."""
-        answer = await self.ask(headers("GET", "/oai/v1/models", token, end_of_stream=True))
-        return answer.immediate_response.status.code, json.loads(answer.immediate_response.body)
+        """Return the status and body of `GET /oai/v1/models`."""
+        response = await self.exchange(headers("GET", "/oai/v1/models", token, end_of_stream=True))
+        return response.immediate_response.status.code, json.loads(response.immediate_response.body)
 
 
 def headers(method, path, token, end_of_stream=False):
@@ -163,13 +163,13 @@ async def test_it_makes_the_calls_that_an_exchange_waits_for(worker):
     await worker.start()
     await worker.line("serving on")
     question = {"model": "amazon.titan-embed-text-v1", "input": ["1", "2", "3"]}
-    answer = await worker.ask(headers("POST", "/oai/v1/embeddings", TOKENS["one"]), body(question))
-    assert answer.immediate_response.status.code == 200
-    vectors = [item["embedding"] for item in json.loads(answer.immediate_response.body)["data"]]
+    response = await worker.exchange(headers("POST", "/oai/v1/embeddings", TOKENS["one"]), body(question))
+    assert response.immediate_response.status.code == 200
+    vectors = [item["embedding"] for item in json.loads(response.immediate_response.body)["data"]]
     assert vectors == [[1.0], [2.0], [3.0]]
 
 
-async def test_without_aws_it_serves_the_built_in_list_and_says_why(worker):
+async def test_without_aws_it_serves_the_built_in_list_and_logs_why(worker):
     worker.environment |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     await worker.start()
     await worker.line("no AWS credentials")
@@ -205,7 +205,7 @@ async def test_it_follows_aws_keys_in_a_file(worker, tmp_path):
     assert "AKIA" not in line
 
 
-async def test_told_to_stop_it_lets_open_streams_finish(worker):
+async def test_a_signal_to_stop_lets_open_streams_finish(worker):
     await worker.start("--notice", "0")
     await worker.line("serving on")
     call = worker.process_stream()
@@ -214,16 +214,16 @@ async def test_told_to_stop_it_lets_open_streams_finish(worker):
     worker.process.send_signal(signal.SIGTERM)
     await worker.line("stopping, with 1 streams open")
     await call.write(body({"model": "amazon.titan-embed-text-v1", "input": "1"}))
-    answer = pb.ProcessingResponse.FromString(await call.read())
-    assert answer.WhichOneof("response") == "request_body"
+    response = pb.ProcessingResponse.FromString(await call.read())
+    assert response.WhichOneof("response") == "request_body"
     await call.done_writing()
-    code, said = await worker.end()
+    code, log = await worker.end()
     assert code == 0
-    assert "stopped" in said
+    assert "stopped" in log
     assert not worker.socket.exists()
 
 
-async def test_during_its_notice_it_says_not_serving_and_serves(worker):
+async def test_during_its_notice_it_reports_not_serving_and_serves(worker):
     await worker.start("--notice", "3600")
     await worker.line("serving on")
     worker.process.send_signal(signal.SIGTERM)
@@ -233,7 +233,7 @@ async def test_during_its_notice_it_says_not_serving_and_serves(worker):
     assert (await worker.models(TOKENS["one"]))[0] == 200
 
 
-async def test_told_twice_it_stops_at_once(worker):
+async def test_a_second_signal_stops_the_worker_at_once(worker):
     await worker.start("--notice", "0", "--grace", "3600")
     await worker.line("serving on")
     call = worker.process_stream()
@@ -246,7 +246,7 @@ async def test_told_twice_it_stops_at_once(worker):
     assert await call.code() is not grpc.StatusCode.OK
 
 
-async def test_told_to_stop_while_aws_is_slow_it_stops(worker):
+async def test_a_signal_to_stop_while_aws_is_slow_stops_the_worker(worker):
     async def hang(reader, _writer):
         await reader.read(1)
 
@@ -256,9 +256,9 @@ async def test_told_to_stop_while_aws_is_slow_it_stops(worker):
         await worker.start("--notice", "0")
         await worker.line("AWS credentials: environment")
         worker.process.send_signal(signal.SIGTERM)
-        code, said = await worker.end()
+        code, log = await worker.end()
     assert code == 0
-    assert "serving on" not in said
+    assert "serving on" not in log
 
 
 async def test_probes_have_a_socket_beside_the_one_with_tls(worker):
@@ -283,16 +283,16 @@ async def test_probes_have_a_socket_beside_the_one_with_tls(worker):
         (("--listen", "0.0.0.0:1", "--tls", __file__, __file__), gateway("one"), "are no PEM certificate and its key"),
     ],
 )
-async def test_what_it_cannot_do_is_said_in_one_message(options, config, words, worker):
+async def test_an_impossible_start_is_one_error_message(options, config, words, worker):
     worker.config.write_text(config)
     await worker.start(*options)
-    code, said = await worker.end()
+    code, log = await worker.end()
     assert code == 2
-    assert words in said
-    assert "Traceback" not in said
+    assert words in log
+    assert "Traceback" not in log
 
 
-def test_the_transport_expects_what_envoy_is_configured_for():
+def test_the_transports_limits_equal_envoys_configuration():
     options = server_options(parse(b"limits: {request_bytes: 40000000}\nembeddings: {seconds: 90}"))
     assert options.message_bytes == 50_000_000 + MIB
     assert 180 < options.longest_wait <= 210

@@ -50,7 +50,7 @@ def limit() -> Iterator[CpuLimit]:
 
 @pytest.fixture
 def process() -> Iterator[socket.socket]:
-    """The process's end of a connection, with jobs that spin where they are asked to."""
+    """Return the process's end of a connection, with jobs that spin on request."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -64,7 +64,7 @@ def spin() -> None:
         pass
 
 
-def test_what_spins_is_interrupted_again_and_again(limit: CpuLimit) -> None:
+def test_a_spinning_job_is_interrupted_again_and_again(limit: CpuLimit) -> None:
     for _ in range(3):
         with pytest.raises(CpuLimitError), limit:
             spin()

@@ -1,4 +1,4 @@
-"""Slots: what one organisation can hold, and what the others get beside it. Nothing here is timed."""
+"""Slots: the share of one organisation, and the shares of the others beside it. Nothing here is timed."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ HERE = "127.0.0.1"
 
 
 def take(slots, organisation):
-    """A task that wants a slot for this organisation."""
+    """Start a task that waits for a slot for this organisation."""
     with on_behalf_of(organisation):
         return asyncio.ensure_future(slots.take())
 
 
 async def settle():
-    """Let all that can go on go on."""
+    """Let every runnable task proceed."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -66,7 +66,7 @@ class TestSlots:
         assert having(others) == 8
         await end(*greedy)
 
-    async def test_what_becomes_free_goes_to_who_holds_least_in_the_order_of_coming(self):
+    async def test_a_free_slot_goes_to_the_smallest_holder_in_order_of_arrival(self):
         slots = FairSlots(4)
         await asyncio.gather(*(take(slots, name) for name in ("a", "b", "c", "d")))
         waiting = {name: take(slots, name[0]) for name in ("a1", "a2", "e1", "b1", "e2")}
@@ -80,7 +80,7 @@ class TestSlots:
         assert set(got) == set(waiting)
         assert got.index("a1") < got.index("a2")
 
-    async def test_who_waits_no_longer_leaves_nothing_behind(self):
+    async def test_a_cancelled_waiter_leaves_nothing_behind(self):
         slots = FairSlots(1)
         await take(slots, "a")
         waiting = [take(slots, name) for name in ("b", "b", "c")]
@@ -133,9 +133,9 @@ class TestSlots:
 
 
 class TestImages:
-    async def test_images_that_never_end_hold_up_nobody_else(self, site, fetching, job):
+    async def test_images_that_never_end_do_not_delay_other_organisations(self, site, fetching, job):
         """Ninety requests' worth of dripping images, and another organisation's image while they all hang."""
-        site.answers["/drip"] = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n\x89PNG\r\n\x1a\n", None]
+        site.responses["/drip"] = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n\x89PNG\r\n\x1a\n", None]
         async with fetching(site) as fetcher:
             urls = [site.url("/drip")] * 4
             hanging = [
@@ -150,7 +150,7 @@ class TestImages:
             assert site.most_in_flight <= CONNECTIONS
             await end(*hanging)
 
-    async def test_names_that_never_resolve_hold_up_nobody_else(self, site, monkeypatch):
+    async def test_names_that_never_resolve_do_not_delay_other_organisations(self, site, monkeypatch):
         looked_up, release = [], threading.Event()
         system = socket.getaddrinfo
 
@@ -183,7 +183,7 @@ class TestImages:
 
 
 class TestSideCalls:
-    async def test_calls_that_hang_hold_up_nobody_else(self):
+    async def test_calls_that_hang_do_not_delay_other_organisations(self):
         in_flight = 0
         release = asyncio.Event()
 
@@ -210,8 +210,8 @@ class TestSideCalls:
             await wait_for(lambda: in_flight >= CONNECTIONS * SHARE // (SHARE + 1))
             for number in range(20):
                 job = SideCalls((SideCall("/b", (), b"{}"),) * 3, 3, SECONDS, organisation=f"b{number}")
-                answers = await run_job(job, SECONDS)
-                assert [answer.status for answer in answers] == [200] * 3
+                responses = await run_job(job, SECONDS)
+                assert [response.status for response in responses] == [200] * 3
             assert not any(task.done() for task in hanging)
             await end(*hanging)
             release.set()

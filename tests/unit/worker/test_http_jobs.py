@@ -1,4 +1,4 @@
-"""The performer against a server of its own: what goes out, what comes back, and what happens when it does not."""
+"""The job runner against a local server: requests, responses, and failures."""
 
 import asyncio
 import gzip
@@ -27,19 +27,19 @@ SECONDS = 30
 
 
 class Bedrock:
-    """A server that answers each path as its script says, and remembers what it was asked."""
+    """A server that follows a script for each path, and records the requested paths."""
 
     def __init__(self):
         self.script = {}
-        self.asked = []
+        self.paths = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.gone = asyncio.Event()
-        self.asked_something = asyncio.Event()
+        self.first_request = asyncio.Event()
 
     async def handle(self, request):
-        self.asked.append(request.path)
-        self.asked_something.set()
+        self.paths.append(request.path)
+        self.first_request.set()
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -88,16 +88,16 @@ def calls(*paths, concurrency=4, idle_seconds=SECONDS):
     return SideCalls(tuple(SideCall(path, (), b"{}") for path in paths), concurrency, idle_seconds)
 
 
-async def test_the_answers_are_in_the_order_of_the_calls(bedrock, run_job):
+async def test_the_responses_are_in_the_order_of_the_calls(bedrock, run_job):
     paths = [f"/{index}" for index in range(20)]
-    answers = await run_job(calls(*paths), SECONDS)
-    assert [answer.body.decode() for answer in answers] == paths
-    assert answers[0].status == 200
-    assert answers[0].headers["x-amzn-requestid"] == "r-1"
-    assert sorted(bedrock.asked) == sorted(paths)
+    responses = await run_job(calls(*paths), SECONDS)
+    assert [reply.body.decode() for reply in responses] == paths
+    assert responses[0].status == 200
+    assert responses[0].headers["x-amzn-requestid"] == "r-1"
+    assert sorted(bedrock.paths) == sorted(paths)
 
 
-async def test_no_calls_are_no_answers(run_job):
+async def test_no_calls_are_no_responses(run_job):
     assert await run_job(calls(), SECONDS) == ()
 
 
@@ -105,42 +105,42 @@ async def test_no_calls_are_no_answers(run_job):
 async def test_no_more_calls_are_in_flight_than_it_may_have(concurrency, bedrock, run_job):
     await run_job(calls(*(f"/{index}" for index in range(30)), concurrency=concurrency), SECONDS)
     assert bedrock.most_in_flight <= concurrency
-    assert len(bedrock.asked) == 30
+    assert len(bedrock.paths) == 30
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_what_may_pass_is_tried_again(status, bedrock, run_job):
+async def test_a_temporary_failure_is_retried(status, bedrock, run_job):
     bedrock.script["/a"] = [status] * (TRIES - 1) + [200]
-    (answer,) = await run_job(calls("/a"), SECONDS)
-    assert answer.status == 200
-    assert len(bedrock.asked) == TRIES
+    (reply,) = await run_job(calls("/a"), SECONDS)
+    assert reply.status == 200
+    assert len(bedrock.paths) == TRIES
 
 
-async def test_what_does_not_pass_is_the_result(bedrock, run_job):
+async def test_a_permanent_failure_is_the_result(bedrock, run_job):
     bedrock.script["/a"] = [503]
-    answer = await run_job(calls("/a"), SECONDS)
-    assert (answer.status, answer.body) == (503, b"/a")
-    assert len(bedrock.asked) == TRIES
+    reply = await run_job(calls("/a"), SECONDS)
+    assert (reply.status, reply.body) == (503, b"/a")
+    assert len(bedrock.paths) == TRIES
 
 
 @pytest.mark.parametrize("status", [201, 302, 400, 403, 404, 408, 424])
-async def test_what_would_fail_again_is_not_tried_again(status, bedrock, run_job):
+async def test_a_permanent_failure_is_not_retried(status, bedrock, run_job):
     bedrock.script["/a"] = [status]
     assert (await run_job(calls("/a"), SECONDS)).status == status
-    assert len(bedrock.asked) == 1
+    assert len(bedrock.paths) == 1
 
 
 async def test_the_first_failure_ends_the_other_calls(bedrock, run_job):
     bedrock.script |= {"/slow": ["hang"], "/bad": [400]}
     result = await run_job(calls("/slow", "/bad", "/never", concurrency=2), SECONDS)
     assert result.status == 400
-    assert "/never" not in bedrock.asked
+    assert "/never" not in bedrock.paths
     await bedrock.gone.wait()
 
 
 async def test_a_connection_that_breaks_is_tried_again(bedrock, run_job):
     bedrock.script["/a"] = ["cut", 200]
-    assert [answer.status for answer in await run_job(calls("/a"), SECONDS)] == [200]
+    assert [reply.status for reply in await run_job(calls("/a"), SECONDS)] == [200]
 
 
 async def test_a_server_that_is_not_there_is_a_failure(bedrock):
@@ -159,10 +159,10 @@ async def test_a_job_has_so_many_seconds(bedrock, run_job):
     await bedrock.gone.wait()
 
 
-async def test_a_server_that_falls_silent_ends_the_job_and_is_not_asked_again(bedrock, run_job):
+async def test_a_server_that_hangs_ends_the_job_without_a_retry(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
     assert await run_job(calls("/a", "/b", idle_seconds=0.05), SECONDS) == SideIdle(0.05)
-    assert bedrock.asked.count("/a") == 1
+    assert bedrock.paths.count("/a") == 1
     await bedrock.gone.wait()
 
 
@@ -175,7 +175,7 @@ async def test_waiting_for_another_try_counts(bedrock):
 async def test_cancelling_it_ends_its_calls(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
     job = asyncio.create_task(run_job(calls("/a"), SECONDS))
-    await bedrock.asked_something.wait()
+    await bedrock.first_request.wait()
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
@@ -223,8 +223,8 @@ async def test_a_response_is_read_no_further_than_it_may_be_long(head):
 
 async def test_a_response_may_be_just_so_long(bedrock, run_job):
     path = "/" + "a" * 99
-    (answer,) = await run_job(SideCalls((SideCall(path, (), b"{}", 100),), 1, SECONDS), SECONDS)
-    assert answer.body == path.encode()
+    (reply,) = await run_job(SideCalls((SideCall(path, (), b"{}", 100),), 1, SECONDS), SECONDS)
+    assert reply.body == path.encode()
     result = await run_job(SideCalls((SideCall(path + "b", (), b"{}", 100),), 1, SECONDS), SECONDS)
     assert result.too_large
 
@@ -235,22 +235,22 @@ async def test_a_compressed_response_is_not_expanded():
 
     runner, endpoint = await serve(handle)
     async with HttpJobRunner(endpoint) as run_job:
-        (answer,) = await run_job(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1, SECONDS), SECONDS)
+        (reply,) = await run_job(SideCalls((SideCall("/a", (), b"{}", 10_000),), 1, SECONDS), SECONDS)
     await runner.cleanup()
-    assert len(answer.body) < 10_000
+    assert len(reply.body) < 10_000
 
 
 async def test_a_call_goes_out_byte_for_byte_as_it_was_signed():
     seen = asyncio.get_running_loop().create_future()
 
-    async def answer(reader, writer):
+    async def reply(reader, writer):
         head = await reader.readuntil(b"\r\n\r\n")
         seen.set_result(head + await reader.readexactly(4))
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(reply, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     path = "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ax%2Fy%20z/invoke"
     headers = (("authorization", "AWS4-HMAC-SHA256 x"), ("content-type", "application/json"))
@@ -287,14 +287,14 @@ class TestFetches:
         url, port = images
         fetcher = Fetcher({}, ports=frozenset({port}), allow=[ip_network("127.0.0.1")])
         async with HttpJobRunner(bedrock.endpoint, fetcher=fetcher) as run_job:
-            fetched, answers = await asyncio.gather(
+            fetched, responses = await asyncio.gather(
                 run_job(Fetch((url, url), 100, 1000, 2), SECONDS), run_job(calls("/a"), SECONDS)
             )
         assert fetched == (Fetched(self.PNG, "image/png"),) * 2
-        assert [answer.status for answer in answers] == [200]
-        assert bedrock.asked == ["/a"]
+        assert [reply.status for reply in responses] == [200]
+        assert bedrock.paths == ["/a"]
 
-    async def test_nothing_inside_is_fetched_unless_told_otherwise(self, images, run_job):
+    async def test_nothing_inside_is_fetched_unless_allowed(self, images, run_job):
         url, port = images
         for each in (url, url.replace(f":{port}", "")):
             result = await run_job(Fetch((each,), 100, 1000, 2), SECONDS)
@@ -322,9 +322,9 @@ class TestTls:
         await runner.cleanup()
 
     @pytest.mark.parametrize("name", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
-    async def test_awss_own_settings_say_whom_to_trust(self, name, endpoint, pem):
+    async def test_awss_own_settings_select_the_trusted_authorities(self, name, endpoint, pem):
         async with HttpJobRunner(endpoint, {name: str(pem / "cert.pem")}) as run_job:
-            assert [answer.status for answer in await run_job(calls("/a"), SECONDS)] == [200]
+            assert [reply.status for reply in await run_job(calls("/a"), SECONDS)] == [200]
 
     async def test_a_stranger_is_not_trusted(self, endpoint):
         async with HttpJobRunner(endpoint, {}, backoff=lambda attempt: 0) as run_job:

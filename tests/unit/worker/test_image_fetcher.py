@@ -1,4 +1,4 @@
-"""The fetcher against servers of its own, on loopback addresses that it is told to let through, and on others."""
+"""The fetcher against local servers, on loopback addresses that it allows, and on others."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 IMAGES = [PNG, b"\xff\xd8\xff\xe0" + bytes(20), b"GIF87a" + bytes(20), b"GIF89a" + bytes(20), b"RIFF\1\2\3\4WEBPVP8 "]
 
 
-def answer(body=PNG, status="200 OK", *headers, length=None):
+def response(body=PNG, status="200 OK", *headers, length=None):
     lines = [f"HTTP/1.1 {status}", f"content-length: {len(body) if length is None else length}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
@@ -31,7 +31,7 @@ def chunked(*pieces, headers=()):
 class TestImages:
     async def test_they_are_in_the_order_of_the_urls(self, site, fetcher, job):
         images = {f"/{index}": PNG + bytes([index]) for index in range(20)}
-        site.answers = {path: [answer(body)] for path, body in images.items()}
+        site.responses = {path: [response(body)] for path, body in images.items()}
         fetched = await fetcher.fetch(job(*map(site.url, images)), SECONDS)
         assert [one.data for one in fetched] == list(images.values())
         assert sorted(site.paths) == sorted(images)
@@ -40,21 +40,21 @@ class TestImages:
         assert await fetcher.fetch(job(), SECONDS) == ()
 
     @pytest.mark.parametrize("data", IMAGES)
-    async def test_the_bytes_say_what_an_image_is_and_not_the_server(self, data, site, fetcher, image):
-        site.answers["/a"] = [answer(data, "200 OK", "content-type: text/plain; charset=utf-8")]
+    async def test_the_bytes_decide_the_image_format_and_not_the_server(self, data, site, fetcher, image):
+        site.responses["/a"] = [response(data, "200 OK", "content-type: text/plain; charset=utf-8")]
         assert await image(fetcher, site.url("/a")) == Fetched(data, "text/plain")
 
-    async def test_what_a_server_claims_is_not_parsed(self, site, fetcher, image, failure):
-        """aiohttp's parser takes time with the square of the quotes."""
+    async def test_a_servers_content_type_is_not_parsed(self, site, fetcher, image, failure):
+        """The time of aiohttp's parser grows with the square of the quotes."""
         claim = "content-type: Image/PNG ;" + ';"' * 3_000
-        site.answers["/a"] = [answer(PNG, "200 OK", claim)]
+        site.responses["/a"] = [response(PNG, "200 OK", claim)]
         assert (await image(fetcher, site.url("/a"))).content_type == "image/png"
-        site.answers["/b"] = [answer(b"no picture at all", "200 OK", claim)]
+        site.responses["/b"] = [response(b"no picture at all", "200 OK", claim)]
         assert "its server calls it image/png." in (await failure(fetcher, site.url("/b"))).reason
 
     async def test_a_body_without_a_length(self, site, fetcher, image):
-        site.answers["/chunked"] = [chunked(PNG[:1], PNG[1:5], PNG[5:])]
-        site.answers["/to-the-end"] = [b"HTTP/1.1 200 OK\r\n\r\n", PNG]
+        site.responses["/chunked"] = [chunked(PNG[:1], PNG[1:5], PNG[5:])]
+        site.responses["/to-the-end"] = [b"HTTP/1.1 200 OK\r\n\r\n", PNG]
         assert (await image(fetcher, site.url("/chunked"))).data == PNG
         assert (await image(fetcher, site.url("/to-the-end"))).data == PNG
 
@@ -80,7 +80,7 @@ class TestImages:
 
 
 class TestRequests:
-    async def test_what_goes_out(self, site, fetcher, image):
+    async def test_the_request_that_is_sent(self, site, fetcher, image):
         await image(fetcher, site.url("/a%2Fb?sig=%2b#part", "Images.example"))
         line, *fields = site.heads[0].strip().split("\r\n")
         assert line == "GET /a%2Fb?sig=%2b HTTP/1.1"
@@ -95,8 +95,8 @@ class TestRequests:
         )
 
     async def test_no_cookies_and_no_referer_and_no_connection_is_kept(self, site, fetcher, image):
-        site.answers["/a"] = [answer(b"", "302 Found", "location: /b", "set-cookie: a=b; Path=/")]
-        site.answers["/b"] = [answer(PNG, "200 OK", "set-cookie: c=d; Path=/", "connection: keep-alive")]
+        site.responses["/a"] = [response(b"", "302 Found", "location: /b", "set-cookie: a=b; Path=/")]
+        site.responses["/b"] = [response(PNG, "200 OK", "set-cookie: c=d; Path=/", "connection: keep-alive")]
         for _ in range(2):
             await image(fetcher, site.url("/a", "images.example"))
         assert site.paths == ["/a", "/b"] * 2
@@ -117,7 +117,7 @@ class TestRedirects:
         site.move("/b?x=%41", site.url("/c", "other.example"), status)
         assert (await image(fetcher, site.url("/a", "images.example"))).data == PNG
         assert site.paths == ["/a", "/b?x=%41", "/c"]
-        assert names.asked == ["images.example", "images.example", "other.example"]
+        assert names.requested == ["images.example", "images.example", "other.example"]
 
     async def test_so_many_of_them(self, site, fetcher, failure, image):
         for index in range(REDIRECTS + 1):
@@ -152,7 +152,7 @@ class TestRedirects:
         ],
     )
     async def test_each_hop_is_guarded(self, where, site, inside, names, fetcher, failure):
-        names.answers["inside.example"] = [[THERE]]
+        names.responses["inside.example"] = [[THERE]]
         site.move("/a", where.format(port=site.port))
         await failure(fetcher, site.url("/a"), code="invalid_image_url")
         assert site.connections == 1
@@ -160,16 +160,16 @@ class TestRedirects:
 
 
 class TestLimits:
-    @pytest.mark.parametrize("form", [lambda body: answer(body), lambda body: chunked(body[:9], body[9:])])
+    @pytest.mark.parametrize("form", [lambda body: response(body), lambda body: chunked(body[:9], body[9:])])
     async def test_the_largest_image(self, form, site, fetcher, failure, image):
-        site.answers |= {"/fits": [form(PNG)], "/large": [form(PNG + b"x")]}
+        site.responses |= {"/fits": [form(PNG)], "/large": [form(PNG + b"x")]}
         assert (await image(fetcher, site.url("/fits"), max_bytes=len(PNG))).data == PNG
         failed = await failure(fetcher, site.url("/large"), max_bytes=len(PNG), code="image_too_large")
         assert f"more than {len(PNG)} bytes" in failed.reason
 
-    @pytest.mark.parametrize("form", [lambda body: answer(body), lambda body: chunked(body[:9], body[9:])])
+    @pytest.mark.parametrize("form", [lambda body: response(body), lambda body: chunked(body[:9], body[9:])])
     async def test_all_images_together(self, form, site, fetcher, job, failure):
-        site.answers["/a"] = [form(PNG)]
+        site.responses["/a"] = [form(PNG)]
         urls = [site.url("/a")] * 3
         for concurrency in (1, 3):
             limits = {"total_bytes": 3 * len(PNG), "concurrency": concurrency}
@@ -178,23 +178,23 @@ class TestLimits:
             failed = await failure(fetcher, *urls, **limits, code="image_too_large")
             assert "together" in failed.reason
 
-    async def test_a_large_one_is_not_read_if_its_length_is_told(self, site, fetcher, failure):
-        site.answers["/a"] = [answer(PNG, length=10**15), None]
+    async def test_a_large_one_is_not_read_if_its_length_is_declared(self, site, fetcher, failure):
+        site.responses["/a"] = [response(PNG, length=10**15), None]
         await failure(fetcher, site.url("/a"), code="image_too_large")
         await site.left.wait()
 
     async def test_a_large_one_is_not_read_further_than_the_limit(self, site, fetcher, failure):
-        site.answers["/a"] = [b"HTTP/1.1 200 OK\r\n\r\n" + PNG, bytes(1000), None]
+        site.responses["/a"] = [b"HTTP/1.1 200 OK\r\n\r\n" + PNG, bytes(1000), None]
         await failure(fetcher, site.url("/a"), code="image_too_large")
         await site.left.wait()
 
     async def test_less_than_its_length_is_a_failure(self, site, fetcher, failure):
-        site.answers["/a"] = [answer(PNG, length=len(PNG) + 1)]
+        site.responses["/a"] = [response(PNG, length=len(PNG) + 1)]
         failed = await failure(fetcher, site.url("/a"), code="failed_to_download_image")
         assert "closed the connection" in failed.reason
 
     async def test_more_than_its_length_is_not_read(self, site, fetcher, job):
-        site.answers["/a"] = [answer(PNG + bytes(5000), length=len(PNG))]
+        site.responses["/a"] = [response(PNG + bytes(5000), length=len(PNG))]
         result = await fetcher.fetch(job(site.url("/a")), SECONDS)
         if isinstance(result, FetchFailure):  # where the rest came in the same segment, and was seen
             assert result.code == "failed_to_download_image"
@@ -203,9 +203,9 @@ class TestLimits:
 
 
 class TestSeconds:
-    @pytest.mark.parametrize("said", [[], [b"HTTP/1.1 200"], [b"HTTP/1.1 100 Continue\r\n\r\n"], [answer(length=500)]])
-    async def test_a_job_has_so_many(self, said, site, fetcher, job):
-        site.answers["/slow"] = [*said, None]
+    @pytest.mark.parametrize("raw", [[], [b"HTTP/1.1 200"], [b"HTTP/1.1 100 Continue\r\n\r\n"], [response(length=500)]])
+    async def test_a_job_has_so_many(self, raw, site, fetcher, job):
+        site.responses["/slow"] = [*raw, None]
         result = await fetcher.fetch(job(site.url("/slow")), 0.05)
         assert (result.index, result.code) == (0, "failed_to_download_image")
         assert "within 0.05 seconds" in result.reason
@@ -213,7 +213,7 @@ class TestSeconds:
             await site.ended.wait()
 
     async def test_the_first_that_is_missing_is_named(self, site, fetcher, job):
-        site.answers["/slow"] = [None]
+        site.responses["/slow"] = [None]
         urls = [site.url("/fast"), site.url("/slow"), site.url("/slow")]
         assert (await fetcher.fetch(job(*urls), 1)).index == 1
 
@@ -228,9 +228,9 @@ class TestSeconds:
         assert result.code == "failed_to_download_image"
 
     async def test_cancelling_it_ends_its_requests(self, site, fetcher, job):
-        site.answers["/slow"] = [None]
+        site.responses["/slow"] = [None]
         task = asyncio.create_task(fetcher.fetch(job(site.url("/slow")), SECONDS))
-        await site.asked.wait()
+        await site.requested.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -239,7 +239,7 @@ class TestSeconds:
 
 class TestFailures:
     async def test_the_first_one_ends_the_others(self, site, fetcher, failure):
-        site.answers |= {"/slow": [None], "/bad": [answer(b"", "404 Not Found")]}
+        site.responses |= {"/slow": [None], "/bad": [response(b"", "404 Not Found")]}
         urls = [site.url("/slow"), site.url("/bad"), site.url("/never")]
         result = await failure(fetcher, *urls, concurrency=2, code="failed_to_download_image")
         assert result.index == 1
@@ -251,29 +251,29 @@ class TestFailures:
         "status", ["201 A", "204 A", "206 A", "300 A", "304 A", "401 A", "403 A", "500 A", "999 A"]
     )
     async def test_any_other_status(self, status, site, fetcher, failure):
-        site.answers["/a"] = [answer(b"" if status[:3] in ("204", "304") else PNG, status)]
+        site.responses["/a"] = [response(b"" if status[:3] in ("204", "304") else PNG, status)]
         failed = await failure(fetcher, site.url("/a"), code="failed_to_download_image")
         assert f"status {status[:3]}" in failed.reason
 
     async def test_a_compressed_body(self, site, fetcher, failure, image):
-        site.answers["/a"] = [answer(gzip.compress(PNG), "200 OK", "content-encoding: gzip")]
+        site.responses["/a"] = [response(gzip.compress(PNG), "200 OK", "content-encoding: gzip")]
         failed = await failure(fetcher, site.url("/a"), code="failed_to_download_image")
         assert "compressed" in failed.reason
-        site.answers["/a"] = [answer(PNG, "200 OK", "content-encoding: Identity")]
+        site.responses["/a"] = [response(PNG, "200 OK", "content-encoding: Identity")]
         assert (await image(fetcher, site.url("/a"))).data == PNG
 
     @pytest.mark.parametrize("body", [b"<html><body>Log in", PNG[:7], b"\xff\xd8", b"RIFF\1\2\3\4WAVEfmt ", b"x"])
-    async def test_what_is_not_an_image(self, body, site, fetcher, failure):
-        site.answers["/a"] = [answer(body, "200 OK", "content-type: image/png")]
+    async def test_bytes_that_are_no_image_are_rejected(self, body, site, fetcher, failure):
+        site.responses["/a"] = [response(body, "200 OK", "content-type: image/png")]
         failed = await failure(fetcher, site.url("/a"), code="invalid_image_format")
         assert "image/png" in failed.reason
 
     async def test_an_empty_file(self, site, fetcher, failure):
-        site.answers["/a"] = [answer(b"")]
+        site.responses["/a"] = [response(b"")]
         await failure(fetcher, site.url("/a"), code="empty_image_file")
 
     @pytest.mark.parametrize(
-        "said",
+        "raw",
         [
             b"",
             b"\r\n\r\n",
@@ -288,8 +288,8 @@ class TestFailures:
             b"HTTP/2 200\r\n\r\n",
         ],
     )
-    async def test_what_is_not_http(self, said, site, fetcher, failure):
-        site.answers["/a"] = [said]
+    async def test_a_response_that_is_not_http_is_a_failure(self, raw, site, fetcher, failure):
+        site.responses["/a"] = [raw]
         await failure(fetcher, site.url("/a"))
 
     async def test_a_host_that_cannot_be_reached(self, site, fetcher, failure):

@@ -1,4 +1,4 @@
-"""With whom a fetcher speaks: which addresses, found by which names, certified by whom."""
+"""The peers of a fetcher: addresses, resolved names, and certificates."""
 
 import asyncio
 import logging
@@ -21,51 +21,51 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 class TestAddresses:
     @pytest.mark.parametrize("host", [THERE, "0.0.0.0", "[::1]", "[::ffff:127.0.0.2]", "127.2", "localhost"])
-    async def test_what_a_url_spells_out_is_guarded(self, host, site, inside, names, fetcher, failure):
+    async def test_an_address_in_a_url_is_guarded(self, host, site, inside, names, fetcher, failure):
         await failure(fetcher, site.url("/a", host), code="invalid_image_url")
-        assert (inside.connections, names.asked) == (0, [])
+        assert (inside.connections, names.requested) == (0, [])
 
     @pytest.mark.parametrize("addresses", [[THERE], [HERE, THERE], ["10.0.0.1", HERE], ["::ffff:127.0.0.1"], []])
     async def test_every_address_of_a_name_is_guarded(self, addresses, site, inside, names, fetcher, failure):
-        names.answers["inside.example"] = [addresses]
+        names.responses["inside.example"] = [addresses]
         await failure(fetcher, site.url("/a", "inside.example"), code="invalid_image_url")
         assert (site.connections, inside.connections) == (0, 0)
 
-    async def test_a_client_does_not_learn_what_is_inside(self, site, names, fetcher, caplog, failure):
+    async def test_a_client_does_not_learn_about_internal_addresses(self, site, names, fetcher, caplog, failure):
         caplog.set_level(logging.INFO)
-        names.answers["inside.example"] = [[THERE]]
+        names.responses["inside.example"] = [[THERE]]
         known = await failure(fetcher, site.url("/a", "inside.example"))
         unknown = await failure(fetcher, site.url("/a", "nothing.example"))
         assert known.reason.replace("inside.example", "nothing.example") == unknown.reason
         assert "inside.example leads to 127.0.0.2 (loopback)" in caplog.text
 
     async def test_a_name_is_looked_up_once_for_each_connection(self, site, inside, names, fetcher, failure, image):
-        names.answers["rebinding.example"] = [[HERE], [THERE]]
+        names.responses["rebinding.example"] = [[HERE], [THERE]]
         assert (await image(fetcher, site.url("/a", "rebinding.example"))).data == PNG
-        assert names.asked == ["rebinding.example"]
+        assert names.requested == ["rebinding.example"]
         await failure(fetcher, site.url("/a", "rebinding.example"), code="invalid_image_url")
         assert (site.connections, inside.connections) == (1, 0)
 
     async def test_rebinding_between_two_hops(self, site, inside, names, fetcher, failure):
-        names.answers["rebinding.example"] = [[HERE], [THERE]]
+        names.responses["rebinding.example"] = [[HERE], [THERE]]
         site.move("/a", "/b")
         await failure(fetcher, site.url("/a", "rebinding.example"), code="invalid_image_url")
         assert (site.paths, inside.connections) == (["/a"], 0)
 
     async def test_the_next_address_is_taken_where_one_cannot_be_reached(self, site, names, fetching, image):
-        names.answers["images.example"] = [["127.0.0.3", HERE]]
+        names.responses["images.example"] = [["127.0.0.3", HERE]]
         allow = [ip_network("127.0.0.3"), ip_network(HERE)]
         async with fetching(site, lookup=names, allow=allow) as fetcher:
             assert (await image(fetcher, site.url("/a", "images.example"))).data == PNG
 
-    async def test_what_is_denied(self, site, names, fetching, failure):
+    async def test_an_address_on_the_deny_list_is_rejected(self, site, names, fetching, failure):
         async with fetching(site, lookup=names, allow=(), deny=[ip_network("8.8.8.0/24")]) as fetcher:
             failed = await failure(fetcher, site.url("/a", "8.8.8.8"), code="invalid_image_url")
         assert "8.8.8.8 (denied)" in failed.reason
 
 
 class TestConnector:
-    """What the connector refuses by itself, were nothing checked before."""
+    """Rejections of the connector itself, without any earlier check."""
 
     async def get(self, verdict, url, names):
         connector = GuardedConnector(verdict, names, trust({}))
@@ -85,31 +85,31 @@ class TestConnector:
         await site.ended.wait()
         assert (site.connections, site.heads, site.scraps) == (1, [], [b""])
 
-    async def test_what_passes_is_connected_to(self, site, names):
+    async def test_an_allowed_address_is_connected_to(self, site, names):
         seen = []
         assert await self.get(lambda address: seen.append(str(address)), site.url("/", "images.example"), names) == PNG
         assert seen == [HERE] * 3
 
 
 class TestLookup:
-    async def test_it_asks_for_the_name_itself_in_a_thread_of_its_own(self, monkeypatch):
-        asked = []
+    async def test_it_resolves_the_name_itself_in_a_separate_thread(self, monkeypatch):
+        lookups = []
 
         def getaddrinfo(host, port, *rest, flags):
-            asked.append((host, port, threading.current_thread().name))
+            lookups.append((host, port, threading.current_thread().name))
             v4 = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", port))
             return [v4, (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", port, 0, 0))]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         lookup = Lookup()
         for host in ("images.example", "images.example."):
-            assert [found["host"] for found in await lookup.resolve(host, 443)] == ["192.0.2.1", "2001:db8::1"]
+            assert [resolved["host"] for resolved in await lookup.resolve(host, 443)] == ["192.0.2.1", "2001:db8::1"]
         await lookup.close()
-        assert {(host, port) for host, port, _ in asked} == {("images.example.", 443)}
-        assert all(name.startswith("image-lookup") for _, _, name in asked)
+        assert {(host, port) for host, port, _ in lookups} == {("images.example.", 443)}
+        assert all(name.startswith("image-lookup") for _, _, name in lookups)
 
-    async def test_a_lookup_that_cannot_begin_gives_its_slot_back(self, monkeypatch):
-        """As where no thread can be started."""
+    async def test_a_lookup_that_cannot_begin_releases_its_slot(self, monkeypatch):
+        """No thread can be started, for example."""
         lookup = Lookup()
 
         def no_thread(*_):
@@ -164,14 +164,14 @@ class TestTls:
         async with fetching(site, lookup=names, **options) as fetcher:
             yield fetcher
 
-    async def test_the_name_is_what_is_asked_for(self, secure, trusting, image):
+    async def test_the_requested_host_is_the_name(self, secure, trusting, image):
         url = secure.url("/a", "images.example.", "https")
         assert (await image(trusting, url)).data == PNG
         assert self.sni == ["images.example"]
         assert f"host: images.example:{secure.port}" in secure.heads[0].lower()
 
     @pytest.mark.parametrize("host", ["other.example", HERE])
-    async def test_the_name_is_what_must_be_certified(self, host, secure, trusting, failure):
+    async def test_the_certificate_must_be_for_the_name(self, host, secure, trusting, failure):
         failed = await failure(trusting, secure.url("/a", host, "https"), code="failed_to_download_image")
         assert "TLS" in failed.reason
         assert secure.heads == []

@@ -1,4 +1,4 @@
-"""The performer's late arrival: a worker without side calls never has it, and one with them never notices."""
+"""The job runner's lazy start: a worker without side calls never imports it."""
 
 import asyncio
 import subprocess
@@ -17,11 +17,11 @@ SECONDS = 60.0
 
 @pytest.fixture
 async def endpoint():
-    async def answer(request):
+    async def reply(request):
         return web.Response(text=request.path)
 
     application = web.Application()
-    application.router.add_post("/{any}", answer)
+    application.router.add_post("/{any}", reply)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -37,19 +37,19 @@ def job(*paths):
 async def test_jobs_that_come_at_once_share_one_http_runner(endpoint):
     async with JobRunner(endpoint) as run_job:
         results = await asyncio.gather(*(run_job(job(f"/{index}"), SECONDS) for index in range(5)))
-    assert [answer.body for (answer,) in results] == [b"/0", b"/1", b"/2", b"/3", b"/4"]
+    assert [reply.body for (reply,) in results] == [b"/0", b"/1", b"/2", b"/3", b"/4"]
 
 
-async def test_a_job_that_is_given_up_in_the_meantime_leaves_the_next_one_alone(endpoint):
+async def test_a_job_cancelled_in_the_meantime_does_not_disturb_the_next(endpoint):
     async with JobRunner(endpoint) as run_job:
         first = asyncio.create_task(run_job(job("/a"), SECONDS))
         await asyncio.sleep(0)
         first.cancel()
-        (answer,) = await run_job(job("/b"), SECONDS)
-    assert answer.body == b"/b"
+        (reply,) = await run_job(job("/b"), SECONDS)
+    assert reply.body == b"/b"
 
 
-async def test_authorities_that_cannot_be_read_are_said_at_the_start(tmp_path):
+async def test_unreadable_authorities_are_reported_at_the_start(tmp_path):
     nonsense = tmp_path / "ca.pem"
     nonsense.write_text("no certificate")
     for path in (nonsense, tmp_path / "nowhere.pem"):
@@ -59,7 +59,7 @@ async def test_authorities_that_cannot_be_read_are_said_at_the_start(tmp_path):
 
 
 @pytest.mark.parametrize("library", ["aiohttp", "grpc", "boto3", "botocore.session"])
-def test_a_worker_does_not_import_what_it_does_not_need_at_start(library):
+def test_a_worker_imports_optional_modules_only_when_needed(library):
     program = f"import sys, extproc.worker.command, extproc.worker.process; print({library!r} in sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert out == "False\n"

@@ -1,4 +1,4 @@
-"""The last good settings: what is kept, and what a start makes of it."""
+"""The last good settings: how they are kept, and how a start uses them."""
 
 import logging
 import stat
@@ -74,7 +74,7 @@ def test_the_very_first_start_with_a_broken_file_is_an_error(path: Path, kept: P
 
 
 @pytest.mark.parametrize("broken", ["nonsense: true", "", "tokens: [", None])
-def test_a_later_start_falls_back_and_says_so_in_one_line(
+def test_a_later_start_falls_back_and_logs_one_line(
     broken: str | None, path: Path, kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     start(path, kept)
@@ -104,7 +104,7 @@ def test_it_goes_on_watching_after_a_fall_back(path: Path, kept: Path) -> None:
     assert settings(kept) == after
 
 
-def test_the_file_that_broke_before_it_was_mended_to_what_it_was(path: Path, kept: Path) -> None:
+def test_a_file_that_was_broken_and_restored_is_reported(path: Path, kept: Path) -> None:
     start(path, kept)
     path.write_text("nonsense: true")
     file = start(path, kept)
@@ -121,16 +121,14 @@ def test_token_files_are_a_part_of_it(path: Path, kept: Path, tmp_path: Path) ->
     assert [token.name for token in start(path, kept).settings.tokens] == ["two"]
 
 
-def test_what_a_reload_brought_is_kept(path: Path, kept: Path) -> None:
+def test_reloaded_settings_are_kept(path: Path, kept: Path) -> None:
     file = start(path, kept)
     path.write_text(FULL)
     after = file.poll()
     assert settings(kept) == after
 
 
-def test_what_envoy_was_started_with_stays_over_a_restart(
-    path: Path, kept: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_envoys_start_settings_stay_over_a_restart(path: Path, kept: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text(FULL)
     start(path, kept)
     path.write_text(FULL.replace("eu-west-1", "us-east-1").replace("name: one", "name: new"))

@@ -1,4 +1,4 @@
-"""gateway.yaml while it changes: what counts as a change, and that a broken file changes nothing."""
+"""gateway.yaml while it changes: each change is reported once, and a broken file changes nothing."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ def test_nothing_changed(file):
 
 
 @pytest.mark.parametrize("write", [put, lambda path, text: path.write_text(text)], ids=["replaced", "written over"])
-def test_a_changed_file_is_told_of_once(write, file, path):
+def test_a_changed_file_is_reported_once(write, file, path):
     write(path, TWO + "# longer\n")
     assert names(file.poll()) == ["two"]
     assert names(file.settings) == ["two"]
@@ -90,7 +90,7 @@ def test_a_broken_file_changes_nothing_and_is_logged_once_with_the_keys_path(fil
     assert "stay" in record.getMessage()
 
 
-def test_a_file_that_is_mended_is_told_of_even_if_it_is_the_old_one(file, path):
+def test_a_fixed_file_is_reported_even_if_it_equals_the_old_one(file, path):
     put(path, BROKEN)
     file.poll()
     put(path, ONE)
@@ -119,7 +119,7 @@ def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplo
         ("media: {deny: [203.0.113.0/24], seconds: 1}", "media.seconds"),
     ],
 )
-def test_what_can_only_be_set_at_start_stays_and_that_is_said(line, name, file, path, caplog):
+def test_settings_of_the_start_stay_and_the_log_reports_it(line, name, file, path, caplog):
     before = file.settings
     put(path, TWO + line)
     after = file.poll()
@@ -130,7 +130,7 @@ def test_what_can_only_be_set_at_start_stays_and_that_is_said(line, name, file, 
     assert [record.getMessage() for record in caplog.records if f"`{name}`" in record.getMessage()]
 
 
-def test_what_can_be_changed_beside_it_is(file, path):
+def test_other_settings_beside_it_are_changed(file, path):
     put(path, ONE + "embeddings: {concurrency: 3}\nstreaming: {keepalive_seconds: 2}\n")
     after = file.poll()
     assert after.embeddings.concurrency == 3
@@ -138,11 +138,11 @@ def test_what_can_be_changed_beside_it_is(file, path):
 
 
 class TestTokenFiles:
-    """Mounted as Kubernetes mounts them: gateway.yaml from a ConfigMap, tokens from a Secret."""
+    """Files mounted by Kubernetes: gateway.yaml from a ConfigMap, tokens from a Secret."""
 
     @pytest.fixture
     def mounts(self, tmp_path):
-        """Puts a version of a mounted folder in place, as the kubelet does: a new folder, and a swapped link."""
+        """Return a function that swaps a version of a mounted folder in, as the kubelet does: a new folder and link."""
 
         def mount(name, **files):
             folder = tmp_path / name
@@ -192,7 +192,7 @@ class TestTokenFiles:
         mounts("config", gateway="organisations: {initech: {}}\ntokens_from: ../tokens\n")
         assert names(file.poll()) == ["new"]
 
-    def test_a_broken_secret_changes_nothing_and_may_be_mended(self, file, mounts, caplog):
+    def test_a_broken_secret_changes_nothing_and_may_be_fixed(self, file, mounts, caplog):
         for _ in range(2):
             mounts("tokens", tokens="tokens: [")
             assert file.poll() is None
@@ -224,7 +224,7 @@ def tokens(name, digit, organisation="acme"):
 class TestFollowing:
     @pytest.fixture
     async def applied(self, file):
-        """A queue of the settings that were to be applied; applying ones whose token is `bad` fails."""
+        """Return a queue of the applied settings; applying settings whose token is `bad` fails."""
         queue = asyncio.Queue()
 
         def apply(settings):

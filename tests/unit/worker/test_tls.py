@@ -1,4 +1,4 @@
-"""The TLS files of a worker while they change: what is taken over, when, and what the log says."""
+"""The TLS files of a worker while they change: renewal, its time, and its log lines."""
 
 import asyncio
 import logging
@@ -68,7 +68,7 @@ def polled(files):
 # The start
 
 
-def test_what_is_read_at_the_start_is_in_force(files, authority, pairs):
+def test_files_read_at_the_start_are_in_force(files, authority, pairs):
     assert files.current == Tls(pairs[0].certificate, pairs[0].key, authority.certificate)
     assert polled(files) is None
 
@@ -162,8 +162,8 @@ def test_a_new_pair_is_returned_until_it_is_taken(files, paths, pairs, authority
     assert files.poll() is None
 
 
-def test_what_is_being_written_is_not_read(files, paths, pairs):
-    """First the certificate, then its key: never is it an error."""
+def test_files_that_are_being_written_are_not_read(files, paths, pairs):
+    """The certificate is written first, then its key; the state between is no error."""
     assert files.poll() is None
     paths.certificate.write_bytes(pairs[1].certificate)
     assert files.poll() is None
@@ -179,7 +179,7 @@ def test_other_authorities_alone_are_a_change(files, paths, tmp_path):
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.items(), ids=[spoil.__name__ for spoil in SPOILT])
-def test_spoilt_files_change_nothing_until_they_are_mended(spoil, words, files, paths, pairs, authority):
+def test_spoilt_files_change_nothing_until_they_are_fixed(spoil, words, files, paths, pairs, authority):
     before = files.current
     spoil(paths, pairs)
     assert files.poll() is None
@@ -224,7 +224,7 @@ def test_a_secret_that_a_kubelet_swaps(tmp_path, authority, pairs):
         files.take(new)
 
 
-# What the operator reads
+# Log lines
 
 
 def test_the_end_is_announced_once_and_the_expiry_too(files, now):
@@ -249,7 +249,7 @@ def test_a_new_certificate_ends_the_warning(files, paths, now, authority):
 
 
 class Following:
-    """`follow_tls` without a pause, and what it has passed on."""
+    """`follow_tls` without a pause, and the files that it has passed on."""
 
     def __init__(self, files):
         self.renewed = []
@@ -289,7 +289,7 @@ async def test_a_new_version_is_passed_on_and_logged_with_its_last_moment(follow
     assert f"clients need a certificate of {paths.client_ca}" in line
 
 
-async def test_one_trouble_is_one_line_and_the_last_good_one_stays(following, files, paths, pairs, caplog):
+async def test_a_fault_is_logged_once_and_the_last_good_catalogue_stays(following, files, paths, pairs, caplog):
     before, polls = files.current, []
     files.poll = lambda poll=files.poll: polls.append(1) or poll()
     spoil_key(paths, pairs)
@@ -305,7 +305,7 @@ async def test_one_trouble_is_one_line_and_the_last_good_one_stays(following, fi
 
 
 @pytest.mark.parametrize("error", [ListenError("gRPC cannot use it"), RuntimeError("a bug")])
-async def test_what_the_server_rejects_is_tried_again(following, files, paths, pairs, caplog, error):
+async def test_files_that_the_server_rejects_are_tried_again(following, files, paths, pairs, caplog, error):
     before, following.rejects = files.current, error
     write(paths, pairs[1])
     await following.until(lambda: caplog.messages)

@@ -1,4 +1,4 @@
-"""Large requests are translated in another process: alike, in turn, and with an answer whatever happens to it."""
+"""Translation of large requests in another process: same results, in turn, and a response after any failure."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def body(name: str = "messages", count: int = 100) -> bytearray:
     return bytearray(SHAPES[name].write(count))
 
 
-def told(error: ApiError) -> dict[str, Any]:
+def body_of(error: ApiError) -> dict[str, Any]:
     return {"status": error.status} | error.as_object()
 
 
@@ -58,36 +58,36 @@ def endpoint_of(name: str) -> tuple[ApiEndpoint, Target]:
     return EMBEDDINGS if SHAPES[name].embeddings else CHAT, Target(model, model)
 
 
-def fields(model: str, images: Iterable[str], asked: Asked) -> tuple[object, ...]:
-    calls = [msgspec.structs.replace(call, body=bytes(call.body)) for call in asked.calls]
-    return model, list(images), calls, asked.pending
+def fields(model: str, images: Iterable[str], translated: Asked) -> tuple[object, ...]:
+    calls = [msgspec.structs.replace(call, body=bytes(call.body)) for call in translated.calls]
+    return model, list(images), calls, translated.pending
 
 
 def here(name: str, count: int) -> object:
-    """What the event loop itself would make of this request."""
+    """Return the event loop's own translation of this request."""
     endpoint, target = endpoint_of(name)
     try:
         request = translation.read(body(name, count), endpoint)
         images = dict.fromkeys(request.images, b"\x89PNG\r\n\x1a\n")
-        asked = request.ask(target, BUILT_IN.of(target.foundation), images, cl100k_base.decode)
+        translated = request.ask(target, BUILT_IN.of(target.foundation), images, cl100k_base.decode)
     except ApiError as error:
-        return told(error)
-    return fields(request.model, request.images, translation.with_digests(asked))
+        return body_of(error)
+    return fields(request.model, request.images, translation.with_digests(translated))
 
 
 def there(name: str, count: int, process: Process) -> object:
-    """What the process makes of it."""
+    """Return the process's translation of the request."""
     endpoint, target = endpoint_of(name)
     held = process.do(Read(body(name, count), endpoint, "acme"))
     if isinstance(held, ApiError):
-        return told(held)
+        return body_of(held)
     assert isinstance(held, HeldRequest)
     images = dict.fromkeys(held.images, b"\x89PNG\r\n\x1a\n")
-    asked = process.do(Plan(held, target, BUILT_IN.of(target.foundation), images, "acme"))
-    if isinstance(asked, ApiError):
-        return told(asked)
-    assert isinstance(asked, Asked)
-    return fields(held.model, held.images, asked)
+    translated = process.do(Plan(held, target, BUILT_IN.of(target.foundation), images, "acme"))
+    if isinstance(translated, ApiError):
+        return body_of(translated)
+    assert isinstance(translated, Asked)
+    return fields(held.model, held.images, translated)
 
 
 @pytest.mark.parametrize("count", [3, 130, 1500])
@@ -101,8 +101,8 @@ def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> N
     responses = tuple(SideResponse(200, {}, b'{"embedding":%a,"inputTextTokenCount":2}' % vector) for vector in vectors)
     counts = (1,) * len(responses)
     pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts)
-    found = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
-    assert found == pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
+    completed = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
+    assert completed == pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
 
 
 def test_a_body_is_let_go_when_its_request_is_planned_or_rejected(process: Process) -> None:
@@ -135,7 +135,7 @@ async def read_before(translator: Translator, name: str = "messages", organisati
     return Plan(decoded, TARGET, BUILT_IN.of(MODEL), images, organisation)
 
 
-async def test_a_process_that_dies_is_an_error_to_whoever_it_works_for_and_to_nobody_else(
+async def test_a_process_that_dies_fails_only_its_current_caller(
     translator: Translator,
 ) -> None:
     neighbours = [await read_before(translator, organisation=f"neighbour{number}") for number in range(3)]
@@ -153,7 +153,7 @@ async def test_a_process_that_dies_is_an_error_to_whoever_it_works_for_and_to_no
 
 
 async def test_a_request_that_is_being_planned_is_not_tried_again(translator: Translator) -> None:
-    """It may be what ended the process; nothing of it is kept."""
+    """The request may have ended the process, so nothing of it is kept."""
     plan = await read_before(translator)
     assert translator.pid is not None
     os.kill(translator.pid, signal.SIGSTOP)
@@ -174,7 +174,7 @@ async def test_a_process_that_takes_too_long_is_ended(translator: Translator) ->
     assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
 
 
-async def test_a_job_that_nobody_waits_for_any_more_holds_up_no_other(translator: Translator) -> None:
+async def test_a_cancelled_job_does_not_delay_others(translator: Translator) -> None:
     jobs = [asyncio.create_task(translator(Read(body(), CHAT, "acme"), SECONDS)) for _ in range(20)]
     await asyncio.sleep(0)
     for job in jobs[::2]:
@@ -200,7 +200,7 @@ async def test_an_idle_process_is_ended_and_another_started_when_it_is_needed() 
         translator.close()
 
 
-async def test_a_process_that_is_stuck_with_a_job_that_nobody_waits_for_is_ended(translator: Translator) -> None:
+async def test_a_process_that_is_stuck_with_a_cancelled_job_is_ended(translator: Translator) -> None:
     await translator(Read(body(), CHAT, "acme"), SECONDS)
     assert translator.pid is not None
     os.kill(translator.pid, signal.SIGSTOP)
@@ -227,7 +227,7 @@ def broken(*_: object) -> None:
 
 
 async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
-    """Its images may take longer than the process may be idle."""
+    """A request's images may take longer than the idle timeout of the process."""
     translator = Translator(idle_seconds=0.0)
     try:
         decoded = await translator(Read(body(), CHAT, "acme"), SECONDS)
@@ -242,7 +242,7 @@ async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
 
 
 async def test_the_event_loop_goes_on_while_a_request_is_translated(translator: Translator) -> None:
-    """Were it to wait itself, nothing but the timer could resume the process."""
+    """If the event loop waited, only the timer could resume the process."""
     await translator(Read(body(), CHAT, "acme"), SECONDS)
     pid = translator.pid
     assert pid is not None
@@ -275,7 +275,7 @@ async def test_organisations_take_turns() -> None:
     assert turns.current is None
 
 
-async def test_a_turn_that_is_given_up_is_nobodys() -> None:
+async def test_a_cancelled_turn_passes_to_the_next() -> None:
     turns = Turns()
     first, second, third = (turns.next(name) for name in ("a", "b", "c"))
     turns.end(second)

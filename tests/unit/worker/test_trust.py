@@ -1,4 +1,4 @@
-"""Whom the gateway trusts when it calls Bedrock itself: what AWS's settings name, or nobody."""
+"""The authorities that the gateway trusts for its own calls to Bedrock: those of AWS's settings, or none."""
 
 import ssl
 

@@ -1,4 +1,4 @@
-"""Which addresses are out of bounds, and which URLs are refused for what they spell out."""
+"""Addresses that are out of bounds, and URLs that are rejected for their own text."""
 
 from ipaddress import ip_address, ip_network
 
@@ -66,17 +66,17 @@ PUBLIC += ["2606:4700::1111", "2001:4860:4860::8888", "2600:1f18::1", "64:ff9b::
 
 
 @pytest.mark.parametrize(("address", "kind"), KINDS.items())
-def test_what_is_out_of_bounds(address, kind):
+def test_an_internal_address_is_out_of_bounds(address, kind):
     assert forbidden(ip_address(address)) == kind
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_what_is_in_bounds(address):
+def test_a_public_address_is_in_bounds(address):
     assert forbidden(ip_address(address)) is None
     assert Guard()(ip_address(address)) is None
 
 
-def test_a_guard_lets_through_what_it_is_told_to_and_nothing_else():
+def test_a_guard_allows_configured_addresses_and_no_others():
     guard = Guard(allow=(ip_network("127.0.0.1/32"),))
     assert guard(ip_address("127.0.0.1")) is None
     assert guard(ip_address("127.0.0.2")) == "loopback"
@@ -84,7 +84,7 @@ def test_a_guard_lets_through_what_it_is_told_to_and_nothing_else():
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "64:ff9b::8.8.8.8", "2600:1f18::1"])
-def test_a_guard_denies_what_it_is_told_to(address):
+def test_a_guard_denies_configured_addresses(address):
     guard = Guard(deny=(ip_network("8.8.8.0/24"), ip_network("2600:1f18::/32")))
     assert guard(ip_address(address)) == "denied"
     assert guard(ip_address("8.8.4.4")) is None
@@ -114,11 +114,11 @@ def passes(text, **options):
         "https://images.example/?u=http://10.0.0.1/@x",
     ],
 )
-def test_what_is_fetched(text):
+def test_a_plain_url_is_fetched(text):
     assert passes(text)
 
 
-REFUSED = {
+REJECTED = {
     "Only http and https": [
         "ftp://images.example/a",
         "file:///etc/passwd",
@@ -194,17 +194,17 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("why", "text"), [(why, text) for why, texts in REFUSED.items() for text in texts])
-def test_what_is_refused(why, text):
-    with pytest.raises(RejectedError) as refused:
+@pytest.mark.parametrize(("why", "text"), [(why, text) for why, texts in REJECTED.items() for text in texts])
+def test_a_forbidden_url_is_rejected(why, text):
+    with pytest.raises(RejectedError) as raised:
         passes(text)
-    assert why in refused.value.reason
-    assert "data: URL" in refused.value.reason
-    assert refused.value.code == "invalid_image_url"
+    assert why in raised.value.reason
+    assert "data: URL" in raised.value.reason
+    assert raised.value.code == "invalid_image_url"
 
 
 @pytest.mark.parametrize("zone", ["%eth0", "%25eth0"])
-def test_an_address_with_a_zone_is_refused(zone):
+def test_an_address_with_a_zone_is_rejected(zone):
     with pytest.raises(RejectedError, match="zone"):
         passes(f"http://[2606:4700::1111{zone}]/")
 
@@ -254,5 +254,5 @@ def test_another_is_quoted():
         ("", "https://images.example/folder/a"),
     ],
 )
-def test_a_redirect_is_read_in_the_light_of_where_it_stands(location, there):
+def test_a_redirect_is_resolved_against_its_own_url(location, there):
     assert str(parse(location, parse("https://images.example/folder/a"))) == there
