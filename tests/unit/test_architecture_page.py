@@ -18,7 +18,7 @@ def test_a_path_exists(path: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "path"), re.findall(r"`([A-Za-z_][\w.]*)` \(`(extproc/[\w/]+\.py)`\)", PAGE))
-def test_a_name_is_defined_where_the_page_says(name: str, path: str) -> None:
+def test_each_name_is_defined_in_the_file_that_the_page_names(name: str, path: str) -> None:
     *owner, function = name.split(".")
     text = (ROOT / path).read_text()
     assert re.search(rf"^ *(def|class) {function}\b", text, re.MULTILINE)

@@ -27,8 +27,8 @@ def audit() -> Any:
     [([GOOD], 0), ([GOOD, BAD], 1), ([GOOD, UNKNOWN], 3), ([UNKNOWN], 3), ([BAD, UNKNOWN], 1), ([], 3)],
 )
 def test_only_a_whole_and_clean_report_is_a_0(audit: Any, report: list[Any], code: int) -> None:
-    text, found = audit.verdict(report)
-    assert found == code
+    text, vulnerable = audit.verdict(report)
+    assert vulnerable == code
     assert ("PYSEC-1" in text) == (BAD in report)
     assert ("could NOT be looked up" in text) == (UNKNOWN in report)
     assert f"{sum(one is BAD for one in report)} vulnerabilities" in text

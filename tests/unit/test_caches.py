@@ -1,4 +1,4 @@
-"""What callers send does not stay: every cache of the package is bounded in bytes.
+"""Every cache of the package is bounded in bytes, so callers' strings do not accumulate.
 
 `CACHES` names every `lru_cache` and `cache` that there is in the source, and what bounds it. One that is not in the
 table, or that is in the table only, is a failure. Those that a caller's strings can enter are then offered long ones.
@@ -48,7 +48,7 @@ CACHES: dict[str, int | str] = {
     "transport.messages._usually_stripped": 4 * MIB,
     "transport.messages._usual": 4 * MIB,
     "transport.messages._usual_entry": 4 * MIB,  # with `_usual`, which the same response fills
-    # Nobody's strings enter, or the operator's, or those of a peer that is trusted with more.
+    # No caller's strings enter: only the operator's, or those of a peer that is trusted with more.
     "cl100k_base._lines": "one entry: the vocabulary",
     "telemetry.lines.writer": "one entry for each of the process's streams",
     "openai.unknown._place_of": "a type of this package",
@@ -61,7 +61,7 @@ CACHES: dict[str, int | str] = {
 
 
 def caches_in(tree: ast.AST) -> Iterator[str]:
-    """The names under which a module has caches."""
+    """Return the names of a module's caches."""
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef() if any(map(is_cache, node.decorator_list)):
@@ -71,7 +71,7 @@ def caches_in(tree: ast.AST) -> Iterator[str]:
 
 
 def is_cache(node: ast.AST) -> bool:
-    """`lru_cache(…)`, `cache`, with or without `functools.`; not a cached property."""
+    """Recognise `lru_cache(…)` and `cache`, with or without `functools.`; not a cached property."""
     if isinstance(node, ast.Call):
         return is_cache(node.func)
     return ast.unparse(node).removeprefix("functools.") in ("lru_cache", "cache")
@@ -85,15 +85,15 @@ def caches() -> Iterator[str]:
 
 
 def mentions() -> int:
-    """How often the source has the words at all, imports left out."""
+    """Count the occurrences of the words in the source, imports left out."""
     lines = (line for path in ROOT.rglob("*.py") for line in path.read_text().splitlines())
     return sum("lru_cache(" in line or line.strip() in ("@cache", "@functools.cache") for line in lines)
 
 
 def test_every_cache_is_in_the_table() -> None:
-    found = list(caches())
-    assert sorted(found) == sorted(CACHES)
-    assert mentions() == len(found)
+    all_names = list(caches())
+    assert sorted(all_names) == sorted(CACHES)
+    assert mentions() == len(all_names)
 
 
 # Long strings, offered to each cache by the way that callers have
@@ -151,8 +151,8 @@ def test_every_cache_that_callers_reach_is_offered_something(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OFFERS)
-def test_a_cache_holds_no_more_than_the_table_says(name: str) -> None:
-    """Of each length, the last ones that were offered; so the cache is full of the longest that it takes."""
+def test_a_cache_holds_no_more_than_its_row_in_the_table(name: str) -> None:
+    """The cache is filled with the longest strings that it accepts."""
     offer, bound = OFFERS[name], CACHES.get(name, 4 * MIB)
     assert isinstance(bound, int)
     many = size_of(name) + 100
@@ -161,7 +161,7 @@ def test_a_cache_holds_no_more_than_the_table_says(name: str) -> None:
 
 
 def size_of(name: str) -> int:
-    """The entries that a cache has room for."""
+    """Return the number of entries that a cache holds."""
     if name == "Catalogue.targets":
         return 1024
     module, _, attribute = name.rpartition(".")
@@ -171,7 +171,7 @@ def size_of(name: str) -> int:
 
 
 def held_after(offer: Callable[[str], object], length: int, many: int) -> int:
-    """Bytes that are held after so many different strings of this length."""
+    """Return the bytes held after so many different strings of this length."""
     clear_all()
     tracemalloc.start()
     try:

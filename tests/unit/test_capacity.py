@@ -25,7 +25,7 @@ GIB = 1024 * MIB
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 @pytest.mark.parametrize("memory", [Memory(2 * GIB), Memory(16 * GIB), Memory(2 * GIB, GIB), Memory(16 * GIB, GIB)])
-def test_what_is_in_flight_fits_into_the_memory(memory: Memory, workers: int) -> None:
+def test_the_bytes_in_flight_fit_into_the_memory(memory: Memory, workers: int) -> None:
     whole = in_flight_bytes(LimitSettings(), memory, workers) * workers
     envoy, others = envoy_memory(whole), workers * WORKER_BASE + whole * WORKER_PER_BYTE
     if memory.envoy is None:
@@ -61,7 +61,7 @@ def test_several_organisations_have_a_half_each(organisations: int, share: int) 
     assert organisation_bytes(LimitSettings(), 1000, 1, organisations) == share
 
 
-def test_envoys_memory_is_its_base_and_what_is_in_flight() -> None:
+def test_envoys_memory_is_its_base_and_the_bytes_in_flight() -> None:
     assert envoy_memory(100 * MIB) == ENVOY_BASE + 100 * MIB * ENVOY_PER_BYTE
 
 

@@ -14,15 +14,15 @@ RUN = Path(__file__).resolve().parents[2] / ".ci" / "run"
 def test_it_starts_however_it_is_called(shell: str | None, tmp_path: Path):
     command = [str(RUN)] if shell is None else [str(shutil.which(shell)), str(RUN)]
 
-    answer = subprocess.run([*command, "no-such"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    completed = subprocess.run([*command, "no-such"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
-    assert answer.stderr.startswith("ci: no such stage: no-such; there are install, ")
-    assert answer.returncode == 1
+    assert completed.stderr.startswith("ci: no such stage: no-such; there are install, ")
+    assert completed.returncode == 1
 
 
 @pytest.fixture
 def ci(tmp_path: Path) -> Any:
-    """The program, without any stage."""
+    """Load the program without running a stage."""
     specification = importlib.util.spec_from_file_location("stages", RUN.with_name("stages.py"))
     assert specification is not None
     assert specification.loader is not None
@@ -46,7 +46,7 @@ def test_stages_wait_for_stages_that_there_are(ci: Any):
     assert ci.TABLE["engines"][1] == ("unit",)
 
 
-def test_what_is_built_for_clusters_is_built_beside_the_gateways_tests(ci: Any):
+def test_images_for_clusters_are_built_beside_the_gateways_tests(ci: Any):
     class Running:
         name, beside = "another", ci.GATEWAYS
 

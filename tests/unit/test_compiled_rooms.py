@@ -1,6 +1,6 @@
-"""What mypyc would make something else of, in silence, is not in the rooms that are compiled.
+"""The compiled packages contain no construct whose meaning mypyc would change silently.
 
-What it makes of the rest is seen by `make test-compiled`, which has the same tests for what is compiled.
+`make test-compiled` runs the same tests on the compiled packages.
 """
 
 import ast
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def interpreted() -> dict[str, str]:
-    """`INTERPRETED` of setup.py, which cannot be imported without building something."""
+    """Return `INTERPRETED` of setup.py, which cannot be imported without building something."""
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INTERPRETED":
             packages: dict[str, str] = ast.literal_eval(node.value)
@@ -33,7 +33,7 @@ FILES = [
 ]
 
 
-def test_what_stays_python_exists() -> None:
+def test_the_interpreted_modules_exist() -> None:
     for package, names in interpreted().items():
         for name in names.split():
             assert (ROOT / "extproc" / package / f"{name}.py").is_file(), f"{package}/{name}"
@@ -53,7 +53,7 @@ def test_a_class_gets_its_options_from_its_base(tree: ast.Module) -> None:
 
 
 def test_a_field_has_a_default_of_its_own_type(tree: ast.Module) -> None:
-    """A `msgspec.field()` is not what its annotation says, and an `Enum("Name", "A B")` has no members."""
+    """A `msgspec.field()` has another type than its annotation, and an `Enum("Name", "A B")` has no members."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in ("msgspec.field", "Enum", "IntEnum"), ast.unparse(node)
@@ -69,14 +69,14 @@ def test_an_exception_has_a_name_for_itself_in_a_function(tree: ast.Module) -> N
 
 
 def test_a_list_is_extended_by_a_list(tree: ast.Module) -> None:
-    """A generator becomes a list first: what it gave before an exception would be lost."""
+    """A generator becomes a list first: its items before an exception would be lost."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "extend":
             assert not isinstance(node.args[0], ast.GeneratorExp), ast.unparse(node)
 
 
 def test_a_generator_is_looped_over(tree: ast.Module) -> None:
-    """`[only] = generator()` does not see what the generator raises behind the first."""
+    """`[only] = generator()` misses an exception that the generator raises behind the first item."""
     generators = {
         function.name
         for function in functions(tree)
@@ -94,19 +94,19 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
 
 @pytest.mark.parametrize("message", [translation_wire.Header, translation_wire.Reply])
 def test_msgspec_decodes_no_type_of_a_compiled_module(message: type) -> None:
-    """mypyc drops what the fields of a class are, so msgspec could not read one."""
+    """mypyc drops the annotations of a class, so msgspec could not read one."""
     compiled = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in FILES}
-    assert {found.__module__ for found in structs(message)} & compiled == set()
+    assert {collected.__module__ for collected in structs(message)} & compiled == set()
 
 
 def structs(kind: object) -> set[type]:
-    """All classes of msgspec's that are read within a type."""
-    found: set[type] = set()
+    """Return all msgspec classes within a type."""
+    collected: set[type] = set()
     waiting = [kind]
     while waiting:
         each = waiting.pop()
         waiting += get_args(each)
-        if isinstance(each, type) and issubclass(each, msgspec.Struct) and each not in found:
-            found.add(each)
+        if isinstance(each, type) and issubclass(each, msgspec.Struct) and each not in collected:
+            collected.add(each)
             waiting += [field.type for field in msgspec.structs.fields(each)]
-    return found
+    return collected

@@ -1,4 +1,4 @@
-"""gateway.yaml: what is accepted, and the words in which everything else is refused."""
+"""gateway.yaml: accepted documents, and the error messages for all others."""
 
 import datetime
 import re
@@ -94,11 +94,11 @@ organisations:
     assert not settings.organisations["gamma"].enabled
 
 
-def test_what_models_take_can_be_said() -> None:
+def test_models_capabilities_can_be_configured() -> None:
     text = b"capabilities: [{family: acme, match: ['acme.*'], like: claude-4-6, tools: false, minimum_budget: null}]"
     table = capabilities.BUILT_IN.with_overrides(parse(text).capabilities)
-    found, model = table.of("eu.acme.chat-1"), table.families["claude-4-6"]
-    assert msgspec.structs.replace(found, family="claude-4-6", tools=True, minimum_budget=1024) == model
+    matched, model = table.of("eu.acme.chat-1"), table.families["claude-4-6"]
+    assert msgspec.structs.replace(matched, family="claude-4-6", tools=True, minimum_budget=1024) == model
 
 
 def test_an_effort_may_go_to_the_output_config() -> None:
@@ -111,7 +111,7 @@ def test_every_built_in_family_can_be_named_in_a_row() -> None:
         parse(f"capabilities: [{{family: {name}}}]".encode())
 
 
-REFUSED = {
+REJECTED = {
     # keys
     "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
     "organisations: {acme: {models: {allw: []}}}": "organisations.acme.models.allw: unknown key, did you mean `allow`",
@@ -124,11 +124,11 @@ REFUSED = {
     "organisations: {'': {}}": "expected a machine name (",
     "organisations: {'acme\\n': {}}": "expected a machine name (",
     "organisations: {? [a] : {}}": "line 1, column 19: found unhashable key",
-    # keys that stand twice
+    # duplicate keys
     "tokens: []\nregion: us-east-1\ntokens: []": "line 3: the key `tokens` is in line 1 already",
     "organisations:\n  acme: {}\n  beta: {}\n  acme: {}": "line 4: the key `acme` is in line 2 already",
     "tokens:\n- name: a\n  'name': b": "line 3: the key `name` is in line 2 already",
-    # what belongs there
+    # types of values
     "workers: 0": "workers: expected `auto`, or a whole number from 1 to 64; found the number 0",
     "workers: '2'": "workers: expected `auto`, or a whole number from 1 to 64; found text",
     "workers: true": "workers: expected `auto`, or a whole number from 1 to 64; found true",
@@ -190,7 +190,7 @@ REFUSED = {
     "media: {deny: [203.0.113.7]}": "media.deny[0]: expected a network, as in 2600:1f18::/32 or 203.0.113.0/24",
     "media: {deny: [203.0.113.7/24]}": "media.deny[0]: 203.0.113.7/24 has host bits set; write a network",
     "media: {concurrency: 0}": "media.concurrency: expected a whole number from 1 to 1000; found the number 0",
-    # what models take
+    # capabilities of models
     "capabilities: {acme: {}}": "capabilities: expected a list; found a mapping",
     "capabilities: [acme]": "capabilities[0]: expected a mapping; found text",
     "capabilities: [{match: ['acme.*']}]": "capabilities[0].family: missing; expected a family's name (1 to 64 of",
@@ -263,13 +263,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text)[:60])
-def test_refused_in_words_that_help(text: str) -> None:
+@pytest.mark.parametrize("text", REJECTED, ids=lambda text: repr(text)[:60])
+def test_a_rejected_document_names_the_fault_and_the_fix(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text.encode(), "here.yaml")
     message = str(caught.value)
     assert message.startswith("here.yaml: ")
-    assert REFUSED[text] in message
+    assert REJECTED[text] in message
     assert "\n" not in message
 
 

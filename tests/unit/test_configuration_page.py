@@ -1,7 +1,7 @@
-"""docs/configuration.md has every key, and says of each what its type says.
+"""docs/configuration.md has every key, with the sentence of its type.
 
-What stands in a table under "type" and "default" is generated: `make docs` writes both from the types, in the words
-that error messages have too. What takes effect when, and what a key means, is written by hand.
+The cells under "type" and "default" are generated: `make docs` writes both from the types, in the words
+that error messages have too. The effect and the meaning of a key are written by hand.
 """
 
 import ast
@@ -24,11 +24,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `([^`]+)` \|((?:[^|]*\|){4})$", re.MULTILINE)
 HEAD = "| key | type | default | takes effect | meaning |"
 MOST_TOKENS = 2**31 - 1
-"""What Bedrock's own type of whole numbers ends with: no limit that a person would be told of."""
+"""The bounds of Bedrock's own integer type, which no documentation mentions."""
 
 
 def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key that holds a value: its path in the documentation, and its field."""
+    """Yield every key that holds a value: its path in the documentation, and its field."""
     for field in msgspec.structs.fields(kind):
         below = f"{path}.{field.encode_name}".lstrip(".")
         base = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
@@ -41,23 +41,23 @@ def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 KEYS = dict(leaves(Settings))
 UNKNOWN = {field.encode_name: field for field in capabilities.FIELDS}
-"""What an operator's row leaves out is the family's own, or that of the family `unknown`."""
+"""The defaults of an operator's row: the family's own values, or those of the family `unknown`."""
 
 
 def item(kind: Any) -> Any:
-    """The type of a list's items, and any other type itself."""
+    """Return the type of a list's items, and any other type itself."""
     return get_args(kind)[0] if get_origin(kind) is tuple else kind
 
 
 def shown_type(path: str) -> str:
-    """The cell under "type": the type's own sentence, without its explanations."""
+    """Return the cell under "type": the type's own sentence, without its explanations."""
     kind = KEYS[path].type
-    said = re.sub(r" \([^)]*\)|, as in .*", "", faults.description(item(kind)))
-    return f"list, each {said}" if get_origin(kind) is tuple else said
+    sentence = re.sub(r" \([^)]*\)|, as in .*", "", faults.description(item(kind)))
+    return f"list, each {sentence}" if get_origin(kind) is tuple else sentence
 
 
 def shown_default(path: str) -> str:
-    """The cell under "default"."""
+    """Return the cell under "default"."""
     field = UNKNOWN.get(path.removeprefix("capabilities[]."), KEYS[path])
     if field.required:
         return "required"
@@ -65,7 +65,7 @@ def shown_default(path: str) -> str:
 
 
 def rendered(page: str) -> str:
-    """The page, with what is generated as it should be."""
+    """Return the page with its generated cells renewed."""
 
     def row(match: re.Match[str]) -> str:
         path, cells = match[1], match[2].split("|")
@@ -77,7 +77,7 @@ def rendered(page: str) -> str:
 
 
 def documented() -> dict[str, list[str]]:
-    """The rows of the tables of keys: path -> type, default, takes effect, meaning."""
+    """Return the rows of the tables of keys: path -> type, default, takes effect, meaning."""
     return {path: [cell.strip() for cell in rest.split("|")[:4]] for path, rest in ROW.findall(PAGE.read_text())}
 
 
@@ -94,14 +94,14 @@ def test_types_and_defaults_are_those_of_the_types() -> None:
     assert rendered(PAGE.read_text()) == PAGE.read_text(), "run `make docs`"
 
 
-def test_every_row_of_keys_stands_in_a_table() -> None:
+def test_every_row_of_keys_is_in_a_table() -> None:
     for table in re.findall(r"(?:^\|.*\n)+", PAGE.read_text(), re.MULTILINE):
         if ROW.search(table):
             assert table.startswith(f"{HEAD}\n|---|")
 
 
 @pytest.mark.parametrize("path", KEYS)
-def test_when_a_key_takes_effect_and_what_it_means_is_said(path: str) -> None:
+def test_each_key_has_its_effect_and_its_meaning(path: str) -> None:
     _, _, effect, meaning = documented()[path]
     assert effect in ("at once", "restart")
     assert meaning
@@ -113,36 +113,36 @@ ATTRIBUTES = {
     for node in ast.walk(ast.parse(path.read_text()))
     if isinstance(node, ast.Attribute)
 }
-"""What the code asks of anything."""
+"""Attributes that every object has."""
 
 
 @pytest.mark.parametrize("path", KEYS)
-def test_no_key_is_read_by_nobody(path: str) -> None:
+def test_every_key_is_read(path: str) -> None:
     _, _, _, meaning = documented()[path]
     assert meaning.endswith("for the reader.") or path.rpartition(".")[2] in ATTRIBUTES
 
 
 def parts(kind: Any) -> Iterator[Any]:
-    """The type, and all that it is made of."""
+    """Yield the type and all types within it."""
     yield kind
     for part in (*get_args(kind), *getattr(kind, "__metadata__", ())):
         yield from parts(part)
 
 
 @pytest.mark.parametrize("path", KEYS)
-def test_the_sentence_of_a_type_says_what_the_type_takes(path: str) -> None:
-    said = faults.description(item(KEYS[path].type))
-    assert said
+def test_the_sentence_of_a_type_names_its_literal_values(path: str) -> None:
+    sentence = faults.description(item(KEYS[path].type))
+    assert sentence
     for part in parts(item(KEYS[path].type)):
         if get_origin(part) is Literal:
-            assert re.findall(r"`([^`]+)`", said) == list(get_args(part))
+            assert re.findall(r"`([^`]+)`", sentence) == list(get_args(part))
         if isinstance(part, msgspec.Meta):
             limits = {part.gt, part.ge, part.lt, part.le} - {None, MOST_TOKENS}
-            assert {str(limit) for limit in limits} <= set(re.findall(r"\d+", said))
+            assert {str(limit) for limit in limits} <= set(re.findall(r"\d+", sentence))
         if part is bool:
-            assert said == "true or false"
+            assert sentence == "true or false"
         if part is datetime.datetime:
-            assert "time" in said
+            assert "time" in sentence
 
 
 def test_the_examples_are_valid() -> None:

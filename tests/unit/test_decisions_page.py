@@ -18,13 +18,13 @@ REFERENCE = re.compile(r"Decisions?: docs/decisions\.md, ((?:D\d+(?:, )?)+)")
 def references() -> dict[str, set[int]]:
     """Return the numbers of the entries that each file of the repository names."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    found: dict[str, set[int]] = {}
+    by_file: dict[str, set[int]] = {}
     for name in listed.stdout.split("\0"):
         path = ROOT / name
         if path.is_file() and path.suffix in {".py", ".yaml", ".yml", ".toml", ""}:
             for match in REFERENCE.findall(path.read_text(errors="replace")):
-                found.setdefault(name, set()).update(map(int, re.findall(r"D(\d+)", match)))
-    return found
+                by_file.setdefault(name, set()).update(map(int, re.findall(r"D(\d+)", match)))
+    return by_file
 
 
 def test_each_entry_has_a_number_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""All pages: each command in them is run by some test, each option that they name exists, each link leads somewhere."""
+"""All pages: a test runs each command, each option that they name exists, and each link has a target."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ NOT_OURS = {
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings as GitHub names them in links."""
+    """Return the anchors that GitHub makes of the headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -45,7 +45,7 @@ def links() -> Iterator[tuple[Path, str]]:
 
 
 def options(command: click.Command) -> Iterator[str]:
-    """All options of a command and of those below it."""
+    """Yield all options of a command and of its subcommands."""
     yield from (name for parameter in command.params for name in parameter.opts)
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -70,8 +70,8 @@ def test_a_page_with_commands_has_a_test_that_runs_them(page: Path) -> None:
     name = str(page.relative_to(ROOT))
     assert ("```sh" in page.read_text()) == (name in RUN_BY)
     if name in RUN_BY:
-        said = (ROOT / RUN_BY[name]).read_text()
-        assert all(f'"{part}"' in said for part in name.split("/")), f"{RUN_BY[name]} does not read {name}"
+        source = (ROOT / RUN_BY[name]).read_text()
+        assert all(f'"{part}"' in source for part in name.split("/")), f"{RUN_BY[name]} does not read {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

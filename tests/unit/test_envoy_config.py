@@ -1,4 +1,4 @@
-"""The bootstrap as a document: that Envoy takes it, and what it does with it, is in tests/envoy/."""
+"""The bootstrap as a document; tests/envoy/ runs Envoy with it."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ Edit = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def document() -> Edit:
-    """The bootstrap of a plan, parsed; arguments change the plan."""
+    """Return the parsed bootstrap of a plan; arguments change the plan."""
 
     def make(settings: str = "{}", **changes: Any) -> dict[str, Any]:
         values = {"listen": Address("127.0.0.1", 8080), "processors": (Address(path="/run/w0.sock"),), "bedrock": AWS}
@@ -32,7 +32,7 @@ def document() -> Edit:
 
 
 def every(value: Any, key: str) -> Iterator[Any]:
-    """All that stands under `key`, anywhere."""
+    """Yield all values under `key`, anywhere."""
     if isinstance(value, dict):
         for name, item in value.items():
             if name == key:
@@ -44,13 +44,13 @@ def every(value: Any, key: str) -> Iterator[Any]:
 
 
 def one(value: Any, key: str) -> Any:
-    [found] = every(value, key)
-    return found
+    [section] = every(value, key)
+    return section
 
 
 def cluster(document: Any, name: str) -> Any:
-    [found] = [each for each in document["static_resources"]["clusters"] if each["name"] == name]
-    return found
+    [section] = [each for each in document["static_resources"]["clusters"] if each["name"] == name]
+    return section
 
 
 def routes(document: Any) -> dict[str, Any]:
@@ -60,14 +60,14 @@ def routes(document: Any) -> dict[str, Any]:
 # Limits and times
 
 
-def test_the_route_leaves_room_for_what_the_worker_adds(document: Edit) -> None:
+def test_the_route_allows_for_the_headers_that_the_worker_adds(document: Edit) -> None:
     rendered = document("limits: {request_bytes: 1000000}")
     assert routes(rendered)["api"]["request_body_buffer_limit"] == 1_250_000
     assert cluster(rendered, "processor")["per_connection_buffer_limit_bytes"] > 1_250_000
 
 
 @pytest.mark.parametrize("size", [1024, 536870912])
-def test_what_a_connection_holds_does_not_grow_with_the_limit_of_bodies(document: Edit, size: int) -> None:
+def test_the_buffer_of_a_connection_does_not_grow_with_the_body_limit(document: Edit, size: int) -> None:
     rendered = document(f"limits: {{request_bytes: {size}}}")
     assert rendered["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"] == 65_536
     assert cluster(rendered, "bedrock")["per_connection_buffer_limit_bytes"] == 32_768
@@ -87,7 +87,7 @@ def test_connections_are_limited_by_the_open_files(document: Edit, files: dict[s
     assert one(document(**files), "max_active_downstream_connections") == str(limit)
 
 
-def test_envoy_looks_at_its_memory_where_it_is_told_how_much_it_has(document: Edit) -> None:
+def test_envoy_monitors_its_memory_where_the_limit_is_configured(document: Edit) -> None:
     assert "actions" not in document()["overload_manager"]
     manager = document(memory=1 << 30)["overload_manager"]
     assert one(manager, "max_heap_size_bytes") == str(960 << 20)
@@ -102,7 +102,7 @@ def test_envoy_looks_at_its_memory_where_it_is_told_how_much_it_has(document: Ed
 
 
 def test_a_connection_has_few_requests_at_once(document: Edit) -> None:
-    """Each takes Envoy kilobytes, and the caller a dozen bytes."""
+    """A request costs Envoy kilobytes, and the caller a dozen bytes."""
     [manager] = [each for each in every(document(), "typed_config") if each.get("stat_prefix") == "oai"]
     assert manager["http2_protocol_options"]["max_concurrent_streams"] == 100
     assert manager["stream_flush_timeout"] == "60s"
@@ -113,7 +113,7 @@ def test_the_limit_is_named_to_the_caller(document: Edit) -> None:
     assert any("1000000 bytes" in message for message in every(document("limits: {request_bytes: 1000000}"), "message"))
 
 
-def test_the_worker_may_ask_for_as_long_as_its_own_calls_take(document: Edit) -> None:
+def test_the_worker_may_request_a_timeout_as_long_as_its_own_calls(document: Edit) -> None:
     assert one(document("embeddings: {seconds: 600}"), "max_message_timeout") == "720s"
     assert one(document("embeddings: {seconds: 1}"), "max_message_timeout") == "121s"  # three steps of translation
     assert one(document(), "message_timeout") == "30s"
@@ -150,7 +150,7 @@ def test_only_the_api_is_processed_and_only_it_leads_to_bedrock(document: Edit) 
     assert all(switched_off["name"] in routes(rendered)[name]["typed_per_filter_config"] for name in processed)
 
 
-def test_a_route_leads_to_bedrock_only_for_what_a_worker_has_signed(document: Edit) -> None:
+def test_the_route_to_bedrock_requires_a_workers_mark(document: Edit) -> None:
     rendered = document()
     assert [name for name, route in routes(rendered).items() if one_cluster(route) == "bedrock"] == ["bedrock"]
     assert one_cluster(routes(rendered)["api"]) == "unprocessed"
@@ -175,7 +175,7 @@ def one_cluster(route: Any) -> str | None:
     return name
 
 
-def test_calls_are_billed_so_only_what_cannot_have_begun_is_tried_again(document: Edit) -> None:
+def test_only_calls_that_cannot_have_begun_are_retried(document: Edit) -> None:
     retry_on = routes(document())["api"]["route"]["retry_policy"]["retry_on"]
     assert set(retry_on.split(",")) == {"connect-failure", "refused-stream", "reset-before-request"}
 
@@ -195,20 +195,20 @@ def test_every_reply_of_envoys_own_has_openais_shape(document: Edit) -> None:
 
 
 def test_bedrock_over_tls(document: Edit) -> None:
-    found = cluster(document(ca_file="/my/ca.pem"), "bedrock")
-    assert found["type"] == "LOGICAL_DNS"
-    assert one(found, "trusted_ca") == {"filename": "/my/ca.pem"}
-    assert one(found, "upstream_http_protocol_options") == {"auto_sni": True, "auto_san_validation": True}
-    assert one(found, "socket_address") == {"address": AWS.host, "port_value": 443}
+    section = cluster(document(ca_file="/my/ca.pem"), "bedrock")
+    assert section["type"] == "LOGICAL_DNS"
+    assert one(section, "trusted_ca") == {"filename": "/my/ca.pem"}
+    assert one(section, "upstream_http_protocol_options") == {"auto_sni": True, "auto_san_validation": True}
+    assert one(section, "socket_address") == {"address": AWS.host, "port_value": 443}
 
 
 @pytest.mark.parametrize(("host", "kind"), [("127.0.0.1", "STATIC"), ("::1", "STATIC"), ("localhost", "LOGICAL_DNS")])
 def test_bedrock_in_plain_http(document: Edit, host: str, kind: str) -> None:
-    found = cluster(document(bedrock=Endpoint("http", host, 9000)), "bedrock")
-    assert "transport_socket" not in found
-    assert one(found, "explicit_http_config") == {"http_protocol_options": {}}
-    assert found["type"] == kind
-    assert one(found, "socket_address") == {"address": host, "port_value": 9000}
+    section = cluster(document(bedrock=Endpoint("http", host, 9000)), "bedrock")
+    assert "transport_socket" not in section
+    assert one(section, "explicit_http_config") == {"http_protocol_options": {}}
+    assert section["type"] == kind
+    assert one(section, "socket_address") == {"address": host, "port_value": 9000}
 
 
 # Workers
@@ -216,17 +216,17 @@ def test_bedrock_in_plain_http(document: Edit, host: str, kind: str) -> None:
 
 def test_each_worker_is_an_endpoint(document: Edit) -> None:
     workers = (Address(path="/run/w0.sock"), Address(path="/run/w1.sock"))
-    found = cluster(document(processors=workers), "processor")
-    assert found["type"] == "STATIC"
-    assert list(every(found, "pipe")) == [{"path": "/run/w0.sock"}, {"path": "/run/w1.sock"}]
+    section = cluster(document(processors=workers), "processor")
+    assert section["type"] == "STATIC"
+    assert list(every(section, "pipe")) == [{"path": "/run/w0.sock"}, {"path": "/run/w1.sock"}]
 
 
 def test_workers_that_have_a_name_are_looked_up(document: Edit) -> None:
-    found = cluster(document(processors=(Address("oai", 9001),)), "processor")
-    assert found["type"] == "STRICT_DNS"
+    section = cluster(document(processors=(Address("oai", 9001),)), "processor")
+    assert section["type"] == "STRICT_DNS"
 
 
-def test_what_was_not_asked_for_is_not_there(document: Edit) -> None:
+def test_optional_parts_are_absent_by_default(document: Edit) -> None:
     rendered = document()
     assert "admin" not in rendered
     assert not list(every(rendered, "access_log"))
@@ -243,8 +243,8 @@ def test_the_access_log_and_the_admin_socket(document: Edit) -> None:
 
 
 def health(document: Any) -> Any:
-    [found] = [each for each in document["static_resources"]["listeners"] if each["name"] == "health"]
-    return found
+    [section] = [each for each in document["static_resources"]["listeners"] if each["name"] == "health"]
+    return section
 
 
 CALLS = {"processor", "bedrock", "unprocessed"}
@@ -261,7 +261,7 @@ def test_without_an_address_there_is_no_listener_for_health(document: Edit) -> N
     assert clusters(rendered) == CALLS
 
 
-def test_who_asks_for_health_is_not_counted_among_callers(document: Edit) -> None:
+def test_health_checks_are_not_counted_among_callers(document: Edit) -> None:
     rendered = document(health=Address("127.0.0.1", 8081))
     assert one(health(rendered), "stat_prefix") != "oai"
     assert health(rendered)["ignore_global_conn_limit"] is True
@@ -298,7 +298,7 @@ def test_one_connection_opens_one_request_in_a_turn_of_the_event_loop(document: 
     assert one(document(), "http.max_requests_per_io_cycle") == 1
 
 
-def test_calls_that_nobody_reads_do_not_fill_the_window_of_the_others(document: Edit) -> None:
+def test_unread_calls_do_not_fill_the_window_of_the_others(document: Edit) -> None:
     """All calls on an HTTP/2 connection share its window."""
     options = one(cluster(document(), "bedrock"), "http2_protocol_options")
     calls, of_each = int(options["max_concurrent_streams"]), int(options["initial_stream_window_size"])
@@ -339,7 +339,7 @@ def test_fragments_are_parts_of_the_bootstrap(document: Edit) -> None:
     ],
 )
 def test_the_route_writes_the_host_that_is_signed(endpoint: Endpoint, host: str) -> None:
-    """Until then it is the caller's, by which Envoy finds the virtual host."""
+    """Before that the host is the caller's, by which Envoy selects the virtual host."""
     bedrock, api = fragment("route", bedrock=endpoint)
     assert bedrock["route"]["host_rewrite_literal"] == host == endpoint.authority
     assert "host_rewrite_literal" not in api["route"]
@@ -367,7 +367,7 @@ def test_the_route_brings_its_own_limit_of_bodies() -> None:
     assert [int(route["request_body_buffer_limit"]) for route in both] == [1_250_000, 1_250_000]
 
 
-def test_the_worker_may_remove_what_callers_wish_of_envoy() -> None:
+def test_the_worker_may_remove_callers_headers_to_envoy() -> None:
     [ext_proc] = fragment("filter")
     rules = {"allow_all_routing": True, "allow_envoy": True, "disallow_expression": {"regex": "^:authority$"}}
     assert one(ext_proc, "mutation_rules") == rules
@@ -385,54 +385,54 @@ def test_replies_for_an_envoy_of_ones_own_touch_only_ours() -> None:
 
 def test_workers_on_tcp_prove_their_names(document: Edit) -> None:
     workers = (Address("10.0.0.1", 9001), Address("worker.test", 9001), Address("worker.test", 9002))
-    found = cluster(
+    section = cluster(
         document(processors=workers, processor_tls=ProcessorTls("/ca.pem", "/c.pem", "/k.pem")), "processor"
     )
-    assert one(found, "trusted_ca") == {"filename": "/ca.pem"}
-    assert one(found, "certificate_chain") == {"filename": "/c.pem"}
-    assert one(found, "private_key") == {"filename": "/k.pem"}
-    assert one(found, "alpn_protocols") == ["h2"]
-    names = {(each["san_type"], each["matcher"]["exact"]) for each in one(found, "match_typed_subject_alt_names")}
+    assert one(section, "trusted_ca") == {"filename": "/ca.pem"}
+    assert one(section, "certificate_chain") == {"filename": "/c.pem"}
+    assert one(section, "private_key") == {"filename": "/k.pem"}
+    assert one(section, "alpn_protocols") == ["h2"]
+    names = {(each["san_type"], each["matcher"]["exact"]) for each in one(section, "match_typed_subject_alt_names")}
     assert names == {("IP_ADDRESS", "10.0.0.1"), ("DNS", "worker.test")}
 
 
-def test_a_name_given_is_the_only_one(document: Edit) -> None:
+def test_a_configured_name_is_the_only_one(document: Edit) -> None:
     tls = ProcessorTls("/ca.pem", name="oai.test")
-    found = cluster(document(processors=(Address("10.0.0.1", 9001),), processor_tls=tls), "processor")
-    assert one(found, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "oai.test"}}]
-    assert one(found, "sni") == "oai.test"
-    assert not list(every(found, "tls_certificates"))
+    section = cluster(document(processors=(Address("10.0.0.1", 9001),), processor_tls=tls), "processor")
+    assert one(section, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "oai.test"}}]
+    assert one(section, "sni") == "oai.test"
+    assert not list(every(section, "tls_certificates"))
 
 
 def test_secrets_are_followed_and_names_are_checked_all_the_same(document: Edit) -> None:
     tls = ProcessorTls("/tls/ca.pem", "/tls/c.pem", "/tls/k.pem", secrets="/sds")
     whole = document(processors=(Address("worker.test", 9001),), processor_tls=tls)
-    found = cluster(whole, "processor")
-    assert one(found, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "worker.test"}}]
-    assert one(found, "alpn_protocols") == ["h2"]
-    assert not list(every(found, "trusted_ca"))
-    assert set(every(found, "path")) == {"/sds/processor-ca.yaml", "/sds/processor-certificate.yaml"}
+    section = cluster(whole, "processor")
+    assert one(section, "match_typed_subject_alt_names") == [{"san_type": "DNS", "matcher": {"exact": "worker.test"}}]
+    assert one(section, "alpn_protocols") == ["h2"]
+    assert not list(every(section, "trusted_ca"))
+    assert set(every(section, "path")) == {"/sds/processor-ca.yaml", "/sds/processor-certificate.yaml"}
     assert whole["node"] == {"id": "oai-gateway", "cluster": "oai-gateway"}, "without it Envoy does not start"
     for kind in get_args(SecretKind):
         [secret] = yaml.safe_load(render_secret(tls, kind))["resources"]
-        assert secret["name"] in set(every(found, "name"))
+        assert secret["name"] in set(every(section, "name"))
 
 
 def test_without_a_certificate_of_envoys_there_is_no_secret_for_it(document: Edit) -> None:
     tls = ProcessorTls("/tls/ca.pem", secrets="/sds")
-    found = cluster(document(processors=(Address("worker.test", 9001),), processor_tls=tls), "processor")
-    assert list(every(found, "path")) == ["/sds/processor-ca.yaml"]
+    section = cluster(document(processors=(Address("worker.test", 9001),), processor_tls=tls), "processor")
+    assert list(every(section, "path")) == ["/sds/processor-ca.yaml"]
 
 
 # The rendering itself
 
 
-def test_json_and_yaml_say_the_same() -> None:
+def test_json_and_yaml_are_the_same_document() -> None:
     plan = EnvoyPlan(Address("0.0.0.0", 80), (Address(path="/w"),), AWS, config.Settings(), access_log=True)
     assert json.loads(render(plan, as_json=True)) == yaml.safe_load(render(plan))
 
 
-def test_nobody_pays_for_the_typed_messages_but_who_renders() -> None:
+def test_the_typed_messages_are_only_imported_to_render() -> None:
     code = "import sys, extproc.cli, extproc.stack.stack; print([n for n in sys.modules if n.startswith('envoy_data')])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

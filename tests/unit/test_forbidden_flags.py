@@ -1,4 +1,4 @@
-"""No Envoy that this project configures has a runtime flag that crashes it, and `check --envoy` finds it elsewhere."""
+"""No Envoy that this project configures has a runtime flag that crashes it; `check --envoy` reports it elsewhere."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("envo
 
 
 def plans() -> list[EnvoyPlan]:
-    """Everything of a plan that changes the whole bootstrap."""
+    """Return plans that cover every change of the whole bootstrap."""
     bedrock = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
     plain = EnvoyPlan(
         settings=config.parse(b"{}"),
@@ -76,14 +76,14 @@ PATCH = f"a: 1\n---\nspec:\n  bootstrap:\n    value: |\n      layered_runtime:\n
         (ISTIO, "annotations.proxy.istio.io/config.runtimeValues."),
     ],
 )
-def test_it_is_found_wherever_it_is_on(text: str, path: str) -> None:
-    [found] = find(text)
-    assert found.path == f"{path}{FLAG}"
-    assert str(found).startswith(f"{path}{FLAG}: remove this runtime flag")
+def test_the_flag_is_reported_wherever_it_is_on(text: str, path: str) -> None:
+    [flag] = find(text)
+    assert flag.path == f"{path}{FLAG}"
+    assert str(flag).startswith(f"{path}{FLAG}: remove this runtime flag")
 
 
 def test_a_mention_in_a_string_that_is_no_document_counts() -> None:
-    assert [found.path for found in find(f"args: ['--set {FLAG}=true']")] == ["args[0]"]
+    assert [flag.path for flag in find(f"args: ['--set {FLAG}=true']")] == ["args[0]"]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_mention_in_a_string_that_is_no_document_counts() -> None:
         "a: [1, x]",
     ],
 )
-def test_nothing_is_found_where_it_is_off(text: str) -> None:
+def test_nothing_is_reported_where_the_flag_is_off(text: str) -> None:
     assert find(text) == []
 
 
 @pytest.mark.parametrize(
     "text", ["a: [", "[" * 2000, "a:\n" + "".join(f"{' ' * n}k:\n" for n in range(1, 200)), "\x00"]
 )
-def test_what_cannot_be_searched_is_named(text: str) -> None:
+def test_an_unsearchable_document_is_reported(text: str) -> None:
     with pytest.raises(UnreadableError):
         find(text)
 

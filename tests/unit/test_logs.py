@@ -17,7 +17,7 @@ from tests.logs import Watch
         "worker-0: was ended by SIGKILL, starting it again",
     ],
 )
-def test_a_crash_is_found_once(tmp_path: Path, line: str) -> None:
+def test_a_crash_is_reported_once(tmp_path: Path, line: str) -> None:
     watch, log = Watch(), tmp_path / "log"
     watch.add(log)
     log.write_text(f"serving\n{line}\nserving\n")
@@ -75,7 +75,7 @@ def containers(engine: Engine) -> Containers:
     return containers
 
 
-def test_a_crash_in_a_containers_log_is_found_once(engine: Engine, containers: Containers) -> None:
+def test_a_crash_in_a_containers_log_is_reported_once(engine: Engine, containers: Containers) -> None:
     engine.log += "[2026-11-28 10:00:00.000][7][critical][backtrace] Caught Segmentation fault\n"
     with pytest.raises(AssertionError, match=r"oai-test-envoy-1: .*Segmentation fault"):
         containers.check()
@@ -91,7 +91,7 @@ def test_a_crash_is_remembered_when_the_container_is_removed(engine: Engine, con
     containers.check()
 
 
-def test_a_container_that_docker_starts_again_is_found_unless_declared(engine: Engine, containers: Containers) -> None:
+def test_a_container_that_docker_restarts_is_reported_unless_declared(engine: Engine, containers: Containers) -> None:
     engine.attrs["RestartCount"] = 1
     with pytest.raises(AssertionError, match="started it again"):
         containers.check()

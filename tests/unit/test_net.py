@@ -26,7 +26,7 @@ def test_addresses(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     "text", ["", "8080", "unix:w0.sock", "::1:8080", "host:99999", "host:-1", "host:", ":80", "a:1:2"]
 )
-def test_what_is_no_address(text: str) -> None:
+def test_a_text_that_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"as in (unix:/run|127\.0\.0\.1)"):
         parse_address(text)
 
@@ -45,7 +45,7 @@ def test_what_is_no_address(text: str) -> None:
         ("localhost.example:1", False),
     ],
 )
-def test_what_stays_on_this_machine(text: str, stays: bool) -> None:
+def test_addresses_that_stay_on_this_machine(text: str, stays: bool) -> None:
     assert parse_address(text).stays_here is stays
 
 

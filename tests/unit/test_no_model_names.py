@@ -1,4 +1,4 @@
-"""Code asks what a family can do, never what a model is called: no part of a model's name is looked for anywhere."""
+"""Code depends on the capabilities of a family, never on a model's name: no code searches for part of one."""
 
 import ast
 from pathlib import Path
@@ -14,13 +14,13 @@ FILES = sorted(EXTPROC.rglob("*.py"))
 
 
 def named(node):
-    """Whether this is a text, or a tuple of such, with a model's or its maker's name in it."""
+    """Return true if this is a text, or a tuple of texts, with a model's or its maker's name in it."""
     texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     return any(name in text.lower() for text in texts for name in (*MAKERS, *MODELS))
 
 
 def looks(tree):
-    """The lines that look for such a name inside something else."""
+    """Yield the lines that search for such a name inside another value."""
     for node in ast.walk(tree):
         match node:
             case ast.Compare(left=ast.Constant() as left, ops=[ast.In() | ast.NotIn()]) if named(left):

@@ -1,4 +1,4 @@
-"""`check --envoy` finds the routes that lead to Bedrock without a worker's mark."""
+"""`check --envoy` reports the routes that lead to Bedrock without a worker's mark."""
 
 import contextlib
 import json
@@ -30,18 +30,18 @@ def document(
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
-def test_what_is_rendered_has_no_open_route(path: Path) -> None:
+def test_rendered_configurations_have_no_open_route(path: Path) -> None:
     assert find_open(path.read_text()) == []
 
 
 def test_the_rendering_without_its_mark_is_open() -> None:
     bootstrap = (ROOT / "envoy" / "bootstrap.yaml").read_text()
-    [found] = find_open(bootstrap.replace("dynamic_metadata:", "headers:"))
-    assert found.endswith("route_config.virtual_hosts[0].routes[1]")
+    [open_route] = find_open(bootstrap.replace("dynamic_metadata:", "headers:"))
+    assert open_route.endswith("route_config.virtual_hosts[0].routes[1]")
 
 
 @pytest.mark.parametrize(
-    "found",
+    "open_route",
     [
         document(),
         document({"prefix": "/"}),
@@ -61,8 +61,8 @@ def test_the_rendering_without_its_mark_is_open() -> None:
         {"manager": {"forward_client_cert_details": "FORWARD_ONLY"}, **document({"headers": [HEADER]})},
     ],
 )
-def test_an_open_route_is_found(found: Any) -> None:
-    assert find_open(yaml.safe_dump(found)) == find_open(json.dumps(found)) == ["routes[0]"]
+def test_an_open_route_is_reported(open_route: Any) -> None:
+    assert find_open(yaml.safe_dump(open_route)) == find_open(json.dumps(open_route)) == ["routes[0]"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_no_other_route_is_open(closed: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "[" * 2000, "a:\n" + "".join(f"{' ' * n}k:\n" for n in range(1, 200))])
-def test_what_cannot_be_searched_is_named(text: str) -> None:
+def test_an_unsearchable_document_is_reported(text: str) -> None:
     with pytest.raises(UnreadableError):
         find_open(text)
 

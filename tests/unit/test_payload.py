@@ -1,4 +1,4 @@
-"""Bodies that do not lie in a row are the same bodies."""
+"""Bodies in several segments equal the same bodies in one."""
 
 import json
 
@@ -29,33 +29,33 @@ def image(source: str | Verbatim) -> ImageContent:
 
 
 @given(st.lists(st.binary(max_size=5), max_size=5))
-def test_pieces_are_their_bytes(found: list[bytes]) -> None:
-    pieces = Segments([memoryview(one) for one in found])
-    whole = b"".join(found)
+def test_pieces_are_their_bytes(parts: list[bytes]) -> None:
+    pieces = Segments([memoryview(one) for one in parts])
+    whole = b"".join(parts)
     assert (len(pieces), bytes(pieces), b"".join(segments(pieces))) == (len(whole), whole, whole)
     assert segments(whole) == (whole,)
 
 
 @given(blocks)
-def test_what_goes_out_from_where_it_lies_is_what_would_have_been_written(found: list[TextContent | str]) -> None:
+def test_a_body_in_segments_equals_the_body_in_one(parts: list[TextContent | str]) -> None:
     def request(*, verbatim: bool) -> ConverseRequest:
         content = [
             one if isinstance(one, TextContent) else image(Verbatim(memoryview(one.encode())) if verbatim else one)
-            for one in found
+            for one in parts
         ]
         return ConverseRequest(
             [ConverseMessage("user", list(content))], additional_model_request_fields={"a": msgspec.Raw(b'{"b":[]}')}
         )
 
-    said = request(verbatim=True).encode()
-    assert bytes(said) == request(verbatim=False).encode()
-    assert isinstance(said, Segments) is any(isinstance(one, str) for one in found)
+    encoded = request(verbatim=True).encode()
+    assert bytes(encoded) == request(verbatim=False).encode()
+    assert isinstance(encoded, Segments) is any(isinstance(one, str) for one in parts)
 
 
 def test_long_base64_is_not_copied() -> None:
     characters = memoryview(b"A" * 100)
-    said = ConverseRequest([ConverseMessage("user", [image(Verbatim(characters))])]).encode()
-    assert any(part is characters for part in segments(said))
+    encoded = ConverseRequest([ConverseMessage("user", [image(Verbatim(characters))])]).encode()
+    assert any(part is characters for part in segments(encoded))
 
 
 def test_a_zero_byte_that_should_not_be_there_is_not_taken_for_a_place() -> None:
@@ -66,15 +66,15 @@ def test_a_zero_byte_that_should_not_be_there_is_not_taken_for_a_place() -> None
 
 
 @given(st.lists(st.binary(max_size=100), max_size=5))
-def test_pieces_are_signed_as_their_bytes_are(found: list[bytes]) -> None:
+def test_pieces_are_signed_as_their_bytes_are(parts: list[bytes]) -> None:
     signer, keys = Signer("us-east-1", "localhost"), Credentials("AKID", "secret")
-    pieces = Segments(found)
+    pieces = Segments(parts)
     assert signer.sign(keys, "/p", pieces, (), 0.0) == signer.sign(keys, "/p", bytes(pieces), (), 0.0)
 
 
 def test_a_text_may_hold_what_marks_a_place() -> None:
-    said = ConverseRequest(
+    encoded = ConverseRequest(
         [ConverseMessage("user", [TextContent("\0"), image(Verbatim(memoryview(b"AAAA")))])]
     ).encode()
-    content = json.loads(bytes(said))["messages"][0]["content"]
+    content = json.loads(bytes(encoded))["messages"][0]["content"]
     assert content == [{"text": "\0"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}}]

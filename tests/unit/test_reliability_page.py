@@ -1,4 +1,4 @@
-"""docs/reliability.md is what its results make it: `make reliability` writes it."""
+"""docs/reliability.md matches its results: `make reliability` writes it."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def test_all_results_are_committed() -> None:
     assert {path.name for path in RESULTS.glob("*.json")} == set(NAMES)
 
 
-def test_no_caller_gets_a_short_response_or_silence() -> None:
+def test_no_caller_gets_a_short_response_or_none() -> None:
     assert {row["sees"] for row in results("chaos.json")["rows"]} & {SHORT, SILENCE} == set()
 
 

@@ -53,7 +53,7 @@ def sbom() -> Any:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Parts of a Debian system, as dpkg leaves them."""
+    """Write the parts of a Debian system as dpkg leaves them."""
     (tmp_path / "var/lib/dpkg").mkdir(parents=True)
     (tmp_path / "var/lib/dpkg/status").write_text(STATUS)
     for name, text in (("libc6", DEP5), ("zlib1g", "see /usr/share/common-licenses/GPL-2.\n")):
@@ -81,7 +81,7 @@ def test_every_installed_package_is_a_component(bill: dict[str, Any]) -> None:
     }
 
 
-def test_package_urls_are_what_the_library_of_package_urls_writes(bill: dict[str, Any]) -> None:
+def test_package_urls_equal_those_of_the_packageurl_library(bill: dict[str, Any]) -> None:
     for each in [bill["metadata"]["component"], *bill["components"]]:
         parsed = PackageURL.from_string(each["purl"])
         assert parsed.name == each["name"].rpartition("/")[2]
@@ -107,7 +107,7 @@ def test_debian_packages_that_are_installed_have_their_licences(bill: dict[str, 
     assert parsed.qualifiers["arch"] == "amd64"
 
 
-def test_licences_of_python_packages_are_taken_from_wherever_their_metadata_has_them(bill: dict[str, Any]) -> None:
+def test_licences_of_python_packages_come_from_any_metadata_field(bill: dict[str, Any]) -> None:
     licences = {each["name"]: each.get("licenses") for each in bill["components"]}
     assert licences["aiohttp"] == [{"expression": "Apache-2.0 AND MIT"}]
     assert licences["protobuf"] == [{"license": {"id": "BSD-3-Clause"}}]  # a field with a name

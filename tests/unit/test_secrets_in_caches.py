@@ -40,7 +40,7 @@ def all_caches() -> list[object]:
     return [held for held in gc.get_objects() if isinstance(held, kind)]
 
 
-def test_the_walk_finds_what_a_cache_holds() -> None:
+def test_the_walk_reaches_every_text_in_a_cache() -> None:
     cached = functools.lru_cache(lambda text: text.encode() + b" seen")
     cached("a key")
 
@@ -52,10 +52,10 @@ def test_the_walk_finds_what_a_cache_holds() -> None:
 def test_no_cache_holds_a_secret(identity: Credentials | BearerToken) -> None:
     forward(identity)
 
-    found = [text for cache in all_caches() for text in texts_from(cache)]
+    cached_texts = [text for cache in all_caches() for text in texts_from(cache)]
 
-    assert found
-    assert not [text for text in found if b"old-" in text]
+    assert cached_texts
+    assert not [text for text in cached_texts if b"old-" in text]
 
 
 @pytest.mark.parametrize("identity", [NEXT, BearerToken("next")])

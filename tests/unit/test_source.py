@@ -25,7 +25,7 @@ def source() -> Any:
 
 @pytest.fixture
 def checkout(source: Any, tmp_path: Path) -> Path:
-    """A small source with every file and folder that the real one has, in a Git repository of its own."""
+    """Create a small source with every file and folder of the real one, in a Git repository of its own."""
     for name in (*source.FILES, *(f"{folder}/__init__.py" for folder in source.FOLDERS)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{name}\n")
@@ -60,7 +60,7 @@ def test_a_commit_has_the_digest_of_its_checkout(source: Any, checkout: Path, mo
     assert source.of_commit("HEAD~1") == before
 
 
-def test_the_commits_of_an_image_are_found(source: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commits_of_an_image_are_listed(source: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed, first = source.of_folder(checkout), git(checkout, "rev-parse", "HEAD")
     (checkout / "NOTES").write_text("not part of the source")
     second = commit(checkout)
@@ -99,7 +99,7 @@ def test_an_image_of_another_source_is_reported(source: Any, checkout: Path, mon
     assert "docker-compose build" in source.compare(checkout)
 
 
-def test_what_cannot_be_compared_is_reported_and_no_failure(
+def test_an_incomparable_source_is_reported_and_no_failure(
     source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record"
