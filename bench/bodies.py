@@ -21,9 +21,13 @@ class Shape:
     embeddings: bool = False
 
     def of_size(self, size: int) -> bytes:
-        """A body of about `size` bytes."""
-        few, many = len(self.write(64)), len(self.write(128))
-        return self.write(max(1, round((size - few) * 64 / (many - few)) + 64))
+        """A body of about `size` bytes. It may grow faster than its count."""
+        count = 64
+        shorter, longer = len(self.write(count)), len(self.write(2 * count))
+        while longer < size:
+            count *= 2
+            shorter, longer = longer, len(self.write(2 * count))
+        return self.write(max(1, round((size - shorter) * count / (longer - shorter)) + count))
 
 
 def chat(**fields: Json) -> bytes:
