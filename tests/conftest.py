@@ -26,6 +26,7 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 from extproc.build import compiled
+from tests import limits
 from tests.logs import WATCH
 
 
@@ -42,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Silence Envoy's typed messages, generated for an older pydantic, which warns about it a hundred times."""
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:envoy_data_plane.*")
+    config.pluginmanager.register(limits, "limits")
     CONFIG["transport"] = config.getoption("--transport")
     if config.getoption("--compiled") and not compiled():
         raise pytest.UsageError("this is not the compiled gateway: say `make test-compiled`")

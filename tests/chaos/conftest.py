@@ -3,11 +3,9 @@
 The short form runs everything on one worker over http2, and most on two over grpcio; `--long` runs all four.
 """
 
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,9 +16,6 @@ from tests.chaos.upstream import Upstream
 from tests.conftest import Starter
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 180
-"""Seconds of the longest test; one that takes longer fails."""
-
 MATRIX = (("http2", 1), ("grpcio", 2), ("http2", 2), ("grpcio", 1))
 SHORT_FORM = 2
 
@@ -42,20 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker("chaos")
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """Fail a test that hangs, wherever it does."""
-
-    def give_up(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"the test takes longer than {LONGEST} s")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(LONGEST)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

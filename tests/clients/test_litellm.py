@@ -9,6 +9,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel
 
+from tests.limits import INSTALLATION_LIMIT
+
+pytestmark = pytest.mark.timeout(INSTALLATION_LIMIT)
+
 CLAUDE = "openai/anthropic.claude-sonnet-4-6"
 NOVA = "openai/amazon.nova-micro-v1:0"
 TITAN = "openai/amazon.titan-embed-text-v2:0"

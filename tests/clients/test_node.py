@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.limits import INSTALLATION_LIMIT
+
+pytestmark = pytest.mark.timeout(INSTALLATION_LIMIT)
+
 FOLDER = Path(__file__).parent / "node"
 NAMED = re.compile(r'^\s*test\((?:"([^"]+)"|`([^`]+)`)', re.MULTILINE)
 FILES = sorted(path.name for path in FOLDER.glob("*.test.mjs"))

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from extproc import config
+from tests.limits import INSTALLATION_LIMIT
+
+pytestmark = pytest.mark.timeout(INSTALLATION_LIMIT)  # of Node, for the block in JavaScript
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

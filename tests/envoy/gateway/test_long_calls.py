@@ -158,6 +158,7 @@ def test_calls_longer_than_the_idle_time_end_as_any_other(machine: Callable[...,
     here.finish()
 
 
+@pytest.mark.timeout(400)
 def test_calls_of_minutes(machine: Callable[..., Machine]) -> None:
     """55 and 75 s, one after the other, and 130 s, with Envoy's own idle time; 130 s of upload are a 408."""
     machines = [machine(transport) for transport in ("http2", "grpcio")]
