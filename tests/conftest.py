@@ -27,6 +27,7 @@ from botocore.validate import ParamValidator
 
 from extproc.build import compiled
 from tests import limits
+from tests.inherited import default_signals
 from tests.logs import WATCH
 
 
@@ -226,7 +227,7 @@ class Starter:
         WATCH.add(folder / "log")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=folder, env=_environment(env or {}), stdout=log, stderr=log, preexec_fn=_hear_hangups
+                command, cwd=folder, env=_environment(env or {}), stdout=log, stderr=log, preexec_fn=default_signals
             )
         try:
             ready = _wait_for(process, folder, r"listens on +(\S+)\n +upstream +(.*)\n(?s:.*)Try it:")
@@ -310,11 +311,6 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
 
 def _output(folder: Path) -> str:
     return (folder / "log").read_text(errors="replace")
-
-
-def _hear_hangups() -> None:
-    """Whatever runs the tests may itself ignore SIGHUP (nohup), and children inherit that."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", folder: Path, pattern: str, since: int = 0) -> "re.Match[str]":

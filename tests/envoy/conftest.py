@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from tests.conftest import CONFIG, TOKENS
+from tests.inherited import default_signals
 from tests.logs import WATCH
 
 DEADLINE = 30.0
@@ -177,7 +178,9 @@ class Site:
         path = self.folder / f"{name}.log"
         WATCH.add(path)
         with path.open("wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, preexec_fn=default_signals
+            )
         self._end.callback(process.wait)
         self._end.callback(process.kill)
         return Program(process, path)

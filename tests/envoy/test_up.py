@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from openai import APIStatusError, InternalServerError, OpenAI
 
+from tests.inherited import default_signals
+
 NOVA = "amazon.nova-micro-v1:0"
 DEADLINE = 60.0
 
@@ -65,6 +67,22 @@ def test_it_ends_and_leaves_nothing(start_gateway: Any, number: signal.Signals) 
     assert gateway.stop(number) == 0
     assert not any(map(alive, children))
     assert not folder.exists()
+
+
+@pytest.fixture
+def in_background() -> Iterator[None]:
+    """Ignore what a script's background job under `nohup` ignores."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("in_background")
+def test_tests_that_run_in_the_background_can_interrupt_what_they_start(start_gateway: Any, tmp_path: Path) -> None:
+    gateway, demo = start_gateway(), Demo(tmp_path)
+    assert gateway.stop(signal.SIGINT) == 0
+    assert demo.stop() == ""
 
 
 class HeldStream:
@@ -243,6 +261,7 @@ class Demo:
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=default_signals,
         )
         assert self.process.stderr is not None
         self.banner = ""
