@@ -37,7 +37,7 @@ def test_an_invalid_address(listen):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "message"),
     [
         ("--pace", "nan", "nan is not a number of seconds"),
         ("--pace", "inf", "inf is not a number of seconds"),
@@ -47,10 +47,10 @@ def test_an_invalid_address(listen):
         ("--region", "Virginia", "no AWS region"),
     ],
 )
-def test_an_option_that_cannot_be_used(option, value, told):
+def test_an_option_that_cannot_be_used(option, value, message):
     ended = CliRunner().invoke(main, [option, value, "--listen", "256.1.1.1:0"])
     assert ended.exit_code == 2
-    assert told in ended.output
+    assert message in ended.output
 
 
 def test_a_port_that_is_taken(local):

@@ -95,15 +95,15 @@ def test_models_without_converse_are_rejected(local, wire, rejected, model):
 def test_a_named_tool_is_called_and_its_result_quoted(local, wire):
     tools = {"tools": [wire.tool("get_weather", city={"type": "string"})]}
     messages = [wire.user("What is the weather in New York?")]
-    asked = local.runtime.converse(modelId=wire.claude, messages=messages, toolConfig=tools)
-    assert asked["stopReason"] == "tool_use"
-    assert text(asked) == "Calling get_weather."
-    (call,) = uses(asked)
+    calling = local.runtime.converse(modelId=wire.claude, messages=messages, toolConfig=tools)
+    assert calling["stopReason"] == "tool_use"
+    assert text(calling) == "Calling get_weather."
+    (call,) = uses(calling)
     assert call["input"] == {"city": "New York"}
-    messages += [asked["output"]["message"], wire.user(toolResult=wire.result(call["toolUseId"]))]
-    told = local.runtime.converse(modelId=wire.claude, messages=messages, toolConfig=tools)
-    assert told["stopReason"] == "end_turn"
-    assert text(told) == 'get_weather says "18 degrees".'
+    messages += [calling["output"]["message"], wire.user(toolResult=wire.result(call["toolUseId"]))]
+    finished = local.runtime.converse(modelId=wire.claude, messages=messages, toolConfig=tools)
+    assert finished["stopReason"] == "end_turn"
+    assert text(finished) == 'get_weather says "18 degrees".'
 
 
 def test_two_named_tools_are_called_at_once(local, wire):
@@ -144,9 +144,9 @@ def test_a_demand_for_any_tool_is_met_by_one_that_was_not_called_yet(local, wire
     tools = {"tools": specifications, "toolChoice": {"any": {}}}
     turns = [wire.user("hello"), wire.assistant(toolUse=wire.use("a", "first")), wire.user(toolResult=wire.result("a"))]
     assert called(*turns) == ["second"]
-    told = wire.user("Think of the first.", toolResult=wire.result("a"))
-    told["content"].reverse()
-    assert called(*turns[:2], told) == ["second"]
+    results = wire.user("Think of the first.", toolResult=wire.result("a"))
+    results["content"].reverse()
+    assert called(*turns[:2], results) == ["second"]
     turns += [wire.assistant(toolUse=wire.use("b", "second")), wire.user(toolResult=wire.result("b"))]
     assert called(*turns) == ["third"]
     turns += [wire.assistant(toolUse=wire.use("c", "third")), wire.user(toolResult=wire.result("c"))]
@@ -178,11 +178,13 @@ def test_json_by_instructions(converse):
     response = converse("hello", system=[{"text": "Be kind."}, {"text": "Answer with a JSON object."}])
     assert json.loads(text(response))["answer"].startswith('You said: "hello"')
     schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    told = f"Answer with a JSON object. It must be valid against this JSON Schema:\n{json.dumps(schema)}\nThat is all."
-    assert json.loads(text(converse("My friend is Ada", system=[{"text": told}]))) == {"name": "Ada"}
+    instructions = (
+        f"Answer with a JSON object. It must be valid against this JSON Schema:\n{json.dumps(schema)}\nThat is all."
+    )
+    assert json.loads(text(converse("My friend is Ada", system=[{"text": instructions}]))) == {"name": "Ada"}
     for odd in ('{"$ref": "#/nowhere"}', '{"type": 7}', '{"type": ', '{"a":' * 9000):
-        instructions = told.replace('{"type": "string"}', odd)
-        assert json.loads(text(converse("hello", system=[{"text": instructions}]))).keys() == {"answer"}
+        odd_instructions = instructions.replace('{"type": "string"}', odd)
+        assert json.loads(text(converse("hello", system=[{"text": odd_instructions}]))).keys() == {"answer"}
 
 
 def test_no_text_beside_a_call_if_all_text_is_json(local, wire):
@@ -290,7 +292,7 @@ def test_invalid_orders(local, wire, rejected, order):
 
 
 def test_tier_and_latency_class_are_reported_back(converse):
-    asked = {"serviceTier": {"type": "flex"}, "performanceConfig": {"latency": "optimized"}}
-    response = converse("hello", model="amazon.nova-pro-v1:0", **asked)
+    settings = {"serviceTier": {"type": "flex"}, "performanceConfig": {"latency": "optimized"}}
+    response = converse("hello", model="amazon.nova-pro-v1:0", **settings)
     assert response["serviceTier"] == {"type": "flex"}
     assert response["performanceConfig"] == {"latency": "optimized"}

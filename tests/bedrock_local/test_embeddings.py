@@ -164,17 +164,17 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("model", "body", "told"), MALFORMED)
-def test_bodies_that_do_not_fit(local, rejected, model, body, told):
+@pytest.mark.parametrize(("model", "body", "reason"), MALFORMED)
+def test_bodies_that_do_not_fit(local, rejected, model, body, reason):
     status, name, message = rejected(local.runtime.invoke_model, modelId=model, body=json.dumps(body))
     assert (status, name) == (400, "ValidationException")
     assert message.startswith("Malformed input request: #")
     assert message.endswith(", please reformat your input and try again.")
-    assert told in message
+    assert reason in message
 
 
 @pytest.mark.parametrize(
-    ("model", "body", "told"),
+    ("model", "body", "reason"),
     [
         (TITAN_2, {"inputText": "a " * 8193}, "Too many input tokens. Max input tokens: 8192, request input token"),
         (TITAN_IMAGE, {"inputText": "a " * 257}, "Too many input tokens. Max input tokens: 256"),
@@ -188,10 +188,10 @@ def test_bodies_that_do_not_fit(local, rejected, model, body, told):
         (COHERE_3, cohere("a", "b [[local: status=500]]"), "InternalServerException was ordered."),
     ],
 )
-def test_errors_of_each_embedding_model(local, rejected, model, body, told):
+def test_errors_of_each_embedding_model(local, rejected, model, body, reason):
     _, name, message = rejected(local.runtime.invoke_model, modelId=model, body=json.dumps(body))
-    assert told in message
-    if "was ordered" in told:
+    assert reason in message
+    if "was ordered" in reason:
         assert message == f"{name} was ordered."
 
 

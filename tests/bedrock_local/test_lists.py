@@ -79,7 +79,7 @@ def test_types_of_profiles(local):
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "reason"),
     [
         ("maxResults=0", "at 'maxResults'"),
         ("maxResults=1001", "at 'maxResults'"),
@@ -88,11 +88,11 @@ def test_types_of_profiles(local):
         ("nextToken=guess", "nextToken"),
     ],
 )
-def test_invalid_queries(local, query, told):
+def test_invalid_queries(local, query, reason):
     path = f"/inference-profiles?{query}"
     status, name, message = local.send("GET", path, local.signed("GET", path)).error
     assert (status, name) == (400, "ValidationException")
-    assert told in message
+    assert reason in message
 
 
 def test_one_profile(local, rejected):

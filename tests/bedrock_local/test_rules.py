@@ -2,7 +2,7 @@
 
 The cases are in `rules/`, a file for each module of rules; the ones too large for it are here. In those files a bare
 string is a text block (or one of `BLOCKS`), {call: 1} and {result: 1} are a toolUse and a toolResult with that id,
-{thought: hm} is a reasoning block that the model has signed ({thought: hm, told: hmm}: and that was changed since),
+{reasoning: hm} is a reasoning block that the model has signed ({reasoning: hm, changed: hmm}: it was changed since),
 {redacted: hm} one that it withheld, a bare tool name a tool without arguments, and "@png" stands for bytes that begin
 like one. Without `messages` the user says hello. With `stream` it is a ConverseStream.
 """
@@ -64,9 +64,9 @@ def block(entry):
         return {"toolUse": {"toolUseId": entry["call"], "name": "f", "input": {}}}
     if "result" in entry:
         return {"toolResult": {"toolUseId": entry["result"], "content": [{"text": "ok"}]}}
-    if "thought" in entry:
-        text = entry["thought"]
-        signed = {"text": entry.get("told", text), "signature": seals.signature(text, text, NOWHERE)}
+    if "reasoning" in entry:
+        text = entry["reasoning"]
+        signed = {"text": entry.get("changed", text), "signature": seals.signature(text, text, NOWHERE)}
         return {"reasoningContent": {"reasoningText": signed}}
     if "redacted" in entry:
         data = base64.b64encode(seals.redacted(entry["redacted"], NOWHERE)).decode()
@@ -117,8 +117,8 @@ def paper(name):
     return {"document": {"name": name, "format": "txt", "source": {"bytes": "aGVsbG8="}}}
 
 
-def large(rule, content, told="", model="nova"):
-    return {"rule": rule, "told": told, "model": model, "messages": [{"user": content}]}
+def large(rule, content, message="", model="nova"):
+    return {"rule": rule, "message": message, "model": model, "messages": [{"user": content}]}
 
 
 def strict(number):
@@ -144,9 +144,9 @@ REJECTED = [
     ),
     large("number_and_size", [picture(BYTES["@png"].ljust(3_750_001))], "3750001 bytes, which exceeds the maximum"),
     large("prompt_length", ["a " * 32_001], "Input is too long for requested model.", "mistral"),
-    {"rule": "strict_tools", "model": "claude", "tools": strict(21), "told": "at most 20 tools may be strict"},
-    {**with_schema(FLAGS, []), "told": COMPLEX},
-    {**with_schema(UNIONS, list(UNIONS)), "told": COMPLEX},
+    {"rule": "strict_tools", "model": "claude", "tools": strict(21), "message": "at most 20 tools may be strict"},
+    {**with_schema(FLAGS, []), "message": COMPLEX},
+    {**with_schema(UNIONS, list(UNIONS)), "message": COMPLEX},
 ]
 ACCEPTED = [
     *(case for file in FILES.values() for case in file["accepted"]),
@@ -179,7 +179,7 @@ def test_every_rule_has_a_case():
 def test_the_rule_rejects_the_case(local, case):
     status, name, message = send(local, case).error
     assert (status, name) == (400, "ValidationException")
-    assert case["told"] in message
+    assert case["message"] in message
     assert first_rejecting_rule(case) == case["rule"]
 
 

@@ -24,7 +24,7 @@ PNG = b64(b"\x89PNG\r\n\x1a\n0")
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "reason"),
     [
         # enum, pattern, length, range: in AWS's words
         (
@@ -75,10 +75,10 @@ PNG = b64(b"\x89PNG\r\n\x1a\n0")
         (body(modelId="amazon.nova-lite-v1:0"), "'modelId' belongs in the path"),
     ],
 )
-def test_violations_of_the_service_model(local, sent, told):
+def test_violations_of_the_service_model(local, sent, reason):
     status, name, message = local.converse(sent).error
     assert (status, name) == (400, "ValidationException")
-    assert told in message
+    assert reason in message
 
 
 def test_stream_mode_of_a_guardrail_is_for_streams(local):

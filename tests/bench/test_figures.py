@@ -136,7 +136,7 @@ def test_a_report_without_the_gateway_has_no_targets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "told"),
+    ("command", "arguments", "message"),
     [
         (bench.main, ["--stack", "litellm"], "--litellm"),
         (bench.main, ["--stack", "nobody"], "no stack nobody"),
@@ -145,10 +145,10 @@ def test_a_report_without_the_gateway_has_no_targets() -> None:
         (profiling.main, ["--workload", "nothing"], "'nothing' is not one of"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_reported(command: click.Command, arguments: list[str], told: str) -> None:
+def test_an_option_that_cannot_be_used_is_reported(command: click.Command, arguments: list[str], message: str) -> None:
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 2
-    assert told in done.output
+    assert message in done.output
 
 
 def test_results_survive_their_file(tmp_path: Any) -> None:
@@ -204,7 +204,7 @@ def test_workloads_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "member"),
+    ("fields", "member"),
     [
         ({"request_headers": pb.HttpHeaders(end_of_stream=True)}, "request_headers"),
         ({"request_body": pb.HttpBody(body=b"x" * 1000)}, "request_body"),
@@ -212,8 +212,8 @@ def test_workloads_by_name() -> None:
         ({"response_trailers": pb.HttpTrailers()}, "response_trailers"),
     ],
 )
-def test_the_noop_continues(asked: dict[str, Any], member: str) -> None:
-    response = pb.ProcessingResponse.FromString(noop.reply(pb.ProcessingRequest(**asked).SerializeToString()))
+def test_the_noop_continues(fields: dict[str, Any], member: str) -> None:
+    response = pb.ProcessingResponse.FromString(noop.reply(pb.ProcessingRequest(**fields).SerializeToString()))
     assert response.WhichOneof("response") == member
     assert not response.ByteSize() > 2
 
@@ -221,9 +221,9 @@ def test_the_noop_continues(asked: dict[str, Any], member: str) -> None:
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 20_000])
 @pytest.mark.parametrize("end", [False, True])
 def test_the_noop_returns_bodies(size: int, end: bool) -> None:
-    asked = pb.ProcessingRequest(response_body=pb.HttpBody(body=b"b" * size, end_of_stream=end))
-    asked.attributes["envoy.filters.http.ext_proc"].update({"response.code_details": "via_upstream"})
-    response = pb.ProcessingResponse.FromString(noop.reply(asked.SerializeToString()))
+    request = pb.ProcessingRequest(response_body=pb.HttpBody(body=b"b" * size, end_of_stream=end))
+    request.attributes["envoy.filters.http.ext_proc"].update({"response.code_details": "via_upstream"})
+    response = pb.ProcessingResponse.FromString(noop.reply(request.SerializeToString()))
     streamed = response.response_body.response.body_mutation.streamed_response
     assert (streamed.body, streamed.end_of_stream) == (b"b" * size, end)
 

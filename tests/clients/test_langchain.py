@@ -206,15 +206,15 @@ def test_reasoning_in_a_loop_of_tools(chat: Chat, streamed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offered", "choice", "called"),
+    ("tools", "choice", "called"),
     [
         ([get_weather, get_time], "get_time", "get_time"),
         ([get_weather, get_time], "any", "get_weather"),
         ([get_time], True, "get_time"),
     ],
 )
-def test_a_demanded_tool(chat: Chat, offered: list[BaseTool], choice: Any, called: str) -> None:
-    response = chat(CLAUDE).bind_tools(offered, tool_choice=choice).invoke("Hello!")
+def test_a_demanded_tool(chat: Chat, tools: list[BaseTool], choice: Any, called: str) -> None:
+    response = chat(CLAUDE).bind_tools(tools, tool_choice=choice).invoke("Hello!")
     assert [call["name"] for call in response.tool_calls] == [called]
 
 

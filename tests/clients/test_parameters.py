@@ -20,7 +20,7 @@ def ignored(raw: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "sent", "passed_over"),
+    ("model", "fields", "sent", "passed_over"),
     [
         (CLAUDE, {"temperature": 0.5, "top_p": 0.5}, {"inferenceConfig": {"temperature": 0.5}}, {"top_p"}),
         (NOVA, {"temperature": 0.5, "top_p": 0.5}, {"inferenceConfig": {"temperature": 0.5, "topP": 0.5}}, set()),
@@ -44,9 +44,9 @@ def ignored(raw: Any) -> set[str]:
     ],
 )
 def test_a_parameter_is_sent_or_named_as_ignored(
-    client: OpenAI, local: Any, model: str, asked: Any, sent: Any, passed_over: set[str]
+    client: OpenAI, local: Any, model: str, fields: Any, sent: Any, passed_over: set[str]
 ) -> None:
-    raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, **asked)
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, **fields)
     assert raw.parse().choices[0].finish_reason == "stop"
     assert ignored(raw) == passed_over
     body = {**local.call()["body"], "messages": []}
@@ -55,7 +55,7 @@ def test_a_parameter_is_sent_or_named_as_ignored(
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "param"),
+    ("model", "fields", "param"),
     [
         (NOVA, {"temperature": 1.5}, "temperature"),
         (NOVA, {"extra_body": {"temprature": 1}}, "temprature"),
@@ -68,10 +68,10 @@ def test_a_parameter_is_sent_or_named_as_ignored(
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_field_that_would_change_the_response_is_rejected_by_name(
-    client: OpenAI, local: Any, model: str, asked: Any, param: str, stream: bool
+    client: OpenAI, local: Any, model: str, fields: Any, param: str, stream: bool
 ) -> None:
     with pytest.raises(BadRequestError) as rejected:
-        client.chat.completions.create(model=model, messages=HELLO, stream=stream, **asked)
+        client.chat.completions.create(model=model, messages=HELLO, stream=stream, **fields)
     assert rejected.value.param == param
     assert local.calls() == []
 

@@ -152,8 +152,8 @@ async def test_a_loop_of_tools(agent: Make, model: str) -> None:
 
 @pytest.mark.parametrize("model", [CLAUDE, NOVA])
 async def test_a_streamed_loop_of_tools(agent: Make, model: str) -> None:
-    asked = "What are the weather and the time in Paris?"
-    async with agent(model, tools=[get_weather, get_time]).run_stream_events(asked) as stream:
+    question = "What are the weather and the time in Paris?"
+    async with agent(model, tools=[get_weather, get_time]).run_stream_events(question) as stream:
         events = [event async for event in stream]
     called = [event.part for event in events if isinstance(event, FunctionToolCallEvent)]
     assert [(call.tool_name, call.args_as_dict()) for call in called] == [

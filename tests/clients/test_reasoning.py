@@ -113,7 +113,7 @@ def test_a_signature_that_is_not_the_models_is_a_bad_request(client: OpenAI, wea
 
 
 @pytest.mark.parametrize(
-    ("asked", "param"),
+    ("fields", "param"),
     [
         ({"model": NOVA, "reasoning_effort": "low"}, "reasoning_effort"),
         (
@@ -122,8 +122,8 @@ def test_a_signature_that_is_not_the_models_is_a_bad_request(client: OpenAI, wea
         ),
     ],
 )
-def test_impossible_reasoning_is_rejected_by_name(client: OpenAI, local: Any, asked: Any, param: str) -> None:
+def test_impossible_reasoning_is_rejected_by_name(client: OpenAI, local: Any, fields: Any, param: str) -> None:
     with pytest.raises(BadRequestError) as rejected:
-        client.chat.completions.create(messages=QUESTION, **asked)
+        client.chat.completions.create(messages=QUESTION, **fields)
     assert rejected.value.param == param
     assert local.calls() == []

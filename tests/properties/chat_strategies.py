@@ -283,7 +283,7 @@ plain_schema = {
     "additionalProperties": False,
 }
 any_schema = rich_schemas | st.just(plain_schema)
-offered = st.lists(
+tool_lists = st.lists(
     st.builds(
         lambda name, schema, strict, mark: {
             "type": "function",
@@ -300,7 +300,7 @@ offered = st.lists(
     unique_by=lambda tool: str(tool["function"]["name"]),
 )
 with_tools = st.fixed_dictionaries(
-    {"tools": offered},
+    {"tools": tool_lists},
     optional={
         "tool_choice": st.sampled_from(["auto", "none", "required"]),
         "parallel_tool_calls": st.booleans(),

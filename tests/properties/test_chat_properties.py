@@ -83,11 +83,11 @@ def check_taken(planned: ChatPlan, takes: Capabilities) -> None:
 
 
 def check_config(config: dict[str, Any]) -> None:
-    offered = [tool["toolSpec"] for tool in config["tools"]]
-    assert len({tool["name"] for tool in offered}) == len(offered)
-    assert all(tool["inputSchema"]["json"]["type"] == "object" for tool in offered)
+    tools = [tool["toolSpec"] for tool in config["tools"]]
+    assert len({tool["name"] for tool in tools}) == len(tools)
+    assert all(tool["inputSchema"]["json"]["type"] == "object" for tool in tools)
     choice = config.get("toolChoice", {})
-    assert "tool" not in choice or choice["tool"]["name"] in [tool["name"] for tool in offered]
+    assert "tool" not in choice or choice["tool"]["name"] in [tool["name"] for tool in tools]
 
 
 @given(requests, families)

@@ -84,7 +84,7 @@ grammars = st.builds(lambda text: {"type": "grammar", "grammar": {"syntax": "lar
 customs = st.fixed_dictionaries(
     {"name": names}, optional={"description": texts, "format": grammars | st.just({"type": "text"})}
 )
-offered = st.lists(
+tool_lists = st.lists(
     st.one_of(
         st.builds(lambda body, mark: {"type": "function", "function": body, "cache_control": mark}, functions, marks),
         st.builds(lambda body, mark: {"type": "custom", "custom": body, "cache_control": mark}, customs, marks),
@@ -95,9 +95,9 @@ offered = st.lists(
 
 
 @st.composite
-def choices(draw: st.DrawFn, given: list[Any]) -> Any:
+def choices(draw: st.DrawFn, tools: list[Any]) -> Any:
     """Draw a tool choice, mostly of existing tools."""
-    references = [{"type": tool["type"], tool["type"]: {"name": tool[tool["type"]]["name"]}} for tool in given]
+    references = [{"type": tool["type"], tool["type"]: {"name": tool[tool["type"]]["name"]}} for tool in tools]
     reference = st.sampled_from([*references, {"type": "function", "function": {"name": "absent"}}])
     allowed = st.builds(
         lambda mode, tools: {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}},
@@ -129,7 +129,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         named = [{"name": function["name"]} for function in request["functions"]]
         request["function_call"] = draw(st.sampled_from([None, "auto", "none", *named]))
     else:
-        request["tools"] = draw(st.none() | offered)
+        request["tools"] = draw(st.none() | tool_lists)
         request["tool_choice"] = draw(choices(request["tools"] or []))
     return request
 
@@ -181,13 +181,13 @@ def check_names(request: ChatRequest, sent: Tools, specs: list[str]) -> None:
     """Check that each sent tool is the client's, or the answer tool, and has the client's name."""
     functions = [function.name for function in request.functions or ()]
     customs = {tool.custom.name for tool in request.tools or () if hasattr(tool, "custom")}
-    given = [*functions, *customs, *(tool.function.name for tool in request.tools or () if hasattr(tool, "function"))]
+    names = [*functions, *customs, *(tool.function.name for tool in request.tools or () if hasattr(tool, "function"))]
     for name in specs:
         if name == sent.shape.answer_tool:
             assert name not in sent.shape.names
         else:
             client = sent.shape.client_name(name)
-            assert client in given
+            assert client in names
             assert sent.bedrock_name(client) == name
             assert (client in sent.shape.custom) is (client in customs)
 
@@ -202,9 +202,9 @@ def check_choice(config: dict[str, Any], family: Any, names: list[str], *, reaso
 
 
 @given(st.lists(names, max_size=6, unique=True))
-def test_different_names_become_different_names_in_any_order(given: list[str]) -> None:
-    prepared = bedrock_names(given)
-    assert len(set(prepared.values())) == len(given)
+def test_different_names_become_different_names_in_any_order(names: list[str]) -> None:
+    prepared = bedrock_names(names)
+    assert len(set(prepared.values())) == len(names)
     assert bedrock_names(prepared.values()) == {name: name for name in prepared.values()}
 
 

@@ -92,7 +92,7 @@ def test_a_stream_that_runs_is_not_disturbed(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"organisations: {acme: {modles: {}}}", r"organisations\.acme\.modles: unknown key, did you mean `models`"),
         (b"tokens: [{name: x, sha256: abc}]", r"tokens\[0\]\.sha256: expected 64 hex digits"),
@@ -102,11 +102,11 @@ def test_a_stream_that_runs_is_not_disturbed(
     ids=["unknown key", "bad value", "empty", "no text"],
 )
 def test_a_broken_file_is_logged_and_changes_nothing(
-    running: Any, config: dict[str, Any], client_of: Any, content: bytes, told: str
+    running: Any, config: dict[str, Any], client_of: Any, content: bytes, message: str
 ) -> None:
     position = len(running.log())
     replace(running.config_path, content)
-    running.wait_for(rf"gateway\.yaml: .*{told}.*; {KEEPS}", position)
+    running.wait_for(rf"gateway\.yaml: .*{message}.*; {KEEPS}", position)
     assert client_of(running).chat("Hello!").status == 200
 
 

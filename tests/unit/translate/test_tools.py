@@ -61,15 +61,15 @@ def test_a_tool_is_offered_with_its_name_description_and_schema() -> None:
     assert config(tools=[tool]) == {"tools": [{"toolSpec": spec}]}
 
 
-@pytest.mark.parametrize("offered", [None, []])
-def test_without_tools_there_is_no_tool_config(offered: Any) -> None:
-    assert config(tools=offered) is None
+@pytest.mark.parametrize("tools", [None, []])
+def test_without_tools_there_is_no_tool_config(tools: Any) -> None:
+    assert config(tools=tools) is None
 
 
 @pytest.mark.parametrize("description", [None, "", " \n"])
 def test_a_blank_description_does_not_go_out(description: str | None) -> None:
-    offered = config(tools=[function(description=description, parameters=OBJECT)])
-    assert "description" not in offered["tools"][0]["toolSpec"]
+    tool_config = config(tools=[function(description=description, parameters=OBJECT)])
+    assert "description" not in tool_config["tools"][0]["toolSpec"]
 
 
 @pytest.mark.parametrize("fields", [{}, {"parameters": None}, {"parameters": {}}])
@@ -207,8 +207,8 @@ def test_a_forced_call_is_taken_while_it_reasons_where_the_family_can() -> None:
 )
 def test_of_allowed_tools_only_those_go_out(mode: str, allowed: list[str], choice: Any) -> None:
     body = {"mode": mode, "tools": [named(name) for name in allowed]}
-    offered = [function(), function("time"), function("place")]
-    sent = config(tools=offered, tool_choice={"type": "allowed_tools", "allowed_tools": body})
+    tools = [function(), function("time"), function("place")]
+    sent = config(tools=tools, tool_choice={"type": "allowed_tools", "allowed_tools": body})
     assert [tool["toolSpec"]["name"] for tool in sent["tools"]] == sorted(set(allowed), key=["time", "place"].index)
     assert sent.get("toolChoice") == choice
 

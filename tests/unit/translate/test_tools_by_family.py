@@ -65,9 +65,9 @@ STRICT = Capabilities(tool_choices=("auto", "any", "tool"), strict_tools=True, j
 CLOSED = {**OBJECT, "required": ["city"], "additionalProperties": False}
 
 
-def strictly(capabilities: Capabilities, *offered: dict[str, Any], **fields: Any) -> tuple[list[Any], tuple[str, ...]]:
+def strictly(capabilities: Capabilities, *tools: dict[str, Any], **fields: Any) -> tuple[list[Any], tuple[str, ...]]:
     """Return `strict` of each sent tool, and the ignored fields."""
-    result = translate(capabilities, tools=list(offered), **fields)
+    result = translate(capabilities, tools=list(tools), **fields)
     specs = json.loads(msgspec.json.encode(result.config))["tools"]
     return [spec["toolSpec"].get("strict") for spec in specs], result.ignored
 
@@ -99,8 +99,8 @@ def test_strict_goes_out_where_it_can_be_kept(capabilities: Any, parameters: Any
 
 
 def test_twenty_tools_may_be_strict() -> None:
-    offered = [function(f"f{number}", parameters=CLOSED, strict=True) for number in range(21)]
-    assert strictly(STRICT, *offered) == ([True] * 20 + [None], ("tools[].function.strict",))
+    tools = [function(f"f{number}", parameters=CLOSED, strict=True) for number in range(21)]
+    assert strictly(STRICT, *tools) == ([True] * 20 + [None], ("tools[].function.strict",))
 
 
 def test_strict_tools_and_the_response_schema_are_counted_together() -> None:
@@ -200,9 +200,9 @@ CACHING = Capabilities(cache=("system", "messages", "tools"), cache_ttls=("5m", 
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
-def cached(capabilities: Capabilities, *offered: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
+def cached(capabilities: Capabilities, *tools: dict[str, Any]) -> tuple[list[Any], tuple[str, ...]]:
     """Return the sent tools by name, with cache points between them, and the ignored fields."""
-    result = translate(capabilities, tools=list(offered))
+    result = translate(capabilities, tools=list(tools))
     entries = json.loads(msgspec.json.encode(result.config))["tools"]
     return [entry.get("cachePoint") or entry["toolSpec"]["name"] for entry in entries], result.ignored
 
@@ -234,9 +234,9 @@ def test_a_family_without_cache_points_for_tools_ignores_them_by_name() -> None:
 
 
 def test_of_too_many_cache_points_the_last_remain() -> None:
-    offered = [{**function(f"f{number}"), **MARK} for number in range(5)]
+    tools = [{**function(f"f{number}"), **MARK} for number in range(5)]
     point = {"type": "default"}
-    assert cached(CACHING, *offered)[0] == ["f0", "f1", point, "f2", point, "f3", point, "f4", point]
+    assert cached(CACHING, *tools)[0] == ["f0", "f1", point, "f2", point, "f3", point, "f4", point]
 
 
 # Validation by botocore
