@@ -68,13 +68,13 @@ def _passes(model: Model, query: Mapping[str, str]) -> bool:
 
 
 def _page_size(query: Mapping[str, str]) -> int:
-    asked = query.get("maxResults", str(_DEFAULT_PAGE))
-    if not asked.isdecimal() or not 1 <= int(asked) <= _LARGEST_PAGE:
+    size = query.get("maxResults", str(_DEFAULT_PAGE))
+    if not size.isdecimal() or not 1 <= int(size) <= _LARGEST_PAGE:
         raise invalid(
-            f"1 validation error detected: Value '{asked}' at 'maxResults' failed to satisfy constraint: Member must "
+            f"1 validation error detected: Value '{size}' at 'maxResults' failed to satisfy constraint: Member must "
             f"have value between 1 and {_LARGEST_PAGE}"
         )
-    return int(asked)
+    return int(size)
 
 
 def _position(query: Mapping[str, str]) -> int:

@@ -87,6 +87,6 @@ def _hidden(conversation: Conversation) -> bool:
     return conversation.family.hides_thoughts and thinking(conversation).get("display") != "summarized"
 
 
-def _readable(conversation: Conversation, shown: str, thought: str, prefix: bytes) -> Reasoning:
+def _readable(conversation: Conversation, shown: str, whole: str, prefix: bytes) -> Reasoning:
     signs = conversation.family.history == "signed"
-    return Reasoning(shown, seals.signature(shown, thought, prefix) if signs else None)
+    return Reasoning(shown, seals.signature(shown, whole, prefix) if signs else None)

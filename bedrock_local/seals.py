@@ -21,14 +21,14 @@ _SIZE = 16
 _REDACTED = "\0redacted"
 
 
-def signature(shown: str, thought: str, prefix: bytes) -> str:
+def signature(shown: str, reasoning: str, prefix: bytes) -> str:
     """Return the signature of reasoning of which `shown` is shown (they differ if the model hides its reasoning)."""
-    return base64.b64encode(_seal(shown, thought, prefix)).decode()
+    return base64.b64encode(_seal(shown, reasoning, prefix)).decode()
 
 
-def redacted(thought: str, prefix: bytes) -> bytes:
+def redacted(reasoning: str, prefix: bytes) -> bytes:
     """Return the redactedContent of a reasoning."""
-    return _seal(_REDACTED, thought, prefix)
+    return _seal(_REDACTED, reasoning, prefix)
 
 
 def signed_after(shown: str, sealed: str) -> bytes | None:
@@ -51,8 +51,8 @@ def prefix(request: dict[str, Any], turns: int) -> bytes:
     return _digest(json.dumps(whole, sort_keys=True, default=bytes.hex).encode())
 
 
-def _seal(shown: str, thought: str, prefix: bytes) -> bytes:
-    body = _digest(thought.encode()) + prefix
+def _seal(shown: str, reasoning: str, prefix: bytes) -> bytes:
+    body = _digest(reasoning.encode()) + prefix
     return body + _code(body, shown)
 
 

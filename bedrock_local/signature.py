@@ -210,5 +210,5 @@ def _check_signed_headers(received: Received, claim: _Claim) -> None:
 
 def access_key(headers: Mapping[str, str]) -> str | None:
     """The access key id that a request claims to be signed with, None if it is not signed."""
-    found = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
-    return found[1] if found else None
+    credential = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
+    return credential[1] if credential else None

@@ -19,7 +19,7 @@ class Words:
 
     def __post_init__(self) -> None:
         self._names = iter(names(self.text))
-        self._numbers = iter([float(found) for found in _NUMBER.findall(self.text)])
+        self._numbers = iter([float(number) for number in _NUMBER.findall(self.text)])
 
     def name(self) -> str | None:
         """Return the next name, or None if none is left."""

@@ -97,8 +97,8 @@ class Run:
     def outcome(self) -> Outcome:
         """Read its figures; an end in error without an input that led to it is a finding too."""
         log = self._log.read_text(errors="replace")
-        found = list((self._folder / "found").iterdir())
-        for one in found:
+        findings = list((self._folder / "found").iterdir())
+        for one in findings:
             one.replace(self._folder / one.name)
         failed = self._process.returncode != 0
         outcome = Outcome(
@@ -107,7 +107,7 @@ class Run:
             _last(r"stat::number_of_executed_units: (\d+)", log),
             _last(r"cov: (\d+)", log),
             _last(r"corp: (\d+)/", log),
-            max(len(found), int(failed)),
+            max(len(findings), int(failed)),
         )
         click.echo(
             f"{outcome.target:12} {outcome.executions:>10,} runs  {outcome.edges:>6,} edges  "
@@ -118,11 +118,11 @@ class Run:
         return outcome
 
     def _options(self) -> list[str]:
-        found = f"{self._folder / 'found'}/"
+        findings = f"{self._folder / 'found'}/"
         words = self._folder / "words"
         words.write_text("".join(f'"{_escaped(word)}"\n' for word in load(self._name).WORDS))
         limits = {"max_total_time": self._seconds, "max_len": LARGEST, "timeout": SLOWEST, "rss_limit_mb": MEMORY}
-        more = {"artifact_prefix": found, "dict": words, "print_final_stats": 1, "verbosity": 1}
+        more = {"artifact_prefix": findings, "dict": words, "print_final_stats": 1, "verbosity": 1}
         return [f"-{name}={value}" for name, value in {**limits, **more}.items()]
 
 
@@ -139,8 +139,8 @@ def _escaped(word: bytes) -> str:
 
 
 def _last(pattern: str, log: str) -> int:
-    found = re.findall(pattern, log)
-    return int(found[-1]) if found else 0
+    figures = re.findall(pattern, log)
+    return int(figures[-1]) if figures else 0
 
 
 if __name__ == "__main__":

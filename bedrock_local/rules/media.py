@@ -55,10 +55,10 @@ def images_have_bytes(conversation: Conversation) -> Iterator[str]:
 def number_and_size(conversation: Conversation) -> Iterator[str]:
     """At most 20 images and 5 documents, neither too large."""
     for kind, most, size in (("image", MAX_IMAGES, MAX_IMAGE_BYTES), ("document", MAX_DOCUMENTS, MAX_DOCUMENT_BYTES)):
-        found = [(value, path) for _, value, path in _media(conversation, kind)]
-        if len(found) > most:
-            yield f"The number of {kind} blocks ({len(found)}) exceeds the maximum of {most} in a request."
-        for value, path in found:
+        blocks = [(value, path) for _, value, path in _media(conversation, kind)]
+        if len(blocks) > most:
+            yield f"The number of {kind} blocks ({len(blocks)}) exceeds the maximum of {most} in a request."
+        for value, path in blocks:
             length = len(value["source"].get("bytes", b""))
             if length > size:
                 yield f"The {kind} at {path} has {length} bytes, which exceeds the maximum of {size}."

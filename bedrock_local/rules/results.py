@@ -35,20 +35,20 @@ def calls_have_own_ids(conversation: Conversation) -> Iterator[str]:
 
 def results_answer_calls(conversation: Conversation) -> Iterator[str]:
     """The turn after tool calls has exactly one result for each of them."""
-    asked: list[str] = []
+    calls: list[str] = []
     for number, turn in enumerate(conversation.turns()):
-        yield from _answers(asked, _ids(turn, "toolResult"), f"messages.{number}.content")
-        asked = _ids(turn, "toolUse")
-    if asked:
-        yield f"Expected toolResult blocks at messages.{len(conversation.messages)}.content {_following(asked)}"
+        yield from _results(calls, _ids(turn, "toolResult"), f"messages.{number}.content")
+        calls = _ids(turn, "toolUse")
+    if calls:
+        yield f"Expected toolResult blocks at messages.{len(conversation.messages)}.content {_following(calls)}"
 
 
-def _answers(asked: list[str], answered: list[str], place: str) -> Iterator[str]:
-    for identifier in repeated(answered):
+def _results(calls: list[str], results: list[str], place: str) -> Iterator[str]:
+    for identifier in repeated(results):
         yield f"The toolResult blocks at {place} contain duplicate Ids: {identifier}"
-    if len(answered) > len(asked):
+    if len(results) > len(calls):
         yield f"The number of toolResult blocks at {place} exceeds the number of toolUse blocks of previous turn."
-    missing = [identifier for identifier in asked if identifier not in answered]
+    missing = [identifier for identifier in calls if identifier not in results]
     if missing:
         yield f"Expected toolResult blocks at {place} {_following(missing)}"
 

@@ -209,9 +209,9 @@ def thoughts_before_calls(conversation: Conversation) -> Iterator[str]:
         return
     first = conversation.turn(-2)[0]
     if first.kind != "reasoningContent":
-        found = "tool_use" if first.kind == "toolUse" else first.kind
+        kind = "tool_use" if first.kind == "toolUse" else first.kind
         yield errors(
-            f"{first.path}.type: Expected `thinking` or `redacted_thinking`, but found `{found}`. When `thinking` is "
+            f"{first.path}.type: Expected `thinking` or `redacted_thinking`, but found `{kind}`. When `thinking` is "
             "enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of "
             "`tool_use` and `tool_result` blocks). To avoid this requirement, disable `thinking`."
         )

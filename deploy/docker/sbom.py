@@ -78,14 +78,14 @@ def python_licences(package: Distribution) -> list[Component]:
 
 def python_packages(site: Path) -> tuple[list[Component], dict[str, list[str]]]:
     """Return the packages of a site-packages folder, but the project's own, and which needs which, by reference."""
-    found = {canonicalize_name(each.name): each for each in distributions(path=[str(site)])}
-    references = {name: purl("pypi", name, each.version) for name, each in found.items()}
+    packages = {canonicalize_name(each.name): each for each in distributions(path=[str(site)])}
+    references = {name: purl("pypi", name, each.version) for name, each in packages.items()}
     components = [
         component("library", name, each.version, references[name], python_licences(each))
-        for name, each in sorted(found.items())
+        for name, each in sorted(packages.items())
         if name != "oai-extproc"
     ]
-    needs = {references[name]: sorted(_needs(each, references)) for name, each in found.items()}
+    needs = {references[name]: sorted(_needs(each, references)) for name, each in packages.items()}
     return components, needs
 
 

@@ -141,40 +141,40 @@ class Catalogue:
         """
         return self._entries
 
-    def targets(self, asked: str) -> tuple[Target, ...]:
-        """Return what may serve the id `asked`, best first; an unknown id is its own single target."""
-        cached = self._cached.get(asked)
+    def targets(self, requested: str) -> tuple[Target, ...]:
+        """Return what may serve the id `requested`, best first; an unknown id is its own single target."""
+        cached = self._cached.get(requested)
         if cached is not None:
             return cached
-        targets = self._targets(asked)
-        if len(asked) <= LONGEST_REMEMBERED:
+        targets = self._targets(requested)
+        if len(requested) <= LONGEST_REMEMBERED:
             if len(self._cached) >= _MAX_CACHED:  # a caller makes ids up
                 self._cached.clear()
-            self._cached[asked] = targets
+            self._cached[requested] = targets
         return targets
 
-    def _targets(self, asked: str) -> tuple[Target, ...]:
-        arn = _ARN.fullmatch(asked)
+    def _targets(self, requested: str) -> tuple[Target, ...]:
+        arn = _ARN.fullmatch(requested)
         if arn:
-            return self._arn_targets(asked, arn["kind"], arn["region"], arn["name"])
-        profile = self._profiles.get(asked)
+            return self._arn_targets(requested, arn["kind"], arn["region"], arn["name"])
+        profile = self._profiles.get(requested)
         if profile:
-            return (Target(asked, profile.foundation),)
-        return self._model_targets(asked) or (Target(asked, *self._behind(asked)),)
+            return (Target(requested, profile.foundation),)
+        return self._model_targets(requested) or (Target(requested, *self._behind(requested)),)
 
-    def _arn_targets(self, asked: str, kind: str, region: str, name: str) -> tuple[Target, ...]:
+    def _arn_targets(self, requested: str, kind: str, region: str, name: str) -> tuple[Target, ...]:
         """Return the targets of an ARN. Only that of a foundation model of this region is resolved further."""
         if kind == "foundation-model":
             targets = self._model_targets(name) if region in ("", self.region) else ()
-            return targets or (Target(asked, *self._behind(name)),)
-        profile = self._profiles.get(asked)
+            return targets or (Target(requested, *self._behind(name)),)
+        profile = self._profiles.get(requested)
         if profile:
-            return (Target(asked, profile.foundation),)
-        return (Target(asked, *(self._behind(name) if kind == "inference-profile" else _NOTHING)),)
+            return (Target(requested, profile.foundation),)
+        return (Target(requested, *(self._behind(name) if kind == "inference-profile" else _NOTHING)),)
 
-    def _model_targets(self, asked: str) -> tuple[Target, ...]:
+    def _model_targets(self, requested: str) -> tuple[Target, ...]:
         """Return the targets of a foundation model's id, with or without a context size; none if it is not callable."""
-        names = (asked, *_without_context(asked))
+        names = (requested, *_without_context(requested))
         return next(filter(None, map(self._callable, names)), ())
 
     def _callable(self, foundation: str) -> tuple[Target, ...]:

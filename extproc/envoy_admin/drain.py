@@ -71,8 +71,8 @@ async def drain(admin: Admin, timeouts: DrainTimeouts, report: Report) -> None:
     report("drained")
 
 
-async def until_idle(admin: Admin, tell: Callable[[int], None]) -> None:
-    """Wait until none of the callers' requests is in flight; call `tell` with each new number of them.
+async def until_idle(admin: Admin, report: Callable[[int], None]) -> None:
+    """Wait until none of the callers' requests is in flight; call `report` with each new number of them.
 
     Raises `DrainError` when Envoy is gone.
     """
@@ -80,7 +80,7 @@ async def until_idle(admin: Admin, tell: Callable[[int], None]) -> None:
     while active := await _active(admin):
         if active > 0 and active != last:
             last = active
-            tell(active)
+            report(active)
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -20,7 +20,7 @@ _HOST = "bedrock-runtime"
 def find_open(text: str) -> list[str]:
     """Return the paths of all routes to Bedrock that do not ask for a worker's mark. Raises `UnreadableError`."""
     parsed = documents(text)
-    objects = [found for document in parsed for found in _objects(document, "", 0)]
+    objects = [item for document in parsed for item in _objects(document, "", 0)]
     names = {str(item["name"]) for _, item in objects if _is_bedrock(item)}
     trusted = not any(_forwards_header(item) for _, item in objects)
     return [path for path, item in objects if _clusters(item) & names and not _is_closed(item["match"], trusted)]
@@ -43,7 +43,7 @@ def _is_bedrock(item: dict[Any, Any]) -> bool:
     """Return whether this is a cluster of Bedrock's: by its endpoints, or by the name that ours has."""
     if "name" not in item or "load_assignment" not in item:
         return False
-    hosts = [found["address"] for _, found in _objects(item["load_assignment"], "", 0) if "port_value" in found]
+    hosts = [socket["address"] for _, socket in _objects(item["load_assignment"], "", 0) if "port_value" in socket]
     return item["name"] == BEDROCK or any(_HOST in str(host) for host in hosts)
 
 

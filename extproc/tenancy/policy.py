@@ -30,22 +30,22 @@ from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.config import Models
 
 
-def choose(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
-    """Return the first of `targets` (those that may serve the id `asked`, best first) that `models` permits."""
-    if len(asked) > LONGEST_REMEMBERED:
-        return _first_permitted(models, asked, targets)
-    return _cached(models, asked, targets)
+def choose(models: Models, requested: str, targets: tuple[Target, ...]) -> Target | None:
+    """Return the first of `targets` (those that may serve the id `requested`, best first) that `models` permits."""
+    if len(requested) > LONGEST_REMEMBERED:
+        return _first_permitted(models, requested, targets)
+    return _cached(models, requested, targets)
 
 
-def _first_permitted(models: Models, asked: str, targets: tuple[Target, ...]) -> Target | None:
-    return next((target for target in targets if _permitted(models, asked, target)), None)
+def _first_permitted(models: Models, requested: str, targets: tuple[Target, ...]) -> Target | None:
+    return next((target for target in targets if _permitted(models, requested, target)), None)
 
 
 _cached = lru_cache(maxsize=4096)(_first_permitted)
 
 
-def _permitted(models: Models, asked: str, target: Target) -> bool:
-    names = _names(asked, target)
+def _permitted(models: Models, requested: str, target: Target) -> bool:
+    names = _names(requested, target)
     if models.deny:
         if target.foundation is None or target.guessed:
             return False
@@ -55,9 +55,9 @@ def _permitted(models: Models, asked: str, target: Target) -> bool:
     return _any_matches(_compiled(models.allow), names)
 
 
-def _names(asked: str, target: Target) -> list[str]:
+def _names(requested: str, target: Target) -> list[str]:
     """Return all names of the target."""
-    names = (asked, target.model_id, profile_id(asked), profile_id(target.model_id), target.foundation)
+    names = (requested, target.model_id, profile_id(requested), profile_id(target.model_id), target.foundation)
     return [name for name in names if name]
 
 

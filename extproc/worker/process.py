@@ -219,9 +219,9 @@ class Worker:
 
     async def _prepare(self) -> None:
         """Look for credentials and list the models, both for the first time; go on without them after a while."""
-        found = asyncio.Event()
-        await _first(_in_thread(self._start_lookups, found), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
-        if not found.is_set():
+        looked_up = asyncio.Event()
+        await _first(_in_thread(self._start_lookups, looked_up), asyncio.sleep(FIRST_CREDENTIALS_SECONDS))
+        if not looked_up.is_set():
             log.warning("AWS credentials were not found in %g s: serving without them", FIRST_CREDENTIALS_SECONDS)
             return
         await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))

@@ -57,12 +57,12 @@ def check(data: bytes) -> None:
         return
     takes = FAMILIES[select % len(FAMILIES)]
     try:
-        found = plan(decode_request(body), takes)
+        planned = plan(decode_request(body), takes)
     except ApiError as error:
         assert error.status in EXPECTED, error.status
         json.loads(error.encode())
         return
-    _check_converse(bytes(found.body))
+    _check_converse(bytes(planned.body))
 
 
 def seeds() -> Iterator[bytes]:

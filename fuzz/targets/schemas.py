@@ -100,8 +100,8 @@ def check(data: bytes) -> None:
     assert bytes(json_object(Raw(schema), "A schema", "p")) == schema
     _check_rewriting(schema, known)
     _check_grammar(schema)
-    offered = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":'
-    body = offered + b'{"name":"f","strict":true,"parameters":%b}}]}' % schema
+    before = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":'
+    body = before + b'{"name":"f","strict":true,"parameters":%b}}]}' % schema
     try:
         plan_tools(decode_request(body), takes, Ignored())
     except ApiError as error:
@@ -112,7 +112,7 @@ def seeds() -> Iterator[bytes]:
     """Yield a schema for each keyword that is rewritten, alone and within others."""
     leaf = {"type": "string", "pattern": "^(?=a)", "description": "D."}
     defs = {"A": {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}}, "B": leaf}
-    found: list[dict[str, Any]] = [
+    schemas: list[dict[str, Any]] = [
         {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
         {"$ref": "#/$defs/A", "$defs": defs},
         {
@@ -132,7 +132,7 @@ def seeds() -> Iterator[bytes]:
             "properties": {"a": {"type": "integer"}},
         },
     ]
-    for at, schema in enumerate(found):
+    for at, schema in enumerate(schemas):
         yield bytes([at]) + json.dumps(schema).encode()
         yield (
             bytes([at + 10])
@@ -157,9 +157,9 @@ def _object(make: Callable[[], Raw]) -> dict[str, Any] | None:
     except ApiError as error:
         assert error.status == 400, error.status
         return None
-    found = json.loads(raw)
-    assert isinstance(found, dict)
-    return found
+    decoded = json.loads(raw)
+    assert isinstance(decoded, dict)
+    return decoded
 
 
 def _check_rewriting(schema: bytes, known: dict[str, Any]) -> None:
@@ -178,12 +178,12 @@ def _check_rewriting(schema: bytes, known: dict[str, Any]) -> None:
 
 
 def _check_grammar(schema: bytes) -> None:
-    found = grammar(Raw(schema))
-    if found is None:
+    constraint = grammar(Raw(schema))
+    if constraint is None:
         return
-    again = grammar(found.schema)
+    again = grammar(constraint.schema)
     assert again is not None, "a grammar has no grammar"
-    assert json.loads(bytes(again.schema)) == json.loads(bytes(found.schema)), "a grammar is no fixed point"
+    assert json.loads(bytes(again.schema)) == json.loads(bytes(constraint.schema)), "a grammar is no fixed point"
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
