@@ -137,7 +137,7 @@ test-chaos: $(DEV) ## Inject faults in every phase of a call, minutes; ARGS=--lo
 test-kubernetes: $(DEV) image ## Test deploy/kubernetes on a real cluster, which a script of ENGINES starts; minutes, root
 	$(BIN)/python -m tests.kubernetes $(ARGS)
 
-engines: $(DEV) ## Build the controllers that overlays are tested with, by the scripts of ENGINES: half an hour, once; root
+engines: $(DEV) $(HELM) ## Build the controllers that overlays are tested with, by the scripts of ENGINES: half an hour, once; root
 	$(BIN)/python -m tests.clusters envoy-gateway --without-tests
 	$(BIN)/python -m tests.clusters istio --without-tests
 

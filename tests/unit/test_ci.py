@@ -40,22 +40,27 @@ def names(results: list[str], word: str) -> list[str]:
 def test_stages_wait_for_stages_that_there_are(ci: Any):
     for _, before, _ in ci.TABLE.values():
         assert {*before} <= {*ci.TABLE}
-    clusters = [name for name, (_, _, beside) in ci.TABLE.items() if beside is ci.CLUSTERS]
-    assert clusters == ["envoy-gateway", "istio", "kubernetes"]
-    assert all("engines" in ci.TABLE[name][1] for name in clusters)
-    assert ci.TABLE["engines"][1] == ("unit",)
+    assert ci.WITH_CLUSTERS == ["engines", "envoy-gateway", "istio", "kubernetes", "helm"]
+    assert all("engines" in ci.TABLE[name][1] for name in ci.WITH_CLUSTERS[1:])
+    needed = {name for each in ci.WITH_CLUSTERS for name in ci.TABLE[each][1]}
+    assert {*ci.NEEDED_BY_CLUSTERS} == needed | {*ci.WITH_CLUSTERS}
 
 
-def test_images_for_clusters_are_built_beside_the_gateways_tests(ci: Any):
+def test_a_cluster_runs_alone_when_all_other_stages_have_ended(ci: Any):
     class Running:
-        name, beside = "another", ci.GATEWAYS
+        name, beside = "another", None
 
     ci.STAGES = ci.TABLE
-    assert ci.may_run("engines", ["istio", "chaos"], [Running()])
-    assert ci.may_run("istio", ["chaos"], [Running()])
-    assert not ci.may_run("istio", ["engines"], [Running()])
+    assert ci.may_run("istio", ["helm"], [])
+    assert not ci.may_run("istio", ["helm"], [Running()])
+    assert not ci.may_run("istio", ["helm", "fuzz"], [])
+    assert not ci.may_run("istio", ["engines"], [])
     Running.beside = ci.CLUSTERS
-    assert not ci.may_run("istio", ["chaos"], [Running()])
+    assert not ci.may_run("unit", [], [Running()])
+    Running.beside = ci.GATEWAYS
+    assert ci.may_run("unit", [], [Running()])
+    assert not ci.may_run("chaos", [], [Running()])
+    assert not ci.may_run("bench", [], [Running()])
 
 
 def test_a_cluster_that_would_begin_too_late_is_left_out_and_that_is_no_failure(ci: Any, capsys: Any):
@@ -71,18 +76,42 @@ def test_a_cluster_that_would_begin_too_late_is_left_out_and_that_is_no_failure(
     assert names(ci.run([*ci.STAGES], time.monotonic()), "passed")[-1] == "istio"
 
 
-def test_a_cluster_that_takes_too_long_is_killed_and_that_is_a_failure(ci: Any):
-    ci.LONGEST_OF_CLUSTERS = 0
-    ci.STAGES = {"istio": ("sleep 600", (), ci.CLUSTERS), "unit": ("true", (), None)}
+def test_a_cluster_that_takes_too_long_may_stop_it_and_that_is_no_failure(ci: Any, tmp_path: Path):
+    ci.LONGEST_OF_CLUSTERS = 1
+    command = f"trap 'touch {tmp_path}/stopped; exit 1' INT; touch {tmp_path}/begun; while sleep 0.1; do :; done"
+    ci.STAGES = {"istio": (command, (), ci.CLUSTERS), "unit": ("true", (), None)}
     results = ci.run([*ci.STAGES], time.monotonic())
-    assert (names(results, "FAILED"), names(results, "passed")) == (["istio"], ["unit"])
+    assert (names(results, "left out"), names(results, "passed")) == (["istio"], ["unit"])
+    assert (tmp_path / "stopped").exists()
+
+
+def test_a_cluster_that_does_not_stop_is_killed(ci: Any):
+    ci.LONGEST_OF_CLUSTERS = ci.CLEANING = 1
+    ci.STAGES = {"istio": ("trap '' INT; sleep 600", (), ci.CLUSTERS), "unit": ("exit 3", (), None)}
+    results = ci.run([*ci.STAGES], time.monotonic())
+    assert (names(results, "left out"), names(results, "FAILED")) == (["istio"], ["unit"])
+
+
+def test_another_stage_that_takes_too_long_is_a_failure(ci: Any):
+    ci.LONGEST = 0
+    ci.STAGES = {"unit": ("sleep 600", (), None)}
+    assert names(ci.run([*ci.STAGES], time.monotonic()), "FAILED") == ["unit"]
+
+
+def test_builds_end_when_no_cluster_begins_any_more(ci: Any):
+    ci.LATEST = 1
+    ci.STAGES = {"engines": ("sleep 600", (), ci.CLUSTERS), "istio": ("true", ("engines",), ci.CLUSTERS)}
+    assert names(ci.run([*ci.STAGES], time.monotonic()), "left out") == ["engines", "istio"]
+
+
+def test_the_whole_run_ends_before_its_hard_limit(ci: Any):
+    assert ci.LATEST + ci.LONGEST_OF_CLUSTERS + ci.CLEANING < 90 * 60
 
 
 def test_stages_are_left_out_where_the_machine_lacks_something(ci: Any, tmp_path: Path, monkeypatch: Any):
     ci.ENGINES = tmp_path
-    ci.CLUSTERS_TOO = True
     monkeypatch.setattr(ci, "engine_answers", lambda: False)
-    controllers = {"engines", "envoy-gateway", "istio", "kubernetes"}
+    controllers = {"engines", "envoy-gateway", "istio", "kubernetes", "helm"}
     assert ci.unavailable() == {"engine", "compose", *controllers}
     monkeypatch.setattr(ci, "engine_answers", lambda: True)
     assert ci.unavailable() == controllers
@@ -93,6 +122,45 @@ def test_stages_are_left_out_where_the_machine_lacks_something(ci: Any, tmp_path
     assert ci.unavailable() == set()
     monkeypatch.setattr(ci.os, "geteuid", lambda: 1000)
     assert ci.unavailable() == controllers
-    monkeypatch.setattr(ci.os, "geteuid", lambda: 0)
-    ci.CLUSTERS_TOO = False
-    assert ci.unavailable() == controllers
+
+
+@pytest.fixture
+def capable(ci: Any, tmp_path: Path, monkeypatch: Any) -> Any:
+    """The program on a machine that lacks nothing, and where nothing is built."""
+    ci.STAGES, ci.CACHE, ci.CLUSTERS_TOO = ci.TABLE, tmp_path / "cache", None
+    monkeypatch.setattr(ci, "unavailable", lambda: set())
+    return ci
+
+
+def build(ci: Any) -> None:
+    """Have in the cache what the scripts build."""
+    for pattern in ci.BUILT:
+        path = ci.CACHE / pattern.replace("*", "1")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_clusters_run_by_default_where_they_are_built(capable: Any):
+    names, (reason,) = capable.chosen([])
+    assert names == [name for name in capable.STAGES if name not in capable.WITH_CLUSTERS]
+    assert "NOT tested" in reason
+    build(capable)
+    assert capable.chosen([]) == ([name for name in capable.STAGES if name != "engines"], [])
+
+
+def test_clusters_are_built_and_left_out_on_demand(capable: Any):
+    capable.CLUSTERS_TOO = "1"
+    assert capable.chosen([]) == ([*capable.STAGES], [])
+    build(capable)
+    capable.CLUSTERS_TOO = "0"
+    names, (reason,) = capable.chosen([])
+    assert not {*capable.WITH_CLUSTERS} & {*names}
+    assert "CI_CLUSTERS is 0" in reason
+
+
+def test_clusters_alone_are_built_and_run(capable: Any):
+    assert capable.chosen(["clusters"]) == (["install", "engine", *capable.WITH_CLUSTERS], [])
+    assert capable.chosen(["istio"]) == (["istio"], [])
+    build(capable)
+    assert capable.chosen(["clusters"]) == (["install", "engine", *capable.WITH_CLUSTERS[1:]], [])
+    assert capable.chosen(["engines"]) == (["engines"], [])
