@@ -123,6 +123,34 @@ def test_every_command_is_run_on_a_cluster() -> None:
         assert (ROOT / path).exists()
 
 
+IN_SENTENCES = {
+    "kubectl apply -k": ("tests/kubernetes/cluster.py", 'kubectl("apply", "-k"'),
+    "kubectl rollout restart": ("tests/kubernetes/test_local.py", 'kubectl("rollout", "restart"'),
+    "kubectl scale": ("tests/kubernetes/test_aws.py", 'kubectl("scale"'),
+    "kind load": ("tests/kubernetes/conftest.py", '["kind", "load"'),
+    "oai-extproc drain": ("deploy/kubernetes/base/deployment.yaml", "- drain\n"),
+    "drain --worker": ("deploy/kubernetes/base/deployment.yaml", "- --worker=unix:"),
+    "serve --health": ("deploy/kubernetes/processor/deployment.yaml", "- --health=unix:"),
+    "serve --last-good": ("deploy/kubernetes/base/deployment.yaml", "- --last-good="),
+    "make test-kubernetes": ("Makefile", "\ntest-kubernetes:"),
+    "make test-istio": ("Makefile", "\ntest-istio:"),
+    "make test-envoy-gateway": ("Makefile", "\ntest-envoy-gateway:"),
+}
+"""Commands outside of the blocks, and where a test or a pod that a test starts runs each."""
+
+ELSEWHERE = {"minikube image load oai-extproc:latest"}
+"""Commands that no test runs: minikube is none of the engines."""
+
+
+def test_every_command_in_a_sentence_is_run() -> None:
+    prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
+    programs = r"(kubectl|kind|minikube|docker|helm|make|oai-extproc|drain|serve|envoy-config) "
+    spans = {span for span in re.findall(r"`([^`\n]+)`", prose) if re.match(programs, span)}
+    assert spans == {*IN_SENTENCES, *ELSEWHERE}
+    for path, code in IN_SENTENCES.values():
+        assert code in (ROOT / path).read_text()
+
+
 def test_the_figures_are_those_that_the_tests_wrote() -> None:
     text = figures.block()
     written = figures.parse(text)

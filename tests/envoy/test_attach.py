@@ -22,7 +22,8 @@ from openai import APIStatusError, OpenAI
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "attach.md").read_text()
 THEIRS = {path.stem: path.read_text() for path in sorted((ROOT / "tests" / "data" / "attach").glob("*.yaml"))}
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOC, re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = BLOCK.findall(DOC)
 FILES = ("filter", "route", "cluster", "reply")
 NOVA = "amazon.nova-micro-v1:0"
 DEADLINE = 60.0
@@ -347,6 +348,43 @@ def test_a_peer_with_a_wrong_certificate_gets_nothing(reader_of: Any, spoil: Cal
 
 
 # The document
+
+CHECK = "oai-extproc check --config gateway.yaml --envoy envoy.yaml"
+
+IN_SENTENCES = {
+    CHECK: ("tests/envoy/test_attach.py", 'reader.do(f"{CHECK}'),
+    "oai-extproc token new": ("tests/unit/cli/test_token.py", 'cli("token", "new"'),
+    "oai-extproc drain": ("tests/envoy/test_drain.py", '"extproc", "drain"'),
+}
+"""Commands outside of the blocks, and where a test runs each."""
+
+INSTALLING = {"pip install '.[envoy]'", "make run"}
+"""Commands that no test runs: they download packages."""
+
+
+def test_the_check_finds_an_open_route_and_the_flag_with_which_envoy_crashes(reader_of: Any) -> None:
+    reader = reader_of("shop")
+    reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
+    reader.paste()
+    assert "leads to Bedrock" not in (output := reader.do(f"{CHECK} 2>&1"))
+    assert "gateway.yaml is fine" in output
+    bootstrap = yaml.safe_load((reader.folder / "envoy.yaml").read_text())
+    manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    routes.insert(0, {"match": {"prefix": "/oai/v1"}, "route": {"cluster": "bedrock"}})
+    (reader.folder / "envoy.yaml").write_text(yaml.safe_dump(bootstrap))
+    assert "leads to Bedrock for requests that no worker has signed" in reader.do(f"{CHECK} 2>&1")
+    flag = "envoy.reloadable_features.ext_proc_graceful_grpc_close"
+    bootstrap["layered_runtime"] = {"layers": [{"name": "static", "static_layer": {flag: True}}]}
+    (reader.folder / "envoy.yaml").write_text(yaml.safe_dump(bootstrap))
+    assert flag in reader.do(f"! {CHECK} 2>&1")
+
+
+def test_every_command_in_a_sentence_has_its_test() -> None:
+    spans = re.findall(r"`([^`]+)`", BLOCK.sub("", DOC))
+    commands = {each for each in spans if re.match(r"(oai-extproc|envoy|pip|make|kubectl|docker) ", each)}
+    assert commands == {*IN_SENTENCES, *INSTALLING}
+    assert all(code in (ROOT / path).read_text() for path, code in IN_SENTENCES.values())
 
 
 def test_the_outline_names_every_file() -> None:
