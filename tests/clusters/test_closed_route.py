@@ -20,6 +20,7 @@ pytestmark = pytest.mark.mesh
 
 token = conftest.token
 
+PROCESSOR = "oai-extproc"
 CHAT = {"model": NOVA, "messages": HELLO}
 CALLS = (("POST", "/oai/v1/chat/completions"), ("GET", "/oai/v1/models"), ("POST", "/oai/v1/embeddings"))
 BEDROCKS = (
@@ -90,6 +91,40 @@ def no_processing(objects: Objects) -> Objects:
     return objects
 
 
+# Both
+
+
+def processor(objects: Objects) -> Any:
+    """Return the workers' Backend, or their cluster in the EnvoyFilter."""
+    backends = [each["spec"] for each in objects.of("Backend", PROCESSOR)]
+    if backends:
+        return backends[0]
+    (cluster,) = (
+        each["patch"]["value"] for each in patches(objects) if each["patch"]["value"].get("name") == PROCESSOR
+    )
+    return cluster
+
+
+def no_client_certificate(objects: Objects) -> Objects:
+    """Envoy does not prove itself to the workers."""
+    for each in objects.of("Backend"):
+        del each["spec"]["tls"]["clientCertificateRef"]
+    if "transport_socket" in processor(objects):
+        tls = processor(objects)["transport_socket"]["typed_config"]["common_tls_context"]
+        del tls["tls_certificate_sds_secret_configs"]
+    return objects
+
+
+def no_worker(objects: Objects) -> Objects:
+    """Nothing listens where the workers should be."""
+    if list(objects.of("Backend")):
+        processor(objects)["endpoints"][0]["fqdn"]["port"] = 1
+        return objects
+    (place,) = processor(objects)["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    place["endpoint"]["address"]["socket_address"]["port_value"] = 1
+    return objects
+
+
 # Envoy Gateway
 
 
@@ -115,6 +150,24 @@ def policy_of_another_route(objects: Objects) -> Objects:
     return objects
 
 
+def empty_extension_policy(objects: Objects) -> Objects:
+    del objects.one("EnvoyExtensionPolicy")["spec"]["extProc"]
+    return objects
+
+
+def fails_open(objects: Objects) -> Objects:
+    """Without a worker, requests go on as they came in; with the overlay's mode of bodies, the API rejects that."""
+    (policy,) = no_worker(objects).one("EnvoyExtensionPolicy")["spec"]["extProc"]
+    policy["failOpen"] = True
+    policy["processingMode"]["response"]["body"] = "Streamed"
+    return objects
+
+
+def fails_open_in_full_duplex(objects: Objects) -> Objects:
+    objects.one("EnvoyExtensionPolicy")["spec"]["extProc"][0]["failOpen"] = True
+    return objects
+
+
 def no_processing_mode(objects: Objects) -> Objects:
     del objects.one("EnvoyExtensionPolicy")["spec"]["extProc"][0]["processingMode"]
     return objects
@@ -135,9 +188,16 @@ MISTAKES: dict[str, list[Callable[[Objects], Objects]]] = {
         neither_extension_nor_listener_policy,
         no_policy_at_all,
         policy_of_another_route,
+        empty_extension_policy,
         no_processing_mode,
+        fails_open,
     ],
 }
+
+REJECTED: dict[str, list[tuple[Callable[[Objects], Objects], str]]] = {
+    "envoy-gateway": [(fails_open_in_full_duplex, "FailOpen must be false")],
+}
+"""Mistakes that the custom resources' own rules reject, which `kubectl apply` and Envoy Gateway's files share."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -145,6 +205,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mistake" in metafunc.fixturenames:
         mesh = str(metafunc.config.getoption("--mesh", None))
         metafunc.parametrize("mistake", MISTAKES.get(mesh, []), ids=lambda mistake: mistake.__name__)
+    if "rejected" in metafunc.fixturenames:
+        mesh = str(metafunc.config.getoption("--mesh", None))
+        metafunc.parametrize("rejected", REJECTED.get(mesh, []), ids=lambda rejected: rejected[0].__name__)
 
 
 @pytest.fixture
@@ -195,6 +258,36 @@ def test_half_an_installation_sends_nothing_to_bedrock(
             assert (error["type"], error["code"]) == ("server_error", "processor_unavailable")
     forged(root, own)
     assert amazon.received == []
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("fault", [no_client_certificate, no_worker], ids=lambda fault: fault.__name__)
+def test_workers_that_do_not_respond_are_a_503(
+    controller: Controller,
+    gateway: Attached,
+    amazon: Amazon,
+    token: str,
+    eventually: Any,
+    fault: Callable[[Objects], Objects],
+) -> None:
+    controller.apply(fault(controller.objects))
+    eventually(lambda: httpx.get(f"{gateway.url}/models").status_code == 503, "it is served", HEALTH_SECONDS)
+    amazon.received.clear()
+    for method, path in CALLS:
+        url, body = gateway.url.removesuffix("/oai/v1") + path, CHAT if method == "POST" else None
+        assert httpx.request(method, url, headers={"authorization": f"Bearer {token}"}, json=body).status_code == 503
+    assert amazon.received == []
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_mistake_that_breaks_a_rule_of_the_api_changes_nothing(
+    controller: Controller, gateway: Attached, eventually: Any, rejected: tuple[Callable[[Objects], Objects], str]
+) -> None:
+    mistake, rule = rejected
+    before = controller.run("log").count(rule)
+    controller.write(mistake(controller.objects))
+    eventually(lambda: controller.run("log").count(rule) > before, "the rule is not applied", HEALTH_SECONDS)
+    assert ready(gateway.url)
 
 
 def forged(root: str, own: dict[str, str]) -> None:
