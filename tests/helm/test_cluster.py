@@ -86,9 +86,13 @@ class Cluster:
                 process.terminate()
 
     def delete(self, namespace: str) -> None:
-        """Delete a namespace, without waiting for drains, and wait until it is gone."""
+        """Delete a namespace, without waiting for drains, and wait until it is gone.
+
+        It ends first, so that no new pod takes the place of one that is deleted.
+        """
+        self.done(f"kubectl delete namespace {namespace} --ignore-not-found --wait=false")
         self.run(f"kubectl -n {namespace} delete pods --all --grace-period=0 --force --wait=false")
-        self.done(f"kubectl delete namespace {namespace} --ignore-not-found --timeout=180s")
+        self.done(f"kubectl wait --for=delete namespace/{namespace} --timeout=180s")
 
 
 @pytest.fixture(scope="module")
