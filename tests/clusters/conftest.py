@@ -47,6 +47,9 @@ class Attached:
 class Amazon(Front):
     """The local Bedrock under AWS's names. `received` is what came through the gateway, in pieces."""
 
+    HOST = "0.0.0.0"
+    """Of every address: Envoy's resolver gives all names of one address in /etc/hosts each other's addresses, too."""
+
     OWN = (b"GET /foundation-models", b"GET /inference-profiles")
     """The worker's own requests, which do not go through a gateway."""
 

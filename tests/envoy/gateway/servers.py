@@ -12,6 +12,8 @@ class ThreadedServer:
     It is on a free port if none is named.
     """
 
+    HOST = "127.0.0.1"
+
     def __init__(
         self,
         serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
@@ -19,7 +21,7 @@ class ThreadedServer:
         port: int = 0,
     ) -> None:
         self._loop = asyncio.new_event_loop()
-        serving = asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
+        serving = asyncio.start_server(serve, self.HOST, port, ssl=context)
         self.port: int = self._loop.run_until_complete(serving).sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
