@@ -1,7 +1,6 @@
 """Checks of every mesh's overlay: its worker's command line, and tests of calls through it.
 
-The tests are no `test_*.py` of their own: a module that has a `gateway` collects them (`collect`), with a translator
-of a mesh's objects or with its real controller.
+The tests are no `test_*.py` of their own: a module that has a `gateway` collects them (`collect`).
 """
 
 import base64
@@ -55,7 +54,7 @@ def collect() -> dict[str, Any]:
     }
 
 
-def worker_command(container: Any, folder: Path, certificates: Path, listen: str = "0.0.0.0:9443") -> list[str]:
+def worker_command(container: Any, folder: Path, certificates: Path, listen: str) -> list[str]:
     """The container's own, with the files where they are here; organisations and tokens are those of all tests."""
     assert container["command"] == ["oai-extproc"]
     settings = {key: value for key, value in CONFIG.items() if key not in ("tokens", "region")}
