@@ -16,9 +16,9 @@ import pytest
 
 from tests.clusters.__main__ import BEDROCK, SCRIPTS, STRANGER, WORK
 from tests.clusters.controller import Controller
+from tests.clusters.through_a_mesh import ready, worker_command
 from tests.conftest import TOKENS
 from tests.deploy.programs import Program, running
-from tests.deploy.through_a_mesh import ready, worker_command
 from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
 from tests.envoy.gateway.test_tls import Front
 

@@ -13,8 +13,8 @@ import pytest
 from tests.clients import conftest
 from tests.clusters.conftest import HEALTH_SECONDS, Amazon, Attached
 from tests.clusters.controller import Controller
+from tests.clusters.through_a_mesh import HELLO, NOVA, ready
 from tests.deploy.conftest import Objects
-from tests.deploy.through_a_mesh import HELLO, NOVA, ready
 
 pytestmark = pytest.mark.mesh
 

@@ -14,7 +14,7 @@ from tests.clients import (
     conftest,
 )
 from tests.clusters.controller import Controller
-from tests.deploy.through_a_mesh import HELLO, NOVA, collect
+from tests.clusters.through_a_mesh import HELLO, NOVA, collect
 
 pytestmark = pytest.mark.mesh
 

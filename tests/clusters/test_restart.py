@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.clusters.conftest import Attached
-from tests.deploy.through_a_mesh import NOVA
+from tests.clusters.through_a_mesh import NOVA
 
 pytestmark = pytest.mark.mesh
 
