@@ -53,4 +53,6 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    """Return a text that can be encoded: a server's header may hold halves of surrogate pairs."""
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if text.isascii() else text.encode(errors="replace").decode()

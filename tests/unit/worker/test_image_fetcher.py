@@ -7,6 +7,7 @@ import pytest
 import uvloop
 
 from extproc.exchange.jobs import Fetched, FetchFailure
+from extproc.openai.errors import invalid
 from extproc.worker.image_fetcher import REDIRECTS
 
 SECONDS = 30
@@ -51,6 +52,13 @@ class TestImages:
         assert (await image(fetcher, site.url("/a"))).content_type == "image/png"
         site.responses["/b"] = [response(b"no picture at all", "200 OK", claim)]
         assert "its server calls it image/png." in (await failure(fetcher, site.url("/b"))).reason
+
+    async def test_a_servers_content_type_that_is_no_ascii_can_be_quoted_in_an_error(self, site, fetcher, failure):
+        """aiohttp makes halves of surrogate pairs of such bytes, which no response can hold."""
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\ncontent-type: a\xff\r\n\r\n"
+        site.responses["/a"] = [head + b"no such"]
+        rejected = await failure(fetcher, site.url("/a"))
+        assert b"its server calls it a?." in invalid(rejected.reason, code=rejected.code).encode()
 
     async def test_a_body_without_a_length(self, site, fetcher, image):
         site.responses["/chunked"] = [chunked(PNG[:1], PNG[1:5], PNG[5:])]
