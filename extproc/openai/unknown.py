@@ -76,8 +76,13 @@ def _members(members: dict[str, Raw], place: _Place, path: str, removed: set[str
             inner = struct[name]
             known[name] = value if inner is None else _known(value, inner, f"{path}.{name}", removed)
         elif value not in _EMPTY:
-            removed.add(f"{path}.{name if _NAME.fullmatch(name) else '*'}")
+            removed.add(member_path(path, name))
     return known
+
+
+def member_path(path: str, name: str) -> str:
+    """Return the path of a member whose name is the client's; it contains nothing that a header could not carry."""
+    return f"{path}.{name if _NAME.fullmatch(name) else '*'}"
 
 
 @cache

@@ -16,6 +16,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import GuardrailConfig, InferenceConfig, PerformanceConfig, ServiceTier
 from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import ApiError, invalid
+from extproc.openai.unknown import member_path
 from extproc.translate.ignored import Ignored
 from extproc.translate.model_fields import placed
 from extproc.translate.reasoning import Reasoning
@@ -187,23 +188,20 @@ def _listed(names: list[str]) -> str:
 
 
 def _metadata(request: ChatRequest, ignored: Ignored) -> dict[str, str] | UnsetType:
-    """Return `requestMetadata`, which AWS's invocation logs contain: the client's pairs and the user's id."""
-    pairs = dict(request.metadata or {})
-    if len(pairs) > _PAIRS:
+    """Return `requestMetadata`, which AWS's invocation logs contain: the client's pairs and the user's id.
+
+    A pair that Bedrock does not take is left out: OpenAI takes any characters, and only a log would contain them.
+    """
+    requested = request.metadata or {}
+    if len(requested) > _PAIRS:
         raise invalid(f"'metadata' has {_PAIRS} pairs at most.", "metadata", "invalid_value")
-    for key, value in pairs.items():
-        if not key or not _fits(key) or not _fits(value):
-            raise invalid(
-                "Bedrock takes metadata keys of 1 to 256, and values of up to 256 letters, digits, blanks and "
-                "`:_@$#=/+,.-`.",
-                "metadata",
-                "invalid_value",
-            )
+    pairs = {key: value for key, value in requested.items() if key and _fits(key) and _fits(value)}
+    ignored.add(*[member_path("metadata", key) for key in requested if key not in pairs])
     for name in ("user", "safety_identifier"):
         user = getattr(request, name)
         if not user:
             continue
-        if _fits(user) and name not in pairs and len(pairs) < _PAIRS:
+        if _fits(user) and name not in requested and len(pairs) < _PAIRS:
             pairs[name] = user
         else:
             ignored.add(name)

@@ -36,6 +36,12 @@ def ignored(raw: Any) -> set[str]:
             set(),
         ),
         (
+            NOVA,
+            {"metadata": {"user_id": '{"device_id":"704c"}', "company": "Société", "url": "https://a.b/?q", "a": "b"}},
+            {"requestMetadata": {"a": "b"}},
+            {"metadata.user_id", "metadata.company", "metadata.url"},
+        ),
+        (
             CLAUDE,
             {"extra_body": {"guardrailConfig": {"guardrailIdentifier": "gr123456", "guardrailVersion": "1"}}},
             {"guardrailConfig": {"guardrailIdentifier": "gr123456", "guardrailVersion": "1"}},
@@ -63,7 +69,7 @@ def test_a_parameter_is_sent_or_named_as_ignored(
         (NOVA, {"web_search_options": {}}, "web_search_options"),
         (LLAMA, {"stop": "END"}, "stop"),
         (LLAMA, {"service_tier": "priority"}, "service_tier"),
-        (NOVA, {"metadata": {"a": "b" * 300}}, "metadata"),
+        (NOVA, {"metadata": {str(n): "" for n in range(17)}}, "metadata"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

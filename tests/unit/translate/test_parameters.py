@@ -289,19 +289,31 @@ def test_metadata_and_users_go_to_the_invocation_log(fields: Any, sent: Any, ign
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    ("key", "value", "path"),
     [
-        {"": "a"},
-        {"k" * 257: "a"},
-        {"a": "v" * 257},
-        {"é": "a"},
-        {"a": "é"},
-        {"a": "b;c"},
-        {str(n): "" for n in range(17)},
+        ("user_id", '{"device_id":"704c"}', "metadata.user_id"),
+        ("company", "Société", "metadata.company"),
+        ("url", "https://example.com/?q=1", "metadata.url"),
+        ("long", "v" * 257, "metadata.long"),
+        ("", "a", "metadata.*"),
+        ("k" * 257, "a", "metadata.*"),
+        ("clé, and more", "a", "metadata.*"),
     ],
 )
-def test_metadata_that_bedrock_does_not_take_are_rejected(metadata: Any) -> None:
-    error = rejection(metadata=metadata)
+def test_a_pair_that_bedrock_does_not_take_is_left_out_and_named(key: str, value: str, path: str) -> None:
+    alone = parameters_of(metadata={key: value})
+    assert (alone.metadata, alone.ignored) == (UNSET, (path,))
+    among = parameters_of(metadata={"team": "blue", key: value, "n": "1"}, user="ann")
+    assert (among.metadata, among.ignored) == ({"team": "blue", "n": "1", "user": "ann"}, (path,))
+
+
+def test_a_user_does_not_take_the_place_of_a_pair_that_is_left_out() -> None:
+    result = parameters_of(metadata={"user": "Zoë"}, user="b")
+    assert (result.metadata, result.ignored) == (UNSET, ("metadata.user", "user"))
+
+
+def test_more_metadata_than_openai_takes_are_rejected() -> None:
+    error = rejection(metadata={str(n): "" for n in range(17)})
     assert (error.param, error.code) == ("metadata", "invalid_value")
 
 
