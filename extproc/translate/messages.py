@@ -115,7 +115,7 @@ class _Walk:
         self._marks = CacheMarks(capabilities, points, ignored)
         self._system: list[SystemContentBlock] = []
         self._turns = Turns(capabilities)
-        self._calls = PastCalls(capabilities, tools)
+        self._calls = PastCalls(capabilities, tools, ignored)
         self._mark: tuple[Marked, str] | None = None
         """The last of the results' marks for the prompt cache, and the path of the field that has it."""
 

@@ -4,16 +4,15 @@ Bedrock requires one result for every call in the next turn, under an id that no
 three kinds of calls: of functions, of custom tools, and the legacy `function_call`, which has no id: its result, if it
 has one, is the next message. If the model may not call a tool, calls and results become text.
 
-Some models, and clients that join streamed calls wrongly, leave several objects in one call's arguments,
-`{"a":1}{"a":2}`: each becomes a call, and the result belongs to the first.
+Several objects in one call's arguments, `{"a":1}{"a":2}`, become a call each (`past_arguments`), and the result belongs
+to the first.
 
-Invariant: arguments are sent byte for byte, and the blocks of a call depend only on the messages before it, so that
-prompt caches hit.
+Invariant: arguments that are JSON objects are sent byte for byte, and the blocks of a call depend only on the messages
+before it, so that prompt caches hit.
 
 Decisions: docs/decisions.md, D3, D7, D12.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeGuard
@@ -37,7 +36,9 @@ from extproc.bedrock.converse import (
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.limits import MAX_TOOL_CALLS
 from extproc.openai.messages import CustomCall, FunctionCall, FunctionMessage, Message, ToolCall
+from extproc.translate.ignored import Ignored
 from extproc.translate.media import MediaBlock
+from extproc.translate.past_arguments import read_arguments
 from extproc.translate.schemas import json_object
 from extproc.translate.tools import Tools, bedrock_id
 
@@ -51,9 +52,7 @@ _BELOW = "(it follows below)"
 _LONG_ID = 1024
 """Longest id that is numbered as it is, in characters; a longer one, which may be repeated often, is hashed first."""
 _NO_INPUT = Raw(b"{}")
-_SCAN = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-"""Finds the end of a value; the decoded value is not used."""
-_NO_SPACE = re.compile(r"[^ \t\r\n]")
+_INDEX = re.compile(r"\[\d+\]")
 
 Following = list[tuple[ConversationRole, list[ContentBlock]]]
 
@@ -68,7 +67,8 @@ class _Call(NamedTuple):
 class PastCalls:
     """The calls and results of one request."""
 
-    def __init__(self, capabilities: Capabilities, tools: Tools) -> None:
+    def __init__(self, capabilities: Capabilities, tools: Tools, ignored: Ignored) -> None:
+        self._ignored = ignored
         self._capabilities = capabilities
         self._tools = tools
         self._unanswered: dict[str, _Call] = {}
@@ -157,14 +157,17 @@ class PastCalls:
             )
 
     def _inputs(self, call: FunctionCall, param: str) -> list[Raw]:
-        """Return the inputs of the call; arguments that become text need not be JSON."""
+        """Return the inputs of the call; arguments that become text need not be JSON. Raises a 400 `ApiError`."""
         if self._tools.config is None:
             return [_NO_INPUT]
-        values = _inputs(call.arguments, f"{param}.arguments")
-        self._more += len(values) - 1
+        param = f"{param}.arguments"
+        arguments = read_arguments(call.arguments)
+        if not arguments.exact:
+            self._ignored.add(_INDEX.sub("[]", param))
+        self._more += len(arguments.inputs) - 1
         if self._more >= MAX_TOOL_CALLS:
-            raise _too_many_inputs(f"{param}.arguments")
-        return values
+            raise _too_many_inputs(param)
+        return arguments.inputs
 
     def _uses(self, past_call: _Call, values: Sequence[Raw], arguments: str) -> list[ContentBlock]:
         if self._tools.config is None:
@@ -241,20 +244,6 @@ def _result_text(name: str, texts: Sequence[TextContent]) -> TextContent:
     return TextContent(f"[{name} gave: {' '.join(text.text for text in texts) or NO_OUTPUT}]")
 
 
-def _inputs(arguments: str, param: str) -> list[Raw]:
-    """Return the inputs of one call, usually one; blank arguments are an empty object. Raises a 400 `ApiError`."""
-    arguments = arguments.strip() or "{}"
-    try:
-        return [json_object(arguments, "Arguments", param)]
-    except ApiError:
-        pieces = _pieces(arguments)
-        if len(pieces) < 2:
-            raise
-    if len(pieces) > MAX_TOOL_CALLS:
-        raise _too_many_inputs(param)
-    return [json_object(piece, "Arguments", param) for piece in pieces]
-
-
 def _too_many_inputs(param: str) -> ApiError:
     return invalid(
         f"The arguments of the calls in this request hold more than {MAX_TOOL_CALLS:,} JSON objects beside the first "
@@ -267,21 +256,3 @@ def _too_many_inputs(param: str) -> ApiError:
 def _custom_input(call: CustomCall) -> Raw:
     """Return a custom tool's input as the argument of Bedrock's tool."""
     return Raw(b'{"input":' + msgspec.json.encode(call.input) + b"}")
-
-
-def _pieces(text: str) -> list[str]:
-    """Split JSON values that follow one another, at most one more than are accepted.
-
-    Returns none if there is other text among them.
-    """
-    pieces: list[str] = []
-    start = 0
-    while start < len(text) and len(pieces) <= MAX_TOOL_CALLS:
-        try:
-            _, end = _SCAN.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            return []
-        pieces.append(text[start:end])
-        following = _NO_SPACE.search(text, end)
-        start = following.start() if following else len(text)
-    return pieces

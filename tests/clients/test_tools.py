@@ -171,6 +171,43 @@ def test_a_schema_arrives_as_it_was_sent(client: OpenAI, local: Any) -> None:
     assert spec["toolSpec"]["description"] == "Looks it up."
 
 
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ('{"city":"Paris","unit":"cel', {"city": "Paris"}),
+        ("null", {"input": None}),
+        ('["Paris"]', {"input": ["Paris"]}),
+        ("Paris", {"input": "Paris"}),
+    ],
+)
+def test_arguments_that_are_no_object_do_not_end_the_conversation(
+    client: OpenAI, local: Any, weather: Any, model: str, stream: bool, arguments: str, sent: Any
+) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    history: Any = [
+        *QUESTION,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "The arguments are no JSON object."},
+    ]
+    raw = client.chat.completions.with_raw_response.create(
+        model=model, messages=history, tools=[weather], stream=stream
+    )
+    assert raw.headers["x-oai-ignored-params"] == "messages[].tool_calls[].function.arguments"
+    assert local.call()["body"]["messages"][1]["content"][0]["toolUse"]["input"] == sent
+
+
+def test_a_call_that_was_cut_short_may_come_back(client: OpenAI, weather: Any) -> None:
+    forced: Any = {"type": "function", "function": {"name": "get_weather"}}
+    cut = client.chat.completions.create(
+        model=CLAUDE, messages=QUESTION, tools=[weather], tool_choice=forced, max_tokens=2
+    )
+    [call] = calls(cut.choices[0].message)
+    history: Any = [*QUESTION, cut.choices[0].message, result(call, "What city?")]
+    assert client.chat.completions.create(model=CLAUDE, messages=history, tools=[weather]).choices[0].message
+
+
 def test_a_tool_call_cut_short_is_length(client: OpenAI, weather: Any) -> None:
     forced: Any = {"type": "function", "function": {"name": "get_weather"}}
     response = client.chat.completions.create(

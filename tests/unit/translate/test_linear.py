@@ -28,6 +28,7 @@ from extproc.translate.embeddings import plan as embeddings_plan
 from extproc.translate.ignored import Ignored
 from extproc.translate.media import remote_images
 from extproc.translate.names import bedrock_names
+from extproc.translate.past_arguments import read_arguments
 from extproc.translate.past_calls import PastCalls
 from extproc.translate.tools import Tools, bedrock_id
 
@@ -145,7 +146,7 @@ def marks(count: int) -> object:
 
 def repeated_ids(count: int) -> object:
     """Return one id again and again, while every replacement for it is taken."""
-    calls = PastCalls(BUILT_IN.of("anthropic.claude-sonnet-4-6"), Tools())
+    calls = PastCalls(BUILT_IN.of("anthropic.claude-sonnet-4-6"), Tools(), Ignored())
     function = FunctionCall("look")
     taken = [bedrock_id(f"a#{number}") for number in range(count, 2 * count + 1)]
     for call_id in (*taken, *["a"] * count):
@@ -154,13 +155,18 @@ def repeated_ids(count: int) -> object:
     return calls
 
 
+def cut_arguments(count: int) -> object:
+    """Return what can be read of arguments that end within a long list, and of such within a long string."""
+    return [read_arguments('{"a":[' + '{"b":1},' * count), read_arguments('{"a":1,"b":"' + '\\"x' * count)]
+
+
 def chain(count: int) -> object:
     """Return definitions each of which refers to the next."""
     definitions = {str(at): {"$ref": f"#/$defs/{at + 1}"} for at in range(count)}
     return grammar._recursive({"items": {"$ref": "#/$defs/0"}, "$defs": definitions})
 
 
-@pytest.mark.parametrize("work", [names, marks, repeated_ids, chain])
+@pytest.mark.parametrize("work", [names, marks, repeated_ids, cut_arguments, chain])
 def test_no_loop_is_quadratic_in_an_unlimited_size(work: Callable[[int], object]) -> None:
     few, many = 250, 250 * TIMES
     fastest = dict.fromkeys((few, many), float("inf"))

@@ -3,6 +3,7 @@
 Each field of the capabilities names an ability of the model; see also `test_messages_by_family`.
 """
 
+import json
 from typing import Any
 
 import msgspec
@@ -83,10 +84,25 @@ def test_arguments_go_out_byte_for_byte() -> None:
     assert arguments.encode() in msgspec.json.encode(outcome.turns)
 
 
-@pytest.mark.parametrize("arguments", ["[]", "null", "not json", '{"a":', "{}x", "{}[]", "{},{}", "[" * 5000])
-def test_arguments_that_are_no_object_are_rejected(arguments: str) -> None:
-    error = rejection(user("a"), assistant(None, call(), call("c2", arguments=arguments)), result(), result("c2"))
-    assert error.param == "messages[1].tool_calls[1].function.arguments"
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ("null", {"input": None}),
+        ('["a"]', {"input": ["a"]}),
+        ("not json", {"input": "not json"}),
+        ('{"city":"Paris","days":', {"city": "Paris"}),
+    ],
+)
+def test_arguments_that_are_no_object_are_sent_as_far_as_they_can_be_read_and_named(arguments: str, sent: Any) -> None:
+    outcome = read(user("a"), assistant(None, call(), call("c2", arguments=arguments)), result(), result("c2"))
+    assert json.loads(msgspec.json.encode(outcome.turns[1].content[1])) == use("c2", arguments=sent)
+    assert outcome.ignored == ("messages[].tool_calls[].function.arguments",)
+
+
+def test_arguments_of_a_call_from_before_tools_need_not_be_json_either() -> None:
+    outcome = read(user("a"), function_call(arguments='{"x": 1, "y'), function())
+    assert json.loads(msgspec.json.encode(outcome.turns[1].content[0]))["toolUse"]["input"] == {"x": 1}
+    assert outcome.ignored == ("messages[].function_call.arguments",)
 
 
 def test_a_call_without_a_name_is_rejected() -> None:
