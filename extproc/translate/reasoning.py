@@ -12,7 +12,8 @@ neither. The family's style decides on the translation (`Capabilities.reasoning`
 | effort   | as it is                                 | the effort that it is worth       | `medium`         |
 | nova     | as it is                                 | the effort that it is worth       | `medium`         |
 
-An effort that a family does not have becomes the next that it has (`Capabilities.effort_for`).
+An effort that a family does not have becomes the next that it has (`Capabilities.effort_for`), and is reported like an
+ignored field (`Ignored`). Where the least is `high`, `minimal` and `low` turn reasoning off.
 
 Reasoning yields to the guarantees of the API: to a tool that must be called, if the family cannot do both; to the
 limit of the completion's tokens, if it leaves no space; to a history of tool calls without the signed blocks that a
@@ -23,7 +24,7 @@ Sources: https://platform.claude.com/docs/en/build-with-claude/extended-thinking
 https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-thinking-block-binding.html,
 https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
 
-Decision: docs/decisions.md, D13.
+Decisions: docs/decisions.md, D13, D129.
 """
 
 from collections.abc import Iterable, Mapping
@@ -52,6 +53,7 @@ _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 4096, "high": 8192, "xhigh":
 """The budget for each effort, in tokens. The highest leaves space for text in the 32,000 tokens of Claude Opus 4."""
 _USUAL = "medium"
 """The effort if a request only switches reasoning on: OpenAI's own default."""
+_CHEAP, _DEAR = ("minimal", "low"), ("high", "xhigh", "max")
 _TEXT_TOKENS = 4096
 """Tokens for the text of the message, if the client sets no limit beside the budget."""
 _BINDING_BETA = "thinking-binding-controls-2026-08-01"
@@ -241,11 +243,20 @@ def _effort(capabilities: Capabilities, effort: str) -> dict[str, Any]:
     return {"fields": placed(capabilities.effort_path, effort)}
 
 
-def _with_effort(requested: _Requested, capabilities: Capabilities) -> Reasoning:
-    ignored = _undisplayed(requested)
+def _changed(requested: _Requested, effort: str | None) -> tuple[str, ...]:
+    """Return the fields that request something else than `effort`, which is sent for them."""
+    rewritten = ("reasoning_effort",) if requested.effort not in (None, effort) else ()
+    return rewritten if requested.budget is None else (*rewritten, "thinking.budget_tokens")
+
+
+def _with_effort(requested: _Requested, capabilities: Capabilities) -> Reasoning | None:
+    """Return the effort; None if the client wants a little, and the family has only much."""
     effort = capabilities.effort_for(requested.worth)
     if effort is None:
         return Reasoning(on=True, ignored=_without_effect(requested))
+    if requested.fields == ("reasoning_effort",) and requested.effort in _CHEAP and capabilities.efforts[0] in _DEAR:
+        return None
+    ignored = (*_changed(requested, effort), *_undisplayed(requested))
     return Reasoning(on=True, ignored=ignored, **_effort(capabilities, effort))
 
 
@@ -254,13 +265,13 @@ def _nova(requested: _Requested, request: ChatRequest, capabilities: Capabilitie
     effort = capabilities.effort_for(requested.worth)
     if effort is None:
         return Reasoning(on=True, ignored=_without_effect(requested))
-    ignored = _undisplayed(requested)
+    ignored = (*_changed(requested, effort), *_undisplayed(requested))
     unlimited = capabilities.efforts_without_limits
     if effort in unlimited and request.token_limit is not None:
         smaller = capabilities.efforts[: capabilities.efforts.index(effort)]
         lower = [other for other in smaller if other not in unlimited]
         if lower:
-            effort, ignored = lower[-1], (*requested.fields, *ignored)
+            effort, ignored = lower[-1], tuple(dict.fromkeys((*requested.fields, *ignored)))
     *above, key = capabilities.effort_path
     fields = placed(tuple(above), {"type": "enabled", key: effort})
     return Reasoning(on=True, fields=fields, lifts_limits=effort in unlimited, ignored=ignored)
@@ -272,10 +283,9 @@ def _adaptive(requested: _Requested, request: ChatRequest, capabilities: Capabil
         return _enabled(_stated(requested.budget, request, capabilities), requested, capabilities)
     thinking, ignored = _displayed({"type": "adaptive"}, requested, capabilities)
     members: dict[str, Any] = {"fields": {"thinking": thinking}}
-    if requested.budget is not None:
-        ignored = ("thinking.budget_tokens", *ignored)
     is_stated = requested.effort is not None or requested.budget is not None
     effort = capabilities.effort_for(requested.worth) if is_stated else None
+    ignored = (*_changed(requested, effort), *ignored)
     if effort is not None:
         effort_members = _effort(capabilities, effort)
         members = {**effort_members, "fields": merged(members["fields"], effort_members.get("fields", {}))}
@@ -333,6 +343,8 @@ def _stated(budget: int, request: ChatRequest, capabilities: Capabilities) -> in
 
 def _enabled(budget: int, requested: _Requested, capabilities: Capabilities) -> Reasoning:
     thinking, ignored = _displayed({"type": "enabled", "budget_tokens": budget}, requested, capabilities)
+    if requested.budget is not None and requested.effort is not None:
+        ignored = ("reasoning_effort", *ignored)
     return Reasoning(on=True, fields={"thinking": thinking}, budget=budget, ties_sampling=True, ignored=ignored)
 
 

@@ -9,6 +9,7 @@ CLAUDE = "anthropic.claude-sonnet-4-6"
 BY_BUDGET = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "amazon.nova-micro-v1:0"
 REASONING_NOVA = "amazon.nova-2-lite-v1:0"
+ONLY_HIGH = "qwen.qwen3-32b-v1:0"
 
 QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
 
@@ -86,6 +87,35 @@ def test_each_family_gets_reasoning_in_its_own_way(client: OpenAI, local: Any, m
     assert message.reasoning_content
     body = local.call()["body"]
     assert {key: body[key] for key in body if key not in ("messages", "inferenceConfig")} == sent
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "sent", "named"),
+    [
+        (ONLY_HIGH, "minimal", None, True),
+        (ONLY_HIGH, "low", None, True),
+        (ONLY_HIGH, "medium", fields(reasoning_config="high"), True),
+        (ONLY_HIGH, "high", fields(reasoning_config="high"), False),
+        (CLAUDE, "xhigh", fields(thinking={"type": "adaptive"}) | {"outputConfig": {"effort": "max"}}, True),
+        (
+            REASONING_NOVA,
+            "minimal",
+            fields(reasoningConfig={"type": "enabled", "maxReasoningEffort": "low"}),
+            True,
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_effort_than_the_requested_one_is_named(
+    client: OpenAI, local: Any, model: str, effort: Any, sent: Any, named: bool, stream: bool
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model=model, messages=QUESTION, reasoning_effort=effort, stream=stream
+    )
+    assert list(raw.parse())
+    assert raw.headers.get("x-oai-ignored-params") == ("reasoning_effort" if named else None)
+    body = local.call()["body"]
+    assert {key: body[key] for key in body if key not in ("messages", "inferenceConfig")} == (sent or {})
 
 
 def test_it_gives_way_to_a_forced_tool_and_to_a_history_without_signatures(

@@ -194,6 +194,7 @@ def test_arguments_that_are_no_object_do_not_end_the_conversation(
     raw = client.chat.completions.with_raw_response.create(
         model=model, messages=history, tools=[weather], stream=stream
     )
+    assert list(raw.parse())
     assert raw.headers["x-oai-ignored-params"] == "messages[].tool_calls[].function.arguments"
     assert local.call()["body"]["messages"][1]["content"][0]["toolUse"]["input"] == sent
 

@@ -127,8 +127,12 @@ def test_an_effort_is_sent_in_the_familys_own_field(family: Capabilities, effort
         assert family.family in error.message
         return
     sent = reasoning_of(family, reasoning_effort=effort)
+    if family.efforts == ("high",) and effort in ("minimal", "low"):
+        assert sent == Reasoning(ignored=("reasoning_effort",))
+        return
     assert sent.on
-    assert sent.ignored == (("reasoning_effort",) if family.reasoning == "always" else ())
+    is_sent = effort in family.efforts or family.reasoning == "budget"
+    assert sent.ignored == (() if is_sent else ("reasoning_effort",))
     match family.reasoning:
         case "always":
             assert (sent.fields, sent.effort) == ({}, UNSET)
@@ -170,7 +174,42 @@ def test_novas_highest_effort_yields_to_a_limit(fields: Any, effort: str, lifted
 def test_an_effort_without_a_lower_one_lifts_the_limit() -> None:
     family = msgspec.structs.replace(NOVA, efforts=("high",))
     sent = reasoning_of(family, reasoning_effort="low", max_tokens=5)
-    assert (sent.lifts_limits, sent.ignored) == (True, ())
+    assert (sent.lifts_limits, sent.ignored) == (True, ("reasoning_effort",))
+
+
+@pytest.mark.parametrize(
+    ("family", "requested", "effort"),
+    [
+        ("qwen3", "medium", "high"),
+        ("deepseek-v3", "max", "high"),
+        ("claude-4-6", "xhigh", "max"),
+        ("claude-4-6", "minimal", "low"),
+        ("claude-4-7", "max", "xhigh"),
+        ("nova-2", "minimal", "low"),
+        ("nova-2", "xhigh", "high"),
+        ("gpt-oss", "max", "high"),
+    ],
+)
+def test_another_effort_than_the_requested_one_is_named(family: str, requested: str, effort: str) -> None:
+    capabilities = BUILT_IN.families[family]
+    sent = reasoning_of(capabilities, reasoning_effort=requested)
+    exact = reasoning_of(capabilities, reasoning_effort=effort)
+    assert (sent.ignored, exact.ignored) == (("reasoning_effort",), ())
+    assert msgspec.structs.replace(sent, ignored=()) == exact
+
+
+@pytest.mark.parametrize("effort", ["minimal", "low"])
+def test_who_wants_little_reasoning_does_not_get_much(effort: str) -> None:
+    """What turns reasoning off is the family's way; one that cannot be kept from it is left to its default."""
+    high = msgspec.structs.replace(DEEPSEEK, reasoning_off="effort_none")
+    assert reasoning_of(high, reasoning_effort=effort).fields == {"reasoning_effort": "none"}
+    never = msgspec.structs.replace(DEEPSEEK, reasoning_off="never")
+    assert reasoning_of(never, reasoning_effort=effort) == Reasoning(on=True, ignored=("reasoning_effort",))
+
+
+def test_switched_on_thinking_stays_on_beside_a_low_effort() -> None:
+    sent = reasoning_of(DEEPSEEK, reasoning_effort="low", thinking={"type": "enabled"})
+    assert (sent.on, sent.fields, sent.ignored) == (True, {"reasoning_effort": "high"}, ("reasoning_effort",))
 
 
 # Thinking
@@ -187,7 +226,7 @@ def test_thinking_without_more_is_the_usual_effort(family: Capabilities, kind: s
     if family.reasoning == "adaptive":
         assert (sent.effort, sent.fields["thinking"]["type"]) == (UNSET, "adaptive")
     elif family.reasoning != "always":
-        assert sent == reasoning_of(family, reasoning_effort="medium")
+        assert sent == msgspec.structs.replace(reasoning_of(family, reasoning_effort="medium"), ignored=())
 
 
 @families("budget")
@@ -222,7 +261,9 @@ def test_a_budget_becomes_an_effort_where_budgets_are_rejected(family: Capabilit
     [(1, "minimal"), (1024, "minimal"), (1025, "low"), (4096, "medium"), (16384, "xhigh"), (10**6, "max")],
 )
 def test_a_budget_is_worth_an_effort(family: Capabilities, budget: int, effort: str) -> None:
-    assert reasoning_of(family, thinking=enabled(budget)).fields == reasoning_of(family, reasoning_effort=effort).fields
+    sent = reasoning_of(family, thinking=enabled(budget))
+    assert sent.fields == reasoning_of(family, reasoning_effort=effort, thinking={"type": "enabled"}).fields
+    assert sent.ignored == ("thinking.budget_tokens",)
 
 
 @families("always")
@@ -238,7 +279,8 @@ def test_a_model_without_a_reasoning_setting_reports_it_as_ignored(family: Capab
 def test_an_effort_may_accompany_thinking() -> None:
     sent = reasoning_of(CLAUDE_46, reasoning_effort="high", thinking={"type": "adaptive"})
     assert (sent.fields, sent.effort) == ({"thinking": {"type": "adaptive"}}, "high")
-    assert reasoning_of(CLAUDE_37, reasoning_effort="high", thinking=enabled(3000)).budget == 3000
+    beside_budget = reasoning_of(CLAUDE_37, reasoning_effort="high", thinking=enabled(3000))
+    assert (beside_budget.budget, beside_budget.ignored) == (3000, ("reasoning_effort",))
 
 
 @pytest.mark.parametrize(
@@ -466,15 +508,21 @@ def test_stale_reasoning_is_not_configured_where_reasoning_is_off(name: str, kin
         ),
         (
             DEEPSEEK,
-            {"reasoning_effort": "low", "temperature": 0.3},
+            {"reasoning_effort": "medium", "temperature": 0.3},
             {
                 "inferenceConfig": {"temperature": 0.3},
                 "additionalModelRequestFields": {"reasoning_effort": "high"},
             },
-            (),
+            ("reasoning_effort",),
+        ),
+        (
+            DEEPSEEK,
+            {"reasoning_effort": "low", "temperature": 0.3},
+            {"inferenceConfig": {"temperature": 0.3}},
+            ("reasoning_effort",),
         ),
     ],
-    ids=["budget", "adaptive", "nova high", "nova low", "off", "effort"],
+    ids=["budget", "adaptive", "nova high", "nova low", "off", "effort", "little"],
 )
 def test_the_rest_of_the_request_fits(family: Any, fields: Any, sent: Any, ignored: Any, read_converse: Read) -> None:
     result = planned(family, **fields)
