@@ -52,6 +52,8 @@ class Family:
     forced_reasoning: bool = False
     #: Values of `additionalModelRequestFields.tool_choice`: `none` (as its type), `single` (no parallel calls).
     own_tool_choice: tuple[str, ...] = ()
+    #: Text beside tool calls in an assistant's turn.
+    text_beside_calls: bool = True
     #: `toolSpec.strict`, and what a tool's schema may not contain: `definitions`, `lookaround`.
     strict: bool = False
     schema_gaps: tuple[str, ...] = ()

@@ -80,6 +80,17 @@ def company_of_results(conversation: Conversation) -> Iterator[str]:
                     )
 
 
+def company_of_calls(conversation: Conversation) -> Iterator[str]:
+    """Some models take nothing beside tool calls in the same turn."""
+    for number, turn in enumerate(conversation.turns()):
+        kinds = {block.kind for block in turn if block.kind != "cachePoint"}
+        if "toolUse" in kinds and len(kinds) > 1 and not conversation.family.text_beside_calls:
+            yield (
+                f"messages.{number}.content: Conversation blocks and tool use blocks cannot be provided in the same "
+                "turn."
+            )
+
+
 def status_of_results(conversation: Conversation) -> Iterator[str]:
     """Only Claude and Nova take a result's status."""
     for result in conversation.blocks("toolResult"):
@@ -132,6 +143,7 @@ RULES = (
     results_answer_calls,
     results_come_first,
     company_of_results,
+    company_of_calls,
     status_of_results,
     media_in_results,
     objects_as_json,

@@ -143,6 +143,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """`additionalModelRequestFields.tool_choice.disable_parallel_tool_use`."""
     forced_tools_while_reasoning: YesNo = False
     """`any` and `tool` with reasoning in the family's own style; with a budget in tokens they are never supported."""
+    text_beside_tool_calls: YesNo = True
+    """Text in an assistant's turn with tool calls; without it, the text goes into a turn before."""
     strict_tools: YesNo = False
     """`toolSpec.strict`."""
     schema_gaps: tuple[Annotated[SchemaGap, _one_of(SchemaGap)], ...] = ()

@@ -3,6 +3,8 @@
 - neighbours of one role become one turn, as Bedrock itself would merge them;
 - tool results are first in their turn, and beside them is only what the family accepts there: any other block needs a
   turn of the assistant in between;
+- tool calls are beside the text that precedes them, unless the family takes no text there: then the text is a turn of
+  its own, and the user's turn in between says to continue;
 - the first turn is the user's, unless the family lets the assistant begin;
 - the last turn is the user's, unless the family continues the assistant's text (then without white space at the end,
   which Claude rejects);
@@ -27,12 +29,13 @@ from extproc.bedrock.converse import (
     SystemContentBlock,
     TextContent,
     ToolResultContent,
+    ToolUseContent,
     VideoContent,
 )
 from extproc.translate.cache import PLACEHOLDER
 
 CONTINUE = "Continue."
-"""The user's text after a last turn of the assistant that the model does not continue."""
+"""The user's text between two turns of the assistant, and after a last one that the model does not continue."""
 
 _KINDS: dict[type, str] = {
     TextContent: "text",
@@ -59,9 +62,14 @@ class Turns:
         """Add the blocks of one message."""
         if not blocks:
             return
-        turns = self._turns
         if role == "user":
             self._separate(blocks)
+        if role == "assistant" and not self._capabilities.text_beside_tool_calls:
+            blocks = self._without_text_before_calls(blocks)
+        self._append(role, blocks)
+
+    def _append(self, role: ConversationRole, blocks: Sequence[ContentBlock]) -> None:
+        turns = self._turns
         if turns and turns[-1].role == role:
             turns[-1].content.extend(blocks)
         else:
@@ -84,6 +92,17 @@ class Turns:
         if turns[-1].role == "assistant":
             self._finish_with_assistant(prefill)
         return turns
+
+    def _without_text_before_calls(self, blocks: Sequence[ContentBlock]) -> Sequence[ContentBlock]:
+        """Add the assistant's blocks before its first call, and a user's turn after them; return the rest."""
+        first = next((index for index, block in enumerate(blocks) if isinstance(block, ToolUseContent)), None)
+        if first is None:
+            return blocks
+        if first > 0:
+            self._append("assistant", blocks[:first])
+        if self._turns and self._turns[-1].role == "assistant":
+            self._append("user", [TextContent(CONTINUE)])
+        return blocks[first:]
 
     def _separate(self, blocks: Sequence[ContentBlock]) -> None:
         """Prepare for more blocks of the user, after tool results that do not accept them or after an instruction."""

@@ -43,6 +43,7 @@ def declared(family):
         "tool_choice_none": "none" in family.own_tool_choice,
         "parallel_tool_switch": "single" in family.own_tool_choice,
         "forced_tools_while_reasoning": family.forced_reasoning,
+        "text_beside_tool_calls": family.text_beside_calls,
         "strict_tools": family.strict,
         "schema_gaps": set(family.schema_gaps),
         "tool_result_format": "json" if family.json_results else "text",

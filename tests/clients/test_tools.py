@@ -9,6 +9,7 @@ from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
+LLAMA = "meta.llama3-3-70b-instruct-v1:0"
 QUESTION: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
@@ -34,6 +35,30 @@ def test_a_call_its_result_and_the_response(client: OpenAI, weather: Any, model:
     assert second.choices[0].finish_reason == "stop"
     assert second.choices[0].message.content == 'get_weather says "18 degrees".'
     assert not second.choices[0].message.tool_calls
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_text_beside_a_call_in_the_history_suits_a_model_that_takes_neither_beside_the_other(
+    client: OpenAI, local: Any, weather: Any, stream: bool
+) -> None:
+    function = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
+    history: Any = [
+        *QUESTION,
+        {
+            "role": "assistant",
+            "content": "I'll look.",
+            "tool_calls": [{"id": "c1", "type": "function", "function": function}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "18 degrees"},
+    ]
+    assert client.chat.completions.create(model=LLAMA, messages=history, tools=[weather], stream=stream)
+    assert [turn["role"] for turn in local.call()["body"]["messages"]] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
 
 
 def test_tools_that_are_not_needed(client: OpenAI, weather: Any) -> None:

@@ -64,6 +64,7 @@ def _check_blocks(request: dict[str, Any], takes: Capabilities) -> None:
         beside = {"text" if kind == "guardContent" else kind for kind in kinds}
         assert all(taken.get(kind, True) for kind in kinds)
         assert "toolResult" not in kinds or beside <= {"toolResult", "cachePoint", *takes.beside_tool_results}
+        assert takes.text_beside_tool_calls or "toolUse" not in kinds or {*kinds} <= {"toolUse", "cachePoint"}
         assert takes.tool_result_images or not any("image" in part for part in inside)
         assert takes.tool_result_format == "json" or not any("json" in part for part in inside)
         for part in inside:

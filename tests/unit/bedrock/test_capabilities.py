@@ -131,7 +131,15 @@ def test_an_unknown_model_chats_and_calls_tools_and_is_sent_nothing_optional() -
     unknown = BUILT_IN.of(None)
     assert unknown == Capabilities()
     on = {name for name, value in msgspec.structs.asdict(unknown).items() if value is True}
-    assert on == {"converse", "streams", "system", "tools", "streams_with_tools", "guardrails"}
+    assert on == {
+        "converse",
+        "streams",
+        "system",
+        "tools",
+        "streams_with_tools",
+        "text_beside_tool_calls",
+        "guardrails",
+    }
     nullable_lists = {
         name for name, value in msgspec.structs.asdict(unknown).items() if isinstance(value, tuple) and value
     }

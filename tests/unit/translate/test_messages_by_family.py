@@ -281,6 +281,48 @@ def test_the_gateways_instructions_follow_the_clients() -> None:
     assert outcome == ([], [turn("user", "s", "i", "a")])
 
 
+APART = takes(text_beside_tool_calls=False)
+
+
+@pytest.mark.parametrize(
+    ("messages", "before"),
+    [
+        ([assistant("Let me see.", call())], [turn("assistant", "Let me see."), turn("user", "Continue.")]),
+        (
+            [assistant("Let me"), assistant("see.", call())],
+            [turn("assistant", "Let me", "see."), turn("user", "Continue.")],
+        ),
+        (
+            [assistant("Let me see."), assistant(None, call())],
+            [turn("assistant", "Let me see."), turn("user", "Continue.")],
+        ),
+        ([assistant(None, call())], []),
+        ([assistant(" ", call())], []),
+    ],
+)
+def test_text_may_need_a_turn_before_the_calls_that_follow_it(messages: Any, before: Any) -> None:
+    outcome = turns(user("a"), *messages, result(), assistant("Done."), user("b"), to=APART)
+    assert outcome[1:] == [
+        *before,
+        turn("assistant", use()),
+        turn("user", result_block()),
+        turn("assistant", "Done."),
+        turn("user", "b"),
+    ]
+    together = turns(user("a"), *messages, result(), assistant("Done."), user("b"), to=takes())
+    assert [one["role"] for one in together] == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_a_history_that_begins_with_text_and_a_call_begins_with_the_user_there_too() -> None:
+    outcome = turns(assistant("Let me see.", call()), result(), to=APART)
+    assert [one["role"] for one in outcome] == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_calls_that_become_text_need_no_turn_of_their_own() -> None:
+    outcome = turns(user("a"), assistant("Let me see.", call()), result(), to=APART, tools=Tools())
+    assert outcome[1] == turn("assistant", "Let me see.", "[Called f with {}]")
+
+
 @pytest.mark.parametrize(
     ("messages", "roles"),
     [
