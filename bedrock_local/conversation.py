@@ -113,8 +113,9 @@ class Conversation:
                     yield block
 
     def results(self) -> list[Block]:
-        """Return the tool results of the last turn."""
-        return [block for block in self.turn(-1) if block.kind == "toolResult"]
+        """Return the tool results of the last turn; an instruction may follow them."""
+        last = self.turn(-2 if self.messages[-1]["role"] == "system" else -1)
+        return [block for block in last if block.kind == "toolResult"]
 
     def called(self) -> set[str]:
         """Return the names of the tools called since the user's last question; a turn with results is no question."""

@@ -5,11 +5,14 @@ from itertools import pairwise
 
 from bedrock_local.conversation import Conversation
 from bedrock_local.reasoning import reasons
+from bedrock_local.rules.words import errors
 
 #: Kinds of blocks that only one side may send.
 _ONLY_USER = ("image", "document", "video", "audio", "toolResult", "searchResult", "guardContent")
 _ONLY_ASSISTANT = ("toolUse", "reasoningContent", "citationsContent")
 _ONLY_SYSTEM = ("toolAddition", "toolRemoval")
+
+_DIRECTIVE = "the directive-only form (content: [] with output_config) is accepted at any position"
 
 
 def has_messages(conversation: Conversation) -> Iterator[str]:
@@ -40,9 +43,29 @@ def system_prompts(conversation: Conversation) -> Iterator[str]:
 
 
 def system_turns(conversation: Conversation) -> Iterator[str]:
-    """The role `system` inside messages is in the service model, and no model is known to take it."""
-    if not conversation.family.system_turns and any(m["role"] == "system" for m in conversation.messages):
-        yield "This model doesn't support the system role in messages. Use the system field and try again."
+    """The role `system` inside messages is for some models, behind a user's turn and before the assistant's."""
+    roles = [message["role"] for message in conversation.messages]
+    for number, role in enumerate(roles):
+        if role == "system" and not conversation.family.system_turns:
+            yield errors("role 'system' is not supported on this model")
+        elif role == "system" and number == 0:
+            yield errors("messages.0: use the top-level 'system' parameter")
+        elif role == "system" and roles[number - 1] != "user":
+            yield errors(
+                f"messages.{number}: role 'system' must follow a 'user' message or an 'assistant' message ending in a "
+                f"server tool result; {_DIRECTIVE}"
+            )
+        elif role == "system" and roles[number + 1 : number + 2] not in ([], ["assistant"]):
+            yield errors(
+                f"messages.{number}: role 'system' must precede an 'assistant' message or end the array; {_DIRECTIVE}"
+            )
+
+
+def system_turns_are_text(conversation: Conversation) -> Iterator[str]:
+    """A turn of the role `system` has texts only."""
+    for block in conversation.blocks():
+        if block.role == "system" and block.kind not in ("text", "cachePoint", *_ONLY_SYSTEM):
+            yield errors(f"{block.path}: role 'system' accepts text content only")
 
 
 def starts_with_user(conversation: Conversation) -> Iterator[str]:
@@ -134,6 +157,7 @@ RULES = (
     no_empty_turn,
     system_prompts,
     system_turns,
+    system_turns_are_text,
     starts_with_user,
     alternates,
     no_blank_text,

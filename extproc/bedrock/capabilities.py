@@ -123,7 +123,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     system: YesNo = True
     """`system`. Without it, instructions go to the head of the first user turn."""
     system_turns: YesNo = False
-    """The role `system` inside `messages`."""
+    """The role `system` inside `messages`, after a user's turn. Without it, later instructions go into the user's turn,
+    inside a mark."""
     opens_with_assistant: YesNo = False
     """An assistant's turn as the first."""
     prefill: YesNo = False

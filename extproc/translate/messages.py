@@ -3,8 +3,8 @@
 OpenAI's messages need not follow Bedrock's rules, which `translate/turns` enforces. Walking the messages once in order:
 
 - a leading run of system and developer messages becomes `system`, or the beginning of the first user turn where the
-  model takes no `system`; later ones become part of a user turn in place (hoisting them would change what came before,
-  and break prompt caches), or a turn of the role `system` where the model knows that, after pending tool results;
+  model takes no `system`; later ones stay in their place, or after pending tool results, as a turn of the role `system`
+  or inside a mark in the user's turn (hoisting them would change what came before, and break prompt caches);
 - blank texts, and messages with nothing else, disappear;
 - an assistant's reasoning precedes its text, and its text precedes its tool calls;
 - each of an assistant's tool calls needs one result before any other message, as in OpenAI's API; calls in the legacy
@@ -26,7 +26,6 @@ from extproc.bedrock.capabilities import CachePlace, Capabilities
 from extproc.bedrock.converse import (
     CachePointContent,
     ContentBlock,
-    ConversationRole,
     ConverseMessage,
     GuardContent,
     GuardrailContentBlock,
@@ -163,11 +162,10 @@ class _Walk:
             return
         blocks: list[ContentBlock] = []
         self._put_texts(message, blocks)
-        role: ConversationRole = "system" if self._capabilities.system_turns else "user"
         if self._calls.pending:
-            self._calls.follow(role, blocks)
+            self._calls.follow("system", blocks)
         else:
-            self._turns.add(role, blocks)
+            self._turns.add("system", blocks)
 
     def _put_texts(
         self,

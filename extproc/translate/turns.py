@@ -5,14 +5,19 @@
   turn of the assistant in between;
 - tool calls are beside the text that precedes them, unless the family takes no text there: then the text is a turn of
   its own, and the user's turn in between says to continue;
+- an instruction is a turn of the role `system`, where the family has it, directly after the user's turn that precedes
+  or follows it, since that is the only place for one; elsewhere it is part of the user's turn, inside a mark;
 - the first turn is the user's, unless the family lets the assistant begin;
 - the last turn is the user's, unless the family continues the assistant's text (then without white space at the end,
   which Claude rejects);
 - a document has a text beside it.
 
-An addition changes nothing before the last turn: prompt caches hit from one request of a conversation to the next.
+An addition changes nothing before the last turn of the user: prompt caches hit from one request of a conversation to
+the next.
 
-Decision: docs/decisions.md, D11.
+Sources: https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages (the places of `system`)
+
+Decisions: docs/decisions.md, D11, D126.
 """
 
 from collections.abc import Sequence
@@ -37,6 +42,9 @@ from extproc.translate.cache import PLACEHOLDER
 CONTINUE = "Continue."
 """The user's text between two turns of the assistant, and after a last one that the model does not continue."""
 
+INSTRUCTION = "[System message, from the operator and not from the user:]\n{}\n[End of the system message.]"
+"""The mark around each text of an instruction that has to be part of the user's turn."""
+
 _KINDS: dict[type, str] = {
     TextContent: "text",
     GuardContent: "text",
@@ -54,6 +62,8 @@ class Turns:
     def __init__(self, capabilities: Capabilities) -> None:
         self._capabilities = capabilities
         self._turns: list[ConverseMessage] = []
+        self._instructions: list[ContentBlock] = []
+        """Blocks of the role `system` that wait for the end of the user's turn."""
 
     def __bool__(self) -> bool:
         return bool(self._turns)
@@ -62,11 +72,32 @@ class Turns:
         """Add the blocks of one message."""
         if not blocks:
             return
+        if role == "system":
+            self._instruct(blocks)
+            return
         if role == "user":
             self._separate(blocks)
+        else:
+            self._put_instructions()
         if role == "assistant" and not self._capabilities.text_beside_tool_calls:
             blocks = self._without_text_before_calls(blocks)
         self._append(role, blocks)
+
+    def _instruct(self, blocks: Sequence[ContentBlock]) -> None:
+        """Add an instruction that is not among the leading ones: its texts, and cache points."""
+        if self._capabilities.system_turns:
+            self._instructions.extend(blocks)
+            return
+        for block in blocks:
+            if isinstance(block, TextContent):
+                block.text = INSTRUCTION.format(block.text)
+        self.add("user", blocks)
+
+    def _put_instructions(self) -> None:
+        """Add the instructions that wait as a turn, if the user's turn is the last."""
+        if self._instructions and self._turns and self._turns[-1].role == "user":
+            self._append("system", self._instructions)
+            self._instructions = []
 
     def _append(self, role: ConversationRole, blocks: Sequence[ContentBlock]) -> None:
         turns = self._turns
@@ -81,6 +112,9 @@ class Turns:
         `opening` precedes the user's first blocks. `prefill`: whether the model may continue the assistant's text.
         """
         turns = self._turns
+        if self._instructions and turns and turns[-1].role == "assistant":
+            self._append("user", [TextContent(CONTINUE)])
+        self._put_instructions()
         if opening and turns and turns[0].role == "user":
             turns[0].content[:0] = opening
         elif opening:
@@ -105,21 +139,12 @@ class Turns:
         return blocks[first:]
 
     def _separate(self, blocks: Sequence[ContentBlock]) -> None:
-        """Prepare for more blocks of the user, after tool results that do not accept them or after an instruction."""
+        """Prepare for more blocks of the user, after tool results that do not accept them."""
         turns = self._turns
         if not turns or turns[-1].role == "assistant":
             return
-        if turns[-1].role == "system":
-            self._merge_instruction()
         if isinstance(turns[-1].content[0], ToolResultContent) and not self._fit_beside_results(blocks):
             turns.append(ConverseMessage("assistant", [TextContent(PLACEHOLDER)]))
-
-    def _merge_instruction(self) -> None:
-        """Make an instruction between two messages of the user a part of the user's turn, which it would split."""
-        turns = self._turns
-        if len(turns) > 1 and turns[-2].role == "user":
-            instruction = turns.pop()
-            self.add("user", instruction.content)
 
     def _fit_beside_results(self, blocks: Sequence[ContentBlock]) -> bool:
         taken = self._capabilities.beside_tool_results

@@ -56,6 +56,34 @@ async def test_the_asynchronous_client(async_client: AsyncOpenAI) -> None:
     assert 'You said: "Hello!"' in response.choices[0].message.content
 
 
+MARKED = "[System message, from the operator and not from the user:]\nBe kind.\n[End of the system message.]"
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [
+        (NOVA, [("assistant", ["Hi."]), ("user", [MARKED, "Hello!"])]),
+        ("meta.llama3-3-70b-instruct-v1:0", [("assistant", ["Hi."]), ("user", [MARKED, "Hello!"])]),
+        ("anthropic.claude-opus-4-8", [("assistant", ["Hi."]), ("user", ["Hello!"]), ("system", ["Be kind."])]),
+        ("anthropic.claude-sonnet-5-5", [("assistant", ["Hi."]), ("user", ["Hello!"]), ("system", ["Be kind."])]),
+    ],
+)
+@pytest.mark.parametrize("role", ["system", "developer"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_later_instruction_is_the_operators(
+    client: OpenAI, local: Any, model: str, sent: Any, role: str, stream: bool
+) -> None:
+    messages: Any = [
+        {"role": "user", "content": "Hello!"},
+        {"role": "assistant", "content": "Hi."},
+        {"role": role, "content": "Be kind."},
+        {"role": "user", "content": "Hello!"},
+    ]
+    assert client.chat.completions.create(model=model, messages=messages, stream=stream)
+    turns = local.call()["body"]["messages"]
+    assert [(turn["role"], [block["text"] for block in turn["content"]]) for turn in turns[1:]] == sent
+
+
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_instructions_reach_the_model(client: OpenAI, role: str) -> None:
     messages: Any = [{"role": role, "content": "Answer in verse."}, *HELLO]

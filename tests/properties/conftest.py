@@ -41,6 +41,10 @@ def _check_turns(request: dict[str, Any], takes: Capabilities) -> None:
     messages = request["messages"]
     assert messages[0]["role"] == "user" or takes.opens_with_assistant
     assert all(one["role"] != other["role"] for one, other in pairwise(messages))
+    assert takes.system_turns or all(message["role"] != "system" for message in messages)
+    for before, message, after in zip([None, *messages], messages, [*messages[1:], None], strict=False):
+        assert message["role"] != "system" or (before and before["role"] == "user")
+        assert message["role"] != "system" or after is None or after["role"] == "assistant"
     assert all(message["content"] for message in messages)
     assert takes.system or "system" not in request
     blocks = [block for message in messages for block in message["content"]]

@@ -158,7 +158,7 @@ def test_any_conversation_becomes_one_as_the_model_takes_it(
 def test_the_same_history_becomes_the_same_prefix(
     read_converse: Read, request: dict[str, Any], takes: Capabilities
 ) -> None:
-    """Otherwise every turn would miss the prompt cache."""
+    """Otherwise every turn would miss the prompt cache. The last turn, and an instruction behind it, may still change."""
     tool = {"type": "function", "function": {"name": "f"}}
     longer = {**request, "messages": [*request["messages"], {"role": "user", "content": "And then?"}]}
     planned = [
@@ -166,8 +166,9 @@ def test_the_same_history_becomes_the_same_prefix(
     ]
     if planned[0] is None or planned[1] is None:
         return
-    shorter, whole = (without_points(read_converse(translated.body)["messages"]) for translated in planned)
-    assert whole[: len(shorter) - 1] == shorter[:-1]
+    shorter, whole = (read_converse(translated.body)["messages"] for translated in planned)
+    kept = len(shorter) - (2 if shorter[-1]["role"] == "system" else 1)
+    assert without_points(whole[:kept]) == without_points(shorter[:kept])
 
 
 @given(st.fixed_dictionaries({"model": st.just("m"), "messages": conversations}), families, words, values)

@@ -50,6 +50,13 @@ def texts_of(*texts: str) -> list[dict[str, Any]]:
     return [{"text": value} for value in texts]
 
 
+def operators(value: str) -> dict[str, Any]:
+    """Return a text of a later instruction, as it is marked in the user's turn."""
+    return {
+        "text": f"[System message, from the operator and not from the user:]\n{value}\n[End of the system message.]"
+    }
+
+
 def turn(role: str, *blocks: Any) -> dict[str, Any]:
     return {"role": role, "content": [{"text": block} if isinstance(block, str) else block for block in blocks]}
 

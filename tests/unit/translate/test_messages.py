@@ -20,6 +20,7 @@ from tests.unit.translate.message_parts import (
     IMAGE,
     assistant,
     call,
+    operators,
     rejection,
     result,
     result_block,
@@ -59,9 +60,12 @@ def test_a_blank_instruction_is_left_out(blank: Any) -> None:
     assert translate(system(blank), user("Hi"))[0] == []
 
 
-def test_a_later_instruction_stays_in_its_place_as_the_users() -> None:
+def test_a_later_instruction_stays_in_its_place_marked_as_the_operators() -> None:
     outcome = translate(system("a"), user("Hi"), assistant("Ho"), system("b"), user("go on"))
-    assert outcome == (texts_of("a"), [turn("user", "Hi"), turn("assistant", "Ho"), turn("user", "b", "go on")])
+    assert outcome == (
+        texts_of("a"),
+        [turn("user", "Hi"), turn("assistant", "Ho"), turn("user", operators("b"), "go on")],
+    )
 
 
 def test_an_instruction_after_a_blank_message_still_leads() -> None:
@@ -81,13 +85,13 @@ def test_an_instruction_between_a_call_and_its_results_waits_for_them() -> None:
     assert outcome == [
         turn("user", "Hi"),
         turn("assistant", use("c1"), use("c2")),
-        turn("user", result_block("c1"), result_block("c2"), "a", "b", "go on"),
+        turn("user", result_block("c1"), result_block("c2"), operators("a"), operators("b"), "go on"),
     ]
 
 
 def test_a_deferred_instruction_is_sent_once() -> None:
     rounds = [assistant(None, call("c1")), system("a"), result("c1"), assistant(None, call("c2")), result("c2")]
-    assert [outcome["content"][1:] for outcome in turns(user("Hi"), *rounds)] == [[], [], texts_of("a"), [], []]
+    assert [outcome["content"][1:] for outcome in turns(user("Hi"), *rounds)] == [[], [], [operators("a")], [], []]
 
 
 def test_instructions_alone_become_a_user_turn() -> None:

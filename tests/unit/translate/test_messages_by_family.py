@@ -2,12 +2,13 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.bedrock.converse import (
     CachePointBlock,
     CachePointContent,
@@ -19,12 +20,14 @@ from extproc.translate.ignored import Ignored
 from extproc.translate.messages import plan_conversation
 from extproc.translate.past_reasoning import lacks_reasoning
 from extproc.translate.tools import Tools
+from extproc.translate.turns import INSTRUCTION
 from tests.planned import Planned
 from tests.unit.translate.message_parts import (
     TOOL,
     TOOLS,
     USUAL,
     assistant,
+    operators,
     result,
     result_block,
     takes,
@@ -55,6 +58,7 @@ def point(ttl: str | None = None) -> dict[str, Any]:
     return {"cachePoint": {"type": "default", **({"ttl": ttl} if ttl else {})}}
 
 
+README = Path(__file__).parents[3] / "README.md"
 IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
 PDF = base64.b64encode(b"%PDF-1.7").decode()
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
@@ -143,7 +147,9 @@ def test_content_not_allowed_beside_results_moves_to_the_next_turn(beside: Any, 
     assert outcome[2]["content"][0] == result_block()
     if splits:
         assert outcome[2]["content"] == [result_block()]
-        assert (outcome[3], outcome[4]["content"][0]) == (turn("assistant", "."), {"text": "b"})
+        assert (outcome[3], outcome[4]["content"][0]) in [
+            (turn("assistant", "."), first) for first in (*texts_of("b"), operators("b"))
+        ]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +275,10 @@ def test_a_model_that_lets_the_assistant_begin_gets_no_placeholder() -> None:
 @pytest.mark.parametrize("opens", [True, False])
 def test_without_system_instructions_open_the_first_user_turn(opens: bool) -> None:
     to = takes(system=False, opens_with_assistant=opens)
-    assert translate(system("s"), user("a"), system("t"), to=to) == ([], [turn("user", "s", "a", "t")])
+    assert translate(system("s"), user("a"), system("t"), to=to) == (
+        [],
+        [turn("user", "s", "a", operators("t"))],
+    )
     assert turns(system("s"), assistant("b"), user("c"), to=to)[:2] == [turn("user", "s"), turn("assistant", "b")]
     assert turns(system("s"), to=to) == [turn("user", "s")]
 
@@ -323,20 +332,78 @@ def test_calls_that_become_text_need_no_turn_of_their_own() -> None:
     assert outcome[1] == turn("assistant", "Let me see.", "[Called f with {}]")
 
 
+ROUND = (assistant(None, call()), result())
+CALLED = (turn("assistant", use()), turn("user", result_block()))
+
+
 @pytest.mark.parametrize(
-    ("messages", "roles"),
+    ("messages", "sent"),
     [
-        ([system("s"), user("a")], ["user"]),
-        ([user("a"), system("s")], ["user", "system"]),
-        ([user("a"), system("s"), system("t"), assistant("b"), user("c")], ["user", "system", "assistant", "user"]),
-        ([user("a"), system("s"), user("b")], ["user"]),
-        ([user("a"), assistant("b"), system("s"), user("c")], ["user", "assistant", "system", "user"]),
-        ([user("a"), assistant(None, call()), system("s"), result()], ["user", "assistant", "user", "system"]),
-        ([user("a"), assistant(None, call()), system("s"), result(), user("b")], ["user", "assistant", "user"]),
+        ([system("s"), user("a")], [turn("user", "a")]),
+        ([user("a"), system("s")], [turn("user", "a"), turn("system", "s")]),
+        (
+            [user("a"), system("s"), {**system("t"), "role": "developer"}, assistant("b"), user("c")],
+            [turn("user", "a"), turn("system", "s", "t"), turn("assistant", "b"), turn("user", "c")],
+        ),
+        ([user("a"), system("s"), user("b")], [turn("user", "a", "b"), turn("system", "s")]),
+        (
+            [user("a"), assistant("b"), system("s"), user("c")],
+            [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("system", "s")],
+        ),
+        (
+            [user("a"), assistant("b"), system("s")],
+            [turn("user", "a"), turn("assistant", "b"), turn("user", "Continue."), turn("system", "s")],
+        ),
+        (
+            [user("a"), assistant("b"), system("s"), assistant("c"), user("d")],
+            [turn("user", "a"), turn("assistant", "b", "c"), turn("user", "d"), turn("system", "s")],
+        ),
+        ([user("a"), ROUND[0], system("s"), ROUND[1]], [turn("user", "a"), *CALLED, turn("system", "s")]),
+        (
+            [user("a"), *ROUND, system("s"), user("b")],
+            [turn("user", "a"), CALLED[0], turn("user", result_block(), "b"), turn("system", "s")],
+        ),
+        ([user("a"), system(" "), user("b")], [turn("user", "a", "b")]),
     ],
 )
-def test_where_the_model_knows_the_role_a_later_instruction_is_a_turn(messages: Any, roles: list[str]) -> None:
-    assert [outcome["role"] for outcome in turns(*messages, to=takes(system_turns=True))] == roles
+def test_where_the_family_has_the_role_a_later_instruction_is_a_turn_behind_the_users(messages: Any, sent: Any) -> None:
+    assert turns(*messages, to=takes(system_turns=True)) == sent
+
+
+def test_an_instruction_may_precede_a_turn_that_the_model_continues() -> None:
+    outcome = turns(user("a"), system("s"), assistant("b "), to=takes(system_turns=True, prefill=True), tools=Tools())
+    assert outcome == [turn("user", "a"), turn("system", "s"), turn("assistant", "b")]
+
+
+@pytest.mark.parametrize("family", ["nova", "llama", "claude-4-6", "mistral-7b", "qwen3", "gpt-5.6", "unknown"])
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_elsewhere_it_is_marked_as_the_operators_in_the_users_turn(family: str, role: str) -> None:
+    later = {"role": role, "content": [text("s"), text("t")]}
+    to = BUILT_IN.families[family]
+    outcome = turns(user("a"), assistant("b"), later, user("c"), to=to)
+    marks = (operators("s"), operators("t"))
+    assert outcome == [turn("user", "a"), turn("assistant", "b"), turn("user", *marks, "c")]
+    assert turns(user("a"), *ROUND, later, user("c"), to=takes(beside_tool_results=("text",)))[2] == turn(
+        "user", result_block(), *marks, "c"
+    )
+
+
+@pytest.mark.parametrize("system_turns", [True, False])
+def test_what_follows_changes_nothing_before_the_users_last_turn(system_turns: bool) -> None:
+    """Otherwise every request would miss the prompt cache."""
+    messages = [user("a"), system("s"), *ROUND, system("t"), assistant("b"), system("u"), user("c"), system("v")]
+    whole = turns(*messages, assistant("d"), user("e"), to=takes(system_turns=system_turns))
+    for count in (2, 5, 6, 9):
+        part = turns(*messages[:count], to=takes(system_turns=system_turns, prefill=True), tools=TOOLS)
+        kept = len(part) - 1 if part[-1] == turn("user", "Continue.") else len(part)
+        assert part[:kept] == whole[:kept]
+
+
+def test_the_mark_is_in_the_readme() -> None:
+    opening, closing = INSTRUCTION.split("\n{}\n")
+    page = README.read_text()
+    assert opening in page
+    assert closing in page
 
 
 # Fields that change nothing
@@ -429,7 +496,7 @@ def test_a_mark_on_a_result_is_a_point_behind_all_results_of_the_turn() -> None:
     for marked in ({**result("c1"), **mark()}, result("c1", [{**text("done"), **mark()}])):
         calling = assistant(None, call("c1"), call("c2"))
         outcome = turns(user("a"), calling, marked, system("s"), result("c2"), user("b"), to=CACHES)
-        assert outcome[2] == turn("user", result_block("c1"), result_block("c2"), point(), "s", "b")
+        assert outcome[2] == turn("user", result_block("c1"), result_block("c2"), point(), operators("s"), "b")
     calling = assistant(None, function_call={"name": "f"})
     outcome = turns(user("a"), calling, {"role": "function", "name": "f", "content": "x", **mark()}, to=CACHES)
     assert outcome[2]["content"][1:] == [point()]
