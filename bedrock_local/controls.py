@@ -11,6 +11,7 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
                                              after N bytes of the body (0: before any response)
     end after=3                              a clean end after N frames, without a reason; not streamed, a complete
                                              response with N bytes of the body
+    nometadata                               a stream ends after messageStop, without metadata
     corrupt after=3                          the frame after N frames has a wrong checksum; not streamed, the body is
                                              no JSON from there
     status=429 type=ThrottlingException message="Too many requests"
@@ -69,6 +70,7 @@ class Controls:
     error: str | None = None
     cut: bool = False
     end: bool = False
+    nometadata: bool = False
     corrupt: bool = False
     after: int = 0
     status: int | None = None
@@ -223,6 +225,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "error": _name,
     "cut": _flag,
     "end": _flag,
+    "nometadata": _flag,
     "corrupt": _flag,
     "after": _natural,
     "status": _status,

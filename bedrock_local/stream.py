@@ -23,6 +23,8 @@ def disturbed(frames: Iterable[Frame], controls: Controls) -> Iterator[Frame]:
         if number >= controls.after and (fault := _fault(controls)) is not None:
             yield fault
             return
+        if controls.nometadata and frame.name == "metadata":
+            return
         yield replace(frame, corrupt=controls.corrupt and number == controls.after)
     if (fault := _fault(controls)) is not None:
         yield fault

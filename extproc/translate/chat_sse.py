@@ -75,10 +75,10 @@ class ChatSse:
         """Return the last events, after the last bytes. Raises `StreamError` if the stream is incomplete."""
         self._write(self._decoder.close())
         try:
-            chunks = self._stream.end()
+            self._stream.end()
         except ApiError as error:
             raise StreamError(error, b"") from error
-        return b"".join([*map(self._encoder.encode, chunks), sse.DONE])
+        return sse.DONE
 
     def _write(self, events: list[Event]) -> bytes:
         written: list[bytes] = []
@@ -99,5 +99,5 @@ def whole_stream(body: bytes, stream: ChatStream, encoder: ChunkEncoder) -> Comp
     Raises `ConverseResponseError` if the body is malformed, and `ApiError` if the model failed.
     """
     chunks = [chunk for event in response_events(decode(body)) for chunk in stream.feed(event)]
-    chunks += stream.end()
+    stream.end()
     return Completed(b"".join([*map(encoder.encode, chunks), sse.DONE]), stream.usage, stream.finish, sse.CONTENT_TYPE)

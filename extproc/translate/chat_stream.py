@@ -10,7 +10,6 @@ A state machine, driven by events; the end of the stream is an event too (`end`)
 | open     | contentBlockStop             | open     | `{}` for a tool call without arguments             |
 | open     | messageStop                  | stopped  | withheld text and details                          |
 | stopped  | metadata                     | counted  | the finish reason; usage                           |
-| stopped  | end                          | whole    | the finish reason                                  |
 | counted  | end                          | whole    | none                                               |
 | any other pair, `StreamException`, `StreamDefect` | failed | `ApiError` is raised            |
 
@@ -18,7 +17,7 @@ Four chunks are delayed. The role waits for another chunk: an exception directly
 become a status. The finish reason waits for the metadata, a moment later, which contain the service tier and the
 guardrail's trace; and the usage of a client that disconnects after the finish reason has been recorded.
 `thinking_blocks` and `annotations` wait for messageStop, because clients read each from one chunk only. A custom tool's
-input waits for its block to end: it is a text within JSON.
+input waits for its block to end: it is a text within JSON. A stream that ends without metadata was cut.
 
 The special case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
 stream as content, while plain text beside it would break the JSON: the SDKs' `parse()` raises at text that does not
@@ -27,7 +26,7 @@ it then explains why.
 
 Invariant: the chunks of a response's events make up the message that `chat_completion` makes of the response.
 
-Decisions: docs/decisions.md, D14, D18.
+Decisions: docs/decisions.md, D14, D18, D131.
 """
 
 from binascii import Error as Base64Error
@@ -159,14 +158,12 @@ class ChatStream:
             raise
         return self._after_role(chunks) if self._role_is_due else chunks
 
-    def end(self) -> list[Chunk]:
-        """Return the last chunks: no more events will come. Raises an `ApiError` if the stream is not whole."""
-        if self.state not in (State.STOPPED, State.COUNTED):
+    def end(self) -> None:
+        """Accept that no more events will come. Raises an `ApiError` if the stream is not whole."""
+        if self.state is not State.COUNTED:
             self.state = State.FAILED
             raise cut_off()
-        chunks: list[Chunk] = [FinishChunk(self.finish)] if self.state is State.STOPPED else []
         self.state = State.WHOLE
-        return self._after_role(chunks) if self._role_is_due else chunks
 
     def _after_role(self, chunks: list[Chunk]) -> list[Chunk]:
         if not chunks:

@@ -97,6 +97,14 @@ def test_a_stream_that_just_ends(local, after, frames):
     assert ("messageStop" in kinds) == (after == 1000)
 
 
+def test_a_stream_that_ends_before_its_metadata(local):
+    buffer = EventStreamBuffer()
+    buffer.add_data(local.post(f"{NOVA}/converse-stream", request_body("count to 4 [[local: nometadata]]")).body)
+    kinds = [message.headers[":event-type"] for message in buffer]
+    assert kinds[-1] == "messageStop"
+    assert "metadata" not in kinds
+
+
 # --- citations, tiers, the cache -------------------------------------------------------------------------------------
 
 CITATION = {

@@ -114,6 +114,13 @@ def test_a_failure_in_the_middle_is_an_error_and_ends_the_stream_without_done(
     assert text != COUNTED
 
 
+def test_a_stream_that_ends_without_its_usage_is_an_error(client: Any) -> None:
+    with client.stream(f"{COUNT} [[local: nometadata]]") as stream:
+        *before, last = stream.rest()
+    assert content(before) == COUNTED
+    assert json.loads(last)["error"]["code"] == "cut_off"
+
+
 @pytest.mark.parametrize("after", [0, 1, 5])
 def test_a_stream_that_breaks_off_never_looks_whole(client: Any, after: int) -> None:
     """Envoy resets what it cannot finish; the client sees an error, or no clean end, but never `[DONE]`."""

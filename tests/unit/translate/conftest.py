@@ -12,9 +12,9 @@ from openai.types.chat import ChatCompletionChunk, ParsedChatCompletion
 from extproc.openai.chunks import ChunkEncoder
 from extproc.translate.chat_sse import ChatSse, StreamError
 from extproc.translate.chat_stream import ChatStream, State
+from tests.unit.translate.stream_events import USAGE, StreamEvent
 
 Event = Callable[..., bytes]
-StreamEvent = tuple[str, dict[str, Any]]
 
 
 class Player:
@@ -30,8 +30,10 @@ class Player:
         return ChatSse(ChatStream(**options), ChunkEncoder("chatcmpl-1", 1_790_000_000, "m", include_usage=usage))
 
     def written(self, *events: StreamEvent, **options: Any) -> bytes:
+        """Return the output. A test that ends with messageStop does not care about the metadata that follow it."""
         stream = self.stream(**options)
-        return stream.feed(self.encode(events)) + stream.end()
+        counted = [USAGE] if events[-1][0] == "messageStop" else []
+        return stream.feed(self.encode([*events, *counted])) + stream.end()
 
     def chunks(self, *events: StreamEvent, **options: Any) -> list[Any]:
         """Return the written chunks, validated by the openai package's type, without `[DONE]`."""

@@ -78,8 +78,15 @@ def test_usage_is_counted_even_if_not_requested(play: Any) -> None:
     assert (stream.state, stream.finish) == (State.COUNTED, "stop")
 
 
-def test_an_end_without_metadata_is_an_end_without_usage(play: Any) -> None:
-    assert all(chunk["choices"] for chunk in play.chunks(START, text("a"), END, usage=True))
+def test_an_end_without_metadata_is_a_cut(play: Any) -> None:
+    """Without it the usage is unknown, and the response would be accounted as free of charge."""
+    stream = play.stream(usage=True)
+    written = stream.feed(play.encode([START, text("a"), close(), END]))
+    assert b'"content":"a"' in written
+    assert b'"finish_reason":"' not in written
+    with pytest.raises(StreamError) as failure:
+        stream.end()
+    assert (failure.value.error.status, failure.value.error.code, failure.value.written) == (502, "cut_off", b"")
 
 
 @pytest.mark.parametrize(("tier", "expected"), [("default", "default"), ("flex", "flex"), ("reserved", "scale")])
