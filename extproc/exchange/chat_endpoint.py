@@ -28,6 +28,11 @@ class ChatPending(Pending, frozen=True):
     include_usage: bool
     shape: ResponseShape
 
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The client's names of fields that Bedrock's errors call by another."""
+        return self.shape.params
+
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the `chat.completion`, or all of its chunks where the client wants a stream.
 

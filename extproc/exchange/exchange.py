@@ -295,7 +295,7 @@ class Exchange:
         self, state: SideCalling, result: SideResponses | SideResponse | SideFailure | SideIdle, now: float
     ) -> Directive:
         if isinstance(result, SideResponse):
-            return self._bedrock_error(result.status, result.headers, result.body)
+            return self._bedrock_error(state.pending, result.status, result.headers, result.body)
         if isinstance(result, SideFailure):
             self._record.bedrock_error = result.message
         side_calls, pending = state.side_calls, state.pending
@@ -328,13 +328,13 @@ class Exchange:
         longest = self._gateway.settings.streaming.idle_seconds
         if event.local or not isinstance(state, Sent):
             return CollectedResponse(lambda body: self._error(self._envoy_error(status, event.details)), longest)
+        pending = state.pending
         if status != 200:
-            return CollectedResponse(lambda body: self._bedrock_error(status, headers, body), longest)
+            return CollectedResponse(lambda body: self._bedrock_error(pending, status, headers, body), longest)
         context = self._context()
-        stream = state.pending.stream(context)
+        stream = pending.stream(context)
         if stream is not None:
             return self._streamed(stream)
-        pending = state.pending
         return CollectedResponse(lambda body: self._completed(pending.complete(context, [(headers, body)])), longest)
 
     def _streamed(self, stream: ChatSse) -> StreamedResponse:
@@ -342,10 +342,10 @@ class Exchange:
         head = Head(200, headers, self._upstream_headers)
         return StreamedResponse(stream, self._record, head, self._gateway.settings.streaming)
 
-    def _bedrock_error(self, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    def _bedrock_error(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         failure = bedrock_errors.from_response(status, headers, body)
         self._record.bedrock_error = str(failure)
-        return self._error(from_bedrock(failure))
+        return self._error(from_bedrock(failure, pending.params))
 
     def _envoy_error(self, status: int, details: str) -> ApiError:
         if status == 413:

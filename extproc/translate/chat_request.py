@@ -16,6 +16,7 @@ from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
 from extproc.payload import Payload
 from extproc.translate.chat_fields import NOT_APPLIED, REJECTED
+from extproc.translate.fields import alternatives
 from extproc.translate.ignored import Ignored
 from extproc.translate.messages import plan_conversation
 from extproc.translate.model_fields import merged, with_own
@@ -90,7 +91,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=msgspec.structs.replace(tools.shape, trace=True) if _traced(request) else tools.shape,
+        shape=_shape(request, tools.shape),
         ignored=ignored.paths,
     )
 
@@ -103,6 +104,12 @@ def _not_applied(request: ChatRequest) -> list[str]:
     values = [(name, getattr(request, name), neutral) for name, neutral in NOT_APPLIED.items()]
     set_to_others = [name for name, value, neutral in values if value is not None and value not in neutral]
     return [*set_to_others, *(["stream_options.include_obfuscation"] if obfuscated else []), *unknown]
+
+
+def _shape(request: ChatRequest, shape: ResponseShape) -> ResponseShape:
+    """Return the shape of the tools' response with what the rest of the request adds to it."""
+    trace, params = _traced(request), alternatives(request)
+    return msgspec.structs.replace(shape, trace=trace, params=params) if trace or params else shape
 
 
 def _traced(request: ChatRequest) -> bool:

@@ -187,7 +187,7 @@ class ChatStream:
             case ConverseStreamMetadataEvent() if self.state is State.STOPPED:
                 return self._metadata(event)
             case StreamException():
-                raise from_bedrock(event.error)
+                raise from_bedrock(event.error, self._shape.params)
             case StreamDefect():
                 raise ConverseResponseError(event.reason)
         raise ConverseResponseError(f"{type(event).__name__} while {self.state.name.lower()}")

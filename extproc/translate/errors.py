@@ -11,8 +11,9 @@ sends it.
 Decision: docs/decisions.md, D5.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from extproc.bedrock.errors import BedrockError
 from extproc.openai.errors import ApiError
@@ -218,13 +219,17 @@ Cohere's, and those of the models behind OpenAI-compatible servers.
 """
 
 
-def from_bedrock(failure: BedrockError) -> ApiError:
-    """Return the error for the client; never a 401 or 403."""
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
+def from_bedrock(failure: BedrockError, names: Mapping[str, str] = _NO_NAMES) -> ApiError:
+    """Return the error for the client; never a 401 or 403. `names` are the request's own (`fields.alternatives`)."""
     rule = _rule(failure)
     headers = {"retry-after": rule.retry_after} if rule.retry_after else {}
     if rule.final:
         headers["x-should-retry"] = "false"
     field = rule.param or (param(failure.message) if rule.status == 400 else None)
+    field = names.get(field, field) if field else None
     message = _message(failure, rule)
     return ApiError(rule.status, message, type=rule.type, param=field, code=rule.code, headers=headers)
 

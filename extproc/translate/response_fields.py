@@ -28,8 +28,8 @@ _FINISH_REASONS = {
 }
 """OpenAI's `finish_reason` for Bedrock's `stopReason`, and for Claude's own `refusal`; `malformed_*` are failures."""
 
-_TIERS = {"reserved": "scale"}
-"""OpenAI's name of a Bedrock service tier, where it has another: capacity that was bought in advance."""
+_TIERS = {"default": "default", "flex": "flex", "priority": "priority", "reserved": "scale"}
+"""OpenAI's names of Bedrock's service tiers; `scale` is capacity that was bought in advance."""
 
 
 def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> str:
@@ -60,10 +60,11 @@ def usage(tokens: TokenUsage) -> Usage:
 
 
 def service_tier(served: ResponseServiceTier | None) -> str | None:
-    """Return OpenAI's name of the tier at which the call was served; None where Bedrock sends none."""
-    if served is None or not served.type:
-        return None
-    return _TIERS.get(served.type, served.type)
+    """Return OpenAI's name of the tier at which the call was served.
+
+    None if Bedrock sends none, or one that OpenAI does not have: strict clients reject other names.
+    """
+    return _TIERS.get(served.type) if served is not None and served.type else None
 
 
 def thinking_block(text: str, signature: str, redacted: str) -> dict[str, Any] | None:

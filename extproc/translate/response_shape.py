@@ -18,6 +18,8 @@ class ResponseShape(msgspec.Struct, frozen=True):
     """Whether the client offered `functions`: a call goes back as `function_call`."""
     trace: bool = False
     """Whether the client requested the guardrail's trace: Bedrock's `trace` is a part of the response."""
+    params: Mapping[str, str] = {}
+    """The client's names of fields that errors call by another (`fields.alternatives`)."""
 
     def client_name(self, bedrock_name: str) -> str:
         """Return the client's name of the tool that Bedrock knows as `bedrock_name`."""

@@ -357,6 +357,13 @@ def test_a_completion_has_its_service_tier(tier: str, expected: str) -> None:
     assert decoded["service_tier"] == expected
 
 
+@pytest.mark.parametrize("tier", ["brand_new_tier", "", "auto"])
+def test_a_tier_that_openai_does_not_have_is_left_out(tier: str) -> None:
+    body = converse({"text": "a"}).replace(b'"stopReason"', b'"serviceTier":{"type":"%s"},"stopReason"' % tier.encode())
+    assert "service_tier" not in json.loads(completed(body).body)
+    assert b"service_tier" not in streamed(body).body
+
+
 def test_without_a_tier_there_is_no_tier() -> None:
     assert "service_tier" not in completion({"text": "a"})
 

@@ -97,7 +97,16 @@ def test_the_last_chunks_have_the_service_tier(tier: str, expected: str, usage: 
     assert [chunk.get("service_tier") for chunk in chunks] == [None, None] + [expected] * (1 + usage)
 
 
-@pytest.mark.parametrize("served", [{}, {"serviceTier": None}, {"serviceTier": {}}, {"serviceTier": {"type": ""}}])
+@pytest.mark.parametrize(
+    "served",
+    [
+        {},
+        {"serviceTier": None},
+        {"serviceTier": {}},
+        {"serviceTier": {"type": ""}},
+        {"serviceTier": {"type": "brand_new_tier"}},
+    ],
+)
 def test_without_a_tier_there_is_no_tier(served: Any, play: Any) -> None:
     counted = ("metadata", {**USAGE[1], **served})
     assert all("service_tier" not in chunk for chunk in play.chunks(START, END, counted, usage=True))

@@ -1,8 +1,14 @@
 """The fields that AWS's errors speak of, by OpenAI's names; the texts are as AWS and the models' servers write them."""
 
+import json
+from typing import Any
+
 import pytest
 
-from extproc.translate.fields import param
+from extproc.bedrock.errors import BedrockError
+from extproc.openai.chat import decode_request
+from extproc.translate.errors import from_bedrock
+from extproc.translate.fields import alternatives, param
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,40 @@ from extproc.translate.fields import param
         ("Value 'x' at 'outputConfig.textFormat.type' failed to satisfy constraint: enum", "response_format"),
         ("Value 'x' at 'serviceTier.type' failed to satisfy constraint: enum", "service_tier"),
         ("Value '' at 'guardrailConfig.guardrailIdentifier' failed to satisfy constraint", "guardrailConfig"),
+        (
+            "The model returned the following errors: output_config.format: Extra inputs are not permitted",
+            "response_format",
+        ),
+        (
+            "The model returned the following errors: output_config.format.schema: Schema is too complex.",
+            "response_format",
+        ),
+        ("The model returned the following errors: output_config.effort: Extra inputs", "reasoning_effort"),
+        ("The model returned the following errors: output_config.effort: 'xhigh' is not one of", "reasoning_effort"),
+        (
+            "The model returned the following errors: thinking.enabled.budget_tokens: Input should be greater than or "
+            "equal to 1024",
+            "thinking.budget_tokens",
+        ),
+        (
+            "The model returned the following errors: thinking.budget_tokens: must be at least 1024",
+            "thinking.budget_tokens",
+        ),
+        ("`max_tokens` must be greater than `thinking.budget_tokens`. Please consult", "max_tokens"),
+        (
+            "The model returned the following errors: max_tokens: 100000 > 64000, which is the maximum allowed number",
+            "max_tokens",
+        ),
+        (
+            "Value '0' at 'inferenceConfig.maxTokens' failed to satisfy constraint: greater than or equal to 1",
+            "max_tokens",
+        ),
+        ("A maximum of 4 blocks with cache_control may be provided. Found 5.", "cache_control"),
+        ("`cache_control` cannot be set for empty text blocks", "cache_control"),
+        ("Unsupported parameter: 'reasoning.effort' is not supported with this model.", "reasoning_effort"),
+        ("Unsupported value: 'reasoning.effort' does not support 'none' with this model.", "reasoning_effort"),
+        ("The model returned the following errors: reasoning.effort: Invalid value", "reasoning_effort"),
+        ("Invalid 'reasoning_effort': `reasoning_effort` must be one of low, medium, high", "reasoning_effort"),
     ],
 )
 def test_a_field_that_aws_names_becomes_the_clients_own(message: str, name: str) -> None:
@@ -46,13 +86,32 @@ def test_a_field_that_aws_names_becomes_the_clients_own(message: str, name: str)
 
 
 @pytest.mark.parametrize(
+    ("fields", "message", "name"),
+    [
+        ({"max_tokens": 5}, "max_tokens: 5 > 4", "max_tokens"),
+        ({"max_completion_tokens": 5}, "max_tokens: 5 > 4", "max_completion_tokens"),
+        ({"reasoning_effort": "low"}, "thinking.budget_tokens: too low", "reasoning_effort"),
+        ({"reasoning_effort": "low"}, "thinking: Extra inputs", "reasoning_effort"),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 5}},
+            "thinking.budget_tokens: too low",
+            "thinking.budget_tokens",
+        ),
+        ({}, "temperature: 5 > 1", "temperature"),
+    ],
+)
+def test_of_two_fields_the_one_that_the_request_has_is_named(fields: dict[str, Any], message: str, name: str) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
+    failure = BedrockError("ValidationException", f"The model returned the following errors: {message}", status=400)
+    names = alternatives(decode_request(json.dumps(body).encode()))
+    assert from_bedrock(failure, names).param == name
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "",
         "The provided request is not valid",
-        "Value '0' at 'inferenceConfig.maxTokens' failed to satisfy constraint: greater than or equal to 1",
-        "The model returned the following errors: max_tokens: 100000 > 64000, which is the maximum allowed number",
-        "The model returned the following errors: thinking.budget_tokens: must be at least 1024",
         "Value 'x' at 'additionalModelRequestFields' failed to satisfy constraint",
         "Your temperature is too high, says nobody.",
         "A conversation must start with a user message. Try again with a conversation that starts with one.",
