@@ -29,9 +29,14 @@ class _Turn:
 
     @property
     def extra(self) -> dict[str, Any] | None:
-        """Return the additionalModelResponseFields; `/stop_sequence` is the only one."""
+        """Return the additionalModelResponseFields; a path to something that the response has not is ignored."""
         paths: Iterable[str] = self.conversation.request.get("additionalModelResponseFieldPaths", [])
-        return {"stop_sequence": self.completion.stop_sequence} if "/stop_sequence" in paths else None
+        own: dict[str, dict[str, Any]] = {"/stop_sequence": {"stop_sequence": self.completion.stop_sequence}}
+        if self.conversation.family.counts_thoughts:
+            details = {"thinking_tokens": self.completion.thinking_tokens}
+            own["/usage/output_tokens_details"] = {"usage": {"output_tokens_details": details}}
+        asked = [fields for path, fields in own.items() if path in paths]
+        return {key: value for fields in asked for key, value in fields.items()} or None
 
     @property
     def served(self) -> dict[str, Any]:

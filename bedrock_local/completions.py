@@ -65,6 +65,11 @@ class Completion:
     stop_sequence: str | None
     usage: dict[str, Any]
 
+    @property
+    def thinking_tokens(self) -> int:
+        """Return the tokens of the reasoning, which are a part of outputTokens."""
+        return sum(_cost(part) for part in self.parts if isinstance(part, Reasoning | Redacted))
+
 
 def compose(conversation: Conversation, controls: Controls, text: str) -> Completion:
     """Return the completion of a valid conversation; `text` is the user's last text without its directives."""

@@ -83,6 +83,8 @@ class Family:
     effort_at: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
     unlimited_efforts: tuple[str, ...] = ()
+    #: Whether its own response has `usage.output_tokens_details.thinking_tokens`.
+    counts_thoughts: bool = False
     #: Whether its reasoning is empty unless `thinking.display` is `summarized`.
     hides_thoughts: bool = False
     #: The reasoning that it accepts in the history: `none`, `signed`, `unsigned`, `redacted`; and whether that is bound

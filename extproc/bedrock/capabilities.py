@@ -208,6 +208,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The least `budget_tokens`; None: budgets are rejected."""
     ask_for_thinking: YesNo = False
     """Its reasoning is empty unless the request has `thinking.display: summarized`."""
+    reasoning_tokens: YesNo = False
+    """Its own response counts the tokens of its reasoning, at `/usage/output_tokens_details`."""
     reasoning_history: Annotated[ReasoningHistory, _one_of(ReasoningHistory)] = "none"
     """The `reasoningContent` of earlier turns that it takes; any other must be left out.
 

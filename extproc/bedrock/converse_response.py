@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+OUTPUT_TOKENS_DETAILS = "/usage/output_tokens_details"
+"""The place of Anthropic's `thinking_tokens` in the model's own response, for `additionalModelResponseFieldPaths`."""
+_THINKING_TOKENS = (*OUTPUT_TOKENS_DETAILS[1:].split("/"), "thinking_tokens")
 SERVER_TOOL_USE = "server_tool_use"
 """The `type` of a tool call that AWS itself executes."""
 
@@ -141,6 +144,8 @@ class ConverseResponse(Lenient):
     service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
     """The guardrail's trace, if the request asked for it."""
+    additional_model_response_fields: Any = None
+    """The parts of the model's own response that `additionalModelResponseFieldPaths` asked for: any JSON."""
 
 
 # Events of a stream, by `:event-type`
@@ -218,6 +223,8 @@ class MessageStopEvent(Lenient):
     """The end of the message; only `ConverseStreamMetadataEvent` follows."""
 
     stop_reason: str
+    additional_model_response_fields: Any = None
+    """The parts of the model's own response that `additionalModelResponseFieldPaths` asked for: any JSON."""
 
 
 class ConverseStreamMetadataEvent(Lenient):
@@ -246,6 +253,15 @@ _EVENTS: dict[str, msgspec.json.Decoder[StreamEvent]] = {
     "messageStop": msgspec.json.Decoder(MessageStopEvent),
     "metadata": msgspec.json.Decoder(ConverseStreamMetadataEvent),
 }
+
+
+def thinking_tokens(fields: Any) -> int | None:
+    """Return the tokens of reasoning in `additionalModelResponseFields`; None if they are not reported."""
+    for key in _THINKING_TOKENS:
+        fields = fields.get(key) if isinstance(fields, dict) else None
+    return fields if type(fields) is int and fields >= 0 else None
+
+
 _RESPONSE = msgspec.json.Decoder(ConverseResponse)
 
 

@@ -142,7 +142,7 @@ def response_events(response: ConverseResponse) -> list[StreamEvent]:
     for index, block in enumerate(response.output.message.content):
         events += _block_events(index, block)
         events.append(ContentBlockStopEvent(index))
-    events.append(MessageStopEvent(response.stop_reason))
+    events.append(MessageStopEvent(response.stop_reason, response.additional_model_response_fields))
     events.append(ConverseStreamMetadataEvent(response.usage, response.service_tier, response.trace))
     return events
 

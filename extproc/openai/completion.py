@@ -20,15 +20,20 @@ class Usage(Value, frozen=True):
     completion: int = 0
     cached: int = 0
     cache_written: int = 0
+    reasoning: int | None = None
+    """The part of `completion` that is reasoning; None where Bedrock does not report it."""
 
     def as_object(self) -> dict[str, Any]:
-        """Return the `usage` object, without the number of reasoning tokens: Bedrock does not report it."""
-        return {
+        """Return the `usage` object."""
+        usage = {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
             "prompt_tokens_details": {"cached_tokens": self.cached, "cache_write_tokens": self.cache_written},
         }
+        if self.reasoning is not None:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning}
+        return usage
 
 
 def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:

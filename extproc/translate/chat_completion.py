@@ -19,6 +19,7 @@ from extproc.bedrock.converse_response import (
     ResponseReasoning,
     ResponseToolUse,
     decode_response,
+    thinking_tokens,
 )
 from extproc.openai.completion import completion, custom_call, tool_call
 from extproc.translate.completed import Completed
@@ -94,7 +95,7 @@ class _ModelMessage:
         if thinking_blocks := list(thinking):
             self.extras["thinking_blocks"] = thinking_blocks
         self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
-        self.usage = usage(converse.usage)
+        self.usage = usage(converse.usage, thinking_tokens(converse.additional_model_response_fields))
         self.tier = service_tier(converse.service_tier)
         self.trace = converse.trace if shape.trace else None
         self._shape = shape

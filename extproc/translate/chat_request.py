@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import ConverseRequest, OutputConfig
+from extproc.bedrock.converse_response import OUTPUT_TOKENS_DETAILS
 from extproc.openai.chat import ChatRequest, PartlyKnown
 from extproc.openai.errors import invalid
 from extproc.payload import Payload
@@ -84,6 +85,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         service_tier=parameters.service_tier,
         request_metadata=parameters.metadata,
         additional_model_request_fields=with_own(fields, request, effective) or UNSET,
+        additional_model_response_field_paths=_response_fields(effective, reasoning),
     )
     options = request.stream_options
     return ChatPlan(
@@ -126,6 +128,11 @@ def _streams(capabilities: Capabilities, tools: Tools) -> bool:
 def _output(tools: Tools, reasoning: Reasoning) -> OutputConfig | UnsetType:
     config = OutputConfig(text_format=tools.output, effort=reasoning.effort)
     return UNSET if config == OutputConfig() else config
+
+
+def _response_fields(capabilities: Capabilities, reasoning: Reasoning) -> list[str] | UnsetType:
+    """Return the parts of the model's own response that the client's response needs."""
+    return [OUTPUT_TOKENS_DETAILS] if capabilities.reasoning_tokens and reasoning.on else UNSET
 
 
 def _check(request: ChatRequest, capabilities: Capabilities) -> None:

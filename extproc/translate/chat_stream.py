@@ -46,6 +46,7 @@ from extproc.bedrock.converse_response import (
     MessageStopEvent,
     ReasoningContentBlockDelta,
     ToolUseBlockStart,
+    thinking_tokens,
 )
 from extproc.bedrock.converse_stream import Event, StreamDefect, StreamException
 from extproc.openai.chunks import (
@@ -140,6 +141,7 @@ class ChatStream:
         self._has_answer = False
         self._withheld: list[str] = []
         self._reasoning: dict[int, _Reasoning] = {}
+        self._reasoning_tokens: int | None = None
         self._length = 0
         """Characters of content so far."""
         self._spans: dict[int, list[int]] = {}
@@ -293,6 +295,7 @@ class ChatStream:
     def _stop(self, event: MessageStopEvent) -> list[Chunk]:
         reason = finish_reason(event.stop_reason, called=self._calls > 0, legacy=self._shape.legacy)
         self.finish = self._truncation if reason == "length" else reason
+        self._reasoning_tokens = thinking_tokens(event.additional_model_response_fields)
         self.state = State.STOPPED
         rest = [chunk for block in tuple(self._tools) for chunk in self._close(block)]
         if self._content_is_text and (held := "".join(self._withheld)):
@@ -322,7 +325,7 @@ class ChatStream:
         return cited
 
     def _metadata(self, event: ConverseStreamMetadataEvent) -> list[Chunk]:
-        self.usage = usage(event.usage)
+        self.usage = usage(event.usage, self._reasoning_tokens)
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
         trace = event.trace if self._shape.trace else None

@@ -53,10 +53,13 @@ def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> st
     return "stop"
 
 
-def usage(tokens: TokenUsage) -> Usage:
-    """Return the tokens as OpenAI counts them: `prompt_tokens` includes the cached ones, which `inputTokens` do not."""
+def usage(tokens: TokenUsage, reasoning: int | None) -> Usage:
+    """Return the tokens as OpenAI counts them: `prompt_tokens` includes the cached ones, which `inputTokens` do not.
+
+    `reasoning` is the part of the output that is reasoning, if the model reports it.
+    """
     cached, written = tokens.cache_read_input_tokens, tokens.cache_write_input_tokens
-    return Usage(tokens.input_tokens + cached + written, tokens.output_tokens, cached, written)
+    return Usage(tokens.input_tokens + cached + written, tokens.output_tokens, cached, written, reasoning)
 
 
 def service_tier(served: ResponseServiceTier | None) -> str | None:

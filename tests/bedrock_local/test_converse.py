@@ -235,6 +235,19 @@ def test_a_stop_sequence_stops_and_is_reported(converse):
     assert response["additionalModelResponseFields"] == {"stop_sequence": " 4"}
 
 
+def test_the_tokens_of_thinking_are_reported_where_the_model_counts_them(converse, wire):
+    asked = {
+        "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 2048}},
+        "additionalModelResponseFieldPaths": ["/usage/output_tokens_details", "/usage/other"],
+    }
+    response = converse("hello", model=wire.claude, **asked)
+    thought = response["additionalModelResponseFields"]["usage"]["output_tokens_details"]["thinking_tokens"]
+    assert 0 < thought < response["usage"]["outputTokens"]
+    assert "additionalModelResponseFields" not in converse(
+        "hello", additionalModelResponseFieldPaths=["/usage/output_tokens_details"]
+    )
+
+
 def test_thinking_comes_first(converse, wire):
     fields = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
     response = converse("hello", model=wire.claude, additionalModelRequestFields=fields)

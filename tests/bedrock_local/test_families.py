@@ -80,6 +80,7 @@ def reasoning(family):
         "minimum_budget": 1024 if "enabled" in family.thinking else None,
         "ask_for_thinking": family.hides_thoughts,
         "reasoning_history": family.history,
+        "reasoning_tokens": family.counts_thoughts,
         "reasoning_bound": family.bound,
     }
 

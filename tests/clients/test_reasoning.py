@@ -52,6 +52,27 @@ def test_reasoning_goes_round_with_its_signature(
     assert thoughts(local.calls()[-1]) == [{"reasoningText": sent}]
 
 
+@pytest.mark.parametrize("model", [CLAUDE, BY_BUDGET])
+def test_the_tokens_of_reasoning_are_a_part_of_the_usage(client: OpenAI, local: Any, model: str) -> None:
+    parameters: Any = {"model": model, "messages": QUESTION, "reasoning_effort": "low"}
+    usage = client.chat.completions.create(**parameters).usage
+    assert usage is not None
+    assert usage.completion_tokens_details is not None
+    assert 0 < (usage.completion_tokens_details.reasoning_tokens or 0) < usage.completion_tokens
+    *_, last = client.chat.completions.create(**parameters, stream=True, stream_options={"include_usage": True})
+    assert last.usage == usage
+    assert [call["body"]["additionalModelResponseFieldPaths"] for call in local.calls()] == [
+        ["/usage/output_tokens_details"]
+    ] * 2
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_without_reasoning_there_is_no_number_of_its_tokens(client: OpenAI, model: str) -> None:
+    usage = client.chat.completions.create(model=model, messages=QUESTION).usage
+    assert usage is not None
+    assert usage.completion_tokens_details is None
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_withheld_reasoning_makes_the_round_trip_too(client: OpenAI, weather: Any, local: Any, stream: bool) -> None:
     parameters: Any = {"model": BY_BUDGET, "tools": [weather], "reasoning_effort": "low"}
@@ -86,7 +107,8 @@ def test_each_family_gets_reasoning_in_its_own_way(client: OpenAI, local: Any, m
     message: Any = client.chat.completions.create(model=model, messages=QUESTION, **parameters).choices[0].message
     assert message.reasoning_content
     body = local.call()["body"]
-    assert {key: body[key] for key in body if key not in ("messages", "inferenceConfig")} == sent
+    others = ("messages", "inferenceConfig", "additionalModelResponseFieldPaths")
+    assert {key: body[key] for key in body if key not in others} == sent
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,14 @@ responses = st.fixed_dictionaries(
             {"inputTokens": st.integers(0, 9), "outputTokens": st.integers(0, 9)},
             optional={"cacheReadInputTokens": st.integers(0, 9), "cacheWriteInputTokens": st.integers(0, 9)},
         ),
+        "own": st.sampled_from(
+            [
+                {},
+                {},
+                {"additionalModelResponseFields": {"usage": {"output_tokens_details": {"thinking_tokens": 3}}}},
+                {"additionalModelResponseFields": {"usage": []}},
+            ]
+        ),
         "tier": st.sampled_from([{}, {"serviceTier": {"type": "flex"}}, {"serviceTier": {"type": "reserved"}}]),
     }
 )
@@ -101,7 +109,7 @@ def events_of(data: st.DataObject, drawn_response: dict[str, Any]) -> Events:
         for kind, payload in block_events(data, block):
             stream_events.append((kind, {"contentBlockIndex": index, **payload, "p": "abc"}))
         stream_events.append(("contentBlockStop", {"contentBlockIndex": index}))
-    stream_events.append(("messageStop", {"stopReason": drawn_response["stop"]}))
+    stream_events.append(("messageStop", {"stopReason": drawn_response["stop"], **drawn_response["own"]}))
     stream_events.append(
         ("metadata", {"usage": drawn_response["usage"], "metrics": {"latencyMs": 1}, **drawn_response["tier"]})
     )
@@ -112,7 +120,7 @@ def whole(drawn_response: dict[str, Any]) -> bytes:
     """Return the response as Converse's body."""
     message = {"role": "assistant", "content": drawn_response["blocks"]}
     body = {"output": {"message": message}, "stopReason": drawn_response["stop"], "usage": drawn_response["usage"]}
-    return json.dumps({**body, **drawn_response["tier"]}).encode()
+    return json.dumps({**body, **drawn_response["tier"], **drawn_response["own"]}).encode()
 
 
 def block_events(data: st.DataObject, block: dict[str, Any]) -> Events:

@@ -319,6 +319,27 @@ def test_tokens_of_the_cache_count_as_prompt_tokens() -> None:
     }
 
 
+def counted(fields: Any) -> bytes:
+    return converse({"text": "a"})[:-1] + b',"additionalModelResponseFields":' + json.dumps(fields).encode() + b"}"
+
+
+@pytest.mark.parametrize("tokens", [0, 7])
+def test_tokens_of_reasoning_are_in_the_details(tokens: int) -> None:
+    body = counted({"usage": {"output_tokens_details": {"thinking_tokens": tokens}}, "stop_sequence": "x"})
+    usage = json.loads(completed(body).body)["usage"]
+    assert (usage["completion_tokens"], usage["completion_tokens_details"]) == (20, {"reasoning_tokens": tokens})
+    assert json.loads(streamed(body).body.split(b"\n\n")[-3][6:])["usage"] == usage
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [None, {}, [], "x", {"usage": None}, {"usage": {"output_tokens_details": []}}]
+    + [{"usage": {"output_tokens_details": {"thinking_tokens": value}}} for value in (None, "7", 7.5, -1, True, {})],
+)
+def test_anything_else_in_the_models_own_fields_is_no_number_of_tokens(fields: Any) -> None:
+    assert "completion_tokens_details" not in json.loads(completed(counted(fields)).body)["usage"]
+
+
 def test_usage_and_finish_reason_come_beside_the_body() -> None:
     decoded = completed(converse({"text": "Hi"}))
     assert (decoded.usage, decoded.finish) == (Usage(10, 20), "stop")

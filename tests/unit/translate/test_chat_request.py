@@ -66,7 +66,8 @@ def test_a_plain_question_goes_out_plain(family: Capabilities, read_converse: Re
         assert family.family in error.message
         return
     translated = planned(family, messages=messages)
-    assert set(read_converse(translated.body)) <= {"messages", "system", "inferenceConfig"}
+    own = {"additionalModelResponseFieldPaths"} if family.reasoning_tokens and family.reasons_unasked else set()
+    assert set(read_converse(translated.body)) <= {"messages", "system", "inferenceConfig", *own}
     assert translated.ignored == ()
 
 
@@ -230,6 +231,26 @@ def test_a_guardrails_trace_is_returned_if_it_was_requested(trace: str | None, i
     chat_request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "guardrailConfig": guardrail}
     translated = plan(decode_request(json.dumps(chat_request).encode()), BUILT_IN.of("anthropic.claude-sonnet-4-6"))
     assert translated.shape.trace is is_returned
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "is_asked"),
+    [
+        ("claude-3", {}, False),
+        ("claude-3-7", {}, False),
+        ("claude-3-7", {"reasoning_effort": "low"}, True),
+        ("claude-4-6", {"thinking": {"type": "adaptive"}}, True),
+        ("claude-5", {}, True),
+        ("claude-5", {"reasoning_effort": "none"}, False),
+        ("nova-2", {"reasoning_effort": "low"}, False),
+        ("gpt-oss", {"reasoning_effort": "low"}, False),
+    ],
+)
+def test_the_tokens_of_reasoning_are_requested_where_a_model_counts_them_and_reasons(
+    family: str, fields: dict[str, Any], is_asked: bool, read_converse: Read
+) -> None:
+    sent = read_converse(planned(BUILT_IN.families[family], **fields).body)
+    assert sent.get("additionalModelResponseFieldPaths") == (["/usage/output_tokens_details"] if is_asked else None)
 
 
 def test_seventy_tools_whose_references_multiply_are_rejected_at_once() -> None:

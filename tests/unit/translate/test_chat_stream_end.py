@@ -78,6 +78,14 @@ def test_usage_is_counted_even_if_not_requested(play: Any) -> None:
     assert (stream.state, stream.finish) == (State.COUNTED, "stop")
 
 
+def test_the_usage_has_the_tokens_of_reasoning_that_came_with_the_stop(play: Any) -> None:
+    own = {"usage": {"output_tokens_details": {"thinking_tokens": 7}}}
+    stopped = ("messageStop", {"stopReason": "end_turn", "additionalModelResponseFields": own})
+    *_, last = play.chunks(START, text("a"), stopped, USAGE, usage=True)
+    assert last["usage"] == Usage(10, 20, reasoning=7).as_object()
+    assert last["usage"]["completion_tokens_details"] == {"reasoning_tokens": 7}
+
+
 def test_an_end_without_metadata_is_a_cut(play: Any) -> None:
     """Without it the usage is unknown, and the response would be accounted as free of charge."""
     stream = play.stream(usage=True)

@@ -469,6 +469,7 @@ def test_stale_reasoning_is_not_configured_where_reasoning_is_off(name: str, kin
             {
                 "inferenceConfig": {"maxTokens": 6144},
                 "additionalModelRequestFields": {"thinking": enabled(2048)},
+                "additionalModelResponseFieldPaths": ["/usage/output_tokens_details"],
             },
             ("temperature", "top_p", "top_k"),
         ),
@@ -479,6 +480,7 @@ def test_stale_reasoning_is_not_configured_where_reasoning_is_off(name: str, kin
                 "inferenceConfig": {"maxTokens": 100, "topP": 0.95},
                 "outputConfig": {"effort": "max"},
                 "additionalModelRequestFields": {"thinking": {"type": "adaptive"}},
+                "additionalModelResponseFieldPaths": ["/usage/output_tokens_details"],
             },
             ("temperature",),
         ),
