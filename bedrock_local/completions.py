@@ -95,13 +95,33 @@ def _draft(conversation: Conversation, controls: Controls, text: str) -> Iterato
     if controls.empty:
         return
     yield from reasoning.blocks(conversation, text, controls.reasoning, controls.redacted)
+    yield from _thoughtful(_message(conversation, controls, text), controls.think)
+
+
+def _thoughtful(parts: Iterator[Part], thought: str | None) -> Iterator[Part]:
+    """Yield the parts, with the thought at the beginning of the first text; one is added if there is none."""
+    inline = "" if thought is None else f"<thinking> {thought}</thinking>\n"
+    for part in parts:
+        if inline and isinstance(part, Text):
+            yield replace(part, text=inline + part.text)
+        elif inline:
+            yield Text(inline)
+            yield part
+        else:
+            yield part
+        inline = ""
+
+
+def _message(conversation: Conversation, controls: Controls, text: str) -> Iterator[Part]:
     wanted = _wanted_tools(conversation, text)
     if wanted:
         if not conversation.forced and _schema(conversation) is None:
             yield Text(f"Calling {' and '.join(wanted)}.")
         yield from _tool_uses(conversation, wanted, text)
     else:
-        yield from _cited(_split(_text(conversation, text), controls.texts), controls.cite)
+        plain = _text(conversation, text)
+        written = f"```json\n{plain}\n```\n" if controls.fence else plain
+        yield from _cited(_split(written, controls.texts), controls.cite)
 
 
 def _cited(texts: Iterator[Text], source: str | None) -> Iterator[Text]:

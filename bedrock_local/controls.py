@@ -20,6 +20,8 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     reasoning=text                           a reasoningContent block with this text comes first, signed if the model
                                              signs
     redacted                                 a reasoningContent block with redactedContent comes before the text
+    think="a thought"                        the first text begins with this thought, in <thinking>…</thinking>
+    fence                                    the text is in a code fence
     texts=3                                  the text in several text blocks
     cite=https://example.com/a               the first text block cites this page
     servicetier=flex                         this tier is reported as the one that served
@@ -79,6 +81,8 @@ class Controls:
     stop: str | None = None
     reasoning: str | None = None
     redacted: bool = False
+    think: str | None = None
+    fence: bool = False
     texts: int = 1
     cite: str | None = None
     servicetier: str | None = None
@@ -234,6 +238,8 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "stop": _member_of("StopReason"),
     "reasoning": str,
     "redacted": _flag,
+    "think": str,
+    "fence": _flag,
     "texts": _natural,
     "cite": _page,
     "servicetier": _member_of("ServiceTierType"),

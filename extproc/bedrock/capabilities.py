@@ -59,6 +59,7 @@ SchemaGap = Literal["definitions", "lookaround"]
 SchemaWay = Literal["native", "tool"]
 ReasoningStyle = Literal["none", "always", "budget", "adaptive", "effort", "nova"]
 ReasoningOff = Literal["omit", "disabled", "between_tools", "effort_none", "never"]
+InlineReasoning = Literal["none", "thinking", "think", "reasoning"]
 ReasoningHistory = Literal["none", "signed", "unsigned", "redacted"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
 Sampling = Literal["both", "one", "none"]
@@ -208,6 +209,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The least `budget_tokens`; None: budgets are rejected."""
     ask_for_thinking: YesNo = False
     """Its reasoning is empty unless the request has `thinking.display: summarized`."""
+    inline_reasoning: Annotated[InlineReasoning, _one_of(InlineReasoning)] = "none"
+    """The tag in which it writes reasoning at the beginning of a text, unasked: `thinking` for `<thinking>…`."""
     reasoning_tokens: YesNo = False
     """Its own response counts the tokens of its reasoning, at `/usage/output_tokens_details`."""
     reasoning_history: Annotated[ReasoningHistory, _one_of(ReasoningHistory)] = "none"

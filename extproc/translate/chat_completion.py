@@ -1,7 +1,8 @@
 """A Converse response -> a `chat.completion`.
 
 Bedrock's content blocks become one message. Texts and cited texts are the content; reasoning is `reasoning_content`
-and, block by block with its signatures, `thinking_blocks`, which a client sends back on the next turn.
+and, block by block with its signatures, `thinking_blocks`, which a client sends back on the next turn. What a model
+writes into its text that is no content is taken out (`response_text`).
 `ResponseShape` has the form of the client's calls.
 
 Images and tool results (of AWS's own tools) are left out, because OpenAI's message has no place for them.
@@ -33,6 +34,7 @@ from extproc.translate.response_fields import (
     usage,
 )
 from extproc.translate.response_shape import ResponseShape
+from extproc.translate.response_text import Fence, InlineReasoning
 
 MAX_RESPONSE_BYTES = 8 << 20
 """Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
@@ -78,19 +80,23 @@ class _ModelMessage:
     """The model's message, split into the members of a chat completion."""
 
     def __init__(self, converse: ConverseResponse, shape: ResponseShape) -> None:
+        self._shape = shape
         blocks = converse.output.message.content
         uses = [block.tool_use for block in blocks if block.tool_use and not block.tool_use.is_server_side]
         answer_uses = [use for use in uses if use.name == shape.answer_tool]
         calls = [use for use in uses if use.name != shape.answer_tool]
         self.calls = calls[:1] if shape.legacy else calls
         """A legacy message holds one call; the model repeats the others in later turns."""
-        self.reasoning = "".join(_reasoning_text(block.reasoning_content) for block in blocks)
+        divided = [self._divided(block) for block in blocks]
+        self.reasoning = "".join(reasoning for reasoning, _ in divided)
         self.extras: dict[str, Any] = {}
         if answer_uses:
             self.content = answer_uses[0].arguments
-        else:
+        elif calls and shape.answer_tool:
             # Text beside a call does not match the requested schema, and the SDKs' `parse()` would raise.
-            self.content = "" if calls and shape.answer_tool else self._texts(blocks)
+            self.content = ""
+        else:
+            self.content = self._texts(blocks, [text for _, text in divided])
         thinking = filter(None, (_thinking_block(block.reasoning_content) for block in blocks))
         if thinking_blocks := list(thinking):
             self.extras["thinking_blocks"] = thinking_blocks
@@ -98,7 +104,6 @@ class _ModelMessage:
         self.usage = usage(converse.usage, thinking_tokens(converse.additional_model_response_fields))
         self.tier = service_tier(converse.service_tier)
         self.trace = converse.trace if shape.trace else None
-        self._shape = shape
 
     def message(self) -> dict[str, Any]:
         """Return the assistant's message."""
@@ -120,20 +125,32 @@ class _ModelMessage:
             return custom_call(use.tool_use_id, name, custom_input(use.arguments))
         return tool_call(use.tool_use_id, name, use.arguments)
 
-    def _texts(self, blocks: list[ResponseBlock]) -> str:
+    def _divided(self, block: ResponseBlock) -> tuple[str, str]:
+        """Return the block's reasoning and its text."""
+        reasoning = _reasoning_text(block.reasoning_content)
+        text = (block.text or "") + (block.citations_content.text if block.citations_content else "")
+        if not text or self._shape.inline_reasoning is None:
+            return reasoning, text
+        inline = InlineReasoning(self._shape.inline_reasoning)
+        thought, text = inline.feed(text)
+        rest_of_thought, rest = inline.end()
+        return reasoning + thought + rest_of_thought, text + rest
+
+    def _texts(self, blocks: list[ResponseBlock], texts: list[str]) -> str:
         """Join all texts, and keep their citations as annotations."""
-        texts: list[str] = []
+        content = "".join(texts)
+        fence = Fence() if self._shape.bare_json else None
+        if fence is not None:
+            content = fence.feed(content) + fence.end()
         cited: list[dict[str, Any]] = []
         length = 0
-        for block in blocks:
-            cited_text = block.citations_content
-            texts.append((block.text or "") + (cited_text.text if cited_text else ""))
-            start, length = length, length + len(texts[-1])
-            if cited_text is not None:
-                cited += annotations(cited_text.citations, start, length)
+        for block, text in zip(blocks, texts, strict=True):
+            start, length = length, length + len(text)
+            if block.citations_content is not None:
+                cited += annotations(block.citations_content.citations, start, length, fence)
         if cited:
             self.extras["annotations"] = cited
-        return "".join(texts)
+        return content
 
 
 def _reasoning_text(reasoning: ResponseReasoning | None) -> str:

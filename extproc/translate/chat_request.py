@@ -6,6 +6,7 @@ the client in `x-oai-ignored-params`; or rejected.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -93,7 +94,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),
-        shape=_shape(request, tools.shape),
+        shape=_shape(request, effective, tools),
         ignored=ignored.paths,
     )
 
@@ -108,10 +109,18 @@ def _not_applied(request: ChatRequest) -> list[str]:
     return [*set_to_others, *(["stream_options.include_obfuscation"] if obfuscated else []), *unknown]
 
 
-def _shape(request: ChatRequest, shape: ResponseShape) -> ResponseShape:
-    """Return the shape of the tools' response with what the rest of the request adds to it."""
-    trace, params = _traced(request), alternatives(request)
-    return msgspec.structs.replace(shape, trace=trace, params=params) if trace or params else shape
+def _shape(request: ChatRequest, capabilities: Capabilities, tools: Tools) -> ResponseShape:
+    """Return the shape of the tools' response, and what the rest of the request and the family add to it."""
+    more: dict[str, Any] = {}
+    if _traced(request):
+        more["trace"] = True
+    if capabilities.inline_reasoning != "none":
+        more["inline_reasoning"] = capabilities.inline_reasoning
+    if tools.instruction is not None:
+        more["bare_json"] = True
+    if params := alternatives(request):
+        more["params"] = params
+    return msgspec.structs.replace(tools.shape, **more) if more else tools.shape
 
 
 def _traced(request: ChatRequest) -> bool:

@@ -76,6 +76,7 @@ from extproc.translate.response_fields import (
     usage,
 )
 from extproc.translate.response_shape import ResponseShape
+from extproc.translate.response_text import Fence, InlineReasoning
 
 _UNCHANGED = ResponseShape()
 
@@ -140,6 +141,9 @@ class ChatStream:
         self._calls = 0
         self._has_answer = False
         self._withheld: list[str] = []
+        self._inline: dict[int, InlineReasoning] = {}
+        """The readers of text blocks that have not ended, for a model that writes reasoning into its text."""
+        self._fence = Fence() if shape.bare_json else None
         self._reasoning: dict[int, _Reasoning] = {}
         self._reasoning_tokens: int | None = None
         self._length = 0
@@ -199,7 +203,9 @@ class ChatStream:
     def _delta(self, event: ContentBlockDeltaEvent) -> list[Chunk]:
         block, delta = event.content_block_index, event.delta
         if delta.text is not None:
-            return self._text(block, delta.text)
+            if self._shape.inline_reasoning is None:
+                return self._text(block, delta.text)
+            return self._divided(block, self._inline_of(block).feed(delta.text))
         if delta.tool_use is not None:
             return self._input(block, delta.tool_use.input)
         if delta.reasoning_content is not None:
@@ -214,9 +220,23 @@ class ChatStream:
             span = self._spans[block] = [self._length, 0]
         span[1] = self._length = self._length + len(text)
         if self._shape.answer_tool is None:
+            if self._fence is not None:
+                text = self._fence.feed(text)
             return [ContentChunk(text)] if text else []
         self._withheld.append(text)
         return []
+
+    def _inline_of(self, block: int) -> InlineReasoning:
+        inline = self._inline.get(block)
+        if inline is None:
+            inline = self._inline[block] = InlineReasoning(self._shape.inline_reasoning or "")
+        return inline
+
+    def _divided(self, block: int, parts: tuple[str, str]) -> list[Chunk]:
+        """Return the chunks of a text's reasoning and content."""
+        reasoning, text = parts
+        chunks: list[Chunk] = [ReasoningChunk(reasoning)] if reasoning else []
+        return chunks + self._text(block, text)
 
     def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
         reasoning = self._reasoning.get(block)
@@ -282,6 +302,9 @@ class ChatStream:
 
     def _close(self, block: int) -> list[Chunk]:
         """End a block. A tool without arguments streams no input at all; its arguments are still a JSON object."""
+        inline = self._inline.pop(block, None)
+        if inline is not None:
+            return self._divided(block, inline.end())
         tool = self._tools.pop(block, None)
         if tool is None:
             return []
@@ -297,12 +320,16 @@ class ChatStream:
         self.finish = self._truncation if reason == "length" else reason
         self._reasoning_tokens = thinking_tokens(event.additional_model_response_fields)
         self.state = State.STOPPED
-        rest = [chunk for block in tuple(self._tools) for chunk in self._close(block)]
-        if self._content_is_text and (held := "".join(self._withheld)):
+        rest = [chunk for block in (*self._tools, *self._inline) for chunk in self._close(block)]
+        if self._content_is_text and (held := self._rest_of_content()):
             rest.append(ContentChunk(held))
         if details := self._details():
             rest.append(DetailsChunk(details))
         return rest
+
+    def _rest_of_content(self) -> str:
+        held = "".join(self._withheld)
+        return held if self._fence is None else self._fence.feed(held) + self._fence.end()
 
     def _details(self) -> dict[str, Any]:
         details: dict[str, Any] = {}
@@ -321,7 +348,7 @@ class ChatStream:
         cited = []
         for block, citations in self._citations.items():
             start, end = self._spans.get(block, (self._length, self._length))
-            cited += annotations(citations, start, end)
+            cited += annotations(citations, start, end, self._fence)
         return cited
 
     def _metadata(self, event: ConverseStreamMetadataEvent) -> list[Chunk]:

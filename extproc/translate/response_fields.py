@@ -15,6 +15,7 @@ import msgspec
 from extproc.bedrock.converse_response import Citation, ResponseServiceTier, TokenUsage
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
+from extproc.translate.response_text import Fence
 
 _FINISH_REASONS = {
     "end_turn": "stop",
@@ -79,8 +80,15 @@ def thinking_block(text: str, signature: str, redacted: str) -> dict[str, Any] |
     return {"type": "thinking", "thinking": text} if text else None
 
 
-def annotations(citations: Iterable[Citation], start: int, end: int) -> list[dict[str, Any]]:
-    """Return the `url_citation`s of the content's characters from `start` to before `end`."""
+def annotations(
+    citations: Iterable[Citation], start: int, end: int, fence: Fence | None = None
+) -> list[dict[str, Any]]:
+    """Return the `url_citation`s of the text's characters from `start` to before `end`.
+
+    `fence` is what was taken off the text, after its end.
+    """
+    if fence is not None:
+        start, end = fence.place(start), fence.place(end)
     cited = []
     for citation in citations:
         web = citation.location.web if citation.location else None

@@ -18,6 +18,10 @@ class ResponseShape(msgspec.Struct, frozen=True):
     """Whether the client offered `functions`: a call goes back as `function_call`."""
     trace: bool = False
     """Whether the client requested the guardrail's trace: Bedrock's `trace` is a part of the response."""
+    inline_reasoning: str | None = None
+    """The tag in which the model writes reasoning into its text."""
+    bare_json: bool = False
+    """Whether JSON was requested in words: a code fence around it is not for the client."""
     params: Mapping[str, str] = {}
     """The client's names of fields that errors call by another (`fields.alternatives`)."""
 

@@ -19,6 +19,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {}
 """(model, field) -> why the two may differ there. None may, today."""
 
 PREFERENCES = {
+    "inline_reasoning": "how a text is read: a directive has it written",
     "json_schema": "which of two ways is the better one",
     "default_max_tokens": "what to send where a model's own default cuts answers short",
 }

@@ -105,6 +105,23 @@ def test_a_stream_that_ends_before_its_metadata(local):
     assert "metadata" not in kinds
 
 
+# --- texts that need reading ------------------------------------------------------------------------------------------
+
+
+def test_a_thought_inside_the_text(converse, wire):
+    [block] = converse('hello [[local: think="I know this."]]')["output"]["message"]["content"]
+    assert block["text"].startswith('<thinking> I know this.</thinking>\nYou said: "hello"')
+    tools = {"tools": [wire.tool("get_weather")], "toolChoice": {"any": {}}}
+    thought, call = converse("the weather [[local: think=Hm]]", toolConfig=tools)["output"]["message"]["content"]
+    assert thought == {"text": "<thinking> Hm</thinking>\n"}
+    assert "toolUse" in call
+
+
+def test_a_text_in_a_code_fence(converse):
+    [block] = converse("count to 2 [[local: fence]]")["output"]["message"]["content"]
+    assert block["text"] == "```json\n1 2\n```\n"
+
+
 # --- citations, tiers, the cache -------------------------------------------------------------------------------------
 
 CITATION = {

@@ -1,5 +1,6 @@
 """Reasoning with OpenAI's Python SDK: by effort or by budget, read, sent back with its signature."""
 
+import json
 from typing import Any
 
 import pytest
@@ -71,6 +72,28 @@ def test_without_reasoning_there_is_no_number_of_its_tokens(client: OpenAI, mode
     usage = client.chat.completions.create(model=model, messages=QUESTION).usage
     assert usage is not None
     assert usage.completion_tokens_details is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_reasoning_that_a_model_writes_into_its_text_is_reasoning(
+    client: OpenAI, weather: Any, local: Any, stream: bool
+) -> None:
+    question: Any = [{"role": "user", "content": 'The weather in Paris? [[local: think="I need get_weather."]]'}]
+    parameters: Any = {"model": NOVA, "tools": [weather]}
+    message = message_of(client, stream, messages=question, **parameters)
+    assert message.reasoning_content == " I need get_weather."
+    assert "thinking" not in (message.content or "")
+    [call] = message.tool_calls
+    result: Any = {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}
+    response = message_of(client, stream, messages=[*QUESTION, message, result], **parameters)
+    assert response.content == 'get_weather says "18 degrees".'
+    assert b"I need" not in json.dumps(local.calls()[-1]["body"]).encode()
+
+
+@pytest.mark.parametrize("model", [CLAUDE, REASONING_NOVA])
+def test_the_same_text_of_other_models_is_content(client: OpenAI, model: str) -> None:
+    message = message_of(client, False, model=model, messages=[{"role": "user", "content": "Hi [[local: think=Hm]]"}])
+    assert message.content.startswith("<thinking> Hm</thinking>")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -145,6 +145,28 @@ def test_a_schema_that_can_only_be_requested_in_words(client: OpenAI, local: Any
         assert stream.get_final_completion().choices[0].message.parsed == parsed
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", [CLAUDE, NOVA])
+def test_a_code_fence_around_json_is_taken_off(client: OpenAI, model: str, stream: bool) -> None:
+    parameters: Any = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Count to 30. [[local: fence]]"}],
+        "response_format": {"type": "json_object"},
+    }
+    if stream:
+        chunks = list(client.chat.completions.create(**parameters, stream=True))
+        content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    else:
+        content = client.chat.completions.create(**parameters).choices[0].message.content or ""
+    assert json.loads(content) == {"answer": " ".join(map(str, range(1, 31)))}
+
+
+def test_a_code_fence_in_a_text_stays(client: OpenAI) -> None:
+    question: Any = [{"role": "user", "content": "Count to 3. [[local: fence]]"}]
+    response = client.chat.completions.create(model=CLAUDE, messages=question)
+    assert response.choices[0].message.content == "```json\n1 2 3\n```\n"
+
+
 def test_text_changes_nothing(client: OpenAI, local: Any) -> None:
     client.chat.completions.create(model=CLAUDE, messages=QUESTION, response_format={"type": "text"})
     assert not local.call()["body"].keys() & {"system", "toolConfig", "outputConfig"}

@@ -32,7 +32,12 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
-text_blocks = st.builds(lambda text: {"text": text}, texts)
+read_texts = texts | st.lists(
+    st.sampled_from(["<thinking>", "</thinking>", "<thin", " ", "\n", "```json\n", "{}", "```", "\n```\n", "a"]),
+    max_size=6,
+).map("".join)
+"""Texts in which reasoning, or a fence, is found."""
+text_blocks = st.builds(lambda text: {"text": text}, read_texts)
 base64s = st.binary(max_size=7).map(lambda content: base64.b64encode(content).decode())
 reasoning_blocks = st.one_of(
     st.fixed_dictionaries({"text": texts}, optional={"signature": base64s}).map(
@@ -53,7 +58,7 @@ citations = st.fixed_dictionaries(
 )
 cited_blocks = st.builds(
     lambda text, cited: {"citationsContent": {"content": [{"text": text}], "citations": cited}},
-    texts,
+    read_texts,
     st.lists(citations, max_size=2),
 )
 tool_blocks = st.builds(
@@ -93,6 +98,8 @@ shapes = st.builds(
     names=st.sampled_from([{}, {"shell_1": "my shell", "read_1": "files/read.txt"}]),
     custom=st.sampled_from([frozenset(), frozenset({"my shell", "g"})]),
     legacy=st.sampled_from([False, False, True]),
+    inline_reasoning=st.sampled_from([None, "thinking"]),
+    bare_json=st.booleans(),
 )
 
 
@@ -223,7 +230,7 @@ def test_a_response_is_the_same_whole_as_events_and_as_a_stream(
 
 indexes = st.integers(0, 2)
 deltas = st.one_of(
-    texts.map(lambda text: {"text": text}),
+    read_texts.map(lambda text: {"text": text}),
     st.sampled_from(['{"a"', ": 1}", ""]).map(lambda piece: {"toolUse": {"input": piece}}),
     texts.map(lambda text: {"reasoningContent": {"text": text}}),
     st.sampled_from(["eA==", "eHk=", "e", "é"]).map(lambda text: {"reasoningContent": {"redactedContent": text}}),

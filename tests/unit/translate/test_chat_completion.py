@@ -159,6 +159,58 @@ def test_an_empty_response_has_empty_content(blocks: list[Any]) -> None:
     assert message(*blocks)["content"] == ""
 
 
+# Reasoning and fences in the text
+
+INLINE = {"inline_reasoning": "thinking"}
+BARE = {"bare_json": True}
+
+
+def test_reasoning_in_the_text_is_reasoning() -> None:
+    decoded = message({"text": "<thinking> I know this. </thinking>\nHello!"}, shape=INLINE)
+    assert (decoded["reasoning_content"], decoded["content"]) == (" I know this. ", "Hello!")
+    assert "thinking_blocks" not in decoded
+
+
+def test_reasoning_in_the_text_before_a_call_leaves_no_content() -> None:
+    decoded = message({"text": "<thinking>a</thinking>\n"}, use("f"), {"text": "<thinking>b</thinking>"}, shape=INLINE)
+    assert (decoded["reasoning_content"], decoded["content"]) == ("ab", None)
+    assert decoded["tool_calls"] == [call()]
+
+
+def test_reasoning_beside_the_answer_tool_is_reasoning() -> None:
+    decoded = message({"text": "<thinking>a</thinking>\nHere:"}, use("report"), shape=REPORT | INLINE)
+    assert (decoded["reasoning_content"], decoded["content"]) == ("a", "{}")
+
+
+def test_reasoning_in_the_text_is_behind_reasoning_in_blocks_before_it() -> None:
+    blocks = [{"reasoningContent": {"reasoningText": {"text": "a"}}}, {"text": "<thinking>b"}]
+    assert message(*blocks, shape=INLINE)["reasoning_content"] == "ab"
+
+
+def test_the_same_text_of_another_family_is_content() -> None:
+    assert message({"text": "<thinking>a</thinking>b"})["content"] == "<thinking>a</thinking>b"
+
+
+def test_json_that_was_requested_in_words_has_no_fence() -> None:
+    fenced = {"text": '```json\n{"a": 1}\n```'}
+    assert message(fenced, shape=BARE)["content"] == '{"a": 1}'
+    assert message({"text": "```json\n{"}, {"text": "}\n"}, {"text": "```\n"}, shape=BARE)["content"] == "{}"
+    assert message(fenced)["content"] == fenced["text"]
+
+
+def test_a_fence_behind_reasoning_is_taken_off_too() -> None:
+    text = "<thinking>a</thinking>\n```json\n{}\n```"
+    decoded = message({"text": text}, shape=INLINE | BARE)
+    assert (decoded["reasoning_content"], decoded["content"]) == ("a", "{}")
+
+
+def test_annotations_are_places_in_the_content_that_is_left() -> None:
+    blocks = [{"text": "```json\n"}, cited("<thinking>a</thinking>[1]", web("https://x.org")), {"text": "\n```"}]
+    decoded = message(*blocks, shape=INLINE | BARE)
+    span = decoded["annotations"][0]["url_citation"]
+    assert (decoded["content"], span["start_index"], span["end_index"]) == ("[1]", 0, 3)
+
+
 # Tool calls
 
 

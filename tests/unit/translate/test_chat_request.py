@@ -253,6 +253,32 @@ def test_the_tokens_of_reasoning_are_requested_where_a_model_counts_them_and_rea
     assert sent.get("additionalModelResponseFieldPaths") == (["/usage/output_tokens_details"] if is_asked else None)
 
 
+@pytest.mark.parametrize(
+    ("family", "tag"),
+    [("nova-micro", "thinking"), ("nova-premier", "thinking"), ("nova-2", None), ("claude-3-7", None)],
+)
+def test_the_response_is_read_for_the_reasoning_that_the_family_writes_into_its_text(
+    family: str, tag: str | None
+) -> None:
+    assert planned(BUILT_IN.families[family]).shape.inline_reasoning == tag
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "is_bare"),
+    [
+        ("claude-3-7", {"response_format": {"type": "json_object"}}, True),
+        ("claude-4-5", {"response_format": {"type": "json_object"}}, True),
+        ("unknown", {"response_format": SCHEMA}, True),
+        ("claude-3-7", {"response_format": SCHEMA}, False),
+        ("claude-4-5", {"response_format": SCHEMA}, False),
+        ("claude-3-7", {"response_format": {"type": "text"}}, False),
+        ("claude-3-7", {}, False),
+    ],
+)
+def test_json_that_is_requested_in_words_is_bare(family: str, fields: dict[str, Any], is_bare: bool) -> None:
+    assert planned(BUILT_IN.families[family], **fields).shape.bare_json == is_bare
+
+
 def test_seventy_tools_whose_references_multiply_are_rejected_at_once() -> None:
     """Each definition uses the next twice: 8,190 references in a tool of 837 bytes."""
     visited = 0

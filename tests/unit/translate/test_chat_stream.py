@@ -4,7 +4,20 @@ from typing import Any
 
 import pytest
 
-from tests.unit.translate.stream_events import END, START, USAGE, Final, StreamEvent, close, reasoning, text
+from extproc.translate.response_shape import ResponseShape
+from tests.unit.translate.stream_events import (
+    END,
+    START,
+    USAGE,
+    Final,
+    StreamEvent,
+    close,
+    piece,
+    reasoning,
+    stop,
+    text,
+    tool,
+)
 
 
 def citation(block: int, url: str | None, **fields: Any) -> StreamEvent:
@@ -108,6 +121,59 @@ def test_the_client_puts_reasoning_together(play: Any, final: Final) -> None:
         {"type": "thinking", "thinking": "Hm.", "signature": "s"},
         {"type": "redacted_thinking", "data": "eA=="},
     ]
+
+
+# Reasoning and fences in the text
+
+INLINE = ResponseShape(inline_reasoning="thinking")
+BARE = ResponseShape(bare_json=True)
+
+
+def test_reasoning_in_the_text_is_streamed_as_reasoning(play: Any) -> None:
+    pieces = ["<thin", "king> I know", " this. </thi", "nking>\n", "Hel", "lo"]
+    assert play.deltas(START, *map(text, pieces), close(), END, shape=INLINE) == [
+        {"reasoning_content": " I know"},
+        {"reasoning_content": " this. "},
+        {"content": "Hel"},
+        {"content": "lo"},
+    ]
+
+
+def test_reasoning_in_several_texts_and_calls_in_between(play: Any) -> None:
+    events = [text("<thinking>a</thi"), text("nking>"), close(), tool(1), close(1), text("<thinking>b", 2)]
+    reasoned, *calls, more = play.deltas(START, *events, stop("tool_use"), shape=INLINE)
+    assert (reasoned, more) == ({"reasoning_content": "a"}, {"reasoning_content": "b"})
+    assert [list(delta) for delta in calls] == [["tool_calls"], ["tool_calls"]]
+
+
+@pytest.mark.parametrize("end", [[close()], []], ids=["closed", "not closed"])
+def test_what_was_withheld_for_a_tag_comes_with_the_end_of_the_block(end: list[StreamEvent], play: Any) -> None:
+    assert play.deltas(START, text("\n<think"), *end, END, shape=INLINE) == [{"content": "\n<think"}]
+    events = [text("<thinking>a</think"), *end]
+    assert play.deltas(START, *events, END, shape=INLINE) == [
+        {"reasoning_content": "a"},
+        {"reasoning_content": "</think"},
+    ]
+
+
+def test_reasoning_beside_the_answer_tool_is_streamed(play: Any) -> None:
+    shape = ResponseShape(answer_tool="f", inline_reasoning="thinking")
+    events = [text("<thinking>a</thinking>\nHere:"), close(), tool(1), piece("{}", 1), close(1)]
+    assert play.deltas(START, *events, END, shape=shape) == [{"reasoning_content": "a"}, {"content": "{}"}]
+
+
+def test_json_that_was_requested_in_words_is_streamed_without_a_fence(play: Any) -> None:
+    pieces = ["``", '`json\n{"a": "', "x" * 20, '"}', "\n``", "`"]
+    deltas = play.deltas(START, *map(text, pieces), close(), END, shape=BARE)
+    assert "".join(delta["content"] for delta in deltas) == '{"a": "' + "x" * 20 + '"}'
+    assert deltas[0]["content"].startswith('{"a": "x')
+
+
+def test_annotations_are_places_in_the_content_that_is_left(play: Any) -> None:
+    events = [text("```json\n[1"), close(), text("2", 1), citation(1, "https://x.org"), close(1), text("]\n```", 2)]
+    *contents, last = play.deltas(START, *events, END, shape=BARE)
+    assert "".join(delta["content"] for delta in contents) == "[12]"
+    assert last == {"annotations": [cited(2, 3, "x.org", "https://x.org")]}
 
 
 # Citations
