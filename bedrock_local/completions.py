@@ -53,7 +53,24 @@ class ToolUse:
     arguments: str
 
 
-Part = Text | Reasoning | Redacted | ToolUse
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: its format and its bytes."""
+
+    format: str
+    data: bytes
+
+
+Part = Text | Reasoning | Redacted | ToolUse | Image
+
+_PIXEL = Image(
+    "png",
+    base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    ),
+)
+#: Tokens that an image counts.
+_IMAGE_COST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,8 @@ def _draft(conversation: Conversation, controls: Controls, text: str) -> Iterato
         return
     yield from reasoning.blocks(conversation, text, controls.reasoning, controls.redacted)
     yield from _thoughtful(_message(conversation, controls, text), controls.think)
+    if controls.image:
+        yield _PIXEL
 
 
 def _thoughtful(parts: Iterator[Part], thought: str | None) -> Iterator[Part]:
@@ -285,7 +304,7 @@ def _truncate(parts: tuple[Part, ...], budget: int) -> tuple[Part, ...]:
 def _shortened(part: Part, budget: int) -> tuple[Part, ...]:
     if budget == 0:
         return ()
-    if isinstance(part, Redacted):
+    if isinstance(part, Redacted | Image):
         return ()
     if isinstance(part, ToolUse):
         return (replace(part, input={}, arguments=tokens.cut(part.arguments, budget - 1)),)
@@ -296,6 +315,8 @@ def _shortened(part: Part, budget: int) -> tuple[Part, ...]:
 def _cost(part: Part) -> int:
     if isinstance(part, Redacted):
         return _REDACTED_COST
+    if isinstance(part, Image):
+        return _IMAGE_COST
     return tokens.count(part.arguments) + 1 if isinstance(part, ToolUse) else tokens.count(part.text)
 
 

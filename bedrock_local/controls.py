@@ -22,6 +22,7 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     redacted                                 a reasoningContent block with redactedContent comes before the text
     think="a thought"                        the first text begins with this thought, in <thinking>…</thinking>
     fence                                    the text is in a code fence
+    image                                    an image, a PNG of one pixel, comes last
     texts=3                                  the text in several text blocks
     cite=https://example.com/a               the first text block cites this page
     servicetier=flex                         this tier is reported as the one that served
@@ -83,6 +84,7 @@ class Controls:
     redacted: bool = False
     think: str | None = None
     fence: bool = False
+    image: bool = False
     texts: int = 1
     cite: str | None = None
     servicetier: str | None = None
@@ -240,6 +242,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "redacted": _flag,
     "think": str,
     "fence": _flag,
+    "image": _flag,
     "texts": _natural,
     "cite": _page,
     "servicetier": _member_of("ServiceTierType"),

@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bedrock_local import eventstream
-from bedrock_local.completions import Completion, Part, Text, ToolUse
+from bedrock_local.completions import Completion, Image, Part, Text, ToolUse
 from bedrock_local.reasoning import Reasoning, Redacted
 
 _PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-#: Characters of tool input, and at most of a text, in one delta.
-_INPUT_DELTA, _TEXT_DELTA = 11, 24
+#: Characters of tool input, and at most of a text, and bytes of an image, in one delta.
+_INPUT_DELTA, _TEXT_DELTA, _IMAGE_DELTA = 11, 24, 40
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 
@@ -74,6 +74,8 @@ def _part_events(index: int, part: Part) -> Iterator[Frame]:
     if isinstance(part, ToolUse):
         start = {"toolUse": {"toolUseId": part.id, "name": part.name}}
         yield Frame("event", "contentBlockStart", {**place, "start": start})
+    if isinstance(part, Image):
+        yield Frame("event", "contentBlockStart", {**place, "start": {"image": {"format": part.format}}})
     for delta in _deltas(part):
         yield Frame("event", "contentBlockDelta", {**place, "delta": delta})
     yield Frame("event", "contentBlockStop", place)
@@ -86,6 +88,10 @@ def _deltas(part: Part) -> Iterator[dict[str, Any]]:
         return
     if isinstance(part, Redacted):
         yield {"reasoningContent": {"redactedContent": _base64(part.data)}}
+        return
+    if isinstance(part, Image):
+        for start in range(0, len(part.data), _IMAGE_DELTA):
+            yield {"image": {"source": {"bytes": _base64(part.data[start : start + _IMAGE_DELTA])}}}
         return
     for text in _words(part.text):
         yield {"text": text} if isinstance(part, Text) else {"reasoningContent": {"text": text}}
@@ -114,6 +120,8 @@ def _block(part: Part) -> dict[str, Any]:
         return {"reasoningContent": {"reasoningText": {"text": part.text, **signed}}}
     if isinstance(part, Redacted):
         return {"reasoningContent": {"redactedContent": _base64(part.data)}}
+    if isinstance(part, Image):
+        return {"image": {"format": part.format, "source": {"bytes": _base64(part.data)}}}
     return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.input}}
 
 

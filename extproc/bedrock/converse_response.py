@@ -108,6 +108,20 @@ class CitationsContentBlock(Lenient):
         return "".join(cited.text for cited in self.content)
 
 
+class ResponseImageSource(Lenient):
+    """The source of an image; one in S3 is not decoded."""
+
+    bytes: str | None = None
+    """Base64; in a stream, a part that is complete by itself."""
+
+
+class ResponseImage(Lenient):
+    """An image of the model's; without a source where it failed."""
+
+    format: str = "png"
+    source: ResponseImageSource | None = None
+
+
 class ResponseBlock(Lenient):
     """A content block of the message: one field is set, or none for an unknown kind of block."""
 
@@ -115,6 +129,7 @@ class ResponseBlock(Lenient):
     tool_use: ResponseToolUse | None = None
     reasoning_content: ResponseReasoning | None = None
     citations_content: CitationsContentBlock | None = None
+    image: ResponseImage | None = None
 
 
 class ResponseMessage(Lenient):
@@ -170,10 +185,17 @@ class ToolUseBlockStart(Lenient):
         return self.type == SERVER_TOOL_USE
 
 
+class ImageBlockStart(Lenient):
+    """The start of an image."""
+
+    format: str = "png"
+
+
 class ContentBlockStart(Lenient):
-    """The start of a block; only tool calls have one."""
+    """The start of a block; only tool calls and images have one."""
 
     tool_use: ToolUseBlockStart | None = None
+    image: ImageBlockStart | None = None
 
 
 class ContentBlockStartEvent(Lenient):
@@ -197,6 +219,12 @@ class ReasoningContentBlockDelta(Lenient):
     redacted_content: str | None = None
 
 
+class ImageBlockDelta(Lenient):
+    """A part of an image."""
+
+    source: ResponseImageSource | None = None
+
+
 class ContentBlockDelta(Lenient):
     """A part of a block."""
 
@@ -204,6 +232,7 @@ class ContentBlockDelta(Lenient):
     tool_use: ToolUseBlockDelta | None = None
     reasoning_content: ReasoningContentBlockDelta | None = None
     citation: Citation | None = None
+    image: ImageBlockDelta | None = None
 
 
 class ContentBlockDeltaEvent(Lenient):

@@ -23,6 +23,8 @@ from extproc.bedrock.converse_response import (
     ConverseResponse,
     ConverseResponseError,
     ConverseStreamMetadataEvent,
+    ImageBlockDelta,
+    ImageBlockStart,
     MessageStartEvent,
     MessageStopEvent,
     ReasoningContentBlockDelta,
@@ -150,6 +152,10 @@ def response_events(response: ConverseResponse) -> list[StreamEvent]:
 def _block_events(index: int, block: ResponseBlock) -> list[StreamEvent]:
     if block.tool_use is not None:
         return _tool_use_events(index, block.tool_use)
+    if block.image is not None:
+        start = ContentBlockStart(image=ImageBlockStart(block.image.format))
+        delta = ContentBlockDelta(image=ImageBlockDelta(block.image.source))
+        return [ContentBlockStartEvent(index, start), ContentBlockDeltaEvent(index, delta)]
     deltas: list[ContentBlockDelta] = []
     if block.reasoning_content is not None:
         deltas.append(_reasoning_delta(block.reasoning_content))

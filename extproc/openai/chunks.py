@@ -1,7 +1,7 @@
 """The chunks of a streamed chat completion, as values, and their encoding as `chat.completion.chunk`s.
 
-Members that OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `trace`) have LiteLLM's names, which
-clients read.
+Members that OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `images`, `trace`) have LiteLLM's names,
+which clients read.
 
 Source: `CreateChatCompletionStreamResponse` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -113,7 +113,7 @@ class FunctionArgumentsChunk(Value, frozen=True):
 
 
 class DetailsChunk(Value, frozen=True):
-    """`thinking_blocks` and `annotations`, each whole.
+    """`thinking_blocks`, `annotations` and `images`, each whole.
 
     The SDKs put a list that is not `tool_calls` together from one delta only: openai-python raises at a second one,
     openai-node forgets the first.

@@ -1,7 +1,8 @@
 """The response to POST /chat/completions: `chat.completion`. The chunks of a stream are in `chunks`.
 
 Every key that OpenAI's schema requires is always there, null where it is empty: strict clients insist. Members that
-OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `trace`) have LiteLLM's names, which clients read.
+OpenAI has no name for (`reasoning_content`, `thinking_blocks`, `images`, `trace`) have LiteLLM's names, which clients
+read.
 
 Source: `CreateChatCompletionResponse` in OpenAI's API description, and `types/chat` of the openai package.
 """
@@ -39,6 +40,11 @@ class Usage(Value, frozen=True):
 def tool_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     """Return an entry of a message's `tool_calls`."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def image(format: str, base64: str) -> dict[str, Any]:  # noqa: A002 - Bedrock's name
+    """Return an entry of a message's `images`, the form of LiteLLM and OpenRouter."""
+    return {"type": "image_url", "image_url": {"url": f"data:image/{format};base64,{base64}"}}
 
 
 def custom_call(call_id: str, name: str, text: str) -> dict[str, Any]:

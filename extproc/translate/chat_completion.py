@@ -3,9 +3,9 @@
 Bedrock's content blocks become one message. Texts and cited texts are the content; reasoning is `reasoning_content`
 and, block by block with its signatures, `thinking_blocks`, which a client sends back on the next turn. What a model
 writes into its text that is no content is taken out (`response_text`).
-`ResponseShape` has the form of the client's calls.
+Images are `images`. `ResponseShape` has the form of the client's calls.
 
-Images and tool results (of AWS's own tools) are left out, because OpenAI's message has no place for them.
+Results of AWS's own tools are left out, because OpenAI's message has no place for them.
 
 Invariant: the message is the one that `chat_stream`'s chunks of the same response make up.
 """
@@ -22,7 +22,7 @@ from extproc.bedrock.converse_response import (
     decode_response,
     thinking_tokens,
 )
-from extproc.openai.completion import completion, custom_call, tool_call
+from extproc.openai.completion import completion, custom_call, image, tool_call
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_response, from_bedrock
 from extproc.translate.response_fields import (
@@ -33,13 +33,9 @@ from extproc.translate.response_fields import (
     thinking_block,
     usage,
 )
+from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
-
-MAX_RESPONSE_BYTES = 8 << 20
-"""Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
-MAX_RESPONSE_BLOCKS = 4_096
-"""Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
 
 def translate_response(body: bytes, *, completion_id: str, created: int, model: str, shape: ResponseShape) -> Completed:
@@ -97,6 +93,9 @@ class _ModelMessage:
             self.content = ""
         else:
             self.content = self._texts(blocks, [text for _, text in divided])
+        drawn = [(block.image.format, block.image.source) for block in blocks if block.image]
+        if images := [image(kind, source.bytes) for kind, source in drawn if source and source.bytes]:
+            self.extras["images"] = images
         thinking = filter(None, (_thinking_block(block.reasoning_content) for block in blocks))
         if thinking_blocks := list(thinking):
             self.extras["thinking_blocks"] = thinking_blocks

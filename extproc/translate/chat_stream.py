@@ -16,8 +16,8 @@ A state machine, driven by events; the end of the stream is an event too (`end`)
 Four chunks are delayed. The role waits for another chunk: an exception directly after messageStart can then still
 become a status. The finish reason waits for the metadata, a moment later, which contain the service tier and the
 guardrail's trace; and the usage of a client that disconnects after the finish reason has been recorded.
-`thinking_blocks` and `annotations` wait for messageStop, because clients read each from one chunk only. A custom tool's
-input waits for its block to end: it is a text within JSON. A stream that ends without metadata was cut.
+`thinking_blocks`, `annotations` and `images` wait for messageStop, because clients read each from one chunk only. A
+custom tool's input waits for its block to end: it is a text within JSON. A stream that ends without metadata was cut.
 
 The special case is the answer tool (a JSON schema as `response_format`): its input is the content, so its pieces
 stream as content, while plain text beside it would break the JSON: the SDKs' `parse()` raises at text that does not
@@ -29,8 +29,6 @@ Invariant: the chunks of a response's events make up the message that `chat_comp
 Decisions: docs/decisions.md, D14, D18, D131.
 """
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -72,11 +70,11 @@ from extproc.translate.response_fields import (
     custom_input,
     finish_reason,
     service_tier,
-    thinking_block,
     usage,
 )
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
+from extproc.translate.stream_details import StreamDetails
 
 _UNCHANGED = ResponseShape()
 
@@ -111,18 +109,6 @@ class _Tool:
     held: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Reasoning:
-    """The pieces of a block of reasoning."""
-
-    text: list[str] = field(default_factory=list)
-    signature: list[str] = field(default_factory=list)
-    redacted: list[str] = field(default_factory=list)
-
-    def block(self) -> dict[str, Any] | None:
-        return thinking_block("".join(self.text), "".join(self.signature), _one_base64(self.redacted))
-
-
 class ChatStream:
     """A translator of one stream. `usage` is set in the state COUNTED, `finish` in STOPPED; `state` is read-only.
 
@@ -144,7 +130,7 @@ class ChatStream:
         self._inline: dict[int, InlineReasoning] = {}
         """The readers of text blocks that have not ended, for a model that writes reasoning into its text."""
         self._fence = Fence() if shape.bare_json else None
-        self._reasoning: dict[int, _Reasoning] = {}
+        self._details = StreamDetails()
         self._reasoning_tokens: int | None = None
         self._length = 0
         """Characters of content so far."""
@@ -210,6 +196,8 @@ class ChatStream:
             return self._input(block, delta.tool_use.input)
         if delta.reasoning_content is not None:
             return self._reason(block, delta.reasoning_content)
+        if delta.image is not None:
+            self._details.draw(block, delta.image)
         if delta.citation is not None:
             self._citations.setdefault(block, []).append(delta.citation)
         return []
@@ -239,20 +227,15 @@ class ChatStream:
         return chunks + self._text(block, text)
 
     def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
-        reasoning = self._reasoning.get(block)
-        if reasoning is None:
-            reasoning = self._reasoning[block] = _Reasoning()
-        if piece.signature:
-            reasoning.signature.append(piece.signature)
-        if piece.redacted_content:
-            reasoning.redacted.append(piece.redacted_content)
+        self._details.reason(block, piece)
         if not piece.text:
             return []
-        reasoning.text.append(piece.text)
         return [ReasoningChunk(piece.text)]
 
     def _start(self, event: ContentBlockStartEvent) -> list[Chunk]:
         use = event.start.tool_use
+        if event.start.image is not None:
+            self._details.start_image(event.content_block_index, event.start.image)
         if use is None or use.is_server_side:
             return []
         if use.name == self._shape.answer_tool:
@@ -323,21 +306,20 @@ class ChatStream:
         rest = [chunk for block in (*self._tools, *self._inline) for chunk in self._close(block)]
         if self._content_is_text and (held := self._rest_of_content()):
             rest.append(ContentChunk(held))
-        if details := self._details():
-            rest.append(DetailsChunk(details))
+        if members := self._members():
+            rest.append(DetailsChunk(members))
         return rest
 
     def _rest_of_content(self) -> str:
         held = "".join(self._withheld)
         return held if self._fence is None else self._fence.feed(held) + self._fence.end()
 
-    def _details(self) -> dict[str, Any]:
-        details: dict[str, Any] = {}
-        if blocks := [block for reasoning in self._reasoning.values() if (block := reasoning.block())]:
-            details["thinking_blocks"] = blocks
+    def _members(self) -> dict[str, Any]:
+        """Return the members of the message that clients read from one chunk only."""
+        members = self._details.members()
         if self._content_is_text and (cited := self._annotations()):
-            details["annotations"] = cited
-        return details
+            members["annotations"] = cited
+        return members
 
     @property
     def _content_is_text(self) -> bool:
@@ -357,13 +339,3 @@ class ChatStream:
         tier = service_tier(event.service_tier)
         trace = event.trace if self._shape.trace else None
         return [FinishChunk(self.finish, tier, trace), UsageChunk(self.usage, tier)]
-
-
-def _one_base64(pieces: list[str]) -> str:
-    """Join pieces of base64, each of which is complete by itself. Raises `ConverseResponseError`."""
-    if len(pieces) < 2:
-        return "".join(pieces)
-    try:
-        return b2a_base64(b"".join(map(a2b_base64, pieces)), newline=False).decode()
-    except (Base64Error, ValueError) as error:
-        raise ConverseResponseError(f"redactedContent: {error}") from error

@@ -122,6 +122,22 @@ def test_a_text_in_a_code_fence(converse):
     assert block["text"] == "```json\n1 2\n```\n"
 
 
+def test_an_image(local, converse):
+    *_, block = converse("hello [[local: image]]")["output"]["message"]["content"]
+    assert block["image"]["format"] == "png"
+    assert block["image"]["source"]["bytes"].startswith(b"\x89PNG")
+    stream = local.runtime.converse_stream(
+        modelId="amazon.nova-lite-v1:0", messages=request_body("hello [[local: image]]")["messages"]
+    )["stream"]
+    pieces = [
+        event["contentBlockDelta"]["delta"]["image"]["source"]["bytes"]
+        for event in stream
+        if "image" in event.get("contentBlockDelta", {"delta": {}})["delta"]
+    ]
+    assert len(pieces) > 1
+    assert b"".join(pieces) == block["image"]["source"]["bytes"]
+
+
 # --- citations, tiers, the cache -------------------------------------------------------------------------------------
 
 CITATION = {

@@ -96,3 +96,22 @@ def test_an_object_of_s3_where_the_operator_lets_callers_name_them(start_gateway
         assert "1 image" in response.choices[0].message.content
         with pytest.raises(BadRequestError, match="read no image from S3"):
             client.chat.completions.create(model=CLAUDE, messages=user_messages(TEXT, part))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_that_the_model_makes(client: OpenAI, stream: bool) -> None:
+    question: Any = [{"role": "user", "content": "Draw a dot. [[local: image]]"}]
+    message: Any
+    if stream:
+        with client.chat.completions.stream(model=OMNI, messages=question) as events:
+            message = events.get_final_completion().choices[0].message
+    else:
+        message = client.chat.completions.create(model=OMNI, messages=question).choices[0].message
+    [image] = message.images
+    kind, _, content = image["image_url"]["url"].partition(";base64,")
+    assert (image["type"], kind) == ("image_url", "data:image/png")
+    assert base64.b64decode(content).startswith(b"\x89PNG")
+    assert message.content.startswith("You said")
+    history: Any = [*question, message, {"role": "user", "content": "Thanks!"}]
+    again = client.chat.completions.with_raw_response.create(model=OMNI, messages=history)
+    assert "images" in again.headers["x-oai-ignored-params"]

@@ -70,11 +70,16 @@ tool_blocks = st.builds(
     st.one_of(st.dictionaries(texts, values, max_size=2), st.fixed_dictionaries({"input": texts})),
     st.sampled_from([{}, {}, {}, {"type": "server_tool_use"}]),
 )
+image_blocks = st.builds(
+    lambda kind, source: {"image": {"format": kind, "source": source}},
+    st.sampled_from(["png", "webp"]),
+    base64s.map(lambda content: {"bytes": content}) | st.just({"s3Location": {"uri": "s3://bucket/image"}}),
+)
 other_blocks = st.just({"hologram": {"size": 1}})
 responses = st.fixed_dictionaries(
     {
         "blocks": st.lists(
-            st.one_of(text_blocks, tool_blocks, reasoning_blocks, cited_blocks, other_blocks), max_size=5
+            st.one_of(text_blocks, tool_blocks, reasoning_blocks, cited_blocks, image_blocks, other_blocks), max_size=5
         ),
         "stop": st.sampled_from(["end_turn", "tool_use", "max_tokens", "stop_sequence", "content_filtered", "new_one"]),
         "usage": st.fixed_dictionaries(
@@ -150,6 +155,13 @@ def block_events(data: st.DataObject, block: dict[str, Any]) -> Events:
         return [
             ("contentBlockStart", {"start": start}),
             *(("contentBlockDelta", {"delta": {"toolUse": {"input": piece}}}) for piece in pieces),
+        ]
+    if "image" in block:
+        content = base64.b64decode(block["image"]["source"].get("bytes", ""))
+        sources = [{"bytes": base64.b64encode(piece).decode()} for piece in cut(data, content)]
+        return [
+            ("contentBlockStart", {"start": {"image": {"format": block["image"]["format"]}}}),
+            *(("contentBlockDelta", {"delta": {"image": {"source": source}}}) for source in sources),
         ]
     return [("contentBlockDelta", {"delta": {"hologram": {"light": 1}}})]
 
@@ -233,6 +245,7 @@ deltas = st.one_of(
     read_texts.map(lambda text: {"text": text}),
     st.sampled_from(['{"a"', ": 1}", ""]).map(lambda piece: {"toolUse": {"input": piece}}),
     texts.map(lambda text: {"reasoningContent": {"text": text}}),
+    st.sampled_from(["eA==", "eHk=", "e"]).map(lambda text: {"image": {"source": {"bytes": text}}}),
     st.sampled_from(["eA==", "eHk=", "e", "é"]).map(lambda text: {"reasoningContent": {"redactedContent": text}}),
     st.sampled_from([{}, {"toolUse": {}}, {"text": None}, {"text": 5}, {"citation": {}}]),
     citations.map(lambda citation: {"citation": citation}),

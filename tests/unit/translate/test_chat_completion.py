@@ -11,11 +11,12 @@ from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.translate.chat_completion import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, translate_response
+from extproc.translate.chat_completion import translate_response
 from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
 from extproc.translate.response_fields import finish_reason
+from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES
 from extproc.translate.response_shape import ResponseShape
 
 
@@ -209,6 +210,37 @@ def test_annotations_are_places_in_the_content_that_is_left() -> None:
     decoded = message(*blocks, shape=INLINE | BARE)
     span = decoded["annotations"][0]["url_citation"]
     assert (decoded["content"], span["start_index"], span["end_index"]) == ("[1]", 0, 3)
+
+
+# Images
+
+
+def test_images_are_images_as_litellm_has_them() -> None:
+    blocks = [
+        {"text": "Here:"},
+        {"image": {"format": "png", "source": {"bytes": "eA=="}}},
+        {"image": {"format": "jpeg", "source": {"bytes": "eXo="}}},
+    ]
+    decoded = completion(*blocks)["choices"][0]
+    assert decoded["message"]["content"] == "Here:"
+    assert decoded["message"]["images"] == [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}},
+        {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,eXo="}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"format": "png"},
+        {"format": "png", "source": None},
+        {"format": "png", "source": {"bytes": ""}},
+        {"format": "png", "source": {"s3Location": {"uri": "s3://b/i.png"}}},
+        {"format": "png", "source": {}, "error": {"message": "The image was blocked."}},
+    ],
+)
+def test_an_image_without_bytes_is_left_out(image: Any) -> None:
+    assert message({"image": image}) == {"role": "assistant", "content": "", "refusal": None}
 
 
 # Tool calls

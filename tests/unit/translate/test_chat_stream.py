@@ -176,6 +176,56 @@ def test_annotations_are_places_in_the_content_that_is_left(play: Any) -> None:
     assert last == {"annotations": [cited(2, 3, "x.org", "https://x.org")]}
 
 
+# Images
+
+
+def drawing(block: int, **delta: Any) -> StreamEvent:
+    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"image": delta}})
+
+
+def drawn(block: int, kind: str) -> StreamEvent:
+    return ("contentBlockStart", {"contentBlockIndex": block, "start": {"image": {"format": kind}}})
+
+
+def test_images_come_whole_in_one_chunk(play: Any, final: Final) -> None:
+    events = [
+        text("Here:"),
+        close(),
+        drawn(1, "jpeg"),
+        drawing(1, source={"bytes": "eA=="}),
+        drawing(1, source={"bytes": "eXo="}),
+        close(1),
+        drawing(2, source={"bytes": "eA=="}),
+        close(2),
+    ]
+    images = [
+        {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,eHl6"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}},
+    ]
+    assert play.deltas(START, *events, END) == [{"content": "Here:"}, {"images": images}]
+    message: Any = final(play.written(START, *events, END, USAGE, usage=True)).choices[0].message
+    assert (message.content, message.images) == ("Here:", images)
+
+
+@pytest.mark.parametrize("delta", [{}, {"source": {}}, {"source": {"s3Location": {"uri": "s3://b/i"}}}, {"error": {}}])
+def test_an_image_without_bytes_is_no_image(delta: dict[str, Any], play: Any) -> None:
+    assert play.deltas(START, drawn(0, "png"), drawing(0, **delta), close(), END) == []
+
+
+def test_an_image_that_is_no_base64_is_a_bad_response(play: Any) -> None:
+    events = [drawing(0, source={"bytes": "e"}), drawing(0, source={"bytes": "é"})]
+    assert play.failure(START, *events, END).error.code == "bad_upstream_answer"
+
+
+def test_images_of_a_message_are_limited_together(play: Any) -> None:
+    part = "A" * (1 << 20)
+    events = [drawing(block, source={"bytes": part}) for block in range(8)]
+    assert len(play.deltas(START, *events, END)[0]["images"]) == 8
+    failure = play.failure(START, *events, drawing(8, source={"bytes": "AAAA"}))
+    assert (failure.error.code, failure.error.status) == ("bad_upstream_answer", 502)
+    assert "images of more than 8,388,608 bytes" in failure.error.message
+
+
 # Citations
 
 
