@@ -66,12 +66,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of `GET /models`. `created` is in Unix seconds."""
+    """An entry of `GET /models`. `created` is in Unix seconds; `shutdown` is a date, empty if none is announced."""
 
     id: str
     created: int
     owned_by: str
     targets: tuple[Target, ...]
+    shutdown: str = ""
 
 
 def profile_id(name: str) -> str | None:
@@ -211,12 +212,13 @@ class Catalogue:
         for model in self._models.values():
             targets = self._callable(model.id)
             if model.served and targets:
-                yield Entry(model.id, model.created, _owner(model.id), targets)
+                yield Entry(model.id, model.created, _owner(model.id), targets, model.shutdown)
         for profile in profiles:
             behind = self._models.get(profile.foundation or "")
             if behind is None or behind.served:
                 name = profile.arn if profile.kind == APPLICATION else profile.id
-                yield Entry(name, profile.created, _owner(profile.foundation), self.targets(name))
+                shutdown = behind.shutdown if behind else ""
+                yield Entry(name, profile.created, _owner(profile.foundation), self.targets(name), shutdown)
 
 
 def _without_context(name: str) -> tuple[str, ...]:

@@ -14,13 +14,17 @@ APPLICATION = "APPLICATION"
 
 
 class FoundationModel(Struct, frozen=True):
-    """A foundation model. `created` is in Unix seconds, 0 if AWS returns no time."""
+    """A foundation model. `created` is in Unix seconds, 0 if AWS returns no time.
+
+    `shutdown` is the date of its end (`2027-03-31`, in UTC), empty if AWS has announced none.
+    """
 
     id: str
     outputs: frozenset[str]
     inputs: frozenset[str] = frozenset({"TEXT"})
     inference: frozenset[str] = frozenset({ON_DEMAND})
     created: int = 0
+    shutdown: str = ""
 
     @property
     def served(self) -> bool:

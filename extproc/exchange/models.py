@@ -17,7 +17,7 @@ from extproc.tenancy.policy import choose
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
     """Return the body of the list."""
     permitted = (
-        model_object(entry.id, entry.created, entry.owned_by)
+        model_object(entry.id, entry.created, entry.owned_by, entry.shutdown)
         for entry in catalogue.entries()
         if choose(caller.models, entry.id, entry.targets) is not None
     )
@@ -28,7 +28,7 @@ def model(catalogue: Catalogue, caller: Caller, model_id: str) -> bytes:
     """Return the body of one model. Raises a 404 `ApiError` for one that is not in the caller's list."""
     for entry in catalogue.entries():
         if entry.id == model_id and choose(caller.models, model_id, entry.targets) is not None:
-            return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by))
+            return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by, entry.shutdown))
     raise no_such_model(model_id, caller)
 
 

@@ -9,9 +9,15 @@ from collections.abc import Iterable
 Model = dict[str, str | int]
 
 
-def model_object(id: str, created: int, owned_by: str) -> Model:  # noqa: A002 - the wire's own name
-    """Return a model; `created` is in Unix seconds."""
-    return {"id": id, "object": "model", "created": created, "owned_by": owned_by}
+def model_object(
+    id: str,  # noqa: A002 - the wire's own name
+    created: int,
+    owned_by: str,
+    shutdown_date: str = "",
+) -> Model:
+    """Return a model; `created` is in Unix seconds, `shutdown_date` empty if none is announced."""
+    model: Model = {"id": id, "object": "model", "created": created, "owned_by": owned_by}
+    return model | {"shutdown_date": shutdown_date} if shutdown_date else model
 
 
 def list_object(models: Iterable[Model]) -> dict[str, str | list[Model]]:

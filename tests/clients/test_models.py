@@ -5,6 +5,7 @@ from openai import NotFoundError, OpenAI
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
+LEGACY = "anthropic.claude-3-haiku-20240307-v1:0"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
 
 
@@ -34,6 +35,14 @@ def test_one_model(client: OpenAI, model: str) -> None:
     assert retrieved.object == "model"
     assert retrieved in list(client.models.list())
     assert retrieved._request_id
+
+
+@pytest.mark.parametrize(
+    ("model", "date"), [(LEGACY, "2027-03-10"), (f"us.{LEGACY}", "2027-03-10"), (NOVA, None), (CLAUDE, None)]
+)
+def test_a_models_end_is_announced(client: OpenAI, model: str, date: str | None) -> None:
+    assert client.models.retrieve(model).shutdown_date == date
+    assert {each.id: each.shutdown_date for each in client.models.list()}[model] == date
 
 
 def test_a_model_of_the_list_responds(client: OpenAI) -> None:

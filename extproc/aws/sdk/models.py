@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.config import Config
@@ -88,6 +88,7 @@ def _model(summary: Mapping[str, Any]) -> FoundationModel:
         inputs=frozenset(summary.get("inputModalities", ("TEXT",))),
         inference=frozenset(summary.get("inferenceTypesSupported", ())),
         created=_unix(lifecycle.get("startOfLifeTime")),
+        shutdown=_date(lifecycle.get("endOfLifeTime")),
     )
 
 
@@ -114,6 +115,11 @@ def _foundations(models: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
 def _unix(time: datetime | None) -> int:
     """Return Unix seconds; 0 for an unknown time."""
     return max(0, int(time.timestamp())) if time else 0
+
+
+def _date(time: datetime | None) -> str:
+    """Return the date in UTC; empty for an unknown time."""
+    return time.astimezone(UTC).date().isoformat() if time else ""
 
 
 def _code(error: ClientError) -> str:

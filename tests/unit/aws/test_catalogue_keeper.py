@@ -21,6 +21,7 @@ from extproc.bedrock.seed import catalogue_of, seed
 
 REGION = "us-east-1"
 WHEN = datetime.datetime(2026, 2, 17, tzinfo=datetime.UTC)
+END = datetime.datetime(2027, 3, 31, 23, tzinfo=datetime.UTC)
 SONNET, NOVA = "anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0"
 ACCOUNT = "arn:aws:bedrock:us-east-1:123456789012:"
 
@@ -34,7 +35,7 @@ SUMMARIES: list[dict[str, Any]] = [
         "outputModalities": ["TEXT"],
         "responseStreamingSupported": True,
         "inferenceTypesSupported": ["INFERENCE_PROFILE"],
-        "modelLifecycle": {"status": "ACTIVE", "startOfLifeTime": WHEN},
+        "modelLifecycle": {"status": "LEGACY", "startOfLifeTime": WHEN, "endOfLifeTime": END},
     },
     {"modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}", "modelId": NOVA},
 ]
@@ -101,10 +102,18 @@ def test_fetch_reads_models_and_every_page_of_both_kinds_of_profiles(bedrock: St
         inputs=frozenset({"TEXT", "IMAGE"}),
         inference=frozenset({"INFERENCE_PROFILE"}),
         created=int(WHEN.timestamp()),
+        shutdown="2027-03-31",
     )
     assert catalogue.targets(SONNET) == (Target(f"us.{SONNET}", SONNET), Target(f"global.{SONNET}", SONNET))
     assert catalogue.targets(mine["inferenceProfileArn"]) == (Target(mine["inferenceProfileArn"], SONNET),)
     assert catalogue.targets(custom["inferenceProfileArn"]) == (Target(custom["inferenceProfileArn"], None),)
+    assert {entry.id: entry.shutdown for entry in catalogue.entries()} == {
+        SONNET: "2027-03-31",
+        f"us.{SONNET}": "2027-03-31",
+        f"global.{SONNET}": "2027-03-31",
+        mine["inferenceProfileArn"]: "2027-03-31",
+        custom["inferenceProfileArn"]: "",
+    }
     assert {entry.created for entry in catalogue.entries()} == {int(WHEN.timestamp())}
 
 

@@ -18,6 +18,11 @@ def test_the_sdk_accepts_a_model() -> None:
     }
 
 
+def test_the_sdk_reads_the_date_of_a_models_end() -> None:
+    body = msgspec.json.encode(model_object("m", 0, "Amazon", "2027-03-31"))
+    assert Model.model_validate_json(body, strict=True).shutdown_date == "2027-03-31"
+
+
 def test_the_list_keeps_its_order() -> None:
     body = msgspec.json.encode(list_object(model_object(name, 0, "x") for name in "cab"))
     page = SyncPage[Model].model_validate_json(body, strict=True)
