@@ -51,7 +51,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
-        engines test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
+        engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -165,6 +165,9 @@ audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities;
 bench-steps: $(DEV) ## Measure how long one request keeps the event loop busy, by shape and size
 	$(BIN)/python -m bench.steps $(ARGS)
 
+wire-check: $(DEV) ## Compare what the code declares with the installed openai and botocore (docs/wire-check.md)
+	@$(BIN)/python -m tests.wire
+
 docs: $(DEV) ## Write the tables of docs/compatibility.md, docs/configuration.md and the chart again
 	$(BIN)/python -m tests.unit.translate.test_compatibility > docs/compatibility.md.new
 	mv docs/compatibility.md.new docs/compatibility.md
@@ -172,7 +175,7 @@ docs: $(DEV) ## Write the tables of docs/compatibility.md, docs/configuration.md
 	mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m tests.helm.generated
 
-lock: $(DEV) ## Upgrade the pinned versions of Python packages
+lock: $(DEV) ## Upgrade the pinned versions of Python packages; then `make wire-check`
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
 	$(LOCK) --output-file tests/clients/requirements/litellm.txt tests/clients/requirements/litellm.in
 	$(LOCK) --output-file bench/requirements/litellm.txt bench/requirements/litellm.in
