@@ -158,7 +158,7 @@ def test_any_conversation_becomes_one_as_the_model_takes_it(
 def test_the_same_history_becomes_the_same_prefix(
     read_converse: Read, request: dict[str, Any], takes: Capabilities
 ) -> None:
-    """Otherwise every turn would miss the prompt cache. The last turn, and an instruction behind it, may still change."""
+    """Otherwise every turn would miss the prompt cache. The last turn, and an instruction behind it, may change."""
     tool = {"type": "function", "function": {"name": "f"}}
     longer = {**request, "messages": [*request["messages"], {"role": "user", "content": "And then?"}]}
     planned = [
