@@ -25,7 +25,7 @@ MAX_STOP_SEQUENCES = 2_500
 """Most stop sequences that a family of models takes; most take four, as OpenAI does."""
 MAX_LOGIT_BIASES = 2_048
 MAX_VALUES = 500_000
-"""JSON values in a request body, those inside of others too."""
+"""JSON values in a request body, those inside of others too; as many again in texts of it that are JSON."""
 
 MAX_SCHEMA_BYTES = 1 << 20
 MAX_SCHEMA_MEMBERS = 20_000
@@ -48,9 +48,12 @@ _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * (MAX_SCHEMA_DIGITS + 1)
 
 
-def check_values(body: bytes | bytearray) -> None:
-    """Raise a 400 `ApiError` if `body`, which need not be JSON, holds more than `MAX_VALUES` JSON values."""
-    values = 1
+def check_values(body: bytes | bytearray, counted: int = 0) -> int:
+    """Return the number of JSON values in `body`, which need not be JSON, and those `counted` before.
+
+    Raises a 400 `ApiError` for more than `MAX_VALUES`.
+    """
+    values = counted + 1
     for structure in map(_structure, _outside_strings(body)):
         values += structure.count(b",") + structure.count(b"[") + structure.count(b"{")
         if values > MAX_VALUES:
@@ -59,6 +62,7 @@ def check_values(body: bytes | bytearray) -> None:
                 "properties, or several requests.",
                 code="request_too_complex",
             )
+    return values
 
 
 def check_schema(schema: Raw, param: str) -> None:

@@ -34,7 +34,7 @@ from extproc.bedrock.converse import (
     ToolUseContent,
 )
 from extproc.openai.errors import ApiError, invalid
-from extproc.openai.limits import MAX_TOOL_CALLS
+from extproc.openai.limits import MAX_TOOL_CALLS, check_values
 from extproc.openai.messages import CustomCall, FunctionCall, FunctionMessage, Message, ToolCall
 from extproc.translate.ignored import Ignored
 from extproc.translate.media import MediaBlock
@@ -51,6 +51,8 @@ _BELOW = "(it follows below)"
 """The placeholder in a tool's result for an image or a document that follows the result."""
 _LONG_ID = 1024
 """Longest id that is numbered as it is, in characters; a longer one, which may be repeated often, is hashed first."""
+_SMALL_TEXT = 4_096
+"""Longest text whose JSON values are not counted before it is decoded: however many there are, each is small work."""
 _NO_INPUT = Raw(b"{}")
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -77,6 +79,8 @@ class PastCalls:
         """The legacy call whose result is the next message."""
         self._more = 0
         """JSON objects in arguments beside the first of each call; each becomes a call and its result."""
+        self._values = 0
+        """JSON values in the arguments and results that have been decoded."""
         self._ids: set[str] = set()
         """Bedrock ids of all calls."""
         self._numbers: dict[str, int] = {}
@@ -160,6 +164,7 @@ class PastCalls:
         """Return the inputs of the call; arguments that become text need not be JSON. Raises a 400 `ApiError`."""
         if self._tools.config is None:
             return [_NO_INPUT]
+        self._count(call.arguments)
         param = f"{param}.arguments"
         arguments = read_arguments(call.arguments)
         if not arguments.exact:
@@ -168,6 +173,11 @@ class PastCalls:
         if self._more >= MAX_TOOL_CALLS:
             raise _too_many_inputs(param)
         return arguments.inputs
+
+    def _count(self, text: str) -> None:
+        """Count the values of a text that is about to be decoded: inside of a string of the request none has been."""
+        if len(text) > _SMALL_TEXT:
+            self._values = check_values(text.encode(), self._values)
 
     def _uses(self, past_call: _Call, values: Sequence[Raw], arguments: str) -> list[ContentBlock]:
         if self._tools.config is None:
@@ -230,6 +240,7 @@ class PastCalls:
         """Return a JSON object as such, for models that require that."""
         if self._capabilities.tool_result_format == "text" or not text.text.lstrip().startswith("{"):
             return text
+        self._count(text.text)
         try:
             return JsonContent(json_object(text.text, "A result", ""))
         except ApiError:

@@ -170,3 +170,31 @@ def test_the_objects_that_one_call_may_hold_have_a_limit() -> None:
     with pytest.raises(ApiError, match="1,024") as caught:
         plan(decode_request(request(limits.MAX_TOOL_CALLS + 1)), capabilities)
     assert caught.value.param == "messages[0].tool_calls[0].function.arguments"
+
+
+def conversation(*values: int, result: int = 0) -> bytes:
+    """Calls whose arguments hold so many JSON values each, and results whose texts do."""
+    texts = [json.dumps({"a": [0] * (count - 2)}) for count in (*values, result or 2)]
+    calls = [
+        {"id": str(at), "type": "function", "function": {"name": "look", "arguments": text}}
+        for at, text in enumerate(texts[:-1])
+    ]
+    results = [{"role": "tool", "tool_call_id": str(at), "content": texts[-1]} for at in range(len(calls))]
+    return chat(messages=[{"role": "assistant", "tool_calls": calls}, *results], tools=[TOOL])
+
+
+def test_the_values_inside_of_texts_that_are_decoded_have_a_limit_in_all() -> None:
+    """In a string of the request they are not counted before: one with 30 MB of brackets took gigabytes."""
+    with_tools = [family for family in BUILT_IN.families.values() if family.tools]
+    text, by_json = [next(each for each in with_tools if each.tool_result_format == form) for form in ("text", "json")]
+    half = limits.MAX_VALUES // 2
+    assert plan(decode_request(conversation(half, half)), text)
+    assert plan(decode_request(conversation(2, 2, result=limits.MAX_VALUES)), text), "it is sent as it is"
+    for request, capabilities in (
+        (conversation(2 * half + 1), text),
+        (conversation(half, half + 1), text),
+        (conversation(2, 2, result=half + 1), by_json),
+    ):
+        with pytest.raises(ApiError, match="500,000 JSON values") as caught:
+            plan(decode_request(request), capabilities)
+        assert (caught.value.status, caught.value.code) == (400, "request_too_complex")
