@@ -7,7 +7,7 @@ import msgspec
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
-from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall, Pending, Response, ResponseContext
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Pending, Response, ResponseContext, TranslatedRequest
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.embeddings import Detokeniser
@@ -66,7 +66,7 @@ class DecodedChat:
 
     def ask(
         self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> Asked:
+    ) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         plan = chat_request.plan(self._request, capabilities, images)
         call = BedrockCall(model_path(target.model_id, "converse"), plan.body)
@@ -74,7 +74,7 @@ class DecodedChat:
             path = model_path(target.model_id, "converse-stream")
             call = BedrockCall(path, plan.body, "application/vnd.amazon.eventstream")
         pending = ChatPending(plan.ignored, plan.stream, self.model, plan.streamed, plan.include_usage, plan.shape)
-        return Asked((call,), pending)
+        return TranslatedRequest((call,), pending)
 
 
 def _id(context: ResponseContext) -> str:

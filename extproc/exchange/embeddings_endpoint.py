@@ -7,7 +7,7 @@ import msgspec
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
-from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall, Pending, Response, ResponseContext
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Pending, Response, ResponseContext, TranslatedRequest
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.completion import Usage
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
@@ -50,7 +50,7 @@ class DecodedEmbeddings:
 
     def ask(
         self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> Asked:
+    ) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         request = self._request
         plan = embeddings.plan(request, target.foundation, detokenise)
@@ -67,7 +67,7 @@ class DecodedEmbeddings:
         ]
         ignored = () if request.user is None else ("user",)
         pending = EmbeddingsPending(ignored, False, self.model, target.foundation, request.encoding_format, plan.counts)
-        return Asked(tuple(calls), pending)
+        return TranslatedRequest(tuple(calls), pending)
 
 
 def decode(body: bytes | bytearray) -> DecodedEmbeddings:

@@ -1,11 +1,11 @@
 """The parts of an endpoint that calls Bedrock. `routes.ENDPOINTS` is the registry.
 
-| part             | gives                                                                                   |
-|------------------|-----------------------------------------------------------------------------------------|
-| `ApiEndpoint`    | method, path, and `decode`: a body -> a `DecodedRequest`                                 |
-| `DecodedRequest` | the model's id, the images at URLs, and `ask`: a target -> `Asked`                       |
-| `Asked`          | the calls to Bedrock, and the `Pending` request                                          |
-| `Pending`        | `complete`: Bedrock's responses -> the client's; or `stream`: what turns frames into SSE |
+| part                | gives                                                                                  |
+|---------------------|----------------------------------------------------------------------------------------|
+| `ApiEndpoint`       | method, path, and `decode`: a body -> a `DecodedRequest`                               |
+| `DecodedRequest`    | the model's id, the images at URLs, and `ask`: a target -> a `TranslatedRequest`       |
+| `TranslatedRequest` | the calls to Bedrock, and the `Pending` request                                        |
+| `Pending`           | `complete`: Bedrock's responses -> the client's; or `stream`: the translator of frames |
 
 The exchange around them authenticates, resolves the model, fetches images, signs, sends and handles failures, in the
 same way for all. A large request takes the same steps in another process (`translation`): there `DecodedRequest`
@@ -88,7 +88,7 @@ class Pending(Struct, frozen=True):
         return None
 
 
-class Asked(Struct, frozen=True):
+class TranslatedRequest(Struct, frozen=True):
     """A translated request: one call goes through Envoy, several are side calls."""
 
     calls: tuple[BedrockCall, ...]
@@ -108,7 +108,7 @@ class DecodedRequest(Protocol):
 
     def ask(
         self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> Asked:
+    ) -> TranslatedRequest:
         """Translate the request for a model; `images` are those at URLs. Raises `ApiError`."""
 
 

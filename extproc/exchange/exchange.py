@@ -44,7 +44,7 @@ from extproc.exchange.admission import announced_bytes, encoded_bytes
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Reply, Wait, is_last
-from extproc.exchange.endpoint import Asked, BedrockCall, DecodedRequest, Pending, ResponseContext
+from extproc.exchange.endpoint import BedrockCall, DecodedRequest, Pending, ResponseContext, TranslatedRequest
 from extproc.exchange.events import (
     Event,
     Idle,
@@ -184,7 +184,7 @@ class Exchange:
             return self._decoded(state.admitted, result, now)
         if isinstance(state, Fetching) and isinstance(result, FetchedImages | FetchFailure):
             return self._fetched(state, result, now)
-        if isinstance(state, Planning) and isinstance(result, Asked):
+        if isinstance(state, Planning) and isinstance(result, TranslatedRequest):
             return self._send(state.admitted, result, now)
         if isinstance(state, SideCalling) and isinstance(result, SideResponses | SideResponse | SideFailure | SideIdle):
             return self._side_calls(state, result, now)
@@ -266,14 +266,14 @@ class Exchange:
             return Wait(job, TRANSLATION_SECONDS)
         return self._send(admitted, request.ask(target, capabilities, images, self._gateway.detokenise), now)
 
-    def _send(self, admitted: Admitted, asked: Asked, now: float) -> Directive:
-        self._ignored = asked.pending.ignored
+    def _send(self, admitted: Admitted, translated: TranslatedRequest, now: float) -> Directive:
+        self._ignored = translated.pending.ignored
         self._record.ignored_params = len(self._ignored)
-        hold_calls(admitted.reservation, asked.calls)
-        if len(asked.calls) == 1:
-            return self._forward(asked.calls[0], asked.pending, now)
-        side_calls = SideCallBatches(asked.calls, self._gateway.settings, admitted.caller.organisation, now)
-        self._state = SideCalling(admitted, asked.pending, side_calls)
+        hold_calls(admitted.reservation, translated.calls)
+        if len(translated.calls) == 1:
+            return self._forward(translated.calls[0], translated.pending, now)
+        side_calls = SideCallBatches(translated.calls, self._gateway.settings, admitted.caller.organisation, now)
+        self._state = SideCalling(admitted, translated.pending, side_calls)
         return side_calls.next(self._gateway.sign, now)
 
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:

@@ -5,7 +5,7 @@
 | `SideCalls`         | `SideResponses`, `SideResponse`, `SideFailure`, `SideIdle` |
 | `Fetch`             | `FetchedImages`, `FetchFailure`                            |
 | `Read`              | `HeldRequest`, `ApiError`                                  |
-| `Plan`              | `Asked`, `ApiError`                                        |
+| `Plan`              | `TranslatedRequest`, `ApiError`                            |
 | `Complete`          | `Completed`, `ApiError`                                    |
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import Headers
-from extproc.exchange.endpoint import MAX_RESPONSE, ApiEndpoint, Asked, Pending, ResponseContext
+from extproc.exchange.endpoint import MAX_RESPONSE, ApiEndpoint, Pending, ResponseContext, TranslatedRequest
 from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
@@ -171,7 +171,7 @@ class Complete:
 
 
 TranslationJob = Read | Plan | Complete
-TranslationResult = HeldRequest | Asked | Completed | ApiError
+TranslationResult = HeldRequest | TranslatedRequest | Completed | ApiError
 
 Job = SideCalls | Fetch | Read | Plan | Complete
 JobResult = SideResult | FetchResult | TranslationResult

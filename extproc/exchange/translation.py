@@ -16,7 +16,7 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from extproc.exchange.endpoint import ApiEndpoint, Asked, DecodedRequest
+from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, TranslatedRequest
 from extproc.openai.limits import check_values
 from extproc.payload import Payload, segments
 
@@ -54,9 +54,11 @@ def read(body: bytes | bytearray, endpoint: ApiEndpoint) -> DecodedRequest:
     return endpoint.decode(body)
 
 
-def with_digests(asked: Asked) -> Asked:
+def with_digests(translated: TranslatedRequest) -> TranslatedRequest:
     """Return the calls with the SHA-256 of each body, as SigV4 wants it."""
-    return Asked(tuple([replace(call, digest=_digest(call.body)) for call in asked.calls]), asked.pending)
+    return TranslatedRequest(
+        tuple([replace(call, digest=_digest(call.body)) for call in translated.calls]), translated.pending
+    )
 
 
 def _digest(body: Payload) -> str:

@@ -89,15 +89,15 @@ class TranslationServer:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
         target = Target(request.model_id, request.foundation)
-        asked = translation.with_digests(decoded.ask(target, request.capabilities, images, cl100k_base.decode))
-        pieces = [segments(call.body) for call in asked.calls]
+        translated = translation.with_digests(decoded.ask(target, request.capabilities, images, cl100k_base.decode))
+        pieces = [segments(call.body) for call in translated.calls]
         calls = [
             CallFields(
                 call.path, call.accept, call.max_response, call.digest, call.response, call.inputs, blobs=len(body)
             )
-            for call, body in zip(asked.calls, pieces, strict=True)
+            for call, body in zip(translated.calls, pieces, strict=True)
         ]
-        reply = PlanReply(tuple(calls), msgspec.Raw(msgspec.json.encode(asked.pending)))
+        reply = PlanReply(tuple(calls), msgspec.Raw(msgspec.json.encode(translated.pending)))
         return Reply(reply), [piece for body in pieces for piece in body]
 
 

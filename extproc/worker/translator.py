@@ -25,7 +25,7 @@ from functools import partial
 
 import msgspec
 
-from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import release
 from extproc.openai.completion import Usage
@@ -308,7 +308,7 @@ class Process:
             raise _unexpected(reply)
         return self._next, reply
 
-    def _plan(self, job: Plan) -> Asked:
+    def _plan(self, job: Plan) -> TranslatedRequest:
         ticket = job.request
         assert isinstance(ticket, Ticket)
         if ticket.process is not self:
@@ -328,7 +328,7 @@ class Process:
             BedrockCall(call.path, body, call.accept, call.max_response, call.digest, call.response, call.inputs)
             for call, body in zip(reply.calls, bodies, strict=True)
         ]
-        return Asked(tuple(calls), ticket.endpoint.decode_pending(reply.pending))
+        return TranslatedRequest(tuple(calls), ticket.endpoint.decode_pending(reply.pending))
 
     def _complete(self, job: Complete) -> Completed:
         headers = tuple(dict(response.headers) for response in job.responses)

@@ -8,7 +8,7 @@ import pytest
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.chat_endpoint import decode
-from extproc.exchange.endpoint import Asked, ResponseContext
+from extproc.exchange.endpoint import ResponseContext, TranslatedRequest
 from extproc.translate.completed import Completed
 
 CONTEXT = ResponseContext("1", 1_790_000_000, "length")
@@ -17,19 +17,19 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 USE = {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"x": 1}}}
 
 
-def plan_of(takes: Any = None, **fields: Any) -> Asked:
+def plan_of(takes: Any = None, **fields: Any) -> TranslatedRequest:
     """Return a request for a model with these capabilities."""
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
     capabilities = Capabilities(family="f", tool_choices=("auto",), **(takes or {}))
     return decode(json.dumps(body).encode()).ask(TARGET, capabilities, {}, lambda _: "")
 
 
-def action(made: Asked) -> str:
+def action(made: TranslatedRequest) -> str:
     [call] = made.calls
     return call.path.rsplit("/", 1)[1]
 
 
-def completed(made: Asked, *blocks: Any) -> Completed:
+def completed(made: TranslatedRequest, *blocks: Any) -> Completed:
     usage = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
     message = {"role": "assistant", "content": list(blocks)}
     body = {"output": {"message": message}, "stopReason": "end_turn", "usage": usage}

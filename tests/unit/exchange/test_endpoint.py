@@ -11,7 +11,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
 from extproc.exchange import routes
 from extproc.exchange.directives import Forward, Reply
-from extproc.exchange.endpoint import ApiEndpoint, Asked, BedrockCall, Pending, Response, ResponseContext
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Pending, Response, ResponseContext, TranslatedRequest
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -42,9 +42,11 @@ class DecodedCount(msgspec.Struct):
 
     def ask(
         self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> Asked:
+    ) -> TranslatedRequest:
         body = json.dumps({"input": self.text}).encode()
-        return Asked((BedrockCall(model_path(target.model_id, "count-tokens"), body),), CountPending(("hint",), False))
+        return TranslatedRequest(
+            (BedrockCall(model_path(target.model_id, "count-tokens"), body),), CountPending(("hint",), False)
+        )
 
 
 def decode(body: bytes | bytearray) -> DecodedCount:

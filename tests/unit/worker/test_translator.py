@@ -19,7 +19,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS, EmbeddingsPending
-from extproc.exchange.endpoint import ApiEndpoint, Asked, ResponseContext
+from extproc.exchange.endpoint import ApiEndpoint, ResponseContext, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
@@ -58,7 +58,7 @@ def endpoint_of(name: str) -> tuple[ApiEndpoint, Target]:
     return EMBEDDINGS if SHAPES[name].embeddings else CHAT, Target(model, model)
 
 
-def fields(model: str, images: Iterable[str], translated: Asked) -> tuple[object, ...]:
+def fields(model: str, images: Iterable[str], translated: TranslatedRequest) -> tuple[object, ...]:
     calls = [msgspec.structs.replace(call, body=bytes(call.body)) for call in translated.calls]
     return model, list(images), calls, translated.pending
 
@@ -86,7 +86,7 @@ def there(name: str, count: int, process: Process) -> object:
     translated = process.do(Plan(held, target, BUILT_IN.of(target.foundation), images, "acme"))
     if isinstance(translated, ApiError):
         return body_of(translated)
-    assert isinstance(translated, Asked)
+    assert isinstance(translated, TranslatedRequest)
     return fields(held.model, held.images, translated)
 
 
@@ -111,7 +111,7 @@ def test_a_body_is_let_go_when_its_request_is_planned_or_rejected(process: Proce
     decoded = process.do(Read(sent, CHAT, "acme"))
     assert isinstance(decoded, HeldRequest)
     assert sent
-    assert isinstance(process.do(Plan(decoded, TARGET, BUILT_IN.of(MODEL), {}, "acme")), Asked)
+    assert isinstance(process.do(Plan(decoded, TARGET, BUILT_IN.of(MODEL), {}, "acme")), TranslatedRequest)
     assert not sent
     rejected = bytearray(b'{"model": 1}')
     assert isinstance(process.do(Read(rejected, CHAT, "acme")), ApiError)
@@ -148,7 +148,7 @@ async def test_a_process_that_dies_fails_only_its_current_caller(
     expected = here("messages", 100)
     assert isinstance(expected, tuple)
     for result in results:
-        assert isinstance(result, Asked)
+        assert isinstance(result, TranslatedRequest)
         assert fields(MODEL, {}, result)[2:] == expected[2:]
 
 
@@ -234,7 +234,9 @@ async def test_a_process_is_not_idle_while_it_holds_a_request() -> None:
         assert isinstance(decoded, HeldRequest)
         for _ in range(10):  # the timer is due at once
             await asyncio.sleep(0)
-        assert isinstance(await translator(Plan(decoded, TARGET, BUILT_IN.of(MODEL), {}, "acme"), SECONDS), Asked)
+        assert isinstance(
+            await translator(Plan(decoded, TARGET, BUILT_IN.of(MODEL), {}, "acme"), SECONDS), TranslatedRequest
+        )
         del decoded
         await ended(translator)
     finally:
