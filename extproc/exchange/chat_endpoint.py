@@ -7,7 +7,7 @@ import msgspec
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Pending, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.chunks import ChunkEncoder
 from extproc.openai.embeddings import Detokeniser
@@ -19,9 +19,11 @@ from extproc.translate.media import RemoteImage, remote_images
 from extproc.translate.response_shape import ResponseShape
 
 
-class ChatPending(Pending, frozen=True):
+class ChatPending(msgspec.Struct, frozen=True):
     """A chat request that has been translated."""
 
+    ignored: tuple[str, ...]
+    streams: bool
     model: str
     streamed: bool
     """Whether the client requested a stream. If Bedrock has none, it is made of the whole response."""
@@ -44,6 +46,10 @@ class ChatPending(Pending, frozen=True):
         return chat_completion.translate_response(
             body, completion_id=_id(context), created=context.created, model=self.model, shape=self.shape
         )
+
+    def is_large(self, responses: Sequence[Response]) -> bool:
+        """Return False: `translate_response` and `whole_stream` reject a message that takes long."""
+        return False
 
     def stream(self, context: ResponseContext) -> ChatSse | None:
         """Return the translator of ConverseStream's events to `chat.completion.chunk`s."""

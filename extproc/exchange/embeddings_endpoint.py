@@ -7,7 +7,7 @@ import msgspec
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Pending, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.completion import Usage
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
@@ -19,9 +19,11 @@ LARGE_RESPONSES = 1 << 20
 """Bytes of the responses to one request that are put together in another process."""
 
 
-class EmbeddingsPending(Pending, frozen=True):
+class EmbeddingsPending(msgspec.Struct, frozen=True):
     """An embeddings request that has been translated."""
 
+    ignored: tuple[str, ...]
+    streams: bool
     model: str
     foundation: str | None
     encoding_format: Format | None
@@ -38,6 +40,9 @@ class EmbeddingsPending(Pending, frozen=True):
     def is_large(self, responses: Sequence[Response]) -> bool:
         """Return whether the responses have many bytes of numbers."""
         return sum([len(body) for _, body in responses]) >= LARGE_RESPONSES
+
+    def stream(self, context: ResponseContext) -> None:
+        """Return None: vectors are one document."""
 
 
 class DecodedEmbeddings:

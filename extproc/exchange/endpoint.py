@@ -62,13 +62,16 @@ class ResponseContext(Struct, frozen=True):
     """The finish reason of a streamed message that was cut short (`compat.streaming_truncation`)."""
 
 
-class Pending(Struct, frozen=True):
-    """A request whose calls have been planned: the values that its response depends on. Each endpoint subclasses it."""
+class Pending(Protocol):
+    """A request whose calls have been planned: the values that its response depends on. A `msgspec.Struct`."""
 
-    ignored: tuple[str, ...]
-    """Fields of the request that change nothing, by their paths."""
-    streams: bool
-    """Whether Bedrock streams its response."""
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields of the request that change nothing, by their paths."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether Bedrock streams its response."""
 
     @property
     def params(self) -> Mapping[str, str]:
@@ -77,15 +80,12 @@ class Pending(Struct, frozen=True):
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the client's response, from Bedrock's in the order of the calls. Raises `ApiError`."""
-        raise NotImplementedError
 
     def is_large(self, responses: Sequence[Response]) -> bool:
         """Return whether `complete` may take the event loop too long for these responses."""
-        return False
 
     def stream(self, context: ResponseContext) -> ChatSse | None:
         """Return the translator of a streamed response; None where the response is one document."""
-        return None
 
 
 class TranslatedRequest(Struct, frozen=True):

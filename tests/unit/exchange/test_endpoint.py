@@ -1,7 +1,10 @@
 """A new endpoint is its own module and one entry of the registry: a toy, through a whole exchange."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +14,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
 from extproc.exchange import routes
 from extproc.exchange.directives import Forward, Reply
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Pending, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -21,15 +24,25 @@ from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 
 NOW = 1_790_000_000.0
+ROOT = Path(__file__).parents[3]
 
 
-class CountPending(Pending, frozen=True):
+class CountPending(msgspec.Struct, frozen=True):
     """A pending request for the number of a text's tokens."""
+
+    ignored: tuple[str, ...]
+    streams: bool
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         [(_, body)] = responses
         tokens = json.loads(body)["inputTokens"]
         return Completed(json.dumps({"id": context.id, "tokens": tokens}).encode(), Usage(prompt=tokens), "stop")
+
+    def is_large(self, responses: Sequence[Response]) -> bool:
+        return False
+
+    def stream(self, context: ResponseContext) -> None:
+        return None
 
 
 class DecodedCount(msgspec.Struct):
@@ -90,3 +103,32 @@ def test_an_error_names_each_path_that_is_served(gateway: Gateway, monkeypatch: 
     [reply] = exchange.receive(RequestHeaders({":method": "POST", ":path": "/oai/v1/other"}), NOW)
     assert isinstance(reply, Reply)
     assert "POST /oai/v1/toy/count, GET /oai/v1/models" in json.loads(reply.body)["error"]["message"]
+
+
+LACKING = """
+from msgspec import Struct
+from extproc.exchange.endpoint import ResponseContext, TranslatedRequest
+
+class Lacking(Struct, frozen=True):
+    ignored: tuple[str, ...]
+    streams: bool
+
+    def is_large(self, responses: object) -> bool:
+        return False
+
+    def stream(self, context: ResponseContext) -> None:
+        return None
+
+TranslatedRequest((), Lacking((), False))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_mypy_finds_a_pending_request_that_cannot_be_completed(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(LACKING)
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(module)]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert checked.returncode == 1, checked.stdout + checked.stderr
+    assert '"Lacking" is missing following "Pending" protocol member' in checked.stdout
+    assert "    complete" in checked.stdout

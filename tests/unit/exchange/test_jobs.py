@@ -25,6 +25,7 @@ def test_each_result_is_a_class_of_its_own() -> None:
     assert object not in members
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("expression", "passes"), [('Wait("not a job", 1.0)', False), ("Wait(jobs.SideCalls((), 1, 1.0), 1.0)", True)]
 )
@@ -33,6 +34,6 @@ def test_mypy_rejects_a_value_that_is_no_job(expression: str, passes: bool, tmp_
     imports = "from extproc.exchange import jobs\nfrom extproc.exchange.directives import Wait\n\n"
     module.write_text(f"{imports}{expression}\n")
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(module)]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert (checked.returncode == 0) is passes, checked.stdout + checked.stderr
     assert passes or 'Argument 1 to "Wait" has incompatible type "str"' in checked.stdout
