@@ -32,6 +32,14 @@ class Pair(NamedTuple):
     key: bytes
 
 
+def self_signed(folder: Path, name: str = "localhost", *more: str) -> Path:
+    """Write a certificate for `name` (and `IP:…`) to cert.pem, its key to key.pem, and return the folder."""
+    subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName={','.join((f'DNS:{name}', *more))}")
+    command = ("openssl", "req", "-x509", *_new(folder / "key.pem"), *subject, "-out", folder / "cert.pem")
+    subprocess.run([*map(str, command)], check=True, capture_output=True, timeout=60)
+    return folder
+
+
 class TimedAuthority:
     """A certificate authority in a folder of its own, which is made."""
 

@@ -9,9 +9,11 @@ import pytest
 from hpack import Encoder
 
 from extproc.transport import ext_proc_pb2 as pb
+from extproc.transport import grpcio, http2
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import ConnectionLimits, HeadersReceived
 from extproc.transport.http2.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS_ACK, ErrorCode, frame, settings
+from tests.unit.transport.served import WAITING, Gateway
 
 FILTER = "envoy.filters.http.ext_proc"
 
@@ -155,6 +157,22 @@ def socket_path():
     """Return a path for a unix socket that is short wherever pytest keeps its own folders."""
     with tempfile.TemporaryDirectory(prefix="oai-", dir="/tmp") as folder:
         yield Path(folder) / "w0.sock"
+
+
+# Both transports
+
+
+@pytest.fixture(params=[grpcio.GrpcioServer, http2.Http2Server], ids=["grpcio", "http2"])
+def driver(request):
+    return request.param
+
+
+@pytest.fixture
+def gateway(driver, socket_path, scripted):
+    def build(script=None, timeout=None, steady=None, message_bytes=1 << 20):
+        return Gateway(driver, socket_path, scripted, script or WAITING, timeout, steady, message_bytes)
+
+    return build
 
 
 # HTTP/2: hyperframe reads the written bytes

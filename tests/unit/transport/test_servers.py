@@ -1,4 +1,4 @@
-"""Both gRPC transports with grpcio's own client as the peer, over a unix socket; the peer plays Envoy.
+"""Exchanges over both gRPC transports with grpcio's own client as the peer, over a unix socket; the peer plays Envoy.
 
 Both have the same behaviour.
 """
@@ -7,9 +7,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import stat
-import subprocess
-from dataclasses import dataclass
 
 import grpc
 import grpc.aio
@@ -17,112 +14,13 @@ import hyperframe.frame as hf
 import pytest
 from hpack import Encoder
 
-from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
+from extproc.exchange.directives import Abort, Body, Forward, Head, Wait
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
-from extproc.net import Address
 from extproc.payload import Segments
-from extproc.transport import grpcio, http2, listen, service
+from extproc.transport import service
 from extproc.transport.http2.frames import PREFACE
-from extproc.transport.listen import ListenError, Tls
-from extproc.transport.service import NOT_SERVING, SERVING, ServerOptions
 from extproc.transport.stream import Clock
-
-PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-CHECK = "/grpc.health.v1.Health/Check"
-
-FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
-REPLY = Reply(200, (), b"done", "x")
-WAITING = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]]}
-
-
-@dataclass(frozen=True)
-class Job:
-    name: str = "job"
-
-
-class Jobs:
-    """A job runner that finishes on command, and records each job's end."""
-
-    def __init__(self):
-        self.requested = []
-        self.started = asyncio.Event()
-        self.cancelled = asyncio.Event()
-        self.result = asyncio.get_running_loop().create_future()
-
-    async def __call__(self, job, seconds):
-        self.requested.append((job, seconds))
-        self.started.set()
-        try:
-            return await asyncio.shield(self.result)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-
-
-class Gateway:
-    """A server, the exchanges that it makes from one script, and a channel to it."""
-
-    def __init__(self, driver, socket_path, scripted, script, timeout, steady, message_bytes):
-        self.exchanges = []
-        self.now = 0.0
-        self.jobs = Jobs()
-        self._make = lambda: scripted(script, timeout)
-        clock = Clock(steady=lambda: self.now) if steady is None else Clock(steady=steady)
-        self.server = driver(self._new_exchange, self.jobs, ServerOptions(message_bytes, longest_wait=100, clock=clock))
-        self.address = Address(path=str(socket_path))
-
-    def _new_exchange(self):
-        self.exchanges.append(self._make())
-        return self.exchanges[-1]
-
-    @property
-    def exchange(self):
-        (exchange,) = self.exchanges
-        return exchange
-
-    async def __aenter__(self):
-        await self.server.start(self.address)
-        limits = [("grpc.max_receive_message_length", -1)]
-        self.channel = grpc.aio.insecure_channel(f"unix:{self.address.path}", options=limits)
-        return self
-
-    async def __aexit__(self, *_):
-        await self.channel.close()
-        await self.server.stop(0)
-
-    def process(self):
-        return self.channel.stream_stream(PROCESS)()
-
-    async def check(self):
-        return await self.channel.unary_unary(CHECK)(b"")
-
-    async def gone(self):
-        """Wait until no stream is open."""
-        async with asyncio.timeout(30):
-            while self.server.streams:  # noqa: ASYNC110 - the server has no event for it
-                await asyncio.sleep(0.001)
-
-
-@pytest.fixture(params=[grpcio.GrpcioServer, http2.Http2Server], ids=["grpcio", "http2"])
-def driver(request):
-    return request.param
-
-
-@pytest.fixture
-def gateway(driver, socket_path, scripted):
-    def build(script=None, timeout=None, steady=None, message_bytes=1 << 20):
-        return Gateway(driver, socket_path, scripted, script or WAITING, timeout, steady, message_bytes)
-
-    return build
-
-
-async def send_each(call, *messages):
-    """Send messages one by one, each after the response to the last; return the responses."""
-    responses = []
-    for message in messages:
-        await call.write(message)
-        responses.append(await call.read())
-    return responses
+from tests.unit.transport.served import FORWARD, PROCESS, REPLY, WAITING, Job, send_each
 
 
 async def test_a_whole_exchange_and_a_clean_end_when_envoy_ends_it(gateway, envoy):
@@ -379,126 +277,6 @@ class TestIdle:
             running.server.tick()
             assert await call.code() is grpc.StatusCode.INTERNAL
             await running.gone()
-
-
-class TestHealth:
-    async def test_the_health_service_reports_the_status_that_was_set(self, gateway):
-        async with gateway() as running:
-            assert await running.check() == NOT_SERVING
-            running.server.serving = True
-            assert await running.check() == SERVING
-
-    async def test_watching_is_not_offered(self, gateway):
-        async with gateway() as running:
-            call = running.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
-            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-
-    async def test_draining_reports_not_serving_and_serves_during_its_notice(self, gateway, envoy):
-        async with gateway() as running:
-            running.server.serving = True
-            drain = asyncio.create_task(running.server.drain(notice=3600, grace=0))
-            while await running.check() == SERVING:
-                pass
-            call = running.process()
-            await send_each(call, envoy.request_headers())
-            assert not drain.done()
-            drain.cancel()
-            call.cancel()
-
-    async def test_stopping_lets_streams_finish(self, gateway, envoy):
-        async with gateway() as running:
-            call = running.process()
-            await send_each(call, envoy.request_headers())
-            stopped = asyncio.create_task(running.server.drain(notice=0, grace=3600))
-            (response,) = await send_each(call, envoy.request_body())
-            assert envoy.read(response)["kind"] == "request_body"
-            assert not stopped.done()
-            await call.done_writing()
-            assert await call.code() is grpc.StatusCode.OK
-            await stopped
-
-    async def test_after_its_grace_a_stream_is_ended_in_error(self, gateway, envoy):
-        async with gateway() as running:
-            call = running.process()
-            await send_each(call, envoy.request_headers())
-            await running.server.drain(notice=0, grace=0.01)
-            assert await call.code() is not grpc.StatusCode.OK
-
-
-class TestListening:
-    async def test_the_socket_is_for_owner_and_group(self, gateway, socket_path):
-        async with gateway():
-            assert stat.S_IMODE(socket_path.stat().st_mode) == 0o660
-
-    async def test_a_second_server_does_not_take_the_socket(self, gateway):
-        async with gateway():
-            with pytest.raises(ListenError, match="another process"):
-                await gateway().server.start(gateway().address)
-
-    async def test_tcp_on_the_loopback_reports_its_port(self, gateway):
-        server = gateway().server
-        address = await server.start(listen.parse("127.0.0.1:0"))
-        assert address.port > 0
-        async with grpc.aio.insecure_channel(str(address)) as channel:
-            assert await channel.unary_unary(CHECK)(b"") == NOT_SERVING
-        await server.stop(0)
-
-    async def test_a_port_that_is_taken_is_an_error(self, gateway):
-        first, second = gateway().server, gateway().server
-        address = await first.start(listen.parse("127.0.0.1:0"))
-        with pytest.raises(ListenError, match=rf"{address.port}: .*(taken by another|in use)"):
-            await second.start(address)
-        await first.stop(0)
-        with contextlib.suppress(Exception):
-            await second.stop(0)
-
-    async def test_plain_text_is_not_offered_to_other_machines(self, gateway):
-        with pytest.raises(ListenError, match="plain text"):
-            await gateway().server.start(listen.parse("0.0.0.0:0"))
-
-
-class TestTls:
-    """TLS of grpcio's server only."""
-
-    @pytest.fixture
-    def driver(self):
-        return grpcio.GrpcioServer
-
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def pem(tmp_path_factory):
-        """Return a self-signed certificate for localhost, and its key."""
-        folder = tmp_path_factory.mktemp("tls")
-        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files], check=True, capture_output=True)
-        return (folder / "cert.pem").read_bytes(), (folder / "key.pem").read_bytes()
-
-    @pytest.fixture
-    async def port(self, pem, gateway):
-        certificate, key = pem
-        options = ServerOptions(1 << 20, longest_wait=100, tls=Tls(certificate, key, client_ca=certificate))
-        server = grpcio.GrpcioServer(gateway()._new_exchange, Jobs(), options)
-        yield (await server.start(listen.parse("localhost:0"))).port
-        await server.stop(0)
-
-    async def test_a_client_with_a_certificate_is_served(self, pem, port):
-        certificate, key = pem
-        credentials = grpc.ssl_channel_credentials(certificate, key, certificate)
-        async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-            assert await channel.unary_unary(CHECK)(b"") == NOT_SERVING
-
-    async def test_a_client_without_one_is_not(self, pem, port):
-        credentials = grpc.ssl_channel_credentials(pem[0])
-        async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
-            with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
-                await channel.unary_unary(CHECK)(b"")
-
-    async def test_a_key_that_is_none_is_an_error(self, pem, gateway):
-        options = ServerOptions(1 << 20, longest_wait=100, tls=Tls(pem[0], b"no key"))
-        with pytest.raises(ListenError, match="localhost"):
-            await grpcio.GrpcioServer(gateway()._new_exchange, Jobs(), options).start(listen.parse("localhost:0"))
 
 
 @pytest.fixture(autouse=True)

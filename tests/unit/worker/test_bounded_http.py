@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import SideCall, SideCalls, SideFailure
 from extproc.worker.bounded_http import INFORMATIONAL, OVERHEAD, SEGMENTS
 from extproc.worker.http_jobs import HttpJobRunner
+from tests.certificates import self_signed
 
 SECONDS = 60
 HERE = "127.0.0.1"
@@ -147,12 +147,7 @@ def parser(request, monkeypatch):
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    subject = ["-subj", "/CN=images.example", "-addext", "subjectAltName=DNS:images.example,IP:127.0.0.1"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run(["openssl", "req", "-x509", *key, *subject, *files], check=True, capture_output=True)
-    return folder
+    return self_signed(tmp_path_factory.mktemp("tls"), "images.example", "IP:127.0.0.1")
 
 
 @pytest.fixture

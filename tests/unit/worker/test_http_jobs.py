@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import ssl
-import subprocess
 from ipaddress import ip_network
 
 import pytest
@@ -22,6 +21,7 @@ from extproc.exchange.jobs import (
 )
 from extproc.worker.http_jobs import TRIES, HttpJobRunner
 from extproc.worker.image_fetcher import Fetcher
+from tests.certificates import self_signed
 
 SECONDS = 30
 
@@ -306,12 +306,7 @@ class TestTls:
     @pytest.fixture(scope="class")
     @staticmethod
     def pem(tmp_path_factory):
-        folder = tmp_path_factory.mktemp("tls")
-        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files], check=True, capture_output=True)
-        return folder
+        return self_signed(tmp_path_factory.mktemp("tls"))
 
     @pytest.fixture
     async def endpoint(self, pem, bedrock):

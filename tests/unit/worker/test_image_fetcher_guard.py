@@ -4,7 +4,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
 import threading
 from ipaddress import ip_network
 
@@ -12,6 +11,7 @@ import aiohttp
 import pytest
 
 from extproc.worker.image_fetcher import LOOKUPS, GuardedConnector, Lookup, trust
+from tests.certificates import self_signed
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
 """The address that is let through, standing for the public internet, and one that is not."""
@@ -140,12 +140,7 @@ class TestTls:
     @pytest.fixture(scope="class")
     @staticmethod
     def pem(tmp_path_factory):
-        folder = tmp_path_factory.mktemp("tls")
-        subject = ["-subj", "/CN=images.example", "-addext", "subjectAltName=DNS:images.example"]
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-        subprocess.run(["openssl", "req", "-x509", *key, *subject, *files], check=True, capture_output=True)
-        return folder
+        return self_signed(tmp_path_factory.mktemp("tls"), "images.example")
 
     @pytest.fixture
     async def secure(self, pem, new_site):
