@@ -1,4 +1,4 @@
-"""Detection of a document's format, one of Bedrock's.
+"""A document's format, one of Bedrock's, and its name.
 
 No source is reliable: media types are generic, file names are missing. The first of these that decides counts:
 
@@ -10,10 +10,22 @@ No source is reliable: media types are generic, file names are missing. The firs
 
 Invariant: whatever the three are, one of Bedrock's formats or None.
 
-Source: `DocumentFormat` of Converse, https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html
+A name consists of letters, digits, single blanks, hyphens, brackets and parentheses, and each is unique in a request.
+
+Source: `DocumentFormat` and `name` of Converse, https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html
+
+Decision: docs/decisions.md, D128.
 """
 
+import re
+import unicodedata
+
 from extproc.bedrock.capabilities import DocumentFormat
+from extproc.bedrock.converse import TextContent
+from extproc.openai.errors import invalid
+
+MOST_DOCUMENTS = 5
+"""Most documents of one request (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-api-restrictions.html)."""
 
 _MEDIA_TYPES: dict[str, DocumentFormat] = {
     "application/pdf": "pdf",
@@ -44,6 +56,14 @@ EXTENSIONS: dict[str, DocumentFormat] = {
 }
 """Formats by file name extension."""
 
+TEXTS: tuple[DocumentFormat, ...] = ("txt", "md", "csv", "html")
+"""Formats whose bytes are text."""
+
+_LONGEST_NAME = 190
+"""Longest name, in characters; Bedrock takes 200, and a number may follow."""
+_UNFIT = re.compile(r"[^A-Za-z0-9\-()\[\] ]+")
+_BLANKS = re.compile(r"\s+")
+
 _PDF = b"%PDF-"
 _FOLDERS: tuple[tuple[bytes, DocumentFormat], ...] = ((b"word/", "docx"), (b"xl/", "xlsx"))
 _NEAR = 4096
@@ -68,6 +88,34 @@ def is_broken(content: bytes, document: DocumentFormat) -> bool:
 def by_extension(filename: str) -> DocumentFormat | None:
     """Return the format for the extension of the file name, or None."""
     return EXTENSIONS.get(filename.rpartition(".")[2].lower())
+
+
+def document_name(filename: str) -> str:
+    """Return the name that Bedrock takes for this file name or URI, or "" if nothing of it may stay.
+
+    Folders and the extension of a known format are left out, accents too; other characters become hyphens.
+    """
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    stem, _, extension = name.rpartition(".")
+    name = (stem if stem and extension.lower() in EXTENSIONS else name)[:_LONGEST_NAME]
+    letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+    fit = _UNFIT.sub("-", _BLANKS.sub(" ", letters)).strip("- ")
+    return _BLANKS.sub(" ", fit)[:_LONGEST_NAME].strip("- ")
+
+
+def document_as_text(name: str, content: bytes, param: str) -> TextContent:
+    """Return a document as a text. Raises a 400 `ApiError` if it is none, which `content` may be empty for."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = ""
+    if not text:
+        message = (
+            f"This is one document too many: a request may have {MOST_DOCUMENTS}, those of earlier turns too. Leave "
+            f"one out, or send its text: documents of the formats {', '.join(TEXTS)} beyond that are sent as text."
+        )
+        raise invalid(message, param, "too_many_documents")
+    return TextContent(f"[Document {name or 'without a name'}:]\n{text}\n[End of the document.]")
 
 
 def _begins_like(content: bytes) -> DocumentFormat | None:

@@ -1,13 +1,13 @@
 """Images, documents, sounds and videos as OpenAI has them -> Bedrock's blocks, as far as the model takes them.
 
 An image's type is read from its bytes: clients mislabel images, and Bedrock rejects a wrong format. Clean base64 is
-sent as it came, neither decoded nor copied. A document's name is a number, and nothing else:
-Bedrock requires unique names in a request, shows them to the model, and warns of instructions hidden there.
+sent as it came, neither decoded nor copied. A document keeps its client's name as far as Bedrock takes it. Of more
+documents than Bedrock takes, those that are text are sent as text.
 
 Invariant: a part becomes a block that the model's family accepts, or one 400 that names the part and the kinds that
 the family accepts.
 
-Decision: docs/decisions.md, D15.
+Decisions: docs/decisions.md, D15, D128.
 """
 
 import binascii
@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar, assert_never
 
 from msgspec import Raw
 
-from extproc.bedrock.capabilities import UNKNOWN, Capabilities, MediaKind, VideoFormat
+from extproc.bedrock.capabilities import UNKNOWN, Capabilities, DocumentFormat, MediaKind, VideoFormat
 from extproc.bedrock.converse import (
     AudioBlock,
     AudioContent,
@@ -27,21 +27,31 @@ from extproc.bedrock.converse import (
     ImageContent,
     MediaSource,
     S3Location,
+    TextContent,
     VideoBlock,
     VideoContent,
 )
 from extproc.bedrock.image_formats import ImageFormat, image_format
 from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
-from extproc.openai.messages import AudioPart, FilePart, ImagePart, MediaPart, Message, VideoPart
-from extproc.translate.documents import by_extension, document_format, is_broken
+from extproc.openai.messages import AudioPart, File, FilePart, ImagePart, MediaPart, Message, VideoPart
+from extproc.translate.documents import (
+    MOST_DOCUMENTS,
+    TEXTS,
+    by_extension,
+    document_as_text,
+    document_format,
+    document_name,
+    is_broken,
+)
+from extproc.translate.ignored import Ignored
 from extproc.translate.lazy_base64 import LazyBase64, decode_string, source
 
 MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
 _F = TypeVar("_F", ImageFormat, VideoFormat)
 
-_MOST_DOCUMENTS = 5
-"""Most documents of one request (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-api-restrictions.html)."""
+_FILE = "messages[].content[].file"
+"""The path of any document, as `Ignored` has it."""
 _REMOTE = ("http://", "https://")
 _S3_SCHEME = "s3://"
 _S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9](/.*)?", re.DOTALL)
@@ -108,14 +118,16 @@ def remote_images(messages: Sequence[Message]) -> dict[str, RemoteImage]:
 class Media:
     """The media of one request."""
 
-    def __init__(self, capabilities: Capabilities, fetched: Mapping[str, bytes]) -> None:
+    def __init__(self, capabilities: Capabilities, fetched: Mapping[str, bytes], ignored: Ignored) -> None:
         """`fetched` has the bytes of images by http(s) URL."""
+        self._ignored = ignored
         self._capabilities = capabilities
         self._fetched = fetched
         self._images = 0
-        self._documents = 0
+        self._names: list[str] = []
+        """The names of the documents so far, not of those that are sent as text."""
 
-    def block(self, part: MediaPart, param: str) -> MediaBlock:
+    def block(self, part: MediaPart, param: str) -> MediaBlock | TextContent:
         """Return the block for `part`. Raises a 400 `ApiError`; `param` is the path of the part."""
         match part:
             case ImagePart():
@@ -155,35 +167,50 @@ class Media:
         base64 = memoryview(binascii.b2a_base64(content, newline=False))
         return ImageContent(ImageBlock(_sniff(content, param), source(base64)))
 
-    def _document(self, part: FilePart, param: str) -> DocumentContent:
+    def _document(self, part: FilePart, param: str) -> DocumentContent | TextContent:
         accepted = self._capabilities.documents
         if not accepted:
             raise self._not_taken("documents", param)
-        self._documents += 1
-        if self._documents > _MOST_DOCUMENTS:
-            message = (
-                f"This is one document too many: a request may have {_MOST_DOCUMENTS}, those of earlier turns too."
-            )
-            raise invalid(message, param, "too_many_documents")
-        file = part.file
-        where = f"{param}.file.file_data"
+        file, where = part.file, f"{param}.file.file_data"
         if bytes(memoryview(file.file_data)[:5]) == b"null":
             raise _no_file_data(file.file_id, f"{param}.file")
-        data = decode_string(file.file_data, where)
-        if data.text.startswith(_S3_SCHEME):
-            place = self._in_s3(data.text, "document", where)
-            detected = by_extension(data.text) or by_extension(file.filename or "")
-        else:
-            place, content, media_type = _file_data(data, where)
-            detected = document_format(content, media_type, file.filename or "")
-            if detected is not None and is_broken(content, detected):
-                raise _rejected("These bytes are no PDF, although they are labelled as one.", where, "document")
+        place, content, detected, filename = self._read_document(file, where)
         if detected not in accepted:
             what = f"a {detected} document" if detected else "a document of an unknown format"
             family = self._capabilities.family
             message = f"Models of the family '{family}' do not take {what}: send {_list(accepted, 'or')}."
             raise _rejected(message, where, "document")
-        return DocumentContent(DocumentBlock(detected, f"document-{self._documents}", place))
+        if file.file_id is not None:
+            self._ignored.add(f"{_FILE}.file_id")
+        name = document_name(filename)
+        if file.filename and not name:
+            self._ignored.add(f"{_FILE}.filename")
+        if len(self._names) == MOST_DOCUMENTS:
+            self._ignored.add(_FILE)
+            return document_as_text(name, content if detected in TEXTS else b"", param)
+        return DocumentContent(DocumentBlock(detected, self._unique(name), place))
+
+    def _read_document(self, file: File, param: str) -> tuple[MediaSource, bytes, DocumentFormat | None, str]:
+        """Return the source, the bytes (none of an object in S3), the format if it is known, and a file name."""
+        filename = file.filename or ""
+        data = decode_string(file.file_data, param)
+        if data.text.startswith(_S3_SCHEME):
+            place = self._in_s3(data.text, "document", param)
+            return place, b"", by_extension(data.text) or by_extension(filename), filename or data.text
+        place, content, media_type = _file_data(data, param)
+        detected = document_format(content, media_type, filename)
+        if detected is not None and is_broken(content, detected):
+            raise _rejected("These bytes are no PDF, although they are labelled as one.", param, "document")
+        return place, content, detected, filename
+
+    def _unique(self, name: str) -> str:
+        """Return a name that no document of the request has yet. It depends only on those before it."""
+        number = len(self._names) + 1
+        unique = name = name or f"document-{number}"
+        while unique in self._names:
+            unique, number = f"{name}-{number}", number + 1
+        self._names.append(unique)
+        return unique
 
     def _audio(self, part: AudioPart, param: str) -> AudioContent:
         accepted = self._capabilities.audio

@@ -110,7 +110,7 @@ class _Walk:
         points = [tool for tool in config.tools if isinstance(tool, CachePointContent)] if config else []
         self._messages = messages
         self._capabilities = capabilities
-        self._media = Media(capabilities, fetched)
+        self._media = Media(capabilities, fetched, ignored)
         self._marks = CacheMarks(capabilities, points, ignored)
         self._system: list[SystemContentBlock] = []
         self._turns = Turns(capabilities)
@@ -213,7 +213,7 @@ class _Walk:
             raise invalid(message, param, "missing_required_parameter")
         return [GuardContent(GuardrailContentBlock(text)) for text in _text(part.text)]
 
-    def _media_block(self, part: MediaPart, param: str) -> MediaBlock:
+    def _media_block(self, part: MediaPart, param: str) -> MediaBlock | TextContent:
         if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
             self._ignored.add(f"{_PART}.image_url.detail")
         return self._media.block(part, param)

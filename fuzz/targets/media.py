@@ -21,6 +21,7 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities
 from extproc.bedrock.converse import ConverseMessage, ConverseRequest
 from extproc.openai.errors import ApiError
 from extproc.openai.messages import AudioPart, FilePart, ImagePart, VideoPart
+from extproc.translate.ignored import Ignored
 from extproc.translate.media import Media
 
 FAMILIES = tuple(
@@ -117,7 +118,7 @@ def _part(kind: int, url: str) -> bytes:
 def _translated(part: bytes, kind: int, takes: Capabilities) -> Any:
     """Return the block as JSON, or the error's body; None for a fault in the JSON itself."""
     try:
-        block = Media(takes, {}).block(msgspec.json.decode(part, type=PARTS[kind]), "p")
+        block = Media(takes, {}, Ignored()).block(msgspec.json.decode(part, type=PARTS[kind]), "p")
     except ApiError as error:
         assert error.status == 400, error.status
         return error.encode()

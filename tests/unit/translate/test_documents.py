@@ -1,11 +1,14 @@
-"""The format of a document: its sources and their order."""
+"""The format of a document: its sources and their order; and its name."""
 
 import io
+import re
 import zipfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from extproc.translate.documents import document_format, is_broken
+from extproc.translate.documents import document_format, document_name, is_broken
 
 
 def office(*names: str) -> bytes:
@@ -59,3 +62,32 @@ def test_a_pdf_has_its_mark_near_the_beginning() -> None:
     assert not is_broken(bytes(1000) + b"%PDF-1.4", "pdf")
     assert is_broken(bytes(1024) + b"%PDF-1.4", "pdf")
     assert not is_broken(b"hi", "txt")
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("contract.pdf", "contract"),
+        ("Q3_report.final.PDF", "Q3-report-final"),
+        ("report (1) [draft].docx", "report (1) [draft]"),
+        ("C:\\files\\a  b.txt", "a b"),
+        ("s3://bucket/folder/a.md", "a"),
+        ("Société Générale.pdf", "Societe Generale"),
+        ("main.py", "main-py"),
+        ("archive.tar.gz", "archive-tar-gz"),
+        (".pdf", "pdf"),
+        ("a\n\tb.txt", "a b"),
+        ("--a--.txt", "a"),
+        ("契約.pdf", ""),
+        ("folder/", ""),
+        ("", ""),
+        ("a" * 300 + ".pdf", "a" * 190),
+    ],
+)
+def test_a_name_is_made_fit(filename: str, name: str) -> None:
+    assert document_name(filename) == name
+
+
+@given(st.text() | st.text(st.sampled_from("a -.\n()é契/")))
+def test_any_file_name_becomes_a_fit_one_or_none(filename: str) -> None:
+    assert re.fullmatch(r"([A-Za-z0-9\-()\[\]]+( [A-Za-z0-9\-()\[\]]+)*)?", document_name(filename))

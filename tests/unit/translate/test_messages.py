@@ -38,7 +38,7 @@ from tests.unit.translate.message_parts import (
 DOCUMENTS = takes(documents=("pdf", "txt"), beside_tool_results=("text", "image", "document"))
 DOCUMENT = {"type": "file", "file": {"file_data": base64.b64encode(b"%PDF-1.7").decode(), "filename": "a.pdf"}}
 SENT_DOCUMENT = {
-    "document": {"format": "pdf", "name": "document-1", "source": {"bytes": base64.b64encode(b"%PDF-1.7").decode()}}
+    "document": {"format": "pdf", "name": "a", "source": {"bytes": base64.b64encode(b"%PDF-1.7").decode()}}
 }
 TEXT_FORMAT = OutputFormat(OutputFormatStructure(JsonSchemaDefinition("{}")))
 
@@ -206,10 +206,10 @@ def test_a_document_beside_a_text_of_the_same_turn_needs_none() -> None:
     assert turns(user([DOCUMENT]), user("Read."), to=DOCUMENTS) == [turn("user", SENT_DOCUMENT, "Read.")]
 
 
-def test_documents_are_numbered_throughout_the_conversation() -> None:
+def test_documents_of_one_name_are_numbered_throughout_the_conversation() -> None:
     outcome = turns(user([DOCUMENT, text("a")]), assistant("b"), user([text("c"), DOCUMENT]), to=DOCUMENTS)
-    assert outcome[0]["content"][0]["document"]["name"] == "document-1"
-    assert outcome[2]["content"][1]["document"]["name"] == "document-2"
+    assert outcome[0]["content"][0]["document"]["name"] == "a"
+    assert outcome[2]["content"][1]["document"]["name"] == "a-2"
 
 
 def test_a_request_has_five_documents_at_most() -> None:

@@ -64,7 +64,7 @@ PDF = base64.b64encode(b"%PDF-1.7").decode()
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
 SENT = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
 DOCUMENT = {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}
-SENT_DOCUMENT = {"document": {"format": "pdf", "name": "document-1", "source": {"bytes": PDF}}}
+SENT_DOCUMENT = {"document": {"format": "pdf", "name": "a", "source": {"bytes": PDF}}}
 
 
 def read(*messages: Any, to: Capabilities = USUAL, tools: Tools = TOOLS, **options: Any) -> Planned:
