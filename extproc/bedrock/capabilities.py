@@ -156,6 +156,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     tool_result_format: Annotated[Literal["text", "json"], Meta(description="`text` or `json`")] = "text"
     """The kind of block for a result that is a JSON object; any other result is text."""
+    tool_result_status: YesNo = False
+    """`status` of a tool result; without it, a failed call looks like any other."""
     tool_result_images: YesNo = False
     """Images inside a tool result."""
     tool_result_documents: tuple[Annotated[DocumentFormat, _one_of(DocumentFormat)], ...] = ()

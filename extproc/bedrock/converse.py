@@ -41,10 +41,17 @@ class TextContent(Wire):
     text: str
 
 
+class GuardrailTextBlock(Wire):
+    """A text for a guardrail, and what it is for a check of contextual grounding."""
+
+    text: str
+    qualifiers: list[Literal["grounding_source", "query", "guard_content"]] | UnsetType = UNSET
+
+
 class GuardrailContentBlock(Wire):
     """The text of a `GuardContent`."""
 
-    text: TextContent
+    text: GuardrailTextBlock
 
 
 class GuardContent(Wire):
@@ -173,10 +180,11 @@ class ToolUseContent(Wire):
 
 
 class ToolResultBlock(Wire):
-    """The result of a tool call."""
+    """The result of a tool call; without a status it is a success."""
 
     tool_use_id: str
     content: Sequence[TextContent | JsonContent | ImageContent | DocumentContent]
+    status: Literal["success", "error"] | UnsetType = UNSET
 
 
 class ToolResultContent(Wire):

@@ -5,6 +5,8 @@ Clients send back the messages of other services too: unknown fields are removed
 are strings that are left in their JSON (`Raw`): `translate/lazy_base64` reads them.
 
 Source: `ChatCompletionRequestMessage` in OpenAI's API description, and `types/chat` of the openai package.
+
+Decision: docs/decisions.md, D127.
 """
 
 from typing import Annotated, Any, Literal
@@ -55,9 +57,15 @@ class TextPart(Marked, tag_field="type", tag="text"):
 
 
 class GuardedTextPart(Marked, tag_field="type", tag="guarded_text"):
-    """A user's text for the guardrail, which then reads nothing else: an extension that LiteLLM's clients send."""
+    """A user's text for the guardrail, which then reads nothing else: an extension that LiteLLM's clients send.
+
+    `qualifiers` are Bedrock's: what the text is for a check of contextual grounding.
+    """
 
     text: str
+    qualifiers: (
+        Annotated[list[Literal["grounding_source", "query", "guard_content"]], Meta(min_length=1, max_length=3)] | None
+    ) = None
 
 
 class ImageURL(Exact):
@@ -203,10 +211,11 @@ class AssistantMessage(Marked, tag_field="role", tag="assistant"):
 
 
 class ToolMessage(Marked, tag_field="role", tag="tool"):
-    """The result of a tool call."""
+    """The result of a tool call. `is_error`, of a call that failed, is Anthropic's: an extension that clients send."""
 
     content: str | Annotated[list[ToolPart], PARTS]
     tool_call_id: str
+    is_error: bool | None = None
 
 
 class FunctionMessage(Marked, tag_field="role", tag="function"):

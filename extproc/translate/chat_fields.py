@@ -228,6 +228,10 @@ _MESSAGES: Mapping[str, Row] = {
         _messages({**_USER, "prompt_cache_breakpoint": _BREAKPOINT}),
     ),
     "messages[].content[].text": Applied(_part(type="text", text="More.")),
+    "messages[].content[].qualifiers": Applied(
+        {**_part(type="guarded_text", text="More.", qualifiers=["query"]), **_guardrail()},
+        {**_part(type="guarded_text", text="More."), **_guardrail()},
+    ),
     "messages[].content[].cache_control": Applied(
         _part(type="text", text="More.", cache_control=_CACHE), _part(type="text", text="More.")
     ),
@@ -304,6 +308,7 @@ _MESSAGES: Mapping[str, Row] = {
     "messages[].tool_call_id": Applied(
         _called({**_CALL, "id": "call_2"}, {**_RESULT, "tool_call_id": "call_2"}), _called(_CALL)
     ),
+    "messages[].is_error": Applied(_called(_CALL, {**_RESULT, "is_error": True}), _called(_CALL)),
     "messages[].function_call": Applied(_function_called()),
     "messages[].function_call.name": Applied(
         _function_called({**_FUNCTION_RESULT, "name": "time"}, name="time"), _function_called()

@@ -29,6 +29,7 @@ from extproc.bedrock.converse import (
     ConverseMessage,
     GuardContent,
     GuardrailContentBlock,
+    GuardrailTextBlock,
     SystemContentBlock,
     TextContent,
 )
@@ -211,7 +212,10 @@ class _Walk:
         if not self._guarded:
             message = "This text is marked for a guardrail: send 'guardrailConfig' too, or mark it as 'text'."
             raise invalid(message, param, "missing_required_parameter")
-        return [GuardContent(GuardrailContentBlock(text)) for text in _text(part.text)]
+        qualifiers = UNSET if part.qualifiers is None else part.qualifiers
+        return [
+            GuardContent(GuardrailContentBlock(GuardrailTextBlock(one.text, qualifiers))) for one in _text(part.text)
+        ]
 
     def _media_block(self, part: MediaPart, param: str) -> MediaBlock | TextContent:
         if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
@@ -246,7 +250,7 @@ class _Walk:
 
     def _result(self, message: ToolMessage, param: str) -> None:
         parts = self._result_parts(message.content, param)
-        self._calls.result(message.tool_call_id, parts, f"{param}.tool_call_id")
+        self._calls.result(message.tool_call_id, parts, f"{param}.tool_call_id", is_error=bool(message.is_error))
         self._keep_mark(message)
         self._settle()
 

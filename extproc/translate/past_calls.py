@@ -120,8 +120,13 @@ class PastCalls:
         self._function = _Call(call.name, self._new_ids("function_call", len(values)))
         return self._uses(self._function, values, call.arguments)
 
-    def result(self, call_id: str, parts: Sequence[TextContent | MediaBlock], param: str) -> None:
-        """Add the result of the call with this id; `param` is the path of the id. Raises a 400 `ApiError`."""
+    def result(
+        self, call_id: str, parts: Sequence[TextContent | MediaBlock], param: str, *, is_error: bool = False
+    ) -> None:
+        """Add the result of the call with this id; `param` is the path of the id. Raises a 400 `ApiError`.
+
+        `is_error`: whether the call failed.
+        """
         past_call = self._unanswered.pop(call_id, None)
         if past_call is None:
             raise invalid(
@@ -130,7 +135,7 @@ class PastCalls:
                 param,
                 "invalid_value",
             )
-        self._add_result(past_call, parts)
+        self._add_result(past_call, parts, is_error)
 
     def function_result(self, name: str, texts: Sequence[TextContent]) -> None:
         """Add the result of a legacy call."""
@@ -138,7 +143,7 @@ class PastCalls:
         if past_call is None:
             self._results.append(_result_text(name, texts))
         else:
-            self._add_result(past_call, texts)
+            self._add_result(past_call, texts, is_error=False)
 
     def follow(self, role: ConversationRole, blocks: list[ContentBlock]) -> None:
         """Keep the blocks of a message between a call and its results: they have to follow the results."""
@@ -208,12 +213,12 @@ class PastCalls:
         self._numbers[call_id] = number
         return unique
 
-    def _add_result(self, past_call: _Call, parts: Sequence[TextContent | MediaBlock]) -> None:
+    def _add_result(self, past_call: _Call, parts: Sequence[TextContent | MediaBlock], is_error: bool) -> None:
         """Add the result of one call to the results of the turn."""
         if self._tools.config is None:
             texts = [part for part in parts if isinstance(part, TextContent)]
             self._results += [
-                _result_text(past_call.name, texts),
+                _result_text(past_call.name, texts, is_error=is_error),
                 *(part for part in parts if not isinstance(part, TextContent)),
             ]
             return
@@ -227,7 +232,12 @@ class PastCalls:
                 contents.append(TextContent(_BELOW))
                 self._following.append(("user", [TextContent(f"[From {past_call.name}:]"), part]))
         first, *others = past_call.bedrock_ids
-        self._results.append(ToolResultContent(ToolResultBlock(first, contents or [TextContent(NO_OUTPUT)])))
+        result = ToolResultBlock(first, contents or [TextContent(NO_OUTPUT)])
+        if is_error and self._capabilities.tool_result_status:
+            result.status = "error"
+        elif is_error:
+            self._ignored.add("messages[].is_error")
+        self._results.append(ToolResultContent(result))
         self._results += [ToolResultContent(ToolResultBlock(other, [TextContent(_WITH_THE_FIRST)])) for other in others]
 
     def _goes_inside(self, block: MediaBlock) -> TypeGuard[ImageContent | DocumentContent]:
@@ -251,8 +261,9 @@ def _call_text(name: str, arguments: str) -> TextContent:
     return TextContent(f"[Called {name} with {arguments.strip() or '{}'}]")
 
 
-def _result_text(name: str, texts: Sequence[TextContent]) -> TextContent:
-    return TextContent(f"[{name} gave: {' '.join(text.text for text in texts) or NO_OUTPUT}]")
+def _result_text(name: str, texts: Sequence[TextContent], *, is_error: bool = False) -> TextContent:
+    verb = "failed" if is_error else "gave"
+    return TextContent(f"[{name} {verb}: {' '.join(text.text for text in texts) or NO_OUTPUT}]")
 
 
 def _too_many_inputs(param: str) -> ApiError:

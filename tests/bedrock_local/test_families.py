@@ -48,6 +48,7 @@ def declared(family):
         "strict_tools": family.strict,
         "schema_gaps": set(family.schema_gaps),
         "tool_result_format": "json" if family.json_results else "text",
+        "tool_result_status": family.result_status,
         "tool_result_images": family.result_images,
         "tool_result_documents": set(family.result_documents),
         "beside_tool_results": set(family.beside_results),

@@ -60,6 +60,19 @@ def test_a_parameter_is_sent_or_named_as_ignored(
     assert {key: value for key, value in body.items() if value} == sent
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_texts_are_qualified_for_a_guardrail_that_checks_grounding(client: OpenAI, local: Any, stream: bool) -> None:
+    source = {"type": "guarded_text", "text": "Tokyo is in Japan.", "qualifiers": ["grounding_source"]}
+    query = {"type": "guarded_text", "text": "Where is Tokyo?", "qualifiers": ["query", "guard_content"]}
+    messages: Any = [{"role": "user", "content": [source, query]}]
+    guardrail = {"guardrailConfig": {"guardrailIdentifier": "gr123456", "guardrailVersion": "1"}}
+    assert client.chat.completions.create(model=CLAUDE, messages=messages, extra_body=guardrail, stream=stream)
+    assert local.call()["body"]["messages"][0]["content"] == [
+        {"guardContent": {"text": {"text": "Tokyo is in Japan.", "qualifiers": ["grounding_source"]}}},
+        {"guardContent": {"text": {"text": "Where is Tokyo?", "qualifiers": ["query", "guard_content"]}}},
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "fields", "param"),
     [

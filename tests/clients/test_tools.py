@@ -61,6 +61,26 @@ def test_text_beside_a_call_in_the_history_suits_a_model_that_takes_neither_besi
     ]
 
 
+@pytest.mark.parametrize(("model", "status"), [(CLAUDE, "error"), (NOVA, "error"), (LLAMA, None)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failed_call_has_a_status_or_is_named(
+    client: OpenAI, local: Any, weather: Any, model: str, status: str | None, stream: bool
+) -> None:
+    function = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
+    history: Any = [
+        *QUESTION,
+        {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "no such city", "is_error": True},
+    ]
+    raw = client.chat.completions.with_raw_response.create(
+        model=model, messages=history, tools=[weather], stream=stream
+    )
+    assert list(raw.parse())
+    assert raw.headers.get("x-oai-ignored-params") == (None if status else "messages[].is_error")
+    [block] = local.call()["body"]["messages"][2]["content"]
+    assert block["toolResult"].get("status") == status
+
+
 def test_tools_that_are_not_needed(client: OpenAI, weather: Any) -> None:
     messages: Any = [{"role": "user", "content": "Hello!"}]
     response = client.chat.completions.create(model=CLAUDE, messages=messages, tools=[weather])

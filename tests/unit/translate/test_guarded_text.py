@@ -39,6 +39,21 @@ def test_a_marked_text_is_guarded_and_others_are_not(read_converse: Read) -> Non
     ]
 
 
+@pytest.mark.parametrize("qualifiers", [["grounding_source"], ["query", "guard_content"]])
+def test_a_marked_text_may_be_qualified_for_a_grounding_check(read_converse: Read, qualifiers: list[str]) -> None:
+    [turn] = read_converse(body(user(part("Guten Tag", qualifiers=qualifiers))))["messages"]
+    assert turn["content"] == [{"guardContent": {"text": {"text": "Guten Tag", "qualifiers": qualifiers}}}]
+    [turn] = read_converse(body(user(part("Guten Tag", qualifiers=None))))["messages"]
+    assert turn["content"] == [{"guardContent": {"text": {"text": "Guten Tag"}}}]
+
+
+@pytest.mark.parametrize("qualifiers", [[], ["source"], "query", ["query"] * 4])
+def test_other_qualifiers_are_rejected(qualifiers: Any) -> None:
+    with pytest.raises(ApiError) as caught:
+        body(user(part("Guten Tag", qualifiers=qualifiers)))
+    assert caught.value.param in ("messages[0].content[0].qualifiers", "messages[0].content[0].qualifiers[0]")
+
+
 def test_a_marked_text_may_be_all_there_is_and_may_be_cached(read_converse: Read) -> None:
     marked = part("Guten Tag", cache_control={"type": "ephemeral"})
     [turn] = read_converse(body(user(marked)))["messages"]

@@ -174,6 +174,24 @@ def test_an_object_goes_back_as_json_where_the_model_wants_it(value: str, sent: 
     )
 
 
+@pytest.mark.parametrize(
+    ("family", "is_sent"), [("claude-5", True), ("nova", True), ("llama", False), ("qwen3", False)]
+)
+def test_a_failed_call_has_a_status_where_the_family_has_one(family: str, is_sent: bool) -> None:
+    failed = {**result("c1"), "is_error": True}
+    messages = (user("a"), assistant(None, call("c1"), call("c2")), failed, {**result("c2"), "is_error": False})
+    outcome = read(*messages, to=BUILT_IN.families[family])
+    results = [block["toolResult"] for block in json.loads(msgspec.json.encode(outcome.turns[2].content))]
+    assert results[0].get("status") == ("error" if is_sent else None)
+    assert "status" not in results[1]
+    assert outcome.ignored == (() if is_sent else ("messages[].is_error",))
+
+
+def test_a_failed_call_is_a_text_where_nothing_may_be_called() -> None:
+    failed = {**result(), "is_error": True}
+    assert turns(user("a"), assistant(None, call()), failed, tools=Tools())[2] == turn("user", "[f failed: done]")
+
+
 # Earlier reasoning
 
 SIGNED = {"type": "thinking", "thinking": "Hm.", "signature": "sig+/="}
