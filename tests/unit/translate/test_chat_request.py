@@ -188,6 +188,31 @@ def test_a_json_schema_becomes_a_tool(read_converse: Read) -> None:
     assert read_converse(translated.body)["toolConfig"]["toolChoice"] == {"tool": {"name": "report"}}
 
 
+@pytest.mark.parametrize(
+    ("model", "fields", "is_tool"),
+    [
+        ("anthropic.claude-sonnet-4-6", {}, True),
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", {}, True),
+        ("anthropic.claude-haiku-4-5-20251001-v1:0", {"reasoning_effort": "low"}, False),
+        ("anthropic.claude-sonnet-4-6", {"thinking": {"type": "enabled", "budget_tokens": 2048}}, False),
+        ("anthropic.claude-opus-4-6-v1", {}, False),
+        ("anthropic.claude-opus-4-5-20251101-v1:0", {}, False),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", {}, False),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_schema_is_native_where_that_is_reliable_or_no_call_can_be_forced(
+    model: str, fields: dict[str, Any], is_tool: bool, stream: bool, read_converse: Read
+) -> None:
+    """See vercel/ai#17881 and #19988 for the two models with a tool."""
+    closed = {"type": "object", "properties": {}, "additionalProperties": False}
+    response_format = {"type": "json_schema", "json_schema": {"name": "report", "schema": closed}}
+    family = BUILT_IN.of(model)
+    body = read_converse(planned(family, response_format=response_format, stream=stream, **fields).body)
+    assert ("toolConfig" in body) == is_tool
+    assert ("textFormat" in body.get("outputConfig", {})) == (not is_tool)
+
+
 def test_an_answer_tool_lets_the_history_keep_its_tool_blocks(read_converse: Read) -> None:
     request = read_converse(planned(messages=CALLED, response_format=SCHEMA).body)
     assert "toolUse" in request["messages"][1]["content"][0]
