@@ -47,7 +47,13 @@ class _Turn:
         }
         if request.get("guardrailConfig", {}).get("trace", "disabled") != "disabled":
             served["trace"] = {"guardrail": self._guarded(request["guardrailConfig"]["guardrailIdentifier"])}
+        if self.controls.router is not None:
+            served["trace"] = served.get("trace", {}) | {"promptRouter": {"invokedModelId": self._routed}}
         return served if tier is None else {**served, "serviceTier": {"type": tier}}
+
+    @property
+    def _routed(self) -> str:
+        return f"arn:aws:bedrock:us-east-1::foundation-model/{self.controls.router}"
 
     def _guarded(self, guardrail: str) -> dict[str, Any]:
         """Return the guardrail's trace: it reads the user's last text, and intervenes if a directive orders that."""

@@ -25,6 +25,7 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     image                                    an image, a PNG of one pixel, comes last
     texts=3                                  the text in several text blocks
     cite=https://example.com/a               the first text block cites this page
+    router=amazon.nova-lite-v1:0             a prompt router chose this model
     servicetier=flex                         this tier is reported as the one that served
     empty                                    no content
     unknown                                  an event of an unknown type follows messageStart; not streamed, a content
@@ -87,6 +88,7 @@ class Controls:
     image: bool = False
     texts: int = 1
     cite: str | None = None
+    router: str | None = None
     servicetier: str | None = None
     empty: bool = False
     unknown: bool = False
@@ -245,6 +247,7 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "image": _flag,
     "texts": _natural,
     "cite": _page,
+    "router": _name,
     "servicetier": _member_of("ServiceTierType"),
     "empty": _flag,
     "unknown": _flag,

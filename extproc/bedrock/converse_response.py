@@ -158,7 +158,7 @@ class ConverseResponse(Lenient):
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
     service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
-    """The guardrail's trace, if the request asked for it."""
+    """The guardrail's trace, if the request asked for it, and the prompt router's."""
     additional_model_response_fields: Any = None
     """The parts of the model's own response that `additionalModelResponseFieldPaths` asked for: any JSON."""
 
@@ -262,7 +262,7 @@ class ConverseStreamMetadataEvent(Lenient):
     usage: TokenUsage = msgspec.field(default_factory=TokenUsage)
     service_tier: ResponseServiceTier | None = None
     trace: dict[str, Any] | None = None
-    """The guardrail's trace, if the request asked for it."""
+    """The guardrail's trace, if the request asked for it, and the prompt router's."""
 
 
 StreamEvent = (

@@ -32,6 +32,7 @@ from extproc.translate.response_fields import (
     service_tier,
     thinking_block,
     usage,
+    visible_trace,
 )
 from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES
 from extproc.translate.response_shape import ResponseShape
@@ -102,7 +103,7 @@ class _ModelMessage:
         self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
         self.usage = usage(converse.usage, thinking_tokens(converse.additional_model_response_fields))
         self.tier = service_tier(converse.service_tier)
-        self.trace = converse.trace if shape.trace else None
+        self.trace = visible_trace(converse.trace, requested=shape.trace)
 
     def message(self) -> dict[str, Any]:
         """Return the assistant's message."""

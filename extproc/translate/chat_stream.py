@@ -71,6 +71,7 @@ from extproc.translate.response_fields import (
     finish_reason,
     service_tier,
     usage,
+    visible_trace,
 )
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
@@ -337,5 +338,5 @@ class ChatStream:
         self.usage = usage(event.usage, self._reasoning_tokens)
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
-        trace = event.trace if self._shape.trace else None
+        trace = visible_trace(event.trace, requested=self._shape.trace)
         return [FinishChunk(self.finish, tier, trace), UsageChunk(self.usage, tier)]

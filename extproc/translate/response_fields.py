@@ -1,8 +1,9 @@
 """The parts of a chat completion that a whole message and a stream have in common.
 
 A guardrail's `trace` is a member beside the choices, as Bedrock sends it, if the client requested it: it shows the
-text that the guardrail withheld. Citations of places inside documents are left out, because OpenAI's annotations have
-no member for them: only those with a URL become annotations.
+text that the guardrail withheld. That of a prompt router, which names the model that it chose, is always there.
+Citations of places inside documents are left out, because OpenAI's annotations have no member for them: only those
+with a URL become annotations.
 
 Decision: docs/decisions.md, D19.
 """
@@ -69,6 +70,14 @@ def service_tier(served: ResponseServiceTier | None) -> str | None:
     None if Bedrock sends none, or one that OpenAI does not have: strict clients reject other names.
     """
     return _TIERS.get(served.type) if served is not None and served.type else None
+
+
+def visible_trace(trace: dict[str, Any] | None, *, requested: bool) -> dict[str, Any] | None:
+    """Return the trace for the client: all if it requested the guardrail's, else what a prompt router did."""
+    if trace is None or requested:
+        return trace
+    router = trace.get("promptRouter")
+    return {"promptRouter": router} if router else None
 
 
 def thinking_block(text: str, signature: str, redacted: str) -> dict[str, Any] | None:

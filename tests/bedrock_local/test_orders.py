@@ -105,6 +105,11 @@ def test_a_stream_that_ends_before_its_metadata(local):
     assert "metadata" not in kinds
 
 
+def test_a_prompt_router(converse):
+    response = converse("hello [[local: router=amazon.nova-lite-v1:0]]")
+    assert response["trace"]["promptRouter"]["invokedModelId"].endswith("::foundation-model/amazon.nova-lite-v1:0")
+
+
 # --- texts that need reading ------------------------------------------------------------------------------------------
 
 

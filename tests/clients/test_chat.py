@@ -161,6 +161,14 @@ def test_several_text_blocks_are_one_content(client: OpenAI) -> None:
     assert response.choices[0].message.content == "1 2 3 4 5 6 7 8 9"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_model_that_a_prompt_router_chose_is_named(client: OpenAI, stream: bool) -> None:
+    question: Any = [{"role": "user", "content": "Hello! [[local: router=amazon.nova-lite-v1:0]]"}]
+    result: Any = client.chat.completions.create(model=NOVA, messages=question, stream=stream)
+    last = list(result)[-1] if stream else result
+    assert last.trace["promptRouter"]["invokedModelId"].endswith("foundation-model/amazon.nova-lite-v1:0")
+
+
 def test_reasoning_is_beside_the_content(client: OpenAI) -> None:
     messages: Any = [{"role": "user", "content": 'Hello! [[local: reasoning="They greet."]]'}]
     response = client.chat.completions.create(model=CLAUDE, messages=messages)

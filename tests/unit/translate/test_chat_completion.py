@@ -494,6 +494,20 @@ def test_the_guardrails_trace_is_not_returned_unless_requested(trace: Any) -> No
     assert b"trace" not in streamed(traced(trace), trace=trace != TRACE).body
 
 
+ROUTED = {"promptRouter": {"invokedModelId": "arn:aws:bedrock:us-east-1::foundation-model/m"}}
+
+
+@pytest.mark.parametrize(("requested", "expected"), [(False, ROUTED), (True, ROUTED | TRACE)])
+def test_the_model_that_a_prompt_router_chose_is_always_named(requested: bool, expected: Any) -> None:
+    decoded = json.loads(completed(traced(ROUTED | TRACE), trace=requested).body)
+    ChatCompletion.model_validate(decoded, strict=True)
+    assert decoded["trace"] == expected
+    chunks = [
+        json.loads(part[6:]) for part in streamed(traced(ROUTED | TRACE), trace=requested).body.split(b"\n\n")[:-2]
+    ]
+    assert [chunk["trace"] for chunk in chunks if "trace" in chunk] == [expected]
+
+
 def test_the_trace_of_a_whole_response_is_sent_with_the_finish_reason() -> None:
     chunks = [json.loads(part[6:]) for part in streamed(traced(TRACE), trace=True).body.split(b"\n\n")[:-2]]
     assert [chunk.get("trace") for chunk in chunks] == [None, None, TRACE, None]
