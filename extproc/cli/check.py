@@ -14,6 +14,7 @@ from rich.text import Text
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
 from extproc.config import Settings, Token
 from extproc.config.faults import nearest, printable
+from extproc.config.placeholders import placeholders
 from extproc.envoy_config.forbidden import UnreadableError, find
 from extproc.envoy_config.open_routes import find_open
 from extproc.machine.cpus import worker_count
@@ -25,6 +26,9 @@ MIB = 1024 * 1024
 
 MAX_ROWS = 1000
 """Largest number of organisations, and of tokens, that `check` lists: the table takes longer than the file."""
+
+MAX_NAMES = 20
+"""Largest number of tokens that a message names."""
 
 
 @click.command()
@@ -50,6 +54,7 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     from extproc.bedrock.endpoints import EndpointError
 
     settings = load_settings(path)
+    _reject_placeholders(settings, path)
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
     with user_errors(EndpointError):
         endpoints = resolve(settings.region)
@@ -60,6 +65,16 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     console.print(_tokens(settings, now))
     for warning in (*_unknown_region(endpoints), *warnings(settings, now), *open_routes):
         click.echo(f"warning: {warning}", err=True)
+
+
+def _reject_placeholders(settings: Settings, path: Path) -> None:
+    """Raise `UserError` for tokens that were copied from the documentation."""
+    if names := ", ".join(map(repr, placeholders(settings)[:MAX_NAMES])):
+        raise UserError(
+            f"{path}: the sha256 of {names} is a placeholder of the documentation, which no token has; make "
+            f"a token with `oai-extproc token new --append {path} --name NAME --organisation ORGANISATION`, and remove "
+            "that entry"
+        )
 
 
 def _check_envoy(path: Path) -> list[str]:

@@ -1,15 +1,21 @@
 """`oai-extproc token`: new API keys, and the hashes of existing ones."""
 
+import contextlib
 import datetime
+import os
 import re
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import click
-import yaml
 
 from extproc import config
-from extproc.cli.parameters import UserError
+from extproc.cli.parameters import UserError, user_errors
+from extproc.config.append import entry_lines, with_token
 from extproc.config.faults import fault
+from extproc.config.sources import contents, token_texts
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
 
 _DAYS = re.compile(r"^(\d{1,4})d$")
@@ -53,16 +59,66 @@ def token() -> None:
     help="The token's organisation; repeat it for several.",
 )
 @click.option("--expires", type=_Moment(), help="2027-01-01, 2027-01-01T12:00:00Z, or 90d from now.")
-def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | None) -> None:
-    """Make a token, show it once, and show the lines for gateway.yaml."""
-    fresh = new_token()
-    entry: dict[str, object] = {"name": name, "sha256": digest(fresh), "organisations": list(organisations)}
-    if expires is not None:
-        entry["expires"] = expires
-    _check(name, organisations)
+@click.option(
+    "--append",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Add the entry to this gateway.yaml, whose comments stay; standard output has the token only.",
+)
+def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | None, path: Path | None) -> None:
+    """Make a token, show it once, and show the lines for gateway.yaml or add them."""
+    fresh, entry = fresh_entry(name, organisations, expires)
+    if path is not None:
+        _append(path, entry)
+        click.echo(f"Added the token {name!r} to {path}; running gateways reload it. It is shown this once:", err=True)
+        click.echo(fresh)
+        return
     click.echo(f"The token, shown this once:\n\n  {fresh}\n")
     click.echo("Add this to `tokens` in gateway.yaml (running gateways reload it):\n")
-    click.echo(_indented(yaml.safe_dump([entry], sort_keys=False, default_flow_style=None, width=200)))
+    click.echo(entry_lines(entry))
+
+
+def fresh_entry(
+    name: str, organisations: tuple[str, ...], expires: datetime.datetime | None = None
+) -> tuple[str, dict[str, object]]:
+    """Return a new token, and its entry for gateway.yaml; raises `UserError` for names that it does not accept."""
+    faults = [fault(name, config.TokenName, "--name")]
+    faults += [fault(organisation, config.MachineName, "--organisation") for organisation in organisations]
+    if message := next(filter(None, faults), None):
+        raise UserError(message)
+    fresh = new_token()
+    entry: dict[str, object] = {"name": name, "sha256": digest(fresh), "organisations": list(organisations)}
+    return fresh, entry if expires is None else {**entry, "expires": expires}
+
+
+def _append(path: Path, entry: dict[str, object]) -> None:
+    """Add the entry to the gateway.yaml at `path`, if the result is valid; raises `UserError`."""
+    with user_errors(config.ConfigError):
+        text = contents(path)
+        try:
+            added = with_token(text.decode(), entry).encode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is not UTF-8; save it as UTF-8") from error
+        except config.ConfigError as error:
+            raise UserError(f"{path}: {error}") from error
+        drafted = config.draft(added, str(path))
+        drafted.settings(token_texts(drafted.tokens_from) if drafted.tokens_from else {})
+    with user_errors(OSError):
+        _replace(path.resolve(), added)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all: a running gateway may read it at any time."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        shutil.copymode(path, draft)
+        Path(draft).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(draft).unlink()
+        raise
 
 
 @token.command("hash")
@@ -74,15 +130,3 @@ def hash_() -> None:
     if not text.startswith(PREFIX) or len(text.split()) != 1:
         raise UserError(f"this is not a token: send one line that starts with {PREFIX}")
     click.echo(digest(text))
-
-
-def _check(name: str, organisations: tuple[str, ...]) -> None:
-    """Reject names that gateway.yaml does not accept."""
-    faults = [fault(name, config.TokenName, "--name")]
-    faults += [fault(organisation, config.MachineName, "--organisation") for organisation in organisations]
-    if message := next(filter(None, faults), None):
-        raise UserError(message)
-
-
-def _indented(text: str) -> str:
-    return "".join(f"  {line}\n" for line in text.splitlines())

@@ -22,6 +22,7 @@ from extproc.cli.parameters import (
     load_settings,
     user_errors,
 )
+from extproc.config.placeholders import placeholders
 from extproc.net import Address
 from extproc.shared_names import API_PATH
 from extproc.telemetry.lines import flush, write_line
@@ -135,7 +136,12 @@ def _load(path: Path | None) -> tuple[Path, config.Settings] | None:
     if path is None and not DEFAULT_CONFIG.exists():
         return None
     path = path or DEFAULT_CONFIG
-    return path, load_settings(path)
+    settings = load_settings(path)
+    if names := placeholders(settings):
+        write_line(
+            f"warning: {path}: {len(names)} tokens are placeholders of the documentation: run `oai-extproc check`"
+        )
+    return path, settings
 
 
 def _region(loaded: tuple[Path, config.Settings] | None) -> str | None:
@@ -188,6 +194,7 @@ def _existing(path: Path) -> Path:
 
 def _announce(configuration: _Configuration, options: "StackOptions", ready: "StackAddresses") -> None:
     """Print that the gateway is ready, and a command to try it."""
+    from extproc.stack.demo import TOKEN_FILE
     from extproc.stack.stack import reachable
 
     url = f"http://{reachable(ready.listen)}{API_PATH}"
@@ -201,7 +208,23 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
     ]
     if configuration.token:
         lines.append(f"  token       {configuration.token}")
+    elif _has_unused_demo_token(configuration.settings):
+        lines.append(
+            f"  token       one of {configuration.title}; that in {TOKEN_FILE} is for the demo, and not valid here"
+        )
     write_line("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
+
+
+def _has_unused_demo_token(settings: config.Settings) -> bool:
+    """Return whether an earlier demo left a token, and the configuration does not have it."""
+    from extproc.stack.demo import TOKEN_FILE
+    from extproc.tenancy.api_keys import digest
+
+    try:
+        token = TOKEN_FILE.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return digest(token) not in {known.sha256 for known in settings.tokens}
 
 
 def _curl(url: str, token: str | None) -> str:

@@ -98,6 +98,11 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
+def compose(text: bytes) -> yaml.Node | None:
+    """Return the nodes of the document in `text`, which `read` accepts, with their places in the text."""
+    return _Loader(text).get_single_node()
+
+
 def _construct(text: bytes) -> object:
     """Return the one document in `text`; raises what PyYAML does, and `ConfigError`. The nodes are free afterwards."""
     loader = _Loader(text)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from extproc import config
+from extproc.tenancy.api_keys import digest
 from tests.limits import INSTALLATION_LIMIT
 
 pytestmark = pytest.mark.timeout(INSTALLATION_LIMIT)  # of Node, for the block in JavaScript
@@ -132,21 +133,23 @@ def the_stack(reader: Reader, code: str) -> None:
         assert f"\n{line.partition('#')[0].strip()}\n" in known
 
 
-def a_new_token(reader: Reader, code: str) -> None:
-    """`up` itself is what all these tests run against: of its line, that there are such options."""
-    new, check, up = code.splitlines()
-    shown = reader.shell(new)
-    assert re.search(r"\bqc_[A-Za-z0-9_-]{43}\b", shown)
-    [file] = [block.code for block in BLOCKS if block.language == "yaml"]
-    (reader.folder / "gateway.yaml").write_text(file)
-    assert "gateway.yaml is fine" in reader.shell(check)
-    assert "--listen" in reader.shell(f"{up} --help")
+def own_tokens(reader: Reader, code: str) -> None:
+    """Run the commands that end by themselves; `make run` is tested in tests/envoy/test_up.py."""
+    *commands, run = code.splitlines()
+    makefile_targets(reader, run)
+    shown = reader.shell("\n".join([*commands, 'echo "the first: $OPENAI_API_KEY"']))
+    assert "gateway.yaml is fine" in shown
+    settings = config.load(reader.folder / "gateway.yaml")
+    first, second = re.findall(r"^qc_[A-Za-z0-9_-]{43}$", shown.replace("the first: ", ""), re.MULTILINE)
+    assert {digest(first), digest(second)} == {token.sha256 for token in settings.tokens}
+    assert [token.organisations for token in settings.tokens] == [("acme",), ("acme",)]
 
 
 def configuration(reader: Reader, code: str) -> None:
     settings = config.parse(code.encode())
     assert settings.region == "us-east-1"
     assert settings.organisations["acme"].models.allow == ("anthropic.*", "amazon.*")
+    assert settings.organisations["acme"].models.deny == ("*premier*",)
     [token] = settings.tokens
     assert (token.name, token.organisations) == ("ci", ("acme",))
     assert token.expires is not None
@@ -161,7 +164,7 @@ RUNNERS: dict[tuple[str, str], Callable[[Reader, str], None]] = {
     ("sh", "curl -sN $"): curl_streaming,
     ("python", "from openai import"): python_example,
     ("js", "import OpenAI"): node_example,
-    ("sh", "oai-extproc token new"): a_new_token,
+    ("sh", "oai-extproc init"): own_tokens,
     ("yaml", "# gateway.yaml"): configuration,
 }
 """Language and beginning -> who runs it."""

@@ -20,7 +20,7 @@ SHOWN = (
     ("export OPENAI_BASE_URL", ('"object":"list"', r"You said: \"Hello!\"")),
     ("docker compose ps --all", ("(healthy)", "Exited (0)", "serving", "is fine", "Converse")),
     ("docker compose down", ()),
-    ("mkdir -p my-gateway", ("qc_", "is fine", "anthropic.*")),
+    ("mkdir -p my-gateway", ("qc_", "Added the token 'ci'", "is fine", '"object":"list"')),
     ("docker compose logs envoy-config", ("serving on",)),
     ("export AWS_REGION", ()),
     ("make image", ("MB above its base",)),

@@ -301,6 +301,25 @@ def test_the_demo(tmp_path: Path) -> None:
     assert token in again.banner
 
 
+def test_up_names_the_demos_token_as_invalid_beside_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "demo-token").write_text("qc_of-the-demo\n")
+    command = [sys.executable, "-m", "extproc", "init"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    made = subprocess.run(
+        command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=DEADLINE, check=True
+    )
+    own = Demo(tmp_path)
+    try:
+        assert "one of gateway.yaml; that in .run/demo-token is for the demo, and not valid here" in own.banner
+        command = ["sh", "-c", own.pasted]
+        token = {"OPENAI_API_KEY": made.stdout.strip(), **clean}
+        listed = subprocess.run(command, env=token, capture_output=True, text=True, timeout=DEADLINE, check=True)
+        assert '"object":"list"' in listed.stdout
+    finally:
+        own.stop()
+
+
 def test_the_access_log(start_gateway: Any) -> None:
     gateway = start_gateway(args=["--access-log"])
     client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"))

@@ -36,7 +36,7 @@ def test_check_warns_of_probable_mistakes(cli: Cli, gateway_yaml: Path) -> None:
 
 
 def test_check_lists_the_first_of_very_many(cli: Cli, gateway_yaml: Path) -> None:
-    tokens = (f"- {{name: t{index}, sha256: '{index:064x}', organisations: [acme]}}" for index in range(1200))
+    tokens = (f"- {{name: t{index}, sha256: '{index + 16:064x}', organisations: [acme]}}" for index in range(1200))
     gateway_yaml.write_text("\n".join(["region: us-east-1", "organisations: {acme: {}}", "tokens:", *tokens]))
     shown = cli("check").stdout
     assert "t999 " in shown
