@@ -45,8 +45,12 @@ def seed(region: str) -> Catalogue:
 
 def catalogue_of(listing: Listing) -> Catalogue:
     """Return the catalogue of what AWS lists. Models that only the built-in list has count as models elsewhere."""
-    elsewhere = [known.id for known in _read().models]
-    return Catalogue.build(listing.models, listing.profiles, listing.region, elsewhere)
+    return Catalogue.build(listing.models, listing.profiles, listing.region, seed_ids())
+
+
+def seed_ids() -> list[str]:
+    """Return the ids of all foundation models of the built-in list."""
+    return [known.id for known in _read().models]
 
 
 def seed_date() -> str:

@@ -40,11 +40,12 @@ MAX_NAMES = 20
     multiple=True,
     help="A configuration of your own Envoy, or a manifest with one: search it for settings that the gateway forbids.",
 )
-def check(path: Path, envoys: tuple[Path, ...]) -> None:
+@click.option("--strict", is_flag=True, help="Fail if there is a warning.")
+def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     """Check gateway.yaml and show its organisations and tokens.
 
     Nothing is sent to AWS. A valid setting that is probably a mistake is a warning; a file that cannot be used is an
-    error, with the path of the key.
+    error, with the path of the key. --strict makes warnings errors, as for CI.
 
     With --envoy FILE (which may be repeated) a bootstrap, a dump of Envoy's admin interface or a manifest of a mesh is
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route to Bedrock for requests
@@ -52,6 +53,7 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     """
     from extproc.aws.sdk.endpoints import resolve
     from extproc.bedrock.endpoints import EndpointError
+    from extproc.cli.model_warnings import model_warnings
 
     settings = load_settings(path)
     _reject_placeholders(settings, path)
@@ -63,8 +65,11 @@ def check(path: Path, envoys: tuple[Path, ...]) -> None:
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
     console.print(_organisations(settings))
     console.print(_tokens(settings, now))
-    for warning in (*_unknown_region(endpoints), *warnings(settings, now), *open_routes):
+    found = [*_unknown_region(endpoints), *warnings(settings, now), *model_warnings(settings, endpoints.region)]
+    for warning in (*found, *open_routes):
         click.echo(f"warning: {warning}", err=True)
+    if strict and (count := len(found) + len(open_routes)):
+        raise UserError(f"{count} warning{'s' if count > 1 else ''}, and --strict")
 
 
 def _reject_placeholders(settings: Settings, path: Path) -> None:
@@ -104,11 +109,9 @@ def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
         if token.expires is not None and token.expires <= now:
             yield f"token {token.name!r} expired on {token.expires:%Y-%m-%d}"
     used = {name for token in settings.tokens for name in token.organisations}
-    for name, organisation in settings.organisations.items():
+    for name in settings.organisations:
         if name not in used:
             yield f"organisation {name!r} has no token: no call can be made for it"
-        if not organisation.models.allow:
-            yield f"organisation {name!r} allows no model: `models.allow` is empty"
     if not settings.tokens:
         yield "there are no tokens: every call gets a 401 (make one with `oai-extproc token new`)"
 

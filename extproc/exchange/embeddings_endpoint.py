@@ -6,11 +6,13 @@ import msgspec
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
+from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.bedrock.sigv4 import model_path
 from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.completion import Usage
 from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
+from extproc.openai.errors import ApiError
 from extproc.translate import embeddings
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
@@ -58,6 +60,7 @@ class DecodedEmbeddings:
     ) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         request = self._request
+        _check_model(request.model, target)
         plan = embeddings.plan(request, target.foundation, detokenise)
         path = model_path(target.model_id, "invoke")
         calls = [
@@ -73,6 +76,13 @@ class DecodedEmbeddings:
         ignored = () if request.user is None else ("user",)
         pending = EmbeddingsPending(ignored, False, self.model, target.foundation, request.encoding_format, plan.counts)
         return TranslatedRequest(tuple(calls), pending)
+
+
+def _check_model(model_id: str, target: Target) -> None:
+    """Raise a 404 `ApiError` for an id that names no known model; that of a known one is the translation's to judge."""
+    unknown = target.foundation is None or target.guessed
+    if unknown and not model_id.startswith("arn:") and (target.foundation or model_id) not in EMBEDDING_MODELS:
+        raise ApiError(404, "No model of this id makes embeddings.", param="model", code="model_not_found")
 
 
 def decode(body: bytes | bytearray) -> DecodedEmbeddings:

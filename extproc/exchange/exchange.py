@@ -71,7 +71,7 @@ from extproc.exchange.jobs import (
     SideResponses,
 )
 from extproc.exchange.local_replies import bedrock_idle, from_envoy, slow_upload, too_large
-from extproc.exchange.models import model, model_list, resolved
+from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, route
@@ -95,6 +95,7 @@ from extproc.exchange.translation import is_large, release
 from extproc.openai import sse
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
+from extproc.tenancy.directory import Caller
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_response, from_bedrock
@@ -109,6 +110,7 @@ class Exchange:
         self._state: State = Begin()
         self._record = Record(fallback_id)
         self._created = 0
+        self._caller: Caller | None = None
         self._ignored: tuple[str, ...] = ()
         self._upstream_headers: tuple[str, ...] = ()
         self._reservation: Reservation | None = None
@@ -204,7 +206,7 @@ class Exchange:
         self._created = int(now)
         requested = route(headers.get(":method", ""), headers.get(":path", ""))
         self._record.operation = requested.operation
-        caller = self._gateway.directory.authenticate(
+        self._caller = caller = self._gateway.directory.authenticate(
             headers.get("authorization"), headers.get("openai-organization"), now
         )
         self._record.organisation, self._record.token = caller.organisation, caller.token
@@ -374,16 +376,11 @@ class Exchange:
     # Replies
 
     def _reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
-        return Reply(
-            status,
-            self._headers(("content-type", "application/json"), *headers),
-            body,
-            details,
-            self._upstream_headers,
-            self._record.metadata(),
-        )
+        fields = self._headers(("content-type", "application/json"), *headers)
+        return Reply(status, fields, body, details, self._upstream_headers, self._record.metadata())
 
     def _error(self, error: ApiError) -> Reply:
+        error = explained(error, self._gateway.catalogue, self._caller, self._record.model)
         self._record.finish = error.code or error.type
         details = f"oai_{error.code or error.status}"
         return self._reply(error.status, error.encode(), tuple(error.headers.items()), details)

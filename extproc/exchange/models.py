@@ -3,15 +3,21 @@
 Decision: docs/decisions.md, D57.
 """
 
+from typing import Final
+
 import msgspec
 
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.model_ids import is_model_id
+from extproc.bedrock.similar import similar
 from extproc.openai.errors import ApiError
 from extproc.openai.models import list_object, model_object
 from extproc.shared_names import API_PATH
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.policy import choose
+
+_LONGEST_QUOTED: Final = 256
+"""Characters of an id that an error repeats, so that its other sentences stay."""
 
 
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
@@ -24,12 +30,16 @@ def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
     return msgspec.json.encode(list_object(permitted))
 
 
+class NoSuchModelError(ApiError):
+    """The 404 for a model that does not exist, or that the caller may not use: both look the same."""
+
+
 def model(catalogue: Catalogue, caller: Caller, model_id: str) -> bytes:
     """Return the body of one model. Raises a 404 `ApiError` for one that is not in the caller's list."""
     for entry in catalogue.entries():
         if entry.id == model_id and choose(caller.models, model_id, entry.targets) is not None:
             return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by, entry.shutdown))
-    raise no_such_model(model_id, caller)
+    raise no_such_model(catalogue, caller, model_id)
 
 
 def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
@@ -40,16 +50,27 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
     """
     target = choose(caller.models, model_id, catalogue.targets(model_id)) if is_model_id(model_id) else None
     if target is None:
-        raise no_such_model(model_id, caller)
+        raise no_such_model(catalogue, caller, model_id)
     return target
 
 
-def no_such_model(model_id: str, caller: Caller) -> ApiError:
-    """Return the 404, the same for a model that does not exist and for one that the caller may not use."""
-    return ApiError(
+def no_such_model(catalogue: Catalogue, caller: Caller, model_id: str, reason: str = "") -> ApiError:
+    """Return the 404, with the most similar id that the caller may use; `reason` is Bedrock's, where it decided."""
+    permitted = [entry for entry in catalogue.entries() if choose(caller.models, entry.id, entry.targets) is not None]
+    suggestion = similar(model_id, permitted)
+    meant = f" Did you mean `{suggestion}`?" if suggestion else ""
+    because = f" ({reason})" if reason else ""
+    return NoSuchModelError(
         404,
-        f"The model '{model_id}' does not exist, or organisation '{caller.organisation}' may not use it. "
-        f"GET {API_PATH}/models lists the ones it may.",
+        f"The model '{model_id[:_LONGEST_QUOTED]}' does not exist, or organisation '{caller.organisation}' may not "
+        f"use it.{meant} GET {API_PATH}/models lists the ones it may.{because}",
         param="model",
         code="model_not_found",
     )
+
+
+def explained(error: ApiError, catalogue: Catalogue, caller: Caller | None, model_id: str) -> ApiError:
+    """Return `error`, or the gateway's own 404 where Bedrock has no such model."""
+    if caller is None or error.code != "model_not_found" or isinstance(error, NoSuchModelError):
+        return error
+    return no_such_model(catalogue, caller, model_id, error.message)

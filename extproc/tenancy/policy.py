@@ -37,6 +37,12 @@ def choose(models: Models, requested: str, targets: tuple[Target, ...]) -> Targe
     return _cached(models, requested, targets)
 
 
+def matches_none(pattern: str, names: str, *, ignore_case: bool = False) -> bool:
+    """Return whether the pattern matches none of the `names`, one in each line."""
+    flags = re.MULTILINE | (re.IGNORECASE if ignore_case else 0)
+    return re.search(rf"^(?:{_translate(pattern)})$", names, flags) is None
+
+
 def _first_permitted(models: Models, requested: str, targets: tuple[Target, ...]) -> Target | None:
     return next((target for target in targets if _permitted(models, requested, target)), None)
 

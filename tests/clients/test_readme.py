@@ -149,7 +149,7 @@ def configuration(reader: Reader, code: str) -> None:
     settings = config.parse(code.encode())
     assert settings.region == "us-east-1"
     assert settings.organisations["acme"].models.allow == ("anthropic.*", "amazon.*")
-    assert settings.organisations["acme"].models.deny == ("*premier*",)
+    assert settings.organisations["acme"].models.deny == ("*nova-pro*",)
     [token] = settings.tokens
     assert (token.name, token.organisations) == ("ci", ("acme",))
     assert token.expires is not None

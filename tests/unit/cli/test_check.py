@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.running import Cli, is_rejected
 
 
@@ -33,6 +35,34 @@ def test_check_warns_of_probable_mistakes(cli: Cli, gateway_yaml: Path) -> None:
     assert len(warnings) == 4
     for words in ("'old' has no organisation", "'old' expired", "'lonely' has no token", "'lonely' allows no model"):
         assert any(words in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ('{allow: ["claude-*"]}', ("`claude-*` in `models.allow`", "did you mean `*.claude-*`", "may call nothing")),
+        ('{allow: ["anthropic.claude-sonnet"]}', ("did you mean `anthropic.claude-sonnet*`?", "may call nothing")),
+        ('{allow: ["*"], deny: ["NOVA-PRO"]}', ("`NOVA-PRO` in `models.deny`", "did you mean `*NOVA-PRO*`?")),
+        ('{allow: ["anthropic.*"], deny: ["*"]}', ("'acme' may call nothing: its patterns permit no known model",)),
+        ('{allow: ["us-gov.amazon.*"]}', ("'acme' may call nothing", "us-east-1")),
+        ('{allow: ["nothing.*"]}', ("`nothing.*`", "no model of the built-in list", "may call nothing")),
+        ("{allow: []}", ("'acme' allows no model: `models.allow` is empty",)),
+        ('{allow: ["*"], deny: ["global.*", "*nova-pro*", "arn:*"]}', ()),
+        ('{allow: ["arn:aws:bedrock:us-east-1:1:application-inference-profile/*"]}', ()),
+        ('{allow: ["us.anthropic.*", "eu.amazon.nova-micro-v1:0", "amazon.titan-embed-text-v?:0"]}', ()),
+    ],
+)
+def test_check_warns_of_models_that_nobody_can_call(
+    cli: Cli, gateway_yaml: Path, models: str, words: tuple[str, ...]
+) -> None:
+    token = f"{{name: ci, sha256: '{'ab' * 32}', organisations: [acme]}}"
+    gateway_yaml.write_text(f"region: us-east-1\norganisations: {{acme: {{models: {models}}}}}\ntokens: [{token}]")
+    shown, strict = cli("check"), cli("check", "--strict")
+    assert shown.exit_code == 0
+    assert all(word in shown.stderr for word in words), shown.stderr
+    assert bool(words) == bool(shown.stderr)
+    assert strict.exit_code == (2 if words else 0)
+    assert ("--strict" in strict.stderr) == bool(words)
 
 
 def test_check_lists_the_first_of_very_many(cli: Cli, gateway_yaml: Path) -> None:

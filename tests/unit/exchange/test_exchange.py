@@ -1,7 +1,7 @@
 """Exchanges: translated requests, rejected requests, and the order of events."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -146,6 +146,38 @@ def test_a_model_that_the_organisation_may_not_use_does_not_exist_for_it(gateway
     exchange.receive(headers(authorization="Bearer qc_two", openai_organization="frugal"), NOW)
     reply = only(exchange.receive(RequestBody(chat(model="anthropic.claude-sonnet-4-6")), NOW))
     assert (reply.status, error(reply)["code"], error(reply)["param"]) == (404, "model_not_found", "model")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("claude-sonnet-4-6", "anthropic.claude-sonnet-4-6"),
+        ("eu.anthropic.claude-sonnet-4-6", "anthropic.claude-sonnet-4-6"),
+        ("amazon.nova-micro-v1", "amazon.nova-micro-v1:0"),
+        ("somebody.else-1", None),
+    ],
+)
+def test_a_model_that_bedrock_does_not_know_is_the_gateways_own_404(
+    gateway: Gateway, sent: Callable[..., Exchange], asked: str, meant: str | None
+) -> None:
+    exchange = sent(gateway, model=asked)
+    exchange.receive(ResponseHeaders({":status": "400", "x-amzn-errortype": "ValidationException"}), NOW)
+    failure = b'{"message": "The provided model identifier is invalid."}'
+    reply = only(exchange.receive(ResponseBody(failure, end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["code"], error(reply)["param"]) == (404, "model_not_found", "model")
+    message = error(reply)["message"]
+    assert message.startswith(f"The model '{asked}' does not exist, or organisation 'acme' may not use it.")
+    assert ("Did you mean" in message) == (meant is not None)
+    assert meant is None or f"Did you mean `{meant}`?" in message
+    assert "GET /oai/v1/models" in message
+    assert "(The provided model identifier is invalid.)" in message
+
+
+def test_a_suggestion_is_a_model_that_the_organisation_may_use(gateway: Gateway) -> None:
+    exchange = Exchange(gateway, "0" * 32)
+    exchange.receive(headers(authorization="Bearer qc_two", openai_organization="frugal"), NOW)
+    reply = only(exchange.receive(RequestBody(chat(model="claude-sonnet-4-6")), NOW))
+    assert "anthropic" not in error(reply)["message"]
 
 
 def test_without_credentials_nothing_leaves_and_no_token_is_blamed(gateway: Gateway) -> None:

@@ -1,0 +1,77 @@
+"""The listed model that a wrong id probably means.
+
+Ids are compared by the part that people know: without a geography, the model's maker, the date and the version. An id
+of the same model is the best suggestion, then one that is spelled in a similar way.
+
+Invariant: the result is one of the entries' ids, never `asked` itself; only the first `LONGEST` characters of `asked`
+are read.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from extproc.bedrock.catalogue import PREFIXES, Entry
+
+LONGEST: Final = 128
+"""Characters of an id that are compared."""
+
+CUTOFF: Final = 0.5
+"""Least similarity of a suggestion, from 0 to 1, as `difflib` measures it."""
+
+_LAST = r"(?:-[0-9]{8}|-latest)?(?:-v[0-9]+)?(?::[0-9a-z]+)*"
+_ID = re.compile(rf"(.*?){_LAST}", re.DOTALL)
+
+
+def similar(asked: str, entries: Iterable[Entry]) -> str | None:
+    """Return the id of the entry that is most like `asked`; None if none is."""
+    exact, asked = asked, asked[:LONGEST].lower()
+    ids: dict[str, list[str]] = {}
+    makers = set(PREFIXES)
+    for entry in entries:
+        foundation = entry.targets[0].foundation
+        if foundation is not None and entry.id != exact:
+            makers.add(entry.owned_by)
+            ids.setdefault(_name(foundation.partition(".")[2]), []).append(entry.id)
+    name = _name(_without_makers(asked, makers))
+    if name not in ids:
+        nearest = difflib.get_close_matches(name, list(ids), n=1, cutoff=CUTOFF)
+        if not nearest:
+            return None
+        name = nearest[0]
+    return _best(asked, ids[name])
+
+
+def _without_makers(asked: str, makers: set[str]) -> str:
+    """Return the id without a geography and a maker (`us.anthropic.`, `anthropic/`), and without what precedes `/`."""
+    rest = asked.rpartition("/")[2]
+    head, dot, below = rest.partition(".")
+    while dot and head in makers:
+        rest = below
+        head, dot, below = rest.partition(".")
+    return rest
+
+
+def _name(model: str) -> str:
+    """Return a model's name without date and version."""
+    match = _ID.fullmatch(model)
+    return (match[1] if match else model).replace(".", "-")
+
+
+def _best(asked: str, ids: list[str]) -> str:
+    """Return the id that has the longest beginning in common with `asked`; of those the shortest, then the last."""
+    best, rank = "", (-1, 0, "")
+    for each in ids:
+        this = (_common(asked, each) if "." in asked else 0, -len(each), each)
+        if this > rank:
+            best, rank = each, this
+    return best
+
+
+def _common(one: str, other: str) -> int:
+    """Return the number of characters that both begin with."""
+    length = 0
+    while length < min(len(one), len(other)) and one[length] == other[length]:
+        length += 1
+    return length
