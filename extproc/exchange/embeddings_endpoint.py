@@ -31,6 +31,7 @@ class EmbeddingsPending(msgspec.Struct, frozen=True):
     encoding_format: Format | None
     counts: tuple[int, ...]
     """Vectors that each call is to bring."""
+    params: Mapping[str, str] = {}
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the list of vectors. Raises `ApiError`."""

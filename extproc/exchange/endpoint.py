@@ -76,7 +76,6 @@ class Pending(Protocol):
     @property
     def params(self) -> Mapping[str, str]:
         """The client's names of fields that Bedrock's errors call by another."""
-        return {}
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         """Return the client's response, from Bedrock's in the order of the calls. Raises `ApiError`."""

@@ -32,6 +32,7 @@ class CountPending(msgspec.Struct, frozen=True):
 
     ignored: tuple[str, ...]
     streams: bool
+    params: Mapping[str, str] = {}
 
     def complete(self, context: ResponseContext, responses: Sequence[Response]) -> Completed:
         [(_, body)] = responses
