@@ -30,7 +30,7 @@ ENGINES = Path(os.environ.get("ENGINES") or ROOT.parent / "shared" / "engine")
 
 PAGE = (ROOT / "docs" / "helm.md").read_text()
 DEMO = "qc_kubernetes-demo-for-trying-it-out-only-00000"
-DEADLINE = 240.0
+DEADLINE = 300.0
 """Seconds after which what was waited for is not going to happen."""
 
 NAMESPACES = ("helm-try", "helm-mine", "helm-workers", "helm-checks")

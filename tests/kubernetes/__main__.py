@@ -23,7 +23,7 @@ IMAGES = ("oai-extproc:latest", "oai-extproc-bedrock-local:latest", "envoyproxy/
 GROUPS = {
     "aws": ["test_aws.py"],
     "local": ["test_local.py", "test_failures.py"],
-    "sidecar": ["test_objects.py", "test_sidecar.py"],
+    "sidecar": ["test_objects.py", "test_sidecar.py", "test_certificates.py"],
 }
 """Files that share no namespace with another group's. They wait for drains and probes most of the time."""
 

@@ -18,7 +18,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
-DEADLINE = 150.0
+DEADLINE = 300.0
 """Seconds after which what was waited for is not going to happen."""
 
 
@@ -101,9 +101,12 @@ class Namespace:
         return self.kubectl("logs", pod, "-c", container, *more)
 
     def delete(self) -> None:
-        """Delete the namespace, without waiting for hooks and drains."""
-        self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false", check=False)
+        """Delete the namespace, without waiting for hooks and drains.
+
+        It ends first, so that no new pod takes the place of one that is deleted.
+        """
         kubectl("delete", "namespace", self.name, "--ignore-not-found", "--wait=false")
+        self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false", check=False)
 
 
 def cleared(name: str) -> None:

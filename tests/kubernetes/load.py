@@ -28,7 +28,7 @@ STREAMED = " ".join(f"word{number}" for number in range(WORDS)) + f" [[local: pa
 
 PAUSE_SECONDS = 0.05
 TIMEOUT_SECONDS = 60.0
-LATEST_SECONDS = 90.0
+LATEST_SECONDS = 300.0
 """Longest wait for the callers to have made a call."""
 
 KINDS = {"kept": 4, "fresh": 4, "streams": 3}

@@ -1,11 +1,13 @@
 """The overlays as a reader has them: a copy of deploy/kubernetes in which the lines marked CHANGE are changed.
 
 `local` is changed in nothing but its namespace. `mine` is the page's copy of `aws`, `sidecar` the example; both have
-the organisations and tokens of all tests, and the local Bedrock in AWS's place. Their pods request less CPU than the
-overlays have it, so that a node of two cores holds all three.
+the organisations and tokens of all tests, and the local Bedrock in AWS's place. `workers` are the Deployment that is
+attached to meshes, behind an Envoy that `envoy-config` has rendered. Their pods request less CPU than the overlays have
+it, so that a node of two cores holds all four.
 """
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 
 from tests.conftest import CONFIG
 from tests.deploy.conftest import KUBERNETES
+from tests.deploy.programs import OAI_EXTPROC, environment
 from tests.kubernetes.cluster import Namespace
 
 PREFIX = "oai-test-"
@@ -134,3 +137,45 @@ def sidecar(overlays: Path) -> Namespace:
     more["configMapGenerator"] = [{"name": "shop", "files": ["application.py"]}]
     more["secretGenerator"] += [{"name": "shop", "literals": [f"openai-api-key=qc_{'ci':_<43}"]}]
     return change(folder, "sidecar", more)
+
+
+def workers(overlays: Path, name: str) -> Namespace:
+    """One worker of ../processor, by whose certificate's name an Envoy reaches it over TCP."""
+    folder = overlays / "workers"
+    folder.mkdir()
+    fill(folder)
+    (folder / "edge.yaml").write_text((Path(__file__).parent / "edge.yaml").read_text())
+    for file, options in (
+        ("envoy.yaml", ["--listen", "0.0.0.0:8080", "--health", "0.0.0.0:8081"]),
+        ("processor-ca.yaml", ["--secret", "ca"]),
+        ("processor-certificate.yaml", ["--secret", "certificate"]),
+    ):
+        (folder / file).write_text(rendered(folder, name, options))
+    keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-secret"}
+    env = [*ENDPOINTS, *({"name": key, "value": value} for key, value in keys.items())]
+    patch = deployment("oai-extproc", {"containers": [{"name": "extproc", "env": env, "resources": LESS}]})
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "oai-extproc"}}
+    document = {
+        "resources": ["../../processor", "bedrock-local.yaml", "edge.yaml"],
+        "generatorOptions": {"disableNameSuffixHash": True},
+        "configMapGenerator": [
+            {"name": "oai-gateway", "behavior": "replace", "files": ["gateway.yaml"]},
+            {"name": "edge", "files": ["envoy.yaml", "processor-ca.yaml", "processor-certificate.yaml"]},
+        ],
+        "secretGenerator": [{"name": "oai-tokens", "behavior": "replace", "files": ["tokens.yaml"]}],
+        "images": [{"name": "oai-extproc", "newName": IMAGE.rpartition(":")[0], "newTag": IMAGE.rpartition(":")[2]}],
+        "patches": [{"patch": yaml.safe_dump(patch)}, {"patch": yaml.safe_dump({"$patch": "delete", **scaler})}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    return change(folder, "workers", {})
+
+
+def rendered(folder: Path, name: str, options: list[str]) -> str:
+    """Return what `envoy-config` prints for an Envoy that follows its certificate and authorities."""
+    (folder / "rendered.yaml").write_text("region: us-east-1\n")
+    command = [*OAI_EXTPROC, "envoy-config", "--config", str(folder / "rendered.yaml"), "--processor", f"{name}:9443"]
+    for option, file in (("ca", "ca.crt"), ("certificate", "tls.crt"), ("key", "tls.key")):
+        command += [f"--processor-{option}", f"/etc/oai/tls/{file}"]
+    command += ["--processor-secrets", "/etc/edge", "--ca-file", "/etc/ssl/certs/ca-certificates.crt", *options]
+    env = environment({each["name"]: each["value"] for each in ENDPOINTS})
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
