@@ -8,6 +8,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,9 @@ ENVOY = "1.40.0"
 
 OUTSIDE = "TESTS_CLUSTERS_OUTSIDE"
 """The variable with the id of a process that is not in the controller's network: from there scripts can be called."""
+
+VERSION = "TESTS_CLUSTERS_VERSION"
+"""The variable with the controller's version, as the script prints it."""
 
 BEDROCK = ("bedrock-runtime.us-east-1.amazonaws.com", "bedrock.us-east-1.amazonaws.com")
 STRANGER = "stranger.example.com"
@@ -55,12 +59,21 @@ def main() -> int:
     environment[OUTSIDE] = str(os.getpid())
     tests = [sys.executable, "-m", "pytest", "-m", "mesh", "tests/clusters", "--mesh", mesh.mesh, *rest]
     try:
-        subprocess.run([script, "up", *files], env=environment, check=True)
+        environment[VERSION] = started([script, "up", *files], environment)
         if mesh.without_tests:
             return 0
         return subprocess.run([script, "exec", *tests], env=environment, cwd=ROOT, check=False).returncode
     finally:
         subprocess.run([script, "down"], env=environment, check=False)
+
+
+def started(command: list[str | Path], environment: dict[str, str]) -> str:
+    """Start the controller; return its version."""
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    print(done.stdout, end="", flush=True)
+    match = re.search(r"ready \((?:istiod|Envoy Gateway) (\S+), ", done.stdout)
+    assert match is not None, done.stdout
+    return match[1]
 
 
 def prepare(mesh: str, folder: Path) -> list[Path]:

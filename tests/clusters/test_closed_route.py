@@ -99,9 +99,8 @@ def processor(objects: Objects) -> Any:
     backends = [each["spec"] for each in objects.of("Backend", PROCESSOR)]
     if backends:
         return backends[0]
-    (cluster,) = (
-        each["patch"]["value"] for each in patches(objects) if each["patch"]["value"].get("name") == PROCESSOR
-    )
+    clusters = (each["patch"]["value"] for each in patches(objects) if each["applyTo"] == "CLUSTER")
+    (cluster,) = (each for each in clusters if each["name"] == PROCESSOR)
     return cluster
 
 

@@ -5,6 +5,8 @@ is another with a mesh.
 """
 
 import json
+import os
+import re
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from openai import OpenAI
 from tests.clients import (
     conftest,
 )
+from tests.clusters.__main__ import VERSION
 from tests.clusters.controller import Controller
 from tests.clusters.through_a_mesh import HELLO, NOVA, collect
+from tests.deploy.conftest import ROOT
 
 pytestmark = pytest.mark.mesh
 
@@ -64,3 +68,11 @@ def test_envoy_has_what_the_overlay_is_for(mesh: str, controller: Controller) ->
     if mesh == "envoy-gateway":
         assert '"http.max_requests_per_io_cycle": 1' in configuration
         assert '"match_upstream": true' in configuration
+
+
+def test_the_page_names_the_controllers_version() -> None:
+    """Istio's module has no tags: the date is that of its commit."""
+    version = os.environ[VERSION]
+    if date := re.match(r"v0\.0\.0-(\d{4})(\d\d)(\d\d)", version):
+        version = "-".join(date.groups())
+    assert f"({version})" in (ROOT / "docs" / "kubernetes.md").read_text()
