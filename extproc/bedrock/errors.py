@@ -13,6 +13,10 @@ from dataclasses import dataclass
 import msgspec
 
 
+_LONGEST = 64 * 1024
+"""Bytes of an error's body that is decoded: AWS's have less than one KiB, and its text is searched for phrases."""
+
+
 @dataclass(frozen=True, slots=True)
 class BedrockError:
     """An error of Bedrock: `kind` is AWS's name for it (`ThrottlingException`), `status` 0 inside a stream.
@@ -76,6 +80,8 @@ def from_frame(headers: Mapping[str, object], payload: bytes) -> BedrockError:
 
 
 def _read(body: bytes) -> _Body:
+    if len(body) > _LONGEST:
+        return _Body(lower=_text(body[:4000]))
     try:
         return _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

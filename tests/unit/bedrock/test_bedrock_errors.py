@@ -83,3 +83,12 @@ def test_the_message_of_the_models_own_server_is_kept(body: bytes, message: str,
 def test_an_error_frame_without_headers_has_its_message_in_its_body() -> None:
     headers = {":message-type": "error", ":error-code": "com.amazon.coral#InternalFailure"}
     assert from_frame(headers, b'{"message":"Oh."}') == BedrockError("InternalFailure", "Oh.")
+
+
+def test_of_an_error_as_long_as_no_error_of_awss_only_the_beginning_is_read() -> None:
+    """Phrases are searched in its text: 30 MB held the event loop for most of a second."""
+    body = b'{"message": "' + b"long " * 20_000 + b'", "originalStatusCode": 400}'
+    error = from_response(500, {"x-amzn-errortype": "InternalServerException"}, body)
+    assert (error.kind, error.original) == ("InternalServerException", 0)
+    assert error.message.startswith('{"message": "long long')
+    assert len(error.message) == 1000
