@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-
 _LONGEST = 64 * 1024
 """Bytes of an error's body that is decoded: AWS's have less than one KiB, and its text is searched for phrases."""
 
