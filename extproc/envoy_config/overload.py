@@ -3,6 +3,8 @@
 | what runs out | from               | what Envoy does                                                         |
 |---------------|--------------------|-------------------------------------------------------------------------|
 | connections   | `EnvoyPlan.files`  | it closes a new connection at once, so that those it has can make calls |
+| memory, 60 %  | `EnvoyPlan.memory` | it waits less and less for callers who do not read, `_WAITS`            |
+| memory, 60 %  | `EnvoyPlan.memory` | it keeps idle connections and unread responses for less, 10 s from 75 % |
 | memory, 70 %  | `EnvoyPlan.memory` | it returns free memory to the system                                    |
 | memory, 85 %  | `EnvoyPlan.memory` | it rejects every new request with 503 and `retry-after`                 |
 | memory, 92 %  | `EnvoyPlan.memory` | it closes connections that send something: HTTP/2 after a GOAWAY        |
@@ -19,6 +21,10 @@ from envoy_data_plane.envoy.config.overload.v3 import (
     OverloadAction,
     OverloadManager,
     ResourceMonitor,
+    ScaledTrigger,
+    ScaleTimersOverloadActionConfig,
+    ScaleTimersOverloadActionConfigScaleTimer,
+    ScaleTimersOverloadActionConfigTimerType,
     ShrinkHeapConfig,
     ThresholdTrigger,
     Trigger,
@@ -33,6 +39,16 @@ from extproc.envoy_config.messages import packed, seconds
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _HEAP = "envoy.resource_monitors.fixed_heap"
 
+_WAITS = (
+    ScaleTimersOverloadActionConfigTimerType.HTTP_DOWNSTREAM_CONNECTION_IDLE,
+    ScaleTimersOverloadActionConfigTimerType.HTTP_DOWNSTREAM_STREAM_FLUSH,
+)
+"""Timers that get shorter. A whole response that nobody reads takes Envoy its length, which no budget counts any more:
+its stream with the worker has ended. Over HTTP/1.1 Envoy takes it for read, and only its connection for idle."""
+
+_SHORTEST_WAIT = 10.0
+"""Seconds that are left of them where memory is short."""
+
 _LOOK_SECONDS = 0.1
 """Interval at which Envoy checks its heap; a second by default, in which a gigabyte can arrive."""
 
@@ -45,6 +61,11 @@ def overload_manager(plan: EnvoyPlan) -> OverloadManager:
         refresh_interval=seconds(_LOOK_SECONDS),
         resource_monitors=[_connections(plan), _heap(plan.memory)],
         actions=[
+            OverloadAction(
+                name="envoy.overload_actions.reduce_timeouts",
+                triggers=[Trigger(name=_HEAP, scaled=ScaledTrigger(scaling_threshold=0.6, saturation_threshold=0.75))],
+                typed_config=packed(_shorter_waits()),
+            ),
             OverloadAction(
                 name="envoy.overload_actions.shrink_heap",
                 triggers=[_from(0.7)],
@@ -62,6 +83,12 @@ def overload_manager(plan: EnvoyPlan) -> OverloadManager:
 
 
 _UNFREED = 16 * capacity.MIB
+
+
+def _shorter_waits() -> ScaleTimersOverloadActionConfig:
+    shortest = seconds(_SHORTEST_WAIT)
+    timers = [ScaleTimersOverloadActionConfigScaleTimer(timer=timer, min_timeout=shortest) for timer in _WAITS]
+    return ScaleTimersOverloadActionConfig(timer_scale_factors=timers)
 
 
 def _connections(plan: EnvoyPlan) -> ResourceMonitor:

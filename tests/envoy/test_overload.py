@@ -110,6 +110,11 @@ class Caller:
         except (ConnectionResetError, BrokenPipeError):
             return "closed"
 
+    def wait_for_its_end(self) -> None:
+        """Read until Envoy has closed the connection."""
+        while self._socket.recv(65536):
+            pass
+
     def _list_models_http1(self) -> str:
         fields = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         self._socket.sendall(f"GET {MODELS} HTTP/1.1\r\nhost: gateway\r\n{fields}\r\n".encode())
@@ -200,6 +205,15 @@ async def test_each_step_is_taken_from_its_share_of_the_memory_and_taken_back(pr
     assert new_connections() == ["closed", "closed"]
     await pressed.until(0.5)
     assert new_connections() == ["200", "200"]
+
+
+@pytest.mark.parametrize("http2", [True, False], ids=["http2", "http1"])
+async def test_where_memory_is_short_connections_without_a_call_are_not_kept(pressed: Pressed, http2: bool) -> None:
+    """Over HTTP/1.1 one whose response nobody reads is such a connection: Envoy has passed all of it on."""
+    with pressed.caller(http2=http2) as rests:
+        assert rests.list_models() == "200"
+        await pressed.until(0.8)
+        rests.wait_for_its_end()
 
 
 @pytest.mark.parametrize("http2", [True, False], ids=["http2", "http1"])

@@ -92,6 +92,7 @@ def test_envoy_monitors_its_memory_where_the_limit_is_configured(document: Edit)
     manager = document(memory=1 << 30)["overload_manager"]
     assert one(manager, "max_heap_size_bytes") == str(960 << 20)
     assert [action["name"].rpartition(".")[2] for action in manager["actions"]] == [
+        "reduce_timeouts",
         "shrink_heap",
         "stop_accepting_requests",
     ]
