@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import openai
 import pytest
@@ -16,7 +16,9 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from openai import OpenAI
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
+
+from tests.clients.journey import Journey, Stop
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
@@ -46,19 +48,6 @@ def chat(access: dict[str, Any]) -> Chat:
         return ChatOpenAI(model=model, **{**access, **settings})
 
     return make
-
-
-class Stop(BaseModel):
-    city: str
-    nights: int
-
-
-class Journey(BaseModel):
-    """A journey, by stops."""
-
-    title: str
-    by: Literal["train", "boat"]
-    stops: list[Stop]
 
 
 @tool

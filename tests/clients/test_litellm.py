@@ -4,11 +4,11 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
+from tests.clients.journey import Journey, Stop
 from tests.limits import INSTALLATION_LIMIT
 
 pytestmark = pytest.mark.timeout(INSTALLATION_LIMIT)
@@ -173,19 +173,6 @@ def test_a_demanded_tool(litellm: LiteLLM, weather: Any, clock: Any) -> None:
 
 
 # Structured output
-
-
-class Stop(BaseModel):
-    city: str
-    nights: int
-
-
-class Journey(BaseModel):
-    """A journey, by stops."""
-
-    title: str
-    by: Literal["train", "boat"]
-    stops: list[Stop]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -2,11 +2,10 @@
 
 import base64
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal
+from typing import Any
 
 import openai
 import pytest
-from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, Embedder, NativeOutput, PromptedOutput, ToolOutput, ToolReturn
 from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
 from pydantic_ai.exceptions import ModelHTTPError
@@ -21,6 +20,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.run import AgentRunResultEvent
+
+from tests.clients.journey import Journey, Stop
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
@@ -44,19 +45,6 @@ def agent(provider: OpenAIProvider) -> Make:
         return Agent(OpenAIChatModel(model, provider=provider), **settings)
 
     return make
-
-
-class Stop(BaseModel):
-    city: str
-    nights: int
-
-
-class Journey(BaseModel):
-    """A journey, by stops."""
-
-    title: str
-    by: Literal["train", "boat"]
-    stops: list[Stop]
 
 
 def get_weather(city: str) -> str:

@@ -1,29 +1,17 @@
 """`response_format` with OpenAI's Python SDK: `.parse()`, the stream helper, JSON schemas and JSON objects."""
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import openai
 import pytest
 from openai import LengthFinishReasonError, OpenAI
-from pydantic import BaseModel
+
+from tests.clients.journey import Journey, Stop
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-micro-v1:0"
 LLAMA = "meta.llama3-3-70b-instruct-v1:0"
-
-
-class Stop(BaseModel):
-    city: str
-    nights: int
-
-
-class Journey(BaseModel):
-    """Nested, with a reference and an enumeration."""
-
-    title: str
-    by: Literal["train", "boat"]
-    stops: list[Stop]
 
 
 QUESTION: Any = [{"role": "user", "content": "Plan a journey to Paris for 3 nights."}]

@@ -6,7 +6,6 @@ commands, each as a project of its own with ports of its own.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from openai import OpenAI
 from testcontainers.compose import DockerCompose
 
 from tests.containers import Containers
+from tests.scripts import load
 
 ROOT = Path(__file__).parents[2]
 LOCAL_PORT = str(Path(__file__).parent / "local-port.yml")
@@ -163,12 +163,7 @@ def images(engine: docker.DockerClient) -> str:
 @pytest.fixture(scope="session")
 def source() -> Any:
     """deploy/docker/source.py."""
-    spec = importlib.util.spec_from_file_location("source", ROOT / "deploy" / "docker" / "source.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(ROOT / "deploy" / "docker" / "source.py")
 
 
 @pytest.fixture

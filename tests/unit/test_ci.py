@@ -1,4 +1,3 @@
-import importlib.util
 import shutil
 import subprocess
 import time
@@ -6,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.scripts import load
 
 RUN = Path(__file__).resolve().parents[2] / ".ci" / "run"
 
@@ -23,11 +24,7 @@ def test_it_starts_however_it_is_called(shell: str | None, tmp_path: Path):
 @pytest.fixture
 def ci(tmp_path: Path) -> Any:
     """Load the program without running a stage."""
-    specification = importlib.util.spec_from_file_location("stages", RUN.with_name("stages.py"))
-    assert specification is not None
-    assert specification.loader is not None
-    module: Any = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    module = load(RUN.with_name("stages.py"))
     module.LOGS = tmp_path
     module.TABLE, module.STAGES = module.STAGES, {}
     return module

@@ -1,6 +1,5 @@
 """deploy/docker/sbom.py, held against CycloneDX's own schema and the libraries of package URLs and SPDX expressions."""
 
-import importlib.util
 import json
 import sysconfig
 from importlib.metadata import distributions
@@ -12,6 +11,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from license_expression import get_spdx_licensing
 from packageurl import PackageURL
+
+from tests.scripts import load
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "docker" / "sbom.py"
@@ -43,12 +44,7 @@ DEP5 = (
 
 @pytest.fixture(scope="module")
 def sbom() -> Any:
-    spec = importlib.util.spec_from_file_location("sbom", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """deploy/docker/source.py: one digest for a checkout, for the part of it that a build sees, and for its commit."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -9,18 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.scripts import load
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "docker" / "source.py"
 
 
 @pytest.fixture(scope="module")
 def source() -> Any:
-    spec = importlib.util.spec_from_file_location("source", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(SCRIPT)
 
 
 @pytest.fixture

@@ -120,8 +120,9 @@ class Rig:
         return port
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Rig]:
+@contextmanager
+def rig_of(*arguments: str) -> Iterator[Rig]:
+    """A rig whose worker has more arguments."""
     with tempfile.TemporaryDirectory(prefix="closed-") as folder, ExitStack() as ended:
         upstream = Upstream()
         ended.callback(upstream.close)
@@ -129,8 +130,14 @@ def shared() -> Iterator[Rig]:
         site.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = f"http://127.0.0.1:{upstream.port}"
         processor = f"unix:{folder}/w0.sock"
         command = ("envoy-config", "--config", "gateway.yaml", "--listen", "127.0.0.1:65000", "--processor", processor)
-        site.worker(processor)
+        site.worker(processor, *arguments)
         yield Rig(site, upstream, site.run(*command))
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Rig]:
+    with rig_of() as rig:
+        yield rig
 
 
 @pytest.fixture

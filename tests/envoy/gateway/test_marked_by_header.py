@@ -5,25 +5,21 @@ matches the header, and the filter has no mutation rules and leaves it to the wo
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.envoy.conftest import Site
 from tests.envoy.gateway.test_closed_route import (
     CALLS,
     FORGED,
     PATHS,
     Rig,
-    Upstream,
     ext_proc,
     manager,
     no_filter,
     no_processing,
+    rig_of,
     routes,
     send_request,
     until_served,
@@ -36,15 +32,8 @@ MARKED = {HEADER: "signed"}
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Rig]:
-    with tempfile.TemporaryDirectory(prefix="header-") as folder, ExitStack() as ended:
-        upstream = Upstream()
-        ended.callback(upstream.close)
-        site = Site(Path(folder), ended)
-        site.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = f"http://127.0.0.1:{upstream.port}"
-        processor = f"unix:{folder}/w0.sock"
-        command = ("envoy-config", "--config", "gateway.yaml", "--listen", "127.0.0.1:65000", "--processor", processor)
-        site.worker(processor, "--mark-by-header")
-        yield Rig(site, upstream, site.run(*command))
+    with rig_of("--mark-by-header") as rig:
+        yield rig
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Exchanges: translated requests, rejected requests, and the order of events."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from extproc.exchange.directives import Abort, Continue, Directive, Wait
+from extproc.exchange.directives import Abort, Continue, Wait
 from extproc.exchange.events import (
     Idle,
     RequestBody,
@@ -19,6 +19,7 @@ from extproc.exchange.events import (
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import SideCalls, SideFailure, SideIdle, SideResponse, SideResponses, SideResult
+from tests.unit.exchange.replies import error, only
 
 NOW = 1_790_000_000.0
 TOKEN = "qc_test"
@@ -35,21 +36,6 @@ def headers(method: str = "POST", path: str = "/oai/v1/chat/completions", **more
 def chat(**more: Any) -> bytes:
     messages = [{"role": "user", "content": "Hello"}]
     return json.dumps({"model": "amazon.nova-micro-v1:0", "messages": messages} | more).encode()
-
-
-def only(directives: Sequence[Directive]) -> Any:
-    [directive] = directives
-    return directive
-
-
-def error(directive: Any) -> dict[str, Any]:
-    """Return the error object in a `Reply`, whose form is checked."""
-    body = json.loads(directive.body)
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert dict(directive.headers)["content-type"] == "application/json"
-    assert dict(directive.headers)["x-request-id"]
-    return dict(body["error"])
 
 
 # The request

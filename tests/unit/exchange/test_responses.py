@@ -1,13 +1,13 @@
 """Bedrock's responses in an exchange: whole ones, streams, and error responses."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from extproc.bedrock import capabilities
-from extproc.exchange.directives import Directive, Head
+from extproc.exchange.directives import Head
 from extproc.exchange.events import (
     Idle,
     ResponseBody,
@@ -17,26 +17,12 @@ from extproc.exchange.events import (
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.responses import END_SECONDS, READ_AHEAD
+from tests.unit.exchange.replies import error, only
 
 Send = Callable[..., Exchange]
 Encode = Callable[..., bytes]
 
 NOW = 1_790_000_000.0
-
-
-def only(directives: Sequence[Directive]) -> Any:
-    [directive] = directives
-    return directive
-
-
-def error(directive: Any) -> dict[str, Any]:
-    """Return the error object in a `Reply`, whose form is checked."""
-    body = json.loads(directive.body)
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert dict(directive.headers)["content-type"] == "application/json"
-    assert dict(directive.headers)["x-request-id"]
-    return dict(body["error"])
 
 
 def upstream(status: int = 200, *, end: bool = False, local: bool = False, **more: str) -> ResponseHeaders:

@@ -18,6 +18,7 @@ from extproc.translate.completed import Completed
 from extproc.translate.response_fields import finish_reason
 from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES
 from extproc.translate.response_shape import ResponseShape
+from tests.unit.translate.stop_reasons import FINISH_REASONS
 
 
 def converse(*blocks: Any, stop: str = "end_turn", **usage: int) -> bytes:
@@ -319,21 +320,7 @@ def test_without_a_call_the_old_shape_is_as_any_other() -> None:
 # The finish reason
 
 
-@pytest.mark.parametrize(
-    ("stop", "alone", "with_a_call"),
-    [
-        ("end_turn", "stop", "tool_calls"),
-        ("stop_sequence", "stop", "tool_calls"),
-        ("tool_use", "stop", "tool_calls"),
-        ("max_tokens", "length", "length"),
-        ("model_context_window_exceeded", "length", "length"),
-        ("guardrail_intervened", "content_filter", "content_filter"),
-        ("content_filtered", "content_filter", "content_filter"),
-        ("refusal", "content_filter", "content_filter"),
-        ("brand_new_reason", "stop", "tool_calls"),
-        ("", "stop", "tool_calls"),
-    ],
-)
+@pytest.mark.parametrize(("stop", "alone", "with_a_call"), [*FINISH_REASONS, ("", "stop", "tool_calls")])
 def test_a_stop_reason_becomes_openais_finish_reason(stop: str, alone: str, with_a_call: str) -> None:
     assert finish({"text": "Hi"}, stop=stop) == alone
     assert finish({"text": "Hi"}, use(), stop=stop) == with_a_call

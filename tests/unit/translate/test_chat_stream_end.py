@@ -11,6 +11,7 @@ from extproc.openai.sse import event as sse_event
 from extproc.translate.chat_sse import StreamError
 from extproc.translate.chat_stream import State
 from extproc.translate.response_shape import ResponseShape
+from tests.unit.translate.stop_reasons import FINISH_REASONS
 from tests.unit.translate.stream_events import (
     END,
     START,
@@ -28,20 +29,7 @@ from tests.unit.translate.stream_events import (
 # The finish reason
 
 
-@pytest.mark.parametrize(
-    ("reason", "alone", "with_a_call"),
-    [
-        ("end_turn", "stop", "tool_calls"),
-        ("stop_sequence", "stop", "tool_calls"),
-        ("tool_use", "stop", "tool_calls"),
-        ("max_tokens", "length", "length"),
-        ("model_context_window_exceeded", "length", "length"),
-        ("guardrail_intervened", "content_filter", "content_filter"),
-        ("content_filtered", "content_filter", "content_filter"),
-        ("refusal", "content_filter", "content_filter"),
-        ("brand_new_reason", "stop", "tool_calls"),
-    ],
-)
+@pytest.mark.parametrize(("reason", "alone", "with_a_call"), FINISH_REASONS)
 def test_a_stop_reason_becomes_openais_finish_reason(reason: str, alone: str, with_a_call: str, play: Any) -> None:
     for content, expected in (([text("a"), close()], alone), ([tool(0), close()], with_a_call)):
         assert play.chunks(START, *content, stop(reason))[-1]["choices"][0]["finish_reason"] == expected
