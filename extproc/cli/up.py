@@ -88,7 +88,6 @@ def up(
     from extproc.machine import open_files
     from extproc.net import ca_bundle
     from extproc.stack import stack
-    from extproc.stack.supervisor import ProgramError
 
     files = open_files.raise_limit()
     if warning := open_files.too_few(files):
@@ -109,12 +108,20 @@ def up(
             access_log=access_log,
             files=files,
         )
-        try:
-            asyncio.run(stack.run(options, write_line, lambda ready: _announce(configuration, options, ready)))
-        except ProgramError as error:
-            raise GatewayError(str(error)) from error
-        finally:
-            flush()
+        _run(options, configuration)
+
+
+def _run(options: "StackOptions", configuration: _Configuration) -> None:
+    """Run the stack until it ends. Raises `GatewayError` if a program does not stay up."""
+    from extproc.stack import stack
+    from extproc.stack.supervisor import ProgramError
+
+    try:
+        asyncio.run(stack.run(options, write_line, lambda ready: _announce(configuration, options, ready)))
+    except ProgramError as error:
+        raise GatewayError(str(error)) from error
+    finally:
+        flush()
 
 
 def _envoy_binary() -> Path:

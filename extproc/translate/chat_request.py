@@ -20,9 +20,9 @@ from extproc.payload import Payload
 from extproc.translate.chat_fields import NOT_APPLIED, REJECTED
 from extproc.translate.fields import alternatives
 from extproc.translate.ignored import Ignored
-from extproc.translate.messages import plan_conversation
+from extproc.translate.messages import Conversation, plan_conversation
 from extproc.translate.model_fields import merged, with_own
-from extproc.translate.parameters import plan_parameters
+from extproc.translate.parameters import Parameters, plan_parameters
 from extproc.translate.reasoning import Reasoning, plan_reasoning
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.tools import Tools, plan_tools
@@ -74,8 +74,27 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     stream = bool(request.stream) and _streams(effective, tools)
     parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream)
     binding = reasoning.binding_fields(effective, conversation.turns)
-    fields = merged(reasoning.fields, binding, parameters.fields, tools.model_fields)
-    converse = ConverseRequest(
+    fields = with_own(merged(reasoning.fields, binding, parameters.fields, tools.model_fields), request, effective)
+    options = request.stream_options
+    return ChatPlan(
+        body=_converse_request(effective, reasoning, tools, conversation, parameters, fields).encode(),
+        stream=stream,
+        streamed=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        shape=_shape(request, effective, tools),
+        ignored=ignored.paths,
+    )
+
+
+def _converse_request(
+    effective: Capabilities,
+    reasoning: Reasoning,
+    tools: Tools,
+    conversation: Conversation,
+    parameters: Parameters,
+    fields: dict[str, Any],
+) -> ConverseRequest:
+    return ConverseRequest(
         messages=conversation.turns,
         system=conversation.system or UNSET,
         inference_config=parameters.inference,
@@ -85,17 +104,8 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
         performance_config=parameters.performance,
         service_tier=parameters.service_tier,
         request_metadata=parameters.metadata,
-        additional_model_request_fields=with_own(fields, request, effective) or UNSET,
+        additional_model_request_fields=fields or UNSET,
         additional_model_response_field_paths=_response_fields(effective, reasoning),
-    )
-    options = request.stream_options
-    return ChatPlan(
-        body=converse.encode(),
-        stream=stream,
-        streamed=bool(request.stream),
-        include_usage=bool(options and options.include_usage),
-        shape=_shape(request, effective, tools),
-        ignored=ignored.paths,
     )
 
 
