@@ -11,6 +11,8 @@ from typing import get_args
 import msgspec
 import pytest
 
+from extproc.exchange.endpoint import ApiEndpoint
+from extproc.exchange.routes import ENDPOINTS
 from extproc.worker import translation_wire
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +99,13 @@ def test_msgspec_decodes_no_type_of_a_compiled_module(message: type) -> None:
     """mypyc drops the annotations of a class, so msgspec could not read one."""
     compiled = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in FILES}
     assert {collected.__module__ for collected in structs(message)} & compiled == set()
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+def test_an_endpoint_stays_python(endpoint: ApiEndpoint) -> None:
+    """msgspec decodes its pending requests."""
+    compiled = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in FILES}
+    assert endpoint.decode.__module__ not in compiled, "name it in INTERPRETED in setup.py"
 
 
 def structs(kind: object) -> set[type]:
