@@ -68,6 +68,8 @@ class Family:
     #: Media in a user's turn: formats, and the kinds that may be in S3.
     images: bool = False
     documents: tuple[str, ...] = ()
+    #: Formats of documents that may be cited (`citations.enabled`).
+    cited: tuple[str, ...] = ()
     video: tuple[str, ...] = ()
     audio: tuple[str, ...] = ()
     s3: tuple[str, ...] = ()

@@ -89,6 +89,19 @@ def document_names(conversation: Conversation) -> Iterator[str]:
             yield f"The document file names in a request must be unique: {name} appears {count} times."
 
 
+def citations(conversation: Conversation) -> Iterator[str]:
+    """Only some models cite documents, and only some formats; and not beside a schema of the message."""
+    for _, document, path in _media(conversation, "document"):
+        if not document.get("citations", {}).get("enabled"):
+            continue
+        if not conversation.family.cited:
+            yield unsupported("citations", path)
+        elif document.get("format", "txt") not in conversation.family.cited:
+            yield "Unsupported document format. Only txt and pdf formats are supported when citations are enabled"
+        elif conversation.at(("outputConfig", "textFormat")) is not None:
+            yield errors("output_config.format: Citations cannot be enabled when output_config.format is set")
+
+
 def documents_need_text(conversation: Conversation) -> Iterator[str]:
     """A turn with a document has a text too."""
     for number, turn in enumerate(conversation.turns()):
@@ -115,5 +128,6 @@ RULES = (
     number_and_size,
     bytes_are_of_the_format,
     document_names,
+    citations,
     documents_need_text,
 )

@@ -173,6 +173,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Images of one request; the default is Converse's own limit."""
     documents: tuple[Annotated[DocumentFormat, _one_of(DocumentFormat)], ...] = ()
     """Documents in user turns, by format."""
+    cited_documents: tuple[Annotated[DocumentFormat, _one_of(DocumentFormat)], ...] = ()
+    """Documents in user turns whose pages it sees only with `citations: {"enabled": true}`; else it gets the text."""
     video: tuple[Annotated[VideoFormat, _one_of(VideoFormat)], ...] = ()
     """Video in user turns, by format."""
     audio: tuple[Annotated[AudioFormat, _one_of(AudioFormat)], ...] = ()

@@ -86,12 +86,19 @@ class ImageContent(Wire):
     image: ImageBlock
 
 
+class CitationsConfig(Wire):
+    """Whether the model cites a document."""
+
+    enabled: bool
+
+
 class DocumentBlock(Wire):
     """A document. Its name (letters, digits, single spaces, hyphens, brackets) is unique in a request."""
 
     format: str
     name: str
     source: MediaSource
+    citations: CitationsConfig | UnsetType = UNSET
 
 
 class DocumentContent(Wire):

@@ -80,6 +80,7 @@ TRANSLATION_SECONDS = 30.0
 UPLOAD_BYTES_PER_SECOND = 512 * 1024
 """Speed of an upload beyond its first `limits.upload_seconds`."""
 
+Pdf = Annotated[Literal["visual", "text"], Meta(description="`visual` or `text`")]
 YesNo = Annotated[bool, Meta(description="true or false")]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
@@ -116,6 +117,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     models: Models = msgspec.field(default_factory=Models)
     enabled: YesNo = True
+    pdf: Pdf | None = None
+    """Overrides `media.pdf`."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,6 +192,8 @@ class MediaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Images of one request that are fetched at once."""
     deny: tuple[Cidr, ...] = ()
     """Networks with public addresses that nothing is fetched from, such as a VPC's IPv6 range."""
+    pdf: Pdf = "visual"
+    """How a model reads PDFs: `text` is the text alone, which takes fewer tokens."""
     s3: YesNo = False
     """Accept `s3://` URLs, which Bedrock reads with the gateway's own permissions: every caller can then read whatever
     the gateway's role can."""

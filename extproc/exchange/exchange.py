@@ -261,7 +261,7 @@ class Exchange:
         images: Mapping[str, bytes],
         now: float,
     ) -> Directive:
-        capabilities = self._gateway.capabilities_of(target)
+        capabilities = self._gateway.capabilities_of(target, admitted.caller.organisation)
         if isinstance(request, HeldRequest):
             self._state = Planning(admitted)
             job = Plan(request, target, capabilities, images, admitted.caller.organisation)

@@ -37,12 +37,18 @@ class Gateway:
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
 
-    def capabilities_of(self, target: Target) -> Capabilities:
-        """Return the capabilities of a model, as far as the settings permit them."""
+    def capabilities_of(self, target: Target, organisation: str) -> Capabilities:
+        """Return the capabilities of a model, as far as the settings of an organisation permit them."""
         capabilities = self.capabilities.of(target.foundation)
         if capabilities.s3_sources and not self.settings.media.s3:
-            return msgspec.structs.replace(capabilities, s3_sources=())
+            capabilities = msgspec.structs.replace(capabilities, s3_sources=())
+        if capabilities.cited_documents and self._pdf(organisation) == "text":
+            capabilities = msgspec.structs.replace(capabilities, cited_documents=())
         return capabilities
+
+    def _pdf(self, organisation: str) -> str:
+        own = self.settings.organisations.get(organisation)
+        return (own.pdf if own else None) or self.settings.media.pdf
 
     def sign(self, call: BedrockCall, now: float) -> Headers:
         """Return the headers of a call, signed. Raises `ApiError` (503) while there are no credentials."""

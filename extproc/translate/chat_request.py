@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import ConverseRequest, OutputConfig
 from extproc.bedrock.converse_response import OUTPUT_TOKENS_DETAILS
-from extproc.openai.chat import ChatRequest, PartlyKnown
+from extproc.openai.chat import ChatRequest, PartlyKnown, ResponseFormatJsonSchema
 from extproc.openai.errors import invalid
 from extproc.payload import Payload
 from extproc.translate.chat_fields import NOT_APPLIED, REJECTED
@@ -60,7 +60,7 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     ignored = Ignored()
     ignored.add(*_not_applied(request))
     reasoning = plan_reasoning(request, capabilities, ignored)
-    effective = reasoning.effective(capabilities)
+    effective = _beside_format(request, reasoning.effective(capabilities))
     tools = plan_tools(request, effective, ignored, reasoning=reasoning.on)
     conversation = plan_conversation(
         request.messages,
@@ -107,6 +107,13 @@ def _converse_request(
         additional_model_request_fields=fields or UNSET,
         additional_model_response_field_paths=_response_fields(effective, reasoning),
     )
+
+
+def _beside_format(request: ChatRequest, capabilities: Capabilities) -> Capabilities:
+    """Return the capabilities beside the response format: Claude rejects citations beside a schema."""
+    if capabilities.cited_documents and isinstance(request.response_format, ResponseFormatJsonSchema):
+        return msgspec.structs.replace(capabilities, cited_documents=())
+    return capabilities
 
 
 def _not_applied(request: ChatRequest) -> list[str]:

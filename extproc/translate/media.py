@@ -7,7 +7,7 @@ documents than Bedrock takes, those that are text are sent as text.
 Invariant: a part becomes a block that the model's family accepts, or one 400 that names the part and the kinds that
 the family accepts.
 
-Decisions: docs/decisions.md, D15, D128.
+Decisions: docs/decisions.md, D15, D128, D132.
 """
 
 import binascii
@@ -15,12 +15,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar, assert_never
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from extproc.bedrock.capabilities import UNKNOWN, Capabilities, DocumentFormat, MediaKind, VideoFormat
 from extproc.bedrock.converse import (
     AudioBlock,
     AudioContent,
+    CitationsConfig,
     DocumentBlock,
     DocumentContent,
     ImageBlock,
@@ -127,13 +128,16 @@ class Media:
         self._names: list[str] = []
         """The names of the documents so far, not of those that are sent as text."""
 
-    def block(self, part: MediaPart, param: str) -> MediaBlock | TextContent:
-        """Return the block for `part`. Raises a 400 `ApiError`; `param` is the path of the part."""
+    def block(self, part: MediaPart, param: str, *, in_result: bool = False) -> MediaBlock | TextContent:
+        """Return the block for `part`, which may be in a tool's result.
+
+        Raises a 400 `ApiError`; `param` is the path of the part.
+        """
         match part:
             case ImagePart():
                 return self._image(part.image_url.url, param)
             case FilePart():
-                return self._document(part, param)
+                return self._document(part, param, in_result=in_result)
             case AudioPart():
                 return self._audio(part, param)
             case VideoPart():
@@ -167,7 +171,7 @@ class Media:
         base64 = memoryview(binascii.b2a_base64(content, newline=False))
         return ImageContent(ImageBlock(_sniff(content, param), source(base64)))
 
-    def _document(self, part: FilePart, param: str) -> DocumentContent | TextContent:
+    def _document(self, part: FilePart, param: str, *, in_result: bool) -> DocumentContent | TextContent:
         accepted = self._capabilities.documents
         if not accepted:
             raise self._not_taken("documents", param)
@@ -188,7 +192,9 @@ class Media:
         if len(self._names) == MOST_DOCUMENTS:
             self._ignored.add(_FILE)
             return document_as_text(name, content if detected in TEXTS else b"", param)
-        return DocumentContent(DocumentBlock(detected, self._unique(name), place))
+        is_cited = detected in self._capabilities.cited_documents and not in_result
+        citations = CitationsConfig(enabled=True) if is_cited else UNSET
+        return DocumentContent(DocumentBlock(detected, self._unique(name), place, citations))
 
     def _read_document(self, file: File, param: str) -> tuple[MediaSource, bytes, DocumentFormat | None, str]:
         """Return the source, the bytes (none of an object in S3), the format if it is known, and a file name."""

@@ -217,10 +217,10 @@ class _Walk:
             GuardContent(GuardrailContentBlock(GuardrailTextBlock(one.text, qualifiers))) for one in _text(part.text)
         ]
 
-    def _media_block(self, part: MediaPart, param: str) -> MediaBlock | TextContent:
+    def _media_block(self, part: MediaPart, param: str, *, in_result: bool = False) -> MediaBlock | TextContent:
         if isinstance(part, ImagePart) and part.image_url.detail not in _ANY_DETAIL:
             self._ignored.add(f"{_PART}.image_url.detail")
-        return self._media.block(part, param)
+        return self._media.block(part, param, in_result=in_result)
 
     # Assistant messages
 
@@ -275,7 +275,7 @@ class _Walk:
             if isinstance(part, TextPart):
                 parts.extend(_text(part.text))
             else:
-                parts.append(self._media_block(part, f"{param}.content[{position}]"))
+                parts.append(self._media_block(part, f"{param}.content[{position}]", in_result=True))
         return parts
 
     def _settle(self) -> None:

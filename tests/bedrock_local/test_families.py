@@ -55,6 +55,7 @@ def declared(family):
         "images": family.images,
         "max_images": 20,
         "documents": set(family.documents),
+        "cited_documents": set(family.cited),
         "video": set(family.video),
         "audio": set(family.audio),
         "s3_sources": set(family.s3),

@@ -37,6 +37,8 @@ def test_documents(client: OpenAI, local: Any, model: str, data: str) -> None:
     *documents, text = local.call()["body"]["messages"][0]["content"]
     assert [block["document"]["name"] for block in documents] == ["contract (1)", "contract (1)-2"]
     assert {block["document"]["format"] for block in documents} == {"pdf"}
+    is_cited = [block["document"].get("citations") == {"enabled": True} for block in documents]
+    assert is_cited == [model == CLAUDE] * 2
     assert text["text"].strip()  # Bedrock wants a text beside documents, and the request has none
 
 

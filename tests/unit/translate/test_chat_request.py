@@ -213,6 +213,24 @@ def test_a_schema_is_native_where_that_is_reliable_or_no_call_can_be_forced(
     assert ("textFormat" in body.get("outputConfig", {})) == (not is_tool)
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_cited"),
+    [
+        ({}, True),
+        ({"response_format": {"type": "json_object"}}, True),
+        ({"response_format": SCHEMA}, False),
+    ],
+)
+@pytest.mark.parametrize("family", ["claude-4-5", "claude-sonnet-4-6", "claude-opus-5-5"])
+def test_a_pdf_is_not_cited_beside_a_schema(
+    family: str, fields: dict[str, Any], is_cited: bool, read_converse: Read
+) -> None:
+    part = {"type": "file", "file": {"file_data": "JVBERi0xLjcK"}}
+    messages = [{"role": "user", "content": [part, {"type": "text", "text": "Hi"}]}]
+    body = read_converse(planned(BUILT_IN.families[family], messages=messages, **fields).body)
+    assert ("citations" in body["messages"][0]["content"][0]["document"]) == is_cited
+
+
 def test_an_answer_tool_lets_the_history_keep_its_tool_blocks(read_converse: Read) -> None:
     request = read_converse(planned(messages=CALLED, response_format=SCHEMA).body)
     assert "toolUse" in request["messages"][1]["content"][0]

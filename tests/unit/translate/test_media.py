@@ -212,6 +212,36 @@ def test_a_document_has_its_clients_name(fields: Any, format_: str, name: str, s
     assert parts(file(**fields)) == [{"document": {"format": format_, "name": name, "source": source}}]
 
 
+CITED = {"citations": {"enabled": True}}
+CLAUDE, NOVA = BUILT_IN.families["claude-4-5"], BUILT_IN.families["nova"]
+
+
+@pytest.mark.parametrize(
+    ("to", "fields", "more"),
+    [
+        (CLAUDE, {"file_data": base64_of(PDF)}, CITED),
+        (CLAUDE, {"file_data": base64_of(b"a,b"), "filename": "a.csv"}, {}),
+        (CLAUDE, {"file_data": base64_of(b"hello")}, {}),
+        (NOVA, {"file_data": base64_of(PDF)}, {}),
+        (BUILT_IN.families["claude-3"], {"file_data": base64_of(PDF)}, {}),
+        (BUILT_IN.families["claude-newer"], {"file_data": base64_of(PDF)}, CITED),
+    ],
+)
+def test_a_pdf_is_cited_where_only_so_its_pages_are_seen(to: Capabilities, fields: Any, more: Any) -> None:
+    """Of text documents citations are an error: https://github.com/boto/boto3/issues/4726"""
+    [document] = parts(file(**fields), to=to)
+    assert {name: value for name, value in document["document"].items() if name == "citations"} == more
+
+
+def test_a_pdf_in_a_tools_result_is_not_cited() -> None:
+    part = decode_request(
+        json.dumps({"model": "m", "messages": [{"role": "user", "content": [file(file_data=base64_of(PDF))]}]}).encode()
+    )
+    content: Any = part.messages[0].content
+    sent = msgspec.to_builtins(Media(CLAUDE, {}, Ignored()).block(content[0], "p", in_result=True))
+    assert "citations" not in sent["document"]
+
+
 def test_documents_have_different_names() -> None:
     names = ("a.txt", "a.txt", "b/a.txt", "", "契約.txt", "a-2.txt")
     content_parts = parts(*[file(file_data="aGk=", filename=name) for name in names[:5]])
