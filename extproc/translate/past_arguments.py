@@ -93,7 +93,7 @@ def _closed(text: str, start: int) -> Raw | None:
             opened.pop()
         if not opened:
             return None
-        if mark in (*_OPEN, ",", ":"):
+        if mark in _OPEN or mark in (",", ":"):
             before = mark
         elif before in ("{", ",") and opened[-1] == "{" and mark[0] == '"':
             before = "key"
