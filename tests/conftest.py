@@ -147,6 +147,10 @@ CONFIG: dict[str, Any] = {
 """Organisations and tokens for every case; a test's own top-level keys take the place of these."""
 
 
+SECRETS = (*TOKENS.values(), "AWS4-HMAC-SHA256", "x-amz-security-token", "Hello!", "Count to 5", "You said")
+"""Tokens, signatures, prompts and responses of all tests (the local Bedrock repeats each prompt): no log has them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Gateway:
     """A running `oai-extproc up`. `url` is the API's, `local_url` the local Bedrock's, if there is one."""
@@ -276,8 +280,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         yield Elsewhere(url, pytestconfig.getoption("--local-bedrock"), TOKENS)
         return
     starter = Starter(tmp_path_factory.mktemp("gateway"))
-    yield starter()
+    gateway = starter(args=["--log-level", "debug"])
+    yield gateway
     starter.end()
+    assert not [secret for secret in SECRETS if secret in gateway.log()], "a log contains secrets or content"
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from extproc.stack.upstream import Aws, Local, Mode
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+ENVOY_LOG_LEVELS = ("trace", *LOG_LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,14 @@ class _Configuration:
     help="Where the local Bedrock listens.  [default: any port of 127.0.0.1]",
 )
 @click.option("--access-log", is_flag=True, help="A line of JSON on standard output for each call.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="The workers'.")
+@click.option(
+    "--envoy-log-level",
+    type=click.Choice(ENVOY_LOG_LEVELS),
+    default="warning",
+    show_default=True,
+    help="Envoy's; debug and trace contain callers' tokens, AWS credentials and prompts.",
+)
 def up(
     path: Path | None,
     listen: Address,
@@ -79,6 +87,7 @@ def up(
     local_listen: Address | None,
     access_log: bool,
     log_level: str,
+    envoy_log_level: str,
 ) -> None:
     """Run the gateway: Envoy, its workers, and a local Bedrock when there are no AWS credentials.
 
@@ -90,7 +99,7 @@ def up(
     from extproc.stack import stack
 
     files = open_files.raise_limit()
-    if warning := open_files.too_few(files):
+    for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level))):
         write_line(warning)
     envoy = _envoy_binary()
     loaded = _load(path)
@@ -105,6 +114,7 @@ def up(
             envoy=envoy,
             ca_file=str(_existing(ca_bundle(os.environ))),
             log_level=log_level,
+            envoy_log_level=envoy_log_level,
             access_log=access_log,
             files=files,
         )
@@ -122,6 +132,16 @@ def _run(options: "StackOptions", configuration: _Configuration) -> None:
         raise GatewayError(str(error)) from error
     finally:
         flush()
+
+
+def _loud(envoy_log_level: str) -> str:
+    """Return a warning for a level at which Envoy logs headers and bodies; empty for any other."""
+    if envoy_log_level not in ("trace", "debug"):
+        return ""
+    return (
+        f"warning: --envoy-log-level {envoy_log_level}: Envoy's log now contains callers' tokens, AWS session tokens "
+        "and prompts; keep it to yourself"
+    )
 
 
 def _envoy_binary() -> Path:

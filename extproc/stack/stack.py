@@ -60,6 +60,8 @@ class StackOptions:
     envoy: Path
     ca_file: str
     log_level: str = "info"
+    """The workers'; Envoy has one of its own, because its debug log contains every header and body."""
+    envoy_log_level: str = "warning"
     access_log: bool = False
     files: int = envoy_config.DEFAULT_FILES
     """Files that Envoy may have open."""
@@ -192,8 +194,7 @@ class _Stack:
 
     def _envoy(self, bootstrap: str) -> Program:
         """Return Envoy's program; its standard output is the access log, and goes to ours, read or not."""
-        level = "warning" if self._options.log_level == "info" else self._options.log_level
-        command = ["--log-level", level, "--disable-hot-restart"]
+        command = ["--log-level", self._options.envoy_log_level, "--disable-hot-restart"]
         # Calls wait for the workers: more of Envoy's threads than twice their number would idle.
         command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
         command += ["--drain-time-s", "5", "--drain-strategy", "immediate", "--file-flush-interval-msec", "500"]

@@ -20,8 +20,14 @@ QUIET = ("asyncio", "boto3", "botocore", "grpc", "urllib3")
 """Libraries whose records below WARNING are dropped; their debug output contains credentials."""
 
 
+OWN = "extproc"
+"""The logger above all of the gateway's own."""
+
+
 def setup(level: str = "INFO", form: Format = "text", stream: TextIO | None = None) -> None:
     """Send all records from `level` upwards to `stream` (stderr), in place of earlier handlers.
+
+    `debug` is for the gateway's own records: those of libraries contain headers (`hpack`), and stay at INFO.
 
     Raises `ValueError` for an unknown level.
     """
@@ -29,7 +35,9 @@ def setup(level: str = "INFO", form: Format = "text", stream: TextIO | None = No
     handler = logging.StreamHandler(stream or sys.stderr) if lines is None else _Lines(lines)
     handler.setFormatter(_Json() if form == "json" else _Text())
     root = logging.getLogger()
-    root.setLevel(level.upper())
+    own = logging.getLogger(OWN)
+    own.setLevel(level.upper())
+    root.setLevel(max(own.level, logging.INFO))
     root.handlers[:] = [handler]
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -68,7 +68,7 @@ def test_up_serves_and_ends(site: Site, full_pipe: int) -> None:
     """Access log and debug output: more than all pipes in between could hold."""
     listen = f"127.0.0.1:{free_port()}"
     options = ("--config", "gateway.yaml", "--listen", listen, "--upstream", "local", "--access-log")
-    gateway = start(site, full_pipe, "up", *options, "--log-level", "debug")
+    gateway = start(site, full_pipe, "up", *options, "--log-level", "debug", "--envoy-log-level", "debug")
     try:
         until_healthy(f"http://{listen}/healthz")
         with OpenAI(base_url=f"http://{listen}/oai/v1", api_key=site.tokens["ci"], max_retries=0) as client:

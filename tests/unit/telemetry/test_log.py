@@ -12,8 +12,8 @@ from extproc.telemetry import log
 @pytest.fixture
 def logged():
     """Return a function that sets the log up, logs, and returns the output; restore the root logger afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, own = logging.getLogger(), logging.getLogger("extproc")
+    handlers, level, own_level = root.handlers[:], root.level, own.level
 
     def run(write, **options):
         stream = io.StringIO()
@@ -24,6 +24,7 @@ def logged():
     yield run
     root.handlers[:] = handlers
     root.setLevel(level)
+    own.setLevel(own_level)
 
 
 def fail(logger):
@@ -75,6 +76,14 @@ def test_records_below_the_level_are_left_out(logged):
 
 def test_botocore_never_logs_the_strings_it_signs(logged):
     assert logged(lambda _: logging.getLogger("botocore.auth").debug("secret"), level="debug") == ""
+
+
+@pytest.mark.parametrize("name", ["hpack.hpack", "aiohttp.client", "h2", "anything"])
+def test_debug_is_for_the_gateways_own_records(logged, name):
+    library = logging.getLogger(name)
+    assert logged(lambda _: library.debug("authorization: secret"), level="debug") == ""
+    assert logged(lambda _: library.info("hello"), level="debug") != ""
+    assert logged(lambda _: library.info("hello"), level="warning") == ""
 
 
 def test_a_level_that_there_is_not(logged):
