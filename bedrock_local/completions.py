@@ -18,6 +18,7 @@ from bedrock_local import json_schema, reasoning, tokens
 from bedrock_local.controls import Controls
 from bedrock_local.conversation import Block, Conversation
 from bedrock_local.errors import invalid
+from bedrock_local.named_keys import schema_of, schema_of_keys
 from bedrock_local.reasoning import Reasoning, Redacted
 from bedrock_local.synthesis import SchemaError, synthesise
 from bedrock_local.words import mentioned
@@ -201,7 +202,7 @@ def _text(conversation: Conversation, text: str) -> str:
 
 
 def _instructed(instructions: str, text: str, plain: str) -> Any:
-    """Return JSON by the schema that the instructions contain, or an object with the plain text."""
+    """Return JSON by the schema or with the keys that the instructions contain, or an object with the plain text."""
     announced = _SCHEMA_FOLLOWS.search(instructions)
     if announced is not None:
         try:
@@ -210,7 +211,9 @@ def _instructed(instructions: str, text: str, plain: str) -> Any:
                 return synthesise(schema, text)
         except (SchemaError, ValueError, RecursionError):
             pass  # a schema in words is a request, not a rule
-    return {"answer": plain}
+        return {"answer": plain}
+    named = schema_of(instructions) or schema_of_keys(text)
+    return {"answer": plain} if named is None else synthesise(named, text)
 
 
 def _plain_text(conversation: Conversation, text: str) -> str:

@@ -66,7 +66,8 @@ def parse_address(text: str) -> Address:
         return Address(path=path)
     match = _TCP.match(text)
     if match is None or int(match["port"]) > 65535:
-        raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080")
+        socket = text if text.startswith("/") else "/path"
+        raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in [::1]:8080, or unix:{socket}")
     return Address(host=match["v6"] or match["host"], port=int(match["port"]))
 
 

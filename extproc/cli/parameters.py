@@ -68,7 +68,10 @@ class ListenParameter(AddressParameter):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """Convert to an address; a failure is a usage error."""
-        address = super().convert(value, param, ctx)
+        try:
+            address = value if isinstance(value, Address) else parse_address(str(value))
+        except ValueError:
+            address = Address()
         if address.host == "localhost":
             return Address("127.0.0.1", address.port)
         if address.path or not is_ip(address.host):

@@ -68,6 +68,10 @@ def token() -> None:
 def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | None, path: Path | None) -> None:
     """Make a token, show it once, and show the lines for gateway.yaml or add them."""
     fresh, entry = fresh_entry(name, organisations, expires)
+    if expires is not None and expires <= datetime.datetime.now(datetime.UTC):
+        click.echo(
+            f"warning: --expires {expires:%Y-%m-%d %H:%M} UTC is past: every call with this token gets a 401", err=True
+        )
     if path is not None:
         _append(path, entry)
         click.echo(f"Added the token {name!r} to {path}; running gateways reload it. It is shown this once:", err=True)

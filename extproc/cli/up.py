@@ -197,10 +197,11 @@ def _configuration(loaded: tuple[Path, config.Settings] | None, target: "Aws | L
         yield _Configuration(path.absolute(), settings, str(path))
         return
     from extproc.stack.demo import TOKEN_FILE, DemoError, demo_config, demo_token
+    from extproc.stack.run_directory import locked
 
     with user_errors(DemoError):
         token = demo_token()
-    with _demo_folder() as directory:
+    with _demo_folder() as directory, locked(Path(directory)):
         path = Path(directory, "gateway.yaml")
         with user_errors(OSError):
             path.write_text(demo_config(token, target.region))

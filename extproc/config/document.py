@@ -8,6 +8,7 @@ Decision: docs/decisions.md, D93.
 import contextlib
 import datetime
 import gc
+import re
 from collections.abc import Iterator, Mapping
 
 import yaml
@@ -181,7 +182,19 @@ def _explain_yaml(error: yaml.YAMLError, text: bytes) -> str:
         problem = "a second document starts here; keep everything in one"
     elif "cannot start any token" in problem and _starts_with_tab(text, mark.line):
         problem = "a tab; YAML is indented with spaces"
+    elif pattern := _bare_pattern(text, mark.line):
+        problem = f'{problem}; a pattern that begins with `*` has to be in quotes: "{pattern}"'
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+_PATTERN = re.compile(r"(?:^|[\s,\[:])(\*[^\s,\[\]{}\"'#]*)")
+
+
+def _bare_pattern(text: bytes, line: int) -> str:
+    """Return a pattern without quotes in this line, which YAML reads as an alias; empty if there is none."""
+    lines = text.splitlines()
+    match = _PATTERN.search(lines[line].decode(errors="replace")) if line < len(lines) else None
+    return match[1] if match else ""
 
 
 def _starts_with_tab(text: bytes, line: int) -> bool:

@@ -8,7 +8,7 @@ and describes the first fault in the words of the type's `Meta(description=…)`
 import datetime
 import difflib
 from collections.abc import Iterable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -27,7 +27,10 @@ def fault(value: object, kind: Any, path: str) -> str | None:
         return _mapping(value, key_kind, value_kind, path)
     if get_origin(base) is tuple:
         return _list(value, get_args(base)[0], path)
-    return None if _fits(value, kind) else f"{path}: expected {description(kind)}; found {described(value)}"
+    if _fits(value, kind):
+        return None
+    other = "other " if described(value) == "text" and (base is str or get_origin(base) is Literal) else ""
+    return f"{path}: expected {description(kind)}; found {other}{described(value)}"
 
 
 def _struct(value: object, struct: type[msgspec.Struct], path: str) -> str | None:
@@ -100,7 +103,7 @@ def described(value: object) -> str:
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**18):
         return f"the number {value!r}"
     if isinstance(value, str):
-        return "the token itself" if value.startswith("qc_") else "text that is not that"
+        return "the token itself" if value.startswith("qc_") else "text"
     if isinstance(value, datetime.datetime):
         return "a time" if value.tzinfo else "a time without a zone"
     kinds = {int: "a huge number", dict: "a mapping", list: "a list"}

@@ -7,13 +7,17 @@ workers' sockets and settings by the workers.
 Envoy cannot make its admin socket anew without a restart, which would cut all calls. But a socket is found by any of
 its names, so a second one is kept, below `names/`.
 
-Invariant: the folder is this user's alone, also when it is made again.
+A process that is killed leaves its folder. Each holds a lock in it while it lives, so that the next start can tell and
+remove such folders.
+
+Invariant: the folder is this user's alone, also when it is made again; a folder whose lock is held is not removed.
 
 Decision: docs/decisions.md, D77.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
@@ -23,6 +27,9 @@ from pathlib import Path
 
 from extproc.stack.supervisor import Report
 from extproc.transport.listen import MAX_SOCKET_PATH
+
+PREFIX = "oai-"
+LOCK = "lock"
 
 CHECK_SECONDS = 1.0
 TOUCH_SECONDS = 3600.0
@@ -36,19 +43,51 @@ class RunDirectoryError(Exception):
 @contextlib.contextmanager
 def run_directory() -> Iterator[Path]:
     """Make a private folder, and remove it at the end with all that is in it. Raises `RunDirectoryError`."""
+    remove_left_behind()
     try:
-        path = Path(tempfile.mkdtemp(prefix="oai-"))
+        path = Path(tempfile.mkdtemp(prefix=PREFIX))
         if len(str(path / "worker-63.sock").encode()) > MAX_SOCKET_PATH:
             path.rmdir()
-            path = Path(tempfile.mkdtemp(prefix="oai-", dir="/tmp"))
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
     except OSError as error:
         raise RunDirectoryError(
             f"no folder for sockets can be made ({error}); let TMPDIR name a folder that has room and can be written to"
         ) from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    with locked(path):
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of `folder`, which shows other starts that it is in use; without locks here, it stays unlocked."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            draft = folder / f".{LOCK}"
+            file = stack.enter_context(draft.open("wb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(folder / LOCK)  # locked before others can see it
+        yield
+
+
+def remove_left_behind() -> None:
+    """Remove folders of starts that were killed: this user's, with a lock that nobody holds."""
+    for root in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - `run_directory` makes them there too
+        for folder in Path(root).glob(f"{PREFIX}*"):
+            with contextlib.suppress(OSError):
+                _remove_if_left(folder)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Raises `OSError` for a folder that is in use, of another user, or no folder of a start."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        return
+    with (folder / LOCK).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Caretaker:

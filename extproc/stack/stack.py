@@ -298,8 +298,10 @@ def reserved_port(listen: Address) -> Iterator[Address]:
 
 
 def _unbindable(listen: Address, error: OSError) -> str:
+    """Return what is wrong with the address; `make`, which sets MAKELEVEL, has a variable for the option."""
+    choose = f"choose another with {'LISTEN=' if 'MAKELEVEL' in os.environ else '--listen '}HOST:PORT"
     if error.errno == errno.EADDRINUSE:
-        return f"{listen} is taken by another program; choose another with --listen HOST:PORT"
+        return f"{listen} is taken by another program; {choose}"
     if error.errno == errno.EACCES:
-        return f"{listen}: ports below 1024 are not for everybody; choose another with --listen HOST:PORT"
-    return f"{listen} cannot be listened on: {error.strerror}; choose another with --listen HOST:PORT"
+        return f"{listen}: ports below 1024 are not for everybody; {choose}"
+    return f"{listen} cannot be listened on: {error.strerror}; {choose}"

@@ -187,6 +187,28 @@ def test_json_by_instructions(converse):
         assert json.loads(text(converse("hello", system=[{"text": odd_instructions}]))).keys() == {"answer"}
 
 
+@pytest.mark.parametrize(
+    ("instructions", "keys"),
+    [
+        ("Answer with a JSON object with the keys name and age.", ["name", "age"]),
+        ("Reply as a JSON object. Keys: `city`, `population`.", ["city", "population"]),
+        ('A JSON object with fields "first name", "last name" and "age", please.', ["first name", "last name", "age"]),
+        ("A JSON object with these fields:\n- title\n- summary\nNothing else.", ["title", "summary"]),
+        ('A JSON object such as {"sum": 3, "ok": true, "tags": ["a"]}.', ["sum", "ok", "tags"]),
+        ("A JSON object; the keys are in English.", ["answer"]),
+        ("A JSON object. { is no example.", ["answer"]),
+    ],
+)
+def test_json_with_the_keys_that_the_instructions_name(converse, instructions, keys):
+    response = converse("My friend Ada is 36", system=[{"text": instructions}])
+    assert list(json.loads(text(response))) == keys
+
+
+def test_json_with_the_keys_that_the_user_names(converse):
+    response = converse("Return the keys name and mood.", system=[{"text": "Answer with a JSON object."}])
+    assert list(json.loads(text(response))) == ["name", "mood"]
+
+
 def test_no_text_beside_a_call_if_all_text_is_json(local, wire):
     structure = {"jsonSchema": {"schema": '{"type": "object", "properties": {}, "additionalProperties": false}'}}
     response = local.runtime.converse(

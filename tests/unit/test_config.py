@@ -163,7 +163,7 @@ REJECTED = {
     ),
     # tokens
     "tokens: [{name: a}]": "tokens[0].sha256: missing; expected 64 hex digits (the SHA-256 of the whole token",
-    "tokens: [{name: a, sha256: abc}]": "`oai-extproc token new` prints it); found text that is not that",
+    "tokens: [{name: a, sha256: abc}]": "`oai-extproc token new` prints it); found other text",
     f"tokens: [{{name: a, sha256: {DIGEST}0}}]": "tokens[0].sha256: expected 64 hex digits",
     f"tokens: [{{name: a, sha256: '{DIGEST}\\n'}}]": "tokens[0].sha256: expected 64 hex digits",
     f"tokens: [{{name: '', sha256: {DIGEST}}}]": "tokens[0].name: expected a name of 1 to 128 characters",
@@ -253,6 +253,9 @@ REJECTED = {
     "tokens: [": "line 2, column 1: did not find expected node content",
     "a: b: c": "line 1, column 5: mapping values are not allowed in this context",
     "region: *nowhere": "line 1, column 9: found undefined alias",
+    "organisations: {acme: {models: {deny: [*premier*]}}}": 'begins with `*` has to be in quotes: "*premier*"',
+    "organisations:\n  acme:\n    models:\n      allow:\n        - *.nova-*\n": 'has to be in quotes: "*.nova-*"',
+    "organisations: {acme: {models: {allow: [*]}}}": 'has to be in quotes: "*"',
     "region: !!python/object:os.system x": "could not determine a constructor for the tag",
     "region: !!bool perhaps": "holds a value that YAML cannot read",
     "region: " + "1" * 5000: "holds a value that YAML cannot read",

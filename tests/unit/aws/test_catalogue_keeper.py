@@ -17,7 +17,7 @@ from extproc.aws.catalogue_keeper import CatalogueKeeper, ListingDeniedError, Li
 from extproc.aws.sdk.models import fetch, list_models
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.listing import FoundationModel, Listing
-from extproc.bedrock.seed import catalogue_of, seed
+from extproc.bedrock.seed import catalogue_of, seed, seed_date
 
 REGION = "us-east-1"
 WHEN = datetime.datetime(2026, 2, 17, tzinfo=datetime.UTC)
@@ -254,6 +254,15 @@ class Script:
 
     def keeper(self, refresh_seconds: float = 3600.0) -> CatalogueKeeper:
         return CatalogueKeeper(REGION, refresh_seconds, self.catalogues.append, fetch=self.fetch, wait=self.wait)
+
+
+def test_every_model_of_the_seed_has_a_date() -> None:
+    listed = datetime.datetime.fromisoformat(f"{seed_date()}T00:00:00+00:00").timestamp()
+    dates = {entry.id: entry.created for entry in seed("us-east-1").entries()}
+    assert dates["anthropic.claude-sonnet-4-5-20250929-v1:0"] == 1_759_104_000
+    assert dates["us.anthropic.claude-sonnet-4-5-20250929-v1:0"] == 1_759_104_000
+    assert dates["amazon.nova-micro-v1:0"] == listed
+    assert all(1_600_000_000 < date <= listed for date in dates.values())
 
 
 def test_before_the_first_response_there_is_the_seed() -> None:

@@ -37,3 +37,14 @@ def test_a_file_that_is_not_there(cli: Cli, command: str) -> None:
 def test_an_unknown_key_is_rejected_with_its_path(cli: Cli, gateway_yaml: Path, command: str) -> None:
     gateway_yaml.write_text("organisations: {acme: {modles: {}}}")
     assert is_rejected(cli(command, "--config", "gateway.yaml"), "organisations", "modles", "unknown key")
+
+
+@pytest.mark.parametrize(("address", "hint"), [("/run/oai/w0.sock", "unix:/run/oai/w0.sock"), ("w0", "unix:/path")])
+def test_an_address_of_health_may_be_a_socket(cli: Cli, address: str, hint: str) -> None:
+    assert is_rejected(cli("health", address), "HOST:PORT", hint)
+
+
+def test_an_address_to_listen_on_is_no_socket(cli: Cli) -> None:
+    result = cli("up", "--listen", "somewhere")
+    assert is_rejected(result, "IP:PORT, as in 127.0.0.1:8080")
+    assert "unix:" not in result.stderr

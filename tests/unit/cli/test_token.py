@@ -44,6 +44,12 @@ def test_a_tokens_end_in_days(cli: Cli) -> None:
     assert datetime.timedelta(days=89) < expires - before < datetime.timedelta(days=91)
 
 
+def test_an_end_that_is_past_is_a_warning(cli: Cli) -> None:
+    arguments = ("token", "new", "--name", "ci", "--organisation", "acme", "--expires")
+    assert "warning: --expires 2020-01-01 00:00 UTC is past" in cli(*arguments, "2020-01-01").stderr
+    assert cli(*arguments, "1d").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +50,25 @@ class Stage:
 @pytest.fixture
 def stage(folder: Path) -> Stage:
     return Stage(folder)
+
+
+def test_what_a_killed_start_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = (
+        "import os, signal\nfrom extproc.stack.run_directory import run_directory\n"
+        "with run_directory() as path:\n    (path / 'w0.sock').touch()\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    [left] = tmp_path.glob("oai-*")
+    unlocked, strange = tmp_path / "oai-unlocked", tmp_path / "oai-file"
+    unlocked.mkdir()
+    strange.touch()
+    with run_directory() as first, run_directory() as second:
+        assert not left.exists()
+        assert {first, second, unlocked, strange} == set(tmp_path.glob("oai-*"))
+    assert {unlocked, strange} == set(tmp_path.glob("oai-*"))
 
 
 def test_before_envoy_starts_nothing_is_reported(stage: Stage) -> None:

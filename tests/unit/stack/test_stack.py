@@ -41,6 +41,18 @@ def test_envoy_can_listen_and_strangers_cannot() -> None:
             pass
 
 
+@pytest.mark.parametrize(("level", "option"), [(None, "--listen HOST:PORT"), ("1", "LISTEN=HOST:PORT")])
+def test_a_taken_port_names_the_option_or_makes_variable(
+    monkeypatch: pytest.MonkeyPatch, level: str | None, option: str
+) -> None:
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    if level:
+        monkeypatch.setenv("MAKELEVEL", level)
+    expected = pytest.raises(StackError, match=f"choose another with {option}")
+    with reserved_port(Address(LOCAL, 0)) as held, expected, reserved_port(held):
+        pass
+
+
 @pytest.mark.parametrize("share", [False, True])
 def test_a_taken_port(share: bool) -> None:
     with listen(0, share=share) as stranger:
