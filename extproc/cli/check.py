@@ -4,7 +4,6 @@ import datetime
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -13,14 +12,11 @@ from rich.text import Text
 
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
 from extproc.config import Settings, Token
-from extproc.config.faults import nearest, printable
+from extproc.config.faults import printable
 from extproc.config.placeholders import placeholders
 from extproc.envoy_config.forbidden import UnreadableError, find
 from extproc.envoy_config.open_routes import find_open
 from extproc.machine.cpus import worker_count
-
-if TYPE_CHECKING:
-    from extproc.bedrock.endpoints import Endpoints
 
 MIB = 1024 * 1024
 
@@ -51,7 +47,7 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route to Bedrock for requests
     that no worker has signed is a warning.
     """
-    from extproc.aws.sdk.endpoints import resolve
+    from extproc.aws.sdk.endpoints import resolve, unknown_region
     from extproc.bedrock.endpoints import EndpointError
     from extproc.cli.model_warnings import model_warnings
 
@@ -65,7 +61,8 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
     console.print(_organisations(settings))
     console.print(_tokens(settings, now))
-    found = [*_unknown_region(endpoints), *warnings(settings, now), *model_warnings(settings, endpoints.region)]
+    unknown = unknown_region(endpoints)
+    found = [*warnings(settings, now), *model_warnings(settings, endpoints.region), *([unknown] if unknown else [])]
     for warning in (*found, *open_routes):
         click.echo(f"warning: {warning}", err=True)
     if strict and (count := len(found) + len(open_routes)):
@@ -114,17 +111,6 @@ def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
             yield f"organisation {name!r} has no token: no call can be made for it"
     if not settings.tokens:
         yield "there are no tokens: every call gets a 401 (make one with `oai-extproc token new`)"
-
-
-def _unknown_region(endpoints: "Endpoints") -> Iterator[str]:
-    """Yield a warning for a region that botocore does not know: it is misspelt, or newer than botocore."""
-    import boto3
-
-    session, region = boto3.Session(), endpoints.region
-    partitions = session.get_available_partitions()
-    known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
-    if region not in known and region in endpoints.runtime.host:
-        yield f"the AWS region {region!r} is unknown{nearest(region, known)}"
 
 
 def _workers(settings: Settings) -> str:

@@ -104,6 +104,7 @@ def up(
     envoy = _envoy_binary()
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), local_listen)
+    _warn_of_region(target)
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError):
         options = stack.StackOptions(
             config=configuration.path,
@@ -178,6 +179,15 @@ def _region(loaded: tuple[Path, config.Settings] | None) -> str | None:
     return loaded[1].region if loaded else aws_region(os.environ) or DEFAULT_REGION
 
 
+def _warn_of_region(target: "Aws | Local") -> None:
+    """Print a warning for a region of AWS's that is not known."""
+    from extproc.aws.sdk.endpoints import unknown_region
+    from extproc.stack.upstream import Aws
+
+    if isinstance(target, Aws) and (warning := unknown_region(target.endpoints)):
+        write_line(f"warning: {warning}")
+
+
 def _upstream(mode: "Mode", region: str | None, local_listen: Address | None) -> "Aws | Local":
     """Choose the upstream; raises `UserError` if there is none, or if an option has no effect."""
     from extproc.stack.upstream import Aws, UpstreamError, choose
@@ -232,6 +242,7 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
         f"oai-extproc {__version__} is ready.",
         f"  listens on  {url}",
         f"  upstream    {options.upstream}{local}",
+        f"  region      {options.upstream.region}{_chosen(configuration)}",
         f"  config      {configuration.title}",
     ]
     if configuration.token:
@@ -241,6 +252,15 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
             f"  token       one of {configuration.title}; that in {TOKEN_FILE} is for the demo, and not valid here"
         )
     write_line("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
+
+
+def _chosen(configuration: _Configuration) -> str:
+    """Return how to choose the region, where nobody did: the demo then takes one with every model."""
+    from extproc.stack.upstream import aws_region
+
+    if not configuration.token or aws_region(os.environ):
+        return ""
+    return " (chosen by nobody: set AWS_REGION, the profile's region, or `region:` in gateway.yaml)"
 
 
 def _has_unused_demo_token(settings: config.Settings) -> bool:

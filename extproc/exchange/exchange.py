@@ -70,7 +70,7 @@ from extproc.exchange.jobs import (
     SideResponse,
     SideResponses,
 )
-from extproc.exchange.local_replies import bedrock_idle, from_envoy, slow_upload, too_large
+from extproc.exchange.local_replies import bedrock_idle, from_envoy, is_of_another, of_another, slow_upload, too_large
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedResponse, ResponseRelay, StreamedResponse
@@ -331,7 +331,7 @@ class Exchange:
         if event.local or not isinstance(state, Sent):
             return CollectedResponse(lambda body: self._error(self._envoy_error(status, event.details)), longest)
         pending = state.pending
-        if status != 200:
+        if status != 200 or is_of_another(status, headers):
             return CollectedResponse(lambda body: self._bedrock_error(pending, status, headers, body), longest)
         context = self._context()
         stream = pending.stream(context)
@@ -345,6 +345,10 @@ class Exchange:
         return StreamedResponse(stream, self._record, head, self._gateway.settings.streaming)
 
     def _bedrock_error(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        if is_of_another(status, headers):
+            error = of_another(status, headers)
+            self._record.bedrock_error = error.message
+            return self._error(error)
         failure = bedrock_errors.from_response(status, headers, body)
         self._record.bedrock_error = str(failure)
         return self._error(from_bedrock(failure, pending.params))

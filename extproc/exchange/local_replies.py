@@ -3,7 +3,13 @@
 Source: `%RESPONSE_CODE_DETAILS%` in Envoy's documentation, and Envoy 1.40 as it behaves.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 from extproc.openai.errors import ApiError
+
+_PAGES: Final = frozenset({"text/html", "application/xhtml+xml", "text/plain"})
+"""Content types of pages, which Bedrock never sends."""
 
 
 def too_large(limit: int) -> ApiError:
@@ -78,6 +84,33 @@ def unreachable() -> ApiError:
         code="bedrock_unreachable",
         headers={"retry-after": "1"},
     )
+
+
+def is_of_another(status: int, headers: Mapping[str, str]) -> bool:
+    """Return whether something between Envoy and Bedrock wrote this response: a proxy, a login page.
+
+    Every response of Bedrock's is JSON or an event stream; its errors may have no content type, and an AWS header.
+    """
+    if status == 407:
+        return True
+    return _media_type(headers) in _PAGES and not any(name.startswith("x-amzn-") for name in headers)
+
+
+def of_another(status: int, headers: Mapping[str, str]) -> ApiError:
+    """Return the error for a response that something else sent in Bedrock's place."""
+    kind = _media_type(headers) or "none"
+    return ApiError(
+        502,
+        f"Something between the gateway and Bedrock responded in its place, such as a proxy (status {status}, content "
+        f"type {kind}); this is not about your API key. Tell whoever runs the gateway.",
+        type="server_error",
+        code="not_from_bedrock",
+        headers={"x-should-retry": "false"} if status < 500 else {},
+    )
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()[:100]
 
 
 def late(seconds: float) -> ApiError:

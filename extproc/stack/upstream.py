@@ -5,6 +5,7 @@ local mode no AWS credential of the user reaches a program of ours, and nothing 
 """
 
 import secrets
+import shlex
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -62,7 +63,7 @@ class Aws:
 
     endpoints: Endpoints
     credentials: str
-    """Their source, in AWS's word: env, shared-credentials-file, iam-role…"""
+    """Where they come from, or why there are none that are valid now: for the banner."""
 
     @property
     def region(self) -> str:
@@ -70,7 +71,7 @@ class Aws:
         return self.endpoints.region
 
     def __str__(self) -> str:
-        return f"{self.endpoints.runtime} (AWS, credentials from {self.credentials})"
+        return f"{self.endpoints.runtime} (AWS, {self.credentials})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | 
     """
     if mode == "local":
         return _local(region, environ, "asked for")
-    credentials = _credentials(environ)
+    credentials = _credentials(environ, region)
     if credentials is not None:
         return _aws(region, credentials)
     if mode == "aws":
@@ -159,20 +160,58 @@ def _local(region: str | None, environ: Mapping[str, str], reason: str) -> Local
 
 def _aws(region: str | None, credentials: str) -> Aws:
     endpoints = _endpoints(region)
-    if credentials == BEARER_VARIABLE and (error := bearer_error(endpoints.runtime)):
+    if credentials == _FROM_BEARER and (error := bearer_error(endpoints.runtime)):
         raise UpstreamError(error)
     return Aws(endpoints, credentials)
 
 
-def _credentials(environ: Mapping[str, str]) -> str | None:
-    """Return the source where botocore finds credentials; their values are not read."""
+_FROM_BEARER = f"credentials from {BEARER_VARIABLE}"
+
+
+def _credentials(environ: Mapping[str, str], region: str | None) -> str | None:
+    """Return where botocore finds credentials, or why they are not valid; None where none are configured.
+
+    Credentials that are configured lead to AWS even while they are not valid: the workers look again, and go on once
+    somebody has logged in. Their values are not kept.
+    """
     if environ.get(BEARER_VARIABLE):
-        return BEARER_VARIABLE
+        return _FROM_BEARER
     try:
-        source = _within(CREDENTIALS_SECONDS, lambda: botocore.session.get_session().get_credentials())
-    except BotoCoreError as error:
-        raise UpstreamError(f"AWS's settings cannot be used: {error}; or use --upstream local") from error
-    return None if source is None else str(source.method)
+        return _within(CREDENTIALS_SECONDS, lambda: _find(region or aws_region(environ) or DEFAULT_REGION))
+    except UpstreamError:
+        raise
+    except Exception as error:  # botocore's, and what the OS raises for a `credential_process`
+        raise UpstreamError(f"AWS's settings cannot be used: {_one_line(error)}; or use --upstream local") from error
+
+
+def _find(region: str) -> str | None:
+    session = botocore.session.get_session()
+    session.set_config_variable("region", region)
+    source = session.get_credentials()
+    if source is None:
+        return None
+    try:
+        keys = source.get_frozen_credentials()
+    except Exception as error:  # any of botocore's, or the network's
+        return f"no valid credentials from {source.method}: {_remedy(source.method, session.profile, error)}"
+    if not keys.access_key or not keys.secret_key:
+        return f"no valid credentials: those from {source.method} are empty"
+    return f"credentials from {source.method}"
+
+
+def _remedy(method: str, profile: str | None, error: Exception) -> str:
+    """Return what to do about credentials that cannot be obtained."""
+    if method in _LOGINS:
+        return f"run {_LOGINS[method]}{f' --profile {shlex.quote(profile)}' if profile else ''} ({_one_line(error)})"
+    return _one_line(error)
+
+
+_LOGINS = {"sso": "aws sso login", "login": "aws login"}
+"""The methods of botocore's chain that a person has to log in for -> the command."""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _within(seconds: float, work: Callable[[], Result]) -> Result:

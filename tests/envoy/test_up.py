@@ -291,6 +291,7 @@ def test_the_demo(tmp_path: Path) -> None:
         assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
         assert f"token       {token}" in demo.banner
         assert "local Bedrock (no AWS credentials found), http://127.0.0.1:" in demo.banner
+        assert "region      us-east-1 (chosen by nobody: set AWS_REGION" in demo.banner
         pasted = subprocess.run(["sh", "-c", demo.pasted], capture_output=True, text=True, timeout=DEADLINE, check=True)
         assert '"object":"chat.completion"' in pasted.stdout
     finally:

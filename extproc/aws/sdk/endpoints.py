@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.session import Session, get_session
 
 from extproc.bedrock.endpoints import DEFAULT_PORTS, Endpoint, EndpointError, Endpoints, Scheme
+from extproc.config.faults import nearest
 
 
 def resolve(region: str | None = None, session: Session | None = None) -> Endpoints:
@@ -50,6 +51,16 @@ def settings_region(environ: Mapping[str, str], session: Session) -> str | None:
         environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or session.get_config_variable("region")
     )
     return region
+
+
+def unknown_region(endpoints: Endpoints) -> str | None:
+    """Return a warning for a region that botocore does not know: it is misspelt, or newer than botocore."""
+    session, region = get_session(), endpoints.region
+    partitions = session.get_available_partitions()
+    known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
+    if region in known or region not in endpoints.runtime.host:
+        return None
+    return f"the AWS region {region!r} is unknown{nearest(region, known)}"
 
 
 def _url(session: Session, service: Literal["bedrock", "bedrock-runtime"], region: str) -> str:

@@ -106,6 +106,38 @@ def test_bedrocks_error_responses_become_openais(
     assert reply.metadata["finish"] == (code or "invalid_request_error")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "kind", "retried"),
+    [
+        (407, "text/html; charset=utf-8", False),
+        (407, "", False),
+        (403, "text/html", False),
+        (200, "text/html", False),
+        (503, "text/plain", True),
+    ],
+)
+def test_a_response_of_something_in_between_is_named_as_such(
+    sent: Send, gateway: Gateway, status: int, kind: str, retried: bool, stream: bool
+) -> None:
+    exchange = sent(gateway, stream=stream)
+    exchange.receive(upstream(status, **({"content_type": kind} if kind else {})), NOW)
+    assert not exchange.receive(ResponseBody(b"<html>Authenticate yourself"), NOW)
+    reply = only(exchange.receive(ResponseBody(b"</html>", end_of_stream=True), NOW))
+    assert (reply.status, error(reply)["code"]) == (502, "not_from_bedrock")
+    media_type = kind.partition(";")[0] or "none"
+    assert f"such as a proxy (status {status}, content type {media_type})" in error(reply)["message"]
+    assert "Authenticate" not in error(reply)["message"]
+    assert dict(reply.headers).get("x-should-retry") == (None if retried else "false")
+    assert f"status {status}" in reply.metadata["bedrock_error"]
+
+
+def test_a_page_with_awss_headers_is_bedrocks(sent: Send, gateway: Gateway) -> None:
+    exchange = sent(gateway)
+    exchange.receive(upstream(503, content_type="text/html", x_amzn_requestid="aws-1"), NOW)
+    assert error(only(exchange.receive(ResponseBody(b"", end_of_stream=True), NOW)))["code"] == "bedrock_unavailable"
+
+
 def test_awss_message_goes_to_the_log_and_not_to_the_caller(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(403, x_amzn_errortype="InvalidSignatureException"), NOW)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import boto3
 import botocore.session
@@ -44,6 +45,43 @@ def test_a_profile_counts(environment: Environment, tmp_path: os.PathLike[str]) 
         credentials.write("[team]\naws_access_key_id = a\naws_secret_access_key = b\n")
     upstream = choose("auto", "eu-west-1", environment(AWS_SHARED_CREDENTIALS_FILE=file, AWS_PROFILE="team"))
     assert str(upstream).endswith("(AWS, credentials from shared-credentials-file)")
+
+
+SSO = """[profile work]
+sso_session = company
+sso_account_id = 123456789012
+sso_role_name = dev
+[sso-session company]
+sso_region = eu-west-1
+sso_start_url = https://company.awsapps.com/start
+"""
+
+
+def test_an_sso_session_that_has_ended_is_named_with_the_login(environment: Environment, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(SSO)
+    variables = environment(AWS_CONFIG_FILE=str(tmp_path / "config"), AWS_PROFILE="work", HOME=str(tmp_path))
+    upstream = choose("auto", "eu-west-1", variables)
+    assert isinstance(upstream, Aws)
+    assert "AWS, no valid credentials from sso: run aws sso login --profile work" in str(upstream)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["/nowhere/credentials", "", "false", "echo no JSON", "echo {}", "'", "/dev/null", "sh -c 'kill -9 $$'"],
+)
+def test_a_credential_process_that_fails_is_one_line(environment: Environment, tmp_path: Path, command: str) -> None:
+    (tmp_path / "config").write_text(f"[profile work]\ncredential_process = {command}\n")
+    variables = environment(AWS_CONFIG_FILE=str(tmp_path / "config"), AWS_PROFILE="work")
+    try:
+        words = str(choose("auto", "eu-west-1", variables))
+    except UpstreamError as error:
+        words = str(error)
+        assert "AWS's settings cannot be used" in words
+        assert "--upstream local" in words
+    else:
+        assert "no valid credentials" in words or "no AWS credentials found" in words
+    assert "\n" not in words
+    assert "Traceback" not in words
 
 
 def test_without_credentials_it_is_local(environment: Environment) -> None:
