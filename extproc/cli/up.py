@@ -72,6 +72,9 @@ class _Configuration:
     help="Where the local Bedrock listens.  [default: any port of 127.0.0.1]",
 )
 @click.option("--access-log", is_flag=True, help="A line of JSON on standard output for each call.")
+@click.option(
+    "--health", type=LISTEN, help="Where to serve /healthz and /metrics, apart from callers.  [default: nowhere]"
+)
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="The workers'.")
 @click.option(
     "--envoy-log-level",
@@ -86,6 +89,7 @@ def up(
     upstream: "Mode",
     local_listen: Address | None,
     access_log: bool,
+    health: Address | None,
     log_level: str,
     envoy_log_level: str,
 ) -> None:
@@ -117,6 +121,7 @@ def up(
             log_level=log_level,
             envoy_log_level=envoy_log_level,
             access_log=access_log,
+            health=health,
             files=files,
         )
         _run(options, configuration)
@@ -245,6 +250,8 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
         f"  region      {options.upstream.region}{_chosen(configuration)}",
         f"  config      {configuration.title}",
     ]
+    if ready.health:
+        lines.append(f"  health      http://{reachable(ready.health)}/healthz, and /metrics")
     if configuration.token:
         lines.append(f"  token       {configuration.token}")
     elif _has_unused_demo_token(configuration.settings):

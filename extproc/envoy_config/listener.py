@@ -89,6 +89,7 @@ _SLACK_SECONDS = 60.0
 _LOG_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "id": "%REQ(X-REQUEST-ID)%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "method": "%REQ(:METHOD)%",
     "path": "%PATH(NQ)%",
     "status": "%RESPONSE_CODE%",

@@ -3,15 +3,30 @@
 Decision: docs/decisions.md, D65.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from extproc.config import LimitSettings
 from extproc.exchange.events import RequestHeaders
 from extproc.exchange.local_replies import length_required, too_large
 from extproc.openai.errors import ApiError
+from extproc.telemetry.record import LONGEST_USER_AGENT, Record
+from extproc.tenancy.directory import Caller, Directory, KnownTokenError
 
 _DIGITS: Final = 18
 """Most digits of a length that is parsed; one with more is too large."""
+
+
+def authenticate(directory: Directory, headers: Mapping[str, str], record: Record, now: float) -> Caller:
+    """Return the caller, and record who it is, also where a known token is rejected. Raises `ApiError`."""
+    record.user_agent = headers.get("user-agent", "")[:LONGEST_USER_AGENT]
+    try:
+        caller = directory.authenticate(headers.get("authorization"), headers.get("openai-organization"), now)
+    except KnownTokenError as error:
+        record.token, record.organisation = error.token, error.organisation
+        raise
+    record.token, record.organisation = caller.token, caller.organisation
+    return caller
 
 
 def announced_bytes(event: RequestHeaders, limits: LimitSettings, largest: int) -> int:

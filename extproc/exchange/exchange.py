@@ -40,7 +40,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
 from extproc.config import TRANSLATION_SECONDS
-from extproc.exchange.admission import announced_bytes, encoded_bytes
+from extproc.exchange.admission import announced_bytes, authenticate, encoded_bytes
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Reply, Wait, is_last
@@ -108,7 +108,7 @@ class Exchange:
         self._gateway = gateway
         self._id = fallback_id
         self._state: State = Begin()
-        self._record = Record(fallback_id)
+        self._record = Record(fallback_id, gateway.catalogue.region)
         self._created = 0
         self._caller: Caller | None = None
         self._ignored: tuple[str, ...] = ()
@@ -206,10 +206,7 @@ class Exchange:
         self._created = int(now)
         requested = route(headers.get(":method", ""), headers.get(":path", ""))
         self._record.operation = requested.operation
-        self._caller = caller = self._gateway.directory.authenticate(
-            headers.get("authorization"), headers.get("openai-organization"), now
-        )
-        self._record.organisation, self._record.token = caller.organisation, caller.token
+        self._caller = caller = authenticate(self._gateway.directory, headers, self._record, now)
         if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
         if isinstance(requested, ModelDetails):

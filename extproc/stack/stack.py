@@ -63,6 +63,8 @@ class StackOptions:
     """The workers'; Envoy has one of its own, because its debug log contains every header and body."""
     envoy_log_level: str = "warning"
     access_log: bool = False
+    health: Address | None = None
+    """Where Envoy serves health and metrics, apart from callers."""
     files: int = envoy_config.DEFAULT_FILES
     """Files that Envoy may have open."""
 
@@ -73,6 +75,7 @@ class StackAddresses:
 
     listen: Address
     local_url: str | None
+    health: Address | None
 
 
 async def run(options: StackOptions, report: Report, announce: Callable[[StackAddresses], None]) -> None:
@@ -81,8 +84,9 @@ async def run(options: StackOptions, report: Report, announce: Callable[[StackAd
     Raises `StackError`, or `ProgramError` when a program does not stay up. A second signal cuts it short.
     """
     try:
-        with run_directory() as directory, reserved_port(options.listen) as listen:
-            await _Stack(options, report, directory, listen).run(announce)
+        reserved_health = reserved_port(options.health) if options.health else contextlib.nullcontext()
+        with run_directory() as directory, reserved_port(options.listen) as listen, reserved_health as health:
+            await _Stack(options, report, directory, listen, health).run(announce)
     except RunDirectoryError as error:
         raise StackError(str(error)) from error
 
@@ -90,7 +94,10 @@ async def run(options: StackOptions, report: Report, announce: Callable[[StackAd
 class _Stack:
     """A run of the stack. `_end` is settled by the first signal, or by a program that does not stay up."""
 
-    def __init__(self, options: StackOptions, report: Report, directory: Path, listen: Address) -> None:
+    def __init__(
+        self, options: StackOptions, report: Report, directory: Path, listen: Address, health: Address | None
+    ) -> None:
+        self._health = health
         self._options = options
         self._report = report
         self._directory = directory
@@ -160,7 +167,7 @@ class _Stack:
         for name in self._workers:
             watch = Watch(self._supervisor, name, self._socket(name).path, self._report)
             self._tasks.append(asyncio.create_task(watch.run()))
-        return StackAddresses(self._listen, local_url)
+        return StackAddresses(self._listen, local_url, self._health)
 
     async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
         """Start the upstream; return the workers' environment, the endpoint for Envoy, and the local Bedrock's URL."""
@@ -215,6 +222,7 @@ class _Stack:
             ca_file=self._options.ca_file,
             admin=Address(path=str(self._caretaker.admin)),
             access_log=self._options.access_log,
+            health=self._health,
             memory=self._envoy_memory(),
             files=self._options.files,
         )

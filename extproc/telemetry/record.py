@@ -4,15 +4,23 @@ The exchange fills it in as the call goes on; the transport passes it to Envoy a
 access logs, metrics and rate limits read it. It never contains content, an API key or a credential: `token` is a name.
 """
 
+from typing import Final
+
 import msgspec
 
 from extproc.openai.completion import Usage
+
+LONGEST_USER_AGENT: Final = 256
+"""Characters of `user-agent` that are kept."""
 
 
 class Record(msgspec.Struct):
     """A call. Tokens are the billed ones, as OpenAI counts them; `finish` is the reason of its end."""
 
     request_id: str
+    region: str = ""
+    user_agent: str = ""
+    """The caller's program in its own words, cut to `LONGEST_USER_AGENT`."""
     operation: str = ""
     organisation: str = ""
     token: str = ""
@@ -23,6 +31,7 @@ class Record(msgspec.Struct):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     bedrock_request_id: str = ""
     ignored_params: int = 0
     """Number of the request's fields that were accepted without effect."""
@@ -31,7 +40,8 @@ class Record(msgspec.Struct):
 
     def account(self, usage: Usage, finish: str) -> None:
         """Set the tokens, and the reason of the end."""
-        self.input_tokens, self.output_tokens, self.cached_tokens = usage.prompt, usage.completion, usage.cached
+        self.input_tokens, self.output_tokens = usage.prompt, usage.completion
+        self.cached_tokens, self.cache_write_tokens = usage.cached, usage.cache_written
         self.finish = finish
 
     def metadata(self) -> dict[str, str | int | bool]:

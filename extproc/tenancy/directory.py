@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from extproc import config
-from extproc.openai.errors import ApiError, invalid
+from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
 
 HEADER = "OpenAI-Organization"
@@ -22,6 +22,22 @@ class Caller:
     token: str
     organisation: str
     models: config.Models
+
+
+class KnownTokenError(ApiError):
+    """An error response to a token of this gateway: expired, or not for the organisation.
+
+    `token` is its name, and `organisation` its organisation if it has one only: for the record of the call.
+    """
+
+    def __init__(self, status: int, message: str, code: str, token: config.Token) -> None:
+        super().__init__(status, message, code=code, headers=_CHALLENGE if status == 401 else {})
+        self.token = token.name
+        self.organisation = token.organisations[0] if len(token.organisations) == 1 else ""
+
+
+_CHALLENGE = {"www-authenticate": "Bearer"}
+"""RFC 9110 section 15.5.2 requires the scheme in a 401."""
 
 
 class Directory:
@@ -37,10 +53,10 @@ class Directory:
         An empty header counts as none. `now` is in Unix seconds.
         """
         token = self._token(authorization, now)
-        name = _choose(token.organisations, (organisation or "").strip(" \t"))
+        name = _choose(token, (organisation or "").strip(" \t"))
         settings = self._organisations.get(name)
         if settings is None or not settings.enabled:
-            _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.")
+            _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
         return Caller(token.name, name, settings.models)
 
     def _token(self, authorization: str | None, now: float) -> config.Token:
@@ -57,32 +73,32 @@ class Directory:
         if token is None:
             _reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
         if token.expires is not None and token.expires.timestamp() <= now:
-            _reject(f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one.")
+            message = f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one."
+            raise KnownTokenError(401, message, "invalid_api_key", token)
         return token
 
 
-def _choose(organisations: tuple[str, ...], header: str) -> str:
+def _choose(token: config.Token, header: str) -> str:
     """Return the organisation that the header names, or the token's only one; raises 403 or 400."""
+    organisations = token.organisations
     if not organisations:
-        _forbid("This API key belongs to no organisation; ask the operator of this gateway to assign one.")
+        _forbid("This API key belongs to no organisation; ask the operator of this gateway to assign one.", token)
     known = ", ".join(organisations)
     if not header:
         if len(organisations) == 1:
             return organisations[0]
-        raise invalid(
-            f"This API key belongs to several organisations ({known}): name one in the `{HEADER}` header.",
-            code="organisation_required",
-        )
+        message = f"This API key belongs to several organisations ({known}): name one in the `{HEADER}` header."
+        raise KnownTokenError(400, message, "organisation_required", token)
     if header not in organisations:
-        _forbid(f"This API key is not for the organisation in the `{HEADER}` header; it is for: {known}.")
+        _forbid(f"This API key is not for the organisation in the `{HEADER}` header; it is for: {known}.", token)
     return header
 
 
 def _reject(message: str) -> NoReturn:
-    """Raise a 401. RFC 9110 section 15.5.2 requires the scheme in `www-authenticate`."""
-    raise ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+    """Raise a 401."""
+    raise ApiError(401, message, code="invalid_api_key", headers=_CHALLENGE)
 
 
-def _forbid(message: str) -> NoReturn:
+def _forbid(message: str, token: config.Token) -> NoReturn:
     """Raise a 403: the token is valid, but not for this organisation."""
-    raise ApiError(403, message, code="organisation_not_allowed")
+    raise KnownTokenError(403, message, "organisation_not_allowed", token)

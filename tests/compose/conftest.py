@@ -191,7 +191,13 @@ def stack(
     (folder / "gateway.yaml").write_text(yaml.safe_dump(gateway_config))
     folder.chmod(0o755)
     project = f"oai-test-{os.getpid()}"
-    settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_CONFIG": str(folder), **CLASSIC}
+    settings = {
+        "COMPOSE_PROJECT_NAME": project,
+        "OAI_PORT": "",
+        "OAI_HEALTH_PORT": "",
+        "OAI_CONFIG": str(folder),
+        **CLASSIC,
+    }
     with pytest.MonkeyPatch.context() as environment:
         for name, value in settings.items():
             environment.setenv(name, value)
@@ -211,7 +217,7 @@ def start_stack(engine: docker.DockerClient, images: str, containers: Containers
             command: Sequence[str], *files: str, env: Mapping[str, str] | None = None, token: str = DEMO_TOKEN
         ) -> Stack:
             project = f"oai-test-{os.getpid()}-more"
-            settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", **(env or {})}
+            settings = {"COMPOSE_PROJECT_NAME": project, "OAI_PORT": "", "OAI_HEALTH_PORT": "", **(env or {})}
             compose = [*command, *(word for file in files for word in ("--file", file))]
             cleanup.callback(run, *compose, "down", "--volumes", "--timeout", "20", env=settings)
             cleanup.callback(containers.search)

@@ -47,7 +47,12 @@ def shell(images: str, containers: Containers, checkout: Path) -> Iterator[Shell
         "AWS_ENDPOINT_URL_BEDROCK": "http://127.0.0.1:1",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1",
     }
-    settings = {"COMPOSE_PROJECT_NAME": f"oai-docs-{os.getpid()}", "OAI_PORT": port, "DOCKER_BUILDKIT": "0"}
+    settings = {
+        "COMPOSE_PROJECT_NAME": f"oai-docs-{os.getpid()}",
+        "OAI_PORT": port,
+        "OAI_HEALTH_PORT": "",
+        "DOCKER_BUILDKIT": "0",
+    }
     environment = {**theirs, **nowhere, **settings}
 
     def run(code: str) -> str:

@@ -1,8 +1,10 @@
 """docs/operations.md: its commands are run one after the other, and its tables are compared with what there is."""
 
 import ast
+import contextlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import OpenAI
+from openai import APIStatusError, OpenAI
 
 from tests.envoy.conftest import Site
 
@@ -114,6 +116,33 @@ def access_log(operator: Operator, tokens: int) -> None:
     table = DOC.partition("\n| field |")[2].partition("\n\n")[0]
     named = set(re.findall(r"`([\w.]+)`", "\n".join(row.split("|")[1] for row in table.splitlines()[2:])))
     assert named == {name for name in line if name != "oai"} | {f"oai.{name}" for name in line["oai"]}
+
+
+def test_the_recipes(operator: Operator) -> None:
+    """The commands for jq, on the access log of a few calls."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    question: Any = [{"role": "user", "content": "Hello!"}]
+    with contextlib.suppress(APIStatusError):
+        operator.client.with_options(api_key=operator.site.tokens["expired"]).models.list()
+    with contextlib.suppress(APIStatusError):
+        operator.client.chat.completions.create(model=NOVA, messages=question, n=2)
+    response = operator.client.chat.completions.create(
+        model=NOVA, messages=question, extra_headers={"user-agent": "a program"}
+    )
+    assert response.usage is not None
+    operator.envoy.stop()
+    lines = [line for line in operator.envoy.output().splitlines() if line.startswith("{")]
+    (operator.site.folder / "access.log").write_text("\n".join(lines) + "\n")
+    usage = f"acme\t{NOVA}\t1\t{response.usage.prompt_tokens}\t{response.usage.completion_tokens}\n"
+    assert operator.do(block("jq -rs ")) == usage
+    who = operator.do(block("jq -r 'select(.oai.token ==")).splitlines()
+    assert any(line.endswith("127.0.0.1\ta program") for line in who)
+    assert "expired\tinvalid_api_key\t127.0.0.1" in operator.do(block("jq -r 'select(.oai.token !="))
+    causes = operator.do(block("jq -r 'select(.oai.finish"))
+    assert "400\tunsupported_value" in causes
+    assert "401\tinvalid_api_key" in causes
+    assert "200" not in causes
 
 
 def test_every_block_is_run_above() -> None:

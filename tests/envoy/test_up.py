@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,16 @@ def test_up_names_the_demos_token_as_invalid_beside_a_configuration(tmp_path: Pa
         assert '"object":"list"' in listed.stdout
     finally:
         own.stop()
+
+
+def test_health_and_metrics_have_a_listener_of_their_own(start_gateway: Any) -> None:
+    gateway = start_gateway(args=["--health", "127.0.0.1:0"])
+    url = gateway.wait_for(r"health +(http://\S+)/healthz, and /metrics")[1]
+    assert responds(gateway)
+    with urllib.request.urlopen(f"{url}/healthz", timeout=DEADLINE) as response:
+        assert response.status == 200
+    with urllib.request.urlopen(f"{url}/metrics", timeout=DEADLINE) as response:
+        assert b"envoy_http_downstream_rq_xx" in response.read()
 
 
 def test_the_access_log(start_gateway: Any) -> None:

@@ -1,11 +1,14 @@
 """Exchanges: translated requests, rejected requests, and the order of events."""
 
+import datetime
 import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+from extproc import config
 from extproc.exchange.directives import Abort, Continue, Wait
 from extproc.exchange.events import (
     Idle,
@@ -19,6 +22,8 @@ from extproc.exchange.events import (
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import SideCalls, SideFailure, SideIdle, SideResponse, SideResponses, SideResult
+from extproc.tenancy.api_keys import digest
+from extproc.tenancy.directory import Directory
 from tests.unit.exchange.replies import error, only
 
 NOW = 1_790_000_000.0
@@ -46,6 +51,33 @@ def test_a_caller_without_a_token_is_rejected_before_any_body_is_read(exchange: 
     reply = only(exchange.receive(RequestHeaders(fields), NOW))
     assert (reply.status, error(reply)["code"]) == (401, "invalid_api_key")
     assert exchange.done
+
+
+@pytest.mark.parametrize(
+    ("token", "organisation", "status", "recorded"),
+    [
+        ("qc_test", "", 200, ("one", "acme")),
+        ("qc_test", "umbrella", 403, ("one", "acme")),
+        ("qc_two", "", 400, ("two", "")),
+        ("qc_two", "umbrella", 403, ("two", "")),
+        ("qc_old", "", 401, ("old", "acme")),
+        ("qc_unknown", "acme", 401, ("", "")),
+    ],
+)
+def test_the_record_has_a_known_token_also_where_it_is_rejected(
+    gateway: Gateway, token: str, organisation: str, status: int, recorded: tuple[str, str]
+) -> None:
+    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    old = config.Token(name="old", sha256=digest("qc_old"), organisations=("acme",), expires=past)
+    settings = msgspec.structs.replace(gateway.settings, tokens=(*gateway.settings.tokens, old))
+    gateway.directory = Directory(settings)
+    more = {"authorization": f"Bearer {token}", "openai-organization": organisation, "user-agent": "u" * 1000}
+    fields = {":method": "GET", ":path": "/oai/v1/models", **more}
+    reply = only(Exchange(gateway, "0" * 32).receive(RequestHeaders(fields, end_of_stream=True), NOW))
+    assert reply.status == status
+    assert (reply.metadata["token"], reply.metadata["organisation"]) == recorded
+    assert (reply.metadata["user_agent"], reply.metadata["region"]) == ("u" * 256, "us-east-1")
+    assert ("www-authenticate" in dict(reply.headers)) == (status == 401)
 
 
 def test_a_route_that_is_not_there_needs_no_token(exchange: Exchange) -> None:
