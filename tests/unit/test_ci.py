@@ -43,6 +43,10 @@ def test_stages_wait_for_stages_that_there_are(ci: Any):
     assert {*ci.NEEDED_BY_CLUSTERS} == needed | {*ci.WITH_CLUSTERS}
 
 
+def test_each_stage_with_a_node_has_a_cluster_of_its_own(ci: Any):
+    assert {name for name, (command, _, _) in ci.TABLE.items() if command.startswith(ci.ANEW)} == {"kubernetes", "helm"}
+
+
 def test_a_cluster_runs_alone_when_all_other_stages_have_ended(ci: Any):
     class Running:
         name, beside = "another", None
