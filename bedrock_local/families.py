@@ -54,9 +54,11 @@ class Family:
     own_tool_choice: tuple[str, ...] = ()
     #: Text beside tool calls in an assistant's turn.
     text_beside_calls: bool = True
-    #: `toolSpec.strict`, and what a tool's schema may not contain: `definitions`, `lookaround`.
+    #: `toolSpec.strict`, what a tool's schema may not contain (`definitions`, `lookaround`), and the only keys that its
+    #: root may have (empty: any).
     strict: bool = False
     schema_gaps: tuple[str, ...] = ()
+    root_keys: tuple[str, ...] = ()
 
     #: Tool results: JSON objects only as `json`, their `status`, the media in them, the blocks beside them.
     json_results: bool = False

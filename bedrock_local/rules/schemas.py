@@ -70,6 +70,17 @@ def strict_tools(conversation: Conversation) -> Iterator[str]:
         yield errors(f"tools: at most {_MOST_STRICT} tools may be strict.")
 
 
+def root_keys(conversation: Conversation) -> Iterator[str]:
+    """Some models accept only some keys at the root of a tool's schema."""
+    allowed = conversation.family.root_keys
+    for index, tool in enumerate(conversation.tools):
+        extra = [key for key in tool["inputSchema"]["json"] if allowed and key not in allowed]
+        if extra:
+            place = f"#/toolConfig/tools/{index}/toolSpec/inputSchema/json"
+            keys = "".join(f"{place}: extraneous key [{key}] is not permitted" for key in extra)
+            yield errors(f"Malformed input request: {keys}, please reformat your input and try again.")
+
+
 def schema_gaps(conversation: Conversation) -> Iterator[str]:
     """Some models support neither definitions nor patterns with lookaround."""
     gaps = conversation.family.schema_gaps
@@ -145,4 +156,4 @@ def _returns(schema: dict[str, Any], start: str) -> bool:
     return False
 
 
-RULES = (structured_output, strict_tools, schema_gaps)
+RULES = (structured_output, strict_tools, root_keys, schema_gaps)

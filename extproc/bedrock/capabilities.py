@@ -55,7 +55,7 @@ VideoFormat = Literal["mkv", "mov", "mp4", "webm", "flv", "mpeg", "mpg", "wmv", 
 AudioFormat = Literal[
     "mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "mkv", "mka", "x-aac", "m4a", "mpeg", "mpga", "pcm", "webm"
 ]
-SchemaGap = Literal["definitions", "lookaround"]
+SchemaGap = Literal["definitions", "lookaround", "root_combinators"]
 SchemaWay = Literal["native", "tool"]
 ReasoningStyle = Literal["none", "always", "budget", "adaptive", "effort", "nova"]
 ReasoningOff = Literal["omit", "disabled", "between_tools", "effort_none", "never"]
@@ -92,6 +92,9 @@ Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number of 
 Temperature = Annotated[float, Meta(gt=0, le=2, description="a number above 0 and at most 2")]
 Step = Annotated[
     str, Meta(pattern=r"\A[A-Za-z_]{1,64}\Z", description="a key of the Converse request, as in `outputConfig`")
+]
+Keyword = Annotated[
+    str, Meta(pattern=r"\A[$A-Za-z]{1,64}\Z", description="a keyword of JSON Schema, as in `properties`")
 ]
 Note = Annotated[str, Meta(min_length=1, description="a sentence or an address")]
 Path = tuple[Step, ...]
@@ -150,7 +153,12 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     strict_tools: YesNo = False
     """`toolSpec.strict`."""
     schema_gaps: tuple[Annotated[SchemaGap, _one_of(SchemaGap)], ...] = ()
-    """Unsupported parts of a tool's schema: `$defs` (ignored), look-around in a `pattern` (rejected)."""
+    """Unsupported parts of a tool's schema.
+
+    definitions: `$defs` and references to them. lookaround: look-around in a `pattern`. root_combinators: `anyOf`,
+    `oneOf` and `allOf` at the root."""
+    schema_root_keys: tuple[Keyword, ...] = ()
+    """The only keywords at the root of a tool's schema; none: any."""
 
     # Tool results
 

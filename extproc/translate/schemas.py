@@ -1,17 +1,18 @@
-"""JSON objects that are sent byte for byte: JSON Schemas and the arguments of tool calls.
+"""The steps of rewriting a JSON Schema, of which `translate/fitting` takes those that a family of models needs.
 
 Bedrock requires `"type": "object"` at the root of a schema. A root that is only a reference into the schema itself, as
-Pydantic writes recursive models, is replaced by its definition; everything below the root stays as it came.
+Pydantic writes recursive models, is replaced by its definition (`with_object_root`); everything below the root stays as
+it came.
 
-Some families of models do not accept all keywords. For them a schema that has such a keyword is rewritten: references
-are replaced by their definitions (`inlined`), and a `pattern` with look-around, or one of `patternProperties`, becomes
-a part of the description (`without_lookaround`). Neither changes the order of keys or the value of a number.
+Some families of models do not accept all keywords. For them references are replaced by their definitions (`inlined`),
+and a `pattern` with look-around, or one of `patternProperties`, becomes a part of the description
+(`without_lookaround`). Neither changes the order of keys or the value of a number.
 
 Decision: docs/decisions.md, D23.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -22,41 +23,60 @@ from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS
 
 _REF = "$ref"
 _FAR = 8
-"""Most steps of a reference at the root; each reads the schema again."""
+"""Most steps of a reference at the root."""
 _NODE = 16
 """Bytes that each schema within a definition counts beside its own: an empty one is work, too."""
 _REFERENCE = 64
 """Bytes that each reference counts beside the definition that replaces it."""
 _STORES = ("$defs", "definitions")
-_NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", *_STORES)
+_NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas", "dependencies", *_STORES)
 """Keywords whose members are schemas under names, not keywords."""
 _VALUES = ("enum", "const", "default", "examples", "required")
 """Keywords that hold values, not schemas."""
+ANNOTATIONS = frozenset(
+    {
+        *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
+        *("$schema", "$id", "$comment", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary"),
+    }
+)
+"""Keywords that constrain no value."""
+_DYNAMIC_REFS = ("$dynamicRef", "$recursiveRef")
 _LOOKAROUND = ("(?=", "(?!", "(?<=", "(?<!")
 """Look-ahead and look-behind in a regular expression."""
 _STEPS = 32
 """Longest path of a reference to a definition, in steps; a longer one is not resolved."""
 
 
+class Rewritten(NamedTuple):
+    """A schema after one step."""
+
+    schema: dict[str, Any]
+    loosened: bool
+    """Whether it accepts values that it rejected before."""
+
+
 def json_object(text: str | Raw, what: str, param: str) -> Raw:
     """Return `text`, byte for byte, if it is a JSON object. Raises a 400 `ApiError` otherwise."""
-    _members(text, what, param)
+    members(text, what, param)
     return Raw(text.encode() if isinstance(text, str) else bytes(text))
 
 
-def object_schema(schema: Raw, absent: Raw, param: str) -> Raw:
-    """Return `schema` with an object as its root, or `absent` if it is null. Raises a 400 `ApiError`."""
-    if bytes(schema) == b"null":
-        return absent
-    root = _members(schema, "A schema", param)
+def members(text: str | bytes | Raw, what: str, param: str) -> dict[str, Raw]:
+    """Return the members of a JSON object. Raises a 400 `ApiError` if `text` is none."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Raw])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        why = str(error).replace("`", "")
+        raise invalid(f"{what} must be a JSON object: {why}.", param, "invalid_value") from error
+
+
+def with_object_root(root: dict[str, Any], param: str) -> dict[str, Any]:
+    """Return a schema whose root has `"type": "object"` and is no reference. Raises a 400 `ApiError`."""
     if _REF in root:
-        root = _follow(root, param)
-        schema = Raw(msgspec.json.encode(root))
-    if "type" not in root:
-        return Raw(msgspec.json.encode({"type": "object", **root}))
-    if bytes(root["type"]) != b'"object"':
+        root = _followed(root, param)
+    if root.get("type", "object") != "object":
         raise invalid('The schema\'s root must have "type": "object".', f"{param}.type", "invalid_value")
-    return schema
+    return root if "type" in root else {"type": "object", **root}
 
 
 class Growth:
@@ -65,6 +85,11 @@ class Growth:
     def __init__(self) -> None:
         self.left = MAX_REFERRED_BYTES
         self._schemas = MAX_REFERRED_SCHEMAS
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Return the bytes and schemas that were counted."""
+        return MAX_REFERRED_BYTES - self.left, MAX_REFERRED_SCHEMAS - self._schemas
 
     def spend(self, size: int, param: str, schemas: int = 0) -> None:
         """Count `size` bytes and `schemas` that are written. Raises a 400 once there are too many of either."""
@@ -80,22 +105,31 @@ class Growth:
             )
 
 
-def inlined(schema: Raw, param: str, growth: Growth) -> Raw:
-    """Return `schema` with its definitions in place of the references to them.
+def has_references(schema: bytes) -> bool:
+    """Return whether `schema` may have references or definitions."""
+    return b"$" in schema or b'"definitions"' in schema or b"\\u" in schema
 
-    A reference within its own definition becomes a description of that; one without a definition stays. Raises a 400
-    `ApiError` once `growth`, which all schemas of a request share, is spent.
+
+def inlined(root: dict[str, Any], param: str, growth: Growth) -> Rewritten:
+    """Return a schema with its definitions in place of the references to them.
+
+    A reference within its own definition becomes a description of that, and one without a definition is left out.
+    Raises a 400 `ApiError` once `growth`, which all schemas of a request share, is spent.
     """
-    if not any(b'"%b"' % name.encode() in bytes(schema) for name in (_REF, *_STORES)):
-        return schema
-    return _rewritten(schema, lambda root: _Inlining(root, param, growth).schema(root), param)
+    inlining = _Inlining(root, param, growth)
+    schema = inlining.schema(root)
+    return Rewritten(schema, inlining.loosened)
 
 
-def without_lookaround(schema: Raw, param: str) -> Raw:
-    """Move each pattern with look-around into the description beside it. Raises a 400 `ApiError`."""
-    if b"(?" not in bytes(schema):
-        return schema
-    return _rewritten(schema, _describe_lookaround, param)
+def has_lookaround(schema: bytes) -> bool:
+    """Return whether `schema` may have a pattern with look-around."""
+    return b"(?" in schema or b"\\u" in schema
+
+
+def without_lookaround(root: dict[str, Any]) -> Rewritten:
+    """Return a schema with each pattern that has look-around in the description beside it."""
+    schema = _describe_lookaround(root)
+    return Rewritten(schema, schema != root)
 
 
 def over_schemas(node: Mapping[str, Any], visit: Callable[[Any], Any]) -> dict[str, Any]:
@@ -112,7 +146,7 @@ def described(node: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, An
     return {**node, "description": f"{before} ({text})" if isinstance(before, str) and before else text}
 
 
-def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | None:
+def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | bool | None:
     """Return the schema that a reference such as `#/$defs/Node` points to, or None."""
     if not isinstance(reference, str) or not reference.startswith("#/"):
         return None
@@ -123,7 +157,7 @@ def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | None
         if not isinstance(node, dict):
             return None
         node = node.get(unescaped(name) if escaped else name)
-    return node if isinstance(node, dict) else None
+    return node if isinstance(node, dict | bool) else None
 
 
 def _below(key: str, value: Any, visit: Callable[[Any], Any]) -> Any:
@@ -132,16 +166,6 @@ def _below(key: str, value: Any, visit: Callable[[Any], Any]) -> Any:
     if key in _NAMED_SCHEMAS and isinstance(value, dict):
         return {name: visit(schema) for name, schema in value.items()}
     return [visit(schema) for schema in value] if isinstance(value, list) else visit(value)
-
-
-def _rewritten(schema: Raw, rewrite: Callable[[dict[str, Any]], Any], param: str) -> Raw:
-    try:
-        return Raw(msgspec.json.encode(rewrite(msgspec.json.decode(schema, type=dict[str, Any]))))
-    except msgspec.MsgspecError as error:
-        why = str(error).replace("`", "")
-        raise invalid(f"A schema must be a JSON object: {why}.", param, "invalid_value") from error
-    except RecursionError as error:
-        raise invalid("The schema is nested too deeply.", param, "invalid_value") from error
 
 
 class _Inlining:
@@ -156,7 +180,8 @@ class _Inlining:
         self._param = param
         self._growth = growth
         self._cuts = 0
-        self._targets: dict[str, dict[str, Any] | None] = {}
+        self.loosened = False
+        self._targets: dict[str, dict[str, Any] | bool | None] = {}
         """References that have been resolved."""
         self._sizes: dict[str, int] = {}
         self._written: dict[str, tuple[dict[str, Any], int]] = {}
@@ -170,26 +195,37 @@ class _Inlining:
             self._growth.spend(_NODE, self._param, schemas=1)
         if _REF in node:
             return self._reference(node, inside)
-        kept = {key: value for key, value in node.items() if key not in _STORES}
+        kept = {key: value for key, value in node.items() if key not in (*_STORES, *_DYNAMIC_REFS)}
+        self.loosened = self.loosened or any(key in node for key in _DYNAMIC_REFS)
         return over_schemas(kept, lambda below: self.schema(below, inside))
 
     def _reference(self, node: dict[str, Any], inside: tuple[str, ...]) -> Any:
         reference = node[_REF]
         beside = {key: value for key, value in node.items() if key != _REF}
         self._growth.spend(_REFERENCE, self._param)
+        replacement = self._replacement(reference, inside)
+        return with_beside(replacement, self.schema(beside, inside)) if beside else replacement
+
+    def _replacement(self, reference: Any, inside: tuple[str, ...]) -> dict[str, Any]:
+        target = self._target(reference)
         if reference in inside:
             self._cuts += 1
-            replacement = {"description": f"Again what this is a part of: {reference}"}
-        elif (target := self._target(reference)) is None:
-            replacement = {_REF: reference}
-        else:
-            inside = (*inside, reference)
-            replacement = self._definition(reference, target, inside)
-        return {**replacement, **self.schema(beside, inside)} if beside else replacement
+            self.loosened = True
+            kind = target.get("type") if isinstance(target, dict) else None
+            again = {"description": f"Again what this is a part of: {reference}"}
+            return {"type": kind, **again} if isinstance(kind, str) else again
+        if target is None:
+            self.loosened = True
+            return {}
+        if isinstance(target, bool):
+            return {} if target else {"not": {}}
+        return self._definition(reference, target, (*inside, reference))
 
-    def _target(self, reference: Any) -> dict[str, Any] | None:
+    def _target(self, reference: Any) -> dict[str, Any] | bool | None:
         if not isinstance(reference, str):
             return None
+        if reference == "#":
+            return self._root
         if reference not in self._targets:
             self._targets[reference] = definition(self._root, reference)
         return self._targets[reference]
@@ -231,36 +267,28 @@ def _looks_around(pattern: Any) -> bool:
     return isinstance(pattern, str) and any(opening in pattern for opening in _LOOKAROUND)
 
 
-def _members(text: str | Raw, what: str, param: str) -> dict[str, Raw]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Raw])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        why = str(error).replace("`", "")
-        raise invalid(f"{what} must be a JSON object: {why}.", param, "invalid_value") from error
+def with_beside(schema: Mapping[str, Any], beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that a definition and the keywords beside its reference constrain both."""
+    if not schema or all(key in ANNOTATIONS or key in _STORES for key in beside):
+        return {**schema, **beside}
+    others = beside.get("allOf", [])
+    return {**beside, "allOf": [dict(schema), *(others if isinstance(others, list) else [])]}
 
 
-def _follow(root: dict[str, Raw], param: str) -> dict[str, Raw]:
+def _followed(root: dict[str, Any], param: str) -> dict[str, Any]:
     """Return `root` with the definition in place of the reference. Raises a 400 `ApiError`."""
-    node = root
-    for _ in range(_FAR):
-        reference = bytes(node.pop(_REF))
-        node = {**_definition(root, reference, param), **node}
-        if _REF not in node:
-            return node
-    raise _no_object(reference, param)
-
-
-def _definition(root: dict[str, Raw], reference: bytes, param: str) -> dict[str, Raw]:
-    """Return the object at a JSON pointer such as `"#/$defs/Node"`. Raises a 400 `ApiError`."""
-    node = root
-    try:
-        start, *names = msgspec.json.decode(reference, type=str).split("/", _FAR)
-        for name in names:
-            node = msgspec.json.decode(node[unescaped(name)], type=dict[str, Raw])
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise _no_object(reference, param) from error
-    if start != "#" or not names:
+    node, all_beside = root, list[dict[str, Any]]()
+    while _REF in node:
+        reference = node[_REF]
+        target = definition(root, reference)
+        if not isinstance(target, dict) or len(all_beside) == _FAR:
+            raise _no_object(reference, param)
+        all_beside.append({key: value for key, value in node.items() if key != _REF})
+        node = target
+    if node.get("type", "object") != "object":
         raise _no_object(reference, param)
+    for beside in reversed(all_beside):
+        node = with_beside(node, beside)
     return node
 
 
@@ -271,9 +299,9 @@ def unescaped(name: str) -> str:
     return name.replace("~1", "/").replace("~0", "~")
 
 
-def _no_object(reference: bytes, param: str) -> ApiError:
+def _no_object(reference: Any, param: str) -> ApiError:
     return invalid(
-        f"The schema's root refers to {reference.decode()}, which is no object. "
+        f"The schema's root refers to {msgspec.json.encode(reference).decode()}, which is no object. "
         'Put the definition itself at the root, with "type": "object".',
         f"{param}.{_REF}",
         "invalid_value",

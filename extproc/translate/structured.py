@@ -31,12 +31,13 @@ from extproc.bedrock.converse import (
     ToolSpecification,
 )
 from extproc.openai.chat import JsonSchema, ResponseFormat, ResponseFormatJsonObject, ResponseFormatJsonSchema
-from extproc.openai.limits import check_schema
+from extproc.translate.fitting import Fitted, Limits, fit, response_limits, tool_limits
 from extproc.translate.grammar import Grammar, Size, grammar
 from extproc.translate.names import bedrock_name, free_name
-from extproc.translate.schemas import Growth, inlined, object_schema, without_lookaround
+from extproc.translate.schemas import Growth
 
 _PARAM = "response_format.json_schema"
+_SCHEMA = f"{_PARAM}.schema"
 _ANY_OBJECT = Raw(b'{"type":"object"}')
 _ANSWER_TOOL = "Give the answer by calling this tool: its input is the answer."
 _IN_WORDS = "Answer with one valid JSON object and nothing else: no explanation, no code fence."
@@ -68,28 +69,24 @@ def form(
         return Form(instruction=_IN_WORDS)
     if not isinstance(requested, ResponseFormatJsonSchema):
         return Form()
-    schema = adapted(requested.json_schema.schema, _ANY_OBJECT, capabilities, growth, f"{_PARAM}.schema")
     for way in capabilities.json_schema:
-        planned = _native(requested.json_schema, schema) if way == "native" else None
-        if way == "tool" and _can_force(capabilities, reasoning=reasoning):
-            planned = _tool(requested.json_schema, schema, capabilities, taken)
+        planned = None
+        if way == "native":
+            planned = _native(requested.json_schema, _fit(requested.json_schema, response_limits(capabilities), growth))
+        elif _can_force(capabilities, reasoning=reasoning):
+            planned = _tool(
+                requested.json_schema,
+                _fit(requested.json_schema, tool_limits(capabilities), growth),
+                capabilities,
+                taken,
+            )
         if planned is not None:
             return planned
-    return _in_words(requested.json_schema, schema)
+    return _in_words(requested.json_schema, _fit(requested.json_schema, Limits(), growth).schema)
 
 
-def adapted(schema: Raw, absent: Raw, capabilities: Capabilities, growth: Growth, param: str) -> Raw:
-    """Return `schema` as this family accepts it, with an object as its root, or `absent` if it is null.
-
-    `growth` is shared by all schemas of a request. Raises a 400 `ApiError`.
-    """
-    check_schema(schema, param)
-    rewritten = object_schema(schema, absent, param)
-    if "definitions" in capabilities.schema_gaps:
-        rewritten = inlined(rewritten, param, growth)
-    if "lookaround" in capabilities.schema_gaps:
-        rewritten = without_lookaround(rewritten, param)
-    return rewritten
+def _fit(requested: JsonSchema, limits: Limits, growth: Growth) -> Fitted:
+    return fit(requested.schema, _ANY_OBJECT, limits, growth, _SCHEMA)
 
 
 def _can_force(capabilities: Capabilities, *, reasoning: bool) -> bool:
@@ -99,8 +96,8 @@ def _can_force(capabilities: Capabilities, *, reasoning: bool) -> bool:
     return capabilities.tools and ("any" in capabilities.tool_choices or "tool" in capabilities.tool_choices)
 
 
-def _native(requested: JsonSchema, schema: Raw) -> Form | None:
-    compiled: Grammar | None = grammar(schema)
+def _native(requested: JsonSchema, fitted: Fitted) -> Form | None:
+    compiled: Grammar | None = grammar(fitted.schema)
     if compiled is None or not compiled.size.fits:
         return None
     body = JsonSchemaDefinition(
@@ -108,10 +105,10 @@ def _native(requested: JsonSchema, schema: Raw) -> Form | None:
         name=bedrock_name(requested.name),
         description=unless_blank(requested.description),
     )
-    return Form(output=OutputFormat(OutputFormatStructure(body)), size=compiled.size)
+    return Form(output=OutputFormat(OutputFormatStructure(body)), size=compiled.size, ignored=loosened(_SCHEMA, fitted))
 
 
-def _tool(requested: JsonSchema, schema: Raw, capabilities: Capabilities, taken: Set[str]) -> Form | None:
+def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, taken: Set[str]) -> Form | None:
     """Return the answer tool. Beside others, any of the tools may be called, which `tool` cannot express."""
     name = free_name(bedrock_name(requested.name), taken)
     if not taken and "tool" in capabilities.tool_choices:
@@ -120,14 +117,27 @@ def _tool(requested: JsonSchema, schema: Raw, capabilities: Capabilities, taken:
         choice = ToolChoice(any={})
     else:
         return None
-    about = unless_blank(requested.description) or _ANSWER_TOOL
-    return Form(tool=ToolSpec(ToolSpecification(name, ToolInputSchema(schema), about)), choice=choice)
+    about = with_note(unless_blank(requested.description) or _ANSWER_TOOL, fitted)
+    specification = ToolSpecification(name, ToolInputSchema(fitted.schema), about)
+    return Form(tool=ToolSpec(specification), choice=choice, ignored=loosened(_SCHEMA, fitted))
 
 
 def _in_words(requested: JsonSchema, schema: Raw) -> Form:
     about = f"\nWhat it is: {requested.description}" if unless_blank(requested.description) else ""
     words = f"{_IN_WORDS} It must be valid against this JSON Schema:\n{bytes(schema).decode()}{about}"
     return Form(instruction=words, ignored=(f"{_PARAM}.strict",) if requested.strict else ())
+
+
+def loosened(schema: str, fitted: Fitted) -> tuple[str, ...]:
+    """Return the paths of what is not enforced of the schema at the path `schema`."""
+    return tuple(f"{schema}{path}" for path in fitted.loosened)
+
+
+def with_note(description: str | None, fitted: Fitted) -> str | UnsetType:
+    """Return a tool's description with the note about its schema, or UNSET if both are blank."""
+    if not fitted.note or (description and fitted.note in description):
+        return unless_blank(description)
+    return f"{description}\n\n{fitted.note}" if unless_blank(description) else fitted.note
 
 
 def unless_blank(text: str | None) -> str | UnsetType:

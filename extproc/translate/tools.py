@@ -34,19 +34,18 @@ from extproc.openai.errors import invalid
 from extproc.openai.messages import CacheControl
 from extproc.translate.cache import shortened
 from extproc.translate.choices import Choice, Kind, choose
+from extproc.translate.fitting import Fitted, fit, tool_limits
 from extproc.translate.grammar import MAX_OBJECTS, Size, grammar, objects
 from extproc.translate.ignored import Ignored
 from extproc.translate.names import bedrock_name, bedrock_names
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.schemas import Growth
-from extproc.translate.structured import Form, adapted, form, unless_blank
+from extproc.translate.structured import Form, form, loosened, unless_blank, with_note
 from extproc.value import Value
 
 _BEDROCK_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
-_ONE_TEXT = Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
-)
+_ONE_TEXT = Fitted(Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}'))
 _STRICT_TOOLS = 20
 """Most strict tools of one request; Anthropic's limit."""
 
@@ -79,7 +78,7 @@ class _ClientTool(NamedTuple):
 
     name: str
     description: str | None
-    schema: Raw
+    fitted: Fitted
     strict: bool
     cache: CacheControl | None
     cache_path: str
@@ -168,7 +167,7 @@ def _from_function(tool: FunctionTool, capabilities: Capabilities, growth: Growt
     return _ClientTool(
         function.name,
         function.description,
-        adapted(function.parameters, _NO_PARAMETERS, capabilities, growth, f"{param}.parameters"),
+        fit(function.parameters, _NO_PARAMETERS, tool_limits(capabilities), growth, f"{param}.parameters"),
         bool(function.strict),
         tool.cache_control or function.cache_control,
         _cache_path(tool, param),
@@ -213,8 +212,8 @@ def _specs(
     for tool in sent:
         body = ToolSpecification(
             names[tool.name],
-            ToolInputSchema(tool.schema),
-            unless_blank(tool.description),
+            ToolInputSchema(tool.fitted.schema),
+            with_note(tool.description, tool.fitted),
             True if tool.name in strict else UNSET,
         )
         specs.append(ToolSpec(body))
@@ -239,8 +238,8 @@ def _strict(sent: Sequence[_ClientTool], size: Size) -> frozenset[str]:
     for tool in sent:
         if not tool.strict or len(accepted) == _STRICT_TOOLS:
             continue
-        examined += objects(tool.schema)
-        written = grammar(tool.schema) if examined <= MAX_OBJECTS else None
+        examined += objects(tool.fitted.schema)
+        written = grammar(tool.fitted.schema) if examined <= MAX_OBJECTS else None
         if written is not None and written.unchanged and (size + written.size).fits:
             size += written.size
             accepted.add(tool.name)
@@ -297,7 +296,9 @@ def _ignored(
         "tools[].custom.format": any(tool.grammar for tool in sent),
         "parallel_tool_calls": sequential and bool(sent) and not capabilities.parallel_tool_switch,
     }
-    return [*(path for path, present in ignored.items() if present), *_ignored_marks(capabilities, sent, cut=cut)]
+    parts = [path for tool in sent for path in loosened(f"{functions}.parameters", tool.fitted)]
+    named = [path for path, present in ignored.items() if present]
+    return [*named, *parts, *_ignored_marks(capabilities, sent, cut=cut)]
 
 
 def _ignored_marks(capabilities: Capabilities, sent: Sequence[_ClientTool], *, cut: bool) -> list[str]:

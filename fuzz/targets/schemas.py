@@ -20,17 +20,10 @@ from extproc.bedrock.capabilities import BUILT_IN
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_REFERRED_BYTES
+from extproc.translate.fitting import Limits, fit
 from extproc.translate.grammar import grammar
 from extproc.translate.ignored import Ignored
-from extproc.translate.schemas import (
-    Growth,
-    definition,
-    inlined,
-    json_object,
-    object_schema,
-    over_schemas,
-    without_lookaround,
-)
+from extproc.translate.schemas import Growth, definition, json_object, over_schemas
 from extproc.translate.tools import plan_tools
 
 FAMILIES = tuple(family for _, family in sorted(BUILT_IN.families.items()) if family.converse)
@@ -163,18 +156,20 @@ def _object(make: Callable[[], Raw]) -> dict[str, Any] | None:
 
 
 def _check_rewriting(schema: bytes, known: dict[str, Any]) -> None:
-    rooted = _object(lambda: object_schema(Raw(schema), ABSENT, "p"))
+    rooted = _object(lambda: _fitted(schema, Limits()))
     assert rooted is None or rooted["type"] == "object"
-    flat = _object(lambda: inlined(Raw(schema), "p", Growth()))
+    flat = _object(lambda: _fitted(schema, Limits(("definitions",))))
     if flat is not None:
         assert len(json.dumps(flat)) <= len(schema) * 8 + GROWTH, "it grows without a bound"
         assert not any(_leads_somewhere(node, known) for node in _nodes(flat)), "a reference is left"
-    plain = _object(lambda: without_lookaround(Raw(schema), "p"))
+    plain = _object(lambda: _fitted(schema, Limits(("lookaround",))))
     if plain is not None:
         assert len(json.dumps(plain)) <= len(schema) * 8, "it grows beyond its own size"
         assert not any(_looks_around(node) for node in _nodes(plain)), "a pattern that looks around is left"
-    if b"$ref" not in schema and not any(store.encode() in schema for store in STORES) and b"\\" not in schema:
-        assert bytes(inlined(Raw(schema), "p", Growth())) == schema
+
+
+def _fitted(schema: bytes, limits: Limits) -> Raw:
+    return fit(Raw(schema), ABSENT, limits, Growth(), "p").schema
 
 
 def _check_grammar(schema: bytes) -> None:

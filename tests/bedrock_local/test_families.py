@@ -47,6 +47,7 @@ def declared(family):
         "text_beside_tool_calls": family.text_beside_calls,
         "strict_tools": family.strict,
         "schema_gaps": set(family.schema_gaps),
+        "schema_root_keys": set(family.root_keys),
         "tool_result_format": "json" if family.json_results else "text",
         "tool_result_status": family.result_status,
         "tool_result_images": family.result_images,

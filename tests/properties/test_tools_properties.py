@@ -221,11 +221,11 @@ def test_any_schema_is_a_grammar_that_needs_no_other_or_none(schema: Any) -> Non
 
 @given(objects)
 def test_an_inlined_schema_has_no_references(schema: Any) -> None:
-    once = inlined(Raw(json.dumps(schema).encode()), "p", Growth())
-    assert json.loads(bytes(inlined(once, "p", Growth()))) == json.loads(bytes(once))
+    once = inlined(schema, "p", Growth()).schema
+    assert inlined(once, "p", Growth()) == (once, False)
 
 
 @given(objects)
 def test_look_around_is_described_once(schema: Any) -> None:
-    once = without_lookaround(Raw(json.dumps(schema).encode()), "p")
-    assert json.loads(bytes(without_lookaround(once, "p"))) == json.loads(bytes(once))
+    once = without_lookaround(schema).schema
+    assert without_lookaround(once) == (once, False)

@@ -27,7 +27,9 @@ from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.exchange.client_headers import names_to_remove
 from extproc.exchange.directives import Head, Reply
 from extproc.tenancy.policy import choose
+from extproc.translate.fitting import Limits, fit
 from extproc.translate.grammar import grammar
+from extproc.translate.schemas import Growth
 from extproc.transport import messages
 from extproc.transport.http2 import fields
 
@@ -43,6 +45,7 @@ CACHES: dict[str, int | str] = {
     "bedrock.capabilities._cached": 4 * MIB,
     "tenancy.policy._cached": 8 * MIB,
     "translate.grammar._remembered": 16 * MIB,
+    "translate.fitting._remembered": 16 * MIB,
     "exchange.client_headers._cached": 4 * MIB,
     "transport.messages._usually_removed": 4 * MIB,
     "transport.messages._usually_stripped": 4 * MIB,
@@ -133,6 +136,7 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "bedrock.capabilities._cached": BUILT_IN.of,
     "tenancy.policy._cached": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
+    "translate.fitting._remembered": lambda text: fit(schema(text), schema(""), Limits(("lookaround",)), Growth(), "p"),  # type: ignore[arg-type]
     "exchange.client_headers._cached": through_names_to_remove,
     "transport.messages._usually_removed": lambda text: messages.head(Head(200, (), (text, text + "b"))),
     "transport.messages._usually_stripped": lambda text: messages.stripped((text, text + "b")),

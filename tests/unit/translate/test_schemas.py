@@ -12,21 +12,21 @@ from pydantic import BaseModel, Field
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS
 from extproc.translate import schemas
-from extproc.translate.schemas import (
-    Growth,
-    definition,
-    inlined,
-    json_object,
-    object_schema,
-    unescaped,
-    without_lookaround,
-)
+from extproc.translate.fitting import Limits, fit
+from extproc.translate.schemas import Growth, definition, inlined, json_object, unescaped, without_lookaround
 
 OBJECT = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
+NONE, INLINED, PLAIN = Limits(), Limits(("definitions",)), Limits(("lookaround",))
+
+
+def fitted(schema: bytes, limits: Limits = NONE) -> bytes:
+    return bytes(fit(Raw(schema), Raw(b'"absent"'), limits, Growth(), "p").schema)
+
+
 def rooted(schema: Any) -> Any:
-    return json.loads(bytes(object_schema(Raw(json.dumps(schema).encode()), Raw(b'"absent"'), "p")))
+    return json.loads(fitted(json.dumps(schema).encode()))
 
 
 @pytest.mark.parametrize("text", ["{}", '{"b":1.0,"a":[1e2,123456789012345678901234567890]}', ' {"a" : "\\u00e9"} '])
@@ -44,7 +44,7 @@ def test_a_value_that_is_no_object_is_rejected(text: str) -> None:
 
 def test_a_schema_of_an_object_keeps_every_byte() -> None:
     schema = b'{ "type":"object", "required":[ ], "properties":{"z":{"maximum":1.0},"a":{"enum":[1e2,-0.0]}} }'
-    assert bytes(object_schema(Raw(schema), Raw(b""), "p")) == schema
+    assert fitted(schema) == schema
 
 
 def test_a_schema_that_is_null_is_absent() -> None:
@@ -109,12 +109,12 @@ def test_a_reference_that_leads_to_no_object_is_rejected(reference: Any) -> None
 
 
 def flat(schema: Any) -> Any:
-    return json.loads(bytes(inlined(Raw(json.dumps(schema).encode()), "p", Growth())))
+    return inlined(schema, "p", Growth()).schema
 
 
 def test_without_references_every_byte_stays() -> None:
     schema = b'{ "type":"object", "minProperties":1.0 }'
-    assert bytes(inlined(Raw(schema), "p", Growth())) == schema
+    assert fitted(schema, INLINED) == schema
 
 
 @pytest.mark.parametrize("store", ["$defs", "definitions"])
@@ -138,25 +138,45 @@ def test_definitions_that_nothing_refers_to_go_too() -> None:
 def test_numbers_and_the_order_of_keys_stay() -> None:
     schema = b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"$ref":"#/$defs/B"}},'
     schema += b'"$defs":{"B":{"y":2.50,"x":1}}}'
-    result = bytes(inlined(Raw(schema), "p", Growth()))
-    assert result == (
+    assert fitted(schema, INLINED) == (
         b'{"z":1.0,"type":"object","a":123456789012345678901234567890,"properties":{"b":{"y":2.5,"x":1}}}'
     )
 
 
 def test_a_recursive_reference_is_described() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
-    again = {"description": "Again what this is a part of: #/$defs/Node"}
+    again = {"type": "object", "description": "Again what this is a part of: #/$defs/Node"}
     result = flat({"type": "object", "properties": {"first": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}})
     assert result["properties"]["first"]["properties"]["next"] == again
     whole = flat({"type": "object", "properties": {"a": {"$ref": "#"}}})
-    assert whole["properties"]["a"] == {"description": "Again what this is a part of: #"}
+    assert whole["properties"]["a"] == {"type": "object", "description": "Again what this is a part of: #"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "loosened"), [("#/$defs/Node", True), ("#/$defs/Leaf", False), ("#/$defs/Absent", True)]
+)
+def test_inlining_loosens_recursion_and_references_to_nothing(reference: str, loosened: bool) -> None:
+    definitions = {"Node": {"properties": {"next": {"$ref": "#/$defs/Node"}}}, "Leaf": {"type": "string"}}
+    schema = {"type": "object", "properties": {"a": {"$ref": reference}}, "$defs": definitions}
+    assert inlined(schema, "p", Growth()).loosened is loosened
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/Absent", "https://example.com/schema", "#anchor", 5, None, "#/type/x"])
-def test_a_reference_to_nothing_stays(reference: Any) -> None:
-    schema = {"type": "object", "properties": {"a": {"$ref": reference}}}
-    assert flat(schema) == schema
+def test_a_reference_to_nothing_goes(reference: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": reference, "title": "A"}}}
+    assert flat(schema) == {"type": "object", "properties": {"a": {"title": "A"}}}
+
+
+@pytest.mark.parametrize("key", ["$dynamicRef", "$recursiveRef"])
+def test_a_dynamic_reference_goes_with_the_definitions(key: str) -> None:
+    schema = {"type": "object", "properties": {"a": {key: "#node", "type": "object"}}, "$defs": {}}
+    assert inlined(schema, "p", Growth()) == ({"type": "object", "properties": {"a": {"type": "object"}}}, True)
+
+
+@pytest.mark.parametrize(("target", "replacement"), [(True, {}), (False, {"not": {}})])
+def test_a_definition_may_be_a_boolean(target: bool, replacement: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": target}}
+    assert inlined(schema, "p", Growth()) == ({"type": "object", "properties": {"a": replacement}}, False)
 
 
 def test_a_property_may_be_named_like_a_keyword() -> None:
@@ -188,7 +208,7 @@ def doubling(levels: int, leaf: Any) -> Any:
 
 @pytest.mark.parametrize("leaf", [{}, {"enum": ["a" * 5000]}, {"anyOf": [{}] * 500}])
 def test_a_rejected_schema_is_no_more_work_than_an_accepted_one(leaf: Any) -> None:
-    text, visited = Raw(json.dumps(doubling(16, leaf)).encode()), 0
+    schema, visited = doubling(16, leaf), 0
 
     def count(frame: Any, event: str, _: object) -> None:
         nonlocal visited
@@ -197,14 +217,14 @@ def test_a_rejected_schema_is_no_more_work_than_an_accepted_one(leaf: Any) -> No
     sys.setprofile(count)
     try:
         with pytest.raises(ApiError):
-            inlined(text, "p", Growth())
+            inlined(schema, "p", Growth())
     finally:
         sys.setprofile(None)
     assert visited < MAX_REFERRED_BYTES / 16
 
 
 def test_a_definition_is_written_out_once_however_often_it_is_used() -> None:
-    text, visited = Raw(json.dumps(doubling(9, {"type": "string"})).encode()), 0
+    schema, visited = doubling(9, {"type": "string"}), 0
 
     def count(frame: Any, event: str, _: object) -> None:
         nonlocal visited
@@ -212,10 +232,10 @@ def test_a_definition_is_written_out_once_however_often_it_is_used() -> None:
 
     sys.setprofile(count)
     try:
-        result = inlined(text, "p", Growth())
+        result = inlined(schema, "p", Growth()).schema
     finally:
         sys.setprofile(None)
-    assert bytes(result).count(b'"string"') == 2**9
+    assert json.dumps(result).count('"string"') == 2**9
     assert visited < 50
 
 
@@ -226,8 +246,14 @@ def test_a_recursive_definition_depends_on_the_definitions_around_it() -> None:
     fields = {"leaf": {"$ref": "#/$defs/Leaf"}, "tree": {"$ref": "#/$defs/Tree"}}
     result = flat({"type": "object", "properties": fields, "$defs": {"Tree": tree, "Leaf": leaf}})["properties"]
     again = "Again what this is a part of: #/$defs/"
-    assert result["leaf"]["properties"]["tree"]["properties"]["leaf"] == {"description": f"{again}Leaf"}
-    assert result["tree"]["properties"]["leaf"]["properties"]["tree"] == {"description": f"{again}Tree"}
+    assert result["leaf"]["properties"]["tree"]["properties"]["leaf"] == {
+        "type": "object",
+        "description": f"{again}Leaf",
+    }
+    assert result["tree"]["properties"]["leaf"]["properties"]["tree"] == {
+        "type": "object",
+        "description": f"{again}Tree",
+    }
 
 
 def test_keywords_beside_a_reference_do_not_stay_with_the_definition() -> None:
@@ -235,16 +261,16 @@ def test_keywords_beside_a_reference_do_not_stay_with_the_definition() -> None:
     schema = {"type": "object", "properties": fields, "$defs": {"A": {"type": "string", "minLength": 1}}}
     result = flat(schema)["properties"]
     assert result == {
-        "a": {"type": "number", "minLength": 1, "title": "Mine"},
+        "a": {"title": "Mine", "type": "number", "allOf": [{"type": "string", "minLength": 1}]},
         "b": {"type": "string", "minLength": 1},
     }
 
 
 def test_all_schemas_of_a_request_share_their_growth_limit() -> None:
     growth, text = Growth(), Raw(json.dumps(doubling(6, {"enum": ["a" * 2500]})).encode())
-    inlined(text, "p", growth)
+    fit(text, Raw(b""), INLINED, growth, "p")
     with pytest.raises(ApiError) as caught:
-        inlined(text, "q", growth)
+        fit(text, Raw(b""), INLINED, growth, "q")
     assert caught.value.param == "q"
     assert f"{MAX_REFERRED_BYTES:,} bytes" in caught.value.message
 
@@ -268,7 +294,7 @@ def test_the_schemas_that_replace_references_have_a_limit() -> None:
     schema = {"$ref": "#/$defs/D0", "$defs": {f"D{at}": {"anyOf": every} for at in range(5)}}
     growth = Growth()
     with pytest.raises(ApiError, match=f"{MAX_REFERRED_SCHEMAS:,} schemas") as caught:
-        inlined(Raw(json.dumps(schema).encode()), "p", growth)
+        inlined(schema, "p", growth)
     assert caught.value.param == "p"
     assert growth.left >= 0
 
@@ -279,7 +305,7 @@ def test_a_reference_of_many_steps_leads_nowhere(steps: int) -> None:
     for _ in range(steps - 1):
         target = {"a": target}
     reference = {"$ref": "#/$defs" + "/a" * (steps - 1)}
-    assert flat({"items": reference, "$defs": target})["items"] == ({"type": "string"} if steps == 32 else reference)
+    assert flat({"items": reference, "$defs": target})["items"] == ({"type": "string"} if steps == 32 else {})
 
 
 def test_definitions_that_nothing_refers_to_cost_nothing() -> None:
@@ -319,11 +345,11 @@ def test_the_schemas_of_pydantic_are_far_from_too_large() -> None:
     """128 tools with models within models, one of them recursive."""
     growth, text = Growth(), Raw(json.dumps(Order.model_json_schema()).encode())
     for _ in range(20):
-        result = inlined(text, "p", growth)
-    properties = json.loads(bytes(result))["properties"]
+        result = bytes(fit(text, Raw(b""), INLINED, growth, "p").schema)
+    properties = json.loads(result)["properties"]
     assert properties["ship_to"]["properties"]["country"]["enum"] == ["de", "fr", "it"]
     assert properties["buyer"]["properties"]["manager"]["anyOf"][0]["description"].startswith("Again what this is")
-    assert b"$ref" not in bytes(result)
+    assert b"$ref" not in result
 
 
 def test_many_models_that_use_each_other_are_not_too_large() -> None:
@@ -347,8 +373,9 @@ def test_many_models_that_use_each_other_are_not_too_large() -> None:
 
 def test_references_in_a_row_without_end_are_rejected() -> None:
     definitions = {f"D{n}": {"properties": {"a": {"$ref": f"#/$defs/D{n + 1}"}}} for n in range(1000)}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": definitions}
     with pytest.raises(ApiError) as caught:
-        flat({"type": "object", "properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": definitions})
+        fitted(json.dumps(schema).encode(), INLINED)
     assert "nested too deeply" in caught.value.message
 
 
@@ -358,7 +385,7 @@ def test_references_in_a_row_without_end_are_rejected() -> None:
 @pytest.mark.parametrize("pattern", ["(?=a)", "(?!a)", "(?<=a)b", "(?<!a)b"])
 def test_look_around_moves_to_the_description(pattern: str) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern, "description": "D."}}}
-    result = json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p")))
+    result = without_lookaround(schema).schema
     described = {"type": "string", "description": f'D. (pattern: "{pattern}")'}
     assert result["properties"]["a"] == described
 
@@ -368,14 +395,14 @@ def test_look_around_moves_to_the_description(pattern: str) -> None:
 )
 def test_all_else_stays(node: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"a": node, "pattern": {"type": "string", "title": "(?=a)"}}}
-    assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == schema
+    assert without_lookaround(schema).schema == schema
 
 
 def test_look_around_in_the_names_of_properties_is_described_too() -> None:
     text = {"type": "string", "pattern": "(?=b)"}
     schema = {"type": "object", "patternProperties": {"^a": text, "^(?!a)": text}, "description": "D."}
     described = {"type": "string", "description": 'pattern: "(?=b)"'}
-    assert json.loads(bytes(without_lookaround(Raw(json.dumps(schema).encode()), "p"))) == {
+    assert without_lookaround(schema).schema == {
         "type": "object",
         "patternProperties": {"^a": described},
         "description": 'D. (patternProperties: {"^(?!a)":{"type":"string","pattern":"(?=b)"}})',
@@ -387,13 +414,13 @@ def test_nested_look_around_is_described_once() -> None:
     schema: Any = {"type": "string", "pattern": "(?=b)"}
     for _ in range(12):
         schema = {"patternProperties": {"(?=a)": schema}}
-    text = json.dumps({"type": "object", **schema}).encode()
-    assert len(bytes(without_lookaround(Raw(text), "p"))) < 2 * len(text)
+    whole = {"type": "object", **schema}
+    assert len(json.dumps(without_lookaround(whole).schema)) < 2 * len(json.dumps(whole))
 
 
 def test_without_look_around_every_byte_stays() -> None:
-    schema = b'{ "pattern":"a" , "minimum":1.0}'
-    assert bytes(without_lookaround(Raw(schema), "p")) == schema
+    schema = b'{ "type":"object", "pattern":"a" , "minimum":1.0}'
+    assert fitted(schema, PLAIN) == schema
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""Tools' schemas that a family of models rejects as they are, through the gateway to a Bedrock that rejects them.
+
+Each schema is that of a report: what a client or an MCP server really sends. The local Bedrock fails loudly, in AWS's
+words, if a schema is outside of the family's limits.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+NOVA = "amazon.nova-micro-v1:0"
+NOVA_2 = "us.amazon.nova-2-lite-v1:0"
+CLAUDE = "us.anthropic.claude-sonnet-4-6"
+GPT_OSS = "openai.gpt-oss-20b-1:0"
+
+Call = tuple[dict[str, Any], list[str]]
+"""The model's message, and the ignored fields."""
+
+
+def tool(schema: Any, name: str = "get_weather", **fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": schema, **fields}}
+
+
+def buffered(client: Any, fields: dict[str, Any]) -> Call:
+    response = client.chat("Call get_weather for Paris.", **fields)
+    assert response.status == 200, response
+    return response.json()["choices"][0]["message"], ignored(response.headers)
+
+
+def streamed(client: Any, fields: dict[str, Any]) -> Call:
+    """Return the message that a stream's deltas make up."""
+    message: dict[str, Any] = {"content": "", "tool_calls": []}
+    with client.stream("Call get_weather for Paris.", **fields) as stream:
+        *data, done = stream.rest()
+        assert done == "[DONE]"
+        for delta in (choice["delta"] for chunk in map(json.loads, data) for choice in chunk["choices"]):
+            message["content"] += delta.get("content") or ""
+            for call in delta.get("tool_calls") or []:
+                if "id" in call:
+                    message["tool_calls"].append(call)
+                elif "function" in call:
+                    message["tool_calls"][call["index"]]["function"]["arguments"] += call["function"]["arguments"]
+        return message, ignored(stream.headers)
+
+
+def ignored(headers: Any) -> list[str]:
+    return [path for path in headers.get("x-oai-ignored-params", "").split(", ") if path]
+
+
+Ask = Callable[[Any, dict[str, Any]], Call]
+both = pytest.mark.parametrize("ask", [buffered, streamed])
+
+
+def arguments(message: dict[str, Any]) -> Any:
+    [call] = message["tool_calls"]
+    return json.loads(call["function"]["arguments"])
+
+
+def sent(local: Any) -> dict[str, Any]:
+    """The first tool of the call that Bedrock has seen."""
+    [call] = local.calls()
+    specification: dict[str, Any] = call["body"]["toolConfig"]["tools"][0]["toolSpec"]
+    return specification
+
+
+def json_schema(schema: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "get_weather", "schema": schema}}}
+
+
+CITY = {"type": "string"}
+STRICT = {"type": "object", "properties": {"city": CITY}, "required": ["city"], "additionalProperties": False}
+
+
+# Keywords at the root
+
+
+@both
+@pytest.mark.parametrize("model", [NOVA, NOVA_2])
+def test_an_sdks_strict_tool_on_nova(client: Any, local: Any, ask: Ask, model: str) -> None:
+    message, named = ask(client, {"model": model, "tools": [tool(STRICT)]})
+    assert arguments(message) == {"city": "Paris"}
+    assert named == ["tools[].function.parameters.additionalProperties"]
+    assert sent(local)["inputSchema"]["json"] == {
+        "type": "object",
+        "properties": {"city": CITY},
+        "required": ["city"],
+    }
+
+
+@both
+def test_a_pydantic_model_on_nova(client: Any, local: Any, ask: Ask) -> None:
+    place = {"type": "object", "properties": {"city": CITY}, "required": ["city"], "additionalProperties": False}
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$defs": {"Place": place},
+        "title": "Weather",
+        "description": "Where to look.",
+        "type": "object",
+        "properties": {"place": {"$ref": "#/$defs/Place"}},
+        "required": ["place"],
+    }
+    message, named = ask(client, {"model": NOVA, "tools": [tool(schema, description="Gives the weather.")]})
+    assert arguments(message) == {"place": {"city": "Paris"}}
+    assert named == []
+    specification = sent(local)
+    assert specification["description"] == "Gives the weather.\n\nWhere to look."
+    assert specification["inputSchema"]["json"]["properties"] == {"place": place}
+
+
+@both
+def test_a_recursive_schema_on_nova_ends_in_an_object(client: Any, local: Any, ask: Ask) -> None:
+    node = {"type": "object", "properties": {"city": CITY, "next": {"$ref": "#/$defs/Node"}}}
+    schema = {"type": "object", "properties": {"first": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}}
+    message, named = ask(client, {"model": NOVA, "tools": [tool(schema)]})
+    assert arguments(message)["first"]["city"] == "Paris"
+    assert named == ["tools[].function.parameters"]
+    first = sent(local)["inputSchema"]["json"]["properties"]["first"]
+    assert first["properties"]["next"]["type"] == "object"
+
+
+@both
+def test_the_answer_tool_on_nova(client: Any, local: Any, ask: Ask) -> None:
+    schema = {**STRICT, "$defs": {"City": CITY}, "properties": {"city": {"$ref": "#/$defs/City"}}, "description": "D."}
+    message, named = ask(client, {"model": NOVA, **json_schema(schema)})
+    assert json.loads(message["content"]) == {"city": "Paris"}
+    assert named == ["response_format.json_schema.schema.additionalProperties"]
+    assert sent(local)["description"].endswith("\n\nD.")
+
+
+@both
+def test_a_custom_tool_on_nova(client: Any, local: Any, ask: Ask) -> None:
+    message, named = ask(client, {"model": NOVA, "tools": [{"type": "custom", "custom": {"name": "get_weather"}}]})
+    assert [call["type"] for call in message["tool_calls"]] == ["custom"]
+    assert named == []
+
+
+def test_a_legacy_function_on_nova(client: Any) -> None:
+    response = client.chat("Call f.", model=NOVA, functions=[{"name": "f", "parameters": STRICT}])
+    assert response.json()["choices"][0]["message"]["function_call"]["name"] == "f"
+    assert ignored(response.headers) == ["functions[].parameters.additionalProperties"]
+
+
+def test_another_family_gets_the_same_schema_byte_for_byte(client: Any, local: Any) -> None:
+    for model in (CLAUDE, "us.meta.llama3-3-70b-instruct-v1:0"):
+        local.forget()
+        assert ignored(client.chat("Hi", model=model, tools=[tool(STRICT)]).headers) == []
+        assert sent(local)["inputSchema"]["json"] == STRICT

@@ -1,0 +1,138 @@
+"""Schemas within a family's limits: what is changed, what is told in the description, and what is loosened."""
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from extproc.openai.errors import ApiError
+from extproc.translate import fitting
+from extproc.translate.fitting import Fitted, Limits, fit
+from extproc.translate.schemas import Growth
+
+NOVA = Limits(("definitions",), ("type", "properties", "required"))
+CITY = {"city": {"type": "string"}}
+
+
+def fitted(schema: Any, limits: Limits = NOVA) -> Fitted:
+    return fit(Raw(json.dumps(schema).encode()), Raw(b'"absent"'), limits, Growth(), "p")
+
+
+def schema_of(result: Fitted) -> Any:
+    return json.loads(bytes(result.schema))
+
+
+# Keywords at the root
+
+
+def test_a_root_of_accepted_keywords_goes_out_byte_for_byte() -> None:
+    text = b'{"required": [ ], "type":"object" ,"properties":{"a":{"title":"A","maximum":1.0}}}'
+    assert fit(Raw(text), Raw(b""), NOVA, Growth(), "p") == Fitted(Raw(text))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"title": "T", "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "x", "$comment": "c"},
+        {"$defs": {"A": {}}, "definitions": {"B": {}}},
+        {"additionalProperties": True},
+        {"additionalProperties": {}},
+        {"default": {}, "examples": [{}], "x-order": ["city"], "discriminator": {"propertyName": "city"}},
+        {"minimum": 3, "items": {"type": "string"}},
+    ],
+    ids=lambda more: ", ".join(more),
+)
+def test_keywords_that_constrain_no_object_go_without_a_word(more: dict[str, Any]) -> None:
+    result = fitted({"type": "object", "properties": CITY, **more})
+    assert (schema_of(result), result.note, result.loosened) == ({"type": "object", "properties": CITY}, "", ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("minProperties", 1),
+        ("patternProperties", {"^x-": {"type": "string"}}),
+        ("additionalProperties", {"type": "integer"}),
+        ("dependentRequired", {"city": ["country"]}),
+        ("not", {"required": ["city"]}),
+        ("propertyNames", {"pattern": "^[a-z]+$"}),
+    ],
+)
+def test_constraints_at_the_root_move_to_the_description_and_are_named(key: str, value: Any) -> None:
+    result = fitted({"type": "object", "properties": CITY, key: value})
+    assert schema_of(result) == {"type": "object", "properties": CITY}
+    quoted = json.dumps({key: value}, separators=(",", ":"))
+    assert result.note == f"The input must also be valid against this JSON Schema: {quoted}"
+    assert result.loosened == (f".{key}",)
+
+
+def test_that_an_object_is_closed_is_named_but_needs_no_words() -> None:
+    result = fitted({"type": "object", "properties": CITY, "additionalProperties": False})
+    assert (result.note, result.loosened) == ("", (".additionalProperties",))
+
+
+def test_a_long_constraint_is_named_but_not_quoted() -> None:
+    result = fitted({"type": "object", "enum": [{"a": "x" * 5000}], "minProperties": 1})
+    assert result.note == 'The input must also be valid against this JSON Schema: {"minProperties":1}'
+    assert result.loosened == (".enum", ".minProperties")
+
+
+@pytest.mark.parametrize("about", ["", " ", None, 5])
+def test_a_root_without_a_description_adds_none(about: Any) -> None:
+    assert fitted({"type": "object", "description": about}).note == ""
+
+
+def test_keywords_below_the_root_stay() -> None:
+    below = {"type": "object", "title": "T", "description": "D", "additionalProperties": False, "minProperties": 1}
+    result = fitted({"type": "object", "properties": {"a": below}, "title": "R"})
+    assert schema_of(result)["properties"]["a"] == below
+    assert result.loosened == ()
+
+
+def test_a_root_that_is_a_reference_is_followed() -> None:
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}, "title": "Node"}
+    result = fitted({"$ref": "#/$defs/Node", "$defs": {"Node": node}})
+    assert schema_of(result)["properties"]["next"]["properties"]["next"]["type"] == "object"
+    assert result.loosened == ("",)
+
+
+@pytest.mark.parametrize("properties", [[], "x", 5])
+def test_what_is_no_schema_goes_out_as_it_is(properties: Any) -> None:
+    schema = {"type": "object", "properties": properties, "required": {"a": 1}}
+    assert fitted(schema) == Fitted(Raw(json.dumps(schema).encode()))
+
+
+# Errors and the cache
+
+
+@pytest.mark.parametrize("schema", ["[]", "5", '"{}"', "{", '{"type":"string"}', '{"$ref":"#/$defs/A"}'])
+@pytest.mark.parametrize("limits", [Limits(), NOVA])
+def test_an_error_names_the_clients_field(schema: str, limits: Limits) -> None:
+    with pytest.raises(ApiError) as caught:
+        fit(Raw(schema.encode()), Raw(b""), limits, Growth(), "tools[3].function.parameters")
+    assert caught.value.status == 400
+    assert (caught.value.param or "").startswith("tools[3].function.parameters")
+
+
+def test_null_is_absent() -> None:
+    assert fitted(None) == Fitted(Raw(b'"absent"'))
+
+
+def test_the_references_of_a_remembered_schema_count_each_time() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"enum": ["a" * 5000]}}}
+    growth, text = Growth(), Raw(json.dumps(schema).encode())
+    for _ in range(50):
+        fit(text, Raw(b""), NOVA, growth, "p")
+    with pytest.raises(ApiError, match="too large"):
+        [fit(text, Raw(b""), NOVA, growth, "p") for _ in range(3)]
+
+
+def test_a_large_result_is_not_remembered() -> None:
+    fitting._remembered.cache_clear()
+    uses = {f"p{at}": {"$ref": "#/$defs/A"} for at in range(20)}
+    schema = {"type": "object", "properties": uses, "$defs": {"A": {"enum": ["a" * 5000]}}}
+    first, second = fitted(schema), fitted(schema)
+    assert first == second
+    assert len(bytes(first.schema)) > 100_000
+    assert fitting._remembered(json.dumps(schema).encode(), NOVA) is None
