@@ -27,7 +27,7 @@ INTERPRETED = {
     "telemetry": "lines log",
     "tenancy": "",
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 response_fields "
-    "response_shape schema_root schemas structured",
+    "response_shape schema_nulls schema_root schemas structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }

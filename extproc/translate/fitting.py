@@ -1,8 +1,8 @@
 """A client's JSON Schema -> the schema that a family's models accept for a tool, and the way back.
 
-`fit` takes the steps that the family needs (`translate/schemas`, `translate/schema_root`). A schema that needs none is
-sent byte for byte. What a step had to loosen is named to the client; constraints at the root that have no place in the
-schema become a part of the tool's description.
+`fit` takes the steps that the family needs (`translate/schemas`, `translate/schema_nulls`, `translate/schema_root`).
+A schema that needs none is sent byte for byte. What a step had to loosen is named to the client; constraints at the
+root that have no place in the schema become a part of the tool's description.
 
 Results are remembered by the schema's bytes: an agent sends the same schemas in every turn.
 
@@ -21,6 +21,7 @@ from msgspec import Raw
 from extproc.bedrock.capabilities import Capabilities, SchemaGap
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.limits import check_schema
+from extproc.translate.schema_nulls import has_nulls, without_nulls
 from extproc.translate.schema_root import COMBINATORS, folded, note, restricted
 from extproc.translate.schemas import (
     Growth,
@@ -109,6 +110,7 @@ def _needs_change(schema: bytes, limits: Limits) -> bool:
     return (
         bytes(root.get("type", b"")) != b'"object"'
         or "$ref" in root
+        or has_nulls(schema)
         or ("definitions" in limits.gaps and has_references(schema))
         or ("lookaround" in limits.gaps and has_lookaround(schema))
         or ("root_combinators" in limits.gaps and any(key in root for key in COMBINATORS))
@@ -118,7 +120,8 @@ def _needs_change(schema: bytes, limits: Limits) -> bool:
 
 def _changed(schema: bytes, limits: Limits) -> Fitted:
     decoded = msgspec.json.decode(schema, type=dict[str, Any])
-    root, loosened, removed = with_object_root(decoded, ""), dict[str, None](), dict[str, Any]()
+    root = with_object_root(without_nulls(decoded) if has_nulls(schema) else decoded, "")
+    loosened, removed = dict[str, None](), dict[str, Any]()
     growth = Growth()
     if "definitions" in limits.gaps and has_references(schema):
         root, changed = inlined(root, "", growth)

@@ -142,6 +142,34 @@ def test_a_legacy_function_on_nova(client: Any) -> None:
     assert ignored(response.headers) == ["functions[].parameters.additionalProperties"]
 
 
+# Null
+
+
+@both
+@pytest.mark.parametrize("model", [NOVA, CLAUDE, GPT_OSS])
+@pytest.mark.parametrize(
+    "nulls",
+    [
+        {"type": "object", "properties": None, "required": None},
+        {"type": "object", "properties": {"a": {"type": "array", "items": None, "description": None}}},
+        None,
+    ],
+)
+def test_null_counts_as_not_given(client: Any, local: Any, ask: Ask, model: str, nulls: Any) -> None:
+    message, named = ask(client, {"model": model, "tools": [tool(nulls, description=None)]})
+    assert isinstance(arguments(message), dict)
+    assert named == []
+    assert "null" not in json.dumps(sent(local))
+
+
+@both
+@pytest.mark.parametrize("model", [NOVA, CLAUDE, GPT_OSS])
+def test_null_in_a_schema_of_the_response(client: Any, ask: Ask, model: str) -> None:
+    schema = {**STRICT, "description": None, "properties": {"city": {"type": "string", "enum": None}}}
+    message, _ = ask(client, {"model": model, **json_schema(schema)})
+    assert json.loads(message["content"]) == {"city": "Paris"}
+
+
 def test_another_family_gets_the_same_schema_byte_for_byte(client: Any, local: Any) -> None:
     for model in (CLAUDE, "us.meta.llama3-3-70b-instruct-v1:0"):
         local.forget()

@@ -103,6 +103,59 @@ def test_what_is_no_schema_goes_out_as_it_is(properties: Any) -> None:
     assert fitted(schema) == Fitted(Raw(json.dumps(schema).encode()))
 
 
+# Null
+
+NOT_GIVEN = [
+    ({"type": "object", "properties": None}, {"type": "object"}),
+    ({"type": "object", "required": None, "description": None, "additionalProperties": None}, {"type": "object"}),
+    ({"type": None, "properties": {}}, {"type": "object", "properties": {}}),
+    ({"type": "object", "$ref": None, "$defs": None}, {"type": "object"}),
+    ({"type": "object", "anyOf": [None, {"required": ["a"]}], "oneOf": [None], "allOf": None},
+     {"type": "object", "anyOf": [{"required": ["a"]}]}),
+    ({"type": "object", "required": ["a", None]}, {"type": "object", "required": ["a"]}),
+]  # fmt: skip
+
+BELOW = [
+    ({"type": "array", "items": None}, {"type": "array"}),
+    ({"prefixItems": [None, {"type": "string"}]}, {"prefixItems": [{}, {"type": "string"}]}),
+    ({"type": ["string", None]}, {"type": ["string", "null"]}),
+    (None, {}),
+    ({"enum": None, "format": None, "title": None, "minimum": None, "examples": None}, {}),
+    ({"not": None, "properties": {"const": None}}, {"properties": {"const": {}}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        *NOT_GIVEN,
+        *(({"type": "object", "properties": {"a": a}}, {"type": "object", "properties": {"a": b}}) for a, b in BELOW),
+    ],
+    ids=str,
+)
+def test_null_counts_as_not_given_for_every_family(schema: Any, expected: Any) -> None:
+    for limits in (Limits(), Limits(("definitions", "lookaround"))):
+        result = fitted(schema, limits)
+        assert (schema_of(result), result.loosened) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        {"const": None},
+        {"default": None},
+        {"enum": ["a", None]},
+        {"examples": [None]},
+        {"x-more": None},
+        {"enum": [{"type": None}]},
+    ],
+    ids=str,
+)
+def test_null_as_a_value_stays(below: Any) -> None:
+    text = json.dumps({"type": "object", "properties": {"a": below}}).encode()
+    assert bytes(fit(Raw(text), Raw(b""), Limits(), Growth(), "p").schema) == text
+
+
 # Errors and the cache
 
 

@@ -93,7 +93,6 @@ def test_keywords_beside_a_reference_override_its_definition() -> None:
         "https://example.com/schema",
         "",
         5,
-        None,
         "#" + "/$defs" * 10_000,
     ],
 )

@@ -85,7 +85,7 @@ def test_a_schema_goes_out_byte_for_byte() -> None:
     assert schema in msgspec.json.encode(plan_tools(decode_request(body), CLAUDE, Ignored()).config)
 
 
-@pytest.mark.parametrize("kind", ["string", "array", ["object", "null"], None, 5])
+@pytest.mark.parametrize("kind", ["string", "array", ["object", "null"], 5])
 def test_a_schema_of_anything_but_an_object_is_rejected(kind: Any) -> None:
     error = rejection(tools=[function(), function("other", parameters={"type": kind})])
     assert error.param == "tools[1].function.parameters.type"
