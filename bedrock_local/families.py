@@ -54,6 +54,8 @@ class Family:
     own_tool_choice: tuple[str, ...] = ()
     #: Text beside tool calls in an assistant's turn.
     text_beside_calls: bool = True
+    #: The names of tools that it can call.
+    tool_names: str = "^[a-zA-Z0-9_-]{1,64}$"
     #: `toolSpec.strict`, what a tool's schema may not contain (`definitions`, `lookaround`), and the only keys that its
     #: root may have (empty: any).
     strict: bool = False

@@ -24,7 +24,8 @@ RULES = (
 
 
 def check(conversation: Conversation) -> None:
-    """Raise ValidationException with the first violation of the first violated rule."""
+    """Raise ValidationException with the first violation of the first violated rule, or the model's own error."""
     for rule in RULES:
         for message in rule(conversation):
             raise invalid(message)
+    tools.check_names(conversation)

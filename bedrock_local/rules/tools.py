@@ -1,8 +1,10 @@
 """Tools and tool choice. Calls in the history are in `results`."""
 
+import re
 from collections.abc import Iterator
 
 from bedrock_local.conversation import Conversation
+from bedrock_local.errors import AwsError
 from bedrock_local.json_schema import problems
 from bedrock_local.rules.words import errors, not_an_object, repeated
 
@@ -104,6 +106,19 @@ def choice_is_a_tool(conversation: Conversation) -> Iterator[str]:
         yield f"The tool {value.get('name')} at toolConfig.toolChoice.tool.name is not in toolConfig.tools."
     if kind == "any" and not conversation.tools:
         yield "The toolConfig.toolChoice.any field needs a tool in toolConfig.tools."
+
+
+def check_names(conversation: Conversation) -> None:
+    """Raise the model's own error if it cannot write a call of a tool, by the tool's name."""
+    called = [call.value["name"] for call in conversation.blocks("toolUse")]
+    for name in (*(tool["name"] for tool in conversation.tools), *called):
+        if not re.fullmatch(conversation.family.tool_names, name):
+            raise AwsError(
+                424,
+                "ModelErrorException",
+                "Model produced invalid sequence as part of ToolUse. Please refer to the model tool use "
+                "troubleshooting guide.",
+            )
 
 
 RULES = (

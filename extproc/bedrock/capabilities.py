@@ -93,6 +93,13 @@ Temperature = Annotated[float, Meta(gt=0, le=2, description="a number above 0 an
 Step = Annotated[
     str, Meta(pattern=r"\A[A-Za-z_]{1,64}\Z", description="a key of the Converse request, as in `outputConfig`")
 ]
+NamePattern = Annotated[
+    str,
+    Meta(
+        pattern=r"\A\[a-zA-Z0-9_\.?-?\]\{1,(1[6-9]|[2-5][0-9]|6[0-4])\}\Z",
+        description="a pattern of names, as in `[a-zA-Z0-9_.-]{1,64}` (`.` and `-` may be missing; 16 to 64 letters)",
+    ),
+]
 Keyword = Annotated[
     str, Meta(pattern=r"\A[$A-Za-z]{1,64}\Z", description="a keyword of JSON Schema, as in `properties`")
 ]
@@ -152,6 +159,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Text in an assistant's turn with tool calls; without it, the text goes into a turn before."""
     strict_tools: YesNo = False
     """`toolSpec.strict`."""
+    tool_names: NamePattern = "[a-zA-Z0-9_-]{1,64}"
+    """The names of tools that it can call; the default are Converse's."""
     schema_gaps: tuple[Annotated[SchemaGap, _one_of(SchemaGap)], ...] = ()
     """Unsupported parts of a tool's schema.
 

@@ -1,8 +1,9 @@
-"""Tool names as Bedrock takes them: 1 to 64 of `[a-zA-Z0-9_-]`.
+"""Names as Bedrock takes them: of tools, and of the properties of their schemas.
 
-Clients of MCP servers have longer ones, with dots and slashes. A name that fits is kept; any other is cut and escaped,
-with a part of its hash at the end. The result depends on the name alone (or the prompt cache would miss), unless
-another tool of the request has that name already.
+Converse takes tool names of 1 to 64 of `[a-zA-Z0-9_-]`, and a family may take less (`tool_names` in the table). Clients
+of MCP servers have longer ones, with dots and slashes. A name that fits is kept. Where a hyphen is all that does not
+fit, it becomes an underscore; any other name is cut and escaped, with a part of its hash at the end. The result depends
+on the name alone (or the prompt cache would miss), unless another tool of the request has that name already.
 
 Invariant: different names of one request become different names.
 """
@@ -10,38 +11,61 @@ Invariant: different names of one request become different names.
 import hashlib
 import re
 from collections.abc import Iterable, Set
+from functools import lru_cache
+from typing import NamedTuple
 
-_FITS = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_MISFIT = re.compile(r"[^a-zA-Z0-9_-]")
-_LONGEST = 64
+CONVERSE = "[a-zA-Z0-9_-]{1,64}"
+"""The names that Converse takes."""
 _DIGITS = 8
 
 
-def bedrock_name(name: str) -> str:
+class _Rule(NamedTuple):
+    """A pattern such as `[a-z]{1,64}`, taken apart."""
+
+    fits: re.Pattern[str]
+    misfit: re.Pattern[str]
+    longest: int
+
+
+@lru_cache(maxsize=64)
+def _rule(pattern: str) -> _Rule:
+    letters, _, most = pattern.partition("{1,")
+    return _Rule(re.compile(pattern), re.compile(f"[^{letters[1:]}"), int(most[:-1]))
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Return whether Bedrock accepts a name."""
+    return _rule(pattern).fits.fullmatch(name) is not None
+
+
+def bedrock_name(name: str, pattern: str = CONVERSE) -> str:
     """Return `name`, or one derived from it that Bedrock accepts; always the same one."""
-    if _FITS.fullmatch(name):
-        return name
+    rule = _rule(pattern)
+    for like in (name, name.replace("-", "_")):
+        if rule.fits.fullmatch(like):
+            return like
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
-    return f"{_MISFIT.sub('_', name)[: _LONGEST - _DIGITS - 1]}_{digest}"
+    return f"{rule.misfit.sub('_', name)[: rule.longest - _DIGITS - 1]}_{digest}"
 
 
-def bedrock_names(names: Iterable[str]) -> dict[str, str]:
+def bedrock_names(names: Iterable[str], pattern: str = CONVERSE) -> dict[str, str]:
     """Return the name at Bedrock for each different name of one request."""
     client_names = tuple(names)
-    mapping = {name: name for name in client_names if _FITS.fullmatch(name)}
+    mapping = {name: name for name in client_names if fits(name, pattern)}
     taken = set(mapping)
     for name in client_names:
         if name not in mapping:
-            mapping[name] = free_name(bedrock_name(name), taken)
+            mapping[name] = free_name(bedrock_name(name, pattern), taken, pattern)
             taken.add(mapping[name])
     return mapping
 
 
-def free_name(wanted: str, taken: Set[str]) -> str:
+def free_name(wanted: str, taken: Set[str], pattern: str = CONVERSE) -> str:
     """Return `wanted`, or one derived from it that is not `taken`: Bedrock rejects two tools of one name."""
+    longest = _rule(pattern).longest
     name, number = wanted, 1
     while name in taken:
         number += 1
         suffix = f"_{number}"
-        name = wanted[: _LONGEST - len(suffix)] + suffix
+        name = wanted[: longest - len(suffix)] + suffix
     return name

@@ -110,7 +110,8 @@ def _native(requested: JsonSchema, fitted: Fitted) -> Form | None:
 
 def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, taken: Set[str]) -> Form | None:
     """Return the answer tool. Beside others, any of the tools may be called, which `tool` cannot express."""
-    name = free_name(bedrock_name(requested.name), taken)
+    pattern = capabilities.tool_names
+    name = free_name(bedrock_name(requested.name, pattern), taken, pattern)
     if not taken and "tool" in capabilities.tool_choices:
         choice = ToolChoice(tool=SpecificToolChoice(name))
     elif "any" in capabilities.tool_choices:

@@ -37,7 +37,7 @@ from extproc.translate.choices import Choice, Kind, choose
 from extproc.translate.fitting import Fitted, fit, tool_limits
 from extproc.translate.grammar import MAX_OBJECTS, Size, grammar, objects
 from extproc.translate.ignored import Ignored
-from extproc.translate.names import bedrock_name, bedrock_names
+from extproc.translate.names import CONVERSE, bedrock_name, bedrock_names
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.schemas import Growth
 from extproc.translate.structured import Form, form, loosened, unless_blank, with_note
@@ -64,10 +64,12 @@ class Tools(Value, frozen=True):
     shape: ResponseShape = ResponseShape()
     names: Mapping[str, str] = {}
     """Bedrock's names of the tools by the client's."""
+    name_pattern: str = CONVERSE
+    """The names that the model takes."""
 
     def bedrock_name(self, client_name: str) -> str:
         """Return Bedrock's name of the client's tool, which this request may lack."""
-        return self.names.get(client_name) or bedrock_name(client_name)
+        return self.names.get(client_name) or bedrock_name(client_name, self.name_pattern)
 
 
 _NOTHING = Tools()
@@ -101,7 +103,7 @@ def plan_tools(request: ChatRequest, capabilities: Capabilities, ignored: Ignore
     if sent and not capabilities.tools:
         param = "functions" if request.functions else "tools"
         raise invalid(f"A model of the family '{capabilities.family}' takes no tools.", param, "unsupported_parameter")
-    names = bedrock_names(tool.name for tool in client_tools)
+    names = bedrock_names((tool.name for tool in client_tools), capabilities.tool_names)
     taken = {names[tool.name] for tool in sent}
     response_format = None if choice.forced else request.response_format
     response_form = form(response_format, capabilities, taken, growth, reasoning=reasoning)
@@ -118,6 +120,7 @@ def plan_tools(request: ChatRequest, capabilities: Capabilities, ignored: Ignore
         _model_fields(request, capabilities, config, sent),
         _shape(request, sent, names, response_form),
         names,
+        capabilities.tool_names,
     )
 
 

@@ -46,6 +46,7 @@ def declared(family):
         "forced_tools_while_reasoning": family.forced_reasoning,
         "text_beside_tool_calls": family.text_beside_calls,
         "strict_tools": family.strict,
+        "tool_names": family.tool_names.removeprefix("^").removesuffix("$"),
         "schema_gaps": set(family.schema_gaps),
         "schema_root_keys": set(family.root_keys),
         "tool_result_format": "json" if family.json_results else "text",

@@ -189,6 +189,15 @@ def test_the_nearest_valid_case_passes(local, case):
     assert first_rejecting_rule(case) is None
 
 
+@pytest.mark.parametrize("case", [{}, {"stream": True}], ids=str)
+def test_nova_cannot_call_a_tool_with_a_hyphen_in_its_name(local, case):
+    status, name, message = send(local, {"tools": ["get-weather"], **case}).error
+    assert (status, name) == (424, "ModelErrorException")
+    assert message.startswith("Model produced invalid sequence as part of ToolUse.")
+    assert send(local, {"tools": ["get_weather"], **case}).status == 200
+    assert send(local, {"tools": ["get-weather"], "model": "claude", **case}).status == 200
+
+
 def test_a_stream_obeys_the_same_rules(local, rejected):
     call = {"modelId": model({}), "messages": messages([{"user": ["a"]}, {"user": ["b"]}])}
     assert rejected(local.runtime.converse_stream, **call)[2].startswith("A conversation must alternate")

@@ -55,6 +55,7 @@ CACHES: dict[str, int | str] = {
     "cl100k_base._lines": "one entry: the vocabulary",
     "telemetry.lines.writer": "one entry for each of the process's streams",
     "openai.unknown._place_of": "a type of this package",
+    "translate.names._rule": "patterns of the table of capabilities",
     "tenancy.policy._compiled": "patterns of gateway.yaml",
     "bedrock.sigv4._timestamp": "a number, four entries",
     "bedrock.eventstream._known_headers": "Bedrock's headers of an event, of 1 KiB at most, 256 entries",

@@ -170,6 +170,51 @@ def test_null_in_a_schema_of_the_response(client: Any, ask: Ask, model: str) -> 
     assert json.loads(message["content"]) == {"city": "Paris"}
 
 
+# Names of tools
+
+
+HYPHENS = "weather-api_get-forecast"
+
+
+@both
+@pytest.mark.parametrize("model", [NOVA, NOVA_2])
+def test_a_tool_with_hyphens_on_nova(client: Any, local: Any, ask: Ask, model: str) -> None:
+    fields = {"model": model, "tools": [tool(STRICT, HYPHENS)], "tool_choice": "required"}
+    message, _ = ask(client, fields)
+    [call] = message["tool_calls"]
+    assert call["function"]["name"] == HYPHENS
+    assert sent(local)["name"] == "weather_api_get_forecast"
+    assert arguments(message) == {"city": "Paris"}
+
+
+@both
+def test_a_history_of_tools_with_hyphens_on_nova(client: Any, local: Any, ask: Ask) -> None:
+    """The second tool is no longer offered."""
+    history: list[Any] = [{"role": "user", "content": "Weather?"}]
+    for name in (HYPHENS, "old-tool"):
+        call = {"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        history += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": name, "content": "18 degrees"},
+        ]
+    message, _ = ask(client, {"model": NOVA, "messages": history, "tools": [tool(STRICT, HYPHENS)]})
+    assert "18 degrees" in message["content"]
+    [call] = local.calls()
+    blocks = [block for turn in call["body"]["messages"] for block in turn["content"] if "toolUse" in block]
+    assert [block["toolUse"]["name"] for block in blocks] == ["weather_api_get_forecast", "old_tool"]
+
+
+@both
+@pytest.mark.parametrize(("model", "name"), [(NOVA, "my_answer"), (CLAUDE, "my-answer")])
+def test_the_answer_tool_has_a_name_that_fits(client: Any, ask: Ask, local: Any, model: str, name: str) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "my-answer", "schema": STRICT}}
+    message, _ = ask(client, {"model": model, "response_format": wanted, "tools": [tool(STRICT, "a-b")]})
+    assert message["content"] or message["tool_calls"]
+    [call] = local.calls()
+    names = [entry["toolSpec"]["name"] for entry in call["body"].get("toolConfig", {"tools": []})["tools"]]
+    assert model == CLAUDE or names == ["a_b", name]
+
+
 def test_another_family_gets_the_same_schema_byte_for_byte(client: Any, local: Any) -> None:
     for model in (CLAUDE, "us.meta.llama3-3-70b-instruct-v1:0"):
         local.forget()

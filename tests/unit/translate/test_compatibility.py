@@ -244,19 +244,20 @@ schema that is no JSON Schema is sent as it is, but for `null`.
 
 
 def schema_rows() -> Iterator[str]:
-    """Yield the table of schemas' limits, a row for each kind of family that has any."""
-    yield "| families | keywords at the root | not taken |"
-    yield "|---|---|---|"
+    """Yield the table of schemas' limits, a row for each kind of family but that with the defaults."""
+    yield "| families | names of tools | keywords at the root | not taken |"
+    yield "|---|---|---|---|"
     kinds: dict[tuple[str, ...], list[str]] = {}
     for name, family in FAMILIES.items():
-        if family.tools and (family.schema_root_keys or family.schema_gaps):
-            kinds.setdefault(schema_cells(family), []).append(name)
+        cells = schema_cells(family)
+        if family.tools and cells != schema_cells(FAMILIES[UNKNOWN]):
+            kinds.setdefault(cells, []).append(name)
     for cells, names in kinds.items():
         yield f"| {', '.join(names)} | {' | '.join(cells)} |"
 
 
 def schema_cells(family: Capabilities) -> tuple[str, ...]:
-    return coded(family.schema_root_keys) or "any", coded(family.schema_gaps) or "-"
+    return f"`{family.tool_names}`", coded(family.schema_root_keys) or "any", coded(family.schema_gaps) or "-"
 
 
 def coded(words: Iterable[str]) -> str:

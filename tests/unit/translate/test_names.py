@@ -25,6 +25,37 @@ def test_valid_characters_of_a_name_stay() -> None:
     assert bedrock_name("mcp.files/read").startswith("mcp_files_read_")
 
 
+NOVA = "[a-zA-Z0-9_]{1,64}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("weather-api_get-forecast", "weather_api_get_forecast"),
+        ("get_weather", "get_weather"),
+        ("-", "_"),
+        ("x-" * 32, "x_" * 32),
+    ],
+)
+def test_a_hyphen_becomes_an_underscore_where_it_does_not_fit(name: str, expected: str) -> None:
+    assert bedrock_name(name, NOVA) == expected
+    assert bedrock_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["a-b.c", "x-" * 33, "wétter-bericht", ""])
+def test_any_other_name_gets_its_hash_for_every_pattern(name: str) -> None:
+    for pattern in (NOVA, "[a-zA-Z0-9_.-]{1,20}"):
+        assert re.fullmatch(pattern, bedrock_name(name, pattern))
+
+
+@pytest.mark.parametrize("names", [["a-b", "a_b"], ["a_b", "a-b"], ["a-b-c", "a_b-c", "a-b_c"]])
+def test_hyphens_and_underscores_stay_different(names: list[str]) -> None:
+    mapping = bedrock_names(names, NOVA)
+    assert len(set(mapping.values())) == len(names)
+    assert mapping.get("a_b", "a_b") == "a_b"
+    assert all(re.fullmatch(NOVA, name) for name in mapping.values())
+
+
 def test_names_that_differ_only_in_replaced_characters_stay_different() -> None:
     names_by_original = bedrock_names(["a.b", "a/b", "a b", "x" * 65, "x" * 66])
     assert len(set(names_by_original.values())) == 5
