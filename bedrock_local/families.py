@@ -56,8 +56,8 @@ class Family:
     text_beside_calls: bool = True
     #: The names of tools that it can call.
     tool_names: str = "^[a-zA-Z0-9_-]{1,64}$"
-    #: `toolSpec.strict`, what a tool's schema may not contain (`definitions`, `lookaround`), and the only keys that its
-    #: root may have (empty: any).
+    #: `toolSpec.strict`, what a tool's schema may not contain (`definitions`, `lookaround`, `root_combinators`), and
+    #: the only keys that its root may have (empty: any).
     strict: bool = False
     schema_gaps: tuple[str, ...] = ()
     root_keys: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ _MOST_STRICT, _MOST_OPTIONAL, _MOST_UNIONS = 20, 24, 16
 
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
 _BACK_REFERENCE = re.compile(r"\\\d|\(\?P=")
+_COMBINATORS = ("oneOf", "allOf", "anyOf")
 _REFERENCES = ("$ref", "$defs", "definitions")
 
 
@@ -82,9 +83,14 @@ def root_keys(conversation: Conversation) -> Iterator[str]:
 
 
 def schema_gaps(conversation: Conversation) -> Iterator[str]:
-    """Some models support neither definitions nor patterns with lookaround."""
+    """Some models lack definitions, patterns with lookaround, or combinators at the root."""
     gaps = conversation.family.schema_gaps
     for index, tool in enumerate(conversation.tools):
+        if "root_combinators" in gaps and any(key in tool["inputSchema"]["json"] for key in _COMBINATORS):
+            yield errors(
+                f"tools.{index}.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top "
+                "level"
+            )
         for place, schema in subschemas(tool["inputSchema"]["json"], f"tools.{index}.custom.input_schema"):
             if "definitions" in gaps and any(key in schema for key in _REFERENCES):
                 yield errors(f"{place}: this model does not read definitions in a tool's schema.")

@@ -142,6 +142,35 @@ def test_a_legacy_function_on_nova(client: Any) -> None:
     assert ignored(response.headers) == ["functions[].parameters.additionalProperties"]
 
 
+# Combinators at the root
+
+EITHER = {
+    "type": "object",
+    "properties": {"route": {"type": "string"}, "file": {"type": "string"}},
+    "anyOf": [{"required": ["route"]}, {"required": ["file"]}],
+}
+
+
+@both
+@pytest.mark.parametrize("model", [CLAUDE, "us.anthropic.claude-opus-5-5", NOVA])
+def test_alternatives_at_the_root(client: Any, local: Any, ask: Ask, model: str) -> None:
+    message, named = ask(client, {"model": model, "tools": [tool(EITHER, description="Reads.")]})
+    assert arguments(message).keys() == {"route", "file"}
+    assert named == ["tools[].function.parameters.anyOf"]
+    specification = sent(local)
+    assert specification["inputSchema"]["json"] == {"type": "object", "properties": EITHER["properties"]}
+    assert specification["description"].startswith("Reads.\n\n")
+    assert '{"required":["route"]}' in specification["description"]
+
+
+@both
+@pytest.mark.parametrize("model", [CLAUDE, NOVA, "us.anthropic.claude-opus-4-7"])
+def test_alternatives_at_the_root_of_the_response(client: Any, ask: Ask, model: str) -> None:
+    message, named = ask(client, {"model": model, **json_schema(EITHER)})
+    assert json.loads(message["content"]).keys() <= {"route", "file"}
+    assert named == [] or named == ["response_format.json_schema.schema.anyOf"]
+
+
 # Null
 
 

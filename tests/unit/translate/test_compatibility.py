@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +253,14 @@ def schema_rows() -> Iterator[str]:
         if family.tools and cells != schema_cells(FAMILIES[UNKNOWN]):
             kinds.setdefault(cells, []).append(name)
     for cells, names in kinds.items():
-        yield f"| {', '.join(names)} | {' | '.join(cells)} |"
+        yield f"| {', '.join(dict.fromkeys(group(name, names) for name in names))} | {' | '.join(cells)} |"
+
+
+def group(name: str, names: Sequence[str]) -> str:
+    """Return `all nova` for the name of a family if all families of that brand are among `names`."""
+    brand = name.partition("-")[0]
+    relatives = [other for other in FAMILIES if other.partition("-")[0] == brand]
+    return f"all {brand}" if len(relatives) > 1 and set(relatives) <= set(names) else name
 
 
 def schema_cells(family: Capabilities) -> tuple[str, ...]:

@@ -103,6 +103,97 @@ def test_what_is_no_schema_goes_out_as_it_is(properties: Any) -> None:
     assert fitted(schema) == Fitted(Raw(json.dumps(schema).encode()))
 
 
+# Combinators at the root
+
+CLAUDE = Limits(("root_combinators",))
+WHERE = {"route": {"type": "string"}, "file": {"type": "string"}}
+EITHER = {"type": "object", "properties": WHERE, "anyOf": [{"required": ["route"]}, {"required": ["file"]}]}
+THIS_SCHEMA = "The input must also be valid against this JSON Schema: "
+
+
+@pytest.mark.parametrize("limits", [CLAUDE, NOVA])
+def test_branches_that_only_require_go_to_the_description(limits: Limits) -> None:
+    result = fitted(EITHER, limits)
+    assert schema_of(result) == {"type": "object", "properties": WHERE}
+    assert result.note == THIS_SCHEMA + '{"anyOf":[{"required":["route"]},{"required":["file"]}]}'
+    assert result.loosened == (".anyOf",)
+
+
+def test_the_root_has_the_properties_of_all_branches_and_requires_what_all_require() -> None:
+    circle = {"properties": {"kind": {"const": "circle"}, "radius": {"type": "number"}}, "required": ["kind", "radius"]}
+    square = {"properties": {"kind": {"const": "square"}, "side": {"type": "number"}}, "required": ["kind", "side"]}
+    result = fitted({"type": "object", "title": "Shape", "oneOf": [circle, square], "required": ["id"]}, CLAUDE)
+    assert schema_of(result) == {
+        "type": "object",
+        "title": "Shape",
+        "properties": {
+            "kind": {"anyOf": [{"const": "circle"}, {"const": "square"}]},
+            "radius": {"type": "number"},
+            "side": {"type": "number"},
+        },
+        "required": ["id", "kind"],
+    }
+
+
+def test_branches_may_be_references_and_have_branches() -> None:
+    schema = {
+        "$defs": {
+            "A": {"type": "object", "properties": {"a": {}}, "required": ["a", "k"]},
+            "B": {
+                "anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}, {"properties": {"b": {}}, "required": ["k"]}]
+            },
+        },
+        "anyOf": [{"$ref": "#/$defs/B"}, {"$ref": "#/$defs/A"}, {"$ref": "#/$defs/Absent"}, True],
+    }
+    result = schema_of(fitted(schema, CLAUDE))
+    assert result["properties"] == {"a": {}, "b": {}}
+    assert "required" not in result
+    del schema["anyOf"][2:]  # type: ignore[arg-type]
+    assert schema_of(fitted(schema, CLAUDE)).get("required", []) in ([], ["k"])
+
+
+def test_every_part_of_all_of_requires() -> None:
+    parts = [{"required": ["b"]}, {"required": ["a"], "properties": {"a": {"type": "integer"}}}]
+    result = schema_of(fitted({"type": "object", "allOf": parts, "required": ["b"]}, CLAUDE))
+    assert result == {"type": "object", "required": ["b", "a"], "properties": {"a": {"type": "integer"}}}
+
+
+def test_the_roots_own_property_stays() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "anyOf": [{"properties": {"a": {"minLength": 1}}}],
+    }
+    assert schema_of(fitted(schema, CLAUDE))["properties"] == {"a": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "closed"),
+    [
+        ({"anyOf": [{"additionalProperties": False}, {"properties": {"a": {}}, "additionalProperties": False}]}, True),
+        ({"anyOf": [{"additionalProperties": False}, {"properties": {"a": {}}}]}, False),
+        ({"allOf": [{"additionalProperties": False}, {"properties": {"a": {}}}]}, True),
+        ({"oneOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"additionalProperties": False}}}, True),
+        ({"anyOf": [{"additionalProperties": False, "patternProperties": {"a": {}}}]}, False),
+        ({"anyOf": [{"additionalProperties": False}], "patternProperties": {"a": {}}}, False),
+    ],
+    ids=str,
+)
+def test_the_root_is_closed_where_the_branches_are(more: dict[str, Any], closed: bool) -> None:
+    assert ("additionalProperties" in schema_of(fitted({"type": "object", **more}, CLAUDE))) is closed
+
+
+def test_combinators_below_the_root_and_for_other_families_stay() -> None:
+    text = json.dumps({"type": "object", "properties": {"a": EITHER}}).encode()
+    assert fit(Raw(text), Raw(b""), CLAUDE, Growth(), "p") == Fitted(Raw(text))
+    assert schema_of(fitted(EITHER, Limits())) == EITHER
+
+
+@pytest.mark.parametrize("branches", [[], {}, "x", [5], None, [None], [[]]])
+def test_branches_that_are_none_go(branches: Any) -> None:
+    assert schema_of(fitted({"type": "object", "anyOf": branches}, CLAUDE)) == {"type": "object"}
+
+
 # Null
 
 NOT_GIVEN = [
