@@ -26,8 +26,8 @@ INTERPRETED = {
     "openai": "chat embeddings limits messages models unknown",
     "telemetry": "lines log",
     "tenancy": "",
-    "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 response_fields "
-    "response_shape schema_nulls schema_root schemas structured",
+    "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "
+    "response_fields response_shape schema_nulls schema_root schemas structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }

@@ -54,8 +54,9 @@ class Family:
     own_tool_choice: tuple[str, ...] = ()
     #: Text beside tool calls in an assistant's turn.
     text_beside_calls: bool = True
-    #: The names of tools that it can call.
+    #: The names of tools that it can call, and those of properties at the root of a tool's schema (empty: any).
     tool_names: str = "^[a-zA-Z0-9_-]{1,64}$"
+    property_names: str = ""
     #: `toolSpec.strict`, what a tool's schema may not contain (`definitions`, `lookaround`, `root_combinators`), and
     #: the only keys that its root may have (empty: any).
     strict: bool = False

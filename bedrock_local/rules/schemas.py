@@ -82,6 +82,17 @@ def root_keys(conversation: Conversation) -> Iterator[str]:
             yield errors(f"Malformed input request: {keys}, please reformat your input and try again.")
 
 
+def property_names(conversation: Conversation) -> Iterator[str]:
+    """Some models accept only some names of properties at the root of a tool's schema."""
+    pattern = conversation.family.property_names
+    for index, tool in enumerate(conversation.tools):
+        names = tool["inputSchema"]["json"].get("properties", {})
+        if pattern and not all(re.fullmatch(pattern, name) for name in names):
+            yield errors(
+                f"tools.{index}.custom.input_schema.properties: Property keys should match pattern '{pattern}'"
+            )
+
+
 def schema_gaps(conversation: Conversation) -> Iterator[str]:
     """Some models lack definitions, patterns with lookaround, or combinators at the root."""
     gaps = conversation.family.schema_gaps
@@ -162,4 +173,4 @@ def _returns(schema: dict[str, Any], start: str) -> bool:
     return False
 
 
-RULES = (structured_output, strict_tools, root_keys, schema_gaps)
+RULES = (structured_output, strict_tools, root_keys, property_names, schema_gaps)

@@ -161,6 +161,8 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """`toolSpec.strict`."""
     tool_names: NamePattern = "[a-zA-Z0-9_-]{1,64}"
     """The names of tools that it can call; the default are Converse's."""
+    property_names: NamePattern | None = None
+    """The names of properties at the root of a tool's schema; None: any."""
     schema_gaps: tuple[Annotated[SchemaGap, _one_of(SchemaGap)], ...] = ()
     """Unsupported parts of a tool's schema.
 

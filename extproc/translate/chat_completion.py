@@ -88,7 +88,7 @@ class _ModelMessage:
         self.reasoning = "".join(reasoning for reasoning, _ in divided)
         self.extras: dict[str, Any] = {}
         if answer_uses:
-            self.content = answer_uses[0].arguments
+            self.content = shape.arguments(answer_uses[0].name, answer_uses[0].arguments)
         elif calls and shape.answer_tool:
             # Text beside a call does not match the requested schema, and the SDKs' `parse()` would raise.
             self.content = ""
@@ -114,7 +114,8 @@ class _ModelMessage:
         message |= self.extras
         if self.calls and self._shape.legacy:
             [use] = self.calls
-            message["function_call"] = {"name": self._shape.client_name(use.name), "arguments": use.arguments}
+            arguments = self._shape.arguments(use.name, use.arguments)
+            message["function_call"] = {"name": self._shape.client_name(use.name), "arguments": arguments}
         elif self.calls:
             message["tool_calls"] = [self._call(use) for use in self.calls]
         return message
@@ -123,7 +124,7 @@ class _ModelMessage:
         name = self._shape.client_name(use.name)
         if name in self._shape.custom:
             return custom_call(use.tool_use_id, name, custom_input(use.arguments))
-        return tool_call(use.tool_use_id, name, use.arguments)
+        return tool_call(use.tool_use_id, name, self._shape.arguments(use.name, use.arguments))
 
     def _divided(self, block: ResponseBlock) -> tuple[str, str]:
         """Return the block's reasoning and its text."""

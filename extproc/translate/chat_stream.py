@@ -65,6 +65,7 @@ from extproc.openai.chunks import (
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.errors import bad_response, cut_off, from_bedrock
+from extproc.translate.renaming import Renamer
 from extproc.translate.response_fields import (
     annotations,
     custom_input,
@@ -105,6 +106,8 @@ class _Tool:
     """A tool's block that has not ended; `index` is the call's place in `tool_calls`."""
 
     form: _Form
+    renamer: Renamer | None
+    """Puts back the client's names of properties."""
     index: int = 0
     empty: bool = True
     held: list[str] = field(default_factory=list)
@@ -240,14 +243,14 @@ class ChatStream:
         if use is None or use.is_server_side:
             return []
         if use.name == self._shape.answer_tool:
-            return self._start_answer(event.content_block_index)
+            return self._start_answer(event.content_block_index, use)
         return self._start_call(event.content_block_index, use)
 
-    def _start_answer(self, block: int) -> list[Chunk]:
+    def _start_answer(self, block: int, use: ToolUseBlockStart) -> list[Chunk]:
         """Begin the answer tool's input; a second call of that tool is dropped."""
         if not self._has_answer:
             self._has_answer = True
-            self._tools[block] = _Tool(_Form.ANSWER)
+            self._tools[block] = _Tool(_Form.ANSWER, self._shape.renamer(use.name))
         return []
 
     def _start_call(self, block: int, use: ToolUseBlockStart) -> list[Chunk]:
@@ -257,12 +260,12 @@ class ChatStream:
         if self._shape.legacy:
             if index:
                 return []  # a legacy message holds one call
-            self._tools[block] = _Tool(_Form.LEGACY)
+            self._tools[block] = _Tool(_Form.LEGACY, self._shape.renamer(use.name))
             return [FunctionCallChunk(name)]
         if name in self._shape.custom:
-            self._tools[block] = _Tool(_Form.CUSTOM, index)
+            self._tools[block] = _Tool(_Form.CUSTOM, None, index)
             return [CustomCallChunk(index, use.tool_use_id, name)]
-        self._tools[block] = _Tool(_Form.CALL, index)
+        self._tools[block] = _Tool(_Form.CALL, self._shape.renamer(use.name), index)
         return [ToolCallChunk(index, use.tool_use_id, name)]
 
     def _input(self, block: int, piece: str) -> list[Chunk]:
@@ -270,7 +273,9 @@ class ChatStream:
         if tool is None or not piece:
             return []
         tool.empty = False
-        return self._write(tool, piece)
+        if tool.renamer is not None:
+            piece = tool.renamer.feed(piece)
+        return self._write(tool, piece) if piece else []
 
     def _write(self, tool: _Tool, piece: str) -> list[Chunk]:
         match tool.form:
@@ -292,7 +297,8 @@ class ChatStream:
         tool = self._tools.pop(block, None)
         if tool is None:
             return []
-        rest = self._write(tool, "{}") if tool.empty else []
+        held = "" if tool.renamer is None else tool.renamer.end()
+        rest = self._write(tool, held or "{}") if tool.empty or held else []
         if tool.form is _Form.CUSTOM:
             return [CustomInputChunk(tool.index, custom_input("".join(tool.held)))]
         return rest

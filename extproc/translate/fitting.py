@@ -12,6 +12,7 @@ schema, unless `loosened` names a part of it.
 Decision: docs/decisions.md, D120.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from msgspec import Raw
 from extproc.bedrock.capabilities import Capabilities, SchemaGap
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.limits import check_schema
+from extproc.translate.property_names import misfits, substitutes, with_names
 from extproc.translate.schema_nulls import has_nulls, without_nulls
 from extproc.translate.schema_root import COMBINATORS, folded, note, restricted
 from extproc.translate.schemas import (
@@ -38,12 +40,15 @@ _OFTEN_SEEN = 8_192
 _LARGEST_REMEMBERED = 16_384
 """Bytes of the largest result that is remembered: 512 of them are some megabytes."""
 
+NO_NAMES: Mapping[str, str] = {}
+
 
 class Limits(NamedTuple):
     """The limits of a family's schemas; by default none."""
 
     gaps: tuple[SchemaGap, ...] = ()
     root_keys: tuple[str, ...] = ()
+    property_names: str | None = None
 
 
 class Fitted(NamedTuple):
@@ -54,13 +59,15 @@ class Fitted(NamedTuple):
     """What the tool's description has to add: the description at the schema's root, and constraints that it lost."""
     loosened: tuple[str, ...] = ()
     """What is not enforced, by the paths from the schema's root; empty for the schema, or a part further down."""
+    names: Mapping[str, str] = NO_NAMES
+    """Bedrock's names of properties by the client's, where the two differ."""
     bytes_referred: int = 0
     schemas_referred: int = 0
 
 
 def tool_limits(capabilities: Capabilities) -> Limits:
     """Return the limits of a tool's schema."""
-    return Limits(capabilities.schema_gaps, capabilities.schema_root_keys)
+    return Limits(capabilities.schema_gaps, capabilities.schema_root_keys, capabilities.property_names)
 
 
 def response_limits(capabilities: Capabilities) -> Limits:
@@ -115,7 +122,14 @@ def _needs_change(schema: bytes, limits: Limits) -> bool:
         or ("lookaround" in limits.gaps and has_lookaround(schema))
         or ("root_combinators" in limits.gaps and any(key in root for key in COMBINATORS))
         or (bool(limits.root_keys) and any(key not in limits.root_keys for key in root))
+        or (limits.property_names is not None and bool(misfits(_properties(root), limits.property_names)))
     )
+
+
+def _properties(root: Mapping[str, Raw]) -> dict[str, Raw]:
+    """Return the properties at the root; none if they are no object."""
+    properties = bytes(root.get("properties", b"{}"))
+    return msgspec.json.decode(properties, type=dict[str, Raw]) if properties.startswith(b"{") else {}
 
 
 def _changed(schema: bytes, limits: Limits) -> Fitted:
@@ -138,9 +152,14 @@ def _changed(schema: bytes, limits: Limits) -> Fitted:
         root, lost = restricted(root, limits.root_keys)
         removed |= lost
     loosened |= {f".{key}": None for key in removed}
+    names = substitutes({**root, **removed}, limits.property_names) if limits.property_names else NO_NAMES
+    if names:
+        root, changed = with_names(root, names)
+        removed = with_names(removed, names).schema
+        loosened |= {"": None} if changed else {}
     written = Raw(schema) if root == decoded else Raw(msgspec.json.encode(root))
     notes = [text for text in (about, note(removed)) if isinstance(text, str) and text.strip()]
-    return Fitted(written, "\n\n".join(notes), tuple(loosened), *growth.spent)
+    return Fitted(written, "\n\n".join(notes), tuple(loosened), names, *growth.spent)
 
 
 def _rejects_combinators(limits: Limits) -> bool:

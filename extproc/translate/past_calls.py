@@ -188,7 +188,8 @@ class PastCalls:
         if self._tools.config is None:
             return [_call_text(past_call.name, arguments)]
         name = self._tools.bedrock_name(past_call.name)
-        pairs = zip(past_call.bedrock_ids, values, strict=True)
+        renamed_values = [self._tools.renamed(past_call.name, value) for value in values]
+        pairs = zip(past_call.bedrock_ids, renamed_values, strict=True)
         return [ToolUseContent(ToolUseBlock(bedrock, name, value)) for bedrock, value in pairs]
 
     def _new_ids(self, call_id: str, count: int) -> tuple[str, ...]:

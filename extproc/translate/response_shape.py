@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from extproc.translate.renaming import Renamer, renamed
+
 
 class ResponseShape(msgspec.Struct, frozen=True):
     """The changes that a response has to reverse; by default none."""
@@ -12,6 +14,8 @@ class ResponseShape(msgspec.Struct, frozen=True):
     """The tool, by Bedrock's name, whose input is the client's `content`."""
     names: Mapping[str, str] = {}
     """The client's names of tools by Bedrock's, only where the two differ."""
+    properties: Mapping[str, Mapping[str, str]] = {}
+    """The client's names of properties by Bedrock's, by Bedrock's name of the tool, only where any differ."""
     custom: frozenset[str] = frozenset()
     """The client's names of custom tools: a call's `input` is its argument `input`, a text."""
     legacy: bool = False
@@ -28,3 +32,13 @@ class ResponseShape(msgspec.Struct, frozen=True):
     def client_name(self, bedrock_name: str) -> str:
         """Return the client's name of the tool that Bedrock knows as `bedrock_name`."""
         return self.names.get(bedrock_name, bedrock_name)
+
+    def arguments(self, bedrock_name: str, text: str) -> str:
+        """Return the arguments of a call with the client's names of properties."""
+        names = self.properties.get(bedrock_name)
+        return renamed(text, names) if names else text
+
+    def renamer(self, bedrock_name: str) -> Renamer | None:
+        """Return what puts back the client's names of properties in a tool's arguments, if any differ."""
+        names = self.properties.get(bedrock_name)
+        return Renamer(names) if names else None

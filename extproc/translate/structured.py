@@ -5,6 +5,7 @@ A JSON schema is sent in the first of the family's ways that this request leaves
 | way         | what is sent                                      | not open                                           |
 |-------------|---------------------------------------------------|----------------------------------------------------|
 | native      | `outputConfig.textFormat`, the schema as a grammar| where there is no grammar for it, or one too large |
+|             |                                                   | or with names of properties that do not fit        |
 | tool        | the answer tool, which must be called             | where no call can be forced                        |
 | in words    | an instruction with the schema in it              | never                                              |
 
@@ -14,7 +15,7 @@ message has no text, and so no form.
 Decision: docs/decisions.md, D2.
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, Raw, UnsetType
@@ -55,6 +56,8 @@ class Form:
     size: Size = field(default_factory=Size)
     """The size of the grammar that `output` needs."""
     ignored: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Bedrock's names of the answer tool's properties by the client's, where the two differ."""
 
 
 def form(
@@ -71,9 +74,9 @@ def form(
         return Form()
     for way in capabilities.json_schema:
         planned = None
-        if way == "native":
+        if way == "native" and _names_fit(requested.json_schema, capabilities, growth):
             planned = _native(requested.json_schema, _fit(requested.json_schema, response_limits(capabilities), growth))
-        elif _can_force(capabilities, reasoning=reasoning):
+        if way == "tool" and _can_force(capabilities, reasoning=reasoning):
             planned = _tool(
                 requested.json_schema,
                 _fit(requested.json_schema, tool_limits(capabilities), growth),
@@ -83,6 +86,11 @@ def form(
         if planned is not None:
             return planned
     return _in_words(requested.json_schema, _fit(requested.json_schema, Limits(), growth).schema)
+
+
+def _names_fit(requested: JsonSchema, capabilities: Capabilities, growth: Growth) -> bool:
+    """Return whether the properties may keep their names, which a grammar's text does not bring back."""
+    return capabilities.property_names is None or not _fit(requested, tool_limits(capabilities), growth).names
 
 
 def _fit(requested: JsonSchema, limits: Limits, growth: Growth) -> Fitted:
@@ -120,7 +128,7 @@ def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, tak
         return None
     about = with_note(unless_blank(requested.description) or _ANSWER_TOOL, fitted)
     specification = ToolSpecification(name, ToolInputSchema(fitted.schema), about)
-    return Form(tool=ToolSpec(specification), choice=choice, ignored=loosened(_SCHEMA, fitted))
+    return Form(tool=ToolSpec(specification), choice=choice, ignored=loosened(_SCHEMA, fitted), names=fitted.names)
 
 
 def _in_words(requested: JsonSchema, schema: Raw) -> Form:

@@ -38,6 +38,7 @@ from extproc.translate.fitting import Fitted, fit, tool_limits
 from extproc.translate.grammar import MAX_OBJECTS, Size, grammar, objects
 from extproc.translate.ignored import Ignored
 from extproc.translate.names import CONVERSE, bedrock_name, bedrock_names
+from extproc.translate.renaming import renamed
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.schemas import Growth
 from extproc.translate.structured import Form, form, loosened, unless_blank, with_note
@@ -66,10 +67,17 @@ class Tools(Value, frozen=True):
     """Bedrock's names of the tools by the client's."""
     name_pattern: str = CONVERSE
     """The names that the model takes."""
+    properties: Mapping[str, Mapping[str, str]] = {}
+    """Bedrock's names of properties by the client's, by the client's name of the tool, only where any differ."""
 
     def bedrock_name(self, client_name: str) -> str:
         """Return Bedrock's name of the client's tool, which this request may lack."""
         return self.names.get(client_name) or bedrock_name(client_name, self.name_pattern)
+
+    def renamed(self, client_name: str, arguments: Raw) -> Raw:
+        """Return the arguments of an earlier call with Bedrock's names of properties."""
+        names = self.properties.get(client_name)
+        return Raw(renamed(bytes(arguments).decode(), names).encode()) if names else arguments
 
 
 _NOTHING = Tools()
@@ -121,6 +129,7 @@ def plan_tools(request: ChatRequest, capabilities: Capabilities, ignored: Ignore
         _shape(request, sent, names, response_form),
         names,
         capabilities.tool_names,
+        {tool.name: tool.fitted.names for tool in client_tools if tool.fitted.names},
     )
 
 
@@ -278,8 +287,12 @@ def _model_fields(
 def _shape(
     request: ChatRequest, sent: Sequence[_ClientTool], names: Mapping[str, str], response_form: Form
 ) -> ResponseShape:
+    properties = {names[tool.name]: tool.fitted.names for tool in sent if tool.fitted.names}
+    if response_form.tool and response_form.names:
+        properties[response_form.tool.tool_spec.name] = response_form.names
     return ResponseShape(
         answer_tool=response_form.tool.tool_spec.name if response_form.tool else None,
+        properties={name: {there: here for here, there in pairs.items()} for name, pairs in properties.items()},
         names={names[tool.name]: tool.name for tool in sent if names[tool.name] != tool.name},
         custom=frozenset(tool.name for tool in sent if tool.kind == "custom"),
         legacy=bool(request.functions),

@@ -47,6 +47,7 @@ def declared(family):
         "text_beside_tool_calls": family.text_beside_calls,
         "strict_tools": family.strict,
         "tool_names": family.tool_names.removeprefix("^").removesuffix("$"),
+        "property_names": family.property_names.removeprefix("^").removesuffix("$") or None,
         "schema_gaps": set(family.schema_gaps),
         "schema_root_keys": set(family.root_keys),
         "tool_result_format": "json" if family.json_results else "text",

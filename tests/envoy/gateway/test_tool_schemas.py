@@ -171,6 +171,63 @@ def test_alternatives_at_the_root_of_the_response(client: Any, ask: Ask, model: 
     assert named == [] or named == ["response_format.json_schema.schema.anyOf"]
 
 
+# Names of properties
+
+ACCOUNT = {
+    "type": "object",
+    "properties": {"Account Number": {"type": "string"}, "filter[name]": {"type": "string"}, "city": CITY},
+    "required": ["Account Number", "filter[name]"],
+    "additionalProperties": False,
+}
+OPUS = "us.anthropic.claude-opus-4-7"
+
+
+@both
+@pytest.mark.parametrize("model", [CLAUDE, OPUS, NOVA, GPT_OSS])
+def test_names_of_properties_come_back(client: Any, local: Any, ask: Ask, model: str) -> None:
+    message, _ = ask(client, {"model": model, "tools": [tool(ACCOUNT)]})
+    assert arguments(message).keys() == ACCOUNT["properties"].keys()
+    names = sent(local)["inputSchema"]["json"]["properties"].keys()
+    assert (names == ACCOUNT["properties"].keys()) is (model in (NOVA, GPT_OSS))
+
+
+@both
+@pytest.mark.parametrize("model", [CLAUDE, OPUS, "us.anthropic.claude-haiku-4-5-20251001-v1:0", NOVA])
+def test_names_of_properties_in_the_response(client: Any, ask: Ask, model: str) -> None:
+    message, _ = ask(client, {"model": model, **json_schema(ACCOUNT)})
+    assert json.loads(message["content"]).keys() == ACCOUNT["properties"].keys()
+
+
+@both
+def test_a_history_has_the_names_that_fit(client: Any, local: Any, ask: Ask) -> None:
+    first, _ = ask(client, {"model": CLAUDE, "tools": [tool(ACCOUNT, "get.weather")], "tool_choice": "required"})
+    [call] = first["tool_calls"]
+    assert call["function"]["name"] == "get.weather"
+    assert arguments(first).keys() == ACCOUNT["properties"].keys()
+    given = {
+        **call,
+        "function": {**call["function"], "arguments": '{"Account Number": 1.0, "x": {"filter[name]": []}}'},
+    }
+    history = [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": None, "tool_calls": [given]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "18 degrees"},
+    ]
+    local.forget()
+    message, _ = ask(client, {"model": CLAUDE, "messages": history, "tools": [tool(ACCOUNT, "get.weather")]})
+    assert "18 degrees" in message["content"]
+    names = list(sent(local)["inputSchema"]["json"]["properties"])
+    [seen] = local.calls()
+    [use] = [block["toolUse"] for turn in seen["body"]["messages"] for block in turn["content"] if "toolUse" in block]
+    assert use["input"] == {names[0]: 1.0, "x": {names[1]: []}}
+
+
+def test_a_legacy_function_has_its_names(client: Any) -> None:
+    fields = {"model": CLAUDE, "functions": [{"name": "f", "parameters": ACCOUNT}], "function_call": {"name": "f"}}
+    call = client.chat("Call f.", **fields).json()["choices"][0]["message"]["function_call"]
+    assert json.loads(call["arguments"]).keys() == ACCOUNT["properties"].keys()
+
+
 # Null
 
 

@@ -245,8 +245,8 @@ schema that is no JSON Schema is sent as it is, but for `null`.
 
 def schema_rows() -> Iterator[str]:
     """Yield the table of schemas' limits, a row for each kind of family but that with the defaults."""
-    yield "| families | names of tools | keywords at the root | not taken |"
-    yield "|---|---|---|---|"
+    yield "| families | names of tools | names of properties at the root | keywords at the root | not taken |"
+    yield "|---|---|---|---|---|"
     kinds: dict[tuple[str, ...], list[str]] = {}
     for name, family in FAMILIES.items():
         cells = schema_cells(family)
@@ -264,7 +264,9 @@ def group(name: str, names: Sequence[str]) -> str:
 
 
 def schema_cells(family: Capabilities) -> tuple[str, ...]:
-    return f"`{family.tool_names}`", coded(family.schema_root_keys) or "any", coded(family.schema_gaps) or "-"
+    properties = f"`{family.property_names}`" if family.property_names else "any"
+    keys, gaps = coded(family.schema_root_keys) or "any", coded(family.schema_gaps) or "-"
+    return f"`{family.tool_names}`", properties, keys, gaps
 
 
 def coded(words: Iterable[str]) -> str:

@@ -1,0 +1,115 @@
+"""Other names for the members of JSON objects, in a text that comes in pieces: a tool call's arguments.
+
+Names of properties that Bedrock does not take go out replaced (`translate/property_names`), and are put back in calls.
+Everything but the names stays byte for byte. A name is held back until it is complete; values are passed on at once.
+
+A text that is no JSON is passed on as well; what is between quotes where a name could be is one.
+
+Invariant: the pieces of a text, however it is cut, become the same text.
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+_OUTSIDE = re.compile(r'[^"{}\[\],]*')
+_INSIDE = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_MOST_LEVELS = 1_000
+"""Levels of nested objects and arrays that are kept apart; beyond them nothing is replaced."""
+
+
+class Renamer:
+    """Replaces the names of members in one text."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._levels: list[str] = []
+        self._lost = False
+        self._name_is_due = False
+        self._inside = ""
+        """`name` or `value` within a string."""
+        self._held: list[str] = []
+        """The pieces of a name that has not ended."""
+        self._escape = ""
+        """A backslash at the end of a piece."""
+
+    def feed(self, piece: str) -> str:
+        """Return what can be passed on once `piece` has come."""
+        text, self._escape = self._escape + piece, ""
+        written: list[str] = []
+        at = 0
+        while at < len(text):
+            at = self._string(text, at, written) if self._inside else self._structure(text, at, written)
+        return "".join(written)
+
+    def end(self) -> str:
+        """Return the rest of a text that ends within a name."""
+        rest = "".join(self._held) + self._escape
+        self._held, self._escape = [], ""
+        return rest
+
+    def _structure(self, text: str, at: int, written: list[str]) -> int:
+        """Read up to the next quote, bracket or comma outside of strings, and that."""
+        match = _OUTSIDE.match(text, at)
+        end = match.end() if match else at
+        written.append(text[at:end])
+        if end == len(text):
+            return end
+        mark = text[end]
+        if mark == '"':
+            self._inside = "name" if self._name_is_due else "value"
+        if self._inside == "name":
+            self._held.append(mark)
+        else:
+            written.append(mark)
+        self._place(mark)
+        return end + 1
+
+    def _place(self, mark: str) -> None:
+        """Note whether a name is due after a quote, bracket or comma."""
+        if mark in "{[" and not self._lost:
+            self._levels.append(mark)
+            self._lost = len(self._levels) > _MOST_LEVELS
+        elif mark in "}]" and self._levels:
+            self._levels.pop()
+        in_object = bool(self._levels) and self._levels[-1] == "{" and not self._lost
+        self._name_is_due = in_object and mark in "{,"
+
+    def _string(self, text: str, at: int, written: list[str]) -> int:
+        """Read up to the end of the string, and its quote."""
+        match = _INSIDE.match(text, at)
+        end = match.end() if match else at
+        into = self._held if self._inside == "name" else written
+        into.append(text[at:end])
+        if end == len(text):
+            return end
+        if text[end] == "\\":  # the only character that is left: the piece ends within an escape
+            self._escape = text[end]
+            return len(text)
+        into.append('"')
+        if self._inside == "name":
+            written.append(self._renamed("".join(self._held)))
+            self._held = []
+        self._inside = ""
+        return end + 1
+
+    def _renamed(self, quoted: str) -> str:
+        name = _decoded(quoted) if "\\" in quoted else quoted[1:-1]
+        replacement = self._names.get(name)
+        return quoted if replacement is None else msgspec.json.encode(replacement).decode()
+
+
+def _decoded(quoted: str) -> str:
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return quoted
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """Return a whole text with other names."""
+    if not names:
+        return text
+    renamer = Renamer(names)
+    return renamer.feed(text) + renamer.end()

@@ -1,0 +1,77 @@
+"""Names of members in JSON that comes in pieces."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.translate.renaming import Renamer, renamed
+
+NAMES = {"a": "Account Number", "b": 'q"\\é', "c": "d", "d": "c"}
+
+KEYS = st.sampled_from([*NAMES, "x", "", "Account Number", "\U0001f600", "\\", '"', "{", ","])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | KEYS | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def with_names(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {NAMES.get(key, key): with_names(below) for key, below in value.items()}
+    return [with_names(below) for below in value] if isinstance(value, list) else value
+
+
+def in_pieces(text: str, cuts: list[int]) -> str:
+    renamer, places = Renamer(NAMES), sorted({min(cut, len(text)) for cut in cuts})
+    pieces = [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
+    return "".join(map(renamer.feed, pieces)) + renamer.end()
+
+
+@given(VALUES, st.booleans(), st.sampled_from([None, 1]), st.lists(st.integers(0, 60), max_size=6))
+def test_names_are_replaced_however_the_text_is_cut(value: Any, plain: bool, indent: Any, cuts: list[int]) -> None:
+    text = json.dumps(value, ensure_ascii=plain, indent=indent)
+    whole = renamed(text, NAMES)
+    assert json.loads(whole) == json.loads(json.dumps(with_names(value)))
+    assert in_pieces(text, cuts) == whole
+
+
+@given(st.text(alphabet='{}[],:"\\ abu0', max_size=30), st.lists(st.integers(0, 30), max_size=4))
+def test_any_text_is_the_same_however_it_is_cut(text: str, cuts: list[int]) -> None:
+    assert in_pieces(text, cuts) == renamed(text, NAMES)
+
+
+@given(st.text(alphabet='{}[],:"\\ xyz0', max_size=30))
+def test_a_text_without_such_names_keeps_every_byte(text: str) -> None:
+    assert renamed(text, NAMES) == text
+
+
+def test_values_are_passed_on_at_once_and_names_when_they_are_complete() -> None:
+    renamer = Renamer(NAMES)
+    pieces = ['{"', "a", '": "', "a", "b\\", 'n", "x', '": ["a', '"]}']
+    assert [renamer.feed(piece) for piece in pieces] == [
+        "{", "", '"Account Number": "', "a", "b", '\\n", ', '"x": ["a', '"]}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ['{"a', '{"a\\', '{"a": "x', '{"a": 1, "b', '{"\\"\\"\\"', "", "{"])
+def test_a_text_that_is_cut_off_loses_nothing(text: str) -> None:
+    assert len(renamed(text, {})) == len(text)
+    assert renamed(text, {"zz": "y"}) == text
+
+
+def test_names_with_escapes_are_read() -> None:
+    assert renamed('{"\\u0061":1,"\\ud800":2,"a\\u0020":3}', NAMES) == '{"Account Number":1,"\\ud800":2,"a\\u0020":3}'
+
+
+def test_numbers_and_blanks_stay() -> None:
+    assert renamed('{ "a" : 1.0 , "e":[1e2,{"a":0.10}] }', {"a": "b"}) == '{ "b" : 1.0 , "e":[1e2,{"b":0.10}] }'
+
+
+def test_levels_beyond_any_schema_are_passed_on() -> None:
+    text = '{"x":' * 2_000 + '{"a":1}' + "}" * 2_000
+    assert renamed(text, NAMES) == text
+    assert renamed("[" * 900 + '{"a":1}' + "]" * 900, {"a": "b"}) == "[" * 900 + '{"b":1}' + "]" * 900
