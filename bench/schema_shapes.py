@@ -132,6 +132,25 @@ def _inlined(schema: Json) -> bytes:
     return chat(model=GPT_OSS, tools=[tool("t", parameters=schema)])
 
 
+def _branches(schemas: list[Json], **more: Json) -> bytes:
+    return _schema({"type": "object", "anyOf": schemas, **more})
+
+
+def _branch_chain(count: int) -> Json:
+    """Definitions of which each has the next as a branch, and a property of its own."""
+    definitions = {
+        f"D{at}": {"anyOf": [{"$ref": f"#/$defs/D{at + 1}"}, {"properties": {f"p{at}": {}}, "required": [f"p{at}"]}]}
+        for at in range(count)
+    }
+    return {"type": "object", "anyOf": [{"$ref": "#/$defs/D0"}], "$defs": {**definitions, f"D{count}": {}}}
+
+
+def _doubling_branches(count: int) -> Json:
+    """Definitions of which each has the next as two branches."""
+    definitions = {f"D{at}": {"anyOf": [{"$ref": f"#/$defs/D{at + 1}"}] * 2} for at in range(count)}
+    return {"type": "object", "allOf": [{"$ref": "#/$defs/D0"}], "$defs": {**definitions, f"D{count}": {}}}
+
+
 SCHEMA_SHAPES: dict[str, Shape] = {
     "schema, wide": Shape(lambda n: _schema(_object(_properties(n))), 9_900),
     "schema, wide, as the format": Shape(lambda n: _format(_object(_properties(n))), 9_900),
@@ -160,6 +179,17 @@ SCHEMA_SHAPES: dict[str, Shape] = {
         ),
         640,
     ),
+    "schema, branches": Shape(lambda n: _branches([{"required": [f"p{at}"]} for at in range(n)]), 19_900),
+    "schema, branches, one property": Shape(
+        lambda n: _branches([{"properties": {"kind": {"const": f"v{at}"}}} for at in range(n)]), 6_600
+    ),
+    "schema, branches, one reference": Shape(
+        lambda n: _branches([{"$ref": "#/$defs/A"}] * n, **{"$defs": {"A": _object(_properties(100))}}), 19_000
+    ),
+    "schema, branches, in a chain": Shape(lambda n: _schema(_branch_chain(n)), 2_800),
+    "schema, branches, nested": Shape(lambda n: _schema(_doubling_branches(n)), 4_000),
+    "schema, names that do not fit": Shape(lambda n: _schema(_object({f"p {at}": {} for at in range(n)})), 19_900),
+    "schema, null": Shape(lambda n: _schema(_object({f"p{at}": {"items": None} for at in range(n)})), 9_900),
     "schema, root reference, in steps": Shape(lambda n: _schema(_root_chain(n)), 9_900),
     "schema, patterns": Shape(
         lambda n: _format(_object({f"p{at}": {"type": "string", "pattern": "^(?!a)b"} for at in range(n)})),

@@ -68,8 +68,8 @@ _SHAPING = {
     "$recursiveRef",
 }
 _FORMATS = {"date-time", "date", "time", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
-_HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB1-9]|\(\?P=|\\k<")
-"""Look-around, word boundaries and back references."""
+_HARD_PATTERN = re.compile(r"\(\?<?[=!]|\\[bB0-9]|\(\?P=|\\k<")
+"""Look-around, word boundaries and back references; for Bedrock any escaped digit is one, `\\0` too."""
 _LONG_PATTERN = 4096
 """Longest pattern that is searched for them, in characters; a longer one is only described."""
 _ALTERNATIVES = {"anyOf", "oneOf", "allOf"}

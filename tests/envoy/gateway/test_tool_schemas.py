@@ -228,6 +228,28 @@ def test_a_legacy_function_has_its_names(client: Any) -> None:
     assert json.loads(call["arguments"]).keys() == ACCOUNT["properties"].keys()
 
 
+# References and patterns
+
+
+@both
+@pytest.mark.parametrize("model", [GPT_OSS, NOVA])
+def test_references_to_booleans_and_to_nothing(client: Any, local: Any, ask: Ask, model: str) -> None:
+    properties = {"city": CITY, "any": {"$ref": "#/$defs/Any"}, "lost": {"$ref": "#/$defs/Lost"}}
+    schema = {"type": "object", "properties": properties, "required": ["city"], "$defs": {"Any": True}}
+    message, named = ask(client, {"model": model, "tools": [tool(schema)]})
+    assert arguments(message)["city"] == "Paris"
+    assert named == ["tools[].function.parameters"]
+    assert sent(local)["inputSchema"]["json"]["properties"] == {"city": CITY, "any": {}, "lost": {}}
+
+
+@both
+@pytest.mark.parametrize("model", [CLAUDE, "moonshotai.kimi-k2.5"])
+def test_an_escaped_digit_in_a_pattern(client: Any, ask: Ask, model: str) -> None:
+    schema = {**STRICT, "properties": {"city": {"type": "string", "pattern": "^[^\\0]*$"}}}
+    message, _ = ask(client, {"model": model, **json_schema(schema)})
+    assert json.loads(message["content"]) == {"city": "Paris"}
+
+
 # Null
 
 

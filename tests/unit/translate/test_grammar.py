@@ -101,6 +101,7 @@ def test_every_object_is_closed() -> None:
         ("pattern", "(?=a)b"),
         ("pattern", r"\bword\b"),
         ("pattern", r"(a)\1"),
+        ("pattern", r"a\0"),
     ],
 )
 def test_narrowing_keywords_move_to_the_description(key: str, value: Any) -> None:

@@ -38,6 +38,8 @@ ROUNDS = 10
 FAMILIES = {
     (
         family.schema_gaps,
+        family.schema_root_keys,
+        family.property_names,
         family.json_schema,
         family.tool_result_format,
         family.system_turns,
