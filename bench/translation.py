@@ -24,7 +24,8 @@ from extproc.translate.response_shape import ResponseShape
 
 ROUNDS = 7
 MODEL = "anthropic.claude-sonnet-4-6"
-TAKES = BUILT_IN.of(MODEL)
+NOVA = "amazon.nova-micro-v1:0"
+"""Of a family that takes few keywords at the root of a schema."""
 SIGNER = Signer("us-east-1", "bedrock-runtime.us-east-1.amazonaws.com")
 IDENTITY = Credentials("AKIDEXAMPLE", "secret", "token" * 100)
 
@@ -52,10 +53,26 @@ def request(size: int) -> bytes:
     return json.dumps({"model": MODEL, "messages": messages, "temperature": 0.5, "stream": True}).encode()
 
 
-def translate(body: bytes) -> None:
+def with_tools(model: str) -> bytes:
+    """A chat with ten tools whose schemas have about 2 KB each, as an agent sends them in every turn."""
+    text = {"type": "string", "description": "What is meant by this argument, in some words, with an example of it."}
+    properties = {f"argument_{at}": text for at in range(15)}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": f"tool_{at}", "parameters": {**schema, "required": [f"argument_{at}"]}},
+        }
+        for at in range(10)
+    ]
+    messages = [{"role": "user", "content": "Which of them do you call?"}]
+    return json.dumps({"model": model, "messages": messages, "tools": tools, "stream": True}).encode()
+
+
+def translate(body: bytes, model: str = MODEL) -> None:
     """Translate a request completely."""
-    planned = plan(decode_request(body), TAKES)
-    path = model_path(MODEL, "converse-stream")
+    planned = plan(decode_request(body), BUILT_IN.of(model))
+    path = model_path(model, "converse-stream")
     SIGNER.sign(IDENTITY, path, planned.body, (("content-type", "application/json"),), 1_790_000_000.0)
 
 
@@ -88,6 +105,10 @@ def main() -> None:
         body = request(size)
         cost = best(partial(translate, body), times)
         print(f"  {len(body):>10,} bytes                {cost:>10,.1f}  {cost * 1000 / len(body):>10.2f}")
+    print("ten tools of 2 KB")
+    for model in (MODEL, NOVA):
+        body = with_tools(model)
+        print(f"  {model:<34}{best(partial(translate, body, model), 500):>10,.1f}")
     print("streamed frame")
     for together in (1, 20):
         cost = best(streaming(together), 20_000 // together) / together
