@@ -243,6 +243,16 @@ schema that is no JSON Schema is sent as it is, but for `null`.
 """
 
 
+DOUBTS = """
+## What is in doubt
+
+None of this was tried against AWS by the gateway's authors. Where sources disagree, or nobody has tried, the capability
+table takes the value that Bedrock is least likely to reject, or that fails loudest for the fewest; gateway.yaml can
+correct it. A family has the doubts of the one that it is like, too.
+
+"""
+
+
 def schema_rows() -> Iterator[str]:
     """Yield the table of schemas' limits, a row for each kind of family but that with the defaults."""
     yield "| families | names of tools | names of properties at the root | keywords at the root | not taken |"
@@ -273,9 +283,20 @@ def coded(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
 
 
+def doubts() -> Iterator[str]:
+    """Yield the doubts of each family, in the table's order."""
+    for row in ROWS:
+        if row.doubt:
+            like = f" (like {row.like})" if row.like else ""
+            yield f"- {row.family}{like}:"
+            yield from (f"  - {doubt}" for doubt in row.doubt)
+
+
 def render() -> str:
-    families = TABLE + "\n".join(family_rows()) + "\n" + NOTES
-    return HEAD + "\n".join(same_everywhere()) + "\n" + families + SCHEMAS + "\n".join(schema_rows()) + "\n"
+    """Return the page."""
+    everywhere, families = "\n".join(same_everywhere()), TABLE + "\n".join(family_rows())
+    schemas, doubtful = SCHEMAS + "\n".join(schema_rows()), DOUBTS + "\n".join(doubts())
+    return "\n".join([HEAD + everywhere, families, NOTES + schemas, doubtful, ""])
 
 
 def test_each_case_is_on_the_page() -> None:

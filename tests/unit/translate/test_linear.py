@@ -43,6 +43,7 @@ FAMILIES = {
         family.json_schema,
         family.tool_result_format,
         family.system_turns,
+        family.text_beside_tool_calls,
         family.beside_tool_results,
         bool(family.cache),
         family.reasoning == "budget",
