@@ -131,7 +131,7 @@ class ChatStream:
         self._calls = 0
         self._has_answer = False
         self._withheld: list[str] = []
-        self._inline: dict[int, InlineReasoning] = {}
+        self._inline_readers: dict[int, InlineReasoning] = {}
         """The readers of text blocks that have not ended, for a model that writes reasoning into its text."""
         self._fence = Fence() if shape.bare_json else None
         self._details = StreamDetails()
@@ -219,9 +219,9 @@ class ChatStream:
         return []
 
     def _inline_of(self, block: int) -> InlineReasoning:
-        inline = self._inline.get(block)
+        inline = self._inline_readers.get(block)
         if inline is None:
-            inline = self._inline[block] = InlineReasoning(self._shape.inline_reasoning or "")
+            inline = self._inline_readers[block] = InlineReasoning(self._shape.inline_reasoning or "")
         return inline
 
     def _divided(self, block: int, parts: tuple[str, str]) -> list[Chunk]:
@@ -291,7 +291,7 @@ class ChatStream:
 
     def _close(self, block: int) -> list[Chunk]:
         """End a block. A tool without arguments streams no input at all; its arguments are still a JSON object."""
-        inline = self._inline.pop(block, None)
+        inline = self._inline_readers.pop(block, None)
         if inline is not None:
             return self._divided(block, inline.end())
         tool = self._tools.pop(block, None)
@@ -310,7 +310,7 @@ class ChatStream:
         self.finish = self._truncation if reason == "length" else reason
         self._reasoning_tokens = thinking_tokens(event.additional_model_response_fields)
         self.state = State.STOPPED
-        rest = [chunk for block in (*self._tools, *self._inline) for chunk in self._close(block)]
+        rest = [chunk for block in (*self._tools, *self._inline_readers) for chunk in self._close(block)]
         if self._content_is_text and (held := self._rest_of_content()):
             rest.append(ContentChunk(held))
         if members := self._members():
