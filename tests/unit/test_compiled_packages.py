@@ -90,6 +90,25 @@ def test_a_generator_is_looped_over(tree: ast.Module) -> None:
             assert called is None or ast.unparse(called).removeprefix("self.") not in generators, ast.unparse(node)
 
 
+KEYWORDS_OF_C = {
+    *("_alignof", "_asm", "_attribute", "_complex", "_const", "_imag", "_inline"),
+    *("_real", "_restrict", "_signed", "_thread", "_typeof", "_volatile"),
+}
+"""Attributes that have an underscore more in the C code, where a keyword of gcc's is then."""
+
+
+def test_no_attribute_becomes_a_keyword_of_c(tree: ast.Module) -> None:
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not names & KEYWORDS_OF_C
+
+
+def test_no_sequence_is_unpacked_only_to_be_searched(tree: ast.Module) -> None:
+    """mypyc stops at `x in (*a, b)`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            assert not any(isinstance(part, ast.Starred) for part in ast.walk(node.comparators[0])), ast.unparse(node)
+
+
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
