@@ -191,6 +191,25 @@ def test_a_model_that_bedrock_does_not_know_is_the_gateways_own_404(
     assert "(The provided model identifier is invalid.)" in message
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        ("text-embedding-3-small", 404, "model_not_found"),
+        ("amazon.titan-embed-text-v2", 404, "model_not_found"),
+        ("amazon.nova-micro-v1:0", 400, None),
+    ],
+)
+def test_an_unknown_model_of_an_embeddings_request_is_the_same_404(
+    gateway: Gateway, asked: str, status: int, code: str | None
+) -> None:
+    exchange = Exchange(gateway, "0" * 32)
+    exchange.receive(headers(path="/oai/v1/embeddings"), NOW)
+    reply = only(exchange.receive(RequestBody(json.dumps({"model": asked, "input": "a"}).encode()), NOW))
+    assert (reply.status, error(reply)["code"], error(reply)["param"]) == (status, code, "model")
+    if asked.startswith("amazon.titan"):
+        assert "Did you mean `amazon.titan-embed-text-v2:0`?" in error(reply)["message"]
+
+
 def test_a_suggestion_is_a_model_that_the_organisation_may_use(gateway: Gateway) -> None:
     exchange = Exchange(gateway, "0" * 32)
     exchange.receive(headers(authorization="Bearer qc_two", openai_organization="frugal"), NOW)
