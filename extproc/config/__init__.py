@@ -236,6 +236,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Python processes, one unix socket each; `auto` is one for every two CPUs."""
     transport: Annotated[Literal["auto", "http2", "grpcio"], Meta(description="`auto`, `http2` or `grpcio`")] = "auto"
     """The gRPC server for Envoy: `auto` is http2 on a unix socket, and grpcio elsewhere."""
+    trusted_hops: Annotated[int, Meta(ge=0, le=16, description="a whole number from 0 to 16")] = 0
+    """Proxies in front of Envoy, whose `x-forwarded-for` names the caller's address."""
 
     @property
     def longest_wait(self) -> float:

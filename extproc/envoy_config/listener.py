@@ -140,6 +140,7 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
         stat_prefix=STAT_PREFIX,
         server_name="oai-extproc",
         use_remote_address=True,
+        xff_num_trusted_hops=plan.settings.trusted_hops,
         internal_address_config=HttpConnectionManagerInternalAddressConfig(
             cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
         ),

@@ -332,11 +332,15 @@ def test_health_and_metrics_have_a_listener_of_their_own(start_gateway: Any) -> 
         assert b"envoy_http_downstream_rq_xx" in response.read()
 
 
-def test_the_access_log(start_gateway: Any) -> None:
-    gateway = start_gateway(args=["--access-log"])
-    client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"))
+@pytest.mark.parametrize(("hops", "address"), [(0, "127.0.0.1"), (1, "203.0.113.7"), (2, "198.51.100.9")])
+def test_the_access_log(start_gateway: Any, hops: int, address: str) -> None:
+    """The caller's address is the connection's, or the one that the trusted proxies have appended."""
+    gateway = start_gateway({"trusted_hops": hops}, args=["--access-log"])
+    forwarded = {"x-forwarded-for": "192.0.2.1, 198.51.100.9, 203.0.113.7"}
+    client(gateway).chat.completions.create(model=NOVA, messages=user_messages("Hello!"), extra_headers=forwarded)
     gateway.stop()
     [line] = [line for line in gateway.log().splitlines() if line.startswith("{")]
+    assert f'"client":"{address}"' in line
     assert '"organisation":"acme"' in line
     assert '"status":200' in line
 

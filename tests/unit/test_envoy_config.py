@@ -363,6 +363,11 @@ def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
     assert limit["max_dynamic_descriptors"] == 10_000
 
 
+def test_only_with_the_key_are_proxies_trusted(document: Edit) -> None:
+    assert "xff_num_trusted_hops" not in json.dumps(document())
+    assert one(document("trusted_hops: 2"), "xff_num_trusted_hops") == 2
+
+
 def test_the_route_brings_its_own_limit_of_bodies() -> None:
     both = fragment("route", "limits: {request_bytes: 1000000}")
     assert [int(route["request_body_buffer_limit"]) for route in both] == [1_250_000, 1_250_000]
