@@ -55,6 +55,23 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemToolUse:
+    """A call that AWS itself executes, and its result: two blocks."""
+
+    id: str
+    name: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A block with the address of the source of the text before it, and without a text of its own."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """An image: its format and its bytes."""
 
@@ -62,7 +79,7 @@ class Image:
     data: bytes
 
 
-Part = Text | Reasoning | Redacted | ToolUse | Image
+Part = Text | Reasoning | Redacted | ToolUse | Image | SystemToolUse | Citation
 
 _PIXEL = Image(
     "png",
@@ -138,6 +155,8 @@ def _message(conversation: Conversation, controls: Controls, text: str) -> Itera
         if not conversation.forced and _schema(conversation) is None:
             yield Text(f"Calling {' and '.join(wanted)}.")
         yield from _tool_uses(conversation, wanted, text)
+    elif conversation.system_tools:
+        yield from _searched(conversation.system_tools[0], _text(conversation, text), text)
     else:
         plain = _text(conversation, text)
         written = f"```json\n{plain}\n```\n" if controls.fence else plain
@@ -149,6 +168,14 @@ def _cited(texts: Iterator[Text], source: str | None) -> Iterator[Text]:
     for text in texts:
         yield replace(text, source=source)
         source = None
+
+
+def _searched(tool: str, response: str, text: str) -> Iterator[Part]:
+    """Yield a search of the web, and the text, with its source in a block after it (AWS's page on grounding)."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    yield SystemToolUse(f"tooluse_{digest[:22]}", tool, text)
+    yield Text(response)
+    yield Citation(response, f"https://example.com/{digest[:8]}")
 
 
 def _wanted_tools(conversation: Conversation, text: str) -> list[str]:
@@ -309,6 +336,8 @@ def _shortened(part: Part, budget: int) -> tuple[Part, ...]:
         return ()
     if isinstance(part, Redacted | Image):
         return ()
+    if isinstance(part, SystemToolUse | Citation):
+        return ()
     if isinstance(part, ToolUse):
         return (replace(part, input={}, arguments=tokens.cut(part.arguments, budget - 1)),)
     shortened = replace(part, text=tokens.cut(part.text, budget))
@@ -320,6 +349,8 @@ def _cost(part: Part) -> int:
         return _REDACTED_COST
     if isinstance(part, Image):
         return _IMAGE_COST
+    if isinstance(part, SystemToolUse | Citation):
+        return 0
     return tokens.count(part.arguments) + 1 if isinstance(part, ToolUse) else tokens.count(part.text)
 
 

@@ -68,6 +68,12 @@ class Conversation:
         return [tool["toolSpec"] for tool in tools if "toolSpec" in tool]
 
     @property
+    def system_tools(self) -> list[str]:
+        """Return the names of the tools that AWS itself executes."""
+        tools = self.request.get("toolConfig", {}).get("tools", [])
+        return [tool["systemTool"]["name"] for tool in tools if "systemTool" in tool]
+
+    @property
     def own_tool_choice(self) -> dict[str, Any]:
         """Return Claude's own tool_choice among the extra fields, empty if there is none."""
         choice = self.extra.get("tool_choice")

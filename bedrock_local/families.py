@@ -62,6 +62,8 @@ class Family:
     strict: bool = False
     schema_gaps: tuple[str, ...] = ()
     root_keys: tuple[str, ...] = ()
+    #: Tools that AWS itself executes, by name.
+    system_tools: tuple[str, ...] = ()
 
     #: Tool results: JSON objects only as `json`, their `status`, the media in them, the blocks beside them.
     json_results: bool = False

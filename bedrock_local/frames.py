@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bedrock_local import eventstream
-from bedrock_local.completions import Completion, Image, Part, Text, ToolUse
+from bedrock_local.completions import Citation, Completion, Image, Part, SystemToolUse, Text, ToolUse
 from bedrock_local.reasoning import Reasoning, Redacted
 
 _PADDING = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -47,7 +47,7 @@ def body(
     `unknown` puts a block of an unknown kind at its beginning.
     """
     content = [{"blockOfTheFuture": {"of": "blocks"}}] if unknown else []
-    content += [_block(part) for part in completion.parts]
+    content += [block for part in completion.parts for block in _blocks(part)]
     members = {
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": completion.stop_reason,
@@ -62,8 +62,14 @@ def events(
 ) -> Iterator[Frame]:
     """Yield the events of ConverseStream, in order; `served` goes into the metadata."""
     yield Frame("event", "messageStart", {"role": "assistant"})
-    for index, part in enumerate(completion.parts):
-        yield from _part_events(index, part)
+    index = 0
+    for part in completion.parts:
+        if isinstance(part, SystemToolUse):
+            yield from _system_tool_events(index, part)
+            index += 2
+        else:
+            yield from _part_events(index, part)
+            index += 1
     stop: dict[str, Any] = {"stopReason": completion.stop_reason}
     yield Frame("event", "messageStop", stop if extra is None else {**stop, "additionalModelResponseFields": extra})
     yield Frame("event", "metadata", {"usage": completion.usage, "metrics": {"latencyMs": latency}, **served})
@@ -81,6 +87,18 @@ def _part_events(index: int, part: Part) -> Iterator[Frame]:
     yield Frame("event", "contentBlockStop", place)
 
 
+def _system_tool_events(index: int, part: SystemToolUse) -> Iterator[Frame]:
+    """Yield the events of the call and of its result."""
+    call, result = (block for block in _blocks(part))
+    for place, kind, delta in (
+        ({"contentBlockIndex": index}, call, {"toolUse": {"input": json.dumps(call["toolUse"].pop("input"))}}),
+        ({"contentBlockIndex": index + 1}, result, {"toolResult": result["toolResult"].pop("content")}),
+    ):
+        yield Frame("event", "contentBlockStart", {**place, "start": kind})
+        yield Frame("event", "contentBlockDelta", {**place, "delta": delta})
+        yield Frame("event", "contentBlockStop", place)
+
+
 def _deltas(part: Part) -> Iterator[dict[str, Any]]:
     if isinstance(part, ToolUse):
         for start in range(0, len(part.arguments), _INPUT_DELTA):
@@ -93,6 +111,10 @@ def _deltas(part: Part) -> Iterator[dict[str, Any]]:
         for start in range(0, len(part.data), _IMAGE_DELTA):
             yield {"image": {"source": {"bytes": _base64(part.data[start : start + _IMAGE_DELTA])}}}
         return
+    if isinstance(part, Citation):
+        yield {"citation": _citation(part.text, part.source)}
+        return
+    assert not isinstance(part, SystemToolUse)
     for text in _words(part.text):
         yield {"text": text} if isinstance(part, Text) else {"reasoningContent": {"text": text}}
     if isinstance(part, Text) and part.source is not None:
@@ -108,7 +130,19 @@ def _words(text: str) -> Iterator[str]:
             yield word[start : start + _TEXT_DELTA]
 
 
+def _blocks(part: Part) -> list[dict[str, Any]]:
+    """Return the block of a part, or the two of a search."""
+    if not isinstance(part, SystemToolUse):
+        return [_block(part)]
+    call = {"toolUseId": part.id, "name": part.name, "type": "server_tool_use", "input": {"query": part.query}}
+    found = {"toolUseId": part.id, "type": f"{part.name}_result", "status": "success", "content": [{"text": "1 page"}]}
+    return [{"toolUse": call}, {"toolResult": found}]
+
+
 def _block(part: Part) -> dict[str, Any]:
+    assert not isinstance(part, SystemToolUse)
+    if isinstance(part, Citation):
+        return {"citationsContent": {"citations": [_citation(part.text, part.source)]}}
     if isinstance(part, Text):
         if part.source is None:
             return {"text": part.text}

@@ -29,10 +29,10 @@ def history_needs_config(conversation: Conversation) -> Iterator[str]:
         yield "The toolConfig field must be defined when using toolUse and toolResult content blocks."
 
 
-def no_server_tools(conversation: Conversation) -> Iterator[str]:
-    """No model here has system tools."""
+def system_tools_are_known(conversation: Conversation) -> Iterator[str]:
+    """Few models have system tools."""
     for index, tool in enumerate(conversation.request.get("toolConfig", {}).get("tools", [])):
-        if "systemTool" in tool:
+        if "systemTool" in tool and tool["systemTool"]["name"] not in conversation.family.system_tools:
             yield f"This model doesn't support the system tool at toolConfig.tools.{index}."
 
 
@@ -125,7 +125,7 @@ RULES = (
     model_takes_tools,
     tools_may_stream,
     history_needs_config,
-    no_server_tools,
+    system_tools_are_known,
     names_are_unique,
     schemas_are_objects,
     schemas_are_schemas,

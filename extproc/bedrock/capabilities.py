@@ -90,6 +90,15 @@ Pattern = Annotated[
 Count = Annotated[int, Meta(ge=0, le=2500, description="a whole number from 0 to 2500")]
 Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1, description="a whole number of tokens, 1 or more")]
 Temperature = Annotated[float, Meta(gt=0, le=2, description="a number above 0 and at most 2")]
+SystemToolName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-zA-Z0-9_-]{1,64}\Z", description="the name of a system tool (1 to 64 letters, digits, `_`, `-`)"
+    ),
+]
+Geography = Annotated[
+    str, Meta(pattern=r"\A[a-z-]{1,16}\Z", description="a geography of inference profiles, as in `us`")
+]
 Step = Annotated[
     str, Meta(pattern=r"\A[A-Za-z_]{1,64}\Z", description="a key of the Converse request, as in `outputConfig`")
 ]
@@ -170,6 +179,11 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     `oneOf` and `allOf` at the root."""
     schema_root_keys: tuple[Keyword, ...] = ()
     """The only keywords at the root of a tool's schema; none: any."""
+
+    web_search: SystemToolName | None = None
+    """The system tool that searches the web; without one, `web_search_options` is rejected."""
+    web_search_geographies: tuple[Geography, ...] = ()
+    """Geographies of the profiles with which it searches."""
 
     # Tool results
 

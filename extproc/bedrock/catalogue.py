@@ -86,6 +86,12 @@ def geographies(region: str) -> tuple[str, ...]:
     return next(names for start, names in GEOGRAPHIES if region.startswith(start))
 
 
+def geography(model_id: str, region: str) -> str:
+    """Return where a call of `model_id` in this region is served: the geography of a profile, or the region's own."""
+    head = model_id.partition(".")[0]
+    return head if head in PREFIXES else geographies(region)[0]
+
+
 _ARN = re.compile(r"arn:[^:]*:bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<name>.+)", re.DOTALL)
 
 _CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re.DOTALL)

@@ -253,6 +253,18 @@ class ToolSpec(Wire):
     tool_spec: ToolSpecification
 
 
+class SystemTool(Wire):
+    """A tool that AWS itself executes, by name."""
+
+    name: str
+
+
+class SystemToolEntry(Wire):
+    """An entry of `toolConfig.tools`."""
+
+    system_tool: SystemTool
+
+
 class SpecificToolChoice(Wire):
     """A tool, by name."""
 
@@ -270,7 +282,7 @@ class ToolChoice(Wire):
 class ToolConfig(Wire):
     """The tools, and the choice among them."""
 
-    tools: Sequence[ToolSpec | CachePointContent]
+    tools: Sequence[ToolSpec | SystemToolEntry | CachePointContent]
     tool_choice: ToolChoice | UnsetType = UNSET
 
 

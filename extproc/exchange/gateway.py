@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from extproc.bedrock.capabilities import Capabilities, Table
-from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.catalogue import Catalogue, Target, geography
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Settings
@@ -38,12 +38,16 @@ class Gateway:
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
 
     def capabilities_of(self, target: Target, organisation: str) -> Capabilities:
-        """Return the capabilities of a model, as far as the settings of an organisation permit them."""
+        """Return the capabilities of a model, as far as an organisation's settings and the geography permit them."""
         capabilities = self.capabilities.of(target.foundation)
         if capabilities.s3_sources and not self.settings.media.s3:
             capabilities = msgspec.structs.replace(capabilities, s3_sources=())
         if capabilities.cited_documents and self._pdf(organisation) == "text":
             capabilities = msgspec.structs.replace(capabilities, cited_documents=())
+        if capabilities.web_search:
+            here = geography(target.model_id, self.catalogue.region)
+            if here not in capabilities.web_search_geographies:
+                capabilities = msgspec.structs.replace(capabilities, web_search=None)
         return capabilities
 
     def _pdf(self, organisation: str) -> str:

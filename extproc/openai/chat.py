@@ -173,6 +173,13 @@ class Performance(Exact):
     latency: Literal["standard", "optimized"]
 
 
+class WebSearchOptions(Exact):
+    """A request to search the web, and wishes about it."""
+
+    search_context_size: Literal["low", "medium", "high"] | None = None
+    user_location: dict[str, Raw] | None = None
+
+
 class ChatRequest(Exact, kw_only=True):
     """The whole request."""
 
@@ -213,7 +220,7 @@ class ChatRequest(Exact, kw_only=True):
     reasoning_effort: Effort | None = None
     modalities: list[str] | None = None
     audio: dict[str, Raw] | None = None
-    web_search_options: dict[str, Raw] | None = None
+    web_search_options: WebSearchOptions | None = None
     moderation: dict[str, Raw] | None = None
     functions: Annotated[list[Function], Meta(max_length=MAX_TOOLS)] | None = None
     function_call: Literal["none", "auto"] | NamedTool | None = None

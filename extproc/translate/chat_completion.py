@@ -144,9 +144,10 @@ class _ModelMessage:
         if fence is not None:
             content = fence.feed(content) + fence.end()
         cited: list[dict[str, Any]] = []
-        length = 0
+        start = length = 0
         for block, text in zip(blocks, texts, strict=True):
-            start, length = length, length + len(text)
+            if text:  # citations without a text of their own are of the text before them
+                start, length = length, length + len(text)
             if block.citations_content is not None:
                 cited += annotations(block.citations_content.citations, start, length, fence)
         if cited:

@@ -188,7 +188,11 @@ _TOP_LEVEL: Mapping[str, Row] = {
         {"modalities": ["text", "audio"]}, (["text"],), "Only text can be generated: 'modalities' must be [\"text\"]."
     ),
     "audio": Rejected({"audio": {"format": "wav", "voice": "alloy"}}),
-    "web_search_options": Rejected({"web_search_options": {}}),
+    "web_search_options": Applied({"web_search_options": {}}),
+    "web_search_options.search_context_size": NotApplied(
+        {"web_search_options": {"search_context_size": "low"}}, ("medium",)
+    ),
+    "web_search_options.user_location": NotApplied({"web_search_options": {"user_location": {"type": "approximate"}}}),
     "moderation": Rejected({"moderation": {"model": "omni"}}),
     "thinking": Applied({"thinking": {"type": "enabled", "budget_tokens": 2048}}),
     "thinking.type": Applied({"thinking": {"type": "disabled"}}, {"thinking": {"type": "enabled"}}),

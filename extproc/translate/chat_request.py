@@ -26,6 +26,7 @@ from extproc.translate.parameters import Parameters, plan_parameters
 from extproc.translate.reasoning import Reasoning, plan_reasoning
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.tools import Tools, plan_tools
+from extproc.translate.web_search import while_searching, with_search
 from extproc.value import Value
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
@@ -60,8 +61,9 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     ignored = Ignored()
     ignored.add(*_not_applied(request))
     reasoning = plan_reasoning(request, capabilities, ignored)
-    effective = _beside_format(request, reasoning.effective(capabilities))
+    effective = while_searching(request, _beside_format(request, reasoning.effective(capabilities)))
     tools = plan_tools(request, effective, ignored, reasoning=reasoning.on)
+    tools = with_search(request, effective, tools, ignored)
     conversation = plan_conversation(
         request.messages,
         effective,

@@ -141,6 +141,9 @@ class ChatStream:
         self._spans: dict[int, list[int]] = {}
         """The start and end of each block's text in the content."""
         self._citations: dict[int, list[Citation]] = {}
+        self._cited_spans: dict[int, list[int]] = {}
+        """For a block that has citations and no text: the place of the text before it."""
+        self._last_span = [0, 0]
 
     def feed(self, event: Event) -> list[Chunk]:
         """Return the chunks of an event. Raises the `ApiError` with which the stream fails, at it or before it."""
@@ -204,6 +207,7 @@ class ChatStream:
             self._details.draw(block, delta.image)
         if delta.citation is not None:
             self._citations.setdefault(block, []).append(delta.citation)
+            self._cited_spans.setdefault(block, self._last_span)
         return []
 
     def _text(self, block: int, text: str) -> list[Chunk]:
@@ -211,6 +215,7 @@ class ChatStream:
         if span is None:
             span = self._spans[block] = [self._length, 0]
         span[1] = self._length = self._length + len(text)
+        self._last_span = span
         if self._shape.answer_tool is None:
             if self._fence is not None:
                 text = self._fence.feed(text)
@@ -336,7 +341,7 @@ class ChatStream:
     def _annotations(self) -> list[dict[str, Any]]:
         cited = []
         for block, citations in self._citations.items():
-            start, end = self._spans.get(block, (self._length, self._length))
+            start, end = self._spans.get(block) or self._cited_spans[block]
             cited += annotations(citations, start, end, self._fence)
         return cited
 

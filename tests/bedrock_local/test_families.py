@@ -20,6 +20,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {}
 
 PREFERENCES = {
     "inline_reasoning": "how a text is read: a directive has it written",
+    "web_search_geographies": "which of a model's profiles search is not known to the emulator",
     "json_schema": "which of two ways is the better one",
     "default_max_tokens": "what to send where a model's own default cuts answers short",
 }
@@ -50,6 +51,7 @@ def declared(family):
         "property_names": family.property_names.removeprefix("^").removesuffix("$") or None,
         "schema_gaps": set(family.schema_gaps),
         "schema_root_keys": set(family.root_keys),
+        "web_search": next(iter(family.system_tools), None),
         "tool_result_format": "json" if family.json_results else "text",
         "tool_result_status": family.result_status,
         "tool_result_images": family.result_images,

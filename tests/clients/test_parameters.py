@@ -8,10 +8,12 @@ from openai import BadRequestError, OpenAI
 CLAUDE = "anthropic.claude-sonnet-4-6"
 WITHOUT_SAMPLING = "anthropic.claude-opus-5"
 NOVA = "amazon.nova-micro-v1:0"
+ELSEWHERE = "eu.amazon.nova-2-lite-v1:0"
 TIERED = "amazon.nova-pro-v1:0"
 LLAMA = "meta.llama3-3-70b-instruct-v1:0"
 
 HELLO: Any = [{"role": "user", "content": "Hello!"}]
+TOOL: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
 
 def ignored(raw: Any) -> set[str]:
@@ -80,6 +82,7 @@ def test_texts_are_qualified_for_a_guardrail_that_checks_grounding(client: OpenA
         (NOVA, {"extra_body": {"temprature": 1}}, "temprature"),
         (NOVA, {"modalities": ["text", "audio"]}, "modalities"),
         (NOVA, {"web_search_options": {}}, "web_search_options"),
+        (ELSEWHERE, {"web_search_options": {}}, "web_search_options"),
         (LLAMA, {"stop": "END"}, "stop"),
         (LLAMA, {"service_tier": "priority"}, "service_tier"),
         (NOVA, {"metadata": {str(n): "" for n in range(17)}}, "metadata"),
@@ -121,6 +124,47 @@ def test_citations_of_the_web_are_annotations(client: OpenAI) -> None:
 
     raw = client.chat.completions.with_raw_response.create(model=NOVA, messages=[*question, message, *HELLO])
     assert ignored(raw) == {"messages[].annotations"}
+
+
+@pytest.mark.parametrize("model", ["amazon.nova-premier-v1:0", "us.amazon.nova-2-lite-v1:0"])
+@pytest.mark.parametrize("tools", [[], [TOOL]], ids=["alone", "beside a tool"])
+def test_a_search_of_the_web_is_aws_s_and_its_sources_are_annotations(
+    client: OpenAI, local: Any, model: str, tools: Any
+) -> None:
+    """`web_search_options` is AWS's web grounding (fidelity, B17)."""
+    asked: Any = {"model": model, "messages": HELLO, "web_search_options": {"search_context_size": "low"}}
+    if tools:
+        asked["tools"] = tools
+    raw = client.chat.completions.with_raw_response.create(**asked)
+    message = raw.parse().choices[0].message
+    assert local.call()["body"]["toolConfig"]["tools"][-1] == {"systemTool": {"name": "nova_grounding"}}
+    assert len(local.call()["body"]["toolConfig"]["tools"]) == 1 + len(tools)
+    assert ignored(raw) == {"web_search_options.search_context_size"}
+    [annotation] = message.annotations or []
+    cited = annotation.url_citation
+    assert cited.url.startswith("https://example.com/")
+    assert message.content
+    assert (cited.start_index, cited.end_index) == (0, len(message.content))
+    assert message.tool_calls is None
+
+    with client.chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion().choices[0].message
+    assert (streamed.content, streamed.annotations) == (message.content, message.annotations)
+
+
+def test_a_schema_beside_a_search_is_an_instruction(client: OpenAI, local: Any) -> None:
+    schema = {"name": "place", "schema": {"type": "object", "properties": {"city": {"type": "string"}}}, "strict": True}
+    asked: Any = {"response_format": {"type": "json_schema", "json_schema": schema}, "web_search_options": {}}
+    raw = client.chat.completions.with_raw_response.create(model="amazon.nova-premier-v1:0", messages=HELLO, **asked)
+    body = local.call()["body"]
+    assert body["toolConfig"] == {"tools": [{"systemTool": {"name": "nova_grounding"}}]}
+    assert "JSON Schema" in body["system"][-1]["text"]
+    assert ignored(raw) == {"response_format.json_schema.strict"}
+
+
+def test_a_model_that_searches_elsewhere_says_by_which_id(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match=r"begins with 'us\.'"):
+        client.chat.completions.create(model=ELSEWHERE, messages=HELLO, web_search_options={})
 
 
 def test_extra_fields_of_messages_are_named_and_left_out(client: OpenAI, local: Any) -> None:

@@ -118,6 +118,17 @@ def test_citations_of_the_web_are_annotations_of_the_text_that_cites_them() -> N
     assert decoded["content"][6:13] == "\U0001f600 it is"
 
 
+def test_citations_without_a_text_of_their_own_are_of_the_text_before_them() -> None:
+    """So AWS's page on web grounding has them."""
+    sources = {"citationsContent": {"citations": [web("https://x.org/a")]}}
+    decoded = message({"text": "No."}, {"text": "It is."}, sources, sources, {"text": " So?"})
+    assert decoded["content"] == "No.It is. So?"
+    spans = [
+        (each["url_citation"]["start_index"], each["url_citation"]["end_index"]) for each in decoded["annotations"]
+    ]
+    assert spans == [(3, 9), (3, 9)]
+
+
 def test_dropped_text_leaves_no_annotations() -> None:
     decoded = message(cited("a", web("https://x.org")), use("report", input={"a": 1}), shape=REPORT)
     assert "annotations" not in decoded

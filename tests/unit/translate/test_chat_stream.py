@@ -249,6 +249,20 @@ def test_citations_of_the_web_are_annotations_of_their_blocks_text(play: Any) ->
     assert "".join(delta["content"] for delta in contents)[6:16] == "😀 it is so"
 
 
+def test_citations_without_a_text_of_their_own_are_of_the_text_before_them(play: Any) -> None:
+    events = [
+        citation(0, "https://x.org/0"),
+        text("No.", 1),
+        text("It ", 2),
+        text("is.", 2),
+        citation(3, "https://x.org/a"),
+        text(" So?", 4),
+    ]
+    *_, last = play.deltas(START, *events, END)
+    spans = [each["url_citation"] for each in last["annotations"]]
+    assert [(span["start_index"], span["end_index"]) for span in spans] == [(0, 0), (3, 9)]
+
+
 def test_the_client_puts_annotations_together(play: Any, final: Final) -> None:
     events = [
         text("a"),

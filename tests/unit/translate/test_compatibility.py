@@ -100,6 +100,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "`temperature`, `top_p`": ("temperature", "top_p"),
     "`stop`": ("stop",),
     "`service_tier`": ("service_tier",),
+    "web search": ("web_search_options",),
     "images": ("image_url.image_url.url",),
     "files": ("file.file.file_data", "file.file.filename"),
     "audio": ("input_audio.input_audio",),
@@ -215,6 +216,7 @@ NOTES = f"""
 - *tools*: `tools`, `functions`, and calls and results of tools in messages.
 - *tool must be called*: `tool_choice` as `required` or a named tool, and `function_call` likewise.
 - *`json_schema`*: `response_format`. Where it is ignored, the schema is part of the instructions to the model.
+- *web search*: `web_search_options`, with an inference profile of the US. A schema is then part of the instructions.
 - *cache breakpoints*: `prompt_cache_breakpoint` of a part. It is a 400 where the part itself is.
 - *streams beside tools*: *in one piece* means that the response of a streaming request with tools arrives in one piece.
 - `messages[].content[].image_url.detail` is ignored where images are accepted, the `format` of a custom tool (but for
