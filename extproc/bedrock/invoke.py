@@ -36,6 +36,8 @@ class EmbeddingModel(Struct, frozen=True, forbid_unknown_fields=True):
     texts_per_call: int
     max_characters: int | None
     """Longest text; None where Bedrock limits tokens only."""
+    input_types: Mapping[str, str] = {}
+    """The wire's values by those of `input_type`; empty where the model makes no difference."""
 
 
 def _load() -> Mapping[str, EmbeddingModel]:
@@ -44,14 +46,23 @@ def _load() -> Mapping[str, EmbeddingModel]:
     return {name: model for model in models for name in model.ids}
 
 
+USUAL_INPUT = "search_document"
+"""The `input_type` of a request without one."""
+
 EMBEDDING_MODELS = _load()
 """By foundation id."""
 
 
-def request_body(model: EmbeddingModel, texts: Sequence[str], dimensions: int | None) -> bytes:
-    """Return the request's body for `texts`, which are at most `model.texts_per_call`."""
+def request_body(
+    model: EmbeddingModel, texts: Sequence[str], dimensions: int | None, input_type: str = USUAL_INPUT
+) -> bytes:
+    """Return the request's body for `texts`, which are at most `model.texts_per_call`.
+
+    An `input_type` that the model does not know is that of a document.
+    """
     write, _ = _DIALECTS[model.dialect]
-    return msgspec.json.encode(write(texts, dimensions or model.default_dimensions))
+    known = model.input_types.get(input_type) or model.input_types.get(USUAL_INPUT, "")
+    return msgspec.json.encode(write(texts, dimensions or model.default_dimensions, known))
 
 
 def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: bytes) -> tuple[Vectors, int]:
@@ -75,39 +86,39 @@ def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: byt
 # Request bodies, by dialect
 
 
-def _titan_v1(texts: Sequence[str], _dimensions: int) -> dict[str, object]:
+def _titan_v1(texts: Sequence[str], _dimensions: int, _input_type: str) -> dict[str, object]:
     return {"inputText": texts[0]}
 
 
-def _titan_v2(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+def _titan_v2(texts: Sequence[str], dimensions: int, _input_type: str) -> dict[str, object]:
     return {"inputText": texts[0], "dimensions": dimensions, "normalize": True}
 
 
-def _titan_image(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+def _titan_image(texts: Sequence[str], dimensions: int, _input_type: str) -> dict[str, object]:
     return {"inputText": texts[0], "embeddingConfig": {"outputEmbeddingLength": dimensions}}
 
 
-def _cohere_v3(texts: Sequence[str], _dimensions: int) -> dict[str, object]:
+def _cohere_v3(texts: Sequence[str], _dimensions: int, input_type: str) -> dict[str, object]:
     # Without `truncate` the model silently cuts at 512 tokens (run-llama/llama_index#13376).
-    return {"texts": texts, "input_type": "search_document", "truncate": "NONE"}
+    return {"texts": texts, "input_type": input_type, "truncate": "NONE"}
 
 
-def _cohere_v4(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+def _cohere_v4(texts: Sequence[str], dimensions: int, input_type: str) -> dict[str, object]:
     return {
         "texts": texts,
-        "input_type": "search_document",
+        "input_type": input_type,
         "truncate": "NONE",
         "embedding_types": ["float"],
         "output_dimension": dimensions,
     }
 
 
-def _nova_multimodal(texts: Sequence[str], dimensions: int) -> dict[str, object]:
+def _nova_multimodal(texts: Sequence[str], dimensions: int, input_type: str) -> dict[str, object]:
     return {
         "schemaVersion": "nova-multimodal-embed-v1",
         "taskType": "SINGLE_EMBEDDING",
         "singleEmbeddingParams": {
-            "embeddingPurpose": "GENERIC_INDEX",
+            "embeddingPurpose": input_type,
             "embeddingDimension": dimensions,
             "text": {"truncationMode": "NONE", "value": texts[0]},
         },
@@ -157,7 +168,7 @@ def _from_nova(body: bytes) -> tuple[Vectors, int]:
 
 _DIALECTS: dict[
     Dialect,
-    tuple[Callable[[Sequence[str], int], dict[str, object]], Callable[[bytes], tuple[Vectors, int]]],
+    tuple[Callable[[Sequence[str], int, str], dict[str, object]], Callable[[bytes], tuple[Vectors, int]]],
 ] = {
     "titan_v1": (_titan_v1, _from_titan),
     "titan_v2": (_titan_v2, _from_titan),

@@ -74,8 +74,9 @@ class DecodedEmbeddings:
             )
             for body, count in zip(plan.bodies, plan.counts, strict=True)
         ]
-        ignored = () if request.user is None else ("user",)
-        pending = EmbeddingsPending(ignored, False, self.model, target.foundation, request.encoding_format, plan.counts)
+        pending = EmbeddingsPending(
+            plan.ignored, False, self.model, target.foundation, request.encoding_format, plan.counts
+        )
         return TranslatedRequest(tuple(calls), pending)
 
 

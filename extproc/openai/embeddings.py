@@ -30,19 +30,24 @@ Token = Annotated[int, Meta(ge=0, le=MAX_TOKEN_ID)]
 Tokens = Annotated[list[Token], Meta(min_length=1)]
 Items = Annotated[list[Text | Token | Tokens], Meta(min_length=1)]
 Format = Literal["float", "base64"]
+InputType = Literal["search_document", "search_query", "classification", "clustering", "image"]
 
 Detokeniser = Callable[[Sequence[int]], str]
 """Token ids -> text. Raises `KeyError(id)` for an unknown id, `ImportError` where no vocabulary is installed."""
 
 
 class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """A request for embeddings. `user` is accepted and dropped: Bedrock has no such field."""
+    """A request for embeddings. `user` is accepted and dropped: Bedrock has no such field.
+
+    `input_type` is an extension, with Cohere's values: models that tell a query from a document find more with it.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=2048)]
     input: Text | Items
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     encoding_format: Format | None = None
     user: str | None = None
+    input_type: InputType | None = None
 
 
 def decode(body: bytes | bytearray) -> EmbeddingsRequest:

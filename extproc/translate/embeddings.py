@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from extproc.bedrock.invoke import (
     EMBEDDING_MODELS,
+    USUAL_INPUT,
     EmbeddingModel,
     EmbeddingResponseError,
     decode_response,
@@ -47,6 +48,8 @@ class EmbeddingsPlan:
     bodies: tuple[bytes, ...]
     counts: tuple[int, ...]
     dimensions: int
+    ignored: tuple[str, ...] = ()
+    """Fields of the request that change nothing."""
 
 
 def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detokeniser) -> EmbeddingsPlan:
@@ -60,8 +63,20 @@ def plan(request: EmbeddingsRequest, foundation: str | None, detokenise: Detoken
     _check_lengths(request, inputs, model)
     size = model.texts_per_call
     chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-    bodies = tuple(request_body(model, chunk, request.dimensions) for chunk in chunks)
-    return EmbeddingsPlan(model, bodies, tuple(map(len, chunks)), request.dimensions or model.default_dimensions)
+    input_type = request.input_type or USUAL_INPUT
+    bodies = tuple(request_body(model, chunk, request.dimensions, input_type) for chunk in chunks)
+    dimensions = request.dimensions or model.default_dimensions
+    return EmbeddingsPlan(model, bodies, tuple(map(len, chunks)), dimensions, _ignored(request, model))
+
+
+def _ignored(request: EmbeddingsRequest, model: EmbeddingModel) -> tuple[str, ...]:
+    """Return the fields that the model does not apply; a document is what every model takes a text for."""
+    input_type = request.input_type or USUAL_INPUT
+    fields = {
+        "user": request.user is not None,
+        "input_type": input_type != USUAL_INPUT and input_type not in model.input_types,
+    }
+    return tuple([name for name, is_ignored in fields.items() if is_ignored])
 
 
 def max_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:

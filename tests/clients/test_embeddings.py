@@ -7,6 +7,7 @@ import pytest
 import tiktoken
 from openai import APITimeoutError, AsyncOpenAI, BadRequestError, OpenAI, RateLimitError
 
+NOVA = "amazon.nova-2-multimodal-embeddings-v1:0"
 TITAN = "amazon.titan-embed-text-v2:0"
 COHERE = "cohere.embed-english-v3"
 
@@ -125,6 +126,7 @@ def test_token_ids_are_read_as_cl100k(client: OpenAI, local: Any) -> None:
         ({"model": "anthropic.claude-sonnet-4-6"}, "model"),
         ({"encoding_format": "hex"}, "encoding_format"),
         ({"extra_body": {"purpose": "x"}}, "purpose"),
+        ({"extra_body": {"input_type": "query"}}, "input_type"),
     ],
 )
 def test_invalid_input_of_embeddings_is_rejected(client: OpenAI, local: Any, change: Any, param: str) -> None:
@@ -132,6 +134,39 @@ def test_invalid_input_of_embeddings_is_rejected(client: OpenAI, local: Any, cha
         client.embeddings.create(**{"model": TITAN, "input": "text", **change})
     assert rejected.value.param == param
     assert local.calls() == []
+
+
+def purposes(call: Any) -> Any:
+    """Return the wire's value of `input_type`, None where the model has none."""
+    nova = call["body"].get("singleEmbeddingParams", {})
+    return nova.get("embeddingPurpose", call["body"].get("input_type"))
+
+
+@pytest.mark.parametrize(
+    ("model", "input_type", "sent", "ignored"),
+    [
+        (COHERE, None, "search_document", None),
+        (COHERE, "search_query", "search_query", None),
+        (COHERE, "image", "image", None),
+        ("cohere.embed-v4:0", "clustering", "clustering", None),
+        (NOVA, None, "GENERIC_INDEX", None),
+        (NOVA, "search_document", "GENERIC_INDEX", None),
+        (NOVA, "search_query", "TEXT_RETRIEVAL", None),
+        (NOVA, "classification", "CLASSIFICATION", None),
+        (NOVA, "image", "GENERIC_INDEX", "input_type"),
+        (TITAN, "search_query", None, "input_type"),
+        (TITAN, "search_document", None, None),
+    ],
+)
+@pytest.mark.parametrize("texts", ["one", ["one", "two"]], ids=["one", "two"])
+def test_a_query_is_embedded_as_one_where_the_model_tells_it_from_a_document(
+    client: OpenAI, local: Any, model: str, input_type: str | None, sent: str | None, ignored: str | None, texts: Any
+) -> None:
+    """An extension, which openrag and LangChain send (fidelity, B19)."""
+    body = {"input_type": input_type}
+    raw = client.embeddings.with_raw_response.create(model=model, input=texts, extra_body=body)
+    assert {purposes(call) for call in local.calls()} == {sent}
+    assert raw.headers.get("x-oai-ignored-params") == ignored
 
 
 def test_user_is_accepted_and_named_as_ignored(client: OpenAI) -> None:

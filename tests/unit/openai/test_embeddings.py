@@ -86,7 +86,7 @@ def test_the_four_forms_of_input(value: object, read: list[str]) -> None:
         ({"dimensions": "256"}, "dimensions"),
         ({"encoding_format": "hex"}, "encoding_format"),
         ({"user": 7}, "user"),
-        ({"input_type": "search_query"}, "input_type"),
+        ({"input_type": "query"}, "input_type"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
