@@ -23,7 +23,7 @@ INTERPRETED = {
     "bedrock": "capabilities converse converse_response credentials endpoints errors invoke listing model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
     "translation",
-    "openai": "chat embeddings limits messages models unknown",
+    "openai": "chat embeddings limits messages models passed_over unknown",
     "telemetry": "lines log",
     "tenancy": "",
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "

@@ -13,6 +13,7 @@ import click
 
 from extproc import config
 from extproc.cli.parameters import UserError, user_errors
+from extproc.config import kinds
 from extproc.config.append import entry_lines, with_token
 from extproc.config.faults import fault
 from extproc.config.sources import contents, token_texts
@@ -86,8 +87,8 @@ def fresh_entry(
     name: str, organisations: tuple[str, ...], expires: datetime.datetime | None = None
 ) -> tuple[str, dict[str, object]]:
     """Return a new token, and its entry for gateway.yaml; raises `UserError` for names that it does not accept."""
-    faults = [fault(name, config.TokenName, "--name")]
-    faults += [fault(organisation, config.MachineName, "--organisation") for organisation in organisations]
+    faults = [fault(name, kinds.TokenName, "--name")]
+    faults += [fault(organisation, kinds.MachineName, "--organisation") for organisation in organisations]
     if message := next(filter(None, faults), None):
         raise UserError(message)
     fresh = new_token()

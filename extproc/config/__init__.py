@@ -11,7 +11,6 @@ Invariant: for any bytes, `parse` returns `Settings` or raises `ConfigError`, ne
 Decision: docs/decisions.md, D54.
 """
 
-import datetime
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,80 +25,34 @@ from extproc.bedrock.capabilities import BUILT_IN, Capabilities, CapabilityError
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
+from extproc.config.kinds import (
+    Bytes,
+    Cidr,
+    Concurrency,
+    Expiry,
+    FieldPath,
+    InFlightBytes,
+    MachineName,
+    Pattern,
+    Pdf,
+    Place,
+    Rate,
+    Region,
+    Seconds,
+    Sha256,
+    TokenName,
+    Workers,
+    YesNo,
+)
 from extproc.config.sources import contents, token_texts
 
 Kind = TypeVar("Kind")
 
-MachineName = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
-        description="a machine name (1 to 64 letters, digits, `.`, `_`, `-`; a letter or digit first)",
-    ),
-]
-Region = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,63}\Z", description="the name of an AWS region, as in us-east-1")]
-Sha256 = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[0-9A-Fa-f]{64}\Z",
-        description="64 hex digits (the SHA-256 of the whole token, as `oai-extproc token new` prints it)",
-    ),
-]
-TokenName = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[^\x00-\x1f\x7f]{1,128}\Z",
-        description="a name of 1 to 128 characters on one line, by which logs and metrics know the token",
-    ),
-]
-Pattern = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[^\s\x00-\x1f\x7f]{1,2048}\Z",
-        description="a pattern of model ids without blanks, as in `anthropic.*`",
-    ),
-]
-Expiry = Annotated[datetime.datetime, Meta(tz=True, description="a time with its zone, as in 2027-01-01T00:00:00Z")]
-Place = Annotated[
-    str,
-    Meta(
-        pattern=r"\A[^\x00-\x1f\x7f]{1,4096}\Z",
-        description="the path of a file or a folder, as in /etc/oai/tokens",
-    ),
-]
-Cidr = Annotated[
-    str,
-    Meta(pattern=r"\A[0-9a-fA-F.:]+/[0-9]{1,3}\Z", description="a network, as in 2600:1f18::/32 or 203.0.113.0/24"),
-]
-Workers = Annotated[
-    Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
-]
 TRANSLATION_SECONDS = 30.0
 """Timeout of a step in the translation process, in seconds, the wait for earlier requests included."""
 
 UPLOAD_BYTES_PER_SECOND = 512 * 1024
 """Speed of an upload beyond its first `limits.upload_seconds`."""
-
-Pdf = Annotated[Literal["visual", "text"], Meta(description="`visual` or `text`")]
-YesNo = Annotated[bool, Meta(description="true or false")]
-Seconds = Annotated[
-    float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
-]
-
-Bytes = Annotated[
-    int,
-    Meta(
-        ge=1024,
-        le=512 * 1024 * 1024,
-        description="a whole number of bytes from 1024 (1 KiB) to 536870912 (512 MiB)",
-    ),
-]
-InFlightBytes = Annotated[
-    Literal["auto"] | Annotated[int, Meta(ge=1024 * 1024, le=1024**4)],
-    Meta(description="`auto`, or a whole number of bytes from 1048576 (1 MiB) to 1099511627776 (1 TiB)"),
-]
-Rate = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")]
-Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]
 
 
 class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +92,8 @@ class CompatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     streaming_truncation: Annotated[Literal["length", "stop"], Meta(description="`length` or `stop`")] = "length"
     """The `finish_reason` of a stream that reached its token limit."""
+    ignore_fields: tuple[FieldPath, ...] = ()
+    """Unknown fields of requests that are left out and named in `x-oai-ignored-params`, by their paths."""
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,6 +1,6 @@
 """POST /chat/completions: Converse or ConverseStream."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -87,9 +87,9 @@ def _id(context: ResponseContext) -> str:
     return f"chatcmpl-{context.id}"
 
 
-def decode(body: bytes | bytearray) -> DecodedChat:
+def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> DecodedChat:
     """Decode the body of a chat request. Raises `ApiError`."""
-    return DecodedChat(decode_request(body))
+    return DecodedChat(decode_request(body, passed_over))
 
 
 CHAT = ApiEndpoint("chat", "POST", "/chat/completions", decode, msgspec.json.Decoder(ChatPending).decode)

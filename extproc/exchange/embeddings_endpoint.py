@@ -1,6 +1,6 @@
 """POST /embeddings: InvokeModel, as often as the model needs for all the texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -87,9 +87,9 @@ def _check_model(model_id: str, target: Target) -> None:
         raise ApiError(404, "No model of this id makes embeddings.", param="model", code="model_not_found")
 
 
-def decode(body: bytes | bytearray) -> DecodedEmbeddings:
+def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> DecodedEmbeddings:
     """Decode the body of an embeddings request. Raises `ApiError`."""
-    return DecodedEmbeddings(openai_embeddings.decode(body))
+    return DecodedEmbeddings(openai_embeddings.decode(body, passed_over))
 
 
 EMBEDDINGS = ApiEndpoint("embeddings", "POST", "/embeddings", decode, msgspec.json.Decoder(EmbeddingsPending).decode)

@@ -16,7 +16,7 @@ Invariant: nothing here or in an endpoint performs I/O; an `ApiError` that one o
 Decision: docs/decisions.md, D96.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -118,7 +118,7 @@ class ApiEndpoint(Struct, frozen=True):
     """Its name in records and metrics."""
     method: str
     path: str
-    decode: Callable[[bytes | bytearray], DecodedRequest]
-    """Decode a body. Raises `ApiError`."""
+    decode: Callable[[bytes | bytearray, Collection[str]], DecodedRequest]
+    """Decode a body, without the unknown fields at these paths. Raises `ApiError`."""
     decode_pending: Callable[[Raw], Pending]
     """Decode the JSON of a pending request, which another process has planned."""

@@ -226,8 +226,9 @@ class Exchange:
         admitted.reservation.hold(body=len(body))
         if is_large(body):
             self._state = Reading(admitted)
-            return Wait(Read(body, admitted.endpoint, admitted.caller.organisation), TRANSLATION_SECONDS)
-        directive = self._decoded(admitted, admitted.endpoint.decode(body), now)
+            job = Read(body, admitted.endpoint, admitted.caller.organisation, settings.compat.ignore_fields)
+            return Wait(job, TRANSLATION_SECONDS)
+        directive = self._decoded(admitted, admitted.endpoint.decode(body, settings.compat.ignore_fields), now)
         release(body)
         return directive
 

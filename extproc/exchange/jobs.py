@@ -130,11 +130,15 @@ FetchResult = FetchedImages | FetchFailure
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A large body, to be decoded in another process, in a turn of `organisation`."""
+    """A large body, to be decoded in another process, in a turn of `organisation`.
+
+    Unknown fields at the paths `passed_over` are left out.
+    """
 
     body: bytes | bytearray
     endpoint: ApiEndpoint
     organisation: str
+    passed_over: tuple[str, ...] = ()
 
 
 class HeldRequest:

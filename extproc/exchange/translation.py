@@ -11,6 +11,7 @@ milliseconds.
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from hashlib import sha256
 
@@ -48,10 +49,10 @@ def release(body: bytes | bytearray) -> None:
             body.clear()
 
 
-def read(body: bytes | bytearray, endpoint: ApiEndpoint) -> DecodedRequest:
-    """Decode a large body. Raises `ApiError`."""
+def read(body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str] = ()) -> DecodedRequest:
+    """Decode a large body, without the unknown fields at the paths `passed_over`. Raises `ApiError`."""
     check_values(body)
-    return endpoint.decode(body)
+    return endpoint.decode(body, passed_over)
 
 
 def with_digests(translated: TranslatedRequest) -> TranslatedRequest:

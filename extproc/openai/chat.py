@@ -2,11 +2,13 @@
 
 Every field of OpenAI's API is declared here and in `openai/messages`, so that none is dropped without a decision; the
 decisions are in `translate/chat_request`. Optional fields take an explicit null, as OpenAI's do. A field that is not
-declared is rejected in every object but a message, from which it is removed and named.
+declared is rejected in every object but a message, from which it is removed and named; so are those that the operator
+has passed over.
 
 Source: `CreateChatCompletionRequest` in OpenAI's API description, and `types/chat` of the openai package.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +18,7 @@ from extproc.openai.decoding import decode
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_LOGIT_BIASES, MAX_MESSAGES, MAX_STOP_SEQUENCES, MAX_TOOLS
 from extproc.openai.messages import CacheControl, Exact, FunctionName, Message
+from extproc.openai.passed_over import decode_without
 from extproc.openai.unknown import without_unknown
 
 Unit = Annotated[float, Meta(ge=0, le=1)]
@@ -242,26 +245,32 @@ class ChatRequest(Exact, kw_only=True):
 
 
 class PartlyKnown(ChatRequest):
-    """A request whose messages contained unknown fields, which were removed."""
+    """A request that contained unknown fields, which were removed."""
 
     left_out: tuple[str, ...]
     """Paths of the removed fields, as in `messages[].annotations`."""
 
 
-def decode_request(body: bytes | bytearray) -> ChatRequest:
-    """Decode a request body; raises a 400 `ApiError`."""
+def decode_request(body: bytes | bytearray, passed_over: Collection[str] = ()) -> ChatRequest:
+    """Decode a request body without the unknown fields at the paths `passed_over`; raises a 400 `ApiError`."""
     try:
-        return decode(body, ChatRequest)
+        request, removed = decode_without(body, ChatRequest, passed_over)
+        return _named(request, removed)
     except ApiError as error:
         if error.code != "unknown_parameter" or not (error.param or "").startswith("messages["):
             raise
         fields = decode(body, dict[str, Raw])
         if "messages" not in fields:  # the unknown field is of the request, and is named `messages[…`
             raise
-    return _partly_known(fields)
+    return _partly_known(fields, passed_over)
 
 
-def _partly_known(fields: dict[str, Raw]) -> PartlyKnown:
+def _partly_known(fields: dict[str, Raw], passed_over: Collection[str]) -> ChatRequest:
     known, left_out = without_unknown(fields["messages"], list[Message], "messages")
-    request = decode(msgspec.json.encode({**fields, "messages": known}), ChatRequest)
-    return PartlyKnown(**msgspec.structs.asdict(request), left_out=left_out)
+    body = msgspec.json.encode({**fields, "messages": known})
+    request, removed = decode_without(body, ChatRequest, passed_over)
+    return _named(request, (*removed, *left_out))
+
+
+def _named(request: ChatRequest, left_out: tuple[str, ...]) -> ChatRequest:
+    return PartlyKnown(**msgspec.structs.asdict(request), left_out=left_out) if left_out else request

@@ -10,14 +10,14 @@ unless their caller chose a format; a client that sends none gets floats.
 import sys
 from array import array
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from extproc.openai import decoding
 from extproc.openai.errors import invalid
+from extproc.openai.passed_over import decode_without
 
 MAX_TEXTS = 2048
 MAX_TOKENS = 300_000
@@ -50,11 +50,27 @@ class EmbeddingsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     input_type: InputType | None = None
 
 
-def decode(body: bytes | bytearray) -> EmbeddingsRequest:
-    """Decode a request body; raises a 400 `ApiError` whose `param` is the path of the offending field."""
-    request = decoding.decode(body, EmbeddingsRequest)
+class PartlyKnownEmbeddings(EmbeddingsRequest, frozen=True, kw_only=True):
+    """A request that contained unknown fields, which were removed."""
+
+    left_out: tuple[str, ...]
+    """Paths of the removed fields."""
+
+
+def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> EmbeddingsRequest:
+    """Decode a request body without the unknown fields at the paths `passed_over`.
+
+    Raises a 400 `ApiError` whose `param` is the path of the offending field.
+    """
+    request, removed = decode_without(body, EmbeddingsRequest, passed_over)
+    _check_input(request)
+    return PartlyKnownEmbeddings(**msgspec.structs.asdict(request), left_out=removed) if removed else request
+
+
+def _check_input(request: EmbeddingsRequest) -> None:
+    """Raise a 400 `ApiError` for a mixture of inputs, and for too many."""
     if isinstance(request.input, str):
-        return request
+        return
     kind = type(request.input[0])
     for index, item in enumerate(request.input):
         if type(item) is not kind:
@@ -71,7 +87,6 @@ def decode(body: bytes | bytearray) -> EmbeddingsRequest:
             "array_above_max_length",
         )
     _check_tokens(request.input)
-    return request
 
 
 def _check_tokens(items: Sequence[str | int | list[int]]) -> None:

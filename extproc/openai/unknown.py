@@ -10,7 +10,7 @@ Decision: docs/decisions.md, D48.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,6 +51,32 @@ def without_unknown(value: Raw, shape: object, path: str) -> tuple[Any, tuple[st
     known = value if place is None else _known(value, place, path, removed)
     names = sorted(removed)
     return known, tuple(names if len(names) <= MOST else [*names[:MOST], f"{path}[].*"])
+
+
+def is_known(shape: object, steps: Sequence[str]) -> bool:
+    """Return whether `shape` knows the field at the end of `steps`, such as `("tools[]", "function")`.
+
+    What is below a field of free JSON is known, too.
+    """
+    return _knows(_place_of(shape), steps)
+
+
+def _knows(place: _Place | None, steps: Sequence[str]) -> bool:
+    if place is None or not steps:
+        return True
+    name = steps[0].removesuffix("[]")
+    inner = [struct[name] for struct in place.structs.values() if name in struct]
+    return name == place.tag_field or any(_knows(one, steps[1:]) for one in inner)
+
+
+def is_nothing(value: object) -> bool:
+    """Return whether nothing is lost with this value."""
+    return value in _EMPTY
+
+
+def objects_in(value: Raw) -> dict[str, Raw] | list[dict[str, Raw]] | None:
+    """Decode an object, or a list of objects; None if it is neither."""
+    return _read(_OBJECT, value) if bytes(memoryview(value)[:1]) == b"{" else _read(_OBJECTS, value)
 
 
 def _known(value: Raw, place: _Place, path: str, removed: set[str]) -> Any:

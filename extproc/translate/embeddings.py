@@ -20,7 +20,7 @@ from extproc.bedrock.invoke import (
     decode_response,
     request_body,
 )
-from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, encode, path, texts
+from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, PartlyKnownEmbeddings, encode, path, texts
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.errors import bad_response
 
@@ -76,7 +76,8 @@ def _ignored(request: EmbeddingsRequest, model: EmbeddingModel) -> tuple[str, ..
         "user": request.user is not None,
         "input_type": input_type != USUAL_INPUT and input_type not in model.input_types,
     }
-    return tuple([name for name, is_ignored in fields.items() if is_ignored])
+    left_out = request.left_out if isinstance(request, PartlyKnownEmbeddings) else ()
+    return (*[name for name, is_ignored in fields.items() if is_ignored], *left_out)
 
 
 def max_response(plan: EmbeddingsPlan, count: int, body: bytes) -> int:

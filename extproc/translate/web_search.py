@@ -43,7 +43,7 @@ def with_search(request: ChatRequest, capabilities: Capabilities, tools: Tools, 
     search = SystemToolEntry(SystemTool(capabilities.web_search))
     config = tools.config
     searching = ToolConfig([search]) if config is None else ToolConfig([*config.tools, search], config.tool_choice)
-    return msgspec.structs.replace(tools, config=searching)
+    return Tools(searching, tools.output, tools.instruction, tools.model_fields, tools.shape, tools.names)
 
 
 def _unsupported(capabilities: Capabilities) -> ApiError:

@@ -82,7 +82,8 @@ class TranslationServer:
             return Reply(error_of(_TOO_LARGE)), []
 
     def _read(self, request: ReadRequest, body: bytearray) -> ReplyWithBlobs:
-        decoded = self._requests[request.id] = translation.read(body, ENDPOINTS[request.path])
+        decoded = translation.read(body, ENDPOINTS[request.path], request.passed_over)
+        self._requests[request.id] = decoded
         return Reply(ReadReply(decoded.model, dict(decoded.images))), []
 
     def _plan(self, request: PlanRequest, blobs: Blobs) -> ReplyWithBlobs:

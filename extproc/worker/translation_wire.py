@@ -25,10 +25,14 @@ _MOST_PARTS = 512
 
 
 class ReadRequest(Struct, tag="read"):
-    """Decode the blob, a body for the endpoint at `path`, and keep the request under `id`."""
+    """Decode the blob, a body for the endpoint at `path`, and keep the request under `id`.
+
+    Unknown fields at the paths `passed_over` are left out.
+    """
 
     id: int
     path: str
+    passed_over: tuple[str, ...] = ()
 
 
 class PlanRequest(Struct, tag="plan"):

@@ -211,16 +211,15 @@ class Ticket(HeldRequest):
     Its body stays here until it is planned: if the process ends before, another reads it again.
     """
 
-    __slots__ = ("body", "endpoint", "number", "process")
+    __slots__ = ("body", "endpoint", "number", "passed_over", "process")
 
-    def __init__(
-        self, process: "Process", number: int, body: bytes | bytearray, endpoint: ApiEndpoint, read: wire.ReadReply
-    ) -> None:
+    def __init__(self, process: "Process", number: int, job: Read, read: wire.ReadReply) -> None:
         super().__init__(read.model, read.images)
         self.process = process
         self.number = number
-        self.body = body
-        self.endpoint = endpoint
+        self.body = job.body
+        self.endpoint = job.endpoint
+        self.passed_over = job.passed_over
         process.held.add(number)
 
     def __del__(self) -> None:
@@ -294,16 +293,18 @@ class Process:
 
     def _read(self, job: Read) -> HeldRequest | ApiError:
         try:
-            number, read = self._send_body(job.body, job.endpoint)
+            number, read = self._send_body(job.body, job.endpoint, job.passed_over)
         except ApiError as error:
             release(job.body)
             return error
-        return Ticket(self, number, job.body, job.endpoint, read)
+        return Ticket(self, number, job, read)
 
-    def _send_body(self, body: bytes | bytearray, endpoint: ApiEndpoint) -> tuple[int, wire.ReadReply]:
+    def _send_body(
+        self, body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: tuple[str, ...]
+    ) -> tuple[int, wire.ReadReply]:
         """Have a body read; return the number under which the request is held from now on. Raises `ApiError`."""
         self._next += 1
-        reply, _ = self._ask(wire.ReadRequest(self._next, endpoint.path), [body])
+        reply, _ = self._ask(wire.ReadRequest(self._next, endpoint.path, passed_over), [body])
         if not isinstance(reply, wire.ReadReply):
             raise _unexpected(reply)
         return self._next, reply
@@ -314,7 +315,7 @@ class Process:
         if ticket.process is not self:
             if not ticket.body:
                 raise EOFError("the process that planned the request has ended")
-            number, _ = self._send_body(ticket.body, ticket.endpoint)
+            number, _ = self._send_body(ticket.body, ticket.endpoint, ticket.passed_over)
             ticket.move(self, number)
         ticket.release()
         target = job.target

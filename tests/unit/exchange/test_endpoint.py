@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -63,7 +63,7 @@ class DecodedCount(msgspec.Struct):
         )
 
 
-def decode(body: bytes | bytearray) -> DecodedCount:
+def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> DecodedCount:
     return msgspec.json.decode(body, type=DecodedCount)
 
 

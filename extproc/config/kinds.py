@@ -1,0 +1,78 @@
+"""The kinds of values in gateway.yaml. The description of a type is also the error message for a wrong value."""
+
+import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+MachineName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        description="a machine name (1 to 64 letters, digits, `.`, `_`, `-`; a letter or digit first)",
+    ),
+]
+Region = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,63}\Z", description="the name of an AWS region, as in us-east-1")]
+Sha256 = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[0-9A-Fa-f]{64}\Z",
+        description="64 hex digits (the SHA-256 of the whole token, as `oai-extproc token new` prints it)",
+    ),
+]
+TokenName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\x00-\x1f\x7f]{1,128}\Z",
+        description="a name of 1 to 128 characters on one line, by which logs and metrics know the token",
+    ),
+]
+Pattern = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\s\x00-\x1f\x7f]{1,2048}\Z",
+        description="a pattern of model ids without blanks, as in `anthropic.*`",
+    ),
+]
+Expiry = Annotated[datetime.datetime, Meta(tz=True, description="a time with its zone, as in 2027-01-01T00:00:00Z")]
+Place = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\x00-\x1f\x7f]{1,4096}\Z",
+        description="the path of a file or a folder, as in /etc/oai/tokens",
+    ),
+]
+Cidr = Annotated[
+    str,
+    Meta(pattern=r"\A[0-9a-fA-F.:]+/[0-9]{1,3}\Z", description="a network, as in 2600:1f18::/32 or 203.0.113.0/24"),
+]
+Workers = Annotated[
+    Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
+]
+Pdf = Annotated[Literal["visual", "text"], Meta(description="`visual` or `text`")]
+YesNo = Annotated[bool, Meta(description="true or false")]
+FieldPath = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9_$-]{1,64}(\[\])?(\.[A-Za-z0-9_$-]{1,64}(\[\])?){0,15}\Z",
+        description="the path of a field, as in `chat_template_kwargs` or `tools[].function.input_examples`",
+    ),
+]
+Seconds = Annotated[
+    float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
+]
+
+Bytes = Annotated[
+    int,
+    Meta(
+        ge=1024,
+        le=512 * 1024 * 1024,
+        description="a whole number of bytes from 1024 (1 KiB) to 536870912 (512 MiB)",
+    ),
+]
+InFlightBytes = Annotated[
+    Literal["auto"] | Annotated[int, Meta(ge=1024 * 1024, le=1024**4)],
+    Meta(description="`auto`, or a whole number of bytes from 1048576 (1 MiB) to 1099511627776 (1 TiB)"),
+]
+Rate = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")]
+Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]

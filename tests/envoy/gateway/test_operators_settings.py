@@ -1,0 +1,79 @@
+"""What gateway.yaml changes about requests: fields that are passed over."""
+
+from typing import Any
+
+import pytest
+
+IGNORED = ["chat_template_kwargs", "tools[].function.input_examples", "stream_options.continuous_usage_stats", "tools"]
+CALLED = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+LARGE = "word " * 120_000
+"""A text that makes a request large enough for the process that translates such requests."""
+
+
+@pytest.fixture(scope="module")
+def running(start_shared: Any) -> Any:
+    return start_shared({"compat": {"ignore_fields": IGNORED}})
+
+
+@pytest.fixture
+def client(running: Any, client_of: Any) -> Any:
+    return client_of(running)
+
+
+@pytest.fixture
+def local(running: Any, local_of: Any) -> Any:
+    local = local_of(running.local_url)
+    local.forget()
+    return local
+
+
+def named(response: Any) -> list[str]:
+    """Return the fields that the response names as ignored."""
+    return list(filter(None, (response.headers.get("x-oai-ignored-params", "")).split(", ")))
+
+
+# compat.ignore_fields
+
+
+@pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "large"])
+def test_an_unknown_field_of_the_list_is_left_out_and_named(client: Any, local: Any, text: str) -> None:
+    response = client.chat(text, chat_template_kwargs={"enable_thinking": False}, seed=1)
+    assert (response.status, set(named(response))) == (200, {"chat_template_kwargs", "seed"})
+    [call] = local.calls()
+    assert "chat_template_kwargs" not in str(call["body"])
+
+
+def test_one_within_a_list_is_left_out_of_each_element(client: Any, local: Any) -> None:
+    tools = [
+        {"type": "function", "function": {**CALLED["function"], "name": name, "input_examples": [{}]}}
+        for name in ("a", "b")
+    ]
+    response = client.chat("Hello", tools=tools, messages=[{"role": "user", "content": "Hi", "index": 1}])
+    assert response.status == 200
+    assert named(response) == ["tools[].function.input_examples", "messages[].index"]
+    [call] = local.calls()
+    assert [tool["toolSpec"]["name"] for tool in call["body"]["toolConfig"]["tools"]] == ["a", "b"]
+
+
+def test_a_stream_names_it_too(client: Any) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    with client.stream("Hello", stream_options=options) as stream:
+        assert stream.headers["x-oai-ignored-params"] == "stream_options.continuous_usage_stats"
+
+
+@pytest.mark.parametrize("texts", ["one", ["one", "two"]], ids=["one", "two"])
+def test_embeddings_are_no_exception(client: Any, texts: Any) -> None:
+    response = client.embed(texts, chat_template_kwargs={"a": 1})
+    assert (response.status, named(response)) == (200, ["chat_template_kwargs"])
+
+
+def test_other_unknown_fields_are_rejected_as_before(client: Any, local: Any) -> None:
+    response = client.chat("Hello", chat_template_kwargs={}, chat_template="x")
+    assert (response.status, response.error["param"]) == (400, "chat_template")
+    assert local.calls() == []
+
+
+def test_a_known_field_of_the_list_keeps_its_meaning(client: Any, local: Any) -> None:
+    assert client.chat("Hello", tools=[CALLED], chat_template_kwargs={"a": 1}).status == 200
+    [call] = local.calls()
+    assert call["body"]["toolConfig"]["tools"]
