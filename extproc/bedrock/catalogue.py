@@ -62,6 +62,8 @@ class Target:
     model_id: str
     foundation: str | None
     guessed: bool = False
+    project: str | None = None
+    """The project that calls belong to; None is the account's default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -349,6 +349,7 @@ class ConverseRequest(Wire):
     request_metadata: dict[str, str] | UnsetType = UNSET
     additional_model_request_fields: dict[str, Any] | UnsetType = UNSET
     additional_model_response_field_paths: list[str] | UnsetType = UNSET
+    project_identifier: str | UnsetType = UNSET
 
     def encode(self) -> Payload:
         """Return the request's body."""

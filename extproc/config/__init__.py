@@ -36,6 +36,7 @@ from extproc.config.kinds import (
     Pattern,
     Pdf,
     Place,
+    ProjectId,
     Rate,
     Region,
     Seconds,
@@ -72,6 +73,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: YesNo = True
     pdf: Pdf | None = None
     """Overrides `media.pdf`."""
+    project: ProjectId | None = None
+    """The project that its calls belong to (`projectIdentifier`)."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

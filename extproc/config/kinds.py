@@ -51,6 +51,14 @@ Workers = Annotated[
 ]
 Pdf = Annotated[Literal["visual", "text"], Meta(description="`visual` or `text`")]
 YesNo = Annotated[bool, Meta(description="true or false")]
+ProjectId = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"\A([a-zA-Z0-9_-]+|arn:aws[a-z-]*:bedrock:[0-9a-z-]{1,20}:[0-9]{12}:project/[a-zA-Z0-9_-]+)\Z",
+        description="the id or ARN of a project of Bedrock, as in proj_1a2b3c",
+    ),
+]
 FieldPath = Annotated[
     str,
     Meta(

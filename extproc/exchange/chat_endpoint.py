@@ -74,7 +74,7 @@ class DecodedChat:
         self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
     ) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
-        plan = chat_request.plan(self._request, capabilities, images)
+        plan = chat_request.plan(self._request, capabilities, images, target.project)
         call = BedrockCall(model_path(target.model_id, "converse"), plan.body)
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")

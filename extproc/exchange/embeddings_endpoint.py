@@ -71,6 +71,7 @@ class DecodedEmbeddings:
                 max_response=embeddings.max_response(plan, count, body),
                 response=embeddings.expected_response(plan, count, body),
                 inputs=count,
+                project=target.project,
             )
             for body, count in zip(plan.bodies, plan.counts, strict=True)
         ]

@@ -50,6 +50,8 @@ class BedrockCall(Struct, frozen=True):
     """Bytes of the response that is expected, where all of it is kept before the client gets any."""
     inputs: int = 0
     """Inputs of the client's that the response is for, where `response` grows with their number."""
+    project: str | None = None
+    """The project that the call belongs to, where the body does not name it."""
 
 
 class ResponseContext(Struct, frozen=True):

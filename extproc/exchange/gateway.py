@@ -16,6 +16,9 @@ from extproc.exchange.local_replies import no_credentials
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
 
+PROJECT_HEADER = "x-amzn-bedrock-projectidentifier"
+"""InvokeModel's `projectIdentifier`."""
+
 
 @dataclass(slots=True)
 class Gateway:
@@ -59,6 +62,8 @@ class Gateway:
         identity = self.identity()
         if identity is None:
             raise no_credentials()
-        content_type = ("content-type", "application/json")
-        signed = self.signer.sign(identity, call.path, call.body, (content_type,), now, call.digest)
-        return (content_type, ("accept", call.accept), ("user-agent", "oai-extproc"), *signed)
+        headers: Headers = (("content-type", "application/json"),)
+        if call.project is not None:
+            headers += ((PROJECT_HEADER, call.project),)
+        signed = self.signer.sign(identity, call.path, call.body, headers, now, call.digest)
+        return (*headers, ("accept", call.accept), ("user-agent", "oai-extproc"), *signed)

@@ -51,6 +51,8 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
     target = choose(caller.models, model_id, catalogue.targets(model_id)) if is_model_id(model_id) else None
     if target is None:
         raise no_such_model(catalogue, caller, model_id)
+    if caller.project is not None:
+        return Target(target.model_id, target.foundation, target.guessed, caller.project)
     return target
 
 

@@ -17,11 +17,15 @@ HEADER = "OpenAI-Organization"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated request: its token's name, its organisation's machine name, and the models that it may call."""
+    """An authenticated request: its token's name, its organisation's machine name, and the models that it may call.
+
+    `project` is the organisation's project of Bedrock, None for the account's default.
+    """
 
     token: str
     organisation: str
     models: config.Models
+    project: str | None = None
 
 
 class KnownTokenError(ApiError):
@@ -57,7 +61,7 @@ class Directory:
         settings = self._organisations.get(name)
         if settings is None or not settings.enabled:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
-        return Caller(token.name, name, settings.models)
+        return Caller(token.name, name, settings.models, settings.project)
 
     def _token(self, authorization: str | None, now: float) -> config.Token:
         """Return the request's token; raises 401."""

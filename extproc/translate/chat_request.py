@@ -48,10 +48,16 @@ class ChatPlan(Value, frozen=True):
     """Fields of the request that change nothing, by their paths (`Ignored`)."""
 
 
-def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes] = NOTHING) -> ChatPlan:
+def plan(
+    request: ChatRequest,
+    capabilities: Capabilities,
+    fetched: Mapping[str, bytes] = NOTHING,
+    project: str | None = None,
+) -> ChatPlan:
     """Return the Converse request for `request`, as the models of this family take it.
 
-    `fetched` are the media at http(s) URLs. Raises a 400 `ApiError` that names the field.
+    `fetched` are the media at http(s) URLs, `project` is what the call belongs to. Raises a 400 `ApiError` that names
+    the field.
 
     Each step needs those before it: what was requested of reasoning; what the family takes while it reasons so
     (`effective`, the only capabilities from there on); the tools; the conversation, whose history of calls depends on
@@ -78,8 +84,10 @@ def plan(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str,
     binding = reasoning.binding_fields(effective, conversation.turns)
     fields = with_own(merged(reasoning.fields, binding, parameters.fields, tools.model_fields), request, effective)
     options = request.stream_options
+    converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)
+    converse.project_identifier = project or UNSET
     return ChatPlan(
-        body=_converse_request(effective, reasoning, tools, conversation, parameters, fields).encode(),
+        body=converse.encode(),
         stream=stream,
         streamed=bool(request.stream),
         include_usage=bool(options and options.include_usage),

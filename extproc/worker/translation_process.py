@@ -89,12 +89,19 @@ class TranslationServer:
     def _plan(self, request: PlanRequest, blobs: Blobs) -> ReplyWithBlobs:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
-        target = Target(request.model_id, request.foundation)
+        target = Target(request.model_id, request.foundation, project=request.project)
         translated = translation.with_digests(decoded.ask(target, request.capabilities, images, cl100k_base.decode))
         pieces = [segments(call.body) for call in translated.calls]
         calls = [
             CallFields(
-                call.path, call.accept, call.max_response, call.digest, call.response, call.inputs, blobs=len(body)
+                call.path,
+                call.accept,
+                call.max_response,
+                call.digest,
+                call.response,
+                call.inputs,
+                len(body),
+                call.project,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

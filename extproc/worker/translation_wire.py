@@ -43,6 +43,7 @@ class PlanRequest(Struct, tag="plan"):
     model_id: str
     foundation: str | None
     images: tuple[str, ...]
+    project: str | None = None
 
 
 class CompleteRequest(Struct, tag="complete"):
@@ -89,6 +90,7 @@ class CallFields(Struct):
     response: int
     inputs: int
     blobs: int
+    project: str | None = None
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

@@ -320,13 +320,24 @@ class Process:
         ticket.release()
         target = job.target
         images = job.images
-        request = wire.PlanRequest(ticket.number, job.capabilities, target.model_id, target.foundation, tuple(images))
+        request = wire.PlanRequest(
+            ticket.number, job.capabilities, target.model_id, target.foundation, tuple(images), target.project
+        )
         reply, blobs = self._ask(request, list(images.values()))
         if not isinstance(reply, wire.PlanReply):
             raise _unexpected(reply)
         bodies = _bodies(tuple([call.blobs for call in reply.calls]), blobs)
         calls = [
-            BedrockCall(call.path, body, call.accept, call.max_response, call.digest, call.response, call.inputs)
+            BedrockCall(
+                call.path,
+                body,
+                call.accept,
+                call.max_response,
+                call.digest,
+                call.response,
+                call.inputs,
+                call.project,
+            )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]
         return TranslatedRequest(tuple(calls), ticket.endpoint.decode_pending(reply.pending))

@@ -1,4 +1,4 @@
-"""What gateway.yaml changes about requests: fields that are passed over."""
+"""What gateway.yaml changes about requests: fields that are passed over, and projects."""
 
 from typing import Any
 
@@ -6,13 +6,15 @@ import pytest
 
 IGNORED = ["chat_template_kwargs", "tools[].function.input_examples", "stream_options.continuous_usage_stats", "tools"]
 CALLED = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+PROJECT = "arn:aws:bedrock:us-east-1:123456789012:project/proj_1a2b"
 LARGE = "word " * 120_000
 """A text that makes a request large enough for the process that translates such requests."""
 
 
 @pytest.fixture(scope="module")
 def running(start_shared: Any) -> Any:
-    return start_shared({"compat": {"ignore_fields": IGNORED}})
+    organisations = {"acme": {"project": PROJECT}, "umbrella": {}, "limited": {}, "closed": {}}
+    return start_shared({"compat": {"ignore_fields": IGNORED}, "organisations": organisations})
 
 
 @pytest.fixture
@@ -77,3 +79,37 @@ def test_a_known_field_of_the_list_keeps_its_meaning(client: Any, local: Any) ->
     assert client.chat("Hello", tools=[CALLED], chat_template_kwargs={"a": 1}).status == 200
     [call] = local.calls()
     assert call["body"]["toolConfig"]["tools"]
+
+
+# organisations.<name>.project
+
+
+@pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_chat_belongs_to_the_project_of_its_organisation(client: Any, local: Any, text: str, stream: bool) -> None:
+    if stream:
+        with client.stream(text) as response:
+            assert response.status == 200
+    else:
+        assert client.chat(text).status == 200
+    [call] = local.calls()
+    assert call["body"]["projectIdentifier"] == PROJECT
+
+
+@pytest.mark.parametrize("texts", ["one", ["one", "two"]], ids=["one", "two"])
+def test_so_do_embeddings_by_a_header(client: Any, local: Any, texts: Any) -> None:
+    assert client.embed(texts).status == 200
+    for call in local.calls():
+        assert call["headers"]["x-amzn-bedrock-projectidentifier"] == PROJECT
+
+
+@pytest.mark.parametrize("call", ["chat", "embed"])
+def test_an_organisation_without_one_names_none_and_callers_cannot(client: Any, local: Any, call: str) -> None:
+    chat = {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hi"}]}
+    embed = {"model": "amazon.titan-embed-text-v2:0", "input": "Hi"}
+    path, body = ("chat/completions", chat) if call == "chat" else ("embeddings", embed)
+    headers = [("openai-organization", "umbrella"), ("x-amzn-bedrock-projectidentifier", "other")]
+    assert client.post(path, body, headers=headers, token="both").status == 200
+    [seen] = local.calls()
+    assert "projectIdentifier" not in seen["body"]
+    assert "x-amzn-bedrock-projectidentifier" not in seen["headers"]
