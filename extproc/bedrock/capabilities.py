@@ -285,6 +285,10 @@ class Capabilities(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     cache_points: Count = 4
     """The greatest number of cache points of one request."""
 
+    implicit_caching: YesNo = False
+    """Cache points without the client's marks: behind `system`, and behind the last turn. An organisation may set it
+    for all families (`caching`)."""
+
     def effort_for(self, reasoning_effort: str) -> Effort | None:
         """Return the effort to send for OpenAI's `reasoning_effort`: the same, the next above, or else the highest.
 

@@ -75,6 +75,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Overrides `media.pdf`."""
     project: ProjectId | None = None
     """The project that its calls belong to (`projectIdentifier`)."""
+    caching: Annotated[Literal["implicit", "explicit"], Meta(description="`implicit` or `explicit`")] = "explicit"
+    """Whether prompts are cached without a client's marks: behind the instructions, and behind the last turn."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

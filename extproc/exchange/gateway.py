@@ -51,6 +51,9 @@ class Gateway:
             here = geography(target.model_id, self.catalogue.region)
             if here not in capabilities.web_search_geographies:
                 capabilities = msgspec.structs.replace(capabilities, web_search=None)
+        own = self.settings.organisations.get(organisation)
+        if capabilities.cache and own is not None and own.caching == "implicit":
+            capabilities = msgspec.structs.replace(capabilities, implicit_caching=True)
         return capabilities
 
     def _pdf(self, organisation: str) -> str:

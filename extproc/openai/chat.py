@@ -176,6 +176,13 @@ class Performance(Exact):
     latency: Literal["standard", "optimized"]
 
 
+class PromptCacheOptions(Exact):
+    """Whether the prompt is cached without marks too, and the least lifetime of all cache entries."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: Literal["30m", "12h"] | None = None
+
+
 class WebSearchOptions(Exact):
     """A request to search the web, and wishes about it."""
 
@@ -215,7 +222,7 @@ class ChatRequest(Exact, kw_only=True):
     store: bool | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
-    prompt_cache_options: dict[str, Raw] | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
     prediction: dict[str, Raw] | None = None
     verbosity: str | None = None
     service_tier: str | None = None

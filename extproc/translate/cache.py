@@ -9,7 +9,9 @@ A cache point is never first, nor directly after a document, sound or video, whi
 which Bedrock reads them (tools, `system`, messages): it becomes one of five minutes, and its `ttl` is named
 (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#mixing-different-ttls).
 
-Decision: docs/decisions.md, D22.
+An organisation may have prompts cached without marks, as OpenAI caches them: `implicit_caching`.
+
+Decisions: docs/decisions.md, D22, D138.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,6 +29,7 @@ from extproc.bedrock.converse import (
     TextContent,
     VideoContent,
 )
+from extproc.openai.chat import PromptCacheOptions
 from extproc.openai.messages import Marked
 from extproc.translate.ignored import Ignored
 
@@ -35,6 +38,10 @@ PLACEHOLDER = "."
 
 _TTLS: dict[str, CacheTtl] = {"5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h"}
 """Bedrock's `ttl` for each of the clients'; it has no twelve hours."""
+USUAL_TTL = "30m"
+"""The `ttl` of OpenAI's breakpoints where the request has none."""
+_OPTIONS = "prompt_cache_options"
+_NO_OPTIONS = PromptCacheOptions()
 _SHORT: tuple[str, ...] = ("5m", "1h", "30m")
 """Values of `ttl` that Bedrock has in full."""
 
@@ -42,9 +49,18 @@ _SHORT: tuple[str, ...] = ("5m", "1h", "30m")
 class CacheMarks:
     """The marks of one request's messages."""
 
-    def __init__(self, capabilities: Capabilities, tools: Sequence[CachePointContent], ignored: Ignored) -> None:
-        """`tools`: the cache points after tools."""
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        tools: Sequence[CachePointContent],
+        ignored: Ignored,
+        options: PromptCacheOptions | None = None,
+    ) -> None:
+        """`tools`: the cache points after tools. `options`: of the request's cache points."""
         self._capabilities = capabilities
+        self._options = options or _NO_OPTIONS
+        self._kept_ttl = False
+        """Whether a cache point has the options' `ttl`."""
         self._ignored = ignored
         self._tools = tools
         self._points: list[CachePointContent] = []
@@ -58,7 +74,7 @@ class CacheMarks:
         """
         if not is_marked(marked):
             return
-        field, ttl = _mark(marked, path)
+        field, ttl = self._mark(marked, path)
         if place not in self._capabilities.cache:
             self._ignored.add(field)
             return
@@ -78,7 +94,7 @@ class CacheMarks:
 
     def drop(self, marked: Marked, path: str) -> None:
         """Report a mark without a place as ignored."""
-        self._ignored.add(_mark(marked, path)[0])
+        self._ignored.add(self._mark(marked, path)[0])
 
     def moved(self, system: Sequence[SystemContentBlock]) -> list[SystemContentBlock]:
         """Return blocks of `system` that move to a turn, without cache points if a turn may not have them."""
@@ -89,11 +105,51 @@ class CacheMarks:
 
     def finish(self, lists: Sequence[list[Any]]) -> None:
         """Apply the limits of number and `ttl` to the cache points in `lists`, which are in Bedrock's order."""
+        system, *turns = lists
+        self._imply(system, turns[-1] if turns else [])
+        if not self._kept_ttl and self._options.ttl is not None:
+            self._ignored.add(f"{_OPTIONS}.ttl")
         if not self._points:
             return
         self._trim(lists)
         points = [block for blocks in lists for block in blocks if isinstance(block, CachePointContent)]
         self._ignore(shortened([*self._tools, *points]), ".ttl")
+
+    def _imply(self, system: list[Any], last_turn: list[Any]) -> None:
+        """Put cache points without marks: behind the last turn and, if the client has no marks, behind `system`."""
+        implicit = self._capabilities.implicit_caching
+        if self._options.mode == "implicit" and not (implicit and self._capabilities.cache):
+            self._ignored.add(f"{_OPTIONS}.mode")
+        if not implicit or self._options.mode == "explicit":
+            return
+        places: list[tuple[CachePlace, list[Any]]] = [("messages", last_turn)]
+        if not self._points and not self._tools:
+            places.append(("system", system))
+        for place, blocks in places:
+            if place in self._capabilities.cache and blocks and not isinstance(blocks[-1], CachePointContent):
+                if isinstance(blocks[-1], DocumentContent | AudioContent | VideoContent):
+                    blocks.append(TextContent(PLACEHOLDER))
+                point = self._point(_OPTIONS, self._options.ttl)
+                self._kept_ttl = self._kept_ttl or point.cache_point.ttl == "1h"
+                blocks.append(point)
+                self._points.append(point)
+
+    def _mark(self, marked: Marked, path: str) -> tuple[str, str | None]:
+        """Return the path of the field that has the mark, and its `ttl`.
+
+        A breakpoint without one lives as long as the request's options have it, which is half an hour by default.
+        """
+        if marked.cache_control is not None:
+            return f"{path}.cache_control", marked.cache_control.ttl
+        assert marked.prompt_cache_breakpoint is not None
+        return f"{path}.prompt_cache_breakpoint", marked.prompt_cache_breakpoint.ttl or self._inherited()
+
+    def _inherited(self) -> str | None:
+        """Return the lifetime of a breakpoint without one; None where the family has five minutes only."""
+        if "1h" not in self._capabilities.cache_ttls:
+            return None
+        self._kept_ttl = True
+        return self._options.ttl or USUAL_TTL
 
     def _trim(self, lists: Sequence[list[Any]]) -> None:
         """Remove the oldest cache points of too many."""
@@ -139,11 +195,3 @@ def shortened(points: Iterable[CachePointContent]) -> list[CachePointContent]:
             point.cache_point.ttl = UNSET
             cut.append(point)
     return cut
-
-
-def _mark(marked: Marked, path: str) -> tuple[str, str | None]:
-    """Return the path of the field that has the mark, and its `ttl`."""
-    if marked.cache_control is not None:
-        return f"{path}.cache_control", marked.cache_control.ttl
-    assert marked.prompt_cache_breakpoint is not None
-    return f"{path}.prompt_cache_breakpoint", marked.prompt_cache_breakpoint.ttl

@@ -69,6 +69,7 @@ _FUNCTION_RESULT: Final = {"role": "function", "name": "weather", "content": "Su
 _CACHE: Final = {"type": "ephemeral"}
 _HOUR: Final = {"type": "ephemeral", "ttl": "1h"}
 _BREAKPOINT: Final = {"mode": "explicit"}
+_HALF_HOUR: Final = {**_BREAKPOINT, "ttl": "30m"}
 _GUARDRAIL: Final = {"guardrailIdentifier": "g1", "guardrailVersion": "1"}
 _PNG: Final = "data:image/png;base64,iVBORw0KGgoAAAAAAAAAAAAAAAAAAAAA"
 _PDF: Final = "data:application/pdf;base64,JVBERi0xLjQK"
@@ -107,6 +108,10 @@ def _function_called(result: Fields = _FUNCTION_RESULT, **call: Any) -> Fields:
     """The same in the form from before tools."""
     called = {"role": "assistant", "function_call": {"name": "weather", "arguments": "{}", **call}}
     return _messages(_USER, called, result, functions=[_FUNCTION])
+
+
+def _cached_for(options: Fields) -> Fields:
+    return _messages({**_USER, "prompt_cache_breakpoint": _BREAKPOINT}, prompt_cache_options=options)
 
 
 def _thinking_block(**block: Any) -> Fields:
@@ -176,7 +181,9 @@ _TOP_LEVEL: Mapping[str, Row] = {
     "store": NotApplied({"store": True}, (False,)),
     "prompt_cache_key": NotApplied({"prompt_cache_key": "k"}),
     "prompt_cache_retention": NotApplied({"prompt_cache_retention": "24h"}),
-    "prompt_cache_options": NotApplied({"prompt_cache_options": {"mode": "implicit"}}),
+    "prompt_cache_options": Implied(_cached_for({"ttl": "30m"})),
+    "prompt_cache_options.ttl": Implied(_cached_for({"ttl": "30m"})),
+    "prompt_cache_options.mode": NotApplied({"prompt_cache_options": {"mode": "implicit"}}, ("explicit",)),
     "prediction": NotApplied({"prediction": {"type": "content", "content": "x"}}),
     "verbosity": NotApplied({"verbosity": "low"}, ("medium",)),
     "user": Applied({"user": "user-1"}),
@@ -227,10 +234,7 @@ _MESSAGES: Mapping[str, Row] = {
     ),
     "messages[].prompt_cache_breakpoint": Applied(_messages({**_USER, "prompt_cache_breakpoint": _BREAKPOINT})),
     "messages[].prompt_cache_breakpoint.mode": Constant(_messages({**_USER, "prompt_cache_breakpoint": _BREAKPOINT})),
-    "messages[].prompt_cache_breakpoint.ttl": Applied(
-        _messages({**_USER, "prompt_cache_breakpoint": {**_BREAKPOINT, "ttl": "30m"}}),
-        _messages({**_USER, "prompt_cache_breakpoint": _BREAKPOINT}),
-    ),
+    "messages[].prompt_cache_breakpoint.ttl": Implied(_messages({**_USER, "prompt_cache_breakpoint": _HALF_HOUR})),
     "messages[].content[].text": Applied(_part(type="text", text="More.")),
     "messages[].content[].qualifiers": Applied(
         {**_part(type="guarded_text", text="More.", qualifiers=["query"]), **_guardrail()},
@@ -249,9 +253,8 @@ _MESSAGES: Mapping[str, Row] = {
     "messages[].content[].prompt_cache_breakpoint.mode": Constant(
         _part(type="text", text="More.", prompt_cache_breakpoint=_BREAKPOINT)
     ),
-    "messages[].content[].prompt_cache_breakpoint.ttl": Applied(
-        _part(type="text", text="More.", prompt_cache_breakpoint={**_BREAKPOINT, "ttl": "30m"}),
-        _part(type="text", text="More.", prompt_cache_breakpoint=_BREAKPOINT),
+    "messages[].content[].prompt_cache_breakpoint.ttl": Implied(
+        _part(type="text", text="More.", prompt_cache_breakpoint=_HALF_HOUR)
     ),
     "messages[].content[].image_url": Applied(_image()),
     "messages[].content[].image_url.url": Applied(_image()),

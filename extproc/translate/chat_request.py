@@ -78,6 +78,7 @@ def plan(
         ignored,
         instruction=tools.instruction,
         guarded=request.guardrail_config is not None,
+        cache=request.prompt_cache_options,
     )
     stream = bool(request.stream) and _streams(effective, tools)
     parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream)

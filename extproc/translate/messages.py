@@ -33,6 +33,7 @@ from extproc.bedrock.converse import (
     SystemContentBlock,
     TextContent,
 )
+from extproc.openai.chat import PromptCacheOptions
 from extproc.openai.errors import invalid
 from extproc.openai.messages import (
     AssistantMessage,
@@ -79,13 +80,15 @@ def plan_conversation(
     *,
     instruction: str | None = None,
     guarded: bool = False,
+    cache: PromptCacheOptions | None = None,
 ) -> Conversation:
     """Return `system` and the turns, as the models of a family take them; raises a 400 `ApiError` that names the part.
 
     `fetched` has the images by http(s) URL. `instruction` is the gateway's own, appended to the client's leading
     instructions. `guarded`: whether the request has its own guardrail, without which no text may be marked for one.
+    `cache`: the request's options of the prompt cache.
     """
-    walk = _Walk(messages, capabilities, tools, fetched, ignored, guarded=guarded)
+    walk = _Walk(messages, capabilities, tools, fetched, ignored, guarded=guarded, cache=cache)
     for index in range(len(messages)):
         walk.message(index)
     prefill = capabilities.prefill and tools.config is None and tools.output is UNSET
@@ -104,6 +107,7 @@ class _Walk:
         ignored: Ignored,
         *,
         guarded: bool,
+        cache: PromptCacheOptions | None,
     ) -> None:
         self._guarded = guarded
         self._ignored = ignored
@@ -112,7 +116,7 @@ class _Walk:
         self._messages = messages
         self._capabilities = capabilities
         self._media = Media(capabilities, fetched, ignored)
-        self._marks = CacheMarks(capabilities, points, ignored)
+        self._marks = CacheMarks(capabilities, points, ignored, cache)
         self._system: list[SystemContentBlock] = []
         self._turns = Turns(capabilities)
         self._calls = PastCalls(capabilities, tools, ignored)

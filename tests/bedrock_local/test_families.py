@@ -20,6 +20,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {}
 
 PREFERENCES = {
     "inline_reasoning": "how a text is read: a directive has it written",
+    "implicit_caching": "whether cache points are put without marks",
     "web_search_geographies": "which of a model's profiles search is not known to the emulator",
     "json_schema": "which of two ways is the better one",
     "default_max_tokens": "what to send where a model's own default cuts answers short",

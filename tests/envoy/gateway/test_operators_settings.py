@@ -1,4 +1,4 @@
-"""What gateway.yaml changes about requests: fields that are passed over, and projects."""
+"""What gateway.yaml changes about requests: fields that are passed over, projects, and caching."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ LARGE = "word " * 120_000
 
 @pytest.fixture(scope="module")
 def running(start_shared: Any) -> Any:
-    organisations = {"acme": {"project": PROJECT}, "umbrella": {}, "limited": {}, "closed": {}}
+    organisations = {"acme": {"project": PROJECT}, "umbrella": {"caching": "implicit"}, "limited": {}, "closed": {}}
     return start_shared({"compat": {"ignore_fields": IGNORED}, "organisations": organisations})
 
 
@@ -113,3 +113,39 @@ def test_an_organisation_without_one_names_none_and_callers_cannot(client: Any, 
     [seen] = local.calls()
     assert "projectIdentifier" not in seen["body"]
     assert "x-amzn-bedrock-projectidentifier" not in seen["headers"]
+
+
+# organisations.<name>.caching
+
+
+def cached(body: Any) -> list[Any]:
+    """Return the `ttl` of each cache point: of the instructions, then of the turns."""
+    blocks = [*body.get("system", ()), *(block for turn in body["messages"] for block in turn["content"])]
+    return [block["cachePoint"].get("ttl") for block in blocks if "cachePoint" in block]
+
+
+@pytest.mark.parametrize(
+    ("organisation", "options", "points", "ignored"),
+    [
+        ("umbrella", None, [None, None], []),
+        ("umbrella", {"mode": "implicit"}, [None, None], []),
+        ("umbrella", {"ttl": "30m"}, ["1h", "1h"], []),
+        ("umbrella", {"mode": "explicit"}, [], []),
+        ("acme", None, [], []),
+        ("acme", {"mode": "explicit"}, [], []),
+        ("acme", {"mode": "implicit"}, [], ["prompt_cache_options.mode"]),
+        ("acme", {"ttl": "30m"}, [], ["prompt_cache_options.ttl"]),
+    ],
+)
+def test_prompts_are_cached_without_marks_where_an_organisation_has_it_so(
+    client: Any, local: Any, organisation: str, options: Any, points: Any, ignored: Any
+) -> None:
+    body = {
+        "model": "anthropic.claude-sonnet-4-6",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+        "prompt_cache_options": options,
+    }
+    response = client.post("chat/completions", body, headers=[("openai-organization", organisation)], token="both")
+    assert (response.status, named(response)) == (200, ignored)
+    [call] = local.calls()
+    assert cached(call["body"]) == points

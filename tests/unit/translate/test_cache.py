@@ -122,3 +122,62 @@ def test_of_two_marks_at_one_place_a_longer_life_is_named() -> None:
     part = {"type": "text", "text": "x", "cache_control": SHORT}
     assert lives({"messages": [chat_message("user", [part], HOUR)]}) == (["5m"], ("messages[].cache_control.ttl",))
     assert lives({"messages": [chat_message("user", [{**part, "cache_control": HOUR}], SHORT)]}) == (["1h"], ())
+
+
+# OpenAI's own marks and options
+
+BARE = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+FIVE_MINUTES = Capabilities(cache=("system", "messages"))
+IMPLICIT = Capabilities(cache=("system", "messages", "tools"), cache_ttls=("5m", "1h"), implicit_caching=True)
+
+
+def marked(*marks: Any, **options: Any) -> dict[str, Any]:
+    return {
+        "messages": [chat_message("system", "s"), *({**chat_message("user", "a"), **mark} for mark in marks)],
+        "prompt_cache_options": options or None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "takes", "expected"),
+    [
+        (marked(BARE), CACHING, (["1h"], ())),  # OpenAI's default is half an hour
+        (marked(BARE, ttl="30m"), CACHING, (["1h"], ())),
+        (marked(BARE, ttl="12h"), CACHING, (["1h"], ("messages[].prompt_cache_breakpoint.ttl",))),
+        (marked(BARE, ttl="30m"), FIVE_MINUTES, ([None], ("prompt_cache_options.ttl",))),
+        (marked(BARE), FIVE_MINUTES, ([None], ())),
+        (marked({}, ttl="30m"), CACHING, ([], ("prompt_cache_options.ttl",))),
+        (marked({"cache_control": WITHOUT_TTL}, ttl="30m"), CACHING, ([None], ("prompt_cache_options.ttl",))),
+        (marked(BARE, mode="explicit"), CACHING, (["1h"], ())),
+        (marked(BARE, mode="implicit"), CACHING, (["1h"], ("prompt_cache_options.mode",))),
+    ],
+)
+def test_a_bare_breakpoint_lives_as_long_as_the_options_have_it(request_: Any, takes: Any, expected: Any) -> None:
+    assert lives(request_, takes) == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (marked({}), ([None, None], ())),
+        (marked({}, {}), ([None, None], ())),
+        (marked({}, ttl="30m"), (["1h", "1h"], ())),
+        (marked({}, mode="implicit"), ([None, None], ())),
+        (marked({}, mode="explicit"), ([], ())),
+        (marked(BARE, {}), (["1h", None], ())),  # the client's own mark, and the last turn
+        (marked({}, BARE), (["1h"], ())),
+        ({"tools": [tool("f", HOUR)], **marked({})}, (["1h", None], ())),
+    ],
+)
+def test_implicit_points_are_behind_the_last_turn_and_the_instructions(request_: Any, expected: Any) -> None:
+    assert lives(request_, IMPLICIT) == expected
+
+
+def test_a_family_without_a_cache_has_no_implicit_points() -> None:
+    takes = Capabilities(implicit_caching=True)
+    assert lives(marked({}, mode="implicit"), takes) == ([], ("prompt_cache_options.mode",))
+
+
+def test_implicit_points_are_the_first_to_go_where_there_are_too_many() -> None:
+    request = marked(*[BARE] * 4, {})
+    assert lives(request, IMPLICIT) == (["1h", "1h", "1h", None], ("messages[].prompt_cache_breakpoint",))

@@ -119,7 +119,9 @@ def test_an_implied_field_changes_nothing_and_is_named_where_it_cannot_be_kept(p
     outcome = [planned(row.sample, family) for family in FAMILIES]
     without = [planned(replaced(row.sample, path, msgspec.UNSET), family) for family in FAMILIES]
     assert [seen(one, {}) for one in outcome] == [seen(one, {}) for one in without]
-    assert {path in one.ignored for one in outcome if isinstance(one, ChatPlan)} == {True, False}
+    ignored = [one.ignored for one in outcome if isinstance(one, ChatPlan)]
+    named = {any(f"{name}.".startswith(f"{path}.") for name in names) for names in ignored}
+    assert named == {True, False}
 
 
 @pytest.mark.parametrize(("path", "row"), rows(Constant))

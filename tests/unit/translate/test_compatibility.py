@@ -105,6 +105,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "files": ("file.file.file_data", "file.file.filename"),
     "audio": ("input_audio.input_audio",),
     "cache break- points": ("text.prompt_cache_breakpoint",),
+    "`prompt_` `cache_` `options`": ("prompt_cache_options",),
 }
 """The columns of the families' table: the cases that have the same outcome in each family."""
 
@@ -218,6 +219,8 @@ NOTES = f"""
 - *`json_schema`*: `response_format`. Where it is ignored, the schema is part of the instructions to the model.
 - *web search*: `web_search_options`, with an inference profile of the US. A schema is then part of the instructions.
 - *cache breakpoints*: `prompt_cache_breakpoint` of a part. It is a 400 where the part itself is.
+- *`prompt_cache_options`*: its `ttl`, beside a breakpoint: *ignored* where nothing is cached for an hour.
+  `mode: implicit` is applied for organisations with `caching: implicit`.
 - *streams beside tools*: *in one piece* means that the response of a streaming request with tools arrives in one piece.
 - `messages[].content[].image_url.detail` is ignored where images are accepted, the `format` of a custom tool (but for
   `text`) where tools are, and both are a 400 elsewhere.

@@ -472,7 +472,7 @@ def test_openais_own_mark_is_one_too() -> None:
     def marked(**fields: Any) -> dict[str, Any]:
         return user([{**text("a"), "prompt_cache_breakpoint": {"mode": "explicit", **fields}}])
 
-    assert turns(marked(), to=CACHES) == [turn("user", "a", point())]
+    assert turns(marked(), to=CACHES) == [turn("user", "a", point(ttl="1h"))]
     assert turns(marked(ttl="30m"), to=CACHES) == [turn("user", "a", point("1h"))]
     assert read(marked(ttl="30m"), to=CACHES).ignored == ()
     assert read(marked(ttl="12h"), to=CACHES).ignored == ("messages[].content[].prompt_cache_breakpoint.ttl",)
