@@ -11,6 +11,7 @@ SONNET_5 = "us.anthropic.claude-sonnet-5"
 OPUS_55 = "us.anthropic.claude-opus-5-5"
 GPT = "us.openai.gpt-5.6-sol"
 OSS = "openai.gpt-oss-20b-1:0"
+KIMI = "moonshotai.kimi-k2.5"
 
 BUDGET = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
 SUMMARIZED = {"thinking": {"type": "adaptive", "display": "summarized"}}
@@ -174,7 +175,7 @@ def conversation(response, wire, then="and now?"):
 
 
 @pytest.mark.parametrize(
-    ("model", "extra"), [(CLAUDE, BUDGET), (SONNET_5, None), (OPUS_55, None), (GPT, None), (OSS, None)]
+    ("model", "extra"), [(CLAUDE, BUDGET), (SONNET_5, None), (OPUS_55, None), (GPT, None), (KIMI, None)]
 )
 def test_a_models_own_reasoning_is_accepted_back(send, wire, model, extra):
     response = send(model, extra=extra)
