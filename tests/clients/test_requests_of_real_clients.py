@@ -18,13 +18,15 @@ RECORDED = [
     for line in (Path(__file__).parent / "data" / "client-requests.jsonl").read_text("utf-8").splitlines()
 ]
 
-REJECTED: dict[int, tuple[int, str]] = {
+REJECTED: dict[int, tuple[int, str | None]] = {
     10: (404, "model"),  # GET of a model that was made up
     11: (404, "model"),
     28: (400, "messages[0].content[1].image_url.url"),  # "hi" is no PNG
     29: (400, "messages[0].content[1].file.file_data"),  # "hi" is no PDF
     32: (400, "dimensions"),  # 10 are none of Titan's
     34: (400, "guardrailConfig.a"),
+    40: (400, None),  # 32,000 tokens of a model that has 10,000: AWS's message has the limit
+    44: (400, None),
 }
 """Position in the file -> status and `param`."""
 
