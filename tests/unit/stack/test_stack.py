@@ -54,7 +54,8 @@ def test_a_taken_port_names_the_option_or_makes_variable(
 
 
 @pytest.mark.parametrize("share", [False, True])
-def test_a_taken_port(share: bool) -> None:
+def test_a_taken_port(monkeypatch: pytest.MonkeyPatch, share: bool) -> None:
+    monkeypatch.delenv("MAKELEVEL", raising=False)  # make has another option
     with listen(0, share=share) as stranger:
         port = stranger.getsockname()[1]
         with (
