@@ -24,13 +24,15 @@ stream as content, while plain text beside it would break the JSON: the SDKs' `p
 match the schema. Such text is withheld until the end of the message, and sent only if the model called no tool, since
 it then explains why.
 
-Invariant: the chunks of a response's events make up the message that `chat_completion` makes of the response.
+Invariants: the chunks of a response's events make up the message that `chat_completion` makes of the response; and what
+is delayed or withheld is no more than a whole response may be (`response_limits`).
 
 Decisions: docs/decisions.md, D14, D18, D131.
 """
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from io import StringIO
 from typing import Any
 
 from extproc.bedrock.converse_response import (
@@ -74,11 +76,14 @@ from extproc.translate.response_fields import (
     usage,
     visible_trace,
 )
+from extproc.translate.response_limits import Kept
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
 from extproc.translate.stream_details import StreamDetails
 
 _UNCHANGED = ResponseShape()
+_CITATION = 512
+"""Bytes that a citation counts beside its texts."""
 
 
 class State(Enum):
@@ -110,7 +115,7 @@ class _Tool:
     """Puts back the client's names of properties."""
     index: int = 0
     empty: bool = True
-    held: list[str] = field(default_factory=list)
+    held: StringIO = field(default_factory=StringIO)
 
 
 class ChatStream:
@@ -130,11 +135,12 @@ class ChatStream:
         """Tools whose blocks have not ended, by the index of the block."""
         self._calls = 0
         self._has_answer = False
-        self._withheld: list[str] = []
+        self._kept = Kept()
+        self._withheld = StringIO()
         self._inline_readers: dict[int, InlineReasoning] = {}
         """The readers of text blocks that have not ended, for a model that writes reasoning into its text."""
         self._fence = Fence() if shape.bare_json else None
-        self._details = StreamDetails()
+        self._details = StreamDetails(self._kept)
         self._reasoning_tokens: int | None = None
         self._length = 0
         """Characters of content so far."""
@@ -195,6 +201,7 @@ class ChatStream:
 
     def _delta(self, event: ContentBlockDeltaEvent) -> list[Chunk]:
         block, delta = event.content_block_index, event.delta
+        self._kept.block(block)
         if delta.text is not None:
             if self._shape.inline_reasoning is None:
                 return self._text(block, delta.text)
@@ -206,9 +213,14 @@ class ChatStream:
         if delta.image is not None:
             self._details.draw(block, delta.image)
         if delta.citation is not None:
-            self._citations.setdefault(block, []).append(delta.citation)
-            self._cited_spans.setdefault(block, self._last_span)
+            self._cite(block, delta.citation)
         return []
+
+    def _cite(self, block: int, citation: Citation) -> None:
+        web = citation.location.web if citation.location else None
+        self._kept.add(_CITATION + len(citation.title) + (len(web.url) + len(web.domain) if web else 0))
+        self._citations.setdefault(block, []).append(citation)
+        self._cited_spans.setdefault(block, self._last_span)
 
     def _text(self, block: int, text: str) -> list[Chunk]:
         span = self._spans.get(block)
@@ -220,7 +232,8 @@ class ChatStream:
             if self._fence is not None:
                 text = self._fence.feed(text)
             return [ContentChunk(text)] if text else []
-        self._withheld.append(text)
+        self._kept.add(len(text))
+        self._withheld.write(text)
         return []
 
     def _inline_of(self, block: int) -> InlineReasoning:
@@ -243,6 +256,7 @@ class ChatStream:
 
     def _start(self, event: ContentBlockStartEvent) -> list[Chunk]:
         use = event.start.tool_use
+        self._kept.block(event.content_block_index)
         if event.start.image is not None:
             self._details.start_image(event.content_block_index, event.start.image)
         if use is None or use.is_server_side:
@@ -291,7 +305,8 @@ class ChatStream:
             case _Form.LEGACY:
                 return [FunctionArgumentsChunk(piece)]
             case _Form.CUSTOM:
-                tool.held.append(piece)
+                self._kept.add(len(piece))
+                tool.held.write(piece)
                 return []
 
     def _close(self, block: int) -> list[Chunk]:
@@ -305,7 +320,7 @@ class ChatStream:
         held = "" if tool.renamer is None else tool.renamer.end()
         rest = self._write(tool, held or "{}") if tool.empty or held else []
         if tool.form is _Form.CUSTOM:
-            return [CustomInputChunk(tool.index, custom_input("".join(tool.held)))]
+            return [CustomInputChunk(tool.index, custom_input(tool.held.getvalue()))]
         return rest
 
     # The end of the message
@@ -323,7 +338,7 @@ class ChatStream:
         return rest
 
     def _rest_of_content(self) -> str:
-        held = "".join(self._withheld)
+        held = self._withheld.getvalue()
         return held if self._fence is None else self._fence.feed(held) + self._fence.end()
 
     def _members(self) -> dict[str, Any]:

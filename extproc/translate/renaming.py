@@ -1,7 +1,8 @@
 """Other names for the members of JSON objects, in a text that comes in pieces: a tool call's arguments.
 
 Names of properties that Bedrock does not take go out replaced (`translate/property_names`), and are put back in calls.
-Everything but the names stays byte for byte. A name is held back until it is complete; values are passed on at once.
+Everything but the names stays byte for byte. A name is held back until it is complete, or longer than all that have
+another; values are passed on at once.
 
 A text that is no JSON is passed on as well; what is between quotes where a name could be is one.
 
@@ -15,6 +16,8 @@ import msgspec
 
 _OUTSIDE = re.compile(r'[^"{}\[\],]*')
 _INSIDE = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_LONGEST_ESCAPE = 12
+"""Characters of a character that JSON escapes, two surrogates at most."""
 _MOST_LEVELS = 1_000
 """Levels of nested objects and arrays that are kept apart; beyond them nothing is replaced."""
 
@@ -31,6 +34,9 @@ class Renamer:
         """`name` or `value` within a string."""
         self._held: list[str] = []
         """The pieces of a name that has not ended."""
+        self._held_length = 0
+        self._longest = _LONGEST_ESCAPE * max(map(len, names), default=0)
+        """Most characters of a name that is replaced, as JSON may write it."""
         self._escape = ""
         """A backslash at the end of a piece."""
 
@@ -80,19 +86,31 @@ class Renamer:
         """Read up to the end of the string, and its quote."""
         match = _INSIDE.match(text, at)
         end = match.end() if match else at
-        into = self._held if self._inside == "name" else written
-        into.append(text[at:end])
+        if self._inside == "name":
+            self._hold(text[at:end], written)
+        else:
+            written.append(text[at:end])
         if end == len(text):
             return end
         if text[end] == "\\":  # the only character that is left: the piece ends within an escape
             self._escape = text[end]
             return len(text)
-        into.append('"')
         if self._inside == "name":
-            written.append(self._renamed("".join(self._held)))
-            self._held = []
+            written.append(self._renamed("".join(self._held) + '"'))
+            self._held, self._held_length = [], 0
+        else:
+            written.append('"')
         self._inside = ""
         return end + 1
+
+    def _hold(self, piece: str, written: list[str]) -> None:
+        """Hold a piece of a name; one that is too long to be replaced is passed on like a value."""
+        self._held.append(piece)
+        self._held_length += len(piece)
+        if self._held_length > self._longest:
+            written += self._held
+            self._held, self._held_length = [], 0
+            self._inside = "value"
 
     def _renamed(self, quoted: str) -> str:
         name = _decoded(quoted) if "\\" in quoted else quoted[1:-1]

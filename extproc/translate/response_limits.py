@@ -1,6 +1,31 @@
-"""Limits of a chat response of Bedrock's."""
+"""Limits of a chat response of Bedrock's, whole or streamed."""
+
+from extproc.translate.errors import bad_response
 
 MAX_RESPONSE_BYTES = 8 << 20
 """Bytes of a Converse response, which the event loop translates at 3 to 6 ms a MiB: a model's longest is below one."""
 MAX_RESPONSE_BLOCKS = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
+
+
+class Kept:
+    """What the translator of a stream keeps for a later chunk: as many bytes and blocks as a whole response may have.
+
+    Each method raises a 502 `ApiError` beyond that.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._blocks: set[int] = set()
+
+    def add(self, size: int) -> None:
+        """Count `size` more bytes."""
+        self._size += size
+        if self._size > MAX_RESPONSE_BYTES:
+            raise bad_response(f"more than {MAX_RESPONSE_BYTES:,} bytes before the end of the message")
+
+    def block(self, index: int) -> None:
+        """Count the block with this index, once."""
+        self._blocks.add(index)
+        if len(self._blocks) > MAX_RESPONSE_BLOCKS:
+            raise bad_response(f"more than {MAX_RESPONSE_BLOCKS:,} content blocks")

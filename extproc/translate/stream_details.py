@@ -3,6 +3,7 @@
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 from extproc.bedrock.converse_response import (
@@ -12,21 +13,23 @@ from extproc.bedrock.converse_response import (
     ReasoningContentBlockDelta,
 )
 from extproc.openai.completion import image
-from extproc.translate.errors import bad_response
 from extproc.translate.response_fields import thinking_block
-from extproc.translate.response_limits import MAX_RESPONSE_BYTES
+from extproc.translate.response_limits import Kept
+
+_PIECE = 64
+"""Bytes that a piece of base64 counts beside its characters."""
 
 
 @dataclass(slots=True)
 class _Reasoning:
     """The pieces of a block of reasoning."""
 
-    text: list[str] = field(default_factory=list)
-    signature: list[str] = field(default_factory=list)
+    text: StringIO = field(default_factory=StringIO)
+    signature: StringIO = field(default_factory=StringIO)
     redacted: list[str] = field(default_factory=list)
 
     def block(self) -> dict[str, Any] | None:
-        return thinking_block("".join(self.text), "".join(self.signature), _one_base64(self.redacted))
+        return thinking_block(self.text.getvalue(), self.signature.getvalue(), _one_base64(self.redacted))
 
 
 @dataclass(slots=True)
@@ -38,36 +41,37 @@ class _Image:
 
 
 class StreamDetails:
-    """The details of one stream, by the indexes of their blocks."""
+    """The details of one stream, by the indexes of their blocks; `kept` limits them."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
         self._reasoning: dict[int, _Reasoning] = {}
         self._images: dict[int, _Image] = {}
-        self._image_size = 0
 
     def reason(self, block: int, piece: ReasoningContentBlockDelta) -> None:
-        """Keep a part of reasoning."""
+        """Keep a part of reasoning. Raises a 502 `ApiError` if the stream is too long."""
         reasoning = self._reasoning.get(block)
         if reasoning is None:
             reasoning = self._reasoning[block] = _Reasoning()
         if piece.signature:
-            reasoning.signature.append(piece.signature)
+            self._kept.add(len(piece.signature))
+            reasoning.signature.write(piece.signature)
         if piece.redacted_content:
+            self._kept.add(len(piece.redacted_content) + _PIECE)
             reasoning.redacted.append(piece.redacted_content)
         if piece.text:
-            reasoning.text.append(piece.text)
+            self._kept.add(len(piece.text))
+            reasoning.text.write(piece.text)
 
     def start_image(self, block: int, start: ImageBlockStart) -> None:
         """Begin an image."""
         self._images[block] = _Image(start.format)
 
     def draw(self, block: int, piece: ImageBlockDelta) -> None:
-        """Keep a part of an image. Raises a 502 `ApiError` if a message's images are too long."""
+        """Keep a part of an image. Raises a 502 `ApiError` if the stream is too long."""
         if piece.source is None or not piece.source.bytes:
             return
-        self._image_size += len(piece.source.bytes)
-        if self._image_size > MAX_RESPONSE_BYTES:
-            raise bad_response(f"images of more than {MAX_RESPONSE_BYTES:,} bytes")
+        self._kept.add(len(piece.source.bytes) + _PIECE)
         self._images.setdefault(block, _Image()).pieces.append(piece.source.bytes)
 
     def members(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """ConverseStream's texts, reasoning and citations as chunks, read back by the openai package's own stream."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -217,13 +218,51 @@ def test_an_image_that_is_no_base64_is_a_bad_response(play: Any) -> None:
     assert play.failure(START, *events, END).error.code == "bad_upstream_answer"
 
 
+# What is kept until the end
+
+
 def test_images_of_a_message_are_limited_together(play: Any) -> None:
-    part = "A" * (1 << 20)
+    part = "A" * ((1 << 20) - 64)
     events = [drawing(block, source={"bytes": part}) for block in range(8)]
     assert len(play.deltas(START, *events, END)[0]["images"]) == 8
     failure = play.failure(START, *events, drawing(8, source={"bytes": "AAAA"}))
     assert (failure.error.code, failure.error.status) == ("bad_upstream_answer", 502)
-    assert "images of more than 8,388,608 bytes" in failure.error.message
+    assert "more than 8,388,608 bytes" in failure.error.message
+
+
+@pytest.mark.parametrize("kind", ["text", "signature", "redactedContent"])
+def test_reasoning_that_is_kept_is_limited(kind: str, play: Any) -> None:
+    part = "A" * (1 << 20)
+    failure = play.failure(START, *[reasoning(block % 2, **{kind: part}) for block in range(9)], END, USAGE)
+    assert "more than 8,388,608 bytes" in failure.error.message
+
+
+def test_a_custom_tools_input_is_limited(play: Any) -> None:
+    events = [tool(0, "f"), *[piece("a" * (1 << 20), 0)] * 9]
+    shape = ResponseShape(custom=frozenset({"f"}))
+    assert "more than 8,388,608 bytes" in play.failure(START, *events, END, USAGE, shape=shape).error.message
+    assert play.written(START, *events, END, USAGE)
+
+
+def test_text_that_is_withheld_is_limited(play: Any) -> None:
+    events = [text("a" * (1 << 20))] * 9
+    shape = ResponseShape(answer_tool="json")
+    assert "more than 8,388,608 bytes" in play.failure(START, *events, END, USAGE, shape=shape).error.message
+    assert play.written(START, *events, END, USAGE)
+
+
+def test_citations_are_limited(play: Any) -> None:
+    events = [citation(0, "https://x.org", title="a" * (1 << 20))] * 9
+    assert "more than 8,388,608 bytes" in play.failure(START, *events, END, USAGE).error.message
+
+
+@pytest.mark.parametrize("begin", [partial(text, "a"), tool, reasoning])
+def test_blocks_are_limited(begin: Any, play: Any) -> None:
+    events = [begin(block=block) for block in range(4_097)]
+    failure = play.failure(START, *events, END, USAGE)
+    assert (failure.error.code, failure.error.status) == ("bad_upstream_answer", 502)
+    assert "more than 4,096 content blocks" in failure.error.message
+    assert play.written(START, *events[:-1], END, USAGE)
 
 
 # Citations

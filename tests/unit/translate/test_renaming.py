@@ -57,6 +57,14 @@ def test_values_are_passed_on_at_once_and_names_when_they_are_complete() -> None
     ]  # fmt: skip
 
 
+def test_a_name_that_is_longer_than_those_that_are_replaced_is_passed_on() -> None:
+    renamer = Renamer({"ab": "c"})
+    pieces = ['{"', "x" * 24, "y", "z" * 1_000, '":1,"', "\\u0061\\u0062", '":2}']
+    assert [renamer.feed(piece) for piece in pieces] == [
+        "{", "", '"' + "x" * 24 + "y", "z" * 1_000, '":1,', "", '"c":2}',
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ['{"a', '{"a\\', '{"a": "x', '{"a": 1, "b', '{"\\"\\"\\"', "", "{"])
 def test_a_text_that_is_cut_off_loses_nothing(text: str) -> None:
     assert len(renamed(text, {})) == len(text)
