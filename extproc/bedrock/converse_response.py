@@ -7,14 +7,17 @@ Source: API_runtime_Converse.html and API_runtime_ConverseStream.html under
 https://docs.aws.amazon.com/bedrock/latest/APIReference/
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 OUTPUT_TOKENS_DETAILS = "/usage/output_tokens_details"
 """The place of Anthropic's `thinking_tokens` in the model's own response, for `additionalModelResponseFieldPaths`."""
 _THINKING_TOKENS = (*OUTPUT_TOKENS_DETAILS[1:].split("/"), "thinking_tokens")
+MOST_TOKENS = 1_000_000_000
+"""Most tokens of one call that are believed: a thousand times the longest context."""
+Tokens = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 SERVER_TOOL_USE = "server_tool_use"
 """The `type` of a tool call that AWS itself executes."""
 
@@ -30,10 +33,10 @@ class Lenient(Struct, rename="camel"):
 class TokenUsage(Lenient):
     """Tokens as Bedrock counts them: `input_tokens` excludes those read from, or written to, a cache."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_write_input_tokens: int = 0
+    input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    cache_read_input_tokens: Tokens = 0
+    cache_write_input_tokens: Tokens = 0
 
 
 class ResponseToolUse(Lenient):
@@ -288,7 +291,7 @@ def thinking_tokens(fields: Any) -> int | None:
     """Return the tokens of reasoning in `additionalModelResponseFields`; None if they are not reported."""
     for key in _THINKING_TOKENS:
         fields = fields.get(key) if isinstance(fields, dict) else None
-    return fields if type(fields) is int and fields >= 0 else None
+    return fields if type(fields) is int and 0 <= fields <= MOST_TOKENS else None
 
 
 _RESPONSE = msgspec.json.Decoder(ConverseResponse)

@@ -10,6 +10,7 @@ Nova the "Complete embeddings request and response schema" of its own; the limit
 Bedrock's ValidationException names ("expected maxLength: 50000").
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Literal
@@ -17,8 +18,13 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from extproc.bedrock.converse_response import Tokens
+
 Dialect = Literal["titan_v1", "titan_v2", "titan_image", "cohere_v3", "cohere_v4", "nova_multimodal"]
 Vectors = list[list[float]]
+
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+"""A number of tokens that is believed."""
 
 
 class EmbeddingResponseError(Exception):
@@ -77,10 +83,8 @@ def decode_response(model: EmbeddingModel, headers: Mapping[str, str], body: byt
         vectors, counted = read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EmbeddingResponseError(str(error)) from error
-    try:
-        return vectors, int(headers["x-amzn-bedrock-input-token-count"])
-    except (KeyError, ValueError):
-        return vectors, counted
+    header = headers.get("x-amzn-bedrock-input-token-count", "")
+    return vectors, int(header) if _COUNT.fullmatch(header) else counted
 
 
 # Request bodies, by dialect
@@ -130,7 +134,7 @@ def _nova_multimodal(texts: Sequence[str], dimensions: int, input_type: str) -> 
 
 class _TitanResponse(Struct):
     embedding: list[float] | None = None
-    inputTextTokenCount: int = 0  # noqa: N815 - the wire's own name
+    inputTextTokenCount: Tokens = 0  # noqa: N815 - the wire's own name
     message: str | None = None
 
 

@@ -197,6 +197,10 @@ def test_an_event_of_a_kind_that_is_not_known_is_nothing(kind: str) -> None:
         ("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"\xff"}}'),
         ("contentBlockStart", b'{"contentBlockIndex":0,"start":{"toolUse":{"name":"f"}}}'),
         ("metadata", b'{"usage":{"inputTokens":"5"}}'),
+        ("metadata", b'{"usage":{"inputTokens":-1}}'),
+        ("metadata", b'{"usage":{"outputTokens":1000000001}}'),
+        ("metadata", b'{"usage":{"cacheReadInputTokens":%s}}' % (b"9" * 400)),
+        ("metadata", b'{"usage":{"cacheWriteInputTokens":-18446744073709551616}}'),
         ("metadata", b'{"trace":' + b"[" * 100_000),
     ],
 )

@@ -159,3 +159,15 @@ def test_the_table_agrees_with_itself() -> None:
         assert name in model.ids
         assert model.default_dimensions in model.dimensions
         assert model.texts_per_call == (96 if model.dialect.startswith("cohere") else 1)
+
+
+@pytest.mark.parametrize("count", ["-5", "1000000000", "1_0", "9" * 4_000, "\u0663", ""])
+def test_a_count_that_cannot_be_is_not_believed(count: str) -> None:
+    titan = {"embedding": [0.5], "inputTextTokenCount": 3}
+    assert read("amazon.titan-embed-text-v1", titan, {HEADER: count})[1] == 3
+    assert read("cohere.embed-v4:0", {"embeddings": []}, {HEADER: count})[1] == 0
+
+
+def test_a_count_in_the_body_that_cannot_be_is_a_bad_response() -> None:
+    with pytest.raises(EmbeddingResponseError, match="inputTextTokenCount"):
+        read("amazon.titan-embed-text-v1", {"embedding": [0.5], "inputTextTokenCount": -1})

@@ -401,6 +401,12 @@ def test_tokens_of_the_cache_count_as_prompt_tokens() -> None:
     }
 
 
+@pytest.mark.parametrize("tokens", [-1, 1_000_000_001, 1 << 64])
+def test_a_number_of_tokens_that_cannot_be_is_a_bad_response(tokens: int) -> None:
+    with pytest.raises(ConverseResponseError, match="inputTokens"):
+        completed(converse({"text": "a"}, inputTokens=tokens))
+
+
 def counted(fields: Any) -> bytes:
     return converse({"text": "a"})[:-1] + b',"additionalModelResponseFields":' + json.dumps(fields).encode() + b"}"
 
@@ -416,7 +422,8 @@ def test_tokens_of_reasoning_are_in_the_details(tokens: int) -> None:
 @pytest.mark.parametrize(
     "fields",
     [None, {}, [], "x", {"usage": None}, {"usage": {"output_tokens_details": []}}]
-    + [{"usage": {"output_tokens_details": {"thinking_tokens": value}}} for value in (None, "7", 7.5, -1, True, {})],
+    + [{"usage": {"output_tokens_details": {"thinking_tokens": value}}} for value in (None, "7", 7.5, -1, True, {})]
+    + [{"usage": {"output_tokens_details": {"thinking_tokens": 1 << 64}}}],
 )
 def test_anything_else_in_the_models_own_fields_is_no_number_of_tokens(fields: Any) -> None:
     assert "completion_tokens_details" not in json.loads(completed(counted(fields)).body)["usage"]
