@@ -1,15 +1,18 @@
 """The listed model that a wrong id probably means.
 
 Ids are compared by the part that people know: without a geography, the model's maker, the date and the version. An id
-of the same model is the best suggestion, then one that is spelled in a similar way.
+of the same model is the best suggestion, then one that is spelled in a similar way: of the few that share most pairs of
+letters with it, the one that `difflib`, which takes much longer, finds nearest.
 
 Invariant: the result is one of the entries' ids, never `asked` itself; only the first `LONGEST` characters of `asked`
 are read.
 """
 
 import difflib
+import heapq
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
 from extproc.bedrock.catalogue import PREFIXES, Entry
@@ -19,6 +22,11 @@ LONGEST: Final = 128
 
 CUTOFF: Final = 0.5
 """Least similarity of a suggestion, from 0 to 1, as `difflib` measures it."""
+
+_COMPARED: Final = 8
+"""Names that `difflib` compares."""
+_PAIRED: Final = 64
+"""Characters of a name whose pairs of letters are compared."""
 
 _LAST = r"(?:-[0-9]{8}|-latest)?(?:-v[0-9]+)?(?::[0-9a-z]+)*"
 _ID = re.compile(rf"(.*?){_LAST}", re.DOTALL)
@@ -36,11 +44,28 @@ def similar(asked: str, entries: Iterable[Entry]) -> str | None:
             ids.setdefault(_name(foundation.partition(".")[2]), []).append(entry.id)
     name = _name(_without_makers(asked, makers))
     if name not in ids:
-        nearest = difflib.get_close_matches(name, list(ids), n=1, cutoff=CUTOFF)
+        nearest = difflib.get_close_matches(name, _likely(name, ids), n=1, cutoff=CUTOFF)
         if not nearest:
             return None
         name = nearest[0]
     return _best(asked, ids[name])
+
+
+def _likely(name: str, names: Iterable[str]) -> list[str]:
+    """Return the few of `names` that share most pairs of letters with `name`, for their length."""
+    pairs = _pairs(name)
+    ranks: list[tuple[float, str]] = []
+    for each in names:
+        theirs = _pairs(each)
+        if shared := len(pairs & theirs):
+            ranks.append((shared / (len(pairs) + len(theirs)), each))
+    return [each for _, each in heapq.nlargest(_COMPARED, ranks)]
+
+
+def _pairs(name: str) -> set[str]:
+    """Return the pairs of letters that follow each other in a name, as far as it is compared."""
+    name = name[:_PAIRED]
+    return {one + other for one, other in pairwise(name)}
 
 
 def _without_makers(asked: str, makers: set[str]) -> str:

@@ -1,5 +1,8 @@
 """The listed model that a wrong id probably means."""
 
+import difflib
+from typing import Any
+
 import pytest
 
 from extproc.bedrock.catalogue import Catalogue
@@ -59,3 +62,20 @@ def test_each_known_model_is_found_without_its_version() -> None:
         meant = similar(foundation.rpartition(":")[0] or foundation[:-1], entries)
         assert meant is not None
         assert meant.partition(".")[0] in (entry.owned_by, "us", "global"), (entry.id, meant)
+
+
+def test_of_thousands_of_models_a_few_are_compared_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    close_matches = difflib.get_close_matches
+
+    def counted(name: str, names: list[str], **options: Any) -> list[str]:
+        compared.append(len(names))
+        return close_matches(name, names, **options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    text = frozenset({"TEXT"})
+    models = [FoundationModel(f"maker.talker-{number}x-v1:0", text) for number in range(4_000)]
+    entries = Catalogue.build([*models, FoundationModel("other.listener-9", text)], [], "eu-west-1").entries()
+    assert similar("other.listner-9", entries) == "other.listener-9"
+    assert similar("talkr-3217x", entries) == "maker.talker-3217x-v1:0"
+    assert max(compared) <= 8
