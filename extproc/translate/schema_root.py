@@ -93,6 +93,8 @@ class _Folding:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._left = _EXAMINED
+        self._definitions: dict[str, dict[str, Any] | bool | None] = {}
+        """References that have been resolved."""
 
     def properties(self) -> dict[str, Any]:
         """Return the properties that only branches have; one that differs between them may be as in any of them."""
@@ -132,7 +134,7 @@ class _Folding:
             reference = node.get("$ref")
             if isinstance(reference, str) and reference not in seen:
                 seen.add(reference)
-                below.append(definition(self._root, reference))
+                below.append(self._definition(reference))
             branches = [branch for branch in below if isinstance(branch, dict)]
             found += branches
             waiting += reversed(branches)
@@ -141,8 +143,15 @@ class _Folding:
     def _target(self, branch: Any) -> dict[str, Any]:
         """Return the definition that a branch refers to, or the branch."""
         node = _mapping(branch)
-        target = definition(self._root, node["$ref"]) if "$ref" in node else None
+        target = self._definition(node["$ref"]) if "$ref" in node else None
         return target if isinstance(target, dict) else node
+
+    def _definition(self, reference: Any) -> dict[str, Any] | bool | None:
+        if not isinstance(reference, str):
+            return None
+        if reference not in self._definitions:
+            self._definitions[reference] = definition(self._root, reference)
+        return self._definitions[reference]
 
     def _required(self, node: Any, depth: int) -> set[str]:
         """Return the properties that every object of a schema has."""
@@ -152,7 +161,7 @@ class _Folding:
         names = {name for name in _list(node.get("required")) if isinstance(name, str)}
         self._left -= len(names)
         if "$ref" in node:
-            names |= self._required(definition(self._root, node["$ref"]), depth - 1)
+            names |= self._required(self._definition(node["$ref"]), depth - 1)
         for branch in _list(node.get("allOf")):
             names |= self._required(branch, depth - 1)
         for key in ("anyOf", "oneOf"):

@@ -45,6 +45,8 @@ _LOOKAROUND = ("(?=", "(?!", "(?<=", "(?<!")
 """Look-ahead and look-behind in a regular expression."""
 _STEPS = 32
 """Longest path of a reference to a definition, in steps; a longer one is not resolved."""
+_LONGEST_REFERENCE = 1_024
+"""Characters of the longest reference that is resolved."""
 
 
 class Rewritten(NamedTuple):
@@ -148,7 +150,7 @@ def described(node: Mapping[str, Any], notes: Mapping[str, Any]) -> dict[str, An
 
 def definition(root: Mapping[str, Any], reference: Any) -> dict[str, Any] | bool | None:
     """Return the schema that a reference such as `#/$defs/Node` points to, or None."""
-    if not isinstance(reference, str) or not reference.startswith("#/"):
+    if not isinstance(reference, str) or not reference.startswith("#/") or len(reference) > _LONGEST_REFERENCE:
         return None
     escaped = "%" in reference or "~" in reference
     node: Any = root

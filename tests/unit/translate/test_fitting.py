@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from extproc.openai.errors import ApiError
-from extproc.translate import fitting
+from extproc.translate import fitting, schema_root
 from extproc.translate.fitting import Fitted, Limits, fit
 from extproc.translate.names import bedrock_name
 from extproc.translate.schemas import Growth
@@ -152,6 +152,29 @@ def test_branches_may_be_references_and_have_branches() -> None:
     assert "required" not in result
     del schema["anyOf"][2:]  # type: ignore[arg-type]
     assert schema_of(fitted(schema, CLAUDE)).get("required", []) in ([], ["k"])
+
+
+def test_a_reference_of_many_branches_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[str] = []
+    definition = schema_root.definition
+
+    def counted(root: Any, reference: Any) -> Any:
+        resolved.append(reference)
+        return definition(root, reference)
+
+    monkeypatch.setattr(schema_root, "definition", counted)
+    branches = [{"$ref": "#/$defs/A"}] * 900
+    names = {"A": {"allOf": [{"$ref": "#/$defs/B"}] * 20}, "B": {"required": ["b"], "properties": {"b": {}}}}
+    result = fitted({"type": "object", "oneOf": branches, "$defs": names}, Limits(("root_combinators",)))
+    assert schema_of(result)["properties"] == {"b": {}}
+    assert sorted(resolved) == ["#/$defs/A", "#/$defs/B"]
+
+
+def test_a_reference_longer_than_any_is_not_resolved() -> None:
+    names = {"a" * 1_016: {"properties": {"a": {}}}, "b" * 1_017: {"properties": {"b": {}}}}
+    branches = [{"$ref": f"#/$defs/{name}"} for name in names]
+    result = fitted({"type": "object", "anyOf": branches, "$defs": names}, Limits(("root_combinators",)))
+    assert schema_of(result)["properties"] == {"a": {}}
 
 
 def test_every_part_of_all_of_requires() -> None:
