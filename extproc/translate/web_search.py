@@ -43,7 +43,16 @@ def with_search(request: ChatRequest, capabilities: Capabilities, tools: Tools, 
     search = SystemToolEntry(SystemTool(capabilities.web_search))
     config = tools.config
     searching = ToolConfig([search]) if config is None else ToolConfig([*config.tools, search], config.tool_choice)
-    return Tools(searching, tools.output, tools.instruction, tools.model_fields, tools.shape, tools.names)
+    return Tools(
+        searching,
+        tools.output,
+        tools.instruction,
+        tools.model_fields,
+        tools.shape,
+        tools.names,
+        capabilities.tool_names,
+        tools.properties,
+    )
 
 
 def _unsupported(capabilities: Capabilities) -> ApiError:

@@ -347,3 +347,25 @@ def test_objects_in_a_row_in_arguments_are_limited_in_all_calls_together() -> No
         plan(decode_request(SHAPES["tool calls, joined arguments of many"].write(29)), BUILT_IN.of(MODEL))
     assert (caught.value.status, caught.value.param) == (400, "messages[3].tool_calls[0].function.arguments")
     assert plan(decode_request(SHAPES["tool calls, joined arguments of many"].write(1)), BUILT_IN.of(MODEL)).body
+
+
+# Web search
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_calls_of_the_history_have_the_familys_names_while_it_searches(offered: bool, read_converse: Read) -> None:
+    family = msgspec.structs.replace(BUILT_IN.families["nova-premier"], property_names="[a-z]{1,64}")
+    function = {"name": "a-b", "parameters": {"type": "object", "properties": {"Last Name": {"type": "string"}}}}
+    call = {"id": "c1", "type": "function", "function": {"name": "a-b", "arguments": '{"Last Name":"x"}'}}
+    fields: dict[str, Any] = {"messages": [CALLED[0], {"role": "assistant", "tool_calls": [call]}, CALLED[2]]}
+    if offered:
+        fields["tools"] = [{"type": "function", "function": function}]
+    body = read_converse(planned(family, web_search_options={}, **fields).body)
+    use = body["messages"][1]["content"][0]["toolUse"]
+    assert use["name"] == "a_b"
+    assert list(use["input"]) == (list(_properties(body)) if offered else ["Last Name"])
+
+
+def _properties(body: Any) -> dict[str, Any]:
+    properties: dict[str, Any] = body["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]["properties"]
+    return properties
