@@ -223,6 +223,8 @@ class ChatStream:
         self._cited_spans.setdefault(block, self._last_span)
 
     def _text(self, block: int, text: str) -> list[Chunk]:
+        if not text:
+            return []
         span = self._spans.get(block)
         if span is None:
             span = self._spans[block] = [self._length, 0]

@@ -294,6 +294,7 @@ def test_citations_without_a_text_of_their_own_are_of_the_text_before_them(play:
         text("No.", 1),
         text("It ", 2),
         text("is.", 2),
+        text("", 3),
         citation(3, "https://x.org/a"),
         text(" So?", 4),
     ]
