@@ -10,7 +10,7 @@ Invariant: different names of one request become different names.
 
 import hashlib
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,20 +52,30 @@ def bedrock_names(names: Iterable[str], pattern: str = CONVERSE) -> dict[str, st
     """Return the name at Bedrock for each different name of one request."""
     client_names = tuple(names)
     mapping = {name: name for name in client_names if fits(name, pattern)}
-    taken = set(mapping)
+    free = FreeNames(mapping, pattern)
     for name in client_names:
         if name not in mapping:
-            mapping[name] = free_name(bedrock_name(name, pattern), taken, pattern)
-            taken.add(mapping[name])
+            mapping[name] = free.take(bedrock_name(name, pattern))
     return mapping
 
 
-def free_name(wanted: str, taken: Set[str], pattern: str = CONVERSE) -> str:
-    """Return `wanted`, or one derived from it that is not `taken`: Bedrock rejects two tools of one name."""
-    longest = _rule(pattern).longest
-    name, number = wanted, 1
-    while name in taken:
-        number += 1
-        suffix = f"_{number}"
-        name = wanted[: longest - len(suffix)] + suffix
-    return name
+class FreeNames:
+    """The names of one request, or of one schema, that no other has: Bedrock rejects two tools of one name.
+
+    No number is tried twice, so that the time is linear in the names, whatever they are.
+    """
+
+    def __init__(self, taken: Iterable[str], pattern: str = CONVERSE) -> None:
+        self._taken = set(taken)
+        self._longest = _rule(pattern).longest
+        self._number = 1
+
+    def take(self, wanted: str) -> str:
+        """Return `wanted`, or one derived from it that is free; it is taken from then on."""
+        name = wanted
+        while name in self._taken:
+            self._number += 1
+            suffix = f"_{self._number}"
+            name = wanted[: self._longest - len(suffix)] + suffix
+        self._taken.add(name)
+        return name

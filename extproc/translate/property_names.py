@@ -10,7 +10,7 @@ Decision: docs/decisions.md, D122.
 from collections.abc import Mapping
 from typing import Any
 
-from extproc.translate.names import bedrock_name, fits, free_name
+from extproc.translate.names import FreeNames, bedrock_name, fits
 from extproc.translate.schemas import Rewritten, described, unescaped
 
 _VALUES = ("enum", "const", "default", "examples")
@@ -27,13 +27,11 @@ def misfits(properties: Any, pattern: str) -> list[str]:
 
 def substitutes(root: Mapping[str, Any], pattern: str) -> dict[str, str]:
     """Return a name that fits for each property at the root whose own does not."""
-    names: dict[str, str] = {}
-    if wanted := misfits(root.get("properties"), pattern):
-        taken = _texts(root)
-        for name in wanted:
-            names[name] = free_name(bedrock_name(name, pattern), taken, pattern)
-            taken.add(names[name])
-    return names
+    wanted = misfits(root.get("properties"), pattern)
+    if not wanted:
+        return {}
+    free = FreeNames(_texts(root), pattern)
+    return {name: free.take(bedrock_name(name, pattern)) for name in wanted}
 
 
 def _texts(root: Mapping[str, Any]) -> set[str]:

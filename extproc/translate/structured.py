@@ -34,7 +34,7 @@ from extproc.bedrock.converse import (
 from extproc.openai.chat import JsonSchema, ResponseFormat, ResponseFormatJsonObject, ResponseFormatJsonSchema
 from extproc.translate.fitting import Fitted, Limits, fit, response_limits, tool_limits
 from extproc.translate.grammar import Grammar, Size, grammar
-from extproc.translate.names import bedrock_name, free_name
+from extproc.translate.names import FreeNames, bedrock_name
 from extproc.translate.schemas import Growth
 
 _PARAM = "response_format.json_schema"
@@ -119,7 +119,7 @@ def _native(requested: JsonSchema, fitted: Fitted) -> Form | None:
 def _tool(requested: JsonSchema, fitted: Fitted, capabilities: Capabilities, taken: Set[str]) -> Form | None:
     """Return the answer tool. Beside others, any of the tools may be called, which `tool` cannot express."""
     pattern = capabilities.tool_names
-    name = free_name(bedrock_name(requested.name, pattern), taken, pattern)
+    name = FreeNames(taken, pattern).take(bedrock_name(requested.name, pattern))
     if not taken and "tool" in capabilities.tool_choices:
         choice = ToolChoice(tool=SpecificToolChoice(name))
     elif "any" in capabilities.tool_choices:

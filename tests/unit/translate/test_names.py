@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from extproc.translate.names import bedrock_name, bedrock_names, free_name
+from extproc.translate.names import FreeNames, bedrock_name, bedrock_names
 
 TAKEN = re.compile("[a-zA-Z0-9_-]{1,64}")
 
@@ -80,4 +80,9 @@ def test_a_name_that_fits_is_never_taken_from_its_tool(turned: bool) -> None:
     ],
 )
 def test_a_free_name_is_the_wanted_one_or_like_it(wanted: str, taken: list[str], names_by_original: str) -> None:
-    assert free_name(wanted, taken) == names_by_original
+    assert FreeNames(taken).take(wanted) == names_by_original
+
+
+def test_no_number_is_tried_twice() -> None:
+    free = FreeNames(["f", "f_2", "f_3", "g", "g_5"])
+    assert [free.take(name) for name in ("f", "g", "h", "h", "f")] == ["f_4", "g_6", "h", "h_7", "f_8"]
