@@ -34,7 +34,7 @@ from extproc.translate.response_fields import (
     usage,
     visible_trace,
 )
-from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES
+from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, MAX_RESPONSE_CITATIONS
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
 
@@ -62,15 +62,21 @@ def decode(body: bytes) -> ConverseResponse:
         raise bad_response(f"{len(body):,} bytes, at most {MAX_RESPONSE_BYTES:,} are accepted")
     try:
         response = decode_response(body)
-        blocks = len(response.output.message.content)
-        if blocks > MAX_RESPONSE_BLOCKS:
-            raise bad_response(f"{blocks:,} content blocks, at most {MAX_RESPONSE_BLOCKS:,} are accepted")
-        return response
     except ConverseResponseError as error:
         failure = bedrock_errors.from_response(200, {}, body)
         if failure.kind:
             raise from_bedrock(failure) from error
         raise
+    _check(response.output.message.content)
+    return response
+
+
+def _check(blocks: list[ResponseBlock]) -> None:
+    if len(blocks) > MAX_RESPONSE_BLOCKS:
+        raise bad_response(f"{len(blocks):,} content blocks, at most {MAX_RESPONSE_BLOCKS:,} are accepted")
+    citations = sum(len(block.citations_content.citations) for block in blocks if block.citations_content)
+    if citations > MAX_RESPONSE_CITATIONS:
+        raise bad_response(f"{citations:,} citations, at most {MAX_RESPONSE_CITATIONS:,} are accepted")
 
 
 class _ModelMessage:

@@ -82,8 +82,6 @@ from extproc.translate.response_text import Fence, InlineReasoning
 from extproc.translate.stream_details import StreamDetails
 
 _UNCHANGED = ResponseShape()
-_CITATION = 512
-"""Bytes that a citation counts beside its texts."""
 
 
 class State(Enum):
@@ -218,7 +216,7 @@ class ChatStream:
 
     def _cite(self, block: int, citation: Citation) -> None:
         web = citation.location.web if citation.location else None
-        self._kept.add(_CITATION + len(citation.title) + (len(web.url) + len(web.domain) if web else 0))
+        self._kept.citation(len(citation.title) + (len(web.url) + len(web.domain) if web else 0))
         self._citations.setdefault(block, []).append(citation)
         self._cited_spans.setdefault(block, self._last_span)
 

@@ -7,9 +7,12 @@ MAX_RESPONSE_BYTES = 8 << 20
 MAX_RESPONSE_BLOCKS = 4_096
 """Content blocks of a Converse response: a block takes the event loop up to 4 µs."""
 
+MAX_RESPONSE_CITATIONS = 8_192
+"""Citations of a Converse response: one takes the event loop up to 4 µs, and as little as 30 bytes."""
+
 
 class Kept:
-    """What the translator of a stream keeps for a later chunk: as many bytes and blocks as a whole response may have.
+    """What the translator of a stream keeps for a later chunk: no more than a whole response may have.
 
     Each method raises a 502 `ApiError` beyond that.
     """
@@ -17,12 +20,20 @@ class Kept:
     def __init__(self) -> None:
         self._size = 0
         self._blocks: set[int] = set()
+        self._citations = 0
 
     def add(self, size: int) -> None:
         """Count `size` more bytes."""
         self._size += size
         if self._size > MAX_RESPONSE_BYTES:
             raise bad_response(f"more than {MAX_RESPONSE_BYTES:,} bytes before the end of the message")
+
+    def citation(self, size: int) -> None:
+        """Count one more citation, with texts of `size` bytes."""
+        self._citations += 1
+        if self._citations > MAX_RESPONSE_CITATIONS:
+            raise bad_response(f"more than {MAX_RESPONSE_CITATIONS:,} citations")
+        self.add(size)
 
     def block(self, index: int) -> None:
         """Count the block with this index, once."""

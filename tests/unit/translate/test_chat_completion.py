@@ -16,7 +16,7 @@ from extproc.translate.chat_sse import whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
 from extproc.translate.response_fields import finish_reason
-from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES
+from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_BYTES, MAX_RESPONSE_CITATIONS
 from extproc.translate.response_shape import ResponseShape
 from tests.unit.translate.stop_reasons import FINISH_REASONS
 
@@ -613,9 +613,13 @@ def test_a_response_over_a_limit_is_an_error(shape: Callable[[bytes], Completed]
     bare = len(converse({"text": ""}))
     shape(converse({"text": "a" * (MAX_RESPONSE_BYTES - bare)}))
     shape(converse(*[{"text": "a"}] * MAX_RESPONSE_BLOCKS))
+    sources = [{"title": "t", "location": {"web": {"url": "https://x.org"}}}] * (MAX_RESPONSE_CITATIONS // 2)
+    half = {"citationsContent": {"content": [{"text": "a"}], "citations": sources}}
+    shape(converse(half, half))
     for body, why in (
         (converse({"text": "a" * (MAX_RESPONSE_BYTES - bare + 1)}), "at most 8,388,608"),
         (converse(*[{"text": "a"}] * (MAX_RESPONSE_BLOCKS + 1)), "at most 4,096"),
+        (converse(half, half, {"citationsContent": {"citations": [{}]}}), "at most 8,192"),
     ):
         with pytest.raises(ApiError, match=why) as caught:
             shape(body)

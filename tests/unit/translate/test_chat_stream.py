@@ -254,6 +254,8 @@ def test_text_that_is_withheld_is_limited(play: Any) -> None:
 def test_citations_are_limited(play: Any) -> None:
     events = [citation(0, "https://x.org", title="a" * (1 << 20))] * 9
     assert "more than 8,388,608 bytes" in play.failure(START, *events, END, USAGE).error.message
+    events = [citation(0, None)] * 8_193
+    assert "more than 8,192 citations" in play.failure(START, *events, END, USAGE).error.message
 
 
 @pytest.mark.parametrize("begin", [partial(text, "a"), tool, reasoning])
