@@ -3,6 +3,7 @@
 Decision: docs/decisions.md, D65.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,11 +16,13 @@ from extproc.tenancy.directory import Caller, Directory, KnownTokenError
 
 _DIGITS: Final = 18
 """Most digits of a length that is parsed; one with more is too large."""
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+"""Characters of a caller's that a terminal may obey when somebody reads the access log."""
 
 
 def authenticate(directory: Directory, headers: Mapping[str, str], record: Record, now: float) -> Caller:
     """Return the caller, and record who it is, also where a known token is rejected. Raises `ApiError`."""
-    record.user_agent = headers.get("user-agent", "")[:LONGEST_USER_AGENT]
+    record.user_agent = _UNPRINTABLE.sub("?", headers.get("user-agent", "")[:LONGEST_USER_AGENT])
     try:
         caller = directory.authenticate(headers.get("authorization"), headers.get("openai-organization"), now)
     except KnownTokenError as error:

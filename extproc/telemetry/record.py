@@ -20,7 +20,7 @@ class Record(msgspec.Struct):
     request_id: str
     region: str = ""
     user_agent: str = ""
-    """The caller's program in its own words, cut to `LONGEST_USER_AGENT`."""
+    """The caller's program in its own words, cut to `LONGEST_USER_AGENT`; printable ASCII."""
     operation: str = ""
     organisation: str = ""
     token: str = ""

@@ -80,6 +80,12 @@ def test_the_record_has_a_known_token_also_where_it_is_rejected(
     assert ("www-authenticate" in dict(reply.headers)) == (status == 401)
 
 
+def test_a_callers_program_cannot_command_the_terminal_that_shows_the_log(gateway: Gateway) -> None:
+    fields = {":method": "GET", ":path": "/oai/v1/models", "user-agent": "a/1 \x9b2J\x1b]0;x\x07 (\xe9)"}
+    reply = only(Exchange(gateway, "0" * 32).receive(RequestHeaders(fields, end_of_stream=True), NOW))
+    assert reply.metadata["user_agent"] == "a/1 ?2J?]0;x? (?)"
+
+
 def test_a_route_that_is_not_there_needs_no_token(exchange: Exchange) -> None:
     reply = only(exchange.receive(RequestHeaders({":method": "POST", ":path": "/oai/v1/responses"}), NOW))
     assert reply.status == 404
