@@ -20,6 +20,8 @@ _LONGEST_ESCAPE = 12
 """Characters of a character that JSON escapes, two surrogates at most."""
 _MOST_LEVELS = 1_000
 """Levels of nested objects and arrays that are kept apart; beyond them nothing is replaced."""
+_MOST_MARKS = 100_000
+"""Strings, brackets and commas that are read, at about 1 µs each; behind them nothing is replaced."""
 
 
 class Renamer:
@@ -29,6 +31,7 @@ class Renamer:
         self._names = names
         self._levels: list[str] = []
         self._lost = False
+        self._marks = 0
         self._name_is_due = False
         self._inside = ""
         """`name` or `value` within a string."""
@@ -46,7 +49,13 @@ class Renamer:
         written: list[str] = []
         at = 0
         while at < len(text):
-            at = self._string(text, at, written) if self._inside else self._structure(text, at, written)
+            if self._inside:
+                at = self._string(text, at, written)
+            elif self._marks < _MOST_MARKS:
+                at = self._structure(text, at, written)
+            else:
+                written.append(text[at:])
+                break
         return "".join(written)
 
     def end(self) -> str:
@@ -63,6 +72,7 @@ class Renamer:
         if end == len(text):
             return end
         mark = text[end]
+        self._marks += 1
         if mark == '"':
             self._inside = "name" if self._name_is_due else "value"
         if self._inside == "name":

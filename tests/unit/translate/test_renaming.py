@@ -79,6 +79,14 @@ def test_numbers_and_blanks_stay() -> None:
     assert renamed('{ "a" : 1.0 , "e":[1e2,{"a":0.10}] }', {"a": "b"}) == '{ "b" : 1.0 , "e":[1e2,{"b":0.10}] }'
 
 
+@pytest.mark.parametrize("cut", [49_999 * 3, 50_001 * 3, 50_010 * 3])
+def test_behind_more_strings_than_any_model_writes_nothing_is_replaced(cut: int) -> None:
+    name = '{"a":1}'
+    text = "[" + name + '"",' * 50_000 + name + "]"
+    assert in_pieces(text, [cut]) == "[" + '{"Account Number":1}' + '"",' * 50_000 + name + "]"
+    assert in_pieces(text.replace('"",', ""), [cut]) == "[" + '{"Account Number":1}' * 2 + "]"
+
+
 def test_levels_beyond_any_schema_are_passed_on() -> None:
     text = '{"x":' * 2_000 + '{"a":1}' + "}" * 2_000
     assert renamed(text, NAMES) == text
