@@ -1,5 +1,6 @@
 """A test that hangs fails, and the tests behind it run: by the project's own settings, with a shorter limit."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,9 @@ def pytest_with(folder: Path, tests: str, *options: str) -> str:
     (folder / "test_it.py").write_text(tests)
     plugins = ("-p", "tests.limits", "-p", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *plugins, *options, str(folder)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False).stdout
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    return ended.stdout
 
 
 def test_a_test_that_hangs_fails_and_the_next_one_runs(tmp_path: Path) -> None:

@@ -153,10 +153,10 @@ def calls(text: Raw) -> int:
     return called
 
 
-@pytest.mark.parametrize("field", ["prediction", "prompt_cache_options"])
-def test_long_numbers_where_nothing_reads_them_are_not_decoded(field: str) -> None:
-    request = decode_request(chat(**{field: {"x": "HERE"}}).replace(b'"HERE"', b"9" * 100_000))
-    assert bytes(getattr(request, field)["x"]) == b"9" * 100_000
+def test_long_numbers_where_nothing_reads_them_are_not_decoded() -> None:
+    request = decode_request(chat(prediction={"x": "HERE"}).replace(b'"HERE"', b"9" * 100_000))
+    assert request.prediction
+    assert bytes(request.prediction["x"]) == b"9" * 100_000
 
 
 def test_the_objects_that_one_call_may_hold_have_a_limit() -> None:
