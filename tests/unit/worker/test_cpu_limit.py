@@ -29,11 +29,11 @@ def spin():
     except Exception:
         raise AssertionError("a job must not be able to catch it")
 
-def spinning_read(body, endpoint):
-    return spin() if body == b"spin" else read(body, endpoint)
+def spinning_read(body, endpoint, passed_over):
+    return spin() if body == b"spin" else read(body, endpoint, passed_over)
 
-def spinning_plan(asked):
-    return spin() if b"spin" in bytes(asked.calls[0].body) else with_digests(asked)
+def spinning_plan(translated):
+    return spin() if b"spin" in bytes(translated.calls[0].body) else with_digests(translated)
 
 translation.read, translation.with_digests = spinning_read, spinning_plan
 with socket.socket(fileno=0) as connection:
