@@ -199,7 +199,7 @@ SCHEMA_SHAPES: dict[str, Shape] = {
         lambda n: _format({"$ref": "#/$defs/A", "$defs": {"A": _object(_properties(n))}}), 9_900
     ),
     "schema, references, one definition": Shape(lambda n: _inlined(_one_definition(n)), 800),
-    "schema, references, in a chain": Shape(lambda n: _inlined(_chain(n)), 100),
+    "schema, references, in a chain": Shape(lambda n: _inlined(_chain(n)), 64),
     "schema, references, of each tool": Shape(
         lambda n: chat(model=GPT_OSS, tools=[tool(f"t{at}", parameters=_chain(8)) for at in range(n)]), 128
     ),

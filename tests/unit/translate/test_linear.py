@@ -21,7 +21,7 @@ from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.openai.messages import CacheControl, FunctionCall, TextPart, ToolCall
-from extproc.translate import grammar
+from extproc.translate import fitting, grammar
 from extproc.translate.cache import CacheMarks
 from extproc.translate.chat_request import plan
 from extproc.translate.embeddings import plan as embeddings_plan
@@ -94,7 +94,8 @@ def count(shape: Shape, size: int) -> int:
 
 
 def seconds(work: Callable[[bytes], str], body: bytes) -> float:
-    grammar._remembered.cache_clear()
+    for remembered in (grammar._remembered, fitting._remembered):
+        remembered.cache_clear()
     start = time.thread_time()
     work(body)
     return time.thread_time() - start
