@@ -37,7 +37,7 @@ CLUSTERS_TOO = os.environ.get("CI_CLUSTERS")
 everything is built."""
 
 AT_ONCE = 2
-LONGEST = 2400
+LONGEST = 3600
 """Seconds after which a stage is killed."""
 
 LONGEST_OF_CLUSTERS = 900
