@@ -67,7 +67,9 @@ def parse_address(text: str) -> Address:
     match = _TCP.match(text)
     if match is None or int(match["port"]) > 65535:
         socket = text if text.startswith("/") else "/path"
-        raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in [::1]:8080, or unix:{socket}")
+        raise ValueError(
+            f"{text!r} is not an address: write HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080, or unix:{socket}"
+        )
     return Address(host=match["v6"] or match["host"], port=int(match["port"]))
 
 

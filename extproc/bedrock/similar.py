@@ -4,7 +4,7 @@ Ids are compared by the part that people know: without a geography, the model's 
 of the same model is the best suggestion, then one that is spelled in a similar way: of the few that share most pairs of
 letters with it, the one that `difflib`, which takes much longer, finds nearest.
 
-Invariant: the result is one of the entries' ids, never `asked` itself; only the first `LONGEST` characters of `asked`
+Invariant: the result is one of the entries' ids, never `requested` itself, of which only the first `LONGEST` characters
 are read.
 """
 
@@ -32,9 +32,9 @@ _LAST = r"(?:-[0-9]{8}|-latest)?(?:-v[0-9]+)?(?::[0-9a-z]+)*"
 _ID = re.compile(rf"(.*?){_LAST}", re.DOTALL)
 
 
-def similar(asked: str, entries: Iterable[Entry]) -> str | None:
-    """Return the id of the entry that is most like `asked`; None if none is."""
-    exact, asked = asked, asked[:LONGEST].lower()
+def similar(requested: str, entries: Iterable[Entry]) -> str | None:
+    """Return the id of the entry that is most like `requested`; None if none is."""
+    exact, requested = requested, requested[:LONGEST].lower()
     ids: dict[str, list[str]] = {}
     makers = set(PREFIXES)
     for entry in entries:
@@ -42,13 +42,13 @@ def similar(asked: str, entries: Iterable[Entry]) -> str | None:
         if foundation is not None and entry.id != exact:
             makers.add(entry.owned_by)
             ids.setdefault(_name(foundation.partition(".")[2]), []).append(entry.id)
-    name = _name(_without_makers(asked, makers))
+    name = _name(_without_makers(requested, makers))
     if name not in ids:
         nearest = difflib.get_close_matches(name, _likely(name, ids), n=1, cutoff=CUTOFF)
         if not nearest:
             return None
         name = nearest[0]
-    return _best(asked, ids[name])
+    return _best(requested, ids[name])
 
 
 def _likely(name: str, names: Iterable[str]) -> list[str]:
@@ -68,9 +68,9 @@ def _pairs(name: str) -> set[str]:
     return {one + other for one, other in pairwise(name)}
 
 
-def _without_makers(asked: str, makers: set[str]) -> str:
+def _without_makers(requested: str, makers: set[str]) -> str:
     """Return the id without a geography and a maker (`us.anthropic.`, `anthropic/`), and without what precedes `/`."""
-    rest = asked.rpartition("/")[2]
+    rest = requested.rpartition("/")[2]
     head, dot, below = rest.partition(".")
     while dot and head in makers:
         rest = below
@@ -84,11 +84,11 @@ def _name(model: str) -> str:
     return (match[1] if match else model).replace(".", "-")
 
 
-def _best(asked: str, ids: list[str]) -> str:
-    """Return the id that has the longest beginning in common with `asked`; of those the shortest, then the last."""
+def _best(requested: str, ids: list[str]) -> str:
+    """Return the id that has the longest beginning in common with `requested`; of those the shortest, then the last."""
     best, rank = "", (-1, 0, "")
     for each in ids:
-        this = (_common(asked, each) if "." in asked else 0, -len(each), each)
+        this = (_common(requested, each) if "." in requested else 0, -len(each), each)
         if this > rank:
             best, rank = each, this
     return best

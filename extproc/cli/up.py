@@ -171,9 +171,7 @@ def _load(path: Path | None) -> tuple[Path, config.Settings] | None:
     path = path or DEFAULT_CONFIG
     settings = load_settings(path)
     if names := placeholders(settings):
-        write_line(
-            f"warning: {path}: {len(names)} tokens are placeholders of the documentation: run `oai-extproc check`"
-        )
+        write_line(f"warning: {path}: {len(names)} of its tokens are placeholders of the documentation; run `check`")
     return path, settings
 
 

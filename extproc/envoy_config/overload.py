@@ -3,7 +3,6 @@
 | what runs out | from               | what Envoy does                                                         |
 |---------------|--------------------|-------------------------------------------------------------------------|
 | connections   | `EnvoyPlan.files`  | it closes a new connection at once, so that those it has can make calls |
-| memory, 60 %  | `EnvoyPlan.memory` | it waits less and less for callers who do not read, `_WAITS`            |
 | memory, 60 %  | `EnvoyPlan.memory` | it keeps idle connections and unread responses for less, 10 s from 75 % |
 | memory, 70 %  | `EnvoyPlan.memory` | it returns free memory to the system                                    |
 | memory, 85 %  | `EnvoyPlan.memory` | it rejects every new request with 503 and `retry-after`                 |

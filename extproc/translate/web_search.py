@@ -32,27 +32,17 @@ def while_searching(request: ChatRequest, capabilities: Capabilities) -> Capabil
 
 def with_search(request: ChatRequest, capabilities: Capabilities, tools: Tools, ignored: Ignored) -> Tools:
     """Return `tools` with the one that searches, if the client requests that."""
-    options = request.web_search_options
-    if options is None:
+    options, name = request.web_search_options, capabilities.web_search
+    if options is None or name is None:
         return tools
     if options.search_context_size not in _USUAL:
         ignored.add(f"{_PARAM}.search_context_size")
     if options.user_location is not None:
         ignored.add(f"{_PARAM}.user_location")
-    assert capabilities.web_search is not None  # by `while_searching`
-    search = SystemToolEntry(SystemTool(capabilities.web_search))
+    search = SystemToolEntry(SystemTool(name))
     config = tools.config
     searching = ToolConfig([search]) if config is None else ToolConfig([*config.tools, search], config.tool_choice)
-    return Tools(
-        searching,
-        tools.output,
-        tools.instruction,
-        tools.model_fields,
-        tools.shape,
-        tools.names,
-        capabilities.tool_names,
-        tools.properties,
-    )
+    return msgspec.structs.replace(tools, config=searching, name_pattern=capabilities.tool_names)
 
 
 def _unsupported(capabilities: Capabilities) -> ApiError:

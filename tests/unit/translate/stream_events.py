@@ -40,3 +40,8 @@ def close(block: int = 0) -> StreamEvent:
 
 def stop(reason: str) -> StreamEvent:
     return ("messageStop", {"stopReason": reason})
+
+
+def citation(block: int, url: str | None, **fields: Any) -> StreamEvent:
+    location = {"web": {"url": url, "domain": "x.org"}} if url else {"documentPage": {"documentIndex": 0}}
+    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"citation": {"location": location, **fields}}})

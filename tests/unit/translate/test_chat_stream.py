@@ -12,6 +12,7 @@ from tests.unit.translate.stream_events import (
     USAGE,
     Final,
     StreamEvent,
+    citation,
     close,
     piece,
     reasoning,
@@ -19,11 +20,6 @@ from tests.unit.translate.stream_events import (
     text,
     tool,
 )
-
-
-def citation(block: int, url: str | None, **fields: Any) -> StreamEvent:
-    location = {"web": {"url": url, "domain": "x.org"}} if url else {"documentPage": {"documentIndex": 0}}
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"citation": {"location": location, **fields}}})
 
 
 def cited(start: int, end: int, title: str, url: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tests.unit.translate.stream_events import (
     Client,
     Final,
     StreamEvent,
+    citation,
     close,
     piece,
     reasoning,
@@ -22,12 +23,6 @@ from tests.unit.translate.stream_events import (
     text,
     tool,
 )
-
-
-def citation(block: int, url: str | None, **fields: Any) -> StreamEvent:
-    location = {"web": {"url": url, "domain": "x.org"}} if url else {"documentPage": {"documentIndex": 0}}
-    return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"citation": {"location": location, **fields}}})
-
 
 # Tool calls
 
