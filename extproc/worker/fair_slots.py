@@ -80,8 +80,9 @@ class FairSlots:
             del queue[granted]
             if queue:
                 self._waiting[first] = queue  # behind those that hold as few
-            self._grant(first)
-            granted.set_result(None)
+            if not granted.done():  # else its task has been cancelled, and will run only now
+                self._grant(first)
+                granted.set_result(None)
 
     def _may(self, organisation: str) -> bool:
         return self._held[organisation] < SHARE * self._free
@@ -92,10 +93,11 @@ class FairSlots:
 
     def _leave(self, organisation: str, granted: "asyncio.Future[None]") -> None:
         """Wait no longer; a slot that came at the same moment is given back."""
+        if not granted.cancelled():
+            self.give_back(organisation)
+            return
         queue = self._waiting.get(organisation, {})
         if granted in queue:
             del queue[granted]
             if not queue:
                 del self._waiting[organisation]
-        else:
-            self.give_back(organisation)

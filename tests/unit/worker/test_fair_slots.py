@@ -66,6 +66,21 @@ class TestSlots:
         assert having(others) == 8
         await end(*greedy)
 
+    async def test_a_slot_passes_over_one_that_has_left_in_the_same_turn_of_the_loop(self):
+        slots = FairSlots(1)
+        await take(slots, "holder")
+        leaving, staying = take(slots, "other"), take(slots, "other")
+        await settle()
+        leaving.cancel()
+        slots.give_back("holder")
+        await settle()
+        assert leaving.cancelled()
+        assert having([staying]) == 1
+        slots.give_back("other")
+        another = take(slots, "another")
+        await settle()
+        assert having([another]) == 1
+
     async def test_a_free_slot_goes_to_the_smallest_holder_in_order_of_arrival(self):
         slots = FairSlots(4)
         await asyncio.gather(*(take(slots, name) for name in ("a", "b", "c", "d")))
