@@ -30,6 +30,8 @@ MANY_SEPARATORS = 8_000
 MANY_OBJECTS = 2_000
 """Opening braces of such a body: each message, part, tool call and schema is an object, and more work than a value."""
 _SEPARATORS = b",[{%"
+_ESCAPED = (b"\\u002", b"\\u005", b"\\u007")
+"""The beginnings of their escapes, and of those of a few other characters."""
 
 
 def is_large(body: bytes | bytearray) -> bool:
@@ -39,7 +41,14 @@ def is_large(body: bytes | bytearray) -> bool:
         return False
     if size >= LARGE_BODY:
         return True
-    return body.count(b"{") >= MANY_OBJECTS or size - len(body.translate(None, _SEPARATORS)) >= MANY_SEPARATORS
+    if body.count(b"{") >= MANY_OBJECTS:
+        return True
+    return size - len(body.translate(None, _SEPARATORS)) + _escaped(body) >= MANY_SEPARATORS
+
+
+def _escaped(body: bytes | bytearray) -> int:
+    """Return how many characters like separators are written as escapes: in a string that is JSON they separate too."""
+    return sum(map(body.count, _ESCAPED)) if b"\\u00" in body else 0
 
 
 def release(body: bytes | bytearray) -> None:

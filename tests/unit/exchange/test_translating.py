@@ -108,6 +108,9 @@ def test_a_body_of_many_bytes_values_or_objects_is_large() -> None:
     assert not is_large(b"[" * (MANY_SEPARATORS - 1) + b" " * SMALL_BODY)
     assert is_large(b"[" * MANY_SEPARATORS + b" " * SMALL_BODY)
     assert is_large(b"%41" * MANY_SEPARATORS + b" " * SMALL_BODY)
+    for escaped in (rb"\u002c", rb"\u005B", rb"\u007b", rb"\u0025"):
+        assert is_large(escaped * MANY_SEPARATORS + b" " * SMALL_BODY)
+    assert not is_large(rb"\u00e9" * MANY_SEPARATORS + b" " * SMALL_BODY)
     assert not is_large(b'{"a":1}' * (MANY_OBJECTS - 1) + b" " * SMALL_BODY)
     assert is_large(b'{"a":1}' * MANY_OBJECTS + b" " * SMALL_BODY)
     assert is_large(b" " * LARGE_BODY)
