@@ -105,9 +105,9 @@ class CacheMarks:
 
     def finish(self, lists: Sequence[list[Any]]) -> None:
         """Apply the limits of number and `ttl` to the cache points in `lists`, which are in Bedrock's order."""
-        system, *turns = lists
-        self._imply(system, turns[-1] if turns else [])
-        if not self._kept_ttl and self._options.ttl is not None:
+        if self._capabilities.implicit_caching or self._options is not _NO_OPTIONS:
+            self._imply(lists[0], lists[-1] if len(lists) > 1 else [])
+        if self._options.ttl is not None and not self._kept_ttl:
             self._ignored.add(f"{_OPTIONS}.ttl")
         if not self._points:
             return

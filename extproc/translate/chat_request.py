@@ -4,7 +4,8 @@
 the client in `x-oai-ignored-params`; or rejected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,9 @@ from extproc.translate.response_shape import ResponseShape
 from extproc.translate.tools import Tools, plan_tools
 from extproc.translate.web_search import while_searching, with_search
 from extproc.value import Value
+
+_VALUES_NOT_APPLIED: Callable[[ChatRequest], tuple[Any, ...]] = attrgetter(*NOT_APPLIED)
+_VALUES_REJECTED: Callable[[ChatRequest], tuple[Any, ...]] = attrgetter(*REJECTED)
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
 """The fetched media of a request without remote media."""
@@ -122,7 +126,7 @@ def _converse_request(
 
 def _beside_format(request: ChatRequest, capabilities: Capabilities) -> Capabilities:
     """Return the capabilities beside the response format: Claude rejects citations beside a schema."""
-    if capabilities.cited_documents and isinstance(request.response_format, ResponseFormatJsonSchema):
+    if type(request.response_format) is ResponseFormatJsonSchema and capabilities.cited_documents:
         return msgspec.structs.replace(capabilities, cited_documents=())
     return capabilities
 
@@ -132,8 +136,11 @@ def _not_applied(request: ChatRequest) -> list[str]:
     options = request.stream_options
     obfuscated = options is not None and options.include_obfuscation
     unknown = request.left_out if isinstance(request, PartlyKnown) else ()
-    values = [(name, getattr(request, name), neutral) for name, neutral in NOT_APPLIED.items()]
-    set_to_others = [name for name, value, neutral in values if value is not None and value not in neutral]
+    values = _VALUES_NOT_APPLIED(request)
+    set_to_others: list[str] = []
+    if values.count(None) < len(values):
+        named = zip(NOT_APPLIED.items(), values, strict=True)
+        set_to_others = [name for (name, neutral), value in named if value is not None and value not in neutral]
     return [*set_to_others, *(["stream_options.include_obfuscation"] if obfuscated else []), *unknown]
 
 
@@ -180,10 +187,12 @@ def _check(request: ChatRequest, capabilities: Capabilities) -> None:
             "model",
             "unsupported_value",
         )
-    for name, row in REJECTED.items():
-        value = getattr(request, name)
+    if request.stream_options is not None and not request.stream:
+        raise invalid("'stream_options' is only for streams: set 'stream' too.", "stream_options", "invalid_value")
+    values = _VALUES_REJECTED(request)
+    if values.count(None) == len(values):
+        return
+    for (name, row), value in zip(REJECTED.items(), values, strict=True):
         if value is not None and value not in row.neutral:
             message = row.message or f"'{name}' is not supported here. Leave it out."
             raise invalid(message, name, "unsupported_value" if row.neutral else "unsupported_parameter")
-    if request.stream_options is not None and not request.stream:
-        raise invalid("'stream_options' is only for streams: set 'stream' too.", "stream_options", "invalid_value")

@@ -6,6 +6,7 @@ the result is None. Two of AWS's names stand for either of two fields; `alternat
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from extproc.openai.chat import ChatRequest
 
@@ -26,6 +27,7 @@ _FAR = 10_000
 
 _CONTAINERS = frozenset({"inferenceConfig", "additionalModelRequestFields"})
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _FIELDS = {
     "modelId": "model",
     "messages": "messages",
@@ -77,6 +79,8 @@ def _field(path: str) -> str | None:
 
 def alternatives(request: ChatRequest) -> Mapping[str, str]:
     """Return the request's own names of the fields that `param` calls by another name of the same thing."""
+    if request.max_completion_tokens is None and request.reasoning_effort is None:
+        return _NONE
     own: dict[str, str] = {}
     if request.max_completion_tokens is not None:
         own["max_tokens"] = "max_completion_tokens"

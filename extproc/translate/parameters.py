@@ -192,6 +192,8 @@ def _metadata(request: ChatRequest, ignored: Ignored) -> dict[str, str] | UnsetT
 
     A pair that Bedrock does not take is left out: OpenAI takes any characters, and only a log would contain them.
     """
+    if request.metadata is None and request.user is None and request.safety_identifier is None:
+        return UNSET
     requested = request.metadata or {}
     if len(requested) > _PAIRS:
         raise invalid(f"'metadata' has {_PAIRS} pairs at most.", "metadata", "invalid_value")
