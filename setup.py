@@ -19,7 +19,7 @@ from pathlib import Path
 from setuptools import setup
 
 INTERPRETED = {
-    "": "__main__ build cl100k_base net shared_names value",
+    "": "__main__ build cl100k_base json_values net shared_names value",
     "bedrock": "capabilities converse converse_response credentials endpoints errors invoke listing model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
     "translation",

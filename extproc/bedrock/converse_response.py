@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from extproc.json_values import count_values
+
 OUTPUT_TOKENS_DETAILS = "/usage/output_tokens_details"
 """The place of Anthropic's `thinking_tokens` in the model's own response, for `additionalModelResponseFieldPaths`."""
 _THINKING_TOKENS = (*OUTPUT_TOKENS_DETAILS[1:].split("/"), "thinking_tokens")
@@ -297,8 +299,17 @@ def thinking_tokens(fields: Any) -> int | None:
 _RESPONSE = msgspec.json.Decoder(ConverseResponse)
 
 
+MAX_EVENT = 8 << 20
+"""Bytes of an event of ConverseStream: no more than of a whole response."""
+MAX_VALUES = 100_000
+"""JSON values in a response, or in an event: each takes the event loop up to half a microsecond."""
+_SMALL = 1 << 16
+"""Bytes of a document whose values are not counted."""
+
+
 def decode_response(body: bytes) -> ConverseResponse:
     """Decode the body of Converse's response; raises `ConverseResponseError`."""
+    _check_values(body, "Converse response")
     try:
         body.decode()  # msgspec does not decode what stays Raw
         return _RESPONSE.decode(body)
@@ -311,7 +322,16 @@ def decode_event(event_type: str, payload: bytes) -> StreamEvent | None:
     decoder = _EVENTS.get(event_type)
     if decoder is None:
         return None
+    if len(payload) > _SMALL:
+        if len(payload) > MAX_EVENT:
+            raise ConverseResponseError(f"{event_type} event: {len(payload):,} bytes")
+        _check_values(payload, f"{event_type} event")
     try:
         return decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConverseResponseError(f"{event_type} event: {error}") from error
+
+
+def _check_values(document: bytes, name: str) -> None:
+    if len(document) > _SMALL and count_values(document, MAX_VALUES) > MAX_VALUES:
+        raise ConverseResponseError(f"{name}: more than {MAX_VALUES:,} JSON values")

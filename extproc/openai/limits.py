@@ -6,10 +6,9 @@ client is known to reach. With them, the time and memory that a request takes fo
 Decision: docs/decisions.md, D81.
 """
 
-from collections.abc import Iterator
-
 from msgspec import Raw
 
+from extproc.json_values import count_values, outside_strings, structure_of
 from extproc.openai.errors import ApiError, invalid
 
 MAX_TOOLS = 128
@@ -40,8 +39,6 @@ MAX_REFERRED_SCHEMAS = 5_000
 
 _SMALL_SCHEMA = 4_096
 """Largest schema, in bytes, whose members and levels are not counted: it cannot be slow."""
-_WINDOW = 1 << 18
-_OTHERS = bytes(byte for byte in range(256) if byte not in b"[]{}:,")
 _NOT_BRACKETS = b":,"
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
@@ -53,15 +50,13 @@ def check_values(body: bytes | bytearray, counted: int = 0) -> int:
 
     Raises a 400 `ApiError` for more than `MAX_VALUES`.
     """
-    values = counted + 1
-    for structure in map(_structure, _outside_strings(body)):
-        values += structure.count(b",") + structure.count(b"[") + structure.count(b"{")
-        if values > MAX_VALUES:
-            raise invalid(
-                f"The request body holds more than {MAX_VALUES:,} JSON values. Send fewer messages, parts or schema "
-                "properties, or several requests.",
-                code="request_too_complex",
-            )
+    values = count_values(body, MAX_VALUES, counted)
+    if values > MAX_VALUES:
+        raise invalid(
+            f"The request body holds more than {MAX_VALUES:,} JSON values. Send fewer messages, parts or schema "
+            "properties, or several requests.",
+            code="request_too_complex",
+        )
     return values
 
 
@@ -74,7 +69,7 @@ def check_schema(schema: Raw, param: str) -> None:
         raise _schema_error(f"a number of more than {MAX_SCHEMA_DIGITS} digits in a row", param)
     if len(text) <= _SMALL_SCHEMA:
         return
-    structure = b"".join(map(_structure, _outside_strings(text)))
+    structure = b"".join(map(structure_of, outside_strings(text)))
     members = structure.count(b":")
     if members > MAX_SCHEMA_MEMBERS:
         raise _schema_error(f"{members:,} members in its objects, at most {MAX_SCHEMA_MEMBERS:,} are accepted", param)
@@ -97,26 +92,7 @@ def _is_deeper(structure: bytes, levels: int) -> bool:
 
 def _has_long_number(text: bytes) -> bool:
     """Return whether there are too many digits in a row outside of the strings of a JSON text."""
-    return _LONG_NUMBER in b"".join(_outside_strings(text)).translate(_ZEROS)
-
-
-def _structure(outside: bytes) -> bytes:
-    """Return the brackets, colons and commas of a text."""
-    return outside.translate(None, _OTHERS)
-
-
-def _outside_strings(text: bytes | bytearray) -> Iterator[bytes]:
-    """Yield what is outside of the strings of a JSON text.
-
-    The text is split at its quotes in windows: the parts of all of it would take many times its memory.
-    """
-    if b"\\" in text:
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    inside = 0
-    for start in range(0, len(text), _WINDOW):
-        parts = text[start : start + _WINDOW].split(b'"')
-        yield b" ".join(parts[inside::2])
-        inside = (inside + len(parts) - 1) % 2
+    return _LONG_NUMBER in b"".join(outside_strings(text)).translate(_ZEROS)
 
 
 def _schema_error(why: str, param: str) -> ApiError:

@@ -18,7 +18,15 @@ from extproc.bedrock.converse import (
     ToolUseBlock,
     ToolUseContent,
 )
-from extproc.bedrock.converse_response import ConverseResponseError, ResponseBlock, decode_event, decode_response
+from extproc.bedrock.converse_response import (
+    MAX_EVENT,
+    MAX_VALUES,
+    ContentBlockDeltaEvent,
+    ConverseResponseError,
+    ResponseBlock,
+    decode_event,
+    decode_response,
+)
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +215,25 @@ def test_an_event_of_a_kind_that_is_not_known_is_nothing(kind: str) -> None:
 def test_an_event_that_breaks_the_service_model_is_a_bad_response(kind: str, payload: bytes) -> None:
     with pytest.raises(ConverseResponseError, match=kind):
         decode_event(kind, payload)
+
+
+@pytest.mark.parametrize("member", ["trace", "additionalModelResponseFields"])
+def test_a_response_of_too_many_values_is_malformed(member: str) -> None:
+    for value in (b"[%b0]" % (b"[]," * MAX_VALUES), b"{%b}" % b",".join(b'"%d":{}' % at for at in range(MAX_VALUES))):
+        body = b'{"output":{"message":{"role":"assistant","content":[]}},"stopReason":"end_turn","%b":%b}'
+        with pytest.raises(ConverseResponseError, match="more than 100,000 JSON values"):
+            decode_response(body % (member.encode(), value))
+
+
+@pytest.mark.parametrize("kind", ["messageStop", "metadata", "contentBlockDelta", "contentBlockStart"])
+def test_an_event_of_too_many_values_or_bytes_is_malformed(kind: str) -> None:
+    with pytest.raises(ConverseResponseError, match=f"{kind} event: more than 100,000 JSON values"):
+        decode_event(kind, b'{"trace":{"a":[%b0]}}' % (b"[]," * MAX_VALUES))
+    with pytest.raises(ConverseResponseError, match=f"{kind} event: 8,388,620 bytes"):
+        decode_event(kind, b'{"p":"%b"}' % (b"x" * (MAX_EVENT + 4)))
+
+
+def test_a_long_text_is_one_value() -> None:
+    event = decode_event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"%b"}}' % (b"[],{:" * 200_000))
+    assert isinstance(event, ContentBlockDeltaEvent)
+    assert len(event.delta.text or "") == 1_000_000
