@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from weakref import ref
 
 import msgspec
 
@@ -41,6 +42,9 @@ IDLE_SECONDS = 60.0
 
 RETRY_SECONDS = 1.0
 """Interval at which a process whose time is over is ended again; the thread may be starting it."""
+
+HELD_BYTES = 16 << 20
+"""Bytes of the bodies whose requests the process holds between reading and planning them, if they are several."""
 
 _COPIED = 65_536
 """Bytes of a body up to which it is copied into one piece."""
@@ -208,37 +212,39 @@ class Turns:
 class Ticket(HeldRequest):
     """A request that `process` has read and holds under `number`. Dropped with the last reference.
 
-    Its body stays here until it is planned: if the process ends before, another reads it again.
+    Its body stays here until it is planned: if the process ends before, or forgets it, it is read again.
     """
 
-    __slots__ = ("body", "endpoint", "number", "passed_over", "process")
+    __slots__ = ("__weakref__", "body", "endpoint", "number", "passed_over", "process")
 
     def __init__(self, process: "Process", number: int, job: Read, read: wire.ReadReply) -> None:
         super().__init__(read.model, read.images)
-        self.process = process
-        self.number = number
+        self.process: Process | None = None
         self.body = job.body
         self.endpoint = job.endpoint
         self.passed_over = job.passed_over
-        process.held.add(number)
+        self.move(process, number)
 
     def __del__(self) -> None:
-        self._drop()
+        self.forget()
 
     def move(self, process: "Process", number: int) -> None:
-        """Make it a request that another process has read."""
-        self._drop()
+        """Make it a request that this process has read."""
+        self.forget()
         self.process, self.number = process, number
-        process.held.add(number)
+        process.held[number] = ref(self)
+
+    def forget(self) -> None:
+        """Have the process that has read it drop it."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.held.pop(self.number, None)
+            process.dropped.append(self.number)
 
     def release(self) -> None:
         """Free the body: the request is about to be planned, and is not read again."""
         body, self.body = self.body, b""
         release(body)
-
-    def _drop(self) -> None:
-        self.process.held.discard(self.number)
-        self.process.dropped.append(self.number)
 
 
 @dataclass(slots=True)
@@ -247,8 +253,8 @@ class Process:
 
     environ: Mapping[str, str]
     dropped: deque[int] = field(default_factory=deque)
-    held: set[int] = field(default_factory=set)
-    """Numbers of the requests that it has read, and that somebody still refers to."""
+    held: "dict[int, ref[Ticket]]" = field(default_factory=dict)
+    """The requests that it has read, and that somebody still refers to, by number, the first first."""
     _next: int = 0
     _connection: socket.socket = field(init=False)
     _child: "subprocess.Popen[bytes]" = field(init=False)
@@ -303,11 +309,25 @@ class Process:
         self, body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: tuple[str, ...]
     ) -> tuple[int, wire.ReadReply]:
         """Have a body read; return the number under which the request is held from now on. Raises `ApiError`."""
+        self._make_room(len(body))
         self._next += 1
         reply, _ = self._ask(wire.ReadRequest(self._next, endpoint.path, passed_over), [body])
         if not isinstance(reply, wire.ReadReply):
             raise _unexpected(reply)
         return self._next, reply
+
+    def _make_room(self, size: int) -> None:
+        """Have the process forget what it has read first, so that it holds `HELD_BYTES` of bodies, or the next alone.
+
+        A text takes up to five bytes a byte when it is decoded, and a caller decides how long its images take.
+        """
+        tickets = [ticket for reference in list(self.held.values()) if (ticket := reference()) is not None]
+        size += sum(len(ticket.body) for ticket in tickets)
+        for ticket in tickets:
+            if size <= HELD_BYTES:
+                return
+            size -= len(ticket.body)
+            ticket.forget()
 
     def _plan(self, job: Plan) -> TranslatedRequest:
         ticket = job.request

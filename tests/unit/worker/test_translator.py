@@ -1,7 +1,9 @@
 """Translation of large requests in another process: same results, in turn, and a response after any failure."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -23,7 +25,7 @@ from extproc.exchange.endpoint import ApiEndpoint, ResponseContext, TranslatedRe
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
-from extproc.worker.translator import ENVIRONMENT, Process, Translator, Turns
+from extproc.worker.translator import ENVIRONMENT, HELD_BYTES, Process, Translator, Turns
 
 SECONDS = 60.0
 """Longer than any of this takes."""
@@ -40,6 +42,13 @@ async def translator() -> AsyncIterator[Translator]:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Process]:
+    made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def fresh_process() -> Iterator[Process]:
     made = Process({name: os.environ[name] for name in ENVIRONMENT if name in os.environ})
     yield made
     made.end()
@@ -103,6 +112,40 @@ def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> N
     pending = EmbeddingsPending((), False, EMBEDDING_MODEL, EMBEDDING_MODEL, "base64", counts)
     completed = process.do(Complete(EMBEDDINGS, pending, CONTEXT, responses, "acme"))
     assert completed == pending.complete(CONTEXT, [(response.headers, response.body) for response in responses])
+
+
+def test_the_process_holds_few_bytes_of_requests_that_wait_for_their_images(fresh_process: Process) -> None:
+    """What was forgotten is read again; beside the bodies, which the budget counts, the process has one at a time."""
+    process, size = fresh_process, HELD_BYTES // 4
+    target, images = Target(MODEL, MODEL), {"https://a.example/": b"\x89PNG\r\n\x1a\n"}
+    held = [process.do(Read(with_an_image(size), CHAT, "acme")) for _ in range(24)]
+    assert 0 < held_bytes(process) <= HELD_BYTES
+    assert peak_memory(process.pid) < 60 * size
+    for ticket in held:
+        assert isinstance(ticket, HeldRequest)
+        planned = process.do(Plan(ticket, target, BUILT_IN.of(MODEL), images, "acme"))
+        assert isinstance(planned, TranslatedRequest)
+        assert held_bytes(process) <= HELD_BYTES
+
+
+def held_bytes(process: Process) -> int:
+    return sum(len(ticket.body) for reference in process.held.values() if (ticket := reference()) is not None)
+
+
+def with_an_image(size: int) -> bytearray:
+    """Return a request with a text that Python keeps in four bytes a character, and an image at a URL."""
+    parts = [
+        {"type": "text", "text": "a" * size + "\U0001f600"},
+        {"type": "image_url", "image_url": {"url": "https://a.example/"}},
+    ]
+    request = {"model": MODEL, "messages": [{"role": "user", "content": parts}]}
+    return bytearray(json.dumps(request, ensure_ascii=False).encode())
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most memory that a process has had, in bytes."""
+    [line] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(line) * 1024
 
 
 def test_a_body_is_let_go_when_its_request_is_planned_or_rejected(process: Process) -> None:
