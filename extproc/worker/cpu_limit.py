@@ -1,7 +1,17 @@
-"""A limit to the CPU time of one piece of work, for a process that does one after the other in its main thread."""
+"""A limit to the CPU time of one piece of work, for a process that does one after the other in its main thread.
+
+Decision: docs/decisions.md, D147.
+"""
 
 import signal
 from types import FrameType, TracebackType
+
+
+GRACE = 2.0
+"""The process is ended where a piece of work uses so many times its limit: it is in a call that cannot be interrupted."""
+
+END_SIGNAL = signal.SIGVTALRM
+"""Signal by which the kernel then ends it, and from which its parent knows why."""
 
 
 class CpuLimitError(BaseException):
@@ -11,8 +21,9 @@ class CpuLimitError(BaseException):
 class CpuLimit:
     """Raises `CpuLimitError` into its `with` block once that has used so much CPU; then the process goes on.
 
-    It takes `SIGPROF` for itself. Python handles signals between the steps of its interpreter: one call into a C
-    extension ends first.
+    It takes `SIGPROF` and `SIGVTALRM` for itself. Python handles signals between the steps of its interpreter, so one
+    call into a C extension is not interrupted; where it lasts until `GRACE` times the limit of CPU in user mode, the
+    kernel ends the process by `END_SIGNAL`, which has no handler.
 
     Invariant: outside of the block nothing is raised, however late the signal is handled.
     """
@@ -21,16 +32,19 @@ class CpuLimit:
         self._seconds = seconds
         self._armed = False
         signal.signal(signal.SIGPROF, self._interrupt)
+        signal.signal(END_SIGNAL, signal.SIG_DFL)
 
     def __enter__(self) -> None:
         self._armed = True
         signal.setitimer(signal.ITIMER_PROF, self._seconds)
+        signal.setitimer(signal.ITIMER_VIRTUAL, GRACE * self._seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._armed = False
         signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._armed:

@@ -25,6 +25,7 @@ from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
 from extproc.worker.cpu_limit import CpuLimit, CpuLimitError
 from extproc.worker.translation_wire import (
+    TOO_COMPLEX,
     CallFields,
     CompleteReply,
     CompleteRequest,
@@ -46,10 +47,6 @@ NICE = 5
 JOB_CPU_SECONDS = 4.0
 """CPU time in which a request has to be read, and again to be translated: others wait for their turn meanwhile."""
 
-_TOO_LONG = invalid(
-    "The request takes too long to translate. Send fewer or smaller messages, tools and schemas, or several requests.",
-    code="request_too_complex",
-)
 _TOO_LARGE = invalid("The request needs too much memory. Send a smaller one.", code="request_too_complex")
 
 Blobs = list[bytearray]
@@ -75,7 +72,7 @@ class TranslationServer:
                     return self._read(header.request, blobs.pop())
                 return self._plan(header.request, blobs)
         except CpuLimitError:
-            return Reply(error_of(_TOO_LONG)), []
+            return Reply(error_of(TOO_COMPLEX)), []
         except ApiError as error:
             return Reply(error_of(error)), []
         except MemoryError:

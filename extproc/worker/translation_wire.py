@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.exchange.endpoint import ResponseContext
-from extproc.openai.errors import ApiError
+from extproc.openai.errors import ApiError, invalid
 from extproc.translate.media import RemoteImage
 
 T = TypeVar("T")
@@ -22,6 +22,12 @@ T = TypeVar("T")
 _LENGTH = struct.Struct(">I")
 _MOST_PARTS = 512
 """Buffers of one `sendmsg`: below the 1,024 that Linux takes."""
+
+TOO_COMPLEX = invalid(
+    "The request takes too long to translate. Send fewer or smaller messages, tools and schemas, or several requests.",
+    code="request_too_complex",
+)
+"""The error of a request that takes more CPU than one may."""
 
 
 class ReadRequest(Struct, tag="read"):

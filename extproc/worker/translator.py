@@ -7,7 +7,7 @@ Invariant: each job has a result, an `ApiError` where the process failed or took
 and the next job starts another. That holds for a job whose caller has left, too: none keeps its turn for ever. Only the
 job that the process was doing fails with it: requests that it had read are read again by the next one.
 
-Decision: docs/decisions.md, D80.
+Decisions: docs/decisions.md, D80, D147.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ from extproc.openai.errors import ApiError
 from extproc.payload import Payload, Segments
 from extproc.translate.completed import Completed
 from extproc.worker import translation_wire as wire
+from extproc.worker.cpu_limit import END_SIGNAL
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ RETRY_SECONDS = 1.0
 
 HELD_BYTES = 16 << 20
 """Bytes of the bodies whose requests the process holds between reading and planning them, if they are several."""
+
+_END_SECONDS = 1.0
+"""Longest wait for the exit code of a process whose end of the connection is closed."""
 
 _COPIED = 65_536
 """Bytes of a body up to which it is copied into one piece."""
@@ -296,6 +300,17 @@ class Process:
             return self._complete(job)
         except ApiError as error:
             return error
+        except (OSError, EOFError):
+            if self._was_out_of_cpu():
+                return wire.TOO_COMPLEX
+            raise
+
+    def _was_out_of_cpu(self) -> bool:
+        """Return whether the process has ended in a call that was over its limit of CPU (docs/decisions.md, D147)."""
+        try:
+            return self._child.wait(_END_SECONDS) == -END_SIGNAL
+        except subprocess.TimeoutExpired:
+            return False
 
     def _read(self, job: Read) -> HeldRequest | ApiError:
         try:

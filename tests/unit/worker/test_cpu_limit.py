@@ -11,7 +11,7 @@ import pytest
 
 from extproc.bedrock.capabilities import BUILT_IN
 from extproc.worker import translation_wire as wire
-from extproc.worker.cpu_limit import CpuLimit, CpuLimitError
+from extproc.worker.cpu_limit import END_SIGNAL, CpuLimit, CpuLimitError
 
 MODEL = "anthropic.claude-sonnet-4-6"
 
@@ -39,6 +39,17 @@ translation.read, translation.with_digests = spinning_read, spinning_plan
 with socket.socket(fileno=0) as connection:
     serve(connection, 0.05)
 """
+
+
+UNINTERRUPTED = """
+from collections import deque
+from itertools import repeat
+from extproc.worker.cpu_limit import CpuLimit
+
+with CpuLimit(0.01):
+    deque(repeat(None), maxlen=0)
+"""
+"""One call into C that never ends, and never looks for signals."""
 
 
 @pytest.fixture
@@ -78,6 +89,16 @@ def test_a_signal_that_comes_late_interrupts_nothing(limit: CpuLimit) -> None:
         signal.raise_signal(signal.SIGPROF)
     signal.raise_signal(signal.SIGPROF)
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+def test_a_call_into_c_that_does_not_end_ends_the_process() -> None:
+    assert subprocess.run([sys.executable, "-c", UNINTERRUPTED], timeout=60, check=False).returncode == -END_SIGNAL
+
+
+def test_a_process_that_goes_on_is_not_ended(limit: CpuLimit) -> None:
+    with limit:
+        assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
 
 def chat(text: str = "Hello") -> bytes:

@@ -25,6 +25,7 @@ from extproc.exchange.endpoint import ApiEndpoint, ResponseContext, TranslatedRe
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
+from extproc.worker.cpu_limit import END_SIGNAL
 from extproc.worker.translator import ENVIRONMENT, HELD_BYTES, Process, Translator, Turns
 
 SECONDS = 60.0
@@ -215,6 +216,21 @@ async def test_a_process_that_takes_too_long_is_ended(translator: Translator) ->
     assert isinstance(late, ApiError)
     assert late.status == 503
     assert isinstance(await translator(Read(body(), CHAT, "acme"), SECONDS), HeldRequest)
+
+
+async def test_a_request_that_the_kernel_ends_the_process_for_is_too_complex(translator: Translator) -> None:
+    """It alone fails, with the error that it would have had if it could have been interrupted."""
+    neighbour = await read_before(translator, organisation="neighbour")
+    assert translator.pid is not None
+    os.kill(translator.pid, signal.SIGSTOP)
+    working = asyncio.create_task(translator(Read(body(), CHAT, "acme"), SECONDS))
+    await asyncio.sleep(0)
+    os.kill(translator.pid, END_SIGNAL)
+    os.kill(translator.pid, signal.SIGCONT)
+    failed = await working
+    assert isinstance(failed, ApiError)
+    assert (failed.status, failed.code) == (400, "request_too_complex")
+    assert isinstance(await translator(neighbour, SECONDS), TranslatedRequest)
 
 
 async def test_a_cancelled_job_does_not_delay_others(translator: Translator) -> None:
