@@ -1,6 +1,6 @@
 """The bootstrap as a whole, the parts of it for an Envoy that runs already, and both as YAML and JSON.
 
-Decision: docs/decisions.md, D53.
+Decisions: docs/decisions.md, D53, D146.
 """
 
 import json
@@ -24,7 +24,7 @@ from extproc.envoy_config import EnvoyPlan, Fragment, ProcessorTls, SecretKind
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
-from extproc.envoy_config.listener import api_route, bedrock_route, listener
+from extproc.envoy_config.listener import READ_SECONDS, api_route, bedrock_route, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
@@ -113,8 +113,18 @@ def _runtime() -> RuntimeLayer:
 
 def _document(plan: EnvoyPlan, only: Fragment | None) -> Any:
     if only is None:
-        return _plain(bootstrap(plan))
+        return _with_reading_time(_plain(bootstrap(plan)))
     return [_plain(message) for message in fragment(plan, only)]
+
+
+def _with_reading_time(document: dict[str, Any]) -> dict[str, Any]:
+    """Return `document`, its listeners closing a connection whose caller leaves too much unread for too long.
+
+    Envoy has the field since 1.38; the typed messages of envoy-data-plane 2.2 have it not.
+    """
+    for each in document["static_resources"]["listeners"]:
+        each["per_connection_buffer_high_watermark_timeout"] = f"{READ_SECONDS:.0f}s"
+    return document
 
 
 def _plain(message: Message) -> dict[str, Any]:

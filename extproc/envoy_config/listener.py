@@ -14,7 +14,7 @@ in any way, the second route is never found, and Envoy responds with 503.
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 
-Decisions: docs/decisions.md, D35, D67, D68, D83, D89.
+Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146.
 """
 
 from collections.abc import Iterator
@@ -72,7 +72,14 @@ _STREAM_BYTES = 128 * 1024
 """Bytes of an HTTP/2 request that a caller may send ahead of the worker, and of a response that Envoy holds unread."""
 
 _FLUSH_SECONDS = 60.0
-"""Seconds that a complete response may wait for a caller who reads nothing of it."""
+"""Seconds in which a caller over HTTP/2 has to read a complete response, unless Envoy shortens them where its memory is
+short: then they are `READ_SECONDS`."""
+
+READ_SECONDS = 600.0
+"""Seconds in which a caller has to read a complete response: 100 KB/s are enough for 60 MB.
+
+Over HTTP/2 they are the routes' (Envoy takes those of the first one it finds), over HTTP/1.1 the listener's, for a
+buffer that is full."""
 
 CONNECTION_BYTES = 64 * 1024
 """Bytes of a connection that Envoy buffers before it stops reading from the other side."""
@@ -224,6 +231,7 @@ def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route
             cluster=cluster,
             timeout=seconds(0),
             idle_timeout=seconds(_idle_seconds(plan)),
+            flush_timeout=None if plan.memory is None else seconds(READ_SECONDS),
             max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=seconds(3600)),
             retry_policy=RetryPolicy(
                 retry_on="connect-failure,refused-stream,reset-before-request",

@@ -5,6 +5,7 @@
 | connections   | `EnvoyPlan.files`  | it closes a new connection at once, so that those it has can make calls |
 | memory, 60 %  | `EnvoyPlan.memory` | it keeps idle connections and unread responses for less, 10 s from 75 % |
 | memory, 70 %  | `EnvoyPlan.memory` | it returns free memory to the system                                    |
+| memory, 75 %  | `EnvoyPlan.memory` | it resets the HTTP/2 streams that hold most, by 85 % all from 1 MiB on   |
 | memory, 85 %  | `EnvoyPlan.memory` | it rejects every new request with 503 and `retry-after`                 |
 | memory, 92 %  | `EnvoyPlan.memory` | it closes connections that send something: HTTP/2 after a GOAWAY        |
 | memory, 97 %  | `EnvoyPlan.memory` | it takes no new connection                                              |
@@ -12,10 +13,11 @@
 A request takes Envoy kilobytes and the caller a dozen bytes, also one that is rejected with 503 and whose response the
 caller does not read. So the last steps end connections: those that go on sending while memory is that short.
 
-Decision: docs/decisions.md, D82.
+Decisions: docs/decisions.md, D82, D145.
 """
 
 from envoy_data_plane.envoy.config.overload.v3 import (
+    BufferFactoryConfig,
     LoadShedPoint,
     OverloadAction,
     OverloadManager,
@@ -48,6 +50,9 @@ its stream with the worker has ended. Over HTTP/1.1 Envoy takes it for read, and
 _SHORTEST_WAIT = 10.0
 """Seconds that are left of them where memory is short."""
 
+_LEAST_TRACKED = 20
+"""Power of two of the bytes from which on Envoy knows what a stream holds, in eight classes up to 128 MiB and more."""
+
 _LOOK_SECONDS = 0.1
 """Interval at which Envoy checks its heap; a second by default, in which a gigabyte can arrive."""
 
@@ -59,10 +64,11 @@ def overload_manager(plan: EnvoyPlan) -> OverloadManager:
     return OverloadManager(
         refresh_interval=seconds(_LOOK_SECONDS),
         resource_monitors=[_connections(plan), _heap(plan.memory)],
+        buffer_factory_config=BufferFactoryConfig(minimum_account_to_track_power_of_two=_LEAST_TRACKED),
         actions=[
             OverloadAction(
                 name="envoy.overload_actions.reduce_timeouts",
-                triggers=[Trigger(name=_HEAP, scaled=ScaledTrigger(scaling_threshold=0.6, saturation_threshold=0.75))],
+                triggers=[_between(0.6, 0.75)],
                 typed_config=packed(_shorter_waits()),
             ),
             OverloadAction(
@@ -70,6 +76,7 @@ def overload_manager(plan: EnvoyPlan) -> OverloadManager:
                 triggers=[_from(0.7)],
                 typed_config=packed(ShrinkHeapConfig(timer_interval=seconds(1), max_unfreed_memory_bytes=_UNFREED)),
             ),
+            OverloadAction(name="envoy.overload_actions.reset_high_memory_stream", triggers=[_between(0.75, 0.85)]),
             OverloadAction(name="envoy.overload_actions.stop_accepting_requests", triggers=[_from(0.85)]),
         ],
         loadshed_points=[
@@ -103,3 +110,8 @@ def _heap(memory: int) -> ResourceMonitor:
 
 def _from(share: float) -> Trigger:
     return Trigger(name=_HEAP, threshold=ThresholdTrigger(value=share))
+
+
+def _between(first: float, last: float) -> Trigger:
+    """Return a trigger whose action is taken the more, the nearer the use of memory is to `last`."""
+    return Trigger(name=_HEAP, scaled=ScaledTrigger(scaling_threshold=first, saturation_threshold=last))

@@ -6,9 +6,8 @@ Decision: docs/decisions.md, D147.
 import signal
 from types import FrameType, TracebackType
 
-
 GRACE = 2.0
-"""The process is ended where a piece of work uses so many times its limit: it is in a call that cannot be interrupted."""
+"""Times its limit at which a piece of work ends the process: it is in a call that cannot be interrupted."""
 
 END_SIGNAL = signal.SIGVTALRM
 """Signal by which the kernel then ends it, and from which its parent knows why."""

@@ -3,10 +3,12 @@
 import json
 import re
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +17,14 @@ import pytest
 import yaml
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded
+from h2.events import ConnectionTerminated, ResponseReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes
 
 MODELS = "/oai/v1/models"
+EMBEDDINGS = "/oai/v1/embeddings"
 NOVA = "amazon.nova-micro-v1:0"
+VECTORS = {"model": "cohere.embed-v4:0", "input": ["x"] * 64}
+"""A request whose response is longer than a MiB, from which on Envoy knows what a stream holds."""
 
 
 def without_memory(site: Any, listen: str) -> Any:
@@ -236,3 +242,123 @@ async def test_from_92_percent_connections_that_go_on_sending_are_closed_and_no_
         assert waits.result().status == 200, "a caller who waits for its response gets it"
         await pressed.until(0.5)
         assert rests.list_models() == "200", "a caller who sent nothing meanwhile keeps its connection"
+
+
+# A whole response, read slowly
+
+
+class Reader:
+    """A caller over HTTP/2 who lets Envoy send no more of a response than it wants to read."""
+
+    def __init__(self, port: int, token: str, method: str, path: str, body: object = None) -> None:
+        data = json.dumps(body).encode() if body else b""
+        self._h2 = H2Connection(H2Configuration(header_encoding="utf-8"))
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._h2.initiate_connection()
+        self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1})
+        headers = {":method": method, ":scheme": "http", ":authority": "gateway", ":path": path}
+        headers |= {"authorization": f"Bearer {token}", "content-length": str(len(data))}
+        self._h2.send_headers(1, [*headers.items()], end_stream=not data)
+        if data:
+            self._h2.send_data(1, data, end_stream=True)
+        self._read_until(ResponseReceived)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def wait_for_a_reset(self) -> None:
+        """Read nothing more, until Envoy has reset the stream."""
+        assert self._read_until(StreamReset)
+
+    def is_whole(self) -> bool:
+        """Read the rest; return whether all of it has come."""
+        for stream in (None, 1):
+            self._h2.increment_flow_control_window(1 << 30, stream)
+        return self._read_until(StreamEnded)
+
+    def _read_until(self, kind: type) -> bool:
+        """Return whether there was such an event before the end of the connection, or a reset of the stream."""
+        self._socket.sendall(self._h2.data_to_send())
+        while data := self._socket.recv(65536):
+            events = self._h2.receive_data(data)
+            if any(isinstance(event, kind | StreamReset) for event in events):
+                return any(isinstance(event, kind) for event in events)
+        return False
+
+
+async def test_where_memory_is_short_the_streams_that_hold_most_are_reset_and_others_are_served(
+    pressed: Pressed, counter: Any
+) -> None:
+    token = pressed.site.tokens["ci"]
+    with (
+        Reader(pressed.port, token, "POST", EMBEDDINGS, VECTORS) as large,
+        pressed.caller(http2=True) as neighbour,
+    ):
+        await pressed.until(0.84)
+        large.wait_for_a_reset()
+        assert neighbour.list_models() == "200"
+    assert await counter(pressed, "envoy.overload_actions.reset_high_memory_stream.count") == 1
+
+
+@pytest.fixture
+def hurried(site: Any) -> Iterator[Any]:
+    """A gateway in which all responses have to be read within a tenth of a second, but for one version's of HTTP."""
+
+    def start(kept: str) -> Pressed:
+        port = site.port()
+        worker = f"unix:{site.folder}/w0.sock"
+        admin = f"unix:{site.folder}/admin.sock"
+        options = ("--processor", worker, "--admin", admin, "--envoy-memory", "1Gi")
+        rendered = site.run("envoy-config", "--listen", f"127.0.0.1:{port}", *options)
+        for field in {"stream_flush_timeout", "per_connection_buffer_high_watermark_timeout"} - {kept}:
+            rendered, changes = re.subn(rf"(\s{field}): '?\w+'?", r"\1: 0.1s", rendered)
+            assert changes == 1, field
+        site.worker(worker)
+        envoys.append(site.envoy(rendered))
+        return Pressed(site, port, None, None)
+
+    envoys: list[Any] = []
+    yield start
+    assert [envoy.stop() for envoy in envoys] == [0]
+
+
+async def test_a_caller_over_http2_may_read_its_response_slowly(hurried: Any, counter: Any) -> None:
+    """The response to what is no request to the API has the time that all had before."""
+    gateway = hurried(kept="per_connection_buffer_high_watermark_timeout")
+    token = gateway.site.tokens["ci"]
+    with Reader(gateway.port, token, "POST", EMBEDDINGS, VECTORS) as call:
+        for _ in range(5):
+            with Reader(gateway.port, token, "GET", "/elsewhere") as other:
+                other.wait_for_a_reset()
+        assert await counter(gateway, "http2.tx_flush_timeout") == 5
+        assert call.is_whole()
+
+
+def test_a_caller_over_http1_who_goes_on_reading_slowly_has_so_long(hurried: Any) -> None:
+    """The response is longer than the system's own buffers, so that a part of it stays with Envoy."""
+    gateway = hurried(kept="stream_flush_timeout")
+    body = json.dumps({**VECTORS, "input": ["x"] * 192}).encode()
+    head = f"POST {EMBEDDINGS} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {gateway.site.tokens['ci']}\r\n"
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        caller.settimeout(60)
+        caller.connect(("127.0.0.1", gateway.port))
+        caller.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        received = bytearray(caller.recv(1000))
+        with suppress(ConnectionResetError):
+            while received.startswith(b"HTTP/1.1 200") and (piece := caller.recv(65_536)):
+                received += piece
+                if len(received) >= length_of(received):
+                    break
+                threading.Event().wait(0.02)  # 3 MB/s at most: more than a tenth of a second for what Envoy has
+    assert len(received) < length_of(received)
+
+
+def length_of(response: bytearray) -> int:
+    """The length of a whole response, by its headers."""
+    head, _, _ = response.partition(b"\r\n\r\n")
+    (length,) = re.findall(rb"content-length: (\d+)", head)
+    return len(head) + 4 + int(length)
