@@ -158,6 +158,8 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
         # Otherwise requests inside TLS have `:scheme: http`.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         http2_protocol_options=Http2ProtocolOptions(
+            # With a table, a byte of a request's can stand for kilobytes of headers that Envoy keeps.
+            hpack_table_size=0,
             initial_stream_window_size=_STREAM_BYTES,
             initial_connection_window_size=4 * _MIB,
             max_concurrent_streams=MAX_CONCURRENT_STREAMS,

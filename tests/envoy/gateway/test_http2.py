@@ -66,6 +66,11 @@ class Http2:
         while b'"content":"1' not in exchange.body:
             self._receive()
 
+    @property
+    def header_table_size(self) -> int:
+        """Bytes of headers that Envoy keeps for later requests of this connection."""
+        return self._h2.remote_settings.header_table_size
+
     def close(self) -> None:
         self._socket.close()
 
@@ -118,6 +123,13 @@ def test_a_stream_arrives_while_other_exchanges_go_on_beside_it(http2: Http2, lo
     local.release()
     assert http2.until_ended(stream).body.endswith(b"data: [DONE]\n\n")
     assert stream.ended
+
+
+def test_envoy_keeps_no_headers_for_later_requests(http2: Http2) -> None:
+    """With a table (RFC 7541 section 2.3.2), a byte could stand for kilobytes that Envoy has to keep."""
+    for text in ("Hello!", "Hello again!"):
+        assert http2.until_ended(http2.request("POST", CHAT, question(text))).headers[":status"] == "200"
+    assert http2.header_table_size == 0
 
 
 def test_leaving_one_stream_ends_its_call_and_no_other(http2: Http2, local: Any) -> None:
