@@ -153,7 +153,7 @@ class StreamedResponse:
         self._record.bedrock_error = failure.bedrock_error
         if not self._head_sent and not failure.written:
             raise failure.error
-        return self._write(failure.written + sse.event(failure.error.encode()), last=True)
+        return self._write(failure.written + self._stream.fail(failure.error), last=True)
 
     def _account(self) -> None:
         """Record the usage before the last directive: later code may not run."""

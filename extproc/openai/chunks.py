@@ -6,11 +6,14 @@ which clients read.
 Source: `CreateChatCompletionStreamResponse` in OpenAI's API description, and `types/chat` of the openai package.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
 
+from extproc.openai import sse
 from extproc.openai.completion import Usage, custom_call, tool_call
+from extproc.openai.errors import ApiError
 from extproc.value import Value
 
 
@@ -128,6 +131,18 @@ class DetailsChunk(Value, frozen=True):
         return text | self.details
 
 
+class ReasoningEndChunk(Value, frozen=True):
+    """The end of a block of reasoning, as an entry of `thinking_blocks`: only for streams of items."""
+
+    block: dict[str, Any]
+
+
+class AnnotationsChunk(Value, frozen=True):
+    """The annotations of the text since the last ones, counted from the first text: only for streams of items."""
+
+    annotations: list[dict[str, Any]]
+
+
 class FinishChunk(Value, frozen=True):
     """The last chunk with a choice; `trace` is a guardrail's."""
 
@@ -155,10 +170,27 @@ DeltaChunk = (
     | FunctionArgumentsChunk
     | DetailsChunk
 )
-Chunk = DeltaChunk | FinishChunk | UsageChunk
+ItemChunk = ReasoningEndChunk | AnnotationsChunk
+Chunk = DeltaChunk | FinishChunk | UsageChunk | ItemChunk
 
 
-class ChunkEncoder:
+class StreamEncoder(ABC):
+    """An encoder of one stream's chunks as server-sent events of one API."""
+
+    @abstractmethod
+    def encode(self, chunk: Chunk) -> bytes:
+        """Return the events of a chunk; there may be none. Raises a 502 `ApiError` if the stream is too long."""
+
+    @abstractmethod
+    def end(self) -> bytes:
+        """Return the last events of a whole stream."""
+
+    @abstractmethod
+    def fail(self, error: ApiError) -> bytes:
+        """Return the last events of a stream that fails after its beginning."""
+
+
+class ChunkEncoder(StreamEncoder):
     """An encoder of one stream's chunks as server-sent events: the same id, time and model in all of them.
 
     The part that does not change is encoded once. With `include_usage` each chunk has `"usage": null`; without
@@ -182,7 +214,17 @@ class ChunkEncoder:
                 return self._finish(chunk)
             case UsageChunk():
                 return self._usage(chunk)
+            case ReasoningEndChunk() | AnnotationsChunk():
+                return b""
         return self._start + msgspec.json.encode(chunk.delta()) + self._end
+
+    def end(self) -> bytes:
+        """Return `[DONE]`."""
+        return sse.DONE
+
+    def fail(self, error: ApiError) -> bytes:
+        """Return the error; without `[DONE]`, because the message is not whole."""
+        return sse.event(error.encode())
 
     def _finish(self, chunk: FinishChunk) -> bytes:
         end = b',"logprobs":null,"finish_reason":' + msgspec.json.encode(chunk.reason) + b"}]" + self._null_usage

@@ -13,7 +13,7 @@ Decisions: docs/decisions.md, D4, D17, D94.
 
 from extproc.bedrock.converse_stream import Event, StreamDecoder, StreamException, response_events
 from extproc.openai import sse
-from extproc.openai.chunks import ChunkEncoder
+from extproc.openai.chunks import StreamEncoder
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_completion import decode
@@ -37,7 +37,7 @@ class StreamError(Exception):
 class ChatSse:
     """An incremental translator of one stream."""
 
-    def __init__(self, stream: ChatStream, encoder: ChunkEncoder) -> None:
+    def __init__(self, stream: ChatStream, encoder: StreamEncoder) -> None:
         self._decoder = StreamDecoder()
         self._stream = stream
         self._encoder = encoder
@@ -78,26 +78,29 @@ class ChatSse:
             self._stream.end()
         except ApiError as error:
             raise StreamError(error, b"") from error
-        return sse.DONE
+        return self._encoder.end()
+
+    def fail(self, error: ApiError) -> bytes:
+        """Return the last events of a stream that fails, for whatever reason, after its beginning."""
+        return self._encoder.fail(error)
 
     def _write(self, events: list[Event]) -> bytes:
         written: list[bytes] = []
         for event in events:
             try:
-                chunks = self._stream.feed(event)
+                for chunk in self._stream.feed(event):
+                    written.append(self._encoder.encode(chunk))  # noqa: PERF401 - a generator costs more
             except ApiError as error:
                 bedrock_error = str(event.error) if isinstance(event, StreamException) else ""
                 raise StreamError(error, b"".join(written), bedrock_error) from error
-            for chunk in chunks:
-                written.append(self._encoder.encode(chunk))  # noqa: PERF401 - a generator costs more
         return b"".join(written)
 
 
-def whole_stream(body: bytes, stream: ChatStream, encoder: ChunkEncoder) -> Completed:
+def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Completed:
     """Return a stream at once, for a model that cannot stream: `body` is Converse's response.
 
     Raises `ConverseResponseError` if the body is malformed, and `ApiError` if the model failed.
     """
-    chunks = [chunk for event in response_events(decode(body)) for chunk in stream.feed(event)]
+    written = [encoder.encode(chunk) for event in response_events(decode(body)) for chunk in stream.feed(event)]
     stream.end()
-    return Completed(b"".join([*map(encoder.encode, chunks), sse.DONE]), stream.usage, stream.finish, sse.CONTENT_TYPE)
+    return Completed(b"".join([*written, encoder.end()]), stream.usage, stream.finish, sse.CONTENT_TYPE)

@@ -50,6 +50,7 @@ from extproc.bedrock.converse_response import (
 )
 from extproc.bedrock.converse_stream import Event, StreamDefect, StreamException
 from extproc.openai.chunks import (
+    AnnotationsChunk,
     Chunk,
     ContentChunk,
     CustomCallChunk,
@@ -59,6 +60,7 @@ from extproc.openai.chunks import (
     FunctionArgumentsChunk,
     FunctionCallChunk,
     ReasoningChunk,
+    ReasoningEndChunk,
     RoleChunk,
     ToolArgumentsChunk,
     ToolCallChunk,
@@ -119,15 +121,19 @@ class _Tool:
 class ChatStream:
     """A translator of one stream. `usage` is set in the state COUNTED, `finish` in STOPPED; `state` is read-only.
 
-    `truncation` is the finish reason of a truncated message.
+    `truncation` is the finish reason of a truncated message. `itemised`: whether reasoning and citations end where
+    their blocks do (`ItemChunk`), instead of in the details at the end of the message.
     """
 
-    def __init__(self, *, shape: ResponseShape = _UNCHANGED, truncation: str = "length") -> None:
+    def __init__(
+        self, *, shape: ResponseShape = _UNCHANGED, truncation: str = "length", itemised: bool = False
+    ) -> None:
         self.state = State.WAITING
         self.usage = Usage()
         self.finish = ""
         self._shape = shape
         self._truncation = truncation
+        self._itemised = itemised
         self._role_is_due = True
         self._tools: dict[int, _Tool] = {}
         """Tools whose blocks have not ended, by the index of the block."""
@@ -310,7 +316,24 @@ class ChatStream:
                 return []
 
     def _close(self, block: int) -> list[Chunk]:
-        """End a block. A tool without arguments streams no input at all; its arguments are still a JSON object."""
+        """End a block."""
+        rest = self._rest(block)
+        return [*rest, *self._item_end(block)] if self._itemised else rest
+
+    def _item_end(self, block: int) -> list[Chunk]:
+        """Return the end of a block's reasoning, or the annotations of its text."""
+        reasoning = self._details.end_reasoning(block)
+        if reasoning is not None:
+            return [ReasoningEndChunk(reasoning)]
+        citations = self._citations.pop(block, None)
+        if citations is None or self._shape.answer_tool is not None:
+            return []
+        start, end = self._spans.get(block) or self._cited_spans[block]
+        cited = annotations(citations, start, end, self._fence)
+        return [AnnotationsChunk(cited)] if cited else []
+
+    def _rest(self, block: int) -> list[Chunk]:
+        """Return what was held. A tool without arguments streams no input; its arguments are still a JSON object."""
         inline = self._inline_readers.pop(block, None)
         if inline is not None:
             return self._divided(block, inline.end())

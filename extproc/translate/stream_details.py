@@ -63,6 +63,11 @@ class StreamDetails:
             self._kept.add(len(piece.text))
             reasoning.text.write(piece.text)
 
+    def end_reasoning(self, block: int) -> dict[str, Any] | None:
+        """Return a block of reasoning, which is no detail any more. Raises `ConverseResponseError`."""
+        reasoning = self._reasoning.pop(block, None)
+        return None if reasoning is None else reasoning.block()
+
     def start_image(self, block: int, start: ImageBlockStart) -> None:
         """Begin an image."""
         self._images[block] = _Image(start.format)
