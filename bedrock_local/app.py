@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from bedrock_local import calls, chat, control_plane, invoke
+from bedrock_local import calls, chat, control_plane, counting, invoke
 from bedrock_local.errors import AwsError, UnknownOperationError, malformed
 from bedrock_local.signature import Received, reject_leaks
 from bedrock_local.state import Incoming, Local, error_response, reply
@@ -67,6 +67,7 @@ async def _get_profile(local: Local, incoming: Incoming) -> web.StreamResponse:
 OPERATIONS = (
     Operation("Converse", "POST", ("model", "*", "converse"), chat.converse),
     Operation("ConverseStream", "POST", ("model", "*", "converse-stream"), chat.converse_stream),
+    Operation("CountTokens", "POST", ("model", "*", "count-tokens"), counting.count_tokens),
     Operation("InvokeModel", "POST", ("model", "*", "invoke"), invoke.invoke_model),
     Operation("ListFoundationModels", "GET", ("foundation-models",), _list_models),
     Operation("GetFoundationModel", "GET", ("foundation-models", "*"), _get_model),

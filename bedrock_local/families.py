@@ -94,6 +94,8 @@ class Family:
     unlimited_efforts: tuple[str, ...] = ()
     #: Whether its own response has `usage.output_tokens_details.thinking_tokens`.
     counts_thoughts: bool = False
+    #: Whether CountTokens takes its models.
+    counts_tokens: bool = False
     #: Whether its reasoning is empty unless `thinking.display` is `summarized`.
     hides_thoughts: bool = False
     #: The reasoning that it accepts in the history: `none`, `signed`, `unsigned`, `redacted`; and whether that is bound
