@@ -21,13 +21,14 @@ from setuptools import setup
 INTERPRETED = {
     "": "__main__ build cl100k_base json_values net shared_names value",
     "bedrock": "capabilities converse converse_response credentials endpoints errors invoke listing model_ids seed",
-    "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies side_calls "
-    "translation",
-    "openai": "chat embeddings limits messages models passed_over unknown",
+    "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies responses_endpoint "
+    "side_calls translation",
+    "openai": "chat embeddings limits messages models passed_over response_items responses unknown",
     "telemetry": "lines log",
     "tenancy": "",
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "
-    "response_fields response_shape schema_nulls schema_root schemas structured",
+    "response_fields response_shape responses_tools schema_nulls schema_root schemas sealed_reasoning "
+    "structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",
 }

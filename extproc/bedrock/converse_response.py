@@ -317,6 +317,23 @@ def decode_response(body: bytes) -> ConverseResponse:
         raise ConverseResponseError(f"Converse response: {error}") from error
 
 
+class CountTokensResponse(Struct):
+    """The response of CountTokens."""
+
+    input_tokens: Annotated[int, Meta(ge=0)] = msgspec.field(name="inputTokens")
+
+
+_COUNT = msgspec.json.Decoder(CountTokensResponse)
+
+
+def decode_count(body: bytes) -> int:
+    """Return the number of tokens in the body of CountTokens' response; raises `ConverseResponseError`."""
+    try:
+        return _COUNT.decode(body).input_tokens
+    except msgspec.MsgspecError as error:
+        raise ConverseResponseError(f"CountTokens response: {error}") from error
+
+
 def decode_event(event_type: str, payload: bytes) -> StreamEvent | None:
     """Decode an event of ConverseStream; return None for an unknown type. Raises `ConverseResponseError`."""
     decoder = _EVENTS.get(event_type)

@@ -39,6 +39,7 @@ from extproc.config.kinds import (
     ProjectId,
     Rate,
     Region,
+    ResponseKey,
     Seconds,
     Sha256,
     TokenName,
@@ -66,6 +67,13 @@ class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deny: tuple[Pattern, ...] = ()
 
 
+class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Endpoints that an operator switches on."""
+
+    responses: YesNo = False
+    """`POST /oai/v1/responses`, without state: nothing is stored, and the client sends the whole conversation."""
+
+
 class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An organisation. Its machine name is its key in `organisations`."""
 
@@ -77,6 +85,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The project that its calls belong to (`projectIdentifier`)."""
     caching: Annotated[Literal["implicit", "explicit"], Meta(description="`implicit` or `explicit`")] = "explicit"
     """Whether prompts are cached without a client's marks: behind the instructions, and behind the last turn."""
+    endpoints: EndpointSettings | None = None
+    """Overrides `endpoints`."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +178,14 @@ class StreamingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Idle timeout of Bedrock, after which the call fails."""
 
 
+class ResponsesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of `POST /oai/v1/responses`."""
+
+    keys: tuple[ResponseKey, ...] = ()
+    """Keys that authenticate the reasoning that clients send back (`encrypted_content`): the first is for new ones, all
+    are accepted. Without any, one is derived from the tokens' hashes, which a change of tokens changes."""
+
+
 class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The refresh of the list of models."""
 
@@ -189,6 +207,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embeddings: EmbeddingsSettings = msgspec.field(default_factory=EmbeddingsSettings)
     streaming: StreamingSettings = msgspec.field(default_factory=StreamingSettings)
     catalogue: CatalogueSettings = msgspec.field(default_factory=CatalogueSettings)
+    endpoints: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
+    responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
     media: MediaSettings = msgspec.field(default_factory=MediaSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""
@@ -198,6 +218,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The gRPC server for Envoy: `auto` is http2 on a unix socket, and grpcio elsewhere."""
     trusted_hops: Annotated[int, Meta(ge=0, le=16, description="a whole number from 0 to 16")] = 0
     """Proxies in front of Envoy, whose `x-forwarded-for` names the caller's address."""
+
+    def offers(self, switch: str, organisation: str | None = None) -> bool:
+        """Return whether a key of `endpoints` is true, for an organisation or for any."""
+        default: bool = getattr(self.endpoints, switch)
+        own = [one.endpoints for name, one in self.organisations.items() if organisation in (None, name)]
+        switched = [default if endpoints is None else getattr(endpoints, switch) for endpoints in own]
+        return any(switched or [default])
 
     @property
     def longest_wait(self) -> float:
@@ -212,9 +239,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a token file."""
+    """The content of a token file. Its other secrets are added to those of gateway.yaml."""
 
-    tokens: tuple[Token, ...]
+    tokens: tuple[Token, ...] = ()
+    responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +264,18 @@ class Draft:
             settings = _convert(self.document, Settings)
             _check_capabilities(settings.capabilities)
             _check_networks(settings.media.deny)
-        files = {self.source: settings.tokens}
+        files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with _naming(source):
-                files[source] = _convert(read(text), TokenFile).tokens
+                file = _convert(read(text), TokenFile)
+            files[source] = file.tokens
+            keys += file.responses.keys
         _check_tokens(files, settings.organisations)
-        return msgspec.structs.replace(settings, tokens=tuple(token for tokens in files.values() for token in tokens))
+        return msgspec.structs.replace(
+            settings,
+            tokens=tuple(token for tokens in files.values() for token in tokens),
+            responses=ResponsesSettings(keys),
+        )
 
 
 def load(path: Path) -> Settings:

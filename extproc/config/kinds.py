@@ -66,6 +66,13 @@ FieldPath = Annotated[
         description="the path of a field, as in `chat_template_kwargs` or `tools[].function.input_examples`",
     ),
 ]
+ResponseKey = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[!-~]{32,1024}\Z",
+        description="a secret of 32 to 1024 printable characters without blanks, as `openssl rand -hex 32` makes one",
+    ),
+]
 Seconds = Annotated[
     float, Meta(gt=0, le=31_536_000, description="a number of seconds, above 0 and at most 31536000 (a year)")
 ]

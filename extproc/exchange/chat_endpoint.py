@@ -7,10 +7,16 @@ import msgspec
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import (
+    ApiEndpoint,
+    AskContext,
+    BedrockCall,
+    Response,
+    ResponseContext,
+    TranslatedRequest,
+)
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.chunks import ChunkEncoder
-from extproc.openai.embeddings import Detokeniser
 from extproc.translate import chat_completion, chat_request
 from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
@@ -70,11 +76,9 @@ class DecodedChat:
         self.images: Mapping[str, RemoteImage] = remote_images(request.messages)
         self._request = request
 
-    def ask(
-        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> TranslatedRequest:
+    def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
-        plan = chat_request.plan(self._request, capabilities, images, target.project)
+        plan = chat_request.plan(self._request, capabilities, context.images, target.project)
         call = BedrockCall(model_path(target.model_id, "converse"), plan.body)
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")

@@ -8,10 +8,17 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.bedrock.sigv4 import model_path
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import (
+    ApiEndpoint,
+    AskContext,
+    BedrockCall,
+    Response,
+    ResponseContext,
+    TranslatedRequest,
+)
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.completion import Usage
-from extproc.openai.embeddings import Detokeniser, EmbeddingsRequest, Format
+from extproc.openai.embeddings import EmbeddingsRequest, Format
 from extproc.openai.errors import ApiError
 from extproc.translate import embeddings
 from extproc.translate.completed import Completed
@@ -56,13 +63,11 @@ class DecodedEmbeddings:
         self.images: Mapping[str, RemoteImage] = {}
         self._request = request
 
-    def ask(
-        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> TranslatedRequest:
+    def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         request = self._request
         _check_model(request.model, target)
-        plan = embeddings.plan(request, target.foundation, detokenise)
+        plan = embeddings.plan(request, target.foundation, context.detokenise)
         path = model_path(target.model_id, "invoke")
         calls = [
             BedrockCall(

@@ -54,6 +54,16 @@ class BedrockCall(Struct, frozen=True):
     """The project that the call belongs to, where the body does not name it."""
 
 
+class AskContext(Struct, frozen=True):
+    """What the translation of a request needs beside the request and the model."""
+
+    images: Mapping[str, bytes]
+    """The fetched images, by the http(s) URLs that name them."""
+    detokenise: Detokeniser
+    keys: tuple[bytes, ...] = ()
+    """The keys that authenticate what clients keep for this gateway (`responses.keys`)."""
+
+
 class ResponseContext(Struct, frozen=True):
     """The values of a response that come from the exchange and the settings."""
 
@@ -62,6 +72,8 @@ class ResponseContext(Struct, frozen=True):
     """In unix seconds."""
     truncation: str
     """The finish reason of a streamed message that was cut short (`compat.streaming_truncation`)."""
+    keys: tuple[bytes, ...] = ()
+    """As in `AskContext`."""
 
 
 class Pending(Protocol):
@@ -107,10 +119,8 @@ class DecodedRequest(Protocol):
     def images(self) -> Mapping[str, RemoteImage]:
         """The images that the request names by http(s) URLs, by URL."""
 
-    def ask(
-        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> TranslatedRequest:
-        """Translate the request for a model; `images` are those at URLs. Raises `ApiError`."""
+    def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
+        """Translate the request for a model. Raises `ApiError`."""
 
 
 class ApiEndpoint(Struct, frozen=True):
@@ -124,3 +134,5 @@ class ApiEndpoint(Struct, frozen=True):
     """Decode a body, without the unknown fields at these paths. Raises `ApiError`."""
     decode_pending: Callable[[Raw], Pending]
     """Decode the JSON of a pending request, which another process has planned."""
+    switch: str = ""
+    """The key of `endpoints` by which an operator switches it on; empty for one that is always there."""

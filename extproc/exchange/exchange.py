@@ -44,7 +44,15 @@ from extproc.exchange.admission import announced_bytes, authenticate, encoded_by
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
 from extproc.exchange.directives import Abort, Continue, Directive, Forward, Head, Reply, Wait, is_last
-from extproc.exchange.endpoint import BedrockCall, DecodedRequest, Pending, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import (
+    ApiEndpoint,
+    AskContext,
+    BedrockCall,
+    DecodedRequest,
+    Pending,
+    ResponseContext,
+    TranslatedRequest,
+)
 from extproc.exchange.events import (
     Event,
     Idle,
@@ -74,7 +82,7 @@ from extproc.exchange.local_replies import bedrock_idle, from_envoy, is_of_anoth
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedResponse, ResponseRelay, StreamedResponse
-from extproc.exchange.routes import ModelDetails, ModelList, route
+from extproc.exchange.routes import ModelDetails, ModelList, not_here, route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
     Admitted,
@@ -206,16 +214,25 @@ class Exchange:
         self._created = int(now)
         requested = route(headers.get(":method", ""), headers.get(":path", ""))
         self._record.operation = requested.operation
+        if isinstance(requested, ApiEndpoint) and requested.switch:
+            self._check_offered(requested, headers, None)
         self._caller = caller = authenticate(self._gateway.directory, headers, self._record, now)
         if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
         if isinstance(requested, ModelDetails):
             return self._reply(200, model(self._gateway.catalogue, caller, requested.model))
+        if requested.switch:
+            self._check_offered(requested, headers, caller.organisation)
         budget = self._gateway.budget
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - budget.stream_bytes)
         self._reservation = reservation = Reservation(budget, caller.organisation, size)
         self._state = Buffering(Admitted(requested, caller, reservation))
         return Continue(names_to_remove(tuple(headers)))
+
+    def _check_offered(self, endpoint: ApiEndpoint, headers: Mapping[str, str], organisation: str | None) -> None:
+        """Raise a 404 for an optional endpoint that is not switched on, for this organisation or for any."""
+        if not self._gateway.settings.offers(endpoint.switch, organisation):
+            raise not_here(headers.get(":method", ""), headers.get(":path", ""), endpoint.switch)
 
     def _body(self, admitted: Admitted, event: RequestBody, now: float) -> Directive:
         if event.trailers:  # Envoy would send them to AWS as they are
@@ -262,9 +279,14 @@ class Exchange:
         capabilities = self._gateway.capabilities_of(target, admitted.caller.organisation)
         if isinstance(request, HeldRequest):
             self._state = Planning(admitted)
-            job = Plan(request, target, capabilities, images, admitted.caller.organisation)
+            job = Plan(request, target, capabilities, images, admitted.caller.organisation, self._keys(admitted))
             return Wait(job, TRANSLATION_SECONDS)
-        return self._send(admitted, request.ask(target, capabilities, images, self._gateway.detokenise), now)
+        context = AskContext(images, self._gateway.detokenise, self._keys(admitted))
+        return self._send(admitted, request.ask(target, capabilities, context), now)
+
+    def _keys(self, admitted: Admitted) -> tuple[bytes, ...]:
+        """Return the keys of what clients keep for this gateway, for the endpoints that have such things."""
+        return self._gateway.directory.response_keys if admitted.endpoint.switch else ()
 
     def _send(self, admitted: Admitted, translated: TranslatedRequest, now: float) -> Directive:
         self._ignored = translated.pending.ignored
@@ -313,7 +335,8 @@ class Exchange:
         return Wait(job, TRANSLATION_SECONDS)
 
     def _context(self) -> ResponseContext:
-        return ResponseContext(self._id, self._created, self._gateway.settings.compat.streaming_truncation)
+        truncation, keys = self._gateway.settings.compat.streaming_truncation, self._gateway.directory.response_keys
+        return ResponseContext(self._id, self._created, truncation, keys)
 
     def _upstream(self, state: Unanswered, event: ResponseHeaders) -> Sequence[Directive]:
         self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))

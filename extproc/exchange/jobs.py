@@ -161,6 +161,8 @@ class Plan:
     capabilities: Capabilities
     images: Mapping[str, bytes]
     organisation: str
+    keys: tuple[bytes, ...] = ()
+    """As in `AskContext`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,14 @@ from urllib.parse import unquote
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import ApiEndpoint
+from extproc.exchange.responses_endpoint import INPUT_TOKENS, RESPONSES
 from extproc.openai.errors import ApiError
 from extproc.shared_names import API_PATH
 
-ENDPOINTS: dict[str, ApiEndpoint] = {endpoint.path: endpoint for endpoint in (CHAT, EMBEDDINGS)}
-"""The endpoints that call Bedrock, by path. A new one is one more name in this line."""
+_REGISTERED = (CHAT, EMBEDDINGS, RESPONSES, INPUT_TOKENS)
+"""The endpoints that call Bedrock. A new one is one more name in this line."""
+
+ENDPOINTS: dict[str, ApiEndpoint] = {endpoint.path: endpoint for endpoint in _REGISTERED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def route(method: str, path: str) -> Route:
     path = path.partition("?")[0]
     below = path.removeprefix(API_PATH).rstrip("/") if path.startswith(API_PATH + "/") else ""
     endpoint = ENDPOINTS.get(below)
-    if endpoint is not None:
+    if endpoint is not None and (method == endpoint.method or not endpoint.switch):
         return _allow(method, endpoint.method, path, endpoint)
     if below == "/models":
         return _allow(method, "GET", path, ModelList())
@@ -44,10 +47,17 @@ def route(method: str, path: str) -> Route:
     if model and model != below:
         # SDKs send `:` unescaped and `/` as %2F, other clients send an ARN's slash bare: unquote once, and accept all.
         return _allow(method, "GET", path, ModelDetails(unquote(model)))
-    raise ApiError(
+    raise not_here(method, path)
+
+
+def not_here(method: str, path: str, switch: str = "") -> ApiError:
+    """Return the 404 of a path without a route; `switch` is the key of an endpoint that is not switched on."""
+    others = "images, audio, moderations, assistants, responses, batches, files"
+    advice = f" An operator can switch this one on (`endpoints.{switch}: true`)." if switch else ""
+    return ApiError(
         404,
-        f"There is no {method} {path} here. This gateway serves {_served()}, and none of OpenAI's other endpoints "
-        "(images, audio, moderations, assistants, responses, batches, files).",
+        f"There is no {method} {path.partition('?')[0]} here. This gateway serves {_served()}, and none of OpenAI's "
+        f"other endpoints ({others}).{advice}",
         code="unknown_url",
     )
 
@@ -59,5 +69,6 @@ def _allow(method: str, allowed: str, path: str, requested: Route) -> Route:
 
 
 def _served() -> str:
-    calls = [f"{endpoint.method} {API_PATH}{endpoint.path}" for endpoint in ENDPOINTS.values()]
+    usual = [endpoint for endpoint in ENDPOINTS.values() if not endpoint.switch]
+    calls = [f"{endpoint.method} {API_PATH}{endpoint.path}" for endpoint in usual]
     return ", ".join([*calls, f"GET {API_PATH}/models", f"GET {API_PATH}/models/{{model}}"])

@@ -5,7 +5,9 @@ exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NoReturn
 
 from extproc import config
@@ -50,6 +52,8 @@ class Directory:
     def __init__(self, settings: config.Settings) -> None:
         self._organisations = settings.organisations
         self._tokens = {token.sha256: token for token in settings.tokens}
+        self.response_keys = tuple([key.encode() for key in settings.responses.keys]) or (_derived(settings.tokens),)
+        """The keys that authenticate what clients keep for this gateway; the first is for new things."""
 
     def authenticate(self, authorization: str | None, organisation: str | None, now: float) -> Caller:
         """Return the caller of the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
@@ -80,6 +84,11 @@ class Directory:
             message = f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one."
             raise KnownTokenError(401, message, "invalid_api_key", token)
         return token
+
+
+def _derived(tokens: Sequence[config.Token]) -> bytes:
+    """Return a key that all workers and replicas with the same tokens derive; a change of tokens makes another."""
+    return sha256(b"responses.keys\n" + "\n".join(sorted([token.sha256 for token in tokens])).encode()).digest()
 
 
 def _choose(token: config.Token, header: str) -> str:

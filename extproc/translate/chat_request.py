@@ -17,7 +17,7 @@ from extproc.bedrock.converse import ConverseRequest, OutputConfig
 from extproc.bedrock.converse_response import OUTPUT_TOKENS_DETAILS
 from extproc.openai.chat import ChatRequest, PartlyKnown, ResponseFormatJsonSchema
 from extproc.openai.errors import invalid
-from extproc.payload import Payload
+from extproc.payload import Payload, Segments, segments
 from extproc.translate.chat_fields import NOT_APPLIED, REJECTED
 from extproc.translate.fields import alternatives
 from extproc.translate.ignored import Ignored
@@ -52,6 +52,13 @@ class ChatPlan(Value, frozen=True):
     """Fields of the request that change nothing, by their paths (`Ignored`)."""
 
 
+class CountPlan(Value, frozen=True):
+    """The request of CountTokens, and the fields that change nothing."""
+
+    body: Payload
+    ignored: tuple[str, ...]
+
+
 def plan(
     request: ChatRequest,
     capabilities: Capabilities,
@@ -67,6 +74,45 @@ def plan(
     (`effective`, the only capabilities from there on); the tools; the conversation, whose history of calls depends on
     them; the other parameters.
     """
+    planned = _plan(request, capabilities, fetched, project)
+    options = request.stream_options
+    return ChatPlan(
+        body=planned.converse.encode(),
+        stream=planned.stream,
+        streamed=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        shape=_shape(request, planned.effective, planned.tools),
+        ignored=planned.ignored,
+    )
+
+
+def plan_count(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes] = NOTHING) -> CountPlan:
+    """Return the request of CountTokens for what `plan` would send. Raises a 400 `ApiError` that names the field."""
+    planned = _plan(request, capabilities, fetched, None)
+    converse = planned.converse
+    counted = ConverseRequest(
+        messages=converse.messages,
+        system=converse.system,
+        tool_config=converse.tool_config,
+        additional_model_request_fields=converse.additional_model_request_fields,
+    )
+    body = Segments([b'{"input":{"converse":', *segments(counted.encode()), b"}}"])
+    return CountPlan(body=body, ignored=planned.ignored)
+
+
+class _Planned(Value, frozen=True):
+    """What the steps of a translation have made."""
+
+    converse: ConverseRequest
+    effective: Capabilities
+    tools: Tools
+    stream: bool
+    ignored: tuple[str, ...]
+
+
+def _plan(
+    request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes], project: str | None
+) -> _Planned:
     _check(request, capabilities)
     ignored = Ignored()
     ignored.add(*_not_applied(request))
@@ -88,17 +134,9 @@ def plan(
     parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream)
     binding = reasoning.binding_fields(effective, conversation.turns)
     fields = with_own(merged(reasoning.fields, binding, parameters.fields, tools.model_fields), request, effective)
-    options = request.stream_options
     converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)
     converse.project_identifier = project or UNSET
-    return ChatPlan(
-        body=converse.encode(),
-        stream=stream,
-        streamed=bool(request.stream),
-        include_usage=bool(options and options.include_usage),
-        shape=_shape(request, effective, tools),
-        ignored=ignored.paths,
-    )
+    return _Planned(converse, effective, tools, stream, ignored.paths)
 
 
 def _converse_request(

@@ -54,6 +54,7 @@ _EXPIRED = _Rule(502, code="gateway_credentials", instead=_CREDENTIALS_MESSAGE)
 _NO_MODEL = _Rule(404, _INVALID, "model_not_found", param="model")
 _NO_ACCESS = _Rule(404, _INVALID, "model_not_found", instead=_NO_ACCESS_MESSAGE, param="model")
 _UNKNOWN_PATH = _Rule(404, _INVALID, "model_not_found", instead=_NO_SUCH_ID, param="model")
+_UNCOUNTED = _Rule(404, _INVALID, "unsupported_model", "Bedrock does not count this model's tokens. ", param="model")
 _THROTTLED = _Rule(429, _LIMIT, "rate_limit_exceeded", retry_after="1")
 _QUOTA = _Rule(429, "insufficient_quota", "insufficient_quota", final=True)
 _NOT_READY = _Rule(429, _LIMIT, "model_not_ready", retry_after="5")
@@ -162,6 +163,7 @@ _TEXTS: tuple[tuple[Collection[str], _Rule, tuple[str, ...]], ...] = (
         ("bedrock is unable to process your request", "too many connections", "please wait before trying again"),
     ),
     (_MODEL_KINDS, _Rule(404, _INVALID, "model_not_found", _PROFILE, param="model"), ("on-demand throughput",)),
+    (_MODEL_KINDS, _UNCOUNTED, ("support counting tokens", "counttokens is not supported")),
     (_MODEL_KINDS, _NO_ACCESS, ("model access is denied", "use case details have not been submitted")),
     (_MODEL_KINDS, _UNKNOWN_PATH, (" at 'modelid' failed to satisfy",)),
     (

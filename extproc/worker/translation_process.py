@@ -1,8 +1,8 @@
 """The process that translates a worker's large requests: `python -m extproc.worker.translation_process`.
 
 Its standard input is a socket to the worker, and it ends with it. It does one job after the other, none of them for
-longer than `JOB_CPU_SECONDS`. It knows no secret, opens no connection, and is the first process that a machine without
-memory should end.
+longer than `JOB_CPU_SECONDS`. It knows no secret but the keys of what clients keep (`responses.keys`), opens no
+connection, and is the first process that a machine without memory should end.
 
 Decision: docs/decisions.md, D97.
 """
@@ -19,7 +19,7 @@ import msgspec
 from extproc import cl100k_base
 from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
-from extproc.exchange.endpoint import DecodedRequest
+from extproc.exchange.endpoint import AskContext, DecodedRequest
 from extproc.exchange.routes import ENDPOINTS
 from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
@@ -87,7 +87,8 @@ class TranslationServer:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
         target = Target(request.model_id, request.foundation, project=request.project)
-        translated = translation.with_digests(decoded.ask(target, request.capabilities, images, cl100k_base.decode))
+        context = AskContext(images, cl100k_base.decode, request.keys)
+        translated = translation.with_digests(decoded.ask(target, request.capabilities, context))
         pieces = [segments(call.body) for call in translated.calls]
         calls = [
             CallFields(

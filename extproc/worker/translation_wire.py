@@ -50,6 +50,7 @@ class PlanRequest(Struct, tag="plan"):
     foundation: str | None
     images: tuple[str, ...]
     project: str | None = None
+    keys: tuple[bytes, ...] = ()
 
 
 class CompleteRequest(Struct, tag="complete"):

@@ -356,7 +356,13 @@ class Process:
         target = job.target
         images = job.images
         request = wire.PlanRequest(
-            ticket.number, job.capabilities, target.model_id, target.foundation, tuple(images), target.project
+            ticket.number,
+            job.capabilities,
+            target.model_id,
+            target.foundation,
+            tuple(images),
+            target.project,
+            job.keys,
         )
         reply, blobs = self._ask(request, list(images.values()))
         if not isinstance(reply, wire.PlanReply):

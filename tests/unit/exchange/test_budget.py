@@ -20,6 +20,7 @@ from extproc.config.capacity import MIB, STREAM_BYTES, Memory, in_flight_bytes, 
 from extproc.exchange.budget import Budget, Reservation
 from extproc.exchange.directives import Continue, Directive, Forward, Reply, Wait
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
+from extproc.exchange.endpoint import AskContext
 from extproc.exchange.events import Idle, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -329,7 +330,7 @@ def held_alone(budget: Budget, model: EmbeddingModel, inputs: object) -> tuple[i
     fields = {"dimensions": max(model.dimensions)} if len(model.dimensions) > 1 else {}
     body = json.dumps({"model": model.ids[0], "input": inputs, **fields}).encode()
     target = Target(model.ids[0], model.ids[0])
-    plan = EMBEDDINGS.decode(body).ask(target, BUILT_IN.of(target.foundation), {}, cl100k_base.decode)
+    plan = EMBEDDINGS.decode(body).ask(target, BUILT_IN.of(target.foundation), AskContext({}, cl100k_base.decode))
     reservation = Reservation(budget, "acme", len(body))
     try:
         hold_calls(reservation, plan.calls)

@@ -8,7 +8,7 @@ import pytest
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.chat_endpoint import decode
-from extproc.exchange.endpoint import ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import AskContext, ResponseContext, TranslatedRequest
 from extproc.translate.completed import Completed
 
 CONTEXT = ResponseContext("1", 1_790_000_000, "length")
@@ -21,7 +21,7 @@ def plan_of(takes: Any = None, **fields: Any) -> TranslatedRequest:
     """Return a request for a model with these capabilities."""
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
     capabilities = Capabilities(family="f", tool_choices=("auto",), **(takes or {}))
-    return decode(json.dumps(body).encode()).ask(TARGET, capabilities, {}, lambda _: "")
+    return decode(json.dumps(body).encode()).ask(TARGET, capabilities, AskContext({}, lambda _: ""))
 
 
 def action(made: TranslatedRequest) -> str:

@@ -14,12 +14,11 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
 from extproc.exchange import routes
 from extproc.exchange.directives import Forward, Reply
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, AskContext, BedrockCall, Response, ResponseContext, TranslatedRequest
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.openai.completion import Usage
-from extproc.openai.embeddings import Detokeniser
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 
@@ -54,9 +53,7 @@ class DecodedCount(msgspec.Struct):
     def images(self) -> Mapping[str, RemoteImage]:
         return {}
 
-    def ask(
-        self, target: Target, capabilities: Capabilities, images: Mapping[str, bytes], detokenise: Detokeniser
-    ) -> TranslatedRequest:
+    def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         body = json.dumps({"input": self.text}).encode()
         return TranslatedRequest(
             (BedrockCall(model_path(target.model_id, "count-tokens"), body),), CountPending(("hint",), False)

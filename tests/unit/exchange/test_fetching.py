@@ -10,6 +10,7 @@ from extproc.bedrock.capabilities import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.config import MediaSettings
 from extproc.exchange.chat_endpoint import DecodedChat, decode
+from extproc.exchange.endpoint import AskContext
 from extproc.exchange.image_fetch import MAX_FETCHED, ImageFetch
 from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure
 from extproc.openai.errors import ApiError
@@ -31,7 +32,7 @@ def fetch(*urls: str) -> ImageFetch:
 
 
 def sent(request: DecodedChat, images: dict[str, bytes]) -> Any:
-    [call] = request.ask(Target(MODEL, MODEL), BUILT_IN.of(MODEL), images, lambda _: "").calls
+    [call] = request.ask(Target(MODEL, MODEL), BUILT_IN.of(MODEL), AskContext(images, lambda _: "")).calls
     return json.loads(bytes(call.body))["messages"][-1]["content"]
 
 

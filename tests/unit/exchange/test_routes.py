@@ -49,7 +49,7 @@ def test_a_wrong_method_is_405_and_names_the_right_one(method: str, path: str, a
     "path",
     [
         "/oai/v1/images/generations",
-        "/oai/v1/responses",
+        "/oai/v1/responses/resp_1",
         "/oai/v1/batches",
         "/oai/v1",
         "/oai/v1/",

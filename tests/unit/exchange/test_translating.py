@@ -10,7 +10,7 @@ from bench.shapes import SHAPES
 from extproc import config
 from extproc.exchange import translation
 from extproc.exchange.directives import Abort, Directive, Forward, Reply, Wait
-from extproc.exchange.endpoint import DecodedRequest
+from extproc.exchange.endpoint import AskContext, DecodedRequest
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -73,7 +73,9 @@ def perform(job: object, gateway: Gateway) -> TranslationResult:
             case Read():
                 return Here(translation.read(job.body, job.endpoint))
             case Plan(request=Here() as held):
-                translated = held.request.ask(job.target, job.capabilities, job.images, gateway.detokenise)
+                translated = held.request.ask(
+                    job.target, job.capabilities, AskContext(job.images, gateway.detokenise, job.keys)
+                )
                 return translation.with_digests(translated)
             case Complete():
                 return job.pending.complete(

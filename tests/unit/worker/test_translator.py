@@ -21,7 +21,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS, EmbeddingsPending
-from extproc.exchange.endpoint import ApiEndpoint, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, AskContext, ResponseContext, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
@@ -79,7 +79,7 @@ def here(name: str, count: int) -> object:
     try:
         request = translation.read(body(name, count), endpoint)
         images = dict.fromkeys(request.images, b"\x89PNG\r\n\x1a\n")
-        translated = request.ask(target, BUILT_IN.of(target.foundation), images, cl100k_base.decode)
+        translated = request.ask(target, BUILT_IN.of(target.foundation), AskContext(images, cl100k_base.decode))
     except ApiError as error:
         return body_of(error)
     return fields(request.model, request.images, translation.with_digests(translated))

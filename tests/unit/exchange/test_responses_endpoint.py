@@ -1,0 +1,297 @@
+"""POST /responses: what becomes of its items, tools and fields, and its errors, in the client's own terms."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from extproc import config
+from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.catalogue import Target
+from extproc.exchange.directives import Forward, Reply
+from extproc.exchange.endpoint import AskContext, ResponseContext, TranslatedRequest
+from extproc.exchange.events import RequestBody, RequestHeaders
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.responses_endpoint import decode, decode_for_count
+from extproc.openai.errors import ApiError
+from extproc.payload import segments
+from extproc.tenancy.directory import Directory
+from extproc.translate.sealed_reasoning import ReasoningSeal
+from tests.unit.exchange.conftest import NOW, TOKEN
+
+CLAUDE = "anthropic.claude-sonnet-4-6"
+LLAMA = "meta.llama3-3-70b-instruct-v1:0"
+KEYS = (b"k" * 32,)
+CONTEXT = ResponseContext("i", 1_790_000_000, "length", KEYS)
+FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
+NAMESPACE = {"type": "namespace", "name": "agents", "description": "Agents.", "tools": [FUNCTION]}
+CALL = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "Nothing."}
+
+
+def ask(model: str = CLAUDE, **fields: Any) -> TranslatedRequest:
+    body = {"model": model, "input": "Hello", **fields}
+    return decode(json.dumps(body).encode()).ask(
+        Target(model, model), BUILT_IN.of(model), AskContext({}, lambda _: "", KEYS)
+    )
+
+
+def converse(translated: TranslatedRequest) -> Any:
+    [call] = translated.calls
+    return json.loads(b"".join(map(bytes, segments(call.body))))
+
+
+def response(translated: TranslatedRequest, *blocks: Any, stop: str = "end_turn") -> Any:
+    """Return the response object for a whole response of Bedrock's with these blocks."""
+    message = {"role": "assistant", "content": blocks}
+    body = {"output": {"message": message}, "stopReason": stop, "usage": {"inputTokens": 3, "outputTokens": 5}}
+    return json.loads(translated.pending.complete(CONTEXT, [({}, json.dumps(body).encode())]).body)
+
+
+def test_instructions_come_first() -> None:
+    body = converse(
+        ask(
+            instructions="Be brief.",
+            input=[{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
+        )
+    )
+    assert body["system"] == [{"text": "Be brief."}, {"text": "Be kind."}]
+    assert body["messages"] == [{"role": "user", "content": [{"text": "Hi"}]}]
+
+
+def test_the_response_repeats_the_request_and_stores_nothing() -> None:
+    translated = ask(
+        instructions="Be brief.", tools=[FUNCTION], tool_choice="required", metadata={"a": "b"}, store=True
+    )
+    made = response(translated, {"text": "Hi"})
+    assert made["instructions"] == "Be brief."
+    assert made["tools"] == [FUNCTION]
+    assert (made["tool_choice"], made["metadata"], made["store"]) == ("required", {"a": "b"}, False)
+    assert (made["id"], made["object"], made["status"]) == ("resp_i", "response", "completed")
+    assert made["usage"] == {
+        "input_tokens": 3,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"), [("max_tokens", "max_output_tokens"), ("content_filtered", "content_filter")]
+)
+def test_a_message_that_was_cut_short_is_incomplete(stop: str, reason: str) -> None:
+    made = response(ask(), {"text": "Hi"}, stop=stop)
+    assert (made["status"], made["incomplete_details"]) == ("incomplete", {"reason": reason})
+    assert made["output"][0]["status"] == "incomplete"
+
+
+def test_a_namespaces_tools_have_names_of_their_own_and_their_calls_go_back_under_both() -> None:
+    translated = ask(tools=[FUNCTION, NAMESPACE, {**NAMESPACE, "name": "agents_"}])
+    names = [tool["toolSpec"]["name"] for tool in converse(translated)["toolConfig"]["tools"]]
+    assert names[:2] == ["look", "agents__look"]
+    assert len(set(names)) == 3
+    made = response(translated, *({"toolUse": {"toolUseId": name, "name": name, "input": {}}} for name in names))
+    called = [(item["call_id"], item["name"], item.get("namespace")) for item in made["output"]]
+    assert called == [("look", "look", None), (names[1], "look", "agents"), (names[2], "look", "agents_")]
+
+
+def test_a_call_of_a_namespaces_tool_keeps_its_name_in_the_history() -> None:
+    items = [{"role": "user", "content": "Hi"}, {**CALL, "namespace": "agents"}, OUTPUT]
+    [_, assistant, _] = converse(ask(tools=[NAMESPACE], input=items))["messages"]
+    assert assistant["content"][0]["toolUse"]["name"] == "agents__look"
+
+
+def test_tools_that_openai_runs_and_items_of_unknown_types_are_left_out_and_named() -> None:
+    hosted = [
+        {"type": "file_search", "vector_store_ids": []},
+        {"type": "mcp"},
+        {"type": "web_search"},
+        {"type": "A b\n"},
+    ]
+    items = [{"type": "mcp_call", "id": "x"}, {"role": "user", "content": "Hi"}]
+    translated = ask(tools=[*hosted, FUNCTION], input=items)
+    assert len(converse(translated)["toolConfig"]["tools"]) == 1
+    assert {
+        "tools[type=file_search]",
+        "tools[type=mcp]",
+        "tools[type=web_search]",
+        "tools[type=*]",
+        "input[type=mcp_call]",
+    } == set(translated.pending.ignored)
+
+
+def test_the_web_is_searched_where_the_family_can() -> None:
+    nova = next(name for name, family in BUILT_IN.families.items() if family.web_search)
+    capabilities = BUILT_IN.families[nova]
+    body = json.dumps({"model": "m", "input": "Hi", "tools": [{"type": "web_search"}]}).encode()
+    translated = decode(body).ask(Target("m", "m"), capabilities, AskContext({}, lambda _: "", KEYS))
+    assert translated.pending.ignored == ()
+    assert converse(translated)["toolConfig"]["tools"] == [{"systemTool": {"name": capabilities.web_search}}]
+
+
+def with_part(**part: Any) -> Any:
+    return {"input": [{"role": "user", "content": [part]}]}
+
+
+def rejected(**fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as raised:
+        ask(**fields)
+    assert raised.value.status == 400
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id", "unsupported_parameter"),
+        ({"conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+        ({"background": True}, "background", "unsupported_parameter"),
+        ({"prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]", "unsupported_parameter"),
+        ({"tool_choice": {"type": "file_search"}}, "tool_choice", "unsupported_value"),
+        ({"tool_choice": "maybe"}, "tool_choice", "invalid_value"),
+        ({"tools": [{"name": "x"}]}, "tools[0].type", "missing_required_parameter"),
+        ({"tools": [{**FUNCTION, "colour": 1}]}, "tools[0].colour", "unknown_parameter"),
+        ({"colour": 1}, "colour", "unknown_parameter"),
+        ({"input": []}, "input", "invalid_value"),
+        ({"input": 5}, "input", "invalid_type"),
+        ({"input": [5]}, "input[0]", "invalid_type"),
+        ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
+        ({"input": [OUTPUT]}, "input[0].call_id", "invalid_value"),
+        ({"input": [{"role": "user", "content": "Hi"}, CALL, CALL, OUTPUT]}, "input[2].call_id", "invalid_value"),
+        (with_part(type="input_image", file_id="f"), "input[0].content[0].file_id", "unsupported_parameter"),
+        (with_part(type="input_image", image_url="data:,"), "input[0].content[0].image_url", None),
+        (with_part(type="input_file", file_url="https://x"), "input[0].content[0].file_url", "unsupported_parameter"),
+        ({"stream_options": {}}, "stream_options", "invalid_value"),
+        ({"model": LLAMA, "reasoning": {"effort": "high"}}, "reasoning.effort", "unsupported_parameter"),
+    ],
+)
+def test_an_error_names_the_clients_own_field(fields: Any, param: str, code: str | None) -> None:
+    error = rejected(**fields)
+    assert error.param == param
+    if code is not None:
+        assert error.code == code
+    assert "messages[" not in error.message
+    assert "response_format" not in error.message
+
+
+def history(encrypted: str, model: str = CLAUDE) -> TranslatedRequest:
+    reasoning = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": encrypted}
+    items = [{"role": "user", "content": "Hi"}, reasoning, CALL, OUTPUT]
+    return ask(model, input=items, tools=[FUNCTION], reasoning={"effort": "high"})
+
+
+def test_reasoning_returns_to_its_place() -> None:
+    include = {"include": ["reasoning.encrypted_content"], "reasoning": {"effort": "high", "summary": "auto"}}
+    block = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
+    use = {"toolUse": {"toolUseId": "c", "name": "look", "input": {}}}
+    made = response(ask(tools=[FUNCTION], **include), block, use)
+    assert [item["type"] for item in made["output"]] == ["reasoning", "function_call"]
+    assert made["output"][0]["summary"] == [{"type": "summary_text", "text": "Hm."}]
+    translated = history(made["output"][0]["encrypted_content"])
+    assert translated.pending.ignored == ()
+    assert converse(translated)["messages"][1]["content"] == [block, use]
+
+
+def test_reasoning_without_a_wish_for_it_has_neither_a_summary_nor_content() -> None:
+    block = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}}
+    [reasoning, _] = response(ask(), block, {"text": "Hi"})["output"]
+    assert reasoning["summary"] == []
+    assert "encrypted_content" not in reasoning
+
+
+def test_forged_and_foreign_reasoning_is_left_out_and_named() -> None:
+    block = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+    for sealed in ("forged", ReasoningSeal((b"x" * 32,)).seal(block, CLAUDE), ReasoningSeal(KEYS).seal(block, LLAMA)):
+        translated = history(sealed)
+        assert "input[].encrypted_content" in translated.pending.ignored
+        assert "reasoningContent" not in json.dumps(converse(translated))
+
+
+def test_a_pending_request_survives_the_way_to_another_process() -> None:
+    pending = ask(tools=[NAMESPACE], metadata={"a": "b"}).pending
+    assert msgspec.json.decode(msgspec.json.encode(pending), type=type(pending)) == pending
+
+
+# Counting
+
+
+def test_a_count_is_of_what_would_be_sent() -> None:
+    body = {"model": CLAUDE, "input": "Hello", "instructions": "Be brief.", "tools": [FUNCTION], "temperature": 0.5}
+    target = Target(f"us.{CLAUDE}", CLAUDE)
+    context = AskContext({}, lambda _: "", KEYS)
+    translated = decode_for_count(json.dumps(body).encode()).ask(target, BUILT_IN.of(CLAUDE), context)
+    sent = converse(ask(**{name: value for name, value in body.items() if name != "model"}))
+    [call] = translated.calls
+    assert call.path == "/model/anthropic.claude-sonnet-4-6/count-tokens"
+    assert converse(translated) == {
+        "input": {"converse": {name: sent[name] for name in ("messages", "system", "toolConfig")}}
+    }
+    completed = translated.pending.complete(CONTEXT, [({}, b'{"inputTokens":7}')])
+    assert json.loads(completed.body) == {"object": "response.input_tokens", "input_tokens": 7}
+
+
+def test_an_unknown_foundation_model_is_not_counted() -> None:
+    context = AskContext({}, lambda _: "", KEYS)
+    with pytest.raises(ApiError, match="foundation models only") as raised:
+        decode_for_count(b'{"model":"m","input":"Hello"}').ask(Target("m", None), BUILT_IN.of(CLAUDE), context)
+    assert raised.value.status == 404
+
+
+# The switch
+
+
+def exchange_of(gateway: Gateway, **settings: Any) -> Exchange:
+    gateway.settings = msgspec.structs.replace(gateway.settings, **settings)
+    gateway.directory = Directory(gateway.settings)
+    return Exchange(gateway, "0" * 32)
+
+
+def begin(exchange: Exchange, authorization: str = f"Bearer {TOKEN}", method: str = "POST") -> Any:
+    headers = {":method": method, ":path": "/oai/v1/responses", "authorization": authorization}
+    [directive] = exchange.receive(RequestHeaders(headers), NOW)
+    return directive
+
+
+ON, OFF = config.EndpointSettings(responses=True), config.EndpointSettings()
+
+
+@pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", "Bearer qc_unknown", ""])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_without_the_switch_it_is_a_404_for_anybody(gateway: Gateway, authorization: str, method: str) -> None:
+    reply = begin(exchange_of(gateway), authorization, method)
+    assert isinstance(reply, Reply)
+    assert reply.status == 404
+    error = json.loads(reply.body)["error"]
+    assert error["code"] == "unknown_url"
+    assert ("endpoints.responses: true" in error["message"]) == (method == "POST")
+
+
+def test_one_organisation_may_have_it(gateway: Gateway) -> None:
+    own = {"acme": config.Organisation(endpoints=ON), "frugal": config.Organisation()}
+    exchange = exchange_of(gateway, organisations=own)
+    assert not isinstance(begin(exchange), Reply)
+    body = json.dumps({"model": "anthropic.claude-sonnet-4-6", "input": "Hello"}).encode()
+    [forward] = exchange.receive(RequestBody(body), NOW)
+    assert isinstance(forward, Forward)
+    assert forward.path == "/model/us.anthropic.claude-sonnet-4-6/converse"
+
+
+def test_one_organisation_may_lack_it(gateway: Gateway) -> None:
+    own = {"acme": config.Organisation(endpoints=OFF), "frugal": config.Organisation()}
+    reply = begin(exchange_of(gateway, organisations=own, endpoints=ON))
+    assert isinstance(reply, Reply)
+    assert reply.status == 404
+
+
+def test_the_key_is_the_operators_or_derived_from_the_tokens(gateway: Gateway) -> None:
+    derived = gateway.directory.response_keys
+    assert Directory(gateway.settings).response_keys == derived
+    fewer = msgspec.structs.replace(gateway.settings, tokens=gateway.settings.tokens[:1])
+    assert Directory(fewer).response_keys != derived
+    keys = config.ResponsesSettings(keys=("n" * 32, "o" * 32))
+    own = msgspec.structs.replace(gateway.settings, responses=keys)
+    assert Directory(own).response_keys == (b"n" * 32, b"o" * 32)
