@@ -19,6 +19,11 @@ from tests.planned import Planned
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 IMAGE = base64.b64encode(PNG).decode()
+PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}}
+SENT_PICTURE = {"image": {"format": "png", "source": {"bytes": IMAGE}}}
+PDF = base64.b64encode(b"%PDF-1.7").decode()
+DOCUMENT = {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}
+SENT_DOCUMENT = {"document": {"format": "pdf", "name": "a", "source": {"bytes": PDF}}}
 BLANKS = ["", " ", "\n\t ", "\u00a0\u2003"]
 
 

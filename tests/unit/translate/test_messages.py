@@ -1,10 +1,9 @@
 """OpenAI's messages as Bedrock's `system` and turns.
 
 A conversation is written as a list of messages, the outcome as `(system, turns)`, both as JSON has them. What a
-model takes is said by the field; see also `test_messages_by_family`.
+model takes is the field's; see also `test_turns`, `test_messages_results`, `test_messages_cache`.
 """
 
-import base64
 from typing import Any
 
 import pytest
@@ -17,10 +16,14 @@ from extproc.bedrock.converse import (
 from extproc.translate.tools import Tools
 from tests.unit.translate.message_parts import (
     BLANKS,
+    DOCUMENT,
     IMAGE,
+    PICTURE,
+    SENT_DOCUMENT,
     assistant,
     call,
     operators,
+    read,
     rejection,
     result,
     result_block,
@@ -36,10 +39,6 @@ from tests.unit.translate.message_parts import (
 )
 
 DOCUMENTS = takes(documents=("pdf", "txt"), beside_tool_results=("text", "image", "document"))
-DOCUMENT = {"type": "file", "file": {"file_data": base64.b64encode(b"%PDF-1.7").decode(), "filename": "a.pdf"}}
-SENT_DOCUMENT = {
-    "document": {"format": "pdf", "name": "a", "source": {"bytes": base64.b64encode(b"%PDF-1.7").decode()}}
-}
 TEXT_FORMAT = OutputFormat(OutputFormatStructure(JsonSchemaDefinition("{}")))
 
 
@@ -217,3 +216,22 @@ def test_a_request_has_five_documents_at_most() -> None:
     assert len(turns(three, assistant("b"), user([DOCUMENT] * 2), to=DOCUMENTS)) == 3
     error = rejection(three, assistant("b"), user([DOCUMENT] * 3), to=DOCUMENTS)
     assert (error.param, error.code) == ("messages[2].content[2]", "too_many_documents")
+
+
+# Fields that change nothing
+
+
+def test_fields_without_effect_are_reported_as_ignored() -> None:
+    image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": "low"}}
+    outcome = read(
+        {**user([image]), "name": "ann"},
+        assistant("b", name="bob"),
+        {**user("c"), "cache_control": {"type": "ephemeral"}},
+    )
+    assert outcome.ignored == ("messages[].content[].image_url.detail", "messages[].name", "messages[].cache_control")
+
+
+@pytest.mark.parametrize("detail", [None, "auto"])
+def test_fields_that_never_have_an_effect_are_not_reported(detail: Any) -> None:
+    image = {**PICTURE, "image_url": {**PICTURE["image_url"], "detail": detail}}
+    assert read({**user([image]), "name": None, "cache_control": None}).ignored == ()

@@ -1,6 +1,6 @@
 """Tool calls and their results in earlier messages, as blocks of Bedrock's turns.
 
-Each field of the capabilities names an ability of the model; see also `test_messages_by_family`.
+Each field of the capabilities names an ability of the model; see also `test_messages_results`.
 """
 
 import json
