@@ -23,7 +23,7 @@ ACCESS, SECRET = "local", "local-secret"
 
 
 @dataclass
-class Response:
+class BedrockResponse:
     """A raw HTTP response."""
 
     status: int
@@ -79,14 +79,16 @@ class Local:
     def connection(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
-    def send(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Response:
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> BedrockResponse:
         """Send a request just so."""
         connection = self.connection()
         try:
             connection.request(method, path, body or None, dict(headers or {}))
             response = connection.getresponse()
             response_headers = {name.lower(): value for name, value in response.getheaders()}
-            return Response(response.status, response_headers, response.read())
+            return BedrockResponse(response.status, response_headers, response.read())
         finally:
             connection.close()
 
@@ -109,13 +111,13 @@ class Local:
         SigV4Auth(Credentials(access, secret, token), service, region or self.region).add_auth(request)
         return dict(request.headers.items())
 
-    def post(self, path: str, body: bytes | dict[str, Any], content_type: str = "application/json") -> Response:
+    def post(self, path: str, body: bytes | dict[str, Any], content_type: str = "application/json") -> BedrockResponse:
         """Sign and post a body."""
         content = json.dumps(body).encode() if isinstance(body, dict) else body
         headers = self.signed("POST", path, content, headers={"Content-Type": content_type})
         return self.send("POST", path, headers, content)
 
-    def converse(self, body: bytes | dict[str, Any], model: str = NOVA) -> Response:
+    def converse(self, body: bytes | dict[str, Any], model: str = NOVA) -> BedrockResponse:
         """Post a raw Converse."""
         return self.post(f"/model/{model.replace(':', '%3A')}/converse", body)
 

@@ -23,7 +23,7 @@ def _compiler() -> None:
         pytest.skip("the benchmark's programs are written in C, and there is no cc")
 
 
-class Server:
+class CannedServer:
     """A server that returns the same bytes to every request, in these pieces, and then closes if so configured."""
 
     def __init__(self, pieces: list[bytes], close: bool) -> None:
@@ -55,10 +55,10 @@ class Server:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., int]]:
     """Start such servers, and return their ports."""
-    servers: list[Server] = []
+    servers: list[CannedServer] = []
 
     def start(*pieces: bytes, close: bool = False) -> int:
-        servers.append(Server(list(pieces), close))
+        servers.append(CannedServer(list(pieces), close))
         return servers[-1].port
 
     yield start

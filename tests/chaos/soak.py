@@ -80,7 +80,7 @@ class Sample:
 
 
 @dataclass
-class Load:
+class MixedLoad:
     """State that the threads share."""
 
     gateway: Gateway
@@ -133,7 +133,7 @@ def call(gateway: Gateway, kind: Kind) -> int:
         connection.close()
 
 
-def sample(load: Load, started: float) -> Sample:
+def sample(load: MixedLoad, started: float) -> Sample:
     """Read the memory and the descriptors of each program, and take the latencies since the last sample."""
     memory, descriptors = dict[str, int](), dict[str, int]()
     for name, program in PROGRAMS.items():
@@ -150,7 +150,7 @@ def soak(starter: Starter, seconds: float, interval: float) -> dict[str, Any]:
     """Run the load, and return its figures."""
     gateway = starter({"workers": 1})
     started = time.monotonic()
-    load = Load(gateway, started + seconds)
+    load = MixedLoad(gateway, started + seconds)
     threads = [threading.Thread(target=load.run, args=(seed,)) for seed in range(THREADS)]
     for thread in threads:
         thread.start()

@@ -7,19 +7,18 @@ beside us.
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
+
+from tests.local_bedrock import LocalBedrock
 
 HERE = Path(__file__).parent
 NODE = HERE / "node"
@@ -30,46 +29,6 @@ OTHERS = ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_")
 
 DEADLINE = 20.0
 """Seconds after which what was waited for is not going to happen."""
-
-
-class LocalBedrock:
-    """The calls that the local Bedrock has seen, and the release of the responses that it holds back."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def calls(self) -> list[dict[str, Any]]:
-        """The calls since `forget`, oldest first, without those that the gateway makes by itself."""
-        calls = json.loads(self._request("GET", "/_local/calls"))
-        return [call for call in calls if call["operation"] in ("Converse", "ConverseStream", "InvokeModel")]
-
-    def call(self) -> dict[str, Any]:
-        """The one call that there was."""
-        calls = self.calls()
-        assert len(calls) == 1, calls
-        return calls[0]
-
-    def wait_for(self, *states: str) -> list[dict[str, Any]]:
-        """The calls, once they are in these states, in whatever order they arrived."""
-        end = time.monotonic() + DEADLINE
-        while sorted(call["state"] for call in self.calls()) != sorted(states):
-            calls = self.calls()
-            assert time.monotonic() < end, f"the calls should be {states}, but they are {calls}"
-        return self.calls()
-
-    def release(self) -> None:
-        """Release all held responses."""
-        self._request("POST", "/_local/release")
-
-    def forget(self) -> None:
-        """Forget all calls."""
-        self._request("DELETE", "/_local/calls")
-
-    def _request(self, method: str, path: str) -> bytes:
-        request = urllib.request.Request(self._url + path, method=method)
-        with urllib.request.urlopen(request, timeout=DEADLINE) as response:
-            body: bytes = response.read()
-        return body
 
 
 @pytest.fixture(scope="session", autouse=True)

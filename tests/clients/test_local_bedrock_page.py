@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bedrock_local import controls
-from tests.clients.test_readme import Block, Reader
+from tests.clients.test_readme import Block, ReaderOfReadme
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "local-bedrock.md").read_text()
@@ -26,7 +26,7 @@ LISTEN = "http://127.0.0.1:9000"
 class Terminal:
     """A reader's terminal: the function of the page is defined, and the page's port is the local Bedrock's."""
 
-    reader: Reader
+    reader: ReaderOfReadme
     local_url: str
 
     def shell(self, code: str) -> str:
@@ -35,7 +35,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path, gateway: Any, request: pytest.FixtureRequest) -> Terminal:
-    return Terminal(Reader(tmp_path, gateway, request), gateway.local_url)
+    return Terminal(ReaderOfReadme(tmp_path, gateway, request), gateway.local_url)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Block:
 BLOCKS = [Block(*match) for match in re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)]
 
 
-class Reader:
+class ReaderOfReadme:
     """A reader in a terminal, in the project's folder, with the two variables exported."""
 
     def __init__(self, folder: Path, gateway: Any, request: pytest.FixtureRequest) -> None:
@@ -74,14 +74,14 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, gateway: Any, request: pytest.FixtureRequest) -> Reader:
-    return Reader(tmp_path, gateway, request)
+def reader(tmp_path: Path, gateway: Any, request: pytest.FixtureRequest) -> ReaderOfReadme:
+    return ReaderOfReadme(tmp_path, gateway, request)
 
 
 # The treatment of each block
 
 
-def makefile_targets(reader: Reader, code: str) -> None:
+def makefile_targets(reader: ReaderOfReadme, code: str) -> None:
     """Check the targets' names; `make run` and `make test` are run by a test of their own."""
     for line in code.splitlines():
         command = line.partition("#")[0].strip()
@@ -89,7 +89,7 @@ def makefile_targets(reader: Reader, code: str) -> None:
         reader.shell(f"{command} --dry-run --directory {ROOT}")
 
 
-def two_variables(reader: Reader, code: str) -> None:
+def two_variables(reader: ReaderOfReadme, code: str) -> None:
     (reader.folder / ".run").mkdir()
     (reader.folder / ".run" / "demo-token").write_text(reader.token + "\n")
     url, key = reader.shell(code + 'echo "$OPENAI_BASE_URL"; echo "$OPENAI_API_KEY"').split()
@@ -97,13 +97,13 @@ def two_variables(reader: Reader, code: str) -> None:
     assert key == reader.token
 
 
-def curl_buffered(reader: Reader, code: str) -> None:
+def curl_buffered(reader: ReaderOfReadme, code: str) -> None:
     shown = reader.shell(code)
     assert '"object":"chat.completion"' in shown
     assert 'You said: \\"Hello!\\"' in shown
 
 
-def curl_streaming(reader: Reader, code: str) -> None:
+def curl_streaming(reader: ReaderOfReadme, code: str) -> None:
     shown = reader.shell(code)
     events = shown.split("\n\n")
     assert events[-2:] == ["data: [DONE]", ""]
@@ -111,7 +111,7 @@ def curl_streaming(reader: Reader, code: str) -> None:
     assert "".join(re.findall(r'"content":"([^"]*)"', shown)) == "1 2 3 4 5"
 
 
-def python_example(reader: Reader, code: str) -> None:
+def python_example(reader: ReaderOfReadme, code: str) -> None:
     response, called, streamed, vectors = reader.python(code).splitlines()
     assert response.startswith('You said: "What is the weather in Paris?"')
     assert "name='get_weather'" in called
@@ -120,20 +120,20 @@ def python_example(reader: Reader, code: str) -> None:
     assert vectors == "2 vectors of 256"
 
 
-def node_example(reader: Reader, code: str) -> None:
+def node_example(reader: ReaderOfReadme, code: str) -> None:
     counted, *models = reader.node(code).splitlines()
     assert counted == "1 2 3 4 5"
     assert {"anthropic.claude-sonnet-4-6", "amazon.nova-micro-v1:0"} <= set(models)
 
 
-def the_stack(reader: Reader, code: str) -> None:
+def the_stack(reader: ReaderOfReadme, code: str) -> None:
     """Leave the stack to tests/compose, where there is a Docker engine, as docs/docker.md has it."""
     known = (ROOT / "docs" / "docker.md").read_text()
     for line in code.splitlines():
         assert f"\n{line.partition('#')[0].strip()}\n" in known
 
 
-def own_tokens(reader: Reader, code: str) -> None:
+def own_tokens(reader: ReaderOfReadme, code: str) -> None:
     """Run the commands that end by themselves; `make run` is tested in tests/envoy/test_up.py."""
     *commands, run = code.splitlines()
     makefile_targets(reader, run)
@@ -145,7 +145,7 @@ def own_tokens(reader: Reader, code: str) -> None:
     assert [token.organisations for token in settings.tokens] == [("acme",), ("acme",)]
 
 
-def configuration(reader: Reader, code: str) -> None:
+def configuration(reader: ReaderOfReadme, code: str) -> None:
     settings = config.parse(code.encode())
     assert settings.region == "us-east-1"
     assert settings.organisations["acme"].models.allow == ("anthropic.*", "amazon.*")
@@ -155,7 +155,7 @@ def configuration(reader: Reader, code: str) -> None:
     assert token.expires is not None
 
 
-RUNNERS: dict[tuple[str, str], Callable[[Reader, str], None]] = {
+RUNNERS: dict[tuple[str, str], Callable[[ReaderOfReadme, str], None]] = {
     ("sh", "make run"): makefile_targets,
     ("sh", "make test"): makefile_targets,
     ("sh", "export OPENAI_BASE_URL"): two_variables,
@@ -175,7 +175,7 @@ def runners(block: Block) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.code.splitlines()[0])
-def test_a_block(reader: Reader, block: Block) -> None:
+def test_a_block(reader: ReaderOfReadme, block: Block) -> None:
     [key] = runners(block) or pytest.fail("nobody runs this block")
     RUNNERS[key](reader, block.code)
 

@@ -30,7 +30,7 @@ Fetcher.__init__.__kwdefaults__.update(ports=frozenset({{{port}}}), allow=[ip_ne
 """
 
 
-class Site(BaseHTTPRequestHandler):
+class WebSite(BaseHTTPRequestHandler):
     """A web site with an image, a page, an image that is too large, and redirects."""
 
     requested: list[str]
@@ -55,8 +55,8 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """Return the server's URL."""
-    Site.requested = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+    WebSite.requested = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebSite) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -67,7 +67,7 @@ def site() -> Iterator[str]:
 @pytest.fixture
 def public(start_gateway: Any, site: str, tmp_path: Path) -> Iterator[OpenAI]:
     """A client of a gateway to which the site is on the public internet."""
-    Site.requested.clear()
+    WebSite.requested.clear()
     folder = tmp_path / "python"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(COUNTS_AS_PUBLIC.format(port=site.rpartition(":")[2]))
@@ -90,7 +90,7 @@ def test_images_of_the_web_are_fetched_and_sent(public: OpenAI, site: str) -> No
         assert "3 images" in whole
         with public.chat.completions.stream(**parameters) as stream:
             assert stream.get_final_completion().choices[0].message.content == whole
-    assert sorted(Site.requested) == sorted(["/a.gif", "/moved", "/a.gif"] * 4)
+    assert sorted(WebSite.requested) == sorted(["/a.gif", "/moved", "/a.gif"] * 4)
 
 
 def test_an_image_that_cannot_be_fetched_is_a_bad_request_with_its_reason(public: OpenAI, site: str) -> None:
@@ -131,11 +131,11 @@ def test_nothing_inside_is_reached(client: OpenAI, local: Any, host: str, stream
 
 
 def test_no_port_of_this_machine_is_reached(client: OpenAI, local: Any, site: str) -> None:
-    Site.requested.clear()
+    WebSite.requested.clear()
     with pytest.raises(BadRequestError) as rejected:
         client.chat.completions.create(model=CLAUDE, messages=see(f"{site}/a.gif"))
     assert rejected.value.param == PLACE
-    assert Site.requested == []
+    assert WebSite.requested == []
     assert local.calls() == []
 
 

@@ -18,9 +18,10 @@ from tests.clusters.__main__ import BEDROCK, SCRIPTS, STRANGER, WORK
 from tests.clusters.controller import Controller
 from tests.clusters.through_a_mesh import ready, worker_command
 from tests.conftest import TOKENS
-from tests.deploy.programs import Program, running
+from tests.deploy.programs import running
 from tests.envoy.gateway.conftest import OwnBedrock, bedrock, eventually  # noqa: F401
 from tests.envoy.gateway.test_tls import Front
+from tests.programs import Program
 
 HOSTS = {"istio": "oai.example.com:8080", "envoy-gateway": "oai.example.com"}
 """Ports for callers. Istio's gateway listens on its Service's target port, which istioctl's chart has as 8080."""

@@ -32,7 +32,7 @@ STREAM = "word " * 14 + "end [[local: pace=0.25]]"
 
 
 @dataclass
-class Load:
+class CallersOfCluster:
     """Callers who go on until they are stopped."""
 
     gateway: Attached
@@ -72,8 +72,8 @@ class Load:
 
 
 @contextmanager
-def under_load(gateway: Attached) -> Iterator[Load]:
-    load = Load(gateway)
+def under_load(gateway: Attached) -> Iterator[CallersOfCluster]:
+    load = CallersOfCluster(gateway)
     kinds = [("Hello!", True), ("Hello!", False), (STREAM, True), (STREAM, False), (STREAM, True)]
     with ThreadPoolExecutor(len(kinds)) as threads:
         callers = [threads.submit(load.caller, *kind) for kind in kinds]

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.deploy.conftest import Object, Objects
-from tests.deploy.programs import DEADLINE, Program, environment, envoy, free_ports, running
+from tests.deploy.programs import environment, envoy, free_ports, running
+from tests.programs import DEADLINE, Program
 
 
 def mount(folder: Path, files: Mapping[str, bytes]) -> None:

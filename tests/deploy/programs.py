@@ -2,23 +2,17 @@
 
 import importlib
 import os
-import re
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.logs import WATCH
+from tests.programs import Program
 
 OAI_EXTPROC = (sys.executable, "-m", "extproc")
-
-DEADLINE = 60.0
-"""Seconds after which a program is not going to be ready, or to end."""
 
 
 def envoy() -> str:
@@ -30,32 +24,6 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OPENAI_"))}
     nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
     return {**ours, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", **more}
-
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    """A process whose words go to a file."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, pattern: str, since: int = 0) -> "re.Match[str]":
-        """Wait until its output matches."""
-        end = time.monotonic() + DEADLINE
-        while (match := re.search(pattern, self.output()[since:])) is None:
-            assert self.process.poll() is None, self.output()
-            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.output()}"
-            time.sleep(0.02)
-        return match
-
-    def stop(self) -> int:
-        """Terminate it, as the kubelet does, and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def engine() -> Iterator[DockerClient]:
 
 
 @dataclass(frozen=True)
-class Pod:
+class DockerPod:
     """Containers that share a network and a tmpfs; `spec` is that of the Deployment's template."""
 
     spec: Object
@@ -103,9 +103,16 @@ class Pod:
 
 
 @pytest.fixture
-def pod(engine: DockerClient, objects_of: Callable[[str], Objects], tmp_path: Path, eventually: Any) -> Iterator[Pod]:  # noqa: F811
+def pod(
+    engine: DockerClient,
+    objects_of: Callable[[str], Objects],
+    tmp_path: Path,
+    eventually: Any,  # noqa: F811
+) -> Iterator[DockerPod]:
     objects = objects_of("overlays/local")
-    pod = Pod(objects.one("Deployment", "oai-gateway")["spec"]["template"]["spec"], f"pod-{tmp_path.name}", tmp_path)
+    pod = DockerPod(
+        objects.one("Deployment", "oai-gateway")["spec"]["template"]["spec"], f"pod-{tmp_path.name}", tmp_path
+    )
     containers = Containers(engine, (pod.name,))
     tmp_path.chmod(0o755)
     texts = objects.one("ConfigMap", "oai-gateway")["data"]
@@ -148,7 +155,7 @@ def pod(engine: DockerClient, objects_of: Callable[[str], Objects], tmp_path: Pa
         docker("network", "rm", pod.name, check=False)
 
 
-def status(pod: Pod) -> int:
+def status(pod: DockerPod) -> int:
     """Return the status that Envoy's readiness probe gets."""
     try:
         return httpx.get(pod.url(8081) + pod.container("envoy")["readinessProbe"]["httpGet"]["path"]).status_code
@@ -156,7 +163,7 @@ def status(pod: Pod) -> int:
         return 0
 
 
-def test_the_pod_serves_reloads_and_drains(pod: Pod, eventually: Any) -> None:  # noqa: F811
+def test_the_pod_serves_reloads_and_drains(pod: DockerPod, eventually: Any) -> None:  # noqa: F811
     with OpenAI(base_url=f"{pod.url(8080)}/oai/v1", api_key=DEMO, max_retries=0) as client:
         request: Any = {"model": NOVA, "messages": [{"role": "user", "content": "Count to 5."}]}
         assert client.chat.completions.create(**request).choices[0].message.content
@@ -177,5 +184,5 @@ def test_the_pod_serves_reloads_and_drains(pod: Pod, eventually: Any) -> None:  
     assert pod.stop("extproc") == 0
 
 
-def pre_stop(pod: Pod, name: str) -> Any:
+def pre_stop(pod: DockerPod, name: str) -> Any:
     return pod.container(name)["lifecycle"]["preStop"]

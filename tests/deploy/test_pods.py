@@ -22,11 +22,12 @@ import pytest
 import yaml
 from openai import OpenAI
 
-from tests.clients.conftest import LocalBedrock
 from tests.deploy.pods import Pod, mount, placed, up
-from tests.deploy.programs import Program, running
+from tests.deploy.programs import running
 from tests.envoy.conftest import validate  # noqa: F401
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
+from tests.local_bedrock import LocalBedrock
+from tests.programs import Program
 
 CA = str(Path(botocore.__file__).with_name("cacert.pem"))
 DEPLOYMENTS = {
@@ -184,7 +185,7 @@ def test_the_probe_of_a_worker_with_tls_reaches_its_event_loop(objects_of: Any) 
 
 
 @dataclass
-class Load:
+class CallersOfPod:
     """Callers who go on until they have seen that the pod is not to be sent anything."""
 
     pod: Pod
@@ -232,7 +233,7 @@ def test_a_pod_ends_without_failing_a_call(
     eventually: Any,  # noqa: F811
 ) -> None:
     """The kubelet's order: all hooks at once; SIGTERM to a container after its hook, to a sidecar after the others."""
-    load = Load(pod)
+    load = CallersOfPod(pod)
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(10))
         client = stack.enter_context(OpenAI(base_url=pod.url, api_key=DEMO, max_retries=0))

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,12 +26,13 @@ import yaml
 from tests.conftest import CONFIG, TOKENS
 from tests.inherited import default_signals
 from tests.logs import WATCH
+from tests.programs import Program
 
 DEADLINE = 30.0
 
 
 @dataclass(frozen=True)
-class Response:
+class RawResponse:
     """The response on a raw connection, until it was closed."""
 
     status: int
@@ -50,14 +50,14 @@ class Response:
         return error
 
 
-Exchange = Callable[..., Response]
+Exchange = Callable[..., RawResponse]
 
 
 @pytest.fixture
 def exchange() -> Exchange:
     """Send bytes to a gateway, and return its response once it has closed the connection; none is a failure."""
 
-    def send(gateway: Any, *pieces: bytes) -> Response:
+    def send(gateway: Any, *pieces: bytes) -> RawResponse:
         host, _, port = gateway.origin.removeprefix("http://").rpartition(":")
         received = b""
         with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
@@ -73,14 +73,14 @@ def exchange() -> Exchange:
     return send
 
 
-def _parse(received: bytes) -> Response:
+def _parse(received: bytes) -> RawResponse:
     assert received, "the connection was closed without an answer"
     head, _, body = received.partition(b"\r\n\r\n")
     line, *fields = head.decode().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     if headers.get("transfer-encoding") == "chunked":
         body = _dechunked(body)
-    return Response(int(line.split()[1]), headers, body)
+    return RawResponse(int(line.split()[1]), headers, body)
 
 
 def _dechunked(body: bytes) -> bytes:
@@ -125,31 +125,6 @@ def counter() -> Callable[[Any, str], Any]:
 
 
 # Programs, each started by hand
-
-
-@dataclass
-class Program:
-    """A program that runs, and its output on both of its streams."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def wait_for(self, pattern: str) -> "re.Match[str]":
-        """Wait until its output matches."""
-        end = time.monotonic() + DEADLINE
-        while (match := re.search(pattern, self.output())) is None:
-            assert self.process.poll() is None, f"it ended with exit code {self.process.returncode}:\n{self.output()}"
-            assert time.monotonic() < end, f"it does not say {pattern!r}:\n{self.output()}"
-            time.sleep(0.02)
-        return match
-
-    def stop(self) -> int:
-        """Terminate it, and return its exit code."""
-        self.process.terminate()
-        return self.process.wait(DEADLINE)
 
 
 @dataclass

@@ -35,7 +35,7 @@ def block(language: str, beginning: str) -> str:
     return str(code)
 
 
-class Reader:
+class OperatorWithEnvoy:
     """A reader with an Envoy of their own, who follows the document, in a folder."""
 
     def __init__(self, site: Any, theirs: str, shop: int) -> None:
@@ -149,7 +149,7 @@ def shop() -> Iterator[int]:
         thread.join()
 
 
-def on_a_socket(reader: Reader, *forgotten: str) -> None:
+def on_a_socket(reader: OperatorWithEnvoy, *forgotten: str) -> None:
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
     reader.paste(*forgotten)
     assert "OK" in reader.do(block("sh", "envoy --mode validate"))
@@ -157,7 +157,7 @@ def on_a_socket(reader: Reader, *forgotten: str) -> None:
     reader.start_envoy()
 
 
-def over_tcp(reader: Reader) -> None:
+def over_tcp(reader: OperatorWithEnvoy) -> None:
     certify(reader)
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor worker.internal"))
@@ -179,25 +179,27 @@ def test_the_document_leads_to_an_envoy_that_follows_its_certificates(reader_of:
     assert 'You said: \\"Hello!\\"' in reader.do(block("sh", "curl -s"))
 
 
-def certify(reader: Reader) -> None:
+def certify(reader: OperatorWithEnvoy) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: it makes the certificates")
     reader.do(block("sh", "new="))
 
 
-def serve_over_tcp(reader: Reader) -> None:
+def serve_over_tcp(reader: OperatorWithEnvoy) -> None:
     code = block("sh", "oai-extproc serve --config gateway.yaml --listen 0.0.0.0")
     reader.start("worker", code).wait_for("serving on")
 
 
 @pytest.fixture
-def reader_of(site: Any, shop: int) -> Callable[[str], Reader]:
-    return lambda theirs: Reader(site, THEIRS[theirs], shop)
+def reader_of(site: Any, shop: int) -> Callable[[str], OperatorWithEnvoy]:
+    return lambda theirs: OperatorWithEnvoy(site, THEIRS[theirs], shop)
 
 
 @pytest.mark.parametrize("way", [on_a_socket, over_tcp])
 @pytest.mark.parametrize("theirs", THEIRS)
-def test_the_document_leads_to_a_working_call(reader_of: Any, theirs: str, way: Callable[[Reader], None]) -> None:
+def test_the_document_leads_to_a_working_call(
+    reader_of: Any, theirs: str, way: Callable[[OperatorWithEnvoy], None]
+) -> None:
     reader = reader_of(theirs)
     way(reader)
     assert 'You said: \\"Hello!\\"' in reader.do(block("sh", "curl -s"))
@@ -218,7 +220,7 @@ def every_kind_of_call(client: OpenAI) -> None:
     assert NOVA in {model.id for model in client.models.list()}
 
 
-def error_responses(reader: Reader) -> None:
+def error_responses(reader: OperatorWithEnvoy) -> None:
     """Errors of the worker's, of Bedrock's, and none that the Envoy's own error pages have got at."""
     with pytest.raises(APIStatusError) as rejected:
         reader.client.models.retrieve("no.such-model")
@@ -234,14 +236,14 @@ def error_responses(reader: Reader) -> None:
     assert {name for name in reader.calls()[-1]["headers"] if name.startswith("x-envoy")} == set()
 
 
-def large_bodies(reader: Reader) -> None:
+def large_bodies(reader: OperatorWithEnvoy) -> None:
     """Larger than the listener's limit, up to the gateway's."""
     with pytest.raises(APIStatusError) as rejected:
         send(reader, "x" * 3_000_000)
     assert rejected.value.status_code == 400, "the model refuses it, not Envoy"
 
 
-def send(reader: Reader, text: str, headers: dict[str, str] | None = None) -> Any:
+def send(reader: OperatorWithEnvoy, text: str, headers: dict[str, str] | None = None) -> Any:
     question: Any = [{"role": "user", "content": text}]
     return reader.client.chat.completions.create(model=NOVA, messages=question, extra_headers=headers)
 
@@ -298,7 +300,7 @@ def test_a_virtual_host_with_a_name_of_its_own_is_matched_again(reader_of: Any) 
     large_bodies(reader)
 
 
-def processor_unavailable(reader: Reader) -> None:
+def processor_unavailable(reader: OperatorWithEnvoy) -> None:
     with pytest.raises(APIStatusError) as rejected:
         send(reader, "Hello!")
     assert (rejected.value.status_code, rejected.value.code) == (503, "processor_unavailable")
@@ -306,7 +308,7 @@ def processor_unavailable(reader: Reader) -> None:
     assert reader.calls() == []
 
 
-def a_strangers_certificate(cluster: str, reader: Reader) -> str:
+def a_strangers_certificate(cluster: str, reader: OperatorWithEnvoy) -> str:
     """Envoy shows a certificate of an authority that the worker does not trust."""
     elsewhere = reader.folder / "elsewhere"
     elsewhere.mkdir()
@@ -314,25 +316,27 @@ def a_strangers_certificate(cluster: str, reader: Reader) -> str:
     return cluster.replace(f"{reader.folder}/envoy", f"{elsewhere}/envoy")
 
 
-def no_certificate(cluster: str, reader: Reader) -> str:
+def no_certificate(cluster: str, reader: OperatorWithEnvoy) -> str:
     changed, times = re.subn(r" +tls_certificates:\n(?: +- certificate_chain:\n.*\n.*\n.*\n)", "", cluster)
     assert times == 1, cluster
     return changed
 
 
-def another_authority(cluster: str, reader: Reader) -> str:
+def another_authority(cluster: str, reader: OperatorWithEnvoy) -> str:
     """The worker shows a certificate of an authority that Envoy does not trust."""
     a_strangers_certificate("", reader)
     return cluster.replace(f"{reader.folder}/ca.pem", f"{reader.folder}/elsewhere/ca.pem")
 
 
-def another_name(cluster: str, reader: Reader) -> str:
+def another_name(cluster: str, reader: OperatorWithEnvoy) -> str:
     """The worker's certificate is valid, but for another name."""
     return cluster.replace("exact: localhost", "exact: other.test")
 
 
 @pytest.mark.parametrize("spoil", [a_strangers_certificate, no_certificate, another_authority, another_name])
-def test_a_peer_with_a_wrong_certificate_gets_nothing(reader_of: Any, spoil: Callable[[str, Reader], str]) -> None:
+def test_a_peer_with_a_wrong_certificate_gets_nothing(
+    reader_of: Any, spoil: Callable[[str, OperatorWithEnvoy], str]
+) -> None:
     reader = reader_of("shop")
     certify(reader)
     reader.do(block("sh", "oai-extproc envoy-config --config gateway.yaml --processor unix:"))

@@ -26,7 +26,7 @@ def secret(pair: Pair, authority: bytes) -> dict[str, bytes]:
     return {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": authority}
 
 
-class Pod:
+class CertifiedWorker:
     """A worker whose Secret is mounted, an authority, and Envoys that trust it; callers' calls go through those."""
 
     def __init__(self, site: Any) -> None:
@@ -59,22 +59,22 @@ class Pod:
         fixed = ("--config", "gateway.yaml", "--processor", self.address)
         return str(self.site.run(*more, *fixed, *options))
 
-    def envoy(self, client: Pair) -> "Caller":
+    def envoy(self, client: Pair) -> "EnvoyClient":
         """Start an Envoy that shows this certificate; its connections are new ones."""
         folder = self.site.folder / f"envoy{next(self._numbers)}"
         MountedSecret(folder, secret(client, self.authority.certificate))
         return self.start_envoy(folder, self.bootstrap)
 
-    def start_envoy(self, folder: Path, bootstrap: str) -> "Caller":
+    def start_envoy(self, folder: Path, bootstrap: str) -> "EnvoyClient":
         port = self.site.port()
         bootstrap = bootstrap.replace("/etc/envoy", str(folder)).replace("port_value: 8080", f"port_value: {port}")
         (folder / "envoy.yaml").write_text(bootstrap)
         command = (str(self.site.envoy_binary), "-c", str(folder / "envoy.yaml"), "--disable-hot-restart")
         self.site.start(folder.name, *command, "--concurrency", "1").wait_for("starting workers")
-        return Caller(port, self.site)
+        return EnvoyClient(port, self.site)
 
 
-class Caller:
+class EnvoyClient:
     """A client of one Envoy, which sends one request for each call."""
 
     def __init__(self, port: int, site: Any) -> None:
@@ -109,7 +109,7 @@ def question(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
-class Load:
+class RepeatedCalls:
     """Calls one after another, in a thread, until the end."""
 
     def __init__(self, call: Callable[[], None]) -> None:
@@ -118,7 +118,7 @@ class Load:
         self._call, self._stop = call, threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> "RepeatedCalls":
         self._thread.start()
         return self
 
@@ -145,8 +145,8 @@ class Load:
 
 
 @pytest.fixture
-def pod(site: Any) -> Pod:
-    return Pod(site)
+def pod(site: Any) -> CertifiedWorker:
+    return CertifiedWorker(site)
 
 
 def wait_until(moment: datetime) -> None:
@@ -155,7 +155,7 @@ def wait_until(moment: datetime) -> None:
         time.sleep(left)
 
 
-def test_a_certificate_is_renewed_and_expires_and_no_call_is_lost(pod: Pod) -> None:
+def test_a_certificate_is_renewed_and_expires_and_no_call_is_lost(pod: CertifiedWorker) -> None:
     client, renewed = pod.authority.issue("envoy"), pod.authority.issue()
     life = timedelta(seconds=45)
     expiry = datetime.now(UTC) + life
@@ -163,7 +163,7 @@ def test_a_certificate_is_renewed_and_expires_and_no_call_is_lost(pod: Pod) -> N
     old = pod.envoy(client)
     stream = old.stream()
     first = next(stream)
-    with Load(old.call) as load:
+    with RepeatedCalls(old.call) as load:
         load.goes_on()
         pod.renew(renewed)
         load.goes_on()
@@ -179,7 +179,7 @@ def test_a_certificate_is_renewed_and_expires_and_no_call_is_lost(pod: Pod) -> N
     assert "new connections fail" not in pod.worker.output()
 
 
-def test_an_expired_certificate_is_replaced_later_without_a_restart(pod: Pod) -> None:
+def test_an_expired_certificate_is_replaced_later_without_a_restart(pod: CertifiedWorker) -> None:
     client = pod.authority.issue("envoy")
     pod.renew(pod.authority.issue(life=timedelta(seconds=15)))
     pod.worker.wait_for(r"tls\.crt \(not after .*has not been renewed")
@@ -190,7 +190,7 @@ def test_an_expired_certificate_is_replaced_later_without_a_restart(pod: Pod) ->
     recovered(caller)
 
 
-def recovered(caller: Caller) -> None:
+def recovered(caller: EnvoyClient) -> None:
     """Call until Envoy's health checks have found the worker."""
     end = time.monotonic() + DEADLINE
     while True:
@@ -199,11 +199,11 @@ def recovered(caller: Caller) -> None:
         assert time.monotonic() < end
 
 
-def test_an_authority_that_was_removed_vouches_for_no_new_connection(pod: Pod, tmp_path: Path) -> None:
+def test_an_authority_that_was_removed_vouches_for_no_new_connection(pod: CertifiedWorker, tmp_path: Path) -> None:
     """Open connections go on, also those of the authority which no longer counts."""
     other = TimedAuthority(tmp_path / "other")
     old = pod.envoy(pod.authority.issue("envoy"))
-    with Load(old.call) as load:
+    with RepeatedCalls(old.call) as load:
         load.goes_on()
         pod.renew(pod.authority.issue(), pod.authority.certificate + other.certificate)
         by_either = pod.envoy(other.issue("envoy")), pod.envoy(pod.authority.issue("envoy"))
@@ -216,9 +216,9 @@ def test_an_authority_that_was_removed_vouches_for_no_new_connection(pod: Pod, t
     assert load.lost == []
 
 
-def test_a_broken_version_changes_nothing_and_the_next_good_one_is_taken(pod: Pod) -> None:
+def test_a_broken_version_changes_nothing_and_the_next_good_one_is_taken(pod: CertifiedWorker) -> None:
     client, good = pod.authority.issue("envoy"), pod.authority.issue()
-    with Load(pod.envoy(client).call) as load:
+    with RepeatedCalls(pod.envoy(client).call) as load:
         load.goes_on()
         pod.mounted.write({**pod.version(good), "tls.key": b""})
         pod.worker.wait_for(r"ERROR.*write both again.*in force stays what was read of")
@@ -249,7 +249,7 @@ class Plain:
 
 
 @pytest.mark.parametrize("kept", [MountedSecret, Plain])
-def test_envoy_follows_its_own_files_through_secrets(pod: Pod, kept: Any, tmp_path: Path) -> None:
+def test_envoy_follows_its_own_files_through_secrets(pod: CertifiedWorker, kept: Any, tmp_path: Path) -> None:
     """Both ends go over to another authority, one after the other, under load; then the worker is another one."""
     other = TimedAuthority(tmp_path / "other")
     both = pod.authority.certificate + other.certificate
@@ -260,7 +260,7 @@ def test_envoy_follows_its_own_files_through_secrets(pod: Pod, kept: Any, tmp_pa
         text = pod.render("envoy-config", "--secret", kind, *secrets).replace("/etc/envoy", str(folder))
         (folder / f"processor-{kind}.yaml").write_text(text)
     caller = pod.start_envoy(folder, pod.render("envoy-config", *LISTEN, *secrets))
-    with Load(caller.call) as load:
+    with RepeatedCalls(caller.call) as load:
         load.goes_on()
         pod.renew(pod.authority.issue(), both)
         files.write(secret(other.issue("envoy"), both))

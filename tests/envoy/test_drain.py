@@ -36,7 +36,7 @@ async def status(url: str) -> int:
 
 
 @dataclass
-class Pod:
+class EnvoyWithWorker:
     """Envoy and one worker, as a pod has them, and a local Bedrock behind them."""
 
     site: Any
@@ -80,33 +80,33 @@ class Pod:
         return response_status
 
 
-async def calls(pod: Pod) -> Any:
+async def calls(pod: EnvoyWithWorker) -> Any:
     async with aiohttp.ClientSession() as session, session.get(f"{pod.site.bedrock_url}/_local/calls") as response:
         return await response.json()
 
 
-async def release(pod: Pod) -> None:
+async def release(pod: EnvoyWithWorker) -> None:
     async with aiohttp.ClientSession() as session, session.post(f"{pod.site.bedrock_url}/_local/release") as response:
         assert response.status == 200
 
 
 @pytest.fixture
-def start_pod(site: Any) -> Callable[..., Awaitable[Pod]]:
+def start_pod(site: Any) -> Callable[..., Awaitable[EnvoyWithWorker]]:
     """Starts the pod; arguments are Envoy's."""
 
-    async def start(*arguments: str) -> Pod:
+    async def start(*arguments: str) -> EnvoyWithWorker:
         listen, health, folder = f"127.0.0.1:{site.port()}", f"127.0.0.1:{site.port()}", site.folder
         worker = site.worker(f"unix:{folder}/w0.sock")
         render = ("envoy-config", "--listen", listen, "--health", health, "--processor", f"unix:{folder}/w0.sock")
         envoy = site.envoy(site.run(*render, "--admin", f"unix:{folder}/admin.sock"), *arguments)
-        pod = Pod(site, envoy, worker, f"http://{listen}", f"http://{health}")
+        pod = EnvoyWithWorker(site, envoy, worker, f"http://{listen}", f"http://{health}")
         await until(lambda: healthy(pod))
         return pod
 
     return start
 
 
-async def healthy(pod: Pod) -> bool:
+async def healthy(pod: EnvoyWithWorker) -> bool:
     return await status(f"{pod.health}/healthz") == 200
 
 
@@ -117,7 +117,7 @@ async def healthy(pod: Pod) -> bool:
 class Balancer:
     """A load balancer: while health checks succeed it opens connections, after that it only uses those it has."""
 
-    pod: Pod
+    pod: EnvoyWithWorker
     open: bool = True
     statuses: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -179,7 +179,7 @@ class Balancer:
         return session.post(f"{self.pod.url}/oai/v1/chat/completions", json=body)
 
 
-async def held(pod: Pod, number: int) -> None:
+async def held(pod: EnvoyWithWorker, number: int) -> None:
     async with (
         aiohttp.ClientSession() as session,
         session.get(f"{pod.site.bedrock_url}/_local/calls", params={"held": str(number)}) as response,
@@ -212,7 +212,7 @@ async def enough(balancer: Balancer) -> bool:
     return len(balancer.statuses) > 20
 
 
-async def prints(pod: Pod, words: str) -> bool:
+async def prints(pod: EnvoyWithWorker, words: str) -> bool:
     return words in pod.drain_output()
 
 
@@ -312,7 +312,7 @@ async def whole(response: Any) -> bytes:
     return body
 
 
-async def metric(pod: Pod, name: str) -> int:
+async def metric(pod: EnvoyWithWorker, name: str) -> int:
     """A statistic as Prometheus would read it."""
     async with aiohttp.ClientSession() as session, session.get(f"{pod.health}/metrics") as response:
         [line] = [line for line in (await response.text()).splitlines() if line.startswith(name)]

@@ -93,7 +93,7 @@ class Shortage:
         new.rename(self._path)
 
 
-class Caller:
+class KeptConnection:
     """A connection that is kept: HTTP/2, or HTTP/1.1."""
 
     def __init__(self, port: int, token: str, *, http2: bool) -> None:
@@ -103,7 +103,7 @@ class Caller:
         if self._h2:
             self._h2.initiate_connection()
 
-    def __enter__(self) -> "Caller":
+    def __enter__(self) -> "KeptConnection":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,8 +172,8 @@ class Pressed:
         with self.caller(http2=False) as first:  # Envoy's main thread has noticed; after a round trip, both have
             first.list_models()
 
-    def caller(self, *, http2: bool) -> Caller:
-        return Caller(self.port, self.site.tokens["ci"], http2=http2)
+    def caller(self, *, http2: bool) -> KeptConnection:
+        return KeptConnection(self.port, self.site.tokens["ci"], http2=http2)
 
     def local(self, method: str, path: str) -> Any:
         """A call of the local Bedrock's own."""

@@ -22,7 +22,7 @@ CALLERS = 6
 
 
 @dataclass
-class Load:
+class StreamingCallers:
     """Callers of streams, some tenths of a second each, one after the other, until stopped; and the end of each."""
 
     gateway: Any
@@ -73,8 +73,8 @@ def text_of(lines: list[str]) -> str:
 
 
 @contextmanager
-def load(gateway: Any) -> Iterator[Load]:
-    load = Load(gateway)
+def load(gateway: Any) -> Iterator[StreamingCallers]:
+    load = StreamingCallers(gateway)
     threads = [threading.Thread(target=load.caller) for _ in range(CALLERS)]
     for thread in threads:
         thread.start()
@@ -87,7 +87,7 @@ def load(gateway: Any) -> Iterator[Load]:
             thread.join()
 
 
-def ended_as(load: Load, *allowed: str) -> None:
+def ended_as(load: StreamingCallers, *allowed: str) -> None:
     assert set(load.ends) <= {"whole", *allowed}, Counter(load.ends)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from openai import APIError, OpenAI
 
-NOVA = "amazon.nova-micro-v1:0"
+from tests.envoy.held_stream import HeldStream
+
 DEADLINE = 90.0
-WHOLE = "1 2 3 4 5"
 
 FREEZER = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))\n"
 """A worker with this holds its event loop from SIGUSR1 on."""
@@ -36,32 +36,6 @@ def responds(gateway: Any) -> bool:
     with contextlib.suppress(APIError):
         return bool(client(gateway).models.list().data)
     return False
-
-
-class HeldStream:
-    """A streamed call whose response stops after its first token until the local Bedrock releases it."""
-
-    def __init__(self, gateway: Any) -> None:
-        question: Any = [{"role": "user", "content": "Count to 5. [[local: hold=1]]"}]
-        self._stream = client(gateway).chat.completions.create(model=NOVA, messages=question, stream=True)
-        self.text, self.finish = "", ""
-        while not self.text:
-            self._take(next(self._stream))
-
-    def _take(self, chunk: Any) -> None:
-        for choice in chunk.choices:
-            self.text += choice.delta.content or ""
-            self.finish = choice.finish_reason or self.finish
-
-    def rest(self) -> str:
-        """`whole`, or `error`; an end that is neither is a failure."""
-        try:
-            for chunk in self._stream:
-                self._take(chunk)
-        except Exception:
-            return "error"
-        assert (self.text, self.finish) == (WHOLE, "stop"), "it ended as if it were whole"
-        return "whole"
 
 
 def release(gateway: Any) -> None:

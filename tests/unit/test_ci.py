@@ -48,20 +48,20 @@ def test_each_stage_with_a_node_has_a_cluster_of_its_own(ci: Any):
 
 
 def test_a_cluster_runs_alone_when_all_other_stages_have_ended(ci: Any):
-    class Running:
+    class RunningStage:
         name, beside = "another", None
 
     ci.STAGES = ci.TABLE
     assert ci.may_run("istio", ["helm"], [])
-    assert not ci.may_run("istio", ["helm"], [Running()])
+    assert not ci.may_run("istio", ["helm"], [RunningStage()])
     assert not ci.may_run("istio", ["helm", "fuzz"], [])
     assert not ci.may_run("istio", ["engines"], [])
-    Running.beside = ci.CLUSTERS
-    assert not ci.may_run("unit", [], [Running()])
-    Running.beside = ci.GATEWAYS
-    assert ci.may_run("unit", [], [Running()])
-    assert not ci.may_run("chaos", [], [Running()])
-    assert not ci.may_run("bench", [], [Running()])
+    RunningStage.beside = ci.CLUSTERS
+    assert not ci.may_run("unit", [], [RunningStage()])
+    RunningStage.beside = ci.GATEWAYS
+    assert ci.may_run("unit", [], [RunningStage()])
+    assert not ci.may_run("chaos", [], [RunningStage()])
+    assert not ci.may_run("bench", [], [RunningStage()])
 
 
 def test_a_cluster_that_would_begin_too_late_is_left_out_and_that_is_no_failure(ci: Any, capsys: Any):

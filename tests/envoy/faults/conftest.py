@@ -40,7 +40,7 @@ OURS = (b":message-type", b"contentBlockDelta", b"inputTokens", b"inputTextToken
 # Bedrock
 
 
-class Recorder(BaseHTTPRequestHandler):
+class RecordingBedrock(BaseHTTPRequestHandler):
     """Server that responds like Bedrock, and keeps whatever it receives. It also has an image."""
 
     protocol_version = "HTTP/1.1"
@@ -110,7 +110,7 @@ class Recorder(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def upstream(event: Callable[..., bytes]) -> Iterator[ThreadingHTTPServer]:
-    mine = type("Mine", (Recorder,), {"requests": [], "encode": staticmethod(event)})
+    mine = type("Mine", (RecordingBedrock,), {"requests": [], "encode": staticmethod(event)})
     with ThreadingHTTPServer(("127.0.0.1", 0), mine) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
@@ -124,7 +124,7 @@ def upstream(event: Callable[..., bytes]) -> Iterator[ThreadingHTTPServer]:
 
 
 @dataclass(frozen=True)
-class Result:
+class CallersView:
     """The caller's view of a response: `status` 0 if none came, WAITING if it never ended; `broken`: no end."""
 
     status: int
@@ -161,7 +161,7 @@ EXPECTED = {"rejected": 401, "refused": 400}
 """Statuses of calls without a failure, other than 200."""
 
 
-def post(port: int, name: str, path: str, body: Any) -> Result:
+def post(port: int, name: str, path: str, body: Any) -> CallersView:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     token = "qc_" + "x" * 43 if name == "rejected" else TOKENS["ci"]
     try:
@@ -169,18 +169,18 @@ def post(port: int, name: str, path: str, body: Any) -> Result:
         connection.request("POST", f"/oai/v1/{path}", json.dumps(body), headers)
         response = connection.getresponse()
         try:
-            return Result(response.status, response.read() + str(response.headers).encode(), False)
+            return CallersView(response.status, response.read() + str(response.headers).encode(), False)
         except http.client.IncompleteRead as error:
-            return Result(response.status, error.partial, True)
+            return CallersView(response.status, error.partial, True)
     except TimeoutError:
-        return Result(WAITING, b"", True)
+        return CallersView(WAITING, b"", True)
     except (OSError, http.client.HTTPException):
-        return Result(0, b"", True)
+        return CallersView(0, b"", True)
     finally:
         connection.close()
 
 
-def wrongs(name: str, result: Result, requests: list[bytes]) -> list[str]:
+def wrongs(name: str, result: CallersView, requests: list[bytes]) -> list[str]:
     """Return the violations of one call."""
     violations = [f"reached Bedrock: {request[:300]!r}" for request in requests if not is_translated(request)]
     violations += ["the caller was left waiting"] * (result.status == WAITING)
@@ -211,7 +211,7 @@ def is_whole(name: str, body: bytes) -> bool:
 
 
 @dataclass(eq=False)
-class Rig:
+class FaultyGateway:
     """The whole setup. `found` are the violations, `tried` how many failures there were at each place."""
 
     port: int
@@ -239,7 +239,7 @@ class Rig:
         places: dict[str, int] = self.command("disarm")[1]
         return places
 
-    def call(self, name: str) -> Result:
+    def call(self, name: str) -> CallersView:
         path, body = calls(self.upstream.server_address[1])[name]
         sent = self.upstream.RequestHandlerClass.requests
         sent.clear()
@@ -266,7 +266,7 @@ class Rig:
             time.sleep(0.02)
 
 
-Start = Callable[..., AbstractContextManager[Rig]]
+Start = Callable[..., AbstractContextManager[FaultyGateway]]
 
 
 @pytest.fixture(scope="session")
@@ -274,14 +274,14 @@ def start_rig(upstream: ThreadingHTTPServer) -> Start:
     """Starts one on a transport; further arguments are the worker's."""
 
     @contextmanager
-    def started(transport: str, *options: str) -> Iterator[Rig]:
+    def started(transport: str, *options: str) -> Iterator[FaultyGateway]:
         with ExitStack() as ended:
             yield start(ended, upstream, transport, *options)
 
     return started
 
 
-def start(ended: ExitStack, upstream: Any, transport: str, *options: str) -> Rig:
+def start(ended: ExitStack, upstream: Any, transport: str, *options: str) -> FaultyGateway:
     folder = Path(ended.enter_context(TemporaryDirectory(prefix="faults-")))
     times = {
         "streaming": {"keepalive_seconds": 0.2, "idle_seconds": 3},
@@ -299,7 +299,7 @@ def start(ended: ExitStack, upstream: Any, transport: str, *options: str) -> Rig
     wait_for(folder / "log", "serving on", worker)
     port = start_envoy(ended, folder, listen, environment)
     control = ended.enter_context(Connect(f"{folder}/control", "AF_UNIX"))
-    rig = Rig(port, control, upstream, worker)
+    rig = FaultyGateway(port, control, upstream, worker)
     rig.until_well()
     return rig
 

@@ -16,7 +16,6 @@ import ssl
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.conftest import Gateway, Starter
+from tests.local_bedrock import LocalBedrock
 
 T = TypeVar("T")
 
@@ -302,37 +302,6 @@ def client(gateway: Gateway) -> Iterator[Client]:
 
 
 # Bedrock
-
-
-@dataclass(frozen=True)
-class LocalBedrock:
-    """The calls that a local Bedrock has seen, and the release of the responses that it holds back."""
-
-    url: str
-
-    def calls(self) -> list[dict[str, Any]]:
-        """The calls since `forget`, oldest first, without those that the gateway makes by itself."""
-        calls = json.loads(self._request("GET", "/_local/calls"))
-        return [call for call in calls if call["operation"] in ("Converse", "ConverseStream", "InvokeModel")]
-
-    def wait_for(self, *states: str) -> None:
-        """Wait until the calls are in these states, in whatever order."""
-        wait_until(lambda: sorted(call["state"] for call in self.calls()) == sorted(states), f"no calls are {states}")
-
-    def release(self) -> int:
-        """Release all held responses, and return how many there were."""
-        released: int = json.loads(self._request("POST", "/_local/release"))["released"]
-        return released
-
-    def forget(self) -> None:
-        """Forget all calls."""
-        self._request("DELETE", "/_local/calls")
-
-    def _request(self, method: str, path: str) -> bytes:
-        request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=DEADLINE) as response:
-            body: bytes = response.read()
-        return body
 
 
 @pytest.fixture(scope="session")

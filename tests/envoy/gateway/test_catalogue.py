@@ -38,7 +38,7 @@ class ControlPlane:
         self.requests = 0
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class ControlPlaneHandler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.requests += 1
                 status, body = outer.response
@@ -54,7 +54,7 @@ class ControlPlane:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), ControlPlaneHandler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -29,7 +29,7 @@ MESSAGE = {"output": {"message": {"role": "assistant", "content": [{"text": "Hel
 CONVERSE = json.dumps({**MESSAGE, "usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}}).encode()
 
 
-class Upstream:
+class RecordingUpstream:
     """A server in Bedrock's place that records all that it is sent, and has one response."""
 
     def __init__(self) -> None:
@@ -103,11 +103,11 @@ def unmarked(request: pb.ProcessingRequest) -> pb.ProcessingResponse:
 
 
 @dataclass
-class Rig:
+class ClosedRoute:
     """A worker, and where Bedrock should be; starts Envoys before them."""
 
     site: Site
-    upstream: Upstream
+    upstream: RecordingUpstream
     printed: str
 
     def envoy(self, change: Callable[[Any], None], processor: str = "w0.sock") -> int:
@@ -121,42 +121,44 @@ class Rig:
 
 
 @contextmanager
-def rig_of(*arguments: str) -> Iterator[Rig]:
+def rig_of(*arguments: str) -> Iterator[ClosedRoute]:
     """A rig whose worker has more arguments."""
     with tempfile.TemporaryDirectory(prefix="closed-") as folder, ExitStack() as ended:
-        upstream = Upstream()
+        upstream = RecordingUpstream()
         ended.callback(upstream.close)
         site = Site(Path(folder), ended)
         site.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = f"http://127.0.0.1:{upstream.port}"
         processor = f"unix:{folder}/w0.sock"
         command = ("envoy-config", "--config", "gateway.yaml", "--listen", "127.0.0.1:65000", "--processor", processor)
         site.worker(processor, *arguments)
-        yield Rig(site, upstream, site.run(*command))
+        yield ClosedRoute(site, upstream, site.run(*command))
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Rig]:
+def shared() -> Iterator[ClosedRoute]:
     with rig_of() as rig:
         yield rig
 
 
 @pytest.fixture
-def rig(shared: Rig) -> Rig:
+def rig(shared: ClosedRoute) -> ClosedRoute:
     """The rig, whose upstream has received nothing."""
     shared.upstream.received.clear()
     return shared
 
 
 @contextmanager
-def stranger(rig: Rig, respond: Callable[[pb.ProcessingRequest], pb.ProcessingResponse] | None) -> Iterator[Stranger]:
+def stranger(
+    rig: ClosedRoute, respond: Callable[[pb.ProcessingRequest], pb.ProcessingResponse] | None
+) -> Iterator[Stranger]:
     """A processor that is no worker of ours, on a socket beside the worker's."""
     there = Stranger(respond)
 
-    class Handler(grpc.GenericRpcHandler):
+    class StrangerHandler(grpc.GenericRpcHandler):
         def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
             return there.service(details)
 
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[Handler()])
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[StrangerHandler()])
     server.add_insecure_port(f"unix:{rig.site.folder}/stranger.sock")
     server.start()
     try:
@@ -218,7 +220,7 @@ def route_kept(bootstrap: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Result:
+class ErrorResponse:
     """A response, and whether it has OpenAI's shape."""
 
     status: int
@@ -227,7 +229,7 @@ class Result:
 
 def send_request(
     port: int, token: str, method: str = "POST", path: str = "/oai/v1/chat/completions", **headers: str
-) -> Result:
+) -> ErrorResponse:
     """Make one call and read its error; a call that succeeds has none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -240,16 +242,16 @@ def send_request(
     finally:
         connection.close()
     if response.status < 400:
-        return Result(response.status, {})
+        return ErrorResponse(response.status, {})
     assert body.keys() == {"error"}
     assert body["error"].keys() == {"message", "type", "param", "code"}
-    return Result(response.status, body["error"])
+    return ErrorResponse(response.status, body["error"])
 
 
 CALLS = (("POST", "/oai/v1/chat/completions"), ("GET", "/oai/v1/models"), ("DELETE", "/oai/v1/files/x"))
 
 
-def test_a_signed_request_finds_bedrock(rig: Rig) -> None:
+def test_a_signed_request_finds_bedrock(rig: ClosedRoute) -> None:
     port = rig.envoy(nothing)
     until_served(rig, port)
     assert send_request(port, rig.site.tokens["ci"]).status == 200
@@ -260,7 +262,7 @@ def test_a_signed_request_finds_bedrock(rig: Rig) -> None:
     assert rig.site.tokens["ci"].encode() not in request
 
 
-def until_served(rig: Rig, port: int) -> None:
+def until_served(rig: ClosedRoute, port: int) -> None:
     """Wait until Envoy has found its worker."""
     end = threading.Event()
     for _ in range(600):
@@ -271,7 +273,7 @@ def until_served(rig: Rig, port: int) -> None:
 
 
 @pytest.mark.parametrize("mistake", [no_filter, never_turned_on, another_name, no_processing])
-def test_nothing_leaves_where_the_worker_is_not_called(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_nothing_leaves_where_the_worker_is_not_called(rig: ClosedRoute, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(mistake)
     for method, path in CALLS:
         result = send_request(port, rig.site.tokens["ci"], method, path)
@@ -280,7 +282,7 @@ def test_nothing_leaves_where_the_worker_is_not_called(rig: Rig, mistake: Callab
 
 
 @pytest.mark.parametrize("mistake", [nothing, allows_failures])
-def test_nothing_leaves_without_a_worker(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_nothing_leaves_without_a_worker(rig: ClosedRoute, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(mistake, "gone.sock")
     for method, path in CALLS:
         result = send_request(port, rig.site.tokens["ci"], method, path)
@@ -291,7 +293,7 @@ def test_nothing_leaves_without_a_worker(rig: Rig, mistake: Callable[[Any], None
 @pytest.mark.parametrize(
     ("respond", "status"), [(None, 503), (untouched, 503), (unmarked, 404)], ids=["ends", "untouched", "unmarked"]
 )
-def test_a_processor_that_is_no_worker_opens_nothing(rig: Rig, respond: Any, status: int) -> None:
+def test_a_processor_that_is_no_worker_opens_nothing(rig: ClosedRoute, respond: Any, status: int) -> None:
     """Envoy goes on without a processor that ends its streams cleanly."""
     with stranger(rig, respond) as there:
         port = rig.envoy(unchecked, "stranger.sock")
@@ -308,7 +310,7 @@ def unchecked(bootstrap: Any) -> None:
 
 @pytest.mark.parametrize(("mistake", "status"), [(no_metadata, 404), (route_kept, 503)])
 def test_nothing_leaves_an_envoy_that_does_not_read_the_mark(
-    rig: Rig, mistake: Callable[[Any], None], status: int
+    rig: ClosedRoute, mistake: Callable[[Any], None], status: int
 ) -> None:
     port = rig.envoy(mistake)
     until_served(rig, port)
@@ -336,7 +338,7 @@ PATHS = (
 
 
 @pytest.mark.parametrize("mistake", [nothing, no_filter, allows_failures])
-def test_no_caller_opens_the_route(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_no_caller_opens_the_route(rig: ClosedRoute, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(mistake)
     for path in PATHS:
         for headers in ({}, FORGED):

@@ -33,7 +33,7 @@ def endless(event: Callable[..., bytes]) -> Iterator[Any]:
     """A Bedrock whose streams end when no caller reads them; `sent` counts their bytes."""
     pieces = event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "x" * 200}}) * 200
 
-    class Handler(BaseHTTPRequestHandler):
+    class EndlessStream(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -63,7 +63,7 @@ def endless(event: Callable[..., bytes]) -> Iterator[Any]:
         sent = calls = 0
         over = threading.Event()
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), EndlessStream)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.over.set()

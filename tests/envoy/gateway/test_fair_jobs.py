@@ -25,15 +25,15 @@ Fetcher.__init__.__kwdefaults__.update(ports=frozenset({{{port}}}), allow=[ip_ne
 """
 
 
-class Server(ThreadingHTTPServer):
+class ManyClientsServer(ThreadingHTTPServer):
     """Many clients at once, and none of them waits for the others."""
 
     request_queue_size = 512
     daemon_threads = True
 
 
-def serving(handler: type[BaseHTTPRequestHandler]) -> Server:
-    server = Server(("127.0.0.1", 0), handler)
+def serving(handler: type[BaseHTTPRequestHandler]) -> ManyClientsServer:
+    server = ManyClientsServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -142,7 +142,7 @@ def test_an_image_host_with_endless_early_hints_is_an_error_for_its_caller_alone
     assert resident(gateway_for_images) - before < 32 * MIB
 
 
-class Flood(BaseHTTPRequestHandler):
+class LargeResponses(BaseHTTPRequestHandler):
     """A Bedrock that sends responses of 100 MB."""
 
     def do_POST(self) -> None:
@@ -168,7 +168,7 @@ def resident(gateway: Any) -> int:
 
 
 def test_a_response_to_a_side_call_is_not_read_without_end(start_gateway: Any, client_of: Any, bedrock: Any) -> None:
-    server = serving(Flood)
+    server = serving(LargeResponses)
     environment = {**bedrock.environment, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{server.server_port}"}
     gateway = start_gateway(env=environment, args=["--upstream", "aws"])
     client = client_of(gateway)

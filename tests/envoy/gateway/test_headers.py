@@ -61,7 +61,7 @@ def converse() -> bytes:
 
 
 @dataclass
-class Response:
+class SetResponse:
     """The response of the recording server."""
 
     status: int = 200
@@ -70,12 +70,12 @@ class Response:
     trailers: Fields = field(default_factory=list)
 
 
-class Recorder(ThreadedServer):
+class RecordingServer(ThreadedServer):
     """A server in a thread that records what arrives and sends the set response; HTTP/2 where TLS agrees on it."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self.recorded: list[Recorded] = []
-        self.response = Response()
+        self.response = SetResponse()
         super().__init__(self._serve, context)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,11 +130,11 @@ class Recorder(ThreadedServer):
 
 
 @pytest.fixture(scope="module")
-def recorders(authority: Any) -> Iterator[dict[str, Recorder]]:
+def recorders(authority: Any) -> Iterator[dict[str, RecordingServer]]:
     """A server for each version of HTTP."""
     context = authority.certify("localhost")
     context.set_alpn_protocols(["h2"])
-    servers = {"HTTP/1.1": Recorder(None), "HTTP/2": Recorder(context)}
+    servers = {"HTTP/1.1": RecordingServer(None), "HTTP/2": RecordingServer(context)}
     yield servers
     for server in servers.values():
         server.close()
@@ -161,7 +161,7 @@ def client(between: Any) -> Any:
 def upstream(between: Any) -> Any:
     """The server behind the gateway, which has seen nothing and sends a good response."""
     recorder = between[1]
-    recorder.recorded, recorder.response = [], Response()
+    recorder.recorded, recorder.response = [], SetResponse()
     return recorder
 
 
@@ -267,7 +267,7 @@ ODD = [NAMES[start : start + 60] for start in range(0, len(NAMES), 60)]
 
 
 @pytest.mark.parametrize("names", ODD, ids=lambda names: f"{names[0]} to {names[-1]}")
-def test_nothing_of_a_callers_headers_leaves(client: Any, upstream: Recorder, names: list[str]) -> None:
+def test_nothing_of_a_callers_headers_leaves(client: Any, upstream: RecordingServer, names: list[str]) -> None:
     response = send(client, [(name, f"1 {MARK}") for name in names])
     assert status(response) == 200, response
     [recorded] = upstream.recorded
@@ -276,7 +276,9 @@ def test_nothing_of_a_callers_headers_leaves(client: Any, upstream: Recorder, na
 
 
 @pytest.mark.parametrize("names", ODD, ids=lambda names: f"{names[0]} to {names[-1]}")
-def test_nothing_of_a_callers_headers_leaves_from_http1(client: Any, upstream: Recorder, names: list[str]) -> None:
+def test_nothing_of_a_callers_headers_leaves_from_http1(
+    client: Any, upstream: RecordingServer, names: list[str]
+) -> None:
     body = json.dumps(QUESTION).encode()
     odd = [(name.upper() if number % 2 else name.title(), f"1 {MARK}") for number, name in enumerate(names)]
     hop = [("Connection", "x-hop, keep-alive"), ("X-Hop", MARK), ("Keep-Alive", MARK), ("TE", "trailers")]
@@ -300,7 +302,7 @@ TRAILERS: Fields = [
 @pytest.mark.parametrize("path", [CHAT, EMBEDDINGS])
 @pytest.mark.parametrize("trailers", [TRAILERS, TRAILERS[:1], TRAILERS[-1:]], ids=["five", "a key", "a number"])
 def test_trailers_of_a_request_are_a_400_and_do_not_leave(
-    client: Any, upstream: Recorder, trailers: Fields, path: str
+    client: Any, upstream: RecordingServer, trailers: Fields, path: str
 ) -> None:
     body = QUESTION if path == CHAT else {"model": TITAN, "input": "x"}
     response = send(client, [], body, path, trailers)
@@ -313,7 +315,7 @@ def test_trailers_of_a_request_are_a_400_and_do_not_leave(
 @pytest.mark.parametrize("data", [None, b""], ids=["no body", "an empty body"])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after the worker has the headers"])
 def test_trailers_in_place_of_a_body_are_a_400_and_do_not_leave(
-    client: Any, upstream: Recorder, path: str, data: bytes | None, late: bool
+    client: Any, upstream: RecordingServer, path: str, data: bytes | None, late: bool
 ) -> None:
     """With `request_trailer_mode: SKIP`, Envoy passed the caller's headers on as they were, with the caller's key."""
     h2 = H2Connection(H2Configuration(header_encoding="latin-1"))
@@ -343,11 +345,11 @@ def test_trailers_in_place_of_a_body_are_a_400_and_do_not_leave(
 
 @pytest.mark.parametrize("leads_to", ["unprocessed", "bedrock"])
 def test_the_key_does_not_leave_even_where_trailers_pass_the_worker(
-    site: Any, recorders: dict[str, Recorder], eventually: Any, leads_to: str
+    site: Any, recorders: dict[str, RecordingServer], eventually: Any, leads_to: str
 ) -> None:
     """Envoy Gateway always has `request_trailer_mode: SKIP`, and a route that leads to Bedrock."""
     upstream = recorders["HTTP/1.1"]
-    upstream.recorded, upstream.response = [], Response(403, [], b"{}")
+    upstream.recorded, upstream.response = [], SetResponse(403, [], b"{}")
     site.environment["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = f"http://127.0.0.1:{upstream.port}"
     address, port = f"unix:{site.folder}/w.sock", site.port()
     site.worker(address)
@@ -367,7 +369,7 @@ def test_the_key_does_not_leave_even_where_trailers_pass_the_worker(
     assert all("authorization" not in dict(recorded.headers) for recorded in upstream.recorded)
 
 
-def test_trailers_of_chunks_do_not_leave(client: Any, upstream: Recorder) -> None:
+def test_trailers_of_chunks_do_not_leave(client: Any, upstream: RecordingServer) -> None:
     """Envoy leaves them out of what it reads from HTTP/1.1."""
     body = json.dumps(QUESTION).encode()
     trailers = "".join(f"{name}: {value}\r\n" for name, value in TRAILERS).encode()
@@ -428,14 +430,14 @@ KINDS: dict[str, tuple[str, object, int, object, int]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_bedrocks_headers_reaches_callers(
-    client: Any, upstream: Recorder, event: Callable[..., bytes], kind: str
+    client: Any, upstream: RecordingServer, event: Callable[..., bytes], kind: str
 ) -> None:
     path, body, code, content, expected = KINDS[kind]
     made = {"frames": lambda: frames(event), "exception": lambda: frames(event, fails=True)}
     payload = made[content]() if isinstance(content, str) else content
     assert isinstance(payload, bytes)
     trailers = [("x-envoy-anything", MARK), ("x-amz-id-2", MARK)]
-    upstream.response = Response(code, FROM_BEDROCK, payload, trailers)
+    upstream.response = SetResponse(code, FROM_BEDROCK, payload, trailers)
     response = send(client, [], body, path)
     assert status(response) == expected, response
     assert foreign(response.headers, TO_CALLERS) == []

@@ -14,7 +14,7 @@ from tests.envoy.gateway.test_closed_route import (
     CALLS,
     FORGED,
     PATHS,
-    Rig,
+    ClosedRoute,
     ext_proc,
     manager,
     no_filter,
@@ -31,13 +31,13 @@ MARKED = {HEADER: "signed"}
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Rig]:
+def shared() -> Iterator[ClosedRoute]:
     with rig_of("--mark-by-header") as rig:
         yield rig
 
 
 @pytest.fixture
-def rig(shared: Rig) -> Rig:
+def rig(shared: ClosedRoute) -> ClosedRoute:
     """The rig, whose upstream has received nothing."""
     shared.upstream.received.clear()
     return shared
@@ -71,7 +71,7 @@ def never_turned_on(bootstrap: Any) -> None:
         route.pop("typed_per_filter_config", None)
 
 
-def test_a_signed_request_finds_bedrock_and_the_mark_stays_behind(rig: Rig) -> None:
+def test_a_signed_request_finds_bedrock_and_the_mark_stays_behind(rig: ClosedRoute) -> None:
     port = rig.envoy(by_header)
     until_served(rig, port)
     assert send_request(port, rig.site.tokens["ci"], **MARKED).status == 200
@@ -83,7 +83,7 @@ def test_a_signed_request_finds_bedrock_and_the_mark_stays_behind(rig: Rig) -> N
 
 
 @pytest.mark.parametrize("mistake", [no_filter, never_turned_on, no_processing])
-def test_nothing_leaves_where_the_worker_is_not_called(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_nothing_leaves_where_the_worker_is_not_called(rig: ClosedRoute, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(changed(mistake))
     for method, path in CALLS:
         for headers in ({}, MARKED):
@@ -93,7 +93,7 @@ def test_nothing_leaves_where_the_worker_is_not_called(rig: Rig, mistake: Callab
 
 
 @pytest.mark.parametrize("mistake", [by_header, changed(no_filter), changed(never_turned_on)])
-def test_no_caller_opens_the_route(rig: Rig, mistake: Callable[[Any], None]) -> None:
+def test_no_caller_opens_the_route(rig: ClosedRoute, mistake: Callable[[Any], None]) -> None:
     port = rig.envoy(mistake)
     for path in PATHS:
         for headers in (MARKED, {**FORGED, **MARKED}, {"X-Forwarded-Client-Cert": "signed"}):
@@ -101,7 +101,7 @@ def test_no_caller_opens_the_route(rig: Rig, mistake: Callable[[Any], None]) -> 
     assert rig.upstream.received == []
 
 
-def test_a_configuration_that_lets_a_caller_open_the_route_is_detected(rig: Rig) -> None:
+def test_a_configuration_that_lets_a_caller_open_the_route_is_detected(rig: ClosedRoute) -> None:
     """The test above would notice: where Envoy forwards the header, the route is open."""
 
     def forwarded(bootstrap: Any) -> None:

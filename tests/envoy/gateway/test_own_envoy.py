@@ -28,7 +28,7 @@ MESSAGE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Worker:
+class StartedWorker:
     """An ext_proc worker that serves on a socket."""
 
     process: "subprocess.Popen[bytes]"
@@ -49,7 +49,7 @@ def environment(bedrock: Any) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[Worker]:
+def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[StartedWorker]:
     """A worker with the shared gateway's configuration."""
     address = f"unix:{folder}/w0.sock"
     command = [sys.executable, "-m", "extproc", "serve", "--config", str(gateway.config_path), "--listen", address]
@@ -61,7 +61,7 @@ def worker(folder: Path, gateway: Any, environment: dict[str, str]) -> Iterator[
             for line in process.stderr:
                 if f"serving on {address}".encode() in line:
                     break
-            yield Worker(process, address)
+            yield StartedWorker(process, address)
         finally:
             process.kill()
 
@@ -71,7 +71,7 @@ Starter = Callable[[Callable[[str], str]], Any]
 
 @pytest.fixture(scope="module")
 def start_envoy(
-    folder: Path, gateway: Any, environment: dict[str, str], worker: Worker, client_of: Any, eventually: Any
+    folder: Path, gateway: Any, environment: dict[str, str], worker: StartedWorker, client_of: Any, eventually: Any
 ) -> Iterator[Starter]:
     """Start an Envoy of our own, once its bootstrap has been changed; return a client of it when it is ready."""
     with ExitStack() as ended:
@@ -196,7 +196,7 @@ def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bed
     connection.close()
 
 
-def test_a_worker_that_does_not_respond_in_time_is_a_503(own: Any, worker: Worker) -> None:
+def test_a_worker_that_does_not_respond_in_time_is_a_503(own: Any, worker: StartedWorker) -> None:
     worker.process.send_signal(signal.SIGSTOP)
     try:
         response = own.chat("Hello!")
@@ -207,7 +207,7 @@ def test_a_worker_that_does_not_respond_in_time_is_a_503(own: Any, worker: Worke
 
 
 def test_a_worker_that_gets_sigterm_finishes_its_streams(
-    own: Any, worker: Worker, bedrock: Any, local_of: Any, eventually: Any
+    own: Any, worker: StartedWorker, bedrock: Any, local_of: Any, eventually: Any
 ) -> None:
     """The last test of this file: the worker is everybody's."""
     with own.stream("Count to 9. [[local: hold]]") as stream:

@@ -88,7 +88,7 @@ STRAYS = st.dictionaries(
 # Envoy's connection
 
 
-class Call:
+class PlannedCall:
     """A call of the client: its remaining steps, and the received messages."""
 
     def __init__(self, plan: Plan, script: list[Any], result: object, sizes: list[int]) -> None:
@@ -127,17 +127,19 @@ def data_of(data: bytes, sizes: "cycle[int]") -> list[tuple[str, bytes]]:
     return parsed
 
 
-class Envoy:
+class EnvoyEnd:
     """A client that keeps to HTTP/2, but for its strays; `cuts` are the sizes of the pieces that arrive, in turn."""
 
-    def __init__(self, new_stream: Callable[[], ExtProcStream], calls: list[Call], cuts: list[int] | None, window: int):
+    def __init__(
+        self, new_stream: Callable[[], ExtProcStream], calls: list[PlannedCall], cuts: list[int] | None, window: int
+    ):
         self.session = Session(new_stream, lambda: SERVING, 1 << 20, SMALL)
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         self.client.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
         self.client.local_settings.acknowledge()
         self.client.initiate_connection()
         self.calls = calls
-        self.by_id: dict[int, Call] = {}
+        self.by_id: dict[int, PlannedCall] = {}
         self.cuts = None if cuts is None else cycle(cuts)
         self.unsent = b""
         self.due: int | None = None
@@ -157,7 +159,7 @@ class Envoy:
             number += 1
         self.settle()
 
-    def do(self, call: Call, what: str, data: bytes) -> None:
+    def do(self, call: PlannedCall, what: str, data: bytes) -> None:
         match what:
             case "open":
                 call.id = self.client.get_next_available_stream_id()
@@ -174,14 +176,14 @@ class Envoy:
                 self.client.end_stream(call.id)
         self.unsent += self.client.data_to_send()
 
-    def send(self, call: Call, data: bytes) -> None:
+    def send(self, call: PlannedCall, data: bytes) -> None:
         """Send data once the windows allow it; the server must grant them."""
         if self.client.local_flow_control_window(call.id) < len(data):
             self.settle()
         if not call.gone:
             self.client.send_data(call.id, data)
 
-    def stray(self, call: Call, against: str, which: int) -> None:
+    def stray(self, call: PlannedCall, against: str, which: int) -> None:
         if against == "harmless":
             self.unsent += HARMLESS[which % len(HARMLESS)](call.id)
         elif against == "stream":
@@ -233,7 +235,7 @@ class Envoy:
                     self.fault = event.error_code
                     assert self.fault == self.due, event.additional_data
 
-    def ended(self, call: Call, fields: dict[bytes, bytes]) -> None:
+    def ended(self, call: PlannedCall, fields: dict[bytes, bytes]) -> None:
         if b"grpc-status" in fields:
             assert call.status is None, "a call ends once"
             call.status, call.message = fields[b"grpc-status"], fields.get(b"grpc-message", b"")
@@ -248,7 +250,7 @@ def messages_of(data: bytes) -> tuple[list[bytes], bytes]:
     return parsed, data
 
 
-def check(call: Call, oracle: SimpleNamespace) -> None:
+def check(call: PlannedCall, oracle: SimpleNamespace) -> None:
     messages, rest = messages_of(call.data)
     received = oracle.understood(messages)
     expected, failed = oracle.expectation(call.script, call.result)
@@ -286,8 +288,8 @@ def test_calls_get_the_same_messages_however_frames_are_cut_and_mixed(
     scripts = [(plan, calls.script(plan, f"call-{number}"), calls.result(plan)) for number, plan in enumerate(plans)]
     clock = Clock(lambda: calls.now, lambda: 0.0)
     for pieces_that_arrive in (None, cuts, [1]):
-        made = [Call(*script, sizes) for script in scripts]
-        envoy = Envoy(lambda: ExtProcStream(calls.new_exchange(), clock, 60.0), made, pieces_that_arrive, window)
+        made = [PlannedCall(*script, sizes) for script in scripts]
+        envoy = EnvoyEnd(lambda: ExtProcStream(calls.new_exchange(), clock, 60.0), made, pieces_that_arrive, window)
         envoy.converse(turns, strays)
         for call in made:
             check(call, calls)

@@ -159,7 +159,7 @@ def test_a_response_that_is_not_awss_is_reported_too() -> None:
 # --- with real requests ------------------------------------------------------------------------------------------
 
 
-class ControlPlane(BaseHTTPRequestHandler):
+class HalfDenyingControlPlane(BaseHTTPRequestHandler):
     """A control plane that permits the list of models and denies that of profiles."""
 
     def do_GET(self) -> None:
@@ -179,7 +179,7 @@ class ControlPlane(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def control_plane() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), ControlPlane) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), HalfDenyingControlPlane) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -233,7 +233,7 @@ DENIED = ListingDeniedError(("bedrock:ListFoundationModels", "bedrock:ListInfere
 UNREACHABLE = ListingError("EndpointConnectionError", "Could not connect to https://bedrock.us-east-1.amazonaws.com")
 
 
-class Script:
+class ScriptedAws:
     """A scripted AWS: each response is a catalogue or an exception. Records the keeper's catalogues and waits."""
 
     def __init__(self, *responses: Catalogue | Exception) -> None:
@@ -266,13 +266,13 @@ def test_every_model_of_the_seed_has_a_date() -> None:
 
 
 def test_before_the_first_response_there_is_the_seed() -> None:
-    keeper = Script(LIVE).keeper()
+    keeper = ScriptedAws(LIVE).keeper()
     assert keeper.current.entries() == seed(REGION).entries()
     assert not keeper.attempted.is_set()
 
 
 def test_each_response_replaces_the_last_and_is_passed_on() -> None:
-    script = Script(LIVE, LATER)
+    script = ScriptedAws(LIVE, LATER)
     keeper = script.keeper()
     keeper.run()
     assert keeper.current is LATER
@@ -282,7 +282,7 @@ def test_each_response_replaces_the_last_and_is_passed_on() -> None:
 
 
 def test_a_stale_catalogue_is_kept(caplog: pytest.LogCaptureFixture) -> None:
-    script = Script(LIVE, UNREACHABLE, DENIED)
+    script = ScriptedAws(LIVE, UNREACHABLE, DENIED)
     keeper = script.keeper()
     keeper.run()
     assert keeper.current is LIVE
@@ -291,7 +291,7 @@ def test_a_stale_catalogue_is_kept(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_without_permission_the_seed_stays_and_one_line_names_the_actions(caplog: pytest.LogCaptureFixture) -> None:
-    script = Script(DENIED, DENIED, DENIED)
+    script = ScriptedAws(DENIED, DENIED, DENIED)
     keeper = script.keeper()
     keeper.run()
     assert keeper.current.entries() == seed(REGION).entries()
@@ -305,7 +305,7 @@ def test_without_permission_the_seed_stays_and_one_line_names_the_actions(caplog
 def test_only_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     throttled = ListingError("ThrottlingException", "slow down")
-    Script(UNREACHABLE, UNREACHABLE, throttled, throttled, LIVE, LATER, UNREACHABLE).keeper().run()
+    ScriptedAws(UNREACHABLE, UNREACHABLE, throttled, throttled, LIVE, LATER, UNREACHABLE).keeper().run()
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(" ")[0] for line in lines] == ["no", "no", "listing", "no"]
     assert "ThrottlingException" in lines[1]
@@ -314,19 +314,19 @@ def test_only_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_failures_are_tried_again_soon_and_then_less_often() -> None:
-    script = Script(*[UNREACHABLE] * 6, LIVE, UNREACHABLE)
+    script = ScriptedAws(*[UNREACHABLE] * 6, LIVE, UNREACHABLE)
     script.keeper(refresh_seconds=200.0).run()
     assert script.waits == [15.0, 30.0, 60.0, 120.0, 200.0, 200.0, 200.0, 15.0]
 
 
 def test_a_short_interval_is_never_exceeded() -> None:
-    script = Script(UNREACHABLE)
+    script = ScriptedAws(UNREACHABLE)
     script.keeper(refresh_seconds=2.0).run()
     assert script.waits == [2.0]
 
 
 def test_a_response_that_is_not_awss_does_not_end_the_keeper(caplog: pytest.LogCaptureFixture) -> None:
-    script = Script(KeyError("modelSummaries"), LIVE)
+    script = ScriptedAws(KeyError("modelSummaries"), LIVE)
     keeper = script.keeper()
     keeper.run()
     assert keeper.current is LIVE

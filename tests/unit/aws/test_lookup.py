@@ -27,7 +27,7 @@ MODEL = {"modelId": "maker.model-v1:0", "modelArn": "arn", "inferenceTypesSuppor
 MODEL |= {"inputModalities": ["TEXT"], "outputModalities": ["TEXT"]}
 
 
-class ControlPlane(BaseHTTPRequestHandler):
+class OneModelControlPlane(BaseHTTPRequestHandler):
     """A control plane that lists one model, or responds with the error `rejection`."""
 
     refusal: str | None = None
@@ -49,14 +49,14 @@ class ControlPlane(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def bedrock(aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ControlPlane]]:
+def bedrock(aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[type[OneModelControlPlane]]:
     """Start the Bedrock that AWS's settings name; a test may set its `rejection`."""
-    monkeypatch.setattr(ControlPlane, "refusal", None)
-    with ThreadingHTTPServer(("127.0.0.1", 0), ControlPlane) as server:
+    monkeypatch.setattr(OneModelControlPlane, "refusal", None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), OneModelControlPlane) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         aws(**KEYS, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_port}")
-        yield ControlPlane
+        yield OneModelControlPlane
         server.shutdown()
         thread.join()
 
@@ -85,7 +85,7 @@ def line_with(question: str, response: object) -> str:
 
 
 def test_one_process_serves_all_lookups_and_later_ones_start_anew(
-    bedrock: type[ControlPlane], monkeypatch: pytest.MonkeyPatch
+    bedrock: type[OneModelControlPlane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = looking()
     endpoints = lookups.endpoints()
@@ -125,7 +125,7 @@ def test_an_api_key_is_not_looked_behind(aws: Callable[..., None]) -> None:
     assert bytes(reply.result) == b"null"
 
 
-def test_an_unrequested_line_is_ignored(bedrock: type[ControlPlane]) -> None:
+def test_an_unrequested_line_is_ignored(bedrock: type[OneModelControlPlane]) -> None:
     lookups = looking()
     lookups.endpoints()
     assert lookups.catalogue(REGION).entries()
@@ -139,7 +139,7 @@ def test_settings_that_are_broken(aws: Callable[..., None]) -> None:
         lookups.identity()
 
 
-def test_a_missing_permission_is_named(bedrock: type[ControlPlane]) -> None:
+def test_a_missing_permission_is_named(bedrock: type[OneModelControlPlane]) -> None:
     bedrock.refusal = "AccessDeniedException"
     lookups = looking()
     lookups.endpoints()
@@ -184,7 +184,7 @@ def test_a_truncated_line_is_discarded_and_reaches_no_log(
 
 
 def test_after_a_look_that_failed_comes_another(
-    bedrock: type[ControlPlane], program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    bedrock: type[OneModelControlPlane], program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = sys.executable
     program("exit 1")

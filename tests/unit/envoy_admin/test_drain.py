@@ -16,7 +16,7 @@ from extproc.net import Address
 from extproc.transport.listen import ListenError
 
 
-class Envoy:
+class RecordingAdmin:
     """An Envoy that records requests, and reports calls in flight: each number once, the last for ever."""
 
     def __init__(self, *active: int) -> None:
@@ -58,7 +58,7 @@ def once(requests: list[str]) -> list[str]:
 
 
 async def test_the_order(folder: Path) -> None:
-    envoy, lines = Envoy(3, 3, 2, 0), list[str]()
+    envoy, lines = RecordingAdmin(3, 3, 2, 0), list[str]()
     async with envoy.at(folder / "admin.sock") as admin:
         await drain(admin, DrainTimeouts(0, 10), lines.append)
     posts = ["POST /healthcheck/fail", "POST /drain_listeners?graceful"]
@@ -67,7 +67,7 @@ async def test_the_order(folder: Path) -> None:
 
 
 async def test_an_envoy_of_another_user_is_left_alone(folder: Path) -> None:
-    envoy = Envoy()
+    envoy = RecordingAdmin()
     async with envoy.at(folder / "admin.sock") as admin:
         with pytest.raises(DrainError, match="no Envoy that serves this gateway listens"):
             await drain(admin, DrainTimeouts(0, 10), print)
@@ -80,7 +80,7 @@ async def test_a_missing_envoy_is_reported(folder: Path) -> None:
 
 
 async def test_the_remaining_calls_are_reported(folder: Path) -> None:
-    async with Envoy(2).at(folder / "admin.sock") as admin:
+    async with RecordingAdmin(2).at(folder / "admin.sock") as admin:
         with pytest.raises(DrainError, match=r"calls still in flight after 0\.01 s: 2"):
             await drain(admin, DrainTimeouts(0, 0.01), lambda _: None)
 
@@ -94,7 +94,7 @@ async def request_drained(path: Path) -> tuple[int, str]:
 
 
 async def test_every_request_for_drained_returns_at_the_end(folder: Path) -> None:
-    envoy = Envoy(1)
+    envoy = RecordingAdmin(1)
     announce = folder / "drain.sock"
     async with asyncio.timeout(30), envoy.at(folder / "admin.sock") as admin:
         waiting = asyncio.Event()

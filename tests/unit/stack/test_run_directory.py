@@ -21,7 +21,7 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-class Stage:
+class CaredForFolder:
     def __init__(self, folder: Path) -> None:
         self.lines: list[str] = []
         self.folder = folder
@@ -48,8 +48,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(folder: Path) -> Stage:
-    return Stage(folder)
+def stage(folder: Path) -> CaredForFolder:
+    return CaredForFolder(folder)
 
 
 def test_what_a_killed_start_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,12 +71,12 @@ def test_what_a_killed_start_left_is_removed_by_the_next(tmp_path: Path, monkeyp
     assert {unlocked, strange} == set(tmp_path.glob("oai-*"))
 
 
-def test_before_envoy_starts_nothing_is_reported(stage: Stage) -> None:
+def test_before_envoy_starts_nothing_is_reported(stage: CaredForFolder) -> None:
     stage.caretaker.check()
     assert stage.lines == []
 
 
-def test_the_admin_socket_is_put_back(stage: Stage) -> None:
+def test_the_admin_socket_is_put_back(stage: CaredForFolder) -> None:
     with stage.listen() as server:
         for _ in range(2):
             stage.caretaker.check()
@@ -86,7 +86,7 @@ def test_the_admin_socket_is_put_back(stage: Stage) -> None:
     assert stage.lines == [f"{stage.caretaker.admin} was removed: put back"] * 2
 
 
-def test_that_of_an_envoy_that_was_started_again_is(stage: Stage) -> None:
+def test_that_of_an_envoy_that_was_started_again_is(stage: CaredForFolder) -> None:
     with stage.listen():
         stage.caretaker.check()
     with stage.listen() as server:
@@ -96,7 +96,7 @@ def test_that_of_an_envoy_that_was_started_again_is(stage: Stage) -> None:
         assert stage.reaches(server)
 
 
-def test_the_whole_folder_is_made_again_and_a_failure_is_reported_once(stage: Stage) -> None:
+def test_the_whole_folder_is_made_again_and_a_failure_is_reported_once(stage: CaredForFolder) -> None:
     with stage.listen():
         stage.caretaker.check()
         shutil.rmtree(stage.folder)
@@ -109,7 +109,7 @@ def test_the_whole_folder_is_made_again_and_a_failure_is_reported_once(stage: St
 
 
 @pytest.mark.parametrize("kind", ["link", "open"])
-def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: Stage, tmp_path: Path) -> None:
+def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: CaredForFolder, tmp_path: Path) -> None:
     shutil.rmtree(stage.folder)
     if kind == "link":
         stage.folder.symlink_to(tmp_path)
@@ -127,7 +127,7 @@ def test_a_folder_that_another_has_made_there_is_not_taken(kind: str, stage: Sta
         stage.folder.unlink()
 
 
-def test_a_file_is_there_with_its_content_at_each_start(stage: Stage) -> None:
+def test_a_file_is_there_with_its_content_at_each_start(stage: CaredForFolder) -> None:
     path = stage.caretaker.write("envoy.yaml", "text")
     before = path.stat()
     assert stage.caretaker.write("envoy.yaml", "text") == path
@@ -138,7 +138,7 @@ def test_a_file_is_there_with_its_content_at_each_start(stage: Stage) -> None:
     assert stage.caretaker.write("envoy.yaml", "text").read_text() == "text"
 
 
-def test_nothing_looks_old(stage: Stage) -> None:
+def test_nothing_looks_old(stage: CaredForFolder) -> None:
     path = stage.caretaker.write("envoy.yaml", "text")
     with stage.listen():
         stage.caretaker.check()

@@ -32,7 +32,7 @@ def python(name: str, code: str, **more: Any) -> Program:
     return Program(name, lambda: [sys.executable, "-u", "-S", "-c", code], **more)
 
 
-class Stage:
+class Supervised:
     """A supervisor, and the lines that it reported."""
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ class Stage:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    stage = Stage()
+async def stage() -> AsyncIterator[Supervised]:
+    stage = Supervised()
     yield stage
     stage.supervisor.kill()
     await stage.supervisor.stop_all()
@@ -80,48 +80,48 @@ def alive(pid: int) -> bool:
 # Starting
 
 
-async def test_start_waits_for_the_line(stage: Stage) -> None:
+async def test_start_waits_for_the_line(stage: Supervised) -> None:
     match = await stage.supervisor.start(python("a", SERVE))
     assert match is not None
     assert int(match["pid"]) == stage.supervisor.pid("a")
 
 
-async def test_without_a_line_it_is_ready_at_once(stage: Stage) -> None:
+async def test_without_a_line_it_is_ready_at_once(stage: Supervised) -> None:
     assert await stage.supervisor.start(python("a", "import signal; signal.pause()", ready=None)) is None
     assert stage.supervisor.pid("a") is not None
 
 
-async def test_both_streams_are_relayed(stage: Stage) -> None:
+async def test_both_streams_are_relayed(stage: Supervised) -> None:
     code = "import sys; print('to the one', flush=True); print('to the other', file=sys.stderr, flush=True)\n"
     await stage.supervisor.start(python("a", code + SERVE))
     await stage.until(lambda: {"a: to the one", "a: to the other"} <= set(stage.lines))
 
 
-async def test_lines_that_are_not_utf8_and_one_without_an_end(stage: Stage) -> None:
+async def test_lines_that_are_not_utf8_and_one_without_an_end(stage: Supervised) -> None:
     code = f"{SERVE.replace('signal.pause()', '')}import os; os.write(1, b'\\xff\\nno end'); os._exit(0)"
     await stage.supervisor.start(python("a", code))
     await stage.until(lambda: {"a: \ufffd", "a: no end"} <= set(stage.lines))
 
 
-async def test_the_environment_is_the_programs_own(stage: Stage) -> None:
+async def test_the_environment_is_the_programs_own(stage: Supervised) -> None:
     code = "import os; print(sorted(os.environ)); print('ready 1', flush=True); import signal; signal.pause()"
     await stage.supervisor.start(python("a", code, environment={"LC_ALL": "C", "X": "1"}))
     await stage.until(lambda: "a: ['LC_ALL', 'X']" in stage.lines)
 
 
-async def test_a_program_that_ends_before_it_is_ready_is_not_tried_again(stage: Stage) -> None:
+async def test_a_program_that_ends_before_it_is_ready_is_not_tried_again(stage: Supervised) -> None:
     with pytest.raises(ProgramError, match=r"a ended with exit code 3 before it was ready; .*\n  no config"):
         await stage.supervisor.start(python("a", "print('no config'); raise SystemExit(3)"))
     assert stage.lines == ["a: no config"]
     assert stage.failures == []
 
 
-async def test_a_program_that_does_not_exist(stage: Stage) -> None:
+async def test_a_program_that_does_not_exist(stage: Supervised) -> None:
     with pytest.raises(ProgramError, match="/nonexistent: No such file"):
         await stage.supervisor.start(Program("a", lambda: ["/nonexistent"]))
 
 
-async def test_a_name_is_used_once(stage: Stage) -> None:
+async def test_a_name_is_used_once(stage: Supervised) -> None:
     await stage.supervisor.start(python("a", SERVE))
     with pytest.raises(ValueError, match="'a' runs already"):
         await stage.supervisor.start(python("a", SERVE))
@@ -130,7 +130,7 @@ async def test_a_name_is_used_once(stage: Stage) -> None:
 # Staying
 
 
-async def test_a_crash_leads_to_a_new_life(stage: Stage) -> None:
+async def test_a_crash_leads_to_a_new_life(stage: Supervised) -> None:
     await stage.supervisor.start(python("a", SERVE))
     os.kill(stage.lives("a")[0], signal.SIGKILL)
     await stage.until(lambda: len(stage.lives("a")) == 2)
@@ -140,7 +140,7 @@ async def test_a_crash_leads_to_a_new_life(stage: Stage) -> None:
     assert "a: was ended by SIGKILL, starting it again" in stage.lines
 
 
-async def test_each_restart_builds_its_command_anew(stage: Stage) -> None:
+async def test_each_restart_builds_its_command_anew(stage: Supervised) -> None:
     commands = iter([SERVE, "print('again')\n" + SERVE])
     program = Program("a", lambda: [sys.executable, "-S", "-u", "-c", next(commands)], ready=READY)
     await stage.supervisor.start(program)
@@ -148,7 +148,7 @@ async def test_each_restart_builds_its_command_anew(stage: Stage) -> None:
     await stage.until(lambda: "a: again" in stage.lines)
 
 
-async def test_it_is_given_up_after_too_many_early_exits(stage: Stage) -> None:
+async def test_it_is_given_up_after_too_many_early_exits(stage: Supervised) -> None:
     await stage.supervisor.start(
         python("a", "print('ready 1', flush=True); print('oh', flush=True); raise SystemExit(7)")
     )
@@ -159,7 +159,7 @@ async def test_it_is_given_up_after_too_many_early_exits(stage: Stage) -> None:
     assert stage.supervisor.pid("a") is None
 
 
-async def test_long_lives_clear_the_record(stage: Stage) -> None:
+async def test_long_lives_clear_the_record(stage: Supervised) -> None:
     stage.supervisor = Supervisor(stage._report, stage._fail, RestartPolicy(0.001, 0.01, short_life=0, short_lives=2))
     await stage.supervisor.start(python("a", "print('ready 1', flush=True)"))
     await stage.until(lambda: len(stage.lives("a")) == 5)
@@ -171,7 +171,7 @@ def test_pauses_grow_up_to_the_longest() -> None:
     assert [policy.pause(lives) for lives in range(6)] == [1, 1, 2, 4, 5, 5]
 
 
-async def test_a_stuck_one_is_replaced_although_it_ignores_signals(stage: Stage) -> None:
+async def test_a_stuck_one_is_replaced_although_it_ignores_signals(stage: Supervised) -> None:
     await stage.supervisor.start(python("a", "import signal; signal.signal(15, signal.SIG_IGN)\n" + SERVE))
     [stuck] = stage.lives("a")
     os.kill(stuck, signal.SIGSTOP)
@@ -182,7 +182,7 @@ async def test_a_stuck_one_is_replaced_although_it_ignores_signals(stage: Stage)
     stage.supervisor.replace("nobody")
 
 
-async def test_a_later_start_that_fails_is_tried_again(stage: Stage) -> None:
+async def test_a_later_start_that_fails_is_tried_again(stage: Supervised) -> None:
     """Such failures are a temporary lack of memory, processes or disk."""
     starts = iter(
         [[sys.executable, "-u", "-S", "-c", SERVE], ["/nonexistent"], [sys.executable, "-u", "-S", "-c", SERVE]]
@@ -193,7 +193,7 @@ async def test_a_later_start_that_fails_is_tried_again(stage: Stage) -> None:
     assert "a: cannot be started: /nonexistent: No such file or directory, starting it again" in stage.lines
 
 
-async def test_a_command_that_cannot_be_prepared_is_tried_again_until_it_can(stage: Stage) -> None:
+async def test_a_command_that_cannot_be_prepared_is_tried_again_until_it_can(stage: Supervised) -> None:
     """A full disk, for example, keeps its configuration from being written: the program does not start at all."""
     command = [sys.executable, "-u", "-S", "-c", SERVE]
     starts = 0
@@ -212,7 +212,7 @@ async def test_a_command_that_cannot_be_prepared_is_tried_again_until_it_can(sta
     assert "a: cannot be started: envoy.yaml: No space left on device, starting it again" in stage.lines
 
 
-async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Stage) -> None:
+async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Supervised) -> None:
     taken: list[bytes] = []
     code = (
         "import os; os.write(1, b'one\\ntw'); os.write(1, b'o\\n' + b'#' * 200000); print('ready 1', file=sys.stderr)"
@@ -228,7 +228,7 @@ async def test_standard_output_goes_where_it_is_wanted_in_whole_lines(stage: Sta
 # Stopping
 
 
-async def test_stop_is_sigterm(stage: Stage) -> None:
+async def test_stop_is_sigterm(stage: Supervised) -> None:
     code = "import signal, sys; signal.signal(15, lambda *_: (print('bye', flush=True), sys.exit()))\n"
     await stage.supervisor.start(python("a", code + SERVE))
     pid = stage.supervisor.pid("a")
@@ -238,7 +238,7 @@ async def test_stop_is_sigterm(stage: Stage) -> None:
     assert not alive(pid)
 
 
-async def test_a_program_that_ignores_sigterm_is_killed(stage: Stage) -> None:
+async def test_a_program_that_ignores_sigterm_is_killed(stage: Supervised) -> None:
     stubborn = "import signal; signal.signal(15, signal.SIG_IGN)\n" + SERVE
     await stage.supervisor.start(python("a", stubborn, stop_seconds=0.1))
     [pid] = stage.lives("a")
@@ -247,14 +247,14 @@ async def test_a_program_that_ignores_sigterm_is_killed(stage: Stage) -> None:
     assert stage.lines[-1] == "a: did not stop within 0.1 s, killed"
 
 
-async def test_a_requested_end_is_no_crash(stage: Stage) -> None:
+async def test_a_requested_end_is_no_crash(stage: Supervised) -> None:
     await stage.supervisor.start(python("a", SERVE))
     await stage.supervisor.stop("a")
     assert len(stage.lives("a")) == 1
     assert not any("starting it again" in line for line in stage.lines)
 
 
-async def test_stop_all_goes_backwards(stage: Stage) -> None:
+async def test_stop_all_goes_backwards(stage: Supervised) -> None:
     code = "import signal, sys; signal.signal(15, lambda *_: (print('bye', flush=True), sys.exit()))\n" + SERVE
     for name in ("first", "second", "third"):
         await stage.supervisor.start(python(name, code))
@@ -262,7 +262,7 @@ async def test_stop_all_goes_backwards(stage: Stage) -> None:
     assert [line for line in stage.lines if "bye" in line] == ["third: bye", "second: bye", "first: bye"]
 
 
-async def test_stop_while_it_waits_for_its_next_life(stage: Stage) -> None:
+async def test_stop_while_it_waits_for_its_next_life(stage: Supervised) -> None:
     stage.supervisor = Supervisor(stage._report, stage._fail, RestartPolicy(first_pause=1000, longest_pause=1000))
     await stage.supervisor.start(python("a", "print('ready 1', flush=True)"))
     await stage.until(lambda: any("starting it again" in line for line in stage.lines))
@@ -270,7 +270,7 @@ async def test_stop_while_it_waits_for_its_next_life(stage: Stage) -> None:
         await stage.supervisor.stop("a")
 
 
-async def test_stop_while_it_is_not_ready_yet(stage: Stage) -> None:
+async def test_stop_while_it_is_not_ready_yet(stage: Supervised) -> None:
     start = asyncio.create_task(stage.supervisor.start(python("a", "import signal; print(1); signal.pause()")))
     await stage.until(lambda: stage.lines == ["a: 1"])
     await stage.supervisor.stop("a")
@@ -278,7 +278,7 @@ async def test_stop_while_it_is_not_ready_yet(stage: Stage) -> None:
         await start
 
 
-async def test_stop_before_it_was_started_leaves_nothing(stage: Stage) -> None:
+async def test_stop_before_it_was_started_leaves_nothing(stage: Supervised) -> None:
     start = asyncio.create_task(stage.supervisor.start(python("a", SERVE)))
     await asyncio.sleep(0)  # it is known, its process is not there yet
     await stage.supervisor.stop("a")
@@ -287,7 +287,7 @@ async def test_stop_before_it_was_started_leaves_nothing(stage: Stage) -> None:
     assert all(not alive(pid) for pid in stage.lives("a"))
 
 
-async def test_kill_is_for_all_at_once(stage: Stage) -> None:
+async def test_kill_is_for_all_at_once(stage: Supervised) -> None:
     stubborn = "import signal; signal.signal(15, signal.SIG_IGN)\n" + SERVE
     for name in ("a", "b"):
         await stage.supervisor.start(python(name, stubborn, stop_seconds=DEADLINE))
@@ -298,7 +298,7 @@ async def test_kill_is_for_all_at_once(stage: Stage) -> None:
     assert not any(map(alive, pids))
 
 
-async def test_stopping_nothing_is_nothing(stage: Stage) -> None:
+async def test_stopping_nothing_is_nothing(stage: Supervised) -> None:
     await stage.supervisor.stop("nobody")
     await stage.supervisor.stop_all()
 

@@ -9,7 +9,7 @@ from extproc.stack import watch
 from extproc.stack.watch import Watch, WatchLimits
 
 
-class Stage:
+class WatchOfWorker:
     """A watch over a worker whose process always exists; records its lines and kills."""
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class Stage:
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def stage() -> WatchOfWorker:
+    return WatchOfWorker()
 
 
-def test_a_ready_worker_that_stops_responding_is_replaced_once(stage: Stage) -> None:
+def test_a_ready_worker_that_stops_responding_is_replaced_once(stage: WatchOfWorker) -> None:
     stage.note(7, True, False, False)
     assert stage.replaced == []
     stage.note(7, False)
@@ -40,19 +40,19 @@ def test_a_ready_worker_that_stops_responding_is_replaced_once(stage: Stage) -> 
     ]
 
 
-def test_one_that_is_busy_for_a_moment_is_left_alone(stage: Stage) -> None:
+def test_one_that_is_busy_for_a_moment_is_left_alone(stage: WatchOfWorker) -> None:
     stage.note(7, True, *[False, False, True] * 10)
     assert stage.replaced == []
 
 
-def test_one_that_starts_has_more_time(stage: Stage) -> None:
+def test_one_that_starts_has_more_time(stage: WatchOfWorker) -> None:
     stage.note(7, *[False] * 5)
     assert stage.replaced == []
     stage.note(7, False)
     assert stage.replaced == ["worker-0"]
 
 
-def test_misses_of_one_process_do_not_count_against_the_next(stage: Stage) -> None:
+def test_misses_of_one_process_do_not_count_against_the_next(stage: WatchOfWorker) -> None:
     stage.note(7, True, False, False)
     stage.note(8, False, False, False)
     assert stage.replaced == []

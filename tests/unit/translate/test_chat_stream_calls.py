@@ -226,14 +226,15 @@ def test_the_input_of_the_answer_tool_streams_as_content(play: Any) -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_the_client_parses_the_response(play: Any, final: Final) -> None:
-    class Report(BaseModel):
-        a: int
+class ReportOfA(BaseModel):
+    a: int
 
+
+def test_the_client_parses_the_response(play: Any, final: Final) -> None:
     events = [text("Here: "), close(), tool(1, "report"), piece('{"a"', 1), piece(": 1}", 1), close(1), text("!", 2)]
     body = play.written(START, *events, stop("tool_use"), USAGE, shape=ResponseShape(answer_tool="report"))
-    completion = final(body, response_format=Report).choices[0].message
-    assert completion.parsed == Report(a=1)
+    completion = final(body, response_format=ReportOfA).choices[0].message
+    assert completion.parsed == ReportOfA(a=1)
     assert not completion.tool_calls
 
 
@@ -266,12 +267,9 @@ def test_other_calls_beside_the_answer_tool_are_calls(play: Any, final: Final) -
 def test_where_another_tool_is_called_there_is_nothing_to_parse(play: Any, final: Final) -> None:
     """The client's `parse()` would raise at text that is not of its schema."""
 
-    class Report(BaseModel):
-        a: int
-
     events = [text("Let me see."), citation(0, "https://x.org"), close(), tool(1), close(1)]
     body = play.written(START, *events, stop("tool_use"), shape=ResponseShape(answer_tool="report"))
-    completion = final(body, response_format=Report).choices[0]
+    completion = final(body, response_format=ReportOfA).choices[0]
     assert not completion.message.content
     assert completion.message.parsed is None
     assert completion.message.annotations is None

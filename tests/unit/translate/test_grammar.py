@@ -250,8 +250,8 @@ class Report(BaseModel):
     tags: list[str] = Field(max_length=5)
 
 
-class Node(BaseModel):
-    next: "Node | None"
+class Link(BaseModel):
+    next: "Link | None"
 
 
 class Scores(BaseModel):
@@ -269,7 +269,7 @@ def test_schemas_of_openais_package_are_grammars() -> None:
     assert size(to_strict_json_schema(Report)).fits
 
 
-@pytest.mark.parametrize("model", [Node, Scores])
+@pytest.mark.parametrize("model", [Link, Scores])
 def test_recursive_models_and_open_dictionaries_are_not(model: type[BaseModel]) -> None:
     assert written({**model.model_json_schema(), "title": "T"}) is None
 

@@ -13,7 +13,7 @@ from extproc.transport import grpcio, http2
 from extproc.transport.http2.connection import Connection
 from extproc.transport.http2.events import ConnectionLimits, HeadersReceived
 from extproc.transport.http2.frames import END_HEADERS, HEADERS, PREFACE, SETTINGS_ACK, ErrorCode, frame, settings
-from tests.unit.transport.served import WAITING, Gateway
+from tests.unit.transport.served import WAITING, ServedExchanges
 
 FILTER = "envoy.filters.http.ext_proc"
 
@@ -170,7 +170,7 @@ def driver(request):
 @pytest.fixture
 def gateway(driver, socket_path, scripted):
     def build(script=None, timeout=None, steady=None, message_bytes=1 << 20):
-        return Gateway(driver, socket_path, scripted, script or WAITING, timeout, steady, message_bytes)
+        return ServedExchanges(driver, socket_path, scripted, script or WAITING, timeout, steady, message_bytes)
 
     return build
 

@@ -44,7 +44,7 @@ class Jobs:
             raise
 
 
-class Gateway:
+class ServedExchanges:
     """A server, the exchanges that it makes from one script, and a channel to it."""
 
     def __init__(self, driver, socket_path, scripted, script, timeout, steady, message_bytes):

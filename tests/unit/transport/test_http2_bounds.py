@@ -150,7 +150,7 @@ ANNOYANCES = {
 }
 
 
-class TestFloods:  # 10.5
+class TestFloodsOfFrames:  # 10.5
     @pytest.mark.parametrize("data", ANNOYANCES.values(), ids=ANNOYANCES)
     def test_frames_that_bring_nothing_are_borne_for_a_while(self, data, new_peer, opening):
         peer = new_peer(ConnectionLimits())

@@ -29,7 +29,7 @@ class Upload:
     is_complete: bool = False
 
 
-class Client:
+class UploadingClient:
     """A client that sends health checks, which get a response with any content, in interleaved frames."""
 
     def __init__(self, limits=LIMITS):
@@ -81,7 +81,7 @@ class Client:
 
 @pytest.fixture
 def client():
-    return Client()
+    return UploadingClient()
 
 
 @pytest.mark.parametrize("size", [60_000, 100_000, 250_000, 900_000])

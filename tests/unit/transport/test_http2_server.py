@@ -40,7 +40,7 @@ SCRIPT = {
 }
 
 
-class Watched(http2.Http2Server):
+class InspectedServer(http2.Http2Server):
     """A server whose last connection can be inspected."""
 
     peer = None
@@ -56,7 +56,7 @@ class Watched(http2.Http2Server):
 
 @pytest.fixture
 async def server(scripted, socket_path):
-    server = Watched(lambda: scripted(SCRIPT), None, ServerOptions(1 << 20, 100))
+    server = InspectedServer(lambda: scripted(SCRIPT), None, ServerOptions(1 << 20, 100))
     await server.start(Address(path=str(socket_path)))
     yield server
     await server.stop(0)

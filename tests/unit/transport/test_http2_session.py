@@ -26,7 +26,7 @@ WAITING_EVENTS = ["request_headers", "request_body"]
 
 
 @dataclass
-class Call:
+class ClientCall:
     """A call as the client sees it."""
 
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Call:
         return Status(int(self.headers["grpc-status"]))
 
 
-class Client:
+class SessionClient:
     """A session, and a client that has sent its preface. `new_stream` makes its streams."""
 
     def __init__(self, new_stream, limits=None):
@@ -85,7 +85,7 @@ class Client:
         for event in self.h2.receive_data(b"".join(self.session.data_to_send())):
             match event:
                 case h2.events.ResponseReceived() | h2.events.TrailersReceived():
-                    self.calls.setdefault(event.stream_id, Call({})).headers.update(dict(event.headers))
+                    self.calls.setdefault(event.stream_id, ClientCall({})).headers.update(dict(event.headers))
                 case h2.events.DataReceived():
                     self.calls[event.stream_id].data += event.data
                     if self.read:
@@ -93,7 +93,7 @@ class Client:
                 case h2.events.StreamEnded():
                     self.calls[event.stream_id].ended = True
                 case h2.events.StreamReset():
-                    self.calls.setdefault(event.stream_id, Call({})).reset = event.error_code
+                    self.calls.setdefault(event.stream_id, ClientCall({})).reset = event.error_code
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def client(scripted, exchanges, now):
             exchanges.append(scripted(script or WAITING, timeout))
             return ExtProcStream(exchanges[-1], Clock(steady=lambda: now[0]), 100)
 
-        return Client(new_stream, limits)
+        return SessionClient(new_stream, limits)
 
     return build
 
@@ -262,7 +262,7 @@ class TestStatuses:
         assert gateway.session.calls == 1
 
 
-class TestHealth:
+class TestHealthChecks:
     def test_a_health_check_gets_one_response_and_ends(self, client):
         gateway = client()
         call = gateway.open(CHECK.decode())
@@ -277,7 +277,7 @@ class TestHealth:
         assert gateway.session.calls == 0
 
 
-class TestJobs:
+class TestJobsOfSessions:
     def waiting(self, gateway, envoy):
         call = gateway.open()
         gateway.send_messages(call, envoy.request_headers())

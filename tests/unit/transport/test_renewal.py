@@ -45,7 +45,7 @@ async def run_job(job, seconds):
     raise AssertionError("nothing here asks for a job")
 
 
-class Running:
+class RenewingServer:
     """A server with TLS, and connections to it: each channel is a connection of its own."""
 
     def __init__(self, scripted, tls, trusted, folder):
@@ -103,7 +103,7 @@ def running(scripted, authorities, pairs, tmp_path):
     trusted = b"".join(authority.certificate for authority in authorities)
 
     def build(client_ca=authorities[0].certificate):
-        return Running(scripted, Tls(*pairs[0], client_ca), trusted, tmp_path)
+        return RenewingServer(scripted, Tls(*pairs[0], client_ca), trusted, tmp_path)
 
     return build
 

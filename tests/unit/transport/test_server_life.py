@@ -15,7 +15,7 @@ from tests.certificates import self_signed
 from tests.unit.transport.served import CHECK, Jobs, send_each
 
 
-class TestHealth:
+class TestHealthOfServers:
     async def test_the_health_service_reports_the_status_that_was_set(self, gateway):
         async with gateway() as running:
             assert await running.check() == NOT_SERVING
@@ -91,7 +91,7 @@ class TestListening:
             await gateway().server.start(listen.parse("0.0.0.0:0"))
 
 
-class TestTls:
+class TestServersWithTls:
     """TLS of grpcio's server only."""
 
     @pytest.fixture

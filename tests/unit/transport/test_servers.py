@@ -135,7 +135,7 @@ async def test_a_message_over_grpcios_own_limit_passes_both_ways(gateway, envoy)
         assert running.exchange.events[-1] == RequestBody(b"x" * size)
 
 
-class TestJobs:
+class TestJobsOfServers:
     SECONDS = 30
 
     @pytest.fixture
@@ -247,7 +247,7 @@ async def test_a_burst_of_new_streams_ends_none_of_them(gateway):
         await asyncio.gather(*ends)
 
 
-class TestIdle:
+class TestIdleServers:
     async def test_an_idle_stream_gets_an_idle_event_and_sends_a_keep_alive(self, gateway, envoy):
         script = {**WAITING, ResponseHeaders: [[]], ResponseBody: [[Head(200, ())]], Idle: [[Body(b": \n\n")]]}
         async with gateway(script, timeout=15) as running:

@@ -1,7 +1,5 @@
 """A stream without a transport: events, directives and their order, jobs, idle streams, and errors."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from extproc.exchange.directives import Abort, Body, Continue, Forward, Head, Reply, Wait
@@ -15,18 +13,14 @@ from extproc.exchange.events import (
 )
 from extproc.transport.stream import LEEWAY, AbandonedError, Clock, ExtProcStream, TimedJob
 from extproc.transport.wire import WireError
+from tests.unit.transport.served import Job
 
 FORWARD = Forward("/model/m/converse", "bedrock.local", (), b"{}")
 REPLY = Reply(200, (), b"done", "x")
 LONGEST = 100.0
 
 
-@dataclass(frozen=True)
-class Job:
-    name: str = "job"
-
-
-class Now:
+class SteadyClock:
     """A clock that stands still until it is moved."""
 
     def __init__(self):
@@ -38,7 +32,7 @@ class Now:
 
 @pytest.fixture
 def now():
-    return Now()
+    return SteadyClock()
 
 
 @pytest.fixture
@@ -120,7 +114,7 @@ def test_after_the_last_directive_the_exchange_gets_no_event(stream_of, envoy):
 WAITS = {RequestHeaders: [[Continue()]], RequestBody: [[Wait(Job(), 30)]], Resumed: [[REPLY]]}
 
 
-class TestJobs:
+class TestJobsOfStreams:
     def test_a_wait_names_a_job_and_requests_the_longest_time_from_envoy(self, stream_of, envoy):
         stream, _ = stream_of(WAITS)
         assert [envoy.read(message) for message in waiting(stream, envoy)] == [{"kind": None, "more_time": LONGEST}]
@@ -172,7 +166,7 @@ class TestJobs:
 LISTENS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Idle: [[]]}
 
 
-class TestIdle:
+class TestIdleStreams:
     def test_idle_is_reported_when_it_is_due_and_not_only_periodically(self, stream_of, now, envoy):
         stream, exchange = stream_of(LISTENS, timeout=10)
         exchange.idle_timeout = lambda reported: min(reported + 10, 14)

@@ -16,7 +16,7 @@ HERE, THERE = "127.0.0.1", "127.0.0.2"
 PICTURE = b"HTTP/1.1 200 OK\r\ncontent-length: 108\r\n\r\n\x89PNG\r\n\x1a\n" + bytes(100)
 
 
-class Site:
+class CannedSite:
     """A server that writes the raw bytes configured for each path, and then closes, or hangs if they end in None."""
 
     def __init__(self):
@@ -98,7 +98,7 @@ class Names(aiohttp.abc.AbstractResolver):
 
 @pytest.fixture
 async def site():
-    site = Site()
+    site = CannedSite()
     await site.serve(HERE)
     yield site
     site.server.close()
@@ -107,7 +107,7 @@ async def site():
 @pytest.fixture
 async def inside(site):
     """Start a server that must not be reached, at the same port of another address."""
-    inside = Site()
+    inside = CannedSite()
     await inside.serve(THERE, site.port)
     yield inside
     inside.server.close()
@@ -126,7 +126,7 @@ async def fetcher(site, names):
 
 @pytest.fixture(scope="session")
 def new_site():
-    return Site
+    return CannedSite
 
 
 def _fetching(site, **options):

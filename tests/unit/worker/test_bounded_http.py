@@ -61,7 +61,7 @@ FLOODS = {
 }
 
 
-class Flood:
+class EndlessServer:
     """A server that sends the beginning configured for each path, and then its rest again and again."""
 
     def __init__(self, responses, tls=None):
@@ -116,7 +116,7 @@ class Flood:
 
 @contextmanager
 def flooding(responses, tls=None):
-    server = Flood(responses, tls)
+    server = EndlessServer(responses, tls)
     yield server
     server.listener.close()
 
@@ -158,7 +158,7 @@ def tls(pem):
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-class TestFloods:
+class TestFloodsOfBytes:
     async def test_an_image(self, flood, parser, fetching, image, failure):
         with flooding({"/flood": FLOODS[flood], "/good": (GOOD, b"")}) as server, ticking(server) as gaps:
             async with fetching(server) as fetcher:
@@ -194,7 +194,7 @@ class TestFloods:
         assert max(gaps) < SOON
 
 
-class Records(Flood):
+class Records(EndlessServer):
     """A server that sends all of a response at once, in TLS records of so many bytes."""
 
     def __init__(self, response, size, tls):

@@ -62,7 +62,7 @@ async def aws():
     await runner.cleanup()
 
 
-class Worker:
+class WorkerProcess:
     """A worker process and a channel to it."""
 
     def __init__(self, folder, aws):
@@ -138,7 +138,7 @@ def body(value):
 @pytest.fixture
 async def worker(aws):
     with tempfile.TemporaryDirectory(prefix="oai-", dir="/tmp") as folder:
-        worker = Worker(Path(folder), aws)
+        worker = WorkerProcess(Path(folder), aws)
         worker.config.write_text(gateway("one"))
         yield worker
         if hasattr(worker, "process"):

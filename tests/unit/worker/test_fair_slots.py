@@ -147,7 +147,7 @@ class TestSlots:
         assert (slots._free, dict(slots._held), slots._waiting) == (total, {}, {})
 
 
-class TestImages:
+class TestSlotsOfImages:
     async def test_images_that_never_end_do_not_delay_other_organisations(self, site, fetching, job):
         """Ninety requests' worth of dripping images, and another organisation's image while they all hang."""
         site.responses["/drip"] = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n\x89PNG\r\n\x1a\n", None]

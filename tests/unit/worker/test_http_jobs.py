@@ -302,7 +302,7 @@ class TestFetches:
             assert result.code == "invalid_image_url"
 
 
-class TestTls:
+class TestJobsWithTls:
     @pytest.fixture(scope="class")
     @staticmethod
     def pem(tmp_path_factory):

@@ -136,7 +136,7 @@ class TestLookup:
         assert names.closed
 
 
-class TestTls:
+class TestGuardWithTls:
     @pytest.fixture(scope="class")
     @staticmethod
     def pem(tmp_path_factory):

@@ -33,7 +33,7 @@ def paths(tmp_path, authority, pairs):
     return paths
 
 
-class Now:
+class WallClock:
     """A clock that a test sets."""
 
     def __init__(self):
@@ -45,7 +45,7 @@ class Now:
 
 @pytest.fixture
 def now():
-    return Now()
+    return WallClock()
 
 
 @pytest.fixture
