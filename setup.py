@@ -20,7 +20,8 @@ from setuptools import setup
 
 INTERPRETED = {
     "": "__main__ build cl100k_base json_values net shared_names value",
-    "bedrock": "capabilities converse converse_response credentials endpoints errors invoke listing model_ids seed",
+    "bedrock": "capabilities capability_table converse converse_response credentials endpoints errors invoke listing "
+    "model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies responses_endpoint "
     "side_calls translation",
     "openai": "chat embeddings limits messages models passed_over response_items responses unknown",

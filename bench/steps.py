@@ -17,7 +17,7 @@ from bench.bodies import MODEL, Shape
 from bench.schema_shapes import GPT_OSS, GROK
 from bench.shapes import EMBEDDING_MODEL, SHAPES
 from extproc import cl100k_base, config
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import FoundationModel

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.openai.chat import decode_request

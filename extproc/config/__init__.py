@@ -21,7 +21,8 @@ from typing import Annotated, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities, CapabilityError, Effort, Row
+from extproc.bedrock.capabilities import Capabilities, Effort
+from extproc.bedrock.capability_table import BUILT_IN, CapabilityError, Row
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from extproc.bedrock.capabilities import Capabilities, Table
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import Table
 from extproc.bedrock.catalogue import Catalogue, Target, geography
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.sigv4 import Headers, Signer

@@ -31,7 +31,7 @@ from extproc import cl100k_base
 from extproc.aws.catalogue_keeper import CatalogueKeeper
 from extproc.aws.credentials import CredentialSource, NoCredentialsError
 from extproc.aws.lookup import AwsLookups
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.sigv4 import Signer

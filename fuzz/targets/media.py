@@ -17,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.converse import ConverseMessage, ConverseRequest
 from extproc.openai.errors import ApiError
 from extproc.openai.messages import AudioPart, FilePart, ImagePart, VideoPart

@@ -20,7 +20,7 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 from extproc import cl100k_base
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.invoke import EMBEDDING_MODELS
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import decode_request

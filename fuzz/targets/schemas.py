@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_REFERRED_BYTES

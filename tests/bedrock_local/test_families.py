@@ -11,7 +11,8 @@ import pytest
 
 from bedrock_local import families
 from bedrock_local.models import Shelf
-from extproc.bedrock.capabilities import BUILT_IN, FIELDS, ROWS, Capabilities
+from extproc.bedrock.capabilities import FIELDS, Capabilities
+from extproc.bedrock.capability_table import BUILT_IN, ROWS
 
 MODELS = {model.id: model for model in Shelf("us-east-1").models.values() if model.family is not None}
 

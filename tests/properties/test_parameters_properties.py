@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bedrock_local import models, rules, shapes
 from bedrock_local.conversation import Conversation
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan

@@ -17,7 +17,8 @@ from jsonschema import Draft202012Validator
 from msgspec import Raw
 from referencing.exceptions import Unresolvable
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai.errors import ApiError
 from extproc.translate.fitting import Fitted, fit, tool_limits
 from extproc.translate.renaming import renamed

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.converse import ConverseMessage, ConverseRequest, OutputConfig, TextContent
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.errors import ApiError

@@ -19,7 +19,7 @@ import pytest
 
 import extproc
 from extproc import config
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED, is_model_id
@@ -42,7 +42,7 @@ CACHES: dict[str, int | str] = {
     "bedrock.model_ids._remembered": 1 * MIB,
     "bedrock.sigv4._known_path": 2 * MIB,
     "bedrock.sigv4._known_again": 2 * MIB,
-    "bedrock.capabilities._cached": 4 * MIB,
+    "bedrock.capability_table._cached": 4 * MIB,
     "tenancy.policy._cached": 8 * MIB,
     "translate.grammar._remembered": 16 * MIB,
     "translate.fitting._remembered": 16 * MIB,
@@ -134,7 +134,7 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "bedrock.model_ids._remembered": is_model_id,
     "bedrock.sigv4._known_path": lambda text: model_path(text, "converse"),
     "bedrock.sigv4._known_again": lambda text: sign(f"/model/{text}/converse"),
-    "bedrock.capabilities._cached": BUILT_IN.of,
+    "bedrock.capability_table._cached": BUILT_IN.of,
     "tenancy.policy._cached": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
     "translate.fitting._remembered": lambda text: fit(schema(text), schema(""), Limits(("lookaround",)), Growth(), "p"),  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def size_of(name: str) -> int:
     if name == "Catalogue.targets":
         return 1024
     module, _, attribute = name.rpartition(".")
-    holder = BUILT_IN if name == "bedrock.capabilities._cached" else importlib.import_module(f"extproc.{module}")
+    holder = BUILT_IN if name == "bedrock.capability_table._cached" else importlib.import_module(f"extproc.{module}")
     maxsize: int = getattr(holder, attribute).cache_info().maxsize
     return maxsize
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from extproc import config
-from extproc.bedrock import capabilities
+from extproc.bedrock import capability_table
 from extproc.config import ConfigError, Settings, parse
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -96,7 +96,7 @@ organisations:
 
 def test_models_capabilities_can_be_configured() -> None:
     text = b"capabilities: [{family: acme, match: ['acme.*'], like: claude-4-6, tools: false, minimum_budget: null}]"
-    table = capabilities.BUILT_IN.with_overrides(parse(text).capabilities)
+    table = capability_table.BUILT_IN.with_overrides(parse(text).capabilities)
     matched, model = table.of("eu.acme.chat-1"), table.families["claude-4-6"]
     assert msgspec.structs.replace(matched, family="claude-4-6", tools=True, minimum_budget=1024) == model
 
@@ -107,7 +107,7 @@ def test_an_effort_may_go_to_the_output_config() -> None:
 
 
 def test_every_built_in_family_can_be_named_in_a_row() -> None:
-    for name in capabilities.BUILT_IN.families:
+    for name in capability_table.BUILT_IN.families:
         parse(f"capabilities: [{{family: {name}}}]".encode())
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from extproc import cl100k_base, config
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.seed import seed
 from extproc.bedrock.sigv4 import Signer

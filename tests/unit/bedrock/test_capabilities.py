@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from extproc.bedrock import capabilities
-from extproc.bedrock.capabilities import BUILT_IN, FIELDS, ROWS, SOURCES, Capabilities, Row, Table
+from extproc.bedrock.capabilities import FIELDS, Capabilities
+from extproc.bedrock.capability_table import BUILT_IN, ROWS, SOURCES, Row, Table
 from extproc.bedrock.catalogue import PREFIXES
 
 FAMILIES = list(BUILT_IN.families.values())

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from extproc.bedrock import capabilities
-from extproc.bedrock.capabilities import BUILT_IN, CapabilityError, Row
+from extproc.bedrock.capability_table import BUILT_IN, CapabilityError, Row
 
 
 def _rows(text: str) -> tuple[Row, ...]:

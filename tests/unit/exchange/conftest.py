@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from extproc import cl100k_base, config
-from extproc.bedrock import capabilities
+from extproc.bedrock import capability_table
 from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import FoundationModel, InferenceProfile
@@ -55,7 +55,7 @@ def gateway() -> Gateway:
         settings=SETTINGS,
         directory=Directory(SETTINGS),
         catalogue=Catalogue.build(MODELS, PROFILES, "us-east-1"),
-        capabilities=capabilities.BUILT_IN,
+        capabilities=capability_table.BUILT_IN,
         signer=Signer("us-east-1", AUTHORITY),
         authority=AUTHORITY,
         identity=lambda: Credentials("AKID", "secret"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.config import MediaSettings
 from extproc.exchange.chat_endpoint import DecodedChat, decode

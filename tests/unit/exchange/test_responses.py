@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock import capabilities
+from extproc.bedrock import capability_table
 from extproc.exchange.directives import Head
 from extproc.exchange.events import (
     Idle,
@@ -196,7 +196,9 @@ def test_a_stream_is_written_as_it_comes(sent: Send, gateway: Gateway, event: En
 
 
 def test_a_model_that_cannot_stream_sends_a_whole_stream_at_the_end(sent: Send, gateway: Gateway) -> None:
-    gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
+    gateway.capabilities = gateway.capabilities.with_overrides(
+        [capability_table.Row(family="nova-micro", streams=False)]
+    )
     exchange = sent(gateway, stream=True)
     message = {"role": "assistant", "content": [{"text": "Hi"}]}
     body = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 3, "outputTokens": 2}}
@@ -363,7 +365,9 @@ def test_a_streamed_request_that_bedrock_rejects_is_not_a_stream(sent: Send, gat
 
 
 def test_a_stream_made_of_a_whole_response_fails_with_a_status(sent: Send, gateway: Gateway) -> None:
-    gateway.capabilities = gateway.capabilities.with_overrides([capabilities.Row(family="nova-micro", streams=False)])
+    gateway.capabilities = gateway.capabilities.with_overrides(
+        [capability_table.Row(family="nova-micro", streams=False)]
+    )
     exchange = sent(gateway, stream=True)
     exchange.receive(upstream(504, local=True), NOW)
     assert exchange.idle_timeout(0.0) == gateway.settings.streaming.idle_seconds

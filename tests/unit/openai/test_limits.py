@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai import embeddings, limits
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError

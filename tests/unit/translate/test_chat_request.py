@@ -12,7 +12,8 @@ import pytest
 from bench.bodies import MODEL
 from bench.schema_shapes import GPT_OSS
 from bench.shapes import SHAPES
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan

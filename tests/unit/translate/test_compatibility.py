@@ -20,7 +20,8 @@ from msgspec import inspect
 from openai.types import chat
 from openai.types.chat import completion_create_params as create
 
-from extproc.bedrock.capabilities import BUILT_IN, ROWS, UNKNOWN, Capabilities
+from extproc.bedrock.capabilities import UNKNOWN, Capabilities
+from extproc.bedrock.capability_table import BUILT_IN, ROWS
 from extproc.openai import limits
 from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.embeddings import MAX_TEXTS, MAX_TOKENS

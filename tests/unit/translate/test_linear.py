@@ -15,7 +15,8 @@ import pytest
 from bench.bodies import Shape
 from bench.shapes import SHAPES
 from extproc import cl100k_base
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.converse import TextContent
 from extproc.openai import embeddings as openai_embeddings
 from extproc.openai.chat import decode_request

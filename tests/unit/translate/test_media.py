@@ -10,7 +10,8 @@ from hypothesis import given as any_of
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.converse import ImageContent, Verbatim
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError

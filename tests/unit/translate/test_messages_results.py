@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.translate.tools import Tools
 from tests.unit.translate.message_parts import (
     DOCUMENT,

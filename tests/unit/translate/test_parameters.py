@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import plan

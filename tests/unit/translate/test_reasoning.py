@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.translate.reasoning import Reasoning
 from tests.unit.translate.reasoning_parts import (
     BUDGETS,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.translate.reasoning import Reasoning
 from tests.unit.translate.reasoning_parts import (
     CLAUDE_37,

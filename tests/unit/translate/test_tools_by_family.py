@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from extproc.bedrock.capabilities import BUILT_IN, Capabilities
+from extproc.bedrock.capabilities import Capabilities
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.converse import ConverseMessage, ConverseRequest, OutputConfig, TextContent
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError

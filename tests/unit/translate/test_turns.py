@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.translate.tools import Tools
 from extproc.translate.turns import INSTRUCTION
 from tests.unit.translate.message_parts import (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.worker import translation_wire as wire
 from extproc.worker.cpu_limit import END_SIGNAL, CpuLimit, CpuLimitError
 

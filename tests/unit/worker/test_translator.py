@@ -16,7 +16,7 @@ import pytest
 from bench.bodies import MODEL
 from bench.shapes import EMBEDDING_MODEL, SHAPES
 from extproc import cl100k_base
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
 from extproc.exchange.chat_endpoint import CHAT
