@@ -39,10 +39,13 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 PARTS   := filter cluster route reply
 
+UNIT     := tests/unit tests/properties
+PROGRAMS := tests --ignore tests/unit --ignore tests/properties
+
 # Tests that take minutes, and cover both transports in any run: `make test` runs them once. Of the code that floods
 # pass, HTTP/2 is compiled.
-ELSEWHERE := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
-FLOODS    := tests/envoy/gateway/test_floods.py
+MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
+FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 
 PACKAGES := bedrock exchange openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
@@ -63,13 +66,13 @@ test: $(DEV) ## Run the whole suite; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
-	$(BIN)/python -m pytest tests/unit tests/properties $(ARGS)
+	$(BIN)/python -m pytest $(UNIT) $(ARGS)
 
 test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
-	$(BIN)/python -m pytest tests --ignore tests/unit --ignore tests/properties $(ARGS)
+	$(BIN)/python -m pytest $(PROGRAMS) $(ARGS)
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(ELSEWHERE) --ignore $(FLOODS) $(ARGS)
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(ARGS)
 
 test-compiled: test-compiled-unit test-compiled-gateway ## Run the tests of the compiled packages on compiled code, as in the image
 
@@ -77,7 +80,7 @@ test-compiled-unit: $(DEV) compiled ## Run the fast part of test-compiled
 	$(ON_COMPILED) $(addprefix tests/unit/,$(PACKAGES)) tests/unit/test_payload.py tests/properties $(ARGS)
 
 test-compiled-gateway: $(DEV) compiled ## Run the other part of test-compiled: with Envoy
-	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(ELSEWHERE) -k 'not (test_floods and grpcio)' $(ARGS)
+	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(MINUTES) -k 'not (test_floods and grpcio)' $(ARGS)
 
 compiled: $(COMPILED)/.built ## Compile the hot packages into .run/compiled: a minute, with a C compiler
 

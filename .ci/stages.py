@@ -1,9 +1,10 @@
 """Run what CI runs: every stage of a table, two at a time, all of them even if one fails.
 
-A stage's output appears whole when it has ended, and stays in .run/ci; the last lines are the seconds of each and which
-failed. `.ci/run NAME…` runs these alone, `.ci/run clusters` those with a cluster and what they need.
+A stage's output appears whole when it has ended, and stays in .run/ci. The last lines are the seconds of each, those of
+the processor that it took (containers not counted), and which failed. `.ci/run NAME…` runs these alone,
+`.ci/run clusters` those with a cluster and what they need.
 
-Decisions: docs/decisions.md, D84, D85.
+Decisions: docs/decisions.md, D84, D85, D164, D165.
 """
 
 import contextlib
@@ -36,7 +37,9 @@ CLUSTERS_TOO = os.environ.get("CI_CLUSTERS")
 """Whether to run the stages with a cluster: "1" builds what is missing, "0" leaves them out; by default they run where
 everything is built."""
 
-AT_ONCE = 2
+PLACES = 2
+"""Stages that run at once, beside those that take less than a place."""
+
 LONGEST = 3600
 """Seconds after which a stage is killed."""
 
@@ -47,39 +50,62 @@ LATEST = 4200
 CLEANING = 60
 """Seconds that a stage with a cluster has to stop it, when its own are over."""
 
-GATEWAYS, CLUSTERS, ALONE = "gateways", "clusters", "alone"
+FLOODS, WAITS, PATIENT, MESHES, CLUSTERS, ALONE = "floods", "waits", "patient", "meshes", "clusters", "alone"
+
+TAKES = {WAITS: 0.0, MESHES: 0.5}
+"""Places of stages that wait most of the time; each of the others takes one."""
+
+PATIENTLY = "{ echo 19 >/proc/self/autogroup; } 2>/dev/null; renice -n 19 -p $$ >/dev/null; "
+"""Has what follows run when nobody else wants the processor. Linux may have a priority for each session, beside that
+of each process."""
+
+MINUTES = ("tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes", "tests/envoy/test_stays_up.py")
+"""Tests that wait for minutes, or for a worker to be found stuck."""
+
+
+def programs(folder, leave_out, deselect=()):
+    """Return a command for the tests of a folder without some folders, and without some tests."""
+    words = [folder, *(f"--ignore {each}" for each in leave_out), *(f"--deselect {each}" for each in deselect)]
+    return f"make test-programs PROGRAMS='{' '.join(words)}'"
+
 
 STAGES = {
-    # name: (command, stages that end before it, what it does not run beside)
+    # name: (command, stages that end before it, its kind)
     #
-    # GATEWAYS: one of these at a time. They flood Envoys and measure their memory.
+    # FLOODS: one of these at a time. They flood Envoys and measure their memory.
+    # WAITS: beside any two. Nearly all of its time it waits for timers.
+    # PATIENT: also beside a cluster, with the lowest priority. It computes, and no test of it has programs to wait for.
+    # MESHES: both at once, in one place; not beside floods. They wait for Envoy's health checks, one in 60 s.
+    # CLUSTERS: when all but the patient ones have ended, and beside those only. MESHES and these: each for 15 minutes
+    #   at most, and none after 70. One that takes longer is left out, and is no failure: the machine is slow.
     # ALONE: nothing beside it. It measures time.
-    # CLUSTERS: when all others have ended, and nothing beside it, each for 15 minutes at most, and none after 70.
-    #   One that takes longer is left out, and is no failure: the machine is slow.
     #
-    # The first that may run is next, so the longest chain comes first.
+    # The first that may run is next: the longest chain comes first, and the patient stages, which fill the gaps, last.
     "install": ("make installed", (), None),
     "engine": (str(UP) if os.access(UP, os.X_OK) else "docker info", (), None),
-    "programs": ("make test-programs", ("install",), GATEWAYS),
+    "waiting": (programs(" ".join(MINUTES), ()), ("install",), WAITS),
+    "grpcio": ("make test-grpcio FLOODS=", ("install",), FLOODS),
     "lint": ("make lint", ("install",), None),
     "compile": ("make compiled", ("lint",), None),  # both use mypy's cache
-    "grpcio": ("make test-grpcio", ("install",), GATEWAYS),
-    "compiled-gateway": ("make test-compiled-gateway", ("compile",), GATEWAYS),
-    "chaos": ("make test-chaos", ("install",), GATEWAYS),
-    "unit": ("make test-unit", ("install",), None),
+    "compiled-gateway": ("make test-compiled-gateway", ("compile",), FLOODS),
+    "chaos": ("make test-chaos", ("install",), FLOODS),
+    "envoy": (programs("tests/envoy", ["tests/envoy/gateway"], MINUTES), ("install",), None),
     "compose": ("make test-compose", ("install", "engine"), None),
-    "compiled-unit": ("make test-compiled-unit", ("compile",), None),
-    "fuzz": ('make fuzz SECONDS=60 ARGS="--jobs 1"', ("install",), None),
-    "bench": ("make bench-smoke", ("compile",), ALONE),
+    "envoy-gateway": ("make test-envoy-gateway", ("install", "engines"), MESHES),
+    "istio": ("make test-istio", ("install", "engines"), MESHES),
+    "clients": (programs("tests", ["tests/unit", "tests/properties", "tests/envoy"]), ("install",), None),
+    "unit": ("make test-unit UNIT=tests/unit", ("install",), None),
     "engines": ("make engines", ("install", "engine"), CLUSTERS),
-    "envoy-gateway": ("make test-envoy-gateway", ("engines",), CLUSTERS),
-    "istio": ("make test-istio", ("engines",), CLUSTERS),
-    "kubernetes": (f"{ANEW}; make test-kubernetes", ("engines",), CLUSTERS),
-    "helm": (f"{ANEW}; make test-helm", ("engines",), CLUSTERS),
+    "kubernetes": (f"{ANEW}; make test-kubernetes", ("install", "engine", "engines"), CLUSTERS),
+    "helm": (f"{ANEW}; make test-helm", ("install", "engine", "engines"), CLUSTERS),
+    "properties": ("make test-unit UNIT=tests/properties", ("install",), PATIENT),
+    "compiled-unit": ("make test-compiled-unit", ("compile",), PATIENT),
+    "fuzz": ('make fuzz SECONDS=60 ARGS="--jobs 1"', ("install",), PATIENT),
+    "bench": ("make bench-smoke", ("compile",), ALONE),
 }
 
 UNTESTED = "ci: the overlays and the chart are NOT tested with the real controllers"
-WITH_CLUSTERS = [name for name, (_, _, beside) in STAGES.items() if beside is CLUSTERS]
+WITH_CLUSTERS = [name for name, (_, _, kind) in STAGES.items() if kind in (MESHES, CLUSTERS)]
 NEEDED_BY_CLUSTERS = ["install", "engine", *WITH_CLUSTERS]
 
 
@@ -88,25 +114,34 @@ class Stage:
 
     def __init__(self, name, latest):
         """Start it. Builds of `engines` end at `latest`, when no stage that needs them begins any more."""
-        self.name, self.beside, self.log = name, STAGES[name][2], LOGS / f"{name}.log"
-        self._cut_off, self._begun = False, time.monotonic()
-        self._end = self._begun + (LONGEST_OF_CLUSTERS if self.beside is CLUSTERS else LONGEST)
+        self.name, self.kind, self.log = name, STAGES[name][2], LOGS / f"{name}.log"
+        self._cut_off, self._begun, self._busy = False, time.monotonic(), 0.0
+        self._end = self._begun + (LONGEST_OF_CLUSTERS if self.kind in (MESHES, CLUSTERS) else LONGEST)
         if name == "engines":
             self._end = min(self._begun + LONGEST, latest)
         print(f"ci: {name} begins", flush=True)
         with self.log.open("wb") as log:
-            command = ["bash", "-c", STAGES[name][0]]
+            command = ["bash", "-c", (PATIENTLY if self.kind is PATIENT else "") + STAGES[name][0]]
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             self._process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **streams)
 
     def ended(self):
         """Return whether it has ended. One that takes too long is killed; one with a cluster may stop that first."""
-        if time.monotonic() > self._end and self._process.poll() is None:
-            self._cut_off = self.beside is CLUSTERS
+        if not self._poll() and time.monotonic() > self._end:
+            self._cut_off = self.kind in (MESHES, CLUSTERS)
             if self._cut_off:
                 self._interrupt()
             self.kill()
-        return self._process.poll() is not None
+        return self._poll()
+
+    def _poll(self):
+        """Return whether it has ended; note then for how long it has used a processor."""
+        if self._process.returncode is None:
+            pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self._busy = usage.ru_utime + usage.ru_stime
+        return self._process.returncode is not None
 
     def _interrupt(self):
         os.killpg(self._process.pid, signal.SIGINT)
@@ -123,28 +158,36 @@ class Stage:
         """Print its output; return its result, in one line."""
         code, seconds = self._process.returncode, time.monotonic() - self._begun
         outcome = "left out" if self._cut_off else "passed" if code == 0 else "FAILED"
-        result = f"{self.name:17} {outcome} {seconds:6.0f} s"
+        result = f"{self.name:17} {outcome} {seconds:6.0f} s {self._busy:6.0f} s of a processor"
         print(f"\n===== {self.name}: {STAGES[self.name][0]}\n{self.log.read_text(errors='replace')}", end="")
         print(f"===== {result}\n", flush=True)
         return result
 
 
+def disturb(kind, other):
+    """Return whether stages of these kinds cannot run at once, whatever places there are."""
+    kinds = {kind, other}
+    if CLUSTERS in kinds:
+        return PATIENT not in kinds
+    return ALONE in kinds or (kinds <= {FLOODS, MESHES} and FLOODS in kinds)
+
+
 def may_run(name, waiting, running):
     """Return whether a stage that waits may run beside those that run."""
-    _, before, beside = STAGES[name]
-    loads = [stage.beside for stage in running]
-    if {ALONE, CLUSTERS} & {*loads} or (beside in (ALONE, CLUSTERS) and running):
+    _, before, kind = STAGES[name]
+    if {*before} & {*waiting, *(stage.name for stage in running)}:
         return False
-    if beside is GATEWAYS and GATEWAYS in loads:
+    if sum(TAKES.get(each, 1) for each in (kind, *(stage.kind for stage in running))) > PLACES:
         return False
-    if beside is CLUSTERS and any(STAGES[other][2] is not CLUSTERS for other in waiting):
+    last = (CLUSTERS, MESHES, PATIENT, ALONE)
+    if kind is CLUSTERS and any(STAGES[other][2] not in last for other in waiting):
         return False
-    return not {*waiting, *(stage.name for stage in running)} & {*before}
+    return not any(disturb(kind, stage.kind) for stage in running)
 
 
 def left_out(waiting):
     """Return the stages with a cluster that do not begin any more."""
-    return [name for name in waiting if STAGES[name][2] is CLUSTERS]
+    return [name for name in waiting if STAGES[name][2] in (MESHES, CLUSTERS)]
 
 
 def run(waiting, begun):
@@ -158,7 +201,7 @@ def run(waiting, begun):
                 print(f"ci: {LATEST // 60} minutes have passed: NOT tested are {', '.join(late)}", flush=True)
                 results += [f"{name:17} left out" for name in late]
                 continue
-            free = [name for name in waiting if len(running) < AT_ONCE and may_run(name, waiting, running)]
+            free = [name for name in waiting if may_run(name, waiting, running)]
             if free:
                 waiting.remove(free[0])
                 running.append(Stage(free[0], latest))

@@ -1,6 +1,9 @@
+import re
+import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +40,8 @@ def names(results: list[str], word: str) -> list[str]:
 def test_stages_wait_for_stages_that_there_are(ci: Any):
     for _, before, _ in ci.TABLE.values():
         assert {*before} <= {*ci.TABLE}
-    assert ci.WITH_CLUSTERS == ["engines", "envoy-gateway", "istio", "kubernetes", "helm"]
-    assert all("engines" in ci.TABLE[name][1] for name in ci.WITH_CLUSTERS[1:])
+    assert ci.WITH_CLUSTERS == ["envoy-gateway", "istio", "engines", "kubernetes", "helm"]
+    assert all("engines" in ci.TABLE[name][1] for name in ci.WITH_CLUSTERS if name != "engines")
     needed = {name for each in ci.WITH_CLUSTERS for name in ci.TABLE[each][1]}
     assert {*ci.NEEDED_BY_CLUSTERS} == needed | {*ci.WITH_CLUSTERS}
 
@@ -47,27 +50,130 @@ def test_each_stage_with_a_node_has_a_cluster_of_its_own(ci: Any):
     assert {name for name, (command, _, _) in ci.TABLE.items() if command.startswith(ci.ANEW)} == {"kubernetes", "helm"}
 
 
-def test_a_cluster_runs_alone_when_all_other_stages_have_ended(ci: Any):
-    class RunningStage:
-        name, beside = "another", None
+class RunningStage:
+    """A stage that runs."""
 
+    def __init__(self, kind: str | None, name: str = "another") -> None:
+        self.kind, self.name = kind, name
+
+
+@pytest.fixture
+def may_run(ci: Any) -> Callable[..., bool]:
+    """Whether a stage may run beside stages of these kinds, while others wait."""
     ci.STAGES = ci.TABLE
-    assert ci.may_run("istio", ["helm"], [])
-    assert not ci.may_run("istio", ["helm"], [RunningStage()])
-    assert not ci.may_run("istio", ["helm", "fuzz"], [])
-    assert not ci.may_run("istio", ["engines"], [])
-    RunningStage.beside = ci.CLUSTERS
-    assert not ci.may_run("unit", [], [RunningStage()])
-    RunningStage.beside = ci.GATEWAYS
-    assert ci.may_run("unit", [], [RunningStage()])
-    assert not ci.may_run("chaos", [], [RunningStage()])
-    assert not ci.may_run("bench", [], [RunningStage()])
+
+    def asked(name: str, *beside: str | None, waiting: Sequence[str] = ()) -> bool:
+        allowed: bool = ci.may_run(name, [name, *waiting], [RunningStage(kind) for kind in beside])
+        return allowed
+
+    return asked
+
+
+def test_two_stages_run_at_once_and_one_that_floods(ci: Any, may_run: Any):
+    assert may_run("unit")
+    assert may_run("unit", ci.FLOODS)
+    assert may_run("chaos", None)
+    assert not may_run("chaos", ci.FLOODS)
+    assert not may_run("unit", None, ci.FLOODS)
+    assert not may_run("compile", None, waiting=["lint"])
+
+
+def test_a_stage_that_only_waits_takes_no_place(ci: Any, may_run: Any):
+    assert may_run("waiting", None, ci.FLOODS)
+    assert may_run("unit", ci.FLOODS, ci.WAITS)
+    assert not may_run("waiting", ci.ALONE)
+
+
+def test_both_meshes_share_a_place_and_no_floods_are_beside_them(ci: Any, may_run: Any):
+    assert may_run("istio", ci.MESHES, None)
+    assert may_run("istio", None, ci.WAITS, waiting=["helm", "unit"])
+    assert may_run("unit", ci.MESHES, ci.MESHES)
+    assert not may_run("istio", ci.FLOODS)
+    assert not may_run("chaos", ci.MESHES)
+    assert not may_run("istio", None, None)
+    assert not may_run("istio", waiting=["engines"])
+
+
+def test_a_cluster_runs_when_all_others_have_ended_and_beside_a_patient_stage_alone(ci: Any, may_run: Any):
+    assert may_run("helm", waiting=["fuzz", "bench"])
+    assert may_run("helm", ci.PATIENT, waiting=["fuzz"])
+    assert may_run("fuzz", ci.CLUSTERS)
+    assert may_run("engines", waiting=["istio", "helm"])
+    assert not may_run("helm", waiting=["unit"])
+    for kind in (None, ci.CLUSTERS, ci.MESHES, ci.WAITS, ci.FLOODS, ci.ALONE):
+        assert not may_run("helm", kind)
+    assert not may_run("unit", ci.CLUSTERS)
+
+
+def test_nothing_runs_beside_the_benchmark(ci: Any, may_run: Any):
+    assert may_run("bench")
+    for kind in (None, ci.CLUSTERS, ci.MESHES, ci.WAITS, ci.FLOODS, ci.PATIENT):
+        assert not may_run("bench", kind)
+        assert not ci.disturb(kind, None) or kind is ci.CLUSTERS
+    assert not may_run("fuzz", ci.ALONE)
+
+
+def test_every_stage_comes_to_run(ci: Any):
+    """Whatever ends first, no stage waits for ever."""
+    ci.STAGES = ci.TABLE
+    for end in (0, -1):
+        waiting, running = [*ci.STAGES], []
+        while waiting or running:
+            if free := [name for name in waiting if ci.may_run(name, waiting, running)]:
+                waiting.remove(free[0])
+                running.append(RunningStage(ci.STAGES[free[0]][2], free[0]))
+            else:
+                del running[end]
+
+
+def test_a_patient_stage_lets_everybody_else_go_first(ci: Any, tmp_path: Path):
+    ci.STAGES = {"fuzz": (f"nice >{tmp_path}/fuzz", (), ci.PATIENT), "unit": (f"nice >{tmp_path}/unit", (), None)}
+    assert sorted(names(ci.run([*ci.STAGES], time.monotonic()), "passed")) == ["fuzz", "unit"]
+    assert (tmp_path / "fuzz").read_text() == "19\n"
+    assert (tmp_path / "unit").read_text() == subprocess.run("nice", capture_output=True, text=True).stdout
+
+
+def test_the_seconds_of_a_stage_and_those_of_its_processor_are_printed(ci: Any):
+    ci.STAGES = {"unit": ("exit 3", (), None)}
+    [result] = ci.run(["unit"], time.monotonic())
+    assert re.fullmatch(r"unit +FAILED +\d+ s +\d+ s of a processor", result)
+
+
+def selections(command: str) -> Iterator[tuple[list[str], list[str]]]:
+    """List what each pytest of a stage is given, and what it leaves out: folders and files."""
+    printed = subprocess.run(
+        ["sh", "-c", command.replace("make ", "make --dry-run --no-print-directory ")],
+        cwd=RUN.parents[1], capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    for line in printed.splitlines():
+        if "-m pytest " in line:
+            words = shlex.split(line)
+            without = [words[at + 1] for at, word in enumerate(words) if word in ("--ignore", "--deselect")]
+            yield [word for word in words if word.startswith("tests") and word not in without], without
+
+
+def test_every_test_is_in_a_stage(ci: Any):
+    """Those that need a controller or a cluster are started by programs in their folders."""
+    chosen = [
+        each
+        for name, (command, _, _) in ci.TABLE.items()
+        if "make test-" in command and name not in ("envoy-gateway", "istio", "kubernetes")
+        for each in selections(command)
+    ]
+    root = RUN.parents[1]
+    for path in root.glob("tests/**/test_*.py"):
+        file = str(path.relative_to(root))
+        assert any(
+            any(file.startswith(word.partition("::")[0]) for word in given)
+            and not any(file.startswith(word) for word in without)
+            for given, without in chosen
+        ), file
 
 
 def test_a_cluster_that_would_begin_too_late_is_left_out_and_that_is_no_failure(ci: Any, capsys: Any):
     ci.STAGES = {
         "engines": ("true", (), None),
-        "istio": ("true", ("engines",), ci.CLUSTERS),
+        "istio": ("true", ("engines",), ci.MESHES),
         "unit": ("true", (), None),
     }
     results = ci.run([*ci.STAGES], time.monotonic() - ci.LATEST - 1)
@@ -163,5 +269,6 @@ def test_clusters_alone_are_built_and_run(capable: Any):
     assert capable.chosen(["clusters"]) == (["install", "engine", *capable.WITH_CLUSTERS], [])
     assert capable.chosen(["istio"]) == (["istio"], [])
     build(capable)
-    assert capable.chosen(["clusters"]) == (["install", "engine", *capable.WITH_CLUSTERS[1:]], [])
+    without = [name for name in capable.WITH_CLUSTERS if name != "engines"]
+    assert capable.chosen(["clusters"]) == (["install", "engine", *without], [])
     assert capable.chosen(["engines"]) == (["engines"], [])
