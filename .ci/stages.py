@@ -63,10 +63,15 @@ MINUTES = ("tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes", "tes
 """Tests that wait for minutes, or for a worker to be found stuck."""
 
 
+def run_tests(target, variable=""):
+    """Return a command for a target of the Makefile that runs tests; the slowest are named at the end."""
+    return f"make {target} {variable} ARGS='--durations=15 --durations-min=5'"
+
+
 def programs(folder, leave_out, deselect=()):
     """Return a command for the tests of a folder without some folders, and without some tests."""
     words = [folder, *(f"--ignore {each}" for each in leave_out), *(f"--deselect {each}" for each in deselect)]
-    return f"make test-programs PROGRAMS='{' '.join(words)}'"
+    return run_tests("test-programs", f"PROGRAMS='{' '.join(words)}'")
 
 
 STAGES = {
@@ -84,22 +89,22 @@ STAGES = {
     "install": ("make installed", (), None),
     "engine": (str(UP) if os.access(UP, os.X_OK) else "docker info", (), None),
     "waiting": (programs(" ".join(MINUTES), ()), ("install",), WAITS),
-    "grpcio": ("make test-grpcio FLOODS=", ("install",), FLOODS),
+    "grpcio": (run_tests("test-grpcio", "FLOODS="), ("install",), FLOODS),
     "lint": ("make lint", ("install",), None),
     "compile": ("make compiled", ("lint",), None),  # both use mypy's cache
-    "compiled-gateway": ("make test-compiled-gateway", ("compile",), FLOODS),
-    "chaos": ("make test-chaos", ("install",), FLOODS),
+    "compiled-gateway": (run_tests("test-compiled-gateway"), ("compile",), FLOODS),
+    "chaos": (run_tests("test-chaos"), ("install",), FLOODS),
     "envoy": (programs("tests/envoy", ["tests/envoy/gateway"], MINUTES), ("install",), None),
-    "compose": ("make test-compose", ("install", "engine"), None),
-    "envoy-gateway": ("make test-envoy-gateway", ("install", "engines"), MESHES),
-    "istio": ("make test-istio", ("install", "engines"), MESHES),
+    "compose": (run_tests("test-compose"), ("install", "engine"), None),
+    "envoy-gateway": (run_tests("test-envoy-gateway"), ("install", "engines"), MESHES),
+    "istio": (run_tests("test-istio"), ("install", "engines"), MESHES),
     "clients": (programs("tests", ["tests/unit", "tests/properties", "tests/envoy"]), ("install",), None),
-    "unit": ("make test-unit UNIT=tests/unit", ("install",), None),
+    "unit": (run_tests("test-unit", "UNIT=tests/unit"), ("install",), None),
     "engines": ("make engines", ("install", "engine"), CLUSTERS),
     "kubernetes": (f"{ANEW}; make test-kubernetes", ("install", "engine", "engines"), CLUSTERS),
-    "helm": (f"{ANEW}; make test-helm", ("install", "engine", "engines"), CLUSTERS),
-    "properties": ("make test-unit UNIT=tests/properties", ("install",), PATIENT),
-    "compiled-unit": ("make test-compiled-unit", ("compile",), PATIENT),
+    "helm": (f"{ANEW}; {run_tests('test-helm')}", ("install", "engine", "engines"), CLUSTERS),
+    "properties": (run_tests("test-unit", "UNIT=tests/properties"), ("install",), PATIENT),
+    "compiled-unit": (run_tests("test-compiled-unit"), ("compile",), PATIENT),
     "fuzz": ('make fuzz SECONDS=60 ARGS="--jobs 1"', ("install",), PATIENT),
     "bench": ("make bench-smoke", ("compile",), ALONE),
 }
