@@ -1,11 +1,12 @@
 """A pod's end, with its real processes under load: the hooks of both containers, then SIGTERM in the pod's order.
 
-What a kubelet does is in `Pod.end`; what a load balancer does, in `Balancer`. Every stream is held by the local
-Bedrock until the test releases it, so nothing here depends on how long anything takes.
+What a kubelet does is in `EnvoyWithWorker.end`, what a load balancer does in `Balancer`. Every stream is held by the
+local Bedrock until the test releases it, so nothing here depends on how long anything takes.
 """
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ import pytest
 NOVA = "amazon.nova-micro-v1:0"
 DEADLINE = 60.0
 STREAMS = 4
+PATIENT = 2 * round(DEADLINE)
+"""Times that Envoy looks for a drain before it gives up, one in half a second. As rendered they take 15 s, in which a
+busy machine may not have started it."""
 
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
@@ -92,13 +96,17 @@ async def release(pod: EnvoyWithWorker) -> None:
 
 @pytest.fixture
 def start_pod(site: Any) -> Callable[..., Awaitable[EnvoyWithWorker]]:
-    """Starts the pod; arguments are Envoy's."""
+    """Starts the pod; arguments are Envoy's. `looks` is how often Envoy looks for a drain before it gives up."""
 
-    async def start(*arguments: str) -> EnvoyWithWorker:
+    async def start(*arguments: str, looks: int = PATIENT) -> EnvoyWithWorker:
         listen, health, folder = f"127.0.0.1:{site.port()}", f"127.0.0.1:{site.port()}", site.folder
         worker = site.worker(f"unix:{folder}/w0.sock")
         render = ("envoy-config", "--listen", listen, "--health", health, "--processor", f"unix:{folder}/w0.sock")
-        envoy = site.envoy(site.run(*render, "--admin", f"unix:{folder}/admin.sock"), *arguments)
+        bootstrap, times = re.subn(
+            r"num_retries: 30\b", f"num_retries: {looks}", site.run(*render, "--admin", f"unix:{folder}/admin.sock")
+        )
+        assert times == 1
+        envoy = site.envoy(bootstrap, *arguments)
         pod = EnvoyWithWorker(site, envoy, worker, f"http://{listen}", f"http://{health}")
         await until(lambda: healthy(pod))
         return pod
@@ -217,7 +225,7 @@ async def prints(pod: EnvoyWithWorker, words: str) -> bool:
 
 
 async def test_without_a_drain_the_hook_returns_503(start_pod: Any) -> None:
-    pod = await start_pod()
+    pod = await start_pod(looks=2)
     async with asyncio.timeout(DEADLINE):
         assert await status(f"{pod.health}/drained") == 503
 

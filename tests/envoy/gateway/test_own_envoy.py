@@ -24,7 +24,11 @@ import pytest
 
 from tests.logs import WATCH
 
-MESSAGE_SECONDS = 0.5
+MESSAGE_SECONDS = 2
+"""Envoy's timeout for the worker, shorter than a test waits, and longer than a busy machine takes to respond."""
+
+IDLE_SECONDS = 2
+"""The same for Envoy's idle timers."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,12 @@ def start_envoy(
 @pytest.fixture(scope="module")
 def own(start_envoy: Starter) -> Any:
     """A client of our own Envoy, once it is ready."""
+    return start_envoy(unchanged)
+
+
+@pytest.fixture(scope="module")
+def hurrying(start_envoy: Starter) -> Any:
+    """A client of an Envoy that does not wait long for the worker."""
     return start_envoy(hurried)
 
 
@@ -109,6 +119,10 @@ def rendered(config: Path, listen: str, processor: str, environment: dict[str, s
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def unchanged(bootstrap: str) -> str:
+    return bootstrap
 
 
 def hurried(bootstrap: str) -> str:
@@ -138,14 +152,14 @@ def test_an_envoy_that_uses_google_grpc_is_served_as_well(start_envoy: Starter) 
 
 def impatient(bootstrap: str) -> str:
     """The same, with idle timers of Envoy's own that run out before the worker's do."""
-    changed, times = re.subn(r"( (?:stream_)?idle_timeout): 360s", r"\1: 1s", bootstrap)
+    changed, times = re.subn(r"( (?:stream_)?idle_timeout): 360s", rf"\1: {IDLE_SECONDS}s", bootstrap)
     assert times == 3
     return changed
 
 
 @pytest.fixture(scope="module")
 def idle(start_envoy: Starter) -> Any:
-    """A client of an Envoy that ends what is idle for a second."""
+    """A client of an Envoy that ends what is idle for two seconds."""
     return start_envoy(impatient)
 
 
@@ -181,12 +195,12 @@ def test_an_envoy_of_ones_own_serves_everything_that_up_does(own: Any) -> None:
     assert own.exchange("GET", "/oai/v1/models", token=None).status == 401
 
 
-def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bedrock: Any, local_of: Any) -> None:
+def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(hurrying: Any, bedrock: Any, local_of: Any) -> None:
     local = local_of(bedrock.url)
     local.forget()
-    connection = own.connect()
+    connection = hurrying.connect()
     body = {"model": "amazon.titan-embed-text-v2:0", "input": ["[[local: hold]] x", "[[local: hold]] y"]}
-    own.send(connection, "POST", "/oai/v1/embeddings", json.dumps(body).encode())
+    hurrying.send(connection, "POST", "/oai/v1/embeddings", json.dumps(body).encode())
     local.wait_for("running", "running")
     time.sleep(2 * MESSAGE_SECONDS)  # the time itself is what is tried here
     assert local.release() == 2
@@ -196,10 +210,10 @@ def test_side_calls_may_take_longer_than_envoy_waits_for_a_message(own: Any, bed
     connection.close()
 
 
-def test_a_worker_that_does_not_respond_in_time_is_a_503(own: Any, worker: StartedWorker) -> None:
+def test_a_worker_that_does_not_respond_in_time_is_a_503(hurrying: Any, worker: StartedWorker) -> None:
     worker.process.send_signal(signal.SIGSTOP)
     try:
-        response = own.chat("Hello!")
+        response = hurrying.chat("Hello!")
     finally:
         worker.process.send_signal(signal.SIGCONT)
     assert response.status == 503
