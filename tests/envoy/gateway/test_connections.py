@@ -212,8 +212,7 @@ def closed(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("program", ["envoy.yaml", "extproc.worker.command"])
-def test_programs_may_open_as_many_files_as_the_system_lets_them(start_gateway: Any, program: str) -> None:
-    gateway = start_gateway()
+def test_programs_may_open_as_many_files_as_the_system_lets_them(gateway: Any, program: str) -> None:
     [pid] = gateway.pids(program)
     with open(f"/proc/{pid}/limits") as limits:
         soft, hard = re.findall(r"Max open files\s+(\d+)\s+(\d+)", limits.read())[0]
