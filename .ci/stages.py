@@ -114,6 +114,11 @@ WITH_CLUSTERS = [name for name, (_, _, kind) in STAGES.items() if kind in (MESHE
 NEEDED_BY_CLUSTERS = ["install", "engine", *WITH_CLUSTERS]
 
 
+def take_interrupts():
+    """Undo what a shell's job in the background inherits: SIGINT ignored, and no shell below can trap it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Stage:
     """A stage that runs, in a process group of its own."""
 
@@ -128,7 +133,9 @@ class Stage:
         with self.log.open("wb") as log:
             command = ["bash", "-c", (PATIENTLY if self.kind is PATIENT else "") + STAGES[name][0]]
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-            self._process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **streams)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, start_new_session=True, preexec_fn=take_interrupts, **streams
+            )
 
     def ended(self):
         """Return whether it has ended. One that takes too long is killed; one with a cluster may stop that first."""
