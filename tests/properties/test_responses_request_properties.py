@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.exchange import chat_endpoint, responses_endpoint
 from extproc.exchange.endpoint import AskContext, DecodedRequest

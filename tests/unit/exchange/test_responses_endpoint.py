@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from extproc import config
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.directives import Forward, Reply
 from extproc.exchange.endpoint import AskContext, ResponseContext, TranslatedRequest
