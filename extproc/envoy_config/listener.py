@@ -14,7 +14,7 @@ in any way, the second route is never found, and Envoy responds with 503.
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 
-Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146.
+Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ from betterproto2 import Message
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
 from envoy_data_plane.envoy.config.core.v3 import (
     CidrRange,
+    Http1ProtocolOptions,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     SchemeHeaderTransformation,
@@ -83,6 +84,9 @@ buffer that is full."""
 
 CONNECTION_BYTES = 64 * 1024
 """Bytes of a connection that Envoy buffers before it stops reading from the other side."""
+
+_HOST_FOR_HTTP_10 = "oai-extproc"
+"""Host of a request in HTTP/1.0 that names none, as it may; no route depends on it."""
 
 _FIRST_BYTE_SECONDS = 15.0
 """Longest time of a new connection without a byte, in seconds."""
@@ -157,6 +161,8 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
         path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.KEEP_UNCHANGED,
         # Otherwise requests inside TLS have `:scheme: http`.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
+        # nginx asks its upstreams in HTTP/1.0 unless it is told not to; old clients leave out the host.
+        http_protocol_options=Http1ProtocolOptions(accept_http_10=True, default_host_for_http_10=_HOST_FOR_HTTP_10),
         http2_protocol_options=Http2ProtocolOptions(
             # With a table, a byte of a request's can stand for kilobytes of headers that Envoy keeps.
             hpack_table_size=0,
