@@ -51,7 +51,7 @@ PACKAGES := bedrock exchange openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-unit test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
+.PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
@@ -70,6 +70,12 @@ test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 
 test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
 	$(BIN)/python -m pytest $(PROGRAMS) $(ARGS)
+
+debian: ## Install nginx and Chromium, with which a few tests run, from Debian's packages; nothing where that is not for root
+	@if command -v nginx >/dev/null && command -v chromium >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nginx-light chromium >/dev/null; then :; \
+	else echo "make: nginx and Chromium are not installed, which takes root on Debian: tests with them are skipped"; fi
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
 	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(ARGS)

@@ -88,17 +88,18 @@ STAGES = {
     # The first that may run is next: the longest chain comes first, and the patient stages, which fill the gaps, last.
     "install": ("make installed", (), None),
     "engine": (str(UP) if os.access(UP, os.X_OK) else "docker info", (), None),
+    "debian": ("make debian", ("engine",), None),  # both ask apt
     "waiting": (programs(" ".join(MINUTES), ()), ("install",), WAITS),
     "grpcio": (run_tests("test-grpcio", "FLOODS="), ("install",), FLOODS),
     "lint": ("make lint", ("install",), None),
     "compile": ("make compiled", ("lint",), None),  # both use mypy's cache
     "compiled-gateway": (run_tests("test-compiled-gateway"), ("compile",), FLOODS),
     "chaos": (run_tests("test-chaos"), ("install",), FLOODS),
-    "envoy": (programs("tests/envoy", ["tests/envoy/gateway"], MINUTES), ("install",), None),
+    "envoy": (programs("tests/envoy", ["tests/envoy/gateway"], MINUTES), ("install", "debian"), None),
     "compose": (run_tests("test-compose"), ("install", "engine"), None),
     "envoy-gateway": (run_tests("test-envoy-gateway"), ("install", "engines"), MESHES),
     "istio": (run_tests("test-istio"), ("install", "engines"), MESHES),
-    "clients": (programs("tests", ["tests/unit", "tests/properties", "tests/envoy"]), ("install",), None),
+    "clients": (programs("tests", ["tests/unit", "tests/properties", "tests/envoy"]), ("install", "debian"), None),
     "unit": (run_tests("test-unit", "UNIT=tests/unit"), ("install",), None),
     "engines": ("make engines", ("install", "engine"), CLUSTERS),
     "kubernetes": (f"{ANEW}; make test-kubernetes", ("install", "engine", "engines"), CLUSTERS),

@@ -34,6 +34,7 @@ from extproc.config.kinds import (
     FieldPath,
     InFlightBytes,
     MachineName,
+    Origin,
     Pattern,
     Pdf,
     Place,
@@ -187,6 +188,13 @@ class ResponsesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     are accepted. Without any, one is derived from the tokens' hashes, which a change of tokens changes."""
 
 
+class CorsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Calls from browsers. Only Envoy reads these, when it starts."""
+
+    origins: tuple[Origin, ...] = ()
+    """Origins whose pages may call the API; `*` is any."""
+
+
 class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The refresh of the list of models."""
 
@@ -211,6 +219,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoints: EndpointSettings = msgspec.field(default_factory=EndpointSettings)
     responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
     media: MediaSettings = msgspec.field(default_factory=MediaSettings)
+    cors: CorsSettings = msgspec.field(default_factory=CorsSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""
     workers: Workers = 1
@@ -265,6 +274,7 @@ class Draft:
             settings = _convert(self.document, Settings)
             _check_capabilities(settings.capabilities)
             _check_networks(settings.media.deny)
+            _check_origins(settings.cors.origins)
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with _naming(source):
@@ -380,6 +390,20 @@ def _check_networks(networks: tuple[str, ...]) -> None:
             ip_network(text)
         except ValueError as error:
             raise ConfigError(f"media.deny[{index}]: {error}; write a network, as in 203.0.113.0/24") from None
+
+
+_OWN_PORTS = {"http": ":80", "https": ":443"}
+"""Ports that browsers leave out of an origin."""
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    """Check that none has a port that no browser sends."""
+    for index, origin in enumerate(origins):
+        port = _OWN_PORTS.get(origin.partition("://")[0])
+        if port and origin.endswith(port):
+            raise ConfigError(
+                f"cors.origins[{index}]: browsers send this origin without {port}; write {origin.removesuffix(port)}"
+            )
 
 
 def _check_family(family: Capabilities, where: str) -> None:

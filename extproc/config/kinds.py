@@ -46,6 +46,14 @@ Cidr = Annotated[
     str,
     Meta(pattern=r"\A[0-9a-fA-F.:]+/[0-9]{1,3}\Z", description="a network, as in 2600:1f18::/32 or 203.0.113.0/24"),
 ]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(\*|[a-z][a-z0-9+.-]{0,63}://([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?)\Z",
+        description="an origin (scheme, host and port as browsers send them: in lower case, nothing after them), as in "
+        "https://chat.example.com, or `*`",
+    ),
+]
 Workers = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1, le=64)], Meta(description="`auto`, or a whole number from 1 to 64")
 ]

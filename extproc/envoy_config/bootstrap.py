@@ -24,7 +24,7 @@ from extproc.envoy_config import EnvoyPlan, Fragment, ProcessorTls, SecretKind
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
-from extproc.envoy_config.listener import READ_SECONDS, api_route, bedrock_route, listener
+from extproc.envoy_config.listener import READ_SECONDS, api_routes, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
@@ -83,9 +83,9 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
         case "cluster":
             return _clusters(plan)
         case "route":
-            return [bedrock_route(plan), api_route(plan)]
+            return api_routes(plan)
         case "reply":
-            return foreign_replies()
+            return foreign_replies(plan)
 
 
 def _clusters(plan: EnvoyPlan) -> list[Cluster]:

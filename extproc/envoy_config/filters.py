@@ -1,4 +1,4 @@
-"""The HTTP filters, in the order in which a request meets them: health, the limit by address, ext_proc, router.
+"""The HTTP filters, in the order in which a request meets them: health, CORS, the limit by address, ext_proc, router.
 
 Decision: docs/decisions.md, D6.
 """
@@ -27,6 +27,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
 from extproc.envoy_config import PROCESSOR, EnvoyPlan
+from extproc.envoy_config.cors import cors_filter
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
 from extproc.shared_names import METADATA_NAMESPACE
@@ -51,8 +52,10 @@ def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
     Envoy's response to bytes that are not HTTP belongs to no route, and Envoy closes the connection before a worker
     could have seen it.
     """
-    limited = plan.settings.limits.address_requests_per_second is not None
-    return [limit_filter(), ext_proc_filter(plan)] if limited else [ext_proc_filter(plan)]
+    filters = [cors_filter()] if plan.settings.cors.origins else []
+    if plan.settings.limits.address_requests_per_second is not None:
+        filters.append(limit_filter())
+    return [*filters, ext_proc_filter(plan)]
 
 
 def health_filter() -> HttpFilter:

@@ -3,7 +3,7 @@
 | path                | served by                                                                        |
 |---------------------|----------------------------------------------------------------------------------|
 | `/healthz`          | Envoy: 200 once a worker is healthy, 503 before that and while draining          |
-| `/oai/v1`, below it | the ext_proc worker                                                              |
+| `/oai/v1`, below it | the ext_proc worker; with `cors.origins`, Envoy for a browser's preflight         |
 | `/model`, below it  | Bedrock, for a request that a worker has signed; Envoy's 404 for any other       |
 | anything else       | Envoy: a 404 in OpenAI's shape                                                   |
 
@@ -17,7 +17,7 @@ The invariant: a request reaches Bedrock only as the worker wrote it, and only `
 Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from betterproto2 import Message
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, NotHealthCheckFilter
@@ -51,13 +51,14 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
-from envoy_data_plane.google.protobuf import Struct
+from envoy_data_plane.google.protobuf import Any, Struct
 
 from extproc.envoy_config import BEDROCK, STAT_PREFIX, UNPROCESSED, EnvoyPlan
+from extproc.envoy_config.cors import CORS, cors_of_route, preflight_route
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
-from extproc.envoy_config.replies import local_replies
+from extproc.envoy_config.replies import ELSEWHERE, local_replies
 from extproc.shared_names import API_PATH, METADATA_NAMESPACE, SIGNED
 
 _MODELS = "/model"
@@ -183,9 +184,7 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
 
 
 def _routes(plan: EnvoyPlan) -> RouteConfiguration:
-    host = VirtualHost(
-        name="oai", domains=["*"], routes=[_health(), bedrock_route(plan), api_route(plan), _elsewhere()]
-    )
+    host = VirtualHost(name="oai", domains=["*"], routes=[_health(), *api_routes(plan), _elsewhere(plan)])
     return RouteConfiguration(name="oai", virtual_hosts=[host])
 
 
@@ -196,6 +195,12 @@ def _health() -> Route:
         match=RouteMatch(path=HEALTH_PATH),
         direct_response=DirectResponseAction(status=404),
     )
+
+
+def api_routes(plan: EnvoyPlan) -> list[Route]:
+    """Return the routes that carry the API, first the one that wins."""
+    origins = plan.settings.cors.origins
+    return [*([preflight_route(origins)] if origins else []), bedrock_route(plan), api_route(plan)]
 
 
 def api_route(plan: EnvoyPlan) -> Route:
@@ -231,9 +236,7 @@ def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route
     return Route(
         name=name,
         match=match,
-        typed_per_filter_config={
-            turned_on: packed(FilterConfig(config=packed(each))) for turned_on, each in _turned_on(plan)
-        },
+        typed_per_filter_config=_switches(_turned_on(plan)),
         request_body_buffer_limit=plan.settings.limits.body_bytes,
         route=RouteAction(
             cluster=cluster,
@@ -251,20 +254,35 @@ def _route(plan: EnvoyPlan, name: str, match: RouteMatch, cluster: str) -> Route
 
 
 def _turned_on(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
-    """Yield the filters that the route turns on: ext_proc unchanged, and the limit by address if there is one."""
+    """Yield the filters that the route turns on: ext_proc unchanged, CORS and the limit by address if set."""
+    yield from _cors(plan)
     yield EXT_PROC, ExtProcPerRoute(overrides=ExtProcOverrides())
     per_second = plan.settings.limits.address_requests_per_second
     if per_second is not None:
         yield ADDRESS_LIMIT, limit_of_route(per_second)
 
 
-def _elsewhere() -> Route:
-    """Return the route for all other paths; `replies` gives its response a body."""
-    return Route(
-        name="elsewhere",
-        match=RouteMatch(prefix="/"),
-        direct_response=DirectResponseAction(status=404),
-    )
+def _cors(plan: EnvoyPlan) -> Iterator[tuple[str, Message]]:
+    if origins := plan.settings.cors.origins:
+        yield CORS, cors_of_route(origins)
+
+
+def _switches(filters: Iterable[tuple[str, Message]]) -> dict[str, Any]:
+    """Return a route's `typed_per_filter_config`, which turns these filters on."""
+    return {name: packed(FilterConfig(config=packed(each))) for name, each in filters}
+
+
+def _elsewhere(plan: EnvoyPlan) -> Route:
+    """Return the route for all other paths; `replies` gives its response a body.
+
+    Pages in browsers may read that, too; the CORS filter ignores routes with a direct response.
+    """
+    route = Route(name=ELSEWHERE, match=RouteMatch(prefix="/"), typed_per_filter_config=_switches(_cors(plan)))
+    if plan.settings.cors.origins:
+        route.route = RouteAction(cluster=UNPROCESSED)
+    else:
+        route.direct_response = DirectResponseAction(status=404)
+    return route
 
 
 def _access_log() -> AccessLog:

@@ -21,8 +21,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import UNPROCESSED, EnvoyPlan
+from extproc.envoy_config.cors import PREFLIGHT
 from extproc.envoy_config.messages import headers_to_set, packed
 from extproc.shared_names import API_PATH, METADATA_NAMESPACE
+
+ELSEWHERE = "elsewhere"
+"""The name of the route for all paths that are not the API's."""
 
 _OWN = (
     "response.code >= 400 && !('content-type' in response.headers"
@@ -64,12 +68,25 @@ _UNPROCESSED = _Reply(
     retry_after=1,
 )
 
+_PREFLIGHT = _Reply(
+    f"xds.route_name == '{PREFLIGHT}'",
+    "Pages of this origin may not call the gateway: it is not among `cors.origins` in gateway.yaml.",
+    code="origin_not_allowed",
+    status=403,
+)
+
+_NOTHING_THERE = (
+    f"There is nothing at this path. The API is served under {API_PATH}: set the client's base URL to "
+    f"http://HOST:PORT{API_PATH}."
+)
+
+_ELSEWHERE = _Reply(f"xds.route_name == '{ELSEWHERE}'", _NOTHING_THERE, status=404)
+
+_CORS = (_PREFLIGHT, _ELSEWHERE)
+"""Replies of the routes whose cluster has no endpoint for the sake of the CORS filter."""
+
 _BY_STATUS = (
-    _Reply(
-        "response.code == 404",
-        f"There is nothing at this path. The API is served under {API_PATH}: set the client's base URL to "
-        f"http://HOST:PORT{API_PATH}.",
-    ),
+    _Reply("response.code == 404", _NOTHING_THERE),
     _Reply(
         "response.code == 429",
         "Too many requests from your network address; wait a second and send it again.",
@@ -108,15 +125,19 @@ def local_replies(plan: EnvoyPlan) -> LocalReplyConfig:
         f"The request body is larger than the limit of {limit} bytes.",
         code="request_too_large",
     )
-    return LocalReplyConfig(mappers=[_mapper(reply) for reply in (_UNPROCESSED, too_large, *_BY_STATUS)])
+    cors = _CORS if plan.settings.cors.origins else ()
+    replies = (*cors, _UNPROCESSED, too_large, *_BY_STATUS)
+    return LocalReplyConfig(mappers=[_mapper(reply) for reply in replies])
 
 
-def foreign_replies() -> list[ResponseMapper]:
+def foreign_replies(plan: EnvoyPlan) -> list[ResponseMapper]:
     """Return mappers for an Envoy with replies of its own, to stand before those.
 
-    The worker's responses stay as they are, and its absence has OpenAI's shape; the rest is left to that Envoy.
+    The worker's responses stay as they are, and its absence has OpenAI's shape, as has a preflight that is rejected;
+    the rest is left to that Envoy.
     """
-    return [ResponseMapper(filter=_when(_WORKERS)), _mapper(_UNPROCESSED)]
+    preflight = [_mapper(_PREFLIGHT)] if plan.settings.cors.origins else []
+    return [ResponseMapper(filter=_when(_WORKERS)), *preflight, _mapper(_UNPROCESSED)]
 
 
 def _mapper(reply: _Reply) -> ResponseMapper:

@@ -94,6 +94,21 @@ organisations:
     assert not settings.organisations["gamma"].enabled
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "https://chat.example.com",
+        "http://localhost:3000",
+        "http://[::1]:8080",
+        "app://obsidian.md",
+        "https://a:80",
+    ],
+)
+def test_an_origin_is_what_browsers_send(origin: str) -> None:
+    assert parse(f"cors: {{origins: ['{origin}']}}".encode()).cors.origins == (origin,)
+
+
 def test_models_capabilities_can_be_configured() -> None:
     text = b"capabilities: [{family: acme, match: ['acme.*'], like: claude-4-6, tools: false, minimum_budget: null}]"
     table = capability_table.BUILT_IN.with_overrides(parse(text).capabilities)
@@ -190,6 +205,18 @@ REJECTED = {
     "media: {deny: [203.0.113.7]}": "media.deny[0]: expected a network, as in 2600:1f18::/32 or 203.0.113.0/24",
     "media: {deny: [203.0.113.7/24]}": "media.deny[0]: 203.0.113.7/24 has host bits set; write a network",
     "media: {concurrency: 0}": "media.concurrency: expected a whole number from 1 to 1000; found the number 0",
+    # pages in browsers
+    "cors: {origins: '*'}": "cors.origins: expected a list; found text",
+    "cors: {origin: ['*']}": "cors.origin: unknown key, did you mean `origins`?",
+    "cors: {origins: ['https://a.test', chat.example.com]}": "cors.origins[1]: expected an origin (scheme",
+    "cors: {origins: [https://chat.example.com/]}": "cors.origins[0]: expected an origin (scheme, host and port",
+    "cors: {origins: [https://Chat.example.com]}": "cors.origins[0]: expected an origin",
+    "cors: {origins: ['https://*.example.com']}": "cors.origins[0]: expected an origin",
+    "cors: {origins: ['null']}": "cors.origins[0]: expected an origin",
+    "cors: {origins: [https://chat.example.com:443]}": (
+        "cors.origins[0]: browsers send this origin without :443; write https://chat.example.com"
+    ),
+    "cors: {origins: ['*', 'http://[::1]:80']}": "cors.origins[1]: browsers send this origin without :80",
     # capabilities of models
     "capabilities: {acme: {}}": "capabilities: expected a list; found a mapping",
     "capabilities: [acme]": "capabilities[0]: expected a mapping; found text",

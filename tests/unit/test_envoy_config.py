@@ -1,17 +1,20 @@
 """The bootstrap as a document; tests/envoy/ runs Envoy with it."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
 
-from extproc import config
+from extproc import config, envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.envoy_config import EnvoyPlan, Fragment, ProcessorTls, SecretKind, render, render_secret
+from extproc.envoy_config.cors import EXPOSED
 from extproc.net import Address
 
 AWS = Endpoint("https", "bedrock-runtime.eu-west-1.amazonaws.com", 443)
@@ -373,6 +376,62 @@ def test_only_with_the_key_has_an_address_a_limit(document: Edit) -> None:
     assert [each["token_bucket"]["tokens_per_fill"] for each in limit["descriptors"]] == [7]
     assert [each["token_bucket"]["max_tokens"] for each in limit["descriptors"]] == [35]
     assert limit["max_dynamic_descriptors"] == 10_000
+
+
+CORS = "cors: {origins: [https://chat.example.com]}"
+
+
+def test_only_with_the_key_is_there_cors(document: Edit) -> None:
+    assert "cors" not in json.dumps([document(), *map(fragment, get_args(Fragment))])
+    filters = one(document(CORS)["static_resources"]["listeners"][0], "http_filters")
+    assert [each["name"] for each in fragment("filter", CORS)] == ["oai-cors", "oai-extproc"]
+    assert fragment("filter", CORS) == filters[1:-1]
+    both = fragment("filter", CORS + "\nlimits: {address_requests_per_second: 7}")
+    assert [each["name"] for each in both] == ["oai-cors", "oai-address-limit", "oai-extproc"], "a 429 has it, too"
+
+
+def test_a_preflight_has_a_route_without_a_worker_before_the_others(document: Edit) -> None:
+    first, *others = fragment("route", CORS)
+    assert [first["name"], *(route["name"] for route in others)] == ["preflight", "bedrock", "api"]
+    assert list(routes(document(CORS))) == ["health", "preflight", "bedrock", "api", "elsewhere"]
+    assert first["typed_per_filter_config"].keys() == {"oai-cors"}
+    assert one_cluster(first) == "unprocessed"
+    assert {each["name"] for each in first["match"]["headers"]} == {
+        ":method",
+        "origin",
+        "access-control-request-method",
+    }
+
+
+def test_all_routes_for_pages_have_the_same_policy(document: Edit) -> None:
+    policies = [
+        route["typed_per_filter_config"]["oai-cors"]["config"]
+        for name, route in routes(document(CORS)).items()
+        if name != "health"
+    ]
+    assert all(policy == policies[0] for policy in policies)
+    assert policies[0]["allow_origin_string_match"] == [{"exact": "https://chat.example.com"}]
+    assert "allow_credentials" not in policies[0]
+
+
+def test_a_rejected_preflight_is_no_absent_worker() -> None:
+    """Its cluster has no endpoint either."""
+    _, preflight, processor = fragment("reply", CORS)
+    assert "xds.route_name == 'preflight'" in one(preflight, "expression")
+    assert (preflight["status_code"], processor["status_code"]) == (403, 503)
+
+
+def test_pages_may_read_every_header_that_the_gateway_sends() -> None:
+    """Names of our own, of OpenAI's, and of retries, wherever they stand in the code."""
+    root = Path(envoy_config.__file__).parents[1]
+    texts = [path.read_text() for path in root.rglob("*.py") if path.parent.name in ("exchange", "openai", "translate")]
+    names = {
+        name
+        for text in texts
+        for name in re.findall(r"\"((?:x-oai-|openai-|x-ratelimit-|retry-|x-should-|x-request-)[a-z-]+)\"", text)
+    }
+    assert {"x-request-id", "retry-after", "x-oai-ignored-params", "openai-organization", "x-should-retry"} <= names
+    assert names <= {*EXPOSED}
 
 
 def test_only_with_the_key_are_proxies_trusted(document: Edit) -> None:

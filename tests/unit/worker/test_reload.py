@@ -115,6 +115,7 @@ def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplo
         ("workers: 7", "workers"),
         ("transport: grpcio", "transport"),
         ("trusted_hops: 1", "trusted_hops"),
+        ("cors: {origins: ['*']}", "cors"),
         ("embeddings: {seconds: 1, concurrency: 3}", "embeddings.seconds"),
         ("media: {deny: [203.0.113.0/24]}", "media.deny"),
         ("media: {deny: [203.0.113.0/24], seconds: 1}", "media.seconds"),
@@ -125,7 +126,7 @@ def test_settings_of_the_start_stay_and_the_log_reports_it(line, name, file, pat
     put(path, TWO + line)
     after = file.poll()
     assert names(after) == ["two"]
-    for fixed in ("region", "limits", "catalogue", "workers", "transport", "trusted_hops"):
+    for fixed in ("region", "limits", "catalogue", "workers", "cors", "transport", "trusted_hops"):
         assert getattr(after, fixed) == getattr(before, fixed)
     assert after.embeddings.seconds == before.embeddings.seconds
     assert [record.getMessage() for record in caplog.records if f"`{name}`" in record.getMessage()]
