@@ -12,7 +12,15 @@ from click.core import ParameterSource
 from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, UserError, load_settings, required_config, user_errors
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
-from extproc.envoy_config import DEFAULT_FILES, EnvoyPlan, Fragment, ProcessorTls, SecretKind
+from extproc.envoy_config import (
+    DEFAULT_FILES,
+    CallersSecret,
+    CallersTls,
+    EnvoyPlan,
+    Fragment,
+    ProcessorTls,
+    SecretKind,
+)
 from extproc.machine.cpus import worker_count
 from extproc.net import Address, is_ip
 from extproc.option_types.memory_size import SIZE
@@ -20,10 +28,13 @@ from extproc.option_types.memory_size import SIZE
 if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoint
 
+_TLS = {"pair": "--tls", "client_ca": "--tls-client-ca", "tls_secrets": "--tls-secrets"}
+
 _BOOTSTRAP_ONLY = {
     "listen": "--listen",
     "admin": "--admin",
     "health": "--health",
+    **_TLS,
     "access_log": "--access-log",
     "memory": "--envoy-memory",
     "files": "--open-files",
@@ -41,6 +52,20 @@ _BOOTSTRAP_ONLY = {
     type=LISTEN,
     help="Where Envoy serves /healthz and, with --admin, /metrics and /drained.  "
     "[default: nowhere; --listen serves /healthz too]",
+)
+@click.option(
+    "--tls",
+    "pair",
+    type=(PLACE, PLACE),
+    metavar="CERT KEY",
+    help="Serve callers https with this certificate and key, PEM.  [default: http]",
+)
+@click.option("--tls-client-ca", "client_ca", type=PLACE, help="Callers must show a certificate of one of these, PEM.")
+@click.option(
+    "--tls-secrets",
+    type=PLACE,
+    help="Folder of the files of --secret tls and tls-client-ca, with which Envoy reloads those three.  "
+    "[default: it reads them once]",
 )
 @click.option(
     "--processor",
@@ -86,8 +111,8 @@ _BOOTSTRAP_ONLY = {
 @click.option(
     "--secret",
     "kind",
-    type=click.Choice(get_args(SecretKind)),
-    help="Print only this file of --processor-secrets.",
+    type=click.Choice((*get_args(SecretKind), *get_args(CallersSecret))),
+    help="Print only this file: ca and certificate are of --processor-secrets, the others of --tls-secrets.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
 @click.pass_context
@@ -96,6 +121,9 @@ def envoy_config(
     path: Path,
     listen: Address,
     health: Address | None,
+    pair: tuple[Path, Path] | None,
+    client_ca: Path | None,
+    tls_secrets: Path | None,
     processors: tuple[Address, ...],
     processor_ca: Path | None,
     processor_certificate: Path | None,
@@ -108,24 +136,27 @@ def envoy_config(
     memory: int | None,
     files: int,
     only: Fragment | None,
-    kind: SecretKind | None,
+    kind: SecretKind | CallersSecret | None,
     as_json: bool,
 ) -> None:
     """Print the configuration for an Envoy 1.40 that serves this gateway.
 
     The region comes from gateway.yaml or AWS's settings, and so does the endpoint: AWS_ENDPOINT_URL_BEDROCK_RUNTIME
     counts. All files are paths on Envoy's machine. Try it with `envoy --mode validate -c FILE`.
+
+    Callers' tokens cross the network as --listen has them: give --tls, or put TLS in front of Envoy.
     """
     if kind is not None and (only is not None or as_json):
         raise UserError("--secret prints a file of its own, as YAML: leave out --only and --json")
     if only is not None or kind is not None:
-        _reject_bootstrap_options(context)
+        _reject_bootstrap_options(context, kind)
     _reject_open_ports(listen, health, admin)
     settings = load_settings(path)
     workers = processors or _default_processors(worker_count(settings))
     tls = _tls(workers, processor_ca, (processor_certificate, processor_key), processor_secrets, processor_name)
+    of_callers = _callers_tls(pair, client_ca, tls_secrets)
     if kind is not None:
-        _print_secret(tls, kind)
+        click.echo(_secret(tls, of_callers, kind), nl=False)
         return
     plan = EnvoyPlan(
         listen=listen,
@@ -139,6 +170,7 @@ def envoy_config(
         memory=memory or _memory(settings),
         files=files,
         processor_tls=tls,
+        callers_tls=of_callers,
     )
     _print(plan, only, as_json)
 
@@ -207,15 +239,41 @@ def _tls(
     return ProcessorTls(str(ca), str(certificate or ""), str(key or ""), name or "", str(secrets or ""))
 
 
-def _print_secret(tls: ProcessorTls | None, kind: SecretKind) -> None:
+def _callers_tls(pair: tuple[Path, Path] | None, client_ca: Path | None, secrets: Path | None) -> CallersTls | None:
+    """Return the TLS settings of callers; raises `UserError` for options without effect."""
+    if pair is None:
+        if client_ca or secrets:
+            raise UserError("--tls-client-ca and --tls-secrets have no effect without --tls: give it too")
+        return None
+    certificate, key = pair
+    return CallersTls(str(certificate), str(key), str(client_ca or ""), str(secrets or ""))
+
+
+def _secret(tls: ProcessorTls | None, of_callers: CallersTls | None, kind: SecretKind | CallersSecret) -> str:
+    """Return a file of secrets; raises `UserError` if the options do not have what it contains."""
+    from extproc import envoy_config as rendering
+
+    match kind:
+        case "ca" | "certificate":
+            known = _with_secret(tls, kind)
+            with _installed():
+                return rendering.render_secret(known, kind)
+        case "tls" | "tls-client-ca":
+            if of_callers is None or not of_callers.secrets:
+                raise UserError(f"--secret {kind} is a file of --tls-secrets: name that folder, and --tls")
+            if kind == "tls-client-ca" and not of_callers.client_ca:
+                raise UserError("--secret tls-client-ca is for --tls-client-ca: give it")
+            with _installed():
+                return rendering.render_callers_secret(of_callers, kind)
+
+
+def _with_secret(tls: ProcessorTls | None, kind: SecretKind) -> ProcessorTls:
+    """Return the TLS settings of workers if they have this secret; raises `UserError` if not."""
     if tls is None or not tls.secrets:
         raise UserError(f"--secret {kind} is a file of --processor-secrets: name that folder, and --processor-ca")
     if kind == "certificate" and not tls.certificate:
         raise UserError("--secret certificate is for --processor-certificate and --processor-key: give both")
-    from extproc import envoy_config as rendering
-
-    with _installed():
-        click.echo(rendering.render_secret(tls, kind), nl=False)
+    return tls
 
 
 def _reject_plain_text(workers: tuple[Address, ...]) -> None:
@@ -238,7 +296,9 @@ def _reject_open_ports(listen: Address, health: Address | None, admin: Address |
         )
 
 
-def _reject_bootstrap_options(context: click.Context) -> None:
+def _reject_bootstrap_options(context: click.Context, kind: SecretKind | CallersSecret | None) -> None:
+    """Reject options of the bootstrap without effect on a fragment or a secret; raises `UserError`."""
+    needed = _TLS if kind in get_args(CallersSecret) else {}
     for name, option in _BOOTSTRAP_ONLY.items():
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if name not in needed and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise UserError(f"{option} is for the whole bootstrap, without --only and --secret")

@@ -30,6 +30,9 @@ from extproc.telemetry.lines import flush, write_line
 if TYPE_CHECKING:
     from extproc.stack.stack import StackAddresses, StackOptions
     from extproc.stack.upstream import Aws, Local, Mode
+    from extproc.worker.tls import TlsFiles
+
+_FILE = click.Path(path_type=Path)
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENVOY_LOG_LEVELS = ("trace", *LOG_LEVELS)
@@ -71,6 +74,20 @@ class _Configuration:
     type=LISTEN,
     help="Where the local Bedrock listens.  [default: any port of 127.0.0.1]",
 )
+@click.option(
+    "--tls",
+    "pair",
+    type=(_FILE, _FILE),
+    metavar="CERT KEY",
+    help="Serve https: a certificate with its chain, and its key, both PEM; read again when they change, however they "
+    "are replaced.  [default: http]",
+)
+@click.option(
+    "--tls-client-ca",
+    "client_ca",
+    type=_FILE,
+    help="PEM, read again too: callers must show a certificate of one of these authorities, beside their token.",
+)
 @click.option("--access-log", is_flag=True, help="A line of JSON on standard output for each call.")
 @click.option(
     "--health", type=LISTEN, help="Where to serve /healthz and /metrics, apart from callers.  [default: nowhere]"
@@ -88,6 +105,8 @@ def up(
     listen: Address,
     upstream: "Mode",
     local_listen: Address | None,
+    pair: tuple[Path, Path] | None,
+    client_ca: Path | None,
     access_log: bool,
     health: Address | None,
     log_level: str,
@@ -97,13 +116,17 @@ def up(
 
     Without any configuration this is a demo: one organisation, every model, and a token that is kept in
     .run/demo-token. Messages go to standard error. Ctrl-C lets the calls in flight finish; a second one ends them.
+
+    For callers on other machines, listen on their network and give a certificate, or put a proxy with one in front:
+    `oai-extproc up --listen 0.0.0.0:8443 --tls cert.pem key.pem`.
     """
     from extproc.machine import open_files
     from extproc.net import ca_bundle
     from extproc.stack import stack
 
     files = open_files.raise_limit()
-    for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level))):
+    tls = _tls(listen, pair, client_ca)
+    for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level), _readable(listen, tls))):
         write_line(warning)
     envoy = _envoy_binary()
     loaded = _load(path)
@@ -123,6 +146,7 @@ def up(
             access_log=access_log,
             health=health,
             files=files,
+            tls=tls,
         )
         _run(options, configuration)
 
@@ -138,6 +162,25 @@ def _run(options: "StackOptions", configuration: _Configuration) -> None:
         raise GatewayError(str(error)) from error
     finally:
         flush()
+
+
+def _tls(listen: Address, pair: tuple[Path, Path] | None, client_ca: Path | None) -> "TlsFiles | None":
+    """Return the files of `--tls` and `--tls-client-ca`; raises `UserError` if they cannot be used."""
+    from extproc.transport.listen import ListenError
+    from extproc.worker.tls import read_tls
+
+    with user_errors(ListenError):
+        return read_tls(str(listen), pair, client_ca)
+
+
+def _readable(listen: Address, tls: "TlsFiles | None") -> str:
+    """Return a warning if callers' tokens cross a network in plain text; empty if they do not."""
+    if tls is not None or listen.stays_here:
+        return ""
+    return (
+        f"warning: --listen {listen} without --tls: others on the network can read tokens and prompts; give --tls CERT "
+        "KEY, or listen on 127.0.0.1 behind a proxy with TLS"
+    )
 
 
 def _loud(envoy_log_level: str) -> str:
@@ -238,7 +281,7 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
     from extproc.stack.demo import TOKEN_FILE
     from extproc.stack.stack import reachable
 
-    url = f"http://{reachable(ready.listen)}{API_PATH}"
+    url = f"{'https' if options.tls else 'http'}://{reachable(ready.listen)}{API_PATH}"
     local = f", {ready.local_url}" if ready.local_url else ""
     lines = [
         "",
@@ -248,6 +291,8 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
         f"  region      {options.upstream.region}{_chosen(configuration)}",
         f"  config      {configuration.title}",
     ]
+    if options.tls:
+        lines.append(f"  certificate {options.tls.describe()}; callers need one of its names for this address")
     if ready.health:
         lines.append(f"  health      http://{reachable(ready.health)}/healthz, and /metrics")
     if configuration.token:

@@ -27,6 +27,10 @@ class Admin:
         writer.close()
         return True
 
+    async def ready(self) -> bool:
+        """Return whether Envoy has everything that its configuration names, and serves."""
+        return await self._ask("GET", "/ready") is not None
+
     async def gauge(self, name: str) -> int | None:
         """Return the value of one of Envoy's statistics; `None` if Envoy does not respond or has none of that name."""
         text = await self._ask("GET", f"/stats?filter=^{name.replace('.', '[.]')}$")

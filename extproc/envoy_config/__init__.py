@@ -58,6 +58,29 @@ class ProcessorTls:
         return str(PurePosixPath(self.secrets) / f"{secret_name(kind)}.yaml")
 
 
+CallersSecret = Literal["tls", "tls-client-ca"]
+"""A part of Envoy's TLS towards callers: the certificate that it shows, or the authorities of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallersTls:
+    """TLS between callers and Envoy. All files are where Envoy runs."""
+
+    certificate: str
+    key: str
+    client_ca: str = ""
+    """The authorities that vouch for callers; without any, callers show no certificate."""
+    secrets: str = ""
+    """Folder of the files that `render_callers_secret` prints; with it Envoy reads the files above again when something
+    is moved into their folder."""
+    watched: str = ""
+    """Folder to watch in place of the files' own."""
+
+    def secret_file(self, kind: CallersSecret) -> str:
+        """Return the path of the file for this secret."""
+        return str(PurePosixPath(self.secrets) / f"{kind}.yaml")
+
+
 @dataclass(frozen=True, slots=True)
 class EnvoyPlan:
     """The inputs of one Envoy's configuration. `admin` is a socket; without it Envoy has no admin interface."""
@@ -73,6 +96,8 @@ class EnvoyPlan:
     health: Address | None = None
     """Address of the listener for health, metrics and the end of a drain, away from callers."""
     processor_tls: ProcessorTls | None = None
+    callers_tls: CallersTls | None = None
+    """TLS of `listen`; without it callers' tokens come in plain text."""
     memory: int | None = None
     """Bytes of memory that Envoy may use; None: Envoy does not watch its memory."""
     files: int = DEFAULT_FILES
@@ -104,3 +129,17 @@ def render_secret(tls: ProcessorTls, kind: SecretKind) -> str:
     from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
 
     return bootstrap.secret_to_yaml(tls, kind)
+
+
+def render_callers_secret(tls: CallersTls, kind: CallersSecret) -> str:
+    """Return the file of `CallersTls.secrets` for one secret, as YAML."""
+    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+
+    return bootstrap.callers_secret_to_yaml(tls, kind)
+
+
+def render_tls_check(tls: CallersTls) -> str:
+    """Render a configuration for `envoy --mode validate`, which loads the files of `tls` as a listener would."""
+    from extproc.envoy_config import bootstrap  # it loads envoy-data-plane
+
+    return bootstrap.tls_check_to_yaml(tls)

@@ -18,9 +18,11 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
 )
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.core.v3 import Node
+from envoy_data_plane.envoy.config.listener.v3 import FilterChain, Listener
 from envoy_data_plane.google.protobuf import Struct
 
-from extproc.envoy_config import EnvoyPlan, Fragment, ProcessorTls, SecretKind
+from extproc.envoy_config import CallersSecret, CallersTls, EnvoyPlan, Fragment, ProcessorTls, SecretKind
+from extproc.envoy_config.callers_tls import callers_secret, callers_tls
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
@@ -29,6 +31,7 @@ from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
 from extproc.envoy_config.tls import processor_secret
+from extproc.net import Address
 
 _SOCKET_MODE = 0o660
 """Mode of the admin socket: the process that drains Envoy may be another user of the same group, as in a pod."""
@@ -46,7 +49,7 @@ _WHERE: dict[Fragment, str] = {
 def to_yaml(plan: EnvoyPlan, only: Fragment | None = None) -> str:
     """Render for people: field names as Envoy's documentation has them."""
     comment = f"{_BY} --only {only}`, for Envoy 1.40: {_WHERE[only]}.\n" if only else _WHOLE
-    return comment + yaml.dump(_document(plan, only), Dumper=_Dumper, sort_keys=False, width=110)
+    return comment + _dump(_document(plan, only))
 
 
 def to_json(plan: EnvoyPlan, only: Fragment | None = None) -> str:
@@ -56,8 +59,19 @@ def to_json(plan: EnvoyPlan, only: Fragment | None = None) -> str:
 
 def secret_to_yaml(tls: ProcessorTls, kind: SecretKind) -> str:
     """Render one file of `tls.secrets`."""
-    comment = f"{_BY} --secret {kind}`, for Envoy 1.40: {tls.secret_file(kind)}.\n"
-    return comment + yaml.dump(_plain(processor_secret(tls, kind)), Dumper=_Dumper, sort_keys=False, width=110)
+    return _secret_file(kind, tls.secret_file(kind), processor_secret(tls, kind))
+
+
+def callers_secret_to_yaml(tls: CallersTls, kind: CallersSecret) -> str:
+    """Render one file of `tls.secrets`."""
+    return _secret_file(kind, tls.secret_file(kind), callers_secret(tls, kind))
+
+
+def tls_check_to_yaml(tls: CallersTls) -> str:
+    """Render a listener with this TLS, and nothing else."""
+    chain = FilterChain(transport_socket=callers_tls(tls))
+    anywhere = Listener(name="check", address=address_message(Address("127.0.0.1", 0)), filter_chains=[chain])
+    return _yaml(Bootstrap(static_resources=BootstrapStaticResources(listeners=[anywhere])))
 
 
 def bootstrap(plan: EnvoyPlan) -> Bootstrap:
@@ -94,7 +108,7 @@ def _clusters(plan: EnvoyPlan) -> list[Cluster]:
 
 def _node(plan: EnvoyPlan) -> Node | None:
     """Return Envoy's name, without which it follows no secrets."""
-    followed = plan.processor_tls is not None and plan.processor_tls.secrets
+    followed = any(tls is not None and tls.secrets for tls in (plan.processor_tls, plan.callers_tls))
     return Node(id="oai-gateway", cluster="oai-gateway") if followed else None
 
 
@@ -125,6 +139,18 @@ def _with_reading_time(document: dict[str, Any]) -> dict[str, Any]:
     for each in document["static_resources"]["listeners"]:
         each["per_connection_buffer_high_watermark_timeout"] = f"{READ_SECONDS:.0f}s"
     return document
+
+
+def _secret_file(kind: str, path: str, secret: Message) -> str:
+    return f"{_BY} --secret {kind}`, for Envoy 1.40: {path}.\n{_yaml(secret)}"
+
+
+def _yaml(message: Message) -> str:
+    return _dump(_plain(message))
+
+
+def _dump(document: Any) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110)
 
 
 def _plain(message: Message) -> dict[str, Any]:

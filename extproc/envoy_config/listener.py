@@ -45,6 +45,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExtProcOverrides, ExtProcPerRoute
 from envoy_data_plane.envoy.extensions.filters.listener.http_inspector.v3 import HttpInspector
+from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerInternalAddressConfig,
@@ -54,6 +55,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatc
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from extproc.envoy_config import BEDROCK, STAT_PREFIX, UNPROCESSED, EnvoyPlan
+from extproc.envoy_config.callers_tls import callers_tls
 from extproc.envoy_config.cors import CORS, cors_of_route, preflight_route
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
@@ -121,7 +123,7 @@ def listener(plan: EnvoyPlan) -> Listener:
     """Return the listener for callers.
 
     Its buffer limit bounds what Envoy holds for a caller that does not read; bodies are the route's, which has a limit
-    of its own. A connection without a first byte is closed while `http_inspector` waits for one. New connections are
+    of its own. A connection without a first byte is closed while an inspector waits for one. New connections are
     accepted one by one, between other work: by default all that wait come first, and thousands of them stop others.
     """
     manager = Filter(
@@ -132,11 +134,27 @@ def listener(plan: EnvoyPlan) -> Listener:
         address=address_message(plan.listen),
         per_connection_buffer_limit_bytes=CONNECTION_BYTES,
         max_connections_to_accept_per_socket_event=1,
-        listener_filters=[
-            ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
-        ],
+        listener_filters=[_inspector(plan)],
         listener_filters_timeout=seconds(_FIRST_BYTE_SECONDS),
-        filter_chains=[FilterChain(filters=[manager])],
+        filter_chains=[_chain(plan, manager)],
+    )
+
+
+def _inspector(plan: EnvoyPlan) -> ListenerFilter:
+    """Return a filter that waits for what a connection begins with: a request, or a handshake."""
+    if plan.callers_tls is None:
+        return ListenerFilter(name="envoy.filters.listener.http_inspector", typed_config=packed(HttpInspector()))
+    return ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=packed(TlsInspector()))
+
+
+def _chain(plan: EnvoyPlan, manager: Filter) -> FilterChain:
+    """Return the connection manager behind TLS, if there is any; a handshake that stalls is given up."""
+    if plan.callers_tls is None:
+        return FilterChain(filters=[manager])
+    return FilterChain(
+        filters=[manager],
+        transport_socket=callers_tls(plan.callers_tls),
+        transport_socket_connect_timeout=seconds(_FIRST_BYTE_SECONDS),
     )
 
 

@@ -78,19 +78,22 @@ def _read_once(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonT
 def _followed(tls: ProcessorTls, names: list[SubjectAltNameMatcher]) -> CommonTlsContext:
     """Return secrets, whose files Envoy reads again: it does so for SDS only."""
     return CommonTlsContext(
-        tls_certificate_sds_secret_configs=[_reference(tls, "certificate")] if tls.certificate else [],
+        tls_certificate_sds_secret_configs=[_secret(tls, "certificate")] if tls.certificate else [],
         combined_validation_context=Combined(
             default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=names),
-            validation_context_sds_secret_config=_reference(tls, "ca"),
+            validation_context_sds_secret_config=_secret(tls, "ca"),
         ),
     )
 
 
-def _reference(tls: ProcessorTls, kind: SecretKind) -> SdsSecretConfig:
-    source = ConfigSource(
-        path_config_source=PathConfigSource(path=tls.secret_file(kind)), resource_api_version=ApiVersion.V3
-    )
-    return SdsSecretConfig(name=secret_name(kind), sds_config=source)
+def _secret(tls: ProcessorTls, kind: SecretKind) -> SdsSecretConfig:
+    return secret_reference(secret_name(kind), tls.secret_file(kind))
+
+
+def secret_reference(name: str, file: str) -> SdsSecretConfig:
+    """Return the reference to the secret of this name in `file`."""
+    source = ConfigSource(path_config_source=PathConfigSource(path=file), resource_api_version=ApiVersion.V3)
+    return SdsSecretConfig(name=name, sds_config=source)
 
 
 def _own(tls: ProcessorTls) -> TlsCertificate:

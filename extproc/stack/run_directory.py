@@ -94,7 +94,7 @@ class Caretaker:
     """The task that keeps the folder at `path` complete."""
 
     def __init__(self, path: Path, report: Report) -> None:
-        self._path = path
+        self.path = path
         self._report = report
         self._trouble = ""
         self._touched = 0.0
@@ -103,11 +103,11 @@ class Caretaker:
     @property
     def admin(self) -> Path:
         """Envoy's admin socket."""
-        return self._path / "admin.sock"
+        return self.path / "admin.sock"
 
     @property
     def _second_name(self) -> Path:
-        return self._path / "names" / "admin.sock"
+        return self.path / "names" / "admin.sock"
 
     async def run(self) -> None:
         """Check the folder, again and again, until cancelled."""
@@ -126,7 +126,7 @@ class Caretaker:
             self._make()
             trouble = self._keep_admin()
         except OSError as error:
-            trouble = f"{self._path} was removed, and cannot be made again: {error.strerror}"
+            trouble = f"{self.path} was removed, and cannot be made again: {error.strerror}"
         if trouble and trouble != self._trouble:
             self._report(trouble)
         self._trouble = trouble
@@ -134,7 +134,7 @@ class Caretaker:
     def write(self, name: str, content: str) -> Path:
         """Write a file unless it has this content; return its path. Raises `OSError`."""
         self._make()
-        path = self._path / name
+        path = self.path / name
         with contextlib.suppress(OSError):
             if path.read_text() == content:
                 return path
@@ -145,7 +145,7 @@ class Caretaker:
 
     def touch(self) -> None:
         """Touch all files, so that programs that remove old ones leave them."""
-        for folder, _, names in os.walk(self._path):
+        for folder, _, names in os.walk(self.path):
             for name in (*names, ""):
                 with contextlib.suppress(OSError):
                     os.utime(Path(folder, name), follow_symlinks=False)
@@ -153,9 +153,9 @@ class Caretaker:
     def _make(self) -> None:
         """Make the folder if it is gone; reject one of another user."""
         with contextlib.suppress(FileExistsError):
-            self._path.mkdir(mode=0o700)
-            self._report(f"{self._path} was removed: made again")
-        status = self._path.lstat()
+            self.path.mkdir(mode=0o700)
+            self._report(f"{self.path} was removed: made again")
+        status = self.path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise OSError(0, "something of another's is there")
 

@@ -28,11 +28,14 @@ from extproc.envoy_admin.drain import DrainError, until_idle
 from extproc.machine.cpus import worker_count
 from extproc.machine.memory import budget_of
 from extproc.net import Address
+from extproc.stack.callers_tls import PublishedTls
 from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.stack.supervisor import Program, ProgramError, Report, Supervisor
 from extproc.stack.upstream import Aws, Local, bedrock_environment, envoy_environment, local_environment
 from extproc.stack.watch import Watch
 from extproc.telemetry.lines import to_stdout
+from extproc.transport.listen import ListenError
+from extproc.worker.tls import TlsFiles
 
 DRAIN_SECONDS = 30.0
 """Seconds that calls in flight may take to finish before they are cut."""
@@ -67,6 +70,8 @@ class StackOptions:
     """Where Envoy serves health and metrics, apart from callers."""
     files: int = envoy_config.DEFAULT_FILES
     """Files that Envoy may have open."""
+    tls: TlsFiles | None = None
+    """TLS towards callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,7 @@ class _Stack:
         self._listen = listen
         self._caretaker = Caretaker(directory, report)
         self._admin = Admin(self._caretaker.admin)
+        self._tls = PublishedTls(options.tls, self._caretaker, options.envoy) if options.tls else None
         self._tasks: list[asyncio.Task[None]] = []
         """Tasks that watch the programs and the folder while they run."""
         self._supervisor = Supervisor(report, self._on_failure)
@@ -153,6 +159,7 @@ class _Stack:
         self._tasks.append(asyncio.create_task(self._caretaker.run()))
         try:
             async with asyncio.timeout(READY_SECONDS):
+                await self._start_tls()
                 environment, endpoint, local_url = await self._start_upstream()
                 for name in self._workers:
                     await self._supervisor.start(self._worker(name, environment))
@@ -168,6 +175,16 @@ class _Stack:
             watch = Watch(self._supervisor, name, self._socket(name).path, self._report)
             self._tasks.append(asyncio.create_task(watch.run()))
         return StackAddresses(self._listen, local_url, self._health)
+
+    async def _start_tls(self) -> None:
+        """Give Envoy the certificate, and follow it; raises `StackError` if Envoy cannot use it."""
+        if self._tls is None:
+            return
+        try:
+            await self._tls.start()
+        except ListenError as error:
+            raise StackError(str(error)) from error
+        self._tasks.append(asyncio.create_task(self._tls.follow(self._report)))
 
     async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
         """Start the upstream; return the workers' environment, the endpoint for Envoy, and the local Bedrock's URL."""
@@ -208,6 +225,8 @@ class _Stack:
 
         def with_configuration() -> list[str]:
             configuration = self._caretaker.write("envoy.yaml", bootstrap)
+            if self._tls is not None:
+                self._tls.restore()
             return [str(self._options.envoy), "-c", str(configuration), *command]
 
         return Program("envoy", with_configuration, envoy_environment(os.environ), stdout=to_stdout(), stop_seconds=5)
@@ -225,6 +244,7 @@ class _Stack:
             health=self._health,
             memory=self._envoy_memory(),
             files=self._options.files,
+            callers_tls=self._tls.plan if self._tls else None,
         )
         return await asyncio.to_thread(envoy_config.render, plan)
 
@@ -237,11 +257,16 @@ class _Stack:
 
     async def _until_healthy(self) -> None:
         """Wait until every worker is healthy by Envoy's count."""
-        health = f"http://{reachable(self._listen)}/healthz"
         gauge = f"cluster.{envoy_config.PROCESSOR}.membership_healthy"
-        while self._healthy < len(self._workers) or not await returns_ok(health):
+        while self._healthy < len(self._workers) or not await self._serves():
             await asyncio.sleep(_POLL_SECONDS)
             self._healthy = await self._admin.gauge(gauge) or 0
+
+    async def _serves(self) -> bool:
+        """Return whether Envoy serves callers; behind TLS it may want a certificate, which we have none of."""
+        if self._tls is not None:
+            return await self._admin.ready()
+        return await returns_ok(f"http://{reachable(self._listen)}/healthz")
 
     async def _drain(self) -> None:
         """Let calls in flight finish, for `DRAIN_SECONDS` at most, or until a second signal."""

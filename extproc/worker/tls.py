@@ -1,4 +1,4 @@
-"""The TLS files of a worker on TCP: certificate chain, key and client authorities, while they change.
+"""The TLS files of a worker on TCP, or of `up`: certificate chain, key and client authorities, while they change.
 
 The files are polled every `INTERVAL_SECONDS`, as gateway.yaml is (`extproc.worker.reload`), and read once they are
 the same in two polls in a row: a program that writes them one after the other is done by then. The new version is in
@@ -148,13 +148,16 @@ def read_tls(listen: str, pair: tuple[Path, Path] | None, client_ca: Path | None
 
 
 async def follow_tls(
-    files: TlsFiles, renew: Callable[[Tls], Awaitable[None]], interval: float = INTERVAL_SECONDS
+    files: TlsFiles,
+    renew: Callable[[Tls], Awaitable[None]],
+    interval: float = INTERVAL_SECONDS,
+    log: logging.Logger = log,
 ) -> None:
     """Give `renew` every new version of the files, until cancelled. A version that it rejects is not in force."""
     trouble = ""
     while True:
         try:
-            await _renew_if_changed(files, renew)
+            await _renew_if_changed(files, renew, log)
             trouble = ""
         except Exception as error:  # a bug, too, is no reason to end the calls that there are
             if str(error) != trouble:
@@ -166,7 +169,7 @@ async def follow_tls(
         await asyncio.sleep(interval)
 
 
-async def _renew_if_changed(files: TlsFiles, renew: Callable[[Tls], Awaitable[None]]) -> None:
+async def _renew_if_changed(files: TlsFiles, renew: Callable[[Tls], Awaitable[None]], log: logging.Logger) -> None:
     tls = await asyncio.to_thread(files.poll)
     if tls is None:
         return

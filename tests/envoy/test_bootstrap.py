@@ -3,15 +3,17 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.config import Settings
-from extproc.envoy_config import EnvoyPlan, ProcessorTls, render
+from extproc.config import CorsSettings, Settings
+from extproc.envoy_config import CallersTls, EnvoyPlan, ProcessorTls, render
 from extproc.net import Address, ca_bundle
+from tests.certificates import self_signed
 
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
 HTTP = Endpoint("http", "127.0.0.1", 9000)
@@ -78,6 +80,20 @@ def test_tls_to_workers_passes(validate: Callable[..., None], ca_file: str, name
     for workers in (tcp(2), (Address("worker.test", 9001), Address("other.test", 9001))):
         plan = EnvoyPlan(Address("0.0.0.0", 8080), workers, HTTPS, Settings(), ca_file)
         validate(render(replace(plan, processor_tls=ProcessorTls(ca_file, name=name))))
+
+
+@pytest.mark.parametrize("client_ca", [False, True])
+def test_tls_of_callers_passes(validate: Callable[..., None], ca_file: str, tmp_path: Path, client_ca: bool) -> None:
+    folder = self_signed(tmp_path)
+    tls = CallersTls(str(folder / "cert.pem"), str(folder / "key.pem"), ca_file if client_ca else "")
+    plan = EnvoyPlan(Address("0.0.0.0", 8443), unix(1), HTTPS, Settings(), ca_file, callers_tls=tls)
+    validate(render(plan))
+
+
+def test_cors_passes(validate: Callable[..., None], ca_file: str) -> None:
+    for origins in (("*",), ("https://chat.example.com", "app://notes")):
+        settings = Settings(cors=CorsSettings(origins=origins))
+        validate(render(EnvoyPlan(Address("0.0.0.0", 8080), unix(1), HTTPS, settings, ca_file)))
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,10 @@ RUN_BY = {
 
 NOT_OURS = {
     *("--detach", "--wait", "--time", "--volumes", "--target", "--tag", "--format", "--component-log-level"),
+    "--deploy-hook",
     *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help"),
 }
-"""Options of Docker, Envoy, Git and AWS's command line in the prose of pages."""
+"""Options of Docker, Envoy, Git, certbot and AWS's command line in the prose of pages."""
 
 
 def anchors(page: Path) -> set[str]:

@@ -61,6 +61,30 @@ def test_secrets_of_tls_to_workers(cli: Cli) -> None:
         assert [file for file in files[1::2] if f"filename: {file}\n" in secret] == named
 
 
+TLS = ["--tls", "/tls/tls.crt", "/tls/tls.key"]
+
+
+@pytest.mark.usefixtures("gateway_yaml")
+def test_tls_of_callers(cli: Cli) -> None:
+    shown = cli("envoy-config", *TLS, "--tls-client-ca", "/tls/ca.crt").stdout
+    for words in ("filename: /tls/tls.crt", "filename: /tls/tls.key", "filename: /tls/ca.crt"):
+        assert words in shown
+    assert "require_client_certificate: true" in shown
+    assert "DownstreamTlsContext" not in cli("envoy-config").stdout
+
+
+@pytest.mark.usefixtures("gateway_yaml")
+def test_secrets_of_tls_of_callers(cli: Cli) -> None:
+    options = [*TLS, "--tls-client-ca", "/tls/ca.crt", "--tls-secrets", "/sds"]
+    shown = cli("envoy-config", *options).stdout
+    assert "/tls/" not in shown, "they are named by the secrets"
+    for kind, named in (("tls", ["/tls/tls.crt", "/tls/tls.key"]), ("tls-client-ca", ["/tls/ca.crt"])):
+        assert f"path: /sds/{kind}.yaml" in shown
+        secret = cli("envoy-config", *options, "--secret", kind).stdout
+        assert [file for file in ("/tls/tls.crt", "/tls/tls.key", "/tls/ca.crt") if f"{file}\n" in secret] == named
+        assert "path: /tls\n" in secret, "the folder that is watched"
+
+
 SOCKET = ["--processor", "unix:/w0.sock"]
 TCP = ["--processor", "10.0.0.1:9001"]
 CA = ["--processor-ca", "/ca.pem"]
@@ -82,6 +106,14 @@ CA = ["--processor-ca", "/ca.pem"]
         ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "ca", "--json"], ["leave out --only and --json"]),
         ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "ca", "--only", "route"], ["leave out --only"]),
         ([*TCP, *CA, "--processor-secrets", "/s", "--secret", "ca", "--access-log"], ["--access-log", "and --secret"]),
+        (["--tls-client-ca", "/ca.pem"], ["--tls-client-ca and --tls-secrets have no effect without --tls"]),
+        (["--tls-secrets", "/s"], ["without --tls"]),
+        (["--tls", "/c.pem"], ["--tls", "2 arguments"]),
+        (["--secret", "tls"], ["--secret tls is a file of --tls-secrets", "--tls"]),
+        ([*TLS, "--secret", "tls"], ["--secret tls is a file of --tls-secrets"]),
+        ([*TLS, "--tls-secrets", "/s", "--secret", "tls-client-ca"], ["is for --tls-client-ca"]),
+        ([*TLS, "--tls-secrets", "/s", "--secret", "tls", "--listen", "127.0.0.1:1"], ["--listen", "and --secret"]),
+        ([*TLS, "--only", "filter"], ["--tls", "without --only"]),
         (["--only", "filter", "--health", "127.0.0.1:1"], ["--health", "without --only"]),
         (["--only", "cluster", "--admin", "unix:/a"], ["--admin", "without --only"]),
         (["--only", "route", "--listen", "127.0.0.1:1"], ["--listen"]),

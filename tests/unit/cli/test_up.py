@@ -34,6 +34,15 @@ def test_up_with_a_profile_that_is_not_there(cli: Cli) -> None:
     assert is_rejected(cli("up", AWS_PROFILE="nobody"), "nobody", "--upstream local")
 
 
+def test_up_with_authorities_for_no_certificate(cli: Cli) -> None:
+    assert is_rejected(cli("up", "--tls-client-ca", "ca.pem"), "--tls-client-ca needs --tls: give both, or neither")
+
+
+def test_up_with_a_certificate_that_is_not_there(cli: Cli) -> None:
+    result = cli("up", "--tls", "cert.pem", "key.pem")
+    assert is_rejected(result, "cert.pem: No such file or directory", "name readable files")
+
+
 def test_up_with_authorities_that_are_not_there(cli: Cli) -> None:
     assert is_rejected(cli("up", AWS_CA_BUNDLE="/nowhere.pem"), "AWS_CA_BUNDLE", "/nowhere.pem")
 
