@@ -37,6 +37,7 @@ GOLDEN  := env -i PATH="$$PATH" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS
 RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
            --ca-file /etc/ssl/certs/ca-certificates.crt
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
+TLS     := --listen 0.0.0.0:8443 --tls /etc/oai/tls/tls.crt /etc/oai/tls/tls.key --tls-secrets /run/oai
 PARTS   := filter cluster route reply
 
 UNIT     := tests/unit tests/properties
@@ -123,6 +124,7 @@ proto: $(DEV) ## Generate the protobuf modules again
 golden: $(DEV) ## Render the golden copies in envoy/ again
 	$(GOLDEN) $(RENDER) $(WHOLE) > envoy/bootstrap.yaml
 	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) $(WHOLE) > envoy/bootstrap-local.yaml
+	$(GOLDEN) $(RENDER) $(WHOLE) $(TLS) > envoy/bootstrap-tls.yaml
 	for part in $(PARTS); do $(GOLDEN) $(RENDER) --only $$part > envoy/fragment-$$part.yaml || exit 1; done
 
 bench: $(BENCH) compiled ## Measure beside bare Envoy and a no-op ext_proc, half an hour; ARGS="--workload chat-32 --rounds 3" for less

@@ -9,12 +9,15 @@ from extproc.envoy_config import Fragment
 from tests.unit.cli.running import ROOT, Cli, is_rejected
 
 WHOLE = ["--admin", "unix:/run/oai/admin.sock", "--health", "0.0.0.0:8081"]
+TLS_WHOLE = ["--listen", "0.0.0.0:8443", "--tls", "/etc/oai/tls/tls.crt", "/etc/oai/tls/tls.key"]
+TLS_WHOLE += ["--tls-secrets", "/run/oai"]
 
 
 @pytest.mark.parametrize(
     ("name", "options", "environment"),
     [
         ("bootstrap", WHOLE, {}),
+        ("bootstrap-tls", [*WHOLE, *TLS_WHOLE], {}),
         ("bootstrap-local", WHOLE, {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9000"}),
         *((f"fragment-{part}", ["--only", part], {}) for part in get_args(Fragment)),
     ],
