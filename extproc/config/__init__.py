@@ -329,24 +329,32 @@ def _convert(document: Mapping[object, object], kind: type[Kind]) -> Kind:
 
 def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping[str, Organisation]) -> None:
     """Check that organisations are declared, and that nothing is repeated in any file; raises `ConfigError`."""
-    seen: dict[str, str] = {}
+    names: _Seen = {}
+    hashes: _Seen = {}
     for source, tokens in files.items():
-        for index, token in enumerate(tokens):
-            where = f"tokens[{index}]"
-            with _naming(source):
-                _check_organisations(token, organisations, where)
-                _check_unique(token, seen, source, where)
+        with _naming(source):
+            for index, token in enumerate(tokens):
+                _check_organisations(token, organisations, f"tokens[{index}]")
+                _check_unique("name", names, token.name, source, index)
+                _check_unique("sha256", hashes, token.sha256, source, index)
 
 
-def _check_unique(token: Token, seen: dict[str, str], source: str, where: str) -> None:
-    for key, why in (
-        ("name", "give each token a name of its own, by which logs tell them apart"),
-        ("sha256", "list the organisations of one token in one entry"),
-    ):
-        here = f"{source}: {where}"
-        other = seen.setdefault(f"{key} {getattr(token, key)}", here)
-        if other != here:
-            raise ConfigError(f"{where}.{key}: the same as in {other.removeprefix(f'{source}: ')}; {why}")
+_Seen = dict[str, tuple[str, int]]
+"""A name or a hash -> the file that has it first, and the position of its token there."""
+
+_UNIQUE = {
+    "name": "give each token a name of its own, by which logs tell them apart",
+    "sha256": "list the organisations of one token in one entry",
+}
+"""The keys of which no two tokens have the same value -> what to do."""
+
+
+def _check_unique(key: str, seen: _Seen, value: str, source: str, index: int) -> None:
+    """Raise if another token has the same `value`; otherwise add it to `seen`."""
+    file, position = seen.setdefault(value, (source, index))
+    if (file, position) != (source, index):
+        other = f"tokens[{position}]" if file == source else f"{file}: tokens[{position}]"
+        raise ConfigError(f"tokens[{index}].{key}: the same as in {other}; {_UNIQUE[key]}")
 
 
 def _check_organisations(token: Token, organisations: Mapping[str, Organisation], where: str) -> None:

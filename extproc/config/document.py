@@ -2,7 +2,7 @@
 
 Invariant: for any bytes, `read` returns a mapping or raises `ConfigError`, never another exception, in linear time.
 
-Decision: docs/decisions.md, D93.
+Decisions: docs/decisions.md, D93, D157.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from yaml.composer import Composer
 from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.resolver import Resolver
 
+from extproc.config import events
 from extproc.config.faults import described, printable
 
 MAX_REPEATED = 1_000_000
@@ -70,7 +71,7 @@ def read(text: bytes) -> Mapping[object, object]:
     """Read the mapping in `text`; raises `ConfigError`, without the file's name."""
     try:
         with _without_collector():
-            document = _construct(text)
+            document = _constructed(text)
     except yaml.YAMLError as error:
         raise ConfigError(_explain_yaml(error, text)) from error
     except RecursionError as error:
@@ -104,12 +105,33 @@ def compose(text: bytes) -> yaml.Node | None:
     return _Loader(text).get_single_node()
 
 
+def _constructed(text: bytes) -> object:
+    """Return the one document in `text`; raises what PyYAML does, and `ConfigError`."""
+    try:
+        document = events.construct(_Loader(text))
+    except events.UncommonError:
+        return _construct(text)
+    except events.RepeatedKeyError as error:
+        raise _repeated(error.key, error.line, error.earlier) from None
+    if document is events.NOTHING:
+        raise _empty()
+    return document
+
+
+def _empty() -> ConfigError:
+    return ConfigError("is empty; write `{}` to run without organisations and tokens")
+
+
+def _repeated(key: str, line: int, earlier: int) -> ConfigError:
+    return ConfigError(f"line {line}: the key `{key}` is in line {earlier} already; keep one")
+
+
 def _construct(text: bytes) -> object:
-    """Return the one document in `text`; raises what PyYAML does, and `ConfigError`. The nodes are free afterwards."""
+    """Return the one document in `text` by its nodes, which are free afterwards; raises as `_constructed`."""
     loader = _Loader(text)
     node = loader.get_single_node()
     if node is None:
-        raise ConfigError("is empty; write `{}` to run without organisations and tokens")
+        raise _empty()
     if _reject_duplicates(node):
         _reject_multiplication(node)
     return loader.construct_document(node)
@@ -169,7 +191,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
             continue
         name, line = (key.tag, key.value), key.start_mark.line + 1
         if name in lines:
-            raise ConfigError(f"line {line}: the key `{key.value}` is in line {lines[name]} already; keep one")
+            raise _repeated(key.value, line, lines[name])
         lines[name] = line
 
 

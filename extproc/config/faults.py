@@ -64,7 +64,7 @@ def _mapping(value: object, key_kind: Any, value_kind: Any, path: str) -> str | 
         below = _join(path, key)
         if not _fits(key, key_kind):
             return f"{below}: expected {description(key_kind)} as the key"
-        below_it = fault(item, value_kind, below)
+        below_it = None if _fits(item, value_kind) else fault(item, value_kind, below)
         if below_it:
             return below_it
     return None
@@ -74,7 +74,7 @@ def _list(value: object, kind: Any, path: str) -> str | None:
     """Return the first fault in a list."""
     if not isinstance(value, list):
         return f"{path}: expected a list; found {described(value)}"
-    faults = (fault(item, kind, f"{path}[{index}]") for index, item in enumerate(value))
+    faults = (fault(item, kind, f"{path}[{index}]") for index, item in enumerate(value) if not _fits(item, kind))
     return next(filter(None, faults), None)
 
 
