@@ -26,6 +26,9 @@ HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constra
 HELM_VERSION := v4.3.2
 HELM         := $(shell dirname "$$(mktemp -u)")/engine/helm/$(HELM_VERSION)/helm
 
+# Debian's package of a proxy, unpacked there too: it is not installed. Without apt, the tests with a proxy are skipped.
+TINYPROXY    := $(shell dirname "$$(mktemp -u)")/engine/tinyproxy/usr/bin/tinyproxy
+
 # The images' labels. SOURCE is the URL of the repository, if it has one.
 VERSION  := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' extproc/__init__.py)
 REVISION  = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
@@ -39,6 +42,7 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 TLS     := --listen 0.0.0.0:8443 --tls /etc/oai/tls/tls.crt /etc/oai/tls/tls.key --tls-secrets /run/oai
 PARTS   := filter cluster route reply
+BEHIND  := HTTPS_PROXY=http://proxy.example:3128
 
 UNIT     := tests/unit tests/properties
 PROGRAMS := tests --ignore tests/unit --ignore tests/properties
@@ -63,13 +67,13 @@ help: ## Show this list
 run: $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
 	@exec $(BIN)/oai-extproc up --listen $(LISTEN) $(ARGS)
 
-test: $(DEV) ## Run the whole suite; ARGS are pytest's
+test: $(DEV) $(TINYPROXY) ## Run the whole suite; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 	$(BIN)/python -m pytest $(UNIT) $(ARGS)
 
-test-programs: $(DEV) ## Run the other part: with Envoy, sockets and SDKs
+test-programs: $(DEV) $(TINYPROXY) ## Run the other part: with Envoy, sockets and SDKs
 	$(BIN)/python -m pytest $(PROGRAMS) $(ARGS)
 
 debian: ## Install nginx and Chromium, with which a few tests run, from Debian's packages; nothing where that is not for root
@@ -125,7 +129,9 @@ golden: $(DEV) ## Render the golden copies in envoy/ again
 	$(GOLDEN) $(RENDER) $(WHOLE) > envoy/bootstrap.yaml
 	$(GOLDEN) AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:9000 $(RENDER) $(WHOLE) > envoy/bootstrap-local.yaml
 	$(GOLDEN) $(RENDER) $(WHOLE) $(TLS) > envoy/bootstrap-tls.yaml
+	$(GOLDEN) $(BEHIND) $(RENDER) $(WHOLE) > envoy/bootstrap-proxy.yaml
 	for part in $(PARTS); do $(GOLDEN) $(RENDER) --only $$part > envoy/fragment-$$part.yaml || exit 1; done
+	$(GOLDEN) $(BEHIND) $(RENDER) --only tunnel > envoy/fragment-tunnel.yaml
 
 bench: $(BENCH) compiled ## Measure beside bare Envoy and a no-op ext_proc, half an hour; ARGS="--workload chat-32 --rounds 3" for less
 	$(BIN)/python -m bench $(ARGS)
@@ -201,7 +207,7 @@ clean: ## Remove everything that make has made
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-installed: $(BENCH) $(FUZZ)
+installed: $(BENCH) $(FUZZ) $(TINYPROXY)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.14 found; install one, or run make PYTHON=/path/to/python3"; exit 1; }
@@ -241,6 +247,12 @@ $(HELM):
 	@command -v go >/dev/null || { echo "make: no Go, which builds Helm"; exit 1; }
 	@echo "Building Helm $(HELM_VERSION)"
 	@GOBIN=$(@D) CGO_ENABLED=0 go install -ldflags '-s -w' helm.sh/helm/v4/cmd/helm@$(HELM_VERSION)
+
+$(TINYPROXY):
+	@echo "Unpacking tinyproxy"
+	@folder=$(@D) && folder=$${folder%/usr/bin} && mkdir -p $$folder && cd $$folder \
+	  && { apt-get download -qq tinyproxy-bin || { apt-get update -qq && apt-get download -qq tinyproxy-bin; }; } 2>/dev/null \
+	  && dpkg-deb -x tinyproxy-bin_*.deb . || echo "make: no package tinyproxy-bin: tests with a proxy are skipped"
 
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
 	@echo "Compiling the hot packages into $(COMPILED)"

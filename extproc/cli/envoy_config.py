@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, get_args
 import click
 from click.core import ParameterSource
 
-from extproc.cli.parameters import ADDRESS, LISTEN, PLACE, UserError, load_settings, required_config, user_errors
+from extproc.cli.parameters import (
+    ADDRESS,
+    LISTEN,
+    PLACE,
+    UserError,
+    bedrock_proxy,
+    load_settings,
+    required_config,
+    user_errors,
+)
 from extproc.config import Settings
 from extproc.config.capacity import envoy_memory
 from extproc.envoy_config import (
@@ -24,6 +33,7 @@ from extproc.envoy_config import (
 from extproc.machine.cpus import worker_count
 from extproc.net import Address, is_ip
 from extproc.option_types.memory_size import SIZE
+from extproc.proxy import AUTHORIZATION_VARIABLE
 
 if TYPE_CHECKING:
     from extproc.bedrock.endpoints import Endpoint
@@ -145,6 +155,9 @@ def envoy_config(
     counts. All files are paths on Envoy's machine. Try it with `envoy --mode validate -c FILE`.
 
     Callers' tokens cross the network as --listen has them: give --tls, or put TLS in front of Envoy.
+
+    With HTTPS_PROXY, where NO_PROXY does not exempt the endpoint, Envoy calls Bedrock through that proxy. A user and a
+    password in its URL are not printed: Envoy needs OAI_PROXY_AUTHORIZATION in its environment, see docs/operations.md.
     """
     if kind is not None and (only is not None or as_json):
         raise UserError("--secret prints a file of its own, as YAML: leave out --only and --json")
@@ -158,10 +171,11 @@ def envoy_config(
     if kind is not None:
         click.echo(_secret(tls, of_callers, kind), nl=False)
         return
+    bedrock = _bedrock(settings)
     plan = EnvoyPlan(
         listen=listen,
         processors=workers,
-        bedrock=_bedrock(settings),
+        bedrock=bedrock,
         settings=settings,
         ca_file=str(ca_file or _authorities()),
         admin=admin,
@@ -171,13 +185,20 @@ def envoy_config(
         files=files,
         processor_tls=tls,
         callers_tls=of_callers,
+        proxy=bedrock_proxy(bedrock),
     )
     _print(plan, only, as_json)
 
 
 def _print(plan: EnvoyPlan, only: Fragment | None, as_json: bool) -> None:
+    """Print the rendering; raises `UserError` for the tunnel of a plan without a proxy."""
     from extproc import envoy_config as rendering
 
+    if only == "tunnel" and plan.proxy is None:
+        raise UserError(f"--only tunnel is for a proxy, and HTTPS_PROXY names none for {plan.bedrock}: leave it out")
+    if plan.proxy and plan.proxy.authorization:
+        note = f"note: the proxy {plan.proxy} wants a password: give Envoy {AUTHORIZATION_VARIABLE} in its environment"
+        click.echo(f"{note} (docs/operations.md)", err=True)
     with _installed():
         click.echo(rendering.render(plan, only=only, as_json=as_json), nl=False)
 

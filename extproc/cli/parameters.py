@@ -1,15 +1,20 @@
 """Options, parameter types and errors that several commands share."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from extproc import config
 from extproc.net import Address, is_ip, parse_address
+from extproc.proxy import Proxy, ProxyError, proxy_for
 from extproc.telemetry.lines import write_line
+
+if TYPE_CHECKING:
+    from extproc.bedrock.endpoints import Endpoint
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 
@@ -108,3 +113,9 @@ def load_settings(path: Path) -> config.Settings:
     """Load gateway.yaml; raises `UserError`."""
     with user_errors(config.ConfigError):
         return config.load(path)
+
+
+def bedrock_proxy(endpoint: "Endpoint") -> Proxy | None:
+    """Return the proxy of the environment for calls to `endpoint`, None if there is none; raises `UserError`."""
+    with user_errors(ProxyError):
+        return proxy_for(str(endpoint), os.environ)

@@ -19,6 +19,7 @@ from extproc.cli.parameters import (
     LISTEN,
     GatewayError,
     UserError,
+    bedrock_proxy,
     load_settings,
     user_errors,
 )
@@ -28,6 +29,7 @@ from extproc.shared_names import API_PATH
 from extproc.telemetry.lines import flush, write_line
 
 if TYPE_CHECKING:
+    from extproc.proxy import Proxy
     from extproc.stack.stack import StackAddresses, StackOptions
     from extproc.stack.upstream import Aws, Local, Mode
     from extproc.worker.tls import TlsFiles
@@ -119,6 +121,8 @@ def up(
 
     For callers on other machines, listen on their network and give a certificate, or put a proxy with one in front:
     `oai-extproc up --listen 0.0.0.0:8443 --tls cert.pem key.pem`.
+
+    HTTPS_PROXY and NO_PROXY count for all calls to AWS: http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT.
     """
     from extproc.machine import open_files
     from extproc.net import ca_bundle
@@ -147,6 +151,7 @@ def up(
             health=health,
             files=files,
             tls=tls,
+            proxy=_proxy(target),
         )
         _run(options, configuration)
 
@@ -225,6 +230,13 @@ def _region(loaded: tuple[Path, config.Settings] | None) -> str | None:
     return loaded[1].region if loaded else aws_region(os.environ) or DEFAULT_REGION
 
 
+def _proxy(target: "Aws | Local") -> "Proxy | None":
+    """Return the proxy between Envoy and AWS, None if there is none; raises `UserError`."""
+    from extproc.stack.upstream import Aws
+
+    return bedrock_proxy(target.endpoints.runtime) if isinstance(target, Aws) else None
+
+
 def _warn_of_region(target: "Aws | Local") -> None:
     """Print a warning for a region of AWS's that is not known."""
     from extproc.aws.sdk.endpoints import unknown_region
@@ -288,6 +300,7 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
         f"oai-extproc {__version__} is ready.",
         f"  listens on  {url}",
         f"  upstream    {options.upstream}{local}",
+        *([f"  proxy       {options.proxy}, for calls to AWS"] if options.proxy else []),
         f"  region      {options.upstream.region}{_chosen(configuration)}",
         f"  config      {configuration.title}",
     ]

@@ -14,6 +14,7 @@ from typing import Literal
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import Settings
 from extproc.net import Address
+from extproc.proxy import Proxy
 
 BEDROCK = "bedrock"
 """The cluster of Bedrock's runtime endpoint."""
@@ -30,9 +31,9 @@ STAT_PREFIX = "oai"
 DEFAULT_FILES = 65_536
 """Open files that an Envoy on an unknown machine must be allowed."""
 
-Fragment = Literal["filter", "cluster", "route", "reply"]
-"""A part of the configuration for an Envoy that exists already: HTTP filters, clusters, routes, or local reply
-mappers."""
+Fragment = Literal["filter", "cluster", "route", "reply", "tunnel"]
+"""A part of the configuration for an Envoy that exists already: HTTP filters, clusters, routes, local reply mappers, or
+the listener of the way through a proxy."""
 
 SecretKind = Literal["ca", "certificate"]
 """A part of Envoy's TLS towards workers: the authority that it trusts, or the certificate that it shows."""
@@ -102,6 +103,8 @@ class EnvoyPlan:
     """Bytes of memory that Envoy may use; None: Envoy does not watch its memory."""
     files: int = DEFAULT_FILES
     """Files that Envoy may have open, from which the limit of callers' connections is derived."""
+    proxy: Proxy | None = None
+    """The proxy between Envoy and Bedrock; None: there is none."""
 
 
 def drain_socket(admin: Address) -> Address | None:

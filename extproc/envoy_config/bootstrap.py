@@ -31,6 +31,7 @@ from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
 from extproc.envoy_config.tls import processor_secret
+from extproc.envoy_config.tunnel import proxy_cluster, tunnel_extension, tunnel_listener
 from extproc.net import Address
 
 _SOCKET_MODE = 0o660
@@ -43,6 +44,7 @@ _WHERE: dict[Fragment, str] = {
     "cluster": "for `clusters`",
     "route": "for `routes` of a virtual host, before any that matches /oai/v1 too",
     "reply": "for `local_reply_config.mappers`, before any other",
+    "tunnel": "for `listeners`; add envoy.bootstrap.internal_listener to `bootstrap_extensions`, see docs/attach.md",
 }
 
 
@@ -76,7 +78,7 @@ def tls_check_to_yaml(tls: CallersTls) -> str:
 
 def bootstrap(plan: EnvoyPlan) -> Bootstrap:
     """Return the document as a typed message."""
-    listeners, clusters = [listener(plan)], _clusters(plan)
+    listeners, clusters = [listener(plan), *_tunnel(plan)], _clusters(plan)
     if plan.health is not None:
         listeners.append(health_listener(plan, plan.health))
         clusters += health_clusters(plan)
@@ -84,6 +86,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
         node=_node(plan),
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
         layered_runtime=LayeredRuntime(layers=[_runtime()]),
+        bootstrap_extensions=[tunnel_extension()] if plan.proxy else [],
         overload_manager=overload_manager(plan),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
@@ -100,10 +103,17 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
             return api_routes(plan)
         case "reply":
             return foreign_replies(plan)
+        case "tunnel":
+            return _tunnel(plan)
 
 
 def _clusters(plan: EnvoyPlan) -> list[Cluster]:
-    return [processor_cluster(plan), bedrock_cluster(plan), unprocessed_cluster()]
+    through = [proxy_cluster(plan, plan.proxy)] if plan.proxy else []
+    return [processor_cluster(plan), bedrock_cluster(plan), *through, unprocessed_cluster()]
+
+
+def _tunnel(plan: EnvoyPlan) -> list[Listener]:
+    return [tunnel_listener(plan, plan.proxy)] if plan.proxy else []
 
 
 def _node(plan: EnvoyPlan) -> Node | None:

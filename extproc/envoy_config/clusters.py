@@ -47,6 +47,7 @@ from extproc.config import capacity
 from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, EnvoyPlan
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
+from extproc.envoy_config.tunnel import CONNECT_SECONDS, tunnel_endpoint
 from extproc.net import Address, is_ip
 
 MIB = 1024 * 1024
@@ -109,16 +110,16 @@ def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
     """Return the cluster of Bedrock's runtime endpoint: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 without TLS.
 
     LOGICAL_DNS, because AWS's names rotate through many addresses (STRICT_DNS would drop connections at each
-    change). Idle connections are closed before AWS closes them at 60 s.
+    change). Idle connections are closed before AWS closes them at 60 s. Behind a proxy, the proxy looks up the name.
     """
     endpoint = plan.bedrock
     address = Address(host=endpoint.host, port=endpoint.port)
-    secure = endpoint.scheme == "https"
+    secure, here = endpoint.scheme == "https", is_ip(endpoint.host) or plan.proxy is not None
     return Cluster(
         name=BEDROCK,
-        type=ClusterDiscoveryType.STATIC if is_ip(address.host) else ClusterDiscoveryType.LOGICAL_DNS,
+        type=ClusterDiscoveryType.STATIC if here else ClusterDiscoveryType.LOGICAL_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
-        connect_timeout=seconds(3),
+        connect_timeout=seconds(CONNECT_SECONDS if plan.proxy else 3),
         per_connection_buffer_limit_bytes=RESPONSE_BYTES,
         circuit_breakers=_thresholds(
             CircuitBreakersThresholds(
@@ -132,7 +133,7 @@ def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
         ),
         transport_socket=bedrock_tls(plan.ca_file) if secure else None,
         typed_extension_protocol_options=_http_options(_bedrock_protocol(secure)),
-        load_assignment=endpoints(BEDROCK, [address]),
+        load_assignment=tunnel_endpoint() if plan.proxy else endpoints(BEDROCK, [address]),
     )
 
 

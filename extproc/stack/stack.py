@@ -28,6 +28,7 @@ from extproc.envoy_admin.drain import DrainError, until_idle
 from extproc.machine.cpus import worker_count
 from extproc.machine.memory import budget_of
 from extproc.net import Address
+from extproc.proxy import Proxy
 from extproc.stack.callers_tls import PublishedTls
 from extproc.stack.run_directory import Caretaker, RunDirectoryError, run_directory
 from extproc.stack.supervisor import Program, ProgramError, Report, Supervisor
@@ -72,6 +73,8 @@ class StackOptions:
     """Files that Envoy may have open."""
     tls: TlsFiles | None = None
     """TLS towards callers."""
+    proxy: Proxy | None = None
+    """The proxy between Envoy and AWS, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +232,8 @@ class _Stack:
                 self._tls.restore()
             return [str(self._options.envoy), "-c", str(configuration), *command]
 
-        return Program("envoy", with_configuration, envoy_environment(os.environ), stdout=to_stdout(), stop_seconds=5)
+        environment = envoy_environment(os.environ, self._options.proxy)
+        return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> str:
         """Render Envoy's configuration. It takes most of a second, during which the workers start."""
@@ -245,6 +249,7 @@ class _Stack:
             memory=self._envoy_memory(),
             files=self._options.files,
             callers_tls=self._tls.plan if self._tls else None,
+            proxy=self._options.proxy,
         )
         return await asyncio.to_thread(envoy_config.render, plan)
 

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError
 from extproc.aws.credentials import BEARER_VARIABLE, bearer_error
 from extproc.aws.sdk.endpoints import resolve, settings_region
 from extproc.bedrock.endpoints import EndpointError, Endpoints
+from extproc.proxy import AUTHORIZATION_VARIABLE, Proxy
 
 Result = TypeVar("Result")
 
@@ -119,9 +120,13 @@ def aws_region(environ: Mapping[str, str]) -> str | None:
         return None
 
 
-def envoy_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what Envoy needs of `environ`: nothing of AWS's, and nothing that it does not know."""
-    return _only(environ, _EVERYBODY, _EVERYBODY_PREFIXES)
+def envoy_environment(environ: Mapping[str, str], proxy: Proxy | None = None) -> dict[str, str]:
+    """Return what Envoy needs of `environ`: nothing of AWS's, and nothing that it does not know.
+
+    With a password for `proxy`, the header that has it: everybody may read a command line, and a file may be copied.
+    """
+    password = {AUTHORIZATION_VARIABLE: proxy.authorization} if proxy and proxy.authorization else {}
+    return _only(environ, _EVERYBODY, _EVERYBODY_PREFIXES) | password
 
 
 def bedrock_environment(environ: Mapping[str, str], local: "Local") -> dict[str, str]:
@@ -132,7 +137,11 @@ def bedrock_environment(environ: Mapping[str, str], local: "Local") -> dict[str,
 
 def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dict[str, str]:
     """Return `environ`, turned towards the local Bedrock at `url` and away from everything that is the user's."""
-    kept = {name: value for name, value in environ.items() if name not in _NOT_FOR_LOCAL}
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in _NOT_FOR_LOCAL and not name.lower().endswith("_proxy")
+    }
     return kept | {
         "AWS_ACCESS_KEY_ID": local.access_key,
         "AWS_SECRET_ACCESS_KEY": local.secret_key,

@@ -72,6 +72,7 @@ def main(
         raise click.ClickException(str(error)) from error
     from extproc.bedrock.endpoints import EndpointError
     from extproc.config import ConfigError
+    from extproc.proxy import ProxyError
     from extproc.transport.listen import ListenError
     from extproc.worker.process import ServeOptions, Stopping, serve
     from extproc.worker.tls import read_tls
@@ -86,7 +87,7 @@ def main(
         stopping = Stopping(notice, grace)
         options = ServeOptions(config, listen, stopping, files, last_good, health, envoy_memory, mark_by_header)
         serve(options, lookups)
-    except (ConfigError, EndpointError, ListenError, TrustError) as error:
+    except (ConfigError, EndpointError, ListenError, ProxyError, TrustError) as error:
         raise click.UsageError(str(error)) from error
 
 

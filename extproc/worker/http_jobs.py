@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 import yarl
@@ -33,6 +34,7 @@ from extproc.exchange.jobs import (
     SideResponses,
     SideResult,
 )
+from extproc.proxy import proxy_for
 from extproc.worker.bounded_http import BoundedConnector, OverheadError
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
 from extproc.worker.image_fetcher import Fetcher
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 
+_PROXY_ERRORS = (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError, aiohttp.ConnectionTimeoutError)
+
 RETRIED = frozenset({429, 500, 503})
 """Throttled, failed, overloaded. Not 424: that is the model's own failure, and it would fail again.
 
@@ -49,6 +53,9 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.
 """
 
 CONNECT_SECONDS = 5.0
+TUNNEL_SECONDS = 6.0
+"""Timeout of a connection through a proxy: to the proxy, from there to Bedrock, and TLS."""
+
 IDLE_SECONDS = 50.0
 """Idle time after which a pooled connection is closed: before AWS's side (60 seconds) does."""
 
@@ -80,8 +87,10 @@ class HttpJobRunner:
         backoff: Callable[[int], float] = jitter,
         fetcher: Fetcher | None = None,
     ) -> None:
+        """Raises `ProxyError` where there is a proxy for calls to `endpoint` that cannot be used."""
         self._endpoint = endpoint
         self._environ = environ
+        self._proxy = proxy_for(str(endpoint), environ)
         self._backoff = backoff
         self._fetcher = fetcher or Fetcher(environ)
         self._slots = FairSlots(CONNECTIONS)
@@ -161,13 +170,11 @@ class HttpJobRunner:
         host = f"[{target.host}]" if ":" in target.host else target.host
         url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
         headers = [*call.headers, ("host", target.authority)]
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
+        options = self._connecting(idle_seconds)
         try:
             async with (
                 self._slots.slot(),
-                self._session.post(
-                    url, data=call.body, headers=headers, allow_redirects=False, timeout=timeout
-                ) as response,
+                self._session.post(url, data=call.body, headers=headers, allow_redirects=False, **options) as response,
             ):
                 body = await _read(response, call.max_bytes)
         except aiohttp.SocketTimeoutError:
@@ -176,8 +183,20 @@ class HttpJobRunner:
             log.warning("Bedrock's response was not read to its end: %s", error)
             raise _FailedError(SideFailure(timed_out=False, message=str(error), too_large=True)) from error
         except aiohttp.ClientError as error:
+            if self._proxy and isinstance(error, _PROXY_ERRORS):
+                log.warning("the proxy %s gave no connection to Bedrock: %s", self._proxy, error)
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideResponse(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
+
+    def _connecting(self, idle_seconds: float) -> dict[str, Any]:
+        """Return aiohttp's options of a call: its timeouts, and its proxy if there is one."""
+        if self._proxy is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
+            return {"timeout": timeout}
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=TUNNEL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds
+        )
+        return {"timeout": timeout, "proxy": str(self._proxy), "proxy_headers": self._proxy.headers}
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -16,14 +16,12 @@ Decision: docs/decisions.md, D62.
 
 import asyncio
 import errno
-import functools
 import logging
 import os
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Any
@@ -39,6 +37,8 @@ from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure, F
 from extproc.net import ca_bundle
 from extproc.worker.bounded_http import BoundedConnector, BoundedTls, OverheadError, media_type
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
+from extproc.worker.image_lookup import Lookup
+from extproc.worker.image_tunnel import ImageTunnel, NoAddressError, TunnelError
 from extproc.worker.url_guard import (
     INSTEAD,
     PORTS,
@@ -57,9 +57,6 @@ log = logging.getLogger(__name__)
 REDIRECTS = 3
 CONNECTIONS = 256
 """Connections of one worker, all jobs together; further requests wait for one, fairly by organisation."""
-LOOKUPS = 32
-"""Lookups at once, fairly by organisation. They have threads of their own: names whose servers never respond hold up
-images of the organisation that named them, and nothing else."""
 
 HEADERS = {
     "user-agent": "oai-extproc",
@@ -90,22 +87,26 @@ class Fetcher:
         self._lookup = lookup or Lookup()
         self._slots = FairSlots(CONNECTIONS)
         self._session: aiohttp.ClientSession | None = None
+        self._tunnel: ImageTunnel | None = None
 
     async def __aenter__(self) -> "Fetcher":
-        self._session = aiohttp.ClientSession(
-            connector=GuardedConnector(self._guard, self._lookup, trust(self._environ)),
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=HEADERS,
-            auto_decompress=False,
-            trust_env=False,
-        )
+        options: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(total=None),
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "headers": HEADERS,
+            "auto_decompress": False,
+            "trust_env": False,
+        }
+        tls, resolver = trust(self._environ), GuardedResolver(self._lookup, self._guard)
+        self._session = aiohttp.ClientSession(connector=GuardedConnector(self._guard, self._lookup, tls), **options)
+        self._tunnel = ImageTunnel(self._environ, resolver, tls, CONNECTIONS, **options)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
+        if self._session is not None and self._tunnel is not None:
+            await self._tunnel.close()
             await self._session.close()
         await self._lookup.close()
 
@@ -154,15 +155,21 @@ class Fetcher:
 
     async def _get(self, url: URL, basket: "_Basket") -> Fetched | URL:
         """Return the image at `url`, or the URL of a redirect. `url` has been checked. Raises `RejectedError`."""
-        assert self._session is not None
         try:
-            async with self._slots.slot(), self._session.get(url, allow_redirects=False) as response:
+            async with self._slots.slot(), self._request(url) as response:
                 if response.status in (301, 302, 303, 307, 308):
                     return parse(response.headers.get("location", ""), url)
                 _check_head(response)
                 return await basket.read(response)
         except (aiohttp.ClientError, OSError) as error:
             raise _explained(error, url.raw_host or "") from error
+
+    def _request(self, url: URL) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Return the request for `url`, through the proxy if there is one for it. Raises `TunnelError`."""
+        assert self._session is not None
+        assert self._tunnel is not None
+        proxy = self._tunnel.proxy(url)
+        return self._tunnel.get(url, proxy) if proxy else self._session.get(url, allow_redirects=False)
 
 
 class _Basket:
@@ -234,47 +241,6 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 class ForbiddenAddressError(aiohttp.ClientConnectionError):
     """A name that leads, or a connection that led, to where no request may go."""
-
-
-class Lookup(AbstractResolver):
-    """The system's resolver, in threads of its own, and without the system's search domains."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(LOOKUPS, "image-lookup")
-        self._slots = FairSlots(LOOKUPS)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return all addresses of `host`. Raises `OSError`.
-
-        A thread cannot be cancelled: its slot stays taken until the lookup ends, although nothing may wait for it.
-        """
-        absolute = host.removesuffix(".") + "."
-        ask = functools.partial(
-            socket.getaddrinfo, absolute, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-        loop, organisation = asyncio.get_running_loop(), await self._slots.take()
-        try:
-            looking = self._threads.submit(ask)
-        except RuntimeError as error:  # the system starts no more threads, or this is closed
-            self._slots.give_back(organisation)
-            raise OSError(errno.EAGAIN, f"no thread for the look-up: {error}") from error
-
-        def ended(_: object) -> None:
-            with suppress(RuntimeError):  # the loop has ended in the meantime
-                loop.call_soon_threadsafe(self._slots.give_back, organisation)
-
-        looking.add_done_callback(ended)
-        addresses = await asyncio.wrap_future(looking)
-        return [
-            ResolveResult(hostname=host, host=str(there[0]), port=port, family=family, proto=proto, flags=0)
-            for family, _, proto, _, there in addresses
-        ]
-
-    async def close(self) -> None:
-        """Drop what waits for a thread; a lookup under way ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedResolver(AbstractResolver):
@@ -379,8 +345,10 @@ def _too_large(what: str, limit: int) -> RejectedError:
 def _explained(error: Exception, host: str) -> RejectedError:
     """Return the client's error for a failed request to `host`."""
     match error:
-        case ForbiddenAddressError() | aiohttp.ClientConnectorDNSError():
+        case ForbiddenAddressError() | NoAddressError() | aiohttp.ClientConnectorDNSError():
             return not_public(host)
+        case TunnelError():
+            return _failed(f"The proxy of the gateway's network gave no connection to the host '{host}'.")
         case aiohttp.ClientSSLError():
             return _failed(f"A trusted TLS connection to the host '{host}' could not be made.")
         case aiohttp.ClientConnectorError():

@@ -5,8 +5,8 @@ carries chat, and embeddings of one text. aiohttp would cost each of them a thir
 imported when an exchange first waits for a job, in a thread.
 
 Invariant: a job has the result that `HttpJobRunner` returns; the event loop never waits for an import; and an error
-that would keep the `HttpJobRunner` from working (a CA bundle that cannot be read) is raised at the start, not at the
-first job.
+that would keep the `HttpJobRunner` from working (a CA bundle that cannot be read, a proxy that is none) is raised at
+the start, not at the first job.
 
 Decision: docs/decisions.md, D25.
 """
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import Job, JobResult, TranslationJob
+from extproc.proxy import proxy_for
 from extproc.worker.translator import Translator
 from extproc.worker.trust import bedrock_trust
 
@@ -46,8 +47,9 @@ class JobRunner:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "JobRunner":
-        """Check the CA bundle. Raises `TrustError`."""
+        """Check the CA bundle and the proxy. Raises `TrustError` or `ProxyError`."""
         bedrock_trust(self._environ)
+        proxy_for(str(self._endpoint), self._environ)
         self._open.callback(self._translator.close)
         return self
 

@@ -43,6 +43,7 @@ from extproc.exchange.gateway import Gateway
 from extproc.machine.memory import budget_of, share_of, too_little
 from extproc.machine.open_files import raise_limit
 from extproc.net import Address
+from extproc.proxy import proxy_for
 from extproc.tenancy.directory import Directory
 from extproc.transport import listen as listening
 from extproc.transport.auto import TransportServer, new_server
@@ -111,8 +112,8 @@ class ServeOptions:
 def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     """Serve until SIGTERM.
 
-    Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError` or
-    `TrustError`.
+    Takes over this process: its signals, an event loop. Raises `ConfigError`, `EndpointError`, `ListenError`,
+    `ProxyError` or `TrustError`.
     """
     files = raise_limit()  # Envoy's is taken to be the same
     file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
@@ -163,7 +164,7 @@ class Worker:
     async def run(
         self, address: Address, stopping: Stopping, tls: TlsFiles | None, health: Address | None = None
     ) -> None:
-        """Serve until a signal, then drain. Raises `ListenError` or `TrustError`."""
+        """Serve until a signal, then drain. Raises `ListenError`, `ProxyError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
             run_job = await cleanup.enter_async_context(self._job_runner())
@@ -240,7 +241,9 @@ class Worker:
     def _describe(self) -> str:
         runtime, identity = self._endpoints.runtime, self._credentials.describe()
         built = "compiled" if compiled() else "interpreted"
-        return f"for {runtime} in {self._endpoints.region}, AWS credentials: {identity}; {built}"
+        proxy = proxy_for(str(runtime), os.environ)
+        through = f" through the proxy {proxy}" if proxy else ""
+        return f"for {runtime}{through} in {self._endpoints.region}, AWS credentials: {identity}; {built}"
 
 
 async def _stay_reachable(server: TransportServer, address: Address) -> None:

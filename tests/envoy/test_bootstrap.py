@@ -13,6 +13,7 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.config import CorsSettings, Settings
 from extproc.envoy_config import CallersTls, EnvoyPlan, ProcessorTls, render
 from extproc.net import Address, ca_bundle
+from extproc.proxy import proxy_for
 from tests.certificates import self_signed
 
 HTTPS = Endpoint("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
@@ -57,6 +58,15 @@ def test_every_rendering_passes(
         health=Address("127.0.0.1", 8081) if as_json else None,
     )
     validate(render(plan, as_json=as_json), "envoy.json" if as_json else "envoy.yaml")
+
+
+@pytest.mark.parametrize("bedrock", [HTTPS, SIX])
+@pytest.mark.parametrize("proxy", ["proxy.example:3128", "[::1]:3128", "user:secret@10.0.0.1"])
+def test_a_way_through_a_proxy_passes(
+    validate: Callable[..., None], ca_file: str, bedrock: Endpoint, proxy: str
+) -> None:
+    through = proxy_for(str(bedrock), {"HTTPS_PROXY": proxy})
+    validate(render(EnvoyPlan(Address("0.0.0.0", 8080), unix(1), bedrock, Settings(), ca_file, proxy=through)))
 
 
 def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> None:

@@ -34,8 +34,10 @@ LIFE = re.compile(
     r"|^extproc\.transport\.service:tick_for_ever:"
     r"|:\w+\.(__aexit__|close):"
     r"|:(GuardedResolver|Lookup)\.resolve:"
+    r"|^extproc\.worker\.image_tunnel:"
 )
-"""Awaits that belong to no call: of a worker's life, and of names on the internet, which no test looks up."""
+"""Awaits that belong to no call: of a worker's life, of names on the internet, which no test looks up, and of a proxy,
+which tests/unit/worker/test_proxies.py has."""
 
 SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
 """Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""

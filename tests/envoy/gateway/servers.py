@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 
 class ThreadedServer:
@@ -38,3 +39,22 @@ class ThreadedServer:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+
+
+class Front(ThreadedServer):
+    """TLS in front of a local Bedrock, in a thread."""
+
+    def __init__(self, context: ssl.SSLContext, target: int, port: int = 0) -> None:
+        self._target = target
+        super().__init__(self._serve, context, port)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        await asyncio.gather(self._carry(reader, inner_writer), self._carry(inner_reader, writer))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()

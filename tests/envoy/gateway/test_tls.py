@@ -1,39 +1,17 @@
 """Bedrock behind TLS: whoever cannot prove to be it gets nothing, and an API key goes nowhere else."""
 
-import asyncio
-import ssl
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.envoy.gateway.servers import ThreadedServer
+from tests.envoy.gateway.servers import Front
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "chat": lambda client: client.chat("Hello!"),
     "one embedding": lambda client: client.embed("x"),
     "embeddings": lambda client: client.embed(["x", "y"]),
 }
-
-
-class Front(ThreadedServer):
-    """TLS in front of a local Bedrock, in a thread."""
-
-    def __init__(self, context: ssl.SSLContext, target: int, port: int = 0) -> None:
-        self._target = target
-        super().__init__(self._serve, context, port)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        await asyncio.gather(self._carry(reader, inner_writer), self._carry(inner_reader, writer))
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
 
 
 @pytest.fixture(scope="module")

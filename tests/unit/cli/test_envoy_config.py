@@ -8,6 +8,7 @@ import pytest
 from extproc.envoy_config import Fragment
 from tests.unit.cli.running import ROOT, Cli, is_rejected
 
+BEHIND = {"HTTPS_PROXY": "http://proxy.example:3128"}
 WHOLE = ["--admin", "unix:/run/oai/admin.sock", "--health", "0.0.0.0:8081"]
 TLS_WHOLE = ["--listen", "0.0.0.0:8443", "--tls", "/etc/oai/tls/tls.crt", "/etc/oai/tls/tls.key"]
 TLS_WHOLE += ["--tls-secrets", "/run/oai"]
@@ -19,7 +20,8 @@ TLS_WHOLE += ["--tls-secrets", "/run/oai"]
         ("bootstrap", WHOLE, {}),
         ("bootstrap-tls", [*WHOLE, *TLS_WHOLE], {}),
         ("bootstrap-local", WHOLE, {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9000"}),
-        *((f"fragment-{part}", ["--only", part], {}) for part in get_args(Fragment)),
+        ("bootstrap-proxy", WHOLE, BEHIND),
+        *((f"fragment-{part}", ["--only", part], BEHIND if part == "tunnel" else {}) for part in get_args(Fragment)),
     ],
 )
 def test_the_golden_copies_are_current(cli: Cli, name: str, options: list[str], environment: dict[str, str]) -> None:
@@ -37,6 +39,33 @@ def test_envoy_config_applies_its_options(cli: Cli) -> None:
     for words in ("/a.sock", "9001", "/my/ca.pem", "StdoutAccessLog"):
         assert words in shown
     assert "admin" not in document
+
+
+@pytest.mark.usefixtures("gateway_yaml")
+def test_the_password_of_a_proxy_is_not_printed(cli: Cli) -> None:
+    shown = cli("envoy-config", HTTPS_PROXY="http://user:secret@proxy.example:3128")
+    assert "address: proxy.example\n" in shown.stdout
+    assert "value: '%ENVIRONMENT(OAI_PROXY_AUTHORIZATION)%'" in shown.stdout
+    assert "give Envoy OAI_PROXY_AUTHORIZATION in its environment" in shown.stderr
+    for text in ("secret", "dXNlcjpzZWNyZXQ="):
+        assert text not in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        ([], {"https_proxy": "https://u:secret@p:1"}, ["https_proxy is not the URL of a proxy", "http://HOST:PORT"]),
+        (["--only", "tunnel"], {}, ["HTTPS_PROXY names none for https://bedrock-runtime."]),
+        (["--only", "tunnel"], {**BEHIND, "NO_PROXY": "amazonaws.com"}, ["--only tunnel is for a proxy"]),
+    ],
+)
+@pytest.mark.usefixtures("gateway_yaml")
+def test_proxies_that_cannot_be_meant(
+    cli: Cli, options: list[str], environment: dict[str, str], words: list[str]
+) -> None:
+    rejected = cli("envoy-config", *options, **environment)
+    assert is_rejected(rejected, *words)
+    assert "secret" not in rejected.stderr
 
 
 @pytest.mark.usefixtures("gateway_yaml")

@@ -16,7 +16,8 @@ from extproc.exchange.jobs import Fetch, Fetched, SideCall, SideCalls
 from extproc.worker import image_fetcher as fetching
 from extproc.worker.fair_slots import SHARE, FairSlots, on_behalf_of
 from extproc.worker.http_jobs import HttpJobRunner
-from extproc.worker.image_fetcher import CONNECTIONS, LOOKUPS, Fetcher, Lookup
+from extproc.worker.image_fetcher import CONNECTIONS, Fetcher
+from extproc.worker.image_lookup import LOOKUPS, Lookup
 
 SECONDS = 60.0
 HERE = "127.0.0.1"

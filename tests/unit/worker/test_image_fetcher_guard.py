@@ -10,7 +10,8 @@ from ipaddress import ip_network
 import aiohttp
 import pytest
 
-from extproc.worker.image_fetcher import LOOKUPS, GuardedConnector, Lookup, trust
+from extproc.worker.image_fetcher import GuardedConnector, trust
+from extproc.worker.image_lookup import LOOKUPS, Lookup
 from tests.certificates import self_signed
 
 HERE, THERE = "127.0.0.1", "127.0.0.2"
