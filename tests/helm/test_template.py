@@ -28,6 +28,7 @@ SETS = {
         + "0" * 64,
         '--set-json=affinity={"nodeAffinity":{}}',
         '--set-json=extraEnv=[{"name":"AWS_CA_BUNDLE","value":"/etc/ca/ca.pem"}]',
+        '--set-json=envoy.extraEnv=[{"name":"OAI_PROXY_AUTHORIZATION","valueFrom":{"secretKeyRef":{"name":"p","key":"k"}}}]',
         '--set-json=extraVolumes=[{"name":"ca","configMap":{"name":"ca"}}]',
         '--set-json=extraVolumeMounts=[{"name":"ca","mountPath":"/etc/ca"}]',
         '--set-json=networkPolicy={"from":[{"podSelector":{}}],"egress":[{"ports":[{"port":80}]}]}',
