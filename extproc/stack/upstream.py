@@ -137,21 +137,30 @@ def bedrock_environment(environ: Mapping[str, str], local: "Local") -> dict[str,
 
 def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dict[str, str]:
     """Return `environ`, turned towards the local Bedrock at `url` and away from everything that is the user's."""
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in _NOT_FOR_LOCAL and not name.lower().endswith("_proxy")
-    }
-    return kept | {
-        "AWS_ACCESS_KEY_ID": local.access_key,
-        "AWS_SECRET_ACCESS_KEY": local.secret_key,
-        "AWS_REGION": local.region,
-        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
-        "AWS_ENDPOINT_URL_BEDROCK": url,
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
+    kept = {name: value for name, value in environ.items() if name not in _NOT_FOR_LOCAL}
+    return (
+        kept
+        | _exempt(environ, url)
+        | {
+            "AWS_ACCESS_KEY_ID": local.access_key,
+            "AWS_SECRET_ACCESS_KEY": local.secret_key,
+            "AWS_REGION": local.region,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+            "AWS_ENDPOINT_URL_BEDROCK": url,
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+    )
+
+
+def _exempt(environ: Mapping[str, str], url: str) -> dict[str, str]:
+    """Return the variable that exempts `url` from the network's proxy, if there may be one: images need the proxy."""
+    if not any(name.lower().endswith("_proxy") for name in environ):
+        return {}
+    named = environ.get("no_proxy", environ.get("NO_PROXY", "")).strip()
+    host = url.partition("://")[2].rpartition(":")[0]
+    return {"no_proxy": named if named == "*" else ",".join(filter(None, (named, host)))}
 
 
 def _only(environ: Mapping[str, str], names: tuple[str, ...], prefixes: tuple[str, ...]) -> dict[str, str]:

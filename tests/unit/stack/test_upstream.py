@@ -7,8 +7,19 @@ from pathlib import Path
 import boto3
 import botocore.session
 import pytest
+from botocore.utils import get_environ_proxies
 
-from extproc.stack.upstream import Aws, Local, UpstreamError, aws_region, choose, local_environment
+from extproc.net import Address
+from extproc.proxy import AUTHORIZATION_VARIABLE, Proxy
+from extproc.stack.upstream import (
+    Aws,
+    Local,
+    UpstreamError,
+    aws_region,
+    choose,
+    envoy_environment,
+    local_environment,
+)
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
 BEARER = {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-api-key"}
@@ -161,3 +172,34 @@ def test_nothing_of_the_users_reaches_the_local_bedrock(
         assert client.meta.endpoint_url == "http://127.0.0.1:9"
         assert client.meta.region_name == "us-east-1"
     assert "AWS_BEARER_TOKEN_BEDROCK" not in local_environment(theirs, local, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "http://[::1]:9000"])
+@pytest.mark.parametrize(
+    "exempt", [{}, {"NO_PROXY": "*"}, {"no_proxy": "*"}, {"NO_PROXY": "example.com"}, {"NO_PROXY": "a", "no_proxy": ""}]
+)
+def test_the_local_bedrock_has_no_proxy_and_images_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch, url: str, exempt: dict[str, str]
+) -> None:
+    """botocore is the oracle."""
+    local = Local(region="us-east-1", access_key="a", secret_key="b", reason="asked for")
+    theirs = {"HTTP_PROXY": "http://p:1", "HTTPS_PROXY": "http://p:1", **exempt}
+    ours = local_environment(theirs, local, url)
+    for name, value in ours.items():
+        monkeypatch.setenv(name, value)
+    assert get_environ_proxies(url) == {}
+    assert bool(get_environ_proxies("https://images.example")) == ("*" not in exempt.values())
+    assert bool(get_environ_proxies("https://example.com")) == (not {"*", "example.com"} & {*exempt.values()})
+
+
+def test_without_a_proxy_nothing_is_exempt() -> None:
+    local = Local(region="us-east-1", access_key="a", secret_key="b", reason="asked for")
+    assert "no_proxy" not in local_environment({"HOME": "/"}, local, "http://127.0.0.1:9000")
+
+
+def test_envoy_has_the_password_of_the_proxy_and_not_its_url() -> None:
+    theirs = {"PATH": "/bin", "HTTPS_PROXY": "http://u:p@proxy.example:3128"}
+    assert envoy_environment(theirs) == {"PATH": "/bin"}
+    assert envoy_environment(theirs, Proxy(Address("proxy.example", 3128))) == {"PATH": "/bin"}
+    proxy = Proxy(Address("proxy.example", 3128), "Basic dTpw")
+    assert envoy_environment(theirs, proxy) == {"PATH": "/bin", AUTHORIZATION_VARIABLE: "Basic dTpw"}
