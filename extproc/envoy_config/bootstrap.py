@@ -144,10 +144,12 @@ def _document(plan: EnvoyPlan, only: Fragment | None) -> Any:
 def _with_reading_time(document: dict[str, Any]) -> dict[str, Any]:
     """Return `document`, its listeners closing a connection whose caller leaves too much unread for too long.
 
-    Envoy has the field since 1.38; the typed messages of envoy-data-plane 2.2 have it not.
+    Envoy has the field since 1.38; the typed messages of envoy-data-plane 2.2 have it not. A tunnel has no caller: over
+    HTTP/2 it carries the calls of many, and ends with them.
     """
     for each in document["static_resources"]["listeners"]:
-        each["per_connection_buffer_high_watermark_timeout"] = f"{READ_SECONDS:.0f}s"
+        if "internal_listener" not in each:
+            each["per_connection_buffer_high_watermark_timeout"] = f"{READ_SECONDS:.0f}s"
     return document
 
 

@@ -92,6 +92,7 @@ def test_tunnels_do_not_count_as_callers_connections_and_buffer_little(document:
     rendered = document(proxy=Proxy(Address("proxy.example", 3128)))
     [_, tunnel] = rendered["static_resources"]["listeners"]
     assert tunnel["ignore_global_conn_limit"]
+    assert "per_connection_buffer_high_watermark_timeout" not in tunnel
     assert tunnel["per_connection_buffer_limit_bytes"] == 32_768
     assert cluster(rendered, "bedrock-proxy")["per_connection_buffer_limit_bytes"] == 32_768
     assert one(rendered["bootstrap_extensions"], "buffer_size_kb") == 32
