@@ -91,6 +91,8 @@ ENTRYPOINT ["oai-extproc"]
 CMD ["serve", "--config", "/etc/oai/gateway.yaml", "--listen", "unix:/run/oai/w0.sock"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+# For `oai-extproc --version`: the build has no Git.
+ENV OAI_EXTPROC_REVISION=$REVISION
 ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="oai-extproc" \
       org.opencontainers.image.description="OpenAI's API in front of AWS Bedrock, as an Envoy external processor" \

@@ -1,4 +1,8 @@
-"""Build the hot packages as machine code, if `OAI_EXTPROC_COMPILE=1` is set; all else is in pyproject.toml.
+"""Record the commit in what is built, and compile the hot packages if asked to; all else is in pyproject.toml.
+
+Wheels and source distributions contain the commit as extproc/commit.txt, which `oai-extproc --version` prints.
+
+`OAI_EXTPROC_COMPILE=1` builds the hot packages as machine code; `make wheel-compiled` does so.
 
 mypyc, a part of mypy, translates the same typed Python to C, and a C compiler makes extension modules of that. They are
 installed beside the Python files, and imported instead of them. Only the speed changes; the tests run on both.
@@ -9,14 +13,21 @@ It needs mypy, the dependencies and their types, and a C compiler, so, in a virt
 
 Without a C compiler, CC="python -m ziglang cc" and LDSHARED="$CC -shared" are one.
 
-Decision: docs/decisions.md, D49.
+Decisions: docs/decisions.md, D49, D148.
 """
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+
+HERE = Path(__file__).parent
+BUILD = runpy.run_path(str(HERE / "extproc" / "build.py"))
+"""What the package itself knows of its build; it cannot be imported here, without its dependencies."""
 
 INTERPRETED = {
     "": "__main__ build cl100k_base json_values net shared_names value",
@@ -58,4 +69,32 @@ def extensions() -> list[object]:
     return mypycify(compiled(), opt_level="2", debug_level="0")
 
 
-setup(ext_modules=extensions())
+def record_commit(folder: str) -> None:
+    """Record the commit in the copy of the package in `folder`. A source distribution has its own record."""
+    package = Path(folder, "extproc")
+    commit = BUILD["recorded"](HERE / "extproc") or BUILD["commit_of"](HERE)
+    (package / BUILD["RECORD"]).unlink(missing_ok=True)  # an earlier build's
+    if commit:
+        (package / BUILD["RECORD"]).write_text(f"{commit}\n")
+
+
+class BuildPackages(build_py):
+    """Copies the packages into what becomes a wheel. An editable installation has its checkout, and needs no record."""
+
+    def run(self) -> None:
+        """Copy them, and record the commit."""
+        super().run()
+        if not self.editable_mode:
+            record_commit(self.build_lib)
+
+
+class SourceDistribution(sdist):
+    """Makes the folder that becomes a source distribution."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        """Make it, and record the commit."""
+        super().make_release_tree(base_dir, files)
+        record_commit(base_dir)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_py": BuildPackages, "sdist": SourceDistribution})

@@ -12,6 +12,7 @@ from importlib import import_module
 import click
 
 from extproc import __version__
+from extproc.build import commit, compiled
 from extproc.telemetry.lines import open_standard_streams
 
 COMMANDS = ("up", "init", "serve", "envoy-config", "drain", "check", "health", "models", "token")
@@ -36,8 +37,23 @@ class _Commands(click.Group):
         return command
 
 
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print the version, the commit and the kind of this copy, and end."""
+    if wanted and not context.resilient_parsing:
+        kind = "compiled" if compiled() else "interpreted"
+        click.echo(f"oai-extproc, version {__version__} (commit {commit()}; {kind})")
+        context.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
-@click.version_option(__version__, package_name="oai-extproc", prog_name="oai-extproc")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, the commit and the kind of build, and exit.",
+)
 def main() -> None:
     """OpenAI's API in front of AWS Bedrock."""
     open_standard_streams()

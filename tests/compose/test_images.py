@@ -92,10 +92,14 @@ def version() -> str:
     return match[1]
 
 
+def described() -> str:
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_labels_of_make_image(image: str, inspect: Callable[[str], dict[str, Any]]) -> None:
     labels = labels_of(inspect(image))
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    assert labels["revision"] == subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    assert labels["revision"] == described()
     assert labels["version"] == version()
     assert labels["title"] == image.removesuffix(":latest")
     assert labels["licenses"] == "Apache-2.0"
@@ -205,8 +209,8 @@ def test_the_installed_packages_are_the_locked_ones(image: str, inside: Callable
 
 
 def test_the_entrypoint_is_the_command_line(engine: docker.DockerClient) -> None:
-    output = engine.containers.run("oai-extproc:latest", ["--version"], remove=True, read_only=True)
-    assert output.startswith(b"oai-extproc, version ")
+    output = engine.containers.run("oai-extproc:latest", ["--version"], remove=True, read_only=True).decode()
+    assert output == f"oai-extproc, version {version()} (commit {described()}; compiled)\n"
 
 
 def test_a_worker_without_configuration_reports_what_is_missing(engine: docker.DockerClient) -> None:

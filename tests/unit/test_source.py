@@ -1,6 +1,5 @@
 """deploy/docker/source.py: one digest for a checkout, for the part of it that a build sees, and for its commit."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.repository import commit_all, git
 from tests.scripts import load
 
 ROOT = Path(__file__).parents[2]
@@ -27,23 +27,8 @@ def checkout(source: Any, tmp_path: Path) -> Path:
         (tmp_path / name).write_text(f"{name}\n")
     (tmp_path / ".gitignore").write_text("__pycache__/\n")
     git(tmp_path, "init", "--quiet")
-    commit(tmp_path)
+    commit_all(tmp_path)
     return tmp_path
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = {f"GIT_{role}_{what}": "x@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull}
-    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
-        environment.pop(name, None)
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def commit(folder: Path) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "A change")
-    return git(folder, "rev-parse", "HEAD")
 
 
 def test_a_commit_has_the_digest_of_its_checkout(source: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +36,7 @@ def test_a_commit_has_the_digest_of_its_checkout(source: Any, checkout: Path, mo
     before = source.of_folder(checkout)
     (checkout / "extproc" / "new é.json").write_text("{}")
     assert source.of_commit("HEAD") == before != source.of_folder(checkout)
-    commit(checkout)
+    commit_all(checkout)
     assert source.of_commit("HEAD") == source.of_folder(checkout)
     assert source.of_commit("HEAD~1") == before
 
@@ -59,9 +44,9 @@ def test_a_commit_has_the_digest_of_its_checkout(source: Any, checkout: Path, mo
 def test_the_commits_of_an_image_are_listed(source: Any, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed, first = source.of_folder(checkout), git(checkout, "rev-parse", "HEAD")
     (checkout / "NOTES").write_text("not part of the source")
-    second = commit(checkout)
+    second = commit_all(checkout)
     (checkout / "setup.py").write_text("")
-    commit(checkout)
+    commit_all(checkout)
     monkeypatch.setattr(source, "_git", lambda *arguments: git(checkout, *arguments))
     monkeypatch.setattr(source, "_output", lambda *command: f"{changed}\n")
     assert [line.split()[0] for line in source.find("oai-extproc").splitlines()] == [second, first]

@@ -11,8 +11,13 @@ from extproc.cli import COMMANDS
 from tests.unit.cli.running import Cli, is_rejected
 
 
-def test_version(cli: Cli) -> None:
-    assert cli("--version").stdout == f"oai-extproc, version {__version__}\n"
+@pytest.mark.parametrize(("is_compiled", "kind"), [(True, "compiled"), (False, "interpreted")])
+def test_version(cli: Cli, is_compiled: bool, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extproc.cli.commit", lambda: "0123")
+    monkeypatch.setattr("extproc.cli.compiled", lambda: is_compiled)
+    shown = cli("--version")
+    assert shown.stdout == f"oai-extproc, version {__version__} (commit 0123; {kind})\n"
+    assert shown.exit_code == 0
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
