@@ -36,7 +36,7 @@ def library() -> Any:
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
-        raise DrawingError(f"{error.name} is not installed: pip install 'oai-extproc[bench]'") from error
+        raise DrawingError(f"{error.name} is not installed: `make bench` installs it") from error
     mpl.use("svg")
     from matplotlib import pyplot
 

@@ -61,7 +61,7 @@ def _watched(workload: Workload, transport: str, seconds: int, output: Path) -> 
     """Run the workload while py-spy writes its samples to `output`."""
     spy_program = Path(sys.executable).with_name("py-spy")
     if not spy_program.exists():
-        raise click.ClickException("py-spy is not installed: pip install 'oai-extproc[bench]'")
+        raise click.ClickException("py-spy is not installed: `make bench-profile` installs it")
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
     with ExitStack() as exits:
         exits.callback(shutil.rmtree, folder, ignore_errors=True)

