@@ -6,6 +6,7 @@ SECONDS ?= 60
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
             $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null \
               && echo $$python && break; done)
+PYTHON_FITS = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))'
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -18,6 +19,9 @@ PROXY   := .venv-clients/litellm-proxy
 COMPILED := .run/compiled
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 LOCK    := $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --python-version 3.11
+
+# A wheel of this checkout. `build` is removed before, lest what an earlier build left there gets into it.
+WHEEL   := $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps
 
 HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constraints.txt --no-annotate --no-header \
            --python-version 3.13 --python-platform linux
@@ -57,14 +61,14 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
-        compiled installed image images sbom lint fmt proto golden \
+        compiled wheel wheel-compiled sdist supported installed image images sbom lint fmt proto golden \
         bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
+run: supported $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
 	@exec $(BIN)/oai-extproc up --listen $(LISTEN) $(ARGS)
 
 test: $(DEV) $(TINYPROXY) ## Run the whole suite; ARGS are pytest's
@@ -91,9 +95,22 @@ test-compiled-unit: $(DEV) compiled ## Run the fast part of test-compiled
 	$(ON_COMPILED) $(addprefix tests/unit/,$(PACKAGES)) tests/unit/test_payload.py tests/properties $(ARGS)
 
 test-compiled-gateway: $(DEV) compiled ## Run the other part of test-compiled: with Envoy
-	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py $(MINUTES) -k 'not (test_floods and grpcio)' $(ARGS)
+	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py tests/install/test_compiled_wheel.py $(MINUTES) -k 'not (test_floods and grpcio)' $(ARGS)
 
 compiled: $(COMPILED)/.built ## Compile the hot packages into .run/compiled: a minute, with a C compiler
+
+wheel: $(BIN)/python ## Build the wheel into dist/: Python only, for every machine
+	@rm -rf build
+	@$(WHEEL) --wheel-dir dist .
+	@rm -rf build
+
+wheel-compiled: $(DEV) ## Build the wheel with compiled packages into dist/, for this Python and system: a minute, with a C compiler
+	@rm -rf build
+	@OAI_EXTPROC_COMPILE=1 $(WHEEL) --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+
+sdist: $(DEV) ## Build the source distribution into dist/
+	@$(BIN)/uv build --quiet --sdist --out-dir dist .
 
 lint: $(DEV) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -209,9 +226,12 @@ clean: ## Remove everything that make has made
 
 installed: $(BENCH) $(FUZZ) $(TINYPROXY)
 
+supported:
+	@test -z "$(PYTHON)" || ! $(PYTHON_FITS) || $(PYTHON) deploy/supported.py
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.14 found; install one, or run make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' \
+	@$(PYTHON_FITS) \
 	  || { echo "make: $(PYTHON) is not Python 3.11 to 3.14; run make PYTHON=/path/to/python3"; exit 1; }
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) \
@@ -257,7 +277,8 @@ $(TINYPROXY):
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
 	@echo "Compiling the hot packages into $(COMPILED)"
 	@rm -rf $(COMPILED) build
-	@OAI_EXTPROC_COMPILE=1 $(INSTALL) --no-deps --no-build-isolation --target $(COMPILED) .
+	@OAI_EXTPROC_COMPILE=1 $(WHEEL) --no-build-isolation --wheel-dir $(COMPILED)/wheel .
+	@$(INSTALL) --no-deps --target $(COMPILED) $(COMPILED)/wheel/*.whl
 	@rm -rf build
 	@touch $@
 

