@@ -71,7 +71,7 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
   CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9000/_local/calls', timeout=4)"]
 ENTRYPOINT ["python3", "-m", "bedrock_local"]
 CMD ["--listen", "0.0.0.0:9000"]
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="oai-extproc-bedrock-local" \
@@ -89,7 +89,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["oai-extproc", "health", "unix:/run/oai/w0.sock"]
 ENTRYPOINT ["oai-extproc"]
 CMD ["serve", "--config", "/etc/oai/gateway.yaml", "--listen", "unix:/run/oai/w0.sock"]
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 # For `oai-extproc --version`: the build has no Git.
 ENV OAI_EXTPROC_REVISION=$REVISION

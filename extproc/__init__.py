@@ -1,3 +1,3 @@
 """OpenAI's API in front of AWS Bedrock, as an Envoy external processor."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -21,7 +21,7 @@ from tests.kubernetes.cluster import Namespace
 PREFIX = "oai-test-"
 OVERLAYS = ("local", "aws", "sidecar", "istio", "envoy-gateway")
 
-IMAGE = "registry.example.com/oai-extproc:0.1.0"
+IMAGE = "registry.example.com/oai-extproc:0.2.0"
 APPLICATION = "registry.example.com/shop:1.0.0"
 """Names that the overlays give, under which the node has the images that `make image` built."""
 
