@@ -17,10 +17,12 @@ from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.openai.chat import decode_request
 from extproc.openai.chunks import ChunkEncoder
+from extproc.openai.response_object import response_head
 from extproc.translate.chat_request import plan
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.response_shape import ResponseShape
+from extproc.translate.responses_events import ResponsesEncoder
 
 ROUNDS = 7
 MODEL = "anthropic.claude-sonnet-4-6"
@@ -89,10 +91,22 @@ def frame(event: str, payload: object) -> bytes:
     return message + struct.pack(">I", zlib.crc32(message))
 
 
-def streaming(together: int) -> Callable[[], object]:
-    """Feeds one more delta a call, or `together` of them in one piece of bytes."""
+def chat_stream() -> ChatSse:
+    """The translator of a streamed chat."""
     encoder = ChunkEncoder("chatcmpl-1", 1_790_000_000, MODEL, include_usage=False)
-    stream = ChatSse(ChatStream(shape=ResponseShape()), encoder)
+    return ChatSse(ChatStream(shape=ResponseShape()), encoder)
+
+
+def responses_stream() -> ChatSse:
+    """The translator of a streamed response of POST /responses."""
+    head = response_head("resp_1", 1_790_000_000, MODEL, b'{"tools":[]}')
+    encoder = ResponsesEncoder("1", head, {}, summary=False, seal=None)
+    return ChatSse(ChatStream(shape=ResponseShape(), itemised=True), encoder)
+
+
+def streaming(together: int, new_stream: Callable[[], ChatSse] = chat_stream) -> Callable[[], object]:
+    """Feeds one more delta a call, or `together` of them in one piece of bytes."""
+    stream = new_stream()
     stream.feed(frame("messageStart", {"role": "assistant"}))
     delta = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": " token"}, "p": "abcdefgh"})
     return lambda: stream.feed(delta * together)
@@ -109,10 +123,11 @@ def main() -> None:
     for model in (MODEL, NOVA):
         body = with_tools(model)
         print(f"  {model:<34}{best(partial(translate, body, model), 500):>10,.1f}")
-    print("streamed frame")
-    for together in (1, 20):
-        cost = best(streaming(together), 20_000 // together) / together
-        print(f"  {together:>2} in one read                      {cost:>10.2f}")
+    for api, new_stream in (("a chat", chat_stream), ("Responses", responses_stream)):
+        print(f"streamed frame of {api}")
+        for together in (1, 20):
+            cost = best(streaming(together, new_stream), 20_000 // together) / together
+            print(f"  {together:>2} in one read                      {cost:>10.2f}")
 
 
 if __name__ == "__main__":
