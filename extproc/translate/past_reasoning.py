@@ -52,12 +52,12 @@ def past_reasoning(
 
 
 def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> bool:
-    """Return whether the last assistant turn calls tools without reasoning before the calls.
+    """Return whether the last assistant turn calls tools without reasoning before the calls; reasoning begins a turn.
 
     Claude, when it thinks within a budget, rejects such a history: "Expected `thinking` or `redacted_thinking`, but
     found `tool_use`" (https://github.com/BerriAI/litellm/issues/14194).
     """
-    turn: list[AssistantMessage] = []  # the last message first
+    turn: list[AssistantMessage] = []
     for message in reversed(messages):
         if isinstance(message, AssistantMessage):
             if not _disappears(message):
@@ -66,7 +66,7 @@ def lacks_reasoning(messages: Sequence[Message], capabilities: Capabilities) -> 
             break
     if not any(message.tool_calls or message.function_call for message in turn):
         return False
-    return not past_reasoning(turn[-1], capabilities, "messages")[0]
+    return not any(past_reasoning(message, capabilities, "messages")[0] for message in turn)
 
 
 def _disappears(message: Message) -> bool:

@@ -3,6 +3,7 @@
 - neighbours of one role become one turn, as Bedrock itself would merge them;
 - tool results are first in their turn, and beside them is only what the family accepts there: any other block needs a
   turn of the assistant in between;
+- reasoning begins a turn: between it and a message of the assistant before it, the user says to continue;
 - tool calls are beside the text that precedes them, unless the family takes no text there: then the text is a turn of
   its own, and the user's turn in between says to continue;
 - an instruction is a turn of the role `system`, where the family has it, directly after the user's turn that precedes
@@ -17,7 +18,7 @@ the next.
 
 Sources: https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages (the places of `system`)
 
-Decisions: docs/decisions.md, D11, D126.
+Decisions: docs/decisions.md, D11, D126, D161.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from extproc.bedrock.converse import (
     DocumentContent,
     GuardContent,
     ImageContent,
+    ReasoningContent,
     SystemContentBlock,
     TextContent,
     ToolResultContent,
@@ -78,10 +80,17 @@ class Turns:
         if role == "user":
             self._separate(blocks)
         else:
-            self._put_instructions()
+            self._begin_assistant(blocks)
         if role == "assistant" and not self._capabilities.text_beside_tool_calls:
             blocks = self._without_text_before_calls(blocks)
         self._append(role, blocks)
+
+    def _begin_assistant(self, blocks: Sequence[ContentBlock]) -> None:
+        """Prepare for more blocks of the assistant, after a turn of its own that these do not continue."""
+        is_new = bool(self._instructions) or isinstance(blocks[0], ReasoningContent)
+        if is_new and self._turns and self._turns[-1].role == "assistant":
+            self._append("user", [TextContent(CONTINUE)])
+        self._put_instructions()
 
     def _instruct(self, blocks: Sequence[ContentBlock]) -> None:
         """Add an instruction that is not among the leading ones: its texts, and cache points."""

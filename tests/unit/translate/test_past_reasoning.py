@@ -95,7 +95,7 @@ def test_withheld_reasoning_that_was_damaged_is_rejected(data: str) -> None:
         ([user("a"), assistant(None, call(), thinking_blocks=[UNSIGNED]), result()], True),
         ([user("a"), assistant(None, call(), reasoning_content="Hm."), result()], True),
         ([user("a"), assistant(None, call()), result(), user("b"), assistant("c"), user("d")], False),
-        ([user("a"), assistant("b"), assistant(None, call(), thinking_blocks=[SIGNED]), result()], True),
+        ([user("a"), assistant("b"), assistant(None, call(), thinking_blocks=[SIGNED]), result()], False),
         ([user("a"), assistant("b", thinking_blocks=[SIGNED]), assistant(None, call()), result(), system("s")], False),
         ([user("a"), assistant(None, function_call={"name": "f"}), {**system("s"), "role": "developer"}], True),
         (
@@ -109,3 +109,23 @@ def test_withheld_reasoning_that_was_damaged_is_rejected(data: str) -> None:
 def test_whether_the_last_call_lacks_its_reasoning(messages: list[Any], lacks: bool) -> None:
     request = decode_request(json.dumps({"model": "m", "messages": messages}).encode())
     assert lacks_reasoning(request.messages, takes(reasoning_history="signed")) is lacks
+
+
+@pytest.mark.parametrize(
+    ("messages", "sent"),
+    [
+        ([assistant("b"), assistant("c", thinking_blocks=[SIGNED])], ["b", "Continue.", "thinking c"]),
+        ([assistant("b", thinking_blocks=[SIGNED]), assistant("c")], ["thinking b c"]),
+        ([assistant("b"), assistant("c", thinking_blocks=[UNSIGNED])], ["b c"]),
+        (
+            [assistant("b", thinking_blocks=[SIGNED]), assistant("c", thinking_blocks=[WITHHELD])],
+            ["thinking b", "Continue.", "thinking c"],
+        ),
+    ],
+)
+def test_reasoning_begins_a_turn(messages: list[Any], sent: list[str]) -> None:
+    """Claude rejects a turn with reasoning whose first block is a text."""
+    kinds = {"text": None, "reasoningContent": "thinking"}
+    outcome = turns(user("a"), *messages, user("d"), to=takes(reasoning_history="signed"))
+    blocks = [[kinds[kind] or block[kind] for block in one["content"] for kind in block] for one in outcome]
+    assert [" ".join(one) for one in blocks] == ["a", *sent, "d"]

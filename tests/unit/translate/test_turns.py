@@ -118,7 +118,10 @@ CALLED = (turn("assistant", use()), turn("user", result_block()))
         ),
         (
             [user("a"), assistant("b"), system("s"), assistant("c"), user("d")],
-            [turn("user", "a"), turn("assistant", "b", "c"), turn("user", "d"), turn("system", "s")],
+            [
+                *(turn("user", "a"), turn("assistant", "b"), turn("user", "Continue."), turn("system", "s")),
+                *(turn("assistant", "c"), turn("user", "d")),
+            ],
         ),
         ([user("a"), ROUND[0], system("s"), ROUND[1]], [turn("user", "a"), *CALLED, turn("system", "s")]),
         (
@@ -135,6 +138,13 @@ def test_where_the_family_has_the_role_a_later_instruction_is_a_turn_behind_the_
 def test_an_instruction_may_precede_a_turn_that_the_model_continues() -> None:
     outcome = turns(user("a"), system("s"), assistant("b "), to=takes(system_turns=True, prefill=True), tools=Tools())
     assert outcome == [turn("user", "a"), turn("system", "s"), turn("assistant", "b")]
+
+
+def test_an_instruction_stays_before_the_message_that_followed_it() -> None:
+    """The response to the first request is the last message but one of the second; both have one beginning."""
+    first = [user("a"), assistant("b"), system("s")]
+    before = turns(*first, to=takes(system_turns=True))
+    assert turns(*first, assistant("c"), user("d"), to=takes(system_turns=True))[: len(before)] == before
 
 
 @pytest.mark.parametrize("family", ["nova", "llama", "claude-4-6", "mistral-7b", "qwen3", "gpt-5.6", "unknown"])
