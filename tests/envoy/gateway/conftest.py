@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -333,11 +333,11 @@ class OwnBedrock:
         return f"http://127.0.0.1:{self.port}"
 
 
-@pytest.fixture(scope="session")
-def bedrock() -> Iterator[OwnBedrock]:
-    """A Bedrock with keys that a test chooses."""
+@contextmanager
+def own_bedrock(*options: str) -> Iterator[OwnBedrock]:
+    """Run a Bedrock with keys that a test chooses, and with more of its options."""
     keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
-    command = [sys.executable, "-m", "bedrock_local", "--listen", "127.0.0.1:0", "--bearer", "test-api-key"]
+    command = [sys.executable, "-m", "bedrock_local", "--listen", "127.0.0.1:0", "--bearer", "test-api-key", *options]
     command += ["--access-key", keys["AWS_ACCESS_KEY_ID"], "--secret-key", keys["AWS_SECRET_ACCESS_KEY"]]
     unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=unbuffered) as process:
@@ -351,6 +351,13 @@ def bedrock() -> Iterator[OwnBedrock]:
             yield OwnBedrock(int(port), "test-api-key", {**keys, **endpoints, **files})
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="session")
+def bedrock() -> Iterator[OwnBedrock]:
+    """A Bedrock that no gateway has started."""
+    with own_bedrock() as bedrock:
+        yield bedrock
 
 
 @pytest.fixture(scope="module")
