@@ -83,6 +83,13 @@ FAULTS += [
     Fault("JSON of something else", "waiting", False, [head("application/json", 13), b'{"output":[]}'], [ERROR]),
     Fault("a clean end without messageStop", "streaming", True, [head(), START, FIRST, END], [ERROR_EVENT]),
     Fault(
+        "a clean end between messageStop and metadata",
+        "ending",
+        True,
+        [head(), START, FIRST, *MORE, STOP, END],
+        [ERROR_EVENT],
+    ),
+    Fault(
         "a clean end within a frame", "streaming", True, [head(), START, FIRST, chunk(b"\0\0\1"), END], [ERROR_EVENT]
     ),
     Fault(
