@@ -18,9 +18,9 @@ new name is a new family.
 Invariant: `Table.of` returns capabilities for any string, and never raises.
 
 Each row names its sources (`source`). If sources disagree, or no one has tried, the row has a `doubt`, and takes the
-value that Bedrock is least likely to reject.
+value that Bedrock is least likely to reject, or that fails loudest for the fewest.
 
-Decision: docs/decisions.md, D10.
+Decisions: docs/decisions.md, D10, D162.
 """
 
 import difflib

@@ -27,6 +27,7 @@ from tests.envoy.gateway.fidelity.row import (
     user,
 )
 
+KIMI_K3 = "moonshotai.kimi-k3"
 OUTPUT = "outputConfig.effort"
 FIELD = "additionalModelRequestFields"
 PLACES: dict[str, str] = {
@@ -34,6 +35,7 @@ PLACES: dict[str, str] = {
     NOVA_2: f"{FIELD}.reasoningConfig.maxReasoningEffort",
     QWEN: f"{FIELD}.reasoning_config",
     **dict.fromkeys(("xai.grok-4.6", "openai.gpt-5.6-sol", "openai.gpt-6-astra"), f"{FIELD}.reasoning.effort"),
+    **dict.fromkeys((KIMI_K3, KIMI_K3_1), f"{FIELD}.reasoning.effort"),
 }
 """The place of the effort, by model; elsewhere `reasoning_effort`."""
 
@@ -56,13 +58,14 @@ TABLE: dict[str, dict[str, str | None]] = {
     "openai.gpt-5.6-sol": {"none": "none", "minimal": "low", "max": "max"},
     "openai.gpt-6-astra": {"minimal": "low", "max": "max"},
     "minimax.minimax-m2": {"low": None, "high": None},
-    "moonshotai.kimi-k3": {"low": None, "high": None},
+    KIMI_K3: {"minimal": "low", "low": "low", "max": "max", "none": "none"},
+    "moonshot.kimi-k2-thinking": {"low": None, "high": None},
 }
 """What each model gets for each effort; None where the field is left out."""
 
 EFFORTS = [
     Row(
-        entry="B11" if model not in (KIMI_K2_5, KIMI_K3_1) else "C",
+        entry="C" if "kimi" in model else "B11",
         case=f"reasoning_effort {effort}",
         model=model,
         prompt="Hi",
@@ -147,20 +150,23 @@ CELLS = [
             got={"calls": CALL},
         ),
     ),
-    Row(
-        entry="C",
-        case="no earlier reasoning for gpt-oss",
-        model=GPT_OSS,
-        fields={
-            **WEATHER,
-            "messages": [
-                user("What is the weather in Paris?"),
-                past_call('{"city":"Paris"}', reasoning_content="I need the tool."),
-                result(),
-            ],
-        },
-        sent={"messages[].content[].reasoningContent": []},
-        ignored=["messages[].reasoning_content"],
+    *for_each(
+        (GPT_OSS, KIMI_K3, KIMI_K3_1),
+        Row(
+            entry="C",
+            case="no earlier reasoning",
+            model=GPT_OSS,
+            fields={
+                **WEATHER,
+                "messages": [
+                    user("What is the weather in Paris?"),
+                    past_call('{"city":"Paris"}', reasoning_content="I need the tool."),
+                    result(),
+                ],
+            },
+            sent={"messages[].content[].reasoningContent": []},
+            ignored=["messages[].reasoning_content"],
+        ),
     ),
     *[
         Row(

@@ -135,7 +135,7 @@ OPERATORS = [
         model=KIMI_K3_1,
         prompt="Hi",
         fields={"reasoning_effort": "low"},
-        sent={"additionalModelRequestFields.reasoning_effort": "low"},
+        sent={"additionalModelRequestFields.reasoning.effort": "low"},
     ),
 ]
 
