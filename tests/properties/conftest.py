@@ -80,8 +80,10 @@ def _check_blocks(request: dict[str, Any], takes: Capabilities) -> None:
 
 
 def _check_reasoning(request: dict[str, Any], takes: Capabilities) -> None:
-    """Check that reasoning is of an accepted kind and precedes the text of its message."""
+    """Check that reasoning is of an accepted kind, begins its turn, and does not end it."""
     for message in request["messages"]:
+        reasons = ["reasoningContent" in block for block in message["content"]]
+        assert reasons[0] or not any(reasons)
         for block in message["content"]:
             reasoning = block.get("reasoningContent", {})
             signed = reasoning.get("reasoningText", {}).get("signature")

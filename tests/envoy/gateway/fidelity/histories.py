@@ -2,21 +2,26 @@
 
 from typing import Any
 
+from extproc.bedrock.capabilities import BUILT_IN
 from tests.envoy.gateway.fidelity.row import (
     BARE,
     GPT_OSS,
     LLAMA,
     MISTRAL,
     NOVA,
+    NOVA_2,
     OPUS_4_7,
     OPUS_4_8,
     OPUS_5_5,
+    QWEN,
+    SONNET_4_5,
     SONNET_4_6,
     WEATHER,
     Row,
     for_each,
     past_call,
     result,
+    tool,
     user,
 )
 
@@ -24,7 +29,10 @@ ARGUMENTS = "messages[].tool_calls[].function.arguments"
 QUESTION = user("What is the weather in Paris?")
 INPUTS = "messages[].content[].toolUse.input"
 
-# A2: arguments that are no JSON object
+SYSTEM = {"role": "system", "content": "Be kind."}
+TWO = {"tools": [tool(BARE), tool(BARE, "get_time")]}
+
+# A2: what the model itself wrote
 
 WRITTEN: dict[str, Any] = {
     '{"city":"Paris","unit":"cel': {"city": "Paris"},
@@ -92,6 +100,35 @@ PAST = [
             ignored=["messages[].function_call.arguments"],
         ),
     ),
+]
+
+BEGUN = [user("Hello!"), {"role": "assistant", "content": "Once upon"}]
+REASONS = {
+    **dict.fromkeys((SONNET_4_5, SONNET_4_6, OPUS_4_8, OPUS_5_5, NOVA_2, "openai.gpt-5.6-sol"), "low"),
+    **dict.fromkeys(("moonshotai.kimi-k2.5", "moonshotai.kimi-k3", "zai.glm-5.3", "xai.grok-4.6"), "low"),
+    **dict.fromkeys((QWEN, "deepseek.v3-v1:0"), "high"),
+}
+"""An effort at which each model reasons."""
+OWN = [
+    *[
+        Row(
+            entry="A2",
+            case=f"its own response, {case}",
+            model=model,
+            prompt=prompt,
+            fields={"reasoning_effort": effort, **fields},
+            got={"finish_reason": finish},
+            again=again if BUILT_IN.of(model).reasoning_history != "none" else (),
+        )
+        for model, effort in REASONS.items()
+        for case, prompt, fields, finish, again in (
+            ("after a text to continue", "", {"messages": BEGUN}, "stop", ()),
+            ("after an instruction behind a text", "", {"messages": [*BEGUN, SYSTEM]}, "stop", ()),
+            ("empty", "Hi [[local: empty]]", {}, "stop", ()),
+            ("filtered", "Hi [[local: stop=guardrail_intervened]]", {}, "content_filter", ()),
+            ("two calls", "Call get_weather and get_time for Paris.", TWO, "tool_calls", ()),
+        )
+    ],
 ]
 
 # A7: later instructions

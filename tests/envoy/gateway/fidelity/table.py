@@ -5,7 +5,7 @@ from tests.envoy.gateway.fidelity import answers, efforts, histories, inputs, na
 ROWS = [
     *(*schemas.ROOT, *schemas.COMBINATORS, *names.NAMES, *names.HYPHENATED),
     *(*references.REFERENCES, *references.NULL),
-    *(*histories.PAST, *histories.LATER, *histories.PROSE),
+    *(*histories.PAST, *histories.OWN, *histories.LATER, *histories.PROSE),
     *(*inputs.SEEN, *inputs.METADATA),
     *(*answers.INLINE, *answers.STRUCTURED, *answers.FENCED, *answers.MADE),
     *(*efforts.EFFORTS, *efforts.CELLS),
