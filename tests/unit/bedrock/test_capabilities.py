@@ -1,7 +1,6 @@
 """The table of capabilities: every known model finds its family, and the families agree with AWS's service model."""
 
 import json
-import re
 from importlib.resources import files
 from itertools import pairwise
 from typing import Annotated, Any, get_args, get_origin
@@ -428,21 +427,3 @@ def test_every_row_names_its_sources(row: Row) -> None:
 
 def test_every_source_is_used() -> None:
     assert set(SOURCES) == {source for row in ROWS for source in row.source if source in SOURCES}
-
-
-CITED = re.compile(r"[(,] ?(?:[a-z ]+ )?[\w./-]+ (\d{2,6})(?=[),;])")
-"""An issue in a doubt, by the name of its project and its number, in parentheses."""
-
-
-@pytest.mark.parametrize("row", [row for row in ROWS if row.doubt], ids=lambda row: row.family)
-def test_an_issue_that_a_doubt_cites_is_among_the_sources(row: Row) -> None:
-    by_name = {one.family: one for one in ROWS}
-    related = [row, *([by_name[row.like]] if row.like else [])]
-    addresses = [source for one in related for source in one.source]
-    numbers = [number for doubt in row.doubt for number in CITED.findall(doubt)]
-    assert [number for number in numbers if not any(address.endswith(f"/{number}") for address in addresses)] == []
-
-
-def test_what_counts_as_a_citation() -> None:
-    text = "Yes (a review of lingua 269), no (kyo 1810, pydantic-ai 6765; old) until 2025; Large 2407 (dated 1)."
-    assert CITED.findall(text) == ["269", "1810", "6765"]
