@@ -1,7 +1,5 @@
 """B11 and C: the effort of reasoning that each family gets, and other cells of the capability table."""
 
-from typing import Any
-
 from tests.envoy.gateway.fidelity.row import (
     BARE,
     GPT_OSS,
@@ -125,7 +123,6 @@ EFFORTS += [
 
 # C: cells
 
-CALL: Any = [{"name": "get_weather", "arguments": {"city": "Paris"}}]
 FORCED = (QWEN, "minimax.minimax-m2", "minimax.minimax-m2.5", "nvidia.nemotron-super-3-120b", "mistral.devstral-2-123b")
 CELLS = [
     *for_each(
@@ -136,7 +133,7 @@ CELLS = [
             model=QWEN,
             fields={**WEATHER, "tool_choice": "required"},
             sent={"toolConfig.toolChoice": {"any": {}}},
-            got={"calls": CALL},
+            got={"calls": PARIS},
         ),
     ),
     *for_each(
@@ -147,7 +144,7 @@ CELLS = [
             model=QWEN,
             fields={**WEATHER, "tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
             sent={"toolConfig.toolChoice": {"any": {}}, "length(toolConfig.tools)": 1},
-            got={"calls": CALL},
+            got={"calls": PARIS},
         ),
     ),
     *for_each(

@@ -32,7 +32,7 @@ class Row:
     """One input of an entry, `A1`, with what is right.
 
     `sent` and `got` are values by JMESPath: in the body of the last call that Bedrock saw, and in the response
-    (`test_fidelity.view`). A value of None stands for nothing at that place.
+    (`calls.view`). A value of None stands for nothing at that place.
     """
 
     entry: str
