@@ -52,9 +52,10 @@ UNIT     := tests/unit tests/properties
 PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 
 # Tests that take minutes, and cover both transports in any run: `make test` runs them once. Of the code that floods
-# pass, HTTP/2 is compiled.
+# pass, HTTP/2 is compiled. What fidelity tests, the translation, is the same on any transport.
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
+FIDELITY := --ignore tests/envoy/gateway/fidelity
 
 PACKAGES := bedrock exchange openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
@@ -62,7 +63,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled wheel wheel-compiled sdist supported installed image images sbom lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz audit test-chaos \
+        bench bench-smoke bench-peers bench-profile bench-translation bench-steps fuzz properties audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
@@ -87,7 +88,7 @@ debian: ## Install nginx and Chromium, with which a few tests run, from Debian's
 	else echo "make: nginx and Chromium are not installed, which takes root on Debian: tests with them are skipped"; fi
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(ARGS)
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(FIDELITY) $(ARGS)
 
 test-compiled: test-compiled-unit test-compiled-gateway ## Run the tests of the compiled packages on compiled code, as in the image
 
@@ -187,11 +188,14 @@ test-helm: $(DEV) $(HELM) image ## Test the chart with the real Helm and a clust
 soak: $(DEV) ## Run ten minutes of mixed load, in which memory, descriptors and latency must stay flat; ARGS="--seconds 60" for less
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-reliability: $(DEV) ## Write docs/reliability.md from the results of test-chaos, fuzz and soak
+reliability: $(DEV) ## Write docs/reliability.md from the results of test-chaos, fuzz, properties and soak
 	$(BIN)/python -m tests.chaos.page --take .run
 
 fuzz: $(FUZZ) ## Fuzz each target for SECONDS (60), two at a time; ARGS="http2" for one of them
 	$(BIN)/python -m fuzz --seconds $(SECONDS) $(ARGS)
+
+properties: $(DEV) ## Look for counterexamples to what tools' schemas promise, an hour; ARGS="--seconds 60" for less
+	$(BIN)/python -m tests.properties $(ARGS)
 
 audit: $(AUDIT) ## Look up the locked packages in a database of vulnerabilities; ARGS are pip-audit's
 	$(BIN)/python deploy/audit.py constraints.txt $(ARGS)

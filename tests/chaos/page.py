@@ -1,6 +1,6 @@
 """docs/reliability.md, rendered from the committed results in docs/reliability/: `python -m tests.chaos.page`.
 
-`--take DIRECTORY` first takes over what the last runs left there (chaos.json, fuzz.json, soak.json).
+`--take DIRECTORY` first takes over what the last runs left there (chaos.json, fuzz.json, properties.json, soak.json).
 
 Decision: docs/decisions.md, D78.
 """
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "docs" / "reliability"
 PAGE = ROOT / "docs" / "reliability.md"
-NAMES = ("chaos.json", "fuzz.json", "soak.json")
+NAMES = ("chaos.json", "fuzz.json", "properties.json", "soak.json")
 
 SEES = {
     WHOLE: "the whole response",
@@ -61,6 +61,13 @@ FUZZ = """
 | target | executions | edges reached | inputs kept | findings |
 |---|---|---|---|---|
 """
+PROPERTIES = """
+## Properties
+
+`make properties` looks for counterexamples with Hypothesis: {properties} properties of tools' schemas and names, such
+as that whatever goes out is within a family's limits, and that what comes back is valid against the client's schema.
+{examples:,} examples of {seeds} seeds in {minutes:.0f} minutes, {failures} counterexamples.{about}
+"""
 SOAK = """
 ## Soak
 
@@ -73,8 +80,8 @@ SOAK = """
 
 def render(results: Path = RESULTS) -> str:
     """Return the page."""
-    chaos, fuzz, soak = (json.loads((results / name).read_text()) for name in NAMES)
-    return "".join([INTRODUCTION, *_chaos(chaos), WORDS, *_fuzz(fuzz), *_soak(soak)])
+    chaos, fuzz, properties, soak = (json.loads((results / name).read_text()) for name in NAMES)
+    return "".join([INTRODUCTION, *_chaos(chaos), WORDS, *_fuzz(fuzz), _properties(properties), *_soak(soak)])
 
 
 def _chaos(chaos: Mapping[str, Any]) -> Iterator[str]:
@@ -133,6 +140,11 @@ def _fuzz(fuzz: Mapping[str, Any]) -> Iterator[str]:
     for one in outcomes:
         figures = (f"{one[name]:,}" for name in ("executions", "edges", "corpus", "findings"))
         yield f"| {one['target']} | {' | '.join(figures)} |\n"
+
+
+def _properties(found: Mapping[str, Any]) -> str:
+    about = f" {found['about']}" if found["about"] else ""
+    return PROPERTIES.format(**{**found, "about": about}, minutes=found["seconds"] / 60)
 
 
 def _soak(soak: Mapping[str, Any]) -> Iterator[str]:
