@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from extproc.bedrock.capabilities import ROWS, SOURCES, Row
+from extproc.bedrock.capability_table import ROWS, SOURCES, Row
 
 CITED = re.compile(r"[(,] ?(?:[a-z ]+ )?[\w./-]+ (\d{2,6})(?=[),;])")
 """An issue in a doubt, by the name of its project and its number, in parentheses."""

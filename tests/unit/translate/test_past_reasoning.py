@@ -19,6 +19,7 @@ from tests.unit.translate.message_parts import (
     takes,
     text,
     turn,
+    turns,
     use,
     user,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from tests.envoy.gateway.fidelity.row import Row, result, user
 
 STREAM_ONLY = "stream_options"

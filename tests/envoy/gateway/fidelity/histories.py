@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from extproc.bedrock.capabilities import BUILT_IN
+from extproc.bedrock.capability_table import BUILT_IN
 from tests.envoy.gateway.fidelity.row import (
     BARE,
     GPT_OSS,
