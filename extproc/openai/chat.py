@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from extproc.openai.decoding import decode
+from extproc.openai.dialects import advised
 from extproc.openai.errors import ApiError
 from extproc.openai.limits import MAX_LOGIT_BIASES, MAX_MESSAGES, MAX_STOP_SEQUENCES, MAX_TOOLS
 from extproc.openai.messages import CacheControl, Exact, FunctionName, Message
@@ -265,7 +266,7 @@ def decode_request(body: bytes | bytearray, passed_over: Collection[str] = ()) -
         return _named(request, removed)
     except ApiError as error:
         if error.code != "unknown_parameter" or not (error.param or "").startswith("messages["):
-            raise
+            raise advised(error) from error
         fields = decode(body, dict[str, Raw])
         if "messages" not in fields:  # the unknown field is of the request, and is named `messages[…`
             raise

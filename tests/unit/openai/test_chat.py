@@ -88,7 +88,7 @@ def test_an_unknown_field_within_a_field_is_rejected_by_its_path(fields: dict[st
     """As OpenAI does: "Unknown parameter: 'response_format.strict'" (beeai-framework, issue 980)."""
     error = rejection(**fields)
     assert (error.status, error.code) == (400, "unknown_parameter")
-    assert error.message == f"Unknown parameter: '{error.param}'."
+    assert error.message.startswith(f"Unknown parameter: '{error.param}'.")
     assert param is None or error.param == param
 
 
