@@ -215,7 +215,9 @@ docs: $(DEV) ## Write the tables of docs/compatibility.md, docs/configuration.md
 
 lock: $(DEV) ## Upgrade the pinned versions of Python packages; then `make wire-check`
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
-	$(LOCK) --output-file tests/clients/requirements/litellm.txt tests/clients/requirements/litellm.in
+	for each in openai-2 openai-3; do \
+	  $(LOCK) --output-file tests/clients/requirements/$$each.txt tests/clients/requirements/$$each.in || exit 1; \
+	done
 	$(LOCK) --output-file bench/requirements/litellm.txt bench/requirements/litellm.in
 	$(MAKE) --no-print-directory lock-images
 
@@ -224,7 +226,7 @@ lock-images: $(DEV) ## Write the images' locks again: constraints.txt with hashe
 	printf '%s\n' setuptools mypy packaging types-protobuf types-pyyaml ziglang | $(HASHES) --output-file deploy/docker/build-requirements.txt -
 
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules .run \
+	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules tests/clients/agents/node_modules .run \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

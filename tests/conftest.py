@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from botocore.model import ListShape, Shape, StructureShape
 from botocore.validate import ParamValidator
 
 from extproc.build import compiled
-from tests import limits
+from tests import limits, prompts
 from tests.inherited import default_signals
 from tests.logs import WATCH
 
@@ -178,6 +179,11 @@ class Gateway:
         """Return all of its output so far, of both of its streams."""
         return _output(self.folder)
 
+    @property
+    def prompts(self) -> Path:
+        """Return the file of the calls' bodies that the local Bedrock has forgotten (tests/prompts.py)."""
+        return self.folder / "prompts"
+
     def pids(self, program: str) -> list[int]:
         """The processes of its own whose command line has this in it: `extproc.worker.command`, `bedrock_local`…"""
         command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
@@ -258,6 +264,7 @@ class Elsewhere:
     url: str
     local_url: str
     tokens: Mapping[str, str]
+    prompts: None = None
 
 
 @pytest.fixture(autouse=True)
@@ -280,10 +287,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         yield Elsewhere(url, pytestconfig.getoption("--local-bedrock"), TOKENS)
         return
     starter = Starter(tmp_path_factory.mktemp("gateway"))
-    gateway = starter(args=["--log-level", "debug"])
+    gateway = starter(args=["--log-level", "debug", "--access-log"])
     yield gateway
+    with urllib.request.urlopen(f"{gateway.local_url}/_local/calls", timeout=DEADLINE) as response:
+        prompts.keep(gateway.prompts, json.load(response))
     starter.end()
-    assert not [secret for secret in SECRETS if secret in gateway.log()], "a log contains secrets or content"
+    log = gateway.log()
+    assert not [text for text in (*SECRETS, *prompts.kept(gateway.prompts)) if text in log], "content is in a log"
 
 
 @pytest.fixture

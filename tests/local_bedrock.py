@@ -4,7 +4,10 @@ import json
 import time
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from tests import prompts
 
 DEADLINE = 30.0
 """Seconds after which what was waited for is not going to happen."""
@@ -15,6 +18,8 @@ class LocalBedrock:
     """The calls that a local Bedrock has seen, and the release of the responses that it holds back."""
 
     url: str
+    prompts: Path | None = None
+    """The file that keeps the texts of calls that are forgotten (tests/prompts.py)."""
 
     def calls(self) -> list[dict[str, Any]]:
         """Return the calls since `forget`, oldest first, without those that the gateway makes by itself."""
@@ -41,7 +46,9 @@ class LocalBedrock:
         return released
 
     def forget(self) -> None:
-        """Forget all calls."""
+        """Forget all calls; their texts are kept, if there is a file for them."""
+        if self.prompts is not None:
+            prompts.keep(self.prompts, self.calls())
         self._request("DELETE", "/_local/calls")
 
     def _request(self, method: str, path: str) -> bytes:

@@ -50,7 +50,7 @@ class LiteLLM:
 
 @pytest.fixture(scope="module")
 def litellm(gateway: Any, token: str, python_with: Callable[[str], Path]) -> Iterator[LiteLLM]:
-    command = [str(python_with("litellm")), str(PROGRAM)]
+    command = [str(python_with("openai-2")), str(PROGRAM)]
     settings = {"api_base": gateway.url, "api_key": token, "max_retries": 0, "timeout": 20}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -19,6 +19,7 @@ RUN_BY = {
     "envoy/README.md": "tests/envoy/test_operations.py",
     "docs/attach.md": "tests/envoy/test_attach.py",
     "docs/install.md": "tests/install/test_page.py",
+    "docs/clients.md": "tests/clients/test_clients_page.py",
     "docs/docker.md": "tests/compose/test_docs.py",
     "docs/local-bedrock.md": "tests/clients/test_local_bedrock_page.py",
     "docs/helm.md": "tests/helm/test_cluster.py",
@@ -32,9 +33,9 @@ NOT_OURS = {
     *("--detach", "--wait", "--time", "--volumes", "--target", "--tag", "--format", "--component-log-level"),
     "--deploy-hook",
     *("--force", "--volume", "--rm"),
-    *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help"),
+    *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help", "--auth-type"),
 }
-"""Options of Docker, Envoy, Git, certbot and AWS's command line in the prose of pages."""
+"""Options of Docker, Envoy, Git, certbot, AWS's command line and clients in the prose of pages."""
 
 
 CALLED = re.compile(r"^\s*(?:export \w+=\$\()?oai-extproc ", re.MULTILINE)
