@@ -1,7 +1,8 @@
 """Requests of real clients (tests/clients/data/client-requests.jsonl), sent through Envoy as they were recorded.
 
 Each gets a response, or an error whose message names what is wrong; never a 5xx. Replaced are only the key, the
-host, the organisation, and names of models that were made up for the recording.
+host, the organisation, and names of models that were made up for the recording. `from` names the client, and says so
+where it could not run here and its request was written by hand: docs/clients.md has what was tried.
 """
 
 import http.client
@@ -27,8 +28,24 @@ REJECTED: dict[int, tuple[int, str | None]] = {
     34: (400, "guardrailConfig.a"),
     40: (400, None),  # 32,000 tokens of a model that has 10,000: AWS's message has the limit
     44: (400, None),
+    49: (404, None),
+    54: (404, None),
+    56: (400, "input"),
+    57: (400, "tools[1].name"),
+    58: (400, "system"),
+    59: (400, "messages[2].content[0].type"),
 }
 """Position in the file -> status and `param`."""
+
+ADVICE: dict[int, str] = {
+    49: "Choose chat completions in the client's settings",
+    54: "none of OpenAI's other endpoints",
+    56: "choose chat completions in the client's settings",
+    57: 'Here a tool is {"type": "function"',
+    58: "the system prompt is a message of the role `system`",
+    59: "its result is a message of the role `tool`",
+}
+"""Position in the file -> what the message tells users of a client whose request has another form."""
 
 
 def named(recorded: Mapping[str, Any]) -> str:
@@ -59,6 +76,7 @@ def test_a_recorded_request_is_served_or_rejected(gateway: Any, token: str, posi
         error = json.loads(response)["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         assert error["param"] == param
+        assert ADVICE.get(position, "") in error["message"]
     elif (body or {}).get("stream"):
         assert response.endswith("data: [DONE]\n\n")
         assert '"error"' not in response
