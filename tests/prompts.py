@@ -3,6 +3,7 @@
 Each line of the file is the body of a call as JSON. Tests of tests/clients add those that the local Bedrock is about
 to forget, in Python (`LocalBedrock.forget`) and in Node (`local.forget` of fixtures.mjs).
 
+Decision: docs/decisions.md, D160.
 """
 
 import json

@@ -1,6 +1,7 @@
 // What the tests share: the SDK's client as an application has it (but without retries), and the local Bedrock.
 
 import assert from "node:assert/strict";
+import { appendFileSync } from "node:fs";
 import OpenAI from "openai";
 
 export const CLAUDE = "anthropic.claude-sonnet-4-6";
@@ -47,6 +48,9 @@ export const local = {
     await ask("POST", "/_local/release");
   },
   async forget() {
+    // The texts are kept for tests/prompts.py: they must be in no log.
+    const bodies = (await this.calls()).map((call) => `${JSON.stringify(call.body)}\n`);
+    if (process.env.PROMPTS) appendFileSync(process.env.PROMPTS, bodies.join(""));
     await ask("DELETE", "/_local/calls");
   },
 };
