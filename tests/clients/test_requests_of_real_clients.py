@@ -38,7 +38,7 @@ REJECTED: dict[int, tuple[int, str | None]] = {
 """Position in the file -> status and `param`."""
 
 ADVICE: dict[int, str] = {
-    49: "Choose chat completions in the client's settings",
+    49: "An operator can switch this one on",
     54: "none of OpenAI's other endpoints",
     56: "choose chat completions in the client's settings",
     57: 'Here a tool is {"type": "function"',
