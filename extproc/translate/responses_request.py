@@ -42,10 +42,11 @@ from extproc.openai.response_items import (
     decode_item,
 )
 from extproc.openai.responses import Items, JsonObjectFormat, JsonSchemaFormat, ResponsesRequest
+from extproc.openai.unknown import MOST
 from extproc.translate.ignored import Ignored
 from extproc.translate.responses_fields import NOT_APPLIED, REJECTED
 from extproc.translate.responses_paths import Paths, Place
-from extproc.translate.responses_tools import ResponsesTools, left_out, plan_choice, plan_tools
+from extproc.translate.responses_tools import ResponsesTools, plan_choice, plan_tools
 from extproc.translate.sealed_reasoning import ReasoningSeal
 from extproc.value import Value
 
@@ -192,6 +193,8 @@ class _Conversation:
         self._path = ""
         self._calls: list[str] = []
         """The paths of its calls."""
+        self._unknown: set[str] = set()
+        """Paths of unknown members of items, which were removed."""
         self._waiting: list[ReasoningItem] = []
         """Reasoning before anything that it belongs to."""
 
@@ -210,13 +213,15 @@ class _Conversation:
             kind = decode_at(item, Typed, path).type
             if kind in ITEMS:
                 decoded, removed = decode_item(item, ITEMS[kind], path)
-                self._ignored.add(*removed)
+                self._unknown.update(removed)
                 self._item(decoded, path)
             elif kind == "item_reference":
                 raise _reference(path)
             else:
-                self._ignored.add(left_out("input", kind))
+                self._ignored.add_type("input", kind)
         self._close()
+        unknown = sorted(self._unknown)
+        self._ignored.add(*(unknown if len(unknown) <= MOST else [*unknown[:MOST], "input[].*"]))
 
     def _item(self, item: Item, path: str) -> None:
         match item:

@@ -5,7 +5,6 @@ begins with the namespace's, and a call of it goes back under both. Tools that O
 `file_search`, …) are left out and named, except for a search of the web where the model's family has one.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
@@ -27,11 +26,10 @@ from extproc.openai.responses import (
     Grammar,
     Namespace,
 )
-from extproc.translate.ignored import Ignored
+from extproc.translate.ignored import Ignored, shown_type
 from extproc.value import Value
 
 _SEARCHES = frozenset({"web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"})
-_PRINTABLE = re.compile(r"[a-z0-9_]{1,64}")
 _MODES: Mapping[str, Literal["none", "auto", "required"]] = MappingProxyType(
     {"none": "none", "auto": "auto", "required": "required"}
 )
@@ -91,7 +89,7 @@ def plan_tools(raw_tools: Sequence[Raw], ignored: Ignored) -> ResponsesTools:
             case kind if kind in _SEARCHES:
                 searches = True
             case kind:
-                ignored.add(left_out("tools", kind))
+                ignored.add_type("tools", kind)
     if len(found) > MAX_TOOLS:
         raise invalid(f"Invalid 'tools': too many tools. Send at most {MAX_TOOLS}.", "tools", "array_above_max_length")
     return _flattened(found, searches, ignored)
@@ -182,7 +180,7 @@ def _allowed(allowed: AllowedTools, tools: ResponsesTools, ignored: Ignored) -> 
         kind = decode_at(raw, Tagged, path).type
         chosen = _named(raw, kind, path, tools)
         if chosen is None:
-            ignored.add(left_out("tool_choice.tools", kind))
+            ignored.add_type("tool_choice.tools", kind)
         else:
             choices.append(chosen)
     if choices:
@@ -205,17 +203,8 @@ def _named(raw: Raw, kind: str, path: str, tools: ResponsesTools) -> chat.Functi
 
 def _not_here(kind: str) -> ApiError:
     return invalid(
-        f"'tool_choice' requires a tool of the type '{_shown(kind)}', which this gateway does not run. Choose a "
+        f"'tool_choice' requires a tool of the type '{shown_type(kind)}', which this gateway does not run. Choose a "
         "function or a custom tool of yours, or 'auto'.",
         "tool_choice",
         "unsupported_value",
     )
-
-
-def left_out(path: str, kind: str) -> str:
-    """Return the path of list members that are left out because of their type, as in `tools[type=mcp]`."""
-    return f"{path}[type={_shown(kind)}]"
-
-
-def _shown(kind: str) -> str:
-    return kind if _PRINTABLE.fullmatch(kind) else "*"

@@ -16,8 +16,10 @@ from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.responses_endpoint import decode, decode_for_count
 from extproc.openai.errors import ApiError
+from extproc.openai.unknown import MOST
 from extproc.payload import segments
 from extproc.tenancy.directory import Directory
+from extproc.translate.ignored import MOST_TYPES
 from extproc.translate.sealed_reasoning import ReasoningSeal
 from tests.unit.exchange.conftest import NOW, TOKEN
 
@@ -121,6 +123,21 @@ def test_tools_that_openai_runs_and_items_of_unknown_types_are_left_out_and_name
         "tools[type=*]",
         "input[type=mcp_call]",
     } == set(translated.pending.ignored)
+
+
+def test_the_types_that_are_named_are_few() -> None:
+    items = [{"role": "user", "content": "Hi"}, *({"type": f"type_{number}"} for number in range(1000))]
+    ignored = ask(input=items).pending.ignored
+    assert len(ignored) == MOST_TYPES + 1
+    assert ignored[-1] == "input[type=*]"
+
+
+def test_the_unknown_members_that_are_named_are_few() -> None:
+    ignored = ask(
+        input=[{"role": "user", "content": "Hi", f"member_{number}": 1} for number in range(1000)]
+    ).pending.ignored
+    assert len(ignored) == MOST + 1
+    assert ignored[-1] == "input[].*"
 
 
 def test_the_web_is_searched_where_the_family_can() -> None:
