@@ -1,9 +1,9 @@
 """The content of a response: deterministic, made from the request, and cut as AWS cuts it.
 
-`_draft` chooses it, in this order: nothing if a directive orders that, reasoning, a tool that must be called, the tools
-that the text names, JSON for a schema, the quoted results of tools, a count, an echo; the last three are wrapped in a
-JSON object if the instructions ask for one. The content is then cut at the first stop sequence or at the token limit,
-whichever comes first.
+`_draft` chooses it, in this order: nothing if a directive orders that, reasoning, the call that a directive orders, a
+tool that must be called, the tools that the text names, JSON for a schema, the quoted results of tools, a count, an
+echo; the last three are wrapped in a JSON object if the instructions ask for one. The content is then cut at the first
+stop sequence or at the token limit, whichever comes first.
 """
 
 import base64
@@ -150,11 +150,11 @@ def _thoughtful(parts: Iterator[Part], thought: str | None) -> Iterator[Part]:
 
 
 def _message(conversation: Conversation, controls: Controls, text: str) -> Iterator[Part]:
-    wanted = _wanted_tools(conversation, text)
+    wanted = [controls.call] if controls.call else _wanted_tools(conversation, text)
     if wanted:
         if not conversation.forced and _schema(conversation) is None:
             yield Text(f"Calling {' and '.join(wanted)}.")
-        yield from _tool_uses(conversation, wanted, text)
+        yield from _tool_uses(conversation, wanted, text, controls.arguments)
     elif conversation.system_tools:
         yield from _searched(conversation.system_tools[0], _text(conversation, text), text)
     else:
@@ -200,10 +200,15 @@ def _named_tools(conversation: Conversation, text: str) -> list[str]:
     return [] if kind == "none" or conversation.results() else mentioned(tools, text)
 
 
-def _tool_uses(conversation: Conversation, names: list[str], text: str) -> Iterator[ToolUse]:
+def _tool_uses(
+    conversation: Conversation, names: list[str], text: str, ordered: dict[str, Any] | None
+) -> Iterator[ToolUse]:
+    """Yield a call of each tool, with the ordered arguments or with some that its schema accepts."""
     schemas = {tool["name"]: tool["inputSchema"]["json"] for tool in conversation.tools}
     for index, name in enumerate(names):
-        arguments = _fill(schemas[name], text)
+        if name not in schemas:
+            raise invalid(f"bedrock_local cannot call {name}: the request has {', '.join(schemas) or 'no tools'}.")
+        arguments = _fill(schemas[name], text) if ordered is None else ordered
         written = json.dumps(arguments, ensure_ascii=False)
         seed = f"{len(conversation.messages)}/{index}/{name}/{written}"
         digest = base64.urlsafe_b64encode(hashlib.sha256(seed.encode()).digest()).decode()

@@ -22,6 +22,10 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     redacted                                 a reasoningContent block with redactedContent comes before the text
     think="a thought"                        the first text begins with this thought, in <thinking>…</thinking>
     fence                                    the text is in a code fence
+    call=get_weather                         a call of this tool, which the request must have; with arguments that its
+                                             schema accepts, or with those of `arguments`
+    arguments={"city": "Paris"}              the arguments of that call, an object in JSON, whether the schema accepts
+                                             them or not; `]]` in it is written as `] ]`
     image                                    an image, a PNG of one pixel, comes last
     texts=3                                  the text in several text blocks
     cite=https://example.com/a               the first text block cites this page
@@ -42,6 +46,7 @@ docs/local-bedrock.md has examples; a test holds its table and this one together
     pause=55                                 a hold ends by itself after so many seconds; without `hold`, hold=1
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +65,7 @@ HOLDS: frozenset[str] = frozenset(get_args(Hold))
 
 _DIRECTIVE = re.compile(r"\s*\[\[local:(.*?)\]\]", re.DOTALL)
 _PAIR = re.compile(r'(\w+)(?:=(?:"([^"]*)"|(\S+)))?(?:\s+|$)')
+_OBJECT = re.compile(r"arguments=(?=\{)")
 _NAME = re.compile(r"[\w.:/#-]{1,200}", re.ASCII)
 
 #: Longest accepted message, and longest part of a value that an error message repeats, in characters.
@@ -85,6 +91,8 @@ class Controls:
     redacted: bool = False
     think: str | None = None
     fence: bool = False
+    call: str | None = None
+    arguments: dict[str, Any] | None = None
     image: bool = False
     texts: int = 1
     cite: str | None = None
@@ -143,6 +151,8 @@ def parse(text: str) -> tuple[Controls, str]:
         values.update(_pairs(directive.strip()))
     if "pause" in values:
         values.setdefault("hold", "here")
+    if "arguments" in values and "call" not in values:
+        raise invalid("bedrock_local has arguments without a call: send call=NAME too.")
     return Controls(**values), _DIRECTIVE.sub("", text).strip()
 
 
@@ -150,6 +160,10 @@ def _pairs(directive: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     position = 0
     while position < len(directive):
+        arguments = _OBJECT.match(directive, position)
+        if arguments is not None:
+            values["arguments"], position = _object(directive, arguments.end())
+            continue
         pair = _PAIR.match(directive, position)
         if pair is None:
             raise invalid(f"bedrock_local cannot read the directive {directive[position:]!r}: send key=value.")
@@ -157,6 +171,16 @@ def _pairs(directive: str) -> dict[str, Any]:
         values[key] = _convert(key, value)
         position = pair.end()
     return values
+
+
+def _object(directive: str, start: int) -> tuple[dict[str, Any], int]:
+    """Return the JSON object that starts there, and where the next pair starts."""
+    try:
+        value, end = json.JSONDecoder().raw_decode(directive, start)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what cannot be sent is rejected here
+    except (ValueError, RecursionError):
+        raise invalid(f"bedrock_local cannot read the arguments {directive[start : start + _SHOWN]}.") from None
+    return value, len(directive) - len(directive[end:].lstrip())
 
 
 def _convert(key: str, value: str | None) -> Any:
@@ -181,6 +205,11 @@ def _message(value: str) -> str:
     if len(value) > _LONGEST:
         raise ValueError(value)
     return value
+
+
+def _no_object(value: str) -> dict[str, Any]:
+    """Reject arguments that are no object; `_pairs` reads those that are."""
+    raise ValueError(value)
 
 
 def _page(value: str) -> str:
@@ -244,6 +273,8 @@ _CONVERTERS: dict[str, Callable[[str], Any]] = {
     "redacted": _flag,
     "think": str,
     "fence": _flag,
+    "call": _name,
+    "arguments": _no_object,
     "image": _flag,
     "texts": _natural,
     "cite": _page,

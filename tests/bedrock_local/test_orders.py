@@ -143,6 +143,65 @@ def test_an_image(local, converse):
     assert b"".join(pieces) == block["image"]["source"]["bytes"]
 
 
+# --- tool calls ------------------------------------------------------------------------------------------------------
+
+
+def tool_request(order, wire):
+    tools = [wire.tool(name, city={"type": "string"}) for name in ("get_weather", "look")]
+    return {"messages": [wire.user(f"hello [[local: {order}]]")], "toolConfig": {"tools": tools}}
+
+
+@pytest.mark.parametrize(
+    ("order", "arguments"),
+    [
+        (
+            'call=look arguments={"city": "Paris", "depth": {"a": [1, [2] ]}} pace=0',
+            {"city": "Paris", "depth": {"a": [1, [2]]}},
+        ),
+        ('pace=0 arguments={"no": "}} \\u00e9"} call=look', {"no": "}} é"}),
+        ("call=look arguments={}", {}),
+    ],
+)
+def test_an_ordered_call(local, wire, order, arguments):
+    request = tool_request(order, wire)
+    response = local.runtime.converse(modelId=wire.claude, **request)
+    assert response["stopReason"] == "tool_use"
+    words, call = response["output"]["message"]["content"]
+    assert words == {"text": "Calling look."}
+    assert (call["toolUse"]["name"], call["toolUse"]["input"]) == ("look", arguments)
+    stream = local.runtime.converse_stream(modelId=wire.claude, **request)["stream"]
+    deltas = [event["contentBlockDelta"]["delta"] for event in stream if "contentBlockDelta" in event]
+    written = "".join(delta["toolUse"]["input"] for delta in deltas if "toolUse" in delta)
+    assert json.loads(written or "{}") == arguments
+
+
+def test_an_ordered_call_without_arguments_has_some_that_the_schema_accepts(local, wire):
+    response = local.runtime.converse(modelId=wire.claude, **tool_request("call=look", wire))
+    *_, call = response["output"]["message"]["content"]
+    assert list(call["toolUse"]["input"]) == ["city"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "call=other",
+        "call",
+        "arguments={}",
+        "call=look arguments=x",
+        "call=look arguments={",
+        'call=look arguments={"a": NaN}',
+        'call=look arguments={"a": 1e999}',
+        'call=look arguments={"a": "\\ud800"}',
+        "call=look arguments=" + '{"a":' * 5000,
+    ],
+    ids=lambda order: order[:40],
+)
+def test_a_call_that_cannot_be_ordered(local, wire, order):
+    status, name, message = local.converse(tool_request(order, wire)).error
+    assert (status, name) == (400, "ValidationException")
+    assert message.startswith("bedrock_local ")
+
+
 # --- citations, tiers, the cache -------------------------------------------------------------------------------------
 
 CITATION = {
