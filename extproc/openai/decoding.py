@@ -62,7 +62,7 @@ def _explain(error: msgspec.ValidationError, above: str = "") -> ApiError:
     what, placed, place = str(error).rpartition(_PLACE)
     if not placed:
         what, place = place, ""
-    path = above + _path(place)
+    path = _below(above, _path(place))
     for pattern, respond in ((_MISSING, _missing), (_UNKNOWN, _unknown), (_TYPE, _mistyped), (_TOO_MANY, _too_many)):
         match = pattern.match(what)
         if match:
@@ -90,6 +90,11 @@ def _why(error: msgspec.DecodeError, body: bytes | bytearray) -> str:
 def _path(place: str) -> str:
     """Return msgspec's path, `$.a[0].b` or `key in $.a`, in OpenAI's notation; keys of free maps are not known."""
     return place.rstrip("`").removeprefix("key in ").removeprefix("$").removeprefix(".").replace("[...]", "")
+
+
+def _below(above: str, path: str) -> str:
+    """Return the path `path` below the path `above`, either of which may be empty."""
+    return f"{above}.{path}" if above and path and not path.startswith("[") else above + path
 
 
 def _missing(match: re.Match[str], path: str) -> ApiError:

@@ -111,10 +111,10 @@ class CustomToolCallItem(Exact, kw_only=True):
 
 
 class CallOutputItem(Exact, kw_only=True):
-    """The result of a call."""
+    """The result of a call. That of a function may be of no call: an agent reports it on its own."""
 
     type: Literal["function_call_output", "custom_tool_call_output"]
-    call_id: str
+    call_id: str | None = None
     output: str | Annotated[list[OutputPart], PARTS]
     name: str | None = None
     namespace: str | None = None

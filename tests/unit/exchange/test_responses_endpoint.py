@@ -106,6 +106,29 @@ def test_a_call_of_a_namespaces_tool_keeps_its_name_in_the_history() -> None:
     assert assistant["content"][0]["toolUse"]["name"] == "agents__look"
 
 
+def test_the_output_of_no_call_is_the_users_and_comes_after_results_that_are_due() -> None:
+    own = {"type": "function_call_output", "name": "goal", "namespace": "agent", "output": "Win."}
+    seen = {**own, "name": None, "namespace": None, "call_id": None, "output": [{"type": "input_text", "text": "A"}]}
+    [_, _, results] = converse(
+        ask(tools=[FUNCTION], input=[{"role": "user", "content": "Hi"}, CALL, own, OUTPUT, seen])
+    )["messages"]
+    assert results["content"] == [
+        {"toolResult": {"toolUseId": "c", "content": [{"text": "Nothing."}]}},
+        {"text": "[Output of the tool agent.goal, which was not called:]"},
+        {"text": "Win."},
+        {"text": "[Output of a tool that was not called:]"},
+        {"text": "A"},
+    ]
+
+
+def test_messages_between_calls_and_their_results_come_after_the_results() -> None:
+    other = {**CALL, "call_id": "d"}
+    between = [{"role": "user", "content": "Wait."}, {"role": "developer", "content": "Be kind."}]
+    items = [{"role": "user", "content": "Hi"}, CALL, other, between[0], OUTPUT, between[1], {**OUTPUT, "call_id": "d"}]
+    after = [*items[:3], items[4], items[6], *between]
+    assert converse(ask(tools=[FUNCTION], input=items)) == converse(ask(tools=[FUNCTION], input=after))
+
+
 def test_tools_that_openai_runs_and_items_of_unknown_types_are_left_out_and_named() -> None:
     hosted = [
         {"type": "file_search", "vector_store_ids": []},
@@ -178,6 +201,13 @@ def rejected(**fields: Any) -> ApiError:
         ({"input": [5]}, "input[0]", "invalid_type"),
         ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
         ({"input": [OUTPUT]}, "input[0].call_id", "invalid_value"),
+        ({"input": [CALL, {"role": "user", "content": "Hi"}]}, "input[1]", "invalid_value"),
+        (
+            {"input": [{"type": "custom_tool_call_output", "output": ""}]},
+            "input[0].call_id",
+            "missing_required_parameter",
+        ),
+        ({"input": [{**CALL, "call_id": None}]}, "input[0].call_id", "invalid_type"),
         ({"input": [{"role": "user", "content": "Hi"}, CALL, CALL, OUTPUT]}, "input[2].call_id", "invalid_value"),
         (with_part(type="input_image", file_id="f"), "input[0].content[0].file_id", "unsupported_parameter"),
         (with_part(type="input_image", image_url="data:,"), "input[0].content[0].image_url", None),
