@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from tests.conftest import Gateway, Starter
 from tests.local_bedrock import LocalBedrock
 
 HERE = Path(__file__).parent
@@ -86,18 +87,52 @@ def clock() -> dict[str, Any]:
     return {"type": "function", "function": {"name": "get_time", "description": "The time."}}
 
 
+# Responses, which is off by default
+
+
+@pytest.fixture(scope="session")
+def responses_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that serves /responses."""
+    starter = Starter(tmp_path_factory.mktemp("responses"))
+    yield starter({"endpoints": {"responses": True}})
+    starter.end()
+
+
+@pytest.fixture
+def responses_local(responses_gateway: Gateway) -> LocalBedrock:
+    """The local Bedrock behind it, with no call remembered."""
+    assert responses_gateway.local_url is not None
+    local = LocalBedrock(responses_gateway.local_url)
+    local.forget()
+    return local
+
+
 # Node
 
 Node = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def node(gateway: Any, token: str) -> Node:
+def node(gateway: Any) -> Node:
     """Runs Node with these arguments in tests/clients/node, as a program of someone who has the token."""
+    return _node(gateway)
+
+
+@pytest.fixture(scope="session")
+def responses_node(responses_gateway: Gateway) -> Node:
+    """The same for the gateway that serves /responses."""
+    return _node(responses_gateway)
+
+
+def _node(gateway: Any) -> Node:
     program = _install(NODE) / "node_modules" / ".bin" / "node"
 
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-        variables = {"OPENAI_BASE_URL": gateway.url, "OPENAI_API_KEY": token, "LOCAL_BEDROCK_URL": gateway.local_url}
+        variables = {
+            "OPENAI_BASE_URL": gateway.url,
+            "OPENAI_API_KEY": gateway.tokens["ci"],
+            "LOCAL_BEDROCK_URL": gateway.local_url,
+        }
         if gateway.prompts is not None:
             variables["PROMPTS"] = str(gateway.prompts)
         return subprocess.run(

@@ -151,6 +151,8 @@ def test_the_table_has_every_directive() -> None:
     examples = re.findall(r"`([^`]+)`", "".join(line.split(" | ")[0] for line in section.splitlines() if "| `" in line))
     for example in examples:
         controls.parse(f"[[local: {example}]]")
-    named = {example.partition("=")[0] for example in examples} | set(re.findall(r"`(after|type|message|arguments)=", section))
+    named = {example.partition("=")[0] for example in examples} | set(
+        re.findall(r"`(after|type|message|arguments)=", section)
+    )
     assert named == controls.KEYS
     assert set(re.findall(r"`hold=(\w+)`", section)) == {"1", *controls.HOLDS} - {"here"}

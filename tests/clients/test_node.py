@@ -1,4 +1,7 @@
-"""OpenAI's Node SDK: the tests are Node's own (`node/*.test.mjs`); each is one test here."""
+"""OpenAI's Node SDK and others: the tests are Node's own (`node/*.test.mjs`); each is one test here.
+
+Those of Responses (`responses.test.mjs`) have a gateway that serves them.
+"""
 
 import json
 import re
@@ -19,11 +22,12 @@ FILES = sorted(path.name for path in FOLDER.glob("*.test.mjs"))
 
 
 @pytest.fixture(scope="session")
-def outcomes(node: Any) -> Callable[[str], dict[str, str | None]]:
+def outcomes(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str | None]]:
     """Runs a file of tests, once: the tests' names, and what went wrong."""
 
     @cache
     def run(file: str) -> dict[str, str | None]:
+        node = request.getfixturevalue("responses_node" if file.startswith("responses") else "node")
         done = node("--test", "--test-isolation=none", "--test-reporter=./reporter.mjs", file)
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         assert results, done.stdout + done.stderr
