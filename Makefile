@@ -215,7 +215,7 @@ docs: $(DEV) ## Write the tables of docs/compatibility.md, docs/configuration.md
 
 lock: $(DEV) ## Upgrade the pinned versions of Python packages; then `make wire-check`
 	$(LOCK) --all-extras --output-file constraints.txt pyproject.toml
-	for each in aider openai-2 openai-3; do \
+	for each in aider openai-2 openai-3 openai_agents; do \
 	  $(LOCK) --output-file tests/clients/requirements/$$each.txt tests/clients/requirements/$$each.in || exit 1; \
 	done
 	$(LOCK) --output-file bench/requirements/litellm.txt bench/requirements/litellm.in

@@ -1,9 +1,7 @@
-"""Responses with the openai package, and docs/responses.md as its reader uses it."""
+"""Responses with the openai package."""
 
 import base64
 import json
-import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from tests.conftest import Gateway, Starter
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-lite-v1:0"
-PAGE = (Path(__file__).parents[2] / "docs" / "responses.md").read_text()
 PNG = base64.b64encode(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc0"
@@ -184,17 +181,3 @@ def test_recorded_turns_of_codex_are_served(openai: OpenAI, calls: Callable[[], 
     first, second = calls()
     assert len(first["body"]["toolConfig"]["tools"]) == len(second["body"]["toolConfig"]["tools"]) == 12
     assert [message["role"] for message in second["body"]["messages"]] == ["user", "assistant", "user"]
-
-
-def test_the_pages_request_is_answered(running: Gateway) -> None:
-    [block] = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    script = block.replace("http://127.0.0.1:8080/oai/v1", running.url)
-    shown = subprocess.run(
-        ["bash", "-ec", script],
-        env={"PATH": "/usr/bin:/bin", "OPENAI_API_KEY": running.tokens["ci"]},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=True,
-    )
-    assert json.loads(shown.stdout)["status"] == "completed"
