@@ -27,8 +27,8 @@ from extproc.exchange.endpoint import (
 from extproc.openai.chat import WebSearchOptions
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
-from extproc.openai.response_object import response_head
-from extproc.openai.responses import ResponsesRequest, decode_request
+from extproc.openai.response_object import response_head, tool_object
+from extproc.openai.responses import JsonSchemaFormat, ResponsesRequest, TextConfig, decode_request
 from extproc.translate import chat_request
 from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
@@ -180,11 +180,11 @@ def _echo(request: ResponsesRequest) -> dict[str, Any]:
         "safety_identifier": request.safety_identifier,
         "temperature": 1.0 if request.temperature is None else request.temperature,
         "text": {
-            "format": (text.format if text else None) or {"type": "text"},
+            "format": _format(text),
             "verbosity": (text.verbosity if text else None) or "medium",
         },
         "tool_choice": request.tool_choice if request.tool_choice != Raw(b"null") else "auto",
-        "tools": request.tools or [],
+        "tools": [tool_object(tool) for tool in request.tools or ()],
         "top_p": 1.0 if request.top_p is None else request.top_p,
         "truncation": request.truncation or "disabled",
         "user": request.user,
@@ -230,6 +230,13 @@ class DecodedInputTokens(DecodedResponses):
 def _uncounted(model: str) -> ApiError:
     message = f"Bedrock counts tokens for foundation models only: '{model}' is none that is known."
     return ApiError(404, message, param="model", code="model_not_found")
+
+
+def _format(text: TextConfig | None) -> Any:
+    form = text.format if text else None
+    if isinstance(form, JsonSchemaFormat) and form.strict is None:
+        return msgspec.structs.replace(form, strict=False)
+    return form or {"type": "text"}
 
 
 def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> DecodedResponses:

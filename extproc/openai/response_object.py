@@ -7,15 +7,20 @@ Source: `Response` in OpenAI's API description, and `types/responses/response.py
 strict clients insist on are those of `ResponseResource` in https://github.com/openresponses/openresponses.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.value import Value
 
 _RATE, _SERVER = "rate_limit_exceeded", "server_error"
+_FUNCTION = Raw(b'"function"')
+_FUNCTION_MEMBERS: Mapping[str, Any] = MappingProxyType({"description": None, "parameters": None, "strict": None})
 
 
 class ResponseHead(Value, frozen=True):
@@ -53,6 +58,14 @@ def response_head(response_id: str, created: int, model: str, echo: bytes) -> Re
         "top_logprobs": 0,
     }
     return ResponseHead(msgspec.json.encode(own)[:-1] + b"," + echo[1:-1])
+
+
+def tool_object(tool: Raw) -> Raw:
+    """Return a tool of the request as the response repeats it: a function has all of its members."""
+    members = msgspec.json.decode(tool, type=dict[str, Raw])
+    if members.get("type") != _FUNCTION:
+        return tool
+    return Raw(msgspec.json.encode({**_FUNCTION_MEMBERS, **members}))
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_the_response_repeats_the_request_and_stores_nothing() -> None:
     )
     made = response(translated, {"text": "Hi"})
     assert made["instructions"] == "Be brief."
-    assert made["tools"] == [FUNCTION]
+    assert made["tools"] == [{**FUNCTION, "description": None, "strict": None}]
     assert (made["tool_choice"], made["metadata"], made["store"]) == ("required", {"a": "b"}, False)
     assert (made["id"], made["object"], made["status"]) == ("resp_i", "response", "completed")
     assert made["usage"] == {
