@@ -9,7 +9,7 @@
 
 A message between a call and its result comes after the result: in chat, and at Bedrock, nothing is in between.
 
-Decisions: docs/decisions.md, D167, D170.
+Decisions: docs/decisions.md, D167, D170, D171.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ RUN_BY = {
     "docs/helm.md": "tests/helm/test_cluster.py",
     "docs/kubernetes.md": "tests/deploy/test_documentation.py",
     "docs/operations.md": "tests/envoy/test_operations.py",
-    "docs/responses.md": "tests/clients/test_responses.py",
+    "docs/responses.md": "tests/clients/test_responses_page.py",
 }
 """Which test runs the shell blocks of a page; each also sees that it has left none out."""
 
