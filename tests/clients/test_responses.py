@@ -12,7 +12,7 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from tests.clients.conftest import DEADLINE, LocalBedrock
-from tests.conftest import Gateway, Starter
+from tests.conftest import Gateway
 
 CLAUDE = "anthropic.claude-sonnet-4-6"
 NOVA = "amazon.nova-lite-v1:0"
@@ -33,25 +33,16 @@ WEATHER: Any = {
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    starter = Starter(tmp_path_factory.mktemp("responses"))
-    yield starter({"endpoints": {"responses": True}})
-    starter.end()
-
-
-@pytest.fixture(scope="module")
-def openai(running: Gateway) -> Iterator[OpenAI]:
-    with OpenAI(base_url=running.url, api_key=running.tokens["ci"], max_retries=0, timeout=DEADLINE) as client:
+def openai(responses_gateway: Gateway) -> Iterator[OpenAI]:
+    key = responses_gateway.tokens["ci"]
+    with OpenAI(base_url=responses_gateway.url, api_key=key, max_retries=0, timeout=DEADLINE) as client:
         yield client
 
 
 @pytest.fixture
-def calls(running: Gateway) -> Callable[[], list[dict[str, Any]]]:
+def calls(responses_local: LocalBedrock) -> Callable[[], list[dict[str, Any]]]:
     """Return the calls that arrive at the local Bedrock from now on."""
-    assert running.local_url is not None
-    local = LocalBedrock(running.local_url)
-    local.forget()
-    return local.calls
+    return responses_local.calls
 
 
 def streamed(openai: OpenAI, **fields: Any) -> tuple[list[Any], Response]:
