@@ -77,8 +77,8 @@ FieldPath = Annotated[
 ResponseKey = Annotated[
     str,
     Meta(
-        pattern=r"\A[!-~]{32,1024}\Z",
-        description="a secret of 32 to 1024 printable characters without blanks, as `openssl rand -hex 32` makes one",
+        pattern=r"\A[!-~]{32,512}\Z",
+        description="a secret of 32 to 512 printable characters without blanks, as `openssl rand -hex 32` makes one",
     ),
 ]
 Seconds = Annotated[

@@ -30,6 +30,14 @@ def test_the_schema_has_gateway_yamls_types() -> None:
     assert SCHEMA_FILE.read_text() == schema(SCHEMA_FILE.read_text()), "run `make docs`"
 
 
+def test_helms_regular_expressions_take_every_pattern() -> None:
+    """RE2 repeats nothing more than 1000 times (https://github.com/google/re2/wiki/Syntax)."""
+    patterns = re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', SCHEMA_FILE.read_text())
+    assert patterns
+    counts = [int(count) for pattern in patterns for count in re.findall(r"\{\d*,?(\d+)\}", json.loads(pattern))]
+    assert max(counts) <= 1000
+
+
 def test_the_chart_has_the_projects_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__
