@@ -59,7 +59,7 @@ class Resumed(Struct, frozen=True):
 
 
 class Idle(Struct, frozen=True):
-    """An idle period of `seconds`, counted from the last event that was not an `Idle`."""
+    """An idle period of `seconds`, counted from the last event that brought the exchange on."""
 
     seconds: float
 

@@ -129,14 +129,20 @@ class Exchange:
         """Return whether the exchange is over."""
         return isinstance(self._state, Done)
 
-    def idle_timeout(self, reported: float) -> float | None:
-        """Return the idle seconds after which to send the next `Idle`; `reported` by the last one, or 0.
+    @property
+    def progressed(self) -> bool:
+        """Return whether the last event brought the exchange on; the time without such an event is idle time."""
+        state = self._state
+        return state.relay.progressed if isinstance(state, Responding) else True
+
+    def idle_timeout(self, written: float) -> float | None:
+        """Return the idle seconds after which to send the next `Idle`; the caller was written to at `written` of them.
 
         None while a job runs, which has a limit of its own. A body that Envoy buffers counts as idle while it arrives.
         """
         state = self._state
         if isinstance(state, Responding):
-            return state.relay.idle_timeout(reported)
+            return state.relay.idle_timeout(written)
         if isinstance(state, Buffering):
             return self._gateway.settings.limits.upload_timeout(state.admitted.reservation.body)
         return self._gateway.settings.streaming.idle_seconds if isinstance(state, Sent) else None

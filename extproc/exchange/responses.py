@@ -7,8 +7,10 @@ and the end of the stream, without `[DONE]`.
 
 Both raise `ApiError` only before they have sent anything; the exchange turns it into its `Reply`.
 
-Idle time: either ends after `idle_seconds` without a byte from Bedrock. Envoy 1.40 accepts no piece of a body before it
-has sent one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `StreamedResponse`
+Idle time: either ends after `idle_seconds` without a byte from Bedrock, a stream after as long without a whole event of
+a known type. Keep-alives count from the last byte to the client: a custom tool's input, or text that is withheld beside
+an answer tool, may take a model minutes during which nothing else is sent. Envoy 1.40 accepts no piece of a body before
+it has sent one (it calls that spurious and cuts the stream, also behind a `Head` of its own), so a `StreamedResponse`
 sends its first comment only after Bedrock's first byte; an error before that is a `Reply`, which Envoy accepts at any
 time. After the metadata event only the end of the bytes is missing, which is awaited for `END_SECONDS` at most.
 
@@ -16,7 +18,7 @@ A caller that stops reading looks the same from here: Envoy stops reading Bedroc
 full, without a sign to the worker. Up to `READ_AHEAD` bytes of a response, Bedrock is certainly the idle side;
 beyond, the error names both.
 
-Decisions: docs/decisions.md, D21, D56, D69, D70, D71.
+Decisions: docs/decisions.md, D21, D56, D69, D70, D71, D173.
 """
 
 from collections.abc import Callable
@@ -52,8 +54,12 @@ class ResponseRelay(Protocol):
     def idle(self, seconds: float) -> list[Directive]:
         """Return the directives after `seconds` without a byte from Bedrock."""
 
-    def idle_timeout(self, reported: float) -> float:
-        """Return the idle seconds after which to call `idle`, called last with `reported` (0: not yet)."""
+    def idle_timeout(self, written: float) -> float:
+        """Return the idle seconds after which to call `idle`; the client was last written to at `written` of them."""
+
+    @property
+    def progressed(self) -> bool:
+        """Whether the last bytes brought the response on."""
 
 
 class CollectedResponse:
@@ -81,9 +87,14 @@ class CollectedResponse:
         """Raise the 504 `ApiError` that ends the call."""
         raise bedrock_idle(seconds)
 
-    def idle_timeout(self, reported: float) -> float:
+    def idle_timeout(self, written: float) -> float:
         """Return the longest idle time: no keep-alives are sent."""
         return self._longest_idle
+
+    @property
+    def progressed(self) -> bool:
+        """Return True: any byte is one of the response."""
+        return True
 
 
 class StreamedResponse:
@@ -97,13 +108,17 @@ class StreamedResponse:
         self._accounted = False
         self._sent = 0
         self._timers = timers
+        self._progressed = True
+        """Set by the headers, which come before any bytes."""
 
     def body(self, data: bytes) -> list[Directive]:
         """Return the chunks that `data` completes."""
+        started, events = self._stream.started, self._stream.events
         try:
             written = self._stream.feed(data)
         except StreamError as failure:
             return self._fail(failure)
+        self._progressed = not started or self._stream.events > events
         if self._stream.state is State.COUNTED:
             self._account()  # at once: a client that disconnects now is still billed
         return self._write(written)
@@ -129,13 +144,18 @@ class StreamedResponse:
         error = bedrock_idle(seconds) if self._sent <= READ_AHEAD else stalled(seconds)
         return self._fail(StreamError(error, b""))
 
-    def idle_timeout(self, reported: float) -> float:
+    def idle_timeout(self, written: float) -> float:
         """Return when the next comment is due, or the end."""
         if self._stream.settled:
             return END_SECONDS
         if not self._stream.started:
             return self._timers.idle_seconds
-        return min(reported + self._timers.keepalive_seconds, self._timers.idle_seconds)
+        return min(written + self._timers.keepalive_seconds, self._timers.idle_seconds)
+
+    @property
+    def progressed(self) -> bool:
+        """Return whether the last bytes completed an event, or are the stream's first."""
+        return self._progressed
 
     def _write(self, data: bytes, *, last: bool = False) -> list[Directive]:
         if not data and not last:

@@ -41,6 +41,8 @@ class ChatSse:
         self._decoder = StreamDecoder()
         self._stream = stream
         self._encoder = encoder
+        self.events = 0
+        """Events of known types so far."""
 
     @property
     def state(self) -> State:
@@ -85,6 +87,7 @@ class ChatSse:
         return self._encoder.fail(error)
 
     def _write(self, events: list[Event]) -> bytes:
+        self.events += len(events)
         written: list[bytes] = []
         for event in events:
             try:

@@ -15,7 +15,7 @@ at a time. Whatever a method raises, the driver ends the stream in error, never 
 A job belongs to the message that led to it: when Envoy sends another (a local reply, because the client was too
 slow), `pending_job` is None or a new one, and the old one is to be cancelled.
 
-Decision: docs/decisions.md, D43.
+Decisions: docs/decisions.md, D43, D173.
 """
 
 import time
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from extproc.exchange.directives import Abort, Directive, Wait
-from extproc.exchange.events import Event, Idle, RequestHeaders, Resumed
+from extproc.exchange.events import Event, Idle, RequestHeaders, ResponseBody, Resumed
 from extproc.exchange.jobs import Job, JobResult
 from extproc.payload import Payload
 from extproc.transport.large import Message
@@ -46,11 +46,15 @@ class ExchangeProtocol(Protocol):
     def close(self) -> None:
         """Release what the exchange holds: the stream has ended, and no event follows."""
 
-    def idle_timeout(self, reported: float) -> float | None:
-        """Return the seconds without an event after which the exchange wants its next `Idle`; None: never.
+    def idle_timeout(self, written: float) -> float | None:
+        """Return the seconds without progress after which the exchange wants its next `Idle`; None: never.
 
-        `reported` is what the last `Idle` since the last event counted, 0 if there was none.
+        `written` is when the caller was last written to, in seconds after the last progress: below 0 before it.
         """
+
+    @property
+    def progressed(self) -> bool:
+        """Whether the last event brought the exchange on: not so for bytes that are no whole event of a stream yet."""
 
 
 class AbandonedError(Exception):
@@ -80,9 +84,10 @@ class ExtProcStream:
         "_clock",
         "_exchange",
         "_give_up_at",
-        "_last_activity",
-        "_last_event",
+        "_last_progress",
+        "_last_written",
         "_longest_wait",
+        "_responding",
         "_session",
         "pending_job",
         "request_id",
@@ -95,7 +100,8 @@ class ExtProcStream:
         self._clock = clock
         self._longest_wait = longest_wait
         self._session = ExtProcSession()
-        self._last_event = self._last_activity = clock.steady()
+        self._last_progress = self._last_written = clock.steady()
+        self._responding = False
         self._give_up_at: float | None = None
 
     @property
@@ -105,11 +111,11 @@ class ExtProcStream:
 
     @property
     def is_idle(self) -> bool:
-        """True if no event came for so long that the exchange is due an `Idle`."""
+        """True if nothing came, or nothing was written, for so long that the exchange is due an `Idle`."""
         if self.pending_job is not None or self._session.state in SETTLED:
             return False
-        due = self._exchange.idle_timeout(self._last_activity - self._last_event)
-        return due is not None and self._clock.steady() - self._last_event >= due
+        due = self._exchange.idle_timeout(self._last_written - self._last_progress)
+        return due is not None and self._clock.steady() - self._last_progress >= due
 
     def close(self) -> None:
         """Tell the exchange that the stream has ended."""
@@ -127,9 +133,9 @@ class ExtProcStream:
 
     def tick(self) -> list[Payload]:
         """Return the messages to send because the stream is idle; call it if `is_idle`. Raises as `receive` does."""
-        self._last_activity = self._clock.steady()
+        self._last_written = self._clock.steady()
         self.pending_job = self._apply(
-            self._exchange.receive(Idle(self._last_activity - self._last_event), self._clock.wall())
+            self._exchange.receive(Idle(self._last_written - self._last_progress), self._clock.wall())
         )
         return self._session.drain()
 
@@ -159,8 +165,14 @@ class ExtProcStream:
     def _dispatch(self, event: Event) -> None:
         self.pending_job = None
         clock = self._clock
-        self._last_event = self._last_activity = clock.steady()
-        self.pending_job = self._apply(self._exchange.receive(event, clock.wall()))
+        now = clock.steady()
+        directives = self._exchange.receive(event, clock.wall())
+        if self._exchange.progressed:
+            self._last_progress = now
+        if directives or not (self._responding and isinstance(event, ResponseBody)):
+            self._last_written = now  # a response's first bytes count too: an exception may still follow them
+        self._responding = isinstance(event, ResponseBody)
+        self.pending_job = self._apply(directives)
         if self.pending_job is None and self._session.stuck:
             raise RuntimeError(f"the exchange left Envoy waiting after {type(event).__name__}")
 

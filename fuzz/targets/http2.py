@@ -49,7 +49,9 @@ STREAMS = (0, 1, 3, 5, 7, 2)
 class Echo:
     """An exchange that gives each piece of a response back."""
 
-    def idle_timeout(self, reported: float) -> float | None:
+    progressed = True
+
+    def idle_timeout(self, written: float) -> float | None:
         """Return None: silence is of no interest."""
 
     def close(self) -> None:

@@ -41,7 +41,9 @@ MESSAGE_BYTES = 20_000
 class Echo:
     """An exchange that returns each piece of a body."""
 
-    def idle_timeout(self, reported: float) -> None:
+    progressed = True
+
+    def idle_timeout(self, written: float) -> None:
         return None
 
     def close(self) -> None:

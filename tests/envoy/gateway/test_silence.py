@@ -94,6 +94,20 @@ def test_comments_come_once_bedrock_has_started_to_send(quiet: Any) -> None:
     assert events[-1] == DONE
 
 
+def test_comments_come_while_a_tools_input_is_kept(quiet: Any) -> None:
+    """Events of Bedrock's that lead to no byte for the caller put off no comment."""
+    client, _ = quiet
+    tool = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
+    choice = {"type": "custom", "custom": {"name": "shell"}}
+    with client.stream(f"{COUNT * 8} [[local: pace=0.15]]", model=CLAUDE, tools=[tool], tool_choice=choice) as stream:
+        events = list(iter(stream.next, None))
+    calls = [number for number, event in enumerate(events) if '"custom":{' in event]
+    first, last = calls[0], calls[-1]
+    assert first < last
+    assert KEEPALIVE in events[first:last]
+    assert events[-1].endswith(DONE)
+
+
 def test_an_exception_after_a_long_wait_for_the_first_byte_still_has_a_status(quiet: Any) -> None:
     client, local = quiet
     with ThreadPoolExecutor(1) as pool:

@@ -373,3 +373,49 @@ def test_a_stream_made_of_a_whole_response_fails_with_a_status(sent: Send, gatew
     assert exchange.idle_timeout(0.0) == gateway.settings.streaming.idle_seconds
     reply = only(exchange.receive(ResponseBody(b"stream timeout", end_of_stream=True), NOW))
     assert (reply.status, error(reply)["code"]) == (504, "bedrock_timeout")
+
+
+CUSTOM = {"tools": [{"type": "custom", "custom": {"name": "patch"}}]}
+
+
+def call_of(event: Encode, *pieces: str) -> list[bytes]:
+    start = {"toolUse": {"toolUseId": "t1", "name": "patch"}}
+    return [
+        event("messageStart", {"role": "assistant"}),
+        event("contentBlockStart", {"contentBlockIndex": 0, "start": start}),
+        *[
+            event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"toolUse": {"input": piece}}})
+            for piece in pieces
+        ],
+    ]
+
+
+def test_a_custom_tools_input_is_progress_that_the_client_does_not_see(
+    sent: Send, gateway: Gateway, event: Encode
+) -> None:
+    exchange = sent(gateway, stream=True, **CUSTOM)
+    exchange.receive(upstream(), NOW)
+    start, call, piece = call_of(event, '{"input":"a')
+    exchange.receive(ResponseBody(start + call), NOW)
+    assert exchange.receive(ResponseBody(piece), NOW) == []
+    assert exchange.progressed
+    timers = gateway.settings.streaming
+    assert exchange.idle_timeout(-timers.keepalive_seconds) == 0.0
+    assert only(exchange.receive(Idle(0.0), NOW)).data == b": keepalive\n\n"
+
+
+def test_unknown_events_and_parts_of_events_are_no_progress(sent: Send, gateway: Gateway, event: Encode) -> None:
+    exchange = sent(gateway, stream=True)
+    exchange.receive(upstream(), NOW)
+    assert exchange.progressed
+    start, delta, *_ = converse_stream(event)
+    exchange.receive(ResponseBody(start[:5]), NOW)
+    assert exchange.progressed  # from here on the client may get comments
+    exchange.receive(ResponseBody(start[5:9]), NOW)
+    assert not exchange.progressed
+    exchange.receive(ResponseBody(start[9:]), NOW)
+    assert exchange.progressed
+    exchange.receive(ResponseBody(event("somethingNew", {})), NOW)
+    assert not exchange.progressed
+    exchange.receive(ResponseBody(delta), NOW)
+    assert exchange.progressed

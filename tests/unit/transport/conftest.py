@@ -127,6 +127,7 @@ class Scripted:
     def __init__(self, script=None, timeout=None):
         self.script = {kind: list(entries) for kind, entries in (script or {}).items()}
         self.timeout = timeout
+        self.progressed = True
         self.events = []
         self.times = []
         self.closed = 0
@@ -134,8 +135,8 @@ class Scripted:
     def close(self):
         self.closed += 1
 
-    def idle_timeout(self, reported):
-        return None if self.timeout is None else reported + self.timeout
+    def idle_timeout(self, written):
+        return None if self.timeout is None else written + self.timeout
 
     def receive(self, event, now):
         self.events.append(event)

@@ -169,7 +169,7 @@ LISTENS = {RequestHeaders: [[Continue()]], RequestBody: [[FORWARD]], Idle: [[]]}
 class TestIdleStreams:
     def test_idle_is_reported_when_it_is_due_and_not_only_periodically(self, stream_of, now, envoy):
         stream, exchange = stream_of(LISTENS, timeout=10)
-        exchange.idle_timeout = lambda reported: min(reported + 10, 14)
+        exchange.idle_timeout = lambda written: min(written + 10, 14)
         waiting(stream, envoy)
         for passed in (10, 4):
             now.steady += passed
@@ -228,3 +228,36 @@ class TestIdleStreams:
         stream.receive(envoy.response_headers())
         now.steady += 20
         assert not stream.is_idle
+
+    def test_bytes_that_lead_to_none_for_the_caller_put_off_no_keep_alive(self, stream_of, now, envoy):
+        stream, exchange = stream_of({**LISTENS, ResponseHeaders: [[Head(200, ())]], ResponseBody: [[]]}, timeout=10)
+        waiting(stream, envoy)
+        stream.receive(envoy.response_headers())
+        stream.receive(envoy.response_body(b"kept"))
+        for _ in range(4):
+            assert not stream.is_idle
+            now.steady += 3
+            stream.receive(envoy.response_body(b"kept"))
+        assert stream.is_idle
+        stream.tick()
+        assert exchange.events[-1] == Idle(0)
+        assert not stream.is_idle
+
+    def test_the_first_bytes_of_a_response_put_off_a_keep_alive(self, stream_of, now, envoy):
+        stream, _ = stream_of({**LISTENS, ResponseHeaders: [[]], ResponseBody: [[]]}, timeout=10)
+        waiting(stream, envoy)
+        stream.receive(envoy.response_headers())
+        now.steady += 10
+        stream.receive(envoy.response_body(b"kept"))
+        assert not stream.is_idle
+
+    def test_events_without_progress_are_idle_time(self, stream_of, now, envoy):
+        stream, exchange = stream_of({**LISTENS, ResponseHeaders: [[Head(200, ())]], ResponseBody: [[]]}, timeout=10)
+        waiting(stream, envoy)
+        stream.receive(envoy.response_headers())
+        exchange.progressed = False
+        for _ in range(10):
+            now.steady += 1
+            stream.receive(envoy.response_body(b"x"))
+        stream.tick()
+        assert exchange.events[-1] == Idle(10)
