@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-_LONGEST = 64 * 1024
+LONGEST = 64 * 1024
 """Bytes of an error's body that is decoded: AWS's have less than one KiB, and its text is searched for phrases."""
 
 
@@ -79,7 +79,7 @@ def from_frame(headers: Mapping[str, object], payload: bytes) -> BedrockError:
 
 
 def _read(body: bytes) -> _Body:
-    if len(body) > _LONGEST:
+    if len(body) > LONGEST:
         return _Body(lower=_text(body[:4000]))
     try:
         return _DECODER.decode(body)

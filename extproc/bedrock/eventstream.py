@@ -11,7 +11,7 @@ give the same messages however they are cut; and the buffer holds at most one in
 known to be allowed.
 
 Source: https://docs.aws.amazon.com/transcribe/latest/dg/event-stream.html (the format is the same for all
-services); limits and header types as in botocore's eventstream.py.
+services); the limit of headers and their types as in botocore's eventstream.py.
 """
 
 import struct
@@ -24,7 +24,8 @@ from zlib import crc32
 from extproc.value import Value
 
 MAX_HEADERS = 128 * 1024
-MAX_PAYLOAD = 24 * 1024 * 1024
+MAX_PAYLOAD = 8 * 1024 * 1024
+"""Longest payload of a message, in bytes: as much as a whole response may have (botocore's limit is 24 MiB)."""
 _CACHED_HEADERS = 1024
 """Longest block of headers that is cached, in bytes: Bedrock's have 90, the same for every event of a type."""
 

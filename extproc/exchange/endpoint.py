@@ -28,9 +28,7 @@ from extproc.payload import Payload
 from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
-
-MAX_RESPONSE = 64 * 1024 * 1024
-"""Bytes of the longest response to a call that is read, if the expected length is unknown."""
+from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 
 Response = tuple[Mapping[str, str], bytes]
 """The headers, with lower-case names, and the body of a 200 of Bedrock's."""
@@ -42,7 +40,7 @@ class BedrockCall(Struct, frozen=True):
     path: str
     body: Payload
     accept: str = "application/json"
-    max_response: int = MAX_RESPONSE
+    max_response: int = MAX_RESPONSE_BYTES
     """Longest accepted response, in bytes."""
     digest: str | None = None
     """The body's SHA-256 in hex, where it is known."""

@@ -81,7 +81,7 @@ from extproc.exchange.jobs import (
 from extproc.exchange.local_replies import bedrock_idle, from_envoy, is_of_another, of_another, slow_upload, too_large
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
-from extproc.exchange.responses import CollectedResponse, ResponseRelay, StreamedResponse
+from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, not_here, route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
@@ -104,7 +104,6 @@ from extproc.openai import sse
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
-from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_response, from_bedrock
 
@@ -307,7 +306,7 @@ class Exchange:
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
         headers = self._gateway.sign(call, now)
         self._record.stream = pending.streams
-        self._state = Sent(pending)
+        self._state = Sent(pending, call.max_response)
         return Forward(
             path=call.path,
             authority=self._gateway.authority,
@@ -331,13 +330,12 @@ class Exchange:
         state.admitted.reservation.settle(side_calls.response_bytes)
         if not side_calls.complete:
             return side_calls.next(self._gateway.sign, now)
-        side_responses = side_calls.responses
-        responses = [(response.headers, response.body) for response in side_responses]
+        responses = [(response.headers, response.body) for response in side_calls.responses]
         if not pending.is_large(responses):
             return self._completed(pending.complete(self._context(), responses))
         self._state = Completing()
         admitted = state.admitted
-        job = Complete(admitted.endpoint, pending, self._context(), side_responses, admitted.caller.organisation)
+        job = Complete(admitted.endpoint, pending, self._context(), side_calls.responses, admitted.caller.organisation)
         return Wait(job, TRANSLATION_SECONDS)
 
     def _context(self) -> ResponseContext:
@@ -356,19 +354,17 @@ class Exchange:
         status = int(headers.get(":status", "0"))
         longest = self._gateway.settings.streaming.idle_seconds
         if event.local or not isinstance(state, Sent):
-            return CollectedResponse(lambda body: self._error(self._envoy_error(status, event.details)), longest)
+            return CollectedError(lambda body: self._error(self._envoy_error(status, event.details)), longest)
         pending = state.pending
         if status != 200 or is_of_another(status, headers):
-            return CollectedResponse(lambda body: self._bedrock_error(pending, status, headers, body), longest)
+            return CollectedError(lambda body: self._bedrock_error(pending, status, headers, body), longest)
         context = self._context()
         stream = pending.stream(context)
-        if stream is not None:
-            return self._streamed(stream)
-        return CollectedResponse(lambda body: self._completed(pending.complete(context, [(headers, body)])), longest)
-
-    def _streamed(self, stream: ChatSse) -> StreamedResponse:
-        headers = self._headers(("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache"))
-        head = Head(200, headers, self._upstream_headers)
+        if stream is None:
+            return CollectedResponse(
+                lambda body: self._completed(pending.complete(context, [(headers, body)])), state.max_response, longest
+            )
+        head = Head(200, self._headers(*sse.HEADERS), self._upstream_headers)
         return StreamedResponse(stream, self._record, head, self._gateway.settings.streaming)
 
     def _bedrock_error(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:

@@ -16,10 +16,11 @@ from typing import Literal
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import Headers
-from extproc.exchange.endpoint import MAX_RESPONSE, ApiEndpoint, Pending, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import ApiEndpoint, Pending, ResponseContext, TranslatedRequest
 from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
+from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class SideCall:
     path: str
     headers: Headers
     body: bytes
-    max_bytes: int = MAX_RESPONSE
+    max_bytes: int = MAX_RESPONSE_BYTES
     """Longest accepted body of the response; a longer one is not read to its end."""
 
 

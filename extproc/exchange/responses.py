@@ -1,11 +1,11 @@
 """The response side of an exchange: Bedrock's bytes in, the client's response out.
 
-Two classes with the same four methods. `CollectedResponse` withholds all bytes and sends one `Reply` at the end, with
-the right content-length. `StreamedResponse` withholds the headers until the first bytes, because a Bedrock 200 whose
-first event is an exception must still become a real 4xx or 5xx; after that a failure can only be an SSE error object
-and the end of the stream, without `[DONE]`.
+Three classes with the same methods. `CollectedResponse` withholds all bytes and sends one `Reply` at the end, with the
+right content-length; `CollectedError` does so for an error, whose beginning is enough. `StreamedResponse` withholds the
+headers until the first bytes, because a Bedrock 200 whose first event is an exception must still become a real 4xx or
+5xx; after that a failure can only be an SSE error object and the end of the stream, without `[DONE]`.
 
-Both raise `ApiError` only before they have sent anything; the exchange turns it into its `Reply`.
+All raise `ApiError` only before they have sent anything; the exchange turns it into its `Reply`.
 
 Idle time: either ends after `idle_seconds` without a byte from Bedrock, a stream after as long without a whole event of
 a known type. Keep-alives count from the last byte to the client: a custom tool's input, or text that is withheld beside
@@ -24,6 +24,7 @@ Decisions: docs/decisions.md, D21, D56, D69, D70, D71, D173.
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from extproc.bedrock import errors
 from extproc.config import StreamingSettings
 from extproc.exchange.directives import Body, Directive, Head
 from extproc.exchange.local_replies import bedrock_idle, response_too_large, stalled
@@ -31,9 +32,6 @@ from extproc.openai import sse
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
 from extproc.translate.chat_stream import State
-
-MAX_COLLECTED = 64 * 1024 * 1024
-"""Longest response that is collected, in bytes; valid ones are far shorter."""
 
 END_SECONDS: Final = 1.0
 """Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
@@ -63,10 +61,11 @@ class ResponseRelay(Protocol):
 
 
 class CollectedResponse:
-    """A response that `complete` makes of all bytes at once."""
+    """A response that `complete` makes of all bytes at once; it has `longest` of them at most."""
 
-    def __init__(self, complete: Callable[[bytes], Directive], longest_idle: float) -> None:
+    def __init__(self, complete: Callable[[bytes], Directive], longest: int, longest_idle: float) -> None:
         self._complete = complete
+        self._longest = longest
         self._longest_idle = longest_idle
         self._pieces: list[bytes] = []
         self._size = 0
@@ -74,10 +73,13 @@ class CollectedResponse:
     def body(self, data: bytes) -> list[Directive]:
         """Keep the bytes. Raises a 502 `ApiError` for too many."""
         self._size += len(data)
-        if self._size > MAX_COLLECTED:
-            raise response_too_large()
+        if self._size > self._longest:
+            return self._beyond(data)
         self._pieces.append(data)
         return []
+
+    def _beyond(self, data: bytes) -> list[Directive]:
+        raise response_too_large()
 
     def end(self) -> list[Directive]:
         """Return the response."""
@@ -95,6 +97,17 @@ class CollectedResponse:
     def progressed(self) -> bool:
         """Return True: any byte is one of the response."""
         return True
+
+
+class CollectedError(CollectedResponse):
+    """An error response: where it is longer than any of AWS's, its beginning is enough."""
+
+    def __init__(self, complete: Callable[[bytes], Directive], longest_idle: float) -> None:
+        super().__init__(complete, errors.LONGEST, longest_idle)
+
+    def _beyond(self, data: bytes) -> list[Directive]:
+        self._pieces.append(data)
+        return self.end()
 
 
 class StreamedResponse:

@@ -54,6 +54,8 @@ class Sent(Value, frozen=True):
     """The request has gone to Bedrock."""
 
     pending: Pending
+    max_response: int
+    """Bytes of the longest whole response that it can have."""
 
 
 class SideCalling(Value, frozen=True):

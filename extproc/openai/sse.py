@@ -5,6 +5,7 @@ SDKs choke on an event without data, so nothing else is ever sent.
 """
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+HEADERS = (("content-type", CONTENT_TYPE), ("cache-control", "no-cache"))
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keepalive\n\n"
 

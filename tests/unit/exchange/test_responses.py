@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from extproc.bedrock import capability_table
+from extproc.bedrock import capability_table, errors
 from extproc.exchange.directives import Head
 from extproc.exchange.events import (
     Idle,
+    RequestBody,
+    RequestHeaders,
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
@@ -17,6 +19,8 @@ from extproc.exchange.events import (
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.responses import END_SECONDS, READ_AHEAD
+from extproc.translate.embeddings import NUMBER_BYTES
+from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 from tests.unit.exchange.replies import error, only
 
 Send = Callable[..., Exchange]
@@ -164,12 +168,39 @@ def test_envoys_own_responses_become_openais_errors(sent: Send, gateway: Gateway
     assert error(reply)
 
 
-def test_an_endless_response_is_aborted(sent: Send, gateway: Gateway) -> None:
+def test_no_more_of_a_response_is_collected_than_one_may_have(sent: Send, gateway: Gateway) -> None:
     exchange = sent(gateway)
     exchange.receive(upstream(), NOW)
-    piece = ResponseBody(bytes(16 * 1024 * 1024))
-    replies = [directive for _ in range(5) for directive in exchange.receive(piece, NOW)]
-    assert only(replies).status == 502
+    assert not exchange.receive(ResponseBody(bytes(MAX_RESPONSE_BYTES)), NOW)
+    reply = only(exchange.receive(ResponseBody(b"x"), NOW))
+    assert (reply.status, error(reply)["code"]) == (502, "bad_upstream_answer")
+
+
+def test_no_more_of_embeddings_is_collected_than_their_vectors_may_have(gateway: Gateway) -> None:
+    exchange = Exchange(gateway, "0" * 32)
+    headers = {":method": "POST", ":path": "/oai/v1/embeddings", "authorization": "Bearer qc_test"}
+    exchange.receive(RequestHeaders(headers), NOW)
+    body = {"model": "amazon.titan-embed-text-v2:0", "input": "Hi", "dimensions": 256}
+    exchange.receive(RequestBody(json.dumps(body).encode()), NOW)
+    exchange.receive(upstream(), NOW)
+    assert not exchange.receive(ResponseBody(bytes(256 * NUMBER_BYTES)), NOW)
+    reply = only(exchange.receive(ResponseBody(bytes(64 * 1024)), NOW))
+    assert (reply.status, error(reply)["code"]) == (502, "bad_upstream_answer")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("status", "local", "replied"), [(500, False, 502), (400, False, 400), (413, True, 413)])
+def test_of_an_error_without_an_end_the_beginning_is_enough(
+    sent: Send, gateway: Gateway, status: int, local: bool, replied: int, stream: bool
+) -> None:
+    exchange = sent(gateway, stream=stream)
+    exchange.receive(upstream(status, local=local), NOW)
+    piece = ResponseBody(b"x" * (errors.LONGEST // 2))
+    assert not exchange.receive(piece, NOW)
+    assert not exchange.receive(piece, NOW)
+    reply = only(exchange.receive(piece, NOW))
+    assert reply.status == replied
+    assert exchange.done
 
 
 # The response, streamed
