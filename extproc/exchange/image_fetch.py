@@ -5,10 +5,7 @@ from collections.abc import Mapping
 from extproc.config import MediaSettings
 from extproc.exchange.jobs import Fetch, FetchedImages, FetchFailure
 from extproc.openai.errors import invalid
-from extproc.translate.media import RemoteImage
-
-MAX_FETCHED = 20
-"""Most images of one request that are fetched: as many as Converse accepts."""
+from extproc.translate.media import MAX_REMOTE_IMAGES, RemoteImage
 
 
 class ImageFetch:
@@ -18,9 +15,9 @@ class ImageFetch:
         """Plan to fetch `remote` images, which may have `most` bytes in all. Raises `ApiError` if they are too many."""
         self._remote = remote
         self._urls = tuple(remote)
-        if len(self._urls) > MAX_FETCHED:
-            message = f"At most {MAX_FETCHED} images of a request are fetched: send the others as data: URLs."
-            raise invalid(message, remote[self._urls[MAX_FETCHED]].path, "too_many_images")
+        if len(self._urls) > MAX_REMOTE_IMAGES:
+            message = f"At most {MAX_REMOTE_IMAGES} images of a request are fetched: send the others as data: URLs."
+            raise invalid(message, remote[self._urls[MAX_REMOTE_IMAGES]].path, "too_many_images")
         uses = sum([image.uses for image in remote.values()])
         self._most = max(0, min(media.total_bytes, uses * media.max_bytes, most))
         self.job = Fetch(self._urls, media.max_bytes, self._most, media.concurrency, organisation)

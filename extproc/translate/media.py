@@ -51,6 +51,9 @@ from extproc.translate.lazy_base64 import LazyBase64, decode_string, source
 MediaBlock = ImageContent | DocumentContent | AudioContent | VideoContent
 _F = TypeVar("_F", ImageFormat, VideoFormat)
 
+MAX_REMOTE_IMAGES = 20
+"""Most images at URLs that a request may name, each counted once: as many as Converse accepts."""
+
 _FILE = "messages[].content[].file"
 """The path of any document, as `Ignored` has it."""
 _REMOTE = ("http://", "https://")
@@ -102,7 +105,7 @@ class RemoteImage(NamedTuple):
 
 
 def remote_images(messages: Sequence[Message]) -> dict[str, RemoteImage]:
-    """Return the images at http(s) URLs, by URL, in order."""
+    """Return the images at http(s) URLs, by URL, in order: one more than a request may have where it has too many."""
     remote: dict[str, RemoteImage] = {}
     for index, message in enumerate(messages):
         content = message.content
@@ -113,6 +116,8 @@ def remote_images(messages: Sequence[Message]) -> dict[str, RemoteImage]:
                 if _is_remote(url):
                     first = remote.get(url)
                     remote[url] = RemoteImage(path, 1) if first is None else RemoteImage(first.path, first.uses + 1)
+                    if len(remote) > MAX_REMOTE_IMAGES:
+                        return remote
     return remote
 
 

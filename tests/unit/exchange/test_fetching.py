@@ -11,9 +11,10 @@ from extproc.bedrock.catalogue import Target
 from extproc.config import MediaSettings
 from extproc.exchange.chat_endpoint import DecodedChat, decode
 from extproc.exchange.endpoint import AskContext
-from extproc.exchange.image_fetch import MAX_FETCHED, ImageFetch
+from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import Fetch, Fetched, FetchedImages, FetchFailure
 from extproc.openai.errors import ApiError
+from extproc.translate.media import MAX_REMOTE_IMAGES
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 MODEL = "anthropic.claude-sonnet-4-6"
@@ -80,12 +81,12 @@ def test_an_image_counts_as_often_as_it_is_named() -> None:
 
 
 def test_too_many_images_are_rejected_before_any_is_fetched() -> None:
-    urls = [f"https://x/{number}" for number in range(MAX_FETCHED)]
-    assert len(fetch(*urls).job.urls) == MAX_FETCHED
+    urls = [f"https://x/{number}" for number in range(MAX_REMOTE_IMAGES)]
+    assert len(fetch(*urls).job.urls) == MAX_REMOTE_IMAGES
     with pytest.raises(ApiError) as caught:
         fetch(*urls, "https://x/one-more")
     assert (caught.value.status, caught.value.code) == (400, "too_many_images")
-    assert caught.value.param == f"messages[2].content[{MAX_FETCHED}].image_url.url"
+    assert caught.value.param == f"messages[2].content[{MAX_REMOTE_IMAGES}].image_url.url"
 
 
 def test_without_the_images_the_error_names_what_to_send_instead() -> None:

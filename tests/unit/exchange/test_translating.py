@@ -14,7 +14,6 @@ from extproc.exchange.endpoint import AskContext, DecodedRequest
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders, Resumed
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.image_fetch import MAX_FETCHED
 from extproc.exchange.jobs import (
     Complete,
     Fetch,
@@ -34,6 +33,7 @@ from extproc.exchange.translation import LARGE_BODY, MANY_OBJECTS, MANY_SEPARATO
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
+from extproc.translate.media import MAX_REMOTE_IMAGES
 
 NOW = 1_790_000_000.0
 TEXT = "word " * (LARGE_BODY // 5)
@@ -184,7 +184,7 @@ def test_images_are_fetched_in_between(roomy: Gateway) -> None:
 
 
 def test_too_many_images_are_an_error_before_any_is_fetched(roomy: Gateway) -> None:
-    urls = [f"https://images.example/{at}.png" for at in range(MAX_FETCHED + 1)]
+    urls = [f"https://images.example/{at}.png" for at in range(MAX_REMOTE_IMAGES + 1)]
     parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     body = chat([{"type": "text", "text": TEXT}, *parts], model="anthropic.claude-sonnet-4-6")
     reply = finished(begun(roomy), roomy, body)

@@ -27,6 +27,7 @@ from extproc.openai.chat import ChatRequest, decode_request
 from extproc.openai.embeddings import MAX_TEXTS, MAX_TOKENS
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan
+from extproc.translate.media import MAX_REMOTE_IMAGES
 from tests.unit.translate.compatibility_cases import DECLARED, SECTIONS, TOP, USER, WRAPPERS, Change, Json
 
 PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
@@ -189,6 +190,7 @@ More than this is a 400 whose `param` names the list and whose message has the l
 | parts of one message's `content` | {limits.MAX_PARTS:,} |
 | `tool_calls` of one message | {limits.MAX_TOOL_CALLS:,} |
 | JSON objects in the `arguments` of calls, beside the first of each | {limits.MAX_TOOL_CALLS:,} |
+| images at http(s) URLs, each URL once | {MAX_REMOTE_IMAGES} |
 | `thinking_blocks` of one message | {limits.MAX_THINKING_BLOCKS:,} |
 | `stop` | what the family takes (4 for most), {limits.MAX_STOP_SEQUENCES:,} for any |
 | `logit_bias` | {limits.MAX_LOGIT_BIASES:,} |

@@ -18,7 +18,7 @@ from extproc.openai.errors import ApiError
 from extproc.translate import media
 from extproc.translate.ignored import Ignored
 from extproc.translate.lazy_base64 import LONG, decode_string
-from extproc.translate.media import Media, remote_images
+from extproc.translate.media import MAX_REMOTE_IMAGES, Media, remote_images
 
 PATH = "messages[0].content[1].image_url.url"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(10)
@@ -383,6 +383,13 @@ def test_remote_images_are_named_once_with_the_first_place() -> None:
         ("http://x/a", ("messages[2].content[2].image_url.url", 2)),
         ("https://x/c", ("messages[4].content[1].image_url.url", 1)),
     ]
+
+
+def test_no_more_remote_images_are_listed_than_show_that_they_are_too_many() -> None:
+    urls = [f"https://x/{number}" for number in range(MAX_REMOTE_IMAGES + 1)]
+    messages = [{"role": "user", "content": [*map(image, [*urls, "https://x/late", urls[0]])]}]
+    listed = remote_images(decode_request(json.dumps({"model": "m", "messages": messages}).encode()).messages)
+    assert list(listed) == urls
 
 
 @pytest.mark.parametrize(("length", "kept"), [(LONG - 4, False), (LONG, True)])
