@@ -188,7 +188,7 @@ SCHEMA_SHAPES: dict[str, Shape] = {
     ),
     "schema, branches, in a chain": Shape(lambda n: _schema(_branch_chain(n)), 2_800),
     "schema, branches, nested": Shape(lambda n: _schema(_doubling_branches(n)), 4_000),
-    "schema, names that do not fit": Shape(lambda n: _schema(_object({f"p {at}": {} for at in range(n)})), 19_900),
+    "schema, names that do not fit": Shape(lambda n: _schema(_object({f"p {at}": {} for at in range(n)})), 9_900),
     "schema, null": Shape(lambda n: _schema(_object({f"p{at}": {"items": None} for at in range(n)})), 9_900),
     "schema, root reference, in steps": Shape(lambda n: _schema(_root_chain(n)), 9_900),
     "schema, patterns": Shape(

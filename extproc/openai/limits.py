@@ -36,6 +36,8 @@ MAX_REFERRED_BYTES = 1 << 18
 """Bytes that replace the references in all schemas of a request, where a model reads none; each use counts."""
 MAX_REFERRED_SCHEMAS = 5_000
 """Schemas that replace those references; a definition that does not come back to itself counts once."""
+MAX_RENAMED_PROPERTIES = 10_000
+"""Properties in all schemas of a request whose names a model does not take: the worker keeps them for the response."""
 
 _SMALL_SCHEMA = 4_096
 """Largest schema, in bytes, whose members and levels are not counted: it cannot be slow."""

@@ -89,6 +89,7 @@ def fit(schema: Raw, absent: Raw, limits: Limits, growth: Growth, param: str) ->
     except ApiError as error:
         raise invalid(error.message, f"{param}{error.param or ''}", error.code) from error
     growth.spend(fitted.bytes_referred, param, fitted.schemas_referred)
+    growth.rename(len(fitted.names), param)
     return fitted
 
 

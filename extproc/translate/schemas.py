@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Raw
 
 from extproc.openai.errors import ApiError, invalid
-from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS
+from extproc.openai.limits import MAX_REFERRED_BYTES, MAX_REFERRED_SCHEMAS, MAX_RENAMED_PROPERTIES
 
 _REF = "$ref"
 _FAR = 8
@@ -82,11 +82,12 @@ def with_object_root(root: dict[str, Any], param: str) -> dict[str, Any]:
 
 
 class Growth:
-    """The bytes and schemas that may still replace references in the schemas of one request."""
+    """The bytes and schemas that may still replace references in the schemas of one request, and names properties."""
 
     def __init__(self) -> None:
         self.left = MAX_REFERRED_BYTES
         self._schemas = MAX_REFERRED_SCHEMAS
+        self._names = MAX_RENAMED_PROPERTIES
 
     @property
     def spent(self) -> tuple[int, int]:
@@ -102,6 +103,17 @@ class Growth:
                 "This model reads no references in schemas, and without them those of this request would be too large: "
                 f"{MAX_REFERRED_BYTES:,} bytes, each use of a definition counted, and {MAX_REFERRED_SCHEMAS:,} schemas "
                 "may replace references. Use fewer of them, or smaller definitions.",
+                param,
+                "invalid_value",
+            )
+
+    def rename(self, properties: int, param: str) -> None:
+        """Count properties whose names are replaced. Raises a 400 once there are too many."""
+        self._names -= properties
+        if self._names < 0:
+            raise invalid(
+                f"This model takes no properties with such names, and at most {MAX_RENAMED_PROPERTIES:,} names in all "
+                "schemas of a request are replaced. Use names of letters, digits, `_`, `.` and `-`, 64 at most.",
                 param,
                 "invalid_value",
             )

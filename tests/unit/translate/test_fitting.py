@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from extproc.openai.errors import ApiError
+from extproc.openai.limits import MAX_RENAMED_PROPERTIES
 from extproc.translate import fitting, schema_root
 from extproc.translate.fitting import Fitted, Limits, fit
 from extproc.translate.names import bedrock_name
@@ -361,6 +362,23 @@ def test_the_references_of_a_remembered_schema_count_each_time() -> None:
         fit(text, Raw(b""), NOVA, growth, "p")
     with pytest.raises(ApiError, match="too large"):
         [fit(text, Raw(b""), NOVA, growth, "p") for _ in range(3)]
+
+
+def test_the_names_that_are_replaced_in_a_request_have_a_limit_in_all() -> None:
+    limits = Limits(property_names="[a-z]{1,64}")
+    growth, half = Growth(), MAX_RENAMED_PROPERTIES // 2
+    text = Raw(json.dumps({"type": "object", "properties": {f"a {at}": True for at in range(half)}}).encode())
+    for _ in range(2):
+        assert len(fit(text, Raw(b""), limits, growth, "p").names) == half
+    with pytest.raises(ApiError, match=f"{MAX_RENAMED_PROPERTIES:,} names") as caught:
+        fit(
+            Raw(b'{"type":"object","properties":{"b c":true}}'),
+            Raw(b""),
+            limits,
+            growth,
+            "tools[2].function.parameters",
+        )
+    assert (caught.value.status, caught.value.param) == (400, "tools[2].function.parameters")
 
 
 def test_a_large_result_is_not_remembered() -> None:
