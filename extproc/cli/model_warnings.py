@@ -1,6 +1,8 @@
 """Warnings of `check` about models: patterns that match nothing, and organisations that may call nothing.
 
 What AWS offers is not asked: the built-in list is what is known here. ARNs are an account's own, and are not judged.
+
+Decision: docs/decisions.md, D174.
 """
 
 from collections.abc import Iterator
@@ -11,14 +13,25 @@ from extproc.config import Models, Settings
 from extproc.config.faults import printable
 from extproc.tenancy.policy import choose, matches_none
 
+MAX_COMPARED = 5_000
+"""Most patterns that are compared with the built-in list: each takes up to 3 ms."""
+
 
 def model_warnings(settings: Settings, region: str) -> Iterator[str]:
     """Yield a warning for each pattern without a known model, and for each organisation that may call no model."""
     catalogue, names = seed(region), known_names()
     reasons: dict[Models, list[str]] = {}
+    compared = 0
     for name, organisation in settings.organisations.items():
         models = organisation.models
         if models not in reasons:
+            compared += len(models.allow) + len(models.deny)
+            if compared > MAX_COMPARED:
+                yield (
+                    f"the file has more than {MAX_COMPARED:,} patterns of models: those from organisation {name!r} on "
+                    "were not compared with the built-in list"
+                )
+                return
             reasons[models] = [*_unmatched(models, names), *_permits_nothing(models, catalogue)]
         for reason in reasons[models]:
             yield f"organisation {name!r} {reason}"

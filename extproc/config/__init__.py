@@ -8,7 +8,7 @@ Tokens may be in files of their own, which `tokens_from` names: `Draft` is a gat
 
 Invariant: for any bytes, `parse` returns `Settings` or raises `ConfigError`, never another exception.
 
-Decision: docs/decisions.md, D54.
+Decisions: docs/decisions.md, D54, D174.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,6 +57,10 @@ TRANSLATION_SECONDS = 30.0
 
 UPLOAD_BYTES_PER_SECOND = 512 * 1024
 """Speed of an upload beyond its first `limits.upload_seconds`."""
+
+
+MAX_PATTERNS = 500
+"""Most patterns of a list of models: each is compared with each name of a model."""
 
 
 class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -275,6 +279,7 @@ class Draft:
             _check_capabilities(settings.capabilities)
             _check_networks(settings.media.deny)
             _check_origins(settings.cors.origins)
+            _check_patterns(settings.organisations)
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with _naming(source):
@@ -412,6 +417,17 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"cors.origins[{index}]: browsers send this origin without {port}; write {origin.removesuffix(port)}"
             )
+
+
+def _check_patterns(organisations: Mapping[str, Organisation]) -> None:
+    """Check that no list has so many patterns that a list of models takes a worker too long; raises `ConfigError`."""
+    for name, organisation in organisations.items():
+        for key, patterns in (("allow", organisation.models.allow), ("deny", organisation.models.deny)):
+            if len(patterns) > MAX_PATTERNS:
+                raise ConfigError(
+                    f"organisations.{name}.models.{key}: {len(patterns):,} patterns, at most {MAX_PATTERNS} are "
+                    "accepted; write fewer, with `*`, as in `anthropic.*`"
+                )
 
 
 def _check_family(family: Capabilities, where: str) -> None:

@@ -202,6 +202,9 @@ REJECTED = {
     # images from the web
     "media: {fetch: 1}": "media.fetch: expected true or false; found the number 1",
     "media: {max_bytes: 1}": "media.max_bytes: expected a whole number of bytes from 1024 (1 KiB)",
+    f"organisations: {{acme: {{models: {{deny: [{'a,' * 501}]}}}}}}": (
+        "organisations.acme.models.deny: 501 patterns, at most 500 are accepted"
+    ),
     "media: {deny: [203.0.113.7]}": "media.deny[0]: expected a network, as in 2600:1f18::/32 or 203.0.113.0/24",
     "media: {deny: [203.0.113.7/24]}": "media.deny[0]: 203.0.113.7/24 has host bits set; write a network",
     "media: {concurrency: 0}": "media.concurrency: expected a whole number from 1 to 1000; found the number 0",

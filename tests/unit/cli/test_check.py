@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from extproc.cli import model_warnings
 from tests.unit.cli.running import Cli, is_rejected
 
 
@@ -72,6 +73,19 @@ def test_check_lists_the_first_of_very_many(cli: Cli, gateway_yaml: Path) -> Non
     assert "t999 " in shown
     assert "t1000" not in shown
     assert "… and 200 more" in shown
+
+
+def test_check_compares_the_first_of_very_many_patterns(
+    cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_warnings, "MAX_COMPARED", 5)
+    lines = [f"  o{number}: {{models: {{allow: ['*'], deny: [amazon.no{number}]}}}}" for number in range(4)]
+    gateway_yaml.write_text("\n".join(["region: us-east-1", "organisations:", *lines]))
+    shown = cli("check")
+    assert shown.exit_code == 0
+    assert "more than 5 patterns of models: those from organisation 'o2' on were not compared" in shown.stderr
+    assert "'o1' has the pattern" in shown.stderr
+    assert "'o2' has the pattern" not in shown.stderr
 
 
 def test_check_shows_names_without_control_characters(cli: Cli, gateway_yaml: Path) -> None:
