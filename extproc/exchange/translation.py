@@ -28,7 +28,9 @@ SMALL_BODY = 8_192
 MANY_SEPARATORS = 8_000
 """Commas, opening brackets and percent signs of a body that is read in the other process."""
 MANY_OBJECTS = 2_000
-"""Opening braces of such a body: each message, part, tool call and schema is an object, and more work than a value."""
+"""Opening braces, `true` and `false` of such a body: each message, part, tool call and schema is an object or, of the
+schemas, a boolean, and more work than a value."""
+_OBJECTS = (b"{", b"true", b"false")
 _SEPARATORS = b",[{%"
 _ESCAPED = (b"\\u002", b"\\u005", b"\\u007")
 """The beginnings of their escapes, and of those of a few other characters."""
@@ -41,7 +43,7 @@ def is_large(body: bytes | bytearray) -> bool:
         return False
     if size >= LARGE_BODY:
         return True
-    if body.count(b"{") >= MANY_OBJECTS:
+    if sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS:
         return True
     return size - len(body.translate(None, _SEPARATORS)) + _escaped(body) >= MANY_SEPARATORS
 

@@ -115,6 +115,8 @@ def test_a_body_of_many_bytes_values_or_objects_is_large() -> None:
     assert not is_large(rb"\u00e9" * MANY_SEPARATORS + b" " * SMALL_BODY)
     assert not is_large(b'{"a":1}' * (MANY_OBJECTS - 1) + b" " * SMALL_BODY)
     assert is_large(b'{"a":1}' * MANY_OBJECTS + b" " * SMALL_BODY)
+    assert not is_large(b'"a":true,"b":false,' * (MANY_OBJECTS // 2 - 1) + b" " * SMALL_BODY)
+    assert is_large(b'"a":true,"b":false,' * (MANY_OBJECTS // 2) + b" " * SMALL_BODY)
     assert is_large(b" " * LARGE_BODY)
 
 

@@ -77,6 +77,7 @@ FAMILIES: Mapping[str, Capabilities] = {
 }
 
 
+LARGE = "512 KiB, or of 8 KiB with 8,000 separators or 2,000 objects and booleans"
 INLINED = "families [without `definitions`](#schemas-of-tools)"
 
 
@@ -202,7 +203,7 @@ More than this is a 400 whose `param` names the list and whose message has the l
 | schemas written in place of `$ref` in a request ({INLINED}) | {limits.MAX_REFERRED_SCHEMAS:,} |
 | properties with names that a family rejects, in [all tools](#schemas-of-tools) | {limits.MAX_RENAMED_PROPERTIES:,} |
 | `input` of embeddings | {MAX_TEXTS:,} texts, {MAX_TOKENS:,} token ids in all, as with OpenAI |
-| JSON values in a request of 512 KiB, or of 8 KiB with 8,000 separators or 2,000 objects | {limits.MAX_VALUES:,} |
+| JSON values in a request of {LARGE} | {limits.MAX_VALUES:,} |
 | JSON values in all `arguments`, and results sent as JSON, of more than 4,096 characters | {limits.MAX_VALUES:,} |
 
 ## The same for every family
