@@ -14,7 +14,7 @@ in any way, the second route is never found, and Envoy responds with 503.
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 
-Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153.
+Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153, D175.
 """
 
 from collections.abc import Iterable, Iterator
@@ -188,6 +188,8 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
             initial_stream_window_size=_STREAM_BYTES,
             initial_connection_window_size=4 * _MIB,
             max_concurrent_streams=MAX_CONCURRENT_STREAMS,
+            # Otherwise an invalid request closes the connection, which a proxy shares between callers.
+            override_stream_error_on_invalid_http_message=True,
         ),
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=seconds(_CONNECTION_IDLE_SECONDS)),
         stream_idle_timeout=seconds(_idle_seconds(plan)),

@@ -31,7 +31,8 @@ class Http2:
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._token = token
-        self._h2 = H2Connection(H2Configuration(header_encoding="utf-8"))
+        as_written = {"validate_outbound_headers": False, "normalize_outbound_headers": False}
+        self._h2 = H2Connection(H2Configuration(header_encoding="utf-8", **as_written))
         self._socket = socket.create_connection((host, port), timeout=30)
         self._h2.initiate_connection()
         self._flush()
@@ -45,6 +46,16 @@ class Http2:
         self._h2.send_headers(number, headers, end_stream=body is None)
         if body is not None:
             self._h2.send_data(number, json.dumps(body).encode(), end_stream=True)
+        self._flush()
+        self.exchanges[number] = Exchange()
+        return self.exchanges[number]
+
+    def get(self, *more: tuple[str, str], **pseudo: str) -> Exchange:
+        """Send a GET with these headers, however odd they are."""
+        number = self._h2.get_next_available_stream_id()
+        fields = {"method": "GET", "scheme": "http", "authority": "gateway", "path": "/oai/v1/models"} | pseudo
+        headers = [*((f":{name}", value) for name, value in fields.items()), *more]
+        self._h2.send_headers(number, headers, end_stream=True)
         self._flush()
         self.exchanges[number] = Exchange()
         return self.exchanges[number]
@@ -141,6 +152,34 @@ def test_leaving_one_stream_ends_its_call_and_no_other(http2: Http2, local: Any)
     local.release()
     assert http2.until_ended(kept).body.endswith(b"data: [DONE]\n\n")
     local.wait_for("aborted", "finished")
+
+
+ODD: list[tuple[dict[str, str], list[tuple[str, str]]]] = [
+    ({"authority": "user@gateway"}, []),
+    ({"authority": "a, b"}, []),
+    ({"authority": ""}, []),
+    ({"path": "/oai/v1/a b"}, []),
+    ({}, [("te", "gzip")]),
+    ({}, [("x-a", "a\x7fb")]),
+    ({}, [("x-a", "a\x01b")]),
+    ({}, [("content-length", "1x")]),
+    ({}, [("content-length", "1"), ("content-length", "2")]),
+    ({}, [("connection", "x")]),
+    ({}, [("X-A", "a")]),
+]
+
+
+@pytest.mark.parametrize(("pseudo", "more"), ODD)
+def test_an_invalid_request_ends_no_other_on_its_connection(
+    http2: Http2, local: Any, pseudo: dict[str, str], more: list[tuple[str, str]]
+) -> None:
+    """A proxy before the gateway has the requests of several callers on one connection (RFC 9113 section 8.1.1)."""
+    kept = http2.request("POST", CHAT, question("Count to 9. [[local: hold]]", stream=True))
+    http2.until_content(kept)
+    odd = http2.until_ended(http2.get(*more, **pseudo))
+    assert odd.reset == ErrorCodes.PROTOCOL_ERROR or odd.headers[":status"].startswith("4")
+    local.release()
+    assert http2.until_ended(kept).body.endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize(
