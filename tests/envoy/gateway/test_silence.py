@@ -4,14 +4,18 @@ The gateways here have short times; no test measures a duration. Where a test ne
 waits for a sign of another call: comments of a stream, or its own end by silence.
 """
 
+import asyncio
 import json
 import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
+
+from tests.envoy.gateway.servers import ThreadedServer
 
 DONE = "[DONE]"
 COUNT = "Count to 9."
@@ -233,3 +237,32 @@ def test_a_caller_who_stops_reading_does_not_get_bedrocks_silence_as_reason(hast
     assert details["code"] == "timeout"
     assert "or the response was not read" in details["message"]
     assert b"[DONE]" not in received
+
+
+# Informational responses, which are no response
+
+
+async def send_hints(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send informational responses (RFC 9110 section 15.2) to whatever comes, until the other side leaves."""
+    await reader.readuntil(b"\r\n\r\n")
+    with suppress(ConnectionError):
+        while not reader.at_eof():
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 20)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def hinted(start_shared: Any, bedrock: Any) -> Iterator[Any]:
+    """A gateway whose Bedrock sends nothing but informational responses."""
+    server = ThreadedServer(send_hints)
+    env = {**bedrock.environment, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{server.port}"}
+    yield start_shared({"streaming": {"idle_seconds": 1}}, env=env, args=["--upstream", "aws"])
+    server.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_informational_responses_without_an_end_are_silence(hinted: Any, client_of: Any, stream: bool) -> None:
+    response = client_of(hinted).chat(COUNT, stream=stream)
+    assert (response.status, response.error["code"]) == (504, "timeout")
