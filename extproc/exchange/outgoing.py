@@ -1,7 +1,8 @@
 """The bytes that a request holds of the budget once its calls to Bedrock are known.
 
 The bodies of all calls count, and the responses that are kept until the last has come: those of embeddings, which are
-many times as long as their texts. A chat response is passed on as it comes.
+many times as long as their texts, and the parts of a request to `/responses` that its response repeats. The rest of a
+chat response is passed on as it comes.
 
 Decision: docs/decisions.md, D102.
 """

@@ -39,6 +39,9 @@ from extproc.translate.responses_events import ResponsesEncoder
 from extproc.translate.responses_request import ENCRYPTED, ChatForm, chat_form, open_reasoning
 from extproc.translate.sealed_reasoning import ReasoningSeal
 
+REPETITIONS = 3
+"""Events of a response that repeat the request's members: the first two and the last."""
+
 Plan = TypeVar("Plan", chat_request.ChatPlan, chat_request.CountPlan)
 
 
@@ -111,7 +114,8 @@ class DecodedResponses:
         path = model_path(target.model_id, "converse-stream" if plan.stream else "converse")
         accept = "application/vnd.amazon.eventstream" if plan.stream else "application/json"
         pending = self._pending(plan, target)
-        return TranslatedRequest((BedrockCall(path, plan.body, accept),), pending)
+        call = BedrockCall(path, plan.body, accept, response=REPETITIONS * len(bytes(pending.echo)))
+        return TranslatedRequest((call,), pending)
 
     def _planned(
         self, target: Target, capabilities: Capabilities, context: AskContext, plan: Callable[..., Plan]

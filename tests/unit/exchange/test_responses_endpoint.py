@@ -342,3 +342,9 @@ def test_the_key_is_the_operators_or_derived_from_the_tokens(gateway: Gateway) -
     keys = config.ResponsesSettings(keys=("n" * 32, "o" * 32))
     own = msgspec.structs.replace(gateway.settings, responses=keys)
     assert Directory(own).response_keys == (b"n" * 32, b"o" * 32)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_repetitions_of_the_request_in_its_response_are_counted(stream: bool) -> None:
+    [call] = ask(instructions="x" * 10_000, stream=stream).calls
+    assert 3 * 10_000 < call.response < 3 * 12_000
