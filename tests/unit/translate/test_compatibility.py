@@ -28,6 +28,7 @@ from extproc.openai.embeddings import MAX_TEXTS, MAX_TOKENS
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan
 from extproc.translate.media import MAX_REMOTE_IMAGES
+from tests.unit.translate import responses_table
 from tests.unit.translate.compatibility_cases import DECLARED, SECTIONS, TOP, USER, WRAPPERS, Change, Json
 
 PAGE = Path(__file__).parents[3] / "docs" / "compatibility.md"
@@ -306,7 +307,7 @@ def render() -> str:
     """Return the page."""
     everywhere, families = "\n".join(same_everywhere()), TABLE + "\n".join(family_rows())
     schemas, doubtful = SCHEMAS + "\n".join(schema_rows()), DOUBTS + "\n".join(doubts())
-    return "\n".join([HEAD + everywhere, families, NOTES + schemas, doubtful, ""])
+    return "\n".join([HEAD + everywhere, families, NOTES + schemas, responses_table.section(), doubtful, ""])
 
 
 def test_each_case_is_on_the_page() -> None:
