@@ -102,8 +102,8 @@ def test_comments_come_while_a_tools_input_is_kept(quiet: Any) -> None:
     """Events of Bedrock's that lead to no byte for the caller put off no comment."""
     client, _ = quiet
     tool = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
-    choice = {"type": "custom", "custom": {"name": "shell"}}
-    with client.stream(f"{COUNT * 8} [[local: pace=0.15]]", model=CLAUDE, tools=[tool], tool_choice=choice) as stream:
+    order = f"[[local: pace=0.15 call=shell arguments={json.dumps({'input': COUNT * 32})}]]"
+    with client.stream(order, model=CLAUDE, tools=[tool]) as stream:
         events = list(iter(stream.next, None))
     calls = [number for number, event in enumerate(events) if '"custom":{' in event]
     first, last = calls[0], calls[-1]
