@@ -233,7 +233,7 @@ clean: ## Remove everything that make has made
 installed: $(BENCH) $(FUZZ) $(TINYPROXY)
 
 supported:
-	@test -z "$(PYTHON)" || ! $(PYTHON_FITS) || $(PYTHON) deploy/supported.py
+	$(if $(wildcard $(BIN)/python),,@test -z "$(PYTHON)" || ! $(PYTHON_FITS) || $(PYTHON) deploy/supported.py)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.14 found; install one, or run make PYTHON=/path/to/python3"; exit 1; }
