@@ -132,8 +132,8 @@ def test_a_bad_request_names_the_parameter(client: OpenAI, local: Any, change: A
 
 
 def test_an_invalid_guardrail_name_is_rejected_in_bedrocks_words(client: OpenAI) -> None:
-    guardrail = {"guardrailIdentifier": "My guardrail", "guardrailVersion": "1"}
-    with pytest.raises(BadRequestError, match="'My guardrail' at 'guardrailConfig") as rejected:
+    guardrail = {"guardrailIdentifier": "My_guardrail", "guardrailVersion": "1"}
+    with pytest.raises(BadRequestError, match="'My_guardrail' at 'guardrailConfig") as rejected:
         client.chat.completions.create(**HELLO, extra_body={"guardrailConfig": guardrail})
     assert rejected.value.param == "guardrailConfig"
     assert "Member must satisfy regular expression pattern" in rejected.value.message

@@ -73,7 +73,7 @@ def bedrock(objects_of: Any, folder: Path) -> Iterator[LocalBedrock]:
 @pytest.fixture
 def pod(objects_of: Any, folder: Path, bedrock: LocalBedrock, eventually: Any) -> Iterator[Pod]:  # noqa: F811
     """A gateway of overlays/local that is ready."""
-    services = {"http://bedrock-local:9000": bedrock._url}
+    services = {"http://bedrock-local:9000": bedrock.url}
     with placed(objects_of("overlays/local"), "oai-gateway", folder, services) as pod, up(pod):
         eventually(lambda: healthy(pod) == 200)
         yield pod
@@ -277,7 +277,7 @@ def test_the_sidecar_is_ready_before_the_application_starts(
     assert names == ["oai-render", "oai-extproc", "oai-envoy"]
     with placed(objects, "shop", folder, {}) as pod:
         endpoint = {
-            "AWS_ENDPOINT_URL": bedrock._url,
+            "AWS_ENDPOINT_URL": bedrock.url,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local-secret",
         }

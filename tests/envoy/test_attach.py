@@ -394,6 +394,12 @@ def test_the_outline_names_every_file() -> None:
     assert set(re.findall(r"--only (\w+) > \1\.yaml", DOC)) == set(FILES)
 
 
+def test_the_extension_of_a_tunnel_is_what_envoy_config_prints() -> None:
+    shown = yaml.safe_load(block("yaml", "bootstrap_extensions:"))
+    rendered = yaml.safe_load((ROOT / "envoy" / "bootstrap-proxy.yaml").read_text())
+    assert shown["bootstrap_extensions"] == rendered["bootstrap_extensions"]
+
+
 def test_every_block_is_run_above() -> None:
     source = Path(__file__).read_text()
     run = re.findall(r'block\("(\w+)", "(.*?)"\)', source)

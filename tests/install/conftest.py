@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 DEADLINE = 90.0
 """Seconds after which a gateway is not going to be ready, or to end."""
 
-OURS = ("AWS_", "OPENAI_", "GIT_", "PYTHON", "VIRTUAL_ENV", "UV_PYTHON", "MAKE", "MFLAGS")
+OURS = ("ARGS", "PROGRAMS", "UNIT", "AWS_", "OPENAI_", "GIT_", "PYTHON", "VIRTUAL_ENV", "UV_PYTHON", "MAKE", "MFLAGS")
 """Beginnings of the variables that a fresh terminal has not."""
 
 

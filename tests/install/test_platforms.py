@@ -1,6 +1,7 @@
 """The table of machines in docs/install.md, deploy/supported.py and `make run` agree with the wheels that there are."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -86,6 +87,7 @@ def test_a_python_that_does_not_fit_is_named_first(checkout: Checkout, tmp_path:
     old = tmp_path / "python3.6"
     old.write_text('#!/bin/sh\nif [ "$1" = -c ]; then exit 1; fi\necho "SyntaxError" >&2; exit 1\n')
     old.chmod(0o755)
+    shutil.rmtree(checkout.folder / ".venv", ignore_errors=True)  # of another test
     shown = Terminal(checkout.folder).run(f"make run PYTHON={old}", fails=True)
     assert shown.startswith(f"make: {old} is not Python 3.11 to 3.14; run make PYTHON=/path/to/python3\n")
     assert "SyntaxError" not in shown
@@ -94,6 +96,7 @@ def test_a_python_that_does_not_fit_is_named_first(checkout: Checkout, tmp_path:
 def test_make_run_elsewhere_ends_in_one_line(checkout: Checkout, tmp_path: Path) -> None:
     """Python takes this machine for another, and nothing is installed."""
     (tmp_path / "sitecustomize.py").write_text(WINDOWS)
+    shutil.rmtree(checkout.folder / ".venv", ignore_errors=True)  # of another test
     terminal = Terminal(checkout.folder, {"PYTHONPATH": str(tmp_path)})
     shown = terminal.run(f"make run PYTHON={sys.executable}", fails=True)
     first, *rest = shown.splitlines()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
@@ -80,8 +81,15 @@ MODULE = f"{sys.executable} -m extproc --version"
 
 
 def printed(folder: Path, command: str = MODULE) -> str:
-    """Return the commit that the copy in the folder prints, with the packages of the tests for its dependencies."""
-    shown = Terminal(folder, {"PYTHONPATH": f"{folder}:{sysconfig.get_path('purelib')}"}).run(command)
+    """Return the commit that the copy in the folder prints, with the packages of the tests for its dependencies.
+
+    An editable installation among those packages would be found before another one.
+    """
+    with tempfile.TemporaryDirectory() as packages_of_tests:
+        for package in Path(sysconfig.get_path("purelib")).iterdir():
+            if "extproc" not in package.name:
+                (Path(packages_of_tests) / package.name).symlink_to(package)
+        shown = Terminal(folder, {"PYTHONPATH": f"{folder}:{packages_of_tests}"}).run(command)
     match = re.fullmatch(rf"oai-extproc, version {re.escape(__version__)} \(commit (.*); interpreted\)\n", shown)
     assert match, shown
     return match[1]
