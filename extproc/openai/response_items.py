@@ -59,13 +59,13 @@ class InputFile(Marked, tag_field="type", tag="input_file"):
     detail: str | None = None
 
 
-class AudioPart(Marked, tag_field="type", tag="input_audio"):
+class InputAudioPart(Marked, tag_field="type", tag="input_audio"):
     """A sound."""
 
     input_audio: InputAudio
 
 
-Part = InputText | OutputText | Refusal | InputImage | InputFile | AudioPart
+Part = InputText | OutputText | Refusal | InputImage | InputFile | InputAudioPart
 OutputPart = InputText | InputImage | InputFile
 
 Status = str | None

@@ -28,7 +28,7 @@ from extproc.openai.messages import Exact, FunctionName
 from extproc.openai.passed_over import decode_without
 
 
-class Grammar(Exact, tag_field="type", tag="grammar"):
+class GrammarFormat(Exact, tag_field="type", tag="grammar"):
     """The format of a custom tool's input: a text of this grammar."""
 
     definition: str
@@ -49,7 +49,7 @@ class ClientTool(Exact, kw_only=True):
     asynchronous: bool | None = msgspec.field(default=None, name="async")
 
 
-class FunctionTool(ClientTool, tag_field="type", tag="function"):
+class ResponsesFunctionTool(ClientTool, tag_field="type", tag="function"):
     """A function that the model may call; `parameters` is a JSON Schema, kept byte for byte."""
 
     parameters: Raw = Raw(b"null")
@@ -57,29 +57,29 @@ class FunctionTool(ClientTool, tag_field="type", tag="function"):
     output_schema: dict[str, Raw] | None = None
 
 
-class CustomTool(ClientTool, tag_field="type", tag="custom"):
+class ResponsesCustomTool(ClientTool, tag_field="type", tag="custom"):
     """A tool with a text as its input."""
 
-    format: AnyText | Grammar | None = None
+    format: AnyText | GrammarFormat | None = None
 
 
 class Namespace(Exact, tag_field="type", tag="namespace"):
     """Tools under one name, which their calls carry."""
 
     name: FunctionName
-    tools: Annotated[list[FunctionTool | CustomTool], Meta(max_length=MAX_TOOLS)]
+    tools: Annotated[list[ResponsesFunctionTool | ResponsesCustomTool], Meta(max_length=MAX_TOOLS)]
     description: str | None = None
 
 
-class FunctionChoice(NamedTool, tag_field="type", tag="function"):
+class ResponsesFunctionChoice(NamedTool, tag_field="type", tag="function"):
     """The choice of a function that must be called."""
 
 
-class CustomChoice(NamedTool, tag_field="type", tag="custom"):
+class ResponsesCustomChoice(NamedTool, tag_field="type", tag="custom"):
     """The choice of a custom tool that must be called."""
 
 
-class AllowedTools(Exact, tag_field="type", tag="allowed_tools"):
+class ResponsesAllowedTools(Exact, tag_field="type", tag="allowed_tools"):
     """The choice of some of the tools, and the mode: `required` if one of them must be called."""
 
     mode: Literal["auto", "required"]
@@ -120,7 +120,7 @@ class ReasoningConfig(Exact):
     mode: str | None = None
 
 
-class StreamOptions(Exact):
+class ResponsesStreamOptions(Exact):
     """Options of a stream."""
 
     include_obfuscation: bool | None = None
@@ -134,7 +134,7 @@ class ResponsesRequest(Exact, kw_only=True):
     instructions: str | None = None
 
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponsesStreamOptions | None = None
     max_output_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Unit | None = None

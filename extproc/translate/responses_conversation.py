@@ -23,10 +23,10 @@ from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.response_items import (
     ITEMS,
-    AudioPart,
     CallOutputItem,
     CustomToolCallItem,
     FunctionCallItem,
+    InputAudioPart,
     InputFile,
     InputImage,
     InputText,
@@ -58,7 +58,7 @@ class PastReasoning(Value, frozen=True):
     summary: str
 
 
-class Conversation:
+class InputItems:
     """The messages of the items read so far."""
 
     def __init__(self, tools: ResponsesTools, ignored: Ignored) -> None:
@@ -259,7 +259,7 @@ def _user_part(part: Part, path: str) -> messages.UserPart:
             return messages.ImagePart(image_url=_image(part, path), **marks)
         case InputFile():
             return messages.FilePart(file=_file(part, path), **marks)
-        case AudioPart():
+        case InputAudioPart():
             return messages.AudioPart(input_audio=part.input_audio, **marks)
     return _text(part, path)
 

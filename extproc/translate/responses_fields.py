@@ -11,8 +11,9 @@ Tests prove every row, and find a field that has no row.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from extproc.translate.chat_fields import NotApplied, Rejected
 from extproc.value import Value
 
 _KEEPS_NOTHING = "This gateway keeps nothing: send the conversation in 'input', and leave '{}' out."
@@ -22,19 +23,6 @@ class InChatForm(Value, frozen=True):
     """A field that the chat form has, too, under a name of its own."""
 
     path: str
-
-
-class NotApplied(Value, frozen=True):
-    """A field that changes nothing."""
-
-    neutral: tuple[Any, ...] = ()
-
-
-class Rejected(Value, frozen=True):
-    """A field without which the result would be another."""
-
-    message: str
-    neutral: tuple[Any, ...] = ()
 
 
 class Echoed(Value, frozen=True):
@@ -58,18 +46,26 @@ RESPONSES_FIELDS: Final[Mapping[str, Row]] = {
     "text": InChatForm("response_format"),
     "reasoning": InChatForm("reasoning_effort"),
     "include": Echoed(),
-    "max_tool_calls": NotApplied(),
-    "truncation": NotApplied(("disabled",)),
-    "client_metadata": NotApplied(({},)),
-    "context_management": NotApplied(([],)),
-    "image": NotApplied(({},)),
-    "access_programs": NotApplied(({},)),
-    "background_options": NotApplied(({},)),
-    "previous_response_id": Rejected(_KEEPS_NOTHING.format("previous_response_id")),
-    "conversation": Rejected(_KEEPS_NOTHING.format("conversation")),
-    "prompt": Rejected("This gateway keeps no prompts: send the instructions themselves, and leave 'prompt' out."),
+    "max_tool_calls": NotApplied({"max_tool_calls": 3}),
+    "truncation": NotApplied({"truncation": "auto"}, ("disabled",)),
+    "client_metadata": NotApplied({"client_metadata": {"a": "b"}}, ({},)),
+    "context_management": NotApplied({"context_management": [{"type": "compaction"}]}, ([],)),
+    "image": NotApplied({"image": {"context_compression": "enabled"}}, ({},)),
+    "access_programs": NotApplied({"access_programs": {"cyber": "standard"}}, ({},)),
+    "background_options": NotApplied({"background_options": {"completion_window": "2h"}}, ({},)),
+    "previous_response_id": Rejected(
+        {"previous_response_id": "resp_1"}, (), _KEEPS_NOTHING.format("previous_response_id")
+    ),
+    "conversation": Rejected({"conversation": "conv_1"}, (), _KEEPS_NOTHING.format("conversation")),
+    "prompt": Rejected(
+        {"prompt": {"id": "p"}},
+        (),
+        "This gateway keeps no prompts: send the instructions themselves, and leave 'prompt' out.",
+    ),
     "background": Rejected(
-        "This gateway keeps nothing, so there are no responses in the background: leave 'background' out.", (False,)
+        {"background": True},
+        (False,),
+        "This gateway keeps nothing, so there are no responses in the background: leave 'background' out.",
     ),
 }
 """The row of every field of the request's own, by its name on the wire."""

@@ -16,7 +16,7 @@ from extproc.openai.errors import invalid
 from extproc.openai.limits import MAX_THINKING_BLOCKS
 from extproc.openai.responses import JsonObjectFormat, JsonSchemaFormat, ResponsesRequest
 from extproc.translate.ignored import Ignored
-from extproc.translate.responses_conversation import REASONING, Conversation, PastReasoning
+from extproc.translate.responses_conversation import REASONING, InputItems, PastReasoning
 from extproc.translate.responses_fields import NOT_APPLIED, REJECTED
 from extproc.translate.responses_paths import Paths
 from extproc.translate.responses_tools import ResponsesTools, plan_choice, plan_tools
@@ -46,7 +46,7 @@ def chat_form(request: ResponsesRequest, unknown: Sequence[str] = ()) -> ChatFor
     ignored = Ignored()
     ignored.add(*_not_applied(request), *unknown)
     tools = plan_tools(request.tools or (), ignored)
-    conversation = Conversation(tools, ignored)
+    conversation = InputItems(tools, ignored)
     if request.instructions is not None:
         conversation.instruct(request.instructions)
     conversation.read(request.input)

@@ -17,14 +17,14 @@ from extproc.openai.decoding import decode_at
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.limits import MAX_TOOLS
 from extproc.openai.responses import (
-    AllowedTools,
     ClientTool,
-    CustomChoice,
-    CustomTool,
-    FunctionChoice,
-    FunctionTool,
-    Grammar,
+    GrammarFormat,
     Namespace,
+    ResponsesAllowedTools,
+    ResponsesCustomChoice,
+    ResponsesCustomTool,
+    ResponsesFunctionChoice,
+    ResponsesFunctionTool,
 )
 from extproc.translate.ignored import Ignored, shown_type
 from extproc.value import Value
@@ -80,9 +80,9 @@ def plan_tools(raw_tools: Sequence[Raw], ignored: Ignored) -> ResponsesTools:
         path = f"tools[{index}]"
         match decode_at(raw, Tagged, path).type:
             case "function":
-                found.append((decode_at(raw, FunctionTool, path), "", path))
+                found.append((decode_at(raw, ResponsesFunctionTool, path), "", path))
             case "custom":
-                found.append((decode_at(raw, CustomTool, path), "", path))
+                found.append((decode_at(raw, ResponsesCustomTool, path), "", path))
             case "namespace":
                 namespace = decode_at(raw, Namespace, path)
                 found += [(tool, namespace.name, f"{path}.tools[{at}]") for at, tool in enumerate(namespace.tools)]
@@ -132,16 +132,16 @@ def _ignore_unused(tool: ClientTool, ignored: Ignored) -> None:
         ignored.add("tools[].async")
     if tool.allowed_callers is not None and tool.allowed_callers != ["direct"]:
         ignored.add("tools[].allowed_callers")
-    if isinstance(tool, FunctionTool) and tool.output_schema is not None:
+    if isinstance(tool, ResponsesFunctionTool) and tool.output_schema is not None:
         ignored.add("tools[].output_schema")
 
 
 def _chat_tool(tool: ClientTool, name: str) -> chat.Tool:
-    if isinstance(tool, FunctionTool):
+    if isinstance(tool, ResponsesFunctionTool):
         return chat.FunctionTool(chat.Function(name, tool.description, tool.parameters, tool.strict))
-    assert isinstance(tool, CustomTool)
+    assert isinstance(tool, ResponsesCustomTool)
     form: chat.CustomFormatText | chat.CustomFormatGrammar | None = None
-    if isinstance(tool.format, Grammar):
+    if isinstance(tool.format, GrammarFormat):
         form = chat.CustomFormatGrammar(chat.GrammarBody(tool.format.definition, tool.format.syntax))
     return chat.CustomTool(chat.Custom(name, tool.description, form))
 
@@ -165,14 +165,14 @@ def plan_choice(raw: Raw, tools: ResponsesTools, ignored: Ignored) -> chat.ToolC
         return mode
     kind = decode_at(raw, Tagged, "tool_choice").type
     if kind == "allowed_tools":
-        return _allowed(decode_at(raw, AllowedTools, "tool_choice"), tools, ignored)
+        return _allowed(decode_at(raw, ResponsesAllowedTools, "tool_choice"), tools, ignored)
     chosen = _named(raw, kind, "tool_choice", tools)
     if chosen is None:
         raise _not_here(kind)
     return chosen
 
 
-def _allowed(allowed: AllowedTools, tools: ResponsesTools, ignored: Ignored) -> chat.ToolChoice:
+def _allowed(allowed: ResponsesAllowedTools, tools: ResponsesTools, ignored: Ignored) -> chat.ToolChoice:
     choices: list[chat.FunctionChoice | chat.CustomChoice] = []
     kind = ""
     for index, raw in enumerate(allowed.tools):
@@ -193,10 +193,10 @@ def _allowed(allowed: AllowedTools, tools: ResponsesTools, ignored: Ignored) -> 
 def _named(raw: Raw, kind: str, path: str, tools: ResponsesTools) -> chat.FunctionChoice | chat.CustomChoice | None:
     """Return the choice of a tool by its name; None if it is a tool of OpenAI's own."""
     if kind == "function":
-        name = decode_at(raw, FunctionChoice, path).name
+        name = decode_at(raw, ResponsesFunctionChoice, path).name
         return chat.FunctionChoice(chat.NamedTool(tools.chosen.get(name, name)))
     if kind == "custom":
-        name = decode_at(raw, CustomChoice, path).name
+        name = decode_at(raw, ResponsesCustomChoice, path).name
         return chat.CustomChoice(chat.NamedTool(tools.chosen.get(name, name)))
     return None
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from extproc.translate.responses_fields import RESPONSES_FIELDS, Echoed, InChatForm, NotApplied, Rejected
+from extproc.translate.chat_fields import NotApplied, Rejected
+from extproc.translate.responses_fields import RESPONSES_FIELDS, Echoed, InChatForm
 
 SECTION = """
 ## Responses
