@@ -166,7 +166,8 @@ class InputItems:
             self._begin(path).content = content
         else:  # a text after calls, whose results are still to come
             self._begin(path)
-            before.content = [*_parts(before.content), *_parts(content)]
+            parts = before.content = _parts(before.content)
+            parts += _parts(content)
 
     def _call(self, call: messages.ToolCall, path: str) -> None:
         assistant = self._begin(path)
