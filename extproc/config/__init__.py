@@ -233,12 +233,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted_hops: Annotated[int, Meta(ge=0, le=16, description="a whole number from 0 to 16")] = 0
     """Proxies in front of Envoy, whose `x-forwarded-for` names the caller's address."""
 
-    def offers(self, switch: str, organisation: str | None = None) -> bool:
-        """Return whether a key of `endpoints` is true, for an organisation or for any."""
-        default: bool = getattr(self.endpoints, switch)
-        own = [one.endpoints for name, one in self.organisations.items() if organisation in (None, name)]
-        switched = [default if endpoints is None else getattr(endpoints, switch) for endpoints in own]
-        return any(switched or [default])
+    def offers(self, switch: str, organisation: str) -> bool:
+        """Return whether a key of `endpoints` is true for an organisation."""
+        own = self.organisations[organisation].endpoints
+        offered: bool = getattr(self.endpoints if own is None else own, switch)
+        return offered
 
     @property
     def longest_wait(self) -> float:

@@ -236,7 +236,10 @@ class Exchange:
 
     def _check_offered(self, endpoint: ApiEndpoint, headers: Mapping[str, str], organisation: str | None) -> None:
         """Raise a 404 for an optional endpoint that is not switched on, for this organisation or for any."""
-        if not self._gateway.settings.offers(endpoint.switch, organisation):
+        settings, directory = self._gateway.settings, self._gateway.directory
+        if endpoint.switch not in directory.offered or (
+            organisation is not None and not settings.offers(endpoint.switch, organisation)
+        ):
             raise not_here(headers.get(":method", ""), headers.get(":path", ""), endpoint.switch)
 
     def _body(self, admitted: Admitted, event: RequestBody, now: float) -> Directive:

@@ -54,6 +54,11 @@ class Directory:
         self._tokens = {token.sha256: token for token in settings.tokens}
         self.response_keys = tuple([key.encode() for key in settings.responses.keys]) or (_derived(settings.tokens),)
         """The keys that authenticate what clients keep for this gateway; the first is for new things."""
+        switches = config.EndpointSettings.__struct_fields__
+        self.offered = {
+            switch for switch in switches if any(settings.offers(switch, name) for name in settings.organisations)
+        }
+        """The keys of `endpoints` that are true for an organisation."""
 
     def authenticate(self, authorization: str | None, organisation: str | None, now: float) -> Caller:
         """Return the caller of the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
