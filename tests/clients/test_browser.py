@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(INSTALLATION_LIMIT)
 
 FOLDER = Path(__file__).parent / "node"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-DEADLINE = 90.0
+DEADLINE = 240.0
 NOVA = "amazon.nova-micro-v1:0"
 
 
@@ -26,6 +26,8 @@ class Site(ThreadingHTTPServer):
     """The page, the SDK's modules and the settings; what the page reports comes out of `results`."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """A browser opens many connections at once; with the library's 5, some wait for a second try of TCP's."""
 
     def __init__(self) -> None:
         self.results: queue.Queue[Any] = queue.Queue()
@@ -109,6 +111,7 @@ def test_a_page_calls_the_gateway_with_openais_sdk(
     gateway = start_gateway({"cors": {"origins": [site.origin]}})
     site.settings = {"baseURL": gateway.url, "apiKey": gateway.tokens["ci"], "model": NOVA}
     results = browse("/page.html")
+    assert "chat" in results, results
     assert results["chat"] == {"content": "1 2 3 4 5", "id": results["chat"]["id"], "organisation": "acme"}
     assert len(results["chat"]["id"]) == 36
     assert results["streaming"]["content"] == "1 2 3 4 5"
@@ -127,4 +130,4 @@ def test_a_page_of_another_origin_gets_nothing(site: Site, browse: Callable[[str
     gateway = start_gateway({"cors": {"origins": [site.origin.replace("localhost", "127.0.0.1")]}})
     site.settings = {"baseURL": gateway.url, "apiKey": gateway.tokens["ci"], "model": NOVA}
     results = browse("/page.html")
-    assert {result.get("kind") for result in results.values()} == {"APIConnectionError"}
+    assert {result.get("kind") for result in results.values()} == {"APIConnectionError"}, results
