@@ -107,6 +107,11 @@ class EnvoyPlan:
     """The proxy between Envoy and Bedrock; None: there is none."""
 
 
+def load() -> None:
+    """Import what `render` needs, in another thread while there is something else to wait for."""
+    from extproc.envoy_config import bootstrap  # noqa: F401  (it loads envoy-data-plane)
+
+
 def drain_socket(admin: Address) -> Address | None:
     """Return the socket of `oai-extproc drain --announce`, beside the admin socket; None where that is no socket."""
     return Address(path=str(PurePosixPath(admin.path).with_name("drain.sock"))) if admin.path else None

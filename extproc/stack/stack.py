@@ -162,10 +162,12 @@ class _Stack:
         self._tasks.append(asyncio.create_task(self._caretaker.run()))
         try:
             async with asyncio.timeout(READY_SECONDS):
+                loaded = asyncio.create_task(asyncio.to_thread(envoy_config.load))
                 await self._start_tls()
                 environment, endpoint, local_url = await self._start_upstream()
                 for name in self._workers:
                     await self._supervisor.start(self._worker(name, environment))
+                await loaded
                 await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
                 await self._until_healthy()
         except TimeoutError as error:
@@ -236,7 +238,7 @@ class _Stack:
         return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> str:
-        """Render Envoy's configuration. It takes most of a second, during which the workers start."""
+        """Render Envoy's configuration, in a thread: the workers start meanwhile."""
         plan = envoy_config.EnvoyPlan(
             listen=self._listen,
             processors=tuple(self._socket(name) for name in self._workers),
