@@ -65,9 +65,9 @@ RESPONSE_BYTES = 32 * 1024
 def processor_cluster(plan: EnvoyPlan) -> Cluster:
     """Return the workers' cluster, one endpoint each: a gRPC stream goes to the worker with the fewest.
 
-    A worker that reports NOT_SERVING gets nothing new at once; one that does not respond, after two checks, so that
-    a worker that is busy for a moment is not given up. With no worker left every call is rejected (panic
-    threshold 0) instead of being sent to one that is known to be dead.
+    A worker that reports NOT_SERVING gets nothing new at once; one that does not respond, after two checks of 5 s, so
+    that a worker that is busy with a flood is not given up (docs/decisions.md, D176). With no worker left every call
+    is rejected (panic threshold 0) instead of being sent to one that is known to be dead.
     """
     return Cluster(
         name=PROCESSOR,
@@ -180,7 +180,7 @@ def _without_callers_host() -> list[HttpFilter]:
 
 def _health_check() -> HealthCheck:
     return HealthCheck(
-        timeout=seconds(2),
+        timeout=seconds(5),
         interval=seconds(0.5),
         no_traffic_interval=seconds(0.5),
         unhealthy_threshold=2,
