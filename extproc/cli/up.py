@@ -5,6 +5,7 @@ import importlib
 import os
 import shlex
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,6 +126,7 @@ def up(
 
     HTTPS_PROXY and NO_PROXY count for all calls to AWS: http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT.
     """
+    from extproc import envoy_config
     from extproc.machine import open_files
     from extproc.net import ca_bundle
     from extproc.stack import stack
@@ -134,6 +136,8 @@ def up(
     for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level), _readable(listen, tls))):
         write_line(warning)
     envoy = _envoy_binary()
+    # A second of work, while AWS's code looks for credentials; the stack waits for its end.
+    threading.Thread(target=envoy_config.load, daemon=True).start()
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), local_listen)
     _warn_of_region(target)
