@@ -5,7 +5,7 @@ properties of all branches, and requires what every branch requires. Keywords th
 (`restricted`). What these keywords demanded, the model reads in the tool's description (`note`), but nothing enforces
 it.
 
-Decision: docs/decisions.md, D121.
+Decisions: docs/decisions.md, D121, D177.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from extproc.openai.errors import invalid
 from extproc.translate.schemas import definition
 
 COMBINATORS = ("allOf", "anyOf", "oneOf")
@@ -28,6 +29,8 @@ _DEEPEST = 16
 """Most branches within branches whose required properties are examined."""
 _EXAMINED = 20_000
 """Most branches and required properties that are examined; the others count as not required."""
+_REPEATED = 2
+"""Times its own bytes that a schema's branches may have in properties: each definition once, and some of them again."""
 
 
 class Root(NamedTuple):
@@ -39,7 +42,10 @@ class Root(NamedTuple):
 
 
 def folded(root: dict[str, Any]) -> Root:
-    """Return a schema with the branches of its combinators at the root folded into its properties."""
+    """Return a schema with the branches of its combinators at the root folded into its properties.
+
+    Raises a 400 `ApiError` for branches that refer to the same properties again and again.
+    """
     removed = {key: root[key] for key in COMBINATORS if key in root}
     if not removed:
         return Root(root, {})
@@ -93,6 +99,7 @@ class _Folding:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._left = _EXAMINED
+        self._bytes_left = _REPEATED * len(msgspec.json.encode(root))
         self._definitions: dict[str, dict[str, Any] | bool | None] = {}
         """References that have been resolved."""
 
@@ -103,8 +110,21 @@ class _Folding:
         for branch in self._branches():
             for name, schema in _mapping(branch.get("properties")).items():
                 if name not in own:
-                    found.setdefault(name, {})[msgspec.json.encode(schema)] = schema
+                    found.setdefault(name, {})[self._counted(schema)] = schema
         return {name: _any_of(list(schemas.values())) for name, schemas in found.items()}
+
+    def _counted(self, schema: Any) -> bytes:
+        """Encode a property. References that overlap, or spell one definition in many ways, repeat it each time."""
+        encoded = msgspec.json.encode(schema)
+        self._bytes_left -= len(encoded)
+        if self._bytes_left < 0:
+            raise invalid(
+                "The branches at the schema's root refer to the same properties again and again. Refer to each "
+                "definition once, always in the same spelling.",
+                "",
+                "invalid_value",
+            )
+        return encoded
 
     def required(self) -> list[str]:
         """Return what the root requires, and what every branch requires."""

@@ -171,6 +171,30 @@ def test_a_reference_of_many_branches_is_resolved_once(monkeypatch: pytest.Monke
     assert sorted(resolved) == ["#/$defs/A", "#/$defs/B"]
 
 
+def _spelled(name: str, count: int) -> list[str]:
+    """Return references to one definition whose name is of tildes, each of which may be escaped or not."""
+    return ["#/$defs/" + "".join("~0" if at >> bit & 1 else "~" for bit in range(len(name))) for at in range(count)]
+
+
+def test_branches_that_spell_one_large_definition_in_many_ways_are_rejected() -> None:
+    names = {"~" * 6: {"properties": {"a": {"description": "d" * 1_000}}}}
+    few, many = ([{"$ref": reference} for reference in _spelled("~" * 6, count)] for count in (2, 8))
+    assert schema_of(fitted({"type": "object", "anyOf": few, "$defs": names}, CLAUDE))["properties"].keys() == {"a"}
+    with pytest.raises(ApiError, match="again and again") as caught:
+        fitted({"type": "object", "anyOf": many, "$defs": names}, CLAUDE)
+    assert caught.value.param == "p"
+
+
+def test_branches_that_repeat_each_other_are_rejected() -> None:
+    schema: dict[str, Any] = {"properties": {"p": {"description": "d" * 1_000}}}
+    for _ in range(6):
+        schema = {"properties": {"p": schema}}
+    branches = [{"$ref": "#/$defs/A" + "/properties/p" * depth} for depth in range(6)]
+    with pytest.raises(ApiError, match="again and again"):
+        fitted({"type": "object", "anyOf": branches, "$defs": {"A": schema}}, CLAUDE)
+    assert len(schema_of(fitted({"type": "object", "anyOf": branches[:2], "$defs": {"A": schema}}, CLAUDE))) == 3
+
+
 def test_a_reference_longer_than_any_is_not_resolved() -> None:
     names = {"a" * 1_016: {"properties": {"a": {}}}, "b" * 1_017: {"properties": {"b": {}}}}
     branches = [{"$ref": f"#/$defs/{name}"} for name in names]
