@@ -154,7 +154,7 @@ class DecodedResponses:
             model=self.model,
             streamed=plan.streamed,
             shape=plan.shape,
-            echo=Raw(msgspec.json.encode(_echo(request))),
+            echo=Raw(_on_one_line(msgspec.json.encode(_echo(request)))),
             names={flat: {"name": name.name, "namespace": name.namespace} for flat, name in form.tools.names.items()},
             summary=summary,
             sealed=ENCRYPTED in (request.include or ()),
@@ -165,6 +165,11 @@ class DecodedResponses:
 
 _PARAMS = {name: name for name in ("max_tokens", "messages", "response_format", "reasoning_effort")}
 """Fields that Bedrock's errors name in chat's terms."""
+
+
+def _on_one_line(json: bytes) -> bytes:
+    """Return JSON without line breaks, which end the lines of events: raw parts are as the client indented them."""
+    return msgspec.json.format(json, indent=-1) if b"\n" in json or b"\r" in json else json
 
 
 def _echo(request: ResponsesRequest) -> dict[str, Any]:

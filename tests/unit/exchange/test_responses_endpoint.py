@@ -281,6 +281,30 @@ def test_a_count_is_of_what_would_be_sent() -> None:
     assert json.loads(completed.body) == {"object": "response.input_tokens", "input_tokens": 7}
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n\r\n"])
+def test_an_indented_request_is_repeated_in_events_of_one_line(line_break: str) -> None:
+    schema = {"type": "object", "properties": {}}
+    fields: dict[str, Any] = {
+        "tools": [FUNCTION, {"type": "custom", "name": "note", "description": "A\nnote"}, NAMESPACE],
+        "tool_choice": {"type": "function", "name": "look"},
+        "text": {"format": {"type": "json_schema", "name": "it", "schema": schema}},
+    }
+    request = {"model": CLAUDE, "input": "Hello", "stream": True, **fields}
+    body = json.dumps(request, indent=1).replace("\n", line_break).encode()
+    translated = decode(body).ask(Target(CLAUDE, CLAUDE), BUILT_IN.of(CLAUDE), AskContext({}, lambda _: "", KEYS))
+    message = {"role": "assistant", "content": [{"text": "Hi"}]}
+    answer = {"output": {"message": message}, "stopReason": "end_turn", "usage": {"inputTokens": 3, "outputTokens": 5}}
+    events = translated.pending.complete(CONTEXT, [({}, json.dumps(answer).encode())]).body
+    lines = events.splitlines()
+    assert {line.partition(b": ")[0] for line in lines} == {b"event", b"data", b""}
+    data = [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: ")]
+    whole = [event["response"] for event in data if "response" in event]
+    assert len(whole) == 3
+    for made in whole:
+        assert made["tools"][1:] == fields["tools"][1:]
+        assert (made["tool_choice"], made["text"]["format"]["schema"]) == (fields["tool_choice"], schema)
+
+
 def test_an_unknown_foundation_model_is_not_counted() -> None:
     context = AskContext({}, lambda _: "", KEYS)
     with pytest.raises(ApiError, match="foundation models only") as raised:
