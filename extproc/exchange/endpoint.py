@@ -130,7 +130,7 @@ class ApiEndpoint(Struct, frozen=True):
     path: str
     decode: Callable[[bytes | bytearray, Collection[str]], DecodedRequest]
     """Decode a body, without the unknown fields at these paths. Raises `ApiError`."""
-    decode_pending: Callable[[Raw], Pending]
+    decode_pending: Callable[[Raw | bytearray], Pending]
     """Decode the JSON of a pending request, which another process has planned."""
     switch: str = ""
     """The key of `endpoints` by which an operator switches it on; empty for one that is always there."""

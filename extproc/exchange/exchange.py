@@ -101,6 +101,7 @@ from extproc.exchange.states import (
 )
 from extproc.exchange.translation import is_large, release
 from extproc.openai import sse
+from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
@@ -162,6 +163,10 @@ class Exchange:
             directives = [self._error(api_error)]
         except ConverseResponseError as error:
             directives = [self._error(bad_response(str(error)))]
+        except RecursionError:
+            if not isinstance(self._state, Buffering | Fetching):
+                raise
+            directives = [self._error(too_deep())]
         for directive in directives:
             if is_last(directive):
                 self._finish()

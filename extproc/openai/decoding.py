@@ -37,8 +37,16 @@ def decode(body: bytes | bytearray, shape: type[T]) -> T:
     except msgspec.DecodeError as error:
         raise invalid(f"The request body is not valid JSON: {_why(error, body)}. Send one JSON object.") from error
     except RecursionError as depth:
-        raise invalid("The request body is nested too deeply.") from depth
+        raise too_deep() from depth
     return value
+
+
+def too_deep() -> ApiError:
+    """Return the error for JSON of more levels than Python's limit of recursion leaves.
+
+    A step further in, which stands on more of Python's frames, may have fewer left than `decode` had.
+    """
+    return invalid("The request body is nested too deeply.")
 
 
 def decode_at(raw: msgspec.Raw, shape: type[T], path: str) -> T:
@@ -47,6 +55,8 @@ def decode_at(raw: msgspec.Raw, shape: type[T], path: str) -> T:
         value: T = _decoder(shape).decode(raw)
     except msgspec.ValidationError as error:
         raise _explain(error, path) from error
+    except RecursionError as depth:
+        raise too_deep() from depth
     return value
 
 

@@ -21,6 +21,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.exchange import translation
 from extproc.exchange.endpoint import AskContext, DecodedRequest
 from extproc.exchange.routes import ENDPOINTS
+from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError, invalid
 from extproc.payload import segments
 from extproc.worker.cpu_limit import CpuLimit, CpuLimitError
@@ -75,6 +76,8 @@ class TranslationServer:
             return Reply(error_of(TOO_COMPLEX)), []
         except ApiError as error:
             return Reply(error_of(error)), []
+        except RecursionError:
+            return Reply(error_of(too_deep())), []
         except MemoryError:
             return Reply(error_of(_TOO_LARGE)), []
 
@@ -103,8 +106,8 @@ class TranslationServer:
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]
-        reply = PlanReply(tuple(calls), msgspec.Raw(msgspec.json.encode(translated.pending)))
-        return Reply(reply), [piece for body in pieces for piece in body]
+        pending = msgspec.json.encode(translated.pending)
+        return Reply(PlanReply(tuple(calls))), [pending, *(piece for body in pieces for piece in body)]
 
 
 def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:

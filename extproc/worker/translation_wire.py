@@ -101,10 +101,12 @@ class CallFields(Struct):
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):
-    """The calls of a request, in order, and the pending request."""
+    """The calls of a request, in order. Before their bodies there is a blob with the pending request.
+
+    It is not in the header: it may repeat JSON of the client's that is nested as deep as can be read.
+    """
 
     calls: tuple[CallFields, ...]
-    pending: msgspec.Raw
 
 
 class CompleteReply(Struct, tag="complete", tag_field="reply"):

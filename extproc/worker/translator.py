@@ -30,6 +30,7 @@ from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, TranslatedReques
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import release
 from extproc.openai.completion import Usage
+from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
 from extproc.payload import Payload, Segments
 from extproc.translate.completed import Completed
@@ -300,6 +301,8 @@ class Process:
             return self._complete(job)
         except ApiError as error:
             return error
+        except RecursionError:
+            return too_deep()
         except (OSError, EOFError):
             if self._was_out_of_cpu():
                 return wire.TOO_COMPLEX
@@ -364,7 +367,7 @@ class Process:
             target.project,
             job.keys,
         )
-        reply, blobs = self._ask(request, list(images.values()))
+        reply, (pending, *blobs) = self._ask(request, list(images.values()))
         if not isinstance(reply, wire.PlanReply):
             raise _unexpected(reply)
         bodies = _bodies(tuple([call.blobs for call in reply.calls]), blobs)
@@ -381,7 +384,7 @@ class Process:
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]
-        return TranslatedRequest(tuple(calls), ticket.endpoint.decode_pending(reply.pending))
+        return TranslatedRequest(tuple(calls), ticket.endpoint.decode_pending(pending))
 
     def _complete(self, job: Complete) -> Completed:
         headers = tuple(dict(response.headers) for response in job.responses)

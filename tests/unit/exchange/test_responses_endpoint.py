@@ -1,6 +1,7 @@
 """POST /responses: what becomes of its items, tools and fields, and its errors, in the client's own terms."""
 
 import json
+import sys
 from typing import Any
 
 import msgspec
@@ -349,6 +350,31 @@ def test_one_organisation_may_have_it(gateway: Gateway) -> None:
     [forward] = exchange.receive(RequestBody(body), NOW)
     assert isinstance(forward, Forward)
     assert forward.path == "/model/us.anthropic.claude-sonnet-4-6/converse"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"input":[{"role":"user","content":"Hi"},{"type":"odd","x":%s}]',
+        '"input":[{"role":"assistant","content":[{"type":"output_text","text":"Hi","annotations":%s}]}]',
+        '"input":[{"role":"user","content":[{"type":"input_image","image_url":%s}]}]',
+        '"input":"Hi","tool_choice":{"type":"function","name":"look","x":%s}',
+        '"input":"Hi","tools":[\n{"type":"odd","x":%s}]',
+        '"input":"Hi","text":{"format":{"type":"json_schema","name":"it","schema":\n{"x":%s}}}',
+    ],
+)
+def test_json_of_any_depth_is_a_request_or_a_400(gateway: Gateway, fields: str) -> None:
+    """Whichever step finds Python's limit of recursion: each stands on more frames than the one before."""
+    limit = sys.getrecursionlimit()
+    rejected = 0
+    for depth in range(limit - 200, limit):
+        exchange = exchange_of(gateway, endpoints=ON)
+        begin(exchange)
+        body = '{"model":"anthropic.claude-sonnet-4-6",' + fields % ("[" * depth + "]" * depth) + "}"
+        [directive] = exchange.receive(RequestBody(body.encode()), NOW)
+        assert isinstance(directive, Forward | Reply)
+        rejected += isinstance(directive, Reply) and directive.status == 400
+    assert rejected
 
 
 def test_one_organisation_may_lack_it(gateway: Gateway) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from msgspec import Raw, Struct
 
-from extproc.openai.decoding import decode
+from extproc.openai.decoding import decode, decode_at
 from extproc.openai.errors import ApiError
 
 
@@ -106,6 +106,11 @@ def test_half_a_surrogate_pair_is_named_as_the_fault(escape: bytes) -> None:
 
 def test_a_body_that_is_nested_without_end_is_rejected() -> None:
     assert "nested too deeply" in rejection(b'{"name":"x","free":' + b"[" * 100_000).message
+
+
+def test_raw_json_that_is_nested_without_end_is_rejected() -> None:
+    with pytest.raises(ApiError, match="nested too deeply"):
+        decode_at(Raw(b'{"name":"x","free":' + b"[" * 100_000), Shape, "tools[0]")
 
 
 def test_a_clients_text_cannot_pass_for_the_path_of_the_fault() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ from extproc.exchange import translation
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS, EmbeddingsPending
 from extproc.exchange.endpoint import ApiEndpoint, AskContext, ResponseContext, TranslatedRequest
-from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse
+from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, SideResponse, TranslationResult
+from extproc.exchange.responses_endpoint import RESPONSES
 from extproc.openai.errors import ApiError
 from extproc.worker import translation_wire
 from extproc.worker.cpu_limit import END_SIGNAL
@@ -104,6 +106,22 @@ def there(name: str, count: int, process: Process) -> object:
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_request_becomes_the_same_in_the_process(name: str, count: int, process: Process) -> None:
     assert there(name, count, process) == here(name, count)
+
+
+def test_json_of_any_depth_is_an_error_of_its_own_request(fresh_process: Process) -> None:
+    """Whichever step finds Python's limit of recursion: the process goes on."""
+    process, pid, limit = fresh_process, fresh_process.pid, sys.getrecursionlimit()
+    target = Target(MODEL, MODEL)
+    for depth in range(limit - 100, limit):
+        item = '{"type":"odd","x":' + "[" * depth + "]" * depth + "}"
+        request = f'{{"model":"{MODEL}","input":[{{"role":"user","content":"Hi"}},{item}],"tools":[{item}]}}'
+        result: TranslationResult = process.do(Read(bytearray(request.encode()), RESPONSES, "acme"))
+        if isinstance(result, HeldRequest):
+            result = process.do(Plan(result, target, BUILT_IN.of(MODEL), {}, "acme", (b"k" * 32,)))
+        assert isinstance(result, TranslatedRequest) or "nested too deeply" in str(result)
+        assert process.is_alive
+    assert isinstance(result, ApiError)
+    assert process.pid == pid
 
 
 def test_vectors_are_put_together_the_same_in_the_process(process: Process) -> None:
