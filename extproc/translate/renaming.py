@@ -2,7 +2,7 @@
 
 Names of properties that Bedrock does not take go out replaced (`translate/property_names`), and are put back in calls.
 Everything but the names stays byte for byte. A name is held back until it is complete, or longer than all that have
-another; values are passed on at once.
+another and than `_SHORT_NAME`; values are passed on at once.
 
 A text that is no JSON is passed on as well; what is between quotes where a name could be is one.
 
@@ -18,6 +18,8 @@ _OUTSIDE = re.compile(r'[^"{}\[\],]*')
 _INSIDE = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _LONGEST_ESCAPE = 12
 """Characters of a character that JSON escapes, two surrogates at most."""
+_SHORT_NAME = 1_024
+"""Characters of a name that is held back whatever the names are: their length is not asked for each short text."""
 _MOST_LEVELS = 1_000
 """Levels of nested objects and arrays that are kept apart; beyond them nothing is replaced."""
 _MOST_MARKS = 100_000
@@ -38,8 +40,8 @@ class Renamer:
         self._held: list[str] = []
         """The pieces of a name that has not ended."""
         self._held_length = 0
-        self._longest = _LONGEST_ESCAPE * max(map(len, names), default=0)
-        """Most characters of a name that is replaced, as JSON may write it."""
+        self._longest = 0
+        """Most characters of a name that is replaced, as JSON may write it; found out once a name is long."""
         self._escape = ""
         """A backslash at the end of a piece."""
 
@@ -117,10 +119,15 @@ class Renamer:
         """Hold a piece of a name; one that is too long to be replaced is passed on like a value."""
         self._held.append(piece)
         self._held_length += len(piece)
-        if self._held_length > self._longest:
+        if self._held_length > _SHORT_NAME and self._held_length > self._longest_name():
             written += self._held
             self._held, self._held_length = [], 0
             self._inside = "value"
+
+    def _longest_name(self) -> int:
+        if not self._longest:
+            self._longest = _LONGEST_ESCAPE * max(map(len, self._names), default=0)
+        return self._longest
 
     def _renamed(self, quoted: str) -> str:
         name = _decoded(quoted) if "\\" in quoted else quoted[1:-1]

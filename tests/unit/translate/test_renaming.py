@@ -59,9 +59,9 @@ def test_values_are_passed_on_at_once_and_names_when_they_are_complete() -> None
 
 def test_a_name_that_is_longer_than_those_that_are_replaced_is_passed_on() -> None:
     renamer = Renamer({"ab": "c"})
-    pieces = ['{"', "x" * 24, "y", "z" * 1_000, '":1,"', "\\u0061\\u0062", '":2}']
+    pieces = ['{"', "x" * 1_024, "y", "z" * 1_000, '":1,"', "\\u0061\\u0062", '":2}']
     assert [renamer.feed(piece) for piece in pieces] == [
-        "{", "", '"' + "x" * 24 + "y", "z" * 1_000, '":1,', "", '"c":2}',
+        "{", "", '"' + "x" * 1_024 + "y", "z" * 1_000, '":1,', "", '"c":2}',
     ]  # fmt: skip
 
 

@@ -57,6 +57,17 @@ ITEMS = {
 }
 
 
+def renamed(count: int) -> bytes:
+    """Write as many calls as their tool has properties whose names do not fit."""
+    properties = {f"p {at}": 0 for at in range(count)}
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": properties}}
+    calls = [item for at in range(count) for item in ({**call(at), "namespace": None}, output(at))]
+    return json.dumps({"model": MODEL, "input": [USER, *calls, USER], "tools": [tool]}).encode()
+
+
+ITEMS["calls with renamed properties"] = Shape(renamed, 9_900)
+
+
 def translate(body: bytes) -> str:
     try:
         decode(body).ask(Target(MODEL, MODEL), BUILT_IN.of(MODEL), AskContext({}, lambda _: "", KEYS))
