@@ -100,7 +100,7 @@ def chat_stream() -> ChatSse:
 def responses_stream() -> ChatSse:
     """The translator of a streamed response of POST /responses."""
     head = response_head("resp_1", 1_790_000_000, MODEL, b'{"tools":[]}')
-    encoder = ResponsesEncoder("1", head, {}, summary=False, seal=None)
+    encoder = ResponsesEncoder("1", head, {}, clock=time.time, summary=False, seal=None)
     return ChatSse(ChatStream(shape=ResponseShape(), itemised=True), encoder)
 
 

@@ -11,6 +11,7 @@ from extproc.exchange.endpoint import (
     ApiEndpoint,
     AskContext,
     BedrockCall,
+    Clock,
     Response,
     ResponseContext,
     TranslatedRequest,
@@ -57,7 +58,7 @@ class ChatPending(msgspec.Struct, frozen=True):
         """Return False: `translate_response` and `whole_stream` reject a message that takes long."""
         return False
 
-    def stream(self, context: ResponseContext) -> ChatSse | None:
+    def stream(self, context: ResponseContext, clock: Clock) -> ChatSse | None:
         """Return the translator of ConverseStream's events to `chat.completion.chunk`s."""
         return ChatSse(self._chunks(context), self._encoder(context)) if self.streams else None
 

@@ -12,6 +12,7 @@ from extproc.exchange.endpoint import (
     ApiEndpoint,
     AskContext,
     BedrockCall,
+    Clock,
     Response,
     ResponseContext,
     TranslatedRequest,
@@ -51,7 +52,7 @@ class EmbeddingsPending(msgspec.Struct, frozen=True):
         """Return whether the responses have many bytes of numbers."""
         return sum([len(body) for _, body in responses]) >= LARGE_RESPONSES
 
-    def stream(self, context: ResponseContext) -> None:
+    def stream(self, context: ResponseContext, clock: Clock) -> None:
         """Return None: vectors are one document."""
 
 

@@ -30,6 +30,9 @@ from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 
+Clock = Callable[[], float]
+"""Returns the time of the exchange's latest event, in unix seconds."""
+
 Response = tuple[Mapping[str, str], bytes]
 """The headers, with lower-case names, and the body of a 200 of Bedrock's."""
 
@@ -67,7 +70,9 @@ class ResponseContext(Struct, frozen=True):
 
     id: str
     created: int
-    """In unix seconds."""
+    """When the request came, in unix seconds."""
+    now: int
+    """The time, in unix seconds; a stream has a clock instead."""
     truncation: str
     """The finish reason of a streamed message that was cut short (`compat.streaming_truncation`)."""
     keys: tuple[bytes, ...] = ()
@@ -95,7 +100,7 @@ class Pending(Protocol):
     def is_large(self, responses: Sequence[Response]) -> bool:
         """Return whether `complete` may take the event loop too long for these responses."""
 
-    def stream(self, context: ResponseContext) -> ChatSse | None:
+    def stream(self, context: ResponseContext, clock: Clock) -> ChatSse | None:
         """Return the translator of a streamed response; None where the response is one document."""
 
 

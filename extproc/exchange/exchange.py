@@ -117,6 +117,8 @@ class Exchange:
         self._id = fallback_id
         self._state: State = Begin()
         self._record = Record(fallback_id, gateway.catalogue.region)
+        self._now = 0.0
+        """The time of the latest event, in unix seconds."""
         self._created = 0
         self._caller: Caller | None = None
         self._ignored: tuple[str, ...] = ()
@@ -157,6 +159,7 @@ class Exchange:
         """Return what to do about `event`; `now` is in unix seconds."""
         if isinstance(self._state, Done):
             return ()
+        self._now = now
         try:
             directives = self._move(event, now)
         except ApiError as api_error:
@@ -348,7 +351,7 @@ class Exchange:
 
     def _context(self) -> ResponseContext:
         truncation, keys = self._gateway.settings.compat.streaming_truncation, self._gateway.directory.response_keys
-        return ResponseContext(self._id, self._created, truncation, keys)
+        return ResponseContext(self._id, self._created, int(self._now), truncation, keys)
 
     def _upstream(self, state: Unanswered, event: ResponseHeaders) -> Sequence[Directive]:
         self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))
@@ -366,11 +369,12 @@ class Exchange:
         pending = state.pending
         if status != 200 or is_of_another(status, headers):
             return CollectedError(lambda body: self._bedrock_error(pending, status, headers, body), longest)
-        context = self._context()
-        stream = pending.stream(context)
+        stream = pending.stream(self._context(), lambda: self._now)
         if stream is None:
             return CollectedResponse(
-                lambda body: self._completed(pending.complete(context, [(headers, body)])), state.max_response, longest
+                lambda body: self._completed(pending.complete(self._context(), [(headers, body)])),
+                state.max_response,
+                longest,
             )
         head = Head(200, self._headers(*sse.HEADERS), self._upstream_headers)
         return StreamedResponse(stream, self._record, head, self._gateway.settings.streaming)

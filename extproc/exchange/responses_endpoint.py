@@ -20,6 +20,7 @@ from extproc.exchange.endpoint import (
     ApiEndpoint,
     AskContext,
     BedrockCall,
+    Clock,
     Response,
     ResponseContext,
     TranslatedRequest,
@@ -69,7 +70,7 @@ class ResponsesPending(msgspec.Struct, frozen=True):
         Raises `ConverseResponseError` and `ApiError`.
         """
         [(_, body)] = responses
-        encoder, stream = self._encoder(context), self._stream()
+        encoder, stream = self._encoder(context, lambda: context.now), self._stream()
         completed = whole_stream(body, stream, encoder)
         if self.streamed:
             return completed
@@ -79,17 +80,17 @@ class ResponsesPending(msgspec.Struct, frozen=True):
         """Return False: `whole_stream` rejects a message that takes long."""
         return False
 
-    def stream(self, context: ResponseContext) -> ChatSse | None:
+    def stream(self, context: ResponseContext, clock: Clock) -> ChatSse | None:
         """Return the translator of ConverseStream's events to those of Responses."""
-        return ChatSse(self._stream(), self._encoder(context)) if self.streams else None
+        return ChatSse(self._stream(), self._encoder(context, clock)) if self.streams else None
 
     def _stream(self) -> ChatStream:
         return ChatStream(shape=self.shape, itemised=True)
 
-    def _encoder(self, context: ResponseContext) -> ResponsesEncoder:
+    def _encoder(self, context: ResponseContext, clock: Clock) -> ResponsesEncoder:
         seal = partial(_sealed, ReasoningSeal(context.keys), self.model_id) if self.sealed else None
         head = response_head(f"resp_{context.id}", context.created, self.model, bytes(self.echo))
-        return ResponsesEncoder(context.id, head, self.names, summary=self.summary, seal=seal)
+        return ResponsesEncoder(context.id, head, self.names, clock=clock, summary=self.summary, seal=seal)
 
 
 def _sealed(seal: ReasoningSeal, model_id: str, block: dict[str, Any]) -> str:
@@ -219,7 +220,7 @@ class InputTokensPending(msgspec.Struct, frozen=True):
         """Return False: it is a number."""
         return False
 
-    def stream(self, context: ResponseContext) -> None:
+    def stream(self, context: ResponseContext, clock: Clock) -> None:
         """Return None: it is a number."""
 
 

@@ -22,6 +22,11 @@ _RATE, _SERVER = "rate_limit_exceeded", "server_error"
 _FUNCTION = Raw(b'"function"')
 _FUNCTION_MEMBERS: Mapping[str, Any] = MappingProxyType({"description": None, "parameters": None, "strict": None})
 
+_LATER_MEMBERS: Mapping[str, Any] = MappingProxyType(
+    {"completed_at": None, "error": None, "incomplete_details": None, "usage": None, "service_tier": "default"}
+)
+"""The members of a response that its end decides, as they are before it."""
+
 
 class ResponseHead(Value, frozen=True):
     """The members of a response that are known before the model begins, as the beginning of a JSON object."""
@@ -30,7 +35,7 @@ class ResponseHead(Value, frozen=True):
 
     def encode(self, status: str, output: bytes, more: dict[str, Any]) -> bytes:
         """Return the object; `output` is a JSON list, `more` are its other members, or those that differ."""
-        rest = {"error": None, "incomplete_details": None, "usage": None, "service_tier": "default", **more}
+        rest = {**_LATER_MEMBERS, **more}
         return (
             self.json
             + b',"status":'
@@ -48,7 +53,6 @@ def response_head(response_id: str, created: int, model: str, echo: bytes) -> Re
         "id": response_id,
         "object": "response",
         "created_at": created,
-        "completed_at": None,
         "model": model,
         "background": False,
         "previous_response_id": None,

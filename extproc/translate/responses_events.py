@@ -100,16 +100,19 @@ class ResponsesEncoder(StreamEncoder):
         head: ResponseHead,
         names: Mapping[str, Members],
         *,
+        clock: Callable[[], float],
         summary: bool,
         seal: Callable[[Members], str] | None,
     ) -> None:
         """`names` are the name and namespace of tools by their flat names; `summary`: whether reasoning is shown.
 
+        `clock` returns the unix time, at which a response is completed.
         `seal` makes the `encrypted_content` of a block of reasoning, if the client requests it.
         """
         self._id = response_id
         self._head = head
         self._names = names
+        self._clock = clock
         self._summary = summary
         self._seal = seal
         self._sequence = 0
@@ -166,6 +169,8 @@ class ResponsesEncoder(StreamEncoder):
     def end(self) -> bytes:
         """Return the last event, with the whole response."""
         status = self._status()
+        if status == "completed":
+            self._end["completed_at"] = int(self._clock())
         return self._whole(f"response.{status}", status, self._end)
 
     def fail(self, error: ApiError) -> bytes:

@@ -102,6 +102,7 @@ def check_object(value: dict[str, Any]) -> None:
     """A response is of its declared type, and has all of its keys."""
     Response.model_validate_json(json.dumps(value), strict=True)
     assert value.keys() >= REQUIRED
+    assert (value["completed_at"] is not None) == (value["status"] == "completed")
     for tool in value["tools"]:
         assert tool["type"] != "function" or tool.keys() >= FUNCTION_TOOL
     form = value["text"]["format"]

@@ -33,6 +33,7 @@ ECHO = {
     "truncation": "disabled",
 }
 HEAD = response_head("resp_i", 1, "m", json.dumps(ECHO).encode())
+COMPLETED_AT = 2
 NAMES = {"my shell": {"name": "shell", "namespace": "my"}}
 
 shapes = st.builds(
@@ -47,7 +48,8 @@ wishes = st.fixed_dictionaries({"summary": st.booleans(), "sealed": st.booleans(
 
 
 def encoder(wish: Data) -> ResponsesEncoder:
-    return ResponsesEncoder("i", HEAD, NAMES, summary=wish["summary"], seal=json.dumps if wish["sealed"] else None)
+    seal = json.dumps if wish["sealed"] else None
+    return ResponsesEncoder("i", HEAD, NAMES, clock=lambda: COMPLETED_AT, summary=wish["summary"], seal=seal)
 
 
 def play(pieces: list[bytes], shape: ResponseShape, wish: Data) -> tuple[bytes, bool]:
@@ -96,6 +98,9 @@ class Grammar:
         assert last["type"] in ("response.completed", "response.incomplete", "response.failed")
         assert last["response"]["status"] == last["type"].removeprefix("response.")
         assert last["response"]["output"] == self.output
+        for event in (*events[:2], last):
+            completed_at = event["response"]["completed_at"]
+            assert completed_at == (COMPLETED_AT if event["type"] == "response.completed" else None)
         assert (self._item is None) or last["type"] == "response.failed"
         Response.model_validate_json(json.dumps(last["response"]), strict=True)
 

@@ -11,7 +11,8 @@ from extproc.exchange.chat_endpoint import decode
 from extproc.exchange.endpoint import AskContext, ResponseContext, TranslatedRequest
 from extproc.translate.completed import Completed
 
-CONTEXT = ResponseContext("1", 1_790_000_000, "length")
+NOW = 1_790_000_000
+CONTEXT = ResponseContext("1", NOW, NOW, "length")
 TARGET = Target("meta.llama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0")
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 USE = {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"x": 1}}}
@@ -39,13 +40,13 @@ def completed(made: TranslatedRequest, *blocks: Any) -> Completed:
 def test_bedrock_streams_where_the_model_can() -> None:
     made = plan_of(stream=True)
     assert (action(made), made.pending.streams) == ("converse-stream", True)
-    assert made.pending.stream(CONTEXT) is not None
+    assert made.pending.stream(CONTEXT, lambda: NOW) is not None
 
 
 def test_a_whole_response_is_one_json_document() -> None:
     made = plan_of()
     assert (action(made), made.pending.streams) == ("converse", False)
-    assert made.pending.stream(CONTEXT) is None
+    assert made.pending.stream(CONTEXT, lambda: NOW) is None
     response = completed(made, {"text": "Ho"})
     assert response.content_type == "application/json"
     assert json.loads(response.body)["choices"][0]["message"]["content"] == "Ho"
@@ -59,7 +60,7 @@ def test_a_whole_response_is_one_json_document() -> None:
 def test_where_the_model_cannot_stream_the_client_still_gets_one(takes: Any, fields: Any) -> None:
     made = plan_of(takes, stream=True, stream_options={"include_usage": True}, **fields)
     assert action(made) == "converse"
-    assert made.pending.stream(CONTEXT) is None
+    assert made.pending.stream(CONTEXT, lambda: NOW) is None
     response = completed(made, {"text": "Ho"}, USE)
     assert response.content_type.startswith("text/event-stream")
     assert (response.usage.prompt, response.usage.completion, response.finish) == (1, 2, "tool_calls")

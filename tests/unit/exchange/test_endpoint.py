@@ -14,7 +14,15 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import model_path
 from extproc.exchange import routes
 from extproc.exchange.directives import Forward, Reply
-from extproc.exchange.endpoint import ApiEndpoint, AskContext, BedrockCall, Response, ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import (
+    ApiEndpoint,
+    AskContext,
+    BedrockCall,
+    Clock,
+    Response,
+    ResponseContext,
+    TranslatedRequest,
+)
 from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -41,7 +49,7 @@ class CountPending(msgspec.Struct, frozen=True):
     def is_large(self, responses: Sequence[Response]) -> bool:
         return False
 
-    def stream(self, context: ResponseContext) -> None:
+    def stream(self, context: ResponseContext, clock: Clock) -> None:
         return None
 
 
@@ -105,7 +113,7 @@ def test_an_error_names_each_path_that_is_served(gateway: Gateway, monkeypatch: 
 
 LACKING = """
 from msgspec import Struct
-from extproc.exchange.endpoint import ResponseContext, TranslatedRequest
+from extproc.exchange.endpoint import Clock, ResponseContext, TranslatedRequest
 
 class Lacking(Struct, frozen=True):
     ignored: tuple[str, ...]
@@ -114,7 +122,7 @@ class Lacking(Struct, frozen=True):
     def is_large(self, responses: object) -> bool:
         return False
 
-    def stream(self, context: ResponseContext) -> None:
+    def stream(self, context: ResponseContext, clock: Clock) -> None:
         return None
 
 TranslatedRequest((), Lacking((), False))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.directives import Forward, Reply
 from extproc.exchange.endpoint import AskContext, ResponseContext, TranslatedRequest
-from extproc.exchange.events import RequestBody, RequestHeaders
+from extproc.exchange.events import RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.responses_endpoint import decode, decode_for_count
@@ -27,7 +28,7 @@ from tests.unit.exchange.conftest import NOW, TOKEN
 CLAUDE = "anthropic.claude-sonnet-4-6"
 LLAMA = "meta.llama3-3-70b-instruct-v1:0"
 KEYS = (b"k" * 32,)
-CONTEXT = ResponseContext("i", 1_790_000_000, "length", KEYS)
+CONTEXT = ResponseContext("i", 1_790_000_000, 1_790_000_007, "length", KEYS)
 FUNCTION = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
 NAMESPACE = {"type": "namespace", "name": "agents", "description": "Agents.", "tools": [FUNCTION]}
 CALL = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
@@ -73,6 +74,7 @@ def test_the_response_repeats_the_request_and_stores_nothing() -> None:
     assert made["tools"] == [{**FUNCTION, "description": None, "strict": None}]
     assert (made["tool_choice"], made["metadata"], made["store"]) == ("required", {"a": "b"}, False)
     assert (made["id"], made["object"], made["status"]) == ("resp_i", "response", "completed")
+    assert (made["created_at"], made["completed_at"]) == (1_790_000_000, 1_790_000_007)
     assert made["usage"] == {
         "input_tokens": 3,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -398,3 +400,37 @@ def test_the_key_is_the_operators_or_derived_from_the_tokens(gateway: Gateway) -
 def test_the_repetitions_of_the_request_in_its_response_are_counted(stream: bool) -> None:
     [call] = ask(instructions="x" * 10_000, stream=stream).calls
     assert 3 * 10_000 < call.response < 3 * 12_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_response_has_the_times_of_its_request_and_of_its_end(
+    gateway: Gateway, event: Callable[..., bytes], stream: bool
+) -> None:
+    exchange = exchange_of(gateway, endpoints=ON)
+    begin(exchange)
+    request = {"model": "anthropic.claude-sonnet-4-6", "input": "Hello", "stream": stream}
+    exchange.receive(RequestBody(json.dumps(request).encode()), NOW + 1)
+    exchange.receive(ResponseHeaders({":status": "200"}, False, False, ""), NOW + 2)
+    exchange.receive(ResponseBody(converse_response(event, stream)), NOW + 3)
+    [end] = exchange.receive(ResponseBody(b"", end_of_stream=True), NOW + 9)
+    body = end.data.partition(b"data: ")[2] if stream else end.body
+    made = json.loads(body)
+    times = made["response"] if stream else made
+    assert (times["created_at"], times["completed_at"]) == (NOW, NOW + 9)
+
+
+def converse_response(event: Callable[..., bytes], stream: bool) -> bytes:
+    """Return the smallest response of Bedrock's that is whole."""
+    usage = {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8}
+    message = {"role": "assistant", "content": [{"text": "Hi"}]}
+    if not stream:
+        return json.dumps({"output": {"message": message}, "stopReason": "end_turn", "usage": usage}).encode()
+    return b"".join(
+        [
+            event("messageStart", {"role": "assistant"}),
+            event("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}}),
+            event("contentBlockStop", {"contentBlockIndex": 0}),
+            event("messageStop", {"stopReason": "end_turn"}),
+            event("metadata", {"usage": usage}),
+        ]
+    )

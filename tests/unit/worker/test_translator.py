@@ -33,7 +33,7 @@ from extproc.worker.translator import ENVIRONMENT, HELD_BYTES, Process, Translat
 SECONDS = 60.0
 """Longer than any of this takes."""
 TARGET = Target(MODEL, MODEL)
-CONTEXT = ResponseContext("0" * 32, 1_790_000_000, "length")
+CONTEXT = ResponseContext("0" * 32, 1_790_000_000, 1_790_000_000, "length")
 
 
 @pytest.fixture
