@@ -138,12 +138,13 @@ class DecodedResponses:
 
     def _search(self, capabilities: Capabilities) -> None:
         """Search the web if the client offers that and the family can; else the tool is left out."""
-        if not self._form.tools.searches:
+        search = self._form.tools.search
+        if not search:
             return
         if capabilities.web_search:
             self._form.request.web_search_options = WebSearchOptions()
         else:
-            self._form.ignored.add("tools[type=web_search]")
+            self._form.ignored.add_type("tools", search)
 
     def _pending(self, plan: chat_request.ChatPlan, target: Target) -> ResponsesPending:
         request, form = self._request, self._form

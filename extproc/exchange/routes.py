@@ -52,11 +52,19 @@ def route(method: str, path: str) -> Route:
 
 def not_here(method: str, path: str, switch: str = "") -> ApiError:
     """Return the 404 of a path without a route; `switch` is the key of an endpoint that is not switched on."""
-    others = "images, audio, moderations, assistants, responses, batches, files"
-    advice = f" An operator can switch this one on (`endpoints.{switch}: true`)." if switch else ""
+    path = path.partition("?")[0]
+    others = "images, audio, moderations, assistants, batches, files"
+    advice = ""
+    if switch:
+        advice = f" An operator can switch this one on (`endpoints.{switch}: true`)."
+    elif f"{path}/".startswith(f"{API_PATH}{RESPONSES.path}/"):
+        advice = (
+            f" Responses are not stored: POST {API_PATH}{RESPONSES.path}, where an operator has switched it on, takes "
+            "the whole conversation."
+        )
     return ApiError(
         404,
-        f"There is no {method} {path.partition('?')[0]} here. This gateway serves {_served()}, and none of OpenAI's "
+        f"There is no {method} {path} here. This gateway serves {_served()}, and none of OpenAI's "
         f"other endpoints ({others}).{advice}",
         code="unknown_url",
     )

@@ -59,6 +59,14 @@ _INDEX = re.compile(r"\[\d+\]")
 Following = list[tuple[ConversationRole, list[ContentBlock]]]
 
 
+class UnmatchedCallError(ApiError):
+    """The 400 for calls without a result, or for a result without a call; `in_responses` has it in Responses' words."""
+
+    def __init__(self, message: str, param: str, in_responses: str) -> None:
+        super().__init__(400, message, param=param, code="invalid_value")
+        self.in_responses = in_responses
+
+
 class _Call(NamedTuple):
     """A tool call: the name of its tool, and its ids at Bedrock, several if it becomes several calls."""
 
@@ -129,11 +137,12 @@ class PastCalls:
         """
         past_call = self._unanswered.pop(call_id, None)
         if past_call is None:
-            raise invalid(
+            raise UnmatchedCallError(
                 f"'{call_id}' is no tool call without a result: a 'tool' message must follow the assistant's message "
                 "whose 'tool_calls' contains its id, and there must be one for each call.",
                 param,
-                "invalid_value",
+                f"No tool call found for function call output with call_id {call_id}. It must follow the call, and "
+                "each call has one output.",
             )
         self._add_result(past_call, parts, is_error)
 
@@ -158,11 +167,13 @@ class PastCalls:
     def expect_answered(self, param: str) -> None:
         """Raise a 400 `ApiError` if there are calls without a result; `param` is the path of the following message."""
         if self._unanswered:
-            raise invalid(
+            ids = ", ".join(self._unanswered)
+            raise UnmatchedCallError(
                 "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
-                f"'tool_call_id'. These did not have response messages: {', '.join(self._unanswered)}",
+                f"'tool_call_id'. These did not have response messages: {ids}",
                 self._calls_param if param == "messages" else param,
-                "invalid_value",
+                f"No tool output found for function call{'s' * (len(self._unanswered) > 1)} {ids}. Send an output for "
+                "each call, after it.",
             )
 
     def _inputs(self, call: FunctionCall, param: str) -> list[Raw]:

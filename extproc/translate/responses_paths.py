@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from extproc.openai.errors import ApiError
+from extproc.translate.past_calls import UnmatchedCallError
 from extproc.value import Value
 
 _FIELDS: Mapping[str, str] = MappingProxyType(
@@ -68,13 +69,16 @@ class Paths:
 
     def error(self, error: ApiError) -> ApiError:
         """Return an error of the translation in the client's terms."""
-        message = _QUOTED.sub(lambda match: f"'{_FIELDS.get(match[1], match[1])}'", error.message)
+        message = error.in_responses if isinstance(error, UnmatchedCallError) else error.message
+        message = _QUOTED.sub(lambda match: f"'{_FIELDS.get(match[1], match[1])}'", message)
         param = None if error.param is None else self.of(error.param)
         if error.param and param:
             message = message.replace(f"'{error.param}'", f"'{param}'")
         return ApiError(error.status, message, type=error.type, param=param, code=error.code, headers=error.headers)
 
     def _in_message(self, place: Place, rest: str) -> str:
+        if rest == ".tool_calls" and place.calls:
+            return place.calls[0]
         if match := _CALL.fullmatch(rest):
             at = int(match[1])
             return (place.calls[at] if at < len(place.calls) else place.path) + _member(match[2])

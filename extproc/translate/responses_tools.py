@@ -60,8 +60,8 @@ class ResponsesTools(Value, frozen=True):
     """The other way round."""
     chosen: dict[str, str]
     """The names in chat's form by the tools' own; where one is in a namespace and one is not, the latter."""
-    searches: bool
-    """Whether the web may be searched."""
+    search: str
+    """The type of the tool that searches the web; empty where the request has none."""
 
     def chat_name(self, name: str, namespace: str | None) -> str:
         """Return the name in chat's form of a tool that a call names."""
@@ -75,7 +75,7 @@ def plan_tools(raw_tools: Sequence[Raw], ignored: Ignored) -> ResponsesTools:
     """Return the tools in chat's form. Raises a 400 `ApiError` that names the tool."""
     found: list[tuple[ClientTool, str, str]] = []
     """Each tool with its namespace, if any, and its path."""
-    searches = False
+    search = ""
     for index, raw in enumerate(raw_tools):
         path = f"tools[{index}]"
         match decode_at(raw, Tagged, path).type:
@@ -87,15 +87,15 @@ def plan_tools(raw_tools: Sequence[Raw], ignored: Ignored) -> ResponsesTools:
                 namespace = decode_at(raw, Namespace, path)
                 found += [(tool, namespace.name, f"{path}.tools[{at}]") for at, tool in enumerate(namespace.tools)]
             case kind if kind in _SEARCHES:
-                searches = True
+                search = kind
             case kind:
                 ignored.add_type("tools", kind)
     if len(found) > MAX_TOOLS:
         raise invalid(f"Invalid 'tools': too many tools. Send at most {MAX_TOOLS}.", "tools", "array_above_max_length")
-    return _flattened(found, searches, ignored)
+    return _flattened(found, search, ignored)
 
 
-def _flattened(found: Sequence[tuple[ClientTool, str, str]], searches: bool, ignored: Ignored) -> ResponsesTools:
+def _flattened(found: Sequence[tuple[ClientTool, str, str]], search: str, ignored: Ignored) -> ResponsesTools:
     taken = {tool.name for tool, namespace, _ in found if not namespace}
     names: dict[str, QualifiedName] = {}
     tools: list[chat.Tool] = []
@@ -111,7 +111,7 @@ def _flattened(found: Sequence[tuple[ClientTool, str, str]], searches: bool, ign
     flat = {qualified: name for name, qualified in names.items()}
     own = {tool.name: tool.name for tool, namespace, _ in found if not namespace}
     chosen = {**{qualified.name: name for name, qualified in names.items()}, **own}
-    return ResponsesTools(tools, [path for *_, path in found], names, flat, chosen, searches)
+    return ResponsesTools(tools, [path for *_, path in found], names, flat, chosen, search)
 
 
 def _flat(name: QualifiedName) -> str:
@@ -203,8 +203,8 @@ def _named(raw: Raw, kind: str, path: str, tools: ResponsesTools) -> chat.Functi
 
 def _not_here(kind: str) -> ApiError:
     return invalid(
-        f"'tool_choice' requires a tool of the type '{shown_type(kind)}', which this gateway does not run. Choose a "
-        "function or a custom tool of yours, or 'auto'.",
+        f"'tool_choice' requires a tool of the type '{shown_type(kind)}': only functions and custom tools can be "
+        "required. Choose one of yours, or 'auto'.",
         "tool_choice",
         "unsupported_value",
     )

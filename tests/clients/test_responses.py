@@ -158,7 +158,7 @@ def test_tokens_are_counted_before_a_call(openai: OpenAI, calls: Callable[[], li
 
 def test_what_is_stored_nowhere_is_not_found(openai: OpenAI) -> None:
     for attempt in (openai.responses.retrieve, openai.responses.delete, openai.responses.cancel):
-        with pytest.raises(NotFoundError) as raised:
+        with pytest.raises(NotFoundError, match="Responses are not stored") as raised:
             attempt("resp_1")
         assert raised.value.code == "unknown_url"
 

@@ -1,6 +1,7 @@
 """POST /responses: what becomes of its items, tools and fields, and its errors, in the client's own terms."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -136,7 +137,7 @@ def test_tools_that_openai_runs_and_items_of_unknown_types_are_left_out_and_name
     hosted = [
         {"type": "file_search", "vector_store_ids": []},
         {"type": "mcp"},
-        {"type": "web_search"},
+        {"type": "web_search_preview"},
         {"type": "A b\n"},
     ]
     items = [{"type": "mcp_call", "id": "x"}, {"role": "user", "content": "Hi"}]
@@ -145,7 +146,7 @@ def test_tools_that_openai_runs_and_items_of_unknown_types_are_left_out_and_name
     assert {
         "tools[type=file_search]",
         "tools[type=mcp]",
-        "tools[type=web_search]",
+        "tools[type=web_search_preview]",
         "tools[type=*]",
         "input[type=mcp_call]",
     } == set(translated.pending.ignored)
@@ -186,6 +187,10 @@ def rejected(**fields: Any) -> ApiError:
     return raised.value
 
 
+CHATS_WORDS = re.compile(r"messages\[|response_format|tool_calls|tool_call_id|'tool'|assistant message|max_tokens'")
+"""Words that only a chat request has."""
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
@@ -205,6 +210,8 @@ def rejected(**fields: Any) -> ApiError:
         ({"input": [{"role": "user"}]}, "input[0].content", "missing_required_parameter"),
         ({"input": [OUTPUT]}, "input[0].call_id", "invalid_value"),
         ({"input": [CALL, {"role": "user", "content": "Hi"}]}, "input[1]", "invalid_value"),
+        ({"input": [{"role": "user", "content": "Hi"}, CALL]}, "input[1]", "invalid_value"),
+        ({"input": [CALL, {**CALL, "call_id": "d"}, {**OUTPUT, "call_id": "d"}]}, "input[0]", "invalid_value"),
         (
             {"input": [{"type": "custom_tool_call_output", "output": ""}]},
             "input[0].call_id",
@@ -224,8 +231,24 @@ def test_an_error_names_the_clients_own_field(fields: Any, param: str, code: str
     assert error.param == param
     if code is not None:
         assert error.code == code
-    assert "messages[" not in error.message
-    assert "response_format" not in error.message
+    assert not CHATS_WORDS.search(error.message)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([CALL], "No tool output found for function call c."),
+        ([CALL, {**CALL, "call_id": "d"}], "No tool output found for function calls c, d."),
+        ([OUTPUT], "No tool call found for function call output with call_id c."),
+    ],
+)
+def test_calls_without_outputs_and_outputs_without_calls_have_openais_messages(items: Any, message: str) -> None:
+    assert rejected(input=[{"role": "user", "content": "Hi"}, *items]).message.startswith(message)
+
+
+def test_a_search_of_the_web_cannot_be_required() -> None:
+    error = rejected(tools=[{"type": "web_search"}], tool_choice={"type": "web_search"})
+    assert error.message.startswith("'tool_choice' requires a tool of the type 'web_search': only functions")
 
 
 def history(encrypted: str, model: str = CLAUDE) -> TranslatedRequest:

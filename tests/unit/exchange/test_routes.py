@@ -66,3 +66,20 @@ def test_an_unknown_path_is_a_404_that_names_the_known_ones(path: str) -> None:
         route("POST", path)
     assert raised.value.status == 404
     assert "/oai/v1/chat/completions" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/oai/v1/responses/resp_1"),
+        ("DELETE", "/oai/v1/responses/resp_1/"),
+        ("POST", "/oai/v1/responses/resp_1/cancel?a=b"),
+        ("GET", "/oai/v1/responses"),
+    ],
+)
+def test_the_404_of_a_stored_response_explains_that_none_is_stored(method: str, path: str) -> None:
+    with pytest.raises(ApiError, match=r"Responses are not stored: POST /oai/v1/responses, where an operator"):
+        route(method, path)
+    with pytest.raises(ApiError) as raised:
+        route(method, "/oai/v1/responsesx")
+    assert "stored" not in raised.value.message
