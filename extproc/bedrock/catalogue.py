@@ -77,6 +77,10 @@ class Entry:
     shutdown: str = ""
 
 
+ORGANISATION = "organisation"
+"""The owner of an entry that is an alias, which the gateway's operator has made."""
+
+
 def profile_id(name: str) -> str | None:
     """Return the id in the ARN of a system-defined inference profile; None for any other string."""
     match = _ARN.fullmatch(name)
@@ -130,6 +134,7 @@ class Catalogue:
         self._cached: dict[str, tuple[Target, ...]] = {}
         """Results of `targets`: callers ask for the same few ids again and again."""
         self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
+        self._by_id = {entry.id: entry for entry in self._entries}
 
     @classmethod
     def build(
@@ -149,6 +154,14 @@ class Catalogue:
         their ARN. Models that are only provisioned, or make only images or video, are left out.
         """
         return self._entries
+
+    def entry(self, name: str) -> Entry | None:
+        """Return the entry with this id; None if there is none."""
+        return self._by_id.get(name)
+
+    def lists(self, name: str) -> bool:
+        """Return whether AWS lists a model or a profile of this id or ARN."""
+        return name in self._models or name in self._profiles
 
     def targets(self, requested: str) -> tuple[Target, ...]:
         """Return what may serve the id `requested`, best first; an unknown id is its own single target."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
-from extproc.bedrock.catalogue import PREFIXES, Entry
+from extproc.bedrock.catalogue import ORGANISATION, PREFIXES, Entry
 
 LONGEST: Final = 128
 """Characters of an id that are compared."""
@@ -38,6 +38,10 @@ def similar(requested: str, entries: Iterable[Entry]) -> str | None:
     ids: dict[str, list[str]] = {}
     makers = set(PREFIXES)
     for entry in entries:
+        if entry.owned_by == ORGANISATION:
+            if entry.id != exact:
+                ids.setdefault(_name(_without_makers(entry.id.lower(), makers)), []).append(entry.id)
+            continue
         foundation = entry.targets[0].foundation
         if foundation is not None and entry.id != exact:
             makers.add(entry.owned_by)

@@ -49,10 +49,13 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     """
     from extproc.aws.sdk.endpoints import resolve, unknown_region
     from extproc.bedrock.endpoints import EndpointError
+    from extproc.cli.alias_warnings import alias_warnings, shadowing
     from extproc.cli.model_warnings import model_warnings
 
     settings = load_settings(path)
     _reject_placeholders(settings, path)
+    if shadows := list(islice(shadowing(settings), MAX_NAMES)):
+        raise UserError("\n".join(f"{path}: {shadow}" for shadow in shadows))
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
     with user_errors(EndpointError):
         endpoints = resolve(settings.region)
@@ -60,9 +63,16 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     console = Console(highlight=False)
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
     console.print(_organisations(settings))
+    if any(own.aliases for own in settings.organisations.values()) or settings.aliases:
+        console.print(_aliases(settings))
     console.print(_tokens(settings, now))
     unknown = unknown_region(endpoints)
-    found = [*warnings(settings, now), *model_warnings(settings, endpoints.region), *([unknown] if unknown else [])]
+    found = [
+        *warnings(settings, now),
+        *model_warnings(settings, endpoints.region),
+        *alias_warnings(settings, endpoints.region),
+        *([unknown] if unknown else []),
+    ]
     for warning in (*found, *open_routes):
         click.echo(f"warning: {warning}", err=True)
     if strict and (count := len(found) + len(open_routes)):
@@ -126,6 +136,17 @@ def _organisations(settings: Settings) -> Table:
         state = "" if organisation.enabled else "disabled"
         _add_row(table, name, ", ".join(allow), ", ".join(deny), state)
     _add_rest(table, len(settings.organisations))
+    return table
+
+
+def _aliases(settings: Settings) -> Table:
+    table = Table("alias", "stands for", "of", box=None)
+    rows = [(alias, target, "all") for alias, target in settings.aliases.items()]
+    for name, own in settings.organisations.items():
+        rows += [(alias, target, name) for alias, target in own.aliases.items()]
+    for row in rows[:MAX_ROWS]:
+        _add_row(table, *row)
+    _add_rest(table, len(rows))
     return table
 
 

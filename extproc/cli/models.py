@@ -11,9 +11,10 @@ from rich.table import Table
 
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
 from extproc.config import Organisation, Settings
+from extproc.config.aliases import effective_aliases
 
 if TYPE_CHECKING:
-    from extproc.bedrock.catalogue import Catalogue, Entry
+    from extproc.bedrock.catalogue import Catalogue
 
 
 @click.command()
@@ -23,18 +24,19 @@ def models(path: Path, organisation: str | None) -> None:
     """List the models of GET /models.
 
     In a pipe, the output is one id a line. A bare id that Bedrock serves only through an inference profile is listed
-    under its own name, with the profile beside it.
+    under its own name, with the profile beside it; aliases come last.
     """
     settings = load_settings(path)
     chosen = _chosen(settings, organisation)
-    listed = list(_permitted(_catalogue(settings), chosen))
+    catalogue = _catalogue(settings)
+    listed = [*_permitted(catalogue, chosen), *_aliases(catalogue, settings, chosen)]
     if not sys.stdout.isatty():
-        for entry, _, _ in listed:
-            click.echo(entry.id)
+        for model_id in dict.fromkeys(row[0] for row in listed):
+            click.echo(model_id)
         return
     table = Table("model", "served by", "organisations", box=None)
-    for entry, served_by, names in listed:
-        table.add_row(entry.id, "" if served_by == entry.id else served_by, ", ".join(names))
+    for model_id, served_by, names in listed:
+        table.add_row(model_id, "" if served_by == model_id else served_by, ", ".join(names))
     Console(highlight=False).print(table)
 
 
@@ -67,9 +69,7 @@ def _catalogue(settings: Settings) -> "Catalogue":
         return seed(region)
 
 
-def _permitted(
-    catalogue: "Catalogue", organisations: dict[str, Organisation]
-) -> Iterator[tuple["Entry", str, list[str]]]:
+def _permitted(catalogue: "Catalogue", organisations: dict[str, Organisation]) -> Iterator[tuple[str, str, list[str]]]:
     """Yield each model that an organisation may call, the targets that serve it, and the organisations' names."""
     from extproc.tenancy.policy import choose
 
@@ -79,4 +79,20 @@ def _permitted(
         }
         served = {name: target.model_id for name, target in targets.items() if target is not None}
         if served:
-            yield entry, ", ".join(dict.fromkeys(served.values())), list(served)
+            yield entry.id, ", ".join(dict.fromkeys(served.values())), list(served)
+
+
+def _aliases(
+    catalogue: "Catalogue", settings: Settings, organisations: dict[str, Organisation]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield each alias that an organisation may use, the target that serves it, and the organisations' names."""
+    from extproc.tenancy.policy import choose
+
+    rows: dict[tuple[str, str], list[str]] = {}
+    for name, organisation in organisations.items():
+        for alias, model_id in effective_aliases(settings.aliases, organisation.aliases).items():
+            target = choose(organisation.models, model_id, catalogue.targets(model_id))
+            if target is not None and not catalogue.lists(alias):
+                rows.setdefault((alias, target.model_id), []).append(name)
+    for alias, served_by in sorted(rows):
+        yield alias, served_by, rows[alias, served_by]

@@ -23,10 +23,12 @@ from msgspec import Meta
 
 from extproc.bedrock.capabilities import Capabilities, Effort
 from extproc.bedrock.capability_table import BUILT_IN, CapabilityError, Row
+from extproc.config.aliases import check_aliases
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
 from extproc.config.kinds import (
+    Aliases,
     Bytes,
     Cidr,
     Concurrency,
@@ -93,6 +95,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether prompts are cached without a client's marks: behind the instructions, and behind the last turn."""
     endpoints: EndpointSettings | None = None
     """Overrides `endpoints`."""
+    aliases: Aliases = {}
+    """Names for models, beside `aliases` and before them."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -211,6 +215,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: Region | None = None
     """The AWS region; the default is that of AWS's settings (AWS_REGION, the profile)."""
     organisations: dict[MachineName, Organisation] = {}
+    aliases: Aliases = {}
+    """Names for models, which every organisation may use that may call the model."""
     tokens: tuple[Token, ...] = ()
     """After loading, including those of the token files."""
     tokens_from: Place | None = None
@@ -279,6 +285,7 @@ class Draft:
             _check_networks(settings.media.deny)
             _check_origins(settings.cors.origins)
             _check_patterns(settings.organisations)
+            check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with _naming(source):

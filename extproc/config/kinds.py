@@ -67,6 +67,23 @@ ProjectId = Annotated[
         description="the id or ARN of a project of Bedrock, as in proj_1a2b3c",
     ),
 ]
+AliasName = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z",
+        description="a name for a model (letters, digits, `.`, `_`, `:`, `/`, `-`; no blanks), as in gpt-4o",
+    ),
+]
+ModelId = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:/-]*\Z",
+        description="the id or ARN of a model of Bedrock, as in anthropic.claude-sonnet-4-6",
+    ),
+]
+Aliases = Annotated[dict[AliasName, ModelId], Meta(description="a mapping from names to ids or ARNs of models")]
 FieldPath = Annotated[
     str,
     Meta(

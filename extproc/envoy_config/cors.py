@@ -37,6 +37,7 @@ EXPOSED = (
     "retry-after-ms",
     "x-should-retry",
     "x-oai-ignored-params",
+    "x-oai-model-served",
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-requests",

@@ -67,7 +67,7 @@ class DecodedEmbeddings:
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         request = self._request
-        _check_model(request.model, target)
+        _check_model(target)
         plan = embeddings.plan(request, target.foundation, context.detokenise)
         path = model_path(target.model_id, "invoke")
         calls = [
@@ -87,8 +87,9 @@ class DecodedEmbeddings:
         return TranslatedRequest(tuple(calls), pending)
 
 
-def _check_model(model_id: str, target: Target) -> None:
+def _check_model(target: Target) -> None:
     """Raise a 404 `ApiError` for an id that names no known model; that of a known one is the translation's to judge."""
+    model_id = target.model_id
     unknown = target.foundation is None or target.guessed
     if unknown and not model_id.startswith("arn:") and (target.foundation or model_id) not in EMBEDDING_MODELS:
         raise ApiError(404, "No model of this id makes embeddings.", param="model", code="model_not_found")

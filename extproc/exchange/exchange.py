@@ -122,6 +122,8 @@ class Exchange:
         self._created = 0
         self._caller: Caller | None = None
         self._ignored: tuple[str, ...] = ()
+        self._served = ""
+        """What an alias stands for: the id or ARN that is called."""
         self._upstream_headers: tuple[str, ...] = ()
         self._reservation: Reservation | None = None
         """What this exchange holds of the budget until its stream has ended."""
@@ -271,6 +273,8 @@ class Exchange:
         self._record.model = request.model
         target = resolved(self._gateway.catalogue, admitted.caller, request.model)
         self._record.bedrock_model = target.model_id
+        if admitted.caller.aliases and request.model in admitted.caller.aliases:
+            self._served = target.model_id
         if not request.images or not media.fetch:  # without `media.fetch` the translation rejects them
             return self._ask(admitted, request, target, {}, now)
         most = admitted.reservation.room * 3 // 4  # no more than the request can ever be granted, in base64
@@ -429,6 +433,8 @@ class Exchange:
         fields = [*headers, ("x-request-id", self._record.request_id)]
         if self._record.organisation:
             fields.append(("openai-organization", self._record.organisation))
+        if self._served:
+            fields.append(("x-oai-model-served", self._served))
         if self._ignored:
             fields.append(("x-oai-ignored-params", ", ".join(self._ignored)))
         return tuple(fields)

@@ -1,17 +1,17 @@
 """GET /models and GET /models/{model}: the catalogue, as far as the caller's organisation may use it.
 
-Decision: docs/decisions.md, D57.
+Decisions: docs/decisions.md, D57, D183.
 """
 
 from typing import Final
 
 import msgspec
 
-from extproc.bedrock.catalogue import Catalogue, Target
+from extproc.bedrock.catalogue import ORGANISATION, Catalogue, Entry, Target
 from extproc.bedrock.model_ids import is_model_id
 from extproc.bedrock.similar import similar
 from extproc.openai.errors import ApiError
-from extproc.openai.models import list_object, model_object
+from extproc.openai.models import Model, list_object, model_object
 from extproc.shared_names import API_PATH
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.policy import choose
@@ -22,12 +22,34 @@ _LONGEST_QUOTED: Final = 256
 
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
     """Return the body of the list."""
-    permitted = (
-        model_object(entry.id, entry.created, entry.owned_by, entry.shutdown)
-        for entry in catalogue.entries()
-        if choose(caller.models, entry.id, entry.targets) is not None
-    )
-    return msgspec.json.encode(list_object(permitted))
+    return msgspec.json.encode(list_object(map(_object, permitted(catalogue, caller))))
+
+
+def _object(entry: Entry) -> Model:
+    return model_object(entry.id, entry.created, entry.owned_by, entry.shutdown)
+
+
+def permitted(catalogue: Catalogue, caller: Caller) -> list[Entry]:
+    """Return what the caller may use, sorted by id: models, profiles, and its organisation's aliases for them."""
+    entries = [entry for entry in catalogue.entries() if choose(caller.models, entry.id, entry.targets) is not None]
+    if not caller.aliases:
+        return entries
+    aliases = [_alias(catalogue, caller, name) for name in caller.aliases]
+    return sorted([*entries, *[entry for entry in aliases if entry is not None]], key=lambda entry: entry.id)
+
+
+def _alias(catalogue: Catalogue, caller: Caller, name: str) -> Entry | None:
+    """Return the entry of an alias; None where the caller may not use it, or where it is none."""
+    model_id = caller.aliases.get(name) if caller.aliases else None
+    if model_id is None or catalogue.lists(name):
+        return None
+    targets = catalogue.targets(model_id)
+    if choose(caller.models, model_id, targets) is None:
+        return None
+    behind = catalogue.entry(model_id)
+    if behind is None:
+        return Entry(name, 0, ORGANISATION, targets)
+    return Entry(name, behind.created, ORGANISATION, targets, behind.shutdown)
 
 
 class NoSuchModelError(ApiError):
@@ -36,9 +58,12 @@ class NoSuchModelError(ApiError):
 
 def model(catalogue: Catalogue, caller: Caller, model_id: str) -> bytes:
     """Return the body of one model. Raises a 404 `ApiError` for one that is not in the caller's list."""
-    for entry in catalogue.entries():
-        if entry.id == model_id and choose(caller.models, model_id, entry.targets) is not None:
-            return msgspec.json.encode(model_object(entry.id, entry.created, entry.owned_by, entry.shutdown))
+    entry = catalogue.entry(model_id)
+    if entry is not None and choose(caller.models, model_id, entry.targets) is None:
+        entry = None
+    entry = entry or _alias(catalogue, caller, model_id)
+    if entry is not None:
+        return msgspec.json.encode(_object(entry))
     raise no_such_model(catalogue, caller, model_id)
 
 
@@ -46,9 +71,13 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
     """Return the target for `model_id`. Raises a 404 `ApiError` if it does not exist, or the caller may not use it.
 
     An id that AWS's own pattern forbids is rejected before any rule reads it: AWS or a proxy may read another id from
-    such a spelling (`a/../b`, `%61`, a blank, a full-width letter) than a rule does.
+    such a spelling (`a/../b`, `%61`, a blank, a full-width letter) than a rule does. An alias is read as the id that it
+    stands for; a name that AWS lists is no alias.
     """
-    target = choose(caller.models, model_id, catalogue.targets(model_id)) if is_model_id(model_id) else None
+    meant = model_id
+    if caller.aliases and not catalogue.lists(model_id):
+        meant = caller.aliases.get(model_id, model_id)
+    target = choose(caller.models, meant, catalogue.targets(meant)) if is_model_id(meant) else None
     if target is None:
         raise no_such_model(catalogue, caller, model_id)
     if caller.project is not None:
@@ -58,8 +87,7 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
 
 def no_such_model(catalogue: Catalogue, caller: Caller, model_id: str, reason: str = "") -> ApiError:
     """Return the 404, with the most similar id that the caller may use; `reason` is Bedrock's, where it decided."""
-    permitted = [entry for entry in catalogue.entries() if choose(caller.models, entry.id, entry.targets) is not None]
-    suggestion = similar(model_id, permitted)
+    suggestion = similar(model_id, permitted(catalogue, caller))
     meant = f" Did you mean `{suggestion}`?" if suggestion else ""
     because = f" ({reason})" if reason else ""
     return NoSuchModelError(

@@ -5,12 +5,13 @@ exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import NoReturn
 
 from extproc import config
+from extproc.config.aliases import effective_aliases
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
 
@@ -21,13 +22,15 @@ HEADER = "OpenAI-Organization"
 class Caller:
     """An authenticated request: its token's name, its organisation's machine name, and the models that it may call.
 
-    `project` is the organisation's project of Bedrock, None for the account's default.
+    `project` is the organisation's project of Bedrock, None for the account's default. `aliases` are its names for
+    models, and the ids that they stand for.
     """
 
     token: str
     organisation: str
     models: config.Models
     project: str | None = None
+    aliases: Mapping[str, str] | None = None
 
 
 class KnownTokenError(ApiError):
@@ -51,6 +54,13 @@ class Directory:
 
     def __init__(self, settings: config.Settings) -> None:
         self._organisations = settings.organisations
+        self._common = settings.aliases
+        self._own = {
+            name: effective_aliases(settings.aliases, organisation.aliases)
+            for name, organisation in settings.organisations.items()
+            if organisation.aliases
+        }
+        """The aliases of organisations that have some of their own."""
         self._tokens = {token.sha256: token for token in settings.tokens}
         self.response_keys = tuple([key.encode() for key in settings.responses.keys]) or (_derived(settings.tokens),)
         """The keys that authenticate what clients keep for this gateway; the first is for new things."""
@@ -70,7 +80,7 @@ class Directory:
         settings = self._organisations.get(name)
         if settings is None or not settings.enabled:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
-        return Caller(token.name, name, settings.models, settings.project)
+        return Caller(token.name, name, settings.models, settings.project, self._own.get(name, self._common) or None)
 
     def _token(self, authorization: str | None, now: float) -> config.Token:
         """Return the request's token; raises 401."""

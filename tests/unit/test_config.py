@@ -131,6 +131,20 @@ REJECTED = {
     "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
     "organisations: {acme: {models: {allw: []}}}": "organisations.acme.models.allw: unknown key, did you mean `allow`",
     "organisations: {acme: {models: {alow: []}}}": "known here: allow, deny",
+    # aliases
+    "aliases: {'gpt 4o': a.b}": "aliases['gpt 4o']: expected a name for a model (",
+    "aliases: {gpt-4o: 'a b'}": "aliases.gpt-4o: expected the id or ARN of a model of Bedrock",
+    "aliases: {gpt-4o: 4}": "aliases.gpt-4o: expected the id or ARN of a model of Bedrock",
+    "aliases: {gpt-4o: a..b}": "aliases.gpt-4o: `a..b` has not the form of a model's id or ARN",
+    "aliases: {'arn:x': a.b}": "aliases.arn:x: an alias cannot look like an ARN",
+    "aliases: {x: x}": "aliases.x: `x` -> `x` is a circle; write the id of a model",
+    "aliases: {x: y, y: z, z: x}": "aliases.x: `x` -> `y` -> `z` -> `x` is a circle; write the id of a model",
+    "aliases: {x: y, y: z, z: a.b}": "aliases.x: `y` is an alias too; write the id that it stands for, `a.b`",
+    "{aliases: {x: a.b}, organisations: {acme: {aliases: {y: x}}}}": "organisations.acme.aliases.y: `x` is an alias",
+    "{aliases: {x: a.b}, organisations: {acme: {aliases: {a.b: c.d}}}}": (
+        "organisations.acme.aliases: `x` of `aliases`: `a.b` is an alias too; write the id that it stands for, `c.d`"
+    ),
+    f"aliases: {{{', '.join(f'x{n}: a.b' for n in range(501))}}}": "aliases: 501 aliases, at most 500 are accepted",
     "streaming: {keepalive: 5}": "streaming.keepalive: unknown key, did you mean `keepalive_seconds`?",
     "tokens: [{name: a, sha256: x, zzz: 1}]": "tokens[0].zzz: unknown key; known here: name, sha256, organisations",
     "1: 2": "top level: a key is read as the number 1, not as text; put it in quotes",

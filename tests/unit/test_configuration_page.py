@@ -61,6 +61,8 @@ def shown_default(path: str) -> str:
     field = UNKNOWN.get(path.removeprefix("capabilities[]."), KEYS[path])
     if field.required:
         return "required"
+    if field.default is msgspec.NODEFAULT:
+        return f"`{json.dumps(field.default_factory())}`"
     return f"`{field.default if isinstance(field.default, str) else json.dumps(field.default)}`"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from extproc.cli import model_warnings
+from extproc.cli import alias_warnings, model_warnings
 from tests.unit.cli.running import Cli, is_rejected
 
 
@@ -132,3 +132,62 @@ def test_check_warns_of_an_unknown_region(cli: Cli, gateway_yaml: Path) -> None:
 def test_text_that_looks_like_markup_stays_text(cli: Cli, gateway_yaml: Path) -> None:
     gateway_yaml.write_text('region: us-east-1\norganisations: {acme: {models: {allow: ["[red]*"]}}}')
     assert "[red]*" in cli("check").stdout
+
+
+ALIASES = """
+region: us-east-1
+aliases: {small: amazon.nova-micro-v1:0, chat: anthropic.claude-sonnet-4-6%s}
+organisations:
+  acme: {models: {allow: ["amazon.*"]}%s}
+tokens: [{name: ci, sha256: "%s", organisations: [acme]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "words"),
+    [
+        ("", "", ("aliases.chat: no organisation may call `anthropic.claude-sonnet-4-6`; permit it in",)),
+        (
+            ", x: amazon.nova-micro",
+            "",
+            ("aliases.x: `amazon.nova-micro` is no model of the built-in list", "did you mean"),
+        ),
+        (
+            "",
+            ", aliases: {mine: cohere.embed-english-v3}",
+            ("organisations.acme.aliases.mine: the organisation may not",),
+        ),
+        (
+            "",
+            ", aliases: {mine: 'arn:aws:bedrock:us-east-1:123456789012:provisioned-model/a1b2c3d4e5f6'}",
+            ("may not call `arn:aws",),
+        ),
+    ],
+)
+def test_check_warns_of_aliases_that_nobody_can_use(
+    cli: Cli, gateway_yaml: Path, common: str, own: str, words: tuple[str, ...]
+) -> None:
+    gateway_yaml.write_text(ALIASES % (common, own, "ab" * 32))
+    shown = cli("check")
+    assert shown.exit_code == 0
+    assert "small" in shown.stdout
+    for word in words:
+        assert word in shown.stderr
+    assert not any("aliases.small" in warning for warning in shown.stderr.splitlines())
+
+
+@pytest.mark.parametrize("name", ["amazon.nova-pro-v1:0", "eu.anthropic.claude-sonnet-4-6"])
+@pytest.mark.parametrize("own", [False, True])
+def test_check_rejects_an_alias_with_the_name_of_a_model(cli: Cli, gateway_yaml: Path, name: str, own: bool) -> None:
+    alias = f"'{name}': amazon.nova-micro-v1:0"
+    gateway_yaml.write_text(ALIASES % (*(("", f", aliases: {{{alias}}}") if own else (f", {alias}", "")), "ab" * 32))
+    where = "organisations.acme.aliases" if own else "aliases"
+    assert is_rejected(cli("check"), f"{where}.{name}: this is the id of a model", "choose another name")
+
+
+def test_check_compares_the_first_of_very_many_aliases(
+    cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alias_warnings, "MAX_COMPARED", 1)
+    gateway_yaml.write_text(ALIASES % ("", ", aliases: {a: cohere.x, b: cohere.y}", "ab" * 32))
+    assert "those from organisation 'acme' on were not compared with the rules" in cli("check").stderr

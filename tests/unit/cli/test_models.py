@@ -1,5 +1,6 @@
 """`models`: its output and its errors."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,3 +51,15 @@ def test_when_aws_lists_nothing_the_built_in_list_is_shown(cli: Cli, monkeypatch
     shown = cli("models")
     assert "anthropic.claude-sonnet-4-6" in shown.stdout
     assert catalogue_keeper.LIST_MODELS in shown.stderr
+
+
+@pytest.mark.usefixtures("aws")
+def test_models_lists_the_aliases_that_may_be_used(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(
+        "region: us-east-1\naliases: {chat: anthropic.claude-sonnet-4-6, small: amazon.nova-micro-v1:0}\n"
+        "organisations:\n  acme: {models: {allow: ['amazon.*']}, aliases: {mine: amazon.nova-pro-v1:0}}\n  beta: {}\n"
+    )
+    aliases = {"chat", "small", "mine"}
+    assert aliases & set(cli("models", "--organisation", "acme").stdout.splitlines()) == {"small", "mine"}
+    assert aliases & set(cli("models", "--organisation", "beta").stdout.splitlines()) == {"chat", "small"}
+    assert aliases & set(cli("models").stdout.splitlines()) == aliases

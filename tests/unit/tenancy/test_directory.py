@@ -60,6 +60,15 @@ def test_a_token_of_one_organisation(header: str | None) -> None:
     assert call("one", header) == Caller(token="one", organisation="acme", models=CLAUDE)
 
 
+def test_an_organisations_own_aliases_have_priority() -> None:
+    own = {"gpt-4o": "amazon.nova-pro-v1:0", "mine": "amazon.nova-lite-v1:0"}
+    common = {"gpt-4o": "anthropic.claude-sonnet-4-6", "small": "amazon.nova-micro-v1:0"}
+    organisations = {"acme": Organisation(aliases=own), "beta": Organisation()}
+    directory = Directory(Settings(organisations=organisations, tokens=(token("two", *organisations),), aliases=common))
+    for organisation, aliases in (("acme", common | own), ("beta", common)):
+        assert directory.authenticate(f"Bearer {secret('two')}", organisation, NOW).aliases == aliases
+
+
 def test_the_header_chooses_among_several() -> None:
     assert call("two", "beta") == Caller(token="two", organisation="beta", models=Models())
     assert call("two", "acme").models == CLAUDE

@@ -1,0 +1,69 @@
+"""The models of a caller, with its organisation's aliases."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from extproc.bedrock.catalogue import Catalogue
+from extproc.config import Models
+from extproc.exchange.models import model, model_list, resolved
+from extproc.openai.errors import ApiError
+from extproc.tenancy.directory import Caller
+from tests.unit.exchange.conftest import MODELS, PROFILES
+
+CATALOGUE = Catalogue.build(MODELS, PROFILES, "us-east-1")
+NOVA, CLAUDE = "amazon.nova-micro-v1:0", "anthropic.claude-sonnet-4-6"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/a1b2c3d4e5f6"
+
+
+def caller(aliases: Mapping[str, str], *allow: str, deny: tuple[str, ...] = ()) -> Caller:
+    return Caller("ci", "acme", Models(allow or ("*",), deny), None, aliases)
+
+
+def listed(who: Caller) -> dict[str, str]:
+    """Return the owners of what is listed, by id."""
+    entries = json.loads(model_list(CATALOGUE, who))["data"]
+    assert [entry["id"] for entry in entries] == sorted(entry["id"] for entry in entries)
+    return {entry["id"]: entry["owned_by"] for entry in entries}
+
+
+def test_an_alias_is_resolved_to_what_serves_its_model() -> None:
+    who = caller({"gpt-4o": CLAUDE, "fixed": ARN})
+    assert resolved(CATALOGUE, who, "gpt-4o").model_id == f"us.{CLAUDE}"
+    assert resolved(CATALOGUE, who, "fixed").model_id == ARN
+    assert resolved(CATALOGUE, who, NOVA).model_id == NOVA
+
+
+def test_it_is_listed_as_the_organisations() -> None:
+    who = caller({"gpt-4o": NOVA, "fixed": ARN})
+    assert {"gpt-4o": "organisation", "fixed": "organisation", NOVA: "amazon"}.items() <= listed(who).items()
+    expected = {"id": "gpt-4o", "object": "model", "created": 1_700_000_000, "owned_by": "organisation"}
+    assert json.loads(model(CATALOGUE, who, "gpt-4o")) == expected
+
+
+def test_the_rules_apply_to_what_it_stands_for() -> None:
+    for who in (caller({"gpt-4o": CLAUDE}, "amazon.*", "gpt-*"), caller({"gpt-4o": CLAUDE}, deny=("anthropic.*",))):
+        assert "gpt-4o" not in listed(who)
+        for forbidden in (
+            lambda who=who: resolved(CATALOGUE, who, "gpt-4o"),
+            lambda who=who: model(CATALOGUE, who, "gpt-4o"),
+        ):
+            with pytest.raises(ApiError) as caught:
+                forbidden()
+            assert (caught.value.status, caught.value.code) == (404, "model_not_found")
+
+
+def test_a_name_that_aws_lists_is_that_model() -> None:
+    who = caller({NOVA: CLAUDE})
+    assert resolved(CATALOGUE, who, NOVA).model_id == NOVA
+    assert listed(who)[NOVA] == "amazon"
+    assert json.loads(model(CATALOGUE, who, NOVA))["owned_by"] == "amazon"
+
+
+def test_a_rejection_suggests_an_alias() -> None:
+    with pytest.raises(ApiError, match=r"Did you mean `gpt-4o`\?"):
+        resolved(CATALOGUE, caller({"gpt-4o": ARN}, "arn:*"), "gpt4o")
+    with pytest.raises(ApiError) as caught:
+        resolved(CATALOGUE, caller({"gpt-4o": CLAUDE}, "amazon.*"), "gpt4o")
+    assert "gpt-4o" not in str(caught.value)
