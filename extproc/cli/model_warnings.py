@@ -1,4 +1,4 @@
-"""Warnings of `check` about models: patterns that match nothing, and organisations that may call nothing.
+"""Warnings of `check` about models: patterns that match nothing, and organisations and tokens that may call nothing.
 
 What AWS offers is not asked: the built-in list is what is known here. ARNs are an account's own, and are not judged.
 
@@ -18,23 +18,31 @@ MAX_COMPARED = 5_000
 
 
 def model_warnings(settings: Settings, region: str) -> Iterator[str]:
-    """Yield a warning for each pattern without a known model, and for each organisation that may call no model."""
+    """Yield a warning for each pattern without a known model, and for who may call no model."""
     catalogue, names = seed(region), known_names()
     reasons: dict[Models, list[str]] = {}
     compared = 0
-    for name, organisation in settings.organisations.items():
-        models = organisation.models
+    for name, models in _named(settings):
         if models not in reasons:
             compared += len(models.allow) + len(models.deny)
             if compared > MAX_COMPARED:
                 yield (
-                    f"the file has more than {MAX_COMPARED:,} patterns of models: those from organisation {name!r} on "
+                    f"the file has more than {MAX_COMPARED:,} patterns of models: those from {name} on "
                     "were not compared with the built-in list"
                 )
                 return
             reasons[models] = [*_unmatched(models, names), *_permits_nothing(models, catalogue)]
         for reason in reasons[models]:
-            yield f"organisation {name!r} {reason}"
+            yield f"{name} {reason}"
+
+
+def _named(settings: Settings) -> Iterator[tuple[str, Models]]:
+    """Yield the models of each organisation and of each token that has some, by their names."""
+    for name, organisation in settings.organisations.items():
+        yield f"organisation {name!r}", organisation.models
+    for token in settings.tokens:
+        if token.models is not None:
+            yield f"token {token.name!r}", token.models
 
 
 def known_names() -> str:

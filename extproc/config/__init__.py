@@ -44,6 +44,7 @@ from extproc.config.kinds import (
     Rate,
     Region,
     ResponseKey,
+    Scope,
     Seconds,
     Sha256,
     TokenName,
@@ -107,6 +108,10 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In lower case, whatever the file has."""
     organisations: tuple[MachineName, ...] = ()
     expires: Expiry | None = None
+    models: Models | None = None
+    """Narrows the organisation's: a model has to be permitted by both."""
+    scopes: tuple[Scope, ...] | None = None
+    """The groups of endpoints that it may call; None is all of them."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
@@ -284,7 +289,8 @@ class Draft:
             _check_capabilities(settings.capabilities)
             _check_networks(settings.media.deny)
             _check_origins(settings.cors.origins)
-            _check_patterns(settings.organisations)
+            for name, organisation in settings.organisations.items():
+                _check_patterns(organisation.models, f"organisations.{name}")
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
@@ -346,6 +352,8 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
         with _naming(source):
             for index, token in enumerate(tokens):
                 _check_organisations(token, organisations, f"tokens[{index}]")
+                if token.models is not None:
+                    _check_patterns(token.models, f"tokens[{index}]")
                 _check_unique("name", names, token.name, source, index)
                 _check_unique("sha256", hashes, token.sha256, source, index)
 
@@ -425,15 +433,14 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             )
 
 
-def _check_patterns(organisations: Mapping[str, Organisation]) -> None:
+def _check_patterns(models: Models, where: str) -> None:
     """Check that no list has so many patterns that a list of models takes a worker too long; raises `ConfigError`."""
-    for name, organisation in organisations.items():
-        for key, patterns in (("allow", organisation.models.allow), ("deny", organisation.models.deny)):
-            if len(patterns) > MAX_PATTERNS:
-                raise ConfigError(
-                    f"organisations.{name}.models.{key}: {len(patterns):,} patterns, at most {MAX_PATTERNS} are "
-                    "accepted; write fewer, with `*`, as in `anthropic.*`"
-                )
+    for key, patterns in (("allow", models.allow), ("deny", models.deny)):
+        if len(patterns) > MAX_PATTERNS:
+            raise ConfigError(
+                f"{where}.models.{key}: {len(patterns):,} patterns, at most {MAX_PATTERNS} are "
+                "accepted; write fewer, with `*`, as in `anthropic.*`"
+            )
 
 
 def _check_family(family: Capabilities, where: str) -> None:

@@ -8,6 +8,7 @@ and describes the first fault in the words of the type's `Meta(description=…)`
 import datetime
 import difflib
 from collections.abc import Iterable
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -20,6 +21,8 @@ _FEW = 20
 def fault(value: object, kind: Any, path: str) -> str | None:
     """Return the first fault in `value`, which should be a `kind`, as `path: message`; None if there is none."""
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(base) is UnionType and get_args(base)[1:] == (NoneType,):
+        return None if value is None else fault(value, get_args(base)[0], path)
     if isinstance(base, type) and issubclass(base, msgspec.Struct):
         return _struct(value, base, path)
     if get_origin(base) is dict:

@@ -34,6 +34,10 @@ Pattern = Annotated[
         description="a pattern of model ids without blanks, as in `anthropic.*`",
     ),
 ]
+Scope = Annotated[
+    Literal["chat", "embeddings", "models", "responses"],
+    Meta(description="`chat`, `embeddings`, `models` or `responses`"),
+]
 Expiry = Annotated[datetime.datetime, Meta(tz=True, description="a time with its zone, as in 2027-01-01T00:00:00Z")]
 Place = Annotated[
     str,

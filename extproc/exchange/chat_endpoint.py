@@ -97,4 +97,4 @@ def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> Decode
     return DecodedChat(decode_request(body, passed_over))
 
 
-CHAT = ApiEndpoint("chat", "POST", "/chat/completions", decode, msgspec.json.Decoder(ChatPending).decode)
+CHAT = ApiEndpoint("chat", "POST", "/chat/completions", decode, msgspec.json.Decoder(ChatPending).decode, "chat")

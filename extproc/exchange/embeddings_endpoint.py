@@ -100,4 +100,6 @@ def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> Decode
     return DecodedEmbeddings(openai_embeddings.decode(body, passed_over))
 
 
-EMBEDDINGS = ApiEndpoint("embeddings", "POST", "/embeddings", decode, msgspec.json.Decoder(EmbeddingsPending).decode)
+EMBEDDINGS = ApiEndpoint(
+    "embeddings", "POST", "/embeddings", decode, msgspec.json.Decoder(EmbeddingsPending).decode, "embeddings"
+)

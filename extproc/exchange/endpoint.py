@@ -137,5 +137,7 @@ class ApiEndpoint(Struct, frozen=True):
     """Decode a body, without the unknown fields at these paths. Raises `ApiError`."""
     decode_pending: Callable[[Raw | bytearray], Pending]
     """Decode the JSON of a pending request, which another process has planned."""
+    scope: str
+    """The scope that a token with scopes needs for it."""
     switch: str = ""
     """The key of `endpoints` by which an operator switches it on; empty for one that is always there."""

@@ -232,6 +232,8 @@ class Exchange:
         if isinstance(requested, ApiEndpoint) and requested.switch:
             self._check_offered(requested, headers, None)
         self._caller = caller = authenticate(self._gateway.directory, headers, self._record, now)
+        if caller.scopes is not None:
+            caller.require(requested.scope)
         if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
         if isinstance(requested, ModelDetails):

@@ -261,7 +261,13 @@ def decode_for_count(body: bytes | bytearray, passed_over: Collection[str] = ())
 
 
 RESPONSES = ApiEndpoint(
-    "responses", "POST", "/responses", decode, msgspec.json.Decoder(ResponsesPending).decode, switch="responses"
+    "responses",
+    "POST",
+    "/responses",
+    decode,
+    msgspec.json.Decoder(ResponsesPending).decode,
+    scope="responses",
+    switch="responses",
 )
 INPUT_TOKENS = ApiEndpoint(
     "input_tokens",
@@ -269,5 +275,6 @@ INPUT_TOKENS = ApiEndpoint(
     "/responses/input_tokens",
     decode_for_count,
     msgspec.json.Decoder(InputTokensPending).decode,
+    scope="responses",
     switch="responses",
 )

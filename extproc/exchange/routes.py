@@ -21,6 +21,7 @@ class ModelList:
     """`GET /models`."""
 
     operation: str = "models"
+    scope: str = "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class ModelDetails:
 
     model: str
     operation: str = "model"
+    scope: str = "models"
 
 
 Route = ApiEndpoint | ModelList | ModelDetails

@@ -3,6 +3,8 @@
 Invariant: `authenticate` returns a `Caller` whose token is configured, has not expired, and names an organisation that
 exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (not for this organisation) or 400 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations.
+
+Decision: docs/decisions.md, D191.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from extproc import config
 from extproc.config.aliases import effective_aliases
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
+from extproc.tenancy.policy import Narrowed, Rules
 
 HEADER = "OpenAI-Organization"
 
@@ -22,15 +25,28 @@ HEADER = "OpenAI-Organization"
 class Caller:
     """An authenticated request: its token's name, its organisation's machine name, and the models that it may call.
 
-    `project` is the organisation's project of Bedrock, None for the account's default. `aliases` are its names for
-    models, and the ids that they stand for.
+    `scopes` are the groups of endpoints that its token may call, None for all of them. `project` is the organisation's
+    project of Bedrock, None for the account's default. `aliases` are its names for models, and the ids that they stand
+    for.
     """
 
     token: str
     organisation: str
-    models: config.Models
+    models: Rules
     project: str | None = None
     aliases: Mapping[str, str] | None = None
+    scopes: tuple[str, ...] | None = None
+
+    def require(self, scope: str) -> None:
+        """Raise a 403 if the token has scopes, and this is none of them."""
+        if self.scopes is None or scope in self.scopes:
+            return
+        raise ApiError(
+            403,
+            f"The API key `{self.token}` may not make this call. Missing scopes: {scope}. It has: "
+            f"{', '.join(self.scopes) or 'none'}. Ask the operator of this gateway for a key with `{scope}`.",
+            code="insufficient_scope",
+        )
 
 
 class KnownTokenError(ApiError):
@@ -80,7 +96,9 @@ class Directory:
         settings = self._organisations.get(name)
         if settings is None or not settings.enabled:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
-        return Caller(token.name, name, settings.models, settings.project, self._own.get(name, self._common) or None)
+        models: Rules = settings.models if token.models is None else Narrowed(settings.models, token.models)
+        aliases = self._own.get(name, self._common) or None
+        return Caller(token.name, name, models, settings.project, aliases, token.scopes)
 
     def _token(self, authorization: str | None, now: float) -> config.Token:
         """Return the request's token; raises 401."""

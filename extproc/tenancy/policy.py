@@ -13,12 +13,14 @@ inference-profile ARN, and the foundation model behind it. The rules:
   has any pattern. That is so for a provisioned, custom or imported model, a prompt, a prompt router and another
   account's application profile, and for an id that AWS does not list and that is no known geography with a known
   model: AWS alone decides which model serves it.
+- A token's own rules narrow its organisation's: a target is permitted if both permit it. The first target that both
+  permit serves the call.
 - Patterns have `*` (any characters, or none) and `?` (one character); every other character means itself, `[` too.
   The whole name must match. `deny` ignores case; in `allow`, case counts.
 
 Invariant: for any id, the result is a member of `targets` that these rules permit, or None.
 
-Decision: docs/decisions.md, D58.
+Decisions: docs/decisions.md, D58, D191.
 """
 
 import re
@@ -28,9 +30,20 @@ from functools import lru_cache
 from extproc.bedrock.catalogue import Target, profile_id
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.config import Models
+from extproc.value import Value
 
 
-def choose(models: Models, requested: str, targets: tuple[Target, ...]) -> Target | None:
+class Narrowed(Value, frozen=True):
+    """The rules of an organisation and those of a token: both have to permit a target."""
+
+    organisation: Models
+    token: Models
+
+
+Rules = Models | Narrowed
+
+
+def choose(models: Rules, requested: str, targets: tuple[Target, ...]) -> Target | None:
     """Return the first of `targets` (those that may serve the id `requested`, best first) that `models` permits."""
     if len(requested) > LONGEST_REMEMBERED:
         return _first_permitted(models, requested, targets)
@@ -43,14 +56,16 @@ def matches_none(pattern: str, names: str, *, ignore_case: bool = False) -> bool
     return re.search(rf"^(?:{_translate(pattern)})$", names, flags) is None
 
 
-def _first_permitted(models: Models, requested: str, targets: tuple[Target, ...]) -> Target | None:
+def _first_permitted(models: Rules, requested: str, targets: tuple[Target, ...]) -> Target | None:
     return next((target for target in targets if _permitted(models, requested, target)), None)
 
 
 _cached = lru_cache(maxsize=4096)(_first_permitted)
 
 
-def _permitted(models: Models, requested: str, target: Target) -> bool:
+def _permitted(models: Rules, requested: str, target: Target) -> bool:
+    if isinstance(models, Narrowed):
+        return _permitted(models.organisation, requested, target) and _permitted(models.token, requested, target)
     names = _names(requested, target)
     if models.deny:
         if target.foundation is None or target.guessed:

@@ -211,6 +211,17 @@ REJECTED = {
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-01-01T00:00:00}}]": (
         "tokens[0].expires: expected a time with its zone, as in 2027-01-01T00:00:00Z; found a time without a zone"
     ),
+    f"tokens: [{{name: a, sha256: {DIGEST}, models: [a]}}]": "tokens[0].models: expected a mapping; found a list",
+    f"tokens: [{{name: a, sha256: {DIGEST}, models: {{alow: [a]}}}}]": (
+        "tokens[0].models.alow: unknown key, did you mean `allow`?"
+    ),
+    f"tokens: [{{name: a, sha256: {DIGEST}, models: {{allow: [{'a,' * 501}]}}}}]": (
+        "tokens[0].models.allow: 501 patterns, at most 500 are accepted"
+    ),
+    f"tokens: [{{name: a, sha256: {DIGEST}, scopes: chat}}]": "tokens[0].scopes: expected a list; found text",
+    f"tokens: [{{name: a, sha256: {DIGEST}, scopes: [chat, chats]}}]": (
+        "tokens[0].scopes[1]: expected `chat`, `embeddings`, `models` or `responses`; found other text"
+    ),
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
     # images from the web

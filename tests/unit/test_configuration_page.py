@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -44,8 +45,14 @@ UNKNOWN = {field.encode_name: field for field in capabilities.FIELDS}
 """The defaults of an operator's row: the family's own values, or those of the family `unknown`."""
 
 
+def present(kind: Any) -> Any:
+    """Return a type without None."""
+    return get_args(kind)[0] if get_args(kind)[1:] == (NoneType,) else kind
+
+
 def item(kind: Any) -> Any:
     """Return the type of a list's items, and any other type itself."""
+    kind = present(kind)
     return get_args(kind)[0] if get_origin(kind) is tuple else kind
 
 
@@ -53,7 +60,7 @@ def shown_type(path: str) -> str:
     """Return the cell under "type": the type's own sentence, without its explanations."""
     kind = KEYS[path].type
     sentence = re.sub(r" \([^)]*\)|, as in .*", "", faults.description(item(kind)))
-    return f"list, each {sentence}" if get_origin(kind) is tuple else sentence
+    return f"list, each {sentence}" if get_origin(present(kind)) is tuple else sentence
 
 
 def shown_default(path: str) -> str:

@@ -57,7 +57,7 @@ def test_many_tokens_take_memory_in_proportion_and_little_of_it() -> None:
 
     parse(with_tokens(1))  # what is made once
     few, many = peak(100), peak(1600)
-    assert many < 17 * few
+    assert many < 18 * few  # dictionaries grow in steps
     assert many < 2500 * 1600  # with a node of each value it is 7,000
 
 

@@ -72,7 +72,7 @@ def decode(body: bytes | bytearray, passed_over: Collection[str] = ()) -> Decode
     return msgspec.json.decode(body, type=DecodedCount)
 
 
-COUNT = ApiEndpoint("count", "POST", "/toy/count", decode, msgspec.json.Decoder(CountPending).decode)
+COUNT = ApiEndpoint("count", "POST", "/toy/count", decode, msgspec.json.Decoder(CountPending).decode, "chat")
 
 
 def test_a_toy_endpoint_needs_one_entry_of_the_registry(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

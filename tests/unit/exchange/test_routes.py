@@ -1,8 +1,11 @@
+from typing import get_args
+
 import pytest
 
+from extproc.config.kinds import Scope
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
-from extproc.exchange.routes import ModelDetails, ModelList, Route, route
+from extproc.exchange.routes import ENDPOINTS, ModelDetails, ModelList, Route, route
 from extproc.openai.errors import ApiError
 
 
@@ -26,6 +29,11 @@ from extproc.openai.errors import ApiError
 )
 def test_every_endpoint_is_routed(method: str, path: str, expected_route: Route) -> None:
     assert route(method, path) == expected_route
+
+
+def test_every_route_has_a_scope_and_every_scope_a_route() -> None:
+    routes: list[Route] = [*ENDPOINTS.values(), ModelList(), ModelDetails("a")]
+    assert {each.scope for each in routes} == set(get_args(get_args(Scope)[0]))
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
 """Authentication: the headers of a request -> the caller or an error."""
 
 import datetime
+from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.config import Models, Organisation, Settings, Token
+from extproc.config.kinds import Scope
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest
 from extproc.tenancy.directory import Caller, Directory
+from extproc.tenancy.policy import Narrowed
 
 NOW = 1_800_000_000.0
 CLAUDE = Models(allow=("anthropic.*",))
+SCOPES = frozenset(get_args(get_args(Scope)[0]))
 
 
 def token(name: str, *organisations: str, expires: float | None = None) -> Token:
@@ -38,6 +43,10 @@ DIRECTORY = Directory(
             token("shut", "closed"),
             token("old", "acme", expires=NOW),
             token("fresh", "acme", expires=NOW + 1),
+            msgspec.structs.replace(
+                token("narrow", "acme", "beta"), models=Models(deny=("*haiku*",)), scopes=("chat",)
+            ),
+            msgspec.structs.replace(token("shutout", "acme"), scopes=()),
         ),
     )
 )
@@ -72,6 +81,27 @@ def test_an_organisations_own_aliases_have_priority() -> None:
 def test_the_header_chooses_among_several() -> None:
     assert call("two", "beta") == Caller(token="two", organisation="beta", models=Models())
     assert call("two", "acme").models == CLAUDE
+
+
+def test_a_tokens_models_narrow_those_of_the_organisation_that_it_calls_for() -> None:
+    assert call("narrow", "acme").models == Narrowed(CLAUDE, Models(deny=("*haiku*",)))
+    assert call("narrow", "beta").models == Narrowed(Models(), Models(deny=("*haiku*",)))
+
+
+def test_a_token_without_scopes_may_make_every_call() -> None:
+    for scope in SCOPES:
+        call("one").require(scope)
+
+
+@pytest.mark.parametrize(("name", "has"), [("narrow", "chat"), ("shutout", "none")])
+def test_a_missing_scope_is_a_403_that_names_it(name: str, has: str) -> None:
+    caller = call(name, "acme")
+    for scope in SCOPES - {has}:
+        with pytest.raises(ApiError, match=rf"Missing scopes: {scope}\. It has: {has}\.") as caught:
+            caller.require(scope)
+        assert (caught.value.status, caught.value.code) == (403, "insufficient_scope")
+    if has in SCOPES:
+        caller.require(has)
 
 
 def test_a_token_lives_until_it_expires() -> None:

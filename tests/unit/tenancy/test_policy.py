@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.config import Models
-from extproc.tenancy.policy import choose
+from extproc.tenancy.policy import Narrowed, Rules, choose
 
 TEXT = frozenset({"TEXT"})
 PROFILE_ONLY = frozenset({"INFERENCE_PROFILE"})
@@ -37,7 +37,7 @@ CATALOGUE = Catalogue.build(
 )
 
 
-def served(models: Models, model_id: str) -> str | None:
+def served(models: Rules, model_id: str) -> str | None:
     target = choose(models, model_id, CATALOGUE.targets(model_id))
     return target.model_id if target else None
 
@@ -195,3 +195,41 @@ def test_more_deny_never_permits_more(denied: tuple[str, ...], model_id: str) ->
         assert choose(Models(deny=denied), model_id, targets) is None
     if choose(Models(deny=denied), model_id, targets) is not None:
         assert choose(Models(deny=denied[:1]), model_id, targets) is not None
+
+
+@pytest.mark.parametrize(
+    ("organisation", "token", "model_id", "outcome"),
+    [
+        (allow("*"), allow("anthropic.*"), SONNET, f"us.{SONNET}"),
+        (allow("*"), allow("anthropic.*"), NOVA, None),
+        (allow("anthropic.*"), allow("*"), NOVA, None),
+        (allow("anthropic.*"), allow("amazon.*"), SONNET, None),
+        (allow("*"), deny("us.*"), SONNET, f"global.{SONNET}"),
+        (deny("us.*"), deny("global.*"), SONNET, None),
+        (allow("*"), deny("anthropic.claude-opus-*"), PROVISIONED, None),
+        (deny("anthropic.claude-opus-*"), allow(PROVISIONED), PROVISIONED, None),
+        (allow("*"), allow(), NOVA, None),
+    ],
+)
+def test_a_tokens_rules_narrow_its_organisations(
+    organisation: Models, token: Models, model_id: str, outcome: str | None
+) -> None:
+    assert served(Narrowed(organisation, token), model_id) == outcome
+
+
+SOME_RULES = st.builds(
+    lambda allowed, denied: Models(allow=tuple(allowed), deny=tuple(denied)),
+    st.lists(st.sampled_from(["*", "anthropic.*", "amazon.*", "us.*", "arn:*"])),
+    st.lists(st.sampled_from(["global.*", "us.*", "*opus*", "anthropic.*"]), max_size=2),
+)
+
+
+@given(SOME_RULES, SOME_RULES, st.sampled_from([SONNET, NOVA, MINE, PROVISIONED, f"us.{SONNET}", f"global.{SONNET}"]))
+def test_a_token_never_widens(organisation: Models, token: Models, model_id: str) -> None:
+    target = choose(Narrowed(organisation, token), model_id, CATALOGUE.targets(model_id))
+    both = [
+        each
+        for each in CATALOGUE.targets(model_id)
+        if choose(organisation, model_id, (each,)) and choose(token, model_id, (each,))
+    ]
+    assert target == (both[0] if both else None)
