@@ -1,6 +1,6 @@
 """The check of a request by its headers alone, before Envoy buffers its body.
 
-Decision: docs/decisions.md, D65.
+Decisions: docs/decisions.md, D65, D180.
 """
 
 import re

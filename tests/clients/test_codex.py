@@ -120,6 +120,21 @@ def test_an_image_that_it_looks_at_or_is_given(codex: Codex, responses_local: Lo
     assert [block["image"]["format"] for block in question["content"] if "image" in block]
 
 
+def test_an_answer_of_a_schema(codex: Codex, responses_local: LocalBedrock) -> None:
+    properties = {"city": {"type": "string"}, "nights": {"type": "integer"}}
+    schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    (codex.work / "schema.json").write_text(json.dumps(schema))
+    events = codex.turn("Plan a journey.", "--output-schema", "schema.json")
+    [message] = completed(events, "agent_message")
+    journey = json.loads(message["text"])
+    assert [type(journey[name]) for name in properties] == [str, int]
+    tools = {
+        tool["toolSpec"]["name"]: tool["toolSpec"]
+        for tool in responses_local.calls()[-1]["body"]["toolConfig"]["tools"]
+    }
+    assert tools["codex_output_schema"]["inputSchema"]["json"] == schema
+
+
 def test_a_goal_of_its_own(codex: Codex) -> None:
     """Codex sends the goal as the output of no call, beside the result of the call that made it."""
     events = codex.turn(order("create_goal", objective="Win."))

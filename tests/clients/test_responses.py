@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import NotFoundError, OpenAI, RateLimitError
+from openai import APIStatusError, NotFoundError, OpenAI, RateLimitError
 from openai.types.responses import Response
 from pydantic import BaseModel
 
@@ -161,6 +161,13 @@ def test_what_is_stored_nowhere_is_not_found(openai: OpenAI) -> None:
         with pytest.raises(NotFoundError, match="Responses are not stored") as raised:
             attempt("resp_1")
         assert raised.value.code == "unknown_url"
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
+def test_a_compressed_body_is_rejected_by_the_name_of_its_encoding(openai: OpenAI, encoding: str) -> None:
+    with pytest.raises(APIStatusError, match=f"without content-encoding '{encoding}'") as raised:
+        openai.responses.create(model=CLAUDE, input="Hello", extra_headers={"content-encoding": encoding})
+    assert raised.value.status_code == 415
 
 
 def test_recorded_turns_of_codex_are_served(openai: OpenAI, calls: Callable[[], list[dict[str, Any]]]) -> None:

@@ -135,7 +135,7 @@ def test_a_post_without_a_body_is_a_400(client: Any, path: str) -> None:
     assert client.exchange("POST", f"/oai/v1/{path}", iter([])).status == 400
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate, gzip"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "zstd", "deflate, gzip"])
 def test_a_compressed_body_is_a_415(client: Any, local: Any, encoding: str) -> None:
     body = gzip.compress(json.dumps({"model": NOVA, "messages": user("Hello!")}).encode())
     response = client.post("chat/completions", body, headers=[("content-encoding", encoding)])
