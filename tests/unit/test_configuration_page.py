@@ -156,11 +156,12 @@ def test_the_sentence_of_a_type_names_its_literal_values(path: str) -> None:
 
 def test_the_examples_are_valid() -> None:
     examples = [text.encode() for text in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
-    whole, families = parse(examples[0]), parse(examples[2])
-    nightly = config.draft(b"organisations: {acme: {}}").settings({"tokens.yaml": examples[1]})
+    whole, aliases, tokens, families = examples
+    nightly = config.draft(b"organisations: {acme: {}}").settings({"tokens.yaml": tokens})
     assert [token.name for token in nightly.tokens] == ["nightly"]
-    assert [token.name for token in whole.tokens] == ["ci", "both"]
-    assert [row.family for row in families.capabilities] == ["acme-chat", "house-claude", "claude-4-5"]
+    assert [token.name for token in parse(whole).tokens] == ["ci", "both"]
+    assert sorted(parse(aliases).aliases) == ["gpt-4o", "small"]
+    assert [row.family for row in parse(families).capabilities] == ["acme-chat", "house-claude", "claude-4-5"]
 
 
 if __name__ == "__main__":
