@@ -2,11 +2,14 @@
 
 import contextlib
 import datetime
+import fcntl
 import os
 import re
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,6 +21,9 @@ from extproc.config.append import entry_lines, with_token
 from extproc.config.faults import fault
 from extproc.config.sources import contents, token_texts
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
+
+LOCK_SECONDS = 10.0
+"""Longest wait for other commands that add a token in the same folder; each takes milliseconds."""
 
 _DAYS = re.compile(r"^(\d{1,4})d$")
 
@@ -98,7 +104,7 @@ def fresh_entry(
 
 def _append(path: Path, entry: dict[str, object]) -> None:
     """Add the entry to the gateway.yaml at `path`, if the result is valid; raises `UserError`."""
-    with user_errors(config.ConfigError):
+    with user_errors(config.ConfigError, OSError), _alone(path.resolve().parent):
         text = contents(path)
         try:
             added = with_token(text.decode(), entry).encode()
@@ -108,8 +114,32 @@ def _append(path: Path, entry: dict[str, object]) -> None:
             raise UserError(f"{path}: {error}") from error
         drafted = config.draft(added, str(path))
         drafted.settings(token_texts(drafted.tokens_from) if drafted.tokens_from else {})
-    with user_errors(OSError):
         _replace(path.resolve(), added)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other such commands from reading a file of this folder until it is written; raises `UserError`."""
+    if not folder.is_dir():  # whoever reads the file reports that
+        yield
+        return
+    handle, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + LOCK_SECONDS
+    try:
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                raise UserError(f"{folder}: another command holds a lock of it; try again once that has ended")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -119,11 +149,19 @@ def _replace(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         shutil.copymode(path, draft)
+        _give(draft, path.stat())
         Path(draft).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(draft).unlink()
         raise
+
+
+def _give(draft: str, owner: os.stat_result) -> None:
+    """Give the file the owner of the one that it replaces: root's own could not be read by a running gateway."""
+    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+        with contextlib.suppress(PermissionError):
+            os.chown(draft, owner.st_uid, owner.st_gid)
 
 
 @token.command("hash")

@@ -1,6 +1,10 @@
 """`init` and `token new --append`: a first gateway.yaml, and more tokens in it."""
 
+import fcntl
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +52,34 @@ def test_init_in_a_folder_that_is_not_there(cli: Cli) -> None:
 def test_an_organisation_that_yaml_reads_as_something_else(cli: Cli, tmp_path: Path, name: str) -> None:
     assert cli("init", "--organisation", name).exit_code == 0
     assert list(config.load(tmp_path / "gateway.yaml").organisations) == [name]
+
+
+def test_tokens_that_are_appended_at_once_are_all_there(gateway_yaml: Path) -> None:
+    """Each of the commands reads the file, and writes it with its own token."""
+    before = len(config.load(gateway_yaml).tokens)
+    command = [sys.executable, "-P", "-m", "extproc", *APPEND[:-1], str(gateway_yaml), "--name"]
+    running = [subprocess.Popen([*command, f"t{number}"], stdout=subprocess.DEVNULL) for number in range(6)]
+    assert [process.wait(60) for process in running] == [0] * 6
+    assert len(config.load(gateway_yaml).tokens) == before + 6
+
+
+def test_a_lock_that_somebody_keeps_is_reported(cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("extproc.cli.token.LOCK_SECONDS", 0.0)
+    folder = os.open(gateway_yaml.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        assert is_rejected(cli(*APPEND), "holds a lock")
+    finally:
+        os.close(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_root_leaves_the_file_to_its_owner(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.chmod(0o640)
+    os.chown(gateway_yaml, 65532, 65533)
+    assert cli(*APPEND).exit_code == 0
+    after = gateway_yaml.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode & 0o777) == (65532, 65533, 0o640)
 
 
 def test_a_token_is_appended_and_comments_stay(cli: Cli, tmp_path: Path) -> None:
