@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from extproc.bedrock.model_ids import MAX_LENGTH
 from extproc.exchange.chat_endpoint import CHAT
 from extproc.exchange.embeddings_endpoint import EMBEDDINGS
 from extproc.exchange.endpoint import ApiEndpoint
@@ -12,6 +13,9 @@ from extproc.shared_names import API_PATH
 
 _REGISTERED = (CHAT, EMBEDDINGS, RESPONSES, INPUT_TOKENS)
 """The endpoints that call Bedrock. A new one is one more name in this line."""
+
+_LONGEST_MODEL = 3 * MAX_LENGTH
+"""Characters of the longest model's id, each of them escaped."""
 
 ENDPOINTS: dict[str, ApiEndpoint] = {endpoint.path: endpoint for endpoint in _REGISTERED}
 
@@ -48,7 +52,9 @@ def route(method: str, path: str) -> Route:
     model = below.removeprefix("/models/")
     if model and model != below:
         # SDKs send `:` unescaped and `/` as %2F, other clients send an ARN's slash bare: unquote once, and accept all.
-        return _allow(method, "GET", path, ModelDetails(unquote(model)))
+        # What is longer names no model, and is not worth the time before a token is checked.
+        model = unquote(model) if len(model) <= _LONGEST_MODEL else model
+        return _allow(method, "GET", path, ModelDetails(model))
     raise not_here(method, path)
 
 
