@@ -45,7 +45,7 @@ def bedrock_name(name: str, pattern: str = CONVERSE) -> str:
         if rule.fits.fullmatch(like):
             return like
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
-    return f"{rule.misfit.sub('_', name)[: rule.longest - _DIGITS - 1]}_{digest}"
+    return f"{rule.misfit.sub('_', name[: rule.longest - _DIGITS - 1])}_{digest}"
 
 
 def bedrock_names(names: Iterable[str], pattern: str = CONVERSE) -> dict[str, str]:
