@@ -1,6 +1,7 @@
 """Sealed reasoning: opened where it was sealed, and nowhere else."""
 
 import base64
+import hmac
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,13 @@ def test_another_models_block_is_not_opened() -> None:
 @pytest.mark.parametrize("text", ["", "v1.", "v1.!", "v1.é", "v2.eA==", "gAAAAABo", "v1." + "eA==" * 20, "v1.\ud800"])
 def test_what_was_never_sealed_is_not_opened(text: str) -> None:
     assert ReasoningSeal((NEW,)).open(text, "m") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"model":"m"}', b'{"model":"m","block":{"type":"odd"}}', b"\xff"])
+def test_what_is_no_block_is_not_opened_even_with_the_key(content: bytes) -> None:
+    """The only token of a gateway is all of the derived key."""
+    sealed = base64.b64encode(hmac.digest(NEW, content, "sha256") + content).decode()
+    assert ReasoningSeal((NEW,)).open(f"v1.{sealed}", "m") is None
 
 
 @given(st.data())
