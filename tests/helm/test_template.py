@@ -34,6 +34,7 @@ SETS = {
         '--set-json=networkPolicy={"from":[{"podSelector":{}}],"egress":[{"ports":[{"port":80}]}]}',
         '--set-json=topologySpreadConstraints=[{"topologyKey":"a","maxSkew":1,"whenUnsatisfiable":"DoNotSchedule","labelSelector":{}}]',
         "--set=podDisruptionBudget.maxUnavailable=25%,aws.existingSecret=oai-aws-keys",
+        "--set=service.tls.existingSecret=callers,service.port=443",
     ],
     "workers": ["--set=mode=worker", '--set-json=networkPolicy.from=[{"namespaceSelector":{}}]'],
     "workers for nobody": ["--set=mode=worker"],

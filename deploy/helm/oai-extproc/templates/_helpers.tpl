@@ -116,6 +116,12 @@ topologySpreadConstraints:
 - name: oai-aws-keys
   secret: {secretName: {{ . }}, defaultMode: 0440}
 {{- end }}
+{{- if eq .Values.mode "gateway" }}
+{{- with .Values.service.tls.existingSecret }}
+- name: callers-tls
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
