@@ -1,6 +1,6 @@
 """Envoy's clusters: the ext_proc workers, Bedrock, and one without endpoints for requests that no worker has signed.
 
-Decision: docs/decisions.md, D90.
+Decisions: docs/decisions.md, D90, D176.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def processor_cluster(plan: EnvoyPlan) -> Cluster:
     """Return the workers' cluster, one endpoint each: a gRPC stream goes to the worker with the fewest.
 
     A worker that reports NOT_SERVING gets nothing new at once; one that does not respond, after two checks of 5 s, so
-    that a worker that is busy with a flood is not given up (docs/decisions.md, D176). With no worker left every call
+    that a worker that is busy with a flood is not given up (D176). With no worker left every call
     is rejected (panic threshold 0) instead of being sent to one that is known to be dead.
     """
     return Cluster(
