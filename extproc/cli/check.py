@@ -84,8 +84,8 @@ def _reject_placeholders(settings: Settings, path: Path) -> None:
     if names := ", ".join(map(repr, placeholders(settings)[:MAX_NAMES])):
         raise UserError(
             f"{path}: the sha256 of {names} is a placeholder of the documentation, which no token has; make "
-            f"a token with `oai-extproc token new --append {path} --name NAME --organisation ORGANISATION`, and remove "
-            "that entry"
+            f"a token with `oai-extproc token create --append {path} --name NAME --organisation ORGANISATION`, and "
+            "remove that entry"
         )
 
 
@@ -120,7 +120,7 @@ def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
         if name not in used:
             yield f"organisation {name!r} has no token: no call can be made for it"
     if not settings.tokens:
-        yield "there are no tokens: every call gets a 401 (make one with `oai-extproc token new`)"
+        yield "there are no tokens: every call gets a 401 (make one with `oai-extproc token create`)"
 
 
 def _workers(settings: Settings) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from extproc.cli.parameters import UserError, required_config
 from extproc.cli.token import fresh_entry
-from extproc.config.append import entry_lines
+from extproc.config.token_entries import entry_lines
 
 _TEMPLATE = """\
 # The configuration of oai-extproc. `oai-extproc check` reads it and reports what is wrong; docs/configuration.md has
@@ -21,7 +21,7 @@ organisations:
     # Patterns of model ids, as in "anthropic.*"; `deny` has priority. `oai-extproc models` lists what they permit.
     models: {{allow: ["*"], deny: []}}
 
-# API keys: only the SHA-256 of each is stored. `oai-extproc token new --append FILE` adds one.
+# API keys: only the SHA-256 of each is stored. `oai-extproc token create --append FILE` adds one.
 tokens:
 """
 
@@ -68,7 +68,7 @@ def _write(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError as error:
         raise UserError(
-            f"{path} exists, and is left as it is; add a token to it with `oai-extproc token new --append {path} "
+            f"{path} exists, and is left as it is; add a token to it with `oai-extproc token create --append {path} "
             "--name NAME --organisation ORGANISATION`, or name another file with --config"
         ) from error
     except OSError as error:

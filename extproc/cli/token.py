@@ -1,58 +1,31 @@
-"""`oai-extproc token`: new API keys, and the hashes of existing ones."""
+"""`oai-extproc token`: the life of an API key in gateway.yaml or its token files."""
 
-import contextlib
 import datetime
-import fcntl
-import os
-import re
-import shutil
+import itertools
+import json
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from rich.console import Console
 
-from extproc import config
-from extproc.cli.parameters import UserError, user_errors
+from extproc.cli.parameters import UserError, required_config
+from extproc.cli.token_files import TokenFiles, changing
+from extproc.cli.token_options import DURATION, MOMENT, SEVERAL, now
+from extproc.cli.token_table import row, table
 from extproc.config import kinds
-from extproc.config.append import entry_lines, with_token
 from extproc.config.faults import fault
-from extproc.config.sources import contents, token_texts
+from extproc.config.token_entries import entry_lines, with_successor, with_token, without_token
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
-
-LOCK_SECONDS = 10.0
-"""Longest wait for other commands that add a token in the same folder; each takes milliseconds."""
-
-_DAYS = re.compile(r"^(\d{1,4})d$")
-
-
-class _Moment(click.ParamType[datetime.datetime]):
-    """`2027-01-01`, `2027-01-01T12:00:00Z`, or `90d` from now."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime.datetime:
-        """Convert to a time in UTC; a failure is a usage error."""
-        if isinstance(value, datetime.datetime):
-            return value
-        days = _DAYS.match(str(value))
-        if days:
-            now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-            return now + datetime.timedelta(days=int(days[1]))
-        try:
-            moment = datetime.datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a time: write 2027-01-01, 2027-01-01T12:00:00Z, or 90d", param, ctx)
-        return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).astimezone(datetime.UTC)
 
 
 @click.group()
 def token() -> None:
-    """Make API keys for gateway.yaml.
+    """Make, list, revoke and replace API keys.
 
-    A token is shown once, for its caller; gateway.yaml contains only its SHA-256.
+    A token is shown once, for its caller; gateway.yaml and its token files contain only its SHA-256. Running gateways
+    reload a changed file.
     """
 
 
@@ -65,23 +38,45 @@ def token() -> None:
     required=True,
     help="The token's organisation; repeat it for several.",
 )
-@click.option("--expires", type=_Moment(), help="2027-01-01, 2027-01-01T12:00:00Z, or 90d from now.")
+@click.option("--expires", type=MOMENT, help="2027-01-01, 2027-01-01T12:00:00Z, or 90d from now.")
+@click.option(
+    "--models",
+    type=SEVERAL,
+    help='Patterns of models, as in "anthropic.*,amazon.nova-*", if the token may call fewer than its organisation.',
+)
+@click.option(
+    "--scopes",
+    type=SEVERAL,
+    help="What it may call, if not everything: chat, embeddings, models, responses, with commas between them.",
+)
 @click.option(
     "--append",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Add the entry to this gateway.yaml, whose comments stay; standard output has the token only.",
+    help="Add the entry to this gateway.yaml, or to its token file; comments stay. Standard output has the token only.",
 )
-def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | None, path: Path | None) -> None:
-    """Make a token, show it once, and show the lines for gateway.yaml or add them."""
-    fresh, entry = fresh_entry(name, organisations, expires)
-    if expires is not None and expires <= datetime.datetime.now(datetime.UTC):
-        click.echo(
-            f"warning: --expires {expires:%Y-%m-%d %H:%M} UTC is past: every call with this token gets a 401", err=True
-        )
+def create(
+    name: str,
+    organisations: tuple[str, ...],
+    expires: datetime.datetime | None,
+    models: tuple[str, ...] | None,
+    scopes: tuple[str, ...] | None,
+    path: Path | None,
+) -> None:
+    """Make a token, show it once, and show the lines for gateway.yaml or add them.
+
+    A gateway.yaml without `tokens` that names one token file in `tokens_from` has its new tokens there.
+    """
+    fresh, entry = fresh_entry(name, organisations, expires, models, scopes)
+    _warn_of_past(expires)
     if path is not None:
-        _append(path, entry)
-        click.echo(f"Added the token {name!r} to {path}; running gateways reload it. It is shown this once:", err=True)
+        with changing(path) as files:
+            _check_new(files, name)
+            target = files.for_new_tokens
+            files.change(target, lambda text: with_token(text, entry))
+        click.echo(
+            f"Added the token {name!r} to {target}; running gateways reload it. It is shown this once:", err=True
+        )
         click.echo(fresh)
         return
     click.echo(f"The token, shown this once:\n\n  {fresh}\n")
@@ -89,79 +84,124 @@ def new(name: str, organisations: tuple[str, ...], expires: datetime.datetime | 
     click.echo(entry_lines(entry))
 
 
+token.add_command(create, "new")
+
+
 def fresh_entry(
-    name: str, organisations: tuple[str, ...], expires: datetime.datetime | None = None
+    name: str,
+    organisations: tuple[str, ...],
+    expires: datetime.datetime | None = None,
+    models: tuple[str, ...] | None = None,
+    scopes: tuple[str, ...] | None = None,
 ) -> tuple[str, dict[str, object]]:
-    """Return a new token, and its entry for gateway.yaml; raises `UserError` for names that it does not accept."""
+    """Return a new token, and its entry for gateway.yaml; raises `UserError` for values that it does not accept."""
     faults = [fault(name, kinds.TokenName, "--name")]
     faults += [fault(organisation, kinds.MachineName, "--organisation") for organisation in organisations]
+    faults += [fault(pattern, kinds.Pattern, "--models") for pattern in models or ()]
+    faults += [fault(scope, kinds.Scope, "--scopes") for scope in scopes or ()]
     if message := next(filter(None, faults), None):
         raise UserError(message)
     fresh = new_token()
     entry: dict[str, object] = {"name": name, "sha256": digest(fresh), "organisations": list(organisations)}
+    if models is not None:
+        entry["models"] = {"allow": list(models)}
+    if scopes is not None:
+        entry["scopes"] = list(scopes)
     return fresh, entry if expires is None else {**entry, "expires": expires}
 
 
-def _append(path: Path, entry: dict[str, object]) -> None:
-    """Add the entry to the gateway.yaml at `path`, if the result is valid; raises `UserError`."""
-    with user_errors(config.ConfigError, OSError), _alone(path.resolve().parent):
-        text = contents(path)
-        try:
-            added = with_token(text.decode(), entry).encode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is not UTF-8; save it as UTF-8") from error
-        except config.ConfigError as error:
-            raise UserError(f"{path}: {error}") from error
-        drafted = config.draft(added, str(path))
-        drafted.settings(token_texts(drafted.tokens_from) if drafted.tokens_from else {})
-        _replace(path.resolve(), added)
+def _check_new(files: TokenFiles, name: str) -> None:
+    """Raise `UserError` if there is a token of this name."""
+    if any(each.name == name for each in files.settings.tokens):
+        source, index, _ = files.entry(name)
+        raise UserError(
+            f"{source}: tokens[{index}] has the name {name!r} already; choose another --name, by which logs tell the "
+            f"tokens apart, or replace that key with `oai-extproc token rotate`"
+        )
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other such commands from reading a file of this folder until it is written; raises `UserError`."""
-    if not folder.is_dir():  # whoever reads the file reports that
-        yield
+def _warn_of_past(expires: datetime.datetime | None) -> None:
+    if expires is not None and expires <= now():
+        click.echo(
+            f"warning: --expires {expires:%Y-%m-%d %H:%M} UTC is past: every call with this token gets a 401", err=True
+        )
+
+
+@token.command("list")
+@required_config
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with every token.")
+def list_(path: Path, as_json: bool) -> None:
+    """List the tokens: names, organisations, models, scopes, expiry, state, and the first digits of the SHA-256."""
+    settings = TokenFiles.load(path).settings
+    rows = [row(each, settings, now()) for each in settings.tokens]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
         return
-    handle, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + LOCK_SECONDS
-    try:
-        while not _locked(handle):
-            if time.monotonic() > deadline:
-                raise UserError(f"{folder}: another command holds a lock of it; try again once that has ended")
-            time.sleep(0.02)
-        yield
-    finally:
-        os.close(handle)
+    Console(highlight=False).print(table(rows))
 
 
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+@token.command()
+@click.argument("name")
+@required_config
+def revoke(name: str, path: Path) -> None:
+    """Remove the token NAME from the file that has it.
+
+    Running gateways reject it once they have read the file again, within a few seconds; calls that have begun are
+    finished.
+    """
+    with changing(path) as files:
+        files.token(name)
+        source, index, _ = files.entry(name)
+        files.change(source, lambda text: without_token(text, index))
+    click.echo(f"Removed the token {name!r} from {source}; running gateways reload it.", err=True)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all: a running gateway may read it at any time."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        shutil.copymode(path, draft)
-        _give(draft, path.stat())
-        Path(draft).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(draft).unlink()
-        raise
+@token.command()
+@click.argument("name")
+@required_config
+@click.option(
+    "--overlap",
+    type=DURATION,
+    required=True,
+    help="How long the old key works beside the new one: 7d, 12h or 30m; 0d ends it at once.",
+)
+@click.option("--expires", type=MOMENT, help="The new key's end: 2027-01-01, 2027-01-01T12:00:00Z, or 90d from now.")
+def rotate(name: str, path: Path, overlap: datetime.timedelta, expires: datetime.datetime | None) -> None:
+    """Make a new key for the token NAME, and let the old one end.
+
+    The new key has the name and all that the old one may do. The old one is NAME-until-DATE from now on, by which logs
+    tell who still calls with it. Standard output has the new token only.
+    """
+    _warn_of_past(expires)
+    with changing(path) as files:
+        old = files.token(name)
+        if old.expires is not None and expires is None:
+            raise UserError(f"the token {name!r} expires; give the new key an end of its own with --expires, as in 90d")
+        source, index, before = files.entry(name)
+        end = min(now() + overlap, old.expires or datetime.datetime.max.replace(tzinfo=datetime.UTC))
+        renamed = _name_of_old(name, end, [each.name for each in files.settings.tokens])
+        fresh = new_token()
+        entry = {key: value for key, value in before.items() if key != "expires"} | {"sha256": digest(fresh)}
+        if expires is not None:
+            entry["expires"] = expires
+        changes = {"name": renamed, "expires": end}
+        files.change(source, lambda text: with_successor(text, index, changes, entry))
+    click.echo(
+        f"The token {name!r} has a new key in {source}; the old one is {renamed!r} and works until "
+        f"{end:%Y-%m-%d %H:%M %Z}. Running gateways reload it. The new key is shown this once:",
+        err=True,
+    )
+    click.echo(fresh)
 
 
-def _give(draft: str, owner: os.stat_result) -> None:
-    """Give the file the owner of the one that it replaces: root's own could not be read by a running gateway."""
-    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-        with contextlib.suppress(PermissionError):
-            os.chown(draft, owner.st_uid, owner.st_gid)
+def _name_of_old(name: str, end: datetime.datetime, taken: Sequence[str]) -> str:
+    """Return a name for the old key; raises `UserError` if it would be too long."""
+    first = f"{name}-until-{end:%Y-%m-%d}"
+    names = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    chosen = next(each for each in names if each not in taken)
+    if message := fault(chosen, kinds.TokenName, chosen):
+        raise UserError(f"{message}; rename the token first")
+    return chosen
 
 
 @token.command("hash")

@@ -17,7 +17,7 @@ Sha256 = Annotated[
     str,
     Meta(
         pattern=r"\A[0-9A-Fa-f]{64}\Z",
-        description="64 hex digits (the SHA-256 of the whole token, as `oai-extproc token new` prints it)",
+        description="64 hex digits (the SHA-256 of the whole token, as `oai-extproc token create` prints it)",
     ),
 ]
 TokenName = Annotated[

@@ -101,7 +101,7 @@ ON_A_CLUSTER = {
     "docker tag": "tests/kubernetes/conftest.py",
     "docker push": "tests/kubernetes/conftest.py",
     "cp -r": "tests/kubernetes/conftest.py",
-    "oai-extproc token new": "tests/kubernetes/conftest.py",
+    "oai-extproc token create": "tests/kubernetes/conftest.py",
     "kubectl apply -k deploy/kubernetes/overlays/mine": "tests/kubernetes/conftest.py",
     "kubectl -n oai-gateway rollout restart": "tests/kubernetes/test_aws.py",
     "deploy/kubernetes/processor/make-certificates": "tests/kubernetes/test_objects.py",
@@ -233,7 +233,7 @@ def test_the_curl_line_gets_a_response(pod: Any, eventually: Any) -> None:  # no
 
 def test_the_other_commands_run(tmp_path: Path) -> None:
     others = [line for line in commands() if not line.startswith(("kubectl ", "curl ", "kind ", "docker "))]
-    expected = ["make image", "cp -r", "oai-extproc token new", "deploy/kubernetes/processor/make-certificates"]
+    expected = ["make image", "cp -r", "oai-extproc token create", "deploy/kubernetes/processor/make-certificates"]
     assert [line.startswith(start) for line, start in zip(others, expected, strict=True)] == [True] * 4
     subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, timeout=60, check=True)
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")

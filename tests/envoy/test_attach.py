@@ -357,7 +357,7 @@ CHECK = "oai-extproc check --config gateway.yaml --envoy envoy.yaml"
 
 IN_SENTENCES = {
     CHECK: ("tests/envoy/test_attach.py", 'reader.do(f"{CHECK}'),
-    "oai-extproc token new": ("tests/unit/cli/test_token.py", 'cli("token", "new"'),
+    "oai-extproc token create": ("tests/unit/cli/test_token.py", 'cli("token", "create"'),
     "oai-extproc drain": ("tests/envoy/test_drain.py", '"extproc", "drain"'),
 }
 """Commands outside of the blocks, and where a test runs each."""

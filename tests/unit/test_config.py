@@ -192,7 +192,7 @@ REJECTED = {
     ),
     # tokens
     "tokens: [{name: a}]": "tokens[0].sha256: missing; expected 64 hex digits (the SHA-256 of the whole token",
-    "tokens: [{name: a, sha256: abc}]": "`oai-extproc token new` prints it); found other text",
+    "tokens: [{name: a, sha256: abc}]": "`oai-extproc token create` prints it); found other text",
     f"tokens: [{{name: a, sha256: {DIGEST}0}}]": "tokens[0].sha256: expected 64 hex digits",
     f"tokens: [{{name: a, sha256: '{DIGEST}\\n'}}]": "tokens[0].sha256: expected 64 hex digits",
     f"tokens: [{{name: '', sha256: {DIGEST}}}]": "tokens[0].name: expected a name of 1 to 128 characters",

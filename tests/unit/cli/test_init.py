@@ -1,4 +1,4 @@
-"""`init` and `token new --append`: a first gateway.yaml, and more tokens in it."""
+"""`init` and `token create --append`: a first gateway.yaml, and more tokens in it."""
 
 import fcntl
 import os
@@ -11,12 +11,10 @@ import pytest
 import yaml
 
 from extproc import config
-from extproc.config.append import with_token
-from extproc.config.document import ConfigError, read
 from extproc.tenancy.api_keys import digest
 from tests.unit.cli.running import ROOT, Cli, is_rejected
 
-APPEND = ("token", "new", "--name", "more", "--organisation", "acme", "--append", "gateway.yaml")
+APPEND = ("token", "create", "--name", "more", "--organisation", "acme", "--append", "gateway.yaml")
 
 
 def test_init_writes_a_configuration_that_check_takes(cli: Cli, tmp_path: Path) -> None:
@@ -40,7 +38,7 @@ def test_init_leaves_the_region_to_awss_settings_where_they_have_one(cli: Cli, t
 
 def test_init_overwrites_nothing(cli: Cli, gateway_yaml: Path) -> None:
     before = gateway_yaml.read_text()
-    assert is_rejected(cli("init"), "gateway.yaml exists", "token new --append gateway.yaml")
+    assert is_rejected(cli("init"), "gateway.yaml exists", "token create --append gateway.yaml")
     assert gateway_yaml.read_text() == before
 
 
@@ -64,7 +62,7 @@ def test_tokens_that_are_appended_at_once_are_all_there(gateway_yaml: Path) -> N
 
 
 def test_a_lock_that_somebody_keeps_is_reported(cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extproc.cli.token.LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("extproc.cli.token_files.LOCK_SECONDS", 0.0)
     folder = os.open(gateway_yaml.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     try:
@@ -110,7 +108,7 @@ def test_the_file_keeps_its_mode_and_a_link_its_file(cli: Cli, gateway_yaml: Pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--name", "ci", "--organisation", "acme"), ("tokens[1].name", "the same as in tokens[0]")),
+        (("--name", "ci", "--organisation", "acme"), ("tokens[0] has the name 'ci' already", "token rotate")),
         (("--name", "more", "--organisation", "acmee"), ("no organisation `acmee`", "did you mean `acme`")),
     ],
 )
@@ -118,7 +116,7 @@ def test_a_token_that_the_file_would_not_take(
     cli: Cli, gateway_yaml: Path, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     before = gateway_yaml.read_text()
-    assert is_rejected(cli("token", "new", *arguments, "--append", "gateway.yaml"), *words)
+    assert is_rejected(cli("token", "create", *arguments, "--append", "gateway.yaml"), *words)
     assert gateway_yaml.read_text() == before
 
 
@@ -127,44 +125,6 @@ def test_a_file_that_is_not_there_or_no_text(cli: Cli, gateway_yaml: Path) -> No
     assert is_rejected(cli(*APPEND), "gateway.yaml", "UTF-8")
     gateway_yaml.unlink()
     assert is_rejected(cli(*APPEND), "gateway.yaml: No such file")
-
-
-ENTRY = {"name": "n", "sha256": "ab" * 32, "organisations": ["acme"]}
-
-LAYOUTS = [
-    "a: 1\ntokens:\n  - {name: x}\n\n# the end\n",
-    "tokens:\n- name: x\n  organisations: [a] # here\n# below\na: 1\n",
-    "tokens:\n    -   name: x\n        organisations:\n        - a\n\na: 1",
-    "tokens: []  # none yet\na: 1\n",
-    "tokens:   # none yet\na: 1\n",
-    "tokens: [{name: x}, {name: y}, ]  # inline\n",
-    "tokens: [\n  {name: x},  # first\n]\na: 1\n",
-    "a: {tokens: [1]}",
-    "a: 1\n# no tokens\n",
-    'é: \N{GRINNING FACE}\r\ntokens:\r\n  - name: "\N{GRINNING FACE}"  # \N{GRINNING FACE}\r\nb: 2\r\n',
-    "tokens:\n  - name: x\n    expires:\n  # comment\n",
-]
-
-
-@pytest.mark.parametrize("text", LAYOUTS)
-def test_every_layout_gets_the_entry_and_keeps_the_rest(text: str) -> None:
-    before, added = read(text.encode()), with_token(text, ENTRY)
-    assert read(added.encode()) == {**before, "tokens": [*(before.get("tokens") or []), ENTRY]}  # type: ignore[misc]
-    for comment in re.findall(r"#.*", text):
-        assert added.count(comment) == 1
-    assert text.splitlines()[0].split("#")[0].rstrip(" []") in added.splitlines()[0]
-
-
-@pytest.mark.parametrize("text", ["{}", "tokens: &a\n  - name: x\nb: *a\n", "a: 1\n...\n"])
-def test_a_layout_that_takes_no_entry_is_an_error(text: str) -> None:
-    with pytest.raises(ConfigError, match="without --append"):
-        with_token(text, ENTRY)
-
-
-@pytest.mark.parametrize("text", ["tokens: {a: 1}", "tokens: text", "tokens: 1"])
-def test_tokens_that_are_no_list_are_an_error(text: str) -> None:
-    with pytest.raises(ConfigError, match="tokens: expected a list"):
-        with_token(text, ENTRY)
 
 
 def test_what_no_entry_can_be_added_to_is_an_error_of_the_command(cli: Cli, gateway_yaml: Path) -> None:
@@ -179,7 +139,7 @@ def test_check_rejects_the_placeholders_of_pages_by_name(cli: Cli, gateway_yaml:
     gateway_yaml.write_text(yaml.safe_dump({"region": "us-east-1", "tokens": tokens}))
     if tokens:
         assert is_rejected(
-            cli("check"), *(repr(token["name"]) for token in tokens), "placeholder", "token new --append"
+            cli("check"), *(repr(token["name"]) for token in tokens), "placeholder", "token create --append"
         )
 
 

@@ -1,0 +1,152 @@
+"""gateway.yaml and its token files, as the commands of `token` read and change them.
+
+Invariant: a file is replaced whole or not at all, keeps its mode and its owner, and only if it still has the content
+that was read and the new configuration is valid.
+
+Decision: docs/decisions.md, D190.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from extproc import config
+from extproc.cli.parameters import UserError, user_errors
+from extproc.config.document import read
+from extproc.config.faults import nearest
+from extproc.config.sources import contents, token_texts
+from extproc.config.token_entries import token_list
+
+LOCK_SECONDS = 10.0
+"""Longest wait for other commands that change tokens in the same folder; each takes milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFiles:
+    """The files of a configuration as they were read, and its settings."""
+
+    path: Path
+    texts: Mapping[str, bytes]
+    """The content of gateway.yaml and of each token file, by name; gateway.yaml is the first."""
+    settings: config.Settings
+
+    @classmethod
+    def load(cls, path: Path) -> "TokenFiles":
+        """Read all files; raises `UserError` for a configuration that is not valid."""
+        with user_errors(config.ConfigError):
+            text = contents(path)
+            draft = config.draft(text, str(path))
+            more = token_texts(draft.tokens_from) if draft.tokens_from else {}
+            return cls(path, {str(path): text, **more}, draft.settings(more))
+
+    def token(self, name: str) -> config.Token:
+        """Return the token of this name; raises `UserError`."""
+        for token in self.settings.tokens:
+            if token.name == name:
+                return token
+        known = nearest(name, (token.name for token in self.settings.tokens))
+        raise UserError(f"{self.path}: no token {name!r}{known}; `oai-extproc token list` shows them")
+
+    def entry(self, name: str) -> tuple[str, int, Mapping[str, object]]:
+        """Return the file with the entry of an existing token, the entry's position there, and the entry."""
+        for source, text in self.texts.items():
+            for index, entry in enumerate(token_list(read(text))):
+                if isinstance(entry, dict) and entry["name"] == name:
+                    return source, index, entry
+        raise AssertionError(name)
+
+    @property
+    def for_new_tokens(self) -> str:
+        """Return the file that a new token belongs in: the only token file, unless gateway.yaml has `tokens`."""
+        own, *others = self.texts
+        return others[0] if len(others) == 1 and "tokens" not in read(self.texts[own]) else own
+
+    def change(self, source: str, change: Callable[[str], str]) -> None:
+        """Replace a file with what `change` makes of its text; raises `UserError`."""
+        before = self.texts[source]
+        with user_errors(config.ConfigError):
+            try:
+                text = change(before.decode())
+            except UnicodeDecodeError as error:
+                raise UserError(f"{source}: is not UTF-8; save it as UTF-8") from error
+            except config.ConfigError as error:
+                raise UserError(f"{source}: {error}") from error
+            own, *others = {**self.texts, source: text.encode()}.items()
+            config.draft(own[1], own[0]).settings(dict(others))
+        try:
+            _replace(Path(source).resolve(), before, text.encode())
+        except OSError as error:
+            raise UserError(f"{source}: is left as it is: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[TokenFiles]:
+    """Read all files, and keep other such commands waiting until they are changed; raises `UserError`."""
+    with user_errors(OSError), _alone(path.resolve().parent):
+        yield TokenFiles.load(path)
+
+
+def _replace(path: Path, before: bytes, after: bytes) -> None:
+    """Put `after` in the place of `before`; raises `OSError`, and `UserError` if the file has another content by now.
+
+    A running gateway may read the file at any time, and the machine may stop.
+    """
+    with _draft(path, after) as draft:
+        if path.read_bytes() != before:
+            raise UserError(f"{path}: has changed meanwhile, and is left as it is; run the command again")
+        draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other such commands from reading a file of this folder until it is written; raises `UserError`."""
+    if not folder.is_dir():  # whoever reads the file reports that
+        yield
+        return
+    handle, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + LOCK_SECONDS
+    try:
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                raise UserError(f"{folder}: another command holds a lock of it; try again once that has ended")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _draft(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a file beside `path`, with its mode and its owner; it is removed unless it takes the place of `path`."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            now, own = path.stat(), os.fstat(file.fileno())
+            if (now.st_uid, now.st_gid) != (own.st_uid, own.st_gid):
+                os.fchown(file.fileno(), now.st_uid, now.st_gid)
+            shutil.copymode(path, draft)
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""The list of tokens: what `token list` shows of each, and nothing of its secret."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from extproc.config import Settings, Token
+from extproc.config.faults import printable
+
+MAX_ROWS = 1000
+"""Largest number of tokens that the table lists; the JSON array has all."""
+
+_HASH_DIGITS = 8
+"""First digits of a SHA-256 that are shown, to tell entries apart."""
+
+
+def row(token: Token, settings: Settings, now: datetime.datetime) -> dict[str, object]:
+    """Return what the list shows of a token, as JSON has it."""
+    return {
+        "name": token.name,
+        "organisations": list(token.organisations),
+        "models": msgspec.to_builtins(token.models),
+        "scopes": msgspec.to_builtins(token.scopes),
+        "expires": token.expires.isoformat() if token.expires else None,
+        "state": _state(token, settings, now),
+        "sha256_prefix": token.sha256[:_HASH_DIGITS],
+    }
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Return the rows as a table."""
+    shown = Table("token", "organisations", "models", "scopes", "expires", "state", "sha256", box=None)
+    for each in rows[:MAX_ROWS]:
+        shown.add_row(*(Text(printable(cell)) for cell in _cells(each)))
+    if len(rows) > MAX_ROWS:
+        shown.add_row(f"… and {len(rows) - MAX_ROWS} more; --json lists all")
+    return shown
+
+
+def _cells(row: Mapping[str, object]) -> list[str]:
+    return [
+        str(row["name"]),
+        _words(row["organisations"]),
+        _models(row["models"]),
+        "all" if row["scopes"] is None else _words(row["scopes"]) or "none",
+        str(row["expires"] or "never"),
+        str(row["state"]),
+        f"{row['sha256_prefix']}…",
+    ]
+
+
+def _models(models: object) -> str:
+    if not isinstance(models, dict):
+        return "all"
+    allowed = _words(models["allow"]) or "none"
+    return f"{allowed}; not {_words(models['deny'])}" if models["deny"] else allowed
+
+
+def _words(words: object) -> str:
+    return ", ".join(words) if isinstance(words, list | tuple) else ""
+
+
+def _state(token: Token, settings: Settings, now: datetime.datetime) -> str:
+    """Return why no call with the token is accepted, or `active`."""
+    if token.expires is not None and token.expires <= now:
+        return "expired"
+    if not token.organisations:
+        return "no organisation"
+    enabled = any(settings.organisations[name].enabled for name in token.organisations)
+    return "active" if enabled else "organisation disabled"
