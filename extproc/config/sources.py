@@ -38,7 +38,7 @@ def contents(path: Path) -> bytes:
     try:
         return read_regular(path)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; name a readable file with --config") from error
+        raise _unreadable(path, error, "name a readable file with --config") from error
 
 
 def token_files(place: Path) -> list[Path]:
@@ -57,10 +57,17 @@ def token_texts(place: Path) -> dict[str, bytes]:
     try:
         texts = {str(path): read_regular(path) for path in token_files(place)}
     except OSError as error:
-        name = error.filename or place
-        raise ConfigError(f"{name}: {error.strerror}; `tokens_from` must name a readable file or folder") from error
+        remedy = "`tokens_from` must name a readable file or folder"
+        raise _unreadable(error.filename or place, error, remedy) from error
     except ValueError as error:  # a NUL, or half a character
         raise ConfigError(f"{str(place)!r}: not a valid path; correct `tokens_from`") from error
     if not texts:
         raise ConfigError(f"{place}: contains no file; add one with `tokens: []` to run without tokens")
     return texts
+
+
+def _unreadable(place: Path | str, error: OSError, remedy: str) -> ConfigError:
+    """Return the error for a file that cannot be read; what helps against a size is a division."""
+    if error.errno == errno.EFBIG:
+        remedy = "split it: `tokens_from` may name a folder of files"
+    return ConfigError(f"{place}: {error.strerror}; {remedy}")
