@@ -39,7 +39,7 @@ INTERPRETED = {
     "telemetry": "lines log",
     "tenancy": "",
     "translate": "chat_completion documents embeddings errors fitting grammar lazy_base64 property_names "
-    "response_fields response_shape responses_tools schema_nulls schema_root schemas sealed_reasoning "
+    "response_fields response_shape responses_tools rules schema_nulls schema_root schemas sealed_reasoning "
     "structured",
     "transport": "auto ext_proc_pb2 grpcio health large listen probe service",
     "transport/http2": "server",

@@ -127,6 +127,7 @@ TOKENS = {name: f"qc_{name:_<43}" for name in ("ci", "both", "nobody", "expired"
 
 CONFIG: dict[str, Any] = {
     "region": "us-east-1",
+    "aws": {"request_metadata": []},
     "organisations": {
         "acme": {},
         "umbrella": {},

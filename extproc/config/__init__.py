@@ -23,6 +23,7 @@ from msgspec import Meta
 
 from extproc.bedrock.capabilities import Capabilities, Effort
 from extproc.bedrock.capability_table import BUILT_IN, CapabilityError, Row
+from extproc.bedrock.request_metadata import OWN, PAIRS, is_own
 from extproc.config.aliases import check_aliases
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
@@ -36,6 +37,7 @@ from extproc.config.kinds import (
     FieldPath,
     InFlightBytes,
     MachineName,
+    MetadataName,
     Origin,
     Pattern,
     Pdf,
@@ -43,6 +45,7 @@ from extproc.config.kinds import (
     ProjectId,
     Rate,
     Region,
+    RequestMetadata,
     ResponseKey,
     Scope,
     Seconds,
@@ -98,6 +101,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Overrides `endpoints`."""
     aliases: Aliases = {}
     """Names for models, beside `aliases` and before them."""
+    request_metadata: RequestMetadata = {}
+    """Pairs that all of its calls have in AWS's books."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +189,13 @@ class MediaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the gateway's role can."""
 
 
+class AwsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What AWS is told of a call beside the request."""
+
+    request_metadata: tuple[MetadataName, ...] = ("organisation", "token")
+    """The facts of a call that AWS's invocation logs have, as `oai.organisation`, `oai.token`, `oai.request_id`."""
+
+
 class StreamingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Timers of responses."""
 
@@ -235,6 +247,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
     media: MediaSettings = msgspec.field(default_factory=MediaSettings)
     cors: CorsSettings = msgspec.field(default_factory=CorsSettings)
+    aws: AwsSettings = msgspec.field(default_factory=AwsSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""
     workers: Workers = 1
@@ -291,6 +304,7 @@ class Draft:
             _check_origins(settings.cors.origins)
             for name, organisation in settings.organisations.items():
                 _check_patterns(organisation.models, f"organisations.{name}")
+            _check_metadata(settings)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
@@ -441,6 +455,24 @@ def _check_patterns(models: Models, where: str) -> None:
                 f"{where}.models.{key}: {len(patterns):,} patterns, at most {MAX_PATTERNS} are "
                 "accepted; write fewer, with `*`, as in `anthropic.*`"
             )
+
+
+def _check_metadata(settings: Settings) -> None:
+    """Check that no key of an organisation's is the gateway's, and that they leave room; raises `ConfigError`."""
+    chosen = settings.aws.request_metadata
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError("aws.request_metadata: a name is repeated; write each once")
+    most = PAIRS - len(get_args(get_args(MetadataName)[0]))
+    for name, organisation in settings.organisations.items():
+        pairs = organisation.request_metadata
+        for key in pairs:
+            if is_own(key):
+                raise ConfigError(
+                    f"organisations.{name}.request_metadata.{key}: keys that begin with `{OWN}` are the gateway's; "
+                    "choose another"
+                )
+        if len(pairs) > most:
+            raise ConfigError(f"organisations.{name}.request_metadata: {len(pairs)} pairs, at most {most} are accepted")
 
 
 def _check_family(family: Capabilities, where: str) -> None:

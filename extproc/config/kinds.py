@@ -88,6 +88,27 @@ ModelId = Annotated[
     ),
 ]
 Aliases = Annotated[dict[AliasName, ModelId], Meta(description="a mapping from names to ids or ARNs of models")]
+MetadataKey = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=256,
+        pattern=r"\A[a-zA-Z0-9 :_@$#=/+,.-]+\Z",
+        description="a key of 1 to 256 letters, digits, blanks and `:_@$#=/+,.-`",
+    ),
+]
+MetadataValue = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=r"\A[a-zA-Z0-9 :_@$#=/+,.-]*\Z",
+        description="a text of 0 to 256 letters, digits, blanks and `:_@$#=/+,.-`",
+    ),
+]
+RequestMetadata = Annotated[dict[MetadataKey, MetadataValue], Meta(description="a mapping from keys to texts")]
+MetadataName = Annotated[
+    Literal["organisation", "token", "request_id"], Meta(description="`organisation`, `token` or `request_id`")
+]
 FieldPath = Annotated[
     str,
     Meta(

@@ -79,7 +79,7 @@ class DecodedChat:
 
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
-        plan = chat_request.plan(self._request, capabilities, context.images, target.project)
+        plan = chat_request.plan(self._request, capabilities, context.images, target.project, context.rules)
         call = BedrockCall(model_path(target.model_id, "converse"), plan.body)
         if plan.stream:
             path = model_path(target.model_id, "converse-stream")

@@ -70,6 +70,8 @@ class DecodedEmbeddings:
         _check_model(target)
         plan = embeddings.plan(request, target.foundation, context.detokenise)
         path = model_path(target.model_id, "invoke")
+        pairs = context.rules.metadata
+        metadata = msgspec.json.encode(pairs).decode() if pairs else None
         calls = [
             BedrockCall(
                 path,
@@ -78,6 +80,7 @@ class DecodedEmbeddings:
                 response=embeddings.expected_response(plan, count, body),
                 inputs=count,
                 project=target.project,
+                metadata=metadata,
             )
             for body, count in zip(plan.bodies, plan.counts, strict=True)
         ]

@@ -29,6 +29,7 @@ from extproc.translate.chat_sse import ChatSse
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 from extproc.translate.response_limits import MAX_RESPONSE_BYTES
+from extproc.translate.rules import NO_RULES, Rules
 
 Clock = Callable[[], float]
 """Returns the time of the exchange's latest event, in unix seconds."""
@@ -53,6 +54,8 @@ class BedrockCall(Struct, frozen=True):
     """Inputs of the client's that the response is for, where `response` grows with their number."""
     project: str | None = None
     """The project that the call belongs to, where the body does not name it."""
+    metadata: str | None = None
+    """The call's request metadata as JSON, where the body does not have it."""
 
 
 class AskContext(Struct, frozen=True):
@@ -63,6 +66,8 @@ class AskContext(Struct, frozen=True):
     detokenise: Detokeniser
     keys: tuple[bytes, ...] = ()
     """The keys that authenticate what clients keep for this gateway (`responses.keys`)."""
+    rules: Rules = NO_RULES
+    """The rules of the caller's organisation."""
 
 
 class ResponseContext(Struct, frozen=True):

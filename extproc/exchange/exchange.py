@@ -83,6 +83,7 @@ from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, not_here, route
+from extproc.exchange.rules import rules_of
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
     Admitted,
@@ -299,11 +300,13 @@ class Exchange:
         now: float,
     ) -> Directive:
         capabilities = self._gateway.capabilities_of(target, admitted.caller.organisation)
+        keys, caller = self._keys(admitted), admitted.caller
+        rules = rules_of(self._gateway.settings, caller, self._record.request_id)
         if isinstance(request, HeldRequest):
             self._state = Planning(admitted)
-            job = Plan(request, target, capabilities, images, admitted.caller.organisation, self._keys(admitted))
+            job = Plan(request, target, capabilities, images, caller.organisation, keys, rules)
             return Wait(job, TRANSLATION_SECONDS)
-        context = AskContext(images, self._gateway.detokenise, self._keys(admitted))
+        context = AskContext(images, self._gateway.detokenise, keys, rules)
         return self._send(admitted, request.ask(target, capabilities, context), now)
 
     def _keys(self, admitted: Admitted) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.capability_table import Table
 from extproc.bedrock.catalogue import Catalogue, Target, geography
 from extproc.bedrock.credentials import BearerToken, Credentials
+from extproc.bedrock.request_metadata import HEADER
 from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Settings
 from extproc.exchange.budget import Budget
@@ -69,5 +70,7 @@ class Gateway:
         headers: Headers = (("content-type", "application/json"),)
         if call.project is not None:
             headers += ((PROJECT_HEADER, call.project),)
+        if call.metadata is not None:
+            headers += ((HEADER, call.metadata),)
         signed = self.signer.sign(identity, call.path, call.body, headers, now, call.digest)
         return (*headers, ("accept", call.accept), ("user-agent", "oai-extproc"), *signed)

@@ -21,6 +21,7 @@ from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 from extproc.translate.response_limits import MAX_RESPONSE_BYTES
+from extproc.translate.rules import NO_RULES, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Plan:
     organisation: str
     keys: tuple[bytes, ...] = ()
     """As in `AskContext`."""
+    rules: Rules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)

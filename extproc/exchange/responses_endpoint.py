@@ -111,7 +111,9 @@ class DecodedResponses:
 
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
-        plan = self._planned(target, capabilities, context, partial(chat_request.plan, project=target.project))
+        plan = self._planned(
+            target, capabilities, context, partial(chat_request.plan, project=target.project, rules=context.rules)
+        )
         path = model_path(target.model_id, "converse-stream" if plan.stream else "converse")
         accept = "application/vnd.amazon.eventstream" if plan.stream else "application/json"
         pending = self._pending(plan, target)
@@ -232,7 +234,7 @@ class DecodedInputTokens(DecodedResponses):
         """Translate the request. Raises `ApiError`."""
         if target.foundation is None:
             raise _uncounted(self.model)
-        plan = self._planned(target, capabilities, context, chat_request.plan_count)
+        plan = self._planned(target, capabilities, context, partial(chat_request.plan_count, rules=context.rules))
         path = model_path(target.foundation, "count-tokens")
         pending = InputTokensPending(self._form.ignored.paths, False, self._params({}))
         return TranslatedRequest((BedrockCall(path, plan.body),), pending)

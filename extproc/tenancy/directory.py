@@ -27,7 +27,7 @@ class Caller:
 
     `scopes` are the groups of endpoints that its token may call, None for all of them. `project` is the organisation's
     project of Bedrock, None for the account's default. `aliases` are its names for models, and the ids that they stand
-    for.
+    for; `own` are its settings, as they were when the request came.
     """
 
     token: str
@@ -35,6 +35,7 @@ class Caller:
     models: Rules
     project: str | None = None
     aliases: Mapping[str, str] | None = None
+    own: config.Organisation | None = None
     scopes: tuple[str, ...] | None = None
 
     def require(self, scope: str) -> None:
@@ -98,7 +99,7 @@ class Directory:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
         models: Rules = settings.models if token.models is None else Narrowed(settings.models, token.models)
         aliases = self._own.get(name, self._common) or None
-        return Caller(token.name, name, models, settings.project, aliases, token.scopes)
+        return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes)
 
     def _token(self, authorization: str | None, now: float) -> config.Token:
         """Return the request's token; raises 401."""

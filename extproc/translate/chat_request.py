@@ -26,6 +26,7 @@ from extproc.translate.model_fields import merged, with_own
 from extproc.translate.parameters import Parameters, plan_parameters
 from extproc.translate.reasoning import Reasoning, plan_reasoning
 from extproc.translate.response_shape import ResponseShape
+from extproc.translate.rules import NO_RULES, Rules
 from extproc.translate.tools import Tools, plan_tools
 from extproc.translate.web_search import while_searching, with_search
 from extproc.value import Value
@@ -64,17 +65,18 @@ def plan(
     capabilities: Capabilities,
     fetched: Mapping[str, bytes] = NOTHING,
     project: str | None = None,
+    rules: Rules = NO_RULES,
 ) -> ChatPlan:
     """Return the Converse request for `request`, as the models of this family take it.
 
-    `fetched` are the media at http(s) URLs, `project` is what the call belongs to. Raises a 400 `ApiError` that names
-    the field.
+    `fetched` are the media at http(s) URLs, `project` is what the call belongs to, `rules` are the organisation's.
+    Raises a 400 `ApiError` that names the field.
 
     Each step needs those before it: what was requested of reasoning; what the family takes while it reasons so
     (`effective`, the only capabilities from there on); the tools; the conversation, whose history of calls depends on
     them; the other parameters.
     """
-    planned = _plan(request, capabilities, fetched, project)
+    planned = _plan(request, capabilities, fetched, project, rules)
     options = request.stream_options
     return ChatPlan(
         body=planned.converse.encode(),
@@ -86,9 +88,14 @@ def plan(
     )
 
 
-def plan_count(request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes] = NOTHING) -> CountPlan:
+def plan_count(
+    request: ChatRequest,
+    capabilities: Capabilities,
+    fetched: Mapping[str, bytes] = NOTHING,
+    rules: Rules = NO_RULES,
+) -> CountPlan:
     """Return the request of CountTokens for what `plan` would send. Raises a 400 `ApiError` that names the field."""
-    planned = _plan(request, capabilities, fetched, None)
+    planned = _plan(request, capabilities, fetched, None, rules)
     converse = planned.converse
     counted = ConverseRequest(
         messages=converse.messages,
@@ -111,7 +118,7 @@ class _Planned(Value, frozen=True):
 
 
 def _plan(
-    request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes], project: str | None
+    request: ChatRequest, capabilities: Capabilities, fetched: Mapping[str, bytes], project: str | None, rules: Rules
 ) -> _Planned:
     _check(request, capabilities)
     ignored = Ignored()
@@ -131,7 +138,7 @@ def _plan(
         cache=request.prompt_cache_options,
     )
     stream = bool(request.stream) and _streams(effective, tools)
-    parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream)
+    parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream, rules=rules)
     binding = reasoning.binding_fields(effective, conversation.turns)
     fields = with_own(merged(reasoning.fields, binding, parameters.fields, tools.model_fields), request, effective)
     converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)

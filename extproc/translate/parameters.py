@@ -14,12 +14,14 @@ from msgspec import UNSET, UnsetType
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import GuardrailConfig, InferenceConfig, PerformanceConfig, ServiceTier
+from extproc.bedrock.request_metadata import LONGEST, OWN, PAIRS, is_own
 from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.unknown import member_path
 from extproc.translate.ignored import Ignored
 from extproc.translate.model_fields import placed
 from extproc.translate.reasoning import Reasoning
+from extproc.translate.rules import NO_RULES, Rules
 from extproc.value import Value
 
 _TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "scale": "reserved", "reserved": "reserved"}
@@ -27,9 +29,7 @@ _TIERS = {"flex": "flex", "priority": "priority", "fast": "priority", "scale": "
 _NO_TIER = ("auto", "default")
 
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]*", re.ASCII)
-"""Characters of keys and values of `requestMetadata`; a key has 1 to 256 of them, a value 0 to 256."""
-_LONGEST = 256
-_PAIRS = 16
+"""Characters of keys and values of `requestMetadata`."""
 _LEAST_TOP_P = 0.95
 """Least `topP` that Claude accepts while it thinks."""
 
@@ -46,18 +46,24 @@ class Parameters(Value, frozen=True):
 
 
 def plan_parameters(
-    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored, *, stream: bool
+    request: ChatRequest,
+    capabilities: Capabilities,
+    reasoning: Reasoning,
+    ignored: Ignored,
+    *,
+    stream: bool,
+    rules: Rules = NO_RULES,
 ) -> Parameters:
     """Return the parameters for a model of this family and this reasoning; raises a 400 `ApiError`.
 
-    `stream`: whether Bedrock is called for a stream.
+    `stream`: whether Bedrock is called for a stream. `rules` are those of the caller's organisation.
     """
     return Parameters(
         inference=_inference(request, capabilities, reasoning, ignored),
         guardrail=_guardrail(request, capabilities, stream, ignored),
         performance=_performance(request, capabilities),
         service_tier=_service_tier(request, capabilities),
-        metadata=_metadata(request, ignored),
+        metadata=_metadata(request, ignored, rules.metadata),
         fields=_top_k(request, capabilities, reasoning, ignored),
     )
 
@@ -187,31 +193,46 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
-def _metadata(request: ChatRequest, ignored: Ignored) -> dict[str, str] | UnsetType:
-    """Return `requestMetadata`, which AWS's invocation logs contain: the client's pairs and the user's id.
+def _metadata(request: ChatRequest, ignored: Ignored, own: Mapping[str, str]) -> dict[str, str] | UnsetType:
+    """Return `requestMetadata`, which AWS's invocation logs contain: the client's pairs, the user's id, and our `own`.
 
-    A pair that Bedrock does not take is left out: OpenAI takes any characters, and only a log would contain them.
+    A pair that Bedrock does not take is left out: OpenAI takes any characters, and only a log would contain them. One
+    that could be taken for ours is rejected.
     """
     if request.metadata is None and request.user is None and request.safety_identifier is None:
-        return UNSET
+        return {**own} if own else UNSET
     requested = request.metadata or {}
-    if len(requested) > _PAIRS:
-        raise invalid(f"'metadata' has {_PAIRS} pairs at most.", "metadata", "invalid_value")
+    most = PAIRS - len(own)
+    if len(requested) > most:
+        ours = f": of Bedrock's {PAIRS}, this gateway sets {len(own)}" if own else ""
+        raise invalid(f"'metadata' has {most} pairs at most{ours}.", "metadata", "invalid_value")
+    _check_keys(requested, own)
     pairs = {key: value for key, value in requested.items() if key and _fits(key) and _fits(value)}
     ignored.add(*[member_path("metadata", key) for key in requested if key not in pairs])
     for name in ("user", "safety_identifier"):
         user = getattr(request, name)
         if not user:
             continue
-        if _fits(user) and name not in requested and len(pairs) < _PAIRS:
+        if _fits(user) and name not in requested and name not in own and len(pairs) < most:
             pairs[name] = user
         else:
             ignored.add(name)
-    return pairs or UNSET
+    return {**own, **pairs} if own else pairs or UNSET
+
+
+def _check_keys(requested: Mapping[str, str], own: Mapping[str, str]) -> None:
+    """Reject keys that are the gateway's. Raises a 400 `ApiError`."""
+    for key in requested:
+        if is_own(key):
+            message = f"Keys of 'metadata' that begin with '{OWN}' are this gateway's: choose another name."
+            raise invalid(message, "metadata", "invalid_value")
+        if key in own:
+            message = f"'{key}' of 'metadata' is set by the operator of this gateway: leave it out."
+            raise invalid(message, member_path("metadata", key), "invalid_value")
 
 
 def _fits(text: str) -> bool:
-    return len(text) <= _LONGEST and _METADATA.fullmatch(text) is not None
+    return len(text) <= LONGEST and _METADATA.fullmatch(text) is not None
 
 
 def _guardrail(

@@ -90,7 +90,7 @@ class TranslationServer:
         images = {url: bytes(blob) for url, blob in zip(request.images, blobs, strict=True)}
         decoded = self._requests.pop(request.id)
         target = Target(request.model_id, request.foundation, project=request.project)
-        context = AskContext(images, cl100k_base.decode, request.keys)
+        context = AskContext(images, cl100k_base.decode, request.keys, request.rules)
         translated = translation.with_digests(decoded.ask(target, request.capabilities, context))
         pieces = [segments(call.body) for call in translated.calls]
         calls = [
@@ -103,6 +103,7 @@ class TranslationServer:
                 call.inputs,
                 len(body),
                 call.project,
+                call.metadata,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

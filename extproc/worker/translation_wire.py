@@ -16,6 +16,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.exchange.endpoint import ResponseContext
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.media import RemoteImage
+from extproc.translate.rules import NO_RULES, Rules
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class PlanRequest(Struct, tag="plan"):
     images: tuple[str, ...]
     project: str | None = None
     keys: tuple[bytes, ...] = ()
+    rules: Rules = NO_RULES
 
 
 class CompleteRequest(Struct, tag="complete"):
@@ -98,6 +100,7 @@ class CallFields(Struct):
     inputs: int
     blobs: int
     project: str | None = None
+    metadata: str | None = None
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

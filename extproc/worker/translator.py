@@ -366,6 +366,7 @@ class Process:
             tuple(images),
             target.project,
             job.keys,
+            job.rules,
         )
         reply, (pending, *blobs) = self._ask(request, list(images.values()))
         if not isinstance(reply, wire.PlanReply):
@@ -381,6 +382,7 @@ class Process:
                 call.response,
                 call.inputs,
                 call.project,
+                call.metadata,
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]

@@ -131,6 +131,19 @@ REJECTED = {
     "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
     "organisations: {acme: {models: {allw: []}}}": "organisations.acme.models.allw: unknown key, did you mean `allow`",
     "organisations: {acme: {models: {alow: []}}}": "known here: allow, deny",
+    # aws
+    "aws: {request_metadata: [organization]}": "aws.request_metadata[0]: expected `organisation`, `token` or",
+    "aws: {request_metadata: [token, token]}": "aws.request_metadata: a name is repeated; write each once",
+    "organisations: {acme: {request_metadata: {OAI.team: x}}}": (
+        "organisations.acme.request_metadata.OAI.team: keys that begin with `oai.` are the gateway's; choose another"
+    ),
+    "organisations: {acme: {request_metadata: {équipe: x}}}": "expected a key of 1 to 256 letters, digits, blanks and",
+    "organisations: {acme: {request_metadata: {team: é}}}": (
+        "organisations.acme.request_metadata.team: expected a text of 0 to 256 letters, digits, blanks and"
+    ),
+    f"organisations: {{acme: {{request_metadata: {{{', '.join(f'k{n}: x' for n in range(14))}}}}}}}": (
+        "organisations.acme.request_metadata: 14 pairs, at most 13 are accepted"
+    ),
     # aliases
     "aliases: {'gpt 4o': a.b}": "aliases['gpt 4o']: expected a name for a model (",
     "aliases: {gpt-4o: 'a b'}": "aliases.gpt-4o: expected the id or ARN of a model of Bedrock",

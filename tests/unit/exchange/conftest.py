@@ -34,6 +34,7 @@ SETTINGS = config.Settings(
         config.Token(name="two", sha256=hashlib.sha256(b"qc_two").hexdigest(), organisations=("acme", "frugal")),
     ),
     limits=config.LimitSettings(request_bytes=4096),
+    aws=config.AwsSettings(request_metadata=()),
 )
 MODELS = (
     FoundationModel("amazon.nova-micro-v1:0", frozenset({"TEXT"}), created=1_700_000_000),

@@ -66,7 +66,7 @@ def rejection(authorization: str | None, organisation: str | None = None) -> Api
 
 @pytest.mark.parametrize("header", [None, "", "  ", "acme", " acme\t"])
 def test_a_token_of_one_organisation(header: str | None) -> None:
-    assert call("one", header) == Caller(token="one", organisation="acme", models=CLAUDE)
+    assert call("one", header) == Caller(token="one", organisation="acme", models=CLAUDE, own=Organisation(CLAUDE))
 
 
 def test_an_organisations_own_aliases_have_priority() -> None:
@@ -79,7 +79,7 @@ def test_an_organisations_own_aliases_have_priority() -> None:
 
 
 def test_the_header_chooses_among_several() -> None:
-    assert call("two", "beta") == Caller(token="two", organisation="beta", models=Models())
+    assert call("two", "beta") == Caller(token="two", organisation="beta", models=Models(), own=Organisation())
     assert call("two", "acme").models == CLAUDE
 
 

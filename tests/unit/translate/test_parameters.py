@@ -16,6 +16,7 @@ from extproc.translate.chat_request import plan
 from extproc.translate.ignored import Ignored
 from extproc.translate.parameters import plan_parameters
 from extproc.translate.reasoning import Reasoning
+from extproc.translate.rules import NO_RULES, Rules
 from tests.planned import Planned
 
 FAMILIES = [family for family in BUILT_IN.families.values() if family.converse]
@@ -27,12 +28,18 @@ Read = Callable[[bytes], dict[str, Any]]
 
 
 def parameters_of(
-    family: Capabilities = CLAUDE, reasoning: Reasoning | None = None, *, stream: bool = False, **fields: Any
+    family: Capabilities = CLAUDE,
+    reasoning: Reasoning | None = None,
+    *,
+    stream: bool = False,
+    rules: Rules = NO_RULES,
+    **fields: Any,
 ) -> Planned:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
     ignored = Ignored()
     request = decode_request(json.dumps(body).encode())
-    return Planned(plan_parameters(request, family, reasoning or Reasoning(), ignored, stream=stream), ignored)
+    planned = plan_parameters(request, family, reasoning or Reasoning(), ignored, stream=stream, rules=rules)
+    return Planned(planned, ignored)
 
 
 def rejection(family: Capabilities = CLAUDE, **fields: Any) -> ApiError:
@@ -311,6 +318,48 @@ def test_a_pair_that_bedrock_does_not_take_is_left_out_and_named(key: str, value
 def test_a_user_does_not_take_the_place_of_a_pair_that_is_left_out() -> None:
     result = parameters_of(metadata={"user": "Zoë"}, user="b")
     assert (result.metadata, result.ignored) == (UNSET, ("metadata.user", "user"))
+
+
+OWN = Rules(metadata={"oai.organisation": "acme", "team": "search"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent", "ignored"),
+    [
+        ({}, {}, ()),
+        ({"metadata": {}}, {}, ()),
+        ({"metadata": {"a": "b"}, "user": "ann"}, {"a": "b", "user": "ann"}, ()),
+        ({"metadata": {str(n): "" for n in range(14)}, "user": "ann"}, {str(n): "" for n in range(14)}, ("user",)),
+    ],
+)
+def test_the_gateways_pairs_stand_beside_the_clients(fields: Any, sent: Any, ignored: Any) -> None:
+    result = parameters_of(rules=OWN, **fields)
+    assert (result.metadata, result.ignored) == ({**OWN.metadata, **sent}, ignored)
+
+
+def test_a_user_does_not_replace_the_organisations_own_pair() -> None:
+    result = parameters_of(rules=Rules(metadata={"user": "search"}), user="ann")
+    assert (result.metadata, result.ignored) == ({"user": "search"}, ("user",))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "param", "words"),
+    [
+        ({"oai.organisation": "forged"}, "metadata", "that begin with 'oai.' are this gateway's"),
+        ({" OAI.new": "x"}, "metadata", "that begin with 'oai.' are this gateway's"),
+        ({"team": "other"}, "metadata.team", "'team' of 'metadata' is set by the operator"),
+        ({str(n): "" for n in range(15)}, "metadata", "14 pairs at most: of Bedrock's 16, this gateway sets 2."),
+    ],
+)
+def test_the_gateways_pairs_are_not_the_clients(metadata: Any, param: str, words: str) -> None:
+    error = rejection(rules=OWN, metadata=metadata)
+    assert (error.status, error.param, error.code) == (400, param, "invalid_value")
+    assert words in error.message
+
+
+def test_keys_like_the_gateways_are_rejected_where_it_sends_none() -> None:
+    assert rejection(metadata={"oai.token": "forged"}).param == "metadata"
+    assert parameters_of(metadata={"oai": "x", "my.oai.token": "y"}).ignored == ()
 
 
 def test_more_metadata_than_openai_takes_are_rejected() -> None:

@@ -1,0 +1,24 @@
+"""A caller, and the settings -> the rules for its request.
+
+Decision: docs/decisions.md, D184.
+"""
+
+from extproc.bedrock.request_metadata import OWN, fitted
+from extproc.config import Settings
+from extproc.tenancy.directory import Caller
+from extproc.translate.rules import NO_RULES, Rules
+
+
+def rules_of(settings: Settings, caller: Caller, request_id: str) -> Rules:
+    """Return the rules for a request of `caller`'s."""
+    metadata = _metadata(settings, caller, request_id)
+    return Rules(metadata) if metadata else NO_RULES
+
+
+def _metadata(settings: Settings, caller: Caller, request_id: str) -> dict[str, str]:
+    """Return the pairs that the gateway adds: those that all calls have, then the organisation's own."""
+    values = {"organisation": caller.organisation, "token": caller.token, "request_id": request_id}
+    pairs = {f"{OWN}{name}": fitted(values[name]) for name in settings.aws.request_metadata}
+    if caller.own is not None and caller.own.request_metadata:
+        pairs.update(caller.own.request_metadata)
+    return pairs

@@ -1,0 +1,15 @@
+"""The rules of an organisation for its requests, beside those for models."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What an operator has decided for the requests of an organisation; by default nothing."""
+
+    metadata: Mapping[str, str] = {}
+    """The pairs of `requestMetadata` that the gateway adds."""
+
+
+NO_RULES = Rules()
