@@ -365,7 +365,7 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
     for source, tokens in files.items():
         with _naming(source):
             for index, token in enumerate(tokens):
-                _check_organisations(token, organisations, f"tokens[{index}]")
+                _check_organisations(token, organisations, index)
                 if token.models is not None:
                     _check_patterns(token.models, f"tokens[{index}]")
                 _check_unique("name", names, token.name, source, index)
@@ -390,17 +390,17 @@ def _check_unique(key: str, seen: _Seen, value: str, source: str, index: int) ->
         raise ConfigError(f"tokens[{index}].{key}: the same as in {other}; {_UNIQUE[key]}")
 
 
-def _check_organisations(token: Token, organisations: Mapping[str, Organisation], where: str) -> None:
+def _check_organisations(token: Token, organisations: Mapping[str, Organisation], index: int) -> None:
     """Check that every organisation of `token` is declared, and named once."""
     named: set[str] = set()
     for position, name in enumerate(token.organisations):
         if name not in organisations:
             raise ConfigError(
-                f"{where}.organisations[{position}]: no organisation `{name}` is declared under `organisations`"
+                f"tokens[{index}].organisations[{position}]: no organisation `{name}` is declared under `organisations`"
                 f"{nearest(name, organisations)}"
             )
         if name in named:
-            raise ConfigError(f"{where}.organisations[{position}]: `{name}` is repeated; keep one")
+            raise ConfigError(f"tokens[{index}].organisations[{position}]: `{name}` is repeated; keep one")
         named.add(name)
 
 

@@ -2,7 +2,7 @@
 
 Invariant: for any bytes, `read` returns a mapping or raises `ConfigError`, never another exception, in linear time.
 
-Decisions: docs/decisions.md, D93, D157.
+Decisions: docs/decisions.md, D93, D157, D192.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from yaml.resolver import Resolver
 
 from extproc.config import events
 from extproc.config.faults import described, printable
+from extproc.config.regular_tokens import read_regular_tokens
 
 MAX_REPEATED = 1_000_000
 """Largest number of values that aliases and merge keys may add to those in the file."""
@@ -69,6 +70,13 @@ _CONSTRUCTOR_BUGS = (ValueError, LookupError, AttributeError, TypeError, Arithme
 
 def read(text: bytes) -> Mapping[object, object]:
     """Read the mapping in `text`; raises `ConfigError`, without the file's name."""
+    with _without_collector():
+        regular = read_regular_tokens(text)
+    return read_yaml(text) if regular is None else regular
+
+
+def read_yaml(text: bytes) -> Mapping[object, object]:
+    """Read the mapping in `text` by YAML's parser; raises `ConfigError`."""
     try:
         with _without_collector():
             document = _constructed(text)

@@ -3,6 +3,11 @@
 A token is `qc_` and 43 url-safe characters (256 random bits). Only its SHA-256 is stored, so that the configuration
 does not reveal it; with that much entropy a slow password hash would add cost and no safety.
 
+A token is looked up by its SHA-256 in a dictionary, and is itself compared with nothing. The dictionary compares two
+digests only if their 64-bit hashes are equal, which Python salts in each process. So the time of a lookup tells nothing
+about how much of a guess is right; and even a whole digest, if it leaked, leads back to no token of 256 random bits.
+That is why no constant-time comparison follows the lookup.
+
 Invariant: no message contains a whole token; at most its last four characters, and only if enough others stay hidden.
 """
 

@@ -8,7 +8,6 @@ Decision: docs/decisions.md, D191.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import NoReturn
 
@@ -17,12 +16,12 @@ from extproc.config.aliases import effective_aliases
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
 from extproc.tenancy.policy import Narrowed, Rules
+from extproc.value import Value
 
 HEADER = "OpenAI-Organization"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Value, frozen=True):
     """An authenticated request: its token's name, its organisation's machine name, and the models that it may call.
 
     `scopes` are the groups of endpoints that its token may call, None for all of them. `project` is the organisation's
