@@ -37,6 +37,7 @@ from extproc.config.kinds import (
     FieldPath,
     InFlightBytes,
     MachineName,
+    MaxTokens,
     MetadataName,
     Origin,
     Pattern,
@@ -103,6 +104,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names for models, beside `aliases` and before them."""
     request_metadata: RequestMetadata = {}
     """Pairs that all of its calls have in AWS's books."""
+    max_tokens: MaxTokens | None = None
+    """Most tokens of a completion, reasoning included."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -109,6 +109,7 @@ RequestMetadata = Annotated[dict[MetadataKey, MetadataValue], Meta(description="
 MetadataName = Annotated[
     Literal["organisation", "token", "request_id"], Meta(description="`organisation`, `token` or `request_id`")
 ]
+MaxTokens = Annotated[int, Meta(ge=16, le=10_000_000, description="a whole number from 16 to 10000000")]
 FieldPath = Annotated[
     str,
     Meta(

@@ -123,7 +123,7 @@ def _plan(
     _check(request, capabilities)
     ignored = Ignored()
     ignored.add(*_not_applied(request))
-    reasoning = plan_reasoning(request, capabilities, ignored)
+    reasoning = plan_reasoning(_limited(request, rules), capabilities, ignored)
     effective = while_searching(request, _beside_format(request, reasoning.effective(capabilities)))
     tools = plan_tools(request, effective, ignored, reasoning=reasoning.on)
     tools = with_search(request, effective, tools, ignored)
@@ -144,6 +144,13 @@ def _plan(
     converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)
     converse.project_identifier = project or UNSET
     return _Planned(converse, effective, tools, stream, ignored.paths)
+
+
+def _limited(request: ChatRequest, rules: Rules) -> ChatRequest:
+    """Return the request with the organisation's limit of tokens, if it has none: budgets have to fit into it."""
+    if rules.max_tokens is None or request.token_limit is not None:
+        return request
+    return msgspec.structs.replace(request, max_completion_tokens=rules.max_tokens)
 
 
 def _converse_request(

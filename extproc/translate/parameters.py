@@ -3,7 +3,7 @@
 A field that the family does not take is rejected where its loss would change the result, and ignored (`Ignored`) where
 that would be only a little different. A value that is every model's own default (temperature 1) loses nothing.
 
-Decision: docs/decisions.md, D20.
+Decisions: docs/decisions.md, D20, D185.
 """
 
 import re
@@ -59,7 +59,7 @@ def plan_parameters(
     `stream`: whether Bedrock is called for a stream. `rules` are those of the caller's organisation.
     """
     return Parameters(
-        inference=_inference(request, capabilities, reasoning, ignored),
+        inference=_inference(request, capabilities, reasoning, ignored, rules.max_tokens),
         guardrail=_guardrail(request, capabilities, stream, ignored),
         performance=_performance(request, capabilities),
         service_tier=_service_tier(request, capabilities),
@@ -69,11 +69,11 @@ def plan_parameters(
 
 
 def _inference(
-    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored, ceiling: int | None
 ) -> InferenceConfig | UnsetType:
     temperature, top_p = _sampling(request, capabilities, reasoning, ignored)
     config = InferenceConfig(
-        max_tokens=_max_tokens(request, capabilities, reasoning, ignored),
+        max_tokens=_max_tokens(request, capabilities, reasoning, ignored, ceiling),
         temperature=UNSET if temperature is None else temperature,
         top_p=UNSET if top_p is None else top_p,
         stop_sequences=_stops(request, capabilities, ignored) or UNSET,
@@ -82,8 +82,12 @@ def _inference(
 
 
 def _max_tokens(
-    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored
+    request: ChatRequest, capabilities: Capabilities, reasoning: Reasoning, ignored: Ignored, ceiling: int | None
 ) -> int | UnsetType:
+    """Return the limit of tokens: the client's, or the family's. Raises a 400 `ApiError`.
+
+    `ceiling` is the organisation's, which no call exceeds.
+    """
     older, newer, limit = request.max_tokens, request.max_completion_tokens, request.token_limit
     if older is not None and newer is not None and older != newer:
         raise invalid(
@@ -92,6 +96,8 @@ def _max_tokens(
             "invalid_value",
         )
     name = "max_tokens" if newer is None else "max_completion_tokens"
+    if ceiling is not None:
+        _check_ceiling(ceiling, limit, name, reasoning)
     if reasoning.lifts_limits:
         if limit is not None:
             ignored.add(name)
@@ -99,11 +105,25 @@ def _max_tokens(
     if limit is None:
         usual = capabilities.default_max_tokens or 0
         least = reasoning.least_tokens
-        return (usual if reasoning.budget is None or usual > reasoning.budget else least) or UNSET
+        chosen = usual if reasoning.budget is None or usual > reasoning.budget else least
+        return (chosen if ceiling is None else min(chosen or ceiling, ceiling)) or UNSET
     if limit < capabilities.min_max_tokens:
         ignored.add(name)
         return capabilities.min_max_tokens
     return limit
+
+
+def _check_ceiling(ceiling: int, limit: int | None, name: str, reasoning: Reasoning) -> None:
+    """Reject a request that may exceed the ceiling. Raises a 400 `ApiError`."""
+    if limit is not None and limit > ceiling:
+        raise invalid(f"'{name}' may be {ceiling} at most for your organisation.", name, "invalid_value")
+    if reasoning.lifts_limits:
+        raise invalid(
+            f"At this effort the model takes no limit of tokens, and your organisation has one ({ceiling}): lower the "
+            "effort.",
+            "reasoning_effort",
+            "unsupported_value",
+        )
 
 
 def _sampling(

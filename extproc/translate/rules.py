@@ -10,6 +10,8 @@ class Rules(msgspec.Struct, frozen=True):
 
     metadata: Mapping[str, str] = {}
     """The pairs of `requestMetadata` that the gateway adds."""
+    max_tokens: int | None = None
+    """Most tokens of a completion, reasoning included."""
 
 
 NO_RULES = Rules()

@@ -435,3 +435,55 @@ def test_the_service_model_accepts_all_parameters_at_once(read_converse: Read) -
         "guardrailConfig": GUARDRAIL,
         "additionalModelRequestFields": {"inferenceConfig": {"topK": 5}},
     }
+
+
+# An organisation's limit of tokens
+
+
+@each_family
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_no_request_exceeds_the_organisations_limit(family: Capabilities, name: str) -> None:
+    rules = Rules(max_tokens=100)
+    error = rejection(family, rules=rules, **{name: 101})
+    assert (error.status, error.param) == (400, name)
+    assert "100 at most" in error.message
+    at_most = parameters_of(family, rules=rules, **{name: 100})
+    assert at_most.inference.max_tokens == 100
+
+
+@each_family
+def test_without_a_limit_of_its_own_a_request_has_the_lower_of_two(family: Capabilities) -> None:
+    usual = family.default_max_tokens
+    assert parameters_of(family, rules=Rules(max_tokens=100)).inference.max_tokens == min(usual or 100, 100)
+    assert parameters_of(family, rules=Rules(max_tokens=10**7)).inference.max_tokens == usual or 10**7
+
+
+def test_an_effort_without_limits_is_rejected_where_the_organisation_has_one() -> None:
+    error = rejection(reasoning=Reasoning(on=True, lifts_limits=True), rules=Rules(max_tokens=100))
+    assert (error.status, error.param) == (400, "reasoning_effort")
+
+
+def limits(family: Capabilities, rules: Rules, effort: str) -> tuple[int, int]:
+    """Return the limit of tokens and the budget of what is sent; (0, -1) where the effort is rejected."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "reasoning_effort": effort}
+    try:
+        planned = plan(decode_request(json.dumps(body).encode()), family, rules=rules)
+    except ApiError as error:
+        if error.param == "reasoning_effort":
+            return 0, -1
+        raise
+    sent = json.loads(bytes(planned.body))
+    thinking = sent.get("additionalModelRequestFields", {}).get("thinking", {})
+    return sent["inferenceConfig"]["maxTokens"], thinking.get("budget_tokens", 0)
+
+
+@each_family
+@pytest.mark.parametrize("effort", ["low", "high"])
+@pytest.mark.parametrize("ceiling", [1_500, 20_000])
+def test_reasoning_fits_into_the_organisations_limit(family: Capabilities, effort: str, ceiling: int) -> None:
+    limit, budget = limits(family, Rules(max_tokens=ceiling), effort)
+    assert budget < limit <= ceiling
+
+
+def test_a_budget_is_chosen_for_the_organisations_limit() -> None:
+    assert limits(CLAUDE, Rules(max_tokens=8_000), "high") == (8_000, 4_000)

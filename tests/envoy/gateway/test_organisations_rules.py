@@ -1,0 +1,65 @@
+"""What gateway.yaml decides for the requests of an organisation: the limit of tokens."""
+
+from typing import Any
+
+import pytest
+
+NOVA = "amazon.nova-micro-v1:0"
+LARGE = "word " * 120_000
+"""A text that makes a request large enough for the process that translates such requests."""
+
+each_size = pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "large"])
+
+
+@pytest.fixture(scope="module")
+def running(start_shared: Any) -> Any:
+    organisations = {"acme": {"max_tokens": 100}, "umbrella": {}, "limited": {}, "closed": {}}
+    return start_shared({"organisations": organisations, "endpoints": {"responses": True}})
+
+
+@pytest.fixture
+def client(running: Any, client_of: Any) -> Any:
+    return client_of(running)
+
+
+@pytest.fixture
+def local(running: Any, local_of: Any) -> Any:
+    local = local_of(running.local_url)
+    local.forget()
+    return local
+
+
+def chat(client: Any, organisation: str, text: str = "Hello", **fields: Any) -> Any:
+    body = {"model": NOVA, "messages": [{"role": "user", "content": text}], **fields}
+    return client.post("chat/completions", body, headers=[("openai-organization", organisation)], token="both")
+
+
+# organisations.<name>.max_tokens
+
+
+@each_size
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_request_above_the_limit_is_rejected(client: Any, local: Any, text: str, stream: bool) -> None:
+    response = chat(client, "acme", text, max_tokens=101, stream=stream)
+    assert (response.status, response.error["param"]) == (400, "max_tokens")
+    assert "100 at most" in response.error["message"]
+    assert local.calls() == []
+
+
+@each_size
+def test_one_without_a_limit_gets_it(client: Any, local: Any, text: str) -> None:
+    assert chat(client, "acme", text).status == 200
+    assert local.call()["body"]["inferenceConfig"] == {"maxTokens": 100}
+
+
+def test_so_does_one_of_responses(client: Any, local: Any) -> None:
+    body = {"model": NOVA, "input": "Hello"}
+    assert client.post("responses", body).status == 200
+    assert local.call()["body"]["inferenceConfig"] == {"maxTokens": 100}
+    response = client.post("responses", {**body, "max_output_tokens": 101})
+    assert (response.status, response.error["param"]) == (400, "max_output_tokens")
+
+
+def test_another_organisation_has_its_own(client: Any, local: Any) -> None:
+    assert chat(client, "umbrella", max_tokens=101).status == 200
+    assert local.call()["body"]["inferenceConfig"] == {"maxTokens": 101}
