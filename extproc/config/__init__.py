@@ -35,6 +35,8 @@ from extproc.config.kinds import (
     Concurrency,
     Expiry,
     FieldPath,
+    GuardrailId,
+    GuardrailVersion,
     InFlightBytes,
     MachineName,
     MaxTokens,
@@ -87,6 +89,13 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`POST /oai/v1/responses`, without state: nothing is stored, and the client sends the whole conversation."""
 
 
+class GuardrailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A guardrail of Bedrock."""
+
+    id: GuardrailId
+    version: GuardrailVersion
+
+
 class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An organisation. Its machine name is its key in `organisations`."""
 
@@ -106,6 +115,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Pairs that all of its calls have in AWS's books."""
     max_tokens: MaxTokens | None = None
     """Most tokens of a completion, reasoning included."""
+    guardrail: GuardrailSettings | None = None
+    """The guardrail that each of its chats passes."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

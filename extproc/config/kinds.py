@@ -109,6 +109,17 @@ RequestMetadata = Annotated[dict[MetadataKey, MetadataValue], Meta(description="
 MetadataName = Annotated[
     Literal["organisation", "token", "request_id"], Meta(description="`organisation`, `token` or `request_id`")
 ]
+GuardrailId = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"\A([a-z0-9]+|arn:aws[a-z-]*:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:guardrail/[a-z0-9]+)\Z",
+        description="the id or ARN of a guardrail of Bedrock, as in gr1a2b3c4d5e",
+    ),
+]
+GuardrailVersion = Annotated[
+    str, Meta(pattern=r"\A([1-9][0-9]{0,7}|DRAFT)\Z", description='a version in quotes, as in "1", or DRAFT')
+]
 MaxTokens = Annotated[int, Meta(ge=16, le=10_000_000, description="a whole number from 16 to 10000000")]
 FieldPath = Annotated[
     str,

@@ -1,6 +1,6 @@
 """A caller, and the settings -> the rules for its request.
 
-Decisions: docs/decisions.md, D184, D185.
+Decisions: docs/decisions.md, D184, D185, D186.
 """
 
 from extproc.bedrock.request_metadata import OWN, fitted
@@ -12,9 +12,10 @@ from extproc.translate.rules import NO_RULES, Rules
 def rules_of(settings: Settings, caller: Caller, request_id: str) -> Rules:
     """Return the rules for a request of `caller`'s."""
     metadata, own = _metadata(settings, caller, request_id), caller.own
-    if own is None or own.max_tokens is None:
+    if own is None or (own.max_tokens is None and own.guardrail is None):
         return Rules(metadata) if metadata else NO_RULES
-    return Rules(metadata, own.max_tokens)
+    guardrail = (own.guardrail.id, own.guardrail.version) if own.guardrail else None
+    return Rules(metadata, own.max_tokens, guardrail)
 
 
 def _metadata(settings: Settings, caller: Caller, request_id: str) -> dict[str, str]:

@@ -134,7 +134,7 @@ def _plan(
         fetched,
         ignored,
         instruction=tools.instruction,
-        guarded=request.guardrail_config is not None,
+        guarded=request.guardrail_config is not None and rules.guardrail is None,
         cache=request.prompt_cache_options,
     )
     stream = bool(request.stream) and _streams(effective, tools)

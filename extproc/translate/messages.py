@@ -214,7 +214,10 @@ class _Walk:
         A mark must not narrow a guardrail that an operator applies: it is rejected without 'guardrailConfig'.
         """
         if not self._guarded:
-            message = "This text is marked for a guardrail: send 'guardrailConfig' too, or mark it as 'text'."
+            message = (
+                "This text is marked for a guardrail of the request's own: send 'guardrailConfig' too, or mark it as "
+                "'text'. Your organisation's guardrail, if it has one, reads all texts."
+            )
             raise invalid(message, param, "missing_required_parameter")
         qualifiers = UNSET if part.qualifiers is None else part.qualifiers
         return [

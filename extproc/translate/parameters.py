@@ -3,7 +3,7 @@
 A field that the family does not take is rejected where its loss would change the result, and ignored (`Ignored`) where
 that would be only a little different. A value that is every model's own default (temperature 1) loses nothing.
 
-Decisions: docs/decisions.md, D20, D185.
+Decisions: docs/decisions.md, D20, D185, D186.
 """
 
 import re
@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.converse import GuardrailConfig, InferenceConfig, PerformanceConfig, ServiceTier
 from extproc.bedrock.request_metadata import LONGEST, OWN, PAIRS, is_own
-from extproc.openai.chat import ChatRequest
+from extproc.openai.chat import ChatRequest, Guardrail
 from extproc.openai.errors import ApiError, invalid
 from extproc.openai.unknown import member_path
 from extproc.translate.ignored import Ignored
@@ -60,7 +60,7 @@ def plan_parameters(
     """
     return Parameters(
         inference=_inference(request, capabilities, reasoning, ignored, rules.max_tokens),
-        guardrail=_guardrail(request, capabilities, stream, ignored),
+        guardrail=_guardrail(request, capabilities, stream, ignored, rules.guardrail),
         performance=_performance(request, capabilities),
         service_tier=_service_tier(request, capabilities),
         metadata=_metadata(request, ignored, rules.metadata),
@@ -256,9 +256,21 @@ def _fits(text: str) -> bool:
 
 
 def _guardrail(
-    request: ChatRequest, capabilities: Capabilities, stream: bool, ignored: Ignored
+    request: ChatRequest,
+    capabilities: Capabilities,
+    stream: bool,
+    ignored: Ignored,
+    mandatory: tuple[str, str] | None,
 ) -> GuardrailConfig | UnsetType:
+    """Return the guardrail: the client's, or the organisation's, of which a client's may only show more.
+
+    Raises a 400 `ApiError`.
+    """
     guardrail = request.guardrail_config
+    if mandatory is not None:
+        _check_guardrail(mandatory, guardrail, capabilities)
+        if guardrail is None:
+            return GuardrailConfig(*mandatory)
     if guardrail is None:
         return UNSET
     if not capabilities.guardrails:
@@ -273,6 +285,32 @@ def _guardrail(
         trace=guardrail.trace or UNSET,
         stream_processing_mode=mode or UNSET,
     )
+
+
+def _check_guardrail(mandatory: tuple[str, str], requested: Guardrail | None, capabilities: Capabilities) -> None:
+    """Reject what would evade the organisation's guardrail. Raises a 400 `ApiError`."""
+    if not capabilities.guardrails:
+        raise invalid(
+            f"Your organisation's calls pass a guardrail, and models of the family '{capabilities.family}' take none: "
+            "use another model.",
+            "model",
+            "unsupported_value",
+        )
+    if requested is None:
+        return
+    if (requested.guardrail_identifier, requested.guardrail_version) != mandatory:
+        raise invalid(
+            "Your organisation's calls pass a guardrail that the operator has chosen, and Bedrock takes one: leave "
+            "'guardrailConfig' out.",
+            "guardrailConfig",
+            "invalid_value",
+        )
+    if requested.stream_processing_mode == "async":
+        raise invalid(
+            "Your organisation's guardrail reads a stream before the client does: leave 'streamProcessingMode' out.",
+            "guardrailConfig.streamProcessingMode",
+            "invalid_value",
+        )
 
 
 def _performance(request: ChatRequest, capabilities: Capabilities) -> PerformanceConfig | UnsetType:

@@ -12,6 +12,8 @@ class Rules(msgspec.Struct, frozen=True):
     """The pairs of `requestMetadata` that the gateway adds."""
     max_tokens: int | None = None
     """Most tokens of a completion, reasoning included."""
+    guardrail: tuple[str, str] | None = None
+    """The id or ARN, and the version, of the guardrail that each chat passes."""
 
 
 NO_RULES = Rules()

@@ -131,6 +131,12 @@ REJECTED = {
     "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
     "organisations: {acme: {models: {allw: []}}}": "organisations.acme.models.allw: unknown key, did you mean `allow`",
     "organisations: {acme: {models: {alow: []}}}": "known here: allow, deny",
+    # guardrails
+    "organisations: {acme: {guardrail: {id: gr1}}}": "organisations.acme.guardrail.version: missing; expected a",
+    "organisations: {acme: {endpoints: {response: true}}}": "acme.endpoints.response: unknown key, did you",
+    "organisations: {acme: {endpoints: true}}": "organisations.acme.endpoints: expected a mapping; found true",
+    "organisations: {acme: {guardrail: {id: gr1, version: 1}}}": "expected a version in quotes, as in",
+    "organisations: {acme: {guardrail: {id: GR-1, version: '1'}}}": "expected the id or ARN of a guardrail of Bedrock",
     # aws
     "aws: {request_metadata: [organization]}": "aws.request_metadata[0]: expected `organisation`, `token` or",
     "aws: {request_metadata: [token, token]}": "aws.request_metadata: a name is repeated; write each once",

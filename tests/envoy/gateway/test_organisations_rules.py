@@ -1,5 +1,6 @@
-"""What gateway.yaml decides for the requests of an organisation: the limit of tokens."""
+"""What gateway.yaml decides for the requests of an organisation: the limit of tokens, and the guardrail."""
 
+import json
 from typing import Any
 
 import pytest
@@ -13,7 +14,12 @@ each_size = pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "lar
 
 @pytest.fixture(scope="module")
 def running(start_shared: Any) -> Any:
-    organisations = {"acme": {"max_tokens": 100}, "umbrella": {}, "limited": {}, "closed": {}}
+    organisations = {
+        "acme": {"max_tokens": 100},
+        "umbrella": {"guardrail": {"id": "gr1a2b3c", "version": "2"}},
+        "limited": {},
+        "closed": {},
+    }
     return start_shared({"organisations": organisations, "endpoints": {"responses": True}})
 
 
@@ -63,3 +69,50 @@ def test_so_does_one_of_responses(client: Any, local: Any) -> None:
 def test_another_organisation_has_its_own(client: Any, local: Any) -> None:
     assert chat(client, "umbrella", max_tokens=101).status == 200
     assert local.call()["body"]["inferenceConfig"] == {"maxTokens": 101}
+
+
+# organisations.<name>.guardrail
+
+GUARDRAIL = {"guardrailIdentifier": "gr1a2b3c", "guardrailVersion": "2"}
+OTHER = {"guardrailIdentifier": "gr9", "guardrailVersion": "1"}
+
+
+@each_size
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_each_chat_passes_the_organisations_guardrail(client: Any, local: Any, text: str, stream: bool) -> None:
+    body = {"model": NOVA, "messages": [{"role": "user", "content": text}], "stream": stream}
+    connection = client.connect()
+    headers = [("openai-organization", "umbrella")]
+    client.send(
+        connection, "POST", "/oai/v1/chat/completions", json.dumps(body).encode(), headers=headers, token="both"
+    )
+    response = connection.getresponse()
+    assert (response.status, bool(response.read())) == (200, True)
+    connection.close()
+    assert local.call()["body"]["guardrailConfig"] == GUARDRAIL
+
+
+def test_so_does_one_of_responses_by_each_of_the_organisations_tokens(client: Any, local: Any) -> None:
+    headers = [("openai-organization", "umbrella")]
+    assert client.post("responses", {"model": NOVA, "input": "Hi"}, headers=headers, token="both").status == 200
+    assert local.call()["body"]["guardrailConfig"] == GUARDRAIL
+
+
+def test_a_client_may_ask_for_its_trace(client: Any, local: Any) -> None:
+    assert chat(client, "umbrella", guardrailConfig={**GUARDRAIL, "trace": "enabled"}).status == 200
+    assert local.call()["body"]["guardrailConfig"] == {**GUARDRAIL, "trace": "enabled"}
+
+
+@each_size
+def test_a_client_cannot_replace_it(client: Any, local: Any, text: str) -> None:
+    response = chat(client, "umbrella", text, guardrailConfig=OTHER)
+    assert (response.status, response.error["param"]) == (400, "guardrailConfig")
+    marked = [{"role": "user", "content": [{"type": "guarded_text", "text": "a"}, {"type": "text", "text": text}]}]
+    response = chat(client, "umbrella", guardrailConfig=GUARDRAIL, messages=marked)
+    assert (response.status, response.error["param"]) == (400, "messages[0].content[0]")
+    assert local.calls() == []
+
+
+def test_another_organisation_chooses_itself(client: Any, local: Any) -> None:
+    assert chat(client, "acme", guardrailConfig=OTHER).status == 200
+    assert local.call()["body"]["guardrailConfig"] == OTHER

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.capability_table import BUILT_IN
+from extproc.bedrock.converse import GuardrailConfig
 from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import plan
@@ -487,3 +488,61 @@ def test_reasoning_fits_into_the_organisations_limit(family: Capabilities, effor
 
 def test_a_budget_is_chosen_for_the_organisations_limit() -> None:
     assert limits(CLAUDE, Rules(max_tokens=8_000), "high") == (8_000, 4_000)
+
+
+# An organisation's guardrail
+
+MANDATORY = Rules(guardrail=("gr1", "2"))
+SAME = {"guardrailIdentifier": "gr1", "guardrailVersion": "2"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({}, GuardrailConfig("gr1", "2")),
+        ({"guardrailConfig": SAME}, GuardrailConfig("gr1", "2")),
+        ({"guardrailConfig": SAME | {"trace": "enabled_full"}}, GuardrailConfig("gr1", "2", trace="enabled_full")),
+        (
+            {"guardrailConfig": SAME | {"streamProcessingMode": "sync"}},
+            GuardrailConfig("gr1", "2", stream_processing_mode="sync"),
+        ),
+    ],
+)
+def test_each_request_passes_the_organisations_guardrail(fields: Any, sent: GuardrailConfig) -> None:
+    assert parameters_of(rules=MANDATORY, stream=True, **fields).guardrail == sent
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"guardrailIdentifier": "gr2"}, "guardrailConfig"),
+        ({"guardrailVersion": "1"}, "guardrailConfig"),
+        ({"guardrailVersion": "DRAFT"}, "guardrailConfig"),
+        ({"guardrailIdentifier": "arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1"}, "guardrailConfig"),
+        ({"streamProcessingMode": "async"}, "guardrailConfig.streamProcessingMode"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_request_replaces_or_weakens_it(change: Any, param: str, stream: bool) -> None:
+    with pytest.raises(ApiError) as caught:
+        parameters_of(rules=MANDATORY, stream=stream, guardrailConfig=SAME | change)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+@each_family
+def test_a_model_without_guardrails_is_none_for_such_an_organisation(family: Capabilities) -> None:
+    if family.guardrails:
+        assert parameters_of(family, rules=MANDATORY).guardrail == GuardrailConfig("gr1", "2")
+    else:
+        error = rejection(family, rules=MANDATORY)
+        assert (error.status, error.param) == (400, "model")
+
+
+def test_no_mark_narrows_what_it_reads() -> None:
+    content = [{"type": "guarded_text", "text": "Hi"}, {"type": "text", "text": "unseen"}]
+    body = {"model": "m", "messages": [{"role": "user", "content": content}], "guardrailConfig": SAME}
+    request = decode_request(json.dumps(body).encode())
+    plan(request, CLAUDE)
+    with pytest.raises(ApiError) as caught:
+        plan(request, CLAUDE, rules=MANDATORY)
+    assert (caught.value.status, caught.value.param) == (400, "messages[0].content[0]")
