@@ -101,11 +101,12 @@ def _replace(path: Path, before: bytes, after: bytes) -> None:
         if path.read_bytes() != before:
             raise UserError(f"{path}: has changed meanwhile, and is left as it is; run the command again")
         draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with contextlib.suppress(OSError):  # the file has been replaced; its folder may not be one that can be read
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 @contextlib.contextmanager
