@@ -15,7 +15,7 @@ Invariant: `taken` is the sum of what was granted and not released, and never ab
 above `share` unless `share` was lowered meanwhile. Whatever k organisations do, they leave at least
 whole * (1 - share / whole) ** k, and an organisation that holds nothing is granted share / whole of that.
 
-Decisions: docs/decisions.md, D64, D100, D101.
+Decisions: docs/decisions.md, D64, D100, D101, D200.
 """
 
 from extproc.config.capacity import STREAM_BYTES
@@ -37,6 +37,7 @@ class Budget:
         self.stream_bytes = stream_bytes
         self.taken = 0
         self._by_organisation: dict[str, int] = {}
+        self._awaited: dict[str, int] = {}
 
     @property
     def largest(self) -> int:
@@ -62,6 +63,19 @@ class Budget:
         else:
             del self._by_organisation[organisation]
 
+    def expect(self, organisation: str) -> None:
+        """Count a request whose body is to come."""
+        self._awaited[organisation] = self._awaited.get(organisation, 0) + 1
+
+    def arrived(self, organisation: str) -> int:
+        """Count it no more; return how many bodies of the organisation are still to come."""
+        awaited = self._awaited[organisation] - 1
+        if awaited:
+            self._awaited[organisation] = awaited
+        else:
+            del self._awaited[organisation]
+        return awaited
+
 
 class Reservation:
     """The bytes of a budget that one request holds, until its stream has ended.
@@ -75,7 +89,10 @@ class Reservation:
         self.body = self.outgoing = self.response = self.size = 0
         self._budget = budget
         self._organisation = organisation
+        self._awaited = False
         self.hold(body=body)
+        budget.expect(organisation)
+        self._awaited = True
 
     @property
     def most(self) -> int:
@@ -109,8 +126,15 @@ class Reservation:
         """Hold no more than `response` for the response; never more than before, for its calls have been billed."""
         self.hold(response=min(self.response, response))
 
+    def arrived(self) -> int:
+        """Return how many bodies of the organisation are to come beside this one, which has."""
+        self._awaited = False
+        return self._budget.arrived(self._organisation)
+
     def release(self) -> None:
         """Give everything back."""
+        if self._awaited:
+            self.arrived()
         if self.size:
             self._budget.release(self._organisation, self.size)
         self.body = self.outgoing = self.response = self.size = 0

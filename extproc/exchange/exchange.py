@@ -262,7 +262,7 @@ class Exchange:
         if len(body) > settings.limits.request_bytes:
             raise too_large(settings.limits.request_bytes)
         admitted.reservation.hold(body=len(body))
-        if is_large(body):
+        if is_large(body, admitted.reservation.arrived()):
             self._state = Reading(admitted)
             job = Read(body, admitted.endpoint, admitted.caller.organisation, settings.compat.ignore_fields)
             return Wait(job, TRANSLATION_SECONDS)

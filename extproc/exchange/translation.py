@@ -6,9 +6,12 @@ Between the two the exchange decides on the model and fetches images. Both steps
 `is_large` decides which requests go this way. It counts the bytes, and the characters that separate JSON values, which
 bound the number of values whether or not they are inside strings; each escape in a reference of a schema is as much
 work as a value, and counts as one. A request below both bounds is translated by the event loop itself, in a few
-milliseconds.
+milliseconds; but not one of many that an organisation sends at once, for which all others would wait: the process
+takes the organisations in turns.
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
+
+Decision: docs/decisions.md, D200.
 """
 
 from collections.abc import Collection
@@ -25,6 +28,9 @@ LARGE_BODY = 1 << 19
 """Bytes of a body that is always read in the other process."""
 SMALL_BODY = 8_192
 """Bytes of a body that the event loop always reads itself, uncounted."""
+MANY_AT_ONCE = 8
+"""Bodies that an organisation's other requests have announced; with so many, one over `SMALL_BODY` is read in the other
+process."""
 MANY_SEPARATORS = 8_000
 """Commas, opening brackets and percent signs of a body that is read in the other process."""
 MANY_OBJECTS = 2_000
@@ -36,12 +42,12 @@ _ESCAPED = (b"\\u002", b"\\u005", b"\\u007")
 """The beginnings of their escapes, and of those of a few other characters."""
 
 
-def is_large(body: bytes | bytearray) -> bool:
-    """Return whether the body may take the event loop too long."""
+def is_large(body: bytes | bytearray, awaited: int = 0) -> bool:
+    """Return whether the body, with `awaited` others of its organisation, may take the event loop too long."""
     size = len(body)
     if size < SMALL_BODY:
         return False
-    if size >= LARGE_BODY:
+    if size >= LARGE_BODY or awaited >= MANY_AT_ONCE:
         return True
     if sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS:
         return True

@@ -29,7 +29,14 @@ from extproc.exchange.jobs import (
     TranslationResult,
 )
 from extproc.exchange.side_calls import BATCH
-from extproc.exchange.translation import LARGE_BODY, MANY_OBJECTS, MANY_SEPARATORS, SMALL_BODY, is_large
+from extproc.exchange.translation import (
+    LARGE_BODY,
+    MANY_AT_ONCE,
+    MANY_OBJECTS,
+    MANY_SEPARATORS,
+    SMALL_BODY,
+    is_large,
+)
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
@@ -118,6 +125,25 @@ def test_a_body_of_many_bytes_values_or_objects_is_large() -> None:
     assert not is_large(b'"a":true,"b":false,' * (MANY_OBJECTS // 2 - 1) + b" " * SMALL_BODY)
     assert is_large(b'"a":true,"b":false,' * (MANY_OBJECTS // 2) + b" " * SMALL_BODY)
     assert is_large(b" " * LARGE_BODY)
+
+
+def test_of_many_bodies_at_once_those_before_the_last_are_large(roomy: Gateway) -> None:
+    """Other organisations' requests would wait for all of them."""
+    text = "word " * (SMALL_BODY // 5)
+    crowd = [begun(roomy) for _ in range(2 * MANY_AT_ONCE)]
+    directives = [only(exchange.receive(RequestBody(chat(text)), NOW)) for exchange in crowd]
+    assert [type(directive) for directive in directives] == [Wait] * MANY_AT_ONCE + [Forward] * MANY_AT_ONCE
+
+
+def test_bodies_of_another_organisation_small_ones_and_those_that_do_not_come_are_not_many(roomy: Gateway) -> None:
+    text = "word " * (SMALL_BODY // 5)
+    crowd = [begun(roomy) for _ in range(2 * MANY_AT_ONCE)]
+    other = begun(roomy, **{"authorization": "Bearer qc_two", "openai-organization": "frugal"})
+    assert isinstance(only(other.receive(RequestBody(chat(text)), NOW)), Forward)
+    assert isinstance(only(begun(roomy).receive(RequestBody(chat("short")), NOW)), Forward)
+    for exchange in crowd:
+        exchange.close()
+    assert isinstance(only(begun(roomy).receive(RequestBody(chat(text)), NOW)), Forward)
 
 
 @pytest.mark.parametrize("name", SHAPES)
