@@ -24,7 +24,7 @@ from extproc.config.sources import contents, token_texts
 from extproc.config.token_entries import token_list
 
 LOCK_SECONDS = 60.0
-"""Longest wait for other commands that change tokens in the same folder: one takes milliseconds, or 16 s with 100,000."""
+"""Longest wait for other commands that change tokens in the same folder: milliseconds each, or 16 s with 100,000."""
 
 
 @dataclass(frozen=True, slots=True)
