@@ -12,6 +12,7 @@ from extproc.bedrock.seed import seed, seed_date
 from extproc.bedrock.similar import similar
 from extproc.cli.model_warnings import known_names
 from extproc.config import Models, Settings
+from extproc.config.aliases import effective_aliases
 from extproc.tenancy.policy import choose
 
 MAX_COMPARED = 5_000
@@ -38,6 +39,7 @@ def alias_warnings(settings: Settings, region: str) -> Iterator[str]:
                 yield f"{where}.{alias}: `{target}` is no model of the built-in list ({seed_date()}){hint}"
     yield from _forbidden_to_all(settings, catalogue)
     yield from _forbidden_to_one(settings, catalogue)
+    yield from _defaults(settings, catalogue)
 
 
 def _places(settings: Settings) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -75,6 +77,19 @@ def _forbidden_to_one(settings: Settings, catalogue: Catalogue) -> Iterator[str]
                 yield (
                     f"organisations.{name}.aliases.{alias}: the organisation may not call `{target}`; permit it in "
                     f"`organisations.{name}.models`, or remove the alias"
+                )
+
+
+def _defaults(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+    """Yield a warning for each default model that its organisation may not call."""
+    for name, organisation in settings.organisations.items():
+        model = organisation.default_model
+        if model is not None:
+            target = effective_aliases(settings.aliases, organisation.aliases).get(model, model)
+            if not _permits(organisation.models, catalogue, target):
+                yield (
+                    f"organisations.{name}.default_model: the organisation may not call `{target}`; permit it in "
+                    f"`organisations.{name}.models`, or choose another"
                 )
 
 

@@ -41,6 +41,7 @@ from extproc.config.kinds import (
     MachineName,
     MaxTokens,
     MetadataName,
+    ModelId,
     Origin,
     Pattern,
     Pdf,
@@ -117,6 +118,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Most tokens of a completion, reasoning included."""
     guardrail: GuardrailSettings | None = None
     """The guardrail that each of its chats passes."""
+    default_model: ModelId | None = None
+    """The model, or the alias, of chats that name none."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -83,7 +83,7 @@ from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, not_here, route
-from extproc.exchange.rules import rules_of
+from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
     Admitted,
@@ -100,7 +100,7 @@ from extproc.exchange.states import (
     State,
     Unanswered,
 )
-from extproc.exchange.translation import is_large, release
+from extproc.exchange.translation import decoded, is_large, release
 from extproc.openai import sse
 from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
@@ -264,9 +264,11 @@ class Exchange:
         admitted.reservation.hold(body=len(body))
         if is_large(body, admitted.reservation.arrived()):
             self._state = Reading(admitted)
-            job = Read(body, admitted.endpoint, admitted.caller.organisation, settings.compat.ignore_fields)
+            passed_over = settings.compat.ignore_fields
+            job = Read(body, admitted.endpoint, admitted.caller.organisation, passed_over, default_model(admitted))
             return Wait(job, TRANSLATION_SECONDS)
-        directive = self._decoded(admitted, admitted.endpoint.decode(body, settings.compat.ignore_fields), now)
+        request = decoded(body, admitted.endpoint, settings.compat.ignore_fields, default_model(admitted))
+        directive = self._decoded(admitted, request, now)
         release(body)
         return directive
 

@@ -141,6 +141,8 @@ class Read:
     endpoint: ApiEndpoint
     organisation: str
     passed_over: tuple[str, ...] = ()
+    default_model: str | None = None
+    """The model of a request that names none."""
 
 
 class HeldRequest:

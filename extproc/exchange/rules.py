@@ -1,10 +1,12 @@
 """A caller, and the settings -> the rules for its request.
 
-Decisions: docs/decisions.md, D184, D185, D186.
+Decisions: docs/decisions.md, D184, D185, D186, D187.
 """
 
 from extproc.bedrock.request_metadata import OWN, fitted
 from extproc.config import Settings
+from extproc.exchange.embeddings_endpoint import EMBEDDINGS
+from extproc.exchange.states import Admitted
 from extproc.tenancy.directory import Caller
 from extproc.translate.rules import NO_RULES, Rules
 
@@ -16,6 +18,12 @@ def rules_of(settings: Settings, caller: Caller, request_id: str) -> Rules:
         return Rules(metadata) if metadata else NO_RULES
     guardrail = (own.guardrail.id, own.guardrail.version) if own.guardrail else None
     return Rules(metadata, own.max_tokens, guardrail)
+
+
+def default_model(admitted: Admitted) -> str | None:
+    """Return the model of a chat that names none; embeddings have no default."""
+    own = admitted.caller.own
+    return None if own is None or admitted.endpoint is EMBEDDINGS else own.default_model
 
 
 def _metadata(settings: Settings, caller: Caller, request_id: str) -> dict[str, str]:

@@ -11,16 +11,19 @@ takes the organisations in turns.
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 
-Decision: docs/decisions.md, D200.
+Decisions: docs/decisions.md, D187, D200.
 """
 
 from collections.abc import Collection
 from contextlib import suppress
 from hashlib import sha256
 
+from msgspec import Raw, json
 from msgspec.structs import replace
 
 from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, TranslatedRequest
+from extproc.openai.decoding import decode
+from extproc.openai.errors import ApiError
 from extproc.openai.limits import check_values
 from extproc.payload import Payload, segments
 
@@ -38,6 +41,8 @@ MANY_OBJECTS = 2_000
 schemas, a boolean, and more work than a value."""
 _OBJECTS = (b"{", b"true", b"false")
 _SEPARATORS = b",[{%"
+_WITHOUT_MODEL = ("missing_required_parameter", "invalid_value")
+"""The codes of errors for a request that names no model, or an empty one."""
 _ESCAPED = (b"\\u002", b"\\u005", b"\\u007")
 """The beginnings of their escapes, and of those of a few other characters."""
 
@@ -66,10 +71,31 @@ def release(body: bytes | bytearray) -> None:
             body.clear()
 
 
-def read(body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str] = ()) -> DecodedRequest:
-    """Decode a large body, without the unknown fields at the paths `passed_over`. Raises `ApiError`."""
+def read(
+    body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str] = (), default_model: str | None = None
+) -> DecodedRequest:
+    """Decode a large body, as `decoded` does. Raises `ApiError`."""
     check_values(body)
-    return endpoint.decode(body, passed_over)
+    return decoded(body, endpoint, passed_over, default_model)
+
+
+def decoded(
+    body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str], default_model: str | None
+) -> DecodedRequest:
+    """Decode a body, without the unknown fields at the paths `passed_over`. Raises `ApiError`.
+
+    One without a model, or with an empty name, is decoded again with `default_model`, if there is one.
+    """
+    try:
+        return endpoint.decode(body, passed_over)
+    except ApiError as error:
+        if default_model is None or error.param != "model" or error.code not in _WITHOUT_MODEL:
+            raise
+        fields = decode(body, dict[str, Raw])
+        if bytes(fields.get("model", b'""')) != b'""':
+            raise
+    fields["model"] = Raw(json.encode(default_model))
+    return endpoint.decode(json.encode(fields), passed_over)
 
 
 def with_digests(translated: TranslatedRequest) -> TranslatedRequest:

@@ -26,7 +26,7 @@ from weakref import ref
 
 import msgspec
 
-from extproc.exchange.endpoint import ApiEndpoint, BedrockCall, TranslatedRequest
+from extproc.exchange.endpoint import BedrockCall, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import release
 from extproc.openai.completion import Usage
@@ -220,7 +220,7 @@ class Ticket(HeldRequest):
     Its body stays here until it is planned: if the process ends before, or forgets it, it is read again.
     """
 
-    __slots__ = ("__weakref__", "body", "endpoint", "number", "passed_over", "process")
+    __slots__ = ("__weakref__", "body", "default_model", "endpoint", "number", "passed_over", "process")
 
     def __init__(self, process: "Process", number: int, job: Read, read: wire.ReadReply) -> None:
         super().__init__(read.model, read.images)
@@ -228,6 +228,7 @@ class Ticket(HeldRequest):
         self.body = job.body
         self.endpoint = job.endpoint
         self.passed_over = job.passed_over
+        self.default_model = job.default_model
         self.move(process, number)
 
     def __del__(self) -> None:
@@ -317,19 +318,19 @@ class Process:
 
     def _read(self, job: Read) -> HeldRequest | ApiError:
         try:
-            number, read = self._send_body(job.body, job.endpoint, job.passed_over)
+            number, read = self._send_body(job.body, job)
         except ApiError as error:
             release(job.body)
             return error
         return Ticket(self, number, job, read)
 
-    def _send_body(
-        self, body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: tuple[str, ...]
-    ) -> tuple[int, wire.ReadReply]:
+    def _send_body(self, body: bytes | bytearray, job: "Read | Ticket") -> tuple[int, wire.ReadReply]:
         """Have a body read; return the number under which the request is held from now on. Raises `ApiError`."""
         self._make_room(len(body))
         self._next += 1
-        reply, _ = self._ask(wire.ReadRequest(self._next, endpoint.path, passed_over), [body])
+        reply, _ = self._ask(
+            wire.ReadRequest(self._next, job.endpoint.path, job.passed_over, job.default_model), [body]
+        )
         if not isinstance(reply, wire.ReadReply):
             raise _unexpected(reply)
         return self._next, reply
@@ -353,7 +354,7 @@ class Process:
         if ticket.process is not self:
             if not ticket.body:
                 raise EOFError("the process that planned the request has ended")
-            number, _ = self._send_body(ticket.body, ticket.endpoint, ticket.passed_over)
+            number, _ = self._send_body(ticket.body, ticket)
             ticket.move(self, number)
         ticket.release()
         target = job.target

@@ -1,4 +1,4 @@
-"""What gateway.yaml decides for the requests of an organisation: the limit of tokens, and the guardrail."""
+"""What gateway.yaml decides for the requests of an organisation: limit of tokens, guardrail, default model."""
 
 import json
 from typing import Any
@@ -15,12 +15,12 @@ each_size = pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "lar
 @pytest.fixture(scope="module")
 def running(start_shared: Any) -> Any:
     organisations = {
-        "acme": {"max_tokens": 100},
+        "acme": {"max_tokens": 100, "default_model": "usual"},
         "umbrella": {"guardrail": {"id": "gr1a2b3c", "version": "2"}},
         "limited": {},
         "closed": {},
     }
-    return start_shared({"organisations": organisations, "endpoints": {"responses": True}})
+    return start_shared({"aliases": {"usual": NOVA}, "organisations": organisations, "endpoints": {"responses": True}})
 
 
 @pytest.fixture
@@ -116,3 +116,41 @@ def test_a_client_cannot_replace_it(client: Any, local: Any, text: str) -> None:
 def test_another_organisation_chooses_itself(client: Any, local: Any) -> None:
     assert chat(client, "acme", guardrailConfig=OTHER).status == 200
     assert local.call()["body"]["guardrailConfig"] == OTHER
+
+
+# organisations.<name>.default_model
+
+
+@each_size
+@pytest.mark.parametrize("model", [{}, {"model": ""}], ids=["absent", "empty"])
+def test_a_chat_without_a_model_gets_the_organisations(client: Any, local: Any, text: str, model: Any) -> None:
+    messages = [{"role": "user", "content": text}]
+    response = client.post("chat/completions", {**model, "messages": messages})
+    assert (response.status, response.json()["model"], response.headers["x-oai-model-served"]) == (200, "usual", NOVA)
+    assert local.call()["model"] == NOVA
+
+
+def test_so_does_one_of_responses_without_a_model(client: Any, local: Any) -> None:
+    response = client.post("responses", {"input": "Hello"})
+    assert (response.status, response.json()["model"]) == (200, "usual")
+    assert local.call()["model"] == NOVA
+
+
+@pytest.mark.parametrize(
+    ("organisation", "path", "body", "code"),
+    [
+        (
+            "umbrella",
+            "chat/completions",
+            {"messages": [{"role": "user", "content": "Hi"}]},
+            "missing_required_parameter",
+        ),
+        ("umbrella", "responses", {"model": "", "input": "Hi"}, "invalid_value"),
+        ("acme", "embeddings", {"input": "Hi"}, "missing_required_parameter"),
+        ("acme", "responses", {"model": "x" * 2049, "input": "Hi"}, "invalid_value"),
+        ("acme", "responses", {"model": None, "input": "Hi"}, "invalid_type"),
+    ],
+)
+def test_elsewhere_the_model_is_required(client: Any, organisation: str, path: str, body: Any, code: str) -> None:
+    response = client.post(path, body, headers=[("openai-organization", organisation)], token="both")
+    assert (response.status, response.error["param"], response.error["code"]) == (400, "model", code)
