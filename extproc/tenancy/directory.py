@@ -15,7 +15,7 @@ from extproc import config
 from extproc.config.aliases import effective_aliases
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
-from extproc.tenancy.policy import Narrowed, Rules
+from extproc.tenancy.policy import ModelRules, Narrowed
 from extproc.value import Value
 
 HEADER = "OpenAI-Organization"
@@ -31,7 +31,7 @@ class Caller(Value, frozen=True):
 
     token: str
     organisation: str
-    models: Rules
+    models: ModelRules
     project: str | None = None
     aliases: Mapping[str, str] | None = None
     own: config.Organisation | None = None
@@ -96,7 +96,7 @@ class Directory:
         settings = self._organisations.get(name)
         if settings is None or not settings.enabled:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
-        models: Rules = settings.models if token.models is None else Narrowed(settings.models, token.models)
+        models: ModelRules = settings.models if token.models is None else Narrowed(settings.models, token.models)
         aliases = self._own.get(name, self._common) or None
         return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes)
 

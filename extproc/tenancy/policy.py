@@ -40,10 +40,10 @@ class Narrowed(Value, frozen=True):
     token: Models
 
 
-Rules = Models | Narrowed
+ModelRules = Models | Narrowed
 
 
-def choose(models: Rules, requested: str, targets: tuple[Target, ...]) -> Target | None:
+def choose(models: ModelRules, requested: str, targets: tuple[Target, ...]) -> Target | None:
     """Return the first of `targets` (those that may serve the id `requested`, best first) that `models` permits."""
     if len(requested) > LONGEST_REMEMBERED:
         return _first_permitted(models, requested, targets)
@@ -56,14 +56,14 @@ def matches_none(pattern: str, names: str, *, ignore_case: bool = False) -> bool
     return re.search(rf"^(?:{_translate(pattern)})$", names, flags) is None
 
 
-def _first_permitted(models: Rules, requested: str, targets: tuple[Target, ...]) -> Target | None:
+def _first_permitted(models: ModelRules, requested: str, targets: tuple[Target, ...]) -> Target | None:
     return next((target for target in targets if _permitted(models, requested, target)), None)
 
 
 _cached = lru_cache(maxsize=4096)(_first_permitted)
 
 
-def _permitted(models: Rules, requested: str, target: Target) -> bool:
+def _permitted(models: ModelRules, requested: str, target: Target) -> bool:
     if isinstance(models, Narrowed):
         return _permitted(models.organisation, requested, target) and _permitted(models.token, requested, target)
     names = _names(requested, target)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.listing import FoundationModel, InferenceProfile
 from extproc.config import Models
-from extproc.tenancy.policy import Narrowed, Rules, choose
+from extproc.tenancy.policy import ModelRules, Narrowed, choose
 
 TEXT = frozenset({"TEXT"})
 PROFILE_ONLY = frozenset({"INFERENCE_PROFILE"})
@@ -37,7 +37,7 @@ CATALOGUE = Catalogue.build(
 )
 
 
-def served(models: Rules, model_id: str) -> str | None:
+def served(models: ModelRules, model_id: str) -> str | None:
     target = choose(models, model_id, CATALOGUE.targets(model_id))
     return target.model_id if target else None
 
