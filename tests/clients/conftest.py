@@ -10,7 +10,6 @@ Decision: docs/decisions.md, D159.
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from tests.conftest import Gateway, Starter
 from tests.local_bedrock import LocalBedrock
+from tests.npm import install
 
 HERE = Path(__file__).parent
 NODE = HERE / "node"
@@ -125,7 +125,7 @@ def responses_node(responses_gateway: Gateway) -> Node:
 
 
 def _node(gateway: Any) -> Node:
-    program = _install(NODE) / "node_modules" / ".bin" / "node"
+    program = install(NODE) / "node_modules" / ".bin" / "node"
 
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         variables = {
@@ -153,30 +153,11 @@ def packages_of_node() -> Callable[[str], list[Path]]:
     """Gives the folders of programs of a folder of packages, tests/clients/<name>, the new enough Node's first."""
 
     def folders(name: str) -> list[Path]:
-        modules = _install(HERE / name) / "node_modules"
+        modules = install(HERE / name) / "node_modules"
         binaries = sorted(modules.glob("*-*-*/bin")) + sorted(modules.glob("@*/*-*-*/bin"))
-        return [_install(NODE) / "node_modules" / ".bin", modules / ".bin", *binaries]
+        return [install(NODE) / "node_modules" / ".bin", modules / ".bin", *binaries]
 
     return folders
-
-
-def _install(folder: Path) -> Path:
-    """Install a folder's packages, unless what is installed there came from this very lock.
-
-    Not by `npm ci`: it rejects a lock without the packages of every platform, and not every registry has them.
-    """
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed: it fetches the clients for Node and a Node for them")
-    stamp = folder / "node_modules" / ".lock-sha256"
-    with (folder / "package-lock.json").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a single installation at a time, also of two test runs
-        wanted = hashlib.sha256(lock.read()).hexdigest()
-        if not stamp.exists() or stamp.read_text() != wanted:
-            shutil.rmtree(folder / "node_modules", ignore_errors=True)
-            _run([npm, "install", "--no-save"], folder)
-            stamp.write_text(wanted)
-    return folder
 
 
 # Pythons for clients whose requirements contradict ours
