@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, for a POST of a whole body to Bedrock's runtime.
+"""AWS Signature Version 4, for a POST of a whole body: to Bedrock's runtime, or another service.
 
 The general algorithm signs any method, query and payload mode. For this one request, it is a canonical request of a few
 lines, one HMAC over its hash, and a signing key that changes once a day and is therefore cached.
@@ -56,11 +56,11 @@ class _SigningKey:
         self.key = b""
         self._of = ("", "", "")
 
-    def of(self, secret_key: str, date: str, region: str) -> bytes:
-        """Return the key for `date` (YYYYMMDD)."""
+    def of(self, secret_key: str, date: str, region: str, service: str) -> bytes:
+        """Return the key for `date` (YYYYMMDD). A signer has one region and one service."""
         if (secret_key, date, region) != self._of:
             key = f"AWS4{secret_key}".encode()
-            for part in (date, region, SERVICE, "aws4_request"):
+            for part in (date, region, service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
             self.key, self._of = key, (secret_key, date, region)
         return self.key
@@ -73,9 +73,10 @@ class _SigningKey:
 class Signer:
     """A signer of requests to one endpoint of one region."""
 
-    def __init__(self, region: str, authority: str) -> None:
-        """`authority` is the Host header, with the port if the header has one."""
+    def __init__(self, region: str, authority: str, service: str = SERVICE) -> None:
+        """`authority` is the Host header, with the port if the header has one; `service` is a signing name."""
         self._region = region
+        self._service = service
         self._authority = authority
         self._signing_key = _SigningKey()
 
@@ -106,9 +107,9 @@ class Signer:
         canonical_request = _canonical_request(path, signed, names, digest or _sha256(body))
 
         date = stamp[:8]
-        credential_scope = f"{date}/{self._region}/{SERVICE}/aws4_request"
+        credential_scope = f"{date}/{self._region}/{self._service}/aws4_request"
         string_to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{credential_scope}\n{sha256(canonical_request).hexdigest()}"
-        key = self._signing_key.of(identity.secret_key, date, self._region)
+        key = self._signing_key.of(identity.secret_key, date, self._region, self._service)
         signature = hmac.digest(key, string_to_sign.encode(), "sha256").hex()
         credential = f"{identity.access_key}/{credential_scope}"
         authorization = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"

@@ -1,6 +1,9 @@
 """Signatures against AWS's published example and botocore's rules for paths."""
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as Frozen
 
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.sigv4 import Signer, model_path
@@ -25,6 +28,18 @@ def test_a_signature_as_botocore_made_it(signer: Signer) -> None:
         "Signature=9058ded11f145bc24ebd4a4feec1ab0a6523f9df318a096eb6a8f29af1d59c02",
         "x-amz-date": "20260921T141320Z",
     }
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "bedrock"])
+def test_another_service_is_signed_for_as_botocore_does(service: str) -> None:
+    headers = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "DynamoDB_20120810.GetItem"))
+    signed = dict(Signer("eu-west-1", "dynamodb.eu-west-1.amazonaws.com", service).sign(KEYS, "/", b"{}", headers, NOW))
+    request = AWSRequest("POST", "https://dynamodb.eu-west-1.amazonaws.com/", dict(headers), b"{}")
+    request.headers["X-Amz-Date"] = request.context["timestamp"] = signed["x-amz-date"]
+    oracle = SigV4Auth(Frozen(KEYS.access_key, KEYS.secret_key), service, "eu-west-1")
+    canonical_request = oracle.canonical_request(request)
+    signature = oracle.signature(oracle.string_to_sign(request, canonical_request), request)
+    assert signed["authorization"].endswith(f"Signature={signature}")
 
 
 def test_a_session_token_is_sent_and_signed(signer: Signer) -> None:
