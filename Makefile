@@ -229,7 +229,7 @@ lock-images: $(DEV) ## Write the images' locks again: constraints.txt with hashe
 	printf '%s\n' setuptools mypy packaging types-protobuf types-pyyaml ziglang | $(HASHES) --output-file deploy/docker/build-requirements.txt -
 
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules tests/clients/agents/node_modules .run \
+	rm -rf $(VENV) .venv-clients tests/clients/node/node_modules tests/clients/agents/node_modules tests/dynamodb/node/node_modules .run \
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

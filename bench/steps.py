@@ -39,6 +39,7 @@ from extproc.exchange.jobs import (
     SideResponses,
 )
 from extproc.tenancy.directory import Directory
+from extproc.tenancy.store import Lookup
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.http2 import fields, frames, framing
 from extproc.transport.http2.session import PROCESS, Session
@@ -126,6 +127,8 @@ def result(job: Job, process: Process) -> JobResult:
             return process.do(job)
         case SideCalls():
             return SideResponses(tuple(SideResponse(200, {}, VECTOR) for _ in job.calls))
+        case Lookup():
+            raise AssertionError("nothing is looked up in a file")
         case Fetch():
             return FetchedImages(tuple(Fetched(PNG, "image/png") for _ in job.urls))
 

@@ -27,22 +27,23 @@ import msgspec
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.bedrock.catalogue import Catalogue
-from extproc.bedrock.endpoints import EndpointError, Endpoints
+from extproc.bedrock.endpoints import Endpoint, EndpointError, Endpoints
 from extproc.bedrock.listing import Listing
 from extproc.bedrock.seed import catalogue_of
 
 log = logging.getLogger(__name__)
 
-Question = Literal["endpoints", "identity", "models"]
+Question = Literal["endpoints", "identity", "models", "table"]
 
 
-SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0}
+SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0, "table": 30.0}
 """Timeout of each question, in seconds; AWS's code may use the network, or run a credential process."""
 
 _HINTS: Mapping[Question, str] = {
     "endpoints": "is the file system of AWS's settings slow?",
     "identity": "does a `credential_process` of the profile hang?",
     "models": "does the network drop what goes to Bedrock's control plane?",
+    "table": "is the file system of AWS's settings slow?",
 }
 
 
@@ -183,6 +184,16 @@ class AwsLookups:
         if problem is None:
             return catalogue_of(msgspec.json.decode(reply.result, type=Listing))
         raise ListingDeniedError(problem.actions) if problem.actions else ListingError(problem.kind, problem.message)
+
+    def table(self, region: str) -> Endpoint:
+        """Return DynamoDB's endpoint in `region`. Blocks; raises `EndpointError`."""
+        try:
+            reply = self._ask("table", region)
+        except AwsLookupError as error:
+            raise EndpointError(str(error)) from error
+        if reply.problem:
+            raise EndpointError(reply.problem.message)
+        return msgspec.json.decode(reply.result, type=Endpoint)
 
     def _ask(self, question: Question, region: str | None) -> LookupReply:
         """Ask the first process once for each question while it runs, later a new process each time."""

@@ -62,10 +62,13 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     now = datetime.datetime.now(datetime.UTC)
     console = Console(highlight=False)
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
-    console.print(_organisations(settings))
-    if any(own.aliases for own in settings.organisations.values()) or settings.aliases:
-        console.print(_aliases(settings))
-    console.print(_tokens(settings, now))
+    if settings.directory is None:
+        console.print(_organisations(settings))
+        if any(own.aliases for own in settings.organisations.values()) or settings.aliases:
+            console.print(_aliases(settings))
+        console.print(_tokens(settings, now))
+    else:
+        console.print(f"Tokens and organisations are in the DynamoDB table {settings.directory.dynamodb.table}.")
     unknown = unknown_region(endpoints)
     found = [
         *warnings(settings, now),
@@ -119,7 +122,7 @@ def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
     for name in settings.organisations:
         if name not in used:
             yield f"organisation {name!r} has no token: no call can be made for it"
-    if not settings.tokens:
+    if not settings.tokens and settings.directory is None:
         yield "there are no tokens: every call gets a 401 (make one with `oai-extproc token create`)"
 
 

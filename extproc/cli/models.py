@@ -42,6 +42,9 @@ def models(path: Path, organisation: str | None) -> None:
 
 def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
     """Return the enabled organisations, or the one of this name; raises `UserError` for an unknown name."""
+    if settings.directory is not None:
+        table = settings.directory.dynamodb.table
+        raise UserError(f"the organisations are in the table {table}: ask the gateway with a token, by GET /models")
     if name is not None and name not in settings.organisations:
         known = ", ".join(settings.organisations) or "none"
         raise UserError(f"no organisation {name!r} in the configuration; there are: {known}")

@@ -54,6 +54,7 @@ from extproc.config.kinds import (
     Scope,
     Seconds,
     Sha256,
+    TableName,
     TokenName,
     Workers,
     YesNo,
@@ -64,6 +65,9 @@ Kind = TypeVar("Kind")
 
 TRANSLATION_SECONDS = 30.0
 """Timeout of a step in the translation process, in seconds, the wait for earlier requests included."""
+
+LOOKUP_SECONDS = 3.0
+"""Timeout of a lookup of a caller, in seconds, the wait for earlier ones and a second try included."""
 
 UPLOAD_BYTES_PER_SECOND = 512 * 1024
 """Speed of an upload beyond its first `limits.upload_seconds`."""
@@ -243,6 +247,20 @@ class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     refresh_seconds: Seconds = 3600.0
 
 
+class DynamoDbSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of DynamoDB with tokens and organisations; `oai-extproc directory init` makes it."""
+
+    table: TableName
+    region: Region | None = None
+    """The table's region; the default is the gateway's own."""
+
+
+class DirectorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A store of tokens and organisations, in place of this file."""
+
+    dynamodb: DynamoDbSettings
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of gateway.yaml."""
 
@@ -255,6 +273,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """After loading, including those of the token files."""
     tokens_from: Place | None = None
     """A file with more tokens, or a folder of such files; a relative path is relative to gateway.yaml."""
+    directory: DirectorySettings | None = None
+    """Where tokens and organisations are, if not in this file and its token files."""
     compat: CompatSettings = msgspec.field(default_factory=CompatSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     embeddings: EmbeddingsSettings = msgspec.field(default_factory=EmbeddingsSettings)
@@ -274,9 +294,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trusted_hops: Annotated[int, Meta(ge=0, le=16, description="a whole number from 0 to 16")] = 0
     """Proxies in front of Envoy, whose `x-forwarded-for` names the caller's address."""
 
-    def offers(self, switch: str, organisation: str) -> bool:
+    def offers(self, switch: str, organisation: Organisation) -> bool:
         """Return whether a key of `endpoints` is true for an organisation."""
-        own = self.organisations[organisation].endpoints
+        own = organisation.endpoints
         offered: bool = getattr(self.endpoints if own is None else own, switch)
         return offered
 
@@ -320,9 +340,10 @@ class Draft:
             _check_networks(settings.media.deny)
             _check_origins(settings.cors.origins)
             for name, organisation in settings.organisations.items():
-                _check_patterns(organisation.models, f"organisations.{name}")
+                check_organisation(name, organisation)
             _check_metadata(settings)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
+            _check_directory(settings)
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with _naming(source):
@@ -330,6 +351,8 @@ class Draft:
             files[source] = file.tokens
             keys += file.responses.keys
         _check_tokens(files, settings.organisations)
+        if settings.directory is not None and not keys and settings.endpoints.responses:
+            raise ConfigError(f"{self.source}: {_NO_KEYS}")
         return msgspec.structs.replace(
             settings,
             tokens=tuple(token for tokens in files.values() for token in tokens),
@@ -384,9 +407,28 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
             for index, token in enumerate(tokens):
                 _check_organisations(token, organisations, index)
                 if token.models is not None:
-                    _check_patterns(token.models, f"tokens[{index}]")
+                    check_patterns(token.models, f"tokens[{index}]")
                 _check_unique("name", names, token.name, source, index)
                 _check_unique("sha256", hashes, token.sha256, source, index)
+
+
+_NO_KEYS = (
+    "responses.keys: missing; `endpoints.responses` needs one where `directory` names a table: without it a key is "
+    "derived from the tokens in this file. Make one with `openssl rand -hex 32`"
+)
+
+
+def _check_directory(settings: Settings) -> None:
+    """Check that tokens and organisations have one place only; raises `ConfigError`."""
+    if settings.directory is None:
+        return
+    for key in ("organisations", "tokens", "tokens_from"):
+        if getattr(settings, key):
+            raise ConfigError(
+                f"directory: the table `{settings.directory.dynamodb.table}` has the tokens and organisations, and "
+                f"this file has `{key}` as well; keep one of both (`oai-extproc directory import` copies the file's "
+                "into the table)"
+            )
 
 
 _Seen = dict[str, tuple[str, int]]
@@ -464,7 +506,7 @@ def _check_origins(origins: tuple[str, ...]) -> None:
             )
 
 
-def _check_patterns(models: Models, where: str) -> None:
+def check_patterns(models: Models, where: str) -> None:
     """Check that no list has so many patterns that a list of models takes a worker too long; raises `ConfigError`."""
     for key, patterns in (("allow", models.allow), ("deny", models.deny)):
         if len(patterns) > MAX_PATTERNS:
@@ -475,21 +517,25 @@ def _check_patterns(models: Models, where: str) -> None:
 
 
 def _check_metadata(settings: Settings) -> None:
-    """Check that no key of an organisation's is the gateway's, and that they leave room; raises `ConfigError`."""
+    """Check that the gateway's own pairs are named once each; raises `ConfigError`."""
     chosen = settings.aws.request_metadata
     if len(set(chosen)) < len(chosen):
         raise ConfigError("aws.request_metadata: a name is repeated; write each once")
+
+
+def check_organisation(name: str, organisation: Organisation) -> None:
+    """Check what can be seen of an organisation alone; raises `ConfigError`."""
+    check_patterns(organisation.models, f"organisations.{name}")
     most = PAIRS - len(get_args(get_args(MetadataName)[0]))
-    for name, organisation in settings.organisations.items():
-        pairs = organisation.request_metadata
-        for key in pairs:
-            if is_own(key):
-                raise ConfigError(
-                    f"organisations.{name}.request_metadata.{key}: keys that begin with `{OWN}` are the gateway's; "
-                    "choose another"
-                )
-        if len(pairs) > most:
-            raise ConfigError(f"organisations.{name}.request_metadata: {len(pairs)} pairs, at most {most} are accepted")
+    pairs = organisation.request_metadata
+    for key in pairs:
+        if is_own(key):
+            raise ConfigError(
+                f"organisations.{name}.request_metadata.{key}: keys that begin with `{OWN}` are the gateway's; "
+                "choose another"
+            )
+    if len(pairs) > most:
+        raise ConfigError(f"organisations.{name}.request_metadata: {len(pairs)} pairs, at most {most} are accepted")
 
 
 def _check_family(family: Capabilities, where: str) -> None:

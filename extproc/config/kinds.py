@@ -151,5 +151,9 @@ InFlightBytes = Annotated[
     Literal["auto"] | Annotated[int, Meta(ge=1024 * 1024, le=1024**4)],
     Meta(description="`auto`, or a whole number of bytes from 1048576 (1 MiB) to 1099511627776 (1 TiB)"),
 ]
+TableName = Annotated[
+    str,
+    Meta(pattern=r"\A[a-zA-Z0-9_.-]{3,255}\Z", description="the name of a DynamoDB table, as in oai-tenants"),
+]
 Rate = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100000")]
 Concurrency = Annotated[int, Meta(ge=1, le=1000, description="a whole number from 1 to 1000")]

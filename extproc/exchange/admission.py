@@ -13,6 +13,7 @@ from extproc.exchange.local_replies import length_required, too_large
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import LONGEST_USER_AGENT, Record
 from extproc.tenancy.directory import Caller, Directory, KnownTokenError
+from extproc.tenancy.store import LookedUp, Lookup
 
 _DIGITS: Final = 18
 """Most digits of a length that is parsed; one with more is too large."""
@@ -20,14 +21,23 @@ _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 """Characters of a caller's that a terminal may obey when somebody reads the access log."""
 
 
-def authenticate(directory: Directory, headers: Mapping[str, str], record: Record, now: float) -> Caller:
-    """Return the caller, and record who it is, also where a known token is rejected. Raises `ApiError`."""
+def authenticate(
+    directory: Directory, headers: Mapping[str, str], record: Record, now: float, looked_up: LookedUp | None = None
+) -> Caller | Lookup:
+    """Return the caller, and record who it is, also where a known token is rejected. Raises `ApiError`.
+
+    A `Lookup` is to be made first; `looked_up` is its result.
+    """
     record.user_agent = _UNPRINTABLE.sub("?", headers.get("user-agent", "")[:LONGEST_USER_AGENT])
     try:
-        caller = directory.authenticate(headers.get("authorization"), headers.get("openai-organization"), now)
+        caller = directory.authenticate(
+            headers.get("authorization"), headers.get("openai-organization"), now, looked_up
+        )
     except KnownTokenError as error:
         record.token, record.organisation = error.token, error.organisation
         raise
+    if isinstance(caller, Lookup):
+        return caller
     record.token, record.organisation = caller.token, caller.organisation
     return caller
 

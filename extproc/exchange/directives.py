@@ -4,9 +4,10 @@ The directives that may follow each event (the exchange guarantees it, the trans
 
 | after                | any one of                                                                        |
 |----------------------|-----------------------------------------------------------------------------------|
-| `RequestHeaders`     | `Continue` (send me the body), `Reply`                                            |
+| `RequestHeaders`     | `Continue` (send me the body), `Reply`, `Wait`                                    |
 | `RequestBody`        | `Forward`, `Reply`, `Wait`                                                        |
 | `Resumed`            | `Forward`, `Reply`, `Wait`                                                        |
+| `Resumed` before the body | `Continue`, `Reply`                                                          |
 | `ResponseHeaders`    | nothing (withheld), `Continue` (untouched), `Reply`, `Head`                       |
 | after those           | nothing; `Head` once and then any number of `Body`; `Reply` if there was no `Head` |
 | `Idle`             | the same; `Body` only if a `ResponseBody` came before                             |

@@ -6,6 +6,8 @@ same for every endpoint; the endpoint (`endpoint`, `routes`) and the way to resp
 | state        | event           | next                        | directives                                            |
 |--------------|-----------------|-----------------------------|-------------------------------------------------------|
 | Begin        | RequestHeaders  | Buffering                   | Continue; or Reply: an error, a list of models        |
+| Begin        | RequestHeaders  | Identifying                 | Wait: the caller's token is to be looked up           |
+| Identifying  | Resumed         | Buffering                   | as for the headers                                    |
 | Begin        | ResponseHeaders | Done                        | Continue: another filter's own reply                  |
 | Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
@@ -39,7 +41,7 @@ from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
-from extproc.config import TRANSLATION_SECONDS
+from extproc.config import LOOKUP_SECONDS, TRANSLATION_SECONDS, Organisation
 from extproc.exchange.admission import announced_bytes, authenticate, encoded_bytes
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
@@ -78,11 +80,19 @@ from extproc.exchange.jobs import (
     SideResponse,
     SideResponses,
 )
-from extproc.exchange.local_replies import bedrock_idle, from_envoy, is_of_another, of_another, slow_upload, too_large
+from extproc.exchange.local_replies import (
+    bedrock_idle,
+    directory_unavailable,
+    from_envoy,
+    is_of_another,
+    of_another,
+    slow_upload,
+    too_large,
+)
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
-from extproc.exchange.routes import ModelDetails, ModelList, not_here, route
+from extproc.exchange.routes import ModelDetails, ModelList, Route, not_here, route
 from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
@@ -92,6 +102,7 @@ from extproc.exchange.states import (
     Completing,
     Done,
     Fetching,
+    Identifying,
     Planning,
     Reading,
     Responding,
@@ -106,6 +117,7 @@ from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
+from extproc.tenancy.store import LookedUp, Lookup, Unavailable
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_response, from_bedrock
 
@@ -216,6 +228,8 @@ class Exchange:
             return self._side_calls(state, result, now)
         if isinstance(state, Completing) and isinstance(result, Completed):
             return self._completed(result)
+        if isinstance(state, Identifying) and isinstance(result, LookedUp | Unavailable):
+            return self._identified(state, result, now)
         return None
 
     def _finish(self) -> None:
@@ -232,7 +246,15 @@ class Exchange:
         self._record.operation = requested.operation
         if isinstance(requested, ApiEndpoint) and requested.switch:
             self._check_offered(requested, headers, None)
-        self._caller = caller = authenticate(self._gateway.directory, headers, self._record, now)
+        return self._identify(event, requested, None, now)
+
+    def _identify(self, event: RequestHeaders, requested: Route, looked_up: LookedUp | None, now: float) -> Directive:
+        """Authenticate, and go on with the caller; or wait for the lookup that this takes."""
+        caller = authenticate(self._gateway.directory, event.headers, self._record, now, looked_up)
+        if isinstance(caller, Lookup):
+            self._state = Identifying(event, requested)
+            return Wait(caller, LOOKUP_SECONDS)
+        self._caller = caller
         if caller.scopes is not None:
             caller.require(requested.scope)
         if isinstance(requested, ModelList):
@@ -240,14 +262,22 @@ class Exchange:
         if isinstance(requested, ModelDetails):
             return self._reply(200, model(self._gateway.catalogue, caller, requested.model))
         if requested.switch:
-            self._check_offered(requested, headers, caller.organisation)
+            self._check_offered(requested, event.headers, caller.own)
         budget = self._gateway.budget
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - budget.stream_bytes)
         self._reservation = reservation = Reservation(budget, caller.organisation, size)
         self._state = Buffering(Admitted(requested, caller, reservation))
-        return Continue(names_to_remove(tuple(headers)))
+        return Continue(names_to_remove(tuple(event.headers)))
 
-    def _check_offered(self, endpoint: ApiEndpoint, headers: Mapping[str, str], organisation: str | None) -> None:
+    def _identified(self, state: Identifying, result: LookedUp | Unavailable, now: float) -> Directive:
+        """Go on with a caller that was looked up. Where that failed, nobody knows whether the token is valid: a 503."""
+        if isinstance(result, Unavailable):
+            raise directory_unavailable(result.busy)
+        return self._identify(state.headers, state.requested, result, now)
+
+    def _check_offered(
+        self, endpoint: ApiEndpoint, headers: Mapping[str, str], organisation: Organisation | None
+    ) -> None:
         """Raise a 404 for an optional endpoint that is not switched on, for this organisation or for any."""
         settings, directory = self._gateway.settings, self._gateway.directory
         if endpoint.switch not in directory.offered or (
@@ -301,7 +331,7 @@ class Exchange:
         images: Mapping[str, bytes],
         now: float,
     ) -> Directive:
-        capabilities = self._gateway.capabilities_of(target, admitted.caller.organisation)
+        capabilities = self._gateway.capabilities_of(target, admitted.caller.own)
         keys, caller = self._keys(admitted), admitted.caller
         rules = rules_of(self._gateway.settings, caller, self._record.request_id)
         if isinstance(request, HeldRequest):

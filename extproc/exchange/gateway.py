@@ -11,7 +11,7 @@ from extproc.bedrock.catalogue import Catalogue, Target, geography
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.request_metadata import HEADER
 from extproc.bedrock.sigv4 import Headers, Signer
-from extproc.config import Settings
+from extproc.config import Organisation, Settings
 from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.local_replies import no_credentials
@@ -42,25 +42,20 @@ class Gateway:
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
 
-    def capabilities_of(self, target: Target, organisation: str) -> Capabilities:
+    def capabilities_of(self, target: Target, organisation: Organisation) -> Capabilities:
         """Return the capabilities of a model, as far as an organisation's settings and the geography permit them."""
         capabilities = self.capabilities.of(target.foundation)
         if capabilities.s3_sources and not self.settings.media.s3:
             capabilities = msgspec.structs.replace(capabilities, s3_sources=())
-        if capabilities.cited_documents and self._pdf(organisation) == "text":
+        if capabilities.cited_documents and (organisation.pdf or self.settings.media.pdf) == "text":
             capabilities = msgspec.structs.replace(capabilities, cited_documents=())
         if capabilities.web_search:
             here = geography(target.model_id, self.catalogue.region)
             if here not in capabilities.web_search_geographies:
                 capabilities = msgspec.structs.replace(capabilities, web_search=None)
-        own = self.settings.organisations.get(organisation)
-        if capabilities.cache and own is not None and own.caching == "implicit":
+        if capabilities.cache and organisation.caching == "implicit":
             capabilities = msgspec.structs.replace(capabilities, implicit_caching=True)
         return capabilities
-
-    def _pdf(self, organisation: str) -> str:
-        own = self.settings.organisations.get(organisation)
-        return (own.pdf if own else None) or self.settings.media.pdf
 
     def sign(self, call: BedrockCall, now: float) -> Headers:
         """Return the headers of a call, signed. Raises `ApiError` (503) while there are no credentials."""

@@ -7,6 +7,7 @@
 | `Read`              | `HeldRequest`, `ApiError`                                  |
 | `Plan`              | `TranslatedRequest`, `ApiError`                            |
 | `Complete`          | `Completed`, `ApiError`                                    |
+| `Lookup`            | `LookedUp`, `Unavailable`                                  |
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import ApiEndpoint, Pending, ResponseContext, TranslatedRequest
 from extproc.openai.errors import ApiError
+from extproc.tenancy.store import Lookup, LookupResult
 from extproc.translate.completed import Completed
 from extproc.translate.media import RemoteImage
 from extproc.translate.response_limits import MAX_RESPONSE_BYTES
@@ -184,5 +186,5 @@ class Complete:
 TranslationJob = Read | Plan | Complete
 TranslationResult = HeldRequest | TranslatedRequest | Completed | ApiError
 
-Job = SideCalls | Fetch | Read | Plan | Complete
-JobResult = SideResult | FetchResult | TranslationResult
+Job = SideCalls | Fetch | Read | Plan | Complete | Lookup
+JobResult = SideResult | FetchResult | TranslationResult | LookupResult

@@ -160,3 +160,15 @@ def no_credentials() -> ApiError:
         type="server_error",
         code="gateway_credentials",
     )
+
+
+def directory_unavailable(busy: bool) -> ApiError:
+    """Return the error for a caller whose token could not be looked up; nobody knows whether it is valid."""
+    reason = "is busy with unknown API keys" if busy else "does not answer"
+    return ApiError(
+        503,
+        f"Your API key could not be looked up: the gateway's directory {reason} at the moment. Try again.",
+        type="server_error",
+        code="directory_unavailable",
+        headers={"retry-after": "1" if busy else "2"},
+    )

@@ -14,7 +14,7 @@ from extproc.translate.rules import NO_RULES, Rules
 def rules_of(settings: Settings, caller: Caller, request_id: str) -> Rules:
     """Return the rules for a request of `caller`'s."""
     metadata, own = _metadata(settings, caller, request_id), caller.own
-    if own is None or (own.max_tokens is None and own.guardrail is None):
+    if own.max_tokens is None and own.guardrail is None:
         return Rules(metadata) if metadata else NO_RULES
     guardrail = (own.guardrail.id, own.guardrail.version) if own.guardrail else None
     return Rules(metadata, own.max_tokens, guardrail)
@@ -22,14 +22,13 @@ def rules_of(settings: Settings, caller: Caller, request_id: str) -> Rules:
 
 def default_model(admitted: Admitted) -> str | None:
     """Return the model of a chat that names none; embeddings have no default."""
-    own = admitted.caller.own
-    return None if own is None or admitted.endpoint is EMBEDDINGS else own.default_model
+    return None if admitted.endpoint is EMBEDDINGS else admitted.caller.own.default_model
 
 
 def _metadata(settings: Settings, caller: Caller, request_id: str) -> dict[str, str]:
     """Return the pairs that the gateway adds: those that all calls have, then the organisation's own."""
     values = {"organisation": caller.organisation, "token": caller.token, "request_id": request_id}
     pairs = {f"{OWN}{name}": fitted(values[name]) for name in settings.aws.request_metadata}
-    if caller.own is not None and caller.own.request_metadata:
+    if caller.own.request_metadata:
         pairs.update(caller.own.request_metadata)
     return pairs

@@ -3,9 +3,11 @@
 from extproc.bedrock.catalogue import Target
 from extproc.exchange.budget import Reservation
 from extproc.exchange.endpoint import ApiEndpoint, DecodedRequest, Pending
+from extproc.exchange.events import RequestHeaders
 from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import HeldRequest
 from extproc.exchange.responses import ResponseRelay
+from extproc.exchange.routes import Route
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.tenancy.directory import Caller
 from extproc.value import Value
@@ -21,6 +23,13 @@ class Admitted(Value, frozen=True):
 
 class Begin(Value, frozen=True):
     """The initial state: nothing has arrived."""
+
+
+class Identifying(Value, frozen=True):
+    """The caller is being looked up."""
+
+    headers: RequestHeaders
+    requested: Route
 
 
 class Buffering(Value, frozen=True):
@@ -80,7 +89,19 @@ class Done(Value, frozen=True):
     """The exchange is over."""
 
 
-State = Begin | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing | Responding | Done
+State = (
+    Begin
+    | Identifying
+    | Buffering
+    | Reading
+    | Fetching
+    | Planning
+    | Sent
+    | SideCalling
+    | Completing
+    | Responding
+    | Done
+)
 
-Unanswered = Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
+Unanswered = Identifying | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
 """States in which the response that comes next is the first: Bedrock's, or Envoy's own."""

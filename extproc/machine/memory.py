@@ -36,7 +36,8 @@ def budget_of(settings: Settings, files: int, envoy_memory: int | None = None) -
 
 def share_of(settings: Settings, whole: int) -> int:
     """Return how many of `whole` one organisation may have."""
-    return organisation_bytes(settings.limits, whole, worker_count(settings), len(settings.organisations))
+    organisations = len(settings.organisations) if settings.directory is None else 2  # a table may have any number
+    return organisation_bytes(settings.limits, whole, worker_count(settings), organisations)
 
 
 def too_little(limits: LimitSettings, budget: Budget) -> str | None:

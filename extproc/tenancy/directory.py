@@ -2,23 +2,31 @@
 
 Invariant: `authenticate` returns a `Caller` whose token is configured, has not expired, and names an organisation that
 exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (not for this organisation) or 400 (no
-organisation named). An error response reveals nothing about other callers' tokens or organisations.
+organisation named). An error response reveals nothing about other callers' tokens or organisations. It returns a
+`Lookup`, and decides nothing, where its store has to ask elsewhere first.
 
-Decision: docs/decisions.md, D191.
+Decisions: docs/decisions.md, D191, D196.
 """
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from extproc import config
 from extproc.config.aliases import effective_aliases
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
 from extproc.tenancy.policy import ModelRules, Narrowed
+from extproc.tenancy.store import FileStore, LookedUp, Lookup, NotCached, Store
 from extproc.value import Value
 
 HEADER = "OpenAI-Organization"
+
+
+_USUAL = config.Organisation()
+
+_MAX_MERGED: Final = 256
+"""Most organisations whose aliases are kept merged with those of all: each may have hundreds."""
 
 
 class Caller(Value, frozen=True):
@@ -34,7 +42,7 @@ class Caller(Value, frozen=True):
     models: ModelRules
     project: str | None = None
     aliases: Mapping[str, str] | None = None
-    own: config.Organisation | None = None
+    own: config.Organisation = _USUAL
     scopes: tuple[str, ...] | None = None
 
     def require(self, scope: str) -> None:
@@ -66,57 +74,91 @@ _CHALLENGE = {"www-authenticate": "Bearer"}
 
 
 class Directory:
-    """The tokens and organisations of one gateway.yaml. Immutable: a changed file makes a new directory."""
+    """The tokens and organisations of one gateway.yaml, or of a `store` that it names.
 
-    def __init__(self, settings: config.Settings) -> None:
-        self._organisations = settings.organisations
+    A changed file makes a new directory.
+    """
+
+    def __init__(self, settings: config.Settings, store: Store | None = None) -> None:
+        self._store: Store = store or FileStore(settings)
         self._common = settings.aliases
-        self._own = {
-            name: effective_aliases(settings.aliases, organisation.aliases)
-            for name, organisation in settings.organisations.items()
-            if organisation.aliases
-        }
-        """The aliases of organisations that have some of their own."""
-        self._tokens = {token.sha256: token for token in settings.tokens}
-        self.response_keys = tuple([key.encode() for key in settings.responses.keys]) or (_derived(settings.tokens),)
+        self._merged: dict[str, tuple[config.Organisation, Mapping[str, str]]] = {}
+        """The aliases of organisations that have some of their own, with the settings that they are of."""
+        keys = tuple([key.encode() for key in settings.responses.keys])
+        self.response_keys = keys or (() if store else (_derived(settings.tokens),))
         """The keys that authenticate what clients keep for this gateway; the first is for new things."""
-        switches = config.EndpointSettings.__struct_fields__
-        self.offered = {
-            switch for switch in switches if any(settings.offers(switch, name) for name in settings.organisations)
-        }
-        """The keys of `endpoints` that are true for an organisation."""
+        self.offered = _offered(settings) if store is None else _offered_somewhere(settings)
+        """The keys of `endpoints` that are true for an organisation, or may be."""
 
-    def authenticate(self, authorization: str | None, organisation: str | None, now: float) -> Caller:
+    def authenticate(
+        self, authorization: str | None, organisation: str | None, now: float, looked_up: LookedUp | None = None
+    ) -> Caller | Lookup:
         """Return the caller of the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
 
-        An empty header counts as none. `now` is in Unix seconds.
+        An empty header counts as none. `now` is in Unix seconds. A `Lookup` is to be made first, and authentication to
+        be repeated with its result, `looked_up`.
         """
-        token = self._token(authorization, now)
-        name = _choose(token, (organisation or "").strip(" \t"))
-        settings = self._organisations.get(name)
+        store = self._store if looked_up is None else looked_up
+        secret, header = _secret(authorization), (organisation or "").strip(" \t")
+        sha256 = digest(secret)
+        token = store.token(sha256, now)
+        if token is None:
+            _reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
+        if isinstance(token, NotCached):
+            return Lookup(sha256, header)
+        _check_expiry(token, now)
+        name = _choose(token, header)
+        settings = store.organisation(name, now)
+        if isinstance(settings, NotCached):
+            return Lookup(sha256, header)
         if settings is None or not settings.enabled:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
         models: ModelRules = settings.models if token.models is None else Narrowed(settings.models, token.models)
-        aliases = self._own.get(name, self._common) or None
+        aliases = (self._aliases(name, settings) if settings.aliases else self._common) or None
         return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes)
 
-    def _token(self, authorization: str | None, now: float) -> config.Token:
-        """Return the request's token; raises 401."""
-        if not (authorization or "").strip(" \t"):
-            _reject("No API key was given: send one as `Authorization: Bearer qc_…`.")
-        secret = parse_bearer(authorization or "")
-        if secret is None:
-            _reject(
-                "This is not an API key of this gateway: send `Authorization: Bearer qc_…`. Keys of OpenAI and AWS "
-                "are not accepted here."
-            )
-        token = self._tokens.get(digest(secret))
-        if token is None:
-            _reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
-        if token.expires is not None and token.expires.timestamp() <= now:
-            message = f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one."
-            raise KnownTokenError(401, message, "invalid_api_key", token)
-        return token
+    def _aliases(self, name: str, organisation: config.Organisation) -> Mapping[str, str]:
+        """Return the aliases of an organisation that has some of its own."""
+        known = self._merged.get(name)
+        if known is not None and known[0] is organisation:
+            return known[1]
+        if len(self._merged) >= _MAX_MERGED:
+            self._merged.clear()
+        aliases = effective_aliases(self._common, organisation.aliases)
+        self._merged[name] = (organisation, aliases)
+        return aliases
+
+
+def _offered(settings: config.Settings) -> set[str]:
+    """Return the optional endpoints that any organisation of the file has."""
+    organisations = settings.organisations.values()
+    switches = config.EndpointSettings.__struct_fields__
+    return {switch for switch in switches if any(settings.offers(switch, each) for each in organisations)}
+
+
+def _offered_somewhere(settings: config.Settings) -> set[str]:
+    """Return the optional endpoints that an organisation of a table may have: they need keys of the operator's."""
+    return set(config.EndpointSettings.__struct_fields__) if settings.responses.keys else set()
+
+
+def _secret(authorization: str | None) -> str:
+    """Return the token in the header; raises 401."""
+    if not (authorization or "").strip(" \t"):
+        _reject("No API key was given: send one as `Authorization: Bearer qc_…`.")
+    secret = parse_bearer(authorization or "")
+    if secret is None:
+        _reject(
+            "This is not an API key of this gateway: send `Authorization: Bearer qc_…`. Keys of OpenAI and AWS "
+            "are not accepted here."
+        )
+    return secret
+
+
+def _check_expiry(token: config.Token, now: float) -> None:
+    """Raise 401 for a token that has expired."""
+    if token.expires is not None and token.expires.timestamp() <= now:
+        message = f"The API key `{token.name}` expired at {token.expires.isoformat()}; ask for a new one."
+        raise KnownTokenError(401, message, "invalid_api_key", token)
 
 
 def _derived(tokens: Sequence[config.Token]) -> bytes:

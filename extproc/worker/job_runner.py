@@ -1,5 +1,7 @@
 """Runs the jobs of exchanges: translations by the `Translator`, calls and fetches by the `HttpJobRunner`.
 
+Lookups of callers are run by whoever keeps the directory (`extproc.worker.directories`).
+
 The `HttpJobRunner` is imported and opened with the first job for it. Most workers never make a call of their own: Envoy
 carries chat, and embeddings of one text. aiohttp would cost each of them a third of its start and 9 MB, so it is
 imported when an exchange first waits for a job, in a thread.
@@ -13,7 +15,7 @@ Decision: docs/decisions.md, D25.
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
 from types import TracebackType
@@ -22,11 +24,21 @@ from typing import TYPE_CHECKING
 from extproc.bedrock.endpoints import Endpoint
 from extproc.exchange.jobs import Job, JobResult, TranslationJob
 from extproc.proxy import proxy_for
+from extproc.tenancy.store import Lookup, LookupResult, Unavailable
 from extproc.worker.translator import Translator
 from extproc.worker.trust import bedrock_trust
 
 if TYPE_CHECKING:
     from extproc.worker.http_jobs import HttpJobRunner
+
+
+LookUp = Callable[[Lookup, float], Awaitable[LookupResult]]
+"""Looks up a caller within so many seconds."""
+
+
+async def _look_up_nowhere(job: Lookup, seconds: float) -> LookupResult:
+    """Fail: a directory in a file has nothing to look up."""
+    return Unavailable()
 
 
 class JobRunner:
@@ -36,8 +48,14 @@ class JobRunner:
     """
 
     def __init__(
-        self, endpoint: Endpoint, environ: Mapping[str, str] = os.environ, *, deny: Sequence[str] = ()
+        self,
+        endpoint: Endpoint,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        look_up: LookUp | None = None,
+        deny: Sequence[str] = (),
     ) -> None:
+        self._look_up = look_up or _look_up_nowhere
         self._endpoint = endpoint
         self._environ = environ
         self._deny = deny
@@ -59,9 +77,11 @@ class JobRunner:
         await self._open.aclose()
 
     async def __call__(self, job: Job, seconds: float) -> JobResult:
-        """Run `job` within `seconds`; it returns and raises what the `Translator` or the `HttpJobRunner` does."""
+        """Run `job` within `seconds`; it returns and raises what the one who runs it does."""
         if isinstance(job, TranslationJob):
             return await self._translator(job, seconds)
+        if isinstance(job, Lookup):
+            return await self._look_up(job, seconds)
         http_runner = self._http_runner or await self._open_http_runner()
         return await http_runner(job, seconds)
 

@@ -50,6 +50,7 @@ from extproc.transport.auto import TransportServer, new_server
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import RunJob, ServerOptions
 from extproc.worker.aws_files import AwsFiles
+from extproc.worker.directories import Directories
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
 from extproc.worker.reload import SettingsFile, follow
@@ -146,6 +147,7 @@ class Worker:
         self._keeper = CatalogueKeeper(
             endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookups.catalogue
         )
+        self._directories = Directories(endpoints.region, lookups.table, self._identity)
         self.gateway = Gateway(
             settings=settings,
             directory=Directory(settings),
@@ -164,11 +166,14 @@ class Worker:
     async def run(
         self, address: Address, stopping: Stopping, tls: TlsFiles | None, health: Address | None = None
     ) -> None:
-        """Serve until a signal, then drain. Raises `ListenError`, `ProxyError` or `TrustError`."""
+        """Serve until a signal, then drain. Raises `EndpointError`, `ListenError`, `ProxyError` or `TrustError`."""
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
+            cleanup.push_async_callback(self._directories.close)
+            await self._directories.prepare(self._file.settings)
+            self.gateway.directory = self._directories.switch(self._file.settings)
             run_job = await cleanup.enter_async_context(self._job_runner())
-            changes = asyncio.create_task(follow(self._file, self.settings_changed))
+            changes = asyncio.create_task(follow(self._file, self.settings_changed, prepare=self._directories.prepare))
             cleanup.callback(changes.cancel)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
@@ -197,8 +202,8 @@ class Worker:
         return Exchange(self.gateway, os.urandom(16).hex())
 
     def settings_changed(self, settings: Settings) -> None:
-        """Put new settings in force for all events from now on."""
-        directory, capabilities = Directory(settings), BUILT_IN.with_overrides(settings.capabilities)
+        """Put new settings in force for all events from now on; their directory is prepared."""
+        directory, capabilities = self._directories.switch(settings), BUILT_IN.with_overrides(settings.capabilities)
         self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
         self.gateway.budget.share = share_of(settings, self.gateway.budget.whole)
 
@@ -216,7 +221,8 @@ class Worker:
         cleanup.callback(again.cancel)
 
     def _job_runner(self) -> JobRunner:
-        return JobRunner(self._endpoints.runtime, deny=self._file.settings.media.deny)
+        look_up = self._directories.look_up
+        return JobRunner(self._endpoints.runtime, look_up=look_up, deny=self._file.settings.media.deny)
 
     async def _prepare(self) -> None:
         """Look for credentials and list the models, both for the first time; go on without them after a while."""

@@ -15,7 +15,7 @@ is broken or gone. Without any, a broken file is an error at the start.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -119,13 +119,23 @@ class SettingsFile:
         self._trouble = trouble
 
 
-async def follow(file: SettingsFile, apply: Callable[[Settings], None], interval: float = INTERVAL_SECONDS) -> None:
-    """Give `apply` every new version of the settings, until cancelled; `apply` is called in the event loop."""
+async def follow(
+    file: SettingsFile,
+    apply: Callable[[Settings], None],
+    interval: float = INTERVAL_SECONDS,
+    prepare: Callable[[Settings], Awaitable[None]] | None = None,
+) -> None:
+    """Give `apply` every new version of the settings, until cancelled; `apply` is called in the event loop.
+
+    `prepare` is awaited before; where it fails, the settings in force stay.
+    """
     while True:
         await asyncio.sleep(interval)
         try:
             settings = await asyncio.to_thread(file.poll)  # ten thousand tokens take most of a second
             if settings is not None:
+                if prepare is not None:
+                    await prepare(settings)
                 apply(settings)
                 log.info("gateway.yaml has changed: %s", _summary(settings))
         except Exception:
@@ -161,4 +171,6 @@ def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
 
 
 def _summary(settings: Settings) -> str:
+    if settings.directory is not None:
+        return f"tokens and organisations are in the table {settings.directory.dynamodb.table}"
     return f"{len(settings.organisations)} organisations, {len(settings.tokens)} tokens"

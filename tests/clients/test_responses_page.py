@@ -48,8 +48,8 @@ def run(gateway: Gateway, *command: str) -> str:
 
 def test_the_switch() -> None:
     settings = config.parse(block("endpoints:").encode())
-    assert settings.offers("responses", "acme")
-    assert not settings.offers("responses", "frugal")
+    assert settings.offers("responses", settings.organisations["acme"])
+    assert not settings.offers("responses", settings.organisations["frugal"])
 
 
 def test_the_keys() -> None:

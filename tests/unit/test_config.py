@@ -364,3 +364,17 @@ def test_a_token_in_the_place_of_its_digest_is_not_repeated() -> None:
 def test_a_mapping_that_contains_itself() -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         parse(b"organisations: &a {acme: *a}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("organisations: {a: {endpoints: {response: true}}}", "organisations.a.endpoints.response: unknown key, did"),
+        ("organisations: {a: {endpoints: 5}}", "organisations.a.endpoints: expected a mapping; found the number 5"),
+        ("directory: {dynamodb: {table: x}}", "directory.dynamodb.table: expected the name of a DynamoDB table"),
+        ("directory: {}", "directory.dynamodb: missing"),
+    ],
+)
+def test_a_fault_in_a_mapping_that_may_be_left_out_has_its_path(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(text.encode())

@@ -21,7 +21,7 @@ from botocore.session import get_session
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import bearer_token
 from extproc.aws.lookup import LookupReply, Problem, Question
-from extproc.aws.sdk.endpoints import resolve
+from extproc.aws.sdk.endpoints import resolve, resolve_table
 from extproc.aws.sdk.identity import find
 from extproc.aws.sdk.models import list_models
 
@@ -46,6 +46,10 @@ class Resolver:
             return None
         self._session.set_config_variable("region", self._region)
         return find(self._session)
+
+    def table(self) -> Any:
+        """Return DynamoDB's `Endpoint` in the region, which is not empty."""
+        return resolve_table(self._region, self._session)
 
     def models(self) -> Any:
         """Return a `Listing`."""

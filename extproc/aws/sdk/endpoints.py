@@ -42,6 +42,15 @@ def resolve(region: str | None = None, session: Session | None = None) -> Endpoi
     )
 
 
+def resolve_table(region: str, session: Session | None = None) -> Endpoint:
+    """Return DynamoDB's endpoint in `region`, which counts `AWS_ENDPOINT_URL_DYNAMODB`; raises `EndpointError`."""
+    try:
+        url = _url(session or get_session(), "dynamodb", region)
+    except (BotoCoreError, ValueError) as error:
+        raise EndpointError(f"AWS's settings do not give an endpoint for DynamoDB: {error}") from error
+    return _parse(url, "AWS_ENDPOINT_URL_DYNAMODB", "DynamoDB")
+
+
 def settings_region(environ: Mapping[str, str], session: Session) -> str | None:
     """Return the region of AWS's settings, None if they name none; raises `BotoCoreError` for a broken profile.
 
@@ -63,16 +72,16 @@ def unknown_region(endpoints: Endpoints) -> str | None:
     return f"the AWS region {region!r} is unknown{nearest(region, known)}"
 
 
-def _url(session: Session, service: Literal["bedrock", "bedrock-runtime"], region: str) -> str:
+def _url(session: Session, service: Literal["bedrock", "bedrock-runtime", "dynamodb"], region: str) -> str:
     """Return the service's URL. A client that signs would look for credentials first, over the network too."""
     client = session.create_client(service, region_name=region, config=Config(signature_version=UNSIGNED))
     url: str = client.meta.endpoint_url
     return url
 
 
-def _parse(url: str, variable: str) -> Endpoint:
+def _parse(url: str, variable: str, service: str = "Bedrock") -> Endpoint:
     """Return the endpoint of a URL; `variable` is the setting that it most likely comes from."""
-    where = f"the endpoint URL for Bedrock (from {variable}, AWS_ENDPOINT_URL or the profile's endpoint_url)"
+    where = f"the endpoint URL for {service} (from {variable}, AWS_ENDPOINT_URL or the profile's endpoint_url)"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -81,7 +90,7 @@ def _parse(url: str, variable: str) -> Endpoint:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise EndpointError(f"{where} must be http://HOST:PORT or https://HOST:PORT")
     if parts.path.strip("/"):
-        raise EndpointError(f"{where} has the path {parts.path!r}: Bedrock's URLs have none, remove it")
+        raise EndpointError(f"{where} has the path {parts.path!r}: {service}'s URLs have none, remove it")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise EndpointError(f"{where} has a user, a query or a fragment: keep only scheme, host and port")
     scheme: Scheme = "https" if parts.scheme == "https" else "http"

@@ -1,10 +1,12 @@
 """A worker that fails on demand at a chosen place, its Envoy, and a Bedrock that records every byte it receives."""
 
+import hashlib
 import http.client
 import importlib
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -33,6 +35,11 @@ USAGE = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
 RESPONSE = {"output": {"message": {"role": "assistant", "content": [{"text": "Hello"}]}}, "stopReason": "end_turn"}
 VECTOR = {"embedding": [1.0, 2.0], "inputTextTokenCount": 2}
 
+REJECTED = "qc_" + "x" * 43
+
+LOOKED_UP = ("looked up", "throttled")
+"""Calls whose token is looked up in the table, where the gateway has one."""
+
 OURS = (b":message-type", b"contentBlockDelta", b"inputTokens", b"inputTextTokenCount", b"stopReason", b"x-amzn")
 """Words that only Bedrock sends."""
 
@@ -47,6 +54,7 @@ class RecordingBedrock(BaseHTTPRequestHandler):
     requests: list[bytes]
     encode: Callable[..., bytes]
     busy = False
+    throttled: set[str]
 
     def do_GET(self) -> None:
         self.handle_any()
@@ -56,6 +64,9 @@ class RecordingBedrock(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if "x-amz-target" in self.headers:
+            self.get_item(json.loads(body)["Key"]["pk"]["S"])
+            return
         if self.path == "/a.gif":
             self.respond(GIF, "image/gif")
             return
@@ -71,6 +82,22 @@ class RecordingBedrock(BaseHTTPRequestHandler):
             self.respond(json.dumps({**RESPONSE, "usage": USAGE}).encode(), status=400 if rejected else 200)
         else:
             self.respond(b'{"x-amzn-raw": true}', status=404)
+
+    def get_item(self, key: str) -> None:
+        """Respond like DynamoDB: every organisation and every token is there, but for the one that is rejected.
+
+        The first call for a token is throttled if its hash begins with 0.
+        """
+        kind, _, value = key.partition("#")
+        if value.startswith("0") and value not in self.throttled:
+            self.throttled.add(value)
+            error = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException"}
+            self.respond(json.dumps(error).encode(), "application/x-amz-json-1.0", 400)
+            return
+        token = {"name": "any", "sha256": value, "organisations": ["acme"]}
+        item = {"pk": {"S": key}, "json": {"S": json.dumps(token if kind == "token" else {})}}
+        response = {} if value == hashlib.sha256(REJECTED.encode()).hexdigest() else {"Item": item}
+        self.respond(json.dumps(response).encode(), "application/x-amz-json-1.0")
 
     def respond(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
         self.send_response(status)
@@ -110,7 +137,7 @@ class RecordingBedrock(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def upstream(event: Callable[..., bytes]) -> Iterator[ThreadingHTTPServer]:
-    mine = type("Mine", (RecordingBedrock,), {"requests": [], "encode": staticmethod(event)})
+    mine = type("Mine", (RecordingBedrock,), {"requests": [], "throttled": set(), "encode": staticmethod(event)})
     with ThreadingHTTPServer(("127.0.0.1", 0), mine) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
@@ -154,7 +181,20 @@ def calls(port: int) -> dict[str, tuple[str, Any]]:
         "large": question("x" * 1_500_000),
         "busy": embeddings("a", "busy"),
         "thinking": question("think", stream=True),
+        **dict.fromkeys(LOOKED_UP, question("Hi")),
     }
+
+
+def token_of(name: str) -> str:
+    """Return the token of a call: of those that are looked up, one that no worker has met."""
+    if name == "rejected":
+        return REJECTED
+    if name not in LOOKED_UP:
+        return TOKENS["ci"]
+    for token in iter(lambda: "qc_" + secrets.token_hex(20), ""):
+        if hashlib.sha256(token.encode()).hexdigest().startswith("0") is (name == "throttled"):
+            return token
+    raise AssertionError
 
 
 EXPECTED = {"rejected": 401, "refused": 400}
@@ -163,9 +203,8 @@ EXPECTED = {"rejected": 401, "refused": 400}
 
 def post(port: int, name: str, path: str, body: Any) -> CallersView:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
-    token = "qc_" + "x" * 43 if name == "rejected" else TOKENS["ci"]
     try:
-        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        headers = {"authorization": f"Bearer {token_of(name)}", "content-type": "application/json"}
         connection.request("POST", f"/oai/v1/{path}", json.dumps(body), headers)
         response = connection.getresponse()
         try:
@@ -223,7 +262,7 @@ class FaultyGateway:
 
     @property
     def names(self) -> list[str]:
-        return list(calls(0))
+        return [name for name in calls(0) if name not in LOOKED_UP]
 
     def command(self, *command: Any) -> Any:
         self.control.send(command)
@@ -271,24 +310,24 @@ Start = Callable[..., AbstractContextManager[FaultyGateway]]
 
 @pytest.fixture(scope="session")
 def start_rig(upstream: ThreadingHTTPServer) -> Start:
-    """Starts one on a transport; further arguments are the worker's."""
+    """Starts one on a transport; further arguments are the worker's, and keys of gateway.yaml."""
 
     @contextmanager
-    def started(transport: str, *options: str) -> Iterator[FaultyGateway]:
+    def started(transport: str, *options: str, **keys: Any) -> Iterator[FaultyGateway]:
         with ExitStack() as ended:
-            yield start(ended, upstream, transport, *options)
+            yield start(ended, upstream, transport, *options, **keys)
 
     return started
 
 
-def start(ended: ExitStack, upstream: Any, transport: str, *options: str) -> FaultyGateway:
+def start(ended: ExitStack, upstream: Any, transport: str, *options: str, **keys: Any) -> FaultyGateway:
     folder = Path(ended.enter_context(TemporaryDirectory(prefix="faults-")))
     times = {
         "streaming": {"keepalive_seconds": 0.2, "idle_seconds": 3},
         "embeddings": {"seconds": 2},
         "media": {"seconds": 2},
     }
-    (folder / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **times, "transport": transport}))
+    (folder / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **times, **keys, "transport": transport}))
     environment = worker_environment(upstream.server_address[1])
     listen = f"unix:{folder}/w0.sock"
     command = [sys.executable, str(PROGRAM), f"{folder}/control", str(upstream.server_address[1]), *options]
@@ -308,7 +347,7 @@ def worker_environment(bedrock: int) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
     nowhere = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
-    names = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK")
+    names = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_DYNAMODB")
     endpoints = dict.fromkeys(names, f"http://127.0.0.1:{bedrock}")
     return {**ours, **keys, **nowhere, **endpoints, "PYTHONPATH": str(PROGRAM.parents[3])}
 

@@ -29,6 +29,8 @@ AFTER = re.compile(r":GrpcioServer\._process:\d+:await call\.abort|:_Call\.run:\
 
 LIFE = re.compile(
     r"^extproc\.worker\.(process|reload|tls):"
+    r"|^extproc\.worker\.directories:Directories\.(prepare|close|_close_later):"
+    r"|:DynamoDb\.__aenter__:"
     r"|^extproc\.transport\.[\w.]+:(GrpcioServer|Http2Server)\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
     r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"
@@ -38,6 +40,11 @@ LIFE = re.compile(
 )
 """Awaits that belong to no call: of a worker's life, of names on the internet, which no test looks up, and of a proxy,
 which tests/unit/worker/test_proxies.py has."""
+
+LOOKUPS = re.compile(
+    r"^extproc\.worker\.(table_lookups|dynamodb):|:JobRunner\.__call__:\d+:await self\._look_up|:Directories\.look_up:"
+)
+"""Awaits of a lookup in a table, which a directory in a file never makes; a test of their own passes them."""
 
 SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
 """Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""
@@ -65,8 +72,27 @@ def test_nothing_raw_goes_out_wherever_the_worker_fails(start_rig: Any, transpor
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
         assert rig.violations == []
         untried = {site for site in sites if is_await(site) and not rig.tried.get(site)}
-        missed = {site for site in untried if not LIFE.search(site) and not SELDOM.search(site)}
+        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS)))
+        missed = {site for site in untried if not ours.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_nothing_raw_goes_out_wherever_a_lookup_fails(start_rig: Any, transport: str) -> None:
+    """The same for callers in a table, each of whom is looked up; some of the lookups are throttled at first."""
+    table = {"organisations": {}, "tokens": [], "directory": {"dynamodb": {"table": "tenants"}}}
+    with start_rig(transport, **table) as rig:
+        sites = {site for site in rig.command("sites") if is_await(site) and LOOKUPS.search(site)}
+        for name in ("looked up", "throttled"):
+            for site, times in sorted(rig.passed(name).items()):
+                if site in sites and (name == "looked up" or site not in rig.tried):
+                    for number, kind in itertools.product(range(1, min(times, OFTEN) + 1), KINDS):
+                        rig.fail(name, (site, number, kind))
+        assert rig.worker.poll() is None
+        assert rig.call("rejected").status == 401
+        assert rig.violations == []
+        missed = {site for site in sites if not rig.tried.get(site) and not LIFE.search(site)}
+        assert missed == set(), "no lookup passes these: make one that does, or say why none can"
 
 
 def fail_at_the_first_job(rig: Any) -> None:

@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from extproc.aws.sdk.endpoints import resolve
+from extproc.aws.sdk.endpoints import resolve, resolve_table
 from extproc.bedrock.endpoints import Endpoint, EndpointError
 
 
@@ -70,6 +70,28 @@ def test_as_botocore_would_send_it(aws: Callable[..., None], settings: dict[str,
     assert endpoints.region == region
     assert str(endpoints.runtime) == destination("bedrock-runtime", region)
     assert str(endpoints.control) == destination("bedrock", region)
+
+
+@pytest.mark.parametrize(
+    ("region", "settings", "url"),
+    [
+        ("us-east-1", {}, "https://dynamodb.us-east-1.amazonaws.com"),
+        ("cn-north-1", {}, "https://dynamodb.cn-north-1.amazonaws.com.cn"),
+        ("us-east-1", {"AWS_USE_FIPS_ENDPOINT": "true"}, "https://dynamodb-fips.us-east-1.amazonaws.com"),
+        ("us-east-1", {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000"}, "http://127.0.0.1:8000"),
+        ("us-east-1", {"AWS_ENDPOINT_URL": "http://a:1", "AWS_ENDPOINT_URL_DYNAMODB": "http://b:2"}, "http://b:2"),
+    ],
+    ids=str,
+)
+def test_the_endpoint_of_a_table(aws: Callable[..., None], settings: dict[str, str], region: str, url: str) -> None:
+    aws(**settings)
+    assert str(resolve_table(region)) == url
+
+
+def test_a_url_that_dynamodb_cannot_have(aws: Callable[..., None]) -> None:
+    aws(AWS_ENDPOINT_URL_DYNAMODB="http://127.0.0.1/path")
+    with pytest.raises(EndpointError, match=r"for DynamoDB \(from AWS_ENDPOINT_URL_DYNAMODB.* has the path"):
+        resolve_table("us-east-1")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.aws.lookup import AwsLookup, AwsLookupError, AwsLookups
 from extproc.bedrock.credentials import Credentials
-from extproc.bedrock.endpoints import EndpointError
+from extproc.bedrock.endpoints import Endpoint, EndpointError
 
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3cret"}
@@ -218,3 +218,13 @@ def test_the_lookup_process_does_not_outlive_its_parent(aws: Callable[..., None]
             os.kill(process.pid, signal.SIGINT)  # Ctrl-C reaches all of a terminal's processes
             process.stdin.close()
             assert process.wait(30) == 0
+
+
+def test_the_endpoint_of_a_table(aws: Callable[..., None]) -> None:
+    aws(**KEYS, AWS_ENDPOINT_URL_DYNAMODB="http://127.0.0.1:8000")
+    lookups = AwsLookups()
+    lookups.set_region(REGION)
+    assert lookups.table("eu-west-1") == Endpoint("http", "127.0.0.1", 8000)
+    aws(AWS_ENDPOINT_URL_DYNAMODB="ftp://nowhere")
+    with pytest.raises(EndpointError, match="must be http://HOST:PORT"):
+        lookups.table("eu-west-1")

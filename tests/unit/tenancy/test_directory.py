@@ -1,6 +1,8 @@
 """Authentication: the headers of a request -> the caller or an error."""
 
 import datetime
+import re
+from itertools import starmap
 from typing import get_args
 
 import msgspec
@@ -9,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.config import Models, Organisation, Settings, Token
+from extproc.config.items import organisation_item, read_organisation, read_token, token_item
 from extproc.config.kinds import Scope
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest
 from extproc.tenancy.directory import Caller, Directory
 from extproc.tenancy.policy import Narrowed
+from extproc.tenancy.store import LookedUp, Lookup, needed
+from extproc.tenancy.table_store import TableStore
 
 NOW = 1_800_000_000.0
 CLAUDE = Models(allow=("anthropic.*",))
@@ -29,31 +34,86 @@ def secret(name: str) -> str:
     return f"qc_{name}-0123456789012345678901234567890"
 
 
-DIRECTORY = Directory(
-    Settings(
-        organisations={
-            "acme": Organisation(models=CLAUDE),
-            "beta": Organisation(),
-            "closed": Organisation(enabled=False),
-        },
-        tokens=(
-            token("one", "acme"),
-            token("two", "acme", "beta", "closed"),
-            token("none"),
-            token("shut", "closed"),
-            token("old", "acme", expires=NOW),
-            token("fresh", "acme", expires=NOW + 1),
-            msgspec.structs.replace(
-                token("narrow", "acme", "beta"), models=Models(deny=("*haiku*",)), scopes=("chat",)
-            ),
-            msgspec.structs.replace(token("shutout", "acme"), scopes=()),
-        ),
-    )
+SETTINGS = Settings(
+    organisations={
+        "acme": Organisation(models=CLAUDE),
+        "beta": Organisation(),
+        "closed": Organisation(enabled=False),
+    },
+    tokens=(
+        token("one", "acme"),
+        token("two", "acme", "beta", "closed"),
+        token("none"),
+        token("shut", "closed"),
+        token("old", "acme", expires=NOW),
+        token("fresh", "acme", expires=NOW + 1),
+        msgspec.structs.replace(token("narrow", "acme", "beta"), models=Models(deny=("*haiku*",)), scopes=("chat",)),
+        msgspec.structs.replace(token("shutout", "acme"), scopes=()),
+    ),
 )
+"""What both stores have. The table has one token more, of an organisation that no one has written."""
+LOST = token("lost", "nowhere")
+
+
+class TableDirectory:
+    """A directory of a table, whose items are looked up as a worker does it. Nothing is cached before."""
+
+    def __init__(self, settings: Settings) -> None:
+        items = {item["pk"]: item["json"] for item in map(token_item, (*settings.tokens, LOST))}
+        items |= {item["pk"]: item["json"] for item in starmap(organisation_item, settings.organisations.items())}
+        self.items = items
+        self.store = TableStore(lambda key: None)
+        self.directory = Directory(Settings(), self.store)
+
+    def authenticate(self, authorization: str | None, organisation: str | None, now: float) -> Caller:
+        """Return the caller, by a lookup and then from the cache, which must agree."""
+        first = self.directory.authenticate(authorization, organisation, now)
+        if not isinstance(first, Lookup):
+            return first
+        looked_up = self.look_up(first, now)
+        try:
+            second = self.directory.authenticate(authorization, organisation, now, looked_up)
+        except ApiError as error:
+            with pytest.raises(ApiError, match=re.escape(error.message)):
+                self.directory.authenticate(authorization, organisation, now)
+            raise
+        assert self.directory.authenticate(authorization, organisation, now) == second
+        assert isinstance(second, Caller)
+        return second
+
+    def look_up(self, lookup: Lookup, now: float) -> LookedUp:
+        """Return what the table has, and keep it in the cache."""
+        key = f"token#{lookup.sha256}"
+        found = read_token(key, self.items[key]) if key in self.items else None
+        self.store.put(key, found, 100, now)
+        name = needed(found, lookup.organisation) if found else ""
+        if not name:
+            return LookedUp(found)
+        text = self.items.get(f"org#{name}")
+        settings = read_organisation(f"org#{name}", text) if text else None
+        self.store.put(f"org#{name}", settings, 100, now)
+        return LookedUp(found, name, settings)
+
+
+DIRECTORIES = {"file": Directory(SETTINGS), "table": TableDirectory(SETTINGS)}
+DIRECTORY: "Directory | TableDirectory"
+
+
+@pytest.fixture(params=DIRECTORIES, autouse=True, scope="module")
+def store(request: pytest.FixtureRequest) -> str:
+    """Run every test with either store."""
+    global DIRECTORY
+    DIRECTORY = DIRECTORIES[request.param]
+    return str(request.param)
 
 
 def call(name: str, organisation: str | None = None) -> Caller:
     return DIRECTORY.authenticate(f"Bearer {secret(name)}", organisation, NOW)
+
+
+def caller(name: str, organisation: str) -> Caller:
+    settings = SETTINGS.organisations[organisation]
+    return Caller(name, organisation, settings.models, own=settings)
 
 
 def rejection(authorization: str | None, organisation: str | None = None) -> ApiError:
@@ -66,7 +126,7 @@ def rejection(authorization: str | None, organisation: str | None = None) -> Api
 
 @pytest.mark.parametrize("header", [None, "", "  ", "acme", " acme\t"])
 def test_a_token_of_one_organisation(header: str | None) -> None:
-    assert call("one", header) == Caller(token="one", organisation="acme", models=CLAUDE, own=Organisation(CLAUDE))
+    assert call("one", header) == caller("one", "acme")
 
 
 def test_an_organisations_own_aliases_have_priority() -> None:
@@ -79,7 +139,7 @@ def test_an_organisations_own_aliases_have_priority() -> None:
 
 
 def test_the_header_chooses_among_several() -> None:
-    assert call("two", "beta") == Caller(token="two", organisation="beta", models=Models(), own=Organisation())
+    assert call("two", "beta") == caller("two", "beta")
     assert call("two", "acme").models == CLAUDE
 
 
@@ -183,6 +243,12 @@ def test_several_organisations_and_none_named_is_400_naming_the_header(header: s
     assert "acme, beta, closed" in error.message
 
 
+def test_a_token_of_an_organisation_that_the_table_has_not_is_rejected() -> None:
+    with pytest.raises(ApiError, match="`nowhere` is disabled") as caught:
+        DIRECTORIES["table"].authenticate(f"Bearer {secret('lost')}", None, NOW)
+    assert caught.value.status == 403
+
+
 headers = (
     st.none() | st.text() | st.sampled_from(["one", "two", "none", "shut", "old"]).map(lambda n: f"Bearer {secret(n)}")
 )
@@ -193,11 +259,11 @@ def test_any_headers_yield_a_caller_or_an_error(
     authorization: str | None, organisation: str | None, now: float
 ) -> None:
     try:
-        caller = DIRECTORY.authenticate(authorization, organisation, now)
+        authenticated = DIRECTORY.authenticate(authorization, organisation, now)
     except ApiError as error:
         status = error.status
     else:
         status = 200
         requested = (organisation or "").strip(" \t")
-        assert caller.organisation in (["acme", "beta"] if not requested else [requested])
+        assert authenticated.organisation in (["acme", "beta"] if not requested else [requested])
     assert status in (200, 400, 401, 403)

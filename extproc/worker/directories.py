@@ -1,0 +1,102 @@
+"""The directory of the settings in force: the file's tokens and organisations, or a table and its lookups.
+
+A table is opened before settings that name it come into force: importing aiohttp and finding DynamoDB's endpoint take
+a second, for which callers would wait. The one before is closed when the last lookup in it has ended.
+
+Decision: docs/decisions.md, D196.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from extproc.bedrock.credentials import BearerToken, Credentials
+from extproc.bedrock.endpoints import Endpoint
+from extproc.config import LOOKUP_SECONDS, DynamoDbSettings, Settings
+from extproc.tenancy.directory import Directory
+from extproc.tenancy.store import Lookup, LookupResult, Unavailable
+from extproc.worker.table_lookups import TableLookups
+
+if TYPE_CHECKING:
+    from extproc.worker.dynamodb import DynamoDb
+
+Identity = Callable[[], Credentials | BearerToken | None]
+"""Returns AWS credentials that are valid now, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenTable:
+    """The lookups of a table, and what ends with them."""
+
+    lookups: TableLookups
+    cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+class Directories:
+    """The directories of one worker; `find` returns DynamoDB's endpoint in a region, and may block."""
+
+    def __init__(self, region: str, find: Callable[[str], Endpoint], identity: Identity) -> None:
+        """`region` is that of tables whose settings name none."""
+        self._region = region
+        self._find = find
+        self._identity = identity
+        self._tables: dict[DynamoDbSettings, _OpenTable] = {}
+        self._current: _OpenTable | None = None
+        self._closing: dict[asyncio.Task[None], _OpenTable] = {}
+
+    async def prepare(self, settings: Settings) -> None:
+        """Open the table that the settings name. Raises `EndpointError`, `ProxyError` or `TrustError`."""
+        wanted = settings.directory.dynamodb if settings.directory else None
+        if wanted is None or wanted in self._tables:
+            return
+        region = wanted.region or self._region
+        endpoint = await asyncio.to_thread(self._find, region)
+        table = await asyncio.to_thread(_open, wanted, region, endpoint, self._identity)
+        opened = _OpenTable(TableLookups(table.get, name=wanted.table))
+        await opened.cleanup.enter_async_context(table)
+        opened.cleanup.push_async_callback(opened.lookups.close)
+        self._tables[wanted] = opened
+
+    def switch(self, settings: Settings) -> Directory:
+        """Return the directory of settings that were prepared; lookups are made in its table from now on."""
+        wanted = settings.directory.dynamodb if settings.directory else None
+        for name in [name for name in self._tables if name != wanted]:
+            table = self._tables.pop(name)
+            task = asyncio.get_running_loop().create_task(self._close_later(table))
+            self._closing[task] = table
+            task.add_done_callback(self._closing.pop)
+        if wanted is None:
+            return Directory(settings)
+        self._current = self._tables[wanted]
+        return Directory(settings, self._current.lookups.store)
+
+    async def look_up(self, job: Lookup, seconds: float) -> LookupResult:
+        """Look up a caller in the current table, or in the last one, for requests that came before a switch."""
+        if self._current is None:
+            return Unavailable()
+        return await self._current.lookups(job, seconds)
+
+    async def _close_later(self, table: _OpenTable) -> None:
+        """Close a table once no lookup can run in it any more."""
+        try:
+            await asyncio.sleep(2 * LOOKUP_SECONDS)
+        finally:
+            if self._current is table:
+                self._current = None
+            await table.cleanup.aclose()
+
+    async def close(self) -> None:
+        """Close everything."""
+        for task in self._closing:
+            task.cancel()
+        for table in (*self._tables.values(), *self._closing.values()):
+            await table.cleanup.aclose()
+
+
+def _open(settings: DynamoDbSettings, region: str, endpoint: Endpoint, identity: Identity) -> "DynamoDb":
+    """Return the client of a table. It imports aiohttp, which most workers never need. Raises `ProxyError`."""
+    from extproc.worker.dynamodb import DynamoDb
+
+    return DynamoDb(settings.table, region, endpoint, identity)

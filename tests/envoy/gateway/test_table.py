@@ -1,0 +1,334 @@
+"""Tokens and organisations in a DynamoDB table, through the real Envoy: calls, revocation, outages, floods, a move."""
+
+import functools
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extproc.build import compiled
+from extproc.config import Token
+from extproc.config.items import token_item
+from extproc.tenancy import api_keys
+from extproc.tenancy.api_keys import digest
+from tests.conftest import CONFIG, TOKENS, Gateway, Starter
+from tests.dynamodb import server
+from tests.dynamodb.server import Faulty
+
+TABLE = "tenants"
+IN_TABLE = {"organisations": {}, "tokens": [], "directory": {"dynamodb": {"table": TABLE}}}
+
+
+PATIENT = """
+import extproc.worker.table_lookups
+
+extproc.worker.table_lookups.ANSWER_SECONDS = 1.2
+"""
+"""A longer time for DynamoDB's answers, since a busy machine is no fault; two tries are still within three seconds."""
+
+
+def environment(table: Faulty, folder: Path, program: str) -> dict[str, str]:
+    """Lead a gateway to the table, and run a program in each of its programs before these start."""
+    (folder / "sitecustomize.py").write_text(program)
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return {"AWS_ENDPOINT_URL_DYNAMODB": table.url, "PYTHONPATH": path}
+
+
+def command(*arguments: str, url: str, folder: Path) -> str:
+    """Run `oai-extproc` against the table; return what it prints."""
+    variables = {**os.environ, **server.environment(url)}
+    done = subprocess.run(
+        [sys.executable, "-m", "extproc", *arguments],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[int]:
+    with server.dynalite() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def table(dynamodb: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """The table with the tokens and organisations of CONFIG, written by our own commands, behind the proxy."""
+    folder = tmp_path_factory.mktemp("table")
+    (folder / "file.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "table.yaml").write_text(yaml.safe_dump({**CONFIG, **IN_TABLE}))
+    with server.faulty(dynamodb) as proxy:
+        made = command("directory", "init", "--config", "table.yaml", url=proxy.url, folder=folder)
+        assert made == "Made the table tenants in us-east-1, which is billed by request.\n"
+        again = command("directory", "init", "--config", "table.yaml", url=proxy.url, folder=folder)
+        assert again == "There is the table tenants in us-east-1 already: nothing to do.\n"
+        arguments = ("directory", "import", "--config", "table.yaml", "--from", "file.yaml")
+        written = command(*arguments, url=proxy.url, folder=folder)
+        assert written == "Wrote 4 organisations and 6 tokens to the table tenants in us-east-1.\n"
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def shared(start_shared: Starter, table: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    """A gateway with the table."""
+    return start_shared(IN_TABLE, env=environment(table, tmp_path_factory.mktemp("patient"), PATIENT))
+
+
+@pytest.fixture
+def client(shared: Gateway, client_of: Callable[[Gateway], Any], table: Faulty) -> Iterator[Any]:
+    """A client of it, whose table is well again afterwards."""
+    yield client_of(shared)
+    table.heal()
+    assert "Traceback" not in shared.log()
+    assert "ended in error" not in shared.log()
+
+
+@pytest.fixture
+def new_token(dynamodb: int) -> Callable[..., str]:
+    """Writes a token that no worker has met into the table; returns it."""
+    boto3 = server.client(dynamodb)
+
+    def write(*organisations: str) -> str:
+        secret = api_keys.new_token()
+        token = Token(name="new", sha256=digest(secret), organisations=organisations or ("acme",))
+        boto3.put_item(TableName=TABLE, Item={name: {"S": text} for name, text in token_item(token).items()})
+        return secret
+
+    return write
+
+
+def key_of(secret: str) -> str:
+    return f"token#{digest(secret)}"
+
+
+def models(client: Any, secret: str) -> Any:
+    """Ask for the list of models with a token."""
+    return client.exchange("GET", "/oai/v1/models", token=None, headers=[("authorization", f"Bearer {secret}")])
+
+
+def chat(client: Any, secret: str, model: str) -> Any:
+    """Send a prompt with a token."""
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello!"}]}
+    return client.post("chat/completions", body, token=None, headers=[("authorization", f"Bearer {secret}")])
+
+
+def test_calls_with_tokens_of_a_table(client: Any, table: Faulty) -> None:
+    ci = key_of(TOKENS["ci"])
+    assert "Hello!" in client.chat("Hello!").content
+    assert "Hello!" in client.chat("Hello!").content
+    assert client.exchange("GET", "/oai/v1/models").status == 200
+    assert (table.count(ci), table.count("org#acme")) == (1, 1), "further calls are answered from the cache"
+    assert client.chat("Hello!", token="limited", model="anthropic.claude-sonnet-4-6").status == 404
+    assert client.chat("Hello!", token="nobody").status == 403
+    assert client.chat("Hello!", token="closed").status == 403
+    assert client.chat("Hello!", token="expired").status == 401
+    assert client.chat("Hello!", token="both").error["code"] == "organisation_required"
+    umbrella = client.exchange("GET", "/oai/v1/models", token="both", headers=[("openai-organization", "umbrella")])
+    assert umbrella.headers["openai-organization"] == "umbrella"
+
+
+def test_a_large_body_waits_for_its_caller_to_be_looked_up(
+    client: Any, table: Faulty, new_token: Callable[..., str]
+) -> None:
+    table.delay = 0.2
+    try:
+        body = {"model": "amazon.nova-lite-v1:0", "messages": [{"role": "user", "content": "x" * 600_000}]}
+        headers = [("authorization", f"Bearer {new_token()}")]
+        assert client.post("chat/completions", body, token=None, headers=headers).status == 200
+    finally:
+        table.delay = 0.0
+
+
+def test_an_unknown_token_is_rejected_and_asked_for_once(client: Any, table: Faulty) -> None:
+    stranger = api_keys.new_token()
+    answers = [models(client, stranger) for _ in range(5)]
+    assert {(answer.status, answer.error["code"]) for answer in answers} == {(401, "invalid_api_key")}
+    assert table.count(key_of(stranger)) == 1
+
+
+@pytest.mark.parametrize("fault", ["cut", "slow", "corrupt", *server.FAULTS])
+def test_an_unknown_caller_gets_a_503_while_the_table_fails_and_a_known_one_goes_on(
+    client: Any, table: Faulty, new_token: Callable[..., str], fault: str
+) -> None:
+    secret, known = new_token(), new_token()
+    assert models(client, known).status == 200
+    table.fail(fault)
+    answer = models(client, secret)
+    assert (answer.status, answer.error["code"]) == (503, "directory_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert models(client, api_keys.new_token()).status == 503, "nor is a token rejected that nobody knows"
+    assert models(client, known).status == 200
+    table.heal()
+    assert models(client, secret).status == 200
+
+
+@pytest.mark.parametrize("fault", ["throttled", "cut", "failing"])
+def test_a_single_failure_is_no_callers_matter(
+    client: Any, table: Faulty, new_token: Callable[..., str], fault: str
+) -> None:
+    table.fail(fault, times=1)
+    assert models(client, new_token()).status == 200
+
+
+def test_a_client_that_leaves_during_the_lookup_harms_nobody(
+    client: Any, table: Faulty, new_token: Callable[..., str]
+) -> None:
+    secret = new_token()
+    table.delay = 0.5
+    try:
+        leaving = client.connect()
+        client.send(leaving, "GET", "/oai/v1/models", token=None, headers=[("authorization", f"Bearer {secret}")])
+        leaving.close()
+    finally:
+        table.delay = 0.0
+    assert models(client, secret).status == 200
+
+
+def test_a_flood_of_invented_tokens_reaches_the_table_in_part_only(
+    client: Any, shared: Gateway, table: Faulty, new_token: Callable[..., str]
+) -> None:
+    known = new_token()
+    assert models(client, known).status == 200
+    before = len(table.calls)
+    statuses: list[int] = []
+
+    def flood() -> None:
+        connection = client.connect()
+        for _ in range(100):
+            headers = [("authorization", f"Bearer {api_keys.new_token()}")]
+            arguments = {"token": None, "headers": headers, "connection": connection}
+            statuses.append(client.exchange("GET", "/oai/v1/models", **arguments).status)
+        connection.close()
+
+    threads = [threading.Thread(target=flood) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert models(client, known).status == 200
+    assert set(statuses) == {401, 503}
+    assert len(statuses) == 1600
+    assert len(table.calls) - before < 1600
+    assert "more unknown keys than are looked up" in shared.log()
+
+
+def test_a_move_from_the_file_to_the_table_and_back_fails_no_call(
+    start_gateway: Starter, client_of: Callable[[Gateway], Any], table: Faulty, tmp_path: Path
+) -> None:
+    gateway = start_gateway(env=environment(table, tmp_path, PATIENT))
+    client, ended, statuses = client_of(gateway), threading.Event(), []
+
+    def call(token: str) -> None:
+        while not ended.is_set():
+            statuses.append(client.chat("Hello!", token=token, model="amazon.nova-micro-v1:0").status)
+
+    threads = [threading.Thread(target=call, args=(token,)) for token in ("ci", "limited")]
+    for thread in threads:
+        thread.start()
+    try:
+        for settings, words in (({**CONFIG, **IN_TABLE}, "are in the table tenants"), (CONFIG, "organisations, 6 tok")):
+            since = len(gateway.log())
+            draft = gateway.folder / "draft"
+            draft.write_text(yaml.safe_dump(settings))
+            draft.replace(gateway.config_path)
+            gateway.wait_for(f"gateway.yaml has changed: .*{words}", since)
+            done = len(statuses)
+            while len(statuses) < done + 20:
+                assert all(thread.is_alive() for thread in threads)
+                ended.wait(0.05)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
+    assert table.count(key_of(TOKENS["ci"])) >= 1
+
+
+def test_a_file_with_a_table_and_tokens_is_rejected_at_start(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, "directory": IN_TABLE["directory"]}))
+    checked = subprocess.run(
+        [sys.executable, "-m", "extproc", "check"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert checked.returncode == 2
+    assert "the table `tenants`" in checked.stderr
+    assert "`organisations`" in checked.stderr
+
+
+HURRIED = """
+import extproc.tenancy.table_store as times
+
+times.REFRESH, times.FRESH, times.STALE, times.MISSING, times.FAILING, times.PROBE = 0.7, 1.0, 12.0, 0.5, 3.0, 0.3
+"""
+"""Shorter times, put into every program of a gateway before it starts."""
+
+
+@pytest.fixture(scope="module")
+def hurried(
+    start_shared: Starter, client_of: Callable[[Gateway], Any], table: Faulty, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A client of a gateway in which a minute is a second."""
+    if compiled():
+        pytest.skip("compiled code has the times as constants")
+    hurry = environment(table, tmp_path_factory.mktemp("hurried"), PATIENT + HURRIED)
+    return client_of(start_shared(IN_TABLE, env=hurry))
+
+
+def test_a_token_is_revoked_and_given_back(
+    hurried: Any, dynamodb: int, new_token: Callable[..., str], eventually: Callable[..., Any]
+) -> None:
+    secret, boto3 = new_token(), server.client(dynamodb)
+    key = {"pk": {"S": key_of(secret)}}
+    assert models(hurried, secret).status == 200
+    item = boto3.get_item(TableName=TABLE, Key=key)["Item"]
+    boto3.delete_item(TableName=TABLE, Key=key)
+    eventually(lambda: models(hurried, secret).status == 401)
+    assert models(hurried, secret).error["code"] == "invalid_api_key"
+    boto3.put_item(TableName=TABLE, Item=item)
+    eventually(lambda: models(hurried, secret).status == 200)
+
+
+def test_an_organisation_is_disabled(
+    hurried: Any, dynamodb: int, new_token: Callable[..., str], eventually: Callable[..., Any]
+) -> None:
+    boto3 = server.client(dynamodb)
+    for text in ("{}", '{"models":{"allow":["amazon.*"]}}', '{"enabled":false}'):
+        boto3.put_item(TableName=TABLE, Item={"pk": {"S": "org#fleeting"}, "json": {"S": text}})
+        secret = new_token("fleeting")
+        expected = {"{}": (200, 200), '{"enabled":false}': (403, 403)}.get(text, (404, 200))
+        claude = functools.partial(chat, hurried, secret, "anthropic.claude-sonnet-4-6")
+        eventually(lambda ask=claude, status=expected[0]: ask().status == status)
+        assert chat(hurried, secret, "amazon.nova-micro-v1:0").status == expected[1]
+
+
+@pytest.mark.parametrize("fault", ["cut", "throttled", "slow"])
+def test_known_callers_go_on_in_an_outage_until_the_stale_limit(
+    hurried: Any, table: Faulty, new_token: Callable[..., str], eventually: Callable[..., Any], fault: str
+) -> None:
+    known, unknown = new_token(), new_token()
+    assert models(hurried, known).status == 200
+    table.fail(fault)
+    try:
+        before = len(table.calls)
+        while len(table.calls) < before + 8:  # it is long past its fresh time, and was probed again and again
+            assert models(hurried, known).status == 200
+        assert models(hurried, unknown).status == 503
+        eventually(lambda: models(hurried, known).status == 503)
+    finally:
+        table.heal()
+    eventually(lambda: models(hurried, known).status == 200)
+    assert models(hurried, unknown).status == 200
