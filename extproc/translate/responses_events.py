@@ -271,12 +271,12 @@ class ResponsesEncoder(StreamEncoder):
 
     def _annotate(self, annotations: list[Members]) -> bytes:
         """Return annotations of the open message; one of an earlier message is of the beginning of this one."""
-        written = b""
+        written: list[bytes] = []
         for annotation in annotations:
             if self._item is None or self._item.kind != "message":
-                written += self._begin_message()
-            written += self._annotate_with(self._item, annotation["url_citation"])
-        return written
+                written.append(self._begin_message())
+            written.append(self._annotate_with(self._item, annotation["url_citation"]))
+        return b"".join(written)
 
     def _annotate_with(self, item: "_Item | None", citation: Members) -> bytes:
         assert item is not None
@@ -331,6 +331,7 @@ class ResponsesEncoder(StreamEncoder):
     # Calls
 
     def _begin_call(self, kind: str, call: int, call_id: str, name: str) -> bytes:
+        self._kept.add(len(call_id) + len(name))
         if kind == "function_call":
             closed, item = self._open(kind, "fc", "response.function_call_arguments.delta", {})
         else:
@@ -361,11 +362,12 @@ class ResponsesEncoder(StreamEncoder):
     # Details at the end of the message
 
     def _details(self, details: Members) -> bytes:
-        written = b"".join([self._end_reasoning(block) for block in details.get("thinking_blocks", ())])
-        written += self._annotate(details.get("annotations", []))
+        written = [self._end_reasoning(block) for block in details.get("thinking_blocks", ())]
+        written.append(self._annotate(details.get("annotations", [])))
         for image in details.get("images", ()):
-            written += self._close("completed") + self._image(image["image_url"]["url"].partition(",")[2])
-        return written
+            written.append(self._close("completed"))
+            written.append(self._image(image["image_url"]["url"].partition(",")[2]))
+        return b"".join(written)
 
     def _image(self, base64: str) -> bytes:
         self._kept.add(_ITEM + len(base64))

@@ -69,7 +69,8 @@ class StreamDetails:
         return None if reasoning is None else reasoning.block()
 
     def start_image(self, block: int, start: ImageBlockStart) -> None:
-        """Begin an image."""
+        """Begin an image. Raises a 502 `ApiError` if the stream is too long."""
+        self._kept.add(len(start.format))
         self._images[block] = _Image(start.format)
 
     def draw(self, block: int, piece: ImageBlockDelta) -> None:

@@ -226,6 +226,12 @@ def test_images_of_a_message_are_limited_together(play: Any) -> None:
     assert "more than 8,388,608 bytes" in failure.error.message
 
 
+def test_formats_of_images_are_limited(play: Any) -> None:
+    events = [drawn(block, "p" * (1 << 20)) for block in range(9)]
+    assert "more than 8,388,608 bytes" in play.failure(START, *events, END, USAGE).error.message
+    assert "more than 8,388,608 bytes" in play.failure(START, *[drawn(0, "p" * (1 << 20))] * 9, END).error.message
+
+
 @pytest.mark.parametrize("kind", ["text", "signature", "redactedContent"])
 def test_reasoning_that_is_kept_is_limited(kind: str, play: Any) -> None:
     part = "A" * (1 << 20)
