@@ -30,8 +30,8 @@ class BedrockError:
 
     def __str__(self) -> str:
         """Return a line for a log, without the signed headers that AWS quotes below a wrong signature's message."""
-        text = self.message.partition("\n")[0][:300]
-        return f"{self.kind or self.status}: {text}" if text else f"{self.kind or self.status}"
+        kind, text = self.kind[:100] or self.status, self.message.partition("\n")[0][:300]
+        return f"{kind}: {text}" if text else f"{kind}"
 
 
 class _Output(msgspec.Struct):

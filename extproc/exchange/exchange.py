@@ -396,7 +396,7 @@ class Exchange:
 
     def _upstream(self, state: Unanswered, event: ResponseHeaders) -> Sequence[Directive]:
         self._upstream_headers = tuple(name for name in event.headers if not name.startswith(":"))
-        self._record.bedrock_request_id = event.headers.get("x-amzn-requestid", "")
+        self._record.bedrock_request_id = event.headers.get("x-amzn-requestid", "")[:128]
         relay = self._choose_relay(state, event)
         self._state = Responding(relay)
         return relay.end() if event.end_of_stream else ()

@@ -140,7 +140,8 @@ def _plan(
     stream = bool(request.stream) and _streams(effective, tools)
     parameters = plan_parameters(request, effective, reasoning, ignored, stream=stream, rules=rules)
     binding = reasoning.binding_fields(effective, conversation.turns)
-    fields = with_own(merged(reasoning.fields, binding, parameters.fields, tools.model_fields), request, effective)
+    fields = merged(reasoning.fields, binding, parameters.fields, tools.model_fields)
+    fields = with_own(fields, request, effective, rules)
     converse = _converse_request(effective, reasoning, tools, conversation, parameters, fields)
     converse.project_identifier = project or UNSET
     return _Planned(converse, effective, tools, stream, ignored.paths)

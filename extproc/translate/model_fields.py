@@ -2,9 +2,14 @@
 
 Several modules of the translation add members, each at a path that the capabilities name; so does the client, under
 its own responsibility. Invariant: no client can replace a member of the gateway's.
+
+Where its organisation has a limit of tokens or a guardrail, a client has but those that are known to evade neither: a
+model may have its limit, or its instructions, under another name than Converse's.
+
+Decision: docs/decisions.md, D201.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +18,7 @@ from msgspec import Raw
 from extproc.bedrock.capabilities import Capabilities
 from extproc.openai.chat import ChatRequest
 from extproc.openai.errors import invalid
+from extproc.translate.rules import Rules
 
 ROOT = "additionalModelRequestFields"
 BETA = "anthropic_beta"
@@ -24,6 +30,15 @@ _INSTEAD = {
     "top_k": "'top_k'",
     "effort": "'reasoning_effort'",
 }
+
+
+_HARMLESS = frozenset(
+    {
+        *(BETA, "k", "p", "min_p", "top_k", "seed", "random_seed"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty"),
+    }
+)
+"""Parameters that neither lengthen a completion nor contain a text of the prompt."""
 
 
 def placed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
@@ -46,8 +61,11 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def with_own(fields: dict[str, Any], request: ChatRequest, capabilities: Capabilities) -> dict[str, Any]:
-    """Add the client's own fields, byte for byte. Raises a 400 `ApiError` for keys that are the gateway's."""
+def with_own(fields: dict[str, Any], request: ChatRequest, capabilities: Capabilities, rules: Rules) -> dict[str, Any]:
+    """Add the client's own fields, byte for byte.
+
+    Raises a 400 `ApiError` for keys that are the gateway's, and for those that may evade the organisation's `rules`.
+    """
     own = request.additional_model_request_fields
     if not own:
         return fields
@@ -59,6 +77,8 @@ def with_own(fields: dict[str, Any], request: ChatRequest, capabilities: Capabil
                 f"{ROOT}.{key}",
                 "invalid_value",
             )
+    if rules.max_tokens is not None or rules.guardrail is not None:
+        _check_harmless(own)
     both = {BETA: [*fields[BETA], *_betas(own[BETA])]} if BETA in own and BETA in fields else {}
     return {**fields, **own, **both}
 
@@ -74,6 +94,18 @@ def _reserved(capabilities: Capabilities) -> dict[str, str]:
         if path[:1] == (ROOT,):
             reserved[path[1]] = _INSTEAD[name]
     return reserved
+
+
+def _check_harmless(own: Collection[str]) -> None:
+    """Reject keys that may evade an organisation's limit of tokens or its guardrail. Raises a 400 `ApiError`."""
+    for key in own:
+        if key not in _HARMLESS:
+            raise invalid(
+                f"Your organisation has a limit of tokens or a guardrail, which '{key}' might evade: leave it out. "
+                f"These may be sent: {', '.join(sorted(_HARMLESS))}.",
+                f"{ROOT}.{key}",
+                "unsupported_parameter",
+            )
 
 
 def _betas(value: Raw) -> list[str]:

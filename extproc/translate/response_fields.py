@@ -8,6 +8,7 @@ with a URL become annotations.
 Decision: docs/decisions.md, D19.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,9 @@ _FINISH_REASONS = {
 }
 """OpenAI's `finish_reason` for Bedrock's `stopReason`, and for Claude's own `refusal`; `malformed_*` are failures."""
 
+_MALFORMED = re.compile(r"malformed_[a-z_]{1,54}")
+"""Reasons that may be the code of an error, which logs and metrics have."""
+
 _TIERS = {"default": "default", "flex": "flex", "priority": "priority", "reserved": "scale"}
 """OpenAI's names of Bedrock's service tiers; `scale` is capacity that was bought in advance."""
 
@@ -41,12 +45,9 @@ def finish_reason(stop_reason: str, *, called: bool, legacy: bool = False) -> st
     client has no tool. Raises a 502 `ApiError` for malformed output.
     """
     if stop_reason.startswith("malformed_"):
-        raise ApiError(
-            502,
-            f"The model's output was malformed ({stop_reason}). Send the request again.",
-            type="server_error",
-            code=stop_reason,
-        )
+        code = stop_reason if _MALFORMED.fullmatch(stop_reason) else "malformed_model_output"
+        message = f"The model's output was malformed ({code}). Send the request again."
+        raise ApiError(502, message, type="server_error", code=code)
     reason = _FINISH_REASONS.get(stop_reason, "stop")
     if reason not in ("stop", "tool_calls"):
         return reason

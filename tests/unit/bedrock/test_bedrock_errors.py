@@ -92,3 +92,8 @@ def test_of_an_error_as_long_as_no_error_of_awss_only_the_beginning_is_read() ->
     assert (error.kind, error.original) == ("InternalServerException", 0)
     assert error.message.startswith('{"message": "long long')
     assert len(error.message) == 1000
+
+
+def test_a_line_for_the_log_is_short() -> None:
+    body = b'{"message":"' + b"m" * 60_000 + b'"}'
+    assert len(str(from_response(400, {"x-amzn-errortype": "K" * 60_000}, body))) < 500

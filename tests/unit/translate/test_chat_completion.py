@@ -308,6 +308,15 @@ def test_a_malformed_response_is_an_error_and_no_completion(stop: str) -> None:
     assert (caught.value.status, caught.value.code) == (502, stop)
 
 
+@pytest.mark.parametrize("stop", ["malformed_" + "z" * 100, "malformed_\n\x00", "malformed_\u00e9", "malformed_X"])
+def test_a_malformed_stop_reason_is_no_code(stop: str) -> None:
+    """The code stands in logs, which take no megabytes and no line breaks."""
+    with pytest.raises(ApiError) as caught:
+        finish_reason(stop, called=False)
+    assert (caught.value.status, caught.value.code) == (502, "malformed_model_output")
+    assert stop not in caught.value.message
+
+
 # The answer tool
 
 

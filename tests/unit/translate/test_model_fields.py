@@ -12,6 +12,7 @@ from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate.chat_request import ChatPlan, plan
 from extproc.translate.model_fields import merged, placed
+from extproc.translate.rules import NO_RULES, Rules
 
 FAMILIES = [family for family in BUILT_IN.families.values() if family.converse]
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
@@ -19,10 +20,10 @@ each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: fam
 Read = Callable[[bytes], dict[str, Any]]
 
 
-def planned(family: Capabilities, own: str, **fields: Any) -> ChatPlan:
+def planned(family: Capabilities, own: str, *, rules: Rules = NO_RULES, **fields: Any) -> ChatPlan:
     """Plan a request with `own`, the client's JSON."""
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields})
-    return plan(decode_request(f'{body[:-1]},"additionalModelRequestFields":{own}}}'.encode()), family)
+    return plan(decode_request(f'{body[:-1]},"additionalModelRequestFields":{own}}}'.encode()), family, rules=rules)
 
 
 def rejection(family: Capabilities, own: str, **fields: Any) -> ApiError:
@@ -36,6 +37,29 @@ def rejection(family: Capabilities, own: str, **fields: Any) -> ApiError:
 def test_the_clients_fields_pass_through_byte_for_byte(family: Capabilities) -> None:
     own = '{"min_p":1.0,"big":123456789012345678901234567890,"deep":{"z":[1e2,null],"a":"\\u00e9"}}'
     assert f'"additionalModelRequestFields":{own}' in planned(family, own).body.decode()
+
+
+LIMITED, GUARDED = Rules(max_tokens=100), Rules(guardrail=("gr1", "2"))
+RULED = [
+    pytest.param(family, rules, id=family.family)
+    for family in FAMILIES
+    for rules in ([LIMITED, GUARDED] if family.guardrails else [LIMITED])
+]
+
+
+@pytest.mark.parametrize(("family", "rules"), RULED)
+@pytest.mark.parametrize("key", ["max_gen_len", "n", "system", "amazon-bedrock-guardrailConfig", "MIN_P", ""])
+def test_an_organisation_with_a_limit_or_a_guardrail_has_no_other_way_around_it(
+    key: str, family: Capabilities, rules: Rules
+) -> None:
+    error = rejection(family, json.dumps({"min_p": 1, key: 5_000}), rules=rules)
+    assert (error.param, error.code) == (f"additionalModelRequestFields.{key}", "unsupported_parameter")
+    assert '"min_p":1' in planned(family, '{"min_p":1}', rules=rules).body.decode()
+
+
+def test_pairs_of_metadata_leave_the_clients_fields_alone() -> None:
+    own, rules = '{"max_gen_len":5}', Rules(metadata={"a": "b"})
+    assert own in planned(FAMILIES[0], own, rules=rules).body.decode()
 
 
 @pytest.mark.parametrize("own", ["{}", "null"])
