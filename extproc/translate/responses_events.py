@@ -346,7 +346,8 @@ class ResponsesEncoder(StreamEncoder):
         return {**known, text: item.text.getvalue()}
 
     def _input(self, call: int, text: str) -> bytes:
-        if self._calls.get(call) is not self._item:
+        item = self._calls.get(call)
+        if item is None or item is not self._item:
             raise bad_response("a piece of a tool call that has ended")
         return self._delta(text)
 

@@ -15,13 +15,13 @@ from extproc.translate.response_limits import MAX_RESPONSE_BLOCKS, MAX_RESPONSE_
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.responses_events import ResponsesEncoder
 from tests.unit.translate import stream_events
-from tests.unit.translate.stream_events import START, tool
+from tests.unit.translate.stream_events import START, close, piece, reasoning, tool
 from tests.unit.translate.test_linear import GROWTH, growth, without_garbage_collection
 from tests.unit.translate.whole_responses import converse
 
 __all__ = ["without_garbage_collection"]
 
-HEAD = response_head("resp_1", 1, "m", b"{}")
+HEAD = response_head("resp_1", 1, "m", b'{"metadata":{}}')
 
 
 def encoder() -> ResponsesEncoder:
@@ -50,6 +50,17 @@ def test_names_and_ids_of_calls_are_limited(names: tuple[str, str], custom: froz
         written.encode(chunk)
     with pytest.raises(ApiError, match="more than 8,388,608 bytes"):
         written.encode(last)
+
+
+def test_a_piece_of_a_call_while_no_item_is_open_is_an_error() -> None:
+    """Two calls, of which the second has ended: there is no item that a piece of the first could be of."""
+    stream, written = ChatStream(itemised=True), encoder()
+    before = [START, tool(0), tool(1), reasoning(2, signature="s"), close(2)]
+    for chunk in [chunk for each in before for chunk in stream.feed(event(each))]:
+        written.encode(chunk)
+    [chunk] = stream.feed(event(piece("{}", 0)))
+    with pytest.raises(ApiError, match="a piece of a tool call that has ended"):
+        written.encode(chunk)
 
 
 def cited(count: int) -> bytes:
