@@ -29,8 +29,8 @@ def spin():
     except Exception:
         raise AssertionError("a job must not be able to catch it")
 
-def spinning_read(body, endpoint, passed_over):
-    return spin() if body == b"spin" else read(body, endpoint, passed_over)
+def spinning_read(body, *others):
+    return spin() if body == b"spin" else read(body, *others)
 
 def spinning_plan(translated):
     return spin() if b"spin" in bytes(translated.calls[0].body) else with_digests(translated)

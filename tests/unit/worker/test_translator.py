@@ -1,11 +1,13 @@
 """Translation of large requests in another process: same results, in turn, and a response after any failure."""
 
 import asyncio
+import fcntl
 import json
 import os
 import re
 import signal
 import sys
+import termios
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -197,6 +199,14 @@ async def read_before(translator: Translator, name: str = "messages", organisati
     return Plan(decoded, TARGET, BUILT_IN.of(MODEL), images, organisation)
 
 
+async def until_sent(translator: Translator) -> None:
+    """Wait until something has been sent to the process, which is stopped and reads nothing."""
+    assert translator._process is not None
+    connection = translator._process._connection
+    while not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))):
+        await asyncio.sleep(0.01)
+
+
 async def test_a_process_that_dies_fails_only_its_current_caller(
     translator: Translator,
 ) -> None:
@@ -242,7 +252,7 @@ async def test_a_request_that_the_kernel_ends_the_process_for_is_too_complex(tra
     assert translator.pid is not None
     os.kill(translator.pid, signal.SIGSTOP)
     working = asyncio.create_task(translator(Read(body(), CHAT, "acme"), SECONDS))
-    await asyncio.sleep(0)
+    await until_sent(translator)
     os.kill(translator.pid, END_SIGNAL)
     os.kill(translator.pid, signal.SIGCONT)
     failed = await working
