@@ -17,7 +17,7 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from extproc.bedrock.listing import APPLICATION, ON_DEMAND, SYSTEM_DEFINED, FoundationModel, InferenceProfile
@@ -135,6 +135,8 @@ class Catalogue:
         """Results of `targets`: callers ask for the same few ids again and again."""
         self._entries = tuple(sorted(self._list(listed.values()), key=lambda entry: entry.id))
         self._by_id = {entry.id: entry for entry in self._entries}
+        self.permitted: dict[Hashable, tuple[Entry, ...]] = {}
+        """What may be listed, by the rules of who asks; `extproc.exchange.models` keeps it here."""
 
     @classmethod
     def build(

@@ -1,8 +1,9 @@
 """GET /models and GET /models/{model}: the catalogue, as far as the caller's organisation may use it.
 
-Decisions: docs/decisions.md, D57, D183.
+Decisions: docs/decisions.md, D57, D183, D202.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -14,10 +15,13 @@ from extproc.openai.errors import ApiError
 from extproc.openai.models import Model, list_object, model_object
 from extproc.shared_names import API_PATH
 from extproc.tenancy.directory import Caller
-from extproc.tenancy.policy import choose
+from extproc.tenancy.policy import ModelRules, choose
 
 _LONGEST_QUOTED: Final = 256
 """Characters of an id that an error repeats, so that its other sentences stay."""
+
+_MOST_LISTS: Final = 1_024
+"""ModelRules whose lists are remembered."""
 
 
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:
@@ -29,13 +33,24 @@ def _object(entry: Entry) -> Model:
     return model_object(entry.id, entry.created, entry.owned_by, entry.shutdown)
 
 
-def permitted(catalogue: Catalogue, caller: Caller) -> list[Entry]:
+def permitted(catalogue: Catalogue, caller: Caller) -> Sequence[Entry]:
     """Return what the caller may use, sorted by id: models, profiles, and its organisation's aliases for them."""
-    entries = [entry for entry in catalogue.entries() if choose(caller.models, entry.id, entry.targets) is not None]
+    entries = _permitted(catalogue, caller.models)
     if not caller.aliases:
         return entries
     aliases = [_alias(catalogue, caller, name) for name in caller.aliases]
     return sorted([*entries, *[entry for entry in aliases if entry is not None]], key=lambda entry: entry.id)
+
+
+def _permitted(catalogue: Catalogue, rules: ModelRules) -> Sequence[Entry]:
+    """Return what AWS lists and the rules permit. It is chosen once: that takes many times as long as to write it."""
+    known = catalogue.permitted.get(rules)
+    if known is None:
+        known = tuple([entry for entry in catalogue.entries() if choose(rules, entry.id, entry.targets) is not None])
+        if len(catalogue.permitted) >= _MOST_LISTS:
+            catalogue.permitted.clear()
+        catalogue.permitted[rules] = known
+    return known
 
 
 def _alias(catalogue: Catalogue, caller: Caller, name: str) -> Entry | None:

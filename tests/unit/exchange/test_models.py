@@ -9,6 +9,7 @@ from extproc.bedrock.catalogue import Catalogue
 from extproc.config import Models
 from extproc.exchange.models import model, model_list, resolved
 from extproc.openai.errors import ApiError
+from extproc.tenancy import policy
 from extproc.tenancy.directory import Caller
 from tests.unit.exchange.conftest import MODELS, PROFILES
 
@@ -67,3 +68,23 @@ def test_a_rejection_suggests_an_alias() -> None:
     with pytest.raises(ApiError) as caught:
         resolved(CATALOGUE, caller({"gpt-4o": CLAUDE}, "amazon.*"), "gpt4o")
     assert "gpt-4o" not in str(caught.value)
+
+
+def test_a_list_is_chosen_once_for_each_rules() -> None:
+    """However many organisations, or tokens with rules of their own, ask in turns."""
+    callers = [caller({}, "amazon.*", deny=(f"*-{number}",)) for number in range(3_000)]
+    catalogue = Catalogue.build(MODELS, PROFILES, "us-east-1")
+    first = [model_list(catalogue, who) for who in callers[:500]]
+    before = policy._cached.cache_info()
+    assert [model_list(catalogue, who) for who in callers[:500]] == first
+    after = policy._cached.cache_info()
+    assert (before.hits, before.misses) == (after.hits, after.misses)
+    for who in callers:
+        model_list(catalogue, who)
+    assert 0 < len(catalogue.permitted) <= 1_024
+
+
+def test_a_new_list_of_awss_is_chosen_from_anew() -> None:
+    who = caller({}, "amazon.*")
+    assert json.loads(model_list(CATALOGUE, who))["data"]
+    assert not json.loads(model_list(Catalogue.build([], [], "us-east-1"), who))["data"]

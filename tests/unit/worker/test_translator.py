@@ -203,7 +203,7 @@ async def until_sent(translator: Translator) -> None:
     """Wait until something has been sent to the process, which is stopped and reads nothing."""
     assert translator._process is not None
     connection = translator._process._connection
-    while not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))):
+    while not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4))):  # noqa: ASYNC110 - the kernel sets no event
         await asyncio.sleep(0.01)
 
 
