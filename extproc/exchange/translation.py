@@ -7,11 +7,11 @@ Between the two the exchange decides on the model and fetches images. Both steps
 bound the number of values whether or not they are inside strings; each escape in a reference of a schema is as much
 work as a value, and counts as one. A request below both bounds is translated by the event loop itself, in a few
 milliseconds; but not one of many that an organisation sends at once, for which all others would wait: the process
-takes the organisations in turns.
+takes the organisations in turns. The smallest go that way only if they may be much work for their size.
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 
-Decisions: docs/decisions.md, D187, D200.
+Decisions: docs/decisions.md, D187, D200, D203.
 """
 
 from collections.abc import Collection
@@ -30,15 +30,17 @@ from extproc.payload import Payload, segments
 LARGE_BODY = 1 << 19
 """Bytes of a body that is always read in the other process."""
 SMALL_BODY = 8_192
-"""Bytes of a body that the event loop always reads itself, uncounted."""
+"""Bytes of a body that the event loop reads itself, uncounted, unless it is one of many that come at once."""
 MANY_AT_ONCE = 8
 """Bodies that an organisation's other requests have announced; with so many, one over `SMALL_BODY` is read in the other
-process."""
+process, and a smaller one if it `_may_multiply`."""
 MANY_SEPARATORS = 8_000
 """Commas, opening brackets and percent signs of a body that is read in the other process."""
 MANY_OBJECTS = 2_000
 """Opening braces, `true` and `false` of such a body: each message, part, tool call and schema is an object or, of the
 schemas, a boolean, and more work than a value."""
+MANY_OBJECTS_OF_A_SMALL_BODY = 256
+"""Of a body below `SMALL_BODY` that is one of many: so many take up to three milliseconds."""
 _OBJECTS = (b"{", b"true", b"false")
 _SEPARATORS = b",[{%"
 _WITHOUT_MODEL = ("missing_required_parameter", "invalid_value")
@@ -51,12 +53,17 @@ def is_large(body: bytes | bytearray, awaited: int = 0) -> bool:
     """Return whether the body, with `awaited` others of its organisation, may take the event loop too long."""
     size = len(body)
     if size < SMALL_BODY:
-        return False
+        return awaited >= MANY_AT_ONCE and _may_multiply(body)
     if size >= LARGE_BODY or awaited >= MANY_AT_ONCE:
         return True
     if sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS:
         return True
     return size - len(body.translate(None, _SEPARATORS)) + _escaped(body) >= MANY_SEPARATORS
+
+
+def _may_multiply(body: bytes | bytearray) -> bool:
+    """Return whether a small body may be much work: by references, spelled in any way, or by objects."""
+    return b"$ref" in body or b"\\u00" in body or sum(map(body.count, _OBJECTS)) >= MANY_OBJECTS_OF_A_SMALL_BODY
 
 
 def _escaped(body: bytes | bytearray) -> int:

@@ -33,6 +33,7 @@ from extproc.exchange.translation import (
     LARGE_BODY,
     MANY_AT_ONCE,
     MANY_OBJECTS,
+    MANY_OBJECTS_OF_A_SMALL_BODY,
     MANY_SEPARATORS,
     SMALL_BODY,
     is_large,
@@ -133,6 +134,22 @@ def test_of_many_bodies_at_once_those_before_the_last_are_large(roomy: Gateway) 
     crowd = [begun(roomy) for _ in range(2 * MANY_AT_ONCE)]
     directives = [only(exchange.receive(RequestBody(chat(text)), NOW)) for exchange in crowd]
     assert [type(directive) for directive in directives] == [Wait] * MANY_AT_ONCE + [Forward] * MANY_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"$ref":"#/$defs/a"}',
+        rb'{"\u0024\u0072\u0065\u0066":"#/$defs/a"}',
+        b'{"a":1}' * MANY_OBJECTS_OF_A_SMALL_BODY,
+        b'{"a":true}' * (MANY_OBJECTS_OF_A_SMALL_BODY // 2),
+    ],
+)
+def test_of_many_small_bodies_at_once_those_that_may_be_much_work_are_large(body: bytes) -> None:
+    """A schema of 4 KB, of references to references, takes as long as one of any size may."""
+    assert is_large(body, MANY_AT_ONCE)
+    assert not is_large(body, MANY_AT_ONCE - 1)
+    assert not is_large(b'{"messages":[{"role":"user","content":"\xc3\xa9 true"}]}', MANY_AT_ONCE)
 
 
 def test_bodies_of_another_organisation_small_ones_and_those_that_do_not_come_are_not_many(roomy: Gateway) -> None:
