@@ -1,7 +1,7 @@
 """Parts of a model's text that are not the client's content, taken out of it piece by piece.
 
 `InlineReasoning` is the reasoning that some models write into their text, in a tag: `<thinking>…</thinking>`. It counts
-at the beginning of a text block only, and several in a row count: a tag further on is something that the model writes
+at the beginning of a text block only, and a few in a row count: a tag further on is something that the model writes
 about. The white space behind it is dropped, since it only separates. Reasoning that was cut off has no end tag.
 
 `Fence` is a Markdown code fence around JSON that was requested in words. The opening is taken off if JSON follows it,
@@ -19,6 +19,8 @@ from enum import Enum, auto
 
 _MAX_BLANK = 64
 """Most characters of white space before a tag or a fence, and between a fence and the JSON in it."""
+_MOST_TAGS = 16
+"""Most tags at the beginning of a text: models write one or two, and each takes the event loop a microsecond."""
 _BLANK = re.compile(r"\s*")
 _FENCE = r"(?:`{3,6}|~{3,6})"
 _OPENING = re.compile(rf"\s{{0,{_MAX_BLANK}}}({_FENCE})[\w+-]{{0,16}}\s{{0,{_MAX_BLANK}}}(?=[\[{{])")
@@ -48,6 +50,7 @@ class InlineReasoning:
         self._closing = f"</{tag}>"
         self._place = _Place.START
         self._held = ""
+        self._tags = 0
 
     def feed(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the content that `text` completes."""
@@ -81,8 +84,10 @@ class InlineReasoning:
         start = blank.end() if blank else at
         beginning = at if self._place is _Place.START else start
         ahead = text[start : start + len(self._opening)]
-        if start - beginning <= _MAX_BLANK and self._opening.startswith(ahead):
+        counts = self._tags < _MOST_TAGS or not ahead
+        if counts and start - beginning <= _MAX_BLANK and self._opening.startswith(ahead):
             if ahead == self._opening:
+                self._tags += 1
                 self._place = _Place.REASONING
                 return None
             self._hold(text, beginning)

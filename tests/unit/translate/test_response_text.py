@@ -57,6 +57,13 @@ def test_a_tag_anywhere_else_is_content(text: str) -> None:
     assert divided(*text) == ("", text)
 
 
+def test_tags_beyond_those_that_models_write_are_content() -> None:
+    text = "<thinking>a</thinking> \n" * 18
+    rest = text[-2 * len("<thinking>a</thinking> \n") :]
+    assert divided(text) == ("a" * 16, rest)
+    assert divided(*text) == ("a" * 16, rest)
+
+
 def test_the_tag_is_the_familys() -> None:
     assert divided("<think>a</think>b", tag="think") == ("a", "b")
     assert divided("<thinking>a</thinking>b", tag="think") == ("", "<thinking>a</thinking>b")
