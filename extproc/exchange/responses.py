@@ -67,15 +67,14 @@ class CollectedResponse:
         self._complete = complete
         self._longest = longest
         self._longest_idle = longest_idle
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()
+        """Not a list of the pieces: Bedrock may send them of one byte."""
 
     def body(self, data: bytes) -> list[Directive]:
         """Keep the bytes. Raises a 502 `ApiError` for too many."""
-        self._size += len(data)
-        if self._size > self._longest:
+        if len(self._data) + len(data) > self._longest:
             return self._beyond(data)
-        self._pieces.append(data)
+        self._data += data
         return []
 
     def _beyond(self, data: bytes) -> list[Directive]:
@@ -83,7 +82,7 @@ class CollectedResponse:
 
     def end(self) -> list[Directive]:
         """Return the response."""
-        return [self._complete(b"".join(self._pieces))]
+        return [self._complete(bytes(self._data))]
 
     def idle(self, seconds: float) -> list[Directive]:
         """Raise the 504 `ApiError` that ends the call."""
@@ -106,7 +105,7 @@ class CollectedError(CollectedResponse):
         super().__init__(complete, errors.LONGEST, longest_idle)
 
     def _beyond(self, data: bytes) -> list[Directive]:
-        self._pieces.append(data)
+        self._data += data
         return self.end()
 
 

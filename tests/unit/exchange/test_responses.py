@@ -1,13 +1,14 @@
 """Bedrock's responses in an exchange: whole ones, streams, and error responses."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from extproc.bedrock import capability_table, errors
-from extproc.exchange.directives import Head
+from extproc.exchange.directives import Body, Directive, Head
 from extproc.exchange.events import (
     Idle,
     RequestBody,
@@ -18,7 +19,7 @@ from extproc.exchange.events import (
 )
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
-from extproc.exchange.responses import END_SECONDS, READ_AHEAD
+from extproc.exchange.responses import END_SECONDS, READ_AHEAD, CollectedResponse
 from extproc.translate.embeddings import NUMBER_BYTES
 from extproc.translate.response_limits import MAX_RESPONSE_BYTES
 from tests.unit.exchange.replies import error, only
@@ -450,3 +451,22 @@ def test_unknown_events_and_parts_of_events_are_no_progress(sent: Send, gateway:
     assert not exchange.progressed
     exchange.receive(ResponseBody(delta), NOW)
     assert exchange.progressed
+
+
+def test_a_response_in_tiny_pieces_takes_no_more_memory_than_in_one() -> None:
+    """Bedrock may send frames of two bytes, over HTTP/2."""
+    pieces = 1 << 19
+    whole: list[Directive] = []
+
+    def complete(body: bytes) -> Directive:
+        whole.append(Body(body))
+        return whole[0]
+
+    collected = CollectedResponse(complete, 2 * pieces, 60.0)
+    tracemalloc.start()
+    for number in range(pieces):
+        collected.body((number & 0xFFFF).to_bytes(2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * pieces
+    assert collected.end() == [Body(b"".join([number.to_bytes(2) for number in range(1 << 16)]) * (pieces >> 16))]
