@@ -189,7 +189,7 @@ def _result(key: str, status: int, headers: Mapping[str, str], body: bytes) -> s
 def _text(key: str, body: bytes) -> str | None:
     try:
         item = msgspec.json.decode(body, type=_Response).Item
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _TransientError(f"the response cannot be read: {error}") from error
     if item is None:
         return None
@@ -202,7 +202,7 @@ def _error(status: int, body: bytes) -> Exception:
     """Return the exception for an error of DynamoDB's."""
     try:
         failure = msgspec.json.decode(body, type=_Failure)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         failure = _Failure()
     name = failure.type.rpartition("#")[2]
     text = f"DynamoDB answered with {name or status}: {failure.message or failure.Message}"

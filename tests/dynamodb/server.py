@@ -49,6 +49,7 @@ FAULTS: Mapping[str, tuple[int, str, bytes]] = {
         b'{"Item":{"pk":{"S":"token#0"},"json":{"S":"{}"}}}',
     ),
     "an item without a value": (200, "application/x-amz-json-1.0", b'{"Item":{"pk":{"S":"token#0"}}}'),
+    "deep": (200, "application/x-amz-json-1.0", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
 }
 """Responses in place of DynamoDB's: status, content type and body. Further faults: cut, slow, corrupt."""
 
