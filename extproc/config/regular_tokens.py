@@ -12,15 +12,15 @@ Decision: docs/decisions.md, D192.
 import re
 from datetime import UTC, datetime
 
-_WORD = r"[A-Za-z][A-Za-z0-9._*-]*(?: [A-Za-z0-9][A-Za-z0-9._*-]*)*"
+_WORD = r"[A-Za-z][A-Za-z0-9._*-]*+(?: [A-Za-z0-9][A-Za-z0-9._*-]*+)*+"
 _ITEM = rf"(?:{_WORD}|'[ -&(-~]*'|\"[ !#-\[\]-~]*\")"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:Z|[+-][0-9]{2}:[0-9]{2}))?"
 
-_HEAD = re.compile(r"(?:#[ -~]*\n|\n)*tokens:\n")
-_COMMENT = re.compile(r"(?: *#[ -~]*\n|\n)+")
+_HEAD = re.compile(r"(?:#[ -~]*+\n|\n)*+tokens:\n")
+_COMMENT = re.compile(r"(?: *+#[ -~]*+\n|\n)++")
 _LINE = re.compile(
     rf"( *)(- |  )(?:(name): ({_ITEM})|(sha256): (\"[0-9a-fA-F]{{64}}\"|'[0-9a-fA-F]{{64}}'|[0-9a-fA-F]{{64}})"
-    rf"|(organisations|scopes|allow|deny): \[((?:{_ITEM}(?:, {_ITEM})*)?)\]|(expires): ({_TIME})|(models):)\n"
+    rf"|(organisations|scopes|allow|deny): \[((?:{_ITEM}(?:, {_ITEM})*+)?)\]|(expires): ({_TIME})|(models):)\n"
 )
 _ITEMS = re.compile(_ITEM)
 

@@ -1,6 +1,7 @@
 """Names of members in JSON that comes in pieces."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -91,3 +92,15 @@ def test_levels_beyond_any_schema_are_passed_on() -> None:
     text = '{"x":' * 2_000 + '{"a":1}' + "}" * 2_000
     assert renamed(text, NAMES) == text
     assert renamed("[" * 900 + '{"a":1}' + "]" * 900, {"a": "b"}) == "[" * 900 + '{"b":1}' + "]" * 900
+
+
+@pytest.mark.parametrize("escape", ["\\\\", "\\n", "\\u0041"])
+@pytest.mark.parametrize("form", ['{"x":"%s"}', '{"%s":1}'])
+def test_a_text_of_escapes_takes_memory_for_itself_alone(form: str, escape: str) -> None:
+    """A repeated group that `re` could enter again by another way takes 120 bytes for each time."""
+    text = form % (escape * 100_000)
+    tracemalloc.start()
+    assert renamed(text, NAMES) == text
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(text) + 65_536
