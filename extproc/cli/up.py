@@ -136,7 +136,7 @@ def up(
     for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level), _readable(listen, tls))):
         write_line(warning)
     envoy = _envoy_binary()
-    # A second of work, while AWS's code looks for credentials; the stack waits for its end.
+    # A second of work, while AWS's code looks for credentials; `render` waits for its end.
     threading.Thread(target=envoy_config.load, daemon=True).start()
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), local_listen)

@@ -21,7 +21,7 @@ _LONGEST_QUOTED: Final = 256
 """Characters of an id that an error repeats, so that its other sentences stay."""
 
 _MOST_LISTS: Final = 1_024
-"""ModelRules whose lists are remembered."""
+"""Rules whose lists are remembered."""
 
 
 def model_list(catalogue: Catalogue, caller: Caller) -> bytes:

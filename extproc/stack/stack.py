@@ -162,12 +162,10 @@ class _Stack:
         self._tasks.append(asyncio.create_task(self._caretaker.run()))
         try:
             async with asyncio.timeout(READY_SECONDS):
-                loaded = asyncio.create_task(asyncio.to_thread(envoy_config.load))
                 await self._start_tls()
                 environment, endpoint, local_url = await self._start_upstream()
                 for name in self._workers:
                     await self._supervisor.start(self._worker(name, environment))
-                await loaded
                 await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
                 await self._until_healthy()
         except TimeoutError as error:

@@ -369,9 +369,10 @@ class Process:
             job.keys,
             job.rules,
         )
-        reply, (pending, *blobs) = self._ask(request, list(images.values()))
+        reply, received = self._ask(request, list(images.values()))
         if not isinstance(reply, wire.PlanReply):
             raise _unexpected(reply)
+        pending, *blobs = received
         bodies = _bodies(tuple([call.blobs for call in reply.calls]), blobs)
         calls = [
             BedrockCall(

@@ -3,7 +3,8 @@
 Invariant: `create` changes nothing about a table that there is, and rejects one with another key.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,26 +31,21 @@ class DynamoDbTable:
 
     def create(self) -> bool:
         """Make the table, and wait until it is usable; return False if there is one already. Raises `TableError`."""
-        try:
+        with self._named_errors():
             client = _client(self.region)
             made = self._create(client)
             client.get_waiter("table_exists").wait(TableName=self.name, WaiterConfig=_WAITING)
             if not made:
                 self._check(client.describe_table(TableName=self.name)["Table"])
-        except (BotoCoreError, ClientError) as error:
-            raise TableError(f"table {self.name} in {self.region}: {error}") from error
         return made
 
     def write(self, items: Iterable[Mapping[str, str]]) -> int:
         """Write these items, in place of those with the same keys; return their number. Raises `TableError`."""
         count = 0
-        try:
-            with self._resource().batch_writer() as batch:
-                for item in items:
-                    batch.put_item(Item=dict(item))
-                    count += 1
-        except (BotoCoreError, ClientError) as error:
-            raise TableError(f"table {self.name} in {self.region}: {error}") from error
+        with self._named_errors(), self._resource().batch_writer() as batch:
+            for item in items:
+                batch.put_item(Item=dict(item))
+                count += 1
         return count
 
     def prune(self, kept: Collection[str]) -> int:
@@ -57,7 +53,7 @@ class DynamoDbTable:
 
         Tokens go first. Raises `TableError`.
         """
-        try:
+        with self._named_errors():
             table = self._resource()
             pages = table.meta.client.get_paginator("scan").paginate(
                 TableName=self.name, ProjectionExpression="#key", ExpressionAttributeNames={"#key": KEY}
@@ -67,9 +63,15 @@ class DynamoDbTable:
             with table.batch_writer() as batch:
                 for key in superfluous:
                     batch.delete_item(Key={KEY: key})
+        return len(superfluous)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turn boto3's errors into `TableError`s, which name the table."""
+        try:
+            yield
         except (BotoCoreError, ClientError) as error:
             raise TableError(f"table {self.name} in {self.region}: {error}") from error
-        return len(superfluous)
 
     def _resource(self) -> Any:
         return Session().resource("dynamodb", region_name=self.region, config=_CLIENT).Table(self.name)

@@ -12,7 +12,7 @@ SERVED = "x-oai-model-served"
 
 
 @pytest.fixture(scope="module")
-def running(start_shared: Any) -> Any:
+def gateway(start_shared: Any) -> Any:
     organisations = {
         "acme": {"aliases": {"gpt-4o": PRO}},
         "umbrella": {"models": {"allow": ["amazon.*"]}},
@@ -21,18 +21,6 @@ def running(start_shared: Any) -> Any:
     }
     aliases = {"gpt-4o": NOVA, "claude": CLAUDE, "embedder": TITAN}
     return start_shared({"aliases": aliases, "organisations": organisations, "endpoints": {"responses": True}})
-
-
-@pytest.fixture
-def client(running: Any, client_of: Any) -> Any:
-    return client_of(running)
-
-
-@pytest.fixture
-def local(running: Any, local_of: Any) -> Any:
-    local = local_of(running.local_url)
-    local.forget()
-    return local
 
 
 def called(local: Any) -> list[str]:

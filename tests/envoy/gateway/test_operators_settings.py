@@ -12,21 +12,9 @@ LARGE = "word " * 120_000
 
 
 @pytest.fixture(scope="module")
-def running(start_shared: Any) -> Any:
+def gateway(start_shared: Any) -> Any:
     organisations = {"acme": {"project": PROJECT}, "umbrella": {"caching": "implicit"}, "limited": {}, "closed": {}}
     return start_shared({"compat": {"ignore_fields": IGNORED}, "organisations": organisations})
-
-
-@pytest.fixture
-def client(running: Any, client_of: Any) -> Any:
-    return client_of(running)
-
-
-@pytest.fixture
-def local(running: Any, local_of: Any) -> Any:
-    local = local_of(running.local_url)
-    local.forget()
-    return local
 
 
 def named(response: Any) -> list[str]:

@@ -13,7 +13,7 @@ each_size = pytest.mark.parametrize("text", ["Hello", LARGE], ids=["small", "lar
 
 
 @pytest.fixture(scope="module")
-def running(start_shared: Any) -> Any:
+def gateway(start_shared: Any) -> Any:
     organisations = {
         "acme": {"max_tokens": 100, "default_model": "usual"},
         "umbrella": {"guardrail": {"id": "gr1a2b3c", "version": "2"}},
@@ -21,18 +21,6 @@ def running(start_shared: Any) -> Any:
         "closed": {},
     }
     return start_shared({"aliases": {"usual": NOVA}, "organisations": organisations, "endpoints": {"responses": True}})
-
-
-@pytest.fixture
-def client(running: Any, client_of: Any) -> Any:
-    return client_of(running)
-
-
-@pytest.fixture
-def local(running: Any, local_of: Any) -> Any:
-    local = local_of(running.local_url)
-    local.forget()
-    return local
 
 
 def chat(client: Any, organisation: str, text: str = "Hello", **fields: Any) -> Any:

@@ -14,21 +14,9 @@ UMBRELLA = {"oai.organisation": "umbrella", "oai.token": "both"}
 
 
 @pytest.fixture(scope="module")
-def running(start_shared: Any) -> Any:
+def gateway(start_shared: Any) -> Any:
     organisations = {"acme": {"request_metadata": {"team": "search"}}, "umbrella": {}, "limited": {}, "closed": {}}
     return start_shared({"aws": {}, "organisations": organisations})
-
-
-@pytest.fixture
-def client(running: Any, client_of: Any) -> Any:
-    return client_of(running)
-
-
-@pytest.fixture
-def local(running: Any, local_of: Any) -> Any:
-    local = local_of(running.local_url)
-    local.forget()
-    return local
 
 
 def post(client: Any, organisation: str, path: str, **body: Any) -> Any:
