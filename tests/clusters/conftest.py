@@ -43,6 +43,8 @@ class Attached:
     url: str
     local_url: str
     tokens: dict[str, str]
+    prompts: None = None
+    """No file: this local Bedrock keeps what it received in memory."""
 
 
 class Amazon(Front):

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from tests.deploy.conftest import Object, Objects
 from tests.deploy.programs import environment, envoy, free_ports, running
 from tests.programs import DEADLINE, Program
@@ -130,3 +132,12 @@ def up(pod: Pod) -> Iterator[Pod]:
         worker.wait_for("serving on unix:")
         stack.enter_context(pod.started("envoy"))
         yield pod
+
+
+def healthy(pod: Pod) -> int:
+    """Return the status that the readiness probe gets."""
+    probe = pod.container("envoy")["readinessProbe"]["httpGet"]
+    try:
+        return httpx.get(pod.health + probe["path"]).status_code
+    except httpx.HTTPError:
+        return 0

@@ -22,7 +22,7 @@ import pytest
 import yaml
 from openai import OpenAI
 
-from tests.deploy.pods import Pod, mount, placed, up
+from tests.deploy.pods import Pod, healthy, mount, placed, up
 from tests.deploy.programs import running
 from tests.envoy.conftest import validate  # noqa: F401
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
@@ -77,15 +77,6 @@ def pod(objects_of: Any, folder: Path, bedrock: LocalBedrock, eventually: Any) -
     with placed(objects_of("overlays/local"), "oai-gateway", folder, services) as pod, up(pod):
         eventually(lambda: healthy(pod) == 200)
         yield pod
-
-
-def healthy(pod: Pod) -> int:
-    """Return the status that the readiness probe gets."""
-    probe = pod.container("envoy")["readinessProbe"]["httpGet"]
-    try:
-        return httpx.get(pod.health + probe["path"]).status_code
-    except httpx.HTTPError:
-        return 0
 
 
 def test_a_pod_serves_the_demo_token(pod: Pod) -> None:

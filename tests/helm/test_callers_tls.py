@@ -16,7 +16,7 @@ import pytest
 
 from tests.certificates import self_signed
 from tests.deploy.conftest import KUBERNETES, Objects
-from tests.deploy.pods import Pod, mount, placed, up
+from tests.deploy.pods import Pod, healthy, mount, placed, up
 from tests.deploy.programs import running
 from tests.envoy.gateway.conftest import eventually  # noqa: F401
 from tests.helm.conftest import Template
@@ -95,7 +95,7 @@ def test_callers_speak_https_and_get_a_renewed_certificate(objects: Objects, fol
             "--tls-secrets /run/oai ": f"--tls-secrets {folder}/run ",
         }
         with placed(objects, "oai-gateway", folder, services) as pod, up(pod):
-            eventually(lambda: httpx.get(f"{pod.health}/healthz").status_code == 200)
+            eventually(lambda: healthy(pod) == 200)
             assert models(pod, old)
             assert hook(objects, pod, mounted).returncode == 0
             mount(mounted, new)
