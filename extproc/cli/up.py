@@ -5,7 +5,6 @@ import importlib
 import os
 import shlex
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from extproc.telemetry.lines import flush, write_line
 
 if TYPE_CHECKING:
     from extproc.proxy import Proxy
-    from extproc.stack.stack import StackAddresses, StackOptions
+    from extproc.stack.stack import Render, StackAddresses, StackOptions
     from extproc.stack.upstream import Aws, Local, Mode
     from extproc.worker.tls import TlsFiles
 
@@ -126,7 +125,10 @@ def up(
 
     HTTPS_PROXY and NO_PROXY count for all calls to AWS: http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT.
     """
-    from extproc import envoy_config
+    from extproc.stack import renderer
+
+    with user_errors(renderer.RenderError):
+        started = click.get_current_context().with_resource(renderer.started())  # a second of work, beside what follows
     from extproc.machine import open_files
     from extproc.net import ca_bundle
     from extproc.stack import stack
@@ -136,12 +138,10 @@ def up(
     for warning in filter(None, (open_files.too_few(files), _loud(envoy_log_level), _readable(listen, tls))):
         write_line(warning)
     envoy = _envoy_binary()
-    # A second of work, while AWS's code looks for credentials; `render` waits for its end.
-    threading.Thread(target=envoy_config.load, daemon=True).start()
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), local_listen)
     _warn_of_region(target)
-    with _configuration(loaded, target) as configuration, user_errors(stack.StackError):
+    with _configuration(loaded, target) as configuration, user_errors(stack.StackError, renderer.RenderError):
         options = stack.StackOptions(
             config=configuration.path,
             settings=configuration.settings,
@@ -158,16 +158,16 @@ def up(
             tls=tls,
             proxy=_proxy(target),
         )
-        _run(options, configuration)
+        _run(options, configuration, started.render)
 
 
-def _run(options: "StackOptions", configuration: _Configuration) -> None:
+def _run(options: "StackOptions", configuration: _Configuration, render: "Render") -> None:
     """Run the stack until it ends. Raises `GatewayError` if a program does not stay up."""
     from extproc.stack import stack
     from extproc.stack.supervisor import ProgramError
 
     try:
-        asyncio.run(stack.run(options, write_line, lambda ready: _announce(configuration, options, ready)))
+        asyncio.run(stack.run(options, write_line, lambda ready: _announce(configuration, options, ready), render))
     except ProgramError as error:
         raise GatewayError(str(error)) from error
     finally:

@@ -108,7 +108,7 @@ class EnvoyPlan:
 
 
 def load() -> None:
-    """Import what `render` needs, for a thread that runs while there is something else to wait for."""
+    """Import what `render` needs, before there is a plan."""
     from extproc.envoy_config import bootstrap  # noqa: F401  (it loads envoy-data-plane)
 
 

@@ -14,7 +14,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,13 @@ class StackAddresses:
     health: Address | None
 
 
-async def run(options: StackOptions, report: Report, announce: Callable[[StackAddresses], None]) -> None:
+Render = Callable[[envoy_config.EnvoyPlan], Awaitable[str]]
+"""Renders Envoy's configuration; what it raises ends the start."""
+
+
+async def run(
+    options: StackOptions, report: Report, announce: Callable[[StackAddresses], None], render: Render
+) -> None:
     """Start everything, call `announce`, and return once SIGINT, SIGTERM or SIGHUP came and all has ended.
 
     Raises `StackError`, or `ProgramError` when a program does not stay up. A second signal cuts it short.
@@ -94,7 +100,7 @@ async def run(options: StackOptions, report: Report, announce: Callable[[StackAd
     try:
         reserved_health = reserved_port(options.health) if options.health else contextlib.nullcontext()
         with run_directory() as directory, reserved_port(options.listen) as listen, reserved_health as health:
-            await _Stack(options, report, directory, listen, health).run(announce)
+            await _Stack(options, report, directory, listen, health, render).run(announce)
     except RunDirectoryError as error:
         raise StackError(str(error)) from error
 
@@ -103,9 +109,16 @@ class _Stack:
     """A run of the stack. `_end` is settled by the first signal, or by a program that does not stay up."""
 
     def __init__(
-        self, options: StackOptions, report: Report, directory: Path, listen: Address, health: Address | None
+        self,
+        options: StackOptions,
+        report: Report,
+        directory: Path,
+        listen: Address,
+        health: Address | None,
+        render: Render,
     ) -> None:
         self._health = health
+        self._render = render
         self._options = options
         self._report = report
         self._directory = directory
@@ -236,7 +249,7 @@ class _Stack:
         return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint) -> str:
-        """Render Envoy's configuration, in a thread: the workers start meanwhile."""
+        """Render Envoy's configuration; the workers start meanwhile."""
         plan = envoy_config.EnvoyPlan(
             listen=self._listen,
             processors=tuple(self._socket(name) for name in self._workers),
@@ -251,7 +264,7 @@ class _Stack:
             callers_tls=self._tls.plan if self._tls else None,
             proxy=self._options.proxy,
         )
-        return await asyncio.to_thread(envoy_config.render, plan)
+        return await self._render(plan)
 
     def _envoy_memory(self) -> int:
         """Return Envoy's part of the memory: the workers have the rest."""
