@@ -69,8 +69,8 @@ def tokens(*more: dict[str, Any]) -> str:
 
 
 def settings(**more: Any) -> str:
-    """gateway.yaml: the organisations of all tests, and other keys in place of theirs."""
-    rest = {key: value for key, value in CONFIG.items() if key in ("region", "organisations")}
+    """gateway.yaml: that of all tests, but for the tokens, and other keys in place of theirs."""
+    rest = {key: value for key, value in CONFIG.items() if key != "tokens"}
     return str(yaml.safe_dump({**rest, "tokens_from": "/etc/oai/tokens", **more}))
 
 
