@@ -28,6 +28,7 @@ from extproc.config.aliases import check_aliases
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
+from extproc.config.features import Feature
 from extproc.config.kinds import (
     Aliases,
     Bytes,
@@ -124,6 +125,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The guardrail that each of its chats passes."""
     default_model: ModelId | None = None
     """The model, or the alias, of chats that name none."""
+    features: tuple[Feature, ...] | None = None
+    """What its requests may use; None is everything."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +141,8 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Narrows the organisation's: a model has to be permitted by both."""
     scopes: tuple[Scope, ...] | None = None
     """The groups of endpoints that it may call; None is all of them."""
+    features: tuple[Feature, ...] | None = None
+    """Narrows the organisation's: a feature has to be permitted by both."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())

@@ -20,7 +20,7 @@ _HEAD = re.compile(r"(?:#[ -~]*+\n|\n)*+tokens:\n")
 _COMMENT = re.compile(r"(?: *+#[ -~]*+\n|\n)++")
 _LINE = re.compile(
     rf"( *)(- |  )(?:(name): ({_ITEM})|(sha256): (\"[0-9a-fA-F]{{64}}\"|'[0-9a-fA-F]{{64}}'|[0-9a-fA-F]{{64}})"
-    rf"|(organisations|scopes|allow|deny): \[((?:{_ITEM}(?:, {_ITEM})*+)?)\]|(expires): ({_TIME})|(models):)\n"
+    rf"|(organisations|scopes|features|allow|deny): \[((?:{_ITEM}(?:, {_ITEM})*+)?)\]|(expires): ({_TIME})|(models):)\n"
 )
 _ITEMS = re.compile(_ITEM)
 

@@ -22,6 +22,7 @@ from extproc.translate import chat_completion, chat_request
 from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
+from extproc.translate.features import check_features
 from extproc.translate.media import RemoteImage, remote_images
 from extproc.translate.response_shape import ResponseShape
 
@@ -76,6 +77,10 @@ class DecodedChat:
         self.model = request.model
         self.images: Mapping[str, RemoteImage] = remote_images(request.messages)
         self._request = request
+
+    def check_features(self, denied: int) -> None:
+        """Raise a 403 `ApiError` that names the field if the request uses one of the features with these bits."""
+        check_features(self._request, denied)
 
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""

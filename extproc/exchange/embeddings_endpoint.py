@@ -64,6 +64,9 @@ class DecodedEmbeddings:
         self.images: Mapping[str, RemoteImage] = {}
         self._request = request
 
+    def check_features(self, denied: int) -> None:
+        """Do nothing: inputs are texts."""
+
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         request = self._request

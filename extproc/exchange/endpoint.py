@@ -127,6 +127,9 @@ class DecodedRequest(Protocol):
     def images(self) -> Mapping[str, RemoteImage]:
         """The images that the request names by http(s) URLs, by URL."""
 
+    def check_features(self, denied: int) -> None:
+        """Raise a 403 `ApiError` that names the field if the request uses one of the features with these bits."""
+
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request for a model. Raises `ApiError`."""
 

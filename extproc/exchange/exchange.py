@@ -120,6 +120,7 @@ from extproc.tenancy.directory import Caller
 from extproc.tenancy.store import LookedUp, Lookup, Unavailable
 from extproc.translate.completed import Completed
 from extproc.translate.errors import bad_response, from_bedrock
+from extproc.translate.features import check_feature
 
 
 class Exchange:
@@ -263,6 +264,7 @@ class Exchange:
             return self._reply(200, model(self._gateway.catalogue, caller, requested.model))
         if requested.switch:
             self._check_offered(requested, event.headers, caller.own)
+            check_feature(requested.switch, caller.denied)
         budget = self._gateway.budget
         size = announced_bytes(event, self._gateway.settings.limits, budget.largest - budget.stream_bytes)
         self._reservation = reservation = Reservation(budget, caller.organisation, size)
@@ -295,9 +297,11 @@ class Exchange:
         if is_large(body, admitted.reservation.arrived()):
             self._state = Reading(admitted)
             passed_over = settings.compat.ignore_fields
-            job = Read(body, admitted.endpoint, admitted.caller.organisation, passed_over, default_model(admitted))
+            caller, usual = admitted.caller, default_model(admitted)
+            job = Read(body, admitted.endpoint, caller.organisation, passed_over, usual, caller.denied)
             return Wait(job, TRANSLATION_SECONDS)
-        request = decoded(body, admitted.endpoint, settings.compat.ignore_fields, default_model(admitted))
+        passed_over, usual = settings.compat.ignore_fields, default_model(admitted)
+        request = decoded(body, admitted.endpoint, passed_over, usual, admitted.caller.denied)
         directive = self._decoded(admitted, request, now)
         release(body)
         return directive

@@ -145,6 +145,8 @@ class Read:
     passed_over: tuple[str, ...] = ()
     default_model: str | None = None
     """The model of a request that names none."""
+    denied: int = 0
+    """The bits of the features that the request may not use."""
 
 
 class HeldRequest:

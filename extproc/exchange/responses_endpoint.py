@@ -34,6 +34,7 @@ from extproc.translate import chat_request
 from extproc.translate.chat_sse import ChatSse, whole_stream
 from extproc.translate.chat_stream import ChatStream
 from extproc.translate.completed import Completed
+from extproc.translate.features import check_feature, check_features
 from extproc.translate.media import RemoteImage, remote_images
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.responses_events import ResponsesEncoder
@@ -108,6 +109,15 @@ class DecodedResponses:
         self.images: Mapping[str, RemoteImage] = {
             url: RemoteImage(self._form.paths.of(image.path), image.uses) for url, image in images.items()
         }
+
+    def check_features(self, denied: int) -> None:
+        """Raise a 403 `ApiError` that names the field if the request uses one of the features with these bits."""
+        if self._form.tools.search:
+            check_feature("web_search", denied, "tools")
+        try:
+            check_features(self._form.request, denied)
+        except ApiError as error:
+            raise self._form.paths.error(error) from error
 
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""

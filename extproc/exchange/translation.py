@@ -11,7 +11,7 @@ takes the organisations in turns. The smallest go that way only if they may be m
 
 Invariant: a request becomes the same calls, or the same error, whichever way it goes.
 
-Decisions: docs/decisions.md, D187, D200, D203.
+Decisions: docs/decisions.md, D187, D200, D203, D222.
 """
 
 from collections.abc import Collection
@@ -79,20 +79,38 @@ def release(body: bytes | bytearray) -> None:
 
 
 def read(
-    body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str] = (), default_model: str | None = None
+    body: bytes | bytearray,
+    endpoint: ApiEndpoint,
+    passed_over: Collection[str] = (),
+    default_model: str | None = None,
+    denied: int = 0,
 ) -> DecodedRequest:
     """Decode a large body, as `decoded` does. Raises `ApiError`."""
     check_values(body)
-    return decoded(body, endpoint, passed_over, default_model)
+    return decoded(body, endpoint, passed_over, default_model, denied)
 
 
 def decoded(
-    body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str], default_model: str | None
+    body: bytes | bytearray,
+    endpoint: ApiEndpoint,
+    passed_over: Collection[str],
+    default_model: str | None,
+    denied: int,
 ) -> DecodedRequest:
     """Decode a body, without the unknown fields at the paths `passed_over`. Raises `ApiError`.
 
-    One without a model, or with an empty name, is decoded again with `default_model`, if there is one.
+    One without a model, or with an empty name, is decoded again with `default_model`, if there is one. `denied` are
+    the bits of the features that it may not use: known before anything is done for it, such as a fetch of its images.
     """
+    request = _decoded(body, endpoint, passed_over, default_model)
+    if denied:
+        request.check_features(denied)
+    return request
+
+
+def _decoded(
+    body: bytes | bytearray, endpoint: ApiEndpoint, passed_over: Collection[str], default_model: str | None
+) -> DecodedRequest:
     try:
         return endpoint.decode(body, passed_over)
     except ApiError as error:

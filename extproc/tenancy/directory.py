@@ -5,7 +5,7 @@ exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations. It returns a
 `Lookup`, and decides nothing, where its store has to ask elsewhere first.
 
-Decisions: docs/decisions.md, D191, D196.
+Decisions: docs/decisions.md, D191, D196, D222.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 from extproc import config
 from extproc.config.aliases import effective_aliases
+from extproc.config.features import denied
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
 from extproc.tenancy.policy import ModelRules, Narrowed
@@ -32,9 +33,10 @@ _MAX_MERGED: Final = 256
 class Caller(Value, frozen=True):
     """An authenticated request: its token's name, its organisation's machine name, and the models that it may call.
 
-    `scopes` are the groups of endpoints that its token may call, None for all of them. `project` is the organisation's
-    project of Bedrock, None for the account's default. `aliases` are its names for models, and the ids that they stand
-    for; `own` are its settings, as they were when the request came.
+    `scopes` are the groups of endpoints that its token may call, None for all of them. `denied` are the bits of the
+    features that its requests may not use. `project` is the organisation's project of Bedrock, None for the account's
+    default. `aliases` are its names for models, and the ids that they stand for; `own` are its settings, as they were
+    when the request came.
     """
 
     token: str
@@ -44,6 +46,7 @@ class Caller(Value, frozen=True):
     aliases: Mapping[str, str] | None = None
     own: config.Organisation = _USUAL
     scopes: tuple[str, ...] | None = None
+    denied: int = 0
 
     def require(self, scope: str) -> None:
         """Raise a 403 if the token has scopes, and this is none of them."""
@@ -115,7 +118,10 @@ class Directory:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
         models: ModelRules = settings.models if token.models is None else Narrowed(settings.models, token.models)
         aliases = (self._aliases(name, settings) if settings.aliases else self._common) or None
-        return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes)
+        bits = 0
+        if settings.features is not None or token.features is not None:
+            bits = denied(settings.features, token.features)
+        return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes, bits)
 
     def _aliases(self, name: str, organisation: config.Organisation) -> Mapping[str, str]:
         """Return the aliases of an organisation that has some of its own."""

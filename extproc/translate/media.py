@@ -57,7 +57,7 @@ MAX_REMOTE_IMAGES = 20
 _FILE = "messages[].content[].file"
 """The path of any document, as `Ignored` has it."""
 _REMOTE = ("http://", "https://")
-_S3_SCHEME = "s3://"
+S3_SCHEME = "s3://"
 _S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9](/.*)?", re.DOTALL)
 _S3_LONGEST = 1024
 _WHITE_SPACE = str.maketrans("", "", " \t\r\n")
@@ -113,7 +113,7 @@ def remote_images(messages: Sequence[Message]) -> dict[str, RemoteImage]:
             if isinstance(part, ImagePart):
                 path = f"messages[{index}].content[{position}].image_url.url"
                 url = _short(part.image_url.url, path)
-                if _is_remote(url):
+                if is_remote(url):
                     first = remote.get(url)
                     remote[url] = RemoteImage(path, 1) if first is None else RemoteImage(first.path, first.uses + 1)
                     if len(remote) > MAX_REMOTE_IMAGES:
@@ -154,7 +154,7 @@ class Media:
         data = decode_string(raw, where)
         url = data.text
         if not self._capabilities.images:
-            if not _is_remote(url) and not url.startswith(_S3_SCHEME):
+            if not is_remote(url) and not url.startswith(S3_SCHEME):
                 _image_block(data, where)  # an error in the image itself comes first: no other model would accept it
             raise self._not_taken("images", param)
         self._images += 1
@@ -162,9 +162,9 @@ class Media:
         if self._images > most:
             message = f"This is one image too many: a request to this model may have {most}."
             raise invalid(message, param, "too_many_images")
-        if _is_remote(url):
+        if is_remote(url):
             return self._remote_image(url, where)
-        if url.startswith(_S3_SCHEME):
+        if url.startswith(S3_SCHEME):
             place = self._in_s3(url, "image", where)
             return ImageContent(ImageBlock(_by_end(url, _IMAGE_EXTENSIONS, "image", where), place))
         return _image_block(data, where)
@@ -205,7 +205,7 @@ class Media:
         """Return the source, the bytes (none of an object in S3), the format if it is known, and a file name."""
         filename = file.filename or ""
         data = decode_string(file.file_data, param)
-        if data.text.startswith(_S3_SCHEME):
+        if data.text.startswith(S3_SCHEME):
             place = self._in_s3(data.text, "document", param)
             return place, b"", by_extension(data.text) or by_extension(filename), filename or data.text
         place, content, media_type = _file_data(data, param)
@@ -245,7 +245,7 @@ class Media:
         where = f"{param}.video_url.url"
         detected: VideoFormat | None
         url = decode_string(raw, where)
-        if url.text.startswith(_S3_SCHEME):
+        if url.text.startswith(S3_SCHEME):
             place = self._in_s3(url.text, "video", where)
             detected = _by_end(url.text, _VIDEO_EXTENSIONS, "video", where)
         else:
@@ -306,7 +306,7 @@ def _file_data(data: LazyBase64, param: str) -> tuple[MediaSource, bytes, str]:
     """Return base64, content and media type ("" if unknown) of a `data:` URL or of bare base64: clients send both."""
     if data.text[:5].lower() == "data:":
         media_type, data = _data_url(data, "a data: URL with a base64 document", "document", param)
-    elif _is_remote(data.text):
+    elif is_remote(data.text):
         raise _rejected("Documents are not fetched from URLs: send the document itself, in base64.", param, "document")
     else:
         media_type = ""
@@ -374,7 +374,8 @@ def _short(raw: Raw, path: str) -> str:
     return "" if bytes(memoryview(raw)[:6]).lower() == b'"data:' else decode_at(raw, str, path)
 
 
-def _is_remote(url: str) -> bool:
+def is_remote(url: str) -> bool:
+    """Return whether a URL is http or https."""
     return url[:8].lower().startswith(_REMOTE)
 
 

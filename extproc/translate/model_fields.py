@@ -32,7 +32,7 @@ _INSTEAD = {
 }
 
 
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     {
         *(BETA, "k", "p", "min_p", "top_k", "seed", "random_seed"),
         *("presence_penalty", "frequency_penalty", "repetition_penalty"),
@@ -99,10 +99,10 @@ def _reserved(capabilities: Capabilities) -> dict[str, str]:
 def _check_harmless(own: Collection[str]) -> None:
     """Reject keys that may evade an organisation's limit of tokens or its guardrail. Raises a 400 `ApiError`."""
     for key in own:
-        if key not in _HARMLESS:
+        if key not in HARMLESS:
             raise invalid(
                 f"Your organisation has a limit of tokens or a guardrail, which '{key}' might evade: leave it out. "
-                f"These may be sent: {', '.join(sorted(_HARMLESS))}.",
+                f"These may be sent: {', '.join(sorted(HARMLESS))}.",
                 f"{ROOT}.{key}",
                 "unsupported_parameter",
             )

@@ -82,7 +82,8 @@ class TranslationServer:
             return Reply(error_of(_TOO_LARGE)), []
 
     def _read(self, request: ReadRequest, body: bytearray) -> ReplyWithBlobs:
-        decoded = translation.read(body, ENDPOINTS[request.path], request.passed_over, request.default_model)
+        endpoint = ENDPOINTS[request.path]
+        decoded = translation.read(body, endpoint, request.passed_over, request.default_model, request.denied)
         self._requests[request.id] = decoded
         return Reply(ReadReply(decoded.model, dict(decoded.images))), []
 

@@ -34,13 +34,15 @@ TOO_COMPLEX = invalid(
 class ReadRequest(Struct, tag="read"):
     """Decode the blob, a body for the endpoint at `path`, and keep the request under `id`.
 
-    Unknown fields at the paths `passed_over` are left out; `default_model` is the model of a request that names none.
+    Unknown fields at the paths `passed_over` are left out; `default_model` is the model of a request that names none,
+    and `denied` are the bits of the features that it may not use.
     """
 
     id: int
     path: str
     passed_over: tuple[str, ...] = ()
     default_model: str | None = None
+    denied: int = 0
 
 
 class PlanRequest(Struct, tag="plan"):

@@ -220,7 +220,7 @@ class Ticket(HeldRequest):
     Its body stays here until it is planned: if the process ends before, or forgets it, it is read again.
     """
 
-    __slots__ = ("__weakref__", "body", "default_model", "endpoint", "number", "passed_over", "process")
+    __slots__ = ("__weakref__", "body", "default_model", "denied", "endpoint", "number", "passed_over", "process")
 
     def __init__(self, process: "Process", number: int, job: Read, read: wire.ReadReply) -> None:
         super().__init__(read.model, read.images)
@@ -229,6 +229,7 @@ class Ticket(HeldRequest):
         self.endpoint = job.endpoint
         self.passed_over = job.passed_over
         self.default_model = job.default_model
+        self.denied = job.denied
         self.move(process, number)
 
     def __del__(self) -> None:
@@ -329,7 +330,7 @@ class Process:
         self._make_room(len(body))
         self._next += 1
         reply, _ = self._ask(
-            wire.ReadRequest(self._next, job.endpoint.path, job.passed_over, job.default_model), [body]
+            wire.ReadRequest(self._next, job.endpoint.path, job.passed_over, job.default_model, job.denied), [body]
         )
         if not isinstance(reply, wire.ReadReply):
             raise _unexpected(reply)

@@ -241,6 +241,11 @@ REJECTED = {
     f"tokens: [{{name: a, sha256: {DIGEST}, scopes: [chat, chats]}}]": (
         "tokens[0].scopes[1]: expected `chat`, `embeddings`, `models` or `responses`; found other text"
     ),
+    f"tokens: [{{name: a, sha256: {DIGEST}, features: [tool]}}]": (
+        "tokens[0].features[0]: expected `tools`, `web_search`, `images`, `documents`, `audio`, `video`, `fetch`, "
+        "`s3`, `reasoning`, `structured_output`, `model_fields` or `responses`; found other text"
+    ),
+    "organisations: {acme: {features: tools}}": "organisations.acme.features: expected a list; found text",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
     # images from the web

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from extproc.build import compiled
-from extproc.config import Token
-from extproc.config.items import token_item
+from extproc.config import Organisation, Token
+from extproc.config.items import organisation_item, token_item
 from extproc.tenancy import api_keys
 from extproc.tenancy.api_keys import digest
 from tests.conftest import CONFIG, TOKENS, Gateway, Starter
@@ -136,6 +136,24 @@ def test_calls_with_tokens_of_a_table(client: Any, table: Faulty) -> None:
     assert client.chat("Hello!", token="both").error["code"] == "organisation_required"
     umbrella = client.exchange("GET", "/oai/v1/models", token="both", headers=[("openai-organization", "umbrella")])
     assert umbrella.headers["openai-organization"] == "umbrella"
+
+
+def test_features_of_organisations_and_tokens_in_a_table(client: Any, dynamodb: int) -> None:
+    boto3, secret, narrow = server.client(dynamodb), api_keys.new_token(), api_keys.new_token()
+    for item in (
+        organisation_item("careful", Organisation(features=("tools",))),
+        token_item(Token(name="careful", sha256=digest(secret), organisations=("careful",))),
+        token_item(Token(name="narrow", sha256=digest(narrow), organisations=("careful",), features=("images",))),
+    ):
+        boto3.put_item(TableName=TABLE, Item={name: {"S": text} for name, text in item.items()})
+    body = {"model": "amazon.nova-micro-v1:0", "messages": [{"role": "user", "content": "Hello!"}]}
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    json = {"response_format": {"type": "json_object"}}
+    for one, fields, param in ((secret, tools, None), (secret, json, "response_format"), (narrow, tools, "tools")):
+        headers = [("authorization", f"Bearer {one}")]
+        response = client.post("chat/completions", {**body, **fields}, token=None, headers=headers)
+        assert response.status == (403 if param else 200)
+        assert param is None or (response.error["code"], response.error["param"]) == ("feature_not_allowed", param)
 
 
 def test_a_large_body_waits_for_its_caller_to_be_looked_up(

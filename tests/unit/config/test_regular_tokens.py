@@ -45,6 +45,7 @@ def test_what_the_command_writes_is_of_the_usual_form() -> None:
         "organisations": ["acme", "on", "1"],
         "models": {"allow": ["anthropic.*", "*nova*"]},
         "scopes": ["chat", "models"],
+        "features": ["tools"],
         "expires": datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC),
     }
     text = f"tokens:\n{entry_lines(entry)}{entry_lines({**entry, 'name': 'ci'})}"

@@ -61,6 +61,9 @@ class DecodedCount(msgspec.Struct):
     def images(self) -> Mapping[str, RemoteImage]:
         return {}
 
+    def check_features(self, denied: int) -> None:
+        return None
+
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         body = json.dumps({"input": self.text}).encode()
         return TranslatedRequest(

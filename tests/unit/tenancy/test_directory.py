@@ -3,7 +3,7 @@
 import datetime
 import re
 from itertools import starmap
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.config import Models, Organisation, Settings, Token
+from extproc.config.features import BITS, NAMES
 from extproc.config.items import organisation_item, read_organisation, read_token, token_item
 from extproc.config.kinds import Scope
 from extproc.openai.errors import ApiError
@@ -151,6 +152,19 @@ def test_a_tokens_models_narrow_those_of_the_organisation_that_it_calls_for() ->
 def test_a_token_without_scopes_may_make_every_call() -> None:
     for scope in SCOPES:
         call("one").require(scope)
+
+
+@given(*[st.none() | st.lists(st.sampled_from(NAMES)).map(tuple)] * 2)
+def test_a_feature_has_to_be_permitted_by_the_organisation_and_by_the_token(
+    own: tuple[Any, ...] | None, tokens: tuple[Any, ...] | None
+) -> None:
+    only = Token(name="a", sha256=digest("qc_a"), organisations=("acme",), features=tokens)
+    directory = Directory(Settings(organisations={"acme": Organisation(features=own)}, tokens=(only,)))
+    caller = directory.authenticate("Bearer qc_a", None, NOW)
+    assert isinstance(caller, Caller)
+    permitted = {name for name in NAMES if not caller.denied & BITS[name]}
+    assert permitted == {*NAMES} & {*(NAMES if own is None else own)} & {*(NAMES if tokens is None else tokens)}
+    assert (caller.denied == 0) == (permitted == {*NAMES})
 
 
 @pytest.mark.parametrize(("name", "has"), [("narrow", "chat"), ("shutout", "none")])

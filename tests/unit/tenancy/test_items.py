@@ -24,6 +24,7 @@ organisations:
     pdf: text
     caching: implicit
     endpoints: {responses: true}
+    features: [tools]
 """
 
 
@@ -79,8 +80,9 @@ def test_an_organisation_has_to_pass_the_checks_of_the_file() -> None:
     item = organisation_item("acme", Organisation(aliases={"a": "b", "b": "amazon.nova-micro-v1:0"}))
     with pytest.raises(ConfigError, match=r"organisations\.acme\.aliases\.a: `b` is an alias too"):
         read_organisation(item["pk"], item["json"])
-    narrow = token_item(Token(name="a", sha256=SHA, models=Models(deny=("a",) * 501), scopes=()))
-    assert json.loads(narrow["json"])["scopes"] == [], "which is not the same as none"
+    narrow = token_item(Token(name="a", sha256=SHA, models=Models(deny=("a",) * 501), scopes=(), features=()))
+    written = json.loads(narrow["json"])
+    assert (written["scopes"], written["features"]) == ([], []), "which is not the same as none"
     with pytest.raises(ConfigError, match=r"token#.*\.models\.deny: 501 patterns"):
         read_token(narrow["pk"], narrow["json"])
     with pytest.raises(ConfigError, match=r"org#acme: .*unknown field `allow`"):
