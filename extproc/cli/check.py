@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
+from extproc.cli.stores import Stored, read_all
 from extproc.config import Settings, Token
 from extproc.config.faults import printable
 from extproc.config.placeholders import placeholders
@@ -22,6 +23,10 @@ MIB = 1024 * 1024
 
 MAX_ROWS = 1000
 """Largest number of organisations, and of tokens, that `check` lists: the table takes longer than the file."""
+
+_UNREAD = (
+    "It can be read, as a gateway reads it. Its items were not checked: that takes the permission `dynamodb:Scan`."
+)
 
 MAX_NAMES = 20
 """Largest number of tokens that a message names."""
@@ -37,11 +42,16 @@ MAX_NAMES = 20
     help="A configuration of your own Envoy, or a manifest with one: search it for settings that the gateway forbids.",
 )
 @click.option("--strict", is_flag=True, help="Fail if there is a warning.")
-def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
-    """Check gateway.yaml and show its organisations and tokens.
+@click.option("--offline", is_flag=True, help="Do not read the table that gateway.yaml names: send nothing to AWS.")
+def check(path: Path, envoys: tuple[Path, ...], strict: bool, offline: bool) -> None:
+    """Check gateway.yaml, and show the organisations and tokens of it, or of the DynamoDB table that it names.
 
-    Nothing is sent to AWS. A valid setting that is probably a mistake is a warning; a file that cannot be used is an
-    error, with the path of the key. --strict makes warnings errors, as for CI.
+    Nothing is sent to AWS but the calls that read that table. A valid setting that is probably a mistake is a warning;
+    a file that cannot be used is an error, with the path of the key, and so is an item of the table, with its key.
+    --strict makes warnings errors, as for CI.
+
+    The exit status is 0 if all is well, 2 if something has to be changed, and 1 if the table does not answer or is
+    throttled: then nothing is known of it.
 
     With --envoy FILE (which may be repeated) a bootstrap, a dump of Envoy's admin interface or a manifest of a mesh is
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route to Bedrock for requests
@@ -53,24 +63,29 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
     from extproc.cli.model_warnings import model_warnings
 
     settings = load_settings(path)
-    _reject_placeholders(settings, path)
-    if shadows := list(islice(shadowing(settings), MAX_NAMES)):
-        raise UserError("\n".join(f"{path}: {shadow}" for shadow in shadows))
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
     with user_errors(EndpointError):
         endpoints = resolve(settings.region)
+    place, read = _read(settings, path, endpoints.region, offline=offline)
+    settings = read.settings
+    _reject_placeholders(settings, place)
+    if shadows := list(islice(shadowing(settings), MAX_NAMES)):
+        raise UserError("\n".join(f"{place}: {shadow}" for shadow in shadows))
     now = datetime.datetime.now(datetime.UTC)
     console = Console(highlight=False)
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
+    if isinstance(place, str):
+        console.print(f"Tokens and organisations are those of the DynamoDB {place}.")
     if settings.directory is None:
         console.print(_organisations(settings))
         if any(own.aliases for own in settings.organisations.values()) or settings.aliases:
             console.print(_aliases(settings))
         console.print(_tokens(settings, now))
     else:
-        console.print(f"Tokens and organisations are in the DynamoDB table {settings.directory.dynamodb.table}.")
+        click.echo("It was not read (--offline)." if offline else _UNREAD)
     unknown = unknown_region(endpoints)
     found = [
+        *read.warnings,
         *warnings(settings, now),
         *model_warnings(settings, endpoints.region),
         *alias_warnings(settings, endpoints.region),
@@ -82,12 +97,28 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool) -> None:
         raise UserError(f"{count} warning{'s' if count > 1 else ''}, and --strict")
 
 
-def _reject_placeholders(settings: Settings, path: Path) -> None:
+def _read(settings: Settings, path: Path, region: str, *, offline: bool) -> tuple[Path | str, Stored]:
+    """Return where the tokens and organisations are, and the settings with them; raises `UserError`."""
+    if settings.directory is None:
+        return path, Stored(settings)
+    place = f"table {settings.directory.dynamodb.table}"
+    read = None if offline else read_all(settings, region)
+    if read is None:
+        return place, Stored(settings)
+    if faults := read.faults:
+        shown = [printable(f"{place}: {fault}") for fault in faults[:MAX_NAMES]]
+        more = [f"and {len(faults) - MAX_NAMES} more"] if len(faults) > MAX_NAMES else []
+        raise UserError("\n".join([*shown, *more]))
+    return place, read
+
+
+def _reject_placeholders(settings: Settings, path: Path | str) -> None:
     """Raise `UserError` for tokens that were copied from the documentation."""
+    append = f"--append {path} " if isinstance(path, Path) else ""
     if names := ", ".join(map(repr, placeholders(settings)[:MAX_NAMES])):
         raise UserError(
             f"{path}: the sha256 of {names} is a placeholder of the documentation, which no token has; make "
-            f"a token with `oai-extproc token create --append {path} --name NAME --organisation ORGANISATION`, and "
+            f"a token with `oai-extproc token create {append}--name NAME --organisation ORGANISATION`, and "
             "remove that entry"
         )
 

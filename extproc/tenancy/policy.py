@@ -63,21 +63,30 @@ def _first_permitted(models: ModelRules, requested: str, targets: tuple[Target, 
 _cached = lru_cache(maxsize=4096)(_first_permitted)
 
 
+def matches(pattern: str, names: Sequence[str], *, ignore_case: bool = False) -> bool:
+    """Return whether the pattern matches any of the `names`."""
+    return _any_matches(_compiled((pattern,), re.IGNORECASE if ignore_case else 0), names)
+
+
 def _permitted(models: ModelRules, requested: str, target: Target) -> bool:
     if isinstance(models, Narrowed):
         return _permitted(models.organisation, requested, target) and _permitted(models.token, requested, target)
-    names = _names(requested, target)
+    names = names_of(requested, target)
     if models.deny:
         if target.foundation is None or target.guessed:
             return False
-        behind = [name.partition(".")[2] for name in names if not name.startswith("arn:")]
-        if _any_matches(_compiled(models.deny, re.IGNORECASE), [*names, *behind]):
+        if _any_matches(_compiled(models.deny, re.IGNORECASE), deniable(names)):
             return False
     return _any_matches(_compiled(models.allow), names)
 
 
-def _names(requested: str, target: Target) -> list[str]:
-    """Return all names of the target."""
+def deniable(names: Sequence[str]) -> list[str]:
+    """Return the names that `deny` is matched with: those of a target, and each without its first part."""
+    return [*names, *[name.partition(".")[2] for name in names if not name.startswith("arn:")]]
+
+
+def names_of(requested: str, target: Target) -> list[str]:
+    """Return all names of the target, which `allow` is matched with."""
     names = (requested, target.model_id, profile_id(requested), profile_id(target.model_id), target.foundation)
     return [name for name in names if name]
 

@@ -56,7 +56,7 @@ FAULTS: Mapping[str, tuple[int, str, bytes]] = {
 
 @dataclass(eq=False)
 class Faulty:
-    """The proxy. `fault` is one of `FAULTS`, "cut", "slow" or "corrupt", for the next `times` calls."""
+    """The proxy. `fault` is one of `FAULTS`, "cut", "slow" or "corrupt", for the next `times` calls of `operation`."""
 
     port: int
     upstream: int
@@ -68,6 +68,7 @@ class Faulty:
     """Set to let go of what is slow."""
     delay: float = 0.0
     """Seconds before each response."""
+    operation: str = "GetItem"
 
     @property
     def url(self) -> str:
@@ -83,7 +84,7 @@ class Faulty:
         self.fault, self.times = fault, times
 
     def heal(self) -> None:
-        self.fault = ""
+        self.fault, self.operation = "", "GetItem"
         self.released.set()
         self.released = threading.Event()
 
@@ -98,8 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         faulty, corrupt = self.faulty, False
-        if self.headers.get("x-amz-target", "").endswith(".GetItem"):
+        operation = self.headers.get("x-amz-target", "").rpartition(".")[2]
+        if operation == "GetItem":
             faulty.calls.append(json.loads(body)["Key"]["pk"]["S"])
+        if operation == faulty.operation:
             fault = faulty.next_fault()
             if not self.passes(fault):
                 return

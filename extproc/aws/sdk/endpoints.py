@@ -64,12 +64,23 @@ def settings_region(environ: Mapping[str, str], session: Session) -> str | None:
 
 def unknown_region(endpoints: Endpoints) -> str | None:
     """Return a warning for a region that botocore does not know: it is misspelt, or newer than botocore."""
-    session, region = get_session(), endpoints.region
-    partitions = session.get_available_partitions()
-    known = {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
+    region = endpoints.region
+    known = _known_regions()
     if region in known or region not in endpoints.runtime.host:
         return None
     return f"the AWS region {region!r} is unknown{nearest(region, known)}"
+
+
+def nearest_region(region: str) -> str:
+    """Return words about a region that botocore does not know, "" for any other."""
+    known = _known_regions()
+    return "" if region in known else f". The AWS region {region!r} is unknown{nearest(region, known)}"
+
+
+def _known_regions() -> set[str]:
+    session = get_session()
+    partitions = session.get_available_partitions()
+    return {name for partition in partitions for name in session.get_available_regions("ec2", partition)}
 
 
 def _url(session: Session, service: Literal["bedrock", "bedrock-runtime", "dynamodb"], region: str) -> str:

@@ -63,3 +63,31 @@ def test_models_lists_the_aliases_that_may_be_used(cli: Cli, gateway_yaml: Path)
     assert aliases & set(cli("models", "--organisation", "acme").stdout.splitlines()) == {"small", "mine"}
     assert aliases & set(cli("models", "--organisation", "beta").stdout.splitlines()) == {"chat", "small"}
     assert aliases & set(cli("models").stdout.splitlines()) == aliases
+
+
+@pytest.mark.usefixtures("aws", "gateway_yaml")
+def test_models_that_are_missing_with_the_reason(cli: Cli) -> None:
+    rows = dict(row.split("\t") for row in cli("models", "--organisation", "acme", "--missing").stdout.splitlines())
+    listed = cli("models", "--organisation", "acme").stdout.splitlines()
+    assert not rows.keys() & {*listed}
+    assert rows["amazon.titan-embed-text-v2:0"] == "denied by the pattern `amazon.titan-*` of `models.deny`"
+    assert rows["cohere.embed-v4:0"] == "not allowed by any pattern of `models.allow`"
+
+
+@pytest.mark.usefixtures("aws")
+def test_models_of_a_token(cli: Cli, gateway_yaml: Path) -> None:
+    token = "{name: %s, sha256: '%s', organisations: [acme], models: {allow: ['*nova*']}, %s}"
+    gateway_yaml.write_text(
+        "region: us-east-1\norganisations: {acme: {}, closed: {enabled: false}}\ntokens:\n"
+        f"- {token % ('ci', 'ab' * 32, '')}\n"
+        f"- {token % ('old', 'cd' * 32, 'scopes: [chat], expires: 2020-01-01T00:00:00Z')}\n"
+    )
+    shown = cli("models", "--token", "ci")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout
+    assert all("nova" in name for name in shown.stdout.splitlines())
+    old = cli("models", "--token", "old")
+    assert old.stdout == shown.stdout
+    assert "'old' has expired" in old.stderr
+    assert "has not the scope `models`" in old.stderr
+    assert "'closed' is disabled: every call for it gets a 403" in cli("models", "--organisation", "closed").stderr

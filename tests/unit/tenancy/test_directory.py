@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extproc.config import Models, Organisation, Settings, Token
@@ -154,6 +154,7 @@ def test_a_token_without_scopes_may_make_every_call() -> None:
         call("one").require(scope)
 
 
+@settings(deadline=None)
 @given(*[st.none() | st.lists(st.sampled_from(NAMES)).map(tuple)] * 2)
 def test_a_feature_has_to_be_permitted_by_the_organisation_and_by_the_token(
     own: tuple[Any, ...] | None, tokens: tuple[Any, ...] | None
