@@ -32,6 +32,13 @@ class Lenient(Struct, rename="camel"):
     """A struct of a response. Unknown fields are ignored."""
 
 
+class CacheDetail(Lenient):
+    """Tokens that were written to a cache, by how long they are kept."""
+
+    ttl: str = ""
+    input_tokens: Tokens = 0
+
+
 class TokenUsage(Lenient):
     """Tokens as Bedrock counts them: `input_tokens` excludes those read from, or written to, a cache."""
 
@@ -39,6 +46,13 @@ class TokenUsage(Lenient):
     output_tokens: Tokens = 0
     cache_read_input_tokens: Tokens = 0
     cache_write_input_tokens: Tokens = 0
+    cache_details: tuple[CacheDetail, ...] = ()
+
+    @property
+    def written_for_an_hour(self) -> int:
+        """Return the part of `cache_write_input_tokens` that costs more, because it is kept for an hour."""
+        hour = sum(detail.input_tokens for detail in self.cache_details if detail.ttl == "1h")
+        return min(hour, self.cache_write_input_tokens)
 
 
 class ResponseToolUse(Lenient):

@@ -60,6 +60,7 @@ from extproc.config.kinds import (
     Workers,
     YesNo,
 )
+from extproc.config.prices import ModelPrices
 from extproc.config.sources import contents, token_texts
 
 Kind = TypeVar("Kind")
@@ -292,6 +293,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aws: AwsSettings = msgspec.field(default_factory=AwsSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""
+    prices: dict[Pattern, ModelPrices] = {}
+    """What tokens cost, by patterns of model ids, before the built-in table of AWS's list prices; the first that
+    matches counts."""
     workers: Workers = 1
     """Python processes, one unix socket each; `auto` is one for every two CPUs."""
     transport: Annotated[Literal["auto", "http2", "grpcio"], Meta(description="`auto`, `http2` or `grpcio`")] = "auto"

@@ -89,6 +89,7 @@ from extproc.exchange.local_replies import (
     slow_upload,
     too_large,
 )
+from extproc.exchange.meter import Meter
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
@@ -131,6 +132,7 @@ class Exchange:
         self._id = fallback_id
         self._state: State = Begin()
         self._record = Record(fallback_id, gateway.catalogue.region)
+        self._meter = Meter(self._record, 0.0)
         self._now = 0.0
         """The time of the latest event, in unix seconds."""
         self._created = 0
@@ -243,6 +245,7 @@ class Exchange:
         headers = event.headers
         self._record.request_id = request_id(headers) or self._id
         self._created = int(now)
+        self._meter = Meter(self._record, now)
         requested = route(headers.get(":method", ""), headers.get(":path", ""))
         self._record.operation = requested.operation
         if isinstance(requested, ApiEndpoint) and requested.switch:
@@ -312,6 +315,7 @@ class Exchange:
         self._record.model = request.model
         target = resolved(self._gateway.catalogue, admitted.caller, request.model)
         self._record.bedrock_model = target.model_id
+        self._meter.choose(self._gateway.prices.of(target.model_id, target.foundation))
         if admitted.caller.aliases and request.model in admitted.caller.aliases:
             self._served = target.model_id
         if not request.images or not media.fetch:  # without `media.fetch` the translation rejects them
@@ -362,6 +366,7 @@ class Exchange:
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
         headers = self._gateway.sign(call, now)
         self._record.stream = pending.streams
+        self._meter.leave(call.body)
         self._state = Sent(pending, call.max_response)
         return Forward(
             path=call.path,
@@ -422,7 +427,8 @@ class Exchange:
                 longest,
             )
         head = Head(200, self._headers(*sse.HEADERS), self._upstream_headers)
-        return StreamedResponse(stream, self._record, head, self._gateway.settings.streaming)
+        timers = self._gateway.settings.streaming
+        return StreamedResponse(stream, self._record, self._meter, lambda: self._now, head, timers)
 
     def _bedrock_error(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         if is_of_another(status, headers):
@@ -453,7 +459,7 @@ class Exchange:
     def _completed(self, completed: Completed) -> Reply:
         assert self._reservation is not None
         self._reservation.settle(len(completed.body))
-        self._record.account(completed.usage, completed.finish)
+        self._meter.count(completed.usage, completed.finish)
         headers = self._headers(("content-type", completed.content_type))
         return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._record.metadata())
 
@@ -465,6 +471,7 @@ class Exchange:
 
     def _error(self, error: ApiError) -> Reply:
         error = explained(error, self._gateway.catalogue, self._caller, self._record.model)
+        self._meter.reject()
         self._record.finish = error.code or error.type
         details = f"oai_{error.code or error.status}"
         return self._reply(error.status, error.encode(), tuple(error.headers.items()), details)

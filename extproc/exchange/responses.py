@@ -26,8 +26,9 @@ from typing import Final, Protocol
 
 from extproc.bedrock import errors
 from extproc.config import StreamingSettings
-from extproc.exchange.directives import Body, Directive, Head
+from extproc.exchange.directives import Body, Directive, Head, Metadata
 from extproc.exchange.local_replies import bedrock_idle, response_too_large, stalled
+from extproc.exchange.meter import Meter
 from extproc.openai import sse
 from extproc.telemetry.record import Record
 from extproc.translate.chat_sse import ChatSse, StreamError
@@ -112,9 +113,19 @@ class CollectedError(CollectedResponse):
 class StreamedResponse:
     """A response that is translated as its bytes arrive."""
 
-    def __init__(self, stream: ChatSse, record: Record, head: Head, timers: StreamingSettings) -> None:
+    def __init__(
+        self,
+        stream: ChatSse,
+        record: Record,
+        meter: Meter,
+        clock: Callable[[], float],
+        head: Head,
+        timers: StreamingSettings,
+    ) -> None:
         self._stream = stream
         self._record = record
+        self._meter = meter
+        self._clock = clock
         self._head = head
         self._head_sent = False
         self._accounted = False
@@ -173,14 +184,20 @@ class StreamedResponse:
         if not data and not last:
             return []
         self._sent += len(data)
-        body = Body(data, last, self._record.metadata() if last or self._accounted else None)
+        body = Body(data, last, self._metadata(whole=last or self._accounted))
         if self._head_sent:
             return [body]
         self._head_sent = True
         return [self._head, body]
 
+    def _metadata(self, *, whole: bool) -> Metadata:
+        """Return all of the record at the end, and what changes until then."""
+        return self._record.metadata() if whole else self._meter.running(self._stream.characters, self._clock())
+
     def _fail(self, failure: StreamError) -> list[Directive]:
-        self._account()
+        if self._stream.counted:
+            self._account()
+        self._accounted = True
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error
         if not self._head_sent and not failure.written:
@@ -190,4 +207,4 @@ class StreamedResponse:
     def _account(self) -> None:
         """Record the usage before the last directive: later code may not run."""
         self._accounted = True
-        self._record.account(self._stream.usage, self._stream.finish)
+        self._meter.count(self._stream.usage, self._stream.finish)

@@ -23,6 +23,8 @@ class Usage(Value, frozen=True):
     cache_written: int = 0
     reasoning: int | None = None
     """The part of `completion` that is reasoning; None where Bedrock does not report it."""
+    written_for_an_hour: int = 0
+    """The part of `cache_written` that is kept for an hour. Clients do not see it."""
 
     def as_object(self) -> dict[str, Any]:
         """Return the `usage` object."""

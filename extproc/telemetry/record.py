@@ -32,6 +32,16 @@ class Record(msgspec.Struct):
     output_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    """The part of `output_tokens` that is reasoning, where Bedrock reports it."""
+    estimated: bool = False
+    """Whether the tokens are an estimate: Bedrock counts them at the end of a call, which this one has not reached."""
+    cost_micro_usd: int = 0
+    """What these tokens cost, in millionths of a US dollar."""
+    priced: bool = False
+    """Whether the model has a price; without one the cost is 0."""
+    time_to_first_token_ms: int = 0
+    """From the request's headers to a stream's first content; 0 where there was none."""
     bedrock_request_id: str = ""
     ignored_params: int = 0
     """Number of the request's fields that were accepted without effect."""
@@ -42,6 +52,7 @@ class Record(msgspec.Struct):
         """Set the tokens, and the reason of the end."""
         self.input_tokens, self.output_tokens = usage.prompt, usage.completion
         self.cached_tokens, self.cache_write_tokens = usage.cached, usage.cache_written
+        self.reasoning_tokens = usage.reasoning or 0
         self.finish = finish
 
     def metadata(self) -> dict[str, str | int | bool]:

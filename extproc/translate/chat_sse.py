@@ -60,6 +60,16 @@ class ChatSse:
         return self._stream.finish
 
     @property
+    def counted(self) -> bool:
+        """Return whether Bedrock has counted the tokens."""
+        return self._stream.counted
+
+    @property
+    def characters(self) -> int:
+        """Return how many characters the model has written, whatever of them the client gets."""
+        return self._stream.characters
+
+    @property
     def started(self) -> bool:
         """Return whether any byte has arrived."""
         return self._decoder.started

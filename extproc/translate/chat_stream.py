@@ -131,6 +131,10 @@ class ChatStream:
         self.state = State.WAITING
         self.usage = Usage()
         self.finish = ""
+        self.counted = False
+        """Whether `usage` is set."""
+        self.characters = 0
+        """Characters that the model has written so far: text, reasoning and input of tools."""
         self._shape = shape
         self._truncation = truncation
         self._itemised = itemised
@@ -207,10 +211,12 @@ class ChatStream:
         block, delta = event.content_block_index, event.delta
         self._kept.block(block)
         if delta.text is not None:
+            self.characters += len(delta.text)
             if self._shape.inline_reasoning is None:
                 return self._text(block, delta.text)
             return self._divided(block, self._inline_of(block).feed(delta.text))
         if delta.tool_use is not None:
+            self.characters += len(delta.tool_use.input)
             return self._input(block, delta.tool_use.input)
         if delta.reasoning_content is not None:
             return self._reason(block, delta.reasoning_content)
@@ -258,6 +264,7 @@ class ChatStream:
         self._details.reason(block, piece)
         if not piece.text:
             return []
+        self.characters += len(piece.text)
         return [ReasoningChunk(piece.text)]
 
     def _start(self, event: ContentBlockStartEvent) -> list[Chunk]:
@@ -385,6 +392,7 @@ class ChatStream:
 
     def _metadata(self, event: ConverseStreamMetadataEvent) -> list[Chunk]:
         self.usage = usage(event.usage, self._reasoning_tokens)
+        self.counted = True
         self.state = State.COUNTED
         tier = service_tier(event.service_tier)
         trace = visible_trace(event.trace, requested=self._shape.trace)

@@ -62,7 +62,8 @@ def usage(tokens: TokenUsage, reasoning: int | None) -> Usage:
     `reasoning` is the part of the output that is reasoning, if the model reports it.
     """
     cached, written = tokens.cache_read_input_tokens, tokens.cache_write_input_tokens
-    return Usage(tokens.input_tokens + cached + written, tokens.output_tokens, cached, written, reasoning)
+    prompt, hour = tokens.input_tokens + cached + written, tokens.written_for_an_hour
+    return Usage(prompt, tokens.output_tokens, cached, written, reasoning, hour)
 
 
 def service_tier(served: ResponseServiceTier | None) -> str | None:

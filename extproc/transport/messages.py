@@ -9,7 +9,7 @@ the filter runs with `allow_content_length_header` and a length left over cuts t
 import math
 import struct
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 from extproc.bedrock.sigv4 import Headers
@@ -233,16 +233,24 @@ _usual = lru_cache(maxsize=1024)(_option)
 
 def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
     """Encode `dynamic_metadata`, a Struct in a Struct (or nothing); `first` are entries before those of `metadata`."""
-    entries = first + b"".join(
-        [
-            _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
-            for name, value in (metadata or {}).items()
-        ]
-    )
+    entries = first + b"".join([_any_entry(name, value) for name, value in (metadata or {}).items()])
     if not entries:
         return b""
     struct_value = heads((_VALUE, _STRUCT), len(entries))
     return nested((_DYNAMIC_METADATA, _ENTRY), _OUR_NAMESPACE, struct_value, entries)
+
+
+def _any_entry(name: str, value: str | int | bool) -> bytes:
+    """Encode one field of a Struct, from a cache where it may well come again: a count of tokens does not."""
+    if type(value) is int and value:
+        return _before_number(name) + struct.pack("<d", value)
+    return _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
+
+
+@cache
+def _before_number(name: str) -> bytes:
+    """Encode what comes before the eight bytes of a number."""
+    return _entry(name, 1)[:-8]
 
 
 def _entry(name: str, value: str | int | bool) -> bytes:

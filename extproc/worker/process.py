@@ -37,6 +37,7 @@ from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.sigv4 import Signer
 from extproc.build import compiled
 from extproc.config import Settings
+from extproc.config.prices import price_list
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
@@ -153,6 +154,7 @@ class Worker:
             directory=Directory(settings),
             catalogue=self._keeper.current,
             capabilities=BUILT_IN.with_overrides(settings.capabilities),
+            prices=price_list(settings.prices),
             signer=Signer(endpoints.region, endpoints.runtime.authority),
             authority=endpoints.runtime.authority,
             identity=self._identity,
@@ -205,6 +207,7 @@ class Worker:
         """Put new settings in force for all events from now on; their directory is prepared."""
         directory, capabilities = self._directories.switch(settings), BUILT_IN.with_overrides(settings.capabilities)
         self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
+        self.gateway.prices = price_list(settings.prices)
         self.gateway.budget.share = share_of(settings, self.gateway.budget.whole)
 
     def catalogue_changed(self, catalogue: Catalogue) -> None:

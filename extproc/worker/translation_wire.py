@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.exchange.endpoint import ResponseContext
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.media import RemoteImage
 from extproc.translate.rules import NO_RULES, Rules
@@ -118,10 +119,7 @@ class PlanReply(Struct, tag="plan", tag_field="reply"):
 class CompleteReply(Struct, tag="complete", tag_field="reply"):
     """A `Completed`, whose body is the blob."""
 
-    prompt: int
-    completion: int
-    cached: int
-    cache_written: int
+    usage: Usage
     finish: str
     content_type: str
 

@@ -23,6 +23,7 @@ from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED, is_model_id
+from extproc.bedrock.prices import NO_PRICES
 from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.exchange.client_headers import names_to_remove
 from extproc.exchange.directives import Head, Reply
@@ -43,6 +44,7 @@ CACHES: dict[str, int | str] = {
     "bedrock.sigv4._known_path": 2 * MIB,
     "bedrock.sigv4._known_again": 2 * MIB,
     "bedrock.capability_table._cached": 4 * MIB,
+    "bedrock.prices._cached": 1 * MIB,
     "tenancy.policy._cached": 8 * MIB,
     "translate.grammar._remembered": 16 * MIB,
     "translate.fitting._remembered": 16 * MIB,
@@ -53,6 +55,7 @@ CACHES: dict[str, int | str] = {
     "transport.messages._usual_entry": 4 * MIB,  # with `_usual`, which the same response fills
     # No caller's strings enter: only the operator's, or those of a peer that is trusted with more.
     "cl100k_base._lines": "one entry: the vocabulary",
+    "transport.messages._before_number": "the names of the record's fields",
     "telemetry.lines.writer": "one entry for each of the process's streams",
     "openai.unknown._place_of": "a type of this package",
     "translate.names._rule": "patterns of the table of capabilities",
@@ -135,6 +138,7 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "bedrock.sigv4._known_path": lambda text: model_path(text, "converse"),
     "bedrock.sigv4._known_again": lambda text: sign(f"/model/{text}/converse"),
     "bedrock.capability_table._cached": BUILT_IN.of,
+    "bedrock.prices._cached": lambda text: NO_PRICES.of(text, text[1:]),
     "tenancy.policy._cached": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
     "translate.fitting._remembered": lambda text: fit(schema(text), schema(""), Limits(("lookaround",)), Growth(), "p"),  # type: ignore[arg-type]
@@ -170,7 +174,8 @@ def size_of(name: str) -> int:
     if name == "Catalogue.targets":
         return 1024
     module, _, attribute = name.rpartition(".")
-    holder = BUILT_IN if name == "bedrock.capability_table._cached" else importlib.import_module(f"extproc.{module}")
+    objects: dict[str, object] = {"bedrock.capability_table._cached": BUILT_IN, "bedrock.prices._cached": NO_PRICES}
+    holder = objects.get(name) or importlib.import_module(f"extproc.{module}")
     maxsize: int = getattr(holder, attribute).cache_info().maxsize
     return maxsize
 

@@ -156,11 +156,12 @@ def test_the_sentence_of_a_type_names_its_literal_values(path: str) -> None:
 
 def test_the_examples_are_valid() -> None:
     examples = [text.encode() for text in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
-    whole, aliases, tokens, families = examples
+    whole, aliases, tokens, prices, families = examples
     nightly = config.draft(b"organisations: {acme: {}}").settings({"tokens.yaml": tokens})
     assert [token.name for token in nightly.tokens] == ["nightly"]
     assert [token.name for token in parse(whole).tokens] == ["ci", "both"]
     assert sorted(parse(aliases).aliases) == ["gpt-4o", "small"]
+    assert sorted(parse(prices).prices) == ["acme.*", "eu.anthropic.claude-sonnet-4-6"]
     assert [row.family for row in parse(families).capabilities] == ["acme-chat", "house-claude", "claude-4-5"]
 
 

@@ -1,0 +1,84 @@
+"""Tokens and a model's prices -> what a call costs, in millionths of a US dollar (micro-USD).
+
+Prices are whole numbers of 10**-12 dollars a token, so that sums are exact; a dollar per million tokens is 10**6 of
+them. A cost is rounded up to whole micro-USD: it is never below what AWS counts.
+
+Invariant: the prices of a call are those of the first of an operator's patterns that matches the id that is called, or
+the foundation model behind it; or else the table's row for the id, or for that model. Without any, a call is unpriced.
+
+Decision: docs/decisions.md, D231.
+"""
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from extproc.bedrock.model_ids import LONGEST_REMEMBERED
+from extproc.bedrock.price_table import ROWS
+from extproc.value import Value
+
+PER_DOLLAR: Final = 10**6
+"""Units of a price that make a dollar per million tokens."""
+
+
+class Prices(Value, frozen=True):
+    """The prices of a model's tokens, each in 10**-12 dollars."""
+
+    input: int
+    output: int
+    cached: int
+    """Of input that is read from a cache."""
+    cache_write: int
+    """Of input that is written to a cache for five minutes."""
+    cache_write_hour: int
+
+    def cost(self, prompt: int, completion: int, cached: int, written: int, written_hour: int) -> int:
+        """Return the micro-USD of a call. `prompt` includes `cached` and `written`, and that `written_hour`."""
+        plain = max(prompt - cached - written, 0)
+        units = plain * self.input + cached * self.cached + completion * self.output
+        units += (written - written_hour) * self.cache_write + written_hour * self.cache_write_hour
+        return -(-units // PER_DOLLAR)
+
+
+def prices(
+    prompt: float,
+    completion: float,
+    cached: float | None = None,
+    cache_write: float | None = None,
+    cache_write_hour: float | None = None,
+) -> Prices:
+    """Return the prices of dollars per million tokens; what has none of its own costs what is nearest to it."""
+    write = prompt if cache_write is None else cache_write
+    dollars = (prompt, completion, prompt if cached is None else cached, write)
+    return Prices(*map(_units, (*dollars, write if cache_write_hour is None else cache_write_hour)))
+
+
+def _units(dollars: float) -> int:
+    return round(dollars * PER_DOLLAR)
+
+
+class PriceList:
+    """An operator's prices by pattern, before those of the table. Immutable."""
+
+    def __init__(self, own: Mapping[str, Prices]) -> None:
+        self._own = tuple((re.compile(fnmatch.translate(pattern)), prices) for pattern, prices in own.items())
+        self._cached = lru_cache(maxsize=1024)(self._find)
+
+    def of(self, model_id: str, foundation: str | None) -> Prices | None:
+        """Return the prices of a call of `model_id`, behind which is the model `foundation`; None if it is unpriced."""
+        find = self._cached if len(model_id) + len(foundation or "") <= 2 * LONGEST_REMEMBERED else self._find
+        return find(model_id, foundation)
+
+    def _find(self, model_id: str, foundation: str | None) -> Prices | None:
+        names = (model_id, foundation) if foundation and foundation != model_id else (model_id,)
+        for fits, own in self._own:
+            if any(fits.match(name) for name in names):
+                return own
+        row = next((ROWS[name] for name in names if name in ROWS), None)
+        return None if row is None else prices(*row)
+
+
+NO_PRICES: Final = PriceList({})
+"""The built-in table alone."""

@@ -1,0 +1,76 @@
+"""The tokens and the cost of one call, into its record: counted by Bedrock, or estimated until it has counted.
+
+Envoy keeps what it was told last. So it is told an estimate when the call leaves, and again with each piece of a
+stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`.
+
+Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
+`MEDIA_TOKENS`.
+
+Decision: docs/decisions.md, D231.
+"""
+
+from typing import Final
+
+from extproc.bedrock.prices import Prices
+from extproc.exchange.directives import Metadata
+from extproc.openai.completion import Usage
+from extproc.payload import Payload, segments
+from extproc.telemetry.record import Record
+
+BYTES_PER_TOKEN: Final = 4
+
+MEDIA_TOKENS: Final = 1500
+"""About what a model takes an image of its usual size for."""
+
+
+class Meter:
+    """Counts one call, which began at `begun` (unix seconds)."""
+
+    def __init__(self, record: Record, begun: float) -> None:
+        self._record = record
+        self._begun = begun
+        self._prices: Prices | None = None
+
+    def choose(self, prices: Prices | None) -> None:
+        """Set the prices of the model; None: it has none."""
+        self._prices = prices
+        self._record.priced = prices is not None
+
+    def leave(self, body: Payload) -> None:
+        """Record the estimate of a request that is about to leave."""
+        parts = segments(body)
+        text = sum(map(len, parts[::2]))  # between them, in segments of their own, are media
+        self._record.input_tokens = text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS
+        self._record.estimated = True
+        self._record.cost_micro_usd = self._cost(Usage(self._record.input_tokens))
+
+    def running(self, characters: int, now: float) -> Metadata:
+        """Return what changes while a stream of so many characters so far runs."""
+        record = self._record
+        record.output_tokens = -(-characters // BYTES_PER_TOKEN)
+        changed: dict[str, str | int | bool] = {"output_tokens": record.output_tokens}
+        if self._prices is not None:
+            record.cost_micro_usd = self._cost(Usage(record.input_tokens, record.output_tokens))
+            changed["cost_micro_usd"] = record.cost_micro_usd
+        if characters and not record.time_to_first_token_ms:
+            record.time_to_first_token_ms = max(round((now - self._begun) * 1000), 1)
+            changed["time_to_first_token_ms"] = record.time_to_first_token_ms
+        return changed
+
+    def count(self, usage: Usage, finish: str) -> None:
+        """Record the tokens that Bedrock has counted, and the reason of the end."""
+        self._record.account(usage, finish)
+        self._record.estimated = False
+        self._record.cost_micro_usd = self._cost(usage)
+
+    def reject(self) -> None:
+        """Record that nothing is billed: the response is an error, before any token."""
+        self._record.account(Usage(), self._record.finish)
+        self._record.estimated = False
+        self._record.cost_micro_usd = 0
+
+    def _cost(self, usage: Usage) -> int:
+        if self._prices is None:
+            return 0
+        read, written, hour = usage.cached, usage.cache_written, usage.written_for_an_hour
+        return self._prices.cost(usage.prompt, usage.completion, read, written, hour)
