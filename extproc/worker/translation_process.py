@@ -116,7 +116,10 @@ def _complete(request: CompleteRequest, blobs: Blobs) -> ReplyWithBlobs:
     pending = ENDPOINTS[request.path].decode_pending(request.pending)
     responses = list(zip(request.headers, map(bytes, blobs), strict=True))
     completed = pending.complete(request.context, responses)
-    return Reply(CompleteReply(completed.usage, completed.finish, completed.content_type)), [completed.body]
+    usage = completed.usage
+    counts = (usage.prompt, usage.completion, usage.cached, usage.cache_written)
+    more = (usage.reasoning, usage.written_for_an_hour)
+    return Reply(CompleteReply((*counts, *more), completed.finish, completed.content_type)), [completed.body]
 
 
 def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> None:

@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from extproc.bedrock.capabilities import Capabilities
 from extproc.exchange.endpoint import ResponseContext
-from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError, invalid
 from extproc.translate.media import RemoteImage
 from extproc.translate.rules import NO_RULES, Rules
@@ -119,7 +118,8 @@ class PlanReply(Struct, tag="plan", tag_field="reply"):
 class CompleteReply(Struct, tag="complete", tag_field="reply"):
     """A `Completed`, whose body is the blob."""
 
-    usage: Usage
+    usage: tuple[int, int, int, int, int | None, int]
+    """The fields of a `Usage`, whose module may be compiled, so that msgspec cannot read it."""
     finish: str
     content_type: str
 

@@ -29,6 +29,7 @@ import msgspec
 from extproc.exchange.endpoint import BedrockCall, TranslatedRequest
 from extproc.exchange.jobs import Complete, HeldRequest, Plan, Read, TranslationJob, TranslationResult
 from extproc.exchange.translation import release
+from extproc.openai.completion import Usage
 from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
 from extproc.payload import Payload, Segments
@@ -397,7 +398,7 @@ class Process:
         reply, blobs = self._ask(request, [response.body for response in job.responses])
         if not isinstance(reply, wire.CompleteReply):
             raise _unexpected(reply)
-        return Completed(bytes(blobs[0]), reply.usage, reply.finish, reply.content_type)
+        return Completed(bytes(blobs[0]), Usage(*reply.usage), reply.finish, reply.content_type)
 
     def _ask(
         self,
