@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import json
+import math
 import re
 import shutil
 import signal
@@ -136,6 +137,10 @@ def test_the_recipes(operator: Operator) -> None:
     (operator.site.folder / "access.log").write_text("\n".join(lines) + "\n")
     usage = f"acme\t{NOVA}\t1\t{response.usage.prompt_tokens}\t{response.usage.completion_tokens}\n"
     assert operator.do(block("jq -rs ")) == usage
+    micro_usd = math.ceil(0.035 * response.usage.prompt_tokens + 0.14 * response.usage.completion_tokens)
+    spent, estimates = operator.do(block("jq -r --slurp")).split("\t")[2:]
+    assert (float(spent), estimates) == (pytest.approx(micro_usd / 1e6), "0\n")
+    assert operator.do(block("jq -r '.oai | select")) == ""
     who = operator.do(block("jq -r 'select(.oai.token ==")).splitlines()
     assert any(line.endswith("127.0.0.1\ta program") for line in who)
     assert "expired\tinvalid_api_key\t127.0.0.1" in operator.do(block("jq -r 'select(.oai.token !="))
