@@ -52,8 +52,8 @@ CLEANING = 60
 
 FLOODS, WAITS, PATIENT, MESHES, CLUSTERS, ALONE = "floods", "waits", "patient", "meshes", "clusters", "alone"
 
-TAKES = {WAITS: 0.0, MESHES: 0.5}
-"""Places of stages that wait most of the time; each of the others takes one."""
+TAKES = {WAITS: 0.0, MESHES: 0.5, PATIENT: 0.5}
+"""Places of stages that wait most of the time, for others or for the processor; each of the others takes one."""
 
 PATIENTLY = "{ echo 19 >/proc/self/autogroup; } 2>/dev/null; renice -n 19 -p $$ >/dev/null; "
 """Has what follows run when nobody else wants the processor. Linux may have a priority for each session, beside that
@@ -78,7 +78,7 @@ STAGES = {
     # name: (command, stages that end before it, its kind)
     #
     # FLOODS: one of these at a time. They flood Envoys and measure their memory.
-    # WAITS: beside any two. Nearly all of its time it waits for timers.
+    # WAITS: beside any two. Nearly all of its time it waits, for timers or for containers.
     # PATIENT: also beside a cluster, with the lowest priority. It computes, and no test of it has programs to wait for.
     # MESHES: both at once, in one place; not beside floods. They wait for Envoy's health checks, one in 60 s.
     # CLUSTERS: when all but the patient ones have ended, and beside those only. MESHES and these: each for 15 minutes
@@ -96,7 +96,7 @@ STAGES = {
     "compiled-gateway": (run_tests("test-compiled-gateway"), ("compile",), FLOODS),
     "chaos": (run_tests("test-chaos"), ("install",), FLOODS),
     "envoy": (programs("tests/envoy", ["tests/envoy/gateway"], MINUTES), ("install", "debian"), None),
-    "compose": (run_tests("test-compose"), ("install", "engine"), None),
+    "compose": (run_tests("test-compose"), ("engine", "compile"), WAITS),  # its images are compiled, too
     "envoy-gateway": (run_tests("test-envoy-gateway"), ("install", "engines"), MESHES),
     "istio": (run_tests("test-istio"), ("install", "engines"), MESHES),
     "clients": (programs("tests", ["tests/unit", "tests/properties", "tests/envoy"]), ("install", "debian"), None),
