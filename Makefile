@@ -63,7 +63,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled wheel wheel-compiled sdist supported installed image images sbom lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-tokens bench-translation bench-steps fuzz properties audit test-chaos \
+        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-translation bench-steps fuzz properties audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
@@ -165,6 +165,9 @@ bench-profile: $(BENCH) ## Profile a worker; ARGS="--workload paced-200 --transp
 
 bench-tokens: $(DEV) ## Measure the file store with 100,000 tokens: start, memory, µs per lookup
 	$(BIN)/python -m bench.tokens $(ARGS)
+
+bench-directory: $(BENCH) compiled ## Measure the stores of tokens: the file store, a DynamoDB table, misses and a flood; ten minutes
+	$(BIN)/python -m bench.directory $(ARGS)
 
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation

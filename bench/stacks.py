@@ -193,14 +193,18 @@ def gateways() -> list[str]:
     return [*transports(), INTERPRETED]
 
 
-def gateway(place: Place, name: str) -> Stack:
-    """The gateway, compiled and on the transport of this name, or interpreted. Raises `StackError`."""
+def gateway(place: Place, name: str, config: Path | None = None, env: Mapping[str, str] | None = None) -> Stack:
+    """The gateway, compiled and on the transport of this name, or interpreted. Raises `StackError`.
+
+    `config` is another gateway.yaml than that of the benchmark, and `env` are further variables for it.
+    """
     transport = transports()[0] if name == INTERPRETED else name
     path = place.path("worker.sock")
-    command = [sys.executable, "-m", "extproc", "serve", "--config", str(_config(place, transport))]
+    command = [sys.executable, "-m", "extproc", "serve", "--config", str(config or _config(place, transport))]
     command += ["--listen", f"unix:{path}", "--notice", "0", "--grace", "1"]
     began = time.monotonic()
-    service = place.start(command, name, environment(place.upstream) | ({} if name == INTERPRETED else _compiled()))
+    build = {} if name == INTERPRETED else _compiled()
+    service = place.start(command, name, environment(place.upstream) | dict(env or {}) | build)
     service.wait("oai-extproc serve", lambda output: "serving on" in output)
     seconds = time.monotonic() - began
     port, envoy = _envoy(place, bootstraps.at(place.bootstrap(), str(path)), health="/healthz")

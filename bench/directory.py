@@ -1,0 +1,262 @@
+"""Measure the stores of tokens: the file with many, and a DynamoDB table behind a gateway, with misses and a flood.
+
+Run it as `make bench-directory`. One run prints, each beside its aim:
+
+- the file store (`bench.tokens`): the start, memory and a lookup with 100,000 tokens, in CPU time;
+- a hit in the table's cache: all of the authentication, in CPU time;
+- callers with known tokens, through Envoy and the gateway, while tokens that it has not met are looked up, and without
+  these, window by window in random order. Ratios are made within a round;
+- the same callers, and the memory of the gateway, during a flood of random tokens, and in a window without it.
+
+The table is dynalite's, on the same machine, and so are the callers: the flood is as fast as the machine can make it,
+and the rate that was reached is printed. Latencies are those of callers at a rate (`callers.py`).
+
+Decision: docs/decisions.md, D225.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import processes, stacks, tokens
+from bench.calls import call
+from bench.spread import ratios, spread
+from bench.stacks import SERVICE, Place, Stack
+from bench.workloads import Workload
+from extproc import config
+from extproc.config.items import organisation_item, token_item
+from extproc.tenancy.api_keys import digest
+from extproc.tenancy.directory import Directory
+from extproc.tenancy.table_store import TableStore
+from tests.dynamodb import server
+
+TABLE = "bench"
+CHAT = Workload("chat", "chat", 1)
+KNOWN = 100
+"""Tokens of the callers whose latency is measured."""
+CONNECTIONS = 16
+BATCH = 25
+"""Items of one BatchWriteItem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is done: tokens, requests a second, seconds, rounds."""
+
+    file_tokens: int = 100_000
+    callers: int = 100
+    misses: int = 100
+    window: float = 10.0
+    rounds: int = 5
+    flood: int = 10_000
+    flood_seconds: float = 30.0
+    flooders: int = 2
+
+
+SMALL = Size(file_tokens=2_000, callers=20, misses=20, window=1.0, rounds=2, flood=200, flood_seconds=2.0, flooders=1)
+"""To see that the benchmark works, not to measure."""
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="run for some seconds, to see that it works")
+    parser.add_argument(
+        "--stack", choices=stacks.gateways(), default=stacks.transports()[0], help="the gateway's build"
+    )
+    options = parser.parse_args()
+    size = SMALL if options.smoke else Size()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    file_store(size)
+    print(f"\na hit in the table's cache: {hit(1_000 if options.smoke else 100_000):.2f} µs (aim: 5)")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as exits:
+        stacks.start_upstream(place := Place(Path(folder), exits))
+        port = exits.enter_context(server.dynalite())
+        strangers = [stranger(number) for number in range(round(size.misses * size.window * (size.rounds + 1)))]
+        fill(port, [tokens.token(number) for number in range(KNOWN)] + strangers)
+        stack = stacks.gateway(place, options.stack, settings(place), server.environment(f"http://127.0.0.1:{port}"))
+        run = Run(place, stack, size)
+        run.warm_up()
+        misses(run, strangers)
+        flood(run)
+
+
+def file_store(size: Size) -> None:
+    """Print the table of `bench.tokens`."""
+    print("the file store (aims: 3 s, 5 µs)")
+    subprocess.run([sys.executable, "-m", "bench.tokens", "--tokens", str(size.file_tokens)], check=True, timeout=900)
+
+
+def hit(count: int) -> float:
+    """Return the µs of an authentication whose token and organisation are in the table's cache."""
+    store = TableStore(lambda key: None)
+    for entry in tokens.entries(range(KNOWN)):
+        token = config.Token(name=str(entry["name"]), sha256=str(entry["sha256"]), organisations=("bench",))
+        store.put(f"token#{token.sha256}", token, 150, 1e9)
+    store.put("org#bench", config.Organisation(), 100, 1e9)
+    directory = Directory(config.Settings(), store)
+    headers = [f"Bearer {tokens.token(number % KNOWN)}" for number in range(count)]
+    return tokens.best(lambda header: directory.authenticate(header, None, 1e9 + 1), headers)
+
+
+def stranger(number: int) -> str:
+    """Return a token of the table that the gateway has not met."""
+    return f"qc_stranger{number:034}"
+
+
+def fill(port: int, secrets: Sequence[str]) -> None:
+    """Make the table, with one organisation and these tokens."""
+    client = server.client(port)
+    client.create_table(
+        TableName=TABLE,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    items = [organisation_item("bench", config.Organisation())]
+    for number, secret in enumerate(secrets):
+        items.append(token_item(config.Token(name=f"t{number}", sha256=digest(secret), organisations=("bench",))))
+    for start in range(0, len(items), BATCH):
+        puts = [
+            {"PutRequest": {"Item": {name: {"S": text} for name, text in item.items()}}}
+            for item in items[start : start + BATCH]
+        ]
+        client.batch_write_item(RequestItems={TABLE: puts})
+
+
+def settings(place: Place) -> Path:
+    """Return a gateway.yaml that names the table."""
+    path = place.path("gateway.yaml")
+    path.write_text(yaml.safe_dump({"region": stacks.REGION, "directory": {"dynamodb": {"table": TABLE}}}))
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A gateway, and what is sent to it."""
+
+    place: Place
+    stack: Stack
+    size: Size
+
+    @contextmanager
+    def callers(
+        self, rate: float, seconds: float, secrets: Sequence[str] | None, *, chat: bool = True, count: int = 1
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Have `count` programs call at `rate` in all meanwhile; afterwards the list has the figures of each.
+
+        Without `secrets`, each request has a random token.
+        """
+        request, names = self.place.path("request"), "random"
+        wire = call(CHAT if chat else Workload("models", "models", 1), "openai", self.stack.prefix)
+        request.write_bytes(wire.wire(self.stack.port, "{token}"))
+        if secrets is not None:
+            file = self.place.path("tokens")
+            file.write_text("\n".join(secrets))
+            names = str(file)
+        numbers = (self.stack.port, request, names, rate / count, CONNECTIONS, seconds)
+        command = [sys.executable, "-m", "bench.callers", *map(str, numbers)]
+        results: list[dict[str, Any]] = []
+        started = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
+        try:
+            yield results
+            for process in started:
+                output, _ = process.communicate(timeout=seconds + 120)
+                results.append(json.loads(output))
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+
+    def known(self, seconds: float) -> dict[str, Any]:
+        """Return the figures of callers with known tokens."""
+        secrets = [tokens.token(number) for number in range(KNOWN)]
+        with self.callers(self.size.callers, seconds, secrets) as results:
+            pass
+        return results[0]
+
+    def warm_up(self) -> None:
+        """Have every known token looked up."""
+        self.known(max(self.size.window, KNOWN / self.size.callers + 1))
+
+    def memory(self) -> processes.Memory:
+        """Return the memory of the gateway's processes but Envoy's."""
+        return processes.memory(processes.family(self.stack.processes[SERVICE]))
+
+
+def misses(run: Run, strangers: Sequence[str]) -> None:
+    """Print the latencies of known callers without misses and with them."""
+    size = run.size
+    unused = iter(strangers)
+    quiet: dict[int, dict[str, Any]] = {}
+    beside: dict[int, dict[str, Any]] = {}
+    looked_up: list[dict[str, Any]] = []
+    for number in range(size.rounds):
+        for with_misses in random.sample((False, True), 2):
+            if not with_misses:
+                quiet[number] = run.known(size.window)
+                continue
+            fresh = [next(unused) for _ in range(round(size.misses * size.window))]
+            with run.callers(size.misses, size.window, fresh) as results:
+                beside[number] = run.known(size.window)
+            looked_up += results
+    print(f"\n{size.callers} calls a second with known tokens, {size.rounds} rounds of {size.window:g} s")
+    print(f"{'':<34}{'p50, ms':>10}{'p99, ms':>10}  statuses")
+    print_row("without misses", list(quiet.values()))
+    print_row(f"beside {size.misses} misses a second", list(beside.values()))
+    print_row("the misses themselves", looked_up)
+    p99 = ratios(*[{number: each["p99"] for number, each in rows.items()} for rows in (beside, quiet)])
+    found = spread(p99.values())
+    assert found is not None
+    print(f"p99 beside misses, over without: {found.median:.2f} ({found.min:.2f} to {found.max:.2f}; aim: 1.10)")
+
+
+def flood(run: Run) -> None:
+    """Print the latencies of known callers, and the memory, without a flood of random tokens and with it."""
+    size = run.size
+    quiet = run.known(size.flood_seconds)
+    before = run.memory()
+    processes.forget_peak(processes.family(run.stack.processes[SERVICE]))
+    with run.callers(size.flood, size.flood_seconds, None, chat=False, count=size.flooders) as results:
+        flooded = run.known(size.flood_seconds)
+    after = run.memory()
+    rate = sum(each["rate"] for each in results)
+    print(f"\nrandom tokens: {rate:,.0f} a second were reached of {size.flood:,}, for {size.flood_seconds:g} s")
+    print(f"{'':<34}{'p50, ms':>10}{'p99, ms':>10}  statuses")
+    print_row("known callers, without", [quiet])
+    print_row("known callers, during the flood", [flooded])
+    print_row("the flood itself", results)
+    over = ", ".join(f"{key} {ratio(flooded, quiet, key)}" for key in ("p50", "p99"))
+    print(f"known callers during it, over without: {over} (aim: 1.20)")
+    grown, peak = after.rss - before.rss, after.peak - before.rss
+    print(f"memory: {before.rss:.1f} MB before, {grown:+.1f} MB afterwards, {peak:+.1f} MB at its peak (aim: 20)")
+
+
+def print_row(name: str, results: Sequence[dict[str, Any]]) -> None:
+    """Print a row of medians, and of statuses in all."""
+    statuses: dict[str, int] = {}
+    for each in results:
+        for status, count in each["statuses"].items():
+            statuses[status] = statuses.get(status, 0) + count
+    middle = [spread([each[key] for each in results]) for key in ("p50", "p99")]
+    cells = "".join(f"{each.median:>10.2f}" for each in middle if each is not None)
+    print(f"{name:<34}{cells}  {', '.join(f'{status}: {count:,}' for status, count in sorted(statuses.items()))}")
+
+
+def ratio(of: dict[str, Any], to: dict[str, Any], key: str) -> str:
+    """Return a ratio of two figures as text."""
+    return f"{of[key] / to[key]:.2f}" if to[key] else "-"
+
+
+if __name__ == "__main__":
+    main()

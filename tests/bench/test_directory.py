@@ -1,0 +1,55 @@
+"""The benchmark of the stores of tokens, in small; and its callers, against a server that always returns the same."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Serve = Callable[..., int]
+
+REQUEST = b"GET / HTTP/1.1\r\nauthorization: Bearer {token}\r\n\r\n"
+
+
+def call(port: int, folder: Path, tokens: str = "random", rate: float = 100, seconds: float = 0.3) -> dict[str, Any]:
+    (folder / "request").write_bytes(REQUEST)
+    numbers = (port, folder / "request", tokens, rate, 2, seconds)
+    command = [sys.executable, "-m", "bench.callers", *map(str, numbers)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_callers_count_every_response(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("qc_a\nqc_b\n")
+    denied = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n"
+    for tokens in ("random", str(tmp_path / "tokens")):
+        done = call(serve(denied, b"no"), tmp_path, tokens)
+        assert done["statuses"] == {"401": done["sent"]}
+        assert 0 < done["sent"] <= 30, "and no more than are due"
+        assert 0 < done["p50"] <= done["p99"] <= done["max"]
+
+
+def test_callers_count_broken_connections(serve: Serve, tmp_path: Path) -> None:
+    done = call(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", close=True), tmp_path)
+    assert done["statuses"] == {"0": done["sent"]}
+    assert done["sent"] > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed: it fetches dynalite")
+def test_the_benchmark_runs_in_small() -> None:
+    command = [sys.executable, "-m", "bench.directory", "--smoke", "--stack", "interpreted"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    statuses = dict(re.findall(r"^(\S.*?) {2,}[\d.]+ +[\d.]+  (\d.*)$", done.stdout, re.MULTILINE))
+    assert re.fullmatch(r"401: \d+(, 503: \d+)?", statuses.pop("the flood itself"))
+    assert len(statuses) == 5
+    assert all(re.fullmatch(r"200: \d+", each) for each in statuses.values()), statuses
+    for words in ("usual form", "a hit in the table's cache: ", "p99 beside misses, over without: ", "memory: "):
+        assert words in done.stdout
