@@ -1,5 +1,10 @@
 """`models`: its output and its errors."""
 
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +96,25 @@ def test_models_of_a_token(cli: Cli, gateway_yaml: Path) -> None:
     assert "'old' has expired" in old.stderr
     assert "has not the scope `models`" in old.stderr
     assert "'closed' is disabled: every call for it gets a 403" in cli("models", "--organisation", "closed").stderr
+
+
+def test_a_terminal_gets_both_lists(gateway_yaml: Path) -> None:
+    terminal, other = os.openpty()
+    nothing = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    variables = {**os.environ, **nothing, "AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "150", "TERM": "xterm"}
+    command = [sys.executable, "-m", "extproc", "models", "--organisation", "acme"]
+    with subprocess.Popen(
+        command, cwd=gateway_yaml.parent, env=variables, stdout=other, stderr=subprocess.DEVNULL
+    ) as process:
+        os.close(other)
+        shown = b""
+        with suppress(OSError):  # how Linux tells that the other end is closed
+            while piece := os.read(terminal, 65_536):
+                shown += piece
+        assert process.wait(60) == 0
+    os.close(terminal)
+    lines = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()]
+    assert ["model", "served", "by", "organisations"] in lines
+    assert ["not", "in", "the", "list", "why"] in lines
+    denied = ["denied", "by", "the", "pattern", "`amazon.titan-*`", "of", "`models.deny`"]
+    assert ["amazon.titan-embed-text-v2:0", *denied] in lines
