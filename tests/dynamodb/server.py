@@ -56,7 +56,7 @@ FAULTS: Mapping[str, tuple[int, str, bytes]] = {
 
 @dataclass(eq=False)
 class Faulty:
-    """The proxy. `fault` is one of `FAULTS`, "cut", "slow" or "corrupt", for the next `times` calls of `operation`."""
+    """The proxy. `fault` is one of `FAULTS`, "cut", "slow" or "corrupt", for the next `times` calls."""
 
     port: int
     upstream: int
@@ -68,7 +68,8 @@ class Faulty:
     """Set to let go of what is slow."""
     delay: float = 0.0
     """Seconds before each response."""
-    operation: str = "GetItem"
+    denied: str = ""
+    """An operation that is not permitted."""
 
     @property
     def url(self) -> str:
@@ -84,7 +85,7 @@ class Faulty:
         self.fault, self.times = fault, times
 
     def heal(self) -> None:
-        self.fault, self.operation = "", "GetItem"
+        self.fault = self.denied = ""
         self.released.set()
         self.released = threading.Event()
 
@@ -99,10 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         faulty, corrupt = self.faulty, False
-        operation = self.headers.get("x-amz-target", "").rpartition(".")[2]
-        if operation == "GetItem":
+        if self.headers.get("x-amz-target", "").endswith(".GetItem"):
             faulty.calls.append(json.loads(body)["Key"]["pk"]["S"])
-        if operation == faulty.operation:
             fault = faulty.next_fault()
             if not self.passes(fault):
                 return
@@ -125,6 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
         return fault in ("", "corrupt")
 
     def forward(self, body: bytes, corrupt: bool) -> None:
+        denied = self.faulty.denied
+        if denied and self.headers.get("x-amz-target", "").endswith(f".{denied}"):
+            status, kind, data = FAULTS["denied"]
+            self.respond(status, {"content-type": kind}, data)
+            return
         connection = http.client.HTTPConnection("127.0.0.1", self.faulty.upstream, timeout=HELD_SECONDS)
         try:
             connection.request("POST", self.path, body, dict(self.headers))

@@ -108,8 +108,7 @@ def test_items_that_cannot_be_used_are_errors_with_their_keys(filled: Run, proxy
 
 
 def test_without_the_permission_to_scan_the_rest_is_checked(filled: Run, proxy: Faulty) -> None:
-    proxy.operation = "Scan"
-    proxy.fail("denied")
+    proxy.denied = "Scan"
     shown = filled("check", "--strict")
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert "Its items were not checked: that takes the permission `dynamodb:Scan`" in shown.stdout
@@ -201,8 +200,7 @@ def test_a_directory_in_two_places_is_an_error_that_names_both(filled: Run) -> N
 
 
 def test_models_of_an_organisation_and_of_a_token_of_the_table(filled: Run, proxy: Faulty) -> None:
-    proxy.operation = "Scan"
-    proxy.fail("denied")
+    proxy.denied = "Scan"
     listed = filled("models", "--organisation", "acme")
     assert (listed.exit_code, listed.stderr) == (0, "")
     assert CLAUDE in listed.stdout.splitlines()
