@@ -47,7 +47,7 @@ def token() -> None:
 @click.option(
     "--scopes",
     type=SEVERAL,
-    help="What it may call, if not everything: chat, embeddings, models, responses, with commas between them.",
+    help="What it may call, if not everything: chat, embeddings, models, responses, usage, with commas between them.",
 )
 @click.option(
     "--append",

@@ -35,8 +35,8 @@ Pattern = Annotated[
     ),
 ]
 Scope = Annotated[
-    Literal["chat", "embeddings", "models", "responses"],
-    Meta(description="`chat`, `embeddings`, `models` or `responses`"),
+    Literal["chat", "embeddings", "models", "responses", "usage"],
+    Meta(description="`chat`, `embeddings`, `models`, `responses` or `usage`"),
 ]
 Expiry = Annotated[datetime.datetime, Meta(tz=True, description="a time with its zone, as in 2027-01-01T00:00:00Z")]
 Place = Annotated[

@@ -239,7 +239,7 @@ REJECTED = {
     ),
     f"tokens: [{{name: a, sha256: {DIGEST}, scopes: chat}}]": "tokens[0].scopes: expected a list; found text",
     f"tokens: [{{name: a, sha256: {DIGEST}, scopes: [chat, chats]}}]": (
-        "tokens[0].scopes[1]: expected `chat`, `embeddings`, `models` or `responses`; found other text"
+        "tokens[0].scopes[1]: expected `chat`, `embeddings`, `models`, `responses` or `usage`; found other text"
     ),
     f"tokens: [{{name: a, sha256: {DIGEST}, features: [tool]}}]": (
         "tokens[0].features[0]: expected `tools`, `web_search`, `images`, `documents`, `audio`, `video`, `fetch`, "

@@ -100,6 +100,15 @@ def test_a_key_with_a_scope_makes_the_calls_of_that_scope_only(
     assert len(local_of(running.local_url).calls()) == before
 
 
+def test_a_key_for_usage_alone_makes_no_call(create: Callable[..., Any]) -> None:
+    client = create("only usage", "--scopes", "usage")
+    for call in CALLS.values():
+        response = call(client)
+        assert (response.status, response.error["code"]) == (403, "insufficient_scope")
+        assert "It has: usage." in response.error["message"]
+    assert client.exchange("GET", f"/oai/v1/models/{NOVA}").status == 403
+
+
 def test_a_missing_scope_is_rejected_before_any_body_is_read(create: Callable[..., Any]) -> None:
     client = create("reader", "--scopes", "models")
     headers = [("content-type", "application/json"), ("content-length", "1000000")]

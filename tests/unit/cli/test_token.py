@@ -136,7 +136,7 @@ def test_the_models_and_scopes_of_a_new_token(cli: Cli, path: Path) -> None:
     ("options", "word"),
     [
         (("--models", "a b"), "--models: expected a pattern of model ids"),
-        (("--scopes", "chat,chats"), "--scopes: expected `chat`, `embeddings`, `models` or `responses`"),
+        (("--scopes", "chat,chats"), "--scopes: expected `chat`, `embeddings`, `models`, `responses` or `usage`"),
     ],
 )
 def test_models_and_scopes_that_do_not_exist(cli: Cli, options: tuple[str, ...], word: str) -> None:
