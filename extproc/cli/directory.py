@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from extproc import config
 from extproc.cli.parameters import UserError, load_settings, required_config, user_errors
+from extproc.cli.tenant_table import table_of
 from extproc.config.items import KEY, organisation_item, token_item
-
-if TYPE_CHECKING:
-    from extproc.aws.sdk.table import DynamoDbTable
 
 
 @click.group()
@@ -28,10 +25,10 @@ def init(path: Path) -> None:
     """Make the table, if there is none yet; an existing one stays as it is."""
     from extproc.aws.sdk.table import TableError
 
-    table = _table(load_settings(path))
+    table = table_of(load_settings(path))
     with user_errors(TableError):
         made = table.create()
-    where = f"the table {table.name} in {table.region}"
+    where = str(table)
     click.echo(f"Made {where}, which is billed by request." if made else f"There is {where} already: nothing to do.")
 
 
@@ -52,7 +49,7 @@ def import_(path: Path, source: Path, prune: bool) -> None:
     """
     from extproc.aws.sdk.table import TableError
 
-    table, settings = _table(load_settings(path)), load_settings(source)
+    table, settings = table_of(load_settings(path)), load_settings(source)
     if settings.directory is not None:
         raise UserError(f"{source}: names a table itself; give the file that has the tokens and organisations")
     if prune and not settings.tokens:
@@ -63,7 +60,7 @@ def import_(path: Path, source: Path, prune: bool) -> None:
         pruned = table.prune({item[KEY] for item in items}) if prune else 0
     written = f"{len(settings.organisations)} organisations and {len(settings.tokens)} tokens"
     deleted = f", and deleted {pruned} items" if prune else ""
-    click.echo(f"Wrote {written} to the table {table.name} in {table.region}{deleted}.")
+    click.echo(f"Wrote {written} to {table}{deleted}.")
 
 
 def _items(settings: config.Settings) -> Iterator[Mapping[str, str]]:
@@ -72,16 +69,3 @@ def _items(settings: config.Settings) -> Iterator[Mapping[str, str]]:
         yield organisation_item(name, organisation)
     for token in settings.tokens:
         yield token_item(token)
-
-
-def _table(settings: config.Settings) -> "DynamoDbTable":
-    """Return the table of a gateway.yaml; raises `UserError` where it names none, or there is no region."""
-    from extproc.aws.sdk.endpoints import resolve
-    from extproc.aws.sdk.table import DynamoDbTable
-    from extproc.bedrock.endpoints import EndpointError
-
-    if settings.directory is None:
-        raise UserError("gateway.yaml names no table: add `directory: {dynamodb: {table: NAME}}`")
-    with user_errors(EndpointError):
-        region = settings.directory.dynamodb.region or resolve(settings.region).region
-    return DynamoDbTable(settings.directory.dynamodb.table, region)

@@ -1,4 +1,4 @@
-"""`oai-extproc token`: the life of an API key in gateway.yaml or its token files."""
+"""`oai-extproc token`: the life of an API key in gateway.yaml, its token files, or the table that it names."""
 
 import datetime
 import itertools
@@ -11,12 +11,12 @@ import click
 from rich.console import Console
 
 from extproc.cli.parameters import UserError, required_config
-from extproc.cli.token_files import TokenFiles, changing
 from extproc.cli.token_options import DURATION, MOMENT, SEVERAL, now
+from extproc.cli.token_store import changing, load_tokens
 from extproc.cli.token_table import row, table
 from extproc.config import kinds
 from extproc.config.faults import fault
-from extproc.config.token_entries import entry_lines, with_successor, with_token, without_token
+from extproc.config.token_entries import entry_lines
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
 
 
@@ -24,8 +24,8 @@ from extproc.tenancy.api_keys import PREFIX, digest, new_token
 def token() -> None:
     """Make, list, revoke and replace API keys.
 
-    A token is shown once, for its caller; gateway.yaml and its token files contain only its SHA-256. Running gateways
-    reload a changed file.
+    A token is shown once, for its caller; gateway.yaml, its token files and the table that it may name contain only its
+    SHA-256. Running gateways reload a changed file, and look up again what is in a table.
     """
 
 
@@ -53,7 +53,8 @@ def token() -> None:
     "--append",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Add the entry to this gateway.yaml, or to its token file; comments stay. Standard output has the token only.",
+    help="Add the entry to this gateway.yaml, its token file or its table; comments stay. Standard output has "
+    "the token only.",
 )
 def create(
     name: str,
@@ -65,18 +66,15 @@ def create(
 ) -> None:
     """Make a token, show it once, and show the lines for gateway.yaml or add them.
 
-    A gateway.yaml without `tokens` that names one token file in `tokens_from` has its new tokens there.
+    A gateway.yaml without `tokens` that names one token file in `tokens_from` has its new tokens there; one that names
+    a table in `directory`, in the table.
     """
     fresh, entry = fresh_entry(name, organisations, expires, models, scopes)
     _warn_of_past(expires)
     if path is not None:
-        with changing(path) as files:
-            _check_new(files, name)
-            target = files.for_new_tokens
-            files.change(target, lambda text: with_token(text, entry))
-        click.echo(
-            f"Added the token {name!r} to {target}; running gateways reload it. It is shown this once:", err=True
-        )
+        with changing(path) as store:
+            place = store.add(entry)
+        click.echo(f"Added the token {name!r} to {place}; {store.notice}. It is shown this once:", err=True)
         click.echo(fresh)
         return
     click.echo(f"The token, shown this once:\n\n  {fresh}\n")
@@ -110,16 +108,6 @@ def fresh_entry(
     return fresh, entry if expires is None else {**entry, "expires": expires}
 
 
-def _check_new(files: TokenFiles, name: str) -> None:
-    """Raise `UserError` if there is a token of this name."""
-    if any(each.name == name for each in files.settings.tokens):
-        source, index, _ = files.entry(name)
-        raise UserError(
-            f"{source}: tokens[{index}] has the name {name!r} already; choose another --name, by which logs tell the "
-            f"tokens apart, or replace that key with `oai-extproc token rotate`"
-        )
-
-
 def _warn_of_past(expires: datetime.datetime | None) -> None:
     if expires is not None and expires <= now():
         click.echo(
@@ -132,7 +120,7 @@ def _warn_of_past(expires: datetime.datetime | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with every token.")
 def list_(path: Path, as_json: bool) -> None:
     """List the tokens: names, organisations, models, scopes, expiry, state, and the first digits of the SHA-256."""
-    settings = TokenFiles.load(path).settings
+    settings = load_tokens(path).settings
     rows = [row(each, settings, now()) for each in settings.tokens]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -144,16 +132,14 @@ def list_(path: Path, as_json: bool) -> None:
 @click.argument("name")
 @required_config
 def revoke(name: str, path: Path) -> None:
-    """Remove the token NAME from the file that has it.
+    """Remove the token NAME from the file, or from the table, that has it.
 
-    Running gateways reject it once they have read the file again, within a few seconds; calls that have begun are
-    finished.
+    Running gateways reject it once they have read the file again, within a few seconds, or within a minute where it was
+    in a table; calls that have begun are finished.
     """
-    with changing(path) as files:
-        files.token(name)
-        source, index, _ = files.entry(name)
-        files.change(source, lambda text: without_token(text, index))
-    click.echo(f"Removed the token {name!r} from {source}; running gateways reload it.", err=True)
+    with changing(path) as store:
+        place = store.remove(name)
+    click.echo(f"Removed the token {name!r} from {place}; {store.notice}.", err=True)
 
 
 @token.command()
@@ -173,22 +159,18 @@ def rotate(name: str, path: Path, overlap: datetime.timedelta, expires: datetime
     tell who still calls with it. Standard output has the new token only.
     """
     _warn_of_past(expires)
-    with changing(path) as files:
-        old = files.token(name)
-        if old.expires is not None and expires is None:
+    with changing(path) as store:
+        before = store.token(name)
+        if before.expires is not None and expires is None:
             raise UserError(f"the token {name!r} expires; give the new key an end of its own with --expires, as in 90d")
-        source, index, before = files.entry(name)
-        end = min(now() + overlap, old.expires or datetime.datetime.max.replace(tzinfo=datetime.UTC))
-        renamed = _name_of_old(name, end, [each.name for each in files.settings.tokens])
+        end = min(now() + overlap, before.expires or datetime.datetime.max.replace(tzinfo=datetime.UTC))
+        renamed = _name_of_old(name, end, [each.name for each in store.settings.tokens])
         fresh = new_token()
-        entry = {key: value for key, value in before.items() if key != "expires"} | {"sha256": digest(fresh)}
-        if expires is not None:
-            entry["expires"] = expires
-        changes = {"name": renamed, "expires": end}
-        files.change(source, lambda text: with_successor(text, index, changes, entry))
+        old, new = {"name": renamed, "expires": end}, {"sha256": digest(fresh), "expires": expires}
+        place = store.succeed(name, old, new)
     click.echo(
-        f"The token {name!r} has a new key in {source}; the old one is {renamed!r} and works until "
-        f"{end:%Y-%m-%d %H:%M %Z}. Running gateways reload it. The new key is shown this once:",
+        f"The token {name!r} has a new key in {place}; the old one is {renamed!r} and works until "
+        f"{end:%Y-%m-%d %H:%M %Z}; {store.notice}. The new key is shown this once:",
         err=True,
     )
     click.echo(fresh)

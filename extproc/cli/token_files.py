@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,14 @@ from extproc.cli.parameters import UserError, user_errors
 from extproc.config.document import read
 from extproc.config.faults import nearest
 from extproc.config.sources import contents, token_texts
-from extproc.config.token_entries import token_list
+from extproc.config.token_entries import token_list, with_successor, with_token, without_token
 
 LOCK_SECONDS = 60.0
 """Longest wait for other commands that change tokens in the same folder: milliseconds each, or 16 s with 100,000."""
+
+CHOOSE_ANOTHER = (
+    "choose another --name, by which logs tell the tokens apart, or replace that key with `oai-extproc token rotate`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class TokenFiles:
     texts: Mapping[str, bytes]
     """The content of gateway.yaml and of each token file, by name; gateway.yaml is the first."""
     settings: config.Settings
+    notice: str = "running gateways reload it"
 
     @classmethod
     def load(cls, path: Path) -> "TokenFiles":
@@ -50,8 +55,29 @@ class TokenFiles:
         for token in self.settings.tokens:
             if token.name == name:
                 return token
-        known = nearest(name, (token.name for token in self.settings.tokens))
-        raise UserError(f"{self.path}: no token {name!r}{known}; `oai-extproc token list` shows them")
+        raise no_token(name, self.settings.tokens, str(self.path))
+
+    def add(self, entry: Mapping[str, object]) -> str:
+        """Add an entry to the file for new tokens, and return the file."""
+        if any(token.name == entry["name"] for token in self.settings.tokens):
+            source, index, _ = self.entry(str(entry["name"]))
+            raise UserError(f"{source}: tokens[{index}] has the name {entry['name']!r} already; {CHOOSE_ANOTHER}")
+        self.change(self.for_new_tokens, lambda text: with_token(text, entry))
+        return self.for_new_tokens
+
+    def remove(self, name: str) -> str:
+        """Remove the entry of the token `name`, and return its file."""
+        self.token(name)
+        source, index, _ = self.entry(name)
+        self.change(source, lambda text: without_token(text, index))
+        return source
+
+    def succeed(self, name: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
+        """Change the entry of the token `name`, and add its successor's to the same file, which is returned."""
+        source, index, before = self.entry(name)
+        entry = {key: value for key, value in {**before, **new}.items() if value is not None}
+        self.change(source, lambda text: with_successor(text, index, old, entry))
+        return source
 
     def entry(self, name: str) -> tuple[str, int, Mapping[str, object]]:
         """Return the file with the entry of an existing token, the entry's position there, and the entry."""
@@ -85,11 +111,10 @@ class TokenFiles:
             raise UserError(f"{source}: is left as it is: {error.strerror or error}") from error
 
 
-@contextlib.contextmanager
-def changing(path: Path) -> Iterator[TokenFiles]:
-    """Read all files, and keep other such commands waiting until they are changed; raises `UserError`."""
-    with user_errors(OSError), _alone(path.resolve().parent):
-        yield TokenFiles.load(path)
+def no_token(name: str, tokens: Iterable[config.Token], place: str) -> UserError:
+    """Return the error for a name that none of the tokens has."""
+    known = nearest(name, (token.name for token in tokens))
+    return UserError(f"{place}: no token {name!r}{known}; `oai-extproc token list` shows them")
 
 
 def _replace(path: Path, before: bytes, after: bytes) -> None:
@@ -110,7 +135,7 @@ def _replace(path: Path, before: bytes, after: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Keep other such commands from reading a file of this folder until it is written; raises `UserError`."""
     if not folder.is_dir():  # whoever reads the file reports that
         yield

@@ -69,5 +69,7 @@ def _state(token: Token, settings: Settings, now: datetime.datetime) -> str:
         return "expired"
     if not token.organisations:
         return "no organisation"
-    enabled = any(settings.organisations[name].enabled for name in token.organisations)
-    return "active" if enabled else "organisation disabled"
+    organisations = [settings.organisations.get(name) for name in token.organisations]
+    if any(each is not None and each.enabled for each in organisations):
+        return "active"
+    return "organisation disabled" if any(organisations) else "organisation missing"

@@ -5,6 +5,8 @@
 | `token#<sha256>`     | an entry of `tokens`, as in gateway.yaml                      |
 | `org#<machine name>` | the value of a key of `organisations`, as in gateway.yaml     |
 
+A third kind of item, `used#<sha256>`, has `minute`: when a token was used last, as in `2026-11-30T09:05Z`.
+
 Invariant: what `read_token` and `read_organisation` return passes the checks that gateway.yaml has to pass, and belongs
 to the key; anything else is a `ConfigError`.
 
@@ -26,6 +28,10 @@ VALUE = "json"
 
 TOKEN = "token#"  # noqa: S105 - the prefix of keys
 ORGANISATION = "org#"
+USED = "used#"
+
+MINUTE = "minute"
+"""The attribute of a token's last use."""
 
 MAX_BYTES = 400 * 1024
 """Largest item of DynamoDB."""

@@ -1,6 +1,9 @@
 """The DynamoDB table of tokens and organisations: made and written by boto3, which is for commands only. Calls block.
 
-Invariant: `create` changes nothing about a table that there is, and rejects one with another key.
+Invariant: `create` changes nothing about a table that there is, and rejects one with another key. `add`, `replace` and
+`remove` change an item only if it is as expected, and leave its other attributes.
+
+Decision: docs/decisions.md, D204.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -12,7 +15,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from extproc.config.items import KEY, ORGANISATION, TOKEN
+from extproc.config.items import KEY, ORGANISATION, TOKEN, USED, VALUE
 
 _CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 5})
 _WAITING = {"Delay": 1, "MaxAttempts": 120}
@@ -22,12 +25,19 @@ class TableError(Exception):
     """DynamoDB rejected a call, or could not be called; the message names the table."""
 
 
+class ConflictError(TableError):
+    """An item is not as expected; nothing was changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class DynamoDbTable:
     """A table, by its name and region."""
 
     name: str
     region: str
+
+    def __str__(self) -> str:
+        return f"the table {self.name} in {self.region}"
 
     def create(self) -> bool:
         """Make the table, and wait until it is usable; return False if there is one already. Raises `TableError`."""
@@ -48,10 +58,69 @@ class DynamoDbTable:
                 count += 1
         return count
 
+    def scan(self) -> Iterator[Mapping[str, str]]:
+        """Yield the attributes that are strings of each item, as the table is now. Raises `TableError`."""
+        with self._named_errors():
+            for page in _client(self.region).get_paginator("scan").paginate(TableName=self.name, ConsistentRead=True):
+                for item in page["Items"]:
+                    yield {name: value["S"] for name, value in item.items() if "S" in value}
+
+    def add(self, item: Mapping[str, str]) -> None:
+        """Write an item whose key has none. Raises `ConflictError` or `TableError`."""
+        values = {name: {"S": value} for name, value in item.items()}
+        self._change(
+            "put_item", item[KEY], item[VALUE], Item=values, ConditionExpression=f"attribute_not_exists({KEY})"
+        )
+
+    def replace(self, key: str, before: str, after: str) -> None:
+        """Give the item of `key` the text `after`, if it is `before`. Raises `ConflictError` or `TableError`."""
+        values = {":before": {"S": before}, ":after": {"S": after}}
+        self._change(
+            "update_item",
+            key,
+            after,
+            Key={KEY: {"S": key}},
+            UpdateExpression="SET #text = :after",
+            ConditionExpression="#text = :before",
+            ExpressionAttributeNames={"#text": VALUE},
+            ExpressionAttributeValues=values,
+        )
+
+    def remove(self, key: str, before: str) -> None:
+        """Delete the item of `key`, if its text is `before`. Raises `ConflictError` or `TableError`."""
+        self._change(
+            "delete_item",
+            key,
+            None,
+            Key={KEY: {"S": key}},
+            ConditionExpression="#text = :before",
+            ExpressionAttributeNames={"#text": VALUE},
+            ExpressionAttributeValues={":before": {"S": before}},
+        )
+
+    def forget_use(self, sha256: str) -> None:
+        """Delete the time of a token's last use, if there is one. Raises `TableError`."""
+        with self._named_errors():
+            _client(self.region).delete_item(TableName=self.name, Key={KEY: {"S": USED + sha256}})
+
+    def _change(self, operation: str, key: str, after: str | None, **arguments: Any) -> None:
+        """Make a call with a condition; raises `ConflictError` unless the item has the text `after` then.
+
+        boto3 repeats a call whose response is lost, and the condition is then false by the first call's own doing.
+        """
+        with self._named_errors():
+            client = _client(self.region)
+            try:
+                getattr(client, operation)(TableName=self.name, **arguments)
+            except client.exceptions.ConditionalCheckFailedException as error:
+                response = client.get_item(TableName=self.name, Key={KEY: {"S": key}}, ConsistentRead=True)
+                if response.get("Item", {}).get(VALUE, {}).get("S") != after:
+                    raise ConflictError(f"{self}: the item {key} is not as it was expected to be") from error
+
     def prune(self, kept: Collection[str]) -> int:
         """Delete all tokens and organisations but those with the keys `kept`; return their number.
 
-        Tokens go first. Raises `TableError`.
+        Tokens go first; the times of their last use go with them, and are not counted. Raises `TableError`.
         """
         with self._named_errors():
             table = self._resource()
@@ -60,8 +129,9 @@ class DynamoDbTable:
             )
             keys = {item[KEY] for page in pages for item in page["Items"]}
             superfluous = [key for kind in (TOKEN, ORGANISATION) for key in keys - set(kept) if key.startswith(kind)]
+            unused = [key for key in keys if key.startswith(USED) and TOKEN + key.removeprefix(USED) not in kept]
             with table.batch_writer() as batch:
-                for key in superfluous:
+                for key in superfluous + unused:
                     batch.delete_item(Key={KEY: key})
         return len(superfluous)
 
@@ -71,7 +141,7 @@ class DynamoDbTable:
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            raise TableError(f"table {self.name} in {self.region}: {error}") from error
+            raise TableError(f"{self}: {error}") from error
 
     def _resource(self) -> Any:
         return Session().resource("dynamodb", region_name=self.region, config=_CLIENT).Table(self.name)
@@ -95,9 +165,7 @@ class DynamoDbTable:
         keys = [(key["AttributeName"], key["KeyType"]) for key in description["KeySchema"]]
         kinds = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
         if keys != [(KEY, "HASH")] or kinds.get(KEY) != "S":
-            raise TableError(
-                f"table {self.name} in {self.region} has another key than `{KEY}`, a string: name another table"
-            )
+            raise TableError(f"{self} has another key than `{KEY}`, a string: name another table")
 
 
 def _client(region: str) -> Any:

@@ -320,6 +320,25 @@ def test_a_token_is_revoked_and_given_back(
     eventually(lambda: models(hurried, secret).status == 200)
 
 
+def test_a_keys_life_by_the_commands(
+    hurried: Any, table: Faulty, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, **IN_TABLE}))
+    token = functools.partial(command, "token", url=table.url, folder=tmp_path)
+    create = ("create", "--append", "gateway.yaml", "--organisation", "acme", "--scopes", "models", "--name")
+    first, other = token(*create, "lived").strip(), token(*create, "other").strip()
+    assert models(hurried, first).status == models(hurried, other).status == 200, "a new token counts at once"
+    assert chat(hurried, first, "amazon.nova-micro-v1:0").error["code"] == "insufficient_scope"
+    second = token("rotate", "lived", "--overlap", "0d").strip()
+    assert models(hurried, second).status == 200
+    eventually(lambda: models(hurried, first).status == 401)
+    assert "`lived-until-" in models(hurried, first).error["message"]
+    token("revoke", "lived")
+    eventually(lambda: models(hurried, second).status == 401)
+    assert "has been revoked" in models(hurried, second).error["message"]
+    assert models(hurried, other).status == 200
+
+
 def test_an_organisation_is_disabled(
     hurried: Any, dynamodb: int, new_token: Callable[..., str], eventually: Callable[..., Any]
 ) -> None:
