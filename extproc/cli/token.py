@@ -119,13 +119,17 @@ def _warn_of_past(expires: datetime.datetime | None) -> None:
 @required_config
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with every token.")
 def list_(path: Path, as_json: bool) -> None:
-    """List the tokens: names, organisations, models, scopes, expiry, state, and the first digits of the SHA-256."""
-    settings = load_tokens(path).settings
-    rows = [row(each, settings, now()) for each in settings.tokens]
+    """List the tokens: names, organisations, models, scopes, expiry, state, and the first digits of the SHA-256.
+
+    Where gateway.yaml has `last_used_in`, or `last_used` of a table, also the minute in which each was used last.
+    """
+    store = load_tokens(path)
+    last_used = store.last_used()
+    rows = [row(each, store.settings, now(), last_used) for each in store.settings.tokens]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    Console(highlight=False).print(table(rows))
+    Console(highlight=False).print(table(rows, with_use=last_used is not None))
 
 
 @token.command()

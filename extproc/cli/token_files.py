@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from extproc import config
 from extproc.cli.parameters import UserError, user_errors
 from extproc.config.document import read
 from extproc.config.faults import nearest
 from extproc.config.sources import contents, token_texts
 from extproc.config.token_entries import token_list, with_successor, with_token, without_token
+from extproc.worker.last_used import LastUsedError
+from extproc.worker.last_used_file import read_last_used
 
 LOCK_SECONDS = 60.0
 """Longest wait for other commands that change tokens in the same folder: milliseconds each, or 16 s with 100,000."""
@@ -49,6 +53,16 @@ class TokenFiles:
             draft = config.draft(text, str(path))
             more = token_texts(draft.tokens_from) if draft.tokens_from else {}
             return cls(path, {str(path): text, **more}, draft.settings(more))
+
+    def last_used(self) -> Mapping[str, str] | None:
+        """Return the last uses in the file of `last_used_in`; one that cannot be read is a warning."""
+        if self.settings.last_used_in is None:
+            return None
+        try:
+            return read_last_used(Path(self.settings.last_used_in))
+        except LastUsedError as error:
+            click.echo(f"warning: {self.settings.last_used_in}: {error}", err=True)
+            return {}
 
     def token(self, name: str) -> config.Token:
         """Return the token of this name; raises `UserError`."""

@@ -43,7 +43,7 @@ class TokenItems:
     texts: Mapping[str, str]
     """The text of each item by its key."""
     settings: config.Settings
-    last_used: Mapping[str, str]
+    used: Mapping[str, str]
     """The minute of each token's last use, by its hash."""
     notice: str = "running gateways notice within a minute"
 
@@ -63,6 +63,11 @@ class TokenItems:
                 elif key.startswith(USED):
                     used[key.removeprefix(USED)] = item.get(MINUTE, "")
         return cls(table, texts, _read(settings, texts, table), used)
+
+    def last_used(self) -> Mapping[str, str] | None:
+        """Return the last uses in the table."""
+        directory = self.settings.directory
+        return self.used if self.used or (directory and directory.dynamodb.last_used) else None
 
     def token(self, name: str) -> config.Token:
         """Return the token of this name; raises `UserError` for none, and for several."""
@@ -95,7 +100,7 @@ class TokenItems:
         key = TOKEN + token.sha256
         with user_errors(TableError):
             self.table.remove(key, self.texts[key])
-        if token.sha256 in self.last_used:
+        if token.sha256 in self.used:
             with contextlib.suppress(TableError):  # the token is gone, which is what counts
                 self.table.forget_use(token.sha256)
         return str(self.table)

@@ -25,6 +25,9 @@ class TokenStore(Protocol):
     def settings(self) -> config.Settings:
         """Return the settings, with the tokens and organisations that there are."""
 
+    def last_used(self) -> Mapping[str, str] | None:
+        """Return the minute of each token's last use by its hash, None where nobody writes that down."""
+
     def token(self, name: str) -> config.Token:
         """Return the token of this name; raises `UserError`."""
 

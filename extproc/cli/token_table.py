@@ -17,7 +17,9 @@ _HASH_DIGITS = 8
 """First digits of a SHA-256 that are shown, to tell entries apart."""
 
 
-def row(token: Token, settings: Settings, now: datetime.datetime) -> dict[str, object]:
+def row(
+    token: Token, settings: Settings, now: datetime.datetime, last_used: Mapping[str, str] | None = None
+) -> dict[str, object]:
     """Return what the list shows of a token, as JSON has it."""
     return {
         "name": token.name,
@@ -25,28 +27,32 @@ def row(token: Token, settings: Settings, now: datetime.datetime) -> dict[str, o
         "models": msgspec.to_builtins(token.models),
         "scopes": msgspec.to_builtins(token.scopes),
         "expires": token.expires.isoformat() if token.expires else None,
+        "last_used": last_used.get(token.sha256) if last_used else None,
         "state": _state(token, settings, now),
         "sha256_prefix": token.sha256[:_HASH_DIGITS],
     }
 
 
-def table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Return the rows as a table."""
-    shown = Table("token", "organisations", "models", "scopes", "expires", "state", "sha256", box=None)
+def table(rows: Sequence[Mapping[str, object]], *, with_use: bool = False) -> Table:
+    """Return the rows as a table; `with_use` is whether it has the last use."""
+    use = ("last used",) if with_use else ()
+    shown = Table("token", "organisations", "models", "scopes", "expires", *use, "state", "sha256", box=None)
     for each in rows[:MAX_ROWS]:
-        shown.add_row(*(Text(printable(cell)) for cell in _cells(each)))
+        shown.add_row(*(Text(printable(cell)) for cell in _cells(each, with_use)))
     if len(rows) > MAX_ROWS:
         shown.add_row(f"… and {len(rows) - MAX_ROWS} more; --json lists all")
     return shown
 
 
-def _cells(row: Mapping[str, object]) -> list[str]:
+def _cells(row: Mapping[str, object], with_use: bool) -> list[str]:
+    use = [str(row["last_used"] or "not yet")] if with_use else []
     return [
         str(row["name"]),
         _words(row["organisations"]),
         _models(row["models"]),
         "all" if row["scopes"] is None else _words(row["scopes"]) or "none",
         str(row["expires"] or "never"),
+        *use,
         str(row["state"]),
         f"{row['sha256_prefix']}…",
     ]

@@ -25,6 +25,8 @@ from extproc.bedrock.capabilities import Capabilities, Effort
 from extproc.bedrock.capability_table import BUILT_IN, CapabilityError, Row
 from extproc.bedrock.request_metadata import OWN, PAIRS, is_own
 from extproc.config.aliases import check_aliases
+from extproc.config.directory import DirectorySettings
+from extproc.config.directory import DynamoDbSettings as DynamoDbSettings
 from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
@@ -55,7 +57,7 @@ from extproc.config.kinds import (
     Scope,
     Seconds,
     Sha256,
-    TableName,
+    StateFile,
     TokenName,
     Workers,
     YesNo,
@@ -253,20 +255,6 @@ class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     refresh_seconds: Seconds = 3600.0
 
 
-class DynamoDbSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of DynamoDB with tokens and organisations; `oai-extproc directory init` makes it."""
-
-    table: TableName
-    region: Region | None = None
-    """The table's region; the default is the gateway's own."""
-
-
-class DirectorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A store of tokens and organisations, in place of this file."""
-
-    dynamodb: DynamoDbSettings
-
-
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of gateway.yaml."""
 
@@ -279,6 +267,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """After loading, including those of the token files."""
     tokens_from: Place | None = None
     """A file with more tokens, or a folder of such files; a relative path is relative to gateway.yaml."""
+    last_used_in: StateFile | None = None
+    """A file into which workers write when each token was used last, to the minute; a relative path is relative to
+    gateway.yaml. After loading, the path of the file."""
     directory: DirectorySettings | None = None
     """Where tokens and organisations are, if not in this file and its token files."""
     compat: CompatSettings = msgspec.field(default_factory=CompatSettings)
@@ -366,6 +357,7 @@ class Draft:
             settings,
             tokens=tuple(token for tokens in files.values() for token in tokens),
             responses=ResponsesSettings(keys),
+            last_used_in=settings.last_used_in and str(Path(self.source).parent / settings.last_used_in),
         )
 
 
@@ -438,6 +430,11 @@ def _check_directory(settings: Settings) -> None:
                 f"this file has `{key}` as well; keep one of both (`oai-extproc directory import` copies the file's "
                 "into the table)"
             )
+    if settings.last_used_in is not None:
+        raise ConfigError(
+            f"last_used_in: the table `{settings.directory.dynamodb.table}` has the tokens, and when they were used "
+            "last as well; write `last_used: true` below `directory.dynamodb` instead"
+        )
 
 
 _Seen = dict[str, tuple[str, int]]

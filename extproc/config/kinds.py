@@ -46,6 +46,13 @@ Place = Annotated[
         description="the path of a file or a folder, as in /etc/oai/tokens",
     ),
 ]
+StateFile = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[^\x00-\x1f\x7f]{1,4096}\Z",
+        description="the path of a file, as in /var/lib/oai/last-used.json",
+    ),
+]
 Cidr = Annotated[
     str,
     Meta(pattern=r"\A[0-9a-fA-F.:]+/[0-9]{1,3}\Z", description="a network, as in 2600:1f18::/32 or 203.0.113.0/24"),

@@ -5,7 +5,7 @@ exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations. It returns a
 `Lookup`, and decides nothing, where its store has to ask elsewhere first.
 
-Decisions: docs/decisions.md, D191, D196.
+Decisions: docs/decisions.md, D191, D196, D205.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,10 @@ _USUAL = config.Organisation()
 
 _MAX_MERGED: Final = 256
 """Most organisations whose aliases are kept merged with those of all: each may have hundreds."""
+
+
+MAX_USED: Final = 50_000
+"""Most tokens whose last use is in memory, until it is written: some 10 MB. Further ones leave no trace."""
 
 
 class Caller(Value, frozen=True):
@@ -82,8 +86,12 @@ class Directory:
     A changed file makes a new directory.
     """
 
-    def __init__(self, settings: config.Settings, store: Store | None = None) -> None:
+    def __init__(
+        self, settings: config.Settings, store: Store | None = None, used: dict[str, float] | None = None
+    ) -> None:
+        """`used` takes the hash of each token that is accepted, and when that was, in Unix seconds."""
         self._store: Store = store or FileStore(settings)
+        self._used = used
         self._common = settings.aliases
         self._merged: dict[str, tuple[config.Organisation, Mapping[str, str]]] = {}
         """The aliases of organisations that have some of their own, with the settings that they are of."""
@@ -116,6 +124,9 @@ class Directory:
             return Lookup(sha256, header)
         if settings is None or not settings.enabled:
             _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
+        used = self._used
+        if used is not None and len(used) < MAX_USED:
+            used[token.sha256] = now
         models: ModelRules = settings.models if token.models is None else Narrowed(settings.models, token.models)
         aliases = (self._aliases(name, settings) if settings.aliases else self._common) or None
         bits = 0

@@ -3,13 +3,16 @@
 A table is opened before settings that name it come into force: importing aiohttp and finding DynamoDB's endpoint take
 a second, for which callers would wait. The one before is closed when the last lookup in it has ended.
 
-Decision: docs/decisions.md, D196.
+The times at which tokens are used are written beside it, if the settings ask for that: to the table, or to a file.
+
+Decisions: docs/decisions.md, D196, D205.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extproc.bedrock.credentials import BearerToken, Credentials
@@ -17,6 +20,8 @@ from extproc.bedrock.endpoints import Endpoint
 from extproc.config import LOOKUP_SECONDS, DynamoDbSettings, Settings
 from extproc.tenancy.directory import Directory
 from extproc.tenancy.store import Lookup, LookupResult, Unavailable
+from extproc.worker.last_used import LastUsed, TableWriter
+from extproc.worker.last_used_file import FileWriter
 from extproc.worker.table_lookups import TableLookups
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ class _OpenTable:
     """The lookups of a table, and what ends with them."""
 
     lookups: TableLookups
+    last_used: LastUsed | None = None
     cleanup: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -45,6 +51,9 @@ class Directories:
         self._tables: dict[DynamoDbSettings, _OpenTable] = {}
         self._current: _OpenTable | None = None
         self._closing: dict[asyncio.Task[None], _OpenTable] = {}
+        self._files: dict[str, LastUsed] = {}
+        """The file of last uses in force, by its path."""
+        self._closing_files: set[asyncio.Task[None]] = set()
 
     async def prepare(self, settings: Settings) -> None:
         """Open the table that the settings name. Raises `EndpointError`, `ProxyError` or `TrustError`."""
@@ -54,9 +63,13 @@ class Directories:
         region = wanted.region or self._region
         endpoint = await asyncio.to_thread(self._find, region)
         table = await asyncio.to_thread(_open, wanted, region, endpoint, self._identity)
-        opened = _OpenTable(TableLookups(table.get, name=wanted.table))
+        last_used = LastUsed(TableWriter(table.put), f"the table {wanted.table}") if wanted.last_used else None
+        opened = _OpenTable(TableLookups(table.get, name=wanted.table), last_used)
         await opened.cleanup.enter_async_context(table)
         opened.cleanup.push_async_callback(opened.lookups.close)
+        if last_used is not None:
+            opened.cleanup.push_async_callback(last_used.close)
+            last_used.start()
         self._tables[wanted] = opened
 
     def switch(self, settings: Settings) -> Directory:
@@ -67,10 +80,25 @@ class Directories:
             task = asyncio.get_running_loop().create_task(self._close_later(table))
             self._closing[task] = table
             task.add_done_callback(self._closing.pop)
+        last_used = self._switch_file(settings.last_used_in)
         if wanted is None:
-            return Directory(settings)
+            return Directory(settings, used=last_used.seen if last_used else None)
         self._current = self._tables[wanted]
-        return Directory(settings, self._current.lookups.store)
+        last_used = self._current.last_used
+        return Directory(settings, self._current.lookups.store, last_used.seen if last_used else None)
+
+    def _switch_file(self, path: str | None) -> LastUsed | None:
+        """Return the last uses that are written to the file at `path`, and end those of another file."""
+        for name in [name for name in self._files if name != path]:
+            task = asyncio.get_running_loop().create_task(self._files.pop(name).close())
+            self._closing_files.add(task)
+            task.add_done_callback(self._closing_files.discard)
+        if path is None:
+            return None
+        if path not in self._files:
+            self._files[path] = LastUsed(FileWriter(Path(path)), path)
+            self._files[path].start()
+        return self._files[path]
 
     async def look_up(self, job: Lookup, seconds: float) -> LookupResult:
         """Look up a caller in the current table, or in the last one, for requests that came before a switch."""
@@ -89,6 +117,7 @@ class Directories:
 
     async def close(self) -> None:
         """Close everything."""
+        await asyncio.gather(*self._closing_files, *(each.close() for each in self._files.values()))
         for task in self._closing:
             task.cancel()
         for table in (*self._tables.values(), *self._closing.values()):

@@ -1,11 +1,11 @@
-"""GetItem of one DynamoDB table, over aiohttp with our own signature.
+"""GetItem and BatchWriteItem of one DynamoDB table, over aiohttp with our own signature.
 
 boto3 would take ten times the CPU, in threads, and would repeat a throttled call for 26 seconds. Here a call has
 `ANSWER_SECONDS`, and one more try after 25 to 75 ms where it was throttled, or nothing sensible came back. Reads are
 eventually consistent: half the price, and usually less than a second behind.
 
 Invariant: what `get` returns is DynamoDB's own response to this very key (its content type, its checksum and the item's
-key are compared); everything else is a `TableError`.
+key are compared); everything else is a `TableError`. `put` writes in one try, and returns what was not written.
 
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
 Decision: docs/decisions.md, D198.
@@ -16,10 +16,10 @@ import os
 import random
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -27,12 +27,14 @@ import yarl
 
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.endpoints import Endpoint
-from extproc.bedrock.sigv4 import Signer
+from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config.items import KEY, MAX_BYTES
 from extproc.proxy import proxy_for
 from extproc.worker.bounded_http import BoundedConnector
 from extproc.worker.table_lookups import ANSWER_SECONDS, SLOTS, TableError
 from extproc.worker.trust import bedrock_trust
+
+Kind = TypeVar("Kind")
 
 CONNECT_SECONDS = 1.0
 """Timeout of a connection, which is then kept: TCP, TLS and a proxy take several ways there and back."""
@@ -41,7 +43,8 @@ TRY_SECONDS = 1.4
 IDLE_SECONDS = 50.0
 
 _TYPE = "application/x-amz-json-1.0"
-_HEADERS = (("content-type", _TYPE), ("x-amz-target", "DynamoDB_20120810.GetItem"))
+_GET = (("content-type", _TYPE), ("x-amz-target", "DynamoDB_20120810.GetItem"))
+_WRITE = (("content-type", _TYPE), ("x-amz-target", "DynamoDB_20120810.BatchWriteItem"))
 _AUTOMATIC = ("accept", "accept-encoding", "content-type", "user-agent")
 
 THROTTLED = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
@@ -59,6 +62,18 @@ class _Item(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     Item: _Item | None = None
+
+
+class _PutRequest(msgspec.Struct):
+    Item: dict[str, _Text]
+
+
+class _Write(msgspec.Struct):
+    PutRequest: _PutRequest
+
+
+class _Written(msgspec.Struct):
+    UnprocessedItems: dict[str, list[_Write]]
 
 
 class _Failure(msgspec.Struct):
@@ -105,7 +120,7 @@ class DynamoDb:
         """Open it. Raises `TrustError`."""
         tls = bedrock_trust(self._environ) if self._endpoint.scheme == "https" else True
         session = aiohttp.ClientSession(
-            connector=BoundedConnector(limit=2 * SLOTS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
+            connector=BoundedConnector(limit=2 * SLOTS + 1, keepalive_timeout=IDLE_SECONDS, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_AUTOMATIC,
             auto_decompress=False,
@@ -121,19 +136,31 @@ class DynamoDb:
 
     async def get(self, key: str) -> str | None:
         """Return the text of the item of `key`, None if there is none. Raises `TableError`."""
+        body = msgspec.json.encode({"TableName": self._table, "Key": {KEY: {"S": key}}})
         try:
-            return await self._try(key)
+            return _text(key, await self._call(_GET, body))
         except _TransientError:
             await asyncio.sleep(jitter())
         try:
-            return await self._try(key)
+            return _text(key, await self._call(_GET, body))
         except _TransientError as error:
             raise TableError(str(error)) from error
 
-    async def _try(self, key: str) -> str | None:
-        """Make the call once. Raises `_TransientError` or `TableError`."""
-        body = msgspec.json.encode({"TableName": self._table, "Key": {KEY: {"S": key}}})
-        headers = self._signed(body)
+    async def put(self, items: Sequence[Mapping[str, str]]) -> Collection[str]:
+        """Write up to 25 items, in place of those with the same keys; return the keys of those that were not written.
+
+        Raises `TableError`; nothing is tried again.
+        """
+        requests = [{"PutRequest": {"Item": {name: {"S": text} for name, text in item.items()}}} for item in items]
+        try:
+            response = await self._call(_WRITE, msgspec.json.encode({"RequestItems": {self._table: requests}}))
+            return _unprocessed(response)
+        except _TransientError as error:
+            raise TableError(str(error)) from error
+
+    async def _call(self, operation: Headers, body: bytes) -> bytes:
+        """Make a call once, and return DynamoDB's response. Raises `_TransientError` or `TableError`."""
+        headers = self._signed(operation, body)
         assert self._session is not None
         try:
             async with (
@@ -142,20 +169,20 @@ class DynamoDb:
                     self._url, data=body, headers=headers, allow_redirects=False, **self._options()
                 ) as response,
             ):
-                return _result(key, response.status, response.headers, await _read(response))
+                return _checked(response.status, response.headers, await _read(response))
         except TimeoutError as error:  # aiohttp's are ones too
             raise _TransientError("DynamoDB did not answer in time") from error
         except aiohttp.ClientError as error:
             raise _TransientError(f"DynamoDB could not be reached: {error}") from error
 
-    def _signed(self, body: bytes) -> dict[str, str]:
+    def _signed(self, operation: Headers, body: bytes) -> dict[str, str]:
         """Return the headers of a call. Raises `TableError` without credentials."""
         identity = self._identity()
         if not isinstance(identity, Credentials):
             reason = "an API key of Bedrock opens no table" if identity else "there are no AWS credentials"
             raise TableError(f"{reason}: set a profile, keys, or run where a role provides them")
-        signed = self._signer.sign(identity, "/", body, _HEADERS, self._clock())
-        return dict((*_HEADERS, *signed, ("host", self._endpoint.authority), ("user-agent", "oai-extproc")))
+        signed = self._signer.sign(identity, "/", body, operation, self._clock())
+        return dict((*operation, *signed, ("host", self._endpoint.authority), ("user-agent", "oai-extproc")))
 
     def _options(self) -> dict[str, Any]:
         return {"proxy": str(self._proxy), "proxy_headers": self._proxy.headers} if self._proxy else {}
@@ -172,8 +199,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(data)
 
 
-def _result(key: str, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
-    """Return the text of the item in a response, None without one. Raises `_TransientError` or `TableError`."""
+def _checked(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return the body of a response that is DynamoDB's own. Raises `_TransientError` or `TableError`."""
     checksum = headers.get("x-amz-crc32")
     if checksum is not None and checksum != str(zlib.crc32(body)):
         raise _TransientError("the response differs from its checksum")
@@ -183,19 +210,30 @@ def _result(key: str, status: int, headers: Mapping[str, str], body: bytes) -> s
         raise _TransientError(f"something else than DynamoDB answered, with status {status}")
     if status != 200:
         raise _error(status, body)
-    return _text(key, body)
+    return body
 
 
 def _text(key: str, body: bytes) -> str | None:
-    try:
-        item = msgspec.json.decode(body, type=_Response).Item
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _TransientError(f"the response cannot be read: {error}") from error
+    """Return the text of the item in a response, None without one. Raises `_TransientError`."""
+    item = _decode(body, _Response).Item
     if item is None:
         return None
     if key != item.pk.S:
         raise _TransientError("the response has another key's item")
     return item.json.S
+
+
+def _unprocessed(body: bytes) -> list[str]:
+    """Return the keys of the items in a response, which were not written. Raises `_TransientError`."""
+    tables = _decode(body, _Written).UnprocessedItems.values()
+    return [each.PutRequest.Item[KEY].S for table in tables for each in table if KEY in each.PutRequest.Item]
+
+
+def _decode(body: bytes, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _TransientError(f"the response cannot be read: {error}") from error
 
 
 def _error(status: int, body: bytes) -> Exception:

@@ -53,6 +53,9 @@ FAULTS: Mapping[str, tuple[int, str, bytes]] = {
 }
 """Responses in place of DynamoDB's: status, content type and body. Further faults: cut, slow, corrupt."""
 
+UNWRITTEN = "unwritten"
+"""A fault of BatchWriteItem: the last item is not written, as where DynamoDB throttles in part."""
+
 
 @dataclass(eq=False)
 class Faulty:
@@ -64,6 +67,8 @@ class Faulty:
     times: int = 1 << 30
     calls: list[str] = field(default_factory=list)
     """The keys of the GetItems so far."""
+    writes: list[list[str]] = field(default_factory=list)
+    """The keys of each BatchWriteItem so far."""
     released: threading.Event = field(default_factory=threading.Event)
     """Set to let go of what is slow."""
     delay: float = 0.0
@@ -93,22 +98,42 @@ class Faulty:
         return self.calls.count(key)
 
 
+def keys(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield what has the key in one request of a BatchWriteItem."""
+    for each in request.values():
+        yield each.get("Item") or each["Key"]
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     faulty: Faulty
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        faulty, corrupt = self.faulty, False
-        if self.headers.get("x-amz-target", "").endswith(".GetItem"):
+        faulty, fault = self.faulty, ""
+        operation = self.headers.get("x-amz-target", "").rpartition(".")[2]
+        if operation == "GetItem":
             faulty.calls.append(json.loads(body)["Key"]["pk"]["S"])
             fault = faulty.next_fault()
-            if not self.passes(fault):
-                return
-            corrupt = fault == "corrupt"
+        elif operation == "BatchWriteItem":
+            [requests] = json.loads(body)["RequestItems"].values()
+            faulty.writes.append([item["pk"]["S"] for request in requests for item in keys(request)])
+            fault = faulty.next_fault()
+        if not self.passes(fault):
+            return
         if faulty.delay:
             time.sleep(faulty.delay)
-        self.forward(body, corrupt)
+        if fault == UNWRITTEN:
+            self.write_all_but_one(body)
+        else:
+            self.forward(body, fault == "corrupt")
+
+    def write_all_but_one(self, body: bytes) -> None:
+        [(table, requests)] = json.loads(body)["RequestItems"].items()
+        for request in requests[:-1]:
+            client(self.faulty.upstream).put_item(TableName=table, Item=request["PutRequest"]["Item"])
+        response = json.dumps({"UnprocessedItems": {table: requests[-1:]}}).encode()
+        self.respond(200, {"content-type": "application/x-amz-json-1.0"}, response)
 
     def passes(self, fault: str) -> bool:
         """Respond with the fault; return whether the request is to be forwarded."""
@@ -121,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in FAULTS:
             status, kind, data = FAULTS[fault]
             self.respond(status, {"content-type": kind}, data)
-        return fault in ("", "corrupt")
+        return fault in ("", "corrupt", UNWRITTEN)
 
     def forward(self, body: bytes, corrupt: bool) -> None:
         denied = self.faulty.denied

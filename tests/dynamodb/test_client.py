@@ -44,6 +44,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def client(table: Faulty) -> AsyncIterator[DynamoDb]:
     table.heal()
     table.calls.clear()
+    table.writes.clear()
     async with client_of(table) as client:
         yield client
     table.heal()
@@ -120,3 +121,45 @@ async def test_nobody_there(table: Faulty) -> None:
 
 async def test_many_at_once(client: DynamoDb) -> None:
     assert await asyncio.gather(*(client.get("token#one") for _ in range(200))) == [NAMES["token#one"]] * 200
+
+
+STAMPS = [{"pk": f"used#{number}", "minute": "2026-11-30T09:05Z"} for number in range(25)]
+
+
+def written(table: Faulty) -> set[str]:
+    """Return the keys of the stamps in the table, and delete them."""
+    client = server.client(table.upstream)
+    keys = {item["pk"]["S"] for item in client.scan(TableName=TABLE)["Items"] if item["pk"]["S"].startswith("used#")}
+    for key in keys:
+        client.delete_item(TableName=TABLE, Key={"pk": {"S": key}})
+    return keys
+
+
+async def test_items_are_written_in_one_call(client: DynamoDb, table: Faulty) -> None:
+    assert list(await client.put(STAMPS)) == []
+    item = server.client(table.upstream).get_item(TableName=TABLE, Key={"pk": {"S": "used#7"}})["Item"]
+    assert item == {"pk": {"S": "used#7"}, "minute": {"S": "2026-11-30T09:05Z"}}
+    assert written(table) == {stamp["pk"] for stamp in STAMPS}
+    assert len(table.writes) == 1
+
+
+async def test_what_is_throttled_in_part_is_named(client: DynamoDb, table: Faulty) -> None:
+    table.fail(server.UNWRITTEN)
+    assert list(await client.put(STAMPS)) == ["used#24"]
+    assert written(table) == {stamp["pk"] for stamp in STAMPS[:-1]}
+
+
+@pytest.mark.parametrize("fault", [*server.FAULTS, "cut", "corrupt"])
+async def test_a_failed_write_is_an_error_and_is_not_repeated(client: DynamoDb, table: Faulty, fault: str) -> None:
+    table.fail(fault)
+    with pytest.raises(TableError):
+        await client.put(STAMPS[:2])
+    assert len(table.writes) == 1
+    table.heal()
+    written(table)
+
+
+async def test_a_table_that_there_is_not_takes_no_items(table: Faulty) -> None:
+    async with client_of(table, name="nowhere") as client:
+        with pytest.raises(TableError, match="ResourceNotFoundException"):
+            await client.put(STAMPS[:1])

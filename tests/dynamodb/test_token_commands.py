@@ -136,6 +136,41 @@ def test_the_list(run: Run, boto3: Any) -> None:
     assert re.search(r"old +acme +all +chat +never +active +00000000…", run("list").stdout)
 
 
+def stamp(boto3: Any, sha256: str) -> None:
+    item = {"pk": {"S": f"used#{sha256}"}, "minute": {"S": "2026-11-30T09:05Z"}}
+    boto3.put_item(TableName=TABLE, Item=item)
+
+
+def test_the_list_has_when_each_token_was_used_last(run: Run, boto3: Any, tmp_path: Path) -> None:
+    assert "last used" not in run("list").stdout
+    create(run, "fresh", "--organisation", "acme")
+    stamp(boto3, OLD.sha256)
+    stamp(boto3, "f" * 64)
+    rows = json.loads(run("list", "--json").stdout)
+    assert [(row["name"], row["last_used"]) for row in rows] == [("fresh", None), ("old", "2026-11-30T09:05Z")]
+    shown = run("list").stdout
+    assert re.search(r"fresh .* never +not yet +active", shown)
+    assert re.search(r"old .* never +2026-11-30T09:05Z +active", shown)
+    boto3.delete_item(TableName=TABLE, Key={"pk": {"S": f"used#{OLD.sha256}"}})
+    boto3.delete_item(TableName=TABLE, Key={"pk": {"S": "used#" + "f" * 64}})
+    text = f"{{region: us-east-1, directory: {{dynamodb: {{table: {TABLE}, last_used: true}}}}}}"
+    (tmp_path / "gateway.yaml").write_text(text)
+    assert re.search(r"old .* never +not yet +active", run("list").stdout)
+
+
+def stamps(boto3: Any) -> set[str]:
+    return {item["pk"]["S"] for item in boto3.scan(TableName=TABLE)["Items"] if item["pk"]["S"].startswith("used#")}
+
+
+def test_the_last_use_goes_with_the_token(run: Run, boto3: Any) -> None:
+    for sha256 in (OLD.sha256, "e" * 64, "f" * 64):
+        stamp(boto3, sha256)
+    run("revoke", "old")
+    assert stamps(boto3) == {"used#" + "e" * 64, "used#" + "f" * 64}
+    assert DynamoDbTable(TABLE, "us-east-1").prune({"token#" + "e" * 64, "org#acme"}) == 1
+    assert stamps(boto3) == {"used#" + "e" * 64}
+
+
 def test_a_revoked_token_is_gone_and_the_rest_stays(run: Run, boto3: Any) -> None:
     create(run, "ci", "--organisation", "acme")
     before = items(boto3)

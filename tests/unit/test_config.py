@@ -248,6 +248,10 @@ REJECTED = {
     "organisations: {acme: {features: tools}}": "organisations.acme.features: expected a list; found text",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
+    "last_used_in: ''": "last_used_in: expected the path of a file, as in /var/lib/oai/last-used.json",
+    "{directory: {dynamodb: {table: abc}}, last_used_in: a}": (
+        "last_used_in: the table `abc` has the tokens, and when they were used last as well; write `last_used: true`"
+    ),
     # images from the web
     "media: {fetch: 1}": "media.fetch: expected true or false; found the number 1",
     "media: {max_bytes: 1}": "media.max_bytes: expected a whole number of bytes from 1024 (1 KiB)",

@@ -30,7 +30,8 @@ AFTER = re.compile(r":GrpcioServer\._process:\d+:await call\.abort|:_Call\.run:\
 LIFE = re.compile(
     r"^extproc\.worker\.(process|reload|tls):"
     r"|^extproc\.worker\.directories:Directories\.(prepare|close|_close_later):"
-    r"|:DynamoDb\.__aenter__:"
+    r"|:DynamoDb\.(__aenter__|put):"
+    r"|^extproc\.worker\.last_used"
     r"|^extproc\.transport\.[\w.]+:(GrpcioServer|Http2Server)\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
     r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"

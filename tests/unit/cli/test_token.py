@@ -150,6 +150,7 @@ def test_the_list_as_json(cli: Cli, path: Path) -> None:
         "models": {"allow": ["anthropic.*"], "deny": []},
         "scopes": ["chat", "models"],
         "expires": None,
+        "last_used": None,
         "state": "active",
         "sha256_prefix": "a" * 8,
     }
@@ -167,6 +168,27 @@ def test_the_list_as_a_table_shows_no_whole_hash(cli: Cli, path: Path) -> None:
     assert re.search(r"ci +acme, research +anthropic\.\* +chat, models +never +active +aaaaaaaa…", shown)
     assert re.search(r"dark +closed +all +none +never +organisation disabled", shown)
     assert "a" * 9 not in shown
+
+
+def test_the_list_has_when_each_token_was_used_last(cli: Cli, path: Path) -> None:
+    path.write_text(f"last_used_in: state/used.json\n{FILE}")
+    assert re.search(r"ci .* never +not yet +active", cli("token", "list", COLUMNS="200").stdout)
+    state = path.parent / "state" / "used.json"
+    state.parent.mkdir()
+    state.write_text(json.dumps({"last_used": {"a" * 64: "2026-11-30T09:05Z"}}))
+    shown = cli("token", "list", COLUMNS="200").stdout
+    assert re.search(r"ci .* never +2026-11-30T09:05Z +active", shown)
+    assert re.search(r"dark .* never +not yet +organisation disabled", shown)
+    rows = json.loads(cli("token", "list", "--json").stdout)
+    assert [row["last_used"] for row in rows] == ["2026-11-30T09:05Z", None, None, None]
+
+
+def test_last_uses_that_cannot_be_read_are_a_warning(cli: Cli, path: Path) -> None:
+    path.write_text(f"last_used_in: gateway.yaml\n{FILE}")
+    done = cli("token", "list", COLUMNS="200")
+    assert (done.exit_code, done.stderr.count("\n")) == (0, 1)
+    assert "warning: gateway.yaml: it is no file of last uses" in done.stderr
+    assert re.search(r"ci .* never +not yet +active", done.stdout)
 
 
 def test_a_revoked_token_is_gone_and_the_rest_stays(cli: Cli, path: Path) -> None:

@@ -16,7 +16,7 @@ from extproc.config.items import organisation_item, read_organisation, read_toke
 from extproc.config.kinds import Scope
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest
-from extproc.tenancy.directory import Caller, Directory
+from extproc.tenancy.directory import MAX_USED, Caller, Directory
 from extproc.tenancy.policy import Narrowed
 from extproc.tenancy.store import LookedUp, Lookup, needed
 from extproc.tenancy.table_store import TableStore
@@ -243,6 +243,36 @@ def test_403(name: str, header: str | None, words: str) -> None:
     error = rejection(f"Bearer {secret(name)}", header)
     assert (error.status, error.code) == (403, "organisation_not_allowed")
     assert words in error.message
+
+
+def test_the_use_of_an_accepted_token_is_noted_and_of_no_other() -> None:
+    used: dict[str, float] = {}
+    noting = Directory(SETTINGS, used=used)
+    for name, header in (("old", None), ("shut", None), ("none", None), ("two", None), ("one", "beta"), ("lost", None)):
+        with pytest.raises(ApiError):
+            noting.authenticate(f"Bearer {secret(name)}", header, NOW)
+    assert used == {}
+    for later in (0.0, 7.5):
+        noting.authenticate(f"Bearer {secret('one')}", None, NOW + later)
+    assert used == {digest(secret("one")): NOW + 7.5}
+
+
+def test_the_use_of_a_token_that_was_looked_up_is_noted_once_it_is_accepted() -> None:
+    used: dict[str, float] = {}
+    items = TableDirectory(SETTINGS)
+    noting = Directory(Settings(), items.store, used)
+    lookup = noting.authenticate(f"Bearer {secret('one')}", None, 5.0)
+    assert isinstance(lookup, Lookup)
+    assert used == {}
+    noting.authenticate(f"Bearer {secret('one')}", None, 5.0, items.look_up(lookup, 5.0))
+    assert used == {digest(secret("one")): 5.0}
+
+
+def test_the_uses_in_memory_are_bounded() -> None:
+    used = {str(number): 0.0 for number in range(MAX_USED)}
+    caller = Directory(SETTINGS, used=used).authenticate(f"Bearer {secret('one')}", None, NOW)
+    assert isinstance(caller, Caller)
+    assert len(used) == MAX_USED
 
 
 def test_an_organisation_of_another_token_is_rejected_like_an_unknown_one() -> None:
