@@ -120,7 +120,7 @@ class TokenItems:
             self.table.replace(key, self.texts[key], token_item(ended)[VALUE])
         except TableError as error:
             self._take_back(successor)
-            raise UserError(f"{error}; there is no new key") from error
+            raise UserError(f"{error}; there is no new key yet") from error
         return str(self.table)
 
     def _add(self, token: config.Token) -> None:

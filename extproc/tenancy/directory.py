@@ -31,7 +31,7 @@ _MAX_MERGED: Final = 256
 
 
 MAX_USED: Final = 50_000
-"""Most tokens whose last use is in memory, until it is written: some 10 MB. Further ones leave no trace."""
+"""Most tokens whose last use is in memory, until it is written: some 9 MB. Further ones leave no trace."""
 
 
 class Caller(Value, frozen=True):

@@ -117,7 +117,9 @@ def test_a_hash_that_exists_is_an_error_and_stays_as_it_is(
     assert create(run, "first", "--organisation", "acme").exit_code == 0
     before = items(boto3)
     again = create(run, "second", "--organisation", "acme")
-    assert is_rejected(again, boto3, before, f"the item token#{digest('qc_same')} is not as it was expected to be")
+    assert is_rejected(
+        again, boto3, before, f"there is an item token#{digest('qc_same')} already, and it is left as it is"
+    )
 
 
 def test_the_list(run: Run, boto3: Any) -> None:
@@ -236,7 +238,13 @@ def test_an_item_that_changes_meanwhile_stays_and_there_is_no_new_key(
     monkeypatch.setattr(DynamoDbTable, "add", add_and_change)
     expected = {**items(boto3), f"token#{OLD.sha256}": json.loads(changed["json"])}
     done = run("rotate", "old", "--overlap", "7d")
-    assert is_rejected(done, boto3, expected, "is not as it was expected to be", "there is no new key")
+    assert is_rejected(
+        done,
+        boto3,
+        expected,
+        "has changed meanwhile, and is left as it is; run the command again",
+        "there is no new key yet",
+    )
 
 
 def test_a_call_that_boto3_repeats_is_no_conflict(run: Run) -> None:

@@ -21,6 +21,15 @@ _CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard"
 _WAITING = {"Delay": 1, "MaxAttempts": 120}
 
 
+_CHANGED = "the item {} has changed meanwhile, and is left as it is; run the command again"
+_CONFLICTS = {
+    "put_item": "there is an item {} already, and it is left as it is; run the command again",
+    "update_item": _CHANGED,
+    "delete_item": _CHANGED,
+}
+"""Why a call was not made, by its operation."""
+
+
 class TableError(Exception):
     """DynamoDB rejected a call, or could not be called; the message names the table."""
 
@@ -115,7 +124,7 @@ class DynamoDbTable:
             except client.exceptions.ConditionalCheckFailedException as error:
                 response = client.get_item(TableName=self.name, Key={KEY: {"S": key}}, ConsistentRead=True)
                 if response.get("Item", {}).get(VALUE, {}).get("S") != after:
-                    raise ConflictError(f"{self}: the item {key} is not as it was expected to be") from error
+                    raise ConflictError(f"{self}: {_CONFLICTS[operation]}".format(key)) from error
 
     def prune(self, kept: Collection[str]) -> int:
         """Delete all tokens and organisations but those with the keys `kept`; return their number.
