@@ -266,7 +266,10 @@ def decode_request(body: bytes | bytearray, passed_over: Collection[str] = ()) -
         return _named(request, removed)
     except ApiError as error:
         if error.code != "unknown_parameter" or not (error.param or "").startswith("messages["):
-            raise advised(error) from error
+            better = advised(error)
+            if better is None:  # never an error from itself: as its own cause it would keep the body
+                raise
+            raise better from error
         fields = decode(body, dict[str, Raw])
         if "messages" not in fields:  # the unknown field is of the request, and is named `messages[…`
             raise

@@ -39,9 +39,9 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = (
 """Paths of fields, and what a request of chat completions has in their place."""
 
 
-def advised(error: ApiError) -> ApiError:
-    """Return the error of a request that was not decoded, with advice if another API has such a field."""
+def advised(error: ApiError) -> ApiError | None:
+    """Return the error of a request that was not decoded with advice, None if no other API has such a field."""
     for path, advice in _ADVICE:
         if error.param is not None and path.fullmatch(error.param):
             return ApiError(error.status, f"{error.message} {advice}", param=error.param, code=error.code)
-    return error
+    return None

@@ -4,7 +4,9 @@ Its standard input is a socket to the worker, and it ends with it. It does one j
 longer than `JOB_CPU_SECONDS`. It knows no secret but the keys of what clients keep (`responses.keys`), opens no
 connection, and is the first process that a machine without memory should end.
 
-Decision: docs/decisions.md, D97.
+Invariant: a job that has failed leaves nothing in memory, whatever its error refers to.
+
+Decisions: docs/decisions.md, D97, D226.
 """
 
 import contextlib
@@ -30,6 +32,7 @@ from extproc.worker.translation_wire import (
     CallFields,
     CompleteReply,
     CompleteRequest,
+    Error,
     Header,
     PlanReply,
     PlanRequest,
@@ -126,12 +129,16 @@ def serve(connection: socket.socket, cpu_seconds: float = JOB_CPU_SECONDS) -> No
     """Run job after job, until the worker has gone."""
     server = TranslationServer(CpuLimit(cpu_seconds))
     while (header := receive_header(connection, Header)) is not None:
+        gc.freeze()  # requests that are held are no work for the collector, and are freed when nothing refers to them
         blobs = [receive_blob(connection, length) for length in header.lengths]
         reply, out = server.handle(header, blobs)
         reply.lengths = tuple(map(len, out))
         del header, blobs
         send(connection, reply, out)
+        has_failed = isinstance(reply.reply, Error)
         del reply, out
+        if has_failed:  # an error refers to frames, and so to the request: one that refers to itself would keep it
+            gc.collect()
 
 
 def main() -> None:
@@ -141,7 +148,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     cl100k_base.load()  # no job is to pay for it
-    gc.disable()  # nothing here refers back to itself
+    gc.disable()  # it would look at a request's many objects again and again
     with socket.socket(fileno=0) as connection, contextlib.suppress(EOFError, ConnectionError):
         serve(connection)
 

@@ -61,3 +61,10 @@ def test_the_message_names_what_to_send_instead(fields: dict[str, Any], param: s
 def test_other_errors_stay_as_they_are(fields: dict[str, Any]) -> None:
     error = rejection(**fields)
     assert error.message.endswith((f": {error.param}", f"'{error.param}'."))
+
+
+@pytest.mark.parametrize("fields", [{"messages": MESSAGES, "top_x": 1}, {"messages": MESSAGES, "system": "Be brief."}])
+def test_no_error_is_its_own_cause(fields: dict[str, Any]) -> None:
+    """Such an error would keep its traceback, and with it the request's body, until the collector comes."""
+    error = rejection(**fields)
+    assert error.__cause__ is not error

@@ -163,6 +163,29 @@ def with_an_image(size: int) -> bytearray:
     return bytearray(json.dumps(request, ensure_ascii=False).encode())
 
 
+def test_rejected_requests_leave_nothing_in_the_process(fresh_process: Process) -> None:
+    """An error refers to the frames that it passed, and they to the request: none may refer back to itself."""
+    text = "x" * 4_000_000
+    faults: list[tuple[ApiEndpoint, dict[str, object]]] = [
+        (CHAT, {"messages": [{"role": "user", "content": text}], "reasoning_effort": "most"}),
+        (CHAT, {"messages": [{"role": "user", "content": text}], "unknown": 1}),
+        (RESPONSES, {"input": text, "reasoning": {"effort": "most"}}),
+        (EMBEDDINGS, {"input": text, "dimensions": "many"}),
+    ]
+    for endpoint, fault in faults:
+        request = json.dumps({"model": MODEL, **fault}).encode()
+        assert isinstance(fresh_process.do(Read(bytearray(request), endpoint, "acme")), ApiError)
+        before = resident_memory(fresh_process.pid)
+        for _ in range(20):
+            fresh_process.do(Read(bytearray(request), endpoint, "acme"))
+        assert resident_memory(fresh_process.pid) - before < 40_000_000, fault.keys()
+
+
+def resident_memory(pid: int) -> int:
+    """Return the bytes of a process that are in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def peak_memory(pid: int) -> int:
     """Return the most memory that a process has had, in bytes."""
     [line] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
