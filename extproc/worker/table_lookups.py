@@ -4,12 +4,13 @@ A lookup is of a key that a request waits for, or that is refreshed in the backg
 the cache, or of a token that was just found) and those of unknown ones have slots of their own, so that a flood of
 invented tokens holds up no caller that there is. Of unknown keys, at most `MAX_UNKNOWN` lookups run and wait; and those
 that find nothing are paid for out of an allowance of `MISSES_PER_SECOND`, since each costs the table and this worker.
+An item that cannot be used is not looked up again at once (`unusable_items`).
 
 Invariant: a lookup ends within its seconds. It is `LookedUp` where the table answered, or where what is known of the
 token and its organisation is not too old; else it is `Unavailable`, and never "there is no such token". A caller that
 leaves ends no lookup that others wait for.
 
-Decisions: docs/decisions.md, D197, D198.
+Decisions: docs/decisions.md, D197, D198, D227.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from extproc.config import ConfigError, Organisation, Token
 from extproc.config.items import ORGANISATION, TOKEN, read_organisation, read_token
 from extproc.tenancy.store import LookedUp, Lookup, LookupResult, NotCached, Unavailable, needed
 from extproc.tenancy.table_store import Item, TableStore
+from extproc.worker.unusable_items import QUIET_SECONDS, UnusableItems
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +42,6 @@ MISSES_AT_ONCE = 200.0
 
 ANSWER_SECONDS = 0.3
 """Longest silence of the table once there is a connection; then a lookup is tried once more."""
-
-QUIET_SECONDS = 30.0
-"""Seconds between two lines of the log about trouble."""
 
 
 class TableError(Exception):
@@ -88,6 +87,7 @@ class TableLookups:
         self._unknown = 0
         self._slots = {known: asyncio.Semaphore(SLOTS) for known in (False, True)}
         self._allowance = Allowance()
+        self._unusable = UnusableItems(name)
         self._told = False
         self._told_at = self._busy_at = 0.0
 
@@ -137,6 +137,8 @@ class TableLookups:
         item = self.store.get(key, now)
         if not isinstance(item, NotCached):
             return item
+        if self._unusable.has(key, now):
+            raise TableError("the item could not be used a moment ago")
         task = self._running.get(key)
         if task is None:
             if not known and (self._unknown >= MAX_UNKNOWN or self._allowance.is_spent(now)):
@@ -165,7 +167,7 @@ class TableLookups:
                 text = await self._fetch(key)
                 item = None if text is None else _read(key, text)
             except ConfigError as error:
-                log.error("the table %s has an item that cannot be used: %s", self._name, error)
+                self._unusable.add(key, str(error), self._clock())
                 raise TableError(str(error)) from error
             except TableError as error:
                 self._tell(str(error))

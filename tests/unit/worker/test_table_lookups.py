@@ -11,6 +11,7 @@ from extproc.tenancy.store import NOT_CACHED, LookedUp, Lookup, Unavailable
 from extproc.tenancy.table_store import FAILING, FRESH, STALE
 from extproc.worker import table_lookups
 from extproc.worker.table_lookups import MAX_REFRESHES, MAX_UNKNOWN, MISSES_AT_ONCE, SLOTS, TableError, TableLookups
+from extproc.worker.unusable_items import REMEMBERED
 
 NOW = 1_800_000_000.0
 SHA = "a" * 64
@@ -127,6 +128,32 @@ async def test_an_item_that_cannot_be_used_is_no_missing_token(table: Table, cap
     table.items[f"token#{SHA}"] = '{"name": 5}'
     assert await table.look_up() == Unavailable()
     assert f"the table tenants has an item that cannot be used: token#{SHA}" in caplog.text
+
+
+@pytest.mark.parametrize("key", [f"token#{SHA}", "org#acme"])
+async def test_an_item_that_cannot_be_used_is_looked_up_once_in_a_while(
+    table: Table, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, table.items[key] = table.items[key], '{"of a newer version": 5}'
+    for _ in range(100):
+        assert await table.look_up() == Unavailable()
+    assert table.calls.count(key) == 1
+    table.now = NOW + REMEMBERED
+    assert await table.look_up() == Unavailable()
+    assert (table.calls.count(key), caplog.text.count(key)) == (2, 1)
+    table.items[key], table.now = good, NOW + 2 * REMEMBERED
+    assert await table.look_up() == FOUND, "it has been mended"
+
+
+async def test_callers_go_on_while_a_new_version_of_an_item_cannot_be_used(table: Table) -> None:
+    await table.look_up()
+    table.items["org#acme"] = "{}}"
+    table.now, calls = NOW + FRESH, len(table.calls)
+    for _ in range(100):
+        assert await table.look_up() == FOUND
+    assert len(table.calls) == calls + 2
+    table.now = NOW + STALE
+    assert await table.look_up() == Unavailable()
 
 
 async def test_a_revoked_token_is_rejected_once_it_is_looked_up_again(table: Table) -> None:
