@@ -38,7 +38,7 @@ from extproc.translate.fitting import Fitted, fit, tool_limits
 from extproc.translate.grammar import MAX_OBJECTS, Size, grammar, objects
 from extproc.translate.ignored import Ignored
 from extproc.translate.names import CONVERSE, bedrock_name, bedrock_names
-from extproc.translate.renaming import renamed
+from extproc.translate.renaming import renamed_json
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.schemas import Growth
 from extproc.translate.structured import Form, form, loosened, unless_blank, with_note
@@ -77,7 +77,7 @@ class Tools(Value, frozen=True):
     def renamed(self, client_name: str, arguments: Raw) -> Raw:
         """Return the arguments of an earlier call with Bedrock's names of properties."""
         names = self.properties.get(client_name)
-        return Raw(renamed(bytes(arguments).decode(), names).encode()) if names else arguments
+        return Raw(renamed_json(bytes(arguments), names)) if names else arguments
 
 
 _NOTHING = Tools()

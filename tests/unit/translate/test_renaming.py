@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.translate.renaming import Renamer, renamed
+from extproc.translate.renaming import Renamer, renamed, renamed_json
 
 NAMES = {"a": "Account Number", "b": 'q"\\é', "c": "d", "d": "c"}
 
@@ -104,3 +104,19 @@ def test_a_text_of_escapes_takes_memory_for_itself_alone(form: str, escape: str)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * len(text) + 65_536
+
+
+@pytest.mark.parametrize("value", ["x" * 200_000, "\U0001f600\u00e9x" * 50_000, "x" * 65_530 + "\U0001f600" * 9])
+@pytest.mark.parametrize("form", ['{"a":"%s","b":[{"a":1}]}', '{"%s":1,"a":2}', '{"a":"%s'])
+def test_a_text_in_utf_8_becomes_what_it_becomes_as_characters(form: str, value: str) -> None:
+    text = form % value
+    assert renamed_json(text.encode(), NAMES) == renamed(text, NAMES).encode()
+
+
+def test_a_text_in_utf_8_takes_memory_for_its_bytes_also_with_characters_of_four() -> None:
+    text = ('{"a":"' + "x" * 2_000_000 + '\U0001f600"}').encode()
+    tracemalloc.start()
+    assert len(renamed_json(text, NAMES)) > len(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * len(text)
