@@ -29,7 +29,7 @@ _CUT_ESCAPE = re.compile(r"=[0-9A-F]?\Z")
 
 def is_own(key: str) -> bool:
     """Return whether a key is one of those that the gateway sets, or looks like one."""
-    return key.strip().lower().startswith(OWN)
+    return key.lstrip()[: len(OWN)].lower() == OWN
 
 
 def fitted(text: str) -> str:

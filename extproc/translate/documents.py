@@ -55,6 +55,7 @@ EXTENSIONS: dict[str, DocumentFormat] = {
     "markdown": "md",
 }
 """Formats by file name extension."""
+_LONGEST_EXTENSION = max(map(len, EXTENSIONS))
 
 TEXTS: tuple[DocumentFormat, ...] = ("txt", "md", "csv", "html")
 """Formats whose bytes are text."""
@@ -87,7 +88,8 @@ def is_broken(content: bytes, document: DocumentFormat) -> bool:
 
 def by_extension(filename: str) -> DocumentFormat | None:
     """Return the format for the extension of the file name, or None."""
-    return EXTENSIONS.get(filename.rpartition(".")[2].lower())
+    end = filename[-_LONGEST_EXTENSION - 1 :]  # not all of a name that may be as long as the request
+    return EXTENSIONS.get(end.rpartition(".")[2].lower())
 
 
 def document_name(filename: str) -> str:
@@ -95,9 +97,10 @@ def document_name(filename: str) -> str:
 
     Folders and the extension of a known format are left out, accents too; other characters become hyphens.
     """
-    name = filename.replace("\\", "/").rpartition("/")[2]
-    stem, _, extension = name.rpartition(".")
-    name = (stem if stem and extension.lower() in EXTENSIONS else name)[:_LONGEST_NAME]
+    start = max(filename.rfind("/"), filename.rfind("\\")) + 1
+    dot = filename.rfind(".", start)
+    end = dot if dot > start and by_extension(filename) is not None else len(filename)
+    name = filename[start : min(end, start + _LONGEST_NAME)]
     letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
     fit = _UNFIT.sub("-", _BLANKS.sub(" ", letters)).strip("- ")
     return _BLANKS.sub(" ", fit)[:_LONGEST_NAME].strip("- ")

@@ -60,6 +60,8 @@ _REMOTE = ("http://", "https://")
 S3_SCHEME = "s3://"
 _S3 = re.compile(r"s3://[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9](/.*)?", re.DOTALL)
 _S3_LONGEST = 1024
+_LONGEST_HEAD = 4_096
+"""Most characters of a `data:` URL before its comma; what is longer is none."""
 _WHITE_SPACE = str.maketrans("", "", " \t\r\n")
 _ACCEPTED = "a data: URL with a base64 PNG, JPEG, GIF or WebP image"
 
@@ -293,13 +295,14 @@ class _DataURL(NamedTuple):
 
 def _data_url(url: LazyBase64, what: str, kind: str, param: str) -> _DataURL:
     """Split a base64 `data:` URL; `what` describes the expected one in the 400 `ApiError` that this may raise."""
-    head, comma, data = url.text.partition(",")
-    head = head.lower()
+    comma = url.text.find(",", 0, _LONGEST_HEAD)
+    head = url.text[: comma if comma >= 0 else _LONGEST_HEAD].lower()
     if not head.startswith("data:"):
         raise _rejected(f"The gateway cannot read this URL: send {what}.", param, kind)
-    if not comma or not head.endswith(";base64"):
+    if comma < 0 or not head.endswith(";base64"):
         raise _rejected(f"This is not {what}.", param, kind)
-    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), LazyBase64(data, url.base64))
+    data = LazyBase64(url.text[comma + 1 :], url.base64)
+    return _DataURL(head.removeprefix("data:").partition(";")[0].strip(), data)
 
 
 def _file_data(data: LazyBase64, param: str) -> tuple[MediaSource, bytes, str]:

@@ -2,6 +2,7 @@
 
 import quopri
 import re
+import tracemalloc
 
 import botocore.session
 import pytest
@@ -44,6 +45,15 @@ def test_the_limits_are_those_of_the_service_model() -> None:
     assert (SHAPE.key.metadata["max"], SHAPE.value.metadata["max"]) == (LONGEST, LONGEST)
 
 
-@pytest.mark.parametrize(("key", "own"), [("oai.x", True), (" Oai.x", True), ("oai", False), ("a.oai.x", False)])
+@pytest.mark.parametrize(("key", "own"), [("oai.x", True), (" \u2003 Oai.x", True), ("oai", False), ("a.oai.x", False)])
 def test_keys_of_the_gateway(key: str, own: bool) -> None:
     assert is_own(key) == own
+
+
+def test_a_long_key_is_not_copied_to_see_how_it_begins() -> None:
+    key = "\U0001f600" * 200_000
+    tracemalloc.start()
+    assert not is_own(key)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 65_536

@@ -2,13 +2,15 @@
 
 import io
 import re
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.translate.documents import document_format, document_name, is_broken
+from extproc.translate.documents import by_extension, document_format, document_name, is_broken
 
 
 def office(*names: str) -> bytes:
@@ -91,3 +93,23 @@ def test_a_name_is_made_fit(filename: str, name: str) -> None:
 @given(st.text() | st.text(st.sampled_from("a -.\n()é契/")))
 def test_any_file_name_becomes_a_fit_one_or_none(filename: str) -> None:
     assert re.fullmatch(r"([A-Za-z0-9\-()\[\]]+( [A-Za-z0-9\-()\[\]]+)*)?", document_name(filename))
+
+
+@pytest.mark.parametrize("read", [document_name, by_extension])
+@pytest.mark.parametrize("form", ["%s", "%s.PDF", "folder\\%s", "a.%s", "%s/a.txt"])
+def test_a_long_file_name_is_not_copied(form: str, read: Callable[[str], object]) -> None:
+    """To make text beyond ASCII lower case takes twelve bytes a character, beside four for each copy."""
+    filename = form % ("\U0001f600" * 200_000)
+    tracemalloc.start()
+    read(filename)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 65_536
+
+
+@pytest.mark.parametrize(
+    ("filename", "extension"),
+    [("a.MarkDown", "md"), ("pdf", "pdf"), ("a.b.htm", "html"), ("apdf", None), ("a.xmarkdown", None), ("a.", None)],
+)
+def test_an_extension_is_all_behind_the_last_dot(filename: str, extension: str | None) -> None:
+    assert by_extension(filename) == extension

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -17,8 +18,8 @@ from extproc.openai.chat import decode_request
 from extproc.openai.errors import ApiError
 from extproc.translate import media
 from extproc.translate.ignored import Ignored
-from extproc.translate.lazy_base64 import LONG, decode_string
-from extproc.translate.media import MAX_REMOTE_IMAGES, Media, remote_images
+from extproc.translate.lazy_base64 import LONG, LazyBase64, decode_string
+from extproc.translate.media import MAX_REMOTE_IMAGES, Media, _data_url, remote_images
 
 PATH = "messages[0].content[1].image_url.url"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(10)
@@ -84,6 +85,18 @@ def test_line_breaks_in_the_base64_are_taken_out() -> None:
 @pytest.mark.parametrize("text", ["https://example.com/a.png", "http://x/a,b", "file:///etc/passwd", "s3://b/k", ""])
 def test_media_that_would_have_to_be_fetched_are_rejected_with_an_alternative(text: str) -> None:
     assert "data: URL" in rejection(text).message
+
+
+@pytest.mark.parametrize("form", ["data:%s", "data:%s;base64,aGk=", "data:image/png,%s"])
+def test_a_long_head_of_a_data_url_is_not_copied(form: str) -> None:
+    """To make text beyond ASCII lower case takes twelve bytes a character, beside four for each copy."""
+    text = form % ("\U0001f600" * 200_000)
+    tracemalloc.start()
+    with pytest.raises(ApiError):
+        _data_url(LazyBase64(text), "a data: URL", "image", "url")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(text)
 
 
 @pytest.mark.parametrize("text", ["data:image/png", "data:image/png,abc", "data:text/plain;base64d,aGk="])
