@@ -2,9 +2,10 @@
 
 A lookup is of a key that a request waits for, or that is refreshed in the background. Those of known keys (an item of
 the cache, or of a token that was just found) and those of unknown ones have slots of their own, so that a flood of
-invented tokens holds up no caller that there is. Of unknown keys, at most `MAX_UNKNOWN` lookups run and wait; and those
-that find nothing are paid for out of an allowance of `MISSES_PER_SECOND`, since each costs the table and this worker.
-An item that cannot be used is not looked up again at once (`unusable_items`).
+invented tokens holds up no caller that there is. Of unknown keys, at most `MAX_UNKNOWN` lookups run and wait, and at
+most `MAX_WAITING` requests for them; and those that find nothing are paid for out of an allowance of
+`MISSES_PER_SECOND`, since each costs the table and this worker. An item that cannot be used is not looked up again at
+once (`unusable_items`).
 
 Invariant: a lookup ends within its seconds. It is `LookedUp` where the table answered, or where what is known of the
 token and its organisation is not too old; else it is `Unavailable`, and never "there is no such token". A caller that
@@ -31,6 +32,9 @@ SLOTS = 32
 
 MAX_UNKNOWN = 256
 """Lookups of unknown keys that run and wait; beyond it callers get a 503."""
+
+MAX_WAITING = 1024
+"""Requests that wait for those, several of them maybe for one; each holds its headers."""
 
 MAX_REFRESHES = 1024
 """Lookups at a time up to which keys are refreshed in the background; beyond it they wait until they are needed."""
@@ -84,7 +88,7 @@ class TableLookups:
         self._clock = clock
         self._name = name
         self._running: dict[str, asyncio.Task[Item | None]] = {}
-        self._unknown = 0
+        self._unknown = self._waiting = 0
         self._slots = {known: asyncio.Semaphore(SLOTS) for known in (False, True)}
         self._allowance = Allowance()
         self._unusable = UnusableItems(name)
@@ -140,12 +144,22 @@ class TableLookups:
         if self._unusable.has(key, now):
             raise TableError("the item could not be used a moment ago")
         task = self._running.get(key)
+        if not known and not self._admits(task is None, now):
+            self._tell_busy(now)
+            raise _BusyError
         if task is None:
-            if not known and (self._unknown >= MAX_UNKNOWN or self._allowance.is_spent(now)):
-                self._tell_busy(now)
-                raise _BusyError
             task = self._start(key, known)
-        return await asyncio.shield(task)
+        self._waiting += not known
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting -= not known
+
+    def _admits(self, is_new: bool, now: float) -> bool:
+        """Return whether one more request may wait for an unknown key, which `is_new` if no lookup of it runs."""
+        if self._waiting >= MAX_WAITING:
+            return False
+        return not is_new or (self._unknown < MAX_UNKNOWN and not self._allowance.is_spent(now))
 
     def _start(self, key: str, known: bool) -> asyncio.Task[Item | None]:
         task = asyncio.get_running_loop().create_task(self._run(key, known))

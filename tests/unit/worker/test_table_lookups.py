@@ -10,7 +10,15 @@ from extproc.config.items import organisation_item, token_item
 from extproc.tenancy.store import NOT_CACHED, LookedUp, Lookup, Unavailable
 from extproc.tenancy.table_store import FAILING, FRESH, STALE
 from extproc.worker import table_lookups
-from extproc.worker.table_lookups import MAX_REFRESHES, MAX_UNKNOWN, MISSES_AT_ONCE, SLOTS, TableError, TableLookups
+from extproc.worker.table_lookups import (
+    MAX_REFRESHES,
+    MAX_UNKNOWN,
+    MAX_WAITING,
+    MISSES_AT_ONCE,
+    SLOTS,
+    TableError,
+    TableLookups,
+)
 from extproc.worker.unusable_items import REMEMBERED
 
 NOW = 1_800_000_000.0
@@ -188,6 +196,22 @@ async def test_a_flood_of_unknown_keys_is_bounded_in_lookups_and_holds_up_no_kno
     table.open.set()
     assert await known == FOUND
     await asyncio.gather(*tasks)
+
+
+async def test_few_requests_wait_for_one_unknown_key(table: Table) -> None:
+    table.open.clear()
+    tasks = [asyncio.ensure_future(table.look_up()) for _ in range(MAX_WAITING + 5)]
+    await table.settle()
+    assert [task.result() for task in tasks if task.done()] == [Unavailable(busy=True)] * 5
+    for task in tasks[:3]:
+        task.cancel()
+    await table.settle()
+    more = [asyncio.ensure_future(table.look_up()) for _ in range(4)]
+    await table.settle()
+    assert [task.done() for task in more] == [False, False, False, True]
+    table.open.set()
+    assert await asyncio.gather(*tasks[3:MAX_WAITING], *more[:3]) == [FOUND] * MAX_WAITING
+    assert len(table.calls) == 2
 
 
 async def test_keys_that_lead_to_nothing_have_an_allowance(table: Table) -> None:
