@@ -21,7 +21,7 @@ from aiohttp import web
 
 from bedrock_local import calls, chat, control_plane, counting, invoke
 from bedrock_local.errors import AwsError, UnknownOperationError, malformed
-from bedrock_local.signature import Received, reject_leaks
+from bedrock_local.signature import Received, region, reject_leaks
 from bedrock_local.state import Incoming, Local, error_response, reply
 
 #: Longest accepted body, in bytes: InvokeModel's limit, applied to Converse too.
@@ -155,6 +155,7 @@ async def _respond(
         raise UnknownOperationError
     local.verifier.verify(Received(request.method, request.raw_path, call.sent, body), datetime.now(UTC))
     query = dict(parse_qsl(request.raw_path.partition("?")[2], keep_blank_values=True))
+    local = local.of(region(call.sent))
     response = await operation.serve(local, Incoming(request, identifier or "", query, call.sent, body, call))
     call.end(calls.FINISHED)
     return response

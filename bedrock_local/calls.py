@@ -1,7 +1,7 @@
 """The log of the last calls: each request, and how it ended.
 
 A call is `running` until it is `finished` (it got its response), `refused` (it got an AWS error) or `aborted` (the
-caller left first). `authorization` is never shown, but for the access key id in it.
+caller left first). `authorization` is never shown, but for the access key id and the region in it.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bedrock_local.signature import access_key
+from bedrock_local.signature import access_key, region
 
 #: Number of calls that the log keeps.
 LIMIT = 200
@@ -67,6 +67,7 @@ class Call:
             "error": self.error,
             "frames": self.frames,
             "access_key": access_key(self.sent),
+            "region": region(self.sent),
             "headers": {name: value for name, value in self.sent.items() if name != "authorization"},
             "body": self.body,
         }

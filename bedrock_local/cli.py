@@ -70,6 +70,11 @@ def _region(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def _regions(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of regions."""
+    return tuple(_region(ctx, param, region) for region in value)
+
+
 def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     """Return a finite number of seconds."""
     if not math.isfinite(value):
@@ -90,6 +95,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     default="us-east-1",
     show_default=True,
     help="It determines the inference profiles.",
+)
+@click.option(
+    "--more-regions",
+    callback=_regions,
+    multiple=True,
+    help="Another region that it stands for as well, each with its own inference profiles; may be repeated.",
 )
 @click.option(
     "--access-key",
@@ -134,6 +145,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
 def main(
     listen: tuple[str, int],
     region: str,
+    more_regions: tuple[str, ...],
     access_key: str,
     secret_key: str,
     more_keys: tuple[tuple[str, str], ...],
@@ -141,7 +153,8 @@ def main(
     pace: float,
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
-    local = Local(Shelf(region), Verifier(region, access_key, secret_key, bearer, dict(more_keys)), pace)
+    verifier = Verifier(region, access_key, secret_key, bearer, dict(more_keys), more_regions)
+    local = Local(Shelf(region), verifier, pace, elsewhere={name: Shelf(name) for name in more_regions})
     try:
         asyncio.run(serve(local, *listen, announce=lambda url: click.echo(f"bedrock_local listens on {url}")))
     except OSError as problem:

@@ -6,7 +6,7 @@ same time with the same secret, computes the same signature. The messages are AW
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -58,7 +58,7 @@ class _AsSigned(SigV4Auth):
 
 
 class Verifier:
-    """A verifier of requests by key pairs, and by one API key if there is one."""
+    """A verifier of requests to some regions by key pairs, and by one API key if there is one."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class Verifier:
         secret_key: str,
         bearer: str | None = None,
         more: Mapping[str, str] | None = None,
+        elsewhere: Iterable[str] = (),
     ) -> None:
-        self._region = region
+        self._regions = {region, *elsewhere}
         self._bearer = bearer
-        keys = {**(more or {}), access_key: secret_key}
-        self._signers = {key: _AsSigned(Credentials(key, secret), _SERVICE, region) for key, secret in keys.items()}
+        self._secrets = {**(more or {}), access_key: secret_key}
 
     def verify(self, received: Received, now: datetime) -> None:
         """Raise AwsError unless the call is signed, or carries the API key. `now` is an aware time."""
@@ -89,18 +89,19 @@ class Verifier:
             raise forbidden("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
 
     def _verify_signature(self, received: Received, claim: _Claim, now: datetime) -> None:
-        signer = self._signers.get(claim.access_key)
-        if signer is None:
+        secret = self._secrets.get(claim.access_key)
+        if secret is None:
             raise forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
         timestamp = _timestamp(received.headers)
         self._check_scope(claim, timestamp)
         _check_time(timestamp, now)
         _check_signed_headers(received, claim)
+        signer = _AsSigned(Credentials(claim.access_key, secret), _SERVICE, claim.region)
         _compare(signer, received, claim, timestamp)
 
     def _check_scope(self, claim: _Claim, timestamp: str) -> None:
         checks = (
-            (claim.region == self._region, "Credential should be scoped to a valid region."),
+            (claim.region in self._regions, "Credential should be scoped to a valid region."),
             (claim.service == _SERVICE, f"Credential should be scoped to correct service: '{_SERVICE}'."),
             (
                 claim.terminator == "aws4_request",
@@ -211,4 +212,10 @@ def _check_signed_headers(received: Received, claim: _Claim) -> None:
 def access_key(headers: Mapping[str, str]) -> str | None:
     """The access key id that a request claims to be signed with, None if it is not signed."""
     credential = re.search(r"Credential=([^/,\s]+)/", headers.get("authorization", ""))
+    return credential[1] if credential else None
+
+
+def region(headers: Mapping[str, str]) -> str | None:
+    """The region that a request claims to be signed for, None if it is not signed."""
+    credential = re.search(r"Credential=[^/,\s]+/[0-9]*/([^/,\s]+)/", headers.get("authorization", ""))
     return credential[1] if credential else None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -18,13 +18,22 @@ _ERROR_SOURCE = "http://internal.amazon.com/coral/com.amazon.bedrock/"
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A local Bedrock: its models, its verifier, its pace (seconds between frames), its log and its holds."""
+    """A local Bedrock: its models, its verifier, its pace (seconds between frames), its log and its holds.
+
+    `shelf` has the models of its own region, `elsewhere` those of the others in whose place it stands.
+    """
 
     shelf: Shelf
     verifier: Verifier
     pace: float
     calls: CallLog = field(default_factory=CallLog)
     holds: Holds = field(default_factory=Holds)
+    elsewhere: Mapping[str, Shelf] = field(default_factory=dict)
+
+    def of(self, region: str | None) -> "Local":
+        """Return it with the models of the region that a request was signed for."""
+        shelf = self.elsewhere.get(region or "")
+        return self if shelf is None else replace(self, shelf=shelf)
 
 
 @dataclass(frozen=True, slots=True)

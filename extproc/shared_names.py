@@ -10,7 +10,10 @@ METADATA_NAMESPACE = "oai"
 """The namespace of the worker's dynamic metadata; the filter's `receiving_namespaces` contains it."""
 
 SIGNED = "signed"
-"""The mark of a signed request: its key in the metadata, and its value as a header."""
+"""The mark of a signed request: its key in the metadata, and its value as a header.
+
+Its value in the metadata is true. For a request that was signed for another region than the gateway's own, that
+region's name is the value of both."""
 
 MARK_HEADER = "x-forwarded-client-cert"
 """The header with the mark, for routes that cannot match metadata. Envoy removes it from callers' requests before it

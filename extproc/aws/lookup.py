@@ -2,7 +2,7 @@
 
 botocore would take half of a worker's memory, for a few questions: the endpoints and the list of models once an hour,
 the credentials when they expire. So the worker starts `python -m extproc.aws.sdk`, with the same environment. The
-region goes in as one line; each result comes out as one line of JSON. Other lines, such as a warning or a traceback,
+region goes in as a line of JSON; each result comes out as one. Other lines, such as a warning or a traceback,
 go to the log.
 
 Invariant: a result is AWS's and arrives within `SECONDS`, or an exception names the remedy. The process never outlives
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -67,6 +67,13 @@ class LookupReply(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
 
+class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the questions are about: a region, None for that of AWS's settings, and other regions with endpoints."""
+
+    region: str | None = None
+    elsewhere: tuple[str, ...] = ()
+
+
 class AwsLookup:
     """A process that handles `questions` in their order."""
 
@@ -87,10 +94,14 @@ class AwsLookup:
         self._rest = b""
         self._last = questions[-1]
 
-    def set_region(self, region: str | None) -> None:
-        """Send the region; None is the region of AWS's settings."""
+    def set_region(self, region: str | None, elsewhere: Sequence[str] = ()) -> None:
+        """Send the region, and others whose endpoints are wanted; None is the region of AWS's settings."""
+        self.send(Subject(region or None, tuple(elsewhere)))
+
+    def send(self, subject: Subject) -> None:
+        """Send what the questions are about."""
         with contextlib.suppress(BrokenPipeError):  # it has ended, which `ask` reports
-            self._in.write(f"{region or ''}\n".encode())
+            self._in.write(msgspec.json.encode(subject) + b"\n")
             self._in.flush()
 
     def ask(self, question: Question) -> LookupReply:
@@ -151,9 +162,9 @@ class AwsLookups:
         self._pending: set[Question] = {"endpoints", "identity", "models"}
         self._region: str | None = None
 
-    def set_region(self, region: str | None) -> None:
-        """Send the region, which the first process waits for; None is the region of AWS's settings."""
-        self._first.set_region(region)
+    def set_region(self, region: str | None, elsewhere: Sequence[str] = ()) -> None:
+        """Send the region, which the first process waits for, and others; None is the region of AWS's settings."""
+        self._first.set_region(region, elsewhere)
 
     def endpoints(self) -> Endpoints:
         """Return Bedrock's endpoints; to be called first, and once. Raises `EndpointError`."""
@@ -197,7 +208,7 @@ class AwsLookups:
 
     def _ask(self, question: Question, region: str | None) -> LookupReply:
         """Ask the first process once for each question while it runs, later a new process each time."""
-        if question in self._pending:
+        if question in self._pending and region == self._region:
             self._pending.remove(question)
             try:
                 return self._first.ask(question)

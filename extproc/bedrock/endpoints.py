@@ -3,7 +3,8 @@
 Plain data; `extproc.aws.sdk.endpoints` resolves them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Scheme = Literal["http", "https"]
@@ -35,8 +36,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Both endpoints of Bedrock, and the region that signatures name."""
+    """Both endpoints of Bedrock, and the region that signatures name.
+
+    `elsewhere` are the runtime endpoints of the other regions that organisations may name.
+    """
 
     region: str
     runtime: Endpoint
     control: Endpoint
+    elsewhere: Mapping[str, Endpoint] = field(default_factory=dict)

@@ -65,7 +65,7 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool, offline: bool) -> 
     settings = load_settings(path)
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
     with user_errors(EndpointError):
-        endpoints = resolve(settings.region)
+        endpoints = resolve(settings.region, elsewhere=settings.regions)
     place, read = _read(settings, path, endpoints.region, offline=offline)
     settings = read.settings
     _reject_placeholders(settings, place)

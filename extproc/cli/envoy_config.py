@@ -37,7 +37,7 @@ from extproc.option_types.memory_size import SIZE
 from extproc.proxy import AUTHORIZATION_VARIABLE
 
 if TYPE_CHECKING:
-    from extproc.bedrock.endpoints import Endpoint
+    from extproc.bedrock.endpoints import Endpoints
 
 _TLS = {"pair": "--tls", "client_ca": "--tls-client-ca", "tls_secrets": "--tls-secrets"}
 
@@ -172,11 +172,11 @@ def envoy_config(
     if kind is not None:
         click.echo(_secret(tls, of_callers, kind), nl=False)
         return
-    bedrock = _bedrock(settings)
+    endpoints = _endpoints(settings)
     plan = EnvoyPlan(
         listen=listen,
         processors=workers,
-        bedrock=bedrock,
+        bedrock=endpoints.runtime,
         settings=settings,
         ca_file=str(ca_file or _authorities()),
         admin=admin,
@@ -186,7 +186,8 @@ def envoy_config(
         files=files,
         processor_tls=tls,
         callers_tls=of_callers,
-        proxy=bedrock_proxy(bedrock),
+        proxy=bedrock_proxy(endpoints),
+        elsewhere=endpoints.elsewhere,
     )
     _print(plan, only, as_json)
 
@@ -213,12 +214,12 @@ def _installed() -> Iterator[None]:
         raise not_installed(str(error.name), "envoy-config") from error
 
 
-def _bedrock(settings: Settings) -> "Endpoint":
+def _endpoints(settings: Settings) -> "Endpoints":
     from extproc.aws.sdk.endpoints import resolve
     from extproc.bedrock.endpoints import EndpointError
 
     with user_errors(EndpointError):
-        return resolve(settings.region).runtime
+        return resolve(settings.region, elsewhere=settings.regions)
 
 
 def _memory(settings: Settings) -> int | None:

@@ -14,7 +14,7 @@ from extproc.proxy import Proxy, ProxyError, proxy_for
 from extproc.telemetry.lines import write_line
 
 if TYPE_CHECKING:
-    from extproc.bedrock.endpoints import Endpoint
+    from extproc.bedrock.endpoints import Endpoints
 
 DEFAULT_CONFIG = Path("gateway.yaml")
 
@@ -115,7 +115,16 @@ def load_settings(path: Path) -> config.Settings:
         return config.load(path)
 
 
-def bedrock_proxy(endpoint: "Endpoint") -> Proxy | None:
-    """Return the proxy of the environment for calls to `endpoint`, None if there is none; raises `UserError`."""
+def bedrock_proxy(endpoints: "Endpoints") -> Proxy | None:
+    """Return the proxy of the environment for calls to Bedrock, None if there is none.
+
+    Raises `UserError`, also where NO_PROXY exempts some regions and not others.
+    """
     with user_errors(ProxyError):
-        return proxy_for(str(endpoint), os.environ)
+        proxy = proxy_for(str(endpoints.runtime), os.environ)
+        for region, endpoint in endpoints.elsewhere.items():
+            if proxy_for(str(endpoint), os.environ) != proxy:
+                raise UserError(
+                    f"NO_PROXY exempts {endpoints.runtime} or {region}'s {endpoint}: exempt both or neither"
+                )
+    return proxy

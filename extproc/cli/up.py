@@ -139,7 +139,7 @@ def up(
         write_line(warning)
     envoy = _envoy_binary()
     loaded = _load(path)
-    target = _upstream(upstream, _region(loaded), local_listen)
+    target = _upstream(upstream, _region(loaded), loaded[1].regions if loaded else (), local_listen)
     _warn_of_region(target)
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError, renderer.RenderError):
         options = stack.StackOptions(
@@ -237,7 +237,7 @@ def _proxy(target: "Aws | Local") -> "Proxy | None":
     """Return the proxy between Envoy and AWS, None if there is none; raises `UserError`."""
     from extproc.stack.upstream import Aws
 
-    return bedrock_proxy(target.endpoints.runtime) if isinstance(target, Aws) else None
+    return bedrock_proxy(target.endpoints) if isinstance(target, Aws) else None
 
 
 def _warn_of_region(target: "Aws | Local") -> None:
@@ -249,12 +249,14 @@ def _warn_of_region(target: "Aws | Local") -> None:
         write_line(f"warning: {warning}")
 
 
-def _upstream(mode: "Mode", region: str | None, local_listen: Address | None) -> "Aws | Local":
+def _upstream(
+    mode: "Mode", region: str | None, elsewhere: tuple[str, ...], local_listen: Address | None
+) -> "Aws | Local":
     """Choose the upstream; raises `UserError` if there is none, or if an option has no effect."""
     from extproc.stack.upstream import Aws, UpstreamError, choose
 
     with user_errors(UpstreamError):
-        target = choose(mode, region, os.environ)
+        target = choose(mode, region, os.environ, elsewhere)
     if local_listen is not None and isinstance(target, Aws):
         raise UserError(f"--local-listen is the local Bedrock's, but this would use {target}; add --upstream local")
     return target

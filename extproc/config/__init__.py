@@ -52,6 +52,7 @@ from extproc.config.kinds import (
     ProjectId,
     Rate,
     Region,
+    Regions,
     RequestMetadata,
     ResponseKey,
     Scope,
@@ -63,6 +64,7 @@ from extproc.config.kinds import (
     YesNo,
 )
 from extproc.config.prices import ModelPrices
+from extproc.config.regions import check_regions
 from extproc.config.sources import contents, token_texts
 
 Kind = TypeVar("Kind")
@@ -130,6 +132,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The model, or the alias, of chats that name none."""
     features: tuple[Feature, ...] | None = None
     """What its requests may use; None is everything."""
+    region: Region | None = None
+    """The AWS region of its calls, one of `regions`; the default is the gateway's own."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -260,6 +264,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     region: Region | None = None
     """The AWS region; the default is that of AWS's settings (AWS_REGION, the profile)."""
+    regions: Regions = ()
+    """Other regions, which organisations may name: Envoy has a way to each from its start."""
     organisations: dict[MachineName, Organisation] = {}
     aliases: Aliases = {}
     """Names for models, which every organisation may use that may call the model."""
@@ -344,6 +350,9 @@ class Draft:
             _check_metadata(settings)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
             _check_directory(settings)
+            check_regions(
+                {name: own.region for name, own in settings.organisations.items()}, settings.region, settings.regions
+            )
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with _naming(source):

@@ -7,7 +7,8 @@ It is built from envoy-data-plane's typed messages, so that a misspelt field is 
 that fails. They take most of a second to import: `render` loads them when it is called, and nothing else does.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -105,6 +106,23 @@ class EnvoyPlan:
     """Files that Envoy may have open, from which the limit of callers' connections is derived."""
     proxy: Proxy | None = None
     """The proxy between Envoy and Bedrock; None: there is none."""
+    elsewhere: Mapping[str, Endpoint] = field(default_factory=dict)
+    """Bedrock's runtime endpoints in the regions that organisations may name (`regions`), by region."""
+
+    def upstreams(self) -> list["Upstream"]:
+        """Return Bedrock's runtime in each region, that of the gateway's own last."""
+        others = [Upstream(f"{BEDROCK}-{region}", endpoint, region) for region, endpoint in self.elsewhere.items()]
+        return [*others, Upstream(BEDROCK, self.bedrock)]
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Bedrock's runtime in one region: the name of its cluster and its route, and its endpoint."""
+
+    name: str
+    endpoint: Endpoint
+    region: str = ""
+    """What marks the requests that were signed for it; empty for the gateway's own region."""
 
 
 def load() -> None:

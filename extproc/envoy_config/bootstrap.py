@@ -109,11 +109,12 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
 
 def _clusters(plan: EnvoyPlan) -> list[Cluster]:
     through = [proxy_cluster(plan, plan.proxy)] if plan.proxy else []
-    return [processor_cluster(plan), bedrock_cluster(plan), *through, unprocessed_cluster()]
+    bedrock = [bedrock_cluster(plan, upstream) for upstream in plan.upstreams()]
+    return [processor_cluster(plan), *bedrock, *through, unprocessed_cluster()]
 
 
 def _tunnel(plan: EnvoyPlan) -> list[Listener]:
-    return [tunnel_listener(plan, plan.proxy)] if plan.proxy else []
+    return [tunnel_listener(upstream, plan.proxy) for upstream in plan.upstreams()] if plan.proxy else []
 
 
 def _node(plan: EnvoyPlan) -> Node | None:

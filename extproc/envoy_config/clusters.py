@@ -44,7 +44,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any
 
 from extproc.config import capacity
-from extproc.envoy_config import BEDROCK, PROCESSOR, UNPROCESSED, EnvoyPlan
+from extproc.envoy_config import PROCESSOR, UNPROCESSED, EnvoyPlan, Upstream
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
 from extproc.envoy_config.tunnel import CONNECT_SECONDS, tunnel_endpoint
@@ -106,17 +106,17 @@ def _processor_protocol() -> HttpProtocolOptions:
     return HttpProtocolOptions(explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=http2))
 
 
-def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
-    """Return the cluster of Bedrock's runtime endpoint: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 without TLS.
+def bedrock_cluster(plan: EnvoyPlan, upstream: Upstream) -> Cluster:
+    """Return the cluster of a runtime endpoint of Bedrock: HTTP/2 or 1.1 as TLS negotiates it, HTTP/1.1 without TLS.
 
     LOGICAL_DNS, because AWS's names rotate through many addresses (STRICT_DNS would drop connections at each
     change). Idle connections are closed before AWS closes them at 60 s. Behind a proxy, the proxy looks up the name.
     """
-    endpoint = plan.bedrock
+    endpoint = upstream.endpoint
     address = Address(host=endpoint.host, port=endpoint.port)
     secure, here = endpoint.scheme == "https", is_ip(endpoint.host) or plan.proxy is not None
     return Cluster(
-        name=BEDROCK,
+        name=upstream.name,
         type=ClusterDiscoveryType.STATIC if here else ClusterDiscoveryType.LOGICAL_DNS,
         dns_lookup_family=ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(CONNECT_SECONDS if plan.proxy else 3),
@@ -133,7 +133,7 @@ def bedrock_cluster(plan: EnvoyPlan) -> Cluster:
         ),
         transport_socket=bedrock_tls(plan.ca_file) if secure else None,
         typed_extension_protocol_options=_http_options(_bedrock_protocol(secure)),
-        load_assignment=tunnel_endpoint() if plan.proxy else endpoints(BEDROCK, [address]),
+        load_assignment=tunnel_endpoint(upstream) if plan.proxy else endpoints(upstream.name, [address]),
     )
 
 

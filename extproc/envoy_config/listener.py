@@ -9,12 +9,13 @@
 
 Each call is routed twice. By its path under `/oai/v1` it belongs to the route `api`, whose filter calls the worker and
 whose cluster has no endpoint. The worker's request has Bedrock's path and the mark `signed` in the dynamic metadata,
-which no caller can set; Envoy looks for the route again and finds `bedrock`. Where the filter is missing, off, or fails
-in any way, the second route is never found, and Envoy responds with 503.
+which no caller can set; Envoy looks for the route again and finds `bedrock`. What was signed for another region of
+`regions` is marked with that region's name instead, and matches the route `bedrock-REGION` alone. Where the filter is
+missing, off, or fails in any way, the second route is never found, and Envoy responds with 503.
 
 The invariant: a request reaches Bedrock only as the worker wrote it, and only `/oai/v1` reaches the worker.
 
-Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153, D175.
+Decisions: docs/decisions.md, D35, D67, D68, D83, D89, D146, D153, D175, D215.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,10 +52,15 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerInternalAddressConfig,
     HttpConnectionManagerPathWithEscapedSlashesAction,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    StringMatcher,
+    ValueMatcher,
+)
 from envoy_data_plane.google.protobuf import Any, Struct
 
-from extproc.envoy_config import BEDROCK, STAT_PREFIX, UNPROCESSED, EnvoyPlan
+from extproc.envoy_config import STAT_PREFIX, UNPROCESSED, EnvoyPlan, Upstream
 from extproc.envoy_config.callers_tls import callers_tls
 from extproc.envoy_config.cors import CORS, cors_of_route, preflight_route
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
@@ -220,7 +226,7 @@ def _health() -> Route:
 def api_routes(plan: EnvoyPlan) -> list[Route]:
     """Return the routes that carry the API, first the one that wins."""
     origins = plan.settings.cors.origins
-    return [*([preflight_route(origins)] if origins else []), bedrock_route(plan), api_route(plan)]
+    return [*([preflight_route(origins)] if origins else []), *bedrock_routes(plan), api_route(plan)]
 
 
 def api_route(plan: EnvoyPlan) -> Route:
@@ -228,22 +234,29 @@ def api_route(plan: EnvoyPlan) -> Route:
     return _route(plan, "api", RouteMatch(path_separated_prefix=API_PATH), UNPROCESSED)
 
 
-def bedrock_route(plan: EnvoyPlan) -> Route:
-    """Return the route to Bedrock, for requests that a worker has signed.
+def bedrock_routes(plan: EnvoyPlan) -> list[Route]:
+    """Return the routes to Bedrock, one for each region: what was signed for a region matches its route alone."""
+    return [_bedrock_route(plan, upstream) for upstream in plan.upstreams()]
+
+
+def _bedrock_route(plan: EnvoyPlan, upstream: Upstream) -> Route:
+    """Return the route to a region's Bedrock, for requests that a worker has signed for it.
 
     The route writes the host. Until then it is the caller's, so that Envoy looks for this route in the virtual host in
     which it found `api`.
     """
+    region = upstream.region
     signed = MetadataMatcher(
         filter=METADATA_NAMESPACE,
         path=[MetadataMatcherPathSegment(key=SIGNED)],
-        value=ValueMatcher(bool_match=True),
+        value=ValueMatcher(string_match=StringMatcher(exact=region)) if region else ValueMatcher(bool_match=True),
     )
-    route = _route(plan, BEDROCK, RouteMatch(path_separated_prefix=_MODELS, dynamic_metadata=[signed]), BEDROCK)
+    match = RouteMatch(path_separated_prefix=_MODELS, dynamic_metadata=[signed])
+    route = _route(plan, upstream.name, match, upstream.name)
     # The worker leaves it: Envoy finds no route for a request without it.
     route.request_headers_to_remove = ["x-forwarded-proto"]
     assert route.route is not None
-    route.route.host_rewrite_literal = plan.bedrock.authority
+    route.route.host_rewrite_literal = upstream.endpoint.authority
     return route
 
 

@@ -44,7 +44,12 @@ def _is_bedrock(item: dict[Any, Any]) -> bool:
     if "name" not in item or "load_assignment" not in item:
         return False
     hosts = [socket["address"] for _, socket in _objects(item["load_assignment"], "", 0) if "port_value" in socket]
-    return item["name"] == BEDROCK or any(_HOST in str(host) for host in hosts)
+    return _is_ours(str(item["name"])) or any(_HOST in str(host) for host in hosts)
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a cluster of this name is one of those that are rendered: `bedrock`, or a region's."""
+    return name == BEDROCK or name.startswith(f"{BEDROCK}-")
 
 
 def _clusters(item: dict[Any, Any]) -> set[str]:
@@ -73,9 +78,22 @@ def _is_mark(matcher: object) -> bool:
         isinstance(matcher, dict)
         and matcher.get("filter") == METADATA_NAMESPACE
         and matcher.get("path") == [{"key": SIGNED}]
-        and matcher.get("value") == {"bool_match": True}
+        and _is_value(matcher.get("value"))
         and not matcher.get("invert")
     )
+
+
+def _is_value(value: object) -> bool:
+    """Return whether this is the mark's value: true, or the region that the request was signed for."""
+    if value == {"bool_match": True}:
+        return True
+    text = value.get("string_match") if isinstance(value, dict) and len(value) == 1 else None
+    return _is_exact(text)
+
+
+def _is_exact(match: object) -> bool:
+    """Return whether this matches one text, which is not empty."""
+    return isinstance(match, dict) and match.keys() == {"exact"} and bool(match["exact"])
 
 
 def _is_header(matcher: object) -> bool:
@@ -83,7 +101,7 @@ def _is_header(matcher: object) -> bool:
     return (
         isinstance(matcher, dict)
         and matcher.get("name") == MARK_HEADER
-        and matcher.get("string_match") == {"exact": SIGNED}
+        and _is_exact(matcher.get("string_match"))
         and not matcher.get("invert_match")
         and not matcher.get("treat_missing_header_as_empty")
     )

@@ -2,8 +2,8 @@
 
     cluster `bedrock` --TLS--> listener `bedrock-tunnel` (inside Envoy) --CONNECT--> cluster `bedrock-proxy`
 
-TLS begins in the cluster `bedrock` and ends at AWS, as without a proxy. The tunnel adds CONNECT with Bedrock's name,
-which the proxy looks up: Envoy looks up the proxy's name only.
+Each region's cluster has a listener of its own. TLS begins in the cluster `bedrock` and ends at AWS, as without a
+proxy. The tunnel adds CONNECT with Bedrock's name, which the proxy looks up: Envoy looks up the proxy's name only.
 
 A connection that fails is a line on Envoy's standard error, which names the proxy and what it did.
 
@@ -40,13 +40,13 @@ from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import Int
 from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy, TcpProxyTunnelingConfig
 
 from extproc.config import capacity
-from extproc.envoy_config import BEDROCK, EnvoyPlan
+from extproc.envoy_config import EnvoyPlan, Upstream
 from extproc.envoy_config.messages import address_message, headers_to_set, packed, seconds
 from extproc.net import Address, is_ip
 from extproc.proxy import AUTHORIZATION_VARIABLE, Proxy
 
 TUNNEL = "bedrock-tunnel"
-"""The internal listener."""
+"""The internal listener; those of other regions have the region behind it."""
 
 PROXY = "bedrock-proxy"
 """The cluster of the proxy."""
@@ -61,18 +61,23 @@ _BUFFER_BYTES = 32 * 1024
 """Bytes that each part of the tunnel buffers for a side that does not read."""
 
 
-def tunnel_endpoint() -> ClusterLoadAssignment:
-    """Return the only member of the cluster `bedrock`: the tunnel's listener, in this Envoy."""
-    there = EnvoyAddress(envoy_internal_address=EnvoyInternalAddress(server_listener_name=TUNNEL, endpoint_id=BEDROCK))
-    return _assignment(BEDROCK, there)
+def _listener_name(upstream: Upstream) -> str:
+    return f"{TUNNEL}-{upstream.region}" if upstream.region else TUNNEL
 
 
-def tunnel_listener(plan: EnvoyPlan, proxy: Proxy) -> Listener:
+def tunnel_endpoint(upstream: Upstream) -> ClusterLoadAssignment:
+    """Return the only member of a cluster of Bedrock's: its tunnel's listener, in this Envoy."""
+    name = _listener_name(upstream)
+    internal = EnvoyInternalAddress(server_listener_name=name, endpoint_id=upstream.name)
+    return _assignment(upstream.name, EnvoyAddress(envoy_internal_address=internal))
+
+
+def tunnel_listener(upstream: Upstream, proxy: Proxy) -> Listener:
     """Return the listener. A tunnel lasts as long as the connection inside, which has timeouts of its own."""
-    target = str(Address(plan.bedrock.host, plan.bedrock.port))
+    target = str(Address(upstream.endpoint.host, upstream.endpoint.port))
     authorization = {"proxy-authorization": f"%ENVIRONMENT({AUTHORIZATION_VARIABLE})%"} if proxy.authorization else {}
     tunnel = TcpProxy(
-        stat_prefix=TUNNEL,
+        stat_prefix=_listener_name(upstream),
         cluster=PROXY,
         idle_timeout=seconds(0),
         # The filter reads while the proxy does not respond, or it would not see that the connection inside has ended.
@@ -81,7 +86,7 @@ def tunnel_listener(plan: EnvoyPlan, proxy: Proxy) -> Listener:
         tunneling_config=TcpProxyTunnelingConfig(hostname=target, headers_to_add=headers_to_set(authorization)),
     )
     return Listener(
-        name=TUNNEL,
+        name=_listener_name(upstream),
         internal_listener=ListenerInternalListenerConfig(),
         ignore_global_conn_limit=True,  # that is of callers
         per_connection_buffer_limit_bytes=_BUFFER_BYTES,

@@ -44,6 +44,8 @@ class Forward(Struct, frozen=True):
     metadata: Metadata | None = None
     mark_by_header: bool = False
     """Whether a header marks the request, too, and Envoy is to choose its route again."""
+    region: str = ""
+    """The region that it is signed for, where that is not the gateway's own: the mark has its name."""
 
 
 class Reply(Struct, frozen=True):

@@ -88,6 +88,7 @@ from extproc.exchange.local_replies import (
     of_another,
     slow_upload,
     too_large,
+    unknown_region,
 )
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import explained, model, model_list, resolved
@@ -261,6 +262,9 @@ class Exchange:
         self._caller = caller
         if caller.scopes is not None:
             caller.require(requested.scope)
+        if caller.own.region is not None:
+            self._gateway = self._gateway.of(caller.own)
+            self._record.region = self._gateway.catalogue.region
         if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
         if isinstance(requested, ModelDetails):
@@ -359,7 +363,8 @@ class Exchange:
         hold_calls(admitted.reservation, translated.calls)
         if len(translated.calls) == 1:
             return self._forward(translated.calls[0], translated.pending, now)
-        side_calls = SideCallBatches(translated.calls, self._gateway.settings, admitted.caller.organisation, now)
+        settings, organisation = self._gateway.settings, admitted.caller.organisation
+        side_calls = SideCallBatches(translated.calls, settings, organisation, now, self._gateway.region)
         self._state = SideCalling(admitted, translated.pending, side_calls)
         return side_calls.next(self._gateway.sign, now)
 
@@ -375,6 +380,7 @@ class Exchange:
             body=call.body,
             metadata=self._record.metadata(),
             mark_by_header=self._gateway.mark_by_header,
+            region=self._gateway.region,
         )
 
     # The response
@@ -443,6 +449,8 @@ class Exchange:
         if status == 413:
             return too_large(self._gateway.settings.limits.request_bytes)
         self._record.bedrock_error = details
+        if status == 404 and self._gateway.region:  # no route leads to that region
+            return unknown_region(self._gateway.region)
         return from_envoy(status)
 
     def _responding(self, relay: ResponseRelay, event: ResponseBody | ResponseTrailers | Idle) -> list[Directive]:

@@ -1,7 +1,10 @@
-"""The state that all exchanges of a worker share. Nothing here waits or does I/O."""
+"""The state that all exchanges of a worker share. Nothing here waits or does I/O.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Decision: docs/decisions.md, D215.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -15,12 +18,21 @@ from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Organisation, Settings
 from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.local_replies import no_credentials
+from extproc.exchange.local_replies import no_credentials, unknown_region
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
+from extproc.value import Value
 
 PROJECT_HEADER = "x-amzn-bedrock-projectidentifier"
 """InvokeModel's `projectIdentifier`."""
+
+
+class Place(Value, frozen=True):
+    """Bedrock in another region: its models, the signer of its calls, and the host that this signs for."""
+
+    catalogue: Catalogue
+    signer: Signer
+    authority: str
 
 
 @dataclass(slots=True)
@@ -43,6 +55,39 @@ class Gateway:
     prices: PriceList = NO_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
+    region: str = ""
+    """The region that Envoy and side calls are told of, where it is not the gateway's own; else empty."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Bedrock in other regions, which organisations may name; the worker replaces it when one of them changes."""
+
+    def of(self, organisation: Organisation) -> "Gateway":
+        """Return the gateway as an organisation sees it: itself, or with another region's Bedrock.
+
+        Raises a 503 `ApiError` for a region that Envoy has no way to: nothing is sent to another one instead.
+        """
+        region = organisation.region
+        if region is None or region == self.catalogue.region:
+            return self
+        place = self.places.get(region)
+        if place is None:
+            raise unknown_region(region)
+        return self._at(place)
+
+    def _at(self, place: Place) -> "Gateway":
+        """Return the gateway with another region's Bedrock, for one exchange."""
+        return Gateway(
+            settings=self.settings,
+            directory=self.directory,
+            catalogue=place.catalogue,
+            capabilities=self.capabilities,
+            signer=place.signer,
+            authority=place.authority,
+            identity=self.identity,
+            detokenise=self.detokenise,
+            budget=self.budget,
+            mark_by_header=self.mark_by_header,
+            region=place.catalogue.region,
+        )
 
     def capabilities_of(self, target: Target, organisation: Organisation) -> Capabilities:
         """Return the capabilities of a model, as far as an organisation's settings and the geography permit them."""

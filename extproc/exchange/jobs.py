@@ -41,13 +41,15 @@ class SideCall:
 class SideCalls:
     """Several calls of an organisation, at most `concurrency` of them in flight.
 
-    `idle_seconds` is how long Bedrock may send nothing during one of them.
+    `idle_seconds` is how long Bedrock may send nothing during one of them. `region` is where they go, empty for the
+    gateway's own.
     """
 
     calls: tuple[SideCall, ...]
     concurrency: int
     idle_seconds: float
     organisation: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,17 @@ def no_credentials() -> ApiError:
     )
 
 
+def unknown_region(region: str) -> ApiError:
+    """Return the error for an organisation in a region that this gateway was not started with."""
+    return ApiError(
+        503,
+        f"Your organisation's calls belong to the region {region}, which this gateway was not started with; this is "
+        "not about your API key. Tell whoever runs it.",
+        type="server_error",
+        code="gateway_region",
+    )
+
+
 def directory_unavailable(busy: bool) -> ApiError:
     """Return the error for a caller whose token could not be looked up; nobody knows whether it is valid."""
     reason = "is busy with unknown API keys" if busy else "does not answer"

@@ -22,10 +22,14 @@ BATCH = 256
 class SideCallBatches:
     """The side calls of an organisation's request, and the responses to those that were made."""
 
-    def __init__(self, calls: Sequence[BedrockCall], settings: Settings, organisation: str, now: float) -> None:
+    def __init__(
+        self, calls: Sequence[BedrockCall], settings: Settings, organisation: str, now: float, region: str = ""
+    ) -> None:
+        """`region` is where the calls go, empty for the gateway's own."""
         self._calls = calls
         self._settings = settings
         self._organisation = organisation
+        self._region = region
         self._deadline = now + settings.embeddings.seconds
         self.responses: tuple[SideResponse, ...] = ()
 
@@ -48,8 +52,8 @@ class SideCallBatches:
             raise self._late()
         batch, self._calls = self._calls[:BATCH], self._calls[BATCH:]
         calls = tuple([SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in batch])
-        idle_seconds = settings.streaming.idle_seconds
-        return Wait(SideCalls(calls, settings.embeddings.concurrency, idle_seconds, self._organisation), left)
+        concurrency, idle_seconds = settings.embeddings.concurrency, settings.streaming.idle_seconds
+        return Wait(SideCalls(calls, concurrency, idle_seconds, self._organisation, self._region), left)
 
     def receive(self, result: SideResponses | SideFailure | SideIdle) -> None:
         """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""

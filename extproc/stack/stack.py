@@ -176,10 +176,10 @@ class _Stack:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._start_tls()
-                environment, endpoint, local_url = await self._start_upstream()
+                environment, endpoint, elsewhere, local_url = await self._start_upstream()
                 for name in self._workers:
                     await self._supervisor.start(self._worker(name, environment))
-                await self._supervisor.start(self._envoy(await self._bootstrap(endpoint)))
+                await self._supervisor.start(self._envoy(await self._bootstrap(endpoint, elsewhere)))
                 await self._until_healthy()
         except TimeoutError as error:
             raise ProgramError(
@@ -202,17 +202,20 @@ class _Stack:
             raise StackError(str(error)) from error
         self._tasks.append(asyncio.create_task(self._tls.follow(self._report)))
 
-    async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, str | None]:
-        """Start the upstream; return the workers' environment, the endpoint for Envoy, and the local Bedrock's URL."""
+    async def _start_upstream(self) -> tuple[dict[str, str], Endpoint, Mapping[str, Endpoint], str | None]:
+        """Start the upstream.
+
+        Return the workers' environment, the endpoint for Envoy, those of other regions, and the local Bedrock's URL.
+        """
         upstream = self._options.upstream
         if isinstance(upstream, Aws):
-            return _unbuffered(os.environ), upstream.endpoints.runtime, None
+            return _unbuffered(os.environ), upstream.endpoints.runtime, upstream.endpoints.elsewhere, None
         match = await self._supervisor.start(self._local(upstream))
         assert match is not None, "a program with a ready line is ready by its match"
         self._local_port = int(match["port"])
         environment = local_environment(os.environ, upstream, match["url"])
         endpoint = Endpoint("http", match["host"].strip("[]"), self._local_port)
-        return _unbuffered(environment), endpoint, match["url"]
+        return _unbuffered(environment), endpoint, dict.fromkeys(upstream.elsewhere, endpoint), match["url"]
 
     def _local(self, local: Local) -> Program:
         """Return the local Bedrock's program. Where it was given any free port, it comes back on the one it had."""
@@ -220,7 +223,10 @@ class _Stack:
 
         def command() -> list[str]:
             listen = Address(self._options.local_listen.host, self._local_port)
-            return [sys.executable, "-P", "-m", "bedrock_local", "--listen", str(listen), "--region", local.region]
+            regions = ["--region", local.region]
+            for region in local.elsewhere:
+                regions += ["--more-regions", region]
+            return [sys.executable, "-P", "-m", "bedrock_local", "--listen", str(listen), *regions]
 
         return Program("local", command, _unbuffered(bedrock_environment(os.environ, local)), ready=_LOCAL_READY)
 
@@ -248,7 +254,7 @@ class _Stack:
         environment = envoy_environment(os.environ, self._options.proxy)
         return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5)
 
-    async def _bootstrap(self, endpoint: Endpoint) -> str:
+    async def _bootstrap(self, endpoint: Endpoint, elsewhere: Mapping[str, Endpoint]) -> str:
         """Render Envoy's configuration; the workers start meanwhile."""
         plan = envoy_config.EnvoyPlan(
             listen=self._listen,
@@ -263,6 +269,7 @@ class _Stack:
             files=self._options.files,
             callers_tls=self._tls.plan if self._tls else None,
             proxy=self._options.proxy,
+            elsewhere=elsewhere,
         )
         return await self._render(plan)
 

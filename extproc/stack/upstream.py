@@ -83,21 +83,25 @@ class Local:
     access_key: str
     secret_key: str
     reason: str
+    elsewhere: tuple[str, ...] = ()
+    """Other regions in whose place it stands as well."""
 
     def __str__(self) -> str:
         return f"local Bedrock ({self.reason})"
 
 
-def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | Local:
+def choose(mode: Mode, region: str | None, environ: Mapping[str, str], elsewhere: tuple[str, ...] = ()) -> Aws | Local:
     """Choose the upstream. `region` is gateway.yaml's, which counts for more than AWS's; raises `UpstreamError`.
+
+    `elsewhere` are the other regions that organisations may name.
 
     May call the instance metadata service, as AWS's credential chain does: seconds, where there is none.
     """
     if mode == "local":
-        return _local(region, environ, "asked for")
+        return _local(region, environ, "asked for", elsewhere)
     credentials = _credentials(environ, region)
     if credentials is not None:
-        return _aws(region, credentials)
+        return _aws(region, credentials, elsewhere)
     if mode == "aws":
         raise UpstreamError(
             "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
@@ -109,7 +113,7 @@ def choose(mode: Mode, region: str | None, environ: Mapping[str, str]) -> Aws | 
             f"{named} is set, but there are no AWS credentials to sign with; set AWS_ACCESS_KEY_ID and "
             f"AWS_SECRET_ACCESS_KEY (any will do for an emulator), or use --upstream local"
         )
-    return _local(region, environ, "no AWS credentials found")
+    return _local(region, environ, "no AWS credentials found", elsewhere)
 
 
 def aws_region(environ: Mapping[str, str]) -> str | None:
@@ -167,17 +171,18 @@ def _only(environ: Mapping[str, str], names: tuple[str, ...], prefixes: tuple[st
     return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}
 
 
-def _local(region: str | None, environ: Mapping[str, str], reason: str) -> Local:
+def _local(region: str | None, environ: Mapping[str, str], reason: str, elsewhere: tuple[str, ...]) -> Local:
     return Local(
         region=region or aws_region(environ) or DEFAULT_REGION,
         access_key="LOCAL" + secrets.token_hex(8).upper(),
         secret_key=secrets.token_urlsafe(30),
         reason=reason,
+        elsewhere=elsewhere,
     )
 
 
-def _aws(region: str | None, credentials: str) -> Aws:
-    endpoints = _endpoints(region)
+def _aws(region: str | None, credentials: str, elsewhere: tuple[str, ...]) -> Aws:
+    endpoints = _endpoints(region, elsewhere)
     if credentials == _FROM_BEARER and (error := bearer_error(endpoints.runtime)):
         raise UpstreamError(error)
     return Aws(endpoints, credentials)
@@ -252,8 +257,8 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
         ) from error
 
 
-def _endpoints(region: str | None) -> Endpoints:
+def _endpoints(region: str | None, elsewhere: tuple[str, ...]) -> Endpoints:
     try:
-        return resolve(region)
+        return resolve(region, elsewhere=elsewhere)
     except EndpointError as error:
         raise UpstreamError(str(error)) from error

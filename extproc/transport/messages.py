@@ -105,19 +105,21 @@ def forwarded(forward: Forward) -> Payload:
     """Build the response to a buffered request body: this request instead of the client's.
 
     It alone carries `signed: true` in the dynamic metadata, without which no route of Envoy's leads to Bedrock; and
-    the header that stands for it where routes cannot match metadata.
+    the header that stands for it where routes cannot match metadata. A request for another region carries that
+    region's name instead, so that it matches the route to that region alone.
     """
     own = ((":path", forward.path), (":authority", forward.authority), (CONTENT_LENGTH, str(len(forward.body))))
-    mark = ((MARK_HEADER, SIGNED),) if forward.mark_by_header else ()
+    mark = ((MARK_HEADER, forward.region or SIGNED),) if forward.mark_by_header else ()
     mutation = _mutation((*own, *_without_length(forward.headers), *mark), ())
     if mark:
         mutation += _CLEAR_ROUTE
     body = heads(_WHOLE_BODY, len(forward.body))
     around = (_PHASES["request_body"], _COMMON)
+    signed = _entry(SIGNED, forward.region) if forward.region else _SIGNED
     if isinstance(forward.body, bytes) and len(forward.body) < LARGE:
-        return nested(around, mutation, body, forward.body) + _dynamic_metadata(forward.metadata, _SIGNED)
+        return nested(around, mutation, body, forward.body) + _dynamic_metadata(forward.metadata, signed)
     before = heads(around, len(mutation) + len(body) + len(forward.body)) + mutation + body
-    return Segments((before, *segments(forward.body), _dynamic_metadata(forward.metadata, _SIGNED)))
+    return Segments((before, *segments(forward.body), _dynamic_metadata(forward.metadata, signed)))
 
 
 def immediate(reply: Reply) -> Payload:

@@ -9,7 +9,7 @@ Decisions: docs/decisions.md, D196, D205.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +43,11 @@ class _OpenTable:
 class Directories:
     """The directories of one worker; `find` returns DynamoDB's endpoint in a region, and may block."""
 
-    def __init__(self, region: str, find: Callable[[str], Endpoint], identity: Identity) -> None:
-        """`region` is that of tables whose settings name none."""
+    def __init__(
+        self, region: str, find: Callable[[str], Endpoint], identity: Identity, elsewhere: Collection[str] = ()
+    ) -> None:
+        """`region` is that of tables whose settings name none; organisations may name it, or one of `elsewhere`."""
+        self._known = frozenset({region, *elsewhere})
         self._region = region
         self._find = find
         self._identity = identity
@@ -64,7 +67,7 @@ class Directories:
         endpoint = await asyncio.to_thread(self._find, region)
         table = await asyncio.to_thread(_open, wanted, region, endpoint, self._identity)
         last_used = LastUsed(TableWriter(table.put), f"the table {wanted.table}") if wanted.last_used else None
-        opened = _OpenTable(TableLookups(table.get, name=wanted.table), last_used)
+        opened = _OpenTable(TableLookups(table.get, name=wanted.table, regions=self._known), last_used)
         await opened.cleanup.enter_async_context(table)
         opened.cleanup.push_async_callback(opened.lookups.close)
         if last_used is not None:

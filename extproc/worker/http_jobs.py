@@ -34,7 +34,7 @@ from extproc.exchange.jobs import (
     SideResponses,
     SideResult,
 )
-from extproc.proxy import proxy_for
+from extproc.proxy import Proxy, proxy_for
 from extproc.worker.bounded_http import BoundedConnector, OverheadError
 from extproc.worker.fair_slots import FairSlots, on_behalf_of
 from extproc.worker.image_fetcher import Fetcher
@@ -74,8 +74,18 @@ def jitter(attempt: int) -> float:
     return random.uniform(0, 0.2 * 2**attempt)
 
 
+class _Destination:
+    """An endpoint, and the proxy on the way to it, if there is one. Raises `ProxyError` for one that cannot be used."""
+
+    __slots__ = ("endpoint", "proxy")
+
+    def __init__(self, endpoint: Endpoint, environ: Mapping[str, str]) -> None:
+        self.endpoint = endpoint
+        self.proxy = proxy_for(str(endpoint), environ)
+
+
 class HttpJobRunner:
-    """A runner of jobs: side calls against one endpoint, and fetches.
+    """A runner of jobs: side calls against one endpoint for each region, and fetches.
 
     Use it as an async context manager, inside the loop that uses it; `fetcher` is entered and left with it.
     """
@@ -86,11 +96,13 @@ class HttpJobRunner:
         environ: Mapping[str, str] = os.environ,
         backoff: Callable[[int], float] = jitter,
         fetcher: Fetcher | None = None,
+        elsewhere: Mapping[str, Endpoint] | None = None,
     ) -> None:
-        """Raises `ProxyError` where there is a proxy for calls to `endpoint` that cannot be used."""
-        self._endpoint = endpoint
+        """`elsewhere` are the endpoints of other regions. Raises `ProxyError` for a proxy that cannot be used."""
+        self._destinations = {
+            region: _Destination(each, environ) for region, each in {**(elsewhere or {}), "": endpoint}.items()
+        }
         self._environ = environ
-        self._proxy = proxy_for(str(endpoint), environ)
         self._backoff = backoff
         self._fetcher = fetcher or Fetcher(environ)
         self._slots = FairSlots(CONNECTIONS)
@@ -98,7 +110,8 @@ class HttpJobRunner:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "HttpJobRunner":
-        tls = bedrock_trust(self._environ) if self._endpoint.scheme == "https" else True
+        secure = any(to.endpoint.scheme == "https" for to in self._destinations.values())
+        tls = bedrock_trust(self._environ) if secure else True
         await self._open.enter_async_context(self._fetcher)
         session = aiohttp.ClientSession(
             connector=BoundedConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls),
@@ -132,13 +145,14 @@ class HttpJobRunner:
 
     async def _all(self, job: SideCalls) -> SideResult:
         """Send all the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
+        to = self._destinations[job.region]
         responses: dict[int, SideResponse] = {}
         queue = iter(enumerate(job.calls))
         failure: SideResponse | _Failure | None = None
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(min(job.concurrency, len(job.calls))):
-                    lanes.create_task(self._lane(queue, responses, job.idle_seconds))
+                    lanes.create_task(self._lane(to, queue, responses, job.idle_seconds))
         except* _FailedError as group:
             failure = _first(group)
         if failure is not None:
@@ -146,15 +160,19 @@ class HttpJobRunner:
         return SideResponses(responses[index] for index in range(len(job.calls)))
 
     async def _lane(
-        self, queue: Iterator[tuple[int, SideCall]], responses: dict[int, SideResponse], idle_seconds: float
+        self,
+        to: _Destination,
+        queue: Iterator[tuple[int, SideCall]],
+        responses: dict[int, SideResponse],
+        idle_seconds: float,
     ) -> None:
         for index, call in queue:
-            responses[index] = await self._one(call, idle_seconds)
+            responses[index] = await self._one(to, call, idle_seconds)
 
-    async def _one(self, call: SideCall, idle_seconds: float) -> SideResponse:
+    async def _one(self, to: _Destination, call: SideCall, idle_seconds: float) -> SideResponse:
         """Return the call's response if it is a 200, after further tries if need be; else raises `_FailedError`."""
         for attempt in range(1, TRIES + 1):
-            outcome = await self._try(call, idle_seconds)
+            outcome = await self._try(to, call, idle_seconds)
             if isinstance(outcome, SideResponse) and outcome.status == 200:
                 return outcome
             if isinstance(outcome, SideIdle):
@@ -164,13 +182,13 @@ class HttpJobRunner:
             await asyncio.sleep(self._backoff(attempt))
         raise _FailedError(outcome)
 
-    async def _try(self, call: SideCall, idle_seconds: float) -> "SideResponse | _Failure":
+    async def _try(self, to: _Destination, call: SideCall, idle_seconds: float) -> "SideResponse | _Failure":
         assert self._session is not None
-        target = self._endpoint
+        target = to.endpoint
         host = f"[{target.host}]" if ":" in target.host else target.host
         url = yarl.URL(f"{target.scheme}://{host}:{target.port}{call.path}", encoded=True)
         headers = [*call.headers, ("host", target.authority)]
-        options = self._connecting(idle_seconds)
+        options = _connecting(to.proxy, idle_seconds)
         try:
             async with (
                 self._slots.slot(),
@@ -183,20 +201,21 @@ class HttpJobRunner:
             log.warning("Bedrock's response was not read to its end: %s", error)
             raise _FailedError(SideFailure(timed_out=False, message=str(error), too_large=True)) from error
         except aiohttp.ClientError as error:
-            if self._proxy and isinstance(error, _PROXY_ERRORS):
-                log.warning("the proxy %s gave no connection to Bedrock: %s", self._proxy, error)
+            if to.proxy and isinstance(error, _PROXY_ERRORS):
+                log.warning("the proxy %s gave no connection to Bedrock: %s", to.proxy, error)
             return SideFailure(timed_out=False, message=f"Bedrock could not be reached: {error}")
         return SideResponse(response.status, {name.lower(): value for name, value in response.headers.items()}, body)
 
-    def _connecting(self, idle_seconds: float) -> dict[str, Any]:
-        """Return aiohttp's options of a call: its timeouts, and its proxy if there is one."""
-        if self._proxy is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
-            return {"timeout": timeout}
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=TUNNEL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds
-        )
-        return {"timeout": timeout, "proxy": str(self._proxy), "proxy_headers": self._proxy.headers}
+
+def _connecting(proxy: Proxy | None, idle_seconds: float) -> dict[str, Any]:
+    """Return aiohttp's options of a call: its timeouts, and its proxy if there is one."""
+    if proxy is None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
+        return {"timeout": timeout}
+    timeout = aiohttp.ClientTimeout(
+        total=None, connect=TUNNEL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds
+    )
+    return {"timeout": timeout, "proxy": str(proxy), "proxy_headers": proxy.headers}
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -44,7 +44,8 @@ async def _look_up_nowhere(job: Lookup, seconds: float) -> LookupResult:
 class JobRunner:
     """A runner of jobs against `endpoint`. Use it as an async context manager, inside the loop that uses it.
 
-    `deny` are networks (`203.0.113.0/24`) that no image is fetched from, beside those that never are.
+    `deny` are networks (`203.0.113.0/24`) that no image is fetched from, beside those that never are. `elsewhere` are
+    the endpoints of other regions.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class JobRunner:
         *,
         look_up: LookUp | None = None,
         deny: Sequence[str] = (),
+        elsewhere: Mapping[str, Endpoint] | None = None,
     ) -> None:
+        self._elsewhere = elsewhere or {}
         self._look_up = look_up or _look_up_nowhere
         self._endpoint = endpoint
         self._environ = environ
@@ -67,7 +70,8 @@ class JobRunner:
     async def __aenter__(self) -> "JobRunner":
         """Check the CA bundle and the proxy. Raises `TrustError` or `ProxyError`."""
         bedrock_trust(self._environ)
-        proxy_for(str(self._endpoint), self._environ)
+        for endpoint in (self._endpoint, *self._elsewhere.values()):
+            proxy_for(str(endpoint), self._environ)
         self._open.callback(self._translator.close)
         return self
 
@@ -97,4 +101,4 @@ class JobRunner:
         from extproc.worker.image_fetcher import Fetcher
 
         fetcher = Fetcher(self._environ, deny=[ip_network(text) for text in self._deny])
-        return HttpJobRunner(self._endpoint, self._environ, fetcher=fetcher)
+        return HttpJobRunner(self._endpoint, self._environ, fetcher=fetcher, elsewhere=self._elsewhere)

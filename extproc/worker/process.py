@@ -54,6 +54,7 @@ from extproc.worker.aws_files import AwsFiles
 from extproc.worker.directories import Directories
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
+from extproc.worker.regions import Regions
 from extproc.worker.reload import SettingsFile, follow
 from extproc.worker.tls import TlsFiles, follow_tls
 
@@ -120,7 +121,7 @@ def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     files = raise_limit()  # Envoy's is taken to be the same
     file = SettingsFile(options.config, LastGood(options.last_good) if options.last_good else None)
     aws_files = AwsFiles(os.environ)  # before they are read
-    lookups.set_region(file.settings.region)
+    lookups.set_region(file.settings.region, file.settings.regions)
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
     budget = budget_of(file.settings, files, options.envoy_memory)
@@ -148,7 +149,7 @@ class Worker:
         self._keeper = CatalogueKeeper(
             endpoints.region, settings.catalogue.refresh_seconds, self.catalogue_changed, fetch=lookups.catalogue
         )
-        self._directories = Directories(endpoints.region, lookups.table, self._identity)
+        self._directories = Directories(endpoints.region, lookups.table, self._identity, set(endpoints.elsewhere))
         self.gateway = Gateway(
             settings=settings,
             directory=Directory(settings),
@@ -162,6 +163,10 @@ class Worker:
             budget=budget,
             mark_by_header=mark_by_header,
         )
+        self._regions = Regions(
+            endpoints.elsewhere, settings.catalogue.refresh_seconds, lookups.catalogue, self._places_changed
+        )
+        self._places_changed()
         if warning := too_little(settings.limits, budget):
             log.warning(warning)
 
@@ -214,6 +219,10 @@ class Worker:
         """Put a new list of models in force; called from the keeper's thread."""
         self.gateway.catalogue = catalogue
 
+    def _places_changed(self) -> None:
+        """Put a new list of models of another region in force; called from a thread as well."""
+        self.gateway.places = self._regions.places()
+
     async def _serve_health(self, address: Address, run_job: RunJob, cleanup: AsyncExitStack) -> None:
         """Serve on a socket as well, and report SERVING there for as long as the event loop runs."""
         beside = new_server("http2", address, self.new_exchange, run_job, server_options(self._file.settings))
@@ -225,7 +234,8 @@ class Worker:
 
     def _job_runner(self) -> JobRunner:
         look_up = self._directories.look_up
-        return JobRunner(self._endpoints.runtime, look_up=look_up, deny=self._file.settings.media.deny)
+        endpoints, deny = self._endpoints, self._file.settings.media.deny
+        return JobRunner(endpoints.runtime, look_up=look_up, deny=deny, elsewhere=endpoints.elsewhere)
 
     async def _prepare(self) -> None:
         """Look for credentials and list the models, both for the first time; go on without them after a while."""
@@ -240,6 +250,7 @@ class Worker:
         """Look for credentials, and start listing the models when that is done: one process does both."""
         self._credentials.start()
         self._keeper.start()
+        self._regions.start()
 
     def _identity(self) -> Credentials | BearerToken | None:
         try:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 
-FIXED = ("region", "limits", "catalogue", "cors", "workers", "transport", "trusted_hops")
+FIXED = ("region", "regions", "limits", "catalogue", "cors", "workers", "transport", "trusted_hops")
 """Settings that can only be set at start."""
 
 FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "idle_seconds"), ("media", "deny"))

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 
 from extproc.config import ConfigError, Organisation, Token
 from extproc.config.items import ORGANISATION, TOKEN, read_organisation, read_token
+from extproc.config.regions import unknown_region
 from extproc.tenancy.store import LookedUp, Lookup, LookupResult, NotCached, Unavailable, needed
 from extproc.tenancy.table_store import Item, TableStore
 from extproc.worker.unusable_items import QUIET_SECONDS, UnusableItems
@@ -81,8 +82,14 @@ class TableLookups:
     """
 
     def __init__(
-        self, fetch: Callable[[str], Awaitable[str | None]], clock: Callable[[], float] = time.time, name: str = ""
+        self,
+        fetch: Callable[[str], Awaitable[str | None]],
+        clock: Callable[[], float] = time.time,
+        name: str = "",
+        regions: frozenset[str] = frozenset(),
     ) -> None:
+        """`regions` are those that organisations may name."""
+        self._regions = regions
         self.store = TableStore(self.refresh)
         self._fetch = fetch
         self._clock = clock
@@ -179,7 +186,7 @@ class TableLookups:
         async with self._slots[known]:
             try:
                 text = await self._fetch(key)
-                item = None if text is None else _read(key, text)
+                item = None if text is None else self._read(key, text)
             except ConfigError as error:
                 self._unusable.add(key, str(error), self._clock())
                 raise TableError(str(error)) from error
@@ -192,6 +199,15 @@ class TableLookups:
         if item is None and not known:
             self._allowance.spend()
         return item
+
+    def _read(self, key: str, text: str) -> Item:
+        """Return the item in a text. Raises `ConfigError`."""
+        if key.startswith(TOKEN):
+            return read_token(key, text)
+        organisation = read_organisation(key, text)
+        if organisation.region is not None and organisation.region not in self._regions:
+            raise ConfigError(f"{key}: region: {unknown_region(organisation.region, self._regions)}")
+        return organisation
 
     def _stale(self, job: Lookup) -> LookupResult:
         """Return what is known of a caller while the table does not answer."""
@@ -217,8 +233,3 @@ class TableLookups:
         elif not 0 <= self._clock() - self._told_at < QUIET_SECONDS:
             log.warning("the table %s: %s", self._name, trouble)
             self._told, self._told_at = True, self._clock()
-
-
-def _read(key: str, text: str) -> Item:
-    """Return the item in a text. Raises `ConfigError`."""
-    return read_token(key, text) if key.startswith(TOKEN) else read_organisation(key, text)

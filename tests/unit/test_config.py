@@ -128,7 +128,7 @@ def test_every_built_in_family_can_be_named_in_a_row() -> None:
 
 REJECTED = {
     # keys
-    "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, organisations",
+    "organisation: {}": "organisation: unknown key, did you mean `organisations`?; known here: region, regions",
     "organisations: {acme: {models: {allw: []}}}": "organisations.acme.models.allw: unknown key, did you mean `allow`",
     "organisations: {acme: {models: {alow: []}}}": "known here: allow, deny",
     # guardrails
@@ -150,6 +150,13 @@ REJECTED = {
     f"organisations: {{acme: {{request_metadata: {{{', '.join(f'k{n}: x' for n in range(14))}}}}}}}": (
         "organisations.acme.request_metadata: 14 pairs, at most 13 are accepted"
     ),
+    # regions
+    "regions: [eu-west-1, eu-west-1]": "regions: a region is repeated; write each once",
+    "regions: [EU]": "regions[0]: expected the name of an AWS region, as in us-east-1; found",
+    "{regions: [eu-west-1], organisations: {acme: {region: eu-west-2}}}": (
+        "organisations.acme.region: `eu-west-2` is not in `regions`, did you mean `eu-west-1`?: add it there, and start"
+    ),
+    "organisations: {acme: {region: us-east-1}}": "organisations.acme.region: `us-east-1` is not in `regions`: add it",
     # aliases
     "aliases: {'gpt 4o': a.b}": "aliases['gpt 4o']: expected a name for a model (",
     "aliases: {gpt-4o: 'a b'}": "aliases.gpt-4o: expected the id or ARN of a model of Bedrock",

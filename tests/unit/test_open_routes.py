@@ -52,6 +52,9 @@ def test_the_rendering_without_its_mark_is_open() -> None:
         document({"prefix": "/", "dynamic_metadata": [{**MARK, "invert": True}]}),
         document({"prefix": "/", "dynamic_metadata": [{**MARK, "value": {"present_match": True}}]}),
         document({"prefix": "/", "dynamic_metadata": {}}),
+        document({"prefix": "/", "dynamic_metadata": [{**MARK, "value": {"string_match": {"prefix": "eu"}}}]}),
+        document({"prefix": "/", "dynamic_metadata": [{**MARK, "value": {"string_match": {"exact": ""}}}]}),
+        document(cluster="bedrock-eu-west-1", host="127.0.0.1"),
         document({"prefix": "/", "headers": [{**HEADER, "name": "x-oai-signed"}]}),
         document({"prefix": "/", "headers": [{**HEADER, "string_match": {"prefix": "signed"}}]}),
         document({"prefix": "/", "headers": [{**HEADER, "invert_match": True}]}),
@@ -69,6 +72,8 @@ def test_an_open_route_is_reported(open_route: Any) -> None:
     "closed",
     [
         document({"prefix": "/", "dynamic_metadata": [MARK]}),
+        document({"prefix": "/", "dynamic_metadata": [{**MARK, "value": {"string_match": {"exact": "eu-west-1"}}}]}),
+        document({"prefix": "/", "headers": [{**HEADER, "string_match": {"exact": "eu-west-1"}}]}),
         document({"prefix": "/", "headers": [{"name": "x", "present_match": True}, HEADER]}),
         {"manager": {"forward_client_cert_details": "SANITIZE"}, **document({"headers": [HEADER]})},
         {"manager": {"forward_client_cert_details": "FORWARD_ONLY"}, **document({"dynamic_metadata": [MARK]})},

@@ -1,6 +1,6 @@
 """`python -m extproc.aws.sdk QUESTION…`: the process of an `AwsLookup` (`extproc.aws.lookup`).
 
-Reads the region, a line, empty for that of AWS's settings. Then prints a `LookupReply` to each question, a line of JSON
+Reads a `Subject`, a line of JSON. Then prints a `LookupReply` to each question, a line of JSON
 each.
 
 Invariant: a failure is the reply to its question, and does not keep the next question from being handled.
@@ -20,7 +20,7 @@ from botocore.session import get_session
 
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import bearer_token
-from extproc.aws.lookup import LookupReply, Problem, Question
+from extproc.aws.lookup import LookupReply, Problem, Question, Subject
 from extproc.aws.sdk.endpoints import resolve, resolve_table
 from extproc.aws.sdk.identity import find
 from extproc.aws.sdk.models import list_models
@@ -29,14 +29,15 @@ from extproc.aws.sdk.models import list_models
 class Resolver:
     """A method for each question. One session for all reads AWS's descriptions, and finds credentials, only once."""
 
-    def __init__(self, region: str) -> None:
-        """`region` may be empty if the first question is for the endpoints."""
+    def __init__(self, subject: Subject) -> None:
+        """`subject` may have no region if the first question is for the endpoints."""
         self._session = get_session()
-        self._region = region
+        self._region = subject.region or ""
+        self._elsewhere = subject.elsewhere
 
     def endpoints(self) -> Any:
         """Return `Endpoints`."""
-        endpoints = resolve(self._region, self._session)
+        endpoints = resolve(self._region, self._session, self._elsewhere)
         self._region = endpoints.region
         return endpoints
 
@@ -74,11 +75,11 @@ def main(questions: Sequence[Question]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the worker as well, which then closes the pipe
     gc.disable()  # the process is short-lived
     requests = FileIO(0)
-    region = requests.readline()
-    if not region:
+    line = requests.readline()
+    if not line:
         return
     threading.Thread(target=_end_with_worker, args=(requests,), daemon=True).start()
-    resolver = Resolver(region.decode().strip())
+    resolver = Resolver(msgspec.json.decode(line, type=Subject))
     for question in questions:
         sys.stdout.buffer.write(msgspec.json.encode(reply(resolver, question)) + b"\n")
         sys.stdout.buffer.flush()

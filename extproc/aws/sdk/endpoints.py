@@ -8,7 +8,7 @@ Invariant: `resolve` returns two endpoints of a scheme, a host and a port and no
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -21,8 +21,10 @@ from extproc.bedrock.endpoints import DEFAULT_PORTS, Endpoint, EndpointError, En
 from extproc.config.faults import nearest
 
 
-def resolve(region: str | None = None, session: Session | None = None) -> Endpoints:
+def resolve(region: str | None = None, session: Session | None = None, elsewhere: Sequence[str] = ()) -> Endpoints:
     """Return Bedrock's endpoints in `region`, by default that of AWS's settings; raises `EndpointError`.
+
+    Also those of the runtime in the regions `elsewhere`.
 
     A `session` that is used further has then read AWS's descriptions of these services.
     """
@@ -33,13 +35,35 @@ def resolve(region: str | None = None, session: Session | None = None) -> Endpoi
             raise EndpointError("no AWS region: set `region:` in gateway.yaml, or AWS_REGION in the environment")
         runtime = _url(session, "bedrock-runtime", name)
         control = _url(session, "bedrock", name)
+        others = {other: _url(session, "bedrock-runtime", other) for other in elsewhere}
     except (BotoCoreError, ValueError) as error:
         raise EndpointError(f"AWS's settings do not give an endpoint for Bedrock: {error}") from error
     return Endpoints(
         region=name,
         runtime=_parse(runtime, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         control=_parse(control, "AWS_ENDPOINT_URL_BEDROCK"),
+        elsewhere={other: _in_region(other, url) for other, url in others.items()},
     )
+
+
+_AWS_NAMES = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
+
+
+def _in_region(region: str, url: str) -> Endpoint:
+    """Return the runtime's endpoint in one of several regions; raises `EndpointError`.
+
+    A setting of AWS's for endpoints holds for all regions. So one that names another region's host would send there
+    what must not leave this one.
+    """
+    endpoint = _parse(url, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+    labels = endpoint.host.split(".")
+    if endpoint.host.endswith(_AWS_NAMES) and "bedrock" in endpoint.host and region not in labels:
+        raise EndpointError(
+            f"regions: {region} has the endpoint {endpoint}, another region's: AWS_ENDPOINT_URL_BEDROCK_RUNTIME "
+            "(or AWS_ENDPOINT_URL, or the profile's endpoint_url) holds for all regions; unset it, and give private "
+            "endpoints AWS's own names"
+        )
+    return endpoint
 
 
 def resolve_table(region: str, session: Session | None = None) -> Endpoint:

@@ -176,3 +176,34 @@ def test_settings_that_cannot_work(aws: Callable[..., None], settings: dict[str,
 def test_no_credentials_are_looked_for(aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: pytest.fail("looked for credentials"))
     assert resolve("us-east-1").region == "us-east-1"
+
+
+def test_other_regions_have_endpoints_of_their_own(aws: Callable[..., None]) -> None:
+    aws(AWS_USE_FIPS_ENDPOINT="true")
+    endpoints = resolve("us-east-1", elsewhere=("us-west-2", "us-gov-west-1"))
+    assert {region: endpoint.host for region, endpoint in endpoints.elsewhere.items()} == {
+        "us-west-2": "bedrock-runtime-fips.us-west-2.amazonaws.com",
+        "us-gov-west-1": "bedrock-runtime-fips.us-gov-west-1.amazonaws.com",
+    }
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "bedrock-runtime.us-east-1.amazonaws.com",
+        "vpce-1-abc.bedrock-runtime.us-east-1.vpce.amazonaws.com",
+        "bedrock-runtime.us-east-1.api.aws",
+    ],
+)
+def test_another_regions_endpoint_is_rejected(aws: Callable[..., None], host: str) -> None:
+    """Such a setting of AWS's holds for all regions: calls of one would go to the other."""
+    aws(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=f"https://{host}")
+    assert resolve("us-east-1").runtime.host == host
+    with pytest.raises(EndpointError, match=r"regions: eu-west-1 has the endpoint .* another region's"):
+        resolve("us-east-1", elsewhere=("eu-west-1",))
+
+
+def test_an_endpoint_that_is_not_awss_may_serve_all_regions(aws: Callable[..., None]) -> None:
+    aws(AWS_ENDPOINT_URL_BEDROCK_RUNTIME="http://127.0.0.1:9000")
+    endpoints = resolve("us-east-1", elsewhere=("eu-west-1",))
+    assert endpoints.elsewhere == {"eu-west-1": endpoints.runtime}

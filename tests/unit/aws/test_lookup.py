@@ -212,7 +212,7 @@ def test_the_lookup_process_does_not_outlive_its_parent(aws: Callable[..., None]
         command = [sys.executable, "-m", "extproc.aws.sdk", "models"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdin is not None
-            process.stdin.write(b"us-east-1\n")
+            process.stdin.write(b'{"region":"us-east-1"}\n')
             process.stdin.flush()
             silent.accept()[0].recv(1)  # it waits for AWS now
             os.kill(process.pid, signal.SIGINT)  # Ctrl-C reaches all of a terminal's processes

@@ -253,3 +253,16 @@ async def test_a_bug_is_raised_and_logged(table: Table, caplog: pytest.LogCaptur
         await table.look_up()
     await table.settle()
     assert "a lookup met a bug" in caplog.text
+
+
+async def test_an_organisation_in_an_unknown_region_is_unavailable_and_named(
+    table: Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Envoy has no way to that region, so the item cannot be used: its callers get a 503, and none another region."""
+    table.lookups = TableLookups(table.fetch, lambda: table.now, "tenants", frozenset({"us-east-1", "eu-west-1"}))
+    for region, found in (("eu-west-1", True), ("us-east-1", True), ("eu-west-2", False)):
+        table.now += FRESH
+        table.items["org#acme"] = organisation_item("acme", Organisation(region=region))["json"]
+        assert isinstance(await table.look_up(), LookedUp) is found
+        table.now += STALE
+    assert "org#acme: region: `eu-west-2` is not in `regions`, did you mean `eu-west-1`?" in caplog.text
