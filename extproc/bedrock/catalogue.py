@@ -14,6 +14,8 @@ that model: by itself, or by a listed system profile of the region's geography o
 
 Sources: the API reference of ListFoundationModels and ListInferenceProfiles;
 https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html (geographies, source regions).
+
+Decision: docs/decisions.md, D216.
 """
 
 import re
@@ -98,6 +100,15 @@ def geography(model_id: str, region: str) -> str:
     return head if head in PREFIXES else geographies(region)[0]
 
 
+def own_geography(region: str) -> str:
+    """Return the smallest geography of profiles that a region belongs to; empty for a region that is in none."""
+    nearest = geographies(region)[0]
+    return "" if nearest == GLOBAL else nearest
+
+
+_IN_REGION = frozenset({"foundation-model", "provisioned-model", "imported-model"})
+"""Kinds of resources whose calls are served in their own region."""
+
 _ARN = re.compile(r"arn:[^:]*:bedrock:(?P<region>[^:]*):[^:]*:(?P<kind>[a-z-]+)/(?P<name>.+)", re.DOTALL)
 
 _CONTEXT = re.compile(r"(?P<base>.+)(?P<revision>:[0-9]{1,4}):[0-9a-z]{1,8}", re.DOTALL)
@@ -164,6 +175,41 @@ class Catalogue:
     def lists(self, name: str) -> bool:
         """Return whether AWS lists a model or a profile of this id or ARN."""
         return name in self._models or name in self._profiles
+
+    def resident(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        """Return those targets whose calls are served within the region's own geography, for certain."""
+        return tuple([target for target in targets if self._stays(target.model_id)])
+
+    def _stays(self, model_id: str) -> bool:
+        """Return whether a call of this id or ARN is served within the geography. What is not known may leave it.
+
+        A model's own id is served in the region; a system profile's begins with where it is served. An application
+        profile's regions are those that AWS lists. Prompts, prompt routers and deployments of custom models may use
+        profiles themselves.
+        """
+        arn = _ARN.fullmatch(model_id)
+        if arn is None:
+            return self._is_at_home(model_id)
+        if arn["region"] != self.region:
+            return False
+        if arn["kind"] == "inference-profile":
+            return model_id in self._profiles and self._is_at_home(arn["name"])
+        if arn["kind"] == "application-inference-profile":
+            profile = self._profiles.get(model_id)
+            return profile is not None and bool(profile.regions) and all(map(self._is_near, profile.regions))
+        return arn["kind"] in _IN_REGION
+
+    def _is_at_home(self, name: str) -> bool:
+        """Return whether an id is that of a known model, or of a system profile of the region's own geography."""
+        head, _, rest = name.partition(".")
+        model = rest if head in PREFIXES else name
+        known = model in self._known or any(base in self._known for base in _without_context(model))
+        return known and (head not in PREFIXES or head == own_geography(self.region))
+
+    def _is_near(self, region: str) -> bool:
+        """Return whether a region is this one, or belongs to the same geography."""
+        own = own_geography(self.region)
+        return region == self.region or (bool(own) and own in geographies(region))
 
     def targets(self, requested: str) -> tuple[Target, ...]:
         """Return what may serve the id `requested`, best first; an unknown id is its own single target."""

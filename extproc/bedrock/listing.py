@@ -43,6 +43,8 @@ class InferenceProfile(Struct, frozen=True):
     foundations: tuple[str, ...]
     kind: str = SYSTEM_DEFINED
     created: int = 0
+    regions: tuple[str, ...] = ()
+    """Where its calls are served; an empty name is anywhere, and none at all is not known."""
 
     @property
     def foundation(self) -> str | None:

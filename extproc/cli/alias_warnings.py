@@ -7,13 +7,11 @@ Decision: docs/decisions.md, D183.
 
 from collections.abc import Iterator, Mapping
 
-from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.seed import seed, seed_date
 from extproc.bedrock.similar import similar
-from extproc.cli.model_warnings import known_names
-from extproc.config import Models, Settings
+from extproc.cli.model_warnings import KnownModels, known_names
+from extproc.config import Settings
 from extproc.config.aliases import effective_aliases
-from extproc.tenancy.policy import choose
 
 MAX_COMPARED = 5_000
 """Most aliases of organisations that are compared with the organisations' rules."""
@@ -30,16 +28,16 @@ def shadowing(settings: Settings) -> Iterator[str]:
 
 def alias_warnings(settings: Settings, region: str) -> Iterator[str]:
     """Yield a warning for each alias of an unknown model, and for each that may not be used where it is meant for."""
-    catalogue, names = seed(region), set(known_names().splitlines())
+    catalogue, names, known = seed(region), set(known_names().splitlines()), KnownModels(region)
     for where, aliases in _places(settings):
         for alias, target in aliases.items():
             if target not in names and not target.startswith("arn:"):
                 meant = similar(target, catalogue.entries())
                 hint = f", did you mean `{meant}`?" if meant else ""
                 yield f"{where}.{alias}: `{target}` is no model of the built-in list ({seed_date()}){hint}"
-    yield from _forbidden_to_all(settings, catalogue)
-    yield from _forbidden_to_one(settings, catalogue)
-    yield from _defaults(settings, catalogue)
+    yield from _forbidden_to_all(settings, known)
+    yield from _forbidden_to_one(settings, known)
+    yield from _defaults(settings, known)
 
 
 def _places(settings: Settings) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -50,18 +48,18 @@ def _places(settings: Settings) -> Iterator[tuple[str, Mapping[str, str]]]:
             yield f"organisations.{name}.aliases", organisation.aliases
 
 
-def _forbidden_to_all(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+def _forbidden_to_all(settings: Settings, known: KnownModels) -> Iterator[str]:
     """Yield a warning for each alias of all that no organisation may use."""
-    rules = dict.fromkeys(own.models for own in settings.organisations.values() if own.enabled)
+    rules = {(own.models, own.region, own.geography): own for own in settings.organisations.values() if own.enabled}
     for alias, target in settings.aliases.items():
-        if rules and not any(_permits(models, catalogue, target) for models in list(rules)[:MAX_COMPARED]):
+        if rules and not any(known.permits(own, target) for own in list(rules.values())[:MAX_COMPARED]):
             yield (
                 f"aliases.{alias}: no organisation may call `{target}`; permit it in an organisation's `models`, or "
                 "remove the alias"
             )
 
 
-def _forbidden_to_one(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+def _forbidden_to_one(settings: Settings, known: KnownModels) -> Iterator[str]:
     """Yield a warning for each alias of an organisation that this organisation may not use."""
     compared = 0
     for name, organisation in settings.organisations.items():
@@ -73,25 +71,21 @@ def _forbidden_to_one(settings: Settings, catalogue: Catalogue) -> Iterator[str]
             )
             return
         for alias, target in organisation.aliases.items():
-            if not _permits(organisation.models, catalogue, target):
+            if not known.permits(organisation, target):
                 yield (
                     f"organisations.{name}.aliases.{alias}: the organisation may not call `{target}`; permit it in "
                     f"`organisations.{name}.models`, or remove the alias"
                 )
 
 
-def _defaults(settings: Settings, catalogue: Catalogue) -> Iterator[str]:
+def _defaults(settings: Settings, known: KnownModels) -> Iterator[str]:
     """Yield a warning for each default model that its organisation may not call."""
     for name, organisation in settings.organisations.items():
         model = organisation.default_model
         if model is not None:
             target = effective_aliases(settings.aliases, organisation.aliases).get(model, model)
-            if not _permits(organisation.models, catalogue, target):
+            if not known.permits(organisation, target):
                 yield (
                     f"organisations.{name}.default_model: the organisation may not call `{target}`; permit it in "
                     f"`organisations.{name}.models`, or choose another"
                 )
-
-
-def _permits(models: Models, catalogue: Catalogue, target: str) -> bool:
-    return choose(models, target, catalogue.targets(target)) is not None

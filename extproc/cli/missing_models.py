@@ -10,22 +10,29 @@ from collections.abc import Iterator, Mapping
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.model_ids import is_model_id
 from extproc.bedrock.seed import seed_ids
-from extproc.config import Models
+from extproc.config import Models, Organisation
 from extproc.config.faults import printable
-from extproc.tenancy.policy import ModelRules, Narrowed, choose, deniable, matches, names_of
+from extproc.tenancy.policy import ModelRules, Narrowed, choose, deniable, matches, names_of, within
+
+_ANYBODY = Organisation()
 
 
 def missing(
-    catalogue: Catalogue, rules: ModelRules, aliases: Mapping[str, str], *, listed_by_aws: bool
+    catalogue: Catalogue,
+    rules: ModelRules,
+    aliases: Mapping[str, str],
+    own: Organisation = _ANYBODY,
+    *,
+    listed_by_aws: bool,
 ) -> Iterator[tuple[str, str]]:
-    """Yield each model and alias that `rules` or the region leave out of the list, and the reason.
+    """Yield each model and alias that `rules`, the region or its geography leave out of the list, and the reason.
 
     Beside the catalogue's, these are the models of the built-in list, and those that `allow` names without `*` or `?`.
     """
     entries = {entry.id: entry.targets for entry in catalogue.entries()}
     for name in sorted({*entries, *seed_ids(), *_named(rules)}):
         targets = entries.get(name) or catalogue.targets(name)
-        reason = objection(rules, name, targets)
+        reason = _leaving(catalogue, own, targets) or objection(rules, name, within(catalogue, own, targets))
         if reason is None and name not in entries:
             reason = _not_here(catalogue, name, listed_by_aws)
         if reason is not None:
@@ -33,8 +40,19 @@ def missing(
     for alias, model in sorted(aliases.items()):
         if catalogue.lists(alias):
             yield alias, f"is a model of its own, so it is no alias of `{model}`"
-        elif reason := objection(rules, model, catalogue.targets(model)):
+            continue
+        targets = catalogue.targets(model)
+        if reason := _leaving(catalogue, own, targets):
+            yield alias, f"is an alias of `{model}`, which {reason}"
+        elif reason := objection(rules, model, within(catalogue, own, targets)):
             yield alias, f"is an alias of `{model}`, which is {reason}"
+
+
+def _leaving(catalogue: Catalogue, own: Organisation, targets: tuple[Target, ...]) -> str | None:
+    """Return a reason if no target stays in the geography, and the organisation's calls have to."""
+    if within(catalogue, own, targets):
+        return None
+    return f"may leave the geography of {catalogue.region}, which `geography: strict` forbids"
 
 
 def objection(rules: ModelRules, requested: str, targets: tuple[Target, ...]) -> str | None:

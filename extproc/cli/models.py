@@ -20,7 +20,7 @@ from extproc.config.aliases import effective_aliases
 from extproc.config.faults import nearest, printable
 
 if TYPE_CHECKING:
-    from extproc.bedrock.catalogue import Catalogue
+    from extproc.bedrock.catalogue import Catalogue, Target
     from extproc.tenancy.policy import ModelRules
 
 
@@ -40,26 +40,53 @@ def models(path: Path, organisation: str | None, token_name: str | None, missing
     if missing and not one:
         raise UserError("--missing is about one caller: add --organisation NAME or --token NAME")
     settings = load_settings(path)
-    catalogue, by_aws = _catalogue(settings)
-    callers = _callers(settings, catalogue.region, organisation, token_name)
+    known = _Catalogues(settings)
+    callers = _callers(settings, known.region, organisation, token_name)
     terminal = sys.stdout.isatty()
     if not missing:
-        _print_listed(catalogue, callers, terminal)
+        _print_listed(known, callers, terminal)
     if one and (missing or terminal):
         for caller in callers.values():
-            _print_missing(catalogue, caller, by_aws, terminal)
+            _print_missing(known, caller, terminal)
 
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """An organisation, or a token of it: the rules for its models, and its aliases."""
+    """An organisation, or a token of it: the rules for its models, its aliases, and its own settings."""
 
     rules: "ModelRules"
     aliases: Mapping[str, str]
+    own: Organisation
+
+    def choose(self, catalogue: "Catalogue", model_id: str) -> "Target | None":
+        """Return the target that serves this caller's calls of a model, None if there is none."""
+        from extproc.tenancy.policy import choose, within
+
+        return choose(self.rules, model_id, within(catalogue, self.own, catalogue.targets(model_id)))
 
 
-def _print_listed(catalogue: "Catalogue", callers: Mapping[str, _Caller], terminal: bool) -> None:
-    listed = [*_permitted(catalogue, callers), *_aliases(catalogue, callers)]
+class _Catalogues:
+    """The lists of models of the callers' regions, each asked for once."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `UserError` where AWS's settings name no region."""
+        from extproc.aws.sdk.endpoints import resolve
+        from extproc.bedrock.endpoints import EndpointError
+
+        with user_errors(EndpointError):
+            self.region = resolve(settings.region).region
+        self._known: dict[str, tuple[Catalogue, bool]] = {}
+
+    def of(self, own: Organisation) -> "tuple[Catalogue, bool]":
+        """Return the list for an organisation, and whether it is AWS's."""
+        region = own.region or self.region
+        if region not in self._known:
+            self._known[region] = _catalogue(region)
+        return self._known[region]
+
+
+def _print_listed(known: _Catalogues, callers: Mapping[str, _Caller], terminal: bool) -> None:
+    listed = [*_permitted(known, callers), *_aliases(known, callers)]
     if not terminal:
         for model_id in dict.fromkeys(row[0] for row in listed):
             click.echo(model_id)
@@ -70,10 +97,11 @@ def _print_listed(catalogue: "Catalogue", callers: Mapping[str, _Caller], termin
     Console(highlight=False).print(table)
 
 
-def _print_missing(catalogue: "Catalogue", caller: _Caller, by_aws: bool, terminal: bool) -> None:
+def _print_missing(known: _Catalogues, caller: _Caller, terminal: bool) -> None:
     from extproc.cli.missing_models import missing
 
-    rows = missing(catalogue, caller.rules, caller.aliases, listed_by_aws=by_aws)
+    catalogue, by_aws = known.of(caller.own)
+    rows = missing(catalogue, caller.rules, caller.aliases, caller.own, listed_by_aws=by_aws)
     if not terminal:
         for name, reason in rows:
             click.echo(f"{name}\t{reason}")
@@ -144,8 +172,8 @@ def _caller(settings: Settings, organisation: Organisation, token: Token | None)
 
     aliases = effective_aliases(settings.aliases, organisation.aliases)
     if token is None or token.models is None:
-        return _Caller(organisation.models, aliases)
-    return _Caller(Narrowed(organisation.models, token.models), aliases)
+        return _Caller(organisation.models, aliases, organisation)
+    return _Caller(Narrowed(organisation.models, token.models), aliases, organisation)
 
 
 def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
@@ -162,42 +190,39 @@ def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
     }
 
 
-def _catalogue(settings: Settings) -> tuple["Catalogue", bool]:
+def _catalogue(region: str) -> "tuple[Catalogue, bool]":
     """Return AWS's list of models, or the built-in one if AWS does not return it, and whether it is AWS's."""
     from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
-    from extproc.aws.sdk.endpoints import resolve
     from extproc.aws.sdk.models import fetch
-    from extproc.bedrock.endpoints import EndpointError
     from extproc.bedrock.seed import seed
 
-    with user_errors(EndpointError):
-        region = resolve(settings.region).region
     try:
         return fetch(region), True
     except (ListingDeniedError, ListingError) as error:
-        click.echo(f"warning: no list from AWS, this is the built-in one ({error})", err=True)
+        click.echo(f"warning: no list from AWS for {region}, this is the built-in one ({error})", err=True)
         return seed(region), False
 
 
-def _permitted(catalogue: "Catalogue", callers: Mapping[str, _Caller]) -> Iterator[tuple[str, str, list[str]]]:
+def _permitted(known: _Catalogues, callers: Mapping[str, _Caller]) -> Iterator[tuple[str, str, list[str]]]:
     """Yield each model that an organisation may call, the targets that serve it, and the organisations' names."""
-    from extproc.tenancy.policy import choose
+    rows: dict[str, dict[str, str]] = {}
+    for name, caller in callers.items():
+        catalogue, _ = known.of(caller.own)
+        for entry in catalogue.entries():
+            target = caller.choose(catalogue, entry.id)
+            if target is not None:
+                rows.setdefault(entry.id, {})[name] = target.model_id
+    for model_id in sorted(rows):
+        yield model_id, ", ".join(dict.fromkeys(rows[model_id].values())), list(rows[model_id])
 
-    for entry in catalogue.entries():
-        targets = {name: choose(caller.rules, entry.id, entry.targets) for name, caller in callers.items()}
-        served = {name: target.model_id for name, target in targets.items() if target is not None}
-        if served:
-            yield entry.id, ", ".join(dict.fromkeys(served.values())), list(served)
 
-
-def _aliases(catalogue: "Catalogue", callers: Mapping[str, _Caller]) -> Iterator[tuple[str, str, list[str]]]:
+def _aliases(known: _Catalogues, callers: Mapping[str, _Caller]) -> Iterator[tuple[str, str, list[str]]]:
     """Yield each alias that an organisation may use, the target that serves it, and the organisations' names."""
-    from extproc.tenancy.policy import choose
-
     rows: dict[tuple[str, str], list[str]] = {}
     for name, caller in callers.items():
+        catalogue, _ = known.of(caller.own)
         for alias, model_id in caller.aliases.items():
-            target = choose(caller.rules, model_id, catalogue.targets(model_id))
+            target = caller.choose(catalogue, model_id)
             if target is not None and not catalogue.lists(alias):
                 rows.setdefault((alias, target.model_id), []).append(name)
     for alias, served_by in sorted(rows):

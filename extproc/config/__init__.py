@@ -38,6 +38,7 @@ from extproc.config.kinds import (
     Concurrency,
     Expiry,
     FieldPath,
+    Geography,
     GuardrailId,
     GuardrailVersion,
     InFlightBytes,
@@ -134,6 +135,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What its requests may use; None is everything."""
     region: Region | None = None
     """The AWS region of its calls, one of `regions`; the default is the gateway's own."""
+    geography: Geography = "global"
+    """Whether its calls may be served outside of the region's geography, or never (`strict`)."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

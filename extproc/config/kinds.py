@@ -13,6 +13,7 @@ MachineName = Annotated[
     ),
 ]
 Region = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,63}\Z", description="the name of an AWS region, as in us-east-1")]
+Geography = Annotated[Literal["strict", "global"], Meta(description="`strict` or `global`")]
 Regions = Annotated[
     tuple[Region, ...], Meta(max_length=64, description="a list of at most 64 names of AWS regions, as in eu-central-1")
 ]

@@ -1,9 +1,9 @@
 """GET /models and GET /models/{model}: the catalogue, as far as the caller's organisation may use it.
 
-Decisions: docs/decisions.md, D57, D183, D202.
+Decisions: docs/decisions.md, D57, D183, D202, D216.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from extproc.openai.errors import ApiError
 from extproc.openai.models import Model, list_object, model_object
 from extproc.shared_names import API_PATH
 from extproc.tenancy.directory import Caller
-from extproc.tenancy.policy import ModelRules, choose
+from extproc.tenancy.policy import choose, within
 
 _LONGEST_QUOTED: Final = 256
 """Characters of an id that an error repeats, so that its other sentences stay."""
@@ -35,22 +35,31 @@ def _object(entry: Entry) -> Model:
 
 def permitted(catalogue: Catalogue, caller: Caller) -> Sequence[Entry]:
     """Return what the caller may use, sorted by id: models, profiles, and its organisation's aliases for them."""
-    entries = _permitted(catalogue, caller.models)
+    entries = _permitted(catalogue, caller)
     if not caller.aliases:
         return entries
     aliases = [_alias(catalogue, caller, name) for name in caller.aliases]
     return sorted([*entries, *[entry for entry in aliases if entry is not None]], key=lambda entry: entry.id)
 
 
-def _permitted(catalogue: Catalogue, rules: ModelRules) -> Sequence[Entry]:
+def _permitted(catalogue: Catalogue, caller: Caller) -> Sequence[Entry]:
     """Return what AWS lists and the rules permit. It is chosen once: that takes many times as long as to write it."""
+    rules: Hashable = caller.models
+    if caller.own.geography != "global":
+        rules = (caller.models, caller.own.geography)
     known = catalogue.permitted.get(rules)
     if known is None:
-        known = tuple([entry for entry in catalogue.entries() if choose(rules, entry.id, entry.targets) is not None])
+        entries = catalogue.entries()
+        known = tuple([entry for entry in entries if _chosen(catalogue, caller, entry.id, entry.targets) is not None])
         if len(catalogue.permitted) >= _MOST_LISTS:
             catalogue.permitted.clear()
         catalogue.permitted[rules] = known
     return known
+
+
+def _chosen(catalogue: Catalogue, caller: Caller, model_id: str, targets: tuple[Target, ...]) -> Target | None:
+    """Return the target that serves the caller's calls of `model_id`, None if there is none."""
+    return choose(caller.models, model_id, within(catalogue, caller.own, targets))
 
 
 def _alias(catalogue: Catalogue, caller: Caller, name: str) -> Entry | None:
@@ -59,7 +68,7 @@ def _alias(catalogue: Catalogue, caller: Caller, name: str) -> Entry | None:
     if model_id is None or catalogue.lists(name):
         return None
     targets = catalogue.targets(model_id)
-    if choose(caller.models, model_id, targets) is None:
+    if _chosen(catalogue, caller, model_id, targets) is None:
         return None
     behind = catalogue.entry(model_id)
     if behind is None:
@@ -74,7 +83,7 @@ class NoSuchModelError(ApiError):
 def model(catalogue: Catalogue, caller: Caller, model_id: str) -> bytes:
     """Return the body of one model. Raises a 404 `ApiError` for one that is not in the caller's list."""
     entry = catalogue.entry(model_id)
-    if entry is not None and choose(caller.models, model_id, entry.targets) is None:
+    if entry is not None and _chosen(catalogue, caller, model_id, entry.targets) is None:
         entry = None
     entry = entry or _alias(catalogue, caller, model_id)
     if entry is not None:
@@ -92,7 +101,7 @@ def resolved(catalogue: Catalogue, caller: Caller, model_id: str) -> Target:
     meant = model_id
     if caller.aliases and not catalogue.lists(model_id):
         meant = caller.aliases.get(model_id, model_id)
-    target = choose(caller.models, meant, catalogue.targets(meant)) if is_model_id(meant) else None
+    target = _chosen(catalogue, caller, meant, catalogue.targets(meant)) if is_model_id(meant) else None
     if target is None:
         raise no_such_model(catalogue, caller, model_id)
     if caller.project is not None:
@@ -105,10 +114,11 @@ def no_such_model(catalogue: Catalogue, caller: Caller, model_id: str, reason: s
     suggestion = similar(model_id, permitted(catalogue, caller))
     meant = f" Did you mean `{suggestion}`?" if suggestion else ""
     because = f" ({reason})" if reason else ""
+    stays = " Its calls stay in the geography of its region." if caller.own.geography == "strict" else ""
     return NoSuchModelError(
         404,
         f"The model '{model_id[:_LONGEST_QUOTED]}' does not exist, or organisation '{caller.organisation}' may not "
-        f"use it.{meant} GET {API_PATH}/models lists the ones it may.{because}",
+        f"use it.{stays}{meant} GET {API_PATH}/models lists the ones it may.{because}",
         param="model",
         code="model_not_found",
     )

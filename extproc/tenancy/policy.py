@@ -17,19 +17,21 @@ inference-profile ARN, and the foundation model behind it. The rules:
   permit serves the call.
 - Patterns have `*` (any characters, or none) and `?` (one character); every other character means itself, `[` too.
   The whole name must match. `deny` ignores case; in `allow`, case counts.
+- Before all that, `geography: strict` leaves out the targets that may be served outside of the region's geography, by
+  what the catalogue knows of them, not by their names alone.
 
 Invariant: for any id, the result is a member of `targets` that these rules permit, or None.
 
-Decisions: docs/decisions.md, D58, D191.
+Decisions: docs/decisions.md, D58, D191, D216.
 """
 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from extproc.bedrock.catalogue import Target, profile_id
+from extproc.bedrock.catalogue import Catalogue, Target, profile_id
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
-from extproc.config import Models
+from extproc.config import Models, Organisation
 from extproc.value import Value
 
 
@@ -48,6 +50,11 @@ def choose(models: ModelRules, requested: str, targets: tuple[Target, ...]) -> T
     if len(requested) > LONGEST_REMEMBERED:
         return _first_permitted(models, requested, targets)
     return _cached(models, requested, targets)
+
+
+def within(catalogue: Catalogue, organisation: Organisation, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """Return those targets that the organisation's `geography` permits; `catalogue` is its region's."""
+    return targets if organisation.geography == "global" else catalogue.resident(targets)
 
 
 def matches_none(pattern: str, names: str, *, ignore_case: bool = False) -> bool:

@@ -100,7 +100,14 @@ def _profile(summary: Mapping[str, Any]) -> InferenceProfile:
         foundations=_foundations(summary.get("models", ())),
         kind=summary.get("type", SYSTEM_DEFINED),
         created=_unix(summary.get("createdAt")),
+        regions=_regions(summary.get("models", ())),
     )
+
+
+def _regions(models: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """Return the regions in the ARNs of a profile's models, each once; a global profile has an ARN without one."""
+    parts = [model["modelArn"].split(":") for model in models]
+    return tuple(dict.fromkeys(part[3] if len(part) > 3 else "" for part in parts))
 
 
 def _foundations(models: Iterable[Mapping[str, str]]) -> tuple[str, ...]:

@@ -291,3 +291,59 @@ def test_a_profile_of_a_model_that_is_not_listed_is_listed() -> None:
         f"{ACCOUNT}application-inference-profile/mixed",
         "us.a.new",
     ]
+
+
+# --- residency ---------------------------------------------------------------------------------------------------
+
+APP = "arn:aws:bedrock:{region}:123456789012:application-inference-profile/x"
+
+
+def resident(model_id: str, region: str, *served: str) -> bool:
+    """Whether a target stays in the geography of `region`, where an application profile is served in `served`."""
+    mine = InferenceProfile("x", APP.format(region=region), (SONNET,), "APPLICATION", regions=served)
+    catalogue = Catalogue.build(MODELS, (*PROFILES, mine), region)
+    return bool(catalogue.resident((Target(model_id, None),)))
+
+
+@pytest.mark.parametrize(
+    ("region", "staying"),
+    [
+        ("us-east-1", "us"),
+        ("eu-central-1", "eu"),
+        ("ca-central-1", "ca"),
+        ("ap-northeast-1", "jp"),
+        ("ap-southeast-2", "au"),
+        ("ap-southeast-1", "apac"),
+        ("af-south-1", ""),
+        ("xx-new-1", ""),
+    ],
+)
+def test_profiles_of_the_smallest_geography_alone_stay(region: str, staying: str) -> None:
+    assert [geography for geography in ALL if resident(f"{geography}.{SONNET}", region)] == staying.split()
+    assert resident(SONNET, region), "on demand, a model is served in the region"
+    assert resident(NOVA + ":300k", region)
+
+
+@pytest.mark.parametrize(
+    ("region", "served", "stays"),
+    [
+        ("us-east-1", "us-east-1", True),
+        ("us-east-1", "us-east-1 us-west-2", True),
+        ("us-east-1", "us-east-1 eu-west-1", False),
+        ("us-east-1", "us-gov-west-1", False),
+        ("ap-southeast-1", "ap-southeast-1 ap-northeast-1", True),
+        ("ap-northeast-1", "ap-southeast-1 ap-northeast-1", False),
+        ("eu-west-1", "eu-west-1 ", False),
+        ("eu-west-1", "", False),
+        ("af-south-1", "af-south-1", True),
+        ("af-south-1", "me-south-1", False),
+    ],
+)
+def test_an_application_profile_stays_where_its_models_are(region: str, served: str, stays: bool) -> None:
+    assert resident(APP.format(region=region), region, *(served.split(" ") if served else ())) is stays
+
+
+@given(st.text() | st.builds("{}.{}".format, st.sampled_from(ALL), st.text()))
+def test_what_is_not_known_does_not_stay(model_id: str) -> None:
+    known = model_id in {model.id for model in MODELS} or model_id.partition(".")[2] in {model.id for model in MODELS}
+    assert known or not resident(model_id, "us-east-1")

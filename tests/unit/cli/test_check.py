@@ -191,3 +191,16 @@ def test_check_compares_the_first_of_very_many_aliases(
     monkeypatch.setattr(alias_warnings, "MAX_COMPARED", 1)
     gateway_yaml.write_text(ALIASES % ("", ", aliases: {a: cohere.x, b: cohere.y}", "ab" * 32))
     assert "those from organisation 'acme' on were not compared with the rules" in cli("check").stderr
+
+
+def test_check_judges_models_by_the_organisations_region_and_geography(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(
+        "region: us-east-1\nregions: [eu-central-1]\norganisations:\n"
+        "  acme: {region: eu-central-1, geography: strict, default_model: global.anthropic.claude-sonnet-4-6}\n"
+        "  beta: {region: eu-central-1, models: {allow: ['us.*']}}\n"
+        "  gone: {region: eu-central-1, geography: strict, models: {allow: ['global.*']}}\n"
+    )
+    shown = cli("check").stderr
+    assert "organisations.acme.default_model: the organisation may not call `global.anthropic" in shown
+    assert "organisation 'beta' may call nothing: its patterns permit no known model of eu-central-1" in shown
+    assert "organisation 'gone' may call nothing: its patterns permit no known model of eu-central-1, and `geo" in shown

@@ -118,3 +118,17 @@ def test_a_terminal_gets_both_lists(gateway_yaml: Path) -> None:
     assert ["not", "in", "the", "list", "why"] in lines
     denied = ["denied", "by", "the", "pattern", "`amazon.titan-*`", "of", "`models.deny`"]
     assert ["amazon.titan-embed-text-v2:0", *denied] in lines
+
+
+@pytest.mark.usefixtures("aws")
+def test_models_of_an_organisations_region_and_geography(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(
+        "region: us-east-1\nregions: [eu-central-1]\norganisations:\n"
+        "  acme: {region: eu-central-1, geography: strict}\n  beta: {region: eu-central-1}\n  home: {}\n"
+    )
+    shown = {name: cli("models", "--organisation", name).stdout.splitlines() for name in ("acme", "beta", "home")}
+    has = lambda name, prefix: any(each.startswith(prefix) for each in shown[name])  # noqa: E731
+    prefixes = ("us.", "eu.", "global.")
+    assert [has("acme", prefix) for prefix in prefixes] == [False, True, False]
+    assert [has("beta", prefix) for prefix in prefixes] == [False, True, True]
+    assert [has("home", prefix) for prefix in prefixes] == [True, False, True]
