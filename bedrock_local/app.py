@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from bedrock_local import calls, chat, control_plane, counting, invoke
+from bedrock_local import calls, chat, control_plane, counting, invoke, sts
 from bedrock_local.errors import AwsError, UnknownOperationError, malformed
 from bedrock_local.signature import Received, region, reject_leaks
 from bedrock_local.state import Incoming, Local, error_response, reply
@@ -82,6 +82,7 @@ def create(local: Local) -> web.Application:
     app.router.add_get("/_local/calls", _show_calls)
     app.router.add_delete("/_local/calls", _clear_calls)
     app.router.add_post("/_local/release", _release)
+    app.router.add_post("/", _assume_role)
     app.router.add_route("*", "/{path:(?s:.*)}", _serve)  # a path may contain a line feed
     app[LOCAL] = local
     return app
@@ -115,6 +116,15 @@ async def _held(request: web.Request) -> None:
 async def _release(request: web.Request) -> web.Response:
     await _held(request)
     return web.json_response({"released": request.app[LOCAL].holds.release()})
+
+
+async def _assume_role(request: web.Request) -> web.Response:
+    """Serve STS, which has one path for all."""
+    local = request.app[LOCAL]
+    received = Received(request.method, request.raw_path, _headers(request), await request.read())
+    call = sts.new_call(received)
+    local.calls.keep(call)
+    return sts.assume_role(local, received, call, datetime.now(UTC))
 
 
 async def _serve(request: web.Request) -> web.StreamResponse:

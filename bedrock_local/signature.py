@@ -40,6 +40,15 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Temporary:
+    """Keys of a role, which count together with their session token only."""
+
+    access_key: str
+    secret_key: str
+    session_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
     access_key: str
     date: str
@@ -72,37 +81,43 @@ class Verifier:
         self._regions = {region, *elsewhere}
         self._bearer = bearer
         self._secrets = {**(more or {}), access_key: secret_key}
+        self._tokens: dict[str, str] = {}
 
-    def verify(self, received: Received, now: datetime) -> None:
+    def admit(self, keys: Temporary) -> None:
+        """Accept the keys of a role from now on."""
+        self._secrets[keys.access_key], self._tokens[keys.access_key] = keys.secret_key, keys.session_token
+
+    def verify(self, received: Received, now: datetime, service: str = _SERVICE) -> None:
         """Raise AwsError unless the call is signed, or carries the API key. `now` is an aware time."""
         authorization = received.headers.get("authorization")
         if authorization is None:
             raise forbidden("MissingAuthenticationTokenException", "Missing Authentication Token")
         scheme, _, credentials = authorization.partition(" ")
-        if scheme.lower() == "bearer":
+        if scheme.lower() == "bearer" and service == _SERVICE:
             self._verify_bearer(credentials.strip())
         else:
-            self._verify_signature(received, _claim(authorization), now)
+            self._verify_signature(received, _claim(authorization), now, service)
 
     def _verify_bearer(self, key: str) -> None:
         if self._bearer is None or not hmac.compare_digest(key.encode(), self._bearer.encode()):
             raise forbidden("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
 
-    def _verify_signature(self, received: Received, claim: _Claim, now: datetime) -> None:
+    def _verify_signature(self, received: Received, claim: _Claim, now: datetime, service: str) -> None:
         secret = self._secrets.get(claim.access_key)
-        if secret is None:
+        token = self._tokens.get(claim.access_key, "")
+        if secret is None or received.headers.get("x-amz-security-token", token and "missing") != token:
             raise forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
         timestamp = _timestamp(received.headers)
-        self._check_scope(claim, timestamp)
+        self._check_scope(claim, timestamp, service)
         _check_time(timestamp, now)
         _check_signed_headers(received, claim)
-        signer = _AsSigned(Credentials(claim.access_key, secret), _SERVICE, claim.region)
+        signer = _AsSigned(Credentials(claim.access_key, secret), service, claim.region)
         _compare(signer, received, claim, timestamp)
 
-    def _check_scope(self, claim: _Claim, timestamp: str) -> None:
+    def _check_scope(self, claim: _Claim, timestamp: str, service: str) -> None:
         checks = (
             (claim.region in self._regions, "Credential should be scoped to a valid region."),
-            (claim.service == _SERVICE, f"Credential should be scoped to correct service: '{_SERVICE}'."),
+            (claim.service == service, f"Credential should be scoped to correct service: '{service}'."),
             (
                 claim.terminator == "aws4_request",
                 f"Credential should be scoped with a valid terminator: 'aws4_request', not '{claim.terminator}'.",

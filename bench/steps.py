@@ -26,6 +26,7 @@ from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import (
+    Assume,
     Complete,
     Fetch,
     Fetched,
@@ -127,8 +128,8 @@ def result(job: Job, process: Process) -> JobResult:
             return process.do(job)
         case SideCalls():
             return SideResponses(tuple(SideResponse(200, {}, VECTOR) for _ in job.calls))
-        case Lookup():
-            raise AssertionError("nothing is looked up in a file")
+        case Lookup() | Assume():
+            raise AssertionError("nothing is looked up in a file, and there are no roles")
         case Fetch():
             return FetchedImages(tuple(Fetched(PNG, "image/png") for _ in job.urls))
 

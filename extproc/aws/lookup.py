@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -30,19 +30,21 @@ from extproc.bedrock.catalogue import Catalogue
 from extproc.bedrock.endpoints import Endpoint, EndpointError, Endpoints
 from extproc.bedrock.listing import Listing
 from extproc.bedrock.seed import catalogue_of
+from extproc.config.roles import RoleSettings
 
 log = logging.getLogger(__name__)
 
-Question = Literal["endpoints", "identity", "models", "table"]
+Question = Literal["endpoints", "identity", "models", "role", "table"]
 
 
-SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0, "table": 30.0}
+SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0, "role": 60.0, "table": 30.0}
 """Timeout of each question, in seconds; AWS's code may use the network, or run a credential process."""
 
 _HINTS: Mapping[Question, str] = {
     "endpoints": "is the file system of AWS's settings slow?",
     "identity": "does a `credential_process` of the profile hang?",
     "models": "does the network drop what goes to Bedrock's control plane?",
+    "role": "does the network drop what goes to STS, or does a `credential_process` of the profile hang?",
     "table": "is the file system of AWS's settings slow?",
 }
 
@@ -68,10 +70,14 @@ class LookupReply(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the questions are about: a region, None for that of AWS's settings, and other regions with endpoints."""
+    """What the questions are about: a region, None for that of AWS's settings, and other regions with endpoints.
+
+    With a role, the models are those that it may list.
+    """
 
     region: str | None = None
     elsewhere: tuple[str, ...] = ()
+    role: RoleSettings | None = None
 
 
 class AwsLookup:
@@ -120,6 +126,10 @@ class AwsLookup:
                 return reply
         code = self._end()
         raise AwsLookupError(f"AWS could not be asked: the process for that ended with {code}, see the lines before")
+
+    def close(self) -> None:
+        """End it before its last reply."""
+        self._kill()
 
     def _lines(self, question: Question) -> Iterator[bytes]:
         """Yield the lines of its output until it ends; raises `AwsLookupError` at the question's timeout."""
@@ -190,11 +200,24 @@ class AwsLookups:
 
     def catalogue(self, region: str) -> Catalogue:
         """List the models of `region`. Raises `ListingDeniedError`, `ListingError` or `AwsLookupError`."""
-        reply = self._ask("models", region)
-        problem = reply.problem
-        if problem is None:
-            return catalogue_of(msgspec.json.decode(reply.result, type=Listing))
-        raise ListingDeniedError(problem.actions) if problem.actions else ListingError(problem.kind, problem.message)
+        return _catalogue(self._ask("models", region))
+
+    def assume(self, region: str, role: RoleSettings, assumed: Callable[[ResolvedCredentials], None]) -> Catalogue:
+        """Assume a role, pass its credentials to `assumed`, and list the models of `region` that it may list.
+
+        Raises `NoCredentialsError` where it cannot be assumed; after `assumed` what `catalogue` raises.
+        """
+        try:
+            lookup = AwsLookup("role", "models")
+            lookup.send(Subject(region, role=role))
+            reply = lookup.ask("role")
+        except AwsLookupError as error:
+            raise NoCredentialsError(str(error)) from error
+        if reply.problem:
+            lookup.close()
+            raise NoCredentialsError(reply.problem.message)
+        assumed(msgspec.json.decode(reply.result, type=ResolvedCredentials))
+        return _catalogue(lookup.ask("models"))
 
     def table(self, region: str) -> Endpoint:
         """Return DynamoDB's endpoint in `region`. Blocks; raises `EndpointError`."""
@@ -218,3 +241,11 @@ class AwsLookups:
         lookup = AwsLookup(question)
         lookup.set_region(region)
         return lookup.ask(question)
+
+
+def _catalogue(reply: LookupReply) -> Catalogue:
+    """Return the catalogue of a list of models. Raises `ListingDeniedError` or `ListingError`."""
+    problem = reply.problem
+    if problem is None:
+        return catalogue_of(msgspec.json.decode(reply.result, type=Listing))
+    raise ListingDeniedError(problem.actions) if problem.actions else ListingError(problem.kind, problem.message)

@@ -41,14 +41,15 @@ MAX_NAMES = 20
     multiple=True,
     help="A configuration of your own Envoy, or a manifest with one: search it for settings that the gateway forbids.",
 )
+@click.option("--roles", "assume", is_flag=True, help="Assume each organisation's role at AWS.")
 @click.option("--strict", is_flag=True, help="Fail if there is a warning.")
 @click.option("--offline", is_flag=True, help="Do not read the table that gateway.yaml names: send nothing to AWS.")
-def check(path: Path, envoys: tuple[Path, ...], strict: bool, offline: bool) -> None:
+def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offline: bool) -> None:
     """Check gateway.yaml, and show the organisations and tokens of it, or of the DynamoDB table that it names.
 
-    Nothing is sent to AWS but the calls that read that table. A valid setting that is probably a mistake is a warning;
-    a file that cannot be used is an error, with the path of the key, and so is an item of the table, with its key.
-    --strict makes warnings errors, as for CI.
+    Nothing is sent to AWS but the calls that read that table, and those of --roles. A valid setting that is probably a
+    mistake is a warning; a file that cannot be used is an error, with the path of the key, and so is an item of the
+    table, with its key. --strict makes warnings errors, as for CI.
 
     The exit status is 0 if all is well, 2 if something has to be changed, and 1 if the table does not answer or is
     throttled: then nothing is known of it.
@@ -61,6 +62,7 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool, offline: bool) -> 
     from extproc.bedrock.endpoints import EndpointError
     from extproc.cli.alias_warnings import alias_warnings, shadowing
     from extproc.cli.model_warnings import model_warnings
+    from extproc.cli.roles import role_failures
 
     settings = load_settings(path)
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
@@ -71,6 +73,8 @@ def check(path: Path, envoys: tuple[Path, ...], strict: bool, offline: bool) -> 
     _reject_placeholders(settings, place)
     if shadows := list(islice(shadowing(settings), MAX_NAMES)):
         raise UserError("\n".join(f"{place}: {shadow}" for shadow in shadows))
+    if assume and (failures := list(role_failures(settings, endpoints.region))):
+        raise UserError("\n".join(printable(f"{place}: {failure}") for failure in failures))
     now = datetime.datetime.now(datetime.UTC)
     console = Console(highlight=False)
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")

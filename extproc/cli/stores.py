@@ -14,6 +14,7 @@ from extproc.cli.parameters import UserError, user_errors
 from extproc.config import ConfigError, Organisation, Settings, Token
 from extproc.config.faults import nearest, printable
 from extproc.config.items import ORGANISATION, TOKEN, read_organisation, read_token
+from extproc.config.regions import check_region
 
 if TYPE_CHECKING:
     from extproc.aws.sdk.table_reader import TableProblemError, TableReader
@@ -69,18 +70,24 @@ def read_all(settings: Settings, region: str) -> Stored | None:
         if problem.code == DENIED and "dynamodb:Scan" in str(problem):
             return None
         raise _error(problem, reader, region) from problem
-    return stored(settings, items)
+    return stored(settings, items, region)
 
 
-def stored(settings: Settings, items: Iterable[tuple[str, str]]) -> Stored:
-    """Return the settings with the tokens and organisations among the keys and texts of a table's items."""
+def stored(settings: Settings, items: Iterable[tuple[str, str]], region: str) -> Stored:
+    """Return the settings with the tokens and organisations among the keys and texts of a table's items.
+
+    `region` is the gateway's.
+    """
+    known = {region, *settings.regions}
     organisations: dict[str, Organisation] = {}
     tokens: list[Token] = []
     faults: list[str] = []
     for key, text in items:
         try:
             if key.startswith(ORGANISATION):
-                organisations[key.removeprefix(ORGANISATION)] = read_organisation(key, text)
+                organisation = read_organisation(key, text)
+                organisations[key.removeprefix(ORGANISATION)] = organisation
+                check_region(key, organisation.region, known)
             elif key.startswith(TOKEN):
                 tokens.append(read_token(key, text))
         except ConfigError as error:

@@ -66,6 +66,7 @@ from extproc.config.kinds import (
 )
 from extproc.config.prices import ModelPrices
 from extproc.config.regions import check_regions
+from extproc.config.roles import RoleSettings
 from extproc.config.sources import contents, token_texts
 
 Kind = TypeVar("Kind")
@@ -75,6 +76,9 @@ TRANSLATION_SECONDS = 30.0
 
 LOOKUP_SECONDS = 3.0
 """Timeout of a lookup of a caller, in seconds, the wait for earlier ones and a second try included."""
+
+ASSUME_SECONDS = 10.0
+"""Timeout of the wait for a role that a worker has not assumed yet, in seconds."""
 
 UPLOAD_BYTES_PER_SECOND = 512 * 1024
 """Speed of an upload beyond its first `limits.upload_seconds`."""
@@ -137,6 +141,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The AWS region of its calls, one of `regions`; the default is the gateway's own."""
     geography: Geography = "global"
     """Whether its calls may be served outside of the region's geography, or never (`strict`)."""
+    role: RoleSettings | None = None
+    """The role that its calls are made with, in place of the gateway's own identity."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,6 +14,23 @@ MachineName = Annotated[
 ]
 Region = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,63}\Z", description="the name of an AWS region, as in us-east-1")]
 Geography = Annotated[Literal["strict", "global"], Meta(description="`strict` or `global`")]
+RoleArn = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"\Aarn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]+\Z",
+        description="the ARN of an IAM role, as in arn:aws:iam::123456789012:role/acme",
+    ),
+]
+ExternalId = Annotated[
+    str,
+    Meta(
+        min_length=2,
+        max_length=1224,
+        pattern=r"\A[A-Za-z0-9_+=,.@:/-]+\Z",
+        description="an external id (2 to 1224 letters, digits and `_+=,.@:/-`)",
+    ),
+]
 Regions = Annotated[
     tuple[Region, ...], Meta(max_length=64, description="a list of at most 64 names of AWS regions, as in eu-central-1")
 ]

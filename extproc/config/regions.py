@@ -15,13 +15,13 @@ def check_regions(of_organisations: Mapping[str, str | None], own: str | None, o
         raise ConfigError("regions: a region is repeated; write each once")
     known = {*others, *([own] if own else [])}
     for name, region in of_organisations.items():
-        if region is not None and region not in known:
-            raise ConfigError(f"organisations.{name}.region: {unknown_region(region, known)}")
+        check_region(f"organisations.{name}", region, known)
 
 
-def unknown_region(region: str, known: Collection[str]) -> str:
-    """Return what is wrong with a region that Envoy has no way to, and what to do."""
-    return (
-        f"`{region}` is not in `regions`{nearest(region, known)}: add it there, and start Envoy with the configuration "
-        "that is rendered of it"
-    )
+def check_region(where: str, region: str | None, known: Collection[str]) -> None:
+    """Check the region of one organisation; raises `ConfigError`, with what to do."""
+    if region is not None and region not in known:
+        raise ConfigError(
+            f"{where}.region: `{region}` is not in `regions`{nearest(region, known)}: add it there, and start Envoy "
+            "with the configuration that is rendered of it"
+        )

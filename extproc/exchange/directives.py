@@ -7,7 +7,7 @@ The directives that may follow each event (the exchange guarantees it, the trans
 | `RequestHeaders`     | `Continue` (send me the body), `Reply`, `Wait`                                    |
 | `RequestBody`        | `Forward`, `Reply`, `Wait`                                                        |
 | `Resumed`            | `Forward`, `Reply`, `Wait`                                                        |
-| `Resumed` before the body | `Continue`, `Reply`                                                          |
+| `Resumed` before the body | `Continue`, `Reply`, `Wait`                                                  |
 | `ResponseHeaders`    | nothing (withheld), `Continue` (untouched), `Reply`, `Head`                       |
 | after those           | nothing; `Head` once and then any number of `Body`; `Reply` if there was no `Head` |
 | `Idle`             | the same; `Body` only if a `ResponseBody` came before                             |

@@ -7,7 +7,9 @@ same for every endpoint; the endpoint (`endpoint`, `routes`) and the way to resp
 |--------------|-----------------|-----------------------------|-------------------------------------------------------|
 | Begin        | RequestHeaders  | Buffering                   | Continue; or Reply: an error, a list of models        |
 | Begin        | RequestHeaders  | Identifying                 | Wait: the caller's token is to be looked up           |
-| Identifying  | Resumed         | Buffering                   | as for the headers                                    |
+| Identifying  | Resumed         | Buffering, Assuming         | as for the headers                                    |
+| Begin        | RequestHeaders  | Assuming                    | Wait: its organisation's role is to be assumed        |
+| Assuming     | Resumed         | Buffering                   | as for the headers                                    |
 | Begin        | ResponseHeaders | Done                        | Continue: another filter's own reply                  |
 | Buffering    | RequestBody     | Sent, SideCalling           | Forward, or Wait for side calls; or Reply: an error   |
 | Buffering    | RequestBody     | Fetching                    | Wait, for images that the request names by URLs       |
@@ -41,7 +43,7 @@ from extproc.bedrock import errors as bedrock_errors
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.converse_response import ConverseResponseError
 from extproc.bedrock.sigv4 import Headers
-from extproc.config import LOOKUP_SECONDS, TRANSLATION_SECONDS, Organisation
+from extproc.config import ASSUME_SECONDS, LOOKUP_SECONDS, TRANSLATION_SECONDS, Organisation
 from extproc.exchange.admission import announced_bytes, authenticate, encoded_bytes
 from extproc.exchange.budget import Reservation
 from extproc.exchange.client_headers import names_to_remove, request_id
@@ -68,6 +70,8 @@ from extproc.exchange.events import (
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.image_fetch import ImageFetch
 from extproc.exchange.jobs import (
+    Assume,
+    Assumed,
     Complete,
     FetchedImages,
     FetchFailure,
@@ -99,6 +103,7 @@ from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
 from extproc.exchange.states import (
     Admitted,
+    Assuming,
     Begin,
     Buffering,
     Completing,
@@ -234,6 +239,8 @@ class Exchange:
             return self._completed(result)
         if isinstance(state, Identifying) and isinstance(result, LookedUp | Unavailable):
             return self._identified(state, result, now)
+        if isinstance(state, Assuming) and isinstance(result, Assumed):
+            return self._enter_elsewhere(state.headers, state.requested, state.caller, looked_for=True)
         return None
 
     def _finish(self) -> None:
@@ -262,9 +269,23 @@ class Exchange:
         self._caller = caller
         if caller.scopes is not None:
             caller.require(requested.scope)
-        if caller.own.region is not None:
-            self._gateway = self._gateway.of(caller.own)
-            self._record.region = self._gateway.catalogue.region
+        if caller.own.region is not None or caller.own.role is not None:
+            return self._enter_elsewhere(event, requested, caller)
+        return self._enter(event, requested, caller)
+
+    def _enter_elsewhere(
+        self, event: RequestHeaders, requested: Route, caller: Caller, looked_for: bool = False
+    ) -> Directive:
+        """Go on with a caller whose organisation has a region or a role; the role is assumed first, if it has to be."""
+        gateway = self._gateway.of(caller.own, looked_for)
+        if isinstance(gateway, Assume):
+            self._state = Assuming(event, requested, caller)
+            return Wait(gateway, ASSUME_SECONDS)
+        self._gateway, self._record.region = gateway, gateway.catalogue.region
+        return self._enter(event, requested, caller)
+
+    def _enter(self, event: RequestHeaders, requested: Route, caller: Caller) -> Directive:
+        """Respond to a request without a body, or admit it."""
         if isinstance(requested, ModelList):
             return self._reply(200, model_list(self._gateway.catalogue, caller))
         if isinstance(requested, ModelDetails):

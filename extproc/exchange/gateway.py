@@ -1,6 +1,6 @@
 """The state that all exchanges of a worker share. Nothing here waits or does I/O.
 
-Decision: docs/decisions.md, D215.
+Decisions: docs/decisions.md, D215, D217.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,9 +16,11 @@ from extproc.bedrock.prices import NO_PRICES, PriceList
 from extproc.bedrock.request_metadata import HEADER
 from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Organisation, Settings
+from extproc.config.roles import RoleSettings
 from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.local_replies import no_credentials, unknown_region
+from extproc.exchange.jobs import Assume
+from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
 from extproc.value import Value
@@ -28,11 +30,15 @@ PROJECT_HEADER = "x-amzn-bedrock-projectidentifier"
 
 
 class Place(Value, frozen=True):
-    """Bedrock in another region: its models, the signer of its calls, and the host that this signs for."""
+    """Bedrock in a region, as an organisation has it: its models, the signer of its calls, and the host of these.
+
+    `identity` returns the credentials of the organisation's role; None is the gateway's own identity.
+    """
 
     catalogue: Catalogue
     signer: Signer
     authority: str
+    identity: Callable[[], Credentials | None] | None = None
 
 
 @dataclass(slots=True)
@@ -59,22 +65,32 @@ class Gateway:
     """The region that Envoy and side calls are told of, where it is not the gateway's own; else empty."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Bedrock in other regions, which organisations may name; the worker replaces it when one of them changes."""
+    role: Callable[[str, RoleSettings], Place | None] | None = None
+    """Return Bedrock in a region as a role has it; None where the role was not looked for yet."""
+    assumed: bool = False
+    """Whether `identity` is a role's, in whose place the gateway's own is never used."""
 
-    def of(self, organisation: Organisation) -> "Gateway":
-        """Return the gateway as an organisation sees it: itself, or with another region's Bedrock.
+    def of(self, organisation: Organisation, looked_for: bool = False) -> "Gateway | Assume":
+        """Return the gateway as an organisation sees it: with its region's Bedrock, and its role's identity.
 
-        Raises a 503 `ApiError` for a region that Envoy has no way to: nothing is sent to another one instead.
+        A role that was not looked for yet is to be assumed first. Raises `ApiError`: 503 for a region that Envoy has no
+        way to, 502 for a role that was `looked_for` in vain. Nothing is sent to another region, or by another identity.
         """
-        region = organisation.region
-        if region is None or region == self.catalogue.region:
-            return self
-        place = self.places.get(region)
-        if place is None:
+        home = self.catalogue.region
+        region = organisation.region or home
+        place = None if region == home else self.places.get(region)
+        if place is None and region != home:
             raise unknown_region(region)
-        return self._at(place)
+        if organisation.role is not None:
+            place = self.role(region, organisation.role) if self.role is not None else None
+            if place is None:
+                if looked_for:
+                    raise no_role()
+                return Assume(region, organisation.role)
+        return self if place is None else self._at(place, "" if region == home else region)
 
-    def _at(self, place: Place) -> "Gateway":
-        """Return the gateway with another region's Bedrock, for one exchange."""
+    def _at(self, place: Place, region: str) -> "Gateway":
+        """Return the gateway with another Bedrock than its own, for one exchange."""
         return Gateway(
             settings=self.settings,
             directory=self.directory,
@@ -82,11 +98,13 @@ class Gateway:
             capabilities=self.capabilities,
             signer=place.signer,
             authority=place.authority,
-            identity=self.identity,
+            identity=place.identity or self.identity,
             detokenise=self.detokenise,
             budget=self.budget,
+            prices=self.prices,
             mark_by_header=self.mark_by_header,
-            region=place.catalogue.region,
+            region=region,
+            assumed=place.identity is not None,
         )
 
     def capabilities_of(self, target: Target, organisation: Organisation) -> Capabilities:
@@ -105,10 +123,11 @@ class Gateway:
         return capabilities
 
     def sign(self, call: BedrockCall, now: float) -> Headers:
-        """Return the headers of a call, signed. Raises `ApiError` (503) while there are no credentials."""
+        """Return the headers of a call, signed. Raises `ApiError` while there are no credentials (503), or none of the
+        organisation's role (502)."""
         identity = self.identity()
         if identity is None:
-            raise no_credentials()
+            raise no_role() if self.assumed else no_credentials()
         headers: Headers = (("content-type", "application/json"),)
         if call.project is not None:
             headers += ((PROJECT_HEADER, call.project),)

@@ -8,6 +8,7 @@
 | `Plan`              | `TranslatedRequest`, `ApiError`                            |
 | `Complete`          | `Completed`, `ApiError`                                    |
 | `Lookup`            | `LookedUp`, `Unavailable`                                  |
+| `Assume`            | `Assumed`                                                  |
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Literal
 from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.catalogue import Target
 from extproc.bedrock.sigv4 import Headers
+from extproc.config.roles import RoleSettings
 from extproc.exchange.endpoint import ApiEndpoint, Pending, ResponseContext, TranslatedRequest
 from extproc.openai.errors import ApiError
 from extproc.tenancy.store import Lookup, LookupResult
@@ -187,8 +189,21 @@ class Complete:
     organisation: str
 
 
+@dataclass(frozen=True, slots=True)
+class Assume:
+    """A role of an organisation, to be assumed for its calls in a region."""
+
+    region: str
+    role: RoleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """The end of an `Assume`, whether or not there are credentials now."""
+
+
 TranslationJob = Read | Plan | Complete
 TranslationResult = HeldRequest | TranslatedRequest | Completed | ApiError
 
-Job = SideCalls | Fetch | Read | Plan | Complete | Lookup
-JobResult = SideResult | FetchResult | TranslationResult | LookupResult
+Job = SideCalls | Fetch | Read | Plan | Complete | Lookup | Assume
+JobResult = SideResult | FetchResult | TranslationResult | LookupResult | Assumed

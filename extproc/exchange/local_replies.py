@@ -173,6 +173,17 @@ def unknown_region(region: str) -> ApiError:
     )
 
 
+def no_role() -> ApiError:
+    """Return the error for an organisation whose role gives no credentials to sign with."""
+    return ApiError(
+        502,
+        "The gateway has no AWS credentials of your organisation's role at the moment; this is not about your API key. "
+        "Tell whoever runs it.",
+        type="server_error",
+        code="gateway_credentials",
+    )
+
+
 def directory_unavailable(busy: bool) -> ApiError:
     """Return the error for a caller whose token could not be looked up; nobody knows whether it is valid."""
     reason = "is busy with unknown API keys" if busy else "does not answer"

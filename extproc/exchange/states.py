@@ -32,6 +32,14 @@ class Identifying(Value, frozen=True):
     requested: Route
 
 
+class Assuming(Value, frozen=True):
+    """The role of the caller's organisation is being assumed."""
+
+    headers: RequestHeaders
+    requested: Route
+    caller: Caller
+
+
 class Buffering(Value, frozen=True):
     """Envoy buffers the body."""
 
@@ -92,6 +100,7 @@ class Done(Value, frozen=True):
 State = (
     Begin
     | Identifying
+    | Assuming
     | Buffering
     | Reading
     | Fetching
@@ -103,5 +112,5 @@ State = (
     | Done
 )
 
-Unanswered = Identifying | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
+Unanswered = Identifying | Assuming | Buffering | Reading | Fetching | Planning | Sent | SideCalling | Completing
 """States in which the response that comes next is the first: Bedrock's, or Envoy's own."""

@@ -151,6 +151,7 @@ def local_environment(environ: Mapping[str, str], local: Local, url: str) -> dic
             "AWS_REGION": local.region,
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
             "AWS_ENDPOINT_URL_BEDROCK": url,
+            "AWS_ENDPOINT_URL_STS": url,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
             "AWS_EC2_METADATA_DISABLED": "true",

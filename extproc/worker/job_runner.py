@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from extproc.bedrock.endpoints import Endpoint
-from extproc.exchange.jobs import Job, JobResult, TranslationJob
+from extproc.exchange.jobs import Assume, Assumed, Job, JobResult, TranslationJob
 from extproc.proxy import proxy_for
 from extproc.tenancy.store import Lookup, LookupResult, Unavailable
 from extproc.worker.translator import Translator
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 LookUp = Callable[[Lookup, float], Awaitable[LookupResult]]
 """Looks up a caller within so many seconds."""
+
+
+AssumeRole = Callable[[Assume, float], Awaitable[Assumed]]
+"""Assumes a role within so many seconds."""
+
+
+async def _assume_nothing(job: Assume, seconds: float) -> Assumed:
+    """Fail: nobody keeps roles."""
+    return Assumed()
 
 
 async def _look_up_nowhere(job: Lookup, seconds: float) -> LookupResult:
@@ -56,7 +65,9 @@ class JobRunner:
         look_up: LookUp | None = None,
         deny: Sequence[str] = (),
         elsewhere: Mapping[str, Endpoint] | None = None,
+        assume: AssumeRole | None = None,
     ) -> None:
+        self._assume = assume or _assume_nothing
         self._elsewhere = elsewhere or {}
         self._look_up = look_up or _look_up_nowhere
         self._endpoint = endpoint
@@ -86,6 +97,8 @@ class JobRunner:
             return await self._translator(job, seconds)
         if isinstance(job, Lookup):
             return await self._look_up(job, seconds)
+        if isinstance(job, Assume):
+            return await self._assume(job, seconds)
         http_runner = self._http_runner or await self._open_http_runner()
         return await http_runner(job, seconds)
 

@@ -56,6 +56,7 @@ from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
 from extproc.worker.regions import Regions
 from extproc.worker.reload import SettingsFile, follow
+from extproc.worker.roles import Roles
 from extproc.worker.tls import TlsFiles, follow_tls
 
 log = logging.getLogger(__name__)
@@ -167,6 +168,10 @@ class Worker:
             endpoints.elsewhere, settings.catalogue.refresh_seconds, lookups.catalogue, self._places_changed
         )
         self._places_changed()
+        authorities = {region: endpoint.authority for region, endpoint in endpoints.elsewhere.items()}
+        authorities[endpoints.region] = endpoints.runtime.authority
+        self._roles = Roles(authorities, settings.catalogue.refresh_seconds, lookups.assume)
+        self.gateway.role = self._roles.place
         if warning := too_little(settings.limits, budget):
             log.warning(warning)
 
@@ -182,6 +187,9 @@ class Worker:
             run_job = await cleanup.enter_async_context(self._job_runner())
             changes = asyncio.create_task(follow(self._file, self.settings_changed, prepare=self._directories.prepare))
             cleanup.callback(changes.cancel)
+            self._roles.expect(self._file.settings, self._endpoints.region)
+            renewals = asyncio.create_task(self._roles.follow())
+            cleanup.callback(renewals.cancel)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
             _freeze_heap()
@@ -213,6 +221,7 @@ class Worker:
         directory, capabilities = self._directories.switch(settings), BUILT_IN.with_overrides(settings.capabilities)
         self.gateway.settings, self.gateway.directory, self.gateway.capabilities = settings, directory, capabilities
         self.gateway.prices = price_list(settings.prices)
+        self._roles.expect(settings, self._endpoints.region)
         self.gateway.budget.share = share_of(settings, self.gateway.budget.whole)
 
     def catalogue_changed(self, catalogue: Catalogue) -> None:
@@ -235,7 +244,9 @@ class Worker:
     def _job_runner(self) -> JobRunner:
         look_up = self._directories.look_up
         endpoints, deny = self._endpoints, self._file.settings.media.deny
-        return JobRunner(endpoints.runtime, look_up=look_up, deny=deny, elsewhere=endpoints.elsewhere)
+        return JobRunner(
+            endpoints.runtime, look_up=look_up, deny=deny, elsewhere=endpoints.elsewhere, assume=self._roles
+        )
 
     async def _prepare(self) -> None:
         """Look for credentials and list the models, both for the first time; go on without them after a while."""

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 
 from extproc.config import ConfigError, Organisation, Token
 from extproc.config.items import ORGANISATION, TOKEN, read_organisation, read_token
-from extproc.config.regions import unknown_region
+from extproc.config.regions import check_region
 from extproc.tenancy.store import LookedUp, Lookup, LookupResult, NotCached, Unavailable, needed
 from extproc.tenancy.table_store import Item, TableStore
 from extproc.worker.unusable_items import QUIET_SECONDS, UnusableItems
@@ -205,8 +205,7 @@ class TableLookups:
         if key.startswith(TOKEN):
             return read_token(key, text)
         organisation = read_organisation(key, text)
-        if organisation.region is not None and organisation.region not in self._regions:
-            raise ConfigError(f"{key}: region: {unknown_region(organisation.region, self._regions)}")
+        check_region(key, organisation.region, self._regions)
         return organisation
 
     def _stale(self, job: Lookup) -> LookupResult:

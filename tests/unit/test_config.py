@@ -157,6 +157,12 @@ REJECTED = {
         "organisations.acme.region: `eu-west-2` is not in `regions`, did you mean `eu-west-1`?: add it there, and start"
     ),
     "organisations: {acme: {region: us-east-1}}": "organisations.acme.region: `us-east-1` is not in `regions`: add it",
+    # roles
+    "organisations: {acme: {role: {arn: 'arn:aws:iam::1:role/x'}}}": "acme.role.arn: expected the ARN of an IAM role",
+    "organisations: {acme: {role: {arn: 'arn:aws:iam::123456789012:user/x'}}}": "expected the ARN of an IAM role",
+    "organisations: {acme: {role: {external_id: ab}}}": "organisations.acme.role.arn: missing; expected the ARN of an",
+    "organisations: {a: {role: {arn: 'arn:aws:iam::123456789012:role/x', external_id: b}}}": "expected an external id",
+    "organisations: {acme: {geography: eu}}": "organisations.acme.geography: expected `strict` or `global`; found",
     # aliases
     "aliases: {'gpt 4o': a.b}": "aliases['gpt 4o']: expected a name for a model (",
     "aliases: {gpt-4o: 'a b'}": "aliases.gpt-4o: expected the id or ARN of a model of Bedrock",

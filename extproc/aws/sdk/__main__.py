@@ -19,11 +19,12 @@ import msgspec
 from botocore.session import get_session
 
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
-from extproc.aws.credentials import bearer_token
+from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials, bearer_token
 from extproc.aws.lookup import LookupReply, Problem, Question, Subject
 from extproc.aws.sdk.endpoints import resolve, resolve_table
 from extproc.aws.sdk.identity import find
 from extproc.aws.sdk.models import list_models
+from extproc.aws.sdk.roles import assume
 
 
 class Resolver:
@@ -34,6 +35,8 @@ class Resolver:
         self._session = get_session()
         self._region = subject.region or ""
         self._elsewhere = subject.elsewhere
+        self._role = subject.role
+        self._assumed: ResolvedCredentials | None = None
 
     def endpoints(self) -> Any:
         """Return `Endpoints`."""
@@ -52,9 +55,19 @@ class Resolver:
         """Return DynamoDB's `Endpoint` in the region, which is not empty."""
         return resolve_table(self._region, self._session)
 
+    def role(self) -> Any:
+        """Return the `ResolvedCredentials` of the role."""
+        assert self._role is not None
+        self._assumed = assume(self._session, self._region, self._role)
+        return self._assumed
+
     def models(self) -> Any:
-        """Return a `Listing`."""
-        return list_models(self._region, self._session)
+        """Return a `Listing`: of the role, if there is one, and never of the gateway's own identity in its place."""
+        if self._role is None:
+            return list_models(self._region, self._session)
+        if self._assumed is None:
+            raise NoCredentialsError(f"the role {self._role.arn} was not assumed")
+        return list_models(self._region, self._session, self._assumed.credentials)
 
 
 def reply(resolver: Resolver, question: Question) -> LookupReply:

@@ -11,6 +11,7 @@ from botocore.session import Session, get_session
 
 from extproc.aws.catalogue_keeper import LIST_MODELS, LIST_PROFILES, ListingDeniedError, ListingError
 from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.listing import APPLICATION, SYSTEM_DEFINED, FoundationModel, InferenceProfile, Listing
 from extproc.bedrock.seed import catalogue_of
 
@@ -23,13 +24,13 @@ def fetch(region: str) -> Catalogue:
     return catalogue_of(list_models(region))
 
 
-def list_models(region: str, session: Session | None = None) -> Listing:
-    """List the models and inference profiles of `region`. Blocks.
+def list_models(region: str, session: Session | None = None, keys: Credentials | None = None) -> Listing:
+    """List the models and inference profiles of `region`, by AWS's chain or by these `keys` alone. Blocks.
 
     Raises `ListingDeniedError`, or `ListingError` for any other failure.
     """
     try:
-        return _list(region, session or get_session())
+        return _list(region, session or get_session(), keys)
     except ListingDeniedError:
         raise
     except Exception as error:  # botocore's own, or that of a response which is not AWS's
@@ -37,8 +38,23 @@ def list_models(region: str, session: Session | None = None) -> Listing:
         raise ListingError(kind, str(error)) from error
 
 
-def _list(region: str, session: Session) -> Listing:
-    client = session.create_client("bedrock", region_name=region, config=_CLIENT)
+def _client(region: str, session: Session, keys: Credentials | None) -> Any:
+    if keys is None:
+        return session.create_client("bedrock", region_name=region, config=_CLIENT)
+    # An API key of Bedrock in the environment comes before any keys, unless the kind of signature is named.
+    config = _CLIENT.merge(Config(signature_version="v4"))
+    return session.create_client(
+        "bedrock",
+        region_name=region,
+        config=config,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        aws_session_token=keys.session_token,
+    )
+
+
+def _list(region: str, session: Session, keys: Credentials | None) -> Listing:
+    client = _client(region, session, keys)
     denied: list[str] = []
     models: list[FoundationModel] = []
     profiles: list[InferenceProfile] = []

@@ -37,7 +37,10 @@ VECTOR = {"embedding": [1.0, 2.0], "inputTextTokenCount": 2}
 
 REJECTED = "qc_" + "x" * 43
 
-LOOKED_UP = ("looked up", "throttled")
+PREFIXES = {"throttled": "0", "assumed": "ff"}
+"""Kinds of tokens by the beginning of their hashes."""
+
+LOOKED_UP = ("looked up", "throttled", "assumed")
 """Calls whose token is looked up in the table, where the gateway has one."""
 
 OURS = (b":message-type", b"contentBlockDelta", b"inputTokens", b"inputTextTokenCount", b"stopReason", b"x-amzn")
@@ -86,7 +89,8 @@ class RecordingBedrock(BaseHTTPRequestHandler):
     def get_item(self, key: str) -> None:
         """Respond like DynamoDB: every organisation and every token is there, but for the one that is rejected.
 
-        The first call for a token is throttled if its hash begins with 0.
+            The first call for a token is throttled if its hash begins with 0. One that begins with `ff` belongs to an
+        organisation that no other token has, with a role of its own.
         """
         kind, _, value = key.partition("#")
         if value.startswith("0") and value not in self.throttled:
@@ -94,8 +98,10 @@ class RecordingBedrock(BaseHTTPRequestHandler):
             error = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException"}
             self.respond(json.dumps(error).encode(), "application/x-amz-json-1.0", 400)
             return
-        token = {"name": "any", "sha256": value, "organisations": ["acme"]}
-        item = {"pk": {"S": key}, "json": {"S": json.dumps(token if kind == "token" else {})}}
+        name = f"role-{value[:20]}" if value.startswith(PREFIXES["assumed"]) else "acme"
+        token = {"name": "any", "sha256": value, "organisations": [name]}
+        own = {"role": {"arn": f"arn:aws:iam::123456789012:role/{value}"}} if value.startswith("role-") else {}
+        item = {"pk": {"S": key}, "json": {"S": json.dumps(token if kind == "token" else own)}}
         response = {} if value == hashlib.sha256(REJECTED.encode()).hexdigest() else {"Item": item}
         self.respond(json.dumps(response).encode(), "application/x-amz-json-1.0")
 
@@ -192,7 +198,8 @@ def token_of(name: str) -> str:
     if name not in LOOKED_UP:
         return TOKENS["ci"]
     for token in iter(lambda: "qc_" + secrets.token_hex(20), ""):
-        if hashlib.sha256(token.encode()).hexdigest().startswith("0") is (name == "throttled"):
+        hashed = hashlib.sha256(token.encode()).hexdigest()
+        if name == next((each for each, prefix in PREFIXES.items() if hashed.startswith(prefix)), "looked up"):
             return token
     raise AssertionError
 
@@ -222,6 +229,8 @@ def post(port: int, name: str, path: str, body: Any) -> CallersView:
 def wrongs(name: str, result: CallersView, requests: list[bytes]) -> list[str]:
     """Return the violations of one call."""
     violations = [f"reached Bedrock: {request[:300]!r}" for request in requests if not is_translated(request)]
+    key = b"ASIATEST" if name == "assumed" else b"AKIATEST"
+    violations += [f"signed by another identity: {each[:300]!r}" for each in requests if key not in each]
     violations += ["the caller was left waiting"] * (result.status == WAITING)
     violations += [f"reached the caller: {word!r}" for word in OURS if word in result.body]
     if result.status == 200 and not result.broken and not is_whole(name, result.body):
@@ -233,7 +242,7 @@ def wrongs(name: str, result: CallersView, requests: list[bytes]) -> list[str]:
 
 def is_translated(request: bytes) -> bool:
     """Return whether the worker wrote the request: signed, without anything of the caller's."""
-    signed = re.search(rb"(?im)^authorization: AWS4-HMAC-SHA256 Credential=AKIATEST/", request)
+    signed = re.search(rb"(?im)^authorization: AWS4-HMAC-SHA256 Credential=A[KS]IATEST/", request)
     return request.startswith(b"POST /model/") and signed is not None and b"qc_" not in request
 
 

@@ -29,6 +29,7 @@ AFTER = re.compile(r":GrpcioServer\._process:\d+:await call\.abort|:_Call\.run:\
 
 LIFE = re.compile(
     r"^extproc\.worker\.(process|reload|tls):"
+    r"|^extproc\.worker\.roles:Roles\.follow:"
     r"|^extproc\.worker\.directories:Directories\.(prepare|close|_close_later):"
     r"|:DynamoDb\.(__aenter__|put):"
     r"|^extproc\.worker\.last_used"
@@ -46,6 +47,9 @@ LOOKUPS = re.compile(
     r"^extproc\.worker\.(table_lookups|dynamodb):|:JobRunner\.__call__:\d+:await self\._look_up|:Directories\.look_up:"
 )
 """Awaits of a lookup in a table, which a directory in a file never makes; a test of their own passes them."""
+
+ROLES = re.compile(r"^extproc\.worker\.roles:|:JobRunner\.__call__:\d+:await self\._assume")
+"""Awaits of a role that is assumed, which organisations without one never make; a test of their own passes them."""
 
 SELDOM = re.compile(r":FairSlots\.take:\d+:await granted")
 """Awaits that a call passes only while others hold every slot; the unit tests of `fair_slots` have such calls."""
@@ -73,7 +77,7 @@ def test_nothing_raw_goes_out_wherever_the_worker_fails(start_rig: Any, transpor
         assert b": keepalive" in rig.call("thinking").body, "silence is still looked for"
         assert rig.violations == []
         untried = {site for site in sites if is_await(site) and not rig.tried.get(site)}
-        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS)))
+        ours = re.compile("|".join(each.pattern for each in (LIFE, SELDOM, LOOKUPS, ROLES)))
         missed = {site for site in untried if not ours.search(site)}
         assert missed == set(), "no call passes these: make one that does, or say why none can"
 
@@ -94,6 +98,23 @@ def test_nothing_raw_goes_out_wherever_a_lookup_fails(start_rig: Any, transport:
         assert rig.violations == []
         missed = {site for site in sites if not rig.tried.get(site) and not LIFE.search(site)}
         assert missed == set(), "no lookup passes these: make one that does, or say why none can"
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_nothing_goes_out_by_another_identity_wherever_a_role_fails(start_rig: Any, transport: str) -> None:
+    """The same for organisations with roles, each of which is assumed: none of their calls is the gateway's own."""
+    table = {"organisations": {}, "tokens": [], "directory": {"dynamodb": {"table": "tenants"}}}
+    with start_rig(transport, **table) as rig:
+        sites = {site for site in rig.command("sites") if is_await(site) and ROLES.search(site)}
+        for site, times in sorted(rig.passed("assumed").items()):
+            if site in sites:
+                for number, kind in itertools.product(range(1, min(times, OFTEN) + 1), KINDS):
+                    rig.fail("assumed", (site, number, kind))
+        assert rig.worker.poll() is None
+        assert rig.call("assumed").status == 200
+        assert rig.violations == []
+        missed = {site for site in sites if not rig.tried.get(site) and not LIFE.search(site)}
+        assert missed == set(), "no call passes these: make one that does, or say why none can"
 
 
 def fail_at_the_first_job(rig: Any) -> None:

@@ -20,6 +20,7 @@ from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.aws.lookup import AwsLookup, AwsLookupError, AwsLookups
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.endpoints import Endpoint, EndpointError
+from extproc.config.roles import RoleSettings
 
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3cret"}
@@ -228,3 +229,101 @@ def test_the_endpoint_of_a_table(aws: Callable[..., None]) -> None:
     aws(AWS_ENDPOINT_URL_DYNAMODB="ftp://nowhere")
     with pytest.raises(EndpointError, match="must be http://HOST:PORT"):
         lookups.table("eu-west-1")
+
+
+# A role
+
+ROLE = RoleSettings(arn="arn:aws:iam::123456789012:role/acme", external_id="7f3a")
+ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>role-secret</SecretAccessKey><SessionToken>role-token</SessionToken>
+<Expiration>2030-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+DENIED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>"""
+
+
+@pytest.fixture
+def sts(bedrock: type[OneModelControlPlane], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Have the same server be STS as well; it records who asks, and has the response of `xml`."""
+    seen: dict[str, Any] = {"xml": (200, ASSUMED), "forms": [], "authorizations": []}
+    listed = bedrock.do_GET
+
+    def do_post(self: BaseHTTPRequestHandler) -> None:
+        seen["forms"].append(self.rfile.read(int(self.headers["content-length"])).decode())
+        seen["authorizations"].append(self.headers["authorization"])
+        status, text = seen["xml"]
+        self.send_response(status)
+        self.send_header("content-type", "text/xml")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_get(self: OneModelControlPlane) -> None:
+        seen["authorizations"].append(self.headers["authorization"])
+        listed(self)
+
+    monkeypatch.setattr(bedrock, "do_POST", do_post, raising=False)
+    monkeypatch.setattr(bedrock, "do_GET", do_get)
+    return seen
+
+
+@pytest.fixture
+def idle(sts: dict[str, Any]) -> Iterator[AwsLookups]:
+    """Lookups whose first process asks AWS nothing, since it is told no region."""
+    lookups = AwsLookups()
+    yield lookups
+    lookups._first.close()
+
+
+@pytest.mark.parametrize("more", [{}, {"AWS_BEARER_TOKEN_BEDROCK": "an-api-key"}], ids=["keys", "API key"])
+def test_a_role_is_assumed_and_its_models_are_listed_with_its_own_keys(
+    idle: AwsLookups, sts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    """An API key of Bedrock's in the environment, which botocore prefers to any keys, takes no part in it."""
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+    found: list[ResolvedCredentials] = []
+    catalogue = idle.assume("eu-west-1", ROLE, found.append)
+    assert found == [
+        ResolvedCredentials(Credentials("ASIAROLE", "role-secret", "role-token"), f"role {ROLE.arn}", 1893456000.0)
+    ]
+    assert catalogue.region == "eu-west-1"
+    assert [entry.id for entry in catalogue.entries()] == ["maker.model-v1:0"]
+    [form] = sts["forms"]
+    assert "ExternalId=7f3a" in form
+    assert "RoleSessionName=oai-extproc" in form
+    assumed, *lists = sts["authorizations"]
+    assert "Credential=AKID/" in assumed
+    assert "/eu-west-1/sts/" in assumed
+    assert lists
+    assert all("Credential=ASIAROLE/" in each and "/eu-west-1/bedrock/" in each for each in lists)
+
+
+def test_a_role_that_cannot_be_assumed_lists_nothing(idle: AwsLookups, sts: dict[str, Any]) -> None:
+    sts["xml"] = (403, DENIED)
+    found: list[ResolvedCredentials] = []
+    with pytest.raises(NoCredentialsError, match=f"the role {ROLE.arn} cannot be assumed: .*AccessDenied"):
+        idle.assume("eu-west-1", ROLE, found.append)
+    assert found == []
+    assert len(sts["authorizations"]) == 1, "no list of models is asked for, with whatever keys"
+
+
+def test_a_role_that_may_list_nothing_has_credentials_all_the_same(
+    idle: AwsLookups, bedrock: type[OneModelControlPlane]
+) -> None:
+    bedrock.refusal = "AccessDeniedException"
+    found: list[ResolvedCredentials] = []
+    with pytest.raises(ListingDeniedError):
+        idle.assume("eu-west-1", ROLE, found.append)
+    assert [each.credentials.access_key for each in found] == ["ASIAROLE"]
+
+
+def test_a_role_without_credentials_of_the_gateways(
+    idle: AwsLookups, sts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "an-api-key")
+    with pytest.raises(NoCredentialsError, match="cannot be assumed: Unable to locate credentials"):
+        idle.assume("eu-west-1", ROLE, lambda found: None)
+    assert sts["authorizations"] == []

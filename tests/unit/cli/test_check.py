@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from extproc.cli import alias_warnings, model_warnings
+from extproc.aws.credentials import NoCredentialsError
+from extproc.cli import alias_warnings, model_warnings, roles
+from extproc.config.roles import RoleSettings
 from tests.unit.cli.running import Cli, is_rejected
 
 
@@ -204,3 +206,31 @@ def test_check_judges_models_by_the_organisations_region_and_geography(cli: Cli,
     assert "organisations.acme.default_model: the organisation may not call `global.anthropic" in shown
     assert "organisation 'beta' may call nothing: its patterns permit no known model of eu-central-1" in shown
     assert "organisation 'gone' may call nothing: its patterns permit no known model of eu-central-1, and `geo" in shown
+
+
+def test_check_names_the_roles_that_cannot_be_assumed(
+    cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is assumed once, in its region, and only where that is asked for."""
+    tried = []
+
+    def assume(session: object, region: str, role: RoleSettings) -> None:
+        tried.append((region, role.arn[-1]))
+        if role.arn.endswith("x"):
+            raise NoCredentialsError(f"the role {role.arn} cannot be assumed: AccessDenied")
+
+    monkeypatch.setattr(roles, "assume", assume)
+    arn = "arn:aws:iam::123456789012:role/"
+    gateway_yaml.write_text(
+        "region: us-east-1\nregions: [eu-central-1]\norganisations:\n"
+        f"  acme: {{role: {{arn: '{arn}a'}}}}\n  twin: {{role: {{arn: '{arn}a'}}}}\n  home: {{}}\n"
+        f"  far: {{role: {{arn: '{arn}x'}}, region: eu-central-1}}\n"
+        f"  gone: {{role: {{arn: '{arn}x'}}, enabled: false}}\n"
+    )
+    assert cli("check").exit_code == 0
+    assert tried == []
+    shown = cli("check", "--roles")
+    assert shown.exit_code != 0
+    assert f"organisations.far.role: the role {arn}x cannot be assumed: AccessDenied; permit" in shown.stderr
+    assert "acme" not in shown.stderr
+    assert tried == [("us-east-1", "a"), ("eu-central-1", "x")]

@@ -265,4 +265,4 @@ async def test_an_organisation_in_an_unknown_region_is_unavailable_and_named(
         table.items["org#acme"] = organisation_item("acme", Organisation(region=region))["json"]
         assert isinstance(await table.look_up(), LookedUp) is found
         table.now += STALE
-    assert "org#acme: region: `eu-west-2` is not in `regions`, did you mean `eu-west-1`?" in caplog.text
+    assert "org#acme.region: `eu-west-2` is not in `regions`, did you mean `eu-west-1`?" in caplog.text
