@@ -104,8 +104,8 @@ class Verifier:
 
     def _verify_signature(self, received: Received, claim: _Claim, now: datetime, service: str) -> None:
         secret = self._secrets.get(claim.access_key)
-        token = self._tokens.get(claim.access_key, "")
-        if secret is None or received.headers.get("x-amz-security-token", token and "missing") != token:
+        token = self._tokens.get(claim.access_key)
+        if secret is None or (token is not None and received.headers.get("x-amz-security-token") != token):
             raise forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
         timestamp = _timestamp(received.headers)
         self._check_scope(claim, timestamp, service)

@@ -18,6 +18,7 @@ from extproc.cli.stores import read_all, read_organisation_of
 from extproc.config import Organisation, Settings, Token
 from extproc.config.aliases import effective_aliases
 from extproc.config.faults import nearest, printable
+from extproc.config.roles import RoleSettings
 
 if TYPE_CHECKING:
     from extproc.bedrock.catalogue import Catalogue, Target
@@ -66,7 +67,7 @@ class _Caller:
 
 
 class _Catalogues:
-    """The lists of models of the callers' regions, each asked for once."""
+    """The lists of models of the callers' regions and roles, each asked for once."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises `UserError` where AWS's settings name no region."""
@@ -75,14 +76,14 @@ class _Catalogues:
 
         with user_errors(EndpointError):
             self.region = resolve(settings.region).region
-        self._known: dict[str, tuple[Catalogue, bool]] = {}
+        self._known: dict[tuple[str, RoleSettings | None], tuple[Catalogue, bool]] = {}
 
     def of(self, own: Organisation) -> "tuple[Catalogue, bool]":
         """Return the list for an organisation, and whether it is AWS's."""
-        region = own.region or self.region
-        if region not in self._known:
-            self._known[region] = _catalogue(region)
-        return self._known[region]
+        key = (own.region or self.region, own.role)
+        if key not in self._known:
+            self._known[key] = _catalogue(*key)
+        return self._known[key]
 
 
 def _print_listed(known: _Catalogues, callers: Mapping[str, _Caller], terminal: bool) -> None:
@@ -190,15 +191,17 @@ def _chosen(settings: Settings, name: str | None) -> dict[str, Organisation]:
     }
 
 
-def _catalogue(region: str) -> "tuple[Catalogue, bool]":
+def _catalogue(region: str, role: RoleSettings | None) -> "tuple[Catalogue, bool]":
     """Return AWS's list of models, or the built-in one if AWS does not return it, and whether it is AWS's."""
     from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
+    from extproc.aws.credentials import NoCredentialsError
     from extproc.aws.sdk.models import fetch
+    from extproc.aws.sdk.roles import fetch_as
     from extproc.bedrock.seed import seed
 
     try:
-        return fetch(region), True
-    except (ListingDeniedError, ListingError) as error:
+        return fetch(region) if role is None else fetch_as(role, region), True
+    except (ListingDeniedError, ListingError, NoCredentialsError) as error:
         click.echo(f"warning: no list from AWS for {region}, this is the built-in one ({error})", err=True)
         return seed(region), False
 
