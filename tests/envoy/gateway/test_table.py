@@ -15,6 +15,7 @@ import yaml
 from extproc.build import compiled
 from extproc.config import Organisation, Token
 from extproc.config.items import organisation_item, token_item
+from extproc.config.roles import RoleSettings
 from extproc.tenancy import api_keys
 from extproc.tenancy.api_keys import digest
 from tests.conftest import CONFIG, TOKENS, Gateway, Starter
@@ -369,3 +370,36 @@ def test_known_callers_go_on_in_an_outage_until_the_stale_limit(
         table.heal()
     eventually(lambda: models(hurried, known).status == 200)
     assert models(hurried, unknown).status == 200
+
+
+def test_organisations_of_a_table_have_regions_and_roles(
+    start_gateway: Starter,
+    client_of: Callable[[Gateway], Any],
+    local_of: Any,
+    dynamodb: int,
+    table: Faulty,
+    new_token: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    """The role is assumed with the first call; a region without a way to it is an error by name."""
+    arn = "arn:aws:iam::111111111111:role/abroad"
+    organisations = {
+        "abroad": Organisation(region="eu-central-1", role=RoleSettings(arn=arn)),
+        "denied": Organisation(role=RoleSettings(arn="arn:aws:iam::111111111111:role/denied")),
+        "nowhere": Organisation(region="eu-west-1"),
+    }
+    boto3 = server.client(dynamodb)
+    for name, own in organisations.items():
+        item = organisation_item(name, own)
+        boto3.put_item(TableName=TABLE, Item={key: {"S": text} for key, text in item.items()})
+    settings = {**IN_TABLE, "regions": ["eu-central-1"]}
+    gateway = start_gateway(settings, env=environment(table, tmp_path, PATIENT))
+    client, local = client_of(gateway), local_of(gateway.local_url)
+    responses = {name: chat(client, new_token(name), "amazon.nova-micro-v1:0") for name in organisations}
+    assert responses["abroad"].status == 200
+    assert (responses["denied"].status, responses["denied"].error["code"]) == (502, "gateway_credentials")
+    assert (responses["nowhere"].status, responses["nowhere"].error["code"]) == (503, "directory_unavailable")
+    assert "org#nowhere.region: `eu-west-1` is not in `regions`" in gateway.log()
+    call = local.call()
+    assert call["region"] == "eu-central-1"
+    assert call["access_key"].startswith("ASIA")
