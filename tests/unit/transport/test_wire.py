@@ -221,6 +221,15 @@ class TestResponses:
         assert sent.clear_route_cache
         assert sent.body_mutation.body == b"x" * size
 
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_the_mark_of_another_region_is_its_name(self, size, at, envoy):
+        """A route that asks for `signed: true`, or the header's usual value, does not match it."""
+        session = at(SessionState.PREPARING)
+        session.apply([Forward("/", "b", (), b"x" * size, mark_by_header=True, region="eu-central-1")])
+        (response,) = map(envoy.read, map(bytes, session.drain()))
+        assert response["metadata"] == {"oai": {"signed": "eu-central-1"}}
+        assert response["set"]["x-forwarded-client-cert"] == "eu-central-1"
+
     def test_without_a_header_for_the_mark_the_route_is_the_filters_affair(self, at):
         session = at(SessionState.PREPARING)
         session.apply([FORWARD])
