@@ -18,3 +18,12 @@ region's name is the value of both."""
 MARK_HEADER = "x-forwarded-client-cert"
 """The header with the mark, for routes that cannot match metadata. Envoy removes it from callers' requests before it
 chooses a route, unless a listener's `forward_client_cert_details` is not its default, SANITIZE."""
+
+JWT_NAMESPACE = "envoy.filters.http.jwt_authn"
+"""The namespace in which Envoy's filter for signed tokens writes, whatever the filter's own name is."""
+
+JWT_VERIFIED = "oai-verified"
+"""The key of the payload of a token that was verified."""
+
+JWT_FAILED = "oai-failed"
+"""The key of the status of a token that was not."""

@@ -16,6 +16,7 @@ from extproc.cli.parameters import (
     PLACE,
     UserError,
     bedrock_proxy,
+    jwks_proxies,
     load_settings,
     required_config,
     user_errors,
@@ -188,6 +189,7 @@ def envoy_config(
         callers_tls=of_callers,
         proxy=bedrock_proxy(endpoints),
         elsewhere=endpoints.elsewhere,
+        jwks_proxies=jwks_proxies(settings),
     )
     _print(plan, only, as_json)
 
@@ -196,10 +198,12 @@ def _print(plan: EnvoyPlan, only: Fragment | None, as_json: bool) -> None:
     """Print the rendering; raises `UserError` for the tunnel of a plan without a proxy."""
     from extproc import envoy_config as rendering
 
-    if only == "tunnel" and plan.proxy is None:
+    if only == "tunnel" and plan.any_proxy is None:
         raise UserError(f"--only tunnel is for a proxy, and HTTPS_PROXY names none for {plan.bedrock}: leave it out")
-    if plan.proxy and plan.proxy.authorization:
-        note = f"note: the proxy {plan.proxy} wants a password: give Envoy {AUTHORIZATION_VARIABLE} in its environment"
+    if plan.any_proxy and plan.any_proxy.authorization:
+        note = (
+            f"note: the proxy {plan.any_proxy} wants a password: give Envoy {AUTHORIZATION_VARIABLE} in its environment"
+        )
         click.echo(f"{note} (docs/operations.md)", err=True)
     with _installed():
         click.echo(rendering.render(plan, only=only, as_json=as_json), nl=False)

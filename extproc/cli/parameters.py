@@ -128,3 +128,13 @@ def bedrock_proxy(endpoints: "Endpoints") -> Proxy | None:
                     f"NO_PROXY exempts {endpoints.runtime} or {region}'s {endpoint}: exempt both or neither"
                 )
     return proxy
+
+
+def jwks_proxies(settings: config.Settings) -> dict[str, Proxy]:
+    """Return the proxy of the environment for the keys of each issuer that needs it; raises `UserError`."""
+    from extproc.config.jwt import jwks_endpoint
+
+    origins = [str(jwks_endpoint(each.jwks_uri)) for each in settings.jwt]
+    with user_errors(ProxyError):
+        found = {origin: proxy_for(origin, os.environ) for origin in origins}
+    return {origin: proxy for origin, proxy in found.items() if proxy is not None}

@@ -21,6 +21,7 @@ from extproc.cli.parameters import (
     GatewayError,
     UserError,
     bedrock_proxy,
+    jwks_proxies,
     load_settings,
     user_errors,
 )
@@ -157,6 +158,7 @@ def up(
             files=files,
             tls=tls,
             proxy=_proxy(target),
+            jwks_proxies=jwks_proxies(configuration.settings),
         )
         _run(options, configuration, started.render)
 

@@ -31,6 +31,7 @@ from extproc.config.document import ConfigError as ConfigError
 from extproc.config.document import read
 from extproc.config.faults import fault, nearest
 from extproc.config.features import Feature
+from extproc.config.jwt import JwtIssuer, check_jwt
 from extproc.config.kinds import (
     Aliases,
     Bytes,
@@ -66,6 +67,7 @@ from extproc.config.kinds import (
 )
 from extproc.config.prices import ModelPrices
 from extproc.config.regions import check_regions
+from extproc.config.response_keys import check_keys
 from extproc.config.roles import RoleSettings
 from extproc.config.sources import contents, token_texts
 
@@ -285,6 +287,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last_used_in: StateFile | None = None
     """A file into which workers write when each token was used last, to the minute; a relative path is relative to
     gateway.yaml. After loading, the path of the file."""
+    jwt: tuple[JwtIssuer, ...] = ()
+    """The issuers of signed tokens that are accepted beside `tokens`. Envoy reads these when it starts."""
     directory: DirectorySettings | None = None
     """Where tokens and organisations are, if not in this file and its token files."""
     compat: CompatSettings = msgspec.field(default_factory=CompatSettings)
@@ -369,11 +373,13 @@ class Draft:
             files[source] = file.tokens
             keys += file.responses.keys
         _check_tokens(files, settings.organisations)
-        if settings.directory is not None and not keys and settings.endpoints.responses:
-            raise ConfigError(f"{self.source}: {_NO_KEYS}")
+        tokens = tuple(token for tokens in files.values() for token in tokens)
+        with _naming(self.source):
+            check_jwt(settings.jwt, (token.name for token in tokens))
+            check_keys(settings, keys, tokens)
         return msgspec.structs.replace(
             settings,
-            tokens=tuple(token for tokens in files.values() for token in tokens),
+            tokens=tokens,
             responses=ResponsesSettings(keys),
             last_used_in=settings.last_used_in and str(Path(self.source).parent / settings.last_used_in),
         )
@@ -429,12 +435,6 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
                     check_patterns(token.models, f"tokens[{index}]")
                 _check_unique("name", names, token.name, source, index)
                 _check_unique("sha256", hashes, token.sha256, source, index)
-
-
-_NO_KEYS = (
-    "responses.keys: missing; `endpoints.responses` needs one where `directory` names a table: without it a key is "
-    "derived from the tokens in this file. Make one with `openssl rand -hex 32`"
-)
 
 
 def _check_directory(settings: Settings) -> None:

@@ -108,6 +108,13 @@ class EnvoyPlan:
     """The proxy between Envoy and Bedrock; None: there is none."""
     elsewhere: Mapping[str, Endpoint] = field(default_factory=dict)
     """Bedrock's runtime endpoints in the regions that organisations may name (`regions`), by region."""
+    jwks_proxies: Mapping[str, Proxy] = field(default_factory=dict)
+    """The proxy between Envoy and issuers' keys, by the origins of their URLs (`jwks_endpoint`)."""
+
+    @property
+    def any_proxy(self) -> Proxy | None:
+        """Return the network's proxy, if anything is called through it; there is one at most."""
+        return self.proxy or next(iter(self.jwks_proxies.values()), None)
 
     def upstreams(self) -> list["Upstream"]:
         """Return Bedrock's runtime in each region, that of the gateway's own last."""

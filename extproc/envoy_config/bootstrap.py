@@ -26,12 +26,13 @@ from extproc.envoy_config.callers_tls import callers_secret, callers_tls
 from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, unprocessed_cluster
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
+from extproc.envoy_config.jwt import jwks_clusters, jwks_tunnels
 from extproc.envoy_config.listener import READ_SECONDS, api_routes, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
 from extproc.envoy_config.tls import processor_secret
-from extproc.envoy_config.tunnel import proxy_cluster, tunnel_extension, tunnel_listener
+from extproc.envoy_config.tunnel import bedrock_tunnel, proxy_cluster, tunnel_extension
 from extproc.net import Address
 
 _SOCKET_MODE = 0o660
@@ -86,7 +87,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
         node=_node(plan),
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
         layered_runtime=LayeredRuntime(layers=[_runtime()]),
-        bootstrap_extensions=[tunnel_extension()] if plan.proxy else [],
+        bootstrap_extensions=[tunnel_extension()] if plan.any_proxy else [],
         overload_manager=overload_manager(plan),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
@@ -108,13 +109,14 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
 
 
 def _clusters(plan: EnvoyPlan) -> list[Cluster]:
-    through = [proxy_cluster(plan, plan.proxy)] if plan.proxy else []
+    through = [proxy_cluster(plan, plan.any_proxy)] if plan.any_proxy else []
     bedrock = [bedrock_cluster(plan, upstream) for upstream in plan.upstreams()]
-    return [processor_cluster(plan), *bedrock, *through, unprocessed_cluster()]
+    return [processor_cluster(plan), *bedrock, *through, *jwks_clusters(plan), unprocessed_cluster()]
 
 
 def _tunnel(plan: EnvoyPlan) -> list[Listener]:
-    return [tunnel_listener(upstream, plan.proxy) for upstream in plan.upstreams()] if plan.proxy else []
+    bedrock = [bedrock_tunnel(upstream, plan.proxy) for upstream in plan.upstreams()] if plan.proxy else []
+    return [*bedrock, *jwks_tunnels(plan)]
 
 
 def _node(plan: EnvoyPlan) -> Node | None:

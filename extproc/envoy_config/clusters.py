@@ -47,7 +47,7 @@ from extproc.config import capacity
 from extproc.envoy_config import PROCESSOR, UNPROCESSED, EnvoyPlan, Upstream
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.tls import bedrock_tls, processor_tls
-from extproc.envoy_config.tunnel import CONNECT_SECONDS, tunnel_endpoint
+from extproc.envoy_config.tunnel import CONNECT_SECONDS, tunnel_endpoint, tunnel_name
 from extproc.net import Address, is_ip
 
 MIB = 1024 * 1024
@@ -133,7 +133,9 @@ def bedrock_cluster(plan: EnvoyPlan, upstream: Upstream) -> Cluster:
         ),
         transport_socket=bedrock_tls(plan.ca_file) if secure else None,
         typed_extension_protocol_options=_http_options(_bedrock_protocol(secure)),
-        load_assignment=tunnel_endpoint(upstream) if plan.proxy else endpoints(upstream.name, [address]),
+        load_assignment=tunnel_endpoint(upstream.name, tunnel_name(upstream))
+        if plan.proxy
+        else endpoints(upstream.name, [address]),
     )
 
 

@@ -1,6 +1,8 @@
-"""The HTTP filters, in the order in which a request meets them: health, CORS, the limit by address, ext_proc, router.
+"""The HTTP filters, in the order in which a request meets them.
 
-Decision: docs/decisions.md, D6.
+Health, CORS, the limit by address, signed tokens, ext_proc, router.
+
+Decisions: docs/decisions.md, D6, D210.
 """
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
@@ -28,9 +30,10 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, Percent, StatusCode
 
 from extproc.envoy_config import PROCESSOR, EnvoyPlan
 from extproc.envoy_config.cors import cors_filter
+from extproc.envoy_config.jwt import jwt_filter
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
-from extproc.shared_names import METADATA_NAMESPACE
+from extproc.shared_names import JWT_NAMESPACE, METADATA_NAMESPACE
 
 EXT_PROC = "oai-extproc"
 """The filter's name; routes refer to it. A name of our own, for an Envoy that has another ext_proc filter already."""
@@ -47,7 +50,7 @@ def http_filters(plan: EnvoyPlan) -> list[HttpFilter]:
 
 
 def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
-    """Return the filters of the API's route, which are off elsewhere.
+    """Return the filters of the API's route, which are off elsewhere, or idle.
 
     Envoy's response to bytes that are not HTTP belongs to no route, and Envoy closes the connection before a worker
     could have seen it.
@@ -55,6 +58,8 @@ def api_filters(plan: EnvoyPlan) -> list[HttpFilter]:
     filters = [cors_filter()] if plan.settings.cors.origins else []
     if plan.settings.limits.address_requests_per_second is not None:
         filters.append(limit_filter())
+    if plan.settings.jwt:
+        filters.append(jwt_filter(plan))
     return [*filters, ext_proc_filter(plan)]
 
 
@@ -110,7 +115,10 @@ def _external_processor(plan: EnvoyPlan) -> ExternalProcessor:
         route_cache_action=ExternalProcessorRouteCacheAction.CLEAR,
         response_attributes=["response.code_details"],
         metadata_options=MetadataOptions(
-            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE])
+            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE]),
+            forwarding_namespaces=MetadataOptionsMetadataNamespaces(untyped=[JWT_NAMESPACE])
+            if plan.settings.jwt
+            else None,
         ),
     )
 

@@ -3,7 +3,8 @@
     cluster `bedrock` --TLS--> listener `bedrock-tunnel` (inside Envoy) --CONNECT--> cluster `bedrock-proxy`
 
 Each region's cluster has a listener of its own. TLS begins in the cluster `bedrock` and ends at AWS, as without a
-proxy. The tunnel adds CONNECT with Bedrock's name, which the proxy looks up: Envoy looks up the proxy's name only.
+proxy. The tunnel adds CONNECT with Bedrock's name, which the proxy looks up: Envoy looks up the proxy's name only. The
+keys of issuers of signed tokens come in the same way, each through a tunnel of its own (`jwt`).
 
 A connection that fails is a line on Envoy's standard error, which names the proxy and what it did.
 
@@ -61,23 +62,28 @@ _BUFFER_BYTES = 32 * 1024
 """Bytes that each part of the tunnel buffers for a side that does not read."""
 
 
-def _listener_name(upstream: Upstream) -> str:
+def tunnel_name(upstream: Upstream) -> str:
+    """Return the name of the listener of the tunnel to one of Bedrock's regions."""
     return f"{TUNNEL}-{upstream.region}" if upstream.region else TUNNEL
 
 
-def tunnel_endpoint(upstream: Upstream) -> ClusterLoadAssignment:
-    """Return the only member of a cluster of Bedrock's: its tunnel's listener, in this Envoy."""
-    name = _listener_name(upstream)
-    internal = EnvoyInternalAddress(server_listener_name=name, endpoint_id=upstream.name)
-    return _assignment(upstream.name, EnvoyAddress(envoy_internal_address=internal))
+def tunnel_endpoint(cluster: str, tunnel: str) -> ClusterLoadAssignment:
+    """Return the only member of a cluster behind the proxy: the listener of a tunnel, in this Envoy."""
+    there = EnvoyAddress(envoy_internal_address=EnvoyInternalAddress(server_listener_name=tunnel, endpoint_id=cluster))
+    return _assignment(cluster, there)
 
 
-def tunnel_listener(upstream: Upstream, proxy: Proxy) -> Listener:
-    """Return the listener. A tunnel lasts as long as the connection inside, which has timeouts of its own."""
-    target = str(Address(upstream.endpoint.host, upstream.endpoint.port))
+def bedrock_tunnel(upstream: Upstream, proxy: Proxy) -> Listener:
+    """Return the listener of the tunnel to one of Bedrock's regions."""
+    return tunnel_listener(tunnel_name(upstream), Address(upstream.endpoint.host, upstream.endpoint.port), proxy)
+
+
+def tunnel_listener(name: str, address: Address, proxy: Proxy) -> Listener:
+    """Return the listener of a tunnel to `address`, which lasts as long as the connection inside."""
+    target = str(address)
     authorization = {"proxy-authorization": f"%ENVIRONMENT({AUTHORIZATION_VARIABLE})%"} if proxy.authorization else {}
     tunnel = TcpProxy(
-        stat_prefix=_listener_name(upstream),
+        stat_prefix=name,
         cluster=PROXY,
         idle_timeout=seconds(0),
         # The filter reads while the proxy does not respond, or it would not see that the connection inside has ended.
@@ -86,7 +92,7 @@ def tunnel_listener(upstream: Upstream, proxy: Proxy) -> Listener:
         tunneling_config=TcpProxyTunnelingConfig(hostname=target, headers_to_add=headers_to_set(authorization)),
     )
     return Listener(
-        name=_listener_name(upstream),
+        name=name,
         internal_listener=ListenerInternalListenerConfig(),
         ignore_global_conn_limit=True,  # that is of callers
         per_connection_buffer_limit_bytes=_BUFFER_BYTES,

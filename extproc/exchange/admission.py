@@ -4,7 +4,6 @@ Decisions: docs/decisions.md, D65, D180.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from extproc.config import LimitSettings
@@ -22,16 +21,17 @@ _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 
 
 def authenticate(
-    directory: Directory, headers: Mapping[str, str], record: Record, now: float, looked_up: LookedUp | None = None
+    directory: Directory, event: RequestHeaders, record: Record, now: float, looked_up: LookedUp | None = None
 ) -> Caller | Lookup:
     """Return the caller, and record who it is, also where a known token is rejected. Raises `ApiError`.
 
     A `Lookup` is to be made first; `looked_up` is its result.
     """
+    headers = event.headers
     record.user_agent = _UNPRINTABLE.sub("?", headers.get("user-agent", "")[:LONGEST_USER_AGENT])
     try:
         caller = directory.authenticate(
-            headers.get("authorization"), headers.get("openai-organization"), now, looked_up
+            headers.get("authorization"), headers.get("openai-organization"), now, looked_up, event.jwt
         )
     except KnownTokenError as error:
         record.token, record.organisation = error.token, error.organisation

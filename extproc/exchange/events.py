@@ -10,13 +10,18 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from extproc.exchange.jobs import JobResult
+from extproc.tenancy.jwt_tokens import JwtResult
 
 
 class RequestHeaders(Struct, frozen=True):
-    """The client's request line and headers; `end_of_stream` when no body follows."""
+    """The client's request line and headers; `end_of_stream` when no body follows.
+
+    `jwt` is Envoy's result for a signed token; None where it has verified none.
+    """
 
     headers: Mapping[str, str]
     end_of_stream: bool = False
+    jwt: JwtResult | None = None
 
 
 class RequestBody(Struct, frozen=True):

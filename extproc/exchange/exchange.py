@@ -262,7 +262,7 @@ class Exchange:
 
     def _identify(self, event: RequestHeaders, requested: Route, looked_up: LookedUp | None, now: float) -> Directive:
         """Authenticate, and go on with the caller; or wait for the lookup that this takes."""
-        caller = authenticate(self._gateway.directory, event.headers, self._record, now, looked_up)
+        caller = authenticate(self._gateway.directory, event, self._record, now, looked_up)
         if isinstance(caller, Lookup):
             self._state = Identifying(event, requested)
             return Wait(caller, LOOKUP_SECONDS)

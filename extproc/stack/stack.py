@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ class StackOptions:
     """TLS towards callers."""
     proxy: Proxy | None = None
     """The proxy between Envoy and AWS, if there is one."""
+    jwks_proxies: Mapping[str, Proxy] = field(default_factory=dict)
+    """The proxy between Envoy and issuers' keys, by their origins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,8 @@ class _Stack:
                 self._tls.restore()
             return [str(self._options.envoy), "-c", str(configuration), *command]
 
-        environment = envoy_environment(os.environ, self._options.proxy)
+        through = self._options.proxy or next(iter(self._options.jwks_proxies.values()), None)
+        environment = envoy_environment(os.environ, through)
         return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5)
 
     async def _bootstrap(self, endpoint: Endpoint, elsewhere: Mapping[str, Endpoint]) -> str:
@@ -270,6 +273,7 @@ class _Stack:
             callers_tls=self._tls.plan if self._tls else None,
             proxy=self._options.proxy,
             elsewhere=elsewhere,
+            jwks_proxies=self._options.jwks_proxies,
         )
         return await self._render(plan)
 

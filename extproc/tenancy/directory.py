@@ -5,7 +5,7 @@ exists and is enabled; or it raises `ApiError` with 401 (unknown token), 403 (no
 organisation named). An error response reveals nothing about other callers' tokens or organisations. It returns a
 `Lookup`, and decides nothing, where its store has to ask elsewhere first.
 
-Decisions: docs/decisions.md, D191, D196, D205.
+Decisions: docs/decisions.md, D191, D196, D205, D212.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,10 @@ from typing import Final, NoReturn
 from extproc import config
 from extproc.config.aliases import effective_aliases
 from extproc.config.features import denied
+from extproc.config.jwt import NAME_PREFIX
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
+from extproc.tenancy.jwt_tokens import CHALLENGE, JwtResult, JwtTokens, is_jwt, reject
 from extproc.tenancy.policy import ModelRules, Narrowed
 from extproc.tenancy.store import FileStore, LookedUp, Lookup, NotCached, Store
 from extproc.value import Value
@@ -25,6 +27,9 @@ HEADER = "OpenAI-Organization"
 
 
 _USUAL = config.Organisation()
+
+_MAX_LISTED: Final = 100
+"""Most organisations that a message lists."""
 
 _MAX_MERGED: Final = 256
 """Most organisations whose aliases are kept merged with those of all: each may have hundreds."""
@@ -58,7 +63,7 @@ class Caller(Value, frozen=True):
             return
         raise ApiError(
             403,
-            f"The API key `{self.token}` may not make this call. Missing scopes: {scope}. It has: "
+            f"The {_noun(self.token)} `{self.token}` may not make this call. Missing scopes: {scope}. It has: "
             f"{', '.join(self.scopes) or 'none'}. Ask the operator of this gateway for a key with `{scope}`.",
             code="insufficient_scope",
         )
@@ -71,13 +76,9 @@ class KnownTokenError(ApiError):
     """
 
     def __init__(self, status: int, message: str, code: str, token: config.Token) -> None:
-        super().__init__(status, message, code=code, headers=_CHALLENGE if status == 401 else {})
+        super().__init__(status, message, code=code, headers=CHALLENGE if status == 401 else {})
         self.token = token.name
         self.organisation = token.organisations[0] if len(token.organisations) == 1 else ""
-
-
-_CHALLENGE = {"www-authenticate": "Bearer"}
-"""RFC 9110 section 15.5.2 requires the scheme in a 401."""
 
 
 class Directory:
@@ -92,6 +93,7 @@ class Directory:
         """`used` takes the hash of each token that is accepted, and when that was, in Unix seconds."""
         self._store: Store = store or FileStore(settings)
         self._used = used
+        self._jwt = JwtTokens(settings.jwt) if settings.jwt else None
         self._common = settings.aliases
         self._merged: dict[str, tuple[config.Organisation, Mapping[str, str]]] = {}
         """The aliases of organisations that have some of their own, with the settings that they are of."""
@@ -102,30 +104,39 @@ class Directory:
         """The keys of `endpoints` that are true for an organisation, or may be."""
 
     def authenticate(
-        self, authorization: str | None, organisation: str | None, now: float, looked_up: LookedUp | None = None
+        self,
+        authorization: str | None,
+        organisation: str | None,
+        now: float,
+        looked_up: LookedUp | None = None,
+        jwt: JwtResult | None = None,
     ) -> Caller | Lookup:
         """Return the caller of the headers `Authorization` and `OpenAI-Organization`; raises `ApiError`.
 
         An empty header counts as none. `now` is in Unix seconds. A `Lookup` is to be made first, and authentication to
-        be repeated with its result, `looked_up`.
+        be repeated with its result, `looked_up`. `jwt` is Envoy's result for a signed token.
         """
-        store = self._store if looked_up is None else looked_up
-        secret, header = _secret(authorization), (organisation or "").strip(" \t")
-        sha256 = digest(secret)
-        token = store.token(sha256, now)
-        if token is None:
-            _reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
-        if isinstance(token, NotCached):
-            return Lookup(sha256, header)
-        _check_expiry(token, now)
+        store, header = self._store if looked_up is None else looked_up, (organisation or "").strip(" \t")
+        if self._jwt is not None and authorization is not None and is_jwt(authorization):
+            token = self._jwt.token(authorization, jwt, now)
+        else:
+            secret = _secret(authorization, self._jwt is not None)
+            sha256 = digest(secret)
+            known = store.token(sha256, now)
+            if known is None:
+                reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
+            if isinstance(known, NotCached):
+                return Lookup(sha256, header)
+            token = known
+            _check_expiry(token, now)
         name = _choose(token, header)
         settings = store.organisation(name, now)
         if isinstance(settings, NotCached):
-            return Lookup(sha256, header)
+            return Lookup(token.sha256, header if token.sha256 else name)
         if settings is None or not settings.enabled:
-            _forbid(f"The organisation `{name}` is disabled; ask the operator of this gateway.", token)
+            _forbid(_closed(name, settings, token), token)
         used = self._used
-        if used is not None and len(used) < MAX_USED:
+        if used is not None and len(used) < MAX_USED and token.sha256:
             used[token.sha256] = now
         models: ModelRules = settings.models if token.models is None else Narrowed(settings.models, token.models)
         aliases = (self._aliases(name, settings) if settings.aliases else self._common) or None
@@ -158,17 +169,25 @@ def _offered_somewhere(settings: config.Settings) -> set[str]:
     return set(config.EndpointSettings.__struct_fields__) if settings.responses.keys else set()
 
 
-def _secret(authorization: str | None) -> str:
-    """Return the token in the header; raises 401."""
+def _secret(authorization: str | None, jwt: bool) -> str:
+    """Return the token in the header; raises 401, which names signed tokens where `jwt` says that they are accepted."""
     if not (authorization or "").strip(" \t"):
-        _reject("No API key was given: send one as `Authorization: Bearer qc_…`.")
+        reject(f"No API key was given: send one as `Authorization: Bearer qc_…`{_OR_SIGNED if jwt else ''}.")
     secret = parse_bearer(authorization or "")
     if secret is None:
-        _reject(
-            "This is not an API key of this gateway: send `Authorization: Bearer qc_…`. Keys of OpenAI and AWS "
-            "are not accepted here."
+        reject(
+            f"This is not an API key of this gateway: send `Authorization: Bearer qc_…`{_OR_SIGNED if jwt else ''}. "
+            "Keys of OpenAI and AWS are not accepted here."
         )
     return secret
+
+
+_OR_SIGNED = ", or a signed token (JWT) of your identity provider as `Authorization: Bearer ey…`, in this spelling"
+
+
+def _noun(token: str) -> str:
+    """Return what a message calls the token of this name."""
+    return "signed token" if token.startswith(NAME_PREFIX) else "API key"
 
 
 def _check_expiry(token: config.Token, now: float) -> None:
@@ -185,23 +204,34 @@ def _derived(tokens: Sequence[config.Token]) -> bytes:
 
 def _choose(token: config.Token, header: str) -> str:
     """Return the organisation that the header names, or the token's only one; raises 403 or 400."""
-    organisations = token.organisations
-    if not organisations:
-        _forbid("This API key belongs to no organisation; ask the operator of this gateway to assign one.", token)
-    known = ", ".join(organisations)
-    if not header:
-        if len(organisations) == 1:
-            return organisations[0]
-        message = f"This API key belongs to several organisations ({known}): name one in the `{HEADER}` header."
-        raise KnownTokenError(400, message, "organisation_required", token)
-    if header not in organisations:
-        _forbid(f"This API key is not for the organisation in the `{HEADER}` header; it is for: {known}.", token)
+    if not header and len(token.organisations) == 1:
+        return token.organisations[0]
+    if header not in token.organisations:
+        _reject_choice(token, header)
     return header
 
 
-def _reject(message: str) -> NoReturn:
-    """Raise a 401."""
-    raise ApiError(401, message, code="invalid_api_key", headers=_CHALLENGE)
+def _reject_choice(token: config.Token, header: str) -> NoReturn:
+    """Raise the error for a header that names none of the token's organisations, or for its absence."""
+    organisations, noun = token.organisations, "API key" if token.sha256 else "signed token"
+    if not organisations:
+        advice = "assign one" if token.sha256 else "name one in its claim"
+        _forbid(f"This {noun} belongs to no organisation; ask the operator of this gateway to {advice}.", token)
+    known = ", ".join(organisations[:_MAX_LISTED]) + (", …" if len(organisations) > _MAX_LISTED else "")
+    if not header:
+        message = f"This {noun} belongs to several organisations ({known}): name one in the `{HEADER}` header."
+        raise KnownTokenError(400, message, "organisation_required", token)
+    _forbid(f"This {noun} is not for the organisation in the `{HEADER}` header; it is for: {known}.", token)
+
+
+def _closed(name: str, settings: config.Organisation | None, token: config.Token) -> str:
+    """Return the message for an organisation that is disabled, or that does not exist."""
+    if settings is None and not token.sha256:
+        return (
+            f"This gateway has no organisation `{name}`, which your signed token names; ask its operator to define "
+            "it, or your identity provider for a token with another."
+        )
+    return f"The organisation `{name}` is disabled; ask the operator of this gateway."
 
 
 def _forbid(message: str, token: config.Token) -> NoReturn:

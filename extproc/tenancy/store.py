@@ -47,6 +47,7 @@ class Lookup(Value, frozen=True):
     """A token to look up by its SHA-256, and the organisation of it that a request needs.
 
     `organisation` is the value of the request's header, "" without one: then it is the token's only organisation.
+    Without a `sha256`, for a signed token, it is that organisation alone.
     """
 
     sha256: str

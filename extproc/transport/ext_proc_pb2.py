@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65xt_proc.proto\x12\x10oai.extproc.wire\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe8\x04\n\x11ProcessingRequest\x12\x38\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x39\n\x10response_headers\x18\x03 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x32\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12\x33\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12:\n\x10request_trailers\x18\x06 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12;\n\x11response_trailers\x18\x07 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12G\n\nattributes\x18\t \x03(\x0b\x32\x33.oai.extproc.wire.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12@\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\'.oai.extproc.wire.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"\x8e\x01\n\x15ProtocolConfiguration\x12\x39\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\x12:\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\"R\n\x0bHttpHeaders\x12,\n\x07headers\x18\x01 \x01(\x0b\x32\x1b.oai.extproc.wire.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x0e\n\x0cHttpTrailers\";\n\tHeaderMap\x12.\n\x07headers\x18\x01 \x03(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xc2\x04\n\x12ProcessingResponse\x12<\n\x0frequest_headers\x18\x01 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12=\n\x10response_headers\x18\x02 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12\x36\n\x0crequest_body\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12\x37\n\rresponse_body\x18\x04 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12>\n\x10request_trailers\x18\x05 \x01(\x0b\x32\".oai.extproc.wire.TrailersResponseH\x00\x12?\n\x11response_trailers\x18\x06 \x01(\x0b\x32\".oai.extproc.wire.TrailersResponseH\x00\x12\x41\n\x12immediate_response\x18\x07 \x01(\x0b\x32#.oai.extproc.wire.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x18override_message_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08response\"E\n\x0fHeadersResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse\"B\n\x0c\x42odyResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse\"\x12\n\x10TrailersResponse\"\x98\x02\n\x0e\x43ommonResponse\x12?\n\x06status\x18\x01 \x01(\x0e\x32/.oai.extproc.wire.CommonResponse.ResponseStatus\x12\x39\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x35\n\rbody_mutation\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"b\n\x0eHeaderMutation\x12\x38\n\x0bset_headers\x18\x01 \x03(\x0b\x32#.oai.extproc.wire.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"\x90\x02\n\x11HeaderValueOption\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\x12M\n\rappend_action\x18\x03 \x01(\x0e\x32\x36.oai.extproc.wire.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"o\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x43\n\x11streamed_response\x18\x03 \x01(\x0b\x32&.oai.extproc.wire.StreamedBodyResponseH\x00\x42\n\n\x08mutation\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x93\x01\n\x11ImmediateResponse\x12,\n\x06status\x18\x01 \x01(\x0b\x32\x1c.oai.extproc.wire.HttpStatus\x12\x31\n\x07headers\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0e\x65xt_proc.proto\x12\x10oai.extproc.wire\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x82\x05\n\x11ProcessingRequest\x12\x38\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x39\n\x10response_headers\x18\x03 \x01(\x0b\x32\x1d.oai.extproc.wire.HttpHeadersH\x00\x12\x32\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12\x33\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1a.oai.extproc.wire.HttpBodyH\x00\x12:\n\x10request_trailers\x18\x06 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12;\n\x11response_trailers\x18\x07 \x01(\x0b\x32\x1e.oai.extproc.wire.HttpTrailersH\x00\x12\x18\n\x10metadata_context\x18\x08 \x01(\x0c\x12G\n\nattributes\x18\t \x03(\x0b\x32\x33.oai.extproc.wire.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12@\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\'.oai.extproc.wire.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"\xa3\x01\n\x08Metadata\x12G\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32..oai.extproc.wire.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"\x8e\x01\n\x15ProtocolConfiguration\x12\x39\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\x12:\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x1e.oai.extproc.wire.BodySendMode\"R\n\x0bHttpHeaders\x12,\n\x07headers\x18\x01 \x01(\x0b\x32\x1b.oai.extproc.wire.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x0e\n\x0cHttpTrailers\";\n\tHeaderMap\x12.\n\x07headers\x18\x01 \x03(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xc2\x04\n\x12ProcessingResponse\x12<\n\x0frequest_headers\x18\x01 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12=\n\x10response_headers\x18\x02 \x01(\x0b\x32!.oai.extproc.wire.HeadersResponseH\x00\x12\x36\n\x0crequest_body\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12\x37\n\rresponse_body\x18\x04 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyResponseH\x00\x12>\n\x10request_trailers\x18\x05 \x01(\x0b\x32\".oai.extproc.wire.TrailersResponseH\x00\x12?\n\x11response_trailers\x18\x06 \x01(\x0b\x32\".oai.extproc.wire.TrailersResponseH\x00\x12\x41\n\x12immediate_response\x18\x07 \x01(\x0b\x32#.oai.extproc.wire.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\x18override_message_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08response\"E\n\x0fHeadersResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse\"B\n\x0c\x42odyResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .oai.extproc.wire.CommonResponse\"\x12\n\x10TrailersResponse\"\x98\x02\n\x0e\x43ommonResponse\x12?\n\x06status\x18\x01 \x01(\x0e\x32/.oai.extproc.wire.CommonResponse.ResponseStatus\x12\x39\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x35\n\rbody_mutation\x18\x03 \x01(\x0b\x32\x1e.oai.extproc.wire.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"b\n\x0eHeaderMutation\x12\x38\n\x0bset_headers\x18\x01 \x03(\x0b\x32#.oai.extproc.wire.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"\x90\x02\n\x11HeaderValueOption\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1d.oai.extproc.wire.HeaderValue\x12M\n\rappend_action\x18\x03 \x01(\x0e\x32\x36.oai.extproc.wire.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"o\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x43\n\x11streamed_response\x18\x03 \x01(\x0b\x32&.oai.extproc.wire.StreamedBodyResponseH\x00\x42\n\n\x08mutation\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x93\x01\n\x11ImmediateResponse\x12,\n\x06status\x18\x01 \x01(\x0b\x32\x1c.oai.extproc.wire.HttpStatus\x12\x31\n\x07headers\x18\x02 \x01(\x0b\x32 .oai.extproc.wire.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,48 +35,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_BODYSENDMODE']._serialized_start=2884
-  _globals['_BODYSENDMODE']._serialized_end=2994
+  _globals['_METADATA_FILTERMETADATAENTRY']._loaded_options = None
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_options = b'8\001'
+  _globals['_BODYSENDMODE']._serialized_start=3076
+  _globals['_BODYSENDMODE']._serialized_end=3186
   _globals['_PROCESSINGREQUEST']._serialized_start=99
-  _globals['_PROCESSINGREQUEST']._serialized_end=715
-  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=630
-  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=704
-  _globals['_PROTOCOLCONFIGURATION']._serialized_start=718
-  _globals['_PROTOCOLCONFIGURATION']._serialized_end=860
-  _globals['_HTTPHEADERS']._serialized_start=862
-  _globals['_HTTPHEADERS']._serialized_end=944
-  _globals['_HTTPBODY']._serialized_start=946
-  _globals['_HTTPBODY']._serialized_end=993
-  _globals['_HTTPTRAILERS']._serialized_start=995
-  _globals['_HTTPTRAILERS']._serialized_end=1009
-  _globals['_HEADERMAP']._serialized_start=1011
-  _globals['_HEADERMAP']._serialized_end=1070
-  _globals['_HEADERVALUE']._serialized_start=1072
-  _globals['_HEADERVALUE']._serialized_end=1132
-  _globals['_PROCESSINGRESPONSE']._serialized_start=1135
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1713
-  _globals['_HEADERSRESPONSE']._serialized_start=1715
-  _globals['_HEADERSRESPONSE']._serialized_end=1784
-  _globals['_BODYRESPONSE']._serialized_start=1786
-  _globals['_BODYRESPONSE']._serialized_end=1852
-  _globals['_TRAILERSRESPONSE']._serialized_start=1854
-  _globals['_TRAILERSRESPONSE']._serialized_end=1872
-  _globals['_COMMONRESPONSE']._serialized_start=1875
-  _globals['_COMMONRESPONSE']._serialized_end=2155
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=2099
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=2155
-  _globals['_HEADERMUTATION']._serialized_start=2157
-  _globals['_HEADERMUTATION']._serialized_end=2255
-  _globals['_HEADERVALUEOPTION']._serialized_start=2258
-  _globals['_HEADERVALUEOPTION']._serialized_end=2530
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=2405
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=2530
-  _globals['_BODYMUTATION']._serialized_start=2532
-  _globals['_BODYMUTATION']._serialized_end=2643
-  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2645
-  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2704
-  _globals['_IMMEDIATERESPONSE']._serialized_start=2707
-  _globals['_IMMEDIATERESPONSE']._serialized_end=2854
-  _globals['_HTTPSTATUS']._serialized_start=2856
-  _globals['_HTTPSTATUS']._serialized_end=2882
+  _globals['_PROCESSINGREQUEST']._serialized_end=741
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=656
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=730
+  _globals['_METADATA']._serialized_start=744
+  _globals['_METADATA']._serialized_end=907
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=829
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=907
+  _globals['_PROTOCOLCONFIGURATION']._serialized_start=910
+  _globals['_PROTOCOLCONFIGURATION']._serialized_end=1052
+  _globals['_HTTPHEADERS']._serialized_start=1054
+  _globals['_HTTPHEADERS']._serialized_end=1136
+  _globals['_HTTPBODY']._serialized_start=1138
+  _globals['_HTTPBODY']._serialized_end=1185
+  _globals['_HTTPTRAILERS']._serialized_start=1187
+  _globals['_HTTPTRAILERS']._serialized_end=1201
+  _globals['_HEADERMAP']._serialized_start=1203
+  _globals['_HEADERMAP']._serialized_end=1262
+  _globals['_HEADERVALUE']._serialized_start=1264
+  _globals['_HEADERVALUE']._serialized_end=1324
+  _globals['_PROCESSINGRESPONSE']._serialized_start=1327
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1905
+  _globals['_HEADERSRESPONSE']._serialized_start=1907
+  _globals['_HEADERSRESPONSE']._serialized_end=1976
+  _globals['_BODYRESPONSE']._serialized_start=1978
+  _globals['_BODYRESPONSE']._serialized_end=2044
+  _globals['_TRAILERSRESPONSE']._serialized_start=2046
+  _globals['_TRAILERSRESPONSE']._serialized_end=2064
+  _globals['_COMMONRESPONSE']._serialized_start=2067
+  _globals['_COMMONRESPONSE']._serialized_end=2347
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=2291
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=2347
+  _globals['_HEADERMUTATION']._serialized_start=2349
+  _globals['_HEADERMUTATION']._serialized_end=2447
+  _globals['_HEADERVALUEOPTION']._serialized_start=2450
+  _globals['_HEADERVALUEOPTION']._serialized_end=2722
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=2597
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=2722
+  _globals['_BODYMUTATION']._serialized_start=2724
+  _globals['_BODYMUTATION']._serialized_end=2835
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2837
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2896
+  _globals['_IMMEDIATERESPONSE']._serialized_start=2899
+  _globals['_IMMEDIATERESPONSE']._serialized_end=3046
+  _globals['_HTTPSTATUS']._serialized_start=3048
+  _globals['_HTTPSTATUS']._serialized_end=3074
 # @@protoc_insertion_point(module_scope)

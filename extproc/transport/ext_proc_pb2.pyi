@@ -90,9 +90,12 @@ class ProcessingRequest(_message.Message):
     RESPONSE_BODY_FIELD_NUMBER: _builtins.int
     REQUEST_TRAILERS_FIELD_NUMBER: _builtins.int
     RESPONSE_TRAILERS_FIELD_NUMBER: _builtins.int
+    METADATA_CONTEXT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     OBSERVABILITY_MODE_FIELD_NUMBER: _builtins.int
     PROTOCOL_CONFIG_FIELD_NUMBER: _builtins.int
+    metadata_context: _builtins.bytes
+    """A Metadata, left encoded: Envoy repeats it in every message of a stream, and only that of the first is read."""
     observability_mode: _builtins.bool
     """Set when Envoy only reports and reads no answers."""
     @_builtins.property
@@ -126,19 +129,65 @@ class ProcessingRequest(_message.Message):
         response_body: Global___HttpBody | None = ...,
         request_trailers: Global___HttpTrailers | None = ...,
         response_trailers: Global___HttpTrailers | None = ...,
+        metadata_context: _builtins.bytes = ...,
         attributes: _abc.Mapping[_builtins.str, _struct_pb2.Struct] | None = ...,
         observability_mode: _builtins.bool = ...,
         protocol_config: Global___ProtocolConfiguration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["protocol_config", b"protocol_config", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "observability_mode", b"observability_mode", "protocol_config", b"protocol_config", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "metadata_context", b"metadata_context", "observability_mode", b"observability_mode", "protocol_config", b"protocol_config", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["request_headers", "response_headers", "request_body", "response_body", "request_trailers", "response_trailers"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___ProcessingRequest: _TypeAlias = ProcessingRequest  # noqa: Y015
+
+@_typing.final
+class Metadata(_message.Message):
+    """envoy.config.core.v3.Metadata: what other filters wrote, in the namespaces that the filter's
+    `forwarding_namespaces` names.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FilterMetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _struct_pb2.Struct: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _struct_pb2.Struct | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FILTER_METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter_metadata(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Struct]: ...
+    def __init__(
+        self,
+        *,
+        filter_metadata: _abc.Mapping[_builtins.str, _struct_pb2.Struct] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter_metadata", b"filter_metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Metadata: _TypeAlias = Metadata  # noqa: Y015
 
 @_typing.final
 class ProtocolConfiguration(_message.Message):

@@ -54,8 +54,10 @@ from extproc.exchange.events import (
     ResponseTrailers,
 )
 from extproc.payload import Payload
+from extproc.tenancy.jwt_tokens import JwtResult
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
+from extproc.transport.jwt_metadata import jwt_result
 from extproc.transport.large import Message, take_body
 
 UPSTREAM = "via_upstream"
@@ -147,7 +149,8 @@ class ExtProcSession:
     def _other(self, kind: str | None, request: pb.ProcessingRequest, body: Message | None) -> Event | None:
         match kind:
             case "request_headers":
-                return self._request_headers(request.request_headers)
+                jwt = jwt_result(request.metadata_context) if request.metadata_context else None
+                return self._request_headers(request.request_headers, jwt)
             case "request_body":
                 body_message = request.request_body
                 return self._request_body(body_message.body if body is None else body, body_message.end_of_stream)
@@ -206,11 +209,11 @@ class ExtProcSession:
         out, pieces, self._last_piece = mark
         del self._out[out:], self._pieces[pieces:]
 
-    def _request_headers(self, headers: pb.HttpHeaders) -> Event | None:
+    def _request_headers(self, headers: pb.HttpHeaders, jwt: JwtResult | None) -> Event | None:
         self._expect(SessionState.START, "request_headers")
         self.state = SessionState.ROUTING
         self._bodiless = headers.end_of_stream
-        return RequestHeaders(messages.parse_headers(headers.headers), headers.end_of_stream)
+        return RequestHeaders(messages.parse_headers(headers.headers), headers.end_of_stream, jwt)
 
     def _request_body(self, body: Message, end_of_stream: bool) -> Event | None:
         """Return the whole body. Without `end_of_stream` the client sent trailers after it, or in its place."""

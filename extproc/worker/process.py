@@ -10,7 +10,7 @@ slow nothing waits longer than `FIRST_LISTING_SECONDS`.
 Invariant: requests see whole versions of things (settings, catalogue, identity), swapped between two events, and the
 event loop never waits for AWS or for a file.
 
-Decisions: docs/decisions.md, D16, D51.
+Decisions: docs/decisions.md, D16, D51, D213.
 """
 
 import asyncio
@@ -182,10 +182,11 @@ class Worker:
         signals = _take_signals()
         async with AsyncExitStack() as cleanup:
             cleanup.push_async_callback(self._directories.close)
-            await self._directories.prepare(self._file.settings)
+            prepare = self._preparation(address, tls)
+            await prepare(self._file.settings)
             self.gateway.directory = self._directories.switch(self._file.settings)
             run_job = await cleanup.enter_async_context(self._job_runner())
-            changes = asyncio.create_task(follow(self._file, self.settings_changed, prepare=self._directories.prepare))
+            changes = asyncio.create_task(follow(self._file, self.settings_changed, prepare=prepare))
             cleanup.callback(changes.cancel)
             self._roles.expect(self._file.settings, self._endpoints.region)
             renewals = asyncio.create_task(self._roles.follow())
@@ -211,6 +212,15 @@ class Worker:
             log.info("stopping, with %d streams open", server.streams)
             await _first(server.drain(stopping.notice, stopping.grace), signals.hurry.wait())
         log.info("stopped")
+
+    def _preparation(self, address: Address, tls: TlsFiles | None) -> Callable[[Settings], Awaitable[None]]:
+        """Return what checks and prepares settings before they come into force."""
+
+        async def prepare(settings: Settings) -> None:
+            check_forgery(settings, address, tls)
+            await self._directories.prepare(settings)
+
+        return prepare
 
     def new_exchange(self) -> Exchange:
         """Return an exchange for the next HTTP request."""
@@ -300,6 +310,18 @@ def _freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def check_forgery(settings: Settings, address: Address, tls: TlsFiles | None) -> None:
+    """Check that signed tokens are accepted only where nobody but Envoy can connect; raises `ListenError`.
+
+    Their verification is Envoy's word: whoever else sends messages to a worker could invent it.
+    """
+    if settings.jwt and not address.path and (tls is None or tls.paths.client_ca is None):
+        raise ListenError(
+            f"jwt: anybody who connects to {address} could say that a token was verified: listen on a unix socket, or "
+            "give --tls and --tls-client-ca, with which only Envoy can connect"
+        )
 
 
 def server_options(settings: Settings, tls: Tls | None = None) -> ServerOptions:

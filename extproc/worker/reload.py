@@ -162,6 +162,8 @@ def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
     for name, value in fixed.items():
         if getattr(new, name) != value:
             log.warning("`%s` has changed: %s", name, advice)
+    if new.jwt != old.jwt:
+        log.warning("`jwt` has changed: what is gone counts no more, what is new once Envoy has a new configuration")
     for section, name in FIXED_PARTS:
         value, changed = getattr(getattr(old, section), name), fixed.get(section, getattr(new, section))
         if getattr(changed, name) != value:

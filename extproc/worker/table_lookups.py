@@ -128,9 +128,12 @@ class TableLookups:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _look_up(self, job: Lookup) -> LookedUp:
-        key = TOKEN + job.sha256
+        key = TOKEN + job.sha256 if job.sha256 else ORGANISATION + job.organisation
         known = not isinstance(self.store.stale(key, self._clock()), NotCached)
-        return await self._with_organisation(await self._item(key, known), job)
+        item = await self._item(key, known)
+        if isinstance(item, Organisation) or not job.sha256:
+            return _alone(job.organisation, item)
+        return await self._with_organisation(item, job)
 
     async def _with_organisation(self, token: Item | None, job: Lookup) -> LookedUp:
         """Return the result for a token: with the organisation that the request needs."""
@@ -211,6 +214,9 @@ class TableLookups:
     def _stale(self, job: Lookup) -> LookupResult:
         """Return what is known of a caller while the table does not answer."""
         now = self._clock()
+        if not job.sha256:
+            known = self.store.stale(ORGANISATION + job.organisation, now)
+            return Unavailable() if isinstance(known, NotCached) else _alone(job.organisation, known)
         token = self.store.stale(TOKEN + job.sha256, now)
         if isinstance(token, NotCached | Organisation):
             return Unavailable()
@@ -232,3 +238,9 @@ class TableLookups:
         elif not 0 <= self._clock() - self._told_at < QUIET_SECONDS:
             log.warning("the table %s: %s", self._name, trouble)
             self._told, self._told_at = True, self._clock()
+
+
+def _alone(name: str, item: Item | None) -> LookedUp:
+    """Return the result for a signed token, which is in no table: its organisation."""
+    assert not isinstance(item, Token)
+    return LookedUp(None, name, item)

@@ -28,6 +28,10 @@ FIELDS = [field for message in MESSAGES for field in message.fields]
 ENUMS = [field for field in FIELDS if field.enum_type is not None]
 
 
+ENCODED = {"oai.extproc.wire.ProcessingRequest.metadata_context": pb.Metadata}
+"""Fields that are bytes here and a message in Envoy's API: the wire does not tell the two apart."""
+
+
 def name_of(item):
     return getattr(item, "full_name", str(item)).removeprefix("oai.extproc.wire.")
 
@@ -65,6 +69,10 @@ def fill_message(message: Message) -> None:
 
 
 def sample(field: FieldDescriptor) -> object:
+    if field.full_name in ENCODED:
+        message = ENCODED[field.full_name]()
+        fill_message(message)
+        return message.SerializeToString()
     if field.enum_type is not None:
         return field.enum_type.values[-1].number
     types = FieldDescriptor
@@ -74,7 +82,11 @@ def sample(field: FieldDescriptor) -> object:
 
 def expected(message: Message) -> dict[str, object]:
     """Return our message as plain values, by field name."""
-    return {field.name: plain(value) for field, value in message.ListFields()}
+    values = dict(message.ListFields())
+    for field in values:
+        if field.full_name in ENCODED:
+            values[field] = ENCODED[field.full_name].FromString(values[field])
+    return {field.name: plain(value) for field, value in values.items()}
 
 
 def plain(value: object) -> object:

@@ -93,6 +93,24 @@ async def test_a_token_that_there_is_not_and_an_organisation_that_there_is_not(t
     assert await table.look_up() == LookedUp(TOKEN, "acme", None)
 
 
+async def test_a_signed_token_needs_its_organisation_alone(table: Table) -> None:
+    assert await table.look_up("", "acme") == LookedUp(None, "acme", ACME)
+    assert await table.look_up("", "acme") == LookedUp(None, "acme", ACME)
+    assert table.calls == ["org#acme"]
+    assert await table.look_up("", "nowhere") == LookedUp(None, "nowhere", None)
+    table.fails = True
+    table.now += FRESH
+    assert await table.look_up("", "acme") == LookedUp(None, "acme", ACME)
+    assert await table.look_up("", "beta") == Unavailable()
+    table.now += STALE
+    assert await table.look_up("", "acme") == Unavailable()
+
+
+async def test_organisations_that_signed_tokens_invent_have_an_allowance(table: Table) -> None:
+    results = [await table.look_up("", f"invented-{n}") for n in range(int(MISSES_AT_ONCE) + 10)]
+    assert results.count(Unavailable(busy=True)) == 10
+
+
 async def test_many_callers_with_one_key_make_one_lookup(table: Table) -> None:
     table.open.clear()
     tasks = [asyncio.ensure_future(table.look_up()) for _ in range(100)]

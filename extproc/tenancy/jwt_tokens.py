@@ -1,0 +1,161 @@
+"""Signed tokens (JWT): what Envoy's `jwt_authn` filter has verified -> a token, as an API key is one.
+
+Envoy verifies the signature, `iss`, `aud`, `exp` and `nbf`, and writes the payload where no caller can write: into
+dynamic metadata, which the transport hands over as a `JwtResult`. A token itself is never read here, so nothing in it
+counts that Envoy has not verified.
+
+Invariant: a `JwtResult` without claims, and none at all, are an error response. Claims count only where `iss` is an
+issuer of the settings in force, `aud` has one of its audiences, and `exp` is a number in the future. A claim of scopes
+narrows what a token may call; where it is missing, the token may call nothing.
+
+Decisions: docs/decisions.md, D210, D211, D212.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final, NoReturn, get_args
+
+from extproc import config
+from extproc.config.jwt import NAME_PREFIX, JwtIssuer
+from extproc.config.kinds import Scope
+from extproc.openai.errors import ApiError
+from extproc.value import Value
+
+Claim = str | float | tuple[str, ...]
+"""A claim that may count: a text, a number, or the texts of a list."""
+
+MAX_LENGTH: Final = 16_384
+"""Longest signed token, in characters. Envoy repeats its payload in every message to a worker."""
+
+SKEW_SECONDS: Final = 60.0
+"""Seconds for which a token counts after `exp`, since clocks differ; Envoy's own default."""
+
+MAX_NAME: Final = 128
+"""Longest name of a token in logs, in characters."""
+
+RETRY_SECONDS: Final = 5
+"""Seconds between Envoy's tries to fetch keys that it could not fetch."""
+
+CHALLENGE: Final = {"www-authenticate": "Bearer"}
+"""RFC 9110 section 15.5.2 requires the scheme in a 401."""
+
+_JWT: Final = re.compile(r"Bearer ey[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+"""The header with a signed token. Envoy takes the scheme in this spelling only."""
+
+_MACHINE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_SCOPES: Final = frozenset(get_args(get_args(Scope)[0]))
+
+_NO_SUCH_KEY: Final = 32
+"""Envoy's status where no key of the issuer has the token's `kid` and `alg`."""
+
+_REASONS: Final = {
+    2: "It is not valid yet (`nbf`).",
+    3: "It has expired; get a new one from your identity provider.",
+    24: "Its issuer (`iss`) is none that this gateway trusts, or none that its Envoy has been started with.",
+    25: "It is for another audience (`aud`) than this gateway's.",
+    _NO_SUCH_KEY: "Its issuer has no key with this `kid` and `alg`. A key that is new counts within minutes.",
+}
+"""Envoy's status of a token -> what is wrong with it."""
+
+
+class JwtResult(Value, frozen=True):
+    """Envoy's result for a signed token: its `claims`, or None and the status and message of the failure."""
+
+    claims: Mapping[str, Claim] | None = None
+    status: int = 0
+    message: str = ""
+
+
+def is_jwt(authorization: str | None) -> bool:
+    """Return whether the header has a signed token, and nothing else, in the form that Envoy verifies."""
+    return (
+        authorization is not None
+        and authorization.startswith("Bearer ey")
+        and _JWT.fullmatch(authorization) is not None
+    )
+
+
+class JwtTokens:
+    """The signed tokens of some issuers."""
+
+    def __init__(self, issuers: Sequence[JwtIssuer]) -> None:
+        self._issuers = {each.issuer: each for each in issuers}
+
+    def token(self, authorization: str, result: JwtResult | None, now: float) -> config.Token:
+        """Return the token of a request with this header, which `is_jwt`; raises `ApiError` 401 or 503.
+
+        Its SHA-256 is empty: it is in no store.
+        """
+        if len(authorization) > MAX_LENGTH:
+            reject(f"This signed token is longer than {MAX_LENGTH} characters.")
+        if result is None:
+            reject(f"This signed token is not accepted. {_REASONS[24]}")
+        claims = result.claims
+        if claims is None:
+            _failed(result)
+        issuer = self._issuers.get(_text(claims.get("iss")))
+        if issuer is None:
+            reject(f"This signed token is not accepted. {_REASONS[24]}")
+        if not set(issuer.audiences).intersection(_texts(claims.get("aud"))):
+            reject(f"This signed token is not accepted. {_REASONS[25]}")
+        expires = claims.get("exp")
+        if not isinstance(expires, float) or expires + SKEW_SECONDS <= now:
+            reject(f"This signed token is not accepted. {_REASONS[3]}")
+        return config.Token(
+            name=_name(_text(claims.get("sub"))),
+            sha256="",
+            organisations=_organisations(_texts(claims.get(issuer.organisation))),
+            scopes=None if issuer.scopes is None else _scopes(claims.get(issuer.scopes)),
+        )
+
+
+def reject(message: str) -> NoReturn:
+    """Raise a 401."""
+    raise ApiError(401, message, code="invalid_api_key", headers=CHALLENGE)
+
+
+def _failed(result: JwtResult) -> NoReturn:
+    """Raise the error for a token that Envoy has not verified: a 503 where it lacks the issuer's keys."""
+    if result.message.startswith("Jwks ") and result.status != _NO_SUCH_KEY:
+        raise ApiError(
+            503,
+            "This signed token could not be verified: its issuer's keys cannot be fetched at the moment. Try again.",
+            type="server_error",
+            code="issuer_unavailable",
+            headers={"retry-after": str(RETRY_SECONDS)},
+        )
+    reason = _REASONS.get(result.status) or f"{result.message or 'It is invalid'}."
+    reject(f"This signed token is not accepted. {reason}")
+
+
+def _text(claim: Claim | None) -> str:
+    return claim if isinstance(claim, str) else ""
+
+
+def _texts(claim: Claim | None) -> tuple[str, ...]:
+    """Return a claim that is a text or a list of texts as a list."""
+    if isinstance(claim, tuple):
+        return claim
+    return (claim,) if isinstance(claim, str) else ()
+
+
+def _organisations(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those that may be machine names, each once."""
+    return tuple(dict.fromkeys([name for name in names if _MACHINE_NAME.fullmatch(name)]))
+
+
+def _scopes(claim: Claim | None) -> tuple[Scope, ...]:
+    """Return the scopes that the claim names, by OAuth's form of them (RFC 6749, section 3.3) or as a list."""
+    named = claim.split() if isinstance(claim, str) else _texts(claim)
+    return tuple(dict.fromkeys([scope for scope in named if scope in _SCOPES]))  # type: ignore[misc]
+
+
+def _name(subject: str) -> str:
+    """Return the name for logs: `jwt:` and the subject. A digest tells one that is long or unprintable from others."""
+    plain = _UNPRINTABLE.sub("?", subject[:MAX_NAME])
+    if plain == subject and len(subject) <= MAX_NAME - len(NAME_PREFIX):
+        return NAME_PREFIX + subject
+    digest = sha256(subject.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{NAME_PREFIX}{plain[: MAX_NAME - len(NAME_PREFIX) - len(digest) - 1]}#{digest}"
