@@ -89,6 +89,16 @@ def test_the_schema_and_the_values_have_the_same_keys() -> None:
         assert ours == allowed - {"global"}, path
 
 
+@pytest.mark.parametrize(
+    ("mode", "accepted"), [("gateway", True), ("worker", True), ("istio", False), ("envoy-gateway", False)]
+)
+def test_signed_tokens_are_for_an_envoy_with_the_filter(mode: str, accepted: bool) -> None:
+    issuer = {"issuer": "https://a/", "audiences": ["api"], "jwks_uri": "https://a/keys", "organisation": "org"}
+    values = merged(VALUES, {"mode": mode, "config": {"gateway": {"jwt": [issuer]}}})
+    assert VALIDATOR.is_valid(values) is accepted
+    assert VALIDATOR.is_valid(merged(VALUES, {"mode": mode}))
+
+
 WRONG = {
     # the value that is set: the path in the message, and a part of it
     "replicas=three": ("/replicas", "want integer"),

@@ -4,9 +4,13 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import jwt
 import pytest
@@ -14,6 +18,7 @@ import yaml
 
 from tests.conftest import CONFIG, Gateway
 from tests.envoy.gateway.issuers import AUDIENCE, ISSUER, Issuer, new_key
+from tests.envoy.gateway.proxies import PASSWORD, URL_OF_USER, TinyProxy
 
 CHAT = "/oai/v1/chat/completions"
 SCOPED = "https://scoped.example.com"
@@ -345,7 +350,7 @@ def test_the_access_log_has_the_subject_and_no_token(gateway: Gateway, client: A
     since = len(gateway.log())
     assert models(client, token).status == 200
     assert models(client, forged).status == 401
-    record = json.loads(gateway.wait_for(r'\n(\{.*"jwt:carol@example.com".*\})\n', since)[1])
+    record = json.loads(gateway.wait_for(r'(?m)^(\{.*"jwt:carol@example.com".*\})$', since)[1])
     assert (record["oai"]["token"], record["oai"]["organisation"]) == ("jwt:carol@example.com", "acme")
     for secret in (token, forged):
         assert not any(part in gateway.log() for part in secret.split(".")[1:])
@@ -439,3 +444,68 @@ def test_an_envoy_without_the_filter_lets_nobody_in(
     eventually(lambda: "none that its Envoy" in models(client, issuer.token()).error["message"])
     assert models(client, issuer.token()).status == 401
     assert client.chat("Hello").status == 200
+
+
+def test_keys_come_by_tls_and_through_the_networks_proxy(
+    start_gateway: Any, client_of: Any, eventually: Any, authority: Any, tmp_path: Path
+) -> None:
+    issuer = Issuer(context=authority.certify("localhost"), host="localhost")
+    proxy = TinyProxy(tmp_path / "proxy", issuer.port, password=True)
+    try:
+        env = {
+            "AWS_CA_BUNDLE": str(authority.certificate),
+            "HTTPS_PROXY": f"http://{URL_OF_USER}@127.0.0.1:{proxy.port}",
+        }
+        running = start_gateway({"jwt": [issuer.entry()]}, env=env)
+        client = client_of(running)
+        eventually(lambda: models(client, issuer.token()).status == 200)
+        assert issuer.fetches
+        assert set(proxy.connects()) == {f"localhost:{issuer.port}"}
+        assert PASSWORD not in running.log()
+    finally:
+        proxy.close()
+        issuer.close()
+
+
+def test_keys_come_from_a_server_with_the_name_of_their_url_only(
+    start_gateway: Any, client_of: Any, eventually: Any, authority: Any
+) -> None:
+    issuer = Issuer(context=authority.certify("elsewhere.example"), host="localhost")
+    try:
+        env = {"AWS_CA_BUNDLE": str(authority.certificate)}
+        client = client_of(start_gateway({"jwt": [issuer.entry()]}, env=env))
+        for _ in range(3):
+            assert models(client, issuer.token()).error["code"] == "issuer_unavailable"
+        assert issuer.fetches == 0
+        assert client.chat("Hello").status == 200
+    finally:
+        issuer.close()
+
+
+# Workers on TCP
+
+
+def serve(config: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start a worker on a port of this machine."""
+    variables = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [sys.executable, "-m", "extproc", "serve", "--config", str(config), "--listen", "127.0.0.1:0"]
+    return subprocess.Popen(
+        [*command, "--notice", "0.1", "--grace", "0.1"], env={**os.environ, **variables}, stdout=log, stderr=log
+    )
+
+
+def test_a_worker_on_tcp_takes_nobodys_word(issuer: Issuer, tmp_path: Path, eventually: Any) -> None:
+    config, log = tmp_path / "gateway.yaml", tmp_path / "log"
+    config.write_text(yaml.safe_dump({**CONFIG, "jwt": [issuer.entry()]}))
+    with log.open("wb") as output, serve(config, output) as process:
+        assert process.wait(60) == 2
+    assert "--tls-client-ca, with which only Envoy can connect" in log.read_text()
+    config.write_text(yaml.safe_dump(CONFIG))
+    with log.open("wb") as output, serve(config, output) as process:
+        try:
+            eventually(lambda: "serving on 127.0.0.1:" in log.read_text())
+            config.write_text(yaml.safe_dump({**CONFIG, "jwt": [issuer.entry()]}))
+            eventually(lambda: "the settings that were in force stay" in log.read_text())
+        finally:
+            process.terminate()
+    assert "--tls-client-ca" in log.read_text()
