@@ -87,6 +87,8 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
         console.print(_tokens(settings, now))
     else:
         click.echo("It was not read (--offline)." if offline else _UNREAD)
+    if settings.jwt:
+        console.print(_issuers(settings))
     unknown = unknown_region(endpoints)
     found = [
         *read.warnings,
@@ -155,9 +157,11 @@ def warnings(settings: Settings, now: datetime.datetime) -> Iterator[str]:
             yield f"token {token.name!r} expired on {token.expires:%Y-%m-%d}"
     used = {name for token in settings.tokens for name in token.organisations}
     for name in settings.organisations:
-        if name not in used:
+        if name not in used and not settings.jwt:
             yield f"organisation {name!r} has no token: no call can be made for it"
-    if not settings.tokens and settings.directory is None:
+    if settings.jwt and not settings.organisations and settings.directory is None:
+        yield "there are no organisations: every call with a signed token (`jwt`) gets a 403"
+    if not settings.tokens and not settings.jwt and settings.directory is None:
         yield "there are no tokens: every call gets a 401 (make one with `oai-extproc token create`)"
 
 
@@ -193,6 +197,13 @@ def _tokens(settings: Settings, now: datetime.datetime) -> Table:
     for token in settings.tokens[:MAX_ROWS]:
         _add_row(table, token.name, ", ".join(token.organisations), _expiry(token, now))
     _add_rest(table, len(settings.tokens))
+    return table
+
+
+def _issuers(settings: Settings) -> Table:
+    table = Table("issuer", "audiences", "organisation", "scopes", box=None)
+    for each in settings.jwt:
+        _add_row(table, each.issuer, ", ".join(each.audiences), each.organisation, each.scopes or "all")
     return table
 
 

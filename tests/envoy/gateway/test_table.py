@@ -21,6 +21,7 @@ from extproc.tenancy.api_keys import digest
 from tests.conftest import CONFIG, TOKENS, Gateway, Starter
 from tests.dynamodb import server
 from tests.dynamodb.server import Faulty
+from tests.envoy.gateway.issuers import Issuer
 
 TABLE = "tenants"
 IN_TABLE = {"organisations": {}, "tokens": [], "directory": {"dynamodb": {"table": TABLE}}}
@@ -386,7 +387,7 @@ def test_organisations_of_a_table_have_regions_and_roles(
     organisations = {
         "abroad": Organisation(region="eu-central-1", role=RoleSettings(arn=arn)),
         "denied": Organisation(role=RoleSettings(arn="arn:aws:iam::111111111111:role/denied")),
-        "nowhere": Organisation(region="eu-west-1"),
+        "far": Organisation(region="eu-west-1"),
     }
     boto3 = server.client(dynamodb)
     for name, own in organisations.items():
@@ -398,8 +399,39 @@ def test_organisations_of_a_table_have_regions_and_roles(
     responses = {name: chat(client, new_token(name), "amazon.nova-micro-v1:0") for name in organisations}
     assert responses["abroad"].status == 200
     assert (responses["denied"].status, responses["denied"].error["code"]) == (502, "gateway_credentials")
-    assert (responses["nowhere"].status, responses["nowhere"].error["code"]) == (503, "directory_unavailable")
-    gateway.wait_for("org#nowhere.region: `eu-west-1` is not in `regions`")
+    assert (responses["far"].status, responses["far"].error["code"]) == (503, "directory_unavailable")
+    gateway.wait_for("org#far.region: `eu-west-1` is not in `regions`")
     call = local.call()
     assert call["region"] == "eu-central-1"
     assert call["access_key"].startswith("ASIA")
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+    yield issuer
+    issuer.close()
+
+
+def test_signed_tokens_are_of_organisations_in_a_table(
+    start_shared: Starter, table: Faulty, issuer: Issuer, client_of: Any, tmp_path: Path, eventually: Any
+) -> None:
+    config = {**IN_TABLE, "jwt": [issuer.entry()]}
+    client = client_of(start_shared(config, env=environment(table, tmp_path, PATIENT)))
+    eventually(lambda: models(client, issuer.token()).status == 200)
+    counted = table.count("org#acme")
+    assert chat(client, issuer.token(), "amazon.nova-micro-v1:0").headers["openai-organization"] == "acme"
+    assert table.count("org#acme") == counted, "further calls are answered from the cache"
+    assert chat(client, issuer.token(org="limited"), "anthropic.claude-sonnet-4-6").status == 404
+    for name, message in (("nowhere", "no organisation `nowhere`"), ("closed", "is disabled")):
+        rejected = models(client, issuer.token(org=name))
+        assert (rejected.status, rejected.error["code"]) == (403, "organisation_not_allowed")
+        assert message in rejected.error["message"]
+    assert table.count("token#") == 0
+    table.fail("failing")
+    try:
+        assert models(client, issuer.token()).status == 200
+        unknown = models(client, issuer.token(org="umbrella"))
+        assert (unknown.status, unknown.error["code"]) == (503, "directory_unavailable")
+    finally:
+        table.heal()

@@ -1,5 +1,6 @@
 """`check`: its output and its errors."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,20 @@ def test_check_warns_of_probable_mistakes(cli: Cli, gateway_yaml: Path) -> None:
     assert len(warnings) == 4
     for words in ("'old' has no organisation", "'old' expired", "'lonely' has no token", "'lonely' allows no model"):
         assert any(words in warning for warning in warnings)
+
+
+JWT = """
+jwt: [{issuer: "https://a/", audiences: [api], jwks_uri: "https://a/keys", organisation: org, scopes: scp}]
+"""
+
+
+def test_check_shows_issuers_and_needs_no_tokens_beside_them(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text("region: us-east-1\norganisations: {acme: {}}" + JWT)
+    shown = cli("check", "--strict")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert re.search(r"https://a/ +api +org +scp", shown.stdout)
+    gateway_yaml.write_text("region: us-east-1" + JWT)
+    assert "warning: there are no organisations: every call with a signed token" in cli("check").stderr
 
 
 @pytest.mark.parametrize(
