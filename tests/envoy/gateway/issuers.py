@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,14 +17,22 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 ISSUER, AUDIENCE = "https://login.example.com/", "api://oai-gateway"
 
+HELD_SECONDS = 30.0
+"""Longest time that a request is held; longer than Envoy waits for it."""
+
 
 class Issuer:
-    """An issuer with the key `a`. `away` makes its server respond with 503; `fetches` counts requests for its keys."""
+    """An issuer with the key `a`.
+
+    `away` makes its server respond with 503, and `open` lets it respond at all; `fetches` counts requests for its keys.
+    """
 
     def __init__(self, issuer: str = ISSUER, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.issuer = issuer
         self.keys: dict[str, PrivateKeyTypes] = {}
         self.away = False
+        self.open = threading.Event()
+        self.open.set()
         self.fetches = 0
         self.add_key("a")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -64,6 +73,7 @@ class Issuer:
         return json.dumps({"keys": keys}).encode()
 
     def close(self) -> None:
+        self.open.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -74,12 +84,14 @@ class Issuer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.fetches += 1
+                issuer.open.wait(HELD_SECONDS)
                 body = b"" if issuer.away else issuer.jwks()
-                self.send_response(503 if issuer.away else 200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(OSError):  # Envoy has given up
+                    self.send_response(503 if issuer.away else 200)
+                    self.send_header("content-type", "application/json")
+                    self.send_header("content-length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -406,6 +407,23 @@ def test_without_the_issuers_keys_its_callers_get_a_503_and_others_are_served(
         assert client.chat("Hello").status == 200
         issuer.away = False
         eventually(lambda: models(client, issuer.token()).status == 200)
+    finally:
+        issuer.close()
+
+
+def test_a_flood_before_there_are_keys_reaches_the_issuer_in_part_only(start_gateway: Any, client_of: Any) -> None:
+    issuer = Issuer()
+    issuer.open.clear()
+    try:
+        client = client_of(start_gateway({"jwt": [issuer.entry()]}))
+        forged = issuer.token(key=new_key())
+        with ThreadPoolExecutor(60) as pool:
+            calls = [pool.submit(models, client, forged) for _ in range(60)]
+            assert client.chat("Hello").status == 200
+            assert {call.result().error["code"] for call in calls} == {"issuer_unavailable"}
+        assert (
+            issuer.fetches <= 20
+        )  # 8 and 8 that waited for these, Envoy's own, and what its threads do not see at once
     finally:
         issuer.close()
 
