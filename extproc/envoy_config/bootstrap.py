@@ -4,6 +4,7 @@ Decisions: docs/decisions.md, D53, D146.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -180,3 +181,7 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+# Envoy reads a bare y or n as true or false, as YAML 1.1 has it; PyYAML does not, and would leave out the quotes.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))

@@ -103,7 +103,9 @@ def validate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
         command = [str(binary), "--mode", "validate", "--disable-hot-restart", "-c", str(folder / name)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
         assert done.returncode == 0, done.stderr
-        assert "warning" not in done.stderr, done.stderr
+        warnings = [line for line in done.stderr.splitlines() if "warning" in line]
+        # Envoy tries to fetch keys in this mode too, in which it has no clusters.
+        assert all("Jwks async fetching" in line for line in warnings), done.stderr
 
     return check
 

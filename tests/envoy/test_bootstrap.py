@@ -11,6 +11,7 @@ import pytest
 
 from extproc.bedrock.endpoints import Endpoint
 from extproc.config import CorsSettings, Settings
+from extproc.config.jwt import JwtIssuer, jwks_endpoint
 from extproc.envoy_config import CallersTls, EnvoyPlan, ProcessorTls, render
 from extproc.net import Address, ca_bundle
 from extproc.proxy import proxy_for
@@ -67,6 +68,18 @@ def test_a_way_through_a_proxy_passes(
 ) -> None:
     through = proxy_for(str(bedrock), {"HTTPS_PROXY": proxy})
     validate(render(EnvoyPlan(Address("0.0.0.0", 8080), unix(1), bedrock, Settings(), ca_file, proxy=through)))
+
+
+@pytest.mark.parametrize("uri", ["https://login.example.com/keys", "https://[2001:db8::1]:8443/keys", "http://[::1]:9"])
+@pytest.mark.parametrize("proxied", [False, True])
+def test_issuers_of_signed_tokens_pass(validate: Callable[..., None], ca_file: str, uri: str, proxied: bool) -> None:
+    issuers = (JwtIssuer("https://a/", ("api",), uri, "org"), JwtIssuer("b", ("x", "y"), uri, "org", "scp", 5.5))
+    origin = str(jwks_endpoint(uri))
+    through = proxy_for(origin, {"HTTPS_PROXY": "user:secret@proxy.example"}) if proxied else None
+    proxies = {origin: through} if through else {}
+    plan = EnvoyPlan(Address("0.0.0.0", 80), unix(1), HTTPS, Settings(jwt=issuers), ca_file, jwks_proxies=proxies)
+    validate(render(plan))
+    validate(render(replace(plan, proxy=through)))
 
 
 def test_workers_by_name_pass(validate: Callable[..., None], ca_file: str) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from extproc import config, envoy_config
 from extproc.bedrock.endpoints import Endpoint
+from extproc.config.jwt import JwtIssuer
 from extproc.envoy_config import (
     CallersTls,
     EnvoyPlan,
@@ -692,3 +693,10 @@ def test_keys_behind_a_proxy_have_a_tunnel_of_their_own(document: Edit) -> None:
     assert cluster(rendered, "bedrock-proxy")
     assert "c2VjcmV0" not in json.dumps(rendered)
     assert rendered["bootstrap_extensions"]
+
+
+@pytest.mark.parametrize("word", ["y", "n", "Y", "N", "yes", "on", "12", "null", "~", "1e5", "0x1F"])
+def test_a_text_stays_a_text_for_envoys_reader_of_yaml(word: str) -> None:
+    issuer = JwtIssuer(word, (word, "api"), "https://a/keys", "org")
+    plan = EnvoyPlan(Address("127.0.0.1", 8080), (Address(path="/run/w0.sock"),), AWS, config.Settings(jwt=(issuer,)))
+    assert re.search(rf"issuer: '{re.escape(word)}'|issuer: 1e5", render(plan))
