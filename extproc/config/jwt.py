@@ -42,6 +42,9 @@ Claim = Annotated[
 ]
 KeysSeconds = Annotated[float, Meta(ge=5, le=86_400, description="a number of seconds from 5 to 86400 (a day)")]
 
+RETRY_SECONDS = 5
+"""Seconds between Envoy's tries to fetch keys that it could not fetch."""
+
 MAX_ISSUERS = 16
 MAX_AUDIENCES = 64
 

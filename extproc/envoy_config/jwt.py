@@ -39,7 +39,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Empty
 
-from extproc.config.jwt import JwtIssuer, jwks_endpoint
+from extproc.config.jwt import RETRY_SECONDS, JwtIssuer, jwks_endpoint
 from extproc.envoy_config import EnvoyPlan
 from extproc.envoy_config.clusters import endpoints
 from extproc.envoy_config.messages import packed, seconds
@@ -56,9 +56,6 @@ _TUNNEL = "jwks-{index}-tunnel"
 
 _FETCH_SECONDS = 5.0
 """Timeout of a fetch of keys."""
-
-_RETRY_SECONDS = 5.0
-"""Seconds between tries to fetch keys that could not be fetched."""
 
 _FETCHES = 8
 """Fetches at a time of one issuer's keys, of all of Envoy's threads, while it has none; beyond it requests fail."""
@@ -124,7 +121,7 @@ def _provider(issuer: JwtIssuer, index: int) -> JwtProvider:
             ),
             cache_duration=seconds(issuer.refresh_seconds),
             # Envoy listens before it has the keys: API keys need none.
-            async_fetch=JwksAsyncFetch(fast_listener=True, failed_refetch_duration=seconds(_RETRY_SECONDS)),
+            async_fetch=JwksAsyncFetch(fast_listener=True, failed_refetch_duration=seconds(RETRY_SECONDS)),
         ),
     )
 

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Final, NoReturn, get_args
 
 from extproc import config
-from extproc.config.jwt import NAME_PREFIX, JwtIssuer
+from extproc.config.jwt import NAME_PREFIX, RETRY_SECONDS, JwtIssuer
 from extproc.config.kinds import Scope
 from extproc.openai.errors import ApiError
 from extproc.value import Value
@@ -33,9 +33,6 @@ SKEW_SECONDS: Final = 60.0
 
 MAX_NAME: Final = 128
 """Longest name of a token in logs, in characters."""
-
-RETRY_SECONDS: Final = 5
-"""Seconds between Envoy's tries to fetch keys that it could not fetch."""
 
 CHALLENGE: Final = {"www-authenticate": "Bearer"}
 """RFC 9110 section 15.5.2 requires the scheme in a 401."""
