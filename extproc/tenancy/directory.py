@@ -116,19 +116,14 @@ class Directory:
         An empty header counts as none. `now` is in Unix seconds. A `Lookup` is to be made first, and authentication to
         be repeated with its result, `looked_up`. `jwt` is Envoy's result for a signed token.
         """
-        store, header = self._store if looked_up is None else looked_up, (organisation or "").strip(" \t")
+        store: Store = self._store if looked_up is None else looked_up
+        header = (organisation or "").strip(" \t")
         if self._jwt is not None and authorization is not None and is_jwt(authorization):
-            token = self._jwt.token(authorization, jwt, now)
+            token: config.Token | Lookup = self._jwt.token(authorization, jwt, now)
         else:
-            secret = _secret(authorization, self._jwt is not None)
-            sha256 = digest(secret)
-            known = store.token(sha256, now)
-            if known is None:
-                reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
-            if isinstance(known, NotCached):
-                return Lookup(sha256, header)
-            token = known
-            _check_expiry(token, now)
+            token = self._issued(authorization, header, store, now)
+        if isinstance(token, Lookup):
+            return token
         name = _choose(token, header)
         settings = store.organisation(name, now)
         if isinstance(settings, NotCached):
@@ -144,6 +139,18 @@ class Directory:
         if settings.features is not None or token.features is not None:
             bits = denied(settings.features, token.features)
         return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes, bits)
+
+    def _issued(self, authorization: str | None, header: str, store: Store, now: float) -> config.Token | Lookup:
+        """Return the token that an API key in the header stands for; raises 401."""
+        secret = _secret(authorization, self._jwt is not None)
+        sha256 = digest(secret)
+        token = store.token(sha256, now)
+        if token is None:
+            reject(f"Incorrect API key provided: {masked(secret)}. It was never issued here, or has been revoked.")
+        if isinstance(token, NotCached):
+            return Lookup(sha256, header)
+        _check_expiry(token, now)
+        return token
 
     def _aliases(self, name: str, organisation: config.Organisation) -> Mapping[str, str]:
         """Return the aliases of an organisation that has some of its own."""

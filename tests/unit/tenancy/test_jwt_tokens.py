@@ -166,7 +166,7 @@ def test_an_organisation_has_to_be_there_and_chosen(organisation: Any, header: s
     [
         ("chat models", ("chat", "models")),
         ("openid  chat\tchat", ("chat",)),
-        (("chat", "embeddings", "usage"), ("chat", "embeddings")),
+        (("chat", "embeddings", "admin"), ("chat", "embeddings")),
         (("chat models",), ()),
         (None, ()),
         (1.0, ()),
