@@ -37,6 +37,6 @@ def test_what_may_pass_is_another_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_items_of_other_kinds_are_passed_over() -> None:
-    read = stored(SETTINGS, [("note", "not ours"), ("org#b", "{}"), ("org#a", "{}"), ("used#1", "")])
+    read = stored(SETTINGS, [("note", "not ours"), ("org#b", "{}"), ("org#a", "{}"), ("used#1", "")], "us-east-1")
     assert (list(read.settings.organisations), read.faults, read.warnings) == (["a", "b"], (), ())
     assert read.settings.directory is None
