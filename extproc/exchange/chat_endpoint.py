@@ -85,10 +85,10 @@ class DecodedChat:
     def ask(self, target: Target, capabilities: Capabilities, context: AskContext) -> TranslatedRequest:
         """Translate the request. Raises `ApiError`."""
         plan = chat_request.plan(self._request, capabilities, context.images, target.project, context.rules)
-        call = BedrockCall(model_path(target.model_id, "converse"), plan.body)
+        path, accept = model_path(target.model_id, "converse"), "application/json"
         if plan.stream:
-            path = model_path(target.model_id, "converse-stream")
-            call = BedrockCall(path, plan.body, "application/vnd.amazon.eventstream")
+            path, accept = model_path(target.model_id, "converse-stream"), "application/vnd.amazon.eventstream"
+        call = BedrockCall(path, plan.body, accept, most_output=plan.most_output)
         pending = ChatPending(plan.ignored, plan.stream, self.model, plan.streamed, plan.include_usage, plan.shape)
         return TranslatedRequest((call,), pending)
 

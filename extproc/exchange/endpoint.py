@@ -56,6 +56,8 @@ class BedrockCall(Struct, frozen=True):
     """The project that the call belongs to, where the body does not name it."""
     metadata: str | None = None
     """The call's request metadata as JSON, where the body does not have it."""
+    most_output: int = 0
+    """Most tokens of its output, 0 where there is no limit."""
 
 
 class AskContext(Struct, frozen=True):

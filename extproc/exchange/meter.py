@@ -23,6 +23,13 @@ MEDIA_TOKENS: Final = 1500
 """About what a model takes an image of its usual size for."""
 
 
+def input_estimate(body: Payload) -> int:
+    """Return about how many tokens the body of a call has."""
+    parts = segments(body)
+    text = sum(map(len, parts[::2]))  # between them, in segments of their own, are media
+    return text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS
+
+
 class Meter:
     """Counts one call, which began at `begun` (unix seconds)."""
 
@@ -38,9 +45,7 @@ class Meter:
 
     def leave(self, body: Payload) -> None:
         """Record the estimate of a request that is about to leave."""
-        parts = segments(body)
-        text = sum(map(len, parts[::2]))  # between them, in segments of their own, are media
-        self._record.input_tokens = text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS
+        self._record.input_tokens = input_estimate(body)
         self._record.estimated = True
         self._record.cost_micro_usd = self._cost(Usage(self._record.input_tokens))
 

@@ -127,7 +127,9 @@ class DecodedResponses:
         path = model_path(target.model_id, "converse-stream" if plan.stream else "converse")
         accept = "application/vnd.amazon.eventstream" if plan.stream else "application/json"
         pending = self._pending(plan, target)
-        call = BedrockCall(path, plan.body, accept, response=REPETITIONS * len(bytes(pending.echo)))
+        call = BedrockCall(
+            path, plan.body, accept, response=REPETITIONS * len(bytes(pending.echo)), most_output=plan.most_output
+        )
         return TranslatedRequest((call,), pending)
 
     def _planned(

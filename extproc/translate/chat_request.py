@@ -51,6 +51,8 @@ class ChatPlan(Value, frozen=True):
     """The shape of the response that the client expects."""
     ignored: tuple[str, ...]
     """Fields of the request that change nothing, by their paths (`Ignored`)."""
+    most_output: int = 0
+    """Most tokens of the completion, 0 where there is no limit."""
 
 
 class CountPlan(Value, frozen=True):
@@ -77,7 +79,8 @@ def plan(
     them; the other parameters.
     """
     planned = _plan(request, capabilities, fetched, project, rules)
-    options = request.stream_options
+    options, inference = request.stream_options, planned.converse.inference_config
+    most = UNSET if inference is UNSET else inference.max_tokens
     return ChatPlan(
         body=planned.converse.encode(),
         stream=planned.stream,
@@ -85,6 +88,7 @@ def plan(
         include_usage=bool(options and options.include_usage),
         shape=_shape(request, planned.effective, planned.tools),
         ignored=planned.ignored,
+        most_output=0 if most is UNSET else most,
     )
 
 

@@ -108,6 +108,7 @@ class TranslationServer:
                 len(body),
                 call.project,
                 call.metadata,
+                call.most_output,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

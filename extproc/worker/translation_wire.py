@@ -104,6 +104,7 @@ class CallFields(Struct):
     blobs: int
     project: str | None = None
     metadata: str | None = None
+    most_output: int = 0
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

@@ -386,6 +386,7 @@ class Process:
                 call.inputs,
                 call.project,
                 call.metadata,
+                call.most_output,
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]
