@@ -35,6 +35,7 @@ INTERPRETED = {
     "model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies responses_endpoint "
     "side_calls translation",
+    "limits": "",
     "openai": "chat embeddings limits messages models passed_over response_items responses unknown",
     "telemetry": "lines log",
     "tenancy": "",

@@ -1,0 +1,1 @@
+"""Rates of requests and tokens: the algorithm, and counters in the process."""
