@@ -39,6 +39,7 @@ from extproc.exchange.jobs import (
     SideResponse,
     SideResponses,
 )
+from extproc.limits.counters import MemoryCounters
 from extproc.tenancy.directory import Directory
 from extproc.tenancy.store import Lookup
 from extproc.transport import ext_proc_pb2 as pb
@@ -93,6 +94,7 @@ def gateway() -> Gateway:
         identity=lambda: Credentials("AKID", "secret"),
         detokenise=cl100k_base.decode,
         budget=Budget(NEVER_USED_UP, NEVER_USED_UP),
+        counters=MemoryCounters(time.monotonic_ns),
     )
 
 

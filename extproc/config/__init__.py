@@ -66,6 +66,7 @@ from extproc.config.kinds import (
     YesNo,
 )
 from extproc.config.prices import ModelPrices
+from extproc.config.rate_limits import RateLimits, RateLimitSettings, check_rate_limits
 from extproc.config.regions import check_regions
 from extproc.config.response_keys import check_keys
 from extproc.config.roles import RoleSettings
@@ -145,6 +146,8 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether its calls may be served outside of the region's geography, or never (`strict`)."""
     role: RoleSettings | None = None
     """The role that its calls are made with, in place of the gateway's own identity."""
+    limits: RateLimits | None = None
+    """Its limits, before those of `rate_limits.organisation`."""
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +164,8 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The groups of endpoints that it may call; None is all of them."""
     features: tuple[Feature, ...] | None = None
     """Narrows the organisation's: a feature has to be permitted by both."""
+    limits: RateLimits | None = None
+    """Its limits, before those of `rate_limits.token`, and beside its organisation's."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
@@ -293,6 +298,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where tokens and organisations are, if not in this file and its token files."""
     compat: CompatSettings = msgspec.field(default_factory=CompatSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
+    rate_limits: RateLimitSettings = msgspec.field(default_factory=RateLimitSettings)
     embeddings: EmbeddingsSettings = msgspec.field(default_factory=EmbeddingsSettings)
     streaming: StreamingSettings = msgspec.field(default_factory=StreamingSettings)
     catalogue: CatalogueSettings = msgspec.field(default_factory=CatalogueSettings)
@@ -382,7 +388,15 @@ class Draft:
             tokens=tokens,
             responses=ResponsesSettings(keys),
             last_used_in=settings.last_used_in and str(Path(self.source).parent / settings.last_used_in),
+            rate_limits=_placed(settings.rate_limits, Path(self.source).parent),
         )
+
+
+def _placed(settings: RateLimitSettings, folder: Path) -> RateLimitSettings:
+    """Return the settings with the whole path of their file."""
+    if settings.sqlite is None:
+        return settings
+    return msgspec.structs.replace(settings, sqlite=str(folder / settings.sqlite))
 
 
 def load(path: Path) -> Settings:
@@ -427,12 +441,14 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
     """Check that organisations are declared, and that nothing is repeated in any file; raises `ConfigError`."""
     names: _Seen = {}
     hashes: _Seen = {}
+    limits = {name: own.limits for name, own in organisations.items() if own.limits is not None}
     for source, tokens in files.items():
         with _naming(source):
             for index, token in enumerate(tokens):
                 _check_organisations(token, organisations, index)
                 if token.models is not None:
                     check_patterns(token.models, f"tokens[{index}]")
+                check_rate_limits(token.limits, f"tokens[{index}]", token.organisations, limits)
                 _check_unique("name", names, token.name, source, index)
                 _check_unique("sha256", hashes, token.sha256, source, index)
 

@@ -97,6 +97,7 @@ from extproc.exchange.local_replies import (
 from extproc.exchange.meter import Meter
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
+from extproc.exchange.rate_limits import Ticket, take
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, Route, not_here, route
 from extproc.exchange.rules import default_model, rules_of
@@ -149,6 +150,8 @@ class Exchange:
         self._upstream_headers: tuple[str, ...] = ()
         self._reservation: Reservation | None = None
         """What this exchange holds of the budget until its stream has ended."""
+        self._ticket: Ticket | None = None
+        """What it has taken of its caller's limits, if there are any."""
 
     @property
     def done(self) -> bool:
@@ -175,6 +178,8 @@ class Exchange:
 
     def close(self) -> None:
         """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
+        if self._ticket is not None and isinstance(self._state, SideCalling | Completing):
+            self._ticket.settle(self._ticket.tokens)  # the caller left, and nobody counts what was used
         self._finish()
         if self._reservation is not None:
             self._reservation.release()
@@ -246,6 +251,8 @@ class Exchange:
     def _finish(self) -> None:
         """End the exchange, and free its state, whose relay refers back to it, before Envoy closes the stream."""
         self._state = Done()
+        if self._ticket is not None:
+            self._ticket.settle(self._record.input_tokens + self._record.output_tokens)
 
     # The request
 
@@ -382,6 +389,9 @@ class Exchange:
         self._ignored = translated.pending.ignored
         self._record.ignored_params = len(self._ignored)
         hold_calls(admitted.reservation, translated.calls)
+        if admitted.caller.limits is not None:
+            scopes, streams = admitted.caller.limits, translated.pending.streams
+            self._ticket = take(self._gateway.counters, scopes, self._record.model, translated.calls, streams)
         if len(translated.calls) == 1:
             return self._forward(translated.calls[0], translated.pending, now)
         settings, organisation = self._gateway.settings, admitted.caller.organisation
@@ -512,6 +522,8 @@ class Exchange:
             fields.append(("openai-organization", self._record.organisation))
         if self._served:
             fields.append(("x-oai-model-served", self._served))
+        if self._ticket is not None:
+            fields.extend(self._ticket.headers)
         if self._ignored:
             fields.append(("x-oai-ignored-params", ", ".join(self._ignored)))
         return tuple(fields)

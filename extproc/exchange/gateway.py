@@ -21,6 +21,7 @@ from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import Assume
 from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
+from extproc.limits.counters import Counters
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
 from extproc.value import Value
@@ -58,6 +59,8 @@ class Gateway:
     """cl100k_base token ids to text."""
     budget: Budget
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
+    counters: Counters
+    """What counts the rates of callers with limits. It stays the same object, too."""
     prices: PriceList = NO_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
@@ -101,6 +104,7 @@ class Gateway:
             identity=place.identity or self.identity,
             detokenise=self.detokenise,
             budget=self.budget,
+            counters=self.counters,
             prices=self.prices,
             mark_by_header=self.mark_by_header,
             region=region,

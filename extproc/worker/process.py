@@ -54,6 +54,7 @@ from extproc.worker.aws_files import AwsFiles
 from extproc.worker.directories import Directories
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
+from extproc.worker.rate_counters import RateCounters, shared_file
 from extproc.worker.regions import Regions
 from extproc.worker.reload import SettingsFile, follow
 from extproc.worker.roles import Roles
@@ -126,7 +127,7 @@ def serve(options: ServeOptions, lookups: AwsLookups) -> None:
     address = listening.parse(options.listen)
     health = listening.parse(options.health) if options.health else None
     budget = budget_of(file.settings, files, options.envoy_memory)
-    worker = Worker(file, lookups, budget, options.mark_by_header, aws_files)
+    worker = Worker(file, lookups, budget, options.mark_by_header, aws_files, options.listen)
     uvloop.run(worker.run(address, options.stopping, options.tls, health))
 
 
@@ -140,9 +141,11 @@ class Worker:
         budget: Budget,
         mark_by_header: bool = False,
         aws_files: AwsFiles | None = None,
+        listen: str = "",
     ) -> None:
         """Create the parts. Raises `EndpointError`."""
         settings = file.settings
+        self._counters = RateCounters(shared_file(settings, listen), listen, lambda: self.gateway.settings)
         self._file = file
         self._endpoints = endpoints = lookups.endpoints()
         changed = aws_files.changed if aws_files else None
@@ -162,6 +165,7 @@ class Worker:
             identity=self._identity,
             detokenise=cl100k_base.decode,
             budget=budget,
+            counters=self._counters,
             mark_by_header=mark_by_header,
         )
         self._regions = Regions(
@@ -191,6 +195,9 @@ class Worker:
             self._roles.expect(self._file.settings, self._endpoints.region)
             renewals = asyncio.create_task(self._roles.follow())
             cleanup.callback(renewals.cancel)
+            counting = asyncio.create_task(self._counters.run())
+            cleanup.callback(self._counters.close)
+            cleanup.callback(counting.cancel)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
             _freeze_heap()

@@ -33,8 +33,14 @@ INTERVAL_SECONDS = 1.0
 FIXED = ("region", "regions", "limits", "catalogue", "cors", "workers", "transport", "trusted_hops")
 """Settings that can only be set at start."""
 
-FIXED_PARTS = (("embeddings", "seconds"), ("media", "seconds"), ("streaming", "idle_seconds"), ("media", "deny"))
-"""Likewise: Envoy's own timeouts are made from the first three, and the image fetcher from the last."""
+FIXED_PARTS = (
+    ("embeddings", "seconds"),
+    ("media", "seconds"),
+    ("streaming", "idle_seconds"),
+    ("media", "deny"),
+    ("rate_limits", "sqlite"),
+)
+"""Likewise: Envoy's own timeouts are made from the first three, the fetcher and the rates' store from others."""
 
 
 class SettingsFile:

@@ -14,6 +14,7 @@ as choices of messages.
 import hashlib
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from extproc.bedrock.sigv4 import Signer
 from extproc.exchange.budget import Budget
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
+from extproc.limits.counters import MemoryCounters
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.large import take_body
@@ -167,6 +169,7 @@ def _gateway() -> Gateway:
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=cl100k_base.decode,
         budget=Budget(1 << 40, 1 << 40),
+        counters=MemoryCounters(time.monotonic_ns),
     )
 
 

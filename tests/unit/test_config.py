@@ -3,9 +3,11 @@
 import datetime
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from extproc import config
 from extproc.bedrock import capability_table
@@ -265,6 +267,24 @@ REJECTED = {
     "{directory: {dynamodb: {table: abc}}, last_used_in: a}": (
         "last_used_in: the table `abc` has the tokens, and when they were used last as well; write `last_used: true`"
     ),
+    # rates
+    "rate_limits: {organisation: {requests_per_minute: -1}}": (
+        "rate_limits.organisation.requests_per_minute: expected `unlimited`, or a whole number from 1 to"
+    ),
+    "rate_limits: {token: {tokens_per_minute: 9007199254740993}}": "tokens_per_minute: expected `unlimited`",
+    "rate_limits: {token: {tokens_per_minute: 1.5}}": "tokens_per_minute: expected `unlimited`",
+    "rate_limits: {on_store_error: deny}": "rate_limits.on_store_error: expected `allow` or `reject`; found other text",
+    "rate_limits: {tokens: {}}": "rate_limits.tokens: unknown key, did you mean `token`?",
+    "organisations: {acme: {limits: {concurrent_streams: 0}}}": (
+        "organisations.acme.limits.concurrent_streams: expected `unlimited`, or a whole number from 1 to"
+    ),
+    "organisations: {acme: {limits: {requests_per_minut: 1}}}": (
+        "organisations.acme.limits.requests_per_minut: unknown key, did you mean `requests_per_minute`?"
+    ),
+    "{organisations: {acme: {limits: {requests_per_minute: 60}}}, "
+    f"tokens: [{{name: a, sha256: {DIGEST}, organisations: [acme], limits: {{requests_per_minute: 61}}}}]}}": (
+        "tokens[0].limits.requests_per_minute: 61 is more than organisation `acme` has (60), and could never be reached"
+    ),
     # images from the web
     "media: {fetch: 1}": "media.fetch: expected true or false; found the number 1",
     "media: {max_bytes: 1}": "media.max_bytes: expected a whole number of bytes from 1024 (1 KiB)",
@@ -400,3 +420,15 @@ def test_a_mapping_that_contains_itself() -> None:
 def test_a_fault_in_a_mapping_that_may_be_left_out_has_its_path(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse(text.encode())
+
+
+@pytest.mark.parametrize(("own", "other"), [(60, 60), (61, 100), (61, "unlimited"), (61, None)])
+def test_a_token_of_several_organisations_may_have_the_limit_of_the_largest(own: int, other: Any) -> None:
+    organisations = {"acme": {"limits": {"requests_per_minute": 60}}, "umbrella": {}}
+    if other is not None:
+        organisations["umbrella"] = {"limits": {"requests_per_minute": other}}
+    limits = {"requests_per_minute": own}
+    token = {"name": "a", "sha256": DIGEST, "organisations": ["acme", "umbrella"], "limits": limits}
+    settings = parse(yaml.safe_dump({"organisations": organisations, "tokens": [token]}).encode())
+    assert settings.tokens[0].limits is not None
+    assert settings.tokens[0].limits.requests_per_minute == own

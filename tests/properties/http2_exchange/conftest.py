@@ -6,6 +6,7 @@ The oracle reads directives and shares nothing with the transport's state machin
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,6 +34,7 @@ from extproc.exchange.events import (
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
 from extproc.exchange.jobs import SideCalls, SideFailure, SideResponse, SideResponses
+from extproc.limits.counters import MemoryCounters
 from extproc.tenancy.directory import Directory
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.messages import FILTER
@@ -60,6 +62,7 @@ def gateway() -> Gateway:
         identity=lambda: Credentials("AKID", "secret", "session"),
         detokenise=cl100k_base.decode,
         budget=Budget(1 << 60, 1 << 60),
+        counters=MemoryCounters(time.monotonic_ns),
     )
 
 

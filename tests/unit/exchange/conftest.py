@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from extproc.exchange.directives import Forward
 from extproc.exchange.events import RequestBody, RequestHeaders
 from extproc.exchange.exchange import Exchange
 from extproc.exchange.gateway import Gateway
+from extproc.limits.counters import MemoryCounters
 from extproc.tenancy.directory import Directory
 
 NOW = 1_790_000_000.0
@@ -62,6 +64,7 @@ def gateway() -> Gateway:
         identity=lambda: Credentials("AKID", "secret"),
         detokenise=cl100k_base.decode,
         budget=Budget(1 << 30, 1 << 30),
+        counters=MemoryCounters(time.monotonic_ns),
     )
 
 

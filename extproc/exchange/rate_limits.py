@@ -1,0 +1,120 @@
+"""The limits of a caller's rates: what a request takes of them, and what its caller is told.
+
+A request reserves the tokens of its input, as estimated, and of its output as far as `MOST_RESERVED`; its end settles
+them. An output alone makes no request too large: only an input can be larger than the limit.
+
+Source of the headers and messages: OpenAI's rate limit headers, and its 429s as clients quote them.
+
+Decision: docs/decisions.md, D235.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.endpoint import BedrockCall
+from extproc.exchange.meter import input_estimate
+from extproc.limits.counters import Counters, Decision, Refusal, Scope, Standing
+from extproc.openai.errors import ApiError
+
+ASSUMED_OUTPUT: Final = 1024
+"""Tokens of an output without a limit."""
+
+MOST_RESERVED: Final = 4096
+"""Most tokens that are reserved for an output; the rest of a longer one is a debt when it has ended."""
+
+_MS: Final = 1_000_000
+"""Nanoseconds."""
+
+_UNITS: Final = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)", "streams": "open streams"}
+
+
+class Ticket:
+    """What one request has taken of its caller's limits; `headers` tell what remains of them."""
+
+    def __init__(
+        self, counters: Counters, scopes: Sequence[Scope], decision: Decision, tokens: int, stream: bool
+    ) -> None:
+        self.headers = headers_of(decision)
+        self.tokens = tokens
+        self._counters = counters
+        self._scopes = scopes
+        self._decision = decision
+        self._stream = stream
+        self._open = True
+
+    def settle(self, tokens: int) -> None:
+        """Count what the request has used, and its stream no more; only the first time counts."""
+        if not self._open:
+            return
+        self._open = False
+        if tokens != self.tokens:
+            self._counters.settle(self._scopes, self._decision, self.tokens, tokens)
+        if self._stream:
+            self._counters.release(self._scopes, self._decision)
+
+
+def take(counters: Counters, scopes: Sequence[Scope], model: str, calls: Sequence[BedrockCall], stream: bool) -> Ticket:
+    """Take a request's part of the limits. Raises a 429 `ApiError`, or a 503 where the store does not work."""
+    stream = stream and any(scope.streams for scope in scopes)
+    tokens = _reservation(scopes, calls)
+    decision = counters.admit(scopes, tokens, stream)
+    if decision.refusal is not None:
+        raise _refused(decision, decision.refusal, model, tokens)
+    return Ticket(counters, scopes, decision, tokens, stream)
+
+
+def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
+    """Return the tokens to reserve: an output alone never exceeds a limit."""
+    limits = [scope.tokens for scope in scopes if scope.tokens]
+    if not limits:
+        return 0
+    tokens = sum([input_estimate(call.body) for call in calls])
+    output = sum([min(call.most_output or ASSUMED_OUTPUT, MOST_RESERVED) for call in calls if not call.inputs])
+    return tokens + min(output, max(min(limits) - tokens, 0))
+
+
+def headers_of(decision: Decision) -> Headers:
+    """Return OpenAI's headers."""
+    return (*_fields("requests", decision.requests), *_fields("tokens", decision.tokens))
+
+
+def _fields(kind: str, standing: Standing | None) -> Headers:
+    if standing is None:
+        return ()
+    return (
+        (f"x-ratelimit-limit-{kind}", str(standing.limit)),
+        (f"x-ratelimit-remaining-{kind}", str(standing.remaining)),
+        (f"x-ratelimit-reset-{kind}", duration(standing.reset)),
+    )
+
+
+def duration(nanoseconds: int) -> str:
+    """Return a duration, rounded up to milliseconds, as OpenAI writes it: `12ms`, `1.5s`, `6m0s`."""
+    milliseconds = -(-nanoseconds // _MS)
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    fraction = f".{milliseconds:03}".rstrip("0") if milliseconds else ""
+    return f"{minutes}m{seconds}{fraction}s" if minutes else f"{seconds}{fraction}s"
+
+
+def _refused(decision: Decision, refusal: Refusal, model: str, tokens: int) -> ApiError:
+    kind = "tokens" if refusal.kind == "tokens" else "requests"
+    numbers = f"{refusal.scope.name} on {_UNITS[refusal.kind]}: Limit {refusal.limit}"
+    headers = dict(headers_of(decision))
+    requested = tokens if refusal.kind == "tokens" else 1
+    if refusal.wait is None:
+        message = f"Request too large for {model} in {numbers}, Requested {requested}. Send a shorter input."
+        headers["x-should-retry"] = "false"
+    else:
+        again = duration(refusal.wait)
+        message = (
+            f"Rate limit reached for {model} in {numbers}, Used {refusal.used}, Requested {requested}. "
+            f"Please try again in {again}."
+        )
+        milliseconds = -(-refusal.wait // _MS)
+        headers["retry-after"] = str(-(-milliseconds // 1000))
+        headers["retry-after-ms"] = str(milliseconds)
+    return ApiError(429, message, type=kind, code="rate_limit_exceeded", headers=headers)

@@ -1,0 +1,259 @@
+"""Counters in a file of SQLite, which the workers of one machine share.
+
+A request takes one transaction of some 25 µs of CPU, in the event loop: a thread would cost more than it saves. What
+a call used in the end is written with the next transaction of its scope, or by the next `tick`. Nothing is synced to
+disk, for a minute's rates are worth nothing after a power cut.
+
+Streams are counted by worker. A worker that starts has none; one that shows no sign of life for `LEASE` has none
+either.
+
+Invariant: a method blocks for `BUSY_SECONDS` at most for each statement that finds the file locked, and raises
+`StoreError` for whatever goes wrong.
+
+Decisions: docs/decisions.md, D236, D238.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from extproc.limits import gcra
+from extproc.limits.counters import Bucket, Clock, Decision, Scope, decide, settled
+
+BUSY_SECONDS: Final = 0.05
+
+OPEN_TRIES: Final = 20
+OPEN_PAUSE_SECONDS: Final = 0.01
+"""Other workers open the file for as long as making its tables takes."""
+
+LEASE: Final = 15_000_000_000
+"""Nanoseconds without a sign of life after which a worker's streams count no more."""
+
+BATCH: Final = 500
+"""Most rows that one `tick` writes, or removes."""
+
+_MODE: Final = 0o600
+
+_TABLES: Final = """
+create table if not exists buckets (key text primary key, requests integer not null, tokens integer not null)
+    without rowid;
+create table if not exists workers (worker text primary key, seen integer not null) without rowid;
+create table if not exists streams (key text, worker text, open integer not null, primary key (key, worker))
+    without rowid;
+"""
+
+_BUCKETS: Final = "select key, requests, tokens from buckets where key in (?, ?)"
+_STREAMS: Final = (
+    "select key, sum(open) from streams join workers using (worker) where key in (?, ?) and seen >= ? group by key"
+)
+_SET_BUCKET: Final = (
+    "insert into buckets values (?, ?, ?) on conflict (key) do update set requests = excluded.requests, "
+    "tokens = excluded.tokens"
+)
+_MOVE: Final = (
+    "insert into buckets values (?4, 0, min(max(?1 + ?3, ?1), ?2)) on conflict (key) do update "
+    "set tokens = min(max(min(max(tokens, ?1), ?2) + ?3, ?1), ?2)"
+)
+"""`gcra.moved`; there is no row where the bucket was full."""
+_SET_STREAMS: Final = (
+    "insert into streams values (?, ?, ?) on conflict (key, worker) do update set open = excluded.open"
+)
+_SEEN: Final = "insert into workers values (?, ?) on conflict (worker) do update set seen = excluded.seen"
+_FORGET: Final = (
+    "delete from buckets where key in (select key from buckets where requests <= ? and tokens <= ? limit ?)"
+)
+
+
+class StoreError(Exception):
+    """The file does not work; the message has the reason, not the path."""
+
+
+class SharedCounters:
+    """Counters in the file at `path`; `worker` is the name of this worker among those that share it."""
+
+    def __init__(self, path: Path, worker: str, clock: Clock = time.monotonic_ns) -> None:
+        self._path = path
+        self._worker = worker
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._forgot = self._ticked = 0
+        self._used: dict[str, int] = {}
+        """By how much tokens' buckets are yet to be moved."""
+        self._open: dict[str, int] = {}
+        """The open streams of this worker."""
+        self._unwritten: set[str] = set()
+        """Those of `_open` that differ from the file."""
+
+    def admit(self, scopes: Sequence[Scope], tokens: int, stream: bool) -> Decision:
+        """Count a request. Raises `StoreError`."""
+        with self._transaction() as connection:
+            now = self._clock()
+            decision = decide(scopes, self._found(connection, scopes, now, stream), now, tokens, stream)
+            counted = decision.refusal is None
+            rows = [(each.key, new.requests, new.tokens) for each, new in zip(scopes, decision.buckets, strict=True)]
+            if counted:
+                connection.executemany(_SET_BUCKET, rows)
+            if counted and stream:
+                opened = [(each.key, self._worker, self._open.get(each.key, 0) + 1) for each in scopes if each.streams]
+                connection.executemany(_SET_STREAMS, opened)
+        if counted:
+            for scope in scopes:
+                self._used.pop(scope.key, None)
+                if stream and scope.streams:
+                    self._open[scope.key] = self._open.get(scope.key, 0) + 1
+        return decision
+
+    def settle(self, scopes: Sequence[Scope], decision: Decision, reserved: int, used: int) -> None:
+        """Count the tokens that a request has used."""
+        for key, change in settled(scopes, decision, reserved, used, self._clock()).items():
+            self._used[key] = self._used.get(key, 0) + change
+
+    def release(self, scopes: Sequence[Scope], decision: Decision, *, write: bool = True) -> None:
+        """Count a stream that has ended. Raises `StoreError`; then the next `tick` writes it, as without `write`."""
+        for scope in scopes:
+            if scope.streams:
+                self._open[scope.key] = max(self._open.get(scope.key, 0) - 1, 0)
+                self._unwritten.add(scope.key)
+        if not write:
+            return
+        with self._transaction() as connection:
+            self._write_streams(connection)
+        self._written()
+
+    def tick(self) -> None:
+        """Show that this worker lives, and write what it has not written. Raises `StoreError`."""
+        if self._connection is None or not self._same_file():
+            self.open()
+        now, batch = self._clock(), dict(itertools.islice(self._used.items(), BATCH))
+        if now - self._ticked >= LEASE:
+            self._unwritten.update(self._open)  # another worker may have taken this one for dead
+        with self._transaction() as connection:
+            connection.execute(_SEEN, (self._worker, now))
+            most = now + gcra.LONGEST_DEBT
+            connection.executemany(_MOVE, [(now, most, change, key) for key, change in batch.items()])
+            self._write_streams(connection)
+            if now - self._forgot >= gcra.MINUTE:
+                connection.execute(_FORGET, (now, now, BATCH))
+                self._forgot = now
+        self._ticked = now
+        for key in batch:
+            del self._used[key]
+        self._written()
+
+    def open(self) -> None:
+        """Open the file, and begin without open streams in it, but for those that there are. Raises `StoreError`."""
+        self.close()
+        try:
+            with _locked(self._path.with_name(f".{self._path.name}.lock")):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE))
+                self._connection = connection = sqlite3.connect(
+                    self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=32
+                )
+                self._inode = os.stat(self._path).st_ino
+                self._begin(connection)
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StoreError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        now = self._clock()
+        connection.execute("pragma journal_mode = wal").fetchall()
+        connection.execute("pragma synchronous = off")
+        connection.executescript(_TABLES)
+        latest = now + gcra.LONGEST_DEBT + gcra.MINUTE
+        connection.execute("begin immediate")
+        # The clock begins again with the machine: what is beyond it is of another start.
+        connection.execute("delete from buckets where requests > ? or tokens > ?", (latest, latest))
+        connection.execute(
+            "delete from workers where worker = ? or seen > ? or seen < ?", (self._worker, now, now - LEASE)
+        )
+        connection.execute("delete from streams where worker not in (select worker from workers)")
+        connection.execute(_SEEN, (self._worker, now))
+        rows = [(key, self._worker, number) for key, number in self._open.items() if number]
+        connection.executemany(_SET_STREAMS, rows)
+        connection.execute("commit")
+
+    def _same_file(self) -> bool:
+        """Return whether the path still leads to the file that is open."""
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def _found(self, connection: sqlite3.Connection, scopes: Sequence[Scope], now: int, stream: bool) -> list[Bucket]:
+        """Return the buckets of the scopes, with what is yet to be written of them."""
+        keys = (scopes[0].key, scopes[-1].key)
+        rows = {key: (requests, tokens) for key, requests, tokens in connection.execute(_BUCKETS, keys)}
+        opened: dict[str, int] = {}
+        if stream:
+            opened = dict(connection.execute(_STREAMS, (*keys, now - LEASE)).fetchall())
+        found = []
+        for scope in scopes:
+            requests, tokens = rows.get(scope.key, (0, 0))
+            moved = gcra.moved(tokens, now, self._used.get(scope.key, 0))
+            found.append(Bucket(requests, moved, opened.get(scope.key, 0)))
+        return found
+
+    def _write_streams(self, connection: sqlite3.Connection) -> None:
+        rows = [(key, self._worker, self._open.get(key, 0)) for key in self._unwritten]
+        connection.executemany(_SET_STREAMS, rows)
+
+    def _written(self) -> None:
+        """Forget what is in the file now."""
+        for key in self._unwritten:
+            if not self._open.get(key):
+                self._open.pop(key, None)
+        self._unwritten.clear()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the lock of the file, and write at the end. Raises `StoreError`."""
+        if self._connection is None:
+            self.open()
+        connection = self._connection
+        assert connection is not None
+        try:
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("rollback")
+                raise
+        except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.OperationalError) or "locked" not in str(error):
+                self.close()
+            raise StoreError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Hold the lock of a file. Raises `OSError` where another worker holds it for long."""
+    handle = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    try:
+        for attempt in range(OPEN_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == OPEN_TRIES - 1:
+                    raise
+                time.sleep(OPEN_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(handle)
