@@ -30,8 +30,10 @@ HASHES  := $(BIN)/uv pip compile --quiet --generate-hashes --constraints constra
 HELM_VERSION := v4.3.2
 HELM         := $(shell dirname "$$(mktemp -u)")/engine/helm/$(HELM_VERSION)/helm
 
-# Debian's package of a proxy, unpacked there too: it is not installed. Without apt, the tests with a proxy are skipped.
+# Debian's packages of a proxy and of Prometheus, unpacked there too: they are not installed. Without apt, tests with them are
+# skipped.
 TINYPROXY    := $(shell dirname "$$(mktemp -u)")/engine/tinyproxy/usr/bin/tinyproxy
+PROMETHEUS   := $(shell dirname "$$(mktemp -u)")/engine/prometheus/usr/bin/prometheus
 
 # The images' labels. SOURCE is the URL of the repository, if it has one.
 VERSION  := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' extproc/__init__.py)
@@ -45,7 +47,7 @@ RENDER  := $(BIN)/oai-extproc envoy-config --config gateway.example.yaml \
            --ca-file /etc/ssl/certs/ca-certificates.crt
 WHOLE   := --admin unix:/run/oai/admin.sock --health 0.0.0.0:8081
 TLS     := --listen 0.0.0.0:8443 --tls /etc/oai/tls/tls.crt /etc/oai/tls/tls.key --tls-secrets /run/oai
-PARTS   := filter cluster route reply
+PARTS   := filter cluster route reply metrics
 BEHIND  := HTTPS_PROXY=http://proxy.example:3128
 
 UNIT     := tests/unit tests/properties
@@ -72,13 +74,13 @@ help: ## Show this list
 run: supported $(RUNTIME) ## Start everything on LISTEN (127.0.0.1:8080), with a demo token
 	@exec $(BIN)/oai-extproc up --listen $(LISTEN) $(ARGS)
 
-test: $(DEV) $(TINYPROXY) ## Run the whole suite; ARGS are pytest's
+test: $(DEV) $(TINYPROXY) $(PROMETHEUS) ## Run the whole suite; ARGS are pytest's
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: $(DEV) ## Run the fast part: no Envoy, no sockets
 	$(BIN)/python -m pytest $(UNIT) $(ARGS)
 
-test-programs: $(DEV) $(TINYPROXY) ## Run the other part: with Envoy, sockets and SDKs
+test-programs: $(DEV) $(TINYPROXY) $(PROMETHEUS) ## Run the other part: with Envoy, sockets and SDKs
 	$(BIN)/python -m pytest $(PROGRAMS) $(ARGS)
 
 debian: ## Install nginx and Chromium, with which a few tests run, from Debian's packages; nothing where that is not for root
@@ -236,7 +238,7 @@ clean: ## Remove everything that make has made
 	  .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-installed: $(BENCH) $(FUZZ) $(TINYPROXY)
+installed: $(BENCH) $(FUZZ) $(TINYPROXY) $(PROMETHEUS)
 
 supported:
 	$(if $(wildcard $(BIN)/python),,@test -z "$(PYTHON)" || ! $(PYTHON_FITS) || $(PYTHON) deploy/supported.py)
@@ -285,6 +287,12 @@ $(TINYPROXY):
 	@folder=$(@D) && folder=$${folder%/usr/bin} && mkdir -p $$folder && cd $$folder \
 	  && { apt-get download -qq tinyproxy-bin || { apt-get update -qq && apt-get download -qq tinyproxy-bin; }; } 2>/dev/null \
 	  && dpkg-deb -x tinyproxy-bin_*.deb . || echo "make: no package tinyproxy-bin: tests with a proxy are skipped"
+
+$(PROMETHEUS):
+	@echo "Unpacking Prometheus"
+	@folder=$(@D) && folder=$${folder%/usr/bin} && mkdir -p $$folder && cd $$folder \
+	  && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null \
+	  && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb || echo "make: no package prometheus: tests with it are skipped"
 
 $(COMPILED)/.built: setup.py pyproject.toml $(shell find extproc bedrock_local -name '*.py' -o -name '*.json') | $(DEV)
 	@echo "Compiling the hot packages into $(COMPILED)"

@@ -65,6 +65,7 @@ from extproc.config.kinds import (
     Workers,
     YesNo,
 )
+from extproc.config.metrics import MetricsSettings
 from extproc.config.prices import ModelPrices
 from extproc.config.rate_limits import RateLimits, RateLimitSettings, check_rate_limits
 from extproc.config.regions import check_regions
@@ -306,6 +307,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     responses: ResponsesSettings = msgspec.field(default_factory=ResponsesSettings)
     media: MediaSettings = msgspec.field(default_factory=MediaSettings)
     cors: CorsSettings = msgspec.field(default_factory=CorsSettings)
+    metrics: MetricsSettings = msgspec.field(default_factory=MetricsSettings)
     aws: AwsSettings = msgspec.field(default_factory=AwsSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""

@@ -32,9 +32,9 @@ STAT_PREFIX = "oai"
 DEFAULT_FILES = 65_536
 """Open files that an Envoy on an unknown machine must be allowed."""
 
-Fragment = Literal["filter", "cluster", "route", "reply", "tunnel"]
-"""A part of the configuration for an Envoy that exists already: HTTP filters, clusters, routes, local reply mappers, or
-the listener of the way through a proxy."""
+Fragment = Literal["filter", "cluster", "route", "reply", "metrics", "tunnel"]
+"""A part of the configuration for an Envoy that exists already: HTTP filters, clusters, routes, local reply mappers,
+access loggers that count usage, or the listener of the way through a proxy."""
 
 SecretKind = Literal["ca", "certificate"]
 """A part of Envoy's TLS towards workers: the authority that it trusts, or the certificate that it shows."""

@@ -34,6 +34,7 @@ from extproc.envoy_config.overload import overload_manager
 from extproc.envoy_config.replies import foreign_replies
 from extproc.envoy_config.tls import processor_secret
 from extproc.envoy_config.tunnel import bedrock_tunnel, proxy_cluster, tunnel_extension
+from extproc.envoy_config.usage_metrics import count_usage, is_counted, usage_loggers
 from extproc.net import Address
 
 _SOCKET_MODE = 0o660
@@ -46,6 +47,7 @@ _WHERE: dict[Fragment, str] = {
     "cluster": "for `clusters`",
     "route": "for `routes` of a virtual host, before any that matches /oai/v1 too",
     "reply": "for `local_reply_config.mappers`, before any other",
+    "metrics": "for `access_log` of the connection manager, see docs/attach.md",
     "tunnel": "for `listeners`; add envoy.bootstrap.internal_listener to `bootstrap_extensions`, see docs/attach.md",
 }
 
@@ -84,7 +86,7 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
     if plan.health is not None:
         listeners.append(health_listener(plan, plan.health))
         clusters += health_clusters(plan)
-    return Bootstrap(
+    whole = Bootstrap(
         node=_node(plan),
         admin=Admin(address=address_message(plan.admin, mode=_SOCKET_MODE)) if plan.admin else None,
         layered_runtime=LayeredRuntime(layers=[_runtime()]),
@@ -92,6 +94,9 @@ def bootstrap(plan: EnvoyPlan) -> Bootstrap:
         overload_manager=overload_manager(plan),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=clusters),
     )
+    if is_counted(plan):
+        count_usage(whole)
+    return whole
 
 
 def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
@@ -105,6 +110,8 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
             return api_routes(plan)
         case "reply":
             return foreign_replies(plan)
+        case "metrics":
+            return usage_loggers(plan)
         case "tunnel":
             return _tunnel(plan)
 

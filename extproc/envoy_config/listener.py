@@ -67,6 +67,7 @@ from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
 from extproc.envoy_config.replies import ELSEWHERE, local_replies
+from extproc.envoy_config.usage_metrics import is_counted, usage_loggers
 from extproc.shared_names import API_PATH, METADATA_NAMESPACE, SIGNED
 
 _MODELS = "/model"
@@ -203,7 +204,7 @@ def _connection_manager(plan: EnvoyPlan) -> HttpConnectionManager:
         request_headers_timeout=seconds(15),
         request_timeout=seconds(_upload_seconds(plan)),
         local_reply_config=local_replies(plan),
-        access_log=[_access_log()] if plan.access_log else [],
+        access_log=_access_logs(plan),
         route_config=_routes(plan),
         http_filters=http_filters(plan),
     )
@@ -316,6 +317,11 @@ def _elsewhere(plan: EnvoyPlan) -> Route:
     else:
         route.direct_response = DirectResponseAction(status=404)
     return route
+
+
+def _access_logs(plan: EnvoyPlan) -> list[AccessLog]:
+    lines = [_access_log()] if plan.access_log else []
+    return [*lines, *(usage_loggers(plan) if is_counted(plan) else [])]
 
 
 def _access_log() -> AccessLog:

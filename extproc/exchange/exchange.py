@@ -347,6 +347,8 @@ class Exchange:
         self._record.model = request.model
         target = resolved(self._gateway.catalogue, admitted.caller, request.model)
         self._record.bedrock_model = target.model_id
+        if self._gateway.catalogue.lists(target.model_id):
+            self._record.known_model = target.model_id
         self._meter.choose(self._gateway.prices.of(target.model_id, target.foundation))
         if admitted.caller.aliases and request.model in admitted.caller.aliases:
             self._served = target.model_id

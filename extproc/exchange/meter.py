@@ -6,7 +6,7 @@ stream: a call whose client disconnects, or whose worker is killed, is then coun
 Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
 `MEDIA_TOKENS`.
 
-Decision: docs/decisions.md, D231.
+Decisions: docs/decisions.md, D231, D233.
 """
 
 from typing import Final
@@ -60,11 +60,13 @@ class Meter:
         if characters and not record.time_to_first_token_ms:
             record.time_to_first_token_ms = max(round((now - self._begun) * 1000), 1)
             changed["time_to_first_token_ms"] = record.time_to_first_token_ms
+            changed["known_model"] = record.known_model = record.bedrock_model
         return changed
 
     def count(self, usage: Usage, finish: str) -> None:
         """Record the tokens that Bedrock has counted, and the reason of the end."""
         self._record.account(usage, finish)
+        self._record.known_model = self._record.bedrock_model
         self._record.estimated = False
         self._record.cost_micro_usd = self._cost(usage)
 

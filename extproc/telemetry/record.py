@@ -26,6 +26,9 @@ class Record(msgspec.Struct):
     token: str = ""
     model: str = ""
     bedrock_model: str = ""
+    known_model: str = ""
+    """`bedrock_model`, once it is known that there is such a model: AWS lists it, or it has responded. Callers cannot
+    make these up."""
     stream: bool = False
     finish: str = ""
     input_tokens: int = 0

@@ -24,7 +24,7 @@ DOC = (ROOT / "docs" / "attach.md").read_text()
 THEIRS = {path.stem: path.read_text() for path in sorted((ROOT / "tests" / "data" / "attach").glob("*.yaml"))}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BLOCKS = BLOCK.findall(DOC)
-FILES = ("filter", "route", "cluster", "reply")
+FILES = ("filter", "route", "cluster", "reply", "metrics")
 NOVA = "amazon.nova-micro-v1:0"
 DEADLINE = 60.0
 
@@ -75,7 +75,7 @@ class OperatorWithEnvoy:
         return self.site.start(name, "sh", "-c", f"exec {self.mine(code)}")
 
     def paste(self, *forgotten: str) -> None:
-        """Put the four files into envoy.yaml, where the document has them, without those that are left out."""
+        """Put the files into envoy.yaml, where the document has them, without those that are left out."""
         text = {name: (self.folder / f"{name}.yaml").read_text() for name in FILES}
         part: dict[str, Any] = {name: yaml.safe_load(each) for name, each in text.items()}
         part |= {name: [] for name in forgotten}
@@ -83,6 +83,7 @@ class OperatorWithEnvoy:
         bootstrap["static_resources"]["clusters"] += part["cluster"]
         manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
         manager.setdefault("local_reply_config", {}).setdefault("mappers", [])[:0] = part["reply"]
+        manager.setdefault("access_log", []).extend(part["metrics"])
         manager["route_config"]["virtual_hosts"][0]["routes"][:0] = part["route"]
         [router] = [number for number, each in enumerate(manager["http_filters"]) if each["name"].endswith(".router")]
         manager["http_filters"][router:router] = part["filter"]
@@ -209,6 +210,7 @@ def test_the_document_leads_to_a_working_call(
     large_bodies(reader)
     assert reader.get("/anything").text == "shop"
     assert reader.get("/version").text in ("shop 4.2\n", "edge 1.0\n")
+    usage_is_counted(reader)
 
 
 def every_kind_of_call(client: OpenAI) -> None:
@@ -218,6 +220,27 @@ def every_kind_of_call(client: OpenAI) -> None:
         vectors = client.embeddings.create(model="amazon.titan-embed-text-v2:0", input=texts)
         assert len(vectors.data) == (1 if texts == "one" else 2)
     assert NOVA in {model.id for model in client.models.list()}
+
+
+def usage_is_counted(reader: OperatorWithEnvoy) -> None:
+    """For the calls of the API alone."""
+    tokens = f'envoy_oai_tokens_total{{organisation="acme",model="{NOVA}",kind="input"}}'
+    assert any(line.startswith(f"{tokens} ") for line in metrics(reader))
+    before = calls(reader)
+    assert {"stop", "model_not_found", "invalid_api_key"} < {finish for finish, _ in before}
+    assert reader.get("/anything").text == "shop"
+    assert calls(reader) == before
+
+
+def calls(reader: OperatorWithEnvoy) -> list[tuple[str, str]]:
+    """Return how calls finished, and how many."""
+    return re.findall(r'^envoy_oai_calls_total\{.*finish="(\w*)".*\} (\d+)$', "\n".join(metrics(reader)), re.MULTILINE)
+
+
+def metrics(reader: OperatorWithEnvoy) -> list[str]:
+    [admin] = re.findall(r"admin address: (\S+)", (reader.folder / "envoy.log").read_text())
+    text = httpx.get(f"http://{admin}/stats/prometheus", timeout=DEADLINE, trust_env=False).text
+    return text.splitlines()
 
 
 def error_responses(reader: OperatorWithEnvoy) -> None:
