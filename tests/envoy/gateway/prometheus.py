@@ -18,7 +18,7 @@ import pytest
 
 from tests.envoy.gateway.proxies import free_port
 
-_UNPACKED = Path(tempfile.gettempdir()) / "engine" / "prometheus" / "usr" / "bin" / "prometheus"
+_UNPACKED = Path(tempfile.gettempdir()) / "engine" / "prometheus" / "usr" / "bin"
 _DEADLINE = 60.0
 
 _CONFIGURATION = """\
@@ -32,18 +32,27 @@ Sample = tuple[dict[str, str], float]
 """Labels and a value."""
 
 
+def program(name: str) -> str:
+    """Return the path of one of Prometheus' programs."""
+    found = shutil.which(name) or shutil.which(name, path=str(_UNPACKED))
+    if found is None:
+        pytest.skip("there is no Prometheus, which `make test-programs` unpacks on Debian")
+    return found
+
+
 class Prometheus:
     """A Prometheus that scrapes `target`, HOST:PORT, once a second."""
 
     def __init__(self, folder: Path, target: str) -> None:
-        program = shutil.which("prometheus") or (str(_UNPACKED) if _UNPACKED.is_file() else "")
-        if not program:
-            pytest.skip("there is no Prometheus, which `make test-programs` unpacks on Debian")
         folder.mkdir(parents=True, exist_ok=True)
         port, self._log = free_port(), folder / "prometheus.log"
         self._url = f"http://127.0.0.1:{port}/api/v1/query"
         (folder / "prometheus.yml").write_text(_CONFIGURATION.format(target=target))
-        command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        command = [
+            program("prometheus"),
+            f"--config.file={folder}/prometheus.yml",
+            f"--storage.tsdb.path={folder}/data",
+        ]
         command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
         with self._log.open("wb") as log:
             environment = {"PATH": os.environ["PATH"], "GOMAXPROCS": "1"}

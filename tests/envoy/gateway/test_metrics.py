@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from openai import APIStatusError, OpenAI
 
-from tests.envoy.gateway.prometheus import Prometheus
+from tests.envoy.gateway.prometheus import Prometheus, program
 from tests.envoy.gateway.test_http2 import CHAT, Http2, question
 
 DOC = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
@@ -225,6 +227,41 @@ def test_the_table_of_the_document_names_what_there_is(day: Day) -> None:
         there.setdefault(name, set()).update(set(re.findall(r'(\w+)="', labels)) - {"le"})
     assert there == {name: labels for name, labels in documented.items() if name != UNPRICED}
     assert UNPRICED in documented
+
+
+SPENDING = "envoy_oai_cost_micro_usd_total"
+CUTS = "envoy_oai_cut_calls_total"
+
+
+@pytest.mark.parametrize(
+    ("values", "spent", "cut"),
+    [
+        ("5000000x48", 0, 0),
+        ("1000000x24 1000000+1000000x23", 23, 23e6),
+        ("_x40 3000000x7", 3, 3e6),
+        ("_x30 3000000x7 stale", 3, 3e6),
+        ("3000000x10 stale", None, None),
+        ("9000000x30 0 2000000x16", 2, 2e6),
+    ],
+    ids=["idle", "grows", "begins", "begins and ends", "was before", "an Envoy restarts"],
+)
+def test_the_queries_of_a_day(tmp_path: Path, values: str, spent: int | None, cut: float | None) -> None:
+    """Prometheus' own tester computes them 48 hours after the first of hourly values."""
+    queries = {SPENDING: ("What organisations spent", spent), CUTS: ("Calls whose client left", cut)}
+    tests = [
+        {"expr": query(sentence), "eval_time": "48h", "exp_samples": [] if wanted is None else [_acme(wanted)]}
+        for sentence, wanted in queries.values()
+    ]
+    series = [{"series": f'{name}{{organisation="acme"}}', "values": values} for name in queries]
+    written = {"tests": [{"interval": "1h", "input_series": series, "promql_expr_test": tests}]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(written))
+    command = [program("promtool"), "test", "rules", "test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _acme(value: float) -> dict[str, object]:
+    return {"labels": '{organisation="acme"}', "value": value}
 
 
 @pytest.fixture
