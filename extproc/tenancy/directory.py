@@ -75,13 +75,14 @@ class Caller(Value, frozen=True):
 class KnownTokenError(ApiError):
     """An error response to a token of this gateway: expired, or not for the organisation.
 
-    `token` is its name, and `organisation` its organisation if it has one only: for the record of the call.
+    `token` is its name, and `organisation` its organisation if it has one only: for the record of the call. A signed
+    token's is left out: its claim may name one that is not here, and each name would be a series of metrics.
     """
 
     def __init__(self, status: int, message: str, code: str, token: config.Token) -> None:
         super().__init__(status, message, code=code, headers=CHALLENGE if status == 401 else {})
         self.token = token.name
-        self.organisation = token.organisations[0] if len(token.organisations) == 1 else ""
+        self.organisation = token.organisations[0] if token.sha256 and len(token.organisations) == 1 else ""
 
 
 class Directory:

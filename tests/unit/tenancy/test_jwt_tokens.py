@@ -157,6 +157,7 @@ def test_an_organisation_has_to_be_there_and_chosen(organisation: Any, header: s
     with pytest.raises(KnownTokenError) as caught:
         call(header, org=organisation)
     assert (caught.value.status, caught.value.token) == (status, "jwt:alice")
+    assert caught.value.organisation == "", "metrics would have a series of each name"
     assert message in caught.value.message
     assert len(caught.value.message) < 1000
 
