@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-_FEW = 25
+_FEW = 30
 """Largest number of keys that a message lists."""
 
 

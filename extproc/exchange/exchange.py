@@ -411,7 +411,7 @@ class Exchange:
             authority=self._gateway.authority,
             headers=headers,
             body=call.body,
-            metadata=self._record.metadata(),
+            metadata=self._meter.changes(),
             mark_by_header=self._gateway.mark_by_header,
             region=self._gateway.region,
         )
@@ -502,13 +502,13 @@ class Exchange:
         self._reservation.settle(len(completed.body))
         self._meter.count(completed.usage, completed.finish)
         headers = self._headers(("content-type", completed.content_type))
-        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._record.metadata())
+        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._meter.changes())
 
     # Replies
 
     def _reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
         fields = self._headers(("content-type", "application/json"), *headers)
-        return Reply(status, fields, body, details, self._upstream_headers, self._record.metadata())
+        return Reply(status, fields, body, details, self._upstream_headers, self._meter.changes())
 
     def _error(self, error: ApiError) -> Reply:
         error = explained(error, self._gateway.catalogue, self._caller, self._record.model)

@@ -1,6 +1,6 @@
 """The tokens and the cost of one call, into its record: counted by Bedrock, or estimated until it has counted.
 
-Envoy keeps what it was told last. So it is told an estimate when the call leaves, and again with each piece of a
+Envoy keeps what it was told last. So it is told an estimate when the call leaves, and again with some pieces of a
 stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`.
 
 Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
@@ -37,6 +37,15 @@ class Meter:
         self._record = record
         self._begun = begun
         self._prices: Prices | None = None
+        self._told: dict[str, str | int | bool] = {}
+        """The record as Envoy has it."""
+
+    def changes(self) -> Metadata:
+        """Return the fields of the record that Envoy has not been told of: all of them the first time."""
+        told, self._told = self._told, self._record.metadata()
+        if not told:
+            return self._told
+        return {name: value for name, value in self._told.items() if value != told[name]}
 
     def choose(self, prices: Prices | None) -> None:
         """Set the prices of the model; None: it has none."""
@@ -61,6 +70,7 @@ class Meter:
             record.time_to_first_token_ms = max(round((now - self._begun) * 1000), 1)
             changed["time_to_first_token_ms"] = record.time_to_first_token_ms
             changed["known_model"] = record.known_model = record.bedrock_model
+        self._told.update(changed)
         return changed
 
     def count(self, usage: Usage, finish: str) -> None:

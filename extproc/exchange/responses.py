@@ -37,6 +37,9 @@ from extproc.translate.chat_stream import State
 END_SECONDS: Final = 1.0
 """Longest wait for the end of the bytes after the metadata event; it normally follows within milliseconds."""
 
+TELL_EVERY: Final = 32
+"""Characters of the model's, about eight tokens, after which Envoy is told how much there is."""
+
 READ_AHEAD: Final = 32 * 1024
 """Bytes of a response that fit into Envoy's smallest buffer for a caller (Envoy Gateway's default; ours is larger)."""
 
@@ -130,6 +133,8 @@ class StreamedResponse:
         self._head_sent = False
         self._accounted = False
         self._sent = 0
+        self._next = 1
+        """Characters of the model's with which Envoy is told again how much there is."""
         self._timers = timers
         self._progressed = True
         """Set by the headers, which come before any bytes."""
@@ -184,15 +189,21 @@ class StreamedResponse:
         if not data and not last:
             return []
         self._sent += len(data)
-        body = Body(data, last, self._metadata(whole=last or self._accounted))
+        body = Body(data, last, self._metadata(last=last))
         if self._head_sent:
             return [body]
         self._head_sent = True
         return [self._head, body]
 
-    def _metadata(self, *, whole: bool) -> Metadata:
-        """Return all of the record at the end, and what changes until then."""
-        return self._record.metadata() if whole else self._meter.running(self._stream.characters, self._clock())
+    def _metadata(self, *, last: bool) -> Metadata | None:
+        """Return what has changed of the record: at the end, and before it with each `TELL_EVERY` characters."""
+        if last or self._accounted:
+            return self._meter.changes()
+        characters = self._stream.characters
+        if characters < self._next:
+            return None
+        self._next = characters + TELL_EVERY
+        return self._meter.running(characters, self._clock())
 
     def _fail(self, failure: StreamError) -> list[Directive]:
         if self._stream.counted:

@@ -92,8 +92,11 @@ def test_a_toy_endpoint_needs_one_entry_of_the_registry(gateway: Gateway, monkey
     assert isinstance(reply, Reply)
     assert json.loads(reply.body) == {"id": "0" * 32, "tokens": 3}
     assert dict(reply.headers)["x-oai-ignored-params"] == "hint"
+    assert forward.metadata is not None
     assert reply.metadata is not None
-    assert (reply.metadata["operation"], reply.metadata["input_tokens"]) == ("count", 3)
+    assert "operation" not in reply.metadata, "Envoy has it already"
+    merged = {**forward.metadata, **reply.metadata}
+    assert (merged["operation"], merged["input_tokens"], merged["estimated"]) == ("count", 3, False)
 
 
 def test_its_errors_are_those_of_any_endpoint(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
