@@ -56,7 +56,8 @@ class Meter:
         """Record the estimate of a request that is about to leave."""
         self._record.input_tokens = input_estimate(body)
         self._record.estimated = True
-        self._record.cost_micro_usd = self._cost(Usage(self._record.input_tokens))
+        if self._prices is not None:
+            self._record.cost_micro_usd = self._prices.cost(self._record.input_tokens, 0, 0, 0, 0)
 
     def running(self, characters: int, now: float) -> Metadata:
         """Return what changes while a stream of so many characters so far runs."""
@@ -64,7 +65,7 @@ class Meter:
         record.output_tokens = -(-characters // BYTES_PER_TOKEN)
         changed: dict[str, str | int | bool] = {"output_tokens": record.output_tokens}
         if self._prices is not None:
-            record.cost_micro_usd = self._cost(Usage(record.input_tokens, record.output_tokens))
+            record.cost_micro_usd = self._prices.cost(record.input_tokens, record.output_tokens, 0, 0, 0)
             changed["cost_micro_usd"] = record.cost_micro_usd
         if characters and not record.time_to_first_token_ms:
             record.time_to_first_token_ms = max(round((now - self._begun) * 1000), 1)

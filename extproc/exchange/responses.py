@@ -132,6 +132,8 @@ class StreamedResponse:
         self._head = head
         self._head_sent = False
         self._accounted = False
+        self._told = False
+        """Whether Envoy has the usage that is accounted, and the reason of the end."""
         self._sent = 0
         self._next = 1
         """Characters of the model's with which Envoy is told again how much there is."""
@@ -157,7 +159,8 @@ class StreamedResponse:
             written = self._stream.end()
         except StreamError as failure:
             return self._fail(failure)
-        self._account()
+        if not self._accounted:
+            self._account()
         return self._write(written, last=True)
 
     def idle(self, seconds: float) -> list[Directive]:
@@ -198,7 +201,8 @@ class StreamedResponse:
     def _metadata(self, *, last: bool) -> Metadata | None:
         """Return what has changed of the record: at the end, and before it with each `TELL_EVERY` characters."""
         if last or self._accounted:
-            return self._meter.changes()
+            told, self._told = self._told, self._accounted
+            return None if told else self._meter.changes()
         characters = self._stream.characters
         if characters < self._next:
             return None
@@ -208,7 +212,7 @@ class StreamedResponse:
     def _fail(self, failure: StreamError) -> list[Directive]:
         if self._stream.counted:
             self._account()
-        self._accounted = True
+        self._accounted, self._told = True, False
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error
         if not self._head_sent and not failure.written:
