@@ -54,12 +54,14 @@ UNIT     := tests/unit tests/properties
 PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 
 # Tests that take minutes, and cover both transports in any run: `make test` runs them once. Of the code that floods
-# pass, HTTP/2 is compiled. What fidelity tests, the translation, is the same on any transport.
+# pass, HTTP/2 is compiled. What fidelity tests, the translation, is the same on any transport; so is what tests of
+# tenants are for.
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 FIDELITY := --ignore tests/envoy/gateway/fidelity
+TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,features geography keys last_used lists metrics rate_limits regions roles table usage)
 
-PACKAGES := bedrock exchange openai telemetry tenancy translate transport
+PACKAGES := bedrock exchange limits openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
 
 .DEFAULT_GOAL := help
@@ -90,7 +92,7 @@ debian: ## Install nginx and Chromium, with which a few tests run, from Debian's
 	else echo "make: nginx and Chromium are not installed, which takes root on Debian: tests with them are skipped"; fi
 
 test-grpcio: $(DEV) ## Run the Envoy tests on grpcio, which TCP and TLS use; `make test` has the default
-	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(FIDELITY) $(ARGS)
+	$(BIN)/python -m pytest tests/envoy/gateway --transport grpcio $(MINUTES) $(FLOODS) $(FIDELITY) $(TENANTS) $(ARGS)
 
 test-compiled: test-compiled-unit test-compiled-gateway ## Run the tests of the compiled packages on compiled code, as in the image
 
