@@ -30,7 +30,7 @@ BUILD = runpy.run_path(str(HERE / "extproc" / "build.py"))
 """What the package itself knows of its build; it cannot be imported here, without its dependencies."""
 
 INTERPRETED = {
-    "": "__main__ build cl100k_base json_values net shared_names value",
+    "": "__main__ build cl100k_base json_values net proxy shared_names value",
     "bedrock": "capabilities capability_table converse converse_response credentials endpoints errors invoke listing "
     "model_ids seed",
     "exchange": "chat_endpoint directives embeddings_endpoint endpoint events jobs local_replies responses_endpoint "

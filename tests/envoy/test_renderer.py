@@ -9,6 +9,7 @@ import pytest
 from extproc import config, envoy_config
 from extproc.bedrock.endpoints import Endpoint
 from extproc.net import Address
+from extproc.proxy import Proxy
 from extproc.stack import renderer
 
 PLAN = envoy_config.EnvoyPlan(
@@ -17,6 +18,7 @@ PLAN = envoy_config.EnvoyPlan(
     bedrock=Endpoint("https", "bedrock.example.com", 443),
     settings=config.parse(b"organisations: {demo: {models: {allow: ['*nova*']}}}"),
     access_log=True,
+    proxy=Proxy(Address("proxy.example.com", 3128), "Basic eDp5"),
 )
 
 

@@ -11,8 +11,13 @@ from typing import get_args
 import msgspec
 import pytest
 
+from extproc.bedrock.endpoints import Endpoint
+from extproc.config import Settings
+from extproc.envoy_config import CallersTls, EnvoyPlan, ProcessorTls
 from extproc.exchange.endpoint import ApiEndpoint
 from extproc.exchange.routes import ENDPOINTS
+from extproc.net import Address
+from extproc.proxy import Proxy
 from extproc.worker import translation_wire
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +123,13 @@ def test_msgspec_decodes_no_type_of_a_compiled_module(message: type) -> None:
     """mypyc drops the annotations of a class, so msgspec could not read one."""
     compiled = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in FILES}
     assert {collected.__module__ for collected in structs(message)} & compiled == set()
+
+
+@pytest.mark.parametrize("kind", [EnvoyPlan, ProcessorTls, CallersTls, Settings, Address, Endpoint, Proxy])
+def test_what_the_renderer_is_sent_stays_python(kind: type) -> None:
+    """mypyc's frozen dataclasses can be pickled, but not made again of that."""
+    compiled = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in FILES}
+    assert kind.__module__ not in compiled
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
