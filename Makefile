@@ -55,12 +55,11 @@ PROGRAMS := tests --ignore tests/unit --ignore tests/properties
 
 # Tests that take minutes, and cover both transports in any run: `make test` runs them once. Of the code that floods
 # pass, HTTP/2 is compiled. What fidelity tests, the translation, is the same on any transport; so is what tests of
-# tenants are for. Those of their settings are left out of the compiled run, too: its units have that code.
+# tenants are for. The compiled run has both.
 MINUTES  := --deselect tests/envoy/gateway/test_long_calls.py::test_calls_of_minutes
 FLOODS   := --ignore tests/envoy/gateway/test_floods.py
 FIDELITY := --ignore tests/envoy/gateway/fidelity
-SETTINGS := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,features geography keys last_used lists metrics regions roles)
-TENANTS  := $(SETTINGS) $(patsubst %,--ignore tests/envoy/gateway/test_%.py,rate_limits table usage)
+TENANTS  := $(patsubst %,--ignore tests/envoy/gateway/test_%.py,features geography keys last_used lists metrics rate_limits regions roles table usage)
 
 PACKAGES := bedrock exchange limits openai telemetry tenancy translate transport
 ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR) $(BIN)/python -m pytest --compiled
@@ -101,7 +100,7 @@ test-compiled-unit: $(DEV) compiled ## Run the fast part of test-compiled
 	$(ON_COMPILED) $(addprefix tests/unit/,$(PACKAGES)) tests/unit/test_payload.py tests/properties $(ARGS)
 
 test-compiled-gateway: $(DEV) compiled ## Run the other part of test-compiled: with Envoy
-	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py tests/install/test_compiled_wheel.py $(MINUTES) $(SETTINGS) -k 'not (test_floods and grpcio)' $(ARGS)
+	$(ON_COMPILED) tests/envoy/gateway tests/clients/test_streaming.py tests/install/test_compiled_wheel.py $(MINUTES) -k 'not (test_floods and grpcio)' $(ARGS)
 
 compiled: $(COMPILED)/.built ## Compile the hot packages into .run/compiled: a minute, with a C compiler
 
