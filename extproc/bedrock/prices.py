@@ -80,5 +80,5 @@ class PriceList:
         return None if row is None else prices(*row)
 
 
-NO_PRICES: Final = PriceList({})
+LIST_PRICES: Final = PriceList({})
 """The built-in table alone."""

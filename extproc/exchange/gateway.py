@@ -12,7 +12,7 @@ from extproc.bedrock.capabilities import Capabilities
 from extproc.bedrock.capability_table import Table
 from extproc.bedrock.catalogue import Catalogue, Target, geography
 from extproc.bedrock.credentials import BearerToken, Credentials
-from extproc.bedrock.prices import NO_PRICES, PriceList
+from extproc.bedrock.prices import LIST_PRICES, PriceList
 from extproc.bedrock.request_metadata import HEADER
 from extproc.bedrock.sigv4 import Headers, Signer
 from extproc.config import Organisation, Settings
@@ -61,7 +61,7 @@ class Gateway:
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
     counters: Counters
     """What counts the rates of callers with limits. It stays the same object, too."""
-    prices: PriceList = NO_PRICES
+    prices: PriceList = LIST_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
     region: str = ""

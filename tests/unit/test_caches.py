@@ -23,7 +23,7 @@ from extproc.bedrock.capability_table import BUILT_IN
 from extproc.bedrock.catalogue import Catalogue, Target
 from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED, is_model_id
-from extproc.bedrock.prices import NO_PRICES
+from extproc.bedrock.prices import LIST_PRICES
 from extproc.bedrock.sigv4 import Signer, model_path
 from extproc.exchange.client_headers import names_to_remove
 from extproc.exchange.directives import Head, Reply
@@ -138,7 +138,7 @@ OFFERS: dict[str, Callable[[str], object]] = {
     "bedrock.sigv4._known_path": lambda text: model_path(text, "converse"),
     "bedrock.sigv4._known_again": lambda text: sign(f"/model/{text}/converse"),
     "bedrock.capability_table._cached": BUILT_IN.of,
-    "bedrock.prices._cached": lambda text: NO_PRICES.of(text, text[1:]),
+    "bedrock.prices._cached": lambda text: LIST_PRICES.of(text, text[1:]),
     "tenancy.policy._cached": lambda text: choose(RULES, text, (Target(text, text[1:]),)),
     "translate.grammar._remembered": lambda text: grammar(schema(text)),  # type: ignore[arg-type]
     "translate.fitting._remembered": lambda text: fit(schema(text), schema(""), Limits(("lookaround",)), Growth(), "p"),  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def size_of(name: str) -> int:
     if name == "Catalogue.targets":
         return 1024
     module, _, attribute = name.rpartition(".")
-    objects: dict[str, object] = {"bedrock.capability_table._cached": BUILT_IN, "bedrock.prices._cached": NO_PRICES}
+    objects: dict[str, object] = {"bedrock.capability_table._cached": BUILT_IN, "bedrock.prices._cached": LIST_PRICES}
     holder = objects.get(name) or importlib.import_module(f"extproc.{module}")
     maxsize: int = getattr(holder, attribute).cache_info().maxsize
     return maxsize

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extproc import config
 from extproc.bedrock.price_table import ROWS
-from extproc.bedrock.prices import NO_PRICES, Prices, prices
+from extproc.bedrock.prices import LIST_PRICES, Prices, prices
 from extproc.config.prices import price_list
 
 SONNET = "anthropic.claude-sonnet-4-6"
@@ -60,15 +60,15 @@ def test_the_first_pattern_of_the_operators_that_matches_counts() -> None:
 
 
 def test_a_profile_has_its_own_price_or_its_models() -> None:
-    assert NO_PRICES.of(SONNET, SONNET) == prices(*ROWS[SONNET])
-    assert NO_PRICES.of("eu." + SONNET, SONNET) == prices(*ROWS["eu." + SONNET])
-    assert NO_PRICES.of("global." + SONNET, SONNET) == prices(*ROWS[SONNET])
+    assert LIST_PRICES.of(SONNET, SONNET) == prices(*ROWS[SONNET])
+    assert LIST_PRICES.of("eu." + SONNET, SONNET) == prices(*ROWS["eu." + SONNET])
+    assert LIST_PRICES.of("global." + SONNET, SONNET) == prices(*ROWS[SONNET])
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
-    assert NO_PRICES.of(arn, SONNET) == prices(*ROWS[SONNET])
+    assert LIST_PRICES.of(arn, SONNET) == prices(*ROWS[SONNET])
 
 
 def test_an_unknown_model_is_unpriced() -> None:
-    assert NO_PRICES.of("acme.other", None) is None
+    assert LIST_PRICES.of("acme.other", None) is None
 
 
 @pytest.mark.parametrize(
