@@ -189,10 +189,11 @@ def _refusal(scope: Scope, bucket: Bucket, taken: Bucket, now: int, tokens: int,
     refusals = []
     if scope.requests and taken.requests > latest:
         used = scope.requests - gcra.remaining(bucket.requests, now, scope.requests)
-        refusals.append(Refusal(scope, "requests", scope.requests, used, taken.requests - latest))
+        wait: int | None = gcra.wait(bucket.requests, now, 1, scope.requests)
+        refusals.append(Refusal(scope, "requests", scope.requests, used, wait))
     if scope.tokens and taken.tokens > latest:
         used = scope.tokens - gcra.remaining(bucket.tokens, now, scope.tokens)
-        wait = None if tokens > scope.tokens else taken.tokens - latest
+        wait = None if tokens > scope.tokens else gcra.wait(bucket.tokens, now, tokens, scope.tokens)
         refusals.append(Refusal(scope, "tokens", scope.tokens, used, wait))
     if stream and scope.streams and taken.streams > scope.streams:
         refusals.append(Refusal(scope, "streams", scope.streams, bucket.streams, STREAM_WAIT))

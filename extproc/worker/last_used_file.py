@@ -7,17 +7,16 @@ Decision: docs/decisions.md, D205.
 """
 
 import asyncio
-import contextlib
-import fcntl
 import heapq
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from extproc.config.sources import read_regular
+from extproc.worker.file_lock import locked
 from extproc.worker.last_used import MINUTE_SECONDS, LastUsedError, Stamps, minute_text
 
 MAX_ENTRIES = 150_000
@@ -65,7 +64,7 @@ def read_last_used(path: Path) -> dict[str, str]:
 def merge(path: Path, stamps: Mapping[str, float]) -> None:
     """Add the stamps to the file. Raises `LastUsedError`; it blocks."""
     try:
-        with _locked(path.with_name(f".{path.name}.lock")):
+        with locked(path.with_name(f".{path.name}.lock"), _MODE, LOCK_TRIES, LOCK_PAUSE_SECONDS):
             merged = read_last_used(path)
             minutes = {used // MINUTE_SECONDS for used in stamps.values()}
             texts = {minute: minute_text(minute * MINUTE_SECONDS) for minute in minutes}
@@ -97,21 +96,3 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-
-
-@contextlib.contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    """Hold the lock of a file. Raises `OSError` where another worker holds it for long."""
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    try:
-        for attempt in range(LOCK_TRIES):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == LOCK_TRIES - 1:
-                    raise
-                time.sleep(LOCK_PAUSE_SECONDS)
-        yield
-    finally:
-        os.close(handle)

@@ -14,7 +14,6 @@ Decisions: docs/decisions.md, D236, D238.
 """
 
 import contextlib
-import fcntl
 import itertools
 import os
 import sqlite3
@@ -25,6 +24,7 @@ from typing import Final
 
 from extproc.limits import gcra
 from extproc.limits.counters import Bucket, Clock, Decision, Scope, decide, settled
+from extproc.worker.file_lock import locked
 
 BUSY_SECONDS: Final = 0.05
 
@@ -151,7 +151,7 @@ class SharedCounters:
         """Open the file, and begin without open streams in it, but for those that there are. Raises `StoreError`."""
         self.close()
         try:
-            with _locked(self._path.with_name(f".{self._path.name}.lock")):
+            with locked(self._path.with_name(f".{self._path.name}.lock"), _MODE, OPEN_TRIES, OPEN_PAUSE_SECONDS):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE))
                 self._connection = connection = sqlite3.connect(
                     self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=32
@@ -239,21 +239,3 @@ class SharedCounters:
             if not isinstance(error, sqlite3.OperationalError) or "locked" not in str(error):
                 self.close()
             raise StoreError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    """Hold the lock of a file. Raises `OSError` where another worker holds it for long."""
-    handle = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    try:
-        for attempt in range(OPEN_TRIES):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == OPEN_TRIES - 1:
-                    raise
-                time.sleep(OPEN_PAUSE_SECONDS)
-        yield
-    finally:
-        os.close(handle)
