@@ -9,7 +9,7 @@ Decision: docs/decisions.md, D190.
 import contextlib
 import fcntl
 import os
-import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -185,7 +185,7 @@ def _draft(path: Path, content: bytes) -> Iterator[Path]:
             now, own = path.stat(), os.fstat(file.fileno())
             if (now.st_uid, now.st_gid) != (own.st_uid, own.st_gid):
                 os.fchown(file.fileno(), now.st_uid, now.st_gid)
-            shutil.copymode(path, draft)
+            os.fchmod(file.fileno(), stat.S_IMODE(now.st_mode) & 0o777)  # by its handle: a name may be a link by now
             os.fsync(file.fileno())
         yield draft
     finally:
