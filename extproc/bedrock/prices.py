@@ -3,8 +3,9 @@
 Prices are whole numbers of 10**-12 dollars a token, so that sums are exact; a dollar per million tokens is 10**6 of
 them. A cost is rounded up to whole micro-USD: it is never below what AWS counts.
 
-Invariant: the prices of a call are those of the first of an operator's patterns that matches the id that is called, or
-the foundation model behind it; or else the table's row for the id, or for that model. Without any, a call is unpriced.
+Invariant: the prices of a call are those of the first of an operator's patterns that matches the id that is called, the
+profile that an ARN names, or the foundation model behind them; or else the table's row for the first of these that has
+one. Without any, a call is unpriced.
 
 Decision: docs/decisions.md, D231.
 """
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from extproc.bedrock.catalogue import profile_id
 from extproc.bedrock.model_ids import LONGEST_REMEMBERED
 from extproc.bedrock.price_table import ROWS
 from extproc.value import Value
@@ -72,7 +74,7 @@ class PriceList:
         return find(model_id, foundation)
 
     def _find(self, model_id: str, foundation: str | None) -> Prices | None:
-        names = (model_id, foundation) if foundation and foundation != model_id else (model_id,)
+        names = [name for name in dict.fromkeys((model_id, profile_id(model_id), foundation)) if name]
         for fits, own in self._own:
             if any(fits.match(name) for name in names):
                 return own

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extproc import config
 from extproc.bedrock.price_table import ROWS
-from extproc.bedrock.prices import LIST_PRICES, Prices, prices
+from extproc.bedrock.prices import LIST_PRICES, PriceList, Prices, prices
 from extproc.config.prices import price_list
 
 SONNET = "anthropic.claude-sonnet-4-6"
@@ -65,6 +65,13 @@ def test_a_profile_has_its_own_price_or_its_models() -> None:
     assert LIST_PRICES.of("global." + SONNET, SONNET) == prices(*ROWS[SONNET])
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
     assert LIST_PRICES.of(arn, SONNET) == prices(*ROWS[SONNET])
+
+
+def test_a_profile_costs_the_same_by_its_arn() -> None:
+    """Else a caller would choose the lower price of two by how it writes the id."""
+    arn = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu." + SONNET
+    assert LIST_PRICES.of(arn, SONNET) == prices(*ROWS["eu." + SONNET])
+    assert PriceList({"eu.*": prices(1000, 2000)}).of(arn, SONNET) == prices(1000, 2000)
 
 
 def test_an_unknown_model_is_unpriced() -> None:
