@@ -17,9 +17,10 @@ def any_default(settings: RateLimitSettings) -> bool:
 def scopes_of(defaults: RateLimitSettings, token: Token, name: str, organisation: Organisation) -> tuple[Scope, ...]:
     """Return the scopes of a token's request for the organisation `name`: none, one or two.
 
-    The signed tokens of a subject, which have no hash, count as one.
+    The signed tokens of a subject, which have no hash, count as one in each organisation: another's issuer may have a
+    subject of that name.
     """
-    key = f"token {token.sha256}" if token.sha256 else f"signed {token.name}"
+    key = f"token {token.sha256}" if token.sha256 else f"signed {name} {token.name}"
     scopes = (
         _scope(f"organisation {name}", name, organisation.limits, defaults.organisation),
         _scope(key, token.name, token.limits, defaults.token),

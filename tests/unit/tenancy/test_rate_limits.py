@@ -32,7 +32,14 @@ def test_own_limits_come_before_defaults_key_by_key() -> None:
 def test_signed_tokens_count_by_subject() -> None:
     defaults = RateLimitSettings(token=RateLimits(1))
     [one], [two] = [scopes_of(defaults, Token(name, ""), "acme", Organisation()) for name in ("jwt:a", "jwt:b")]
-    assert (one.key, two.key, one.name) == ("signed jwt:a", "signed jwt:b", "jwt:a")
+    assert (one.key, two.key, one.name) == ("signed acme jwt:a", "signed acme jwt:b", "jwt:a")
+
+
+def test_signed_tokens_of_two_organisations_share_nothing() -> None:
+    """Two issuers, of an organisation each, may have subjects of one name: `system:serviceaccount:default:default`."""
+    defaults = RateLimitSettings(token=RateLimits(1))
+    [one], [two] = [scopes_of(defaults, Token("jwt:a", ""), name, Organisation()) for name in ("acme", "rival")]
+    assert one.key != two.key
 
 
 def test_a_token_alone_has_one_scope() -> None:
