@@ -89,6 +89,7 @@ from extproc.exchange.local_replies import (
     directory_unavailable,
     from_envoy,
     is_of_another,
+    may_have_reached,
     of_another,
     slow_upload,
     too_large,
@@ -127,7 +128,7 @@ from extproc.telemetry.record import Record
 from extproc.tenancy.directory import Caller
 from extproc.tenancy.store import LookedUp, Lookup, Unavailable
 from extproc.translate.completed import Completed
-from extproc.translate.errors import bad_response, from_bedrock
+from extproc.translate.errors import ModelError, bad_response, from_bedrock
 from extproc.translate.features import check_feature
 
 
@@ -178,7 +179,7 @@ class Exchange:
 
     def close(self) -> None:
         """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
-        if self._ticket is not None and isinstance(self._state, SideCalling | Completing):
+        if self._ticket is not None and not self._record.stream:
             self._ticket.settle(self._ticket.tokens)  # the caller left, and nobody counts what was used
         self._finish()
         if self._reservation is not None:
@@ -192,6 +193,8 @@ class Exchange:
         try:
             directives = self._move(event, now)
         except ApiError as api_error:
+            if isinstance(api_error, ModelError):
+                self._meter.count(api_error.usage, "")
             directives = [self._error(api_error)]
         except ConverseResponseError as error:
             directives = [self._error(bad_response(str(error)))]
@@ -421,8 +424,10 @@ class Exchange:
     def _side_calls(
         self, state: SideCalling, result: SideResponses | SideResponse | SideFailure | SideIdle, now: float
     ) -> Directive:
+        state.side_calls.count(result)
+        self._meter.estimate(state.side_calls.input_tokens)
         if isinstance(result, SideResponse):
-            return self._bedrock_error(state.pending, result.status, result.headers, result.body)
+            return self._explained(state.pending, result.status, result.headers, result.body)
         if isinstance(result, SideFailure):
             self._record.bedrock_error = result.message
         side_calls, pending = state.side_calls, state.pending
@@ -470,6 +475,11 @@ class Exchange:
         return StreamedResponse(stream, self._record, self._meter, lambda: self._now, head, timers)
 
     def _bedrock_error(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        self._meter.reject()
+        return self._explained(pending, status, headers, body)
+
+    def _explained(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Reply with Bedrock's error, or with that of another server on the way."""
         if is_of_another(status, headers):
             error = of_another(status, headers)
             self._record.bedrock_error = error.message
@@ -479,6 +489,8 @@ class Exchange:
         return self._error(from_bedrock(failure, pending.params))
 
     def _envoy_error(self, status: int, details: str) -> ApiError:
+        if not may_have_reached(details):
+            self._meter.reject()
         if status == 413:
             return too_large(self._gateway.settings.limits.request_bytes)
         self._record.bedrock_error = details
@@ -512,7 +524,6 @@ class Exchange:
 
     def _error(self, error: ApiError) -> Reply:
         error = explained(error, self._gateway.catalogue, self._caller, self._record.model)
-        self._meter.reject()
         self._record.finish = error.code or error.type
         details = f"oai_{error.code or error.status}"
         return self._reply(error.status, error.encode(), tuple(error.headers.items()), details)

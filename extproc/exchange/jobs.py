@@ -61,6 +61,8 @@ class SideResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    served: int = 0
+    """Where it is an error: how many other calls of the job Bedrock had served by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class SideFailure:
     timed_out: bool
     message: str
     too_large: bool = False
+    served: int = 0
+    """How many other calls of the job Bedrock had served by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class SideIdle:
     """A side call to which Bedrock sent nothing for `seconds`. It is not repeated: it may have begun."""
 
     seconds: float
+    served: int = 0
+    """How many other calls of the job Bedrock had served by then."""
 
 
 class SideResponses(tuple[SideResponse, ...]):

@@ -152,6 +152,15 @@ def from_envoy(status: int) -> ApiError:
     return unreachable()
 
 
+_UNSENT = ("connection_failure", "connection_timeout", "no_healthy_upstream", "not_found", "overflow", "payload")
+"""Parts of Envoy's details of replies to requests that have not been sent."""
+
+
+def may_have_reached(details: str) -> bool:
+    """Return whether Bedrock may have begun, and bill, a request that ended in a local reply with these details."""
+    return not any(part in details for part in _UNSENT)
+
+
 def no_credentials() -> ApiError:
     """Return the error for a gateway without credentials to sign with."""
     return ApiError(

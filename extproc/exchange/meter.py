@@ -1,7 +1,8 @@
 """The tokens and the cost of one call, into its record: counted by Bedrock, or estimated until it has counted.
 
 Envoy keeps what it was told last. So it is told an estimate when the call leaves, and again with some pieces of a
-stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`.
+stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`. So is
+one whose response cannot be read, or does not end: Bedrock bills it.
 
 Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
 `MEDIA_TOKENS`.
@@ -54,10 +55,14 @@ class Meter:
 
     def leave(self, body: Payload) -> None:
         """Record the estimate of a request that is about to leave."""
-        self._record.input_tokens = input_estimate(body)
+        self.estimate(input_estimate(body))
+
+    def estimate(self, tokens: int) -> None:
+        """Record that Bedrock has been sent about so many tokens."""
+        self._record.input_tokens = tokens
         self._record.estimated = True
         if self._prices is not None:
-            self._record.cost_micro_usd = self._prices.cost(self._record.input_tokens, 0, 0, 0, 0)
+            self._record.cost_micro_usd = self._prices.cost(tokens, 0, 0, 0, 0)
 
     def running(self, characters: int, now: float) -> Metadata:
         """Return what changes while a stream of so many characters so far runs."""
@@ -82,7 +87,7 @@ class Meter:
         self._record.cost_micro_usd = self._cost(usage)
 
     def reject(self) -> None:
-        """Record that nothing is billed: the response is an error, before any token."""
+        """Record that nothing is billed: Bedrock has responded with an error, or not been reached."""
         self._record.account(Usage(), self._record.finish)
         self._record.estimated = False
         self._record.cost_micro_usd = 0

@@ -216,6 +216,8 @@ class StreamedResponse:
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error
         if not self._head_sent and not failure.written:
+            if failure.bedrock_error and not self._stream.counted:
+                self._meter.reject()
             raise failure.error
         return self._write(failure.written + self._stream.fail(failure.error), last=True)
 

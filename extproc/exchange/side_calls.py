@@ -13,6 +13,7 @@ from extproc.exchange.directives import Wait
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import SideCall, SideCalls, SideFailure, SideIdle, SideResponse, SideResponses
 from extproc.exchange.local_replies import bedrock_idle, late, response_too_large, unreachable
+from extproc.exchange.meter import input_estimate
 from extproc.openai.errors import ApiError
 
 BATCH = 256
@@ -31,7 +32,11 @@ class SideCallBatches:
         self._organisation = organisation
         self._region = region
         self._deadline = now + settings.embeddings.seconds
+        self._made: Sequence[BedrockCall] = ()
+        """The calls of the last batch."""
         self.responses: tuple[SideResponse, ...] = ()
+        self.input_tokens = 0
+        """About how many tokens the calls have that Bedrock has served."""
 
     @property
     def complete(self) -> bool:
@@ -50,10 +55,17 @@ class SideCallBatches:
         left = min(settings.embeddings.seconds, self._deadline - now)
         if left <= 0:
             raise self._late()
-        batch, self._calls = self._calls[:BATCH], self._calls[BATCH:]
-        calls = tuple([SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in batch])
+        self._made, self._calls = self._calls[:BATCH], self._calls[BATCH:]
+        calls = tuple(
+            [SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in self._made]
+        )
         concurrency, idle_seconds = settings.embeddings.concurrency, settings.streaming.idle_seconds
         return Wait(SideCalls(calls, concurrency, idle_seconds, self._organisation, self._region), left)
+
+    def count(self, result: SideResponses | SideResponse | SideFailure | SideIdle) -> None:
+        """Count the calls of the batch that Bedrock has served, which it bills, whatever became of the others."""
+        served = len(result) if isinstance(result, SideResponses) else result.served
+        self.input_tokens += sum([input_estimate(call.body) for call in self._made[:served]])
 
     def receive(self, result: SideResponses | SideFailure | SideIdle) -> None:
         """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""

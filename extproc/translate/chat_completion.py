@@ -23,8 +23,9 @@ from extproc.bedrock.converse_response import (
     thinking_tokens,
 )
 from extproc.openai.completion import completion, custom_call, image, tool_call
+from extproc.openai.errors import ApiError
 from extproc.translate.completed import Completed
-from extproc.translate.errors import bad_response, from_bedrock
+from extproc.translate.errors import ModelError, bad_response, from_bedrock
 from extproc.translate.response_fields import (
     annotations,
     custom_input,
@@ -106,8 +107,11 @@ class _ModelMessage:
         thinking = filter(None, (_thinking_block(block.reasoning_content) for block in blocks))
         if thinking_blocks := list(thinking):
             self.extras["thinking_blocks"] = thinking_blocks
-        self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
         self.usage = usage(converse.usage, thinking_tokens(converse.additional_model_response_fields))
+        try:
+            self.finish = finish_reason(converse.stop_reason, called=bool(calls), legacy=shape.legacy)
+        except ApiError as failure:
+            raise ModelError(failure, self.usage) from failure
         self.tier = service_tier(converse.service_tier)
         self.trace = visible_trace(converse.trace, requested=shape.trace)
 

@@ -19,6 +19,8 @@ from extproc.openai.errors import ApiError
 from extproc.translate.chat_completion import decode
 from extproc.translate.chat_stream import ChatStream, State
 from extproc.translate.completed import Completed
+from extproc.translate.errors import ModelError
+from extproc.translate.response_fields import usage
 
 
 class StreamError(Exception):
@@ -114,6 +116,10 @@ def whole_stream(body: bytes, stream: ChatStream, encoder: StreamEncoder) -> Com
 
     Raises `ConverseResponseError` if the body is malformed, and `ApiError` if the model failed.
     """
-    written = [encoder.encode(chunk) for event in response_events(decode(body)) for chunk in stream.feed(event)]
-    stream.end()
+    response = decode(body)
+    try:
+        written = [encoder.encode(chunk) for event in response_events(response) for chunk in stream.feed(event)]
+        stream.end()
+    except ApiError as failure:
+        raise ModelError(failure, usage(response.usage, None)) from failure
     return Completed(b"".join([*written, encoder.end()]), stream.usage, stream.finish, sse.CONTENT_TYPE)

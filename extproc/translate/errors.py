@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from extproc.bedrock.errors import BedrockError
+from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.fields import param
 
@@ -33,6 +34,21 @@ class _Rule:
     retry_after: str | None = None
     final: bool = False
     """Whether the same request would fail again, or cost as much again, although its status looks worth a retry."""
+
+
+class ModelError(ApiError):
+    """A failure of the model in a whole response, which has its `usage`: Bedrock bills it."""
+
+    def __init__(self, failure: ApiError, usage: Usage) -> None:
+        super().__init__(
+            failure.status,
+            failure.message,
+            type=failure.type,
+            param=failure.param,
+            code=failure.code,
+            headers=failure.headers,
+        )
+        self.usage = usage
 
 
 _INVALID = "invalid_request_error"

@@ -16,6 +16,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -137,16 +138,17 @@ class HttpJobRunner:
                 return await self._fetcher.fetch(job, seconds)
 
     async def _calls(self, job: SideCalls, seconds: float) -> SideResult:
+        responses: dict[int, SideResponse] = {}
         try:
             async with asyncio.timeout(seconds):
-                return await self._all(job)
+                return await self._all(job, responses)
         except TimeoutError:
-            return SideFailure(timed_out=True, message=f"Bedrock did not respond within {seconds:g} seconds")
+            message = f"Bedrock did not respond within {seconds:g} seconds"
+            return SideFailure(timed_out=True, message=message, served=len(responses))
 
-    async def _all(self, job: SideCalls) -> SideResult:
+    async def _all(self, job: SideCalls, responses: dict[int, SideResponse]) -> SideResult:
         """Send all the calls, `concurrency` of them at a time: so many lanes take call after call from one queue."""
         to = self._destinations[job.region]
-        responses: dict[int, SideResponse] = {}
         queue = iter(enumerate(job.calls))
         failure: SideResponse | _Failure | None = None
         try:
@@ -156,7 +158,7 @@ class HttpJobRunner:
         except* _FailedError as group:
             failure = _first(group)
         if failure is not None:
-            return failure
+            return replace(failure, served=len(responses))
         return SideResponses(responses[index] for index in range(len(job.calls)))
 
     async def _lane(

@@ -81,6 +81,23 @@ def test_a_rejection_of_bedrock_costs_nothing(gateway: Any, openai: OpenAI, loca
     assert counted == {"input_tokens": 0, "output_tokens": 0, "cost_micro_usd": 0, "estimated": False}
 
 
+def test_embeddings_are_counted_as_far_as_bedrock_served_them(gateway: Any, openai: OpenAI, local: Any) -> None:
+    texts = ["word " * 400] * 40  # the last is begun once all but 16 of them have been served
+    with pytest.raises(APIStatusError) as rejected:
+        openai.embeddings.create(model="amazon.titan-embed-text-v2:0", input=[*texts, "[[local: status=400]] x"])
+    line = record(gateway, rejected.value.response.headers["x-request-id"])
+    assert 20 * 400 < line["input_tokens"] < 41 * 600
+    assert (line["cost_micro_usd"], line["estimated"]) == (500 * line["input_tokens"], True)
+
+
+def test_a_malformed_answer_costs_what_bedrock_has_counted(gateway: Any, openai: OpenAI, local: Any) -> None:
+    with pytest.raises(APIStatusError) as failed:
+        ask(openai, OWN, [{"role": "user", "content": "Hi [[local: stop=malformed_model_output]]"}])
+    line = record(gateway, failed.value.response.headers["x-request-id"])
+    assert (line["finish"], line["estimated"], line["output_tokens"] > 0) == ("malformed_model_output", False, True)
+    assert line["cost_micro_usd"] == 1000 * line["input_tokens"] + 2000 * line["output_tokens"]
+
+
 def begun(client: OpenAI) -> Any:
     """Return a stream of which some text has arrived, and the rest is held back."""
     response = ask(client, OWN, HELD, stream=True)

@@ -299,6 +299,80 @@ def test_side_calls_that_fail_are_errors(exchange: Exchange, result: SideResult,
     assert error(reply)
 
 
+@pytest.mark.parametrize(
+    ("result", "served"),
+    [
+        (SideResponse(429, {"x-amzn-errortype": "ThrottlingException"}, b"{}", served=1), 1),
+        (SideFailure(timed_out=True, message="120 s", served=1), 1),
+        (SideFailure(timed_out=False, message="connection refused"), 0),
+        (SideIdle(300.0, served=1), 1),
+        (SideResponses((SideResponse(200, {}, b"[]"), SideResponse(200, {}, b"{}"))), 2),
+    ],
+)
+def test_side_calls_that_bedrock_has_served_are_counted_where_others_fail(
+    exchange: Exchange, result: SideResult, served: int
+) -> None:
+    wait = embeddings(exchange, input=["a" * 400, "b" * 400])
+    reply = only(exchange.receive(Resumed(result), NOW))
+    assert reply.metadata["input_tokens"] == served * (len(wait.job.calls[0].body) // 4)
+    assert reply.metadata["estimated"] is True
+
+
+def sent(exchange: Exchange) -> dict[str, Any]:
+    """Bring a chat on its way to Bedrock; return the metadata that Envoy has then."""
+    exchange.receive(headers(), NOW)
+    forward = only(exchange.receive(RequestBody(chat()), NOW))
+    return dict(forward.metadata)
+
+
+def test_a_call_that_may_have_begun_is_estimated(exchange: Exchange) -> None:
+    told = sent(exchange)
+    reply = only(exchange.receive(Idle(300.0), NOW))
+    told |= reply.metadata
+    assert (reply.status, told["estimated"], told["input_tokens"] > 0) == (504, True, True)
+
+
+@pytest.mark.parametrize(
+    ("details", "estimated"),
+    [
+        ("upstream_reset_before_response_started{connection_termination}", True),
+        ("response_timeout", True),
+        ("upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_111}", False),
+        ("upstream_reset_before_response_started{connection_timeout}", False),
+        ("no_healthy_upstream", False),
+        ("cluster_not_found", False),
+        ("upstream_reset_before_response_started{overflow}", False),
+    ],
+)
+def test_a_call_that_envoy_has_not_sent_costs_nothing(exchange: Exchange, details: str, estimated: bool) -> None:
+    told = sent(exchange)
+    exchange.receive(ResponseHeaders({":status": "503"}, local=True, details=details), NOW)
+    told |= only(exchange.receive(ResponseBody(b"", True), NOW)).metadata
+    assert (told["estimated"], told["input_tokens"] > 0) == (estimated, estimated)
+
+
+def test_a_response_that_cannot_be_read_is_estimated(exchange: Exchange) -> None:
+    told = sent(exchange)
+    exchange.receive(upstream(), NOW)
+    reply = only(exchange.receive(ResponseBody(b"[]", True), NOW))
+    told |= reply.metadata
+    assert (reply.status, told["estimated"], told["input_tokens"] > 0) == (502, True, True)
+
+
+def test_tokens_of_a_malformed_answer_are_counted(exchange: Exchange) -> None:
+    sent(exchange)
+    exchange.receive(upstream(), NOW)
+    body = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "x"}]}},
+        "stopReason": "malformed_tool_use",
+        "usage": {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10},
+        "metrics": {"latencyMs": 1},
+    }
+    reply = only(exchange.receive(ResponseBody(json.dumps(body).encode(), True), NOW))
+    counted = [reply.metadata[name] for name in ("input_tokens", "output_tokens", "estimated", "finish")]
+    assert (reply.status, counted) == (502, [7, 3, False, "malformed_tool_use"])
+
+
 def test_why_a_side_call_failed_is_for_the_access_log_alone(exchange: Exchange) -> None:
     embeddings(exchange, input=["a", "b"])
     reply = only(exchange.receive(Resumed(SideFailure(timed_out=False, message="[Errno 111] at 10.0.0.7")), NOW))

@@ -159,9 +159,22 @@ async def test_a_job_has_so_many_seconds(bedrock, run_job):
     await bedrock.gone.wait()
 
 
+async def test_a_failure_tells_how_many_calls_were_served(bedrock, run_job):
+    bedrock.script["/c"] = [400]
+    result = await run_job(calls("/a", "/b", "/c", concurrency=1), SECONDS)
+    assert (result.status, result.served) == (400, 2)
+
+
+async def test_a_timeout_tells_how_many_calls_were_served(bedrock, run_job):
+    bedrock.script["/b"] = ["hang"]
+    result = await run_job(calls("/a", "/b", concurrency=1), 0.5)
+    assert (result.timed_out, result.served) == (True, 1)
+    await bedrock.gone.wait()
+
+
 async def test_a_server_that_hangs_ends_the_job_without_a_retry(bedrock, run_job):
     bedrock.script["/a"] = ["hang"]
-    assert await run_job(calls("/a", "/b", idle_seconds=0.05), SECONDS) == SideIdle(0.05)
+    assert await run_job(calls("/a", "/b", idle_seconds=0.05), SECONDS) == SideIdle(0.05, served=1)
     assert bedrock.paths.count("/a") == 1
     await bedrock.gone.wait()
 
