@@ -16,6 +16,7 @@ from extproc.cli.token_store import changing, load_tokens
 from extproc.cli.token_table import row, table
 from extproc.config import kinds
 from extproc.config.faults import fault
+from extproc.config.features import NAMES, Feature
 from extproc.config.token_entries import entry_lines
 from extproc.tenancy.api_keys import PREFIX, digest, new_token
 
@@ -50,6 +51,11 @@ def token() -> None:
     help="What it may call, if not everything: chat, embeddings, models, responses, usage, with commas between them.",
 )
 @click.option(
+    "--features",
+    type=SEVERAL,
+    help=f"What its requests may use, if less than its organisation's: {', '.join(NAMES)}, with commas between them.",
+)
+@click.option(
     "--append",
     "path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -62,6 +68,7 @@ def create(
     expires: datetime.datetime | None,
     models: tuple[str, ...] | None,
     scopes: tuple[str, ...] | None,
+    features: tuple[str, ...] | None,
     path: Path | None,
 ) -> None:
     """Make a token, show it once, and show the lines for gateway.yaml or add them.
@@ -69,7 +76,7 @@ def create(
     A gateway.yaml without `tokens` that names one token file in `tokens_from` has its new tokens there; one that names
     a table in `directory`, in the table.
     """
-    fresh, entry = fresh_entry(name, organisations, expires, models, scopes)
+    fresh, entry = fresh_entry(name, organisations, expires, models, scopes, features)
     _warn_of_past(expires)
     if path is not None:
         with changing(path) as store:
@@ -91,12 +98,14 @@ def fresh_entry(
     expires: datetime.datetime | None = None,
     models: tuple[str, ...] | None = None,
     scopes: tuple[str, ...] | None = None,
+    features: tuple[str, ...] | None = None,
 ) -> tuple[str, dict[str, object]]:
     """Return a new token, and its entry for gateway.yaml; raises `UserError` for values that it does not accept."""
     faults = [fault(name, kinds.TokenName, "--name")]
     faults += [fault(organisation, kinds.MachineName, "--organisation") for organisation in organisations]
     faults += [fault(pattern, kinds.Pattern, "--models") for pattern in models or ()]
     faults += [fault(scope, kinds.Scope, "--scopes") for scope in scopes or ()]
+    faults += [fault(feature, Feature, "--features") for feature in features or ()]
     if message := next(filter(None, faults), None):
         raise UserError(message)
     fresh = new_token()
@@ -105,6 +114,8 @@ def fresh_entry(
         entry["models"] = {"allow": list(models)}
     if scopes is not None:
         entry["scopes"] = list(scopes)
+    if features is not None:
+        entry["features"] = list(features)
     return fresh, entry if expires is None else {**entry, "expires": expires}
 
 
@@ -119,7 +130,7 @@ def _warn_of_past(expires: datetime.datetime | None) -> None:
 @required_config
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, with every token.")
 def list_(path: Path, as_json: bool) -> None:
-    """List the tokens: names, organisations, models, scopes, expiry, state, and the first digits of the SHA-256.
+    """List the tokens: names, organisations, models, scopes, features, expiry, state, and first digits of the SHA-256.
 
     Where gateway.yaml has `last_used_in`, or `last_used` of a table, also the minute in which each was used last.
     """

@@ -26,6 +26,7 @@ def row(
         "organisations": list(token.organisations),
         "models": msgspec.to_builtins(token.models),
         "scopes": msgspec.to_builtins(token.scopes),
+        "features": msgspec.to_builtins(token.features),
         "expires": token.expires.isoformat() if token.expires else None,
         "last_used": last_used.get(token.sha256) if last_used else None,
         "state": _state(token, settings, now),
@@ -36,7 +37,9 @@ def row(
 def table(rows: Sequence[Mapping[str, object]], *, with_use: bool = False) -> Table:
     """Return the rows as a table; `with_use` is whether it has the last use."""
     use = ("last used",) if with_use else ()
-    shown = Table("token", "organisations", "models", "scopes", "expires", *use, "state", "sha256", box=None)
+    shown = Table(
+        "token", "organisations", "models", "scopes", "features", "expires", *use, "state", "sha256", box=None
+    )
     for each in rows[:MAX_ROWS]:
         shown.add_row(*(Text(printable(cell)) for cell in _cells(each, with_use)))
     if len(rows) > MAX_ROWS:
@@ -50,7 +53,8 @@ def _cells(row: Mapping[str, object], with_use: bool) -> list[str]:
         str(row["name"]),
         _words(row["organisations"]),
         _models(row["models"]),
-        "all" if row["scopes"] is None else _words(row["scopes"]) or "none",
+        _permitted(row["scopes"]),
+        _permitted(row["features"]),
         str(row["expires"] or "never"),
         *use,
         str(row["state"]),
@@ -63,6 +67,10 @@ def _models(models: object) -> str:
         return "all"
     allowed = _words(models["allow"]) or "none"
     return f"{allowed}; not {_words(models['deny'])}" if models["deny"] else allowed
+
+
+def _permitted(names: object) -> str:
+    return "all" if names is None else _words(names) or "none"
 
 
 def _words(words: object) -> str:

@@ -19,7 +19,7 @@ from tests.dynamodb import server
 
 TABLE = "token-commands"
 WHERE = f"the table {TABLE} in us-east-1"
-OLD = Token(name="old", sha256="0" * 64, organisations=("acme",), scopes=("chat",))
+OLD = Token(name="old", sha256="0" * 64, organisations=("acme",), scopes=("chat",), features=("tools",))
 
 Run = Callable[..., Result]
 
@@ -77,7 +77,7 @@ def is_rejected(result: Result, boto3: Any, before: dict[str, Any], *words: str)
 
 def test_a_new_token_is_an_item_without_its_secret(run: Run, boto3: Any) -> None:
     options = ("--organisation", "acme", "--organisation", "closed", "--expires", "2999-01-01")
-    done = create(run, "ci", *options, "--models", "anthropic.*", "--scopes", "chat,usage")
+    done = create(run, "ci", *options, "--models", "anthropic.*", "--scopes", "chat,usage", "--features", "images")
     assert re.fullmatch(r"qc_[A-Za-z0-9_-]{43}\n", done.stdout)
     secret = done.stdout.strip()
     assert done.stderr == (
@@ -90,6 +90,7 @@ def test_a_new_token_is_an_item_without_its_secret(run: Run, boto3: Any) -> None
         "expires": "2999-01-01T00:00:00Z",
         "models": {"allow": ["anthropic.*"], "deny": []},
         "scopes": ["chat", "usage"],
+        "features": ["images"],
     }
     assert secret not in json.dumps(boto3.scan(TableName=TABLE)["Items"])
 
@@ -102,6 +103,7 @@ def test_a_new_token_is_an_item_without_its_secret(run: Run, boto3: Any) -> None
         ("ci", ("--organisation", "acme", "--organisation", "acme"), "`organisations` has a name twice; keep one"),
         ("ci", ("--organisation", "acme", "--models", ",".join(f"a{n}" for n in range(501))), "501 patterns"),
         ("ci", ("--organisation", "acme", "--scopes", "chats"), "--scopes: expected `chat`, `embeddings`"),
+        ("ci", ("--organisation", "acme", "--features", "hammers"), "--features: expected `tools`, `web_search`"),
         ("ci", (), "--organisation"),
     ],
 )
@@ -135,7 +137,7 @@ def test_the_list(run: Run, boto3: Any) -> None:
         ("old", "active"),
     ]
     assert f"warning: {WHERE}: an item that no gateway can use is left out: token#broken" in shown.stderr
-    assert re.search(r"old +acme +all +chat +never +active +00000000…", run("list").stdout)
+    assert re.search(r"old +acme +all +chat +tools +never +active +00000000…", run("list").stdout)
 
 
 def stamp(boto3: Any, sha256: str) -> None:
@@ -211,8 +213,8 @@ def test_a_rotated_token_has_a_new_key_with_all_of_the_old(run: Run, boto3: Any)
     end = datetime.datetime.fromisoformat(ended["expires"])
     assert datetime.timedelta(days=6.99) < end - before < datetime.timedelta(days=7.01)
     assert ended["name"] == f"old-until-{end:%Y-%m-%d}"
-    assert ended["scopes"] == ["chat"]
-    shared = {"organisations": ["acme"], "scopes": ["chat"]}
+    shared = {"organisations": ["acme"], "scopes": ["chat"], "features": ["tools"]}
+    assert {name: ended[name] for name in shared} == shared
     assert new[f"token#{digest(secret)}"] == {"name": "old", "sha256": digest(secret), **shared}
     assert f"The token 'old' has a new key in {WHERE}; the old one is 'old-until-" in done.stderr
     assert "note" in boto3.get_item(TableName=TABLE, Key=key)["Item"], "other attributes stay"

@@ -109,6 +109,28 @@ def test_a_key_for_usage_alone_makes_no_call(create: Callable[..., Any]) -> None
     assert client.exchange("GET", f"/oai/v1/models/{NOVA}").status == 403
 
 
+def test_a_key_for_few_features_has_no_others_and_neither_has_its_successor(
+    running: Any, local_of: Any, create: Callable[..., Any], token: Command, eventually: Any
+) -> None:
+    first = create("no tools", "--features", "images,reasoning")
+    second = replace(
+        first, tokens={"ci": token("rotate", "no tools", "--config", str(running.config_path), "--overlap", "7d")}
+    )
+    eventually(lambda: listed(second).status == 200)
+    tools = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    local = local_of(running.local_url)
+    for client in (first, second):
+        before = len(local.calls())
+        response = client.chat("Hello!", **tools)
+        assert (response.status, response.error["code"], response.error["param"]) == (
+            403,
+            "feature_not_allowed",
+            "tools",
+        )
+        assert len(local.calls()) == before
+        assert client.chat("Hello!").status == 200
+
+
 def test_a_missing_scope_is_rejected_before_any_body_is_read(create: Callable[..., Any]) -> None:
     client = create("reader", "--scopes", "models")
     headers = [("content-type", "application/json"), ("content-length", "1000000")]

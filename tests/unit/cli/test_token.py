@@ -100,12 +100,13 @@ tokens:
     organisations: [acme, research]
     models: {allow: ["anthropic.*"]}
     scopes: [chat, models]
+    features: [tools, images]
   # nightly runs at three
   - name: nightly
     sha256: "%s"
     organisations: [acme]
     expires: 2020-01-01T00:00:00Z
-  - {name: dark, sha256: "%s", organisations: [closed], scopes: []}
+  - {name: dark, sha256: "%s", organisations: [closed], scopes: [], features: []}
   - {name: alone, sha256: "%s"}
 """
 for digit in "abcd":
@@ -123,12 +124,13 @@ def lines(text: str) -> list[str]:
     return text.splitlines()
 
 
-def test_the_models_and_scopes_of_a_new_token(cli: Cli, path: Path) -> None:
+def test_the_models_scopes_and_features_of_a_new_token(cli: Cli, path: Path) -> None:
     arguments = ("token", "create", "--name", "small", "--organisation", "acme", "--append", "gateway.yaml")
-    shown = cli(*arguments, "--models", "anthropic.*,*nova*", "--scopes", "chat, embeddings")
+    shown = cli(*arguments, "--models", "anthropic.*,*nova*", "--scopes", "chat, embeddings", "--features", "tools,s3")
     token = config.load(path).tokens[-1]
     assert token.sha256 == digest(shown.stdout.strip())
     assert (token.models, token.scopes) == (config.Models(allow=("anthropic.*", "*nova*")), ("chat", "embeddings"))
+    assert token.features == ("tools", "s3")
     assert lines(path.read_text())[: len(lines(FILE))] == lines(FILE)
 
 
@@ -137,9 +139,10 @@ def test_the_models_and_scopes_of_a_new_token(cli: Cli, path: Path) -> None:
     [
         (("--models", "a b"), "--models: expected a pattern of model ids"),
         (("--scopes", "chat,chats"), "--scopes: expected `chat`, `embeddings`, `models`, `responses` or `usage`"),
+        (("--features", "tools,hammers"), "--features: expected `tools`, `web_search`, `images`"),
     ],
 )
-def test_models_and_scopes_that_do_not_exist(cli: Cli, options: tuple[str, ...], word: str) -> None:
+def test_models_scopes_and_features_that_do_not_exist(cli: Cli, options: tuple[str, ...], word: str) -> None:
     assert is_rejected(cli("token", "create", "--name", "x", "--organisation", "acme", *options), word)
 
 
@@ -149,6 +152,7 @@ def test_the_list_as_json(cli: Cli, path: Path) -> None:
         "organisations": ["acme", "research"],
         "models": {"allow": ["anthropic.*"], "deny": []},
         "scopes": ["chat", "models"],
+        "features": ["tools", "images"],
         "expires": None,
         "last_used": None,
         "state": "active",
@@ -160,13 +164,14 @@ def test_the_list_as_json(cli: Cli, path: Path) -> None:
         ("dark", "organisation disabled"),
         ("alone", "no organisation"),
     ]
+    assert [rows[name]["features"] for name in ("nightly", "dark")] == [None, []]
     assert rows["nightly"]["expires"] == "2020-01-01T00:00:00+00:00"
 
 
 def test_the_list_as_a_table_shows_no_whole_hash(cli: Cli, path: Path) -> None:
     shown = cli("token", "list", COLUMNS="200").stdout
-    assert re.search(r"ci +acme, research +anthropic\.\* +chat, models +never +active +aaaaaaaa…", shown)
-    assert re.search(r"dark +closed +all +none +never +organisation disabled", shown)
+    assert re.search(r"ci +acme, research +anthropic\.\* +chat, models +tools, images +never +active +aaaaaaaa…", shown)
+    assert re.search(r"dark +closed +all +none +none +never +organisation disabled", shown)
     assert "a" * 9 not in shown
 
 
@@ -195,7 +200,7 @@ def test_a_revoked_token_is_gone_and_the_rest_stays(cli: Cli, path: Path) -> Non
     done = cli("token", "revoke", "ci")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "Removed the token 'ci' from gateway.yaml" in done.stderr
-    assert lines(path.read_text()) == [*lines(FILE)[:7], *lines(FILE)[12:]]
+    assert lines(path.read_text()) == [*lines(FILE)[:7], *lines(FILE)[13:]]
 
 
 @pytest.mark.parametrize("command", [("revoke",), ("rotate", "--overlap", "7d")])
