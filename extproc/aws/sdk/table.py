@@ -15,6 +15,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from extproc.aws.sdk.table_scan import scan_items
 from extproc.config.items import KEY, ORGANISATION, TOKEN, USED, VALUE
 
 _CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 5})
@@ -70,9 +71,7 @@ class DynamoDbTable:
     def scan(self) -> Iterator[Mapping[str, str]]:
         """Yield the attributes that are strings of each item, as the table is now. Raises `TableError`."""
         with self._named_errors():
-            for page in _client(self.region).get_paginator("scan").paginate(TableName=self.name, ConsistentRead=True):
-                for item in page["Items"]:
-                    yield {name: value["S"] for name, value in item.items() if "S" in value}
+            yield from scan_items(_client(self.region), self.name, consistent=True)
 
     def add(self, item: Mapping[str, str]) -> None:
         """Write an item whose key has none. Raises `ConflictError` or `TableError`."""
@@ -133,10 +132,7 @@ class DynamoDbTable:
         """
         with self._named_errors():
             table = self._resource()
-            pages = table.meta.client.get_paginator("scan").paginate(
-                TableName=self.name, ProjectionExpression="#key", ExpressionAttributeNames={"#key": KEY}
-            )
-            keys = {item[KEY] for page in pages for item in page["Items"]}
+            keys = {item[KEY] for item in scan_items(_client(self.region), self.name, (KEY,))}
             superfluous = [key for kind in (TOKEN, ORGANISATION) for key in keys - set(kept) if key.startswith(kind)]
             unused = [key for key in keys if key.startswith(USED) and TOKEN + key.removeprefix(USED) not in kept]
             with table.batch_writer() as batch:

@@ -8,7 +8,7 @@ do. `temporary` is true where the same call may succeed later without a change.
 Decision: docs/decisions.md, D223.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from botocore.exceptions import ConnectionError as UnreachableError
 
+from extproc.aws.sdk.table_scan import scan_items
 from extproc.config.items import KEY, VALUE
 
 _CLIENT = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "max_attempts": 2})
@@ -49,26 +50,16 @@ class TableReader:
     region: str
 
     def get(self, key: str) -> str | None:
-        """Return the text of an item, None if there is none. Raises `TableProblemError`."""
+        """Return the text of an item ("" for another type), None if there is none. Raises `TableProblemError`."""
         with self._explained("dynamodb:GetItem"):
             item = self._client().get_item(TableName=self.name, Key={KEY: {"S": key}}).get("Item")
-        return None if item is None else _text(item)
+        return None if item is None else str(item.get(VALUE, {}).get("S", ""))
 
     def scan(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the text of every item, "" where it has none. Raises `TableProblemError`."""
         with self._explained("dynamodb:Scan"):
-            pages = (
-                self._client()
-                .get_paginator("scan")
-                .paginate(
-                    TableName=self.name,
-                    ProjectionExpression="#key, #value",
-                    ExpressionAttributeNames={"#key": KEY, "#value": VALUE},
-                )
-            )
-            for page in pages:
-                for item in page["Items"]:
-                    yield item[KEY]["S"], _text(item)
+            for item in scan_items(self._client(), self.name, (KEY, VALUE)):
+                yield item[KEY], item.get(VALUE, "")
 
     def _client(self) -> Any:
         return Session().client("dynamodb", region_name=self.region, config=_CLIENT)
@@ -120,8 +111,3 @@ class TableReader:
 
     def _where(self) -> str:
         return f"table {self.name} in {self.region}"
-
-
-def _text(item: Mapping[str, Any]) -> str:
-    """Return the value of an item, "" if it is no string."""
-    return str(item.get(VALUE, {}).get("S", ""))
