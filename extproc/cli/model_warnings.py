@@ -41,8 +41,12 @@ class KnownModels:
 _ANYBODY = Organisation()
 
 
-def model_warnings(settings: Settings, region: str) -> Iterator[str]:
-    """Yield a warning for each pattern without a known model, and for who may call no model."""
+def model_warnings(settings: Settings, region: str, most: int | None = None) -> Iterator[str]:
+    """Yield a warning for each pattern without a known model, and for who may call no model.
+
+    `most` is how many patterns to compare, by default `MAX_COMPARED`.
+    """
+    most = MAX_COMPARED if most is None else most
     known, names = KnownModels(region), known_names()
     reasons: dict[tuple[Models, str | None, str], list[str]] = {}
     compared = 0
@@ -50,9 +54,9 @@ def model_warnings(settings: Settings, region: str) -> Iterator[str]:
         key = (models, own.region, own.geography)
         if key not in reasons:
             compared += len(models.allow) + len(models.deny)
-            if compared > MAX_COMPARED:
+            if compared > most:
                 yield (
-                    f"the file has more than {MAX_COMPARED:,} patterns of models: those from {name} on "
+                    f"the file has more than {most:,} patterns of models: those from {name} on "
                     "were not compared with the built-in list"
                 )
                 return

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from extproc.stack.stack import Render, StackAddresses, StackOptions
     from extproc.stack.upstream import Aws, Local, Mode
     from extproc.worker.tls import TlsFiles
+
+MOST_COMPARED = 100
+"""Most patterns of models that are compared at start, with the built-in list: each takes up to 3 ms."""
+
+MOST_WARNINGS = 20
+"""Most warnings about them; `check` prints all."""
 
 _FILE = click.Path(path_type=Path)
 
@@ -251,6 +258,14 @@ def _warn_of_region(target: "Aws | Local") -> None:
         write_line(f"warning: {warning}")
 
 
+def _warn_of_models(settings: config.Settings, region: str) -> None:
+    """Print a warning for each pattern without a known model, and for who may call none, if there are not many."""
+    from extproc.cli.model_warnings import model_warnings
+
+    for warning in islice(model_warnings(settings, region, MOST_COMPARED), MOST_WARNINGS):
+        write_line(f"warning: {warning}")
+
+
 def _upstream(
     mode: "Mode", region: str | None, elsewhere: tuple[str, ...], local_listen: Address | None
 ) -> "Aws | Local":
@@ -322,6 +337,7 @@ def _announce(configuration: _Configuration, options: "StackOptions", ready: "St
             f"  token       one of {configuration.title}; that in {TOKEN_FILE} is for the demo, and not valid here"
         )
     write_line("\n".join([*lines, "", "Try it:", f"  {_curl(url, configuration.token)}", ""]))
+    _warn_of_models(configuration.settings, options.upstream.region)
 
 
 def _chosen(configuration: _Configuration) -> str:

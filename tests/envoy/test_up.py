@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError, InternalServerError, OpenAI
 
+from tests.conftest import CONFIG
 from tests.envoy.held_stream import HeldStream
 from tests.inherited import default_signals
 
@@ -125,6 +126,12 @@ def test_killed_it_takes_everything_along(start_gateway: Any) -> None:
 
 
 # Crashes
+
+
+def test_a_pattern_without_a_known_model_is_named_at_start(start_gateway: Any) -> None:
+    acme = {"models": {"allow": ["amazon.nova-*", "amazon.nvoa-*"]}}
+    gateway = start_gateway({"organisations": {**CONFIG["organisations"], "acme": acme}})
+    gateway.wait_for(r"warning: organisation 'acme'.*`?amazon\.nvoa-\*")
 
 
 def test_a_dead_worker_is_a_503_and_then_it_works_again(start_gateway: Any) -> None:
