@@ -1,7 +1,8 @@
 """gateway.yaml and its token files while they change: polls them, and publishes new settings.
 
 Polling, because it is the same for a file that is written over, one that is replaced, and a Kubernetes ConfigMap,
-whose file is a symlink through a folder that is swapped; a change shows within `INTERVAL_SECONDS`.
+whose file is a symlink through a folder that is swapped. A change is taken over once two looks, `INTERVAL_SECONDS`
+apart, find it the same: a file that is written over may be valid YAML without its end, in which the `deny` stands.
 
 Invariant: a file that is broken, or gone, changes nothing: the settings in force stay, and one line per change
 describes what is wrong with the new ones. gateway.yaml and its token files (`tokens_from`) are taken over together or
@@ -53,15 +54,18 @@ class SettingsFile:
         self._trouble = ""
         self._tokens_from: Path | None = None
         self._stamps: dict[Path, Stamp | None] = {}
+        self._seen: dict[Path, Stamp | None] = {}
+        """What the latest poll has seen."""
         self._digest = b""
         self._sha256 = ""
         self.settings = self._first()
 
     def poll(self) -> Settings | None:
-        """Return the new settings if a file has changed for the better since the last poll, else None."""
+        """Return the new settings if a file has changed for the better, and not since the last poll, else None."""
         if self._last_good is not None:
             self._last_good.refresh()
-        if self._look() == self._stamps:
+        before, self._seen = self._seen, self._look()
+        if self._seen == self._stamps or self._seen != before:
             return None
         try:
             new = self._read()
@@ -69,6 +73,9 @@ class SettingsFile:
             self._tell(str(error), "the settings that were in force stay")
             return None
         if new is None:
+            return None
+        if self._look() != self._stamps:  # it changed while it was read
+            self._stamps, self._digest = {}, b""
             return None
         self._trouble = ""
         self.settings = _keep_fixed(self.settings, new, "that needs a restart; until then the old one is in force")

@@ -10,6 +10,7 @@ from extproc import config
 from extproc.config import ConfigError, Settings
 from extproc.worker.last_good import LastGood
 from extproc.worker.reload import SettingsFile
+from tests.unit.worker.looks import polled
 
 FULL = """
 region: eu-west-1
@@ -88,7 +89,7 @@ def test_a_later_start_falls_back_and_logs_one_line(
     assert record.levelno == logging.ERROR
     assert str(path) in record.getMessage()
     assert "starting with the last good settings, gateway.yaml of 20" in record.getMessage()
-    assert file.poll() is None
+    assert polled(file) is None
     assert len(caplog.records) == 1
 
 
@@ -96,9 +97,9 @@ def test_it_goes_on_watching_after_a_fall_back(path: Path, kept: Path) -> None:
     start(path, kept)
     path.write_text("nonsense: true")
     file = start(path, kept)
-    assert file.poll() is None
+    assert polled(file) is None
     path.write_text(ONE.replace("name: one", "name: mended"))
-    after = file.poll()
+    after = polled(file)
     assert after is not None
     assert [token.name for token in after.tokens] == ["mended"]
     assert settings(kept) == after
@@ -109,7 +110,7 @@ def test_a_file_that_was_broken_and_restored_is_reported(path: Path, kept: Path)
     path.write_text("nonsense: true")
     file = start(path, kept)
     path.write_text(ONE)
-    assert file.poll() == file.settings
+    assert polled(file) == file.settings
 
 
 def test_token_files_are_a_part_of_it(path: Path, kept: Path, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_token_files_are_a_part_of_it(path: Path, kept: Path, tmp_path: Path) ->
 def test_reloaded_settings_are_kept(path: Path, kept: Path) -> None:
     file = start(path, kept)
     path.write_text(FULL)
-    after = file.poll()
+    after = polled(file)
     assert settings(kept) == after
 
 
@@ -142,7 +143,7 @@ def test_envoys_start_settings_stay_over_a_restart(path: Path, kept: Path, caplo
 def test_a_copy_that_is_gone_is_written_again(path: Path, kept: Path) -> None:
     file = start(path, kept)
     kept.unlink()
-    assert file.poll() is None
+    assert polled(file) is None
     assert settings(kept) == file.settings
 
 
@@ -160,7 +161,7 @@ def test_a_folder_that_is_gone_is_one_warning(path: Path, kept: Path, caplog: py
     kept.parent.rmdir()
     file = start(path, kept)
     for _ in range(3):
-        file.poll()
+        polled(file)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "No such file or directory" in record.getMessage()

@@ -7,7 +7,9 @@ import os
 import pytest
 
 from extproc.config import ConfigError
+from extproc.worker import reload
 from extproc.worker.reload import SettingsFile, follow
+from tests.unit.worker.looks import polled
 
 ORGANISATIONS = "organisations: {acme: {}, globex: {}}\n"
 ONE = ORGANISATIONS + "tokens: [{name: one, sha256: " + "a" * 64 + ", organisations: [acme]}]\n"
@@ -45,26 +47,55 @@ def test_a_file_that_cannot_be_used_is_an_error_at_start(tmp_path):
 
 def test_nothing_changed(file):
     assert names(file.settings) == ["one"]
-    assert file.poll() is None
+    assert polled(file) is None
 
 
 @pytest.mark.parametrize("write", [put, lambda path, text: path.write_text(text)], ids=["replaced", "written over"])
 def test_a_changed_file_is_reported_once(write, file, path):
     write(path, TWO + "# longer\n")
-    assert names(file.poll()) == ["two"]
+    assert names(polled(file)) == ["two"]
     assert names(file.settings) == ["two"]
+    assert polled(file) is None
+
+
+def test_a_file_that_is_still_being_written_is_not_taken_over(file, path):
+    """The part that is there may be valid, and lack what narrows it."""
+    path.write_text(ORGANISATIONS)
     assert file.poll() is None
+    path.write_text(ORGANISATIONS + "# ")
+    assert file.poll() is None
+    path.write_text(TWO)
+    assert file.poll() is None
+    assert names(file.settings) == ["one"]
+    assert names(file.poll()) == ["two"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(file, path, monkeypatch):
+    contents, later = reload.contents, [TWO + "# whole\n"]
+
+    def read(where):
+        text = contents(where)
+        if later:
+            path.write_text(later.pop())
+        return text
+
+    path.write_text(ORGANISATIONS)
+    assert file.poll() is None
+    monkeypatch.setattr(reload, "contents", read)
+    assert file.poll() is None
+    assert names(file.settings) == ["one"]
+    assert names(polled(file)) == ["two"]
 
 
 def test_the_same_size_at_another_time_is_a_change(file, path):
     path.write_text(ONE.replace("one", "two"))
     os.utime(path, ns=(1, 1))
-    assert names(file.poll()) == ["two"]
+    assert names(polled(file)) == ["two"]
 
 
 def test_a_touched_file_has_not_changed(file, path):
     os.utime(path, ns=(1, 1))
-    assert file.poll() is None
+    assert polled(file) is None
 
 
 def test_kubernetes_swaps_a_folder_behind_a_symlink(tmp_path):
@@ -76,13 +107,13 @@ def test_kubernetes_swaps_a_folder_behind_a_symlink(tmp_path):
     file = SettingsFile(tmp_path / "gateway.yaml")
     (tmp_path / "..data_tmp").symlink_to("v2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
-    assert names(file.poll()) == ["two"]
+    assert names(polled(file)) == ["two"]
 
 
 def test_a_broken_file_changes_nothing_and_is_logged_once_with_the_keys_path(file, path, caplog):
     put(path, BROKEN)
-    assert file.poll() is None
-    assert file.poll() is None
+    assert polled(file) is None
+    assert polled(file) is None
     assert names(file.settings) == ["one"]
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -92,18 +123,18 @@ def test_a_broken_file_changes_nothing_and_is_logged_once_with_the_keys_path(fil
 
 def test_a_fixed_file_is_reported_even_if_it_equals_the_old_one(file, path):
     put(path, BROKEN)
-    file.poll()
+    polled(file)
     put(path, ONE)
-    assert names(file.poll()) == ["one"]
+    assert names(polled(file)) == ["one"]
 
 
 def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplog):
     path.unlink()
-    assert file.poll() is None
-    assert file.poll() is None
+    assert polled(file) is None
+    assert polled(file) is None
     assert len(caplog.records) == 1
     path.write_text(TWO)
-    assert names(file.poll()) == ["two"]
+    assert names(polled(file)) == ["two"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +155,7 @@ def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplo
 def test_settings_of_the_start_stay_and_the_log_reports_it(line, name, file, path, caplog):
     before = file.settings
     put(path, TWO + line)
-    after = file.poll()
+    after = polled(file)
     assert names(after) == ["two"]
     for fixed in ("region", "limits", "catalogue", "workers", "cors", "transport", "trusted_hops"):
         assert getattr(after, fixed) == getattr(before, fixed)
@@ -134,7 +165,7 @@ def test_settings_of_the_start_stay_and_the_log_reports_it(line, name, file, pat
 
 def test_other_settings_beside_it_are_changed(file, path):
     put(path, ONE + "embeddings: {concurrency: 3}\nstreaming: {keepalive_seconds: 2}\n")
-    after = file.poll()
+    after = polled(file)
     assert after.embeddings.concurrency == 3
     assert after.streaming.keepalive_seconds == 2
 
@@ -169,54 +200,54 @@ class TestTokenFiles:
 
     def test_a_secret_is_swapped(self, file, mounts):
         assert names(file.settings) == ["one"]
-        assert file.poll() is None
+        assert polled(file) is None
         mounts("tokens", tokens=tokens("two", "b"))
-        assert names(file.poll()) == ["two"]
-        assert file.poll() is None
+        assert names(polled(file)) == ["two"]
+        assert polled(file) is None
 
     def test_a_config_map_is_swapped(self, file, mounts):
         mounts("config", gateway="organisations: {acme: {enabled: false}}\ntokens_from: ../tokens\n")
-        after = file.poll()
+        after = polled(file)
         assert not after.organisations["acme"].enabled
         assert names(after) == ["one"]
 
     def test_a_secret_gets_one_more_file(self, file, mounts):
         mounts("tokens", tokens=tokens("one", "a"), more=tokens("two", "b"))
-        assert names(file.poll()) == ["two", "one"]
+        assert names(polled(file)) == ["two", "one"]
 
     def test_a_token_waits_for_its_organisation(self, file, mounts, caplog):
         mounts("tokens", tokens=tokens("new", "b", "initech"))
-        assert file.poll() is None
-        assert file.poll() is None
+        assert polled(file) is None
+        assert polled(file) is None
         (record,) = caplog.records
         assert "no organisation `initech`" in record.getMessage()
         assert names(file.settings) == ["one"]
         mounts("config", gateway="organisations: {initech: {}}\ntokens_from: ../tokens\n")
-        assert names(file.poll()) == ["new"]
+        assert names(polled(file)) == ["new"]
 
     def test_a_broken_secret_changes_nothing_and_may_be_fixed(self, file, mounts, caplog):
         for _ in range(2):
             mounts("tokens", tokens="tokens: [")
-            assert file.poll() is None
-            assert file.poll() is None
+            assert polled(file) is None
+            assert polled(file) is None
         assert len(caplog.records) == 1
         mounts("tokens", tokens=tokens("one", "a"))
-        assert names(file.poll()) == ["one"]
+        assert names(polled(file)) == ["one"]
 
     def test_a_secret_that_is_gone_changes_nothing_and_may_come_back(self, file, mounts, tmp_path):
         (tmp_path / "tokens" / "..data").unlink()
-        assert file.poll() is None
+        assert polled(file) is None
         assert names(file.settings) == ["one"]
         mounts("tokens", tokens=tokens("two", "b"))
-        assert names(file.poll()) == ["two"]
+        assert names(polled(file)) == ["two"]
 
     def test_the_place_of_the_tokens_may_change(self, file, mounts):
         mounts("config", gateway=ORGANISATIONS + "tokens_from: ../others\n")
-        assert file.poll() is None
+        assert polled(file) is None
         mounts("others", tokens=tokens("two", "b"))
-        assert names(file.poll()) == ["two"]
+        assert names(polled(file)) == ["two"]
         mounts("others", tokens=tokens("three", "c"))
-        assert names(file.poll()) == ["three"]
+        assert names(polled(file)) == ["three"]
 
 
 def tokens(name, digit, organisation="acme"):
