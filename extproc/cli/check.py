@@ -1,7 +1,7 @@
 """`oai-extproc check`: a configuration, checked and shown."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -43,16 +43,17 @@ MAX_NAMES = 20
 )
 @click.option("--roles", "assume", is_flag=True, help="Assume each organisation's role at AWS.")
 @click.option("--strict", is_flag=True, help="Fail if there is a warning.")
-@click.option("--offline", is_flag=True, help="Do not read the table that gateway.yaml names: send nothing to AWS.")
+@click.option("--offline", is_flag=True, help="Read no table and fetch no issuer's keys: send nothing to anybody.")
 def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offline: bool) -> None:
     """Check gateway.yaml, and show the organisations and tokens of it, or of the DynamoDB table that it names.
 
-    Nothing is sent to AWS but the calls that read that table, and those of --roles. A valid setting that is probably a
-    mistake is a warning; a file that cannot be used is an error, with the path of the key, and so is an item of the
-    table, with its key. --strict makes warnings errors, as for CI.
+    Nothing is sent to AWS but the calls that read that table, and those of --roles. The keys of issuers of signed
+    tokens (`jwt`) are fetched as Envoy does it. A valid setting that is probably a mistake is a warning; a file that
+    cannot be used is an error, with the path of the key, and so is an item of the table, with its key. --strict makes
+    warnings errors, as for CI.
 
-    The exit status is 0 if all is well, 2 if something has to be changed, and 1 if the table does not answer or is
-    throttled: then nothing is known of it.
+    The exit status is 0 if all is well, 2 if something has to be changed, and 1 if the table or an issuer does not
+    answer, or throttles: then nothing is known of it.
 
     With --envoy FILE (which may be repeated) a bootstrap, a dump of Envoy's admin interface or a manifest of a mesh is
     searched for runtime flags with which Envoy crashes under the gateway's calls. A route to Bedrock for requests
@@ -61,6 +62,7 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     from extproc.aws.sdk.endpoints import resolve, unknown_region
     from extproc.bedrock.endpoints import EndpointError
     from extproc.cli.alias_warnings import alias_warnings, shadowing
+    from extproc.cli.issuers import count_keys
     from extproc.cli.model_warnings import model_warnings
     from extproc.cli.roles import role_failures
 
@@ -75,6 +77,7 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
         raise UserError("\n".join(f"{place}: {shadow}" for shadow in shadows))
     if assume and (failures := list(role_failures(settings, endpoints.region))):
         raise UserError("\n".join(printable(f"{place}: {failure}") for failure in failures))
+    keys = None if offline else count_keys(settings)
     now = datetime.datetime.now(datetime.UTC)
     console = Console(highlight=False)
     console.print(f"{path} is fine: region {endpoints.region}, {endpoints.runtime}, {_workers(settings)}.")
@@ -88,7 +91,7 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     else:
         click.echo("It was not read (--offline)." if offline else _UNREAD)
     if settings.jwt:
-        console.print(_issuers(settings))
+        console.print(_issuers(settings, keys))
     unknown = unknown_region(endpoints)
     found = [
         *read.warnings,
@@ -200,10 +203,12 @@ def _tokens(settings: Settings, now: datetime.datetime) -> Table:
     return table
 
 
-def _issuers(settings: Settings) -> Table:
-    table = Table("issuer", "audiences", "organisation", "scopes", box=None)
-    for each in settings.jwt:
-        _add_row(table, each.issuer, ", ".join(each.audiences), each.organisation, each.scopes or "all")
+def _issuers(settings: Settings, keys: Sequence[int] | None) -> Table:
+    """Return the issuers, each with the number of its keys; None where these were not fetched."""
+    table = Table("issuer", "audiences", "organisation", "scopes", "keys", box=None)
+    for index, each in enumerate(settings.jwt):
+        count = "not fetched" if keys is None else str(keys[index])
+        _add_row(table, each.issuer, ", ".join(each.audiences), each.organisation, each.scopes or "all", count)
     return table
 
 

@@ -25,6 +25,12 @@ class UserError(click.ClickException):
     exit_code = 2
 
 
+class TemporaryError(click.ClickException):
+    """A check that could not be made, since a service does not answer or throttles."""
+
+    exit_code = 1
+
+
 class GatewayError(click.ClickException):
     """The gateway could not keep running."""
 

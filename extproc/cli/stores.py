@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from extproc.cli.parameters import UserError, user_errors
+from extproc.cli.parameters import TemporaryError, UserError, user_errors
 from extproc.config import ConfigError, Organisation, Settings, Token
 from extproc.config.faults import nearest, printable
 from extproc.config.items import ORGANISATION, TOKEN, read_organisation, read_token
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 _PROBE = f"{TOKEN}{'0' * 64}"
 """A key that no token has: no text has this SHA-256 that anybody knows."""
-
-
-class TemporaryError(click.ClickException):
-    """A check that could not be made, since a service does not answer or throttles."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,20 @@
 """Signed tokens (JWT): what Envoy's `jwt_authn` filter has verified -> a token, as an API key is one.
 
 Envoy verifies the signature, `iss`, `aud`, `exp` and `nbf`, and writes the payload where no caller can write: into
-dynamic metadata, which the transport hands over as a `JwtResult`. A token itself is never read here, so nothing in it
-counts that Envoy has not verified.
+dynamic metadata, which the transport hands over as a `JwtResult`. Of a token itself only `alg` is read here, and that
+can only have it rejected, so nothing in it counts that Envoy has not verified.
 
 Invariant: a `JwtResult` without claims, and none at all, are an error response. Claims count only where `iss` is an
-issuer of the settings in force, `aud` has one of its audiences, and `exp` is a number in the future. A claim of scopes
-narrows what a token may call; where it is missing, the token may call nothing.
+issuer of the settings in force, `aud` has one of its audiences, and `exp` is a number in the future. A token counts
+only where it is signed by a private key: Envoy verifies HMAC too, with a symmetric key (`oct`) that an issuer publishes
+and so everybody has. A claim of scopes narrows what a token may call; where it is missing, the token may call nothing.
 
-Decisions: docs/decisions.md, D210, D211, D212.
+Decisions: docs/decisions.md, D210, D211, D212, D254.
 """
 
+import json
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NoReturn, get_args
@@ -43,6 +46,9 @@ _JWT: Final = re.compile(r"Bearer ey[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-
 _MACHINE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _SCOPES: Final = frozenset(get_args(get_args(Scope)[0]))
+
+_ALGORITHMS: Final = frozenset([f"{kind}{size}" for kind in ("RS", "PS", "ES") for size in (256, 384, 512)] + ["EdDSA"])
+"""Signatures that only who has a private key can make."""
 
 _NO_SUCH_KEY: Final = 32
 """Envoy's status where no key of the issuer has the token's `kid` and `alg`."""
@@ -92,6 +98,8 @@ class JwtTokens:
         claims = result.claims
         if claims is None:
             _failed(result)
+        if not _is_signed_by_private_key(authorization):
+            reject("This signed token is not accepted. Its `alg` is none of RS, PS, ES and EdDSA.")
         issuer = self._issuers.get(_text(claims.get("iss")))
         if issuer is None:
             reject(f"This signed token is not accepted. {_REASONS[24]}")
@@ -125,6 +133,19 @@ def _failed(result: JwtResult) -> NoReturn:
         )
     reason = _REASONS.get(result.status) or f"{result.message or 'It is invalid'}."
     reject(f"This signed token is not accepted. {reason}")
+
+
+def _is_signed_by_private_key(authorization: str) -> bool:
+    """Return whether every `alg` in the token's header, of which Envoy takes one, is of a pair of keys."""
+    head = authorization.removeprefix("Bearer ").partition(".")[0]
+    try:
+        pairs = json.loads(urlsafe_b64decode(head + "=" * (-len(head) % 4)), object_pairs_hook=tuple)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(pairs, tuple):
+        return False
+    named = [value for name, value in pairs if name == "alg"]
+    return bool(named) and all(isinstance(value, str) and value in _ALGORITHMS for value in named)
 
 
 def _text(claim: Claim | None) -> str:

@@ -25,12 +25,15 @@ class Issuer:
     """An issuer with the key `a`.
 
     `away` makes its server respond with 503, and `open` lets it respond at all; `fetches` counts requests for its keys.
+    `document` is published instead of the keys, with `status` and the header `location`.
     """
 
     def __init__(self, issuer: str = ISSUER, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.issuer = issuer
         self.keys: dict[str, PrivateKeyTypes] = {}
         self.away = False
+        self.document: bytes | None = None
+        self.status, self.location = 200, ""
         self.open = threading.Event()
         self.open.set()
         self.fetches = 0
@@ -85,9 +88,11 @@ class Issuer:
             def do_GET(self) -> None:
                 issuer.fetches += 1
                 issuer.open.wait(HELD_SECONDS)
-                body = b"" if issuer.away else issuer.jwks()
+                body = b"" if issuer.away else issuer.jwks() if issuer.document is None else issuer.document
                 with suppress(OSError):  # Envoy has given up
-                    self.send_response(503 if issuer.away else 200)
+                    self.send_response(503 if issuer.away else issuer.status)
+                    if issuer.location:
+                        self.send_header("location", issuer.location)
                     self.send_header("content-type", "application/json")
                     self.send_header("content-length", str(len(body)))
                     self.end_headers()

@@ -3,8 +3,8 @@
 import pytest
 
 from extproc.aws.sdk.table_reader import MISSING, TableProblemError, TableReader
-from extproc.cli.parameters import UserError
-from extproc.cli.stores import TemporaryError, read_all, stored
+from extproc.cli.parameters import TemporaryError, UserError
+from extproc.cli.stores import read_all, stored
 from extproc.config import DirectorySettings, DynamoDbSettings, Settings
 
 SETTINGS = Settings(directory=DirectorySettings(DynamoDbSettings("tenants", "eu-west-1")))

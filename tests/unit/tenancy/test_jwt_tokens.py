@@ -1,5 +1,6 @@
 """Signed tokens: what Envoy says of them -> a token of one request, or an error response."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,14 @@ SETTINGS = Settings(
     jwt=(ISSUER, SCOPED),
 )
 DIRECTORY = Directory(SETTINGS)
-HEADER = "Bearer eyJhbGciOiJub25lIn0.e30.c2ln"
+
+
+def signed(head: bytes) -> str:
+    """Return a header with a token that begins with these bytes."""
+    return f"Bearer {urlsafe_b64encode(head).rstrip(b'=').decode()}.e30.c2ln"
+
+
+HEADER = signed(b'{"alg":"RS256"}')
 GOOD: Mapping[str, Claim] = {"iss": "https://a/", "aud": "two", "exp": NOW + 1, "sub": "alice", "org": "acme"}
 
 
@@ -48,6 +56,32 @@ def rejection(result: JwtResult | None = None, header: str = HEADER, **claims: A
 def test_verified_claims_make_a_caller() -> None:
     assert caller() == Caller("jwt:alice", "acme", Models())
     assert caller(aud=("x", "one"), org=("beta", "acme"), organisation="acme").organisation == "acme"
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS384", "ES512", "EdDSA"])
+def test_signatures_by_a_private_key_count(alg: str) -> None:
+    assert isinstance(call(header=signed(b'{"typ":"JWT","alg":"%s"}' % alg.encode())), Caller)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'{"alg":"HS256"}',
+        b'{"alg":"none"}',
+        b'{"alg":"rs256"}',
+        b'{"\\u0061lg":"HS512"}',
+        b'{"alg":"HS256","alg":"RS256"}',
+        b'{"alg":"RS256","alg":"HS256"}',
+        b'{"alg":["RS256"]}',
+        b'{"typ":{"alg":"RS256"}}',
+        b'{"alg":"RS256"',
+        b'{"alg":"RS256\xff"}',
+        b'{"a":' + b"[" * 3000,
+    ],
+)
+def test_no_other_signature_counts_although_envoy_has_verified_it(head: bytes) -> None:
+    error = rejection(JwtResult(GOOD), signed(head))
+    assert (error.status, "Its `alg` is none of" in error.message) == (401, True)
 
 
 @pytest.mark.parametrize(
