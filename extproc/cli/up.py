@@ -16,6 +16,7 @@ import click
 
 from extproc import __version__, config
 from extproc.cli.extras import not_installed
+from extproc.cli.ledger_file import prepare
 from extproc.cli.parameters import (
     DEFAULT_CONFIG,
     LISTEN,
@@ -149,6 +150,8 @@ def up(
     loaded = _load(path)
     target = _upstream(upstream, _region(loaded), loaded[1].regions if loaded else (), local_listen)
     _warn_of_region(target)
+    if loaded and (ledger := loaded[1].usage.ledger):
+        prepare(Path(ledger))
     with _configuration(loaded, target) as configuration, user_errors(stack.StackError, renderer.RenderError):
         options = stack.StackOptions(
             config=configuration.path,

@@ -72,6 +72,7 @@ from extproc.config.regions import check_regions
 from extproc.config.response_keys import check_keys
 from extproc.config.roles import RoleSettings
 from extproc.config.sources import contents, token_texts
+from extproc.config.usage import UsageSettings
 
 Kind = TypeVar("Kind")
 
@@ -308,6 +309,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media: MediaSettings = msgspec.field(default_factory=MediaSettings)
     cors: CorsSettings = msgspec.field(default_factory=CorsSettings)
     metrics: MetricsSettings = msgspec.field(default_factory=MetricsSettings)
+    usage: UsageSettings = msgspec.field(default_factory=UsageSettings)
     aws: AwsSettings = msgspec.field(default_factory=AwsSettings)
     capabilities: tuple[Row, ...] = ()
     """Corrections of the built-in table of models' features."""
@@ -391,6 +393,7 @@ class Draft:
             responses=ResponsesSettings(keys),
             last_used_in=settings.last_used_in and str(Path(self.source).parent / settings.last_used_in),
             rate_limits=_placed(settings.rate_limits, Path(self.source).parent),
+            usage=settings.usage.placed(Path(self.source).parent),
         )
 
 

@@ -28,6 +28,7 @@ from extproc.envoy_config.clusters import bedrock_cluster, processor_cluster, un
 from extproc.envoy_config.filters import api_filters
 from extproc.envoy_config.health import health_clusters, health_listener
 from extproc.envoy_config.jwt import jwks_clusters, jwks_tunnels
+from extproc.envoy_config.ledger import ledger_loggers
 from extproc.envoy_config.listener import READ_SECONDS, api_routes, listener
 from extproc.envoy_config.messages import address_message
 from extproc.envoy_config.overload import overload_manager
@@ -111,7 +112,7 @@ def fragment(plan: EnvoyPlan, only: Fragment) -> Sequence[Message]:
         case "reply":
             return foreign_replies(plan)
         case "metrics":
-            return usage_loggers(plan)
+            return [*usage_loggers(plan), *ledger_loggers(plan)]
         case "tunnel":
             return _tunnel(plan)
 

@@ -64,6 +64,7 @@ from extproc.envoy_config import STAT_PREFIX, UNPROCESSED, EnvoyPlan, Upstream
 from extproc.envoy_config.callers_tls import callers_tls
 from extproc.envoy_config.cors import CORS, cors_of_route, preflight_route
 from extproc.envoy_config.filters import EXT_PROC, HEALTH_PATH, http_filters
+from extproc.envoy_config.ledger import ledger_loggers
 from extproc.envoy_config.messages import address_message, packed, seconds
 from extproc.envoy_config.rate_limit import ADDRESS_LIMIT, limit_of_route
 from extproc.envoy_config.replies import ELSEWHERE, local_replies
@@ -321,7 +322,7 @@ def _elsewhere(plan: EnvoyPlan) -> Route:
 
 def _access_logs(plan: EnvoyPlan) -> list[AccessLog]:
     lines = [_access_log()] if plan.access_log else []
-    return [*lines, *(usage_loggers(plan) if is_counted(plan) else [])]
+    return [*lines, *(usage_loggers(plan) if is_counted(plan) else []), *ledger_loggers(plan)]
 
 
 def _access_log() -> AccessLog:

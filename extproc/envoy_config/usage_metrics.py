@@ -119,12 +119,7 @@ def _logger(series: int, filters: list[AccessLogFilter], stat: ConfigCounter | C
         config.counters = [stat]
     else:
         config.histograms = [stat]
-    at_the_end = AccessLogFilter(log_type_filter=LogTypeFilter(types=[AccessLogType.DownstreamEnd]))
-    return AccessLog(
-        name="envoy.access_loggers.stats",
-        filter=AccessLogFilter(and_filter=AndFilter(filters=[at_the_end, *filters])),
-        typed_config=packed(config),
-    )
+    return AccessLog(name="envoy.access_loggers.stats", filter=at_the_end(filters), typed_config=packed(config))
 
 
 def _counter(name: str, tags: list[ConfigTag], value: str = "") -> ConfigCounter:
@@ -146,22 +141,29 @@ def _tag(name: str, field: str) -> ConfigTag:
     return ConfigTag(name=name, value_format=_value(field))
 
 
+def at_the_end(filters: list[AccessLogFilter]) -> AccessLogFilter:
+    """Return a filter for calls at their end that pass all `filters`."""
+    end = AccessLogFilter(log_type_filter=LogTypeFilter(types=[AccessLogType.DownstreamEnd]))
+    return AccessLogFilter(and_filter=AndFilter(filters=[end, *filters]))
+
+
 # Filters. A call without the record's field passes none of them, so that no value is ever missing.
 
 
 def _has(field: str) -> AccessLogFilter:
-    return _matches(field, ValueMatcher(present_match=True))
+    return matches(field, ValueMatcher(present_match=True))
 
 
 def _is_false(field: str) -> AccessLogFilter:
-    return _matches(field, ValueMatcher(bool_match=False))
+    return matches(field, ValueMatcher(bool_match=False))
 
 
 def _at_least_one(field: str) -> AccessLogFilter:
-    return _matches(field, ValueMatcher(double_match=DoubleMatcher(range=DoubleRange(start=1.0, end=2.0**53))))
+    return matches(field, ValueMatcher(double_match=DoubleMatcher(range=DoubleRange(start=1.0, end=2.0**53))))
 
 
-def _matches(field: str, value: ValueMatcher) -> AccessLogFilter:
+def matches(field: str, value: ValueMatcher) -> AccessLogFilter:
+    """Return a filter for calls whose record has this field with such a value."""
     path = [MetadataMatcherPathSegment(key=field)]
     matcher = MetadataMatcher(filter=METADATA_NAMESPACE, path=path, value=value)
     return AccessLogFilter(metadata_filter=MetadataFilter(matcher=matcher, match_if_key_not_found=False))

@@ -241,7 +241,10 @@ class _Stack:
         return Program(name, lambda: command, environment)
 
     def _envoy(self, bootstrap: str) -> Program:
-        """Return Envoy's program; its standard output is the access log, and goes to ours, read or not."""
+        """Return Envoy's program; its standard output is the access log, and goes to ours, read or not.
+
+        What it makes is for this user alone: the ledger, also that after a rotation. The admin socket has its own mode.
+        """
         command = ["--log-level", self._options.envoy_log_level, "--disable-hot-restart"]
         # Calls wait for the workers: more of Envoy's threads than twice their number would idle.
         command += ["--concurrency", str(min(os.cpu_count() or 1, 2 * len(self._workers)))]
@@ -255,7 +258,7 @@ class _Stack:
 
         through = self._options.proxy or next(iter(self._options.jwks_proxies.values()), None)
         environment = envoy_environment(os.environ, through)
-        return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5)
+        return Program("envoy", with_configuration, environment, stdout=to_stdout(), stop_seconds=5, umask=0o077)
 
     async def _bootstrap(self, endpoint: Endpoint, elsewhere: Mapping[str, Endpoint]) -> str:
         """Render Envoy's configuration; the workers start meanwhile."""

@@ -62,6 +62,8 @@ class Program:
     """Takes its standard output as it is, in whole lines; without one it is relayed line by line, like its errors."""
     stop_seconds: float = 10.0
     """Seconds that it may take to end after SIGTERM."""
+    umask: int = -1
+    """The permissions that no file of its making has; -1 hands on our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,7 @@ async def _spawn(program: Program, command: Sequence[str]) -> asyncio.subprocess
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=program.environment,
+        umask=program.umask,
         start_new_session=True,
         preexec_fn=_bind_to_parent(os.getpid()) if sys.platform == "linux" else None,
     )

@@ -34,6 +34,7 @@ NOT_OURS = {
     "--deploy-hook",
     *("--force", "--volume", "--rm"),
     *("--build", "--build-arg", "--platform", "--always", "--dirty", "--help", "--auth-type"),
+    "--file-flush-interval-msec",
 }
 """Options of Docker, Envoy, Git, certbot, AWS's command line and clients in the prose of pages."""
 

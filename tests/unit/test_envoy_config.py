@@ -380,6 +380,17 @@ def test_an_operator_may_have_the_fragment_without_metrics() -> None:
     assert fragment("metrics", settings="metrics: {usage: false}") == []
 
 
+def test_a_ledger_is_one_more_logger_with_or_without_metrics(document: Edit) -> None:
+    for settings in ("{ledger: /var/usage.jsonl}", "{ledger: /var/usage.jsonl}, metrics: {usage: false}"):
+        [logger] = [
+            each
+            for each in one(document(f"{{usage: {settings}}}"), "access_log")
+            if each["name"] == "envoy.access_loggers.file"
+        ]
+        assert logger == fragment("metrics", settings=f"{{usage: {settings}}}")[-1]
+        assert logger["typed_config"]["path"] == "/var/usage.jsonl"
+
+
 def test_no_metric_has_a_callers_words(document: Edit) -> None:
     tags = {tag["value_format"] for tags in every(document(**SERVED), "tags") for tag in tags}
     named = {tag for tag in tags if "%" in tag}

@@ -1,5 +1,6 @@
 """`check`: its output and its errors."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from extproc.aws.credentials import NoCredentialsError
 from extproc.cli import alias_warnings, model_warnings, roles
 from extproc.config.roles import RoleSettings
-from tests.unit.cli.running import Cli, is_rejected
+from tests.unit.cli.running import CONFIG, Cli, is_rejected
 
 
 def test_check_shows_the_resulting_settings(cli: Cli, gateway_yaml: Path) -> None:
@@ -249,3 +250,37 @@ def test_check_names_the_roles_that_cannot_be_assumed(
     assert f"organisations.far.role: the role {arn}x cannot be assumed: AccessDenied; permit" in shown.stderr
     assert "acme" not in shown.stderr
     assert tried == [("us-east-1", "a"), ("eu-central-1", "x")]
+
+
+@pytest.mark.parametrize(
+    ("ledger", "reason"),
+    [
+        ("nowhere/usage.jsonl", "there is no folder"),
+        ("folder", "it is not a regular file"),
+        ("gateway.yaml/usage.jsonl", "there is no folder"),
+    ],
+)
+def test_check_warns_of_a_ledger_that_cannot_be_written(cli: Cli, gateway_yaml: Path, ledger: str, reason: str) -> None:
+    (gateway_yaml.parent / "folder").mkdir()
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: {ledger}}}\n")
+    shown = cli("check")
+    assert shown.exit_code == 0
+    assert f"warning: usage.ledger: {gateway_yaml.parent / ledger} cannot be written: {reason}" in shown.stderr
+
+
+def test_check_makes_no_ledger(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: usage.jsonl}}\n")
+    assert cli("check", "--strict").exit_code == 0
+    assert not (gateway_yaml.parent / "usage.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("ledger", "reason"),
+    [("usage.jsonl", "this user may make no file in"), ("gateway.yaml", "this user may not write to it")],
+)
+def test_check_warns_of_a_ledger_that_it_may_not_write(
+    cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch, ledger: str, reason: str
+) -> None:
+    monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)  # root may write anywhere
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: {ledger}}}\n")
+    assert reason in cli("check").stderr

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.running import Cli, is_rejected
+from tests.unit.cli.running import CONFIG, Cli, is_rejected
 
 
 @pytest.fixture
@@ -74,3 +74,9 @@ def test_up_with_an_option_that_would_mean_nothing(cli: Cli) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     result = cli("up", "--local-listen", "127.0.0.1:9000", **keys)
     assert is_rejected(result, "--local-listen", "credentials from env", "--upstream local")
+
+
+def test_up_with_a_ledger_that_cannot_be_written(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: nowhere/usage.jsonl}}\n")
+    result = cli("up", "--upstream", "local")
+    assert is_rejected(result, f"usage.ledger: {gateway_yaml.parent}/nowhere/usage.jsonl cannot be written", "make it")

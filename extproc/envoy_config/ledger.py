@@ -1,0 +1,70 @@
+"""The ledger of usage: Envoy adds a line of JSON to a file when a call ends.
+
+The values are those that a worker has told Envoy about the call so far (`telemetry.record`), so that a call whose
+client leaves, or whose worker is killed, has its line too.
+
+The invariant: a line has nothing of a request but the model's name, and nothing of a response. A call without a known
+token has no line: strangers do not fill the disk.
+
+Decision: docs/decisions.md, D249.
+"""
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
+from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher, ValueMatcher
+from envoy_data_plane.google.protobuf import Struct
+
+from extproc.envoy_config import EnvoyPlan
+from extproc.envoy_config.messages import packed
+from extproc.envoy_config.usage_metrics import at_the_end, matches
+from extproc.shared_names import METADATA_NAMESPACE
+
+_OF_ENVOY = {
+    "id": "%UNIQUE_ID%",
+    "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "duration_ms": "%DURATION%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+}
+"""`id` is of a call, whatever its caller sends: a line that is read twice is known by it."""
+
+_OF_THE_RECORD = (
+    "request_id",
+    "organisation",
+    "token",
+    "operation",
+    "model",
+    "bedrock_model",
+    "known_model",
+    "region",
+    "stream",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_micro_usd",
+    "priced",
+    "estimated",
+    "finish",
+    "time_to_first_token_ms",
+    "bedrock_request_id",
+)
+
+
+def ledger_loggers(plan: EnvoyPlan) -> list[AccessLog]:
+    """Return the access logger of the ledger; none where there is no ledger."""
+    path = plan.settings.usage.ledger
+    if path is None:
+        return []
+    fields = {**_OF_ENVOY, **{name: f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{name})%" for name in _OF_THE_RECORD}}
+    line = SubstitutionFormatString(json_format=Struct.from_dict(fields))
+    someone = ValueMatcher(string_match=StringMatcher(safe_regex=RegexMatcher(regex=".+")))
+    return [
+        AccessLog(
+            name="envoy.access_loggers.file",
+            filter=at_the_end([matches("organisation", someone)]),
+            typed_config=packed(FileAccessLog(path=path, log_format=line)),
+        )
+    ]
