@@ -1,5 +1,5 @@
 """The command line: `oai-extproc up`, `init`, `serve`, `envoy-config`, `drain`, `check`, `directory`, `health`,
-`models`, `token`.
+`models`, `token`, `usage`.
 
 Invariant: an error that the user can correct is one message with the remedy, never a traceback. Exit code 0 is success,
 2 an unusable command line or configuration, 1 a gateway that could not keep running.
@@ -16,7 +16,7 @@ from extproc import __version__
 from extproc.build import commit, compiled
 from extproc.telemetry.lines import open_standard_streams
 
-COMMANDS = ("up", "init", "serve", "envoy-config", "drain", "check", "directory", "health", "models", "token")
+COMMANDS = ("up", "init", "serve", "envoy-config", "drain", "check", "directory", "health", "models", "token", "usage")
 """The commands. Each is a function in a module of its own name, with `_` for `-`."""
 
 _EPILOG = (

@@ -26,6 +26,7 @@ RUN_BY = {
     "docs/kubernetes.md": "tests/deploy/test_documentation.py",
     "docs/operations.md": "tests/envoy/test_operations.py",
     "docs/responses.md": "tests/clients/test_responses_page.py",
+    "docs/usage.md": "tests/unit/cli/test_usage.py",
 }
 """Which test runs the shell blocks of a page; each also sees that it has left none out."""
 

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,14 @@ def by_signal(gateway: Gateway) -> None:
     os.kill(envoy, signal.SIGUSR1)
 
 
+def summed_up(gateway: Gateway, *files: Path) -> Any:
+    """Return the rows of `oai-extproc usage`; a file that is given twice counts once."""
+    command = [sys.executable, "-m", "extproc", "usage", "--by", "organisation", "--format", "json"]
+    command += ["--config", str(gateway.config_path), *map(str, (*files, *files))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout)["rows"]
+
+
 @pytest.mark.parametrize("reopen", [by_admin, by_signal])
 def test_a_rotation_loses_no_call(
     start_gateway: Any, eventually: Eventually, reopen: Callable[[Gateway], None]
@@ -189,12 +199,18 @@ def test_a_rotation_loses_no_call(
     gateway = start_gateway({"usage": {"ledger": "usage.jsonl"}})
     client = OpenAI(base_url=gateway.url, api_key=gateway.tokens["ci"], max_retries=0)
     path, old = gateway.folder / "usage.jsonl", gateway.folder / "usage.jsonl.1"
-    asked = [ask(client).headers["x-request-id"]]
+    replies = [ask(client)]
     path.rename(old)
-    asked.append(ask(client).headers["x-request-id"])
+    replies.append(ask(client))
     reopen(gateway)
     eventually(path.exists)
-    asked.append(ask(client).headers["x-request-id"])
+    replies.append(ask(client))
+    asked = [reply.headers["x-request-id"] for reply in replies]
     eventually(lambda: len(entries(old)) + len(entries(path)) == 3)
     assert [each["request_id"] for each in (*entries(old), *entries(path))] == asked
     assert path.stat().st_mode & 0o777 == 0o600
+    usages = [reply.parse().usage for reply in replies]
+    [row] = summed_up(gateway, old)
+    assert (row["organisation"], row["calls"]) == ("acme", 3)
+    assert row["input_tokens"] == sum(each.prompt_tokens for each in usages)
+    assert row["output_tokens"] == sum(each.completion_tokens for each in usages)

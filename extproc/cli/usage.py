@@ -1,0 +1,154 @@
+"""`oai-extproc usage`: calls, tokens and costs, from the ledger.
+
+Decision: docs/decisions.md, D250.
+"""
+
+import csv
+import datetime
+import io
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from extproc.cli.ledger import COLUMNS, Group, Report, Sum, Wanted, read
+from extproc.cli.parameters import UserError, load_settings, required_config
+from extproc.config.faults import printable
+
+_AGO = re.compile(r"([0-9]{1,4})([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+MAX_ROWS = 1000
+"""Largest number of rows of the table; CSV and JSON have all."""
+
+
+_PIPE_COLUMNS = 240
+
+
+class _Time(click.ParamType[str]):
+    """`30d` ago, `2026-11-01` or `2026-11-01T12:00:00Z`, as a ledger writes it."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Convert to a time in UTC; a failure is a usage error."""
+        text = str(value)
+        try:
+            if ago := _AGO.fullmatch(text):
+                now = datetime.datetime.now(datetime.UTC)
+                moment = now - datetime.timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            else:
+                moment = datetime.datetime.fromisoformat(text)
+            moment = moment.replace(tzinfo=moment.tzinfo or datetime.UTC).astimezone(datetime.UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is not a time: write 30d, 12h, 2026-11-01 or 2026-11-01T12:00:00Z", param, ctx)
+        return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+@click.command()
+@required_config
+@click.option("--organisation", default="", help="Count only the calls of this organisation.")
+@click.option("--since", type=_Time(), help="Count calls from then on: 30d, 12h or 30m ago, or a date (UTC).")
+@click.option("--until", type=_Time(), help="Count calls before then.")
+@click.option("--by", type=click.Choice(tuple(COLUMNS)), default="model", show_default=True, help="A row for each.")
+@click.option(
+    "--format", "form", type=click.Choice(("table", "csv", "json")), default="table", show_default=True, help="Output."
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+def usage(
+    path: Path, organisation: str, since: str | None, until: str | None, by: str, form: str, files: tuple[Path, ...]
+) -> None:
+    """Show calls, tokens and costs, from the ledger that gateway.yaml names (`usage.ledger`).
+
+    FILES are more of it, such as those that a rotation has renamed; they may end in .gz. A call counts once,
+    however often its line is given.
+    """
+    ledger = load_settings(path).usage.ledger
+    if ledger is None:
+        raise UserError(f"{path}: there is no ledger; name a file in `usage.ledger`, and start the gateway again")
+    if since and until and since >= until:
+        raise UserError(f"--since {since} is not before --until {until}")
+    report = _read([*files, Path(ledger)], Wanted(by, organisation, since or "", until or ""))
+    rows = sorted(report.sums.items(), key=lambda row: row[0] if by == "day" else (-row[1].cost_micro_usd, row[0]))
+    if form == "json":
+        click.echo(_json(COLUMNS[by], rows))
+    elif form == "csv":
+        click.echo(_csv(COLUMNS[by], rows), nl=False)
+    else:
+        # In a pipe no figure is cut off; a terminal shows where it had no room.
+        Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(_table(COLUMNS[by], rows))
+    for warning in report.warnings:
+        click.echo(f"warning: {printable(warning)}", err=True)
+    if report.repeated:
+        click.echo(f"{report.repeated} lines were of calls that had one already, and count once", err=True)
+
+
+_Rows = list[tuple[Group, Sum]]
+
+
+def _read(paths: list[Path], wanted: Wanted) -> Report:
+    """Return the sums; raises `UserError` for a file that cannot be read."""
+    import sqlite3
+    import zlib
+
+    try:
+        return read(paths, wanted)
+    except OSError as error:
+        raise UserError(printable(f"{error.filename or 'a ledger'}: {error.strerror or error}")) from error
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"a .gz of these is broken: {error}; unpack what is left of it") from error
+    except sqlite3.Error as error:
+        raise UserError(f"no room for the ids of calls in the folder of temporary files (TMPDIR): {error}") from error
+
+
+def _json(columns: tuple[str, ...], rows: _Rows) -> str:
+    shown = [{**dict(zip(columns, group, strict=True)), **asdict(each)} for group, each in rows]
+    return json.dumps({"rows": shown, "total": asdict(_total(rows))}, indent=2)
+
+
+def _csv(columns: tuple[str, ...], rows: _Rows) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, *asdict(Sum()), "cost_usd"])
+    writer.writerows([*group, *asdict(each).values(), _dollars(each)] for group, each in rows)
+    return text.getvalue()
+
+
+def _table(columns: tuple[str, ...], rows: _Rows) -> Table:
+    table = Table(*columns, box=None)
+    for name in ("calls", "failed", "input", "cached", "output", "USD", ""):
+        table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
+    for group, each in rows[:MAX_ROWS]:
+        table.add_row(*(Text(printable(name) or "(none)") for name in group), *_cells(each))
+    if len(rows) > MAX_ROWS:
+        table.add_row(f"… and {len(rows) - MAX_ROWS} more, see --format csv")
+    table.add_row(*("total", *[""] * (len(columns) - 1)), *_cells(_total(rows)))
+    return table
+
+
+def _cells(each: Sum) -> list[str]:
+    numbers = (each.calls, each.failed_calls, each.input_tokens, each.cached_tokens, each.output_tokens)
+    notes = [
+        *([f"{each.estimated_calls} estimated"] if each.estimated_calls else []),
+        *([f"{each.unpriced_calls} without a price"] if each.unpriced_calls else []),
+    ]
+    return [*(f"{number:,}" for number in numbers), _dollars(each), ", ".join(notes)]
+
+
+def _dollars(each: Sum) -> str:
+    whole, rest = divmod(each.cost_micro_usd, 1_000_000)
+    return f"{whole}.{rest:06}"
+
+
+def _total(rows: _Rows) -> Sum:
+    total = Sum()
+    for _, each in rows:
+        for name, value in asdict(each).items():
+            setattr(total, name, getattr(total, name) + value)
+    return total
