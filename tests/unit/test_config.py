@@ -52,6 +52,19 @@ def test_load_names_the_file(tmp_path: Path) -> None:
         config.load(path)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("state/usage.jsonl", "{folder}/state/usage.jsonl"), ("/var/usage.jsonl", "/var/usage.jsonl")],
+)
+def test_the_ledger_has_a_whole_path_wherever_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    (tmp_path / "gateway.yaml").write_text(f"usage: {{ledger: {written}}}")
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("gateway.yaml"), tmp_path / "gateway.yaml"):
+        assert config.load(path).usage.ledger == meant.format(folder=tmp_path)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gateway\.yaml: No such file.*--config"):
         config.load(tmp_path / "gateway.yaml")
@@ -263,6 +276,8 @@ REJECTED = {
     "organisations: {acme: {features: tools}}": "organisations.acme.features: expected a list; found text",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: '2027-01-01'}}]": "expires: expected a time with its zone",
     f"tokens: [{{name: a, sha256: {DIGEST}, expires: 2027-02-30}}]": "line 1, column 103: no such time: day is out",
+    "usage: {ledger: ''}": "usage.ledger: expected the path of a file, as in",
+    "usage: {ledgers: a}": "usage.ledgers: unknown key, did you mean `ledger`?",
     "last_used_in: ''": "last_used_in: expected the path of a file, as in /var/lib/oai/last-used.json",
     "{directory: {dynamodb: {table: abc}}, last_used_in: a}": (
         "last_used_in: the table `abc` has the tokens, and when they were used last as well; write `last_used: true`"

@@ -147,6 +147,7 @@ def test_a_file_that_is_gone_changes_nothing_and_may_come_back(file, path, caplo
         ("transport: grpcio", "transport"),
         ("trusted_hops: 1", "trusted_hops"),
         ("cors: {origins: ['*']}", "cors"),
+        ("usage: {ledger: elsewhere.jsonl}", "usage"),
         ("embeddings: {seconds: 1, concurrency: 3}", "embeddings.seconds"),
         ("media: {deny: [203.0.113.0/24]}", "media.deny"),
         ("media: {deny: [203.0.113.0/24], seconds: 1}", "media.seconds"),
