@@ -58,6 +58,8 @@ class BedrockCall(Struct, frozen=True):
     """The call's request metadata as JSON, where the body does not have it."""
     most_output: int = 0
     """Most tokens of its output, 0 where there is no limit."""
+    billed: bool = True
+    """Whether AWS bills its tokens."""
 
 
 class AskContext(Struct, frozen=True):

@@ -407,7 +407,8 @@ class Exchange:
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
         headers = self._gateway.sign(call, now)
         self._record.stream = pending.streams
-        self._meter.leave(call.body)
+        if call.billed:
+            self._meter.leave(call.body)
         self._state = Sent(pending, call.max_response)
         return Forward(
             path=call.path,

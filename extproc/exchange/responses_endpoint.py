@@ -249,7 +249,7 @@ class DecodedInputTokens(DecodedResponses):
         plan = self._planned(target, capabilities, context, partial(chat_request.plan_count, rules=context.rules))
         path = model_path(target.foundation, "count-tokens")
         pending = InputTokensPending(self._form.ignored.paths, False, self._params({}))
-        return TranslatedRequest((BedrockCall(path, plan.body),), pending)
+        return TranslatedRequest((BedrockCall(path, plan.body, billed=False),), pending)
 
 
 def _uncounted(model: str) -> ApiError:

@@ -109,6 +109,7 @@ class TranslationServer:
                 call.project,
                 call.metadata,
                 call.most_output,
+                call.billed,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

@@ -105,6 +105,7 @@ class CallFields(Struct):
     project: str | None = None
     metadata: str | None = None
     most_output: int = 0
+    billed: bool = True
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

@@ -387,6 +387,7 @@ class Process:
                 call.project,
                 call.metadata,
                 call.most_output,
+                call.billed,
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]

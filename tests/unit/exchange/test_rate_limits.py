@@ -55,6 +55,10 @@ def test_embeddings_have_no_output_and_all_calls_count() -> None:
     assert reserved(1000, *[BedrockCall("/", BODY, inputs=1)] * 3) == 300
 
 
+def test_what_is_not_billed_reserves_nothing() -> None:
+    assert reserved(10, BedrockCall("/", BODY, billed=False)) == 0
+
+
 def test_an_input_beyond_the_limit_is_refused_for_good() -> None:
     with pytest.raises(ApiError, match=r"Request too large for m in a on tokens .*Limit 99, Requested 100\.") as error:
         reserved(99, BedrockCall("/", BODY, most_output=1))
