@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from extproc.bedrock.endpoints import DEFAULT_PORTS, Endpoint, Scheme
 from extproc.config.document import ConfigError
+from extproc.config.kinds import MachineName
 from extproc.net import Address
 
 NAME_PREFIX = "jwt:"
@@ -63,6 +64,8 @@ class JwtIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The claim with the token's scopes, a text with blanks between or a list; None: a token may call everything."""
     refresh_seconds: KeysSeconds = 300.0
     """How long Envoy keeps the keys before it fetches them again."""
+    organisations: tuple[MachineName, ...] | None = None
+    """Those for which the issuer may speak; None: for all."""
 
 
 def jwks_endpoint(uri: str) -> Endpoint:
@@ -91,6 +94,10 @@ def check_jwt(issuers: Sequence[JwtIssuer], names: Iterable[str]) -> None:
             raise ConfigError(
                 f"jwt[{index}].audiences: expected 1 to {MAX_AUDIENCES} of them: a token for another service of the "
                 "issuer's is none for this gateway"
+            )
+        if each.organisations == ():
+            raise ConfigError(
+                f"jwt[{index}].organisations: the list is empty; name those of the issuer, or leave it out"
             )
         _check_uri(each.jwks_uri, f"jwt[{index}].jwks_uri")
     for name in names:

@@ -111,7 +111,7 @@ class JwtTokens:
         return config.Token(
             name=_name(_text(claims.get("sub"))),
             sha256="",
-            organisations=_organisations(_texts(claims.get(issuer.organisation))),
+            organisations=_organisations(_texts(claims.get(issuer.organisation)), issuer.organisations),
             scopes=None if issuer.scopes is None else _scopes(claims.get(issuer.scopes)),
         )
 
@@ -159,9 +159,10 @@ def _texts(claim: Claim | None) -> tuple[str, ...]:
     return (claim,) if isinstance(claim, str) else ()
 
 
-def _organisations(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those that may be machine names, each once."""
-    return tuple(dict.fromkeys([name for name in names if _MACHINE_NAME.fullmatch(name)]))
+def _organisations(names: tuple[str, ...], permitted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return those that may be machine names, and that the issuer may name, each once."""
+    possible = [name for name in names if _MACHINE_NAME.fullmatch(name) and (permitted is None or name in permitted)]
+    return tuple(dict.fromkeys(possible))
 
 
 def _scopes(claim: Claim | None) -> tuple[Scope, ...]:

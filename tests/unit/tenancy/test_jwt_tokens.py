@@ -19,9 +19,11 @@ from extproc.tenancy.table_store import TableStore
 NOW = 1_800_000_000.0
 ISSUER = JwtIssuer("https://a/", ("one", "two"), "https://a/keys", "org")
 SCOPED = JwtIssuer("https://b/", ("one",), "https://b/keys", "tenant", "scp")
+BOUND = JwtIssuer("https://c/", ("one",), "https://c/keys", "org", organisations=("beta",))
+"""It speaks for one organisation only."""
 SETTINGS = Settings(
     organisations={"acme": Organisation(), "beta": Organisation(), "closed": Organisation(enabled=False)},
-    jwt=(ISSUER, SCOPED),
+    jwt=(ISSUER, SCOPED, BOUND),
 )
 DIRECTORY = Directory(SETTINGS)
 
@@ -51,6 +53,12 @@ def rejection(result: JwtResult | None = None, header: str = HEADER, **claims: A
     with pytest.raises(ApiError) as caught:
         DIRECTORY.authenticate(header, None, NOW, None, found if claims else result)
     return caught.value
+
+
+def test_an_issuer_speaks_for_its_own_organisations_only() -> None:
+    assert caller(iss="https://c/", aud="one", org=("acme", "beta")).organisation == "beta"
+    assert rejection(iss="https://c/", aud="one", org="acme").status == 403
+    assert rejection(iss="https://c/", aud="one", org=("acme",)).status == 403
 
 
 def test_verified_claims_make_a_caller() -> None:
