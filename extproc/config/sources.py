@@ -1,7 +1,8 @@
 """The files of a configuration: gateway.yaml, and the token files that its `tokens_from` names.
 
 They are separate, because on Kubernetes organisations belong in a ConfigMap and tokens in a Secret. Files whose names
-begin with a dot are ignored: Kubernetes keeps the versions of a mounted folder in them.
+begin with a dot are ignored: Kubernetes keeps the versions of a mounted folder in them. So are those by which editors,
+`sed -i.bak` and `patch` keep what was: a token that is revoked would go on in them.
 
 Decision: docs/decisions.md, D30.
 """
@@ -11,6 +12,8 @@ import stat
 from pathlib import Path
 
 from extproc.config.document import ConfigError
+
+_BACKUPS = ("~", ".bak", ".orig", ".old", ".rej", ".swp", ".tmp", "#")
 
 MAX_BYTES = 8 * 1024 * 1024
 """Largest gateway.yaml or token file: tens of thousands of tokens. YAML of that size takes some seconds."""
@@ -42,10 +45,14 @@ def contents(path: Path) -> bytes:
 
 
 def token_files(place: Path) -> list[Path]:
-    """Return the file `place`, or the files in the folder `place`, by name; there may be none."""
+    """Return the file `place`, or the files in the folder `place`, by name; there may be none. Backups do not count."""
     if not place.is_dir():
         return [place]
-    return sorted(path for path in place.iterdir() if not path.name.startswith(".") and path.is_file())
+    return sorted(
+        path
+        for path in place.iterdir()
+        if not path.name.startswith(".") and not path.name.endswith(_BACKUPS) and path.is_file()
+    )
 
 
 def token_texts(place: Path) -> dict[str, bytes]:

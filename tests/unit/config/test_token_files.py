@@ -35,6 +35,12 @@ def test_tokens_of_a_folder_come_after_the_files_own_by_name(split: Path) -> Non
     assert names(config.load(split / "gateway.yaml")) == ["own", "first", "second"]
 
 
+@pytest.mark.parametrize("name", ["a~", "a.bak", "b.yaml.orig", "#a#", "a.swp"])
+def test_a_backup_of_a_token_file_brings_nothing_back(name: str, split: Path) -> None:
+    (split / "tokens" / "a").rename(split / "tokens" / name)
+    assert names(config.load(split / "gateway.yaml")) == ["own", "second"]
+
+
 def test_tokens_of_one_file_at_an_absolute_path(split: Path, tmp_path: Path) -> None:
     (split / "gateway.yaml").write_text(f"organisations: {{acme: {{}}}}\ntokens_from: {tmp_path}/tokens/b.yaml")
     assert names(config.load(split / "gateway.yaml")) == ["second"]
