@@ -42,10 +42,10 @@ def remaining(full_at: int, now: int, limit: int) -> int:
 def refund(reserved: int, used: int, full_at: int, now: int, limit: int) -> int:
     """Return by how much to move the bucket whose reservation made it full at `full_at`, now that the use is known.
 
-    What has flowed back of the reservation since is not given back twice.
+    What has flowed back of the reservation since is not given back twice; no debt is longer than `LONGEST_DEBT`.
     """
     change = cost(used, limit) - cost(reserved, limit)
-    return change if change >= 0 else -min(-change, max(full_at - now, 0))
+    return min(change, LONGEST_DEBT) if change >= 0 else -min(-change, max(full_at - now, 0))
 
 
 def moved(full_at: int, now: int, change: int) -> int:

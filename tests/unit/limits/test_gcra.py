@@ -101,6 +101,11 @@ def test_a_refund_leaves_what_taking_the_use_at_first_would_have_left(
         assert settled >= honest
 
 
+def test_a_huge_use_is_the_longest_debt() -> None:
+    """A number that no store can hold would end the round in which it is written."""
+    assert gcra.refund(0, 10**12, 0, 0, 1) == gcra.LONGEST_DEBT
+
+
 def test_what_has_flowed_back_is_not_given_back_twice() -> None:
     full_at = NOW + gcra.cost(60, 60)
     assert gcra.refund(60, 0, full_at, NOW + MINUTE // 2, 60) == -MINUTE // 2
