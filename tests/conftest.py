@@ -31,6 +31,9 @@ from tests import limits, prompts
 from tests.inherited import default_signals
 from tests.logs import WATCH
 
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+"""Tests that serve gRPC start programs, too, and gRPC's handlers of a fork abort the child while its threads are busy."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The tests of tests/clients also test a gateway that something else runs, in containers for one."""
