@@ -32,7 +32,7 @@ from tests.inherited import default_signals
 from tests.logs import WATCH
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
-"""Tests that serve gRPC start programs, too, and gRPC's handlers of a fork abort the child while its threads are busy."""
+"""Tests that serve gRPC start programs, too: while its threads are busy, its handlers of forks abort the child."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -96,9 +96,7 @@ def check_jwt(issuers: Sequence[JwtIssuer], names: Iterable[str]) -> None:
                 "issuer's is none for this gateway"
             )
         if each.organisations == ():
-            raise ConfigError(
-                f"jwt[{index}].organisations: the list is empty; name those of the issuer, or leave it out"
-            )
+            raise ConfigError(f"jwt[{index}].organisations: an empty list; name the issuer's own, or leave it out")
         _check_uri(each.jwks_uri, f"jwt[{index}].jwks_uri")
     for name in names:
         if name.startswith(NAME_PREFIX):

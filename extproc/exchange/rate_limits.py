@@ -67,7 +67,7 @@ def take(counters: Counters, scopes: Sequence[Scope], model: str, calls: Sequenc
 def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
     """Return the tokens to reserve: an output alone never exceeds a limit, and what AWS does not bill has none."""
     limits = [scope.tokens for scope in scopes if scope.tokens]
-    if not limits or not all([call.billed for call in calls]):
+    if not limits or any(not call.billed for call in calls):
         return 0
     tokens = sum([input_estimate(call.body) for call in calls])
     output = sum([min(call.most_output or ASSUMED_OUTPUT, MOST_RESERVED) for call in calls if not call.inputs])

@@ -41,7 +41,7 @@ def test_an_entry_with_defaults() -> None:
         ({"jwks_uri": "http://10.0.0.1/keys"}, "jwt[0].jwks_uri: the keys would come in plain text"),
         ({"refresh_seconds": 1}, "jwt[0].refresh_seconds: expected a number of seconds from 5"),
         ({"organisation": ""}, "jwt[0].organisation: expected the name of a claim"),
-        ({"organisations": []}, "jwt[0].organisations: the list is empty"),
+        ({"organisations": []}, "jwt[0].organisations: an empty list"),
         ({"organisations": ["a b"]}, "jwt[0].organisations[0]: expected a machine name"),
         ({"scope": "scp"}, "jwt[0].scope: unknown key, did you mean `scopes`?"),
     ],
