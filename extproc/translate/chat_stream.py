@@ -262,9 +262,10 @@ class ChatStream:
 
     def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
         self._details.reason(block, piece)
+        written = piece.text or piece.signature or piece.redacted_content
+        self.characters += len(written) if written else 0
         if not piece.text:
             return []
-        self.characters += len(piece.text)
         return [ReasoningChunk(piece.text)]
 
     def _start(self, event: ContentBlockStartEvent) -> list[Chunk]:

@@ -93,6 +93,14 @@ def test_a_signature_without_text_is_kept(play: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize("hidden", [reasoning(signature="s" * 400), reasoning(redactedContent="eA==" * 100)])
+def test_reasoning_that_is_hidden_counts_in_what_the_model_has_written(hidden: StreamEvent, play: Any) -> None:
+    """Else a client that leaves before the metadata pays for nothing of it."""
+    stream = play.stream()
+    stream.feed(play.encode([START, hidden]))
+    assert stream.characters == 400
+
+
 def test_reasoning_of_nothing_is_no_block(play: Any) -> None:
     events = [reasoning(text=""), reasoning(1, signature=""), reasoning(2, redactedContent=""), reasoning(3)]
     assert play.deltas(START, *events, END) == []
