@@ -140,19 +140,24 @@ async def follow(
 ) -> None:
     """Give `apply` every new version of the settings, until cancelled; `apply` is called in the event loop.
 
-    `prepare` is awaited before; where it fails, the settings in force stay.
+    `prepare` is awaited before; where it fails, the settings in force stay, and it is tried again after each interval.
     """
+    pending: Settings | None = None
     while True:
         await asyncio.sleep(interval)
+        tried = pending
         try:
-            settings = await asyncio.to_thread(file.poll)  # ten thousand tokens take most of a second
-            if settings is not None:
-                if prepare is not None:
-                    await prepare(settings)
-                apply(settings)
-                log.info("gateway.yaml has changed: %s", _summary(settings))
+            pending = await asyncio.to_thread(file.poll) or pending  # ten thousand tokens take most of a second
+            if pending is None:
+                continue
+            if prepare is not None:
+                await prepare(pending)
+            settings, pending = pending, None
+            apply(settings)
+            log.info("gateway.yaml has changed: %s", _summary(settings))
         except Exception:
-            log.exception("gateway.yaml cannot be taken over; the settings that were in force stay")
+            if pending is None or pending is not tried:  # else it is in the log already
+                log.exception("gateway.yaml cannot be taken over; the settings that were in force stay")
 
 
 def _token_files(place: Path) -> list[Path]:

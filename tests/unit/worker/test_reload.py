@@ -275,6 +275,19 @@ class TestFollowing:
             put(path, text)
             assert names(await applied.get()) == [name]
 
+    async def test_a_version_that_cannot_be_prepared_yet_is_tried_again(self, file, path, caplog):
+        applied, failures = asyncio.Queue(), [OSError("no network yet")] * 3
+
+        async def prepare(settings):
+            if failures:
+                raise failures.pop()
+
+        task = asyncio.create_task(follow(file, applied.put_nowait, interval=0.001, prepare=prepare))
+        put(path, TWO)
+        assert names(await applied.get()) == ["two"]
+        task.cancel()
+        assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == ["ERROR"]
+
     async def test_a_version_that_cannot_be_applied_is_not_the_last(self, applied, path, caplog):
         put(path, ONE.replace("name: one", "name: bad"))
         assert names(await applied.get()) == ["bad"]
