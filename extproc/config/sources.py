@@ -14,6 +14,7 @@ from pathlib import Path
 from extproc.config.document import ConfigError
 
 _BACKUPS = ("~", ".bak", ".orig", ".old", ".rej", ".swp", ".tmp", "#")
+"""Ends of the names of backups."""
 
 MAX_BYTES = 8 * 1024 * 1024
 """Largest gateway.yaml or token file: tens of thousands of tokens. YAML of that size takes some seconds."""

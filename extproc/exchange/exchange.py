@@ -428,7 +428,7 @@ class Exchange:
         state.side_calls.count(result)
         self._meter.estimate(state.side_calls.input_tokens)
         if isinstance(result, SideResponse):
-            return self._explained(state.pending, result.status, result.headers, result.body)
+            return self._bedrock_reply(state.pending, result.status, result.headers, result.body)
         if isinstance(result, SideFailure):
             self._record.bedrock_error = result.message
         side_calls, pending = state.side_calls, state.pending
@@ -477,9 +477,9 @@ class Exchange:
 
     def _bedrock_error(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         self._meter.reject()
-        return self._explained(pending, status, headers, body)
+        return self._bedrock_reply(pending, status, headers, body)
 
-    def _explained(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
+    def _bedrock_reply(self, pending: Pending, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
         """Reply with Bedrock's error, or with that of another server on the way."""
         if is_of_another(status, headers):
             error = of_another(status, headers)

@@ -337,6 +337,8 @@ def test_a_call_that_may_have_begun_is_estimated(exchange: Exchange) -> None:
     [
         ("upstream_reset_before_response_started{connection_termination}", True),
         ("response_timeout", True),
+        ("response_payload_too_large", True),
+        ("request_payload_too_large", False),
         ("upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_111}", False),
         ("upstream_reset_before_response_started{connection_timeout}", False),
         ("no_healthy_upstream", False),
