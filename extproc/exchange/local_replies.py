@@ -152,7 +152,14 @@ def from_envoy(status: int) -> ApiError:
     return unreachable()
 
 
-_UNSENT = ("connection_failure", "connection_timeout", "no_healthy_upstream", "not_found", "overflow", "request_payload")
+_UNSENT = (
+    "connection_failure",
+    "connection_timeout",
+    "no_healthy_upstream",
+    "not_found",
+    "overflow",
+    "request_payload",
+)
 """Parts of Envoy's details of replies to requests that have not been sent."""
 
 
