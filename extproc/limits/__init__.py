@@ -1,1 +1,1 @@
-"""Rates of requests and tokens: the algorithm, and counters in the process."""
+"""Rates of requests and tokens, and budgets: the algorithms, and counters in the process."""
