@@ -59,7 +59,10 @@ class SpendingStore(Protocol):
         """Keep what open calls have cost so far, by call, and extend their leases."""
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
-        """Replace what a call holds by what it has cost; only the first time counts."""
+        """Replace what a call holds by what it has cost; only the first time counts.
+
+        Where it was settled by its last count, the difference to that is added.
+        """
 
 
 def decide(charges: Sequence[Charge], found: Sequence[Balance]) -> Verdict:
@@ -82,6 +85,8 @@ class MemorySpending:
         self._held: dict[str, int] = {}
         self._open: dict[str, tuple[tuple[Charge, ...], tuple[int, ...]]] = {}
         """By call: its charges, and what it has cost so far."""
+        self._expired: dict[str, tuple[int, ...]] = {}
+        """By call that was settled by it: its last count."""
 
     def balance(self, key: str) -> Balance:
         """Return the balance of an account."""
@@ -104,17 +109,23 @@ class MemorySpending:
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         """Replace what a call holds by what it has cost."""
-        if self._open.pop(call, None) is None:
+        if self._open.pop(call, None) is not None:
+            for charge in charges:
+                self._held[charge.key] -= charge.amount
+            last: tuple[int, ...] = (0,) * len(charges)
+        elif call in self._expired:
+            last = self._expired.pop(call)
+        else:
             return
-        for charge, cost in zip(charges, costs, strict=True):
-            self._held[charge.key] -= charge.amount
-            self._spent[charge.key] = self._spent.get(charge.key, 0) + cost
+        for charge, cost, before in zip(charges, costs, last, strict=True):
+            self._spent[charge.key] = self._spent.get(charge.key, 0) + cost - before
 
     def expire(self, call: str) -> None:
         """Settle a call whose worker has died, by what it had cost when that was last counted."""
         if call in self._open:
             charges, costs = self._open[call]
             self.settle(call, charges, costs)
+            self._expired[call] = costs
 
     def forget(self, now: int, ends: Mapping[str, int]) -> None:
         """Forget accounts whose windows have ended, and in which nothing is held; `ends` has their ends by key."""

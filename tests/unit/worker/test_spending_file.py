@@ -1,0 +1,117 @@
+"""Balances in a file: what several workers spend at once, and what remains when they are killed."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extproc.limits.spending import Balance, Charge, SpendingStore
+from extproc.worker.spending_file import LEASE, SpendingFile, SpendingFileError
+
+ACME = Charge("acme", 100, 60, 2**40, 5)
+WORKER = """
+import sys
+from pathlib import Path
+from extproc.limits.spending import Charge
+from extproc.worker.spending_file import SpendingFile
+file, charge = SpendingFile(Path(sys.argv[1]), sys.argv[2]), Charge("acme", 100, 1, 2**40)
+print(sum(file.reserve(f"{sys.argv[2]} {n}", [charge]).rejected < 0 for n in range(80)), flush=True)
+sys.stdin.read()
+"""
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file(tmp_path: Path, clock: Clock) -> Iterator[SpendingFile]:
+    """Balances of one worker."""
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "one", clock)) as file:
+        store: SpendingStore = file
+        assert store is file
+        yield file
+
+
+def test_a_call_is_held_in_all_accounts_or_in_none_and_settled_once(file: SpendingFile) -> None:
+    small = Charge("small", 50, 60, 2**40)
+    assert file.reserve("1", [ACME, small]).rejected == 1
+    assert file.balance("acme") == Balance()
+    assert file.reserve("1", [ACME]).rejected == -1
+    assert file.balance("acme") == Balance(0, 60)
+    assert not file.reserve("2", [ACME]).exhausted
+    for _ in range(2):
+        file.settle("1", [ACME], [70])
+    assert file.balance("acme") == Balance(70, 0)
+    assert file.reserve("2", [ACME]).exhausted
+
+
+def test_a_dead_workers_call_is_settled_by_its_last_count(file: SpendingFile, tmp_path: Path, clock: Clock) -> None:
+    file.reserve("1", [ACME])
+    file.count({"1": [9]})
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        other.count({})
+        assert file.balance("acme") == Balance(0, 60)
+        clock.now += LEASE + 1
+        other.count({})
+        assert other.balance("acme") == Balance(9, 0)
+    file.count({"1": [15]})
+    file.settle("1", [ACME], [20])
+    assert file.balance("acme") == Balance(20, 0)
+
+
+def test_what_is_spent_outlives_a_worker_whose_open_calls_are_settled_at_its_start(
+    file: SpendingFile, tmp_path: Path, clock: Clock
+) -> None:
+    file.reserve("1", [ACME])
+    file.close()
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "one", clock)) as again:
+        assert again.balance("acme") == Balance(5, 0)
+
+
+def test_an_ended_window_is_removed(file: SpendingFile) -> None:
+    charge = Charge("old", 100, 60, 900)
+    file.reserve("1", [charge])
+    file.count({})
+    file.settle("1", [charge], [60])
+    assert file.balance("old") == Balance(60, 0)
+    file.count({})
+    assert file.balance("old") == Balance()
+
+
+def test_what_is_no_database_is_an_error_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("not a database" * 100)
+    with pytest.raises(SpendingFileError):
+        SpendingFile(path, "one").reserve("1", [ACME])
+    assert path.read_text().startswith("not a database")
+
+
+def test_workers_that_are_killed_have_spent_no_more_than_the_limit_together(tmp_path: Path) -> None:
+    path = tmp_path / "spent.sqlite"
+    commands = [[sys.executable, "-c", WORKER, str(path), name] for name in ("one", "two")]
+    workers = [subprocess.Popen(each, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for each in commands]
+    try:
+        admitted = [int(worker.stdout.readline()) for worker in workers if worker.stdout]
+    finally:
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.communicate()
+    with contextlib.closing(SpendingFile(path, "three")) as file:
+        assert file.balance("acme") == Balance(0, 100)
+    assert sum(admitted) == 100
