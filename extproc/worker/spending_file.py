@@ -60,6 +60,7 @@ class SpendingFile:
         with self._transaction() as connection:
             verdict = decide(charges, [_balance(connection, charge.key) for charge in charges])
             if verdict.rejected < 0:
+                connection.execute(_SEEN, (self._worker, self._clock()))  # or the call is a dead worker's
                 connection.executemany(_ADD, [(each.key, 0, each.amount, each.end) for each in charges])
                 rows = [(call, each.key, each.amount, each.counted, self._worker) for each in charges]
                 connection.executemany("insert into holds values (?, ?, ?, ?, ?)", rows)
