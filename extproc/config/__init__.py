@@ -25,6 +25,18 @@ from extproc.bedrock.capabilities import Capabilities, Effort
 from extproc.bedrock.capability_table import BUILT_IN, CapabilityError, Row
 from extproc.bedrock.request_metadata import OWN, PAIRS, is_own
 from extproc.config.aliases import check_aliases
+from extproc.config.budgets import (
+    Budgets,
+    BudgetSettings,
+    Cents,
+    Percent,
+    check_below,
+    check_budgets,
+    check_defaults,
+    check_store,
+    of_cents,
+    placed,
+)
 from extproc.config.directory import DirectorySettings
 from extproc.config.directory import DynamoDbSettings as DynamoDbSettings
 from extproc.config.document import ConfigError as ConfigError
@@ -150,6 +162,35 @@ class Organisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The role that its calls are made with, in place of the gateway's own identity."""
     limits: RateLimits | None = None
     """Its limits, before those of `rate_limits.organisation`."""
+    budgets: Budgets | None = None
+    """What it may spend, in place of `budgets.organisation`; after loading, with `monthly_budget_cents` and so on."""
+    user_budgets: Budgets | None = None
+    """What each of its users may spend, in place of `budgets.user`; likewise."""
+    monthly_budget_cents: Cents | None = None
+    daily_budget_cents: Cents | None = None
+    per_user_monthly_budget_cents: Cents | None = None
+    per_user_daily_budget_cents: Cents | None = None
+    warning_threshold_percent: Percent | None = None
+    """`warn_at` of the budgets in cents."""
+
+    def __post_init__(self) -> None:
+        """Write what is in cents as budgets, and nowhere else."""
+        warn = self.warning_threshold_percent
+        own = of_cents(self.budgets, self.monthly_budget_cents, self.daily_budget_cents, warn)
+        each = of_cents(self.user_budgets, self.per_user_monthly_budget_cents, self.per_user_daily_budget_cents, warn)
+        if own is self.budgets and each is self.user_budgets:
+            return
+        for key, value in (("budgets", own), ("user_budgets", each), *((key, None) for key in _IN_CENTS)):
+            msgspec.structs.force_setattr(self, key, value)
+
+
+_IN_CENTS = (
+    "monthly_budget_cents",
+    "daily_budget_cents",
+    "per_user_monthly_budget_cents",
+    "per_user_daily_budget_cents",
+    "warning_threshold_percent",
+)
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +209,8 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Narrows the organisation's: a feature has to be permitted by both."""
     limits: RateLimits | None = None
     """Its limits, before those of `rate_limits.token`, and beside its organisation's."""
+    budgets: Budgets | None = None
+    """What it may spend, in place of `budgets.token`, and beside its organisation's."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "sha256", self.sha256.lower())
@@ -301,6 +344,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compat: CompatSettings = msgspec.field(default_factory=CompatSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     rate_limits: RateLimitSettings = msgspec.field(default_factory=RateLimitSettings)
+    budgets: BudgetSettings = msgspec.field(default_factory=BudgetSettings)
     embeddings: EmbeddingsSettings = msgspec.field(default_factory=EmbeddingsSettings)
     streaming: StreamingSettings = msgspec.field(default_factory=StreamingSettings)
     catalogue: CatalogueSettings = msgspec.field(default_factory=CatalogueSettings)
@@ -371,6 +415,7 @@ class Draft:
             for name, organisation in settings.organisations.items():
                 check_organisation(name, organisation)
             _check_metadata(settings)
+            check_defaults(settings.budgets)
             check_aliases(settings.aliases, {name: own.aliases for name, own in settings.organisations.items()})
             _check_directory(settings)
             check_regions(
@@ -382,11 +427,16 @@ class Draft:
                 file = _convert(read(text), TokenFile)
             files[source] = file.tokens
             keys += file.responses.keys
-        _check_tokens(files, settings.organisations)
+        _check_tokens(files, settings)
         tokens = tuple(token for tokens in files.values() for token in tokens)
         with _naming(self.source):
             check_jwt(settings.jwt, (token.name for token in tokens))
             check_keys(settings, keys, tokens)
+            check_store(
+                settings.budgets,
+                {name: (own.budgets, own.user_budgets) for name, own in settings.organisations.items()},
+                (token.budgets for token in tokens),
+            )
         return msgspec.structs.replace(
             settings,
             tokens=tokens,
@@ -394,6 +444,7 @@ class Draft:
             last_used_in=settings.last_used_in and str(Path(self.source).parent / settings.last_used_in),
             rate_limits=_placed(settings.rate_limits, Path(self.source).parent),
             usage=settings.usage.placed(Path(self.source).parent),
+            budgets=placed(settings.budgets, Path(self.source).parent),
         )
 
 
@@ -442,10 +493,13 @@ def _convert(document: Mapping[object, object], kind: type[Kind]) -> Kind:
         raise ConfigError(fault(document, kind, "") or str(error)) from None
 
 
-def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping[str, Organisation]) -> None:
+def _check_tokens(files: Mapping[str, tuple[Token, ...]], settings: Settings) -> None:
     """Check that organisations are declared, and that nothing is repeated in any file; raises `ConfigError`."""
     names: _Seen = {}
     hashes: _Seen = {}
+    organisations = settings.organisations
+    usual = settings.budgets.organisation
+    budgets = {name: usual if own.budgets is None else own.budgets for name, own in organisations.items()}
     limits = {name: own.limits for name, own in organisations.items() if own.limits is not None}
     for source, tokens in files.items():
         with _naming(source):
@@ -454,6 +508,9 @@ def _check_tokens(files: Mapping[str, tuple[Token, ...]], organisations: Mapping
                 if token.models is not None:
                     check_patterns(token.models, f"tokens[{index}]")
                 check_rate_limits(token.limits, f"tokens[{index}]", token.organisations, limits)
+                if token.budgets is not None:
+                    check_budgets(token.budgets, f"tokens[{index}].budgets")
+                    check_below(token.budgets, f"tokens[{index}]", token.organisations, budgets)
                 _check_unique("name", names, token.name, source, index)
                 _check_unique("sha256", hashes, token.sha256, source, index)
 
@@ -571,6 +628,13 @@ def _check_metadata(settings: Settings) -> None:
 def check_organisation(name: str, organisation: Organisation) -> None:
     """Check what can be seen of an organisation alone; raises `ConfigError`."""
     check_patterns(organisation.models, f"organisations.{name}")
+    check_budgets(organisation.budgets, f"organisations.{name}.budgets")
+    check_budgets(organisation.user_budgets, f"organisations.{name}.user_budgets")
+    if organisation.warning_threshold_percent is not None:
+        raise ConfigError(
+            f"organisations.{name}.warning_threshold_percent: there is no budget in cents that it could be for; write "
+            "`warn_at` in an entry of `budgets`"
+        )
     most = PAIRS - len(get_args(get_args(MetadataName)[0]))
     pairs = organisation.request_metadata
     for key in pairs:

@@ -19,6 +19,7 @@ import msgspec
 
 from extproc.config import ConfigError, Organisation, Token, check_organisation, check_patterns
 from extproc.config.aliases import check_aliases
+from extproc.config.budgets import check_budgets
 
 Kind = TypeVar("Kind")
 
@@ -59,6 +60,7 @@ def read_token(key: str, text: str) -> Token:
         raise ConfigError(f"{key}: `organisations` has a name twice; keep one")
     if token.models is not None:
         check_patterns(token.models, key)
+    check_budgets(token.budgets, f"{key}: budgets")
     return token
 
 

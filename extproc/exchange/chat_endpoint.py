@@ -88,7 +88,8 @@ class DecodedChat:
         path, accept = model_path(target.model_id, "converse"), "application/json"
         if plan.stream:
             path, accept = model_path(target.model_id, "converse-stream"), "application/vnd.amazon.eventstream"
-        call = BedrockCall(path, plan.body, accept, most_output=plan.most_output)
+        user = self._request.safety_identifier or self._request.user
+        call = BedrockCall(path, plan.body, accept, most_output=plan.most_output, user=user)
         pending = ChatPending(plan.ignored, plan.stream, self.model, plan.streamed, plan.include_usage, plan.shape)
         return TranslatedRequest((call,), pending)
 

@@ -84,6 +84,7 @@ class DecodedEmbeddings:
                 inputs=count,
                 project=target.project,
                 metadata=metadata,
+                user=request.user,
             )
             for body, count in zip(plan.bodies, plan.counts, strict=True)
         ]

@@ -60,6 +60,8 @@ class BedrockCall(Struct, frozen=True):
     """Most tokens of its output, 0 where there is no limit."""
     billed: bool = True
     """Whether AWS bills its tokens."""
+    user: str | None = None
+    """The client's user, whose budget it counts in."""
 
 
 class AskContext(Struct, frozen=True):

@@ -103,6 +103,7 @@ from extproc.exchange.responses import CollectedError, CollectedResponse, Respon
 from extproc.exchange.routes import ModelDetails, ModelList, Route, not_here, route
 from extproc.exchange.rules import default_model, rules_of
 from extproc.exchange.side_calls import SideCallBatches
+from extproc.exchange.spending import Hold, hold
 from extproc.exchange.states import (
     Admitted,
     Assuming,
@@ -153,6 +154,8 @@ class Exchange:
         """What this exchange holds of the budget until its stream has ended."""
         self._ticket: Ticket | None = None
         """What it has taken of its caller's limits, if there are any."""
+        self._hold: Hold | None = None
+        """What it holds of its caller's budgets, if there are any."""
 
     @property
     def done(self) -> bool:
@@ -181,6 +184,8 @@ class Exchange:
         """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
         if self._ticket is not None and not self._record.stream:
             self._ticket.settle(self._ticket.tokens)  # the caller left, and nobody counts what was used
+        if self._hold is not None and not self._record.stream:
+            self._hold.settle_all()
         self._finish()
         if self._reservation is not None:
             self._reservation.release()
@@ -256,6 +261,8 @@ class Exchange:
         self._state = Done()
         if self._ticket is not None:
             self._ticket.settle(self._record.input_tokens + self._record.output_tokens)
+        if self._hold is not None:
+            self._hold.settle()
 
     # The request
 
@@ -397,6 +404,10 @@ class Exchange:
         if admitted.caller.limits is not None:
             scopes, streams = admitted.caller.limits, translated.pending.streams
             self._ticket = take(self._gateway.counters, scopes, self._record.model, translated.calls, streams)
+        if admitted.caller.budgets is not None:
+            on_unpriced, accounts = self._gateway.settings.budgets.on_unpriced, self._gateway.accounts
+            budgets, calls, record = admitted.caller.budgets, translated.calls, self._record
+            self._hold = hold(accounts, self._id, budgets, calls, self._meter, record, on_unpriced, now)
         if len(translated.calls) == 1:
             return self._forward(translated.calls[0], translated.pending, now)
         settings, organisation = self._gateway.settings, admitted.caller.organisation
@@ -538,6 +549,8 @@ class Exchange:
             fields.append(("x-oai-model-served", self._served))
         if self._ticket is not None:
             fields.extend(self._ticket.headers)
+        if self._hold is not None:
+            fields.extend(self._hold.headers)
         if self._ignored:
             fields.append(("x-oai-ignored-params", ", ".join(self._ignored)))
         return tuple(fields)

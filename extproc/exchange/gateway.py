@@ -21,6 +21,7 @@ from extproc.exchange.budget import Budget
 from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.jobs import Assume
 from extproc.exchange.local_replies import no_credentials, no_role, unknown_region
+from extproc.exchange.spending import Accounts
 from extproc.limits.counters import Counters
 from extproc.openai.embeddings import Detokeniser
 from extproc.tenancy.directory import Directory
@@ -61,6 +62,8 @@ class Gateway:
     """The bytes of requests in flight. It stays the same object: open exchanges release into it."""
     counters: Counters
     """What counts the rates of callers with limits. It stays the same object, too."""
+    accounts: Accounts | None = None
+    """The accounts of callers with budgets; likewise. Without it, they get a 503."""
     prices: PriceList = LIST_PRICES
     mark_by_header: bool = False
     """Whether Envoy's routes match headers and no metadata, so that a header has to mark signed requests."""
@@ -105,6 +108,7 @@ class Gateway:
             detokenise=self.detokenise,
             budget=self.budget,
             counters=self.counters,
+            accounts=self.accounts,
             prices=self.prices,
             mark_by_header=self.mark_by_header,
             region=region,

@@ -64,6 +64,10 @@ class Meter:
         if self._prices is not None:
             self._record.cost_micro_usd = self._prices.cost(tokens, 0, 0, 0, 0)
 
+    def price(self, prompt: int, completion: int) -> int:
+        """Return the micro-USD of so many tokens; 0 where the model has no price."""
+        return 0 if self._prices is None else self._prices.cost(prompt, completion, 0, 0, 0)
+
     def running(self, characters: int, now: float) -> Metadata:
         """Return what changes while a stream of so many characters so far runs."""
         record = self._record

@@ -127,8 +127,14 @@ class DecodedResponses:
         path = model_path(target.model_id, "converse-stream" if plan.stream else "converse")
         accept = "application/vnd.amazon.eventstream" if plan.stream else "application/json"
         pending = self._pending(plan, target)
+        request = self._form.request
         call = BedrockCall(
-            path, plan.body, accept, response=REPETITIONS * len(bytes(pending.echo)), most_output=plan.most_output
+            path,
+            plan.body,
+            accept,
+            response=REPETITIONS * len(bytes(pending.echo)),
+            most_output=plan.most_output,
+            user=request.safety_identifier or request.user,
         )
         return TranslatedRequest((call,), pending)
 

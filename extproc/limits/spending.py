@@ -11,16 +11,42 @@ Decision: docs/decisions.md, D239.
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
+from extproc.limits.windows import Per
 from extproc.value import Value
 
 MOST: Final = 2**53
 """Largest amount: Lua and JSON have no larger whole numbers."""
 
+MOST_IN_GROUP: Final = 100_000
+"""Most accounts of a group in one window: callers choose the names of users."""
+
+
+class Budget(Value, frozen=True):
+    """A budget of an organisation, a token or a user: whole micro-USD (`usd`), or tokens.
+
+    `owner` is what callers and the log call its owner. `user` is whether each user of the organisation has one.
+    """
+
+    key: str
+    owner: str
+    usd: bool
+    limit: int
+    per: Per
+    timezone: str
+    warn_at: int
+    enforced: bool
+    user: bool = False
+
+
+class CrowdedError(Exception):
+    """A group has as many accounts as it may have in its window; nothing has changed."""
+
 
 class Charge(Value, frozen=True):
     """What a call may cost an account. `key` names the account and its window; `end` is the window's, in unix seconds.
 
-    `counted` is what the call costs at least, once it has left. An account that is not `enforced` rejects nothing.
+    `counted` is what the call costs at least, once it has left. An account that is not `enforced` rejects nothing. One
+    of a `group` is one of `MOST_IN_GROUP` at most.
     """
 
     key: str
@@ -29,6 +55,7 @@ class Charge(Value, frozen=True):
     end: int
     counted: int = 0
     enforced: bool = True
+    group: str = ""
 
 
 class Balance(Value, frozen=True):
@@ -53,7 +80,7 @@ class SpendingStore(Protocol):
     """The balances of accounts. Methods raise where the store does not work; then nothing has changed."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
-        """Hold the amounts of a call in all accounts, or in none."""
+        """Hold the amounts of a call in all accounts, or in none. Raises `CrowdedError`."""
 
     def count(self, running: Mapping[str, Sequence[int]]) -> None:
         """Keep what open calls have cost so far, by call, and extend their leases."""

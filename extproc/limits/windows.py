@@ -7,8 +7,9 @@ Invariant: the windows of a zone follow each other without a gap, and each time 
 Decision: docs/decisions.md, D239.
 """
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from extproc.value import Value
 
@@ -39,3 +40,19 @@ def window(per: Per, zone: tzinfo, now: float) -> Window:
 def _unix(midnight: datetime, zone: tzinfo) -> int:
     """Return when a day begins; where midnight comes twice, it is the first."""
     return int(midnight.replace(tzinfo=zone, fold=0).timestamp())
+
+
+class Calendar:
+    """The windows that are current, by period and zone: they are worked out once for all requests in them."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str], Window] = {}
+
+    def window(self, per: Per, timezone: str, now: float) -> Window:
+        """Return the window that `now` is in. `timezone` is the name of one that is known."""
+        known = self._windows.get((per, timezone))
+        if known is not None and known.start <= now < known.end:
+            return known
+        zone: tzinfo = UTC if timezone == "UTC" else ZoneInfo(timezone)
+        self._windows[per, timezone] = current = window(per, zone, now)
+        return current

@@ -17,8 +17,10 @@ from extproc.config.aliases import effective_aliases
 from extproc.config.features import denied
 from extproc.config.jwt import NAME_PREFIX
 from extproc.limits.counters import Scope
+from extproc.limits.spending import Budget
 from extproc.openai.errors import ApiError
 from extproc.tenancy.api_keys import digest, masked, parse_bearer
+from extproc.tenancy.budgets import budgets_of
 from extproc.tenancy.jwt_tokens import CHALLENGE, JwtResult, JwtTokens, is_jwt, reject
 from extproc.tenancy.policy import ModelRules, Narrowed
 from extproc.tenancy.rate_limits import any_default, scopes_of
@@ -45,9 +47,9 @@ class Caller(Value, frozen=True):
     """An authenticated request: its token's name, its organisation's machine name, and the models that it may call.
 
     `scopes` are the groups of endpoints that its token may call, None for all of them. `denied` are the bits of the
-    features that its requests may not use; `limits` are the scopes whose rates they count in. `project` is the
-    organisation's project of Bedrock, None for the account's default. `aliases` are its names for models, and the ids
-    that they stand for; `own` are its settings, as they were when the request came.
+    features that its requests may not use; `limits` are the scopes whose rates they count in, and `budgets` what may be
+    spent. `project` is the organisation's project of Bedrock, None for the account's default. `aliases` are its names
+    for models, and the ids that they stand for; `own` are its settings, as they were when the request came.
     """
 
     token: str
@@ -59,6 +61,7 @@ class Caller(Value, frozen=True):
     scopes: tuple[str, ...] | None = None
     denied: int = 0
     limits: tuple[Scope, ...] | None = None
+    budgets: tuple[Budget, ...] | None = None
 
     def require(self, scope: str) -> None:
         """Raise a 403 if the token has scopes, and this is none of them."""
@@ -101,6 +104,8 @@ class Directory:
         self._common = settings.aliases
         self._rate_limits = settings.rate_limits
         self._limited = any_default(settings.rate_limits)
+        self._budgets = settings.budgets
+        self._budgeted = settings.budgets.any
         self._merged: dict[str, tuple[config.Organisation, Mapping[str, str]]] = {}
         """The aliases of organisations that have some of their own, with the settings that they are of."""
         keys = tuple([key.encode() for key in settings.responses.keys])
@@ -147,7 +152,12 @@ class Directory:
         limits: tuple[Scope, ...] | None = None
         if self._limited or settings.limits is not None or token.limits is not None:
             limits = scopes_of(self._rate_limits, token, name, settings) or None
-        return Caller(token.name, name, models, settings.project, aliases, settings, token.scopes, bits, limits)
+        budgets: tuple[Budget, ...] | None = None
+        if self._budgeted or settings.budgets or settings.user_budgets or token.budgets:
+            budgets = budgets_of(self._budgets, token, name, settings) or None
+        return Caller(
+            token.name, name, models, settings.project, aliases, settings, token.scopes, bits, limits, budgets
+        )
 
     def _issued(self, authorization: str | None, header: str, store: Store, now: float) -> config.Token | Lookup:
         """Return the token that an API key in the header stands for; raises 401."""

@@ -51,6 +51,7 @@ from extproc.transport.auto import TransportServer, new_server
 from extproc.transport.listen import ListenError, Tls
 from extproc.transport.service import RunJob, ServerOptions
 from extproc.worker.aws_files import AwsFiles
+from extproc.worker.budget_accounts import BudgetAccounts
 from extproc.worker.directories import Directories
 from extproc.worker.job_runner import JobRunner
 from extproc.worker.last_good import LastGood
@@ -146,6 +147,8 @@ class Worker:
         """Create the parts. Raises `EndpointError`."""
         settings = file.settings
         self._counters = RateCounters(shared_file(settings, listen), listen, lambda: self.gateway.settings)
+        spent = settings.budgets.sqlite
+        self._accounts = BudgetAccounts(Path(spent) if spent else None, listen, lambda: self.gateway.settings)
         self._file = file
         self._endpoints = endpoints = lookups.endpoints()
         changed = aws_files.changed if aws_files else None
@@ -166,6 +169,7 @@ class Worker:
             detokenise=cl100k_base.decode,
             budget=budget,
             counters=self._counters,
+            accounts=self._accounts,
             mark_by_header=mark_by_header,
         )
         self._regions = Regions(
@@ -198,6 +202,9 @@ class Worker:
             counting = asyncio.create_task(self._counters.run())
             cleanup.callback(self._counters.close)
             cleanup.callback(counting.cancel)
+            spending = asyncio.create_task(self._accounts.run())
+            cleanup.callback(self._accounts.close)
+            cleanup.callback(spending.cancel)
             # Before it listens: Envoy sends requests to a worker that it can connect to, before its first health check.
             await _first(self._prepare(), signals.stop.wait())
             _freeze_heap()

@@ -40,8 +40,10 @@ FIXED_PARTS = (
     ("streaming", "idle_seconds"),
     ("media", "deny"),
     ("rate_limits", "sqlite"),
+    ("budgets", "sqlite"),
 )
-"""Likewise: Envoy's own timeouts are made from the first three, the fetcher and the rates' store from others."""
+"""Likewise: Envoy's own timeouts are made from the first three; the fetcher and the stores of rates and budgets are
+made from others."""
 
 
 class SettingsFile:

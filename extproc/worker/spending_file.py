@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from extproc.limits.spending import Balance, Charge, Verdict, decide
+from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, CrowdedError, Verdict, decide
 from extproc.worker.file_lock import locked
 
 BUSY_SECONDS: Final = 0.05
@@ -28,20 +28,34 @@ BATCH: Final = 500
 _TABLES: Final = """
 create table if not exists accounts (key text primary key, spent integer not null, held integer not null,
     end integer not null) without rowid;
+create index if not exists ends on accounts (end);
 create table if not exists workers (worker text primary key, seen real not null) without rowid;
 create table if not exists holds (call text, key text, amount integer not null, counted integer not null,
     worker text not null, primary key (call, key)) without rowid;
+create table if not exists file (id text not null);
+create table if not exists told (key text primary key, end integer not null) without rowid;
+create index if not exists told_ends on told (end);
 """
 _ADD: Final = (
     "insert into accounts values (?1, ?2, ?3, ?4) on conflict (key) do update set spent = spent + ?2, held = held + ?3"
 )
+_HOLD: Final = "insert or ignore into holds values (?, ?, ?, ?, ?)"
 _COUNT: Final = "update holds set counted = ? where call = ? and key = ?"
 _SEEN: Final = "insert into workers values (?, ?) on conflict (worker) do update set seen = excluded.seen"
 _FORGET: Final = "delete from accounts where key in (select key from accounts where end <= ? and held = 0 limit ?)"
+_FORGET_TOLD: Final = "delete from told where key in (select key from told where end <= ? limit ?)"
 
 
 class SpendingFileError(Exception):
     """The file does not work; the message has the reason, not the path."""
+
+
+class _Part:
+    """What one open call holds of one account, and has cost it so far, as the file has it."""
+
+    def __init__(self, charge: Charge) -> None:
+        self.charge = charge
+        self.counted = charge.counted
 
 
 class SpendingFile:
@@ -52,76 +66,99 @@ class SpendingFile:
         self._worker = worker
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
-        self._counts: dict[str, dict[str, int]] = {}
-        """What the open calls of this worker have cost by accounts, as the file has it."""
+        self._inode = 0
+        self._id = ""
+        """The name that a file has had since it was made: an inode's number is used again."""
+        self._calls: dict[str, list[_Part]] = {}
+        """The open calls of this worker."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
-        """Hold the amounts of a call. Raises `SpendingFileError`."""
+        """Hold the amounts of a call. Raises `SpendingFileError`, and `CrowdedError` where an enforced account would
+        be one too many of its group; another is left out."""
         with self._transaction() as connection:
-            verdict = decide(charges, [_balance(connection, charge.key) for charge in charges])
+            rows = [_row(connection, charge.key) for charge in charges]
+            verdict = decide(charges, [Balance() if row is None else row for row in rows])
             if verdict.rejected < 0:
+                kept = _admitted(connection, charges, rows)
                 connection.execute(_SEEN, (self._worker, self._clock()))  # or the call is a dead worker's
-                connection.executemany(_ADD, [(each.key, 0, each.amount, each.end) for each in charges])
-                rows = [(call, each.key, each.amount, each.counted, self._worker) for each in charges]
-                connection.executemany("insert into holds values (?, ?, ?, ?, ?)", rows)
+                self._insert(connection, call, [_Part(charge) for charge in kept])
         if verdict.rejected < 0:
-            self._counts[call] = {charge.key: charge.counted for charge in charges}
+            self._calls[call] = [_Part(charge) for charge in kept]
         return verdict
 
     def count(self, running: Mapping[str, Sequence[int]]) -> None:
         """Keep what open calls have cost by call; show that this worker lives, and settle those of dead ones.
 
-        Raises `SpendingFileError`.
+        A file that was replaced is opened anew. Raises `SpendingFileError`.
         """
-        now, written = self._clock(), list[tuple[str, str, int]]()
+        if self._connection is not None and not self._same_file():
+            self.open()
+        now, written = self._clock(), list[tuple[_Part, int]]()
         with self._transaction() as connection:
             connection.execute(_SEEN, (self._worker, now))
             for call, costs in running.items():
-                for key, cost in zip(self._counts.get(call, ()), costs, strict=False):
-                    if connection.execute(
-                        _COUNT, (cost, call, key)
-                    ).rowcount:  # else it was settled by the count before
-                        written.append((call, key, cost))
+                for part, cost in zip(self._calls.get(call, ()), costs, strict=False):
+                    if cost == part.counted:
+                        continue
+                    if connection.execute(_COUNT, (cost, call, part.charge.key)).rowcount:
+                        written.append((part, cost))  # else it was settled by the count before
             _settle_dead(connection, now)
             connection.execute(_FORGET, (int(now), BATCH))
-        for call, key, cost in written:
-            self._counts[call][key] = cost
+            connection.execute(_FORGET_TOLD, (int(now), BATCH))
+        for part, cost in written:
+            part.counted = cost
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         """Replace what a call holds by what it has cost; only the first time counts. Raises `SpendingFileError`.
 
         Where it was settled by its last count, the difference to that is added.
         """
-        counted = self._counts.get(call)
-        if counted is None:
+        parts = self._calls.get(call)
+        if parts is None:
             return
+        cost_of = {charge.key: cost for charge, cost in zip(charges, costs, strict=True)}
         with self._transaction() as connection:
             open_ = connection.execute("delete from holds where call = ? returning key", (call,)).fetchall()
-            for charge, cost in zip(charges, costs, strict=True):
-                row = (charge.key, cost, -charge.amount) if open_ else (charge.key, cost - counted[charge.key], 0)
+            for part in parts:
+                charge, cost = part.charge, cost_of[part.charge.key]
+                row = (charge.key, cost, -charge.amount) if open_ else (charge.key, cost - part.counted, 0)
                 connection.execute(_ADD, (*row, charge.end))
-        del self._counts[call]
+        del self._calls[call]
+
+    def add(self, spent: Mapping[str, tuple[int, int]]) -> None:
+        """Add what was spent without being held: by account, the amount and the window's end.
+
+        Raises `SpendingFileError`.
+        """
+        with self._transaction() as connection:
+            connection.executemany(_ADD, [(key, amount, 0, end) for key, (amount, end) in spent.items()])
+
+    def first(self, key: str, end: int) -> bool:
+        """Return whether this is called for `key` for the first time, by any worker. Raises `SpendingFileError`."""
+        with self._transaction() as connection:
+            return connection.execute("insert or ignore into told values (?, ?)", (key, end)).rowcount > 0
 
     def balance(self, key: str) -> Balance:
         """Return the balance of an account. Raises `SpendingFileError`."""
         with self._transaction() as connection:
-            return _balance(connection, key)
+            return _row(connection, key) or Balance()
 
     def open(self) -> None:
-        """Open the file, and settle the calls of this worker's earlier life. Raises `SpendingFileError`."""
+        """Open the file, and settle the calls of this worker's earlier life. Raises `SpendingFileError`.
+
+        Where it is another than before, the open calls are held in it.
+        """
         self.close()
         try:
             with locked(self._path.with_name(f".{self._path.name}.lock"), 0o600, 20, 0.01):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
                 self._connection = connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+                self._inode = os.stat(self._path).st_ino
                 connection.execute("pragma journal_mode = wal").fetchall()
                 connection.execute("pragma synchronous = normal")
                 connection.executescript(_TABLES)
                 connection.execute("begin immediate")
-                if not self._counts:
-                    connection.execute("delete from workers where worker = ?", (self._worker,))
-                    _settle_dead(connection, self._clock())
-                connection.execute(_SEEN, (self._worker, self._clock()))
+                self._begin(connection)
                 connection.execute("commit")
         except (OSError, sqlite3.Error) as error:
             self.close()
@@ -133,6 +170,32 @@ class SpendingFile:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        now, before = self._clock(), self._id
+        if connection.execute("select id from file").fetchone() is None:
+            connection.execute("insert into file values (?)", (os.urandom(16).hex(),))
+        [self._id] = connection.execute("select id from file").fetchone()
+        if not self._calls:
+            connection.execute("delete from workers where worker = ?", (self._worker,))
+            _settle_dead(connection, now)
+        connection.execute(_SEEN, (self._worker, now))
+        if before not in ("", self._id):
+            for call, parts in self._calls.items():
+                self._insert(connection, call, parts)
+
+    def _insert(self, connection: sqlite3.Connection, call: str, parts: Sequence[_Part]) -> None:
+        for part in parts:
+            charge = part.charge
+            if connection.execute(_HOLD, (call, charge.key, charge.amount, part.counted, self._worker)).rowcount:
+                connection.execute(_ADD, (charge.key, 0, charge.amount, charge.end))
+
+    def _same_file(self) -> bool:
+        """Return whether the path still leads to the file that is open."""
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -155,9 +218,26 @@ class SpendingFile:
             raise SpendingFileError(str(error)) from error
 
 
-def _balance(connection: sqlite3.Connection, key: str) -> Balance:
+def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
     row = connection.execute("select spent, held from accounts where key = ?", (key,)).fetchone()
-    return Balance(*row) if row else Balance()
+    return Balance(*row) if row else None
+
+
+def _admitted(
+    connection: sqlite3.Connection, charges: Sequence[Charge], rows: Sequence[Balance | None]
+) -> list[Charge]:
+    """Return the charges whose accounts are there, or may be made; those are counted in their groups."""
+    kept = []
+    for charge, row in zip(charges, rows, strict=True):
+        if row is None and charge.group:
+            group = _row(connection, charge.group)
+            if group is not None and group.spent >= MOST_IN_GROUP:
+                if charge.enforced:
+                    raise CrowdedError
+                continue
+            connection.execute(_ADD, (charge.group, 1, 0, charge.end))
+        kept.append(charge)
+    return kept
 
 
 def _settle_dead(connection: sqlite3.Connection, now: float) -> None:

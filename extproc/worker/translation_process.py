@@ -110,6 +110,7 @@ class TranslationServer:
                 call.metadata,
                 call.most_output,
                 call.billed,
+                call.user,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

@@ -106,6 +106,7 @@ class CallFields(Struct):
     metadata: str | None = None
     most_output: int = 0
     billed: bool = True
+    user: str | None = None
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

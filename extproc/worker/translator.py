@@ -388,6 +388,7 @@ class Process:
                 call.metadata,
                 call.most_output,
                 call.billed,
+                call.user,
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]

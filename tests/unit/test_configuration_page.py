@@ -28,11 +28,16 @@ MOST_TOKENS = 2**31 - 1
 """The bounds of Bedrock's own integer type, which no documentation mentions."""
 
 
+def present(kind: Any) -> Any:
+    """Return a type without None."""
+    return get_args(kind)[0] if get_args(kind)[1:] == (NoneType,) else kind
+
+
 def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every key that holds a value: its path in the documentation, and its field."""
     for field in msgspec.structs.fields(kind):
         below = f"{path}.{field.encode_name}".lstrip(".")
-        base = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+        base = present(get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type)
         inner = get_args(base)[-1 if get_origin(base) is dict else 0] if get_args(base) else base
         if not isinstance(inner, type) or not issubclass(inner, msgspec.Struct):
             yield below, field
@@ -43,11 +48,6 @@ def leaves(kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 KEYS = dict(leaves(Settings))
 UNKNOWN = {field.encode_name: field for field in capabilities.FIELDS}
 """The defaults of an operator's row: the family's own values, or those of the family `unknown`."""
-
-
-def present(kind: Any) -> Any:
-    """Return a type without None."""
-    return get_args(kind)[0] if get_args(kind)[1:] == (NoneType,) else kind
 
 
 def item(kind: Any) -> Any:

@@ -32,7 +32,7 @@ LIFE = re.compile(
     r"|^extproc\.worker\.roles:Roles\.follow:"
     r"|^extproc\.worker\.directories:Directories\.(prepare|close|_close_later):"
     r"|:DynamoDb\.(__aenter__|put):"
-    r"|^extproc\.worker\.(last_used|rate_counters)"
+    r"|^extproc\.worker\.(last_used|rate_counters|budget_accounts)"
     r"|^extproc\.transport\.[\w.]+:(GrpcioServer|Http2Server)\.(start|stop|drain|listen_again|renew|_bind|_wait_for_peers):"
     r"|^extproc\.transport\.grpcio:_check_certificate:"
     r"|^extproc\.transport\.service:tick_for_ever:"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from extproc.limits.spending import Balance, Charge, SpendingStore
+from extproc.limits.spending import Balance, Charge, CrowdedError, SpendingStore
+from extproc.worker import spending_file
 from extproc.worker.spending_file import LEASE, SpendingFile, SpendingFileError
 
 ACME = Charge("acme", 100, 60, 2**40, 5)
@@ -115,3 +116,39 @@ def test_workers_that_are_killed_have_spent_no_more_than_the_limit_together(tmp_
     with contextlib.closing(SpendingFile(path, "three")) as file:
         assert file.balance("acme") == Balance(0, 100)
     assert sum(admitted) == 100
+
+
+def test_a_group_has_so_many_accounts_and_no_more(file: SpendingFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spending_file, "MOST_IN_GROUP", 2)
+    charges = [Charge(f"user {n}", 100, 10, 2**40, group="users") for n in range(3)]
+    for call, charge in enumerate((*charges[:2], charges[0])):
+        assert file.reserve(str(call), [charge]).rejected < 0
+    with pytest.raises(CrowdedError):
+        file.reserve("crowded", [ACME, charges[2]])
+    assert file.balance("acme") == Balance()
+    audited = Charge("user 2", 100, 10, 2**40, enforced=False, group="users")
+    assert file.reserve("4", [ACME, audited]).rejected < 0
+    file.settle("4", [ACME, audited], [7, 7])
+    assert (file.balance("acme"), file.balance("user 2")) == (Balance(7), Balance())
+
+
+def test_the_first_of_all_workers_is_told_so(file: SpendingFile, tmp_path: Path) -> None:
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two")) as other:
+        assert [file.first("a", 2**40), other.first("a", 2**40), other.first("b", 2**40)] == [True, False, True]
+
+
+def test_what_was_not_held_is_added(file: SpendingFile) -> None:
+    file.add({"acme": (5, 2**40)})
+    file.add({"acme": (6, 2**40)})
+    assert file.balance("acme") == Balance(11)
+
+
+def test_a_file_that_was_replaced_has_the_open_calls(file: SpendingFile, tmp_path: Path) -> None:
+    file.reserve("1", [ACME])
+    file.count({"1": [9]})
+    for path in tmp_path.glob("spent.sqlite*"):
+        path.unlink()
+    file.count({})
+    assert file.balance("acme") == Balance(0, 60)
+    file.settle("1", [ACME], [20])
+    assert file.balance("acme") == Balance(20)

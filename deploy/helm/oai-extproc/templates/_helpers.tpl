@@ -41,6 +41,7 @@ imagePullPolicy: {{ $image.pullPolicy }}
 {{- $gateway := .Values.config.gateway -}}
 {{- list (pick $gateway "transport" "trusted_hops" "regions" "limits" "catalogue" "cors" "jwt" "metrics" "usage")
          (pick ($gateway.rate_limits | default dict) "sqlite")
+         (pick ($gateway.budgets | default dict) "sqlite")
          (pick ($gateway.streaming | default dict) "idle_seconds")
          (pick ($gateway.embeddings | default dict) "seconds")
          (pick ($gateway.media | default dict) "seconds" "deny") | toJson | sha256sum -}}

@@ -1,0 +1,219 @@
+"""The budgets of a caller: what a request may cost is reserved before it leaves, and settled by its cost at the end.
+
+Reserved are the input, as estimated, and the most tokens of the output. So a budget is exceeded by what calls cost
+beyond that at most: where the input is longer than estimated, is written to a cache at a higher price, or where an
+output without a limit is longer than `ASSUMED_OUTPUT`.
+
+A user is known by the SHA-256 of the name that the client gives. Calls without a user share one account.
+
+Decision: docs/decisions.md, D241.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final, Protocol
+
+from extproc.bedrock.sigv4 import Headers
+from extproc.exchange.endpoint import BedrockCall
+from extproc.exchange.meter import Meter, input_estimate
+from extproc.limits.spending import Balance, Budget, Charge, Verdict
+from extproc.limits.windows import Calendar
+from extproc.openai.errors import ApiError
+from extproc.telemetry.record import Record
+
+ASSUMED_OUTPUT: Final = 4096
+"""Tokens of an output without a limit."""
+
+HEADER: Final = "x-oai-budget-used-percent"
+
+RETRY_SECONDS: Final = "1"
+
+_ADJECTIVES: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
+
+_CALENDAR: Final = Calendar()
+
+Running = Callable[[], Sequence[int]]
+"""Returns what a call has cost so far, in the order of its charges."""
+
+
+class Accounts(Protocol):
+    """The accounts of all budgets, as a worker has them."""
+
+    def reserve(self, call: str, charges: Sequence[Charge], running: Running) -> Verdict | None:
+        """Hold what a call may cost. Raises a 503 `ApiError` where the store does not work; None: serve it all the
+        same."""
+
+    def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
+        """Replace what a call holds by its cost. Raises nothing."""
+
+    def tell(self, key: str, end: int, text: str) -> None:
+        """Log `text`, if nothing was logged about `key` before, by any worker. Raises nothing."""
+
+
+class Hold:
+    """What one request holds of its caller's budgets; `headers` tell how much of them is used."""
+
+    def __init__(
+        self, accounts: Accounts, call: str, budgets: Sequence[Budget], charges: Sequence[Charge], record: Record
+    ) -> None:
+        self.headers: Headers = ()
+        self._accounts = accounts
+        self._call = call
+        self._budgets = budgets
+        self._charges = charges
+        self._record = record
+        self._open = True
+
+    def costs(self) -> Sequence[int]:
+        """Return what the request has cost so far."""
+        tokens = self._record.input_tokens + self._record.output_tokens
+        return [self._record.cost_micro_usd if budget.usd else tokens for budget in self._budgets]
+
+    def settle(self) -> None:
+        """Count what the request has cost; only the first time counts."""
+        self._settle(self.costs())
+
+    def settle_all(self) -> None:
+        """Count all that was reserved: nobody learns what the request has cost."""
+        self._settle([charge.amount for charge in self._charges])
+
+    def _settle(self, costs: Sequence[int]) -> None:
+        if self._open:
+            self._open = False
+            self._accounts.settle(self._call, self._charges, costs)
+
+
+def hold(
+    accounts: Accounts | None,
+    call: str,
+    budgets: Sequence[Budget],
+    calls: Sequence[BedrockCall],
+    meter: Meter,
+    record: Record,
+    on_unpriced: str,
+    now: float,
+) -> Hold | None:
+    """Hold what a request may cost; None for one that AWS does not bill.
+
+    Raises an `ApiError`: 429 where a budget does not have it, 403 for a model without a price, 503 where the store does
+    not work.
+    """
+    if not calls[0].billed:
+        return None
+    if on_unpriced == "reject" and not record.priced and any(budget.usd and budget.enforced for budget in budgets):
+        raise _unpriced(record.model)
+    charges = _charges(budgets, calls, meter, now)
+    if accounts is None:
+        raise unavailable()
+    held = Hold(accounts, call, budgets, charges, record)
+    verdict = accounts.reserve(call, charges, held.costs)
+    if verdict is None:
+        return held
+    used = _told(accounts, budgets, charges, verdict)
+    if verdict.rejected >= 0:
+        raise _rejected(budgets[verdict.rejected], charges[verdict.rejected], verdict, now)
+    if used:
+        held.headers = ((HEADER, str(used)),)
+    return held
+
+
+def _charges(budgets: Sequence[Budget], calls: Sequence[BedrockCall], meter: Meter, now: float) -> list[Charge]:
+    tokens = sum([input_estimate(call.body) for call in calls])
+    output = sum([call.most_output or ASSUMED_OUTPUT for call in calls if not call.inputs])
+    charges = []
+    for budget in budgets:
+        window = _CALENDAR.window(budget.per, budget.timezone, now)
+        key, group = budget.key, ""
+        if budget.user:
+            group = f"number of {key} {window.start}"
+            key = f"{key} {user_key(calls[0].user)}"
+        amount, counted = tokens + output, tokens
+        if budget.usd:
+            amount, counted = meter.price(tokens, output), meter.price(tokens, 0)
+        key = f"{key} {window.start}"
+        charges.append(Charge(key, budget.limit, amount, window.end, counted, budget.enforced, group))
+    return charges
+
+
+def user_key(user: str | None) -> str:
+    """Return the name of a user's account."""
+    return sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32] if user else "none"
+
+
+def _told(accounts: Accounts, budgets: Sequence[Budget], charges: Sequence[Charge], verdict: Verdict) -> int:
+    """Tell the log what it has to know; return the percentage that the caller is told, 0 for none."""
+    most = 0
+    for budget, charge, balance in zip(budgets, charges, verdict.balances, strict=True):
+        used = _percent(balance, charge)
+        name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
+        if used >= budget.warn_at:
+            most = max(most, used)
+            accounts.tell(f"warned {charge.key}", charge.end, f"the {name} is used to {used} % (account {charge.key})")
+        if balance.spent + charge.amount > charge.limit:
+            becomes = "requests are rejected" if budget.enforced else "audit: requests are served all the same"
+            text = f"the {name} does not have what a request may cost: {becomes} (account {charge.key})"
+            accounts.tell(f"exceeded {charge.key}", charge.end, text)
+    return most
+
+
+def _percent(balance: Balance, charge: Charge) -> int:
+    return balance.spent * 100 // charge.limit if charge.limit else 100
+
+
+def _rejected(budget: Budget, charge: Charge, verdict: Verdict, now: float) -> ApiError:
+    """Return the 429. It says neither how large the budget is nor what is spent."""
+    name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
+    if not verdict.exhausted:
+        return ApiError(
+            429,
+            f"Calls in flight hold the rest of the {name}. Send this one again when some of them have ended, or with a "
+            "smaller limit of its output.",
+            type="requests",
+            code="rate_limit_exceeded",
+            headers={"retry-after": RETRY_SECONDS},
+        )
+    reset = datetime.fromtimestamp(charge.end, UTC).isoformat().replace("+00:00", "Z")
+    balance = verdict.balances[verdict.rejected]
+    state = "is used up" if balance.spent >= charge.limit else "has less left than this request may cost"
+    smaller = "" if balance.spent >= charge.limit else " A shorter one, or a smaller limit of its output, may fit."
+    return ApiError(
+        429,
+        f"You exceeded your current quota: the {name} {state}. It begins anew at {reset}.{smaller}",
+        type="insufficient_quota",
+        code="insufficient_quota",
+        headers={"retry-after": str(max(charge.end - int(now), 1)), "x-should-retry": "false"},
+    )
+
+
+def _unpriced(model: str) -> ApiError:
+    return ApiError(
+        403,
+        f"The model `{model}` has no price here, and your calls have a budget in US dollars. Use another model, or ask "
+        "the operator of this gateway to add its `prices`.",
+        param="model",
+        code="model_unpriced",
+    )
+
+
+def unavailable() -> ApiError:
+    """Return the error for a store that does not work."""
+    return ApiError(
+        503,
+        "The gateway cannot count what you spend at the moment, and your calls have a budget. Try again.",
+        type="server_error",
+        code="budgets_unavailable",
+        headers={"retry-after": RETRY_SECONDS},
+    )
+
+
+def crowded() -> ApiError:
+    """Return the error for a user beyond those that an organisation may have."""
+    return ApiError(
+        429,
+        "Your organisation has had more users than the gateway keeps budgets for. Send no invented names in "
+        "`safety_identifier` or `user`, or none.",
+        type="insufficient_quota",
+        code="insufficient_quota",
+        headers={"x-should-retry": "false"},
+    )

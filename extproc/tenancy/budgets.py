@@ -1,0 +1,43 @@
+"""A token and its organisation -> the budgets that a request counts in."""
+
+from collections.abc import Sequence
+
+from extproc import config
+from extproc.config import budgets as keys
+from extproc.limits.spending import Budget
+
+
+def budgets_of(
+    defaults: keys.BudgetSettings, token: config.Token, name: str, organisation: config.Organisation
+) -> tuple[Budget, ...]:
+    """Return the budgets of a token's request for the organisation `name`.
+
+    As with rates, the signed tokens of a subject count as one in each organisation.
+    """
+    own = defaults.organisation if organisation.budgets is None else organisation.budgets
+    each = defaults.user if organisation.user_budgets is None else organisation.user_budgets
+    of_token = defaults.token if token.budgets is None else token.budgets
+    key = f"token {token.sha256}" if token.sha256 else f"signed {name} {token.name}"
+    found = _budgets(f"organisation {name}", f"the organisation `{name}`", own)
+    if of_token:
+        found += _budgets(key, f"the API key `{token.name}`", of_token)
+    if each:
+        found += _budgets(f"user {name}", f"this user of `{name}`", each, user=True)
+    return tuple(found)
+
+
+def _budgets(key: str, owner: str, budgets: Sequence[keys.Budget], user: bool = False) -> list[Budget]:
+    return [
+        Budget(
+            f"{key} {'tokens' if each.usd is None else 'usd'} {each.per} {each.timezone}",
+            owner,
+            each.usd is not None,
+            keys.limit_of(each),
+            each.per,
+            each.timezone,
+            each.warn_at,
+            each.mode == "enforce",
+            user,
+        )
+        for each in budgets
+    ]
