@@ -66,6 +66,7 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
     from extproc.cli.issuers import count_keys
     from extproc.cli.model_warnings import model_warnings
     from extproc.cli.roles import role_failures
+    from extproc.cli.unpriced_models import unpriced_models
 
     settings = load_settings(path)
     open_routes = [route for envoy in envoys for route in _check_envoy(envoy)]
@@ -93,6 +94,8 @@ def check(path: Path, envoys: tuple[Path, ...], assume: bool, strict: bool, offl
         click.echo("It was not read (--offline)." if offline else _UNREAD)
     if settings.jwt:
         console.print(_issuers(settings, keys))
+    for line in unpriced_models(settings, endpoints.region):
+        click.echo(line)
     unknown = unknown_region(endpoints)
     ledger = settings.usage.ledger
     found = [

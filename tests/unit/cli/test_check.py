@@ -284,3 +284,26 @@ def test_check_warns_of_a_ledger_that_it_may_not_write(
     monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)  # root may write anywhere
     gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: {ledger}}}\n")
     assert reason in cli("check").stderr
+
+
+@pytest.mark.parametrize(("choice", "words"), [("reject", "rejected"), ("free", "free")])
+def test_check_names_models_without_a_price_under_a_budget(
+    cli: Cli, gateway_yaml: Path, choice: str, words: str
+) -> None:
+    models = "{allow: [moonshotai.kimi-k3.1, amazon.nova-micro-v1:0]}"
+    gateway_yaml.write_text(
+        f"region: us-east-1\nbudgets: {{sqlite: spent.sqlite, on_unpriced: {choice}}}\n"
+        f"organisations: {{acme: {{models: {models}, budgets: [{{usd: 5, per: day}}]}}, other: {{}}}}"
+    )
+    shown = cli("check").stdout
+    assert f"Without a price, and so {words} under a budget in US dollars" in shown
+    assert "moonshotai.kimi-k3.1. This is for: acme." in shown
+    assert "nova-micro" not in shown.partition("Without a price")[2]
+
+
+def test_check_asks_no_price_where_no_money_is_limited(cli: Cli, gateway_yaml: Path) -> None:
+    gateway_yaml.write_text(
+        "region: us-east-1\nbudgets: {sqlite: spent.sqlite, organisation: [{tokens: 5, per: day}]}\n"
+        "organisations: {acme: {}, audited: {budgets: [{usd: 5, per: day, mode: audit}]}}"
+    )
+    assert "Without a price" not in cli("check").stdout
