@@ -1,4 +1,7 @@
-"""A token and its organisation -> the budgets that a request counts in."""
+"""A token and its organisation -> the budgets that a request counts in.
+
+Decision: docs/decisions.md, D241.
+"""
 
 from collections.abc import Sequence
 

@@ -3,7 +3,7 @@
 Invariant: a method blocks for `BUSY_SECONDS` at most for each statement that finds the file locked, and raises
 `SpendingFileError` for whatever goes wrong; then nothing has changed.
 
-Decision: docs/decisions.md, D240.
+Decisions: docs/decisions.md, D240, D242.
 """
 
 import contextlib
