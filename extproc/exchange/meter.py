@@ -7,7 +7,7 @@ one whose response cannot be read, or does not end: Bedrock bills it.
 Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
 `MEDIA_TOKENS`.
 
-Decisions: docs/decisions.md, D231, D233.
+Decisions: docs/decisions.md, D231, D233, D258.
 """
 
 from typing import Final
@@ -22,6 +22,22 @@ BYTES_PER_TOKEN: Final = 4
 
 MEDIA_TOKENS: Final = 1500
 """About what a model takes an image of its usual size for."""
+
+LATER: Final = (
+    "known_model",
+    "finish",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "estimated",
+    "cost_micro_usd",
+    "time_to_first_token_ms",
+    "bedrock_request_id",
+    "bedrock_error",
+)
+"""The fields of a record that are set once a request is on its way to Bedrock."""
 
 
 def input_estimate(body: Payload) -> int:
@@ -43,10 +59,16 @@ class Meter:
 
     def changes(self) -> Metadata:
         """Return the fields of the record that Envoy has not been told of: all of them the first time."""
-        told, self._told = self._told, self._record.metadata()
+        told, record = self._told, self._record
         if not told:
+            self._told = record.metadata()
             return self._told
-        return {name: value for name, value in self._told.items() if value != told[name]}
+        changed = {}
+        for name in LATER:
+            value: str | int | bool = getattr(record, name)
+            if value != told[name]:
+                changed[name] = told[name] = value
+        return changed
 
     def choose(self, prices: Prices | None) -> None:
         """Set the prices of the model; None: it has none."""

@@ -9,7 +9,7 @@ the filter runs with `allow_content_length_header` and a length left over cuts t
 import math
 import struct
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Final
 
 from extproc.bedrock.sigv4 import Headers
@@ -57,6 +57,15 @@ _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-secu
 
 _SHORT = 32
 """Longest metadata value that is worth caching, in characters."""
+
+_DOUBLE: Final = struct.Struct("<d")
+
+_before_numbers: Final[dict[str, bytes]] = {}
+"""What comes before the eight bytes of a number, by the field's name. Dicts, here and below: `lru_cache` costs five
+times as much, and fields have names of the gateway's own, of which there are dozens."""
+_empty: Final[dict[str, bytes]] = {}
+_zero: Final[dict[str, bytes]] = {}
+_false: Final[dict[str, bytes]] = {}
 
 MAX_CACHED_VALUE: Final = 512
 """Longest header value that is worth caching, in characters."""
@@ -244,15 +253,23 @@ def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
 
 def _any_entry(name: str, value: str | int | bool) -> bytes:
     """Encode one field of a Struct, from a cache where it may well come again: a count of tokens does not."""
-    if type(value) is int and value:
-        return _before_number(name) + struct.pack("<d", value)
+    if not value:
+        return _unset(name, value)
+    if type(value) is int:
+        before = _before_numbers.get(name)
+        if before is None:
+            before = _before_numbers[name] = _entry(name, 1)[:-8]
+        return before + _DOUBLE.pack(value)
     return _entry(name, value) if type(value) is str and len(value) > _SHORT else _usual_entry(name, value)
 
 
-@cache
-def _before_number(name: str) -> bytes:
-    """Encode what comes before the eight bytes of a number."""
-    return _entry(name, 1)[:-8]
+def _unset(name: str, value: str | int | bool) -> bytes:
+    """Encode a field that is empty, 0 or false, as half of those are that Envoy is told of first."""
+    known = _empty if type(value) is str else _zero if type(value) is int else _false
+    encoded = known.get(name)
+    if encoded is None:
+        encoded = known[name] = _entry(name, value)
+    return encoded
 
 
 def _entry(name: str, value: str | int | bool) -> bytes:
@@ -260,7 +277,7 @@ def _entry(name: str, value: str | int | bool) -> bytes:
     if isinstance(value, bool):
         encoded = _BOOL + varint(value)
     elif isinstance(value, int):
-        encoded = _NUMBER + struct.pack("<d", value)
+        encoded = _NUMBER + _DOUBLE.pack(value)
     else:
         encoded = field(_STRING, value.encode("utf-8", "replace"))
     key = own_name(_NAME, name)

@@ -55,7 +55,6 @@ CACHES: dict[str, int | str] = {
     "transport.messages._usual_entry": 4 * MIB,  # with `_usual`, which the same response fills
     # No caller's strings enter: only the operator's, or those of a peer that is trusted with more.
     "cl100k_base._lines": "one entry: the vocabulary",
-    "transport.messages._before_number": "the names of the record's fields",
     "telemetry.lines.writer": "one entry for each of the process's streams",
     "openai.unknown._place_of": "a type of this package",
     "translate.names._rule": "patterns of the table of capabilities",

@@ -1,11 +1,32 @@
 """What a meter tells of a call that runs; tests/envoy/gateway/test_usage.py has calls."""
 
-from extproc.exchange.meter import Meter
+from collections.abc import Callable
+
+import pytest
+
+from extproc.exchange.events import ResponseBody, ResponseHeaders
+from extproc.exchange.exchange import Exchange
+from extproc.exchange.gateway import Gateway
+from extproc.exchange.meter import LATER, Meter
 from extproc.openai.completion import Usage
 from extproc.telemetry.record import Record
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"
 """The id of a model that AWS does not list."""
+
+NOW = 1_790_000_000.0
+JSON = {"content-type": "application/json", "x-amzn-requestid": "b-1"}
+ANSWER = (
+    b'{"output":{"message":{"role":"assistant","content":[{"text":"Hi"}]}},"stopReason":"end_turn",'
+    b'"usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5,"cacheReadInputTokens":1}}'
+)
+UPSTREAM = {
+    "a response": (ResponseHeaders({":status": "200", **JSON}), ANSWER),
+    "an error of Bedrock's": (ResponseHeaders({":status": "429", **JSON}), b'{"message":"slow down"}'),
+    "a reply of Envoy's": (ResponseHeaders({":status": "503"}, local=True, details="no_healthy_upstream"), b"none"),
+    "nothing that can be read": (ResponseHeaders({":status": "200", **JSON}), b"<html>"),
+}
+"""What comes in response to a call."""
 
 
 def test_a_model_that_is_not_listed_is_known_from_its_first_content_on() -> None:
@@ -24,3 +45,22 @@ def test_a_model_that_is_not_listed_is_known_once_it_has_responded() -> None:
     assert record.known_model == ""
     meter.count(Usage(1, 1), "stop")
     assert record.known_model == ARN
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("upstream", UPSTREAM, ids=UPSTREAM)
+def test_only_these_fields_change_once_a_request_has_left(
+    sent: Callable[..., Exchange], gateway: Gateway, upstream: str, stream: bool
+) -> None:
+    """Of the others, Envoy is not told again."""
+    exchange = sent(gateway, stream=stream)
+    record = exchange._record
+    before = record.metadata()
+    head, body = UPSTREAM[upstream]
+    exchange.receive(head, NOW + 1)
+    exchange.receive(ResponseBody(body, end_of_stream=True), NOW + 2)
+    exchange.close()
+    after = record.metadata()
+    assert after["finish"], "the exchange has ended"
+    assert {name for name in after if after[name] != before[name]} <= {*LATER}
+    assert {*LATER} <= after.keys()
