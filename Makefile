@@ -67,7 +67,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled wheel wheel-compiled sdist supported installed image images sbom lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-translation bench-steps fuzz properties audit test-chaos \
+        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-limits bench-translation bench-steps fuzz properties audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
@@ -172,6 +172,9 @@ bench-tokens: $(DEV) ## Measure the file store with 100,000 tokens: start, memor
 
 bench-directory: $(BENCH) compiled ## Measure the stores of tokens: the file store, a DynamoDB table, misses and a flood; ten minutes
 	$(BIN)/python -m bench.directory $(ARGS)
+
+bench-limits: $(BENCH) compiled ## Measure what rate limits and the running usage cost: CPU time, memory; some minutes
+	$(BIN)/python -m bench.limits $(ARGS)
 
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation

@@ -203,7 +203,7 @@ def gateway(place: Place, name: str, config: Path | None = None, env: Mapping[st
     command = [sys.executable, "-m", "extproc", "serve", "--config", str(config or _config(place, transport))]
     command += ["--listen", f"unix:{path}", "--notice", "0", "--grace", "1"]
     began = time.monotonic()
-    build = {} if name == INTERPRETED else _compiled()
+    build = python_of(name)
     service = place.start(command, name, environment(place.upstream) | dict(env or {}) | build)
     service.wait("oai-extproc serve", lambda output: "serving on" in output)
     seconds = time.monotonic() - began
@@ -212,8 +212,10 @@ def gateway(place: Place, name: str, config: Path | None = None, env: Mapping[st
     return Stack(name, "openai", port, roles, prefix="/oai/v1", start_seconds=seconds)
 
 
-def _compiled() -> dict[str, str]:
-    """Return the environment in which Python imports the compiled gateway instead of this one."""
+def python_of(name: str) -> dict[str, str]:
+    """Return the environment in which Python imports the gateway of this stack: as Python, or compiled."""
+    if name == INTERPRETED:
+        return {}
     if not COMPILED.is_dir():
         raise StackError(f"there is no {COMPILED}: run `make compiled`")
     return {"PYTHONPATH": str(COMPILED), "PYTHONSAFEPATH": "1"}
