@@ -231,3 +231,12 @@ def _starts_with_tab(text: bytes, line: int) -> bool:
     """Return whether the indentation of this line, counted from 0, has a tab."""
     lines = text.splitlines()
     return line < len(lines) and lines[line].lstrip(b" ").startswith(b"\t")
+
+
+@contextlib.contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Put the file's name before the message of a `ConfigError`."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error.__cause__

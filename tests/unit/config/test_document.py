@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc import config
-from extproc.config import ConfigError, Token, document, parse
+from extproc.config import ConfigError, Token, document, parse, tokens
 from tests.unit.test_config import WHOLE
 
 
@@ -132,7 +132,7 @@ def test_many_organisations_of_a_token_take_time_in_proportion() -> None:
         token = Token(name="a", sha256="0" * 64, organisations=tuple(names))
         organisations = dict.fromkeys(names, config.Organisation())
         start = time.process_time()
-        config._check_organisations(token, organisations, "tokens[0]")
+        tokens.check_organisations(token, organisations, 0)
         return time.process_time() - start
 
     assert seconds(16_000) < 64 * min(seconds(1000) for _ in range(5))  # with the square it is 256
