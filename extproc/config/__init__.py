@@ -1,8 +1,8 @@
 """The decoder of gateway.yaml: bytes -> typed settings.
 
-Every key of the file is a field of a struct of this package, with its default. The description of a type is also the error
-message for a wrong value. An unknown key, a repeated key, a wrong type or a value out of range is rejected with the
-key's path. Nothing here reads the environment or AWS.
+Every key of the file is a field of a struct of this package, with its default. The description of a type is also the
+error message for a wrong value. An unknown key, a repeated key, a wrong type or a value out of range is rejected with
+the key's path. Nothing here reads the environment or AWS.
 
 Tokens may be in files of their own, which `tokens_from` names: `Draft` is a gateway.yaml before those are read.
 
