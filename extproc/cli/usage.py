@@ -5,10 +5,12 @@ Decision: docs/decisions.md, D250.
 
 import csv
 import datetime
+import glob
 import io
 import json
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -83,7 +85,7 @@ def usage(
     else:
         # In a pipe no figure is cut off; a terminal shows where it had no room.
         Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS).print(_table(COLUMNS[by], rows))
-    for warning in report.warnings:
+    for warning in [*report.warnings, *_unread(Path(ledger), files)]:
         click.echo(f"warning: {printable(warning)}", err=True)
     if report.repeated:
         click.echo(f"{report.repeated} lines were of calls that had one already, and count once", err=True)
@@ -105,6 +107,14 @@ def _read(paths: list[Path], wanted: Wanted) -> Report:
         raise UserError(f"a .gz of these is broken: {error}; unpack what is left of it") from error
     except sqlite3.Error as error:
         raise UserError(f"no room for the ids of calls in the folder of temporary files (TMPDIR): {error}") from error
+
+
+def _unread(ledger: Path, files: Iterable[Path]) -> list[str]:
+    """Return a warning if files of earlier rotations are beside the ledger that were not named."""
+    named = {path.resolve() for path in files}
+    beside = ledger.parent.glob(f"{glob.escape(ledger.name)}[.-]*")
+    count = sum(path.resolve() not in named for path in beside)
+    return [f"not read: {count} of the files {ledger}.*; name them as well, to count their calls"] if count else []
 
 
 def _json(columns: tuple[str, ...], rows: _Rows) -> str:

@@ -142,6 +142,16 @@ def test_names_reach_no_terminal_as_they_are(cli: Cli, usage_jsonl: Path) -> Non
     assert "\x1b" not in cli("usage", "--by", "organisation").stdout
 
 
+def test_renamed_files_that_were_not_named_are_reported(cli: Cli, usage_jsonl: Path) -> None:
+    older = [usage_jsonl.with_name(f"usage.jsonl.{name}") for name in ("1", "2")]
+    for path in older:
+        path.write_text(text(line()))
+    told = cli("usage", "--config", "gateway.yaml", str(older[0])).stderr
+    assert "not read: 1 of the files" in told
+    assert "usage.jsonl.*" in told
+    assert "not read" not in cli("usage", "--config", "gateway.yaml", *map(str, older)).stderr
+
+
 def test_renamed_files_count_too_and_each_call_once(cli: Cli, usage_jsonl: Path) -> None:
     packed = usage_jsonl.parent / "usage.jsonl.1.gz"
     packed.write_bytes(gzip.compress(text(CALLS[0], line(), line()).encode()))
