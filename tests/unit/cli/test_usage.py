@@ -233,7 +233,8 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", commands())
 def test_the_commands_of_the_page_run(cli: Cli, usage_jsonl: Path, command: str) -> None:
     renamed = usage_jsonl.with_name("usage.jsonl.1")
-    renamed.write_text(text(line()))
+    if ".*" in command:
+        renamed.write_text(text(line()))
     program, *arguments = shlex.split(command.replace("/var/lib/oai/usage.jsonl.*", str(renamed)))
     assert program == "oai-extproc"
     shown = cli(*arguments)
