@@ -67,7 +67,7 @@ ON_COMPILED := HYPOTHESIS_PROFILE=brief PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(
 .DEFAULT_GOAL := help
 .PHONY: help run test test-unit debian test-programs test-grpcio test-compiled test-compiled-unit test-compiled-gateway test-compose \
         compiled wheel wheel-compiled sdist supported installed image images sbom lint fmt proto golden \
-        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-limits bench-translation bench-steps fuzz properties audit test-chaos \
+        bench bench-smoke bench-peers bench-profile bench-tokens bench-directory bench-limits bench-queries bench-translation bench-steps fuzz properties audit test-chaos \
         engines wire-check test-kubernetes test-istio test-envoy-gateway test-helm soak reliability docs lock lock-images clean
 
 help: ## Show this list
@@ -175,6 +175,9 @@ bench-directory: $(BENCH) compiled ## Measure the stores of tokens: the file sto
 
 bench-limits: $(BENCH) compiled ## Measure what rate limits and the running usage cost: CPU time, memory; some minutes
 	$(BIN)/python -m bench.limits $(ARGS)
+
+bench-queries: $(BENCH) $(PROMETHEUS) ## Draw what the queries of docs/operations.md answer, for docs/limits.md: six minutes
+	PATH="$(dir $(PROMETHEUS)):$$PATH" $(BIN)/python -m bench.queries
 
 bench-translation: $(DEV) ## Measure the translation: µs per request and per frame
 	$(BIN)/python -m bench.translation

@@ -18,7 +18,7 @@ COLOURS = {
     "litellm": "#a34a4a",
 }
 _SIZES = {"body-1KB": 1e3, "body-10KB": 1e4, "body-100KB": 1e5, "body-1MB": 1e6, "body-10MB": 1e7}
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bench",
     "font.size": 9,
@@ -47,7 +47,7 @@ def draw(results: Results, folder: Path) -> list[str]:
     """Write the pictures that there are figures for; gives their names. Raises `DrawingError`."""
     pyplot = library()
     drawn = []
-    with pyplot.rc_context(_STYLE):
+    with pyplot.rc_context(STYLE):
         for name, picture in PICTURES.items():
             figure, axes = pyplot.subplots(figsize=(7, 3.2), layout="constrained")
             if picture(results, axes):
