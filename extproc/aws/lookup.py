@@ -8,7 +8,7 @@ go to the log.
 Invariant: a result is AWS's and arrives within `SECONDS`, or an exception names the remedy. The process never outlives
 the one that started it: it ends when its standard input is closed.
 
-Decision: docs/decisions.md, D8.
+Decisions: docs/decisions.md, D8, D243.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -27,6 +27,7 @@ import msgspec
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.credentials import Credentials
 from extproc.bedrock.endpoints import Endpoint, EndpointError, Endpoints
 from extproc.bedrock.listing import Listing
 from extproc.bedrock.seed import catalogue_of
@@ -39,6 +40,9 @@ Question = Literal["endpoints", "identity", "models", "role", "table"]
 
 SECONDS: Mapping[Question, float] = {"endpoints": 30.0, "identity": 120.0, "models": 300.0, "role": 60.0, "table": 30.0}
 """Timeout of each question, in seconds; AWS's code may use the network, or run a credential process."""
+
+ROLE_MODELS_SECONDS = 30.0
+"""Timeout of a role's list of models, in seconds: others wait for its turn, and there is another list."""
 
 _HINTS: Mapping[Question, str] = {
     "endpoints": "is the file system of AWS's settings slow?",
@@ -72,12 +76,13 @@ class LookupReply(msgspec.Struct, frozen=True):
 class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the questions are about: a region, None for that of AWS's settings, and other regions with endpoints.
 
-    With a role, the models are those that it may list.
+    `role` is the role to assume. With `keys`, the models are those that they may list.
     """
 
     region: str | None = None
     elsewhere: tuple[str, ...] = ()
     role: RoleSettings | None = None
+    keys: Credentials | None = None
 
 
 class AwsLookup:
@@ -110,9 +115,12 @@ class AwsLookup:
             self._in.write(msgspec.json.encode(subject) + b"\n")
             self._in.flush()
 
-    def ask(self, question: Question) -> LookupReply:
-        """Wait for the reply to a question, skipping earlier ones. The last reply ends it. Raises `AwsLookupError`."""
-        for line in self._lines(question):
+    def ask(self, question: Question, seconds: float | None = None) -> LookupReply:
+        """Wait for the reply to a question, skipping earlier ones. The last reply ends it.
+
+        Raises `AwsLookupError`, also after `seconds`; None is the question's timeout.
+        """
+        for line in self._lines(question, SECONDS[question] if seconds is None else seconds):
             if not line.startswith(b"{"):
                 log.warning("while AWS was asked: %s", line.decode(errors="replace").rstrip())
                 continue
@@ -127,13 +135,9 @@ class AwsLookup:
         code = self._end()
         raise AwsLookupError(f"AWS could not be asked: the process for that ended with {code}, see the lines before")
 
-    def close(self) -> None:
-        """End it before its last reply."""
-        self._kill()
-
-    def _lines(self, question: Question) -> Iterator[bytes]:
-        """Yield the lines of its output until it ends; raises `AwsLookupError` at the question's timeout."""
-        end = time.monotonic() + SECONDS[question]
+    def _lines(self, question: Question, seconds: float) -> Iterator[bytes]:
+        """Yield the lines of its output until it ends; raises `AwsLookupError` after `seconds`."""
+        end = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         while True:
@@ -143,7 +147,7 @@ class AwsLookup:
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
                 self._kill()
                 raise AwsLookupError(
-                    f"AWS's code has not returned the {question} within {SECONDS[question]:g} s: {_HINTS[question]}"
+                    f"AWS's code has not returned the {question} within {seconds:g} s: {_HINTS[question]}"
                 )
             chunk = os.read(self._out.fileno(), 65536)
             if not chunk:
@@ -202,22 +206,26 @@ class AwsLookups:
         """List the models of `region`. Raises `ListingDeniedError`, `ListingError` or `AwsLookupError`."""
         return _catalogue(self._ask("models", region))
 
-    def assume(self, region: str, role: RoleSettings, assumed: Callable[[ResolvedCredentials], None]) -> Catalogue:
-        """Assume a role, pass its credentials to `assumed`, and list the models of `region` that it may list.
-
-        Raises `NoCredentialsError` where it cannot be assumed; after `assumed` what `catalogue` raises.
-        """
+    def assume(self, region: str, role: RoleSettings) -> ResolvedCredentials:
+        """Assume a role by STS in `region`. Raises `NoCredentialsError`."""
         try:
-            lookup = AwsLookup("role", "models")
+            lookup = AwsLookup("role")
             lookup.send(Subject(region, role=role))
             reply = lookup.ask("role")
         except AwsLookupError as error:
             raise NoCredentialsError(str(error)) from error
         if reply.problem:
-            lookup.close()
             raise NoCredentialsError(reply.problem.message)
-        assumed(msgspec.json.decode(reply.result, type=ResolvedCredentials))
-        return _catalogue(lookup.ask("models"))
+        return msgspec.json.decode(reply.result, type=ResolvedCredentials)
+
+    def models_as(self, region: str, keys: Credentials) -> Catalogue:
+        """List the models of `region` that the keys of a role may list, within `ROLE_MODELS_SECONDS`.
+
+        Raises what `catalogue` raises.
+        """
+        lookup = AwsLookup("models")
+        lookup.send(Subject(region, keys=keys))
+        return _catalogue(lookup.ask("models", ROLE_MODELS_SECONDS))
 
     def table(self, region: str) -> Endpoint:
         """Return DynamoDB's endpoint in `region`. Blocks; raises `EndpointError`."""

@@ -178,7 +178,7 @@ class Worker:
         self._places_changed()
         authorities = {region: endpoint.authority for region, endpoint in endpoints.elsewhere.items()}
         authorities[endpoints.region] = endpoints.runtime.authority
-        self._roles = Roles(authorities, settings.catalogue.refresh_seconds, lookups.assume)
+        self._roles = Roles(authorities, settings.catalogue.refresh_seconds, lookups.assume, lookups.models_as)
         self.gateway.role = self._roles.place
         if warning := too_little(settings.limits, budget):
             log.warning(warning)

@@ -1,36 +1,46 @@
 """The roles of organisations, each in a region: assumed when they are first needed, and renewed while they are in use.
 
-AWS's own code assumes them, in a process each (`extproc.aws.lookup`), for which threads wait: `THREADS` at a time,
-those that requests wait for first. A role that was not in use for `USED_SECONDS` is not renewed, and assumed again when
-it is needed.
+AWS's own code assumes them and lists their models, in a process each (`extproc.aws.lookup`), for which threads wait.
+There are three kinds, each with threads of its own, so that none waits for what hangs in another:
+
+| kind                                 | threads   | first                                 |
+|--------------------------------------|-----------|---------------------------------------|
+| credentials                          | `THREADS` | those that requests wait for          |
+| credentials, after a failed attempt  | 1         | those that requests wait for          |
+| lists of models                      | `LISTERS` | those whose last attempt did not fail |
+
+A role that was not in use for `USED_SECONDS` is not renewed, and assumed again when it is needed.
 
 Invariant: one attempt at a time is made for a role and a region, however many requests wait for it; a request waits for
-none after one that has failed a moment ago. At most `MOST` are kept; those that were used longest ago go first.
+none after one that has failed a moment ago, and never for a list. At most `MOST` are kept; those that were used longest
+ago go first.
 
-Decision: docs/decisions.md, D217.
+Decisions: docs/decisions.md, D217, D243.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from extproc.aws.role_keeper import Assume as AssumeNow
-from extproc.aws.role_keeper import RoleKeeper
+from extproc.aws.role_keeper import AssumeNow, ListNow, RoleKeeper
 from extproc.bedrock.sigv4 import Signer
 from extproc.config import Settings
 from extproc.config.roles import RoleSettings
 from extproc.exchange.gateway import Place
 from extproc.exchange.jobs import Assume, Assumed
+from extproc.worker.queue_threads import QueueThreads
 
 log = logging.getLogger(__name__)
 
 THREADS = 2
 """Roles that are assumed at a time: each takes a process of 45 MB and most of a second."""
+
+LISTERS = 2
+"""Lists of roles' models at a time: each takes such a process, too."""
 
 MOST = 256
 """Most roles that a worker keeps, each with a list of models."""
@@ -44,42 +54,47 @@ Key = tuple[str, RoleSettings]
 
 
 class _Kept:
-    """A role in a region: its keeper, the signer of its calls, when it was last used, and its place in the queue.
+    """A role in a region: its keeper, the signer of its calls, when it was last used, and what is being done for it.
 
-    `queued` is 0 outside of the queue, 2 where requests wait for it, and else 1.
+    `urgency` is 0 where no attempt at credentials is made or waits for a thread, 2 where requests wait for one, and
+    else 1; `running` is whether it is being made. `listing` is whether a list is made or waits for a thread.
     """
 
-    __slots__ = ("alone", "ended", "keeper", "queued", "signer", "used")
+    __slots__ = ("ended", "keeper", "listing", "running", "signer", "urgency", "used")
 
     def __init__(self, keeper: RoleKeeper, signer: Signer, now: float) -> None:
         self.keeper = keeper
         self.signer = signer
         self.used = now
-        self.queued = 0
-        self.alone = threading.Lock()
+        self.urgency = 0
+        self.running = False
+        self.listing = False
         self.ended = asyncio.Event()
-        """Set when there are credentials, or an attempt has failed."""
+        """Set when an attempt at credentials has ended."""
 
 
 class Roles:
-    """The roles of one worker. All methods are for the event loop's thread."""
+    """The roles of one worker. All public methods are for the event loop's thread."""
 
     def __init__(
         self,
         authorities: Mapping[str, str],
         refresh_seconds: float,
         assume: AssumeNow,
+        list_models: ListNow,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`authorities` are the hosts of Bedrock by region; `assume` blocks."""
+        """`authorities` are the hosts of Bedrock by region; `assume` and `list_models` block."""
         self._authorities = authorities
         self._refresh_seconds = refresh_seconds
-        self._assume = assume
+        self._calls = assume, list_models
         self._clock = clock
         self._kept: dict[Key, _Kept] = {}
-        self._queue: queue.PriorityQueue[tuple[int, int, Callable[[], None]]] = queue.PriorityQueue()
-        self._order = itertools.count()
-        self._threads = 0
+        self._lock = threading.Lock()
+        """For `urgency` and `running` of all roles."""
+        self._threads = QueueThreads("roles", THREADS)
+        self._retries = QueueThreads("roles again", 1)
+        self._lists = QueueThreads("roles' models", LISTERS)
 
     def place(self, region: str, role: RoleSettings) -> Place | None:
         """Return Bedrock in a region as a role has it; None where the role was not looked for yet."""
@@ -104,22 +119,30 @@ class Roles:
         for own in itertools.islice(_with_roles(settings), MOST):
             where = own[0] or region
             if where in self._authorities:
-                self._enqueue(self._keep(where, own[1]), 1)
+                kept = self._keep(where, own[1])
+                if kept.keeper.due <= self._clock():
+                    self._enqueue(kept, 1)
 
     async def follow(self) -> None:
         """Renew what is due, until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            now = self._clock()
-            for kept in self._kept.values():
-                if kept.keeper.due <= now and now - kept.used < USED_SECONDS:
+            self.renew()
+
+    def renew(self) -> None:
+        """Have the credentials and lists renewed that are due, of roles in use."""
+        now = self._clock()
+        for kept in self._kept.values():
+            if now - kept.used < USED_SECONDS:
+                if kept.keeper.due <= now:
                     self._enqueue(kept, 1)
+                self._enqueue_list(kept)
 
     def _keep(self, region: str, role: RoleSettings) -> _Kept:
         """Return what is kept of a role, which may be nothing yet."""
         kept = self._kept.pop((region, role), None)
         if kept is None:
-            keeper = RoleKeeper(region, role, self._refresh_seconds, self._assume, self._clock)
+            keeper = RoleKeeper(region, role, self._refresh_seconds, *self._calls, self._clock)
             kept = _Kept(keeper, Signer(region, self._authorities[region]), self._clock())
             if len(self._kept) >= MOST:
                 del self._kept[min(self._kept, key=lambda key: self._kept[key].used)]
@@ -127,41 +150,55 @@ class Roles:
         return kept
 
     def _enqueue(self, kept: _Kept, urgency: int) -> None:
-        """Have a thread refresh a role, unless it is in the queue already, with this urgency or a higher one."""
-        if kept.queued >= urgency:
-            return
-        if not kept.queued:
-            kept.ended.clear()
-        kept.queued = urgency
+        """Have a thread assume a role, unless one does, or will with this urgency or a higher one."""
+        with self._lock:
+            if kept.running or kept.urgency >= urgency:
+                return
+            if not kept.urgency:
+                kept.ended.clear()
+            kept.urgency = urgency
         loop = asyncio.get_running_loop()
-        self._queue.put((-urgency, next(self._order), lambda: self._refresh(kept, loop)))
-        if self._threads < THREADS:
-            self._threads += 1
-            threading.Thread(target=self._run, name="roles", daemon=True).start()
+        threads = self._retries if kept.keeper.has_failed() else self._threads
+        threads.put(urgency, lambda: self._refresh(kept, urgency, loop))
 
-    def _refresh(self, kept: _Kept, loop: asyncio.AbstractEventLoop) -> None:
-        """Refresh a role, in a thread. One that was in the queue twice is refreshed once."""
+    def _refresh(self, kept: _Kept, urgency: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Assume a role, in a thread, unless it was enqueued again, more urgently."""
+        with self._lock:
+            if kept.running or kept.urgency != urgency:
+                return
+            kept.running = True
+        _run(kept.keeper.refresh, loop, lambda: self._end(kept))
 
-        def tell(event: Callable[[], object]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
-                loop.call_soon_threadsafe(event)
+    def _end(self, kept: _Kept) -> None:
+        """Wake those who wait for a role, and have its models listed."""
+        with self._lock:
+            kept.urgency, kept.running = 0, False
+        kept.ended.set()
+        self._enqueue_list(kept)
+
+    def _enqueue_list(self, kept: _Kept) -> None:
+        """Have a thread list a role's models, where they are due and there are credentials for it."""
+        keeper = kept.keeper
+        if kept.listing or keeper.list_due > self._clock() or keeper.identity() is None:
+            return
+        kept.listing = True
+        loop = asyncio.get_running_loop()
 
         def end() -> None:
-            kept.queued = 0
-            kept.ended.set()
+            kept.listing = False
 
-        try:
-            with kept.alone:
-                if kept.keeper.due <= self._clock():
-                    kept.keeper.refresh(lambda: tell(kept.ended.set))
-        except Exception:
-            log.exception("a role met a bug")
-        finally:
-            tell(end)
+        self._lists.put(0 if keeper.list_failed() else 1, lambda: _run(keeper.refresh_list, loop, end))
 
-    def _run(self) -> None:
-        while True:
-            self._queue.get()[2]()
+
+def _run(attempt: Callable[[], None], loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    """Make an attempt, then have the event loop call `end`."""
+    try:
+        attempt()
+    except Exception:
+        log.exception("a role met a bug")
+    finally:
+        with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
+            loop.call_soon_threadsafe(end)
 
 
 def _with_roles(settings: Settings) -> Iterable[tuple[str | None, RoleSettings]]:

@@ -19,7 +19,7 @@ import msgspec
 from botocore.session import get_session
 
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
-from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials, bearer_token
+from extproc.aws.credentials import bearer_token
 from extproc.aws.lookup import LookupReply, Problem, Question, Subject
 from extproc.aws.sdk.endpoints import resolve, resolve_table
 from extproc.aws.sdk.identity import find
@@ -36,7 +36,7 @@ class Resolver:
         self._region = subject.region or ""
         self._elsewhere = subject.elsewhere
         self._role = subject.role
-        self._assumed: ResolvedCredentials | None = None
+        self._keys = subject.keys
 
     def endpoints(self) -> Any:
         """Return `Endpoints`."""
@@ -58,16 +58,11 @@ class Resolver:
     def role(self) -> Any:
         """Return the `ResolvedCredentials` of the role."""
         assert self._role is not None
-        self._assumed = assume(self._session, self._region, self._role)
-        return self._assumed
+        return assume(self._session, self._region, self._role)
 
     def models(self) -> Any:
-        """Return a `Listing`: of the role, if there is one, and never of the gateway's own identity in its place."""
-        if self._role is None:
-            return list_models(self._region, self._session)
-        if self._assumed is None:
-            raise NoCredentialsError(f"the role {self._role.arn} was not assumed")
-        return list_models(self._region, self._session, self._assumed.credentials)
+        """Return a `Listing`: by the keys of the subject, if there are some, and else by the gateway's own identity."""
+        return list_models(self._region, self._session, self._keys)
 
 
 def reply(resolver: Resolver, question: Question) -> LookupReply:

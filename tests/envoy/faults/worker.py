@@ -229,11 +229,11 @@ def assume_at_once() -> None:
     from extproc.bedrock.credentials import Credentials
     from extproc.bedrock.seed import seed
 
-    def assume(self: Any, region: str, role: Any, assumed: Any) -> Any:
-        assumed(ResolvedCredentials(Credentials("ASIATEST", "role-secret", "token"), role.arn))
-        return seed(region)
+    def assume(self: Any, region: str, role: Any) -> Any:
+        return ResolvedCredentials(Credentials("ASIATEST", "role-secret", "token"), role.arn)
 
     AwsLookups.assume = assume  # type: ignore[method-assign]
+    AwsLookups.models_as = lambda self, region, keys: seed(region)  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from extproc.aws import lookup as lookup_module
 from extproc.aws.catalogue_keeper import ListingDeniedError, ListingError
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
 from extproc.aws.lookup import AwsLookup, AwsLookupError, AwsLookups
@@ -271,7 +272,7 @@ def idle(sts: dict[str, Any]) -> Iterator[AwsLookups]:
     """Lookups whose first process asks AWS nothing, since it is told no region."""
     lookups = AwsLookups()
     yield lookups
-    lookups._first.close()
+    lookups._first._kill()
 
 
 @pytest.mark.parametrize("more", [{}, {"AWS_BEARER_TOKEN_BEDROCK": "an-api-key"}], ids=["keys", "API key"])
@@ -281,11 +282,11 @@ def test_a_role_is_assumed_and_its_models_are_listed_with_its_own_keys(
     """An API key of Bedrock's in the environment, which botocore prefers to any keys, takes no part in it."""
     for name, value in more.items():
         monkeypatch.setenv(name, value)
-    found: list[ResolvedCredentials] = []
-    catalogue = idle.assume("eu-west-1", ROLE, found.append)
-    assert found == [
-        ResolvedCredentials(Credentials("ASIAROLE", "role-secret", "role-token"), f"role {ROLE.arn}", 1893456000.0)
-    ]
+    found = idle.assume("eu-west-1", ROLE)
+    assert found == ResolvedCredentials(
+        Credentials("ASIAROLE", "role-secret", "role-token"), f"role {ROLE.arn}", 1893456000.0
+    )
+    catalogue = idle.models_as("eu-west-1", found.credentials)
     assert catalogue.region == "eu-west-1"
     assert [entry.id for entry in catalogue.entries()] == ["maker.model-v1:0"]
     [form] = sts["forms"]
@@ -300,10 +301,8 @@ def test_a_role_is_assumed_and_its_models_are_listed_with_its_own_keys(
 
 def test_a_role_that_cannot_be_assumed_lists_nothing(idle: AwsLookups, sts: dict[str, Any]) -> None:
     sts["xml"] = (403, DENIED)
-    found: list[ResolvedCredentials] = []
     with pytest.raises(NoCredentialsError, match=f"the role {ROLE.arn} cannot be assumed: .*AccessDenied"):
-        idle.assume("eu-west-1", ROLE, found.append)
-    assert found == []
+        idle.assume("eu-west-1", ROLE)
     assert len(sts["authorizations"]) == 1, "no list of models is asked for, with whatever keys"
 
 
@@ -311,10 +310,18 @@ def test_a_role_that_may_list_nothing_has_credentials_all_the_same(
     idle: AwsLookups, bedrock: type[OneModelControlPlane]
 ) -> None:
     bedrock.refusal = "AccessDeniedException"
-    found: list[ResolvedCredentials] = []
+    keys = idle.assume("eu-west-1", ROLE).credentials
+    assert keys.access_key == "ASIAROLE"
     with pytest.raises(ListingDeniedError):
-        idle.assume("eu-west-1", ROLE, found.append)
-    assert [each.credentials.access_key for each in found] == ["ASIAROLE"]
+        idle.models_as("eu-west-1", keys)
+
+
+def test_a_list_of_a_role_that_does_not_come_ends_sooner_than_the_gateways_own(
+    idle: AwsLookups, sts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup_module, "ROLE_MODELS_SECONDS", 0.0)
+    with pytest.raises(AwsLookupError, match="has not returned the models within 0 s: does the network drop"):
+        idle.models_as("eu-west-1", Credentials("ASIAROLE", "role-secret", "role-token"))
 
 
 def test_a_role_without_credentials_of_the_gateways(
@@ -325,5 +332,5 @@ def test_a_role_without_credentials_of_the_gateways(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "an-api-key")
     with pytest.raises(NoCredentialsError, match="cannot be assumed: Unable to locate credentials"):
-        idle.assume("eu-west-1", ROLE, lambda found: None)
+        idle.assume("eu-west-1", ROLE)
     assert sts["authorizations"] == []

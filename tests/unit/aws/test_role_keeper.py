@@ -24,16 +24,16 @@ class Sts:
         self.valid = HOUR
         self.error: Exception | None = None
         self.listing: Exception | None = None
-        self.calls = 0
-        self.keeper = RoleKeeper("eu-west-1", ROLE, 10 * HOUR, self.assume, lambda: self.now)
+        self.keeper = RoleKeeper("eu-west-1", ROLE, 10 * HOUR, self.assume, self.list_models, lambda: self.now)
 
-    def assume(self, region: str, role: RoleSettings, assumed: object) -> Catalogue:
+    def assume(self, region: str, role: RoleSettings) -> ResolvedCredentials:
         assert (region, role) == ("eu-west-1", ROLE)
-        self.calls += 1
         if self.error:
             raise self.error
-        assert callable(assumed)
-        assumed(ResolvedCredentials(KEYS, "role", self.now + self.valid))
+        return ResolvedCredentials(KEYS, "role", self.now + self.valid)
+
+    def list_models(self, region: str, keys: Credentials) -> Catalogue:
+        assert (region, keys) == ("eu-west-1", KEYS)
         if self.listing:
             raise self.listing
         return Catalogue.build((), (), region)
@@ -52,6 +52,8 @@ def test_it_is_needed_until_it_was_assumed(sts: Sts) -> None:
     keeper.refresh()
     assert not keeper.is_needed()
     assert keeper.identity() == KEYS
+    assert keeper.catalogue.entries() == seed("eu-west-1").entries(), "the list is asked for apart"
+    keeper.refresh_list()
     assert keeper.catalogue.entries() == ()
 
 
@@ -63,10 +65,16 @@ def test_it_is_due_before_its_credentials_expire(sts: Sts) -> None:
     assert sts.keeper.due == NOW + SHORTEST_SECONDS
 
 
-def test_it_is_due_when_its_list_is(sts: Sts) -> None:
-    sts.valid = 12 * HOUR
+def test_its_list_is_due_apart_from_its_credentials(sts: Sts) -> None:
     sts.keeper.refresh()
-    assert sts.keeper.due == NOW + 10 * HOUR
+    sts.keeper.refresh_list()
+    assert (sts.keeper.due, sts.keeper.list_due) == (NOW + HOUR - RENEWAL_SECONDS, NOW + 10 * HOUR)
+
+
+def test_without_credentials_no_list_is_asked_for(sts: Sts) -> None:
+    sts.keeper.refresh_list()
+    assert sts.keeper.catalogue.entries() == seed("eu-west-1").entries()
+    assert sts.keeper.list_due == 0.0
 
 
 def test_credentials_are_used_to_the_last_second_while_sts_fails(sts: Sts, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,15 +111,23 @@ def test_an_expired_role_that_nobody_renewed_is_needed(sts: Sts) -> None:
 def test_a_role_that_may_list_nothing_has_the_last_list(sts: Sts, caplog: pytest.LogCaptureFixture) -> None:
     sts.listing = ListingError("AccessDenied", "no")
     sts.keeper.refresh()
+    sts.keeper.refresh_list()
     assert sts.keeper.identity() == KEYS, "it can call all the same"
+    assert sts.keeper.due == NOW + HOUR - RENEWAL_SECONDS, "credentials are not asked for more often because of that"
+    assert NOW < sts.keeper.list_due < NOW + HOUR
+    assert (sts.keeper.has_failed(), sts.keeper.list_failed()) == (False, True)
     assert sts.keeper.catalogue.entries() == seed("eu-west-1").entries()
     assert "arn:aws:iam::123456789012:role/acme cannot list models in eu-west-1: no" in caplog.text
     sts.listing = None
-    sts.keeper.refresh()
+    sts.keeper.refresh_list()
     assert sts.keeper.catalogue.entries() == ()
 
 
 def test_any_failure_is_outlived(sts: Sts) -> None:
-    sts.error = ZeroDivisionError("a bug")
+    sts.error = sts.listing = ZeroDivisionError("a bug")
     sts.keeper.refresh()
     assert sts.keeper.identity() is None
+    sts.error = None
+    sts.keeper.refresh()
+    sts.keeper.refresh_list()
+    assert sts.keeper.catalogue.entries() == seed("eu-west-1").entries()
