@@ -8,7 +8,8 @@
 | older                 | `NOT_CACHED`                                                                            |
 
 The table fails from a failed lookup on until one succeeds, for `FAILING` seconds at most; meanwhile, one lookup every
-`PROBE` seconds tries whether it is well again. That there is no item for a key is remembered for `MISSING` seconds.
+`PROBE` seconds tries whether it is well again, however many others fail. That there is no item for a key is remembered
+for `MISSING` seconds.
 
 Invariant: the items take at most `MAX_BYTES` for each kind, and at most `MAX_MISSING` keys are remembered to be
 missing; these never displace an item. Where the clock went back, nothing counts as fresh.
@@ -107,7 +108,9 @@ class TableStore:
 
     def failed(self, now: float) -> None:
         """Note that the table did not answer."""
-        self._failed = self._probed = now
+        if not self.fails(now):
+            self._probed = now
+        self._failed = now
 
     def put(self, key: str, item: Item | None, size: int, now: float) -> None:
         """Note the result of a lookup: an item whose text has `size` bytes, or that there is none."""

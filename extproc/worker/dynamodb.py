@@ -5,7 +5,8 @@ boto3 would take ten times the CPU, in threads, and would repeat a throttled cal
 eventually consistent: half the price, and usually less than a second behind.
 
 Invariant: what `get` returns is DynamoDB's own response to this very key (its content type, its checksum and the item's
-key are compared); everything else is a `TableError`. `put` writes in one try, and returns what was not written.
+key are compared); everything else is a `TableError`. An item without a text is no failure of the table, but a
+`ConfigError`. `put` writes in one try, and returns what was not written.
 
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
 Decision: docs/decisions.md, D198.
@@ -28,7 +29,8 @@ import yarl
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.endpoints import Endpoint
 from extproc.bedrock.sigv4 import Headers, Signer
-from extproc.config.items import KEY, MAX_BYTES
+from extproc.config import ConfigError
+from extproc.config.items import KEY, MAX_BYTES, VALUE
 from extproc.proxy import proxy_for
 from extproc.worker.bounded_http import BoundedConnector
 from extproc.worker.table_lookups import ANSWER_SECONDS, SLOTS, TableError
@@ -57,7 +59,8 @@ class _Text(msgspec.Struct):
 
 class _Item(msgspec.Struct):
     pk: _Text
-    json: _Text
+    json: msgspec.Raw = msgspec.Raw(b"null")
+    """Whatever an operator has written."""
 
 
 class _Response(msgspec.Struct):
@@ -135,7 +138,10 @@ class DynamoDb:
         await self._open.aclose()
 
     async def get(self, key: str) -> str | None:
-        """Return the text of the item of `key`, None if there is none. Raises `TableError`."""
+        """Return the text of the item of `key`, None if there is none.
+
+        Raises `TableError`, or `ConfigError` for an item that has no text.
+        """
         body = msgspec.json.encode({"TableName": self._table, "Key": {KEY: {"S": key}}})
         try:
             return _text(key, await self._call(_GET, body))
@@ -214,13 +220,16 @@ def _checked(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def _text(key: str, body: bytes) -> str | None:
-    """Return the text of the item in a response, None without one. Raises `_TransientError`."""
+    """Return the text of the item in a response, None without one. Raises `_TransientError` or `ConfigError`."""
     item = _decode(body, _Response).Item
     if item is None:
         return None
     if key != item.pk.S:
         raise _TransientError("the response has another key's item")
-    return item.json.S
+    try:
+        return msgspec.json.decode(item.json, type=_Text).S
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ConfigError(f"{key}: the attribute `{VALUE}` is no string; write the entry as JSON text") from None
 
 
 def _unprocessed(body: bytes) -> list[str]:

@@ -76,7 +76,9 @@ class Allowance:
 
 
 class TableLookups:
-    """The lookups of one table; `fetch` returns the text of a key's item, None without one, or raises `TableError`.
+    """The lookups of one table; `fetch` returns the text of a key's item, None without one.
+
+    It raises `TableError`, or `ConfigError` for an item that has no text.
 
     Every method is for the event loop's thread.
     """

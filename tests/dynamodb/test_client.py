@@ -8,6 +8,7 @@ import pytest
 
 from extproc.bedrock.credentials import BearerToken, Credentials
 from extproc.bedrock.endpoints import Endpoint
+from extproc.config import ConfigError
 from extproc.worker import dynamodb
 from extproc.worker.dynamodb import DynamoDb
 from extproc.worker.table_lookups import TableError
@@ -29,6 +30,7 @@ def table() -> Iterator[Faulty]:
         for key, text in NAMES.items():
             client.put_item(TableName=TABLE, Item={"pk": {"S": key}, "json": {"S": text}, "note": {"N": "1"}})
         client.put_item(TableName=TABLE, Item={"pk": {"S": "token#odd"}, "name": {"S": "no json"}})
+        client.put_item(TableName=TABLE, Item={"pk": {"S": "token#map"}, "json": {"M": {"name": {"S": "ci"}}}})
         yield proxy
 
 
@@ -64,9 +66,11 @@ async def test_no_item(client: DynamoDb) -> None:
     assert await client.get("token#two") is None
 
 
-async def test_an_item_that_is_none_of_ours_is_not_a_missing_one(client: DynamoDb) -> None:
-    with pytest.raises(TableError, match="cannot be read"):
-        await client.get("token#odd")
+@pytest.mark.parametrize("key", ["token#odd", "token#map"])
+async def test_an_item_that_is_none_of_ours_is_not_a_missing_one(client: DynamoDb, table: Faulty, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: the attribute `json` is no string"):
+        await client.get(key)
+    assert table.calls == [key], "DynamoDB has responded: the same call would have the same result"
 
 
 async def test_a_table_that_there_is_not(table: Faulty) -> None:

@@ -78,6 +78,14 @@ def test_a_failing_table_is_probed_in_the_background(setup: Setup) -> None:
     assert setup.refreshed == [KEY, KEY]
 
 
+def test_lookups_that_fail_again_and_again_keep_no_probe_away(setup: Setup) -> None:
+    """Such as those of one item that cannot be read, while other callers come less often."""
+    for second in range(100, 130, 2):
+        setup.store.failed(NOW + second)
+        assert setup.at(second + 1) == TOKEN
+    assert len(setup.refreshed) == 30 // (PROBE + 1)
+
+
 def test_a_failure_is_forgotten_after_a_while_or_by_a_success(setup: Setup) -> None:
     setup.store.failed(NOW + 100)
     assert setup.at(100 + FAILING) is NOT_CACHED
