@@ -64,6 +64,7 @@ from extproc.config.rate_limits import RateLimitSettings
 from extproc.config.regions import check_regions
 from extproc.config.response_keys import check_keys
 from extproc.config.sources import contents, token_texts
+from extproc.config.state_files import check_state_files
 from extproc.config.tokens import Token as Token
 from extproc.config.tokens import check_tokens
 from extproc.config.usage import UsageSettings
@@ -287,6 +288,9 @@ class Draft:
             _check_directory(settings)
             check_regions(
                 {name: own.region for name, own in settings.organisations.items()}, settings.region, settings.regions
+            )
+            check_state_files(
+                self.source, self.tokens_from, settings.last_used_in, settings.rate_limits.sqlite, settings.usage.ledger
             )
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():

@@ -1,0 +1,44 @@
+"""The files that a gateway writes: none is one that it reads, nor another that it writes.
+
+In the folder of `tokens_from` each file is read as a token file: one that is written there makes every later reload
+fail, so that revoked tokens go on.
+
+Decision: docs/decisions.md, D244.
+"""
+
+import os
+from pathlib import Path
+
+from extproc.config.document import ConfigError
+
+
+def check_state_files(
+    source: str, tokens_from: Path | None, last_used_in: str | None, sqlite: str | None, ledger: str | None
+) -> None:
+    """Check the paths of these files, which may be relative to that of gateway.yaml, `source`. Raises `ConfigError`."""
+    folder = Path(source).parent
+    files = {"last_used_in": last_used_in, "rate_limits.sqlite": sqlite, "usage.ledger": ledger}
+    taken = {os.path.realpath(source): "gateway.yaml itself"}
+    tokens = None if tokens_from is None else os.path.realpath(tokens_from)
+    if tokens is not None:
+        taken[tokens] = "what `tokens_from` names"
+    for key, name in files.items():
+        if name is None:
+            continue
+        path = _real(folder / name, key)
+        if path in taken:
+            raise ConfigError(f"{key}: this is {taken[path]}; name another file")
+        if os.path.dirname(path) == tokens and not os.path.basename(path).startswith("."):
+            raise ConfigError(
+                f"{key}: the file lies in the folder of `tokens_from`, where each file is read as a token file; "
+                "name one in another folder"
+            )
+        taken[path] = f"the file of `{key}` as well"
+
+
+def _real(path: Path, key: str) -> str:
+    """Return the path without links, as far as it exists."""
+    try:
+        return os.path.realpath(path)
+    except ValueError as error:  # half a character
+        raise ConfigError(f"{key}: not a valid path; correct it") from error

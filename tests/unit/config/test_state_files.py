@@ -1,0 +1,62 @@
+"""Files that the gateway writes, at the places of files that it reads."""
+
+from pathlib import Path
+
+import pytest
+
+from extproc import config
+from extproc.config import ConfigError
+
+KEYS = {
+    "last_used_in": "last_used_in: {}",
+    "rate_limits.sqlite": "rate_limits: {{sqlite: {}}}",
+    "usage.ledger": "usage: {{ledger: {}}}",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tokens" / "more").mkdir(parents=True)
+    (tmp_path / "tokens" / "a.yaml").write_text("tokens: []")
+    (tmp_path / "link").symlink_to("tokens")
+    return tmp_path
+
+
+def load(folder: Path, *lines: str) -> config.Settings:
+    (folder / "gateway.yaml").write_text("\n".join(lines))
+    return config.load(folder / "gateway.yaml")
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("name", ["tokens/state", "link/state", "tokens/more/../state", "{}/tokens/state"])
+def test_no_file_is_written_among_the_token_files(folder: Path, key: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"gateway\.yaml: {key}: the file lies in the folder of `tokens_from`"):
+        load(folder, "tokens_from: tokens", KEYS[key].format(name.format(folder)))
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("gateway.yaml", "gateway.yaml itself"), ("tokens/a.yaml", "what `tokens_from` names"), ("link/a.yaml", "what `")],
+)
+def test_no_file_is_written_that_is_read(folder: Path, key: str, name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: this is {reason}.*; name another file"):
+        load(folder, "tokens_from: tokens/a.yaml", KEYS[key].format(name))
+
+
+def test_no_file_is_written_by_two(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"usage\.ledger: this is the file of `last_used_in` as well"):
+        load(folder, "last_used_in: state", "usage: {ledger: ./state}")
+
+
+def test_other_places_are_good(folder: Path) -> None:
+    names = ("a", "tokens/more/b", "tokens/.ledger")
+    lines = [line.format(name) for line, name in zip(KEYS.values(), names, strict=True)]
+    settings = load(folder, "tokens_from: tokens", *lines)
+    assert settings.last_used_in == str(folder / "a")
+    assert load(folder, *lines).last_used_in == str(folder / "a")
+
+
+def test_a_path_with_half_a_character(folder: Path) -> None:
+    with pytest.raises(ConfigError):
+        load(folder, 'last_used_in: "a\\uD800"')
