@@ -334,7 +334,7 @@ def decode_response(body: bytes) -> ConverseResponse:
 class CountTokensResponse(Struct):
     """The response of CountTokens."""
 
-    input_tokens: Annotated[int, Meta(ge=0)] = msgspec.field(name="inputTokens")
+    input_tokens: Tokens = msgspec.field(name="inputTokens")
 
 
 _COUNT = msgspec.json.Decoder(CountTokensResponse)
@@ -344,7 +344,7 @@ def decode_count(body: bytes) -> int:
     """Return the number of tokens in the body of CountTokens' response; raises `ConverseResponseError`."""
     try:
         return _COUNT.decode(body).input_tokens
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConverseResponseError(f"CountTokens response: {error}") from error
 
 

@@ -147,7 +147,7 @@ def _calls(path: Path, report: Report) -> Iterator[Call]:
         for number, line in enumerate(_lines(file), 1):
             try:
                 call = decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 first, broken = first or number, broken + 1
                 continue
             yield call

@@ -24,6 +24,7 @@ from extproc.bedrock.converse_response import (
     ContentBlockDeltaEvent,
     ConverseResponseError,
     ResponseBlock,
+    decode_count,
     decode_event,
     decode_response,
 )
@@ -237,3 +238,24 @@ def test_a_long_text_is_one_value() -> None:
     event = decode_event("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":"%b"}}' % (b"[],{:" * 200_000))
     assert isinstance(event, ContentBlockDeltaEvent)
     assert len(event.delta.text or "") == 1_000_000
+
+
+def test_a_number_of_tokens() -> None:
+    assert decode_count(b'{"inputTokens":7,"more":[1]}') == 7
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputTokens":7,"more":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b'{"inputTokens":"\xff"}',
+        b'{"inputTokens":1000000001}',
+        b'{"inputTokens":-1}',
+        b"{}",
+        b"",
+    ],
+    ids=["deep", "no UTF-8", "too many", "negative", "none", "empty"],
+)
+def test_what_is_no_number_of_tokens_is_an_error(body: bytes) -> None:
+    with pytest.raises(ConverseResponseError, match="CountTokens response"):
+        decode_count(body)

@@ -168,6 +168,7 @@ def test_renamed_files_count_too_and_each_call_once(cli: Cli, usage_jsonl: Path)
         ("\0\0\n[]\n\udcff\n", "line 5 and 2 more are no records"),
         (f"{'x' * (3 * LONGEST_LINE)}\n", "line 5 is no record"),
         (text(line(input_tokens="many")), "line 5 is no record"),
+        ('{"more": ' + "[" * 3000 + "]" * 3000 + "}\n", "line 5 is no record"),
     ],
 )
 def test_a_line_that_is_no_record_is_left_out_and_reported(
