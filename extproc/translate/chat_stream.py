@@ -30,7 +30,6 @@ is delayed or withheld is no more than a whole response may be (`response_limits
 Decisions: docs/decisions.md, D14, D18, D131.
 """
 
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from io import StringIO
 from typing import Any
@@ -69,7 +68,6 @@ from extproc.openai.chunks import (
 from extproc.openai.completion import Usage
 from extproc.openai.errors import ApiError
 from extproc.translate.errors import bad_response, cut_off, from_bedrock
-from extproc.translate.renaming import Renamer
 from extproc.translate.response_fields import (
     annotations,
     custom_input,
@@ -82,6 +80,7 @@ from extproc.translate.response_limits import Kept
 from extproc.translate.response_shape import ResponseShape
 from extproc.translate.response_text import Fence, InlineReasoning
 from extproc.translate.stream_details import StreamDetails
+from extproc.translate.stream_tools import Form, OpenTools, Tool
 
 _UNCHANGED = ResponseShape()
 
@@ -95,27 +94,6 @@ class State(Enum):
     COUNTED = auto()
     WHOLE = auto()
     FAILED = auto()
-
-
-class _Form(Enum):
-    """The chunks that a tool's input becomes."""
-
-    ANSWER = auto()
-    CALL = auto()
-    CUSTOM = auto()
-    LEGACY = auto()
-
-
-@dataclass(slots=True)
-class _Tool:
-    """A tool's block that has not ended; `index` is the call's place in `tool_calls`."""
-
-    form: _Form
-    renamer: Renamer | None
-    """Puts back the client's names of properties."""
-    index: int = 0
-    empty: bool = True
-    held: StringIO = field(default_factory=StringIO)
 
 
 class ChatStream:
@@ -139,8 +117,7 @@ class ChatStream:
         self._truncation = truncation
         self._itemised = itemised
         self._role_is_due = True
-        self._tools: dict[int, _Tool] = {}
-        """Tools whose blocks have not ended, by the index of the block."""
+        self._tools = OpenTools()
         self._calls = 0
         self._has_answer = False
         self._kept = Kept()
@@ -269,21 +246,24 @@ class ChatStream:
         return [ReasoningChunk(piece.text)]
 
     def _start(self, event: ContentBlockStartEvent) -> list[Chunk]:
-        use = event.start.tool_use
-        self._kept.block(event.content_block_index)
+        block, use = event.content_block_index, event.start.tool_use
+        self._kept.block(block)
         if event.start.image is not None:
-            self._details.start_image(event.content_block_index, event.start.image)
-        if use is None or use.is_server_side:
+            self._details.start_image(block, event.start.image)
+        if use is None:
+            return []
+        if use.is_server_side:
+            self._tools.begin(block, None)
             return []
         if use.name == self._shape.answer_tool:
-            return self._start_answer(event.content_block_index, use)
-        return self._start_call(event.content_block_index, use)
+            return self._start_answer(block, use)
+        return self._start_call(block, use)
 
     def _start_answer(self, block: int, use: ToolUseBlockStart) -> list[Chunk]:
         """Begin the answer tool's input; a second call of that tool is dropped."""
-        if not self._has_answer:
-            self._has_answer = True
-            self._tools[block] = _Tool(_Form.ANSWER, self._shape.renamer(use.name))
+        tool = None if self._has_answer else Tool(Form.ANSWER, self._shape.renamer(use.name))
+        self._tools.begin(block, tool)
+        self._has_answer = True
         return []
 
     def _start_call(self, block: int, use: ToolUseBlockStart) -> list[Chunk]:
@@ -291,34 +271,33 @@ class ChatStream:
         index = self._calls
         self._calls += 1
         if self._shape.legacy:
-            if index:
-                return []  # a legacy message holds one call
-            self._tools[block] = _Tool(_Form.LEGACY, self._shape.renamer(use.name))
-            return [FunctionCallChunk(name)]
+            # A legacy message holds one call.
+            self._tools.begin(block, None if index else Tool(Form.LEGACY, self._shape.renamer(use.name)))
+            return [] if index else [FunctionCallChunk(name)]
         if name in self._shape.custom:
-            self._tools[block] = _Tool(_Form.CUSTOM, None, index)
+            self._tools.begin(block, Tool(Form.CUSTOM, None, index))
             return [CustomCallChunk(index, use.tool_use_id, name)]
-        self._tools[block] = _Tool(_Form.CALL, self._shape.renamer(use.name), index)
+        self._tools.begin(block, Tool(Form.CALL, self._shape.renamer(use.name), index))
         return [ToolCallChunk(index, use.tool_use_id, name)]
 
     def _input(self, block: int, piece: str) -> list[Chunk]:
-        tool = self._tools.get(block)
-        if tool is None or not piece:
+        tool = self._tools.of(block) if piece else None
+        if tool is None:
             return []
         tool.empty = False
         if tool.renamer is not None:
             piece = tool.renamer.feed(piece)
         return self._write(tool, piece) if piece else []
 
-    def _write(self, tool: _Tool, piece: str) -> list[Chunk]:
+    def _write(self, tool: Tool, piece: str) -> list[Chunk]:
         match tool.form:
-            case _Form.CALL:
+            case Form.CALL:
                 return [ToolArgumentsChunk(tool.index, piece)]
-            case _Form.ANSWER:
+            case Form.ANSWER:
                 return [ContentChunk(piece)]
-            case _Form.LEGACY:
+            case Form.LEGACY:
                 return [FunctionArgumentsChunk(piece)]
-            case _Form.CUSTOM:
+            case Form.CUSTOM:
                 self._kept.add(len(piece))
                 tool.held.write(piece)
                 return []
@@ -345,12 +324,12 @@ class ChatStream:
         inline = self._inline_readers.pop(block, None)
         if inline is not None:
             return self._divided(block, inline.end())
-        tool = self._tools.pop(block, None)
+        tool = self._tools.end(block)
         if tool is None:
             return []
         held = "" if tool.renamer is None else tool.renamer.end()
         rest = self._write(tool, held or "{}") if tool.empty or held else []
-        if tool.form is _Form.CUSTOM:
+        if tool.form is Form.CUSTOM:
             return [CustomInputChunk(tool.index, custom_input(tool.held.getvalue()))]
         return rest
 
@@ -361,7 +340,7 @@ class ChatStream:
         self.finish = self._truncation if reason == "length" else reason
         self._reasoning_tokens = thinking_tokens(event.additional_model_response_fields)
         self.state = State.STOPPED
-        rest = [chunk for block in (*self._tools, *self._inline_readers) for chunk in self._close(block)]
+        rest = [chunk for block in (*self._tools.blocks(), *self._inline_readers) for chunk in self._close(block)]
         if self._content_is_text and (held := self._rest_of_content()):
             rest.append(ContentChunk(held))
         if members := self._members():

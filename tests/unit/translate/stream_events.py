@@ -26,6 +26,11 @@ def tool(block: int, name: str = "f", call_id: str = "c1") -> StreamEvent:
     )
 
 
+def server_tool(block: int, name: str = "nova_grounding") -> StreamEvent:
+    use = {"toolUseId": "s1", "name": name, "type": "server_tool_use"}
+    return ("contentBlockStart", {"contentBlockIndex": block, "start": {"toolUse": use}})
+
+
 def piece(value: str, block: int) -> StreamEvent:
     return ("contentBlockDelta", {"contentBlockIndex": block, "delta": {"toolUse": {"input": value}}})
 

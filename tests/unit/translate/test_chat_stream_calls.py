@@ -19,6 +19,7 @@ from tests.unit.translate.stream_events import (
     close,
     piece,
     reasoning,
+    server_tool,
     stop,
     text,
     tool,
@@ -111,12 +112,11 @@ def test_tools_have_the_clients_names(play: Any, final: Final) -> None:
 
 
 def test_a_call_that_aws_itself_executes_is_none_of_the_clients(play: Any) -> None:
-    use = {"toolUseId": "c1", "name": "nova_grounding", "type": "server_tool_use"}
     events = [
-        ("contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": use}}),
+        server_tool(0),
         piece('{"q":1}', 0),
         close(),
-        ("contentBlockStart", {"contentBlockIndex": 1, "start": {"toolResult": {"toolUseId": "c1"}}}),
+        ("contentBlockStart", {"contentBlockIndex": 1, "start": {"toolResult": {"toolUseId": "s1"}}}),
         ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"toolResult": [{"text": "x"}]}}),
         close(1),
         text("Hi", 2),
@@ -197,6 +197,12 @@ def test_a_function_from_before_tools_is_called_in_the_old_shape(play: Any) -> N
         {"function_call": {"arguments": "1}"}},
     ]
     assert chunks[-1]["choices"][0]["finish_reason"] == "function_call"
+
+
+def test_the_input_of_an_old_second_call_is_dropped(play: Any) -> None:
+    events = [tool(0), piece("{}", 0), close(), tool(1, "g", "c2"), piece('{"x":', 1), piece("1}", 1), close(1)]
+    deltas = play.deltas(START, *events, stop("tool_use"), shape=ResponseShape(legacy=True))
+    assert deltas == [{"function_call": {"name": "f", "arguments": ""}}, {"function_call": {"arguments": "{}"}}]
 
 
 def test_the_client_puts_an_old_call_together(play: Any, final: Final) -> None:

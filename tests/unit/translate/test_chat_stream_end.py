@@ -21,6 +21,7 @@ from tests.unit.translate.stream_events import (
     close,
     piece,
     reasoning,
+    server_tool,
     stop,
     text,
     tool,
@@ -317,6 +318,27 @@ def test_a_stream_that_breaks_off_within_a_message_is_a_failure(events: list[Str
 )
 def test_events_out_of_turn_are_a_failure(events: list[StreamEvent], play: Any) -> None:
     assert play.failure(*events).error.code == "bad_upstream_answer"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [piece('{"a":1}', 0)],
+        [text("a"), piece("{}", 0)],
+        [tool(0), piece("{}", 1)],
+        [tool(0), piece('{"a":', 0), close(), piece("1}", 0)],
+        [tool(0), piece('{"a":', 0), tool(0, call_id="c2")],
+        [server_tool(0), close(), piece("{}", 0)],
+        [server_tool(0), tool(0)],
+    ],
+    ids=["no block", "a text", "another's", "ended", "begun twice", "ended, of AWS's", "begun twice, of AWS's"],
+)
+def test_tool_input_of_no_open_block_is_a_failure_and_never_a_shorter_call(
+    events: list[StreamEvent], play: Any
+) -> None:
+    failure = play.failure(START, *events, stop("tool_use"), USAGE)
+    assert (failure.error.status, failure.error.code) == (502, "bad_upstream_answer")
+    assert DONE not in failure.written
 
 
 def test_messages_before_damaged_bytes_are_written(play: Any) -> None:

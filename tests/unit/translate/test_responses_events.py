@@ -41,10 +41,10 @@ LONG = "n" * (1 << 20)
 @pytest.mark.parametrize("custom", [frozenset[str](), frozenset({LONG, "f"})])
 @pytest.mark.parametrize("names", [(LONG, "c1"), ("f", LONG)])
 def test_names_and_ids_of_calls_are_limited(names: tuple[str, str], custom: frozenset[str]) -> None:
-    """The last event has them all; a block's start may come again and again."""
+    """The last event has them all, of however many blocks."""
     stream, written = ChatStream(shape=ResponseShape(custom=custom), itemised=True), encoder()
     stream.feed(event(START))
-    chunks = [chunk for _ in range(8) for chunk in stream.feed(event(tool(0, *names)))]
+    chunks = [chunk for block in range(8) for chunk in stream.feed(event(tool(block, *names)))]
     *before, last = chunks
     for chunk in before:
         written.encode(chunk)
