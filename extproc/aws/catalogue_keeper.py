@@ -22,6 +22,9 @@ LIST_PROFILES = "bedrock:ListInferenceProfiles"
 FIRST_RETRY_SECONDS = 15.0
 """Wait after a failure; each further failure doubles it, up to the interval between refreshes."""
 
+FIRST_LISTING_SECONDS = 5.0
+"""Longest wait for a first list, where AWS is slow: then the built-in one counts until it is there."""
+
 
 class ListingDeniedError(Exception):
     """The gateway's AWS identity may not list models; `actions` are the IAM actions that it lacks."""

@@ -3,14 +3,14 @@
 SIGTERM (or SIGINT) stops it: it reports NOT_SERVING, goes on serving for `notice` seconds so that Envoy sees that, then
 takes no new streams and gives the open ones `grace` seconds. A second signal cuts that short.
 
-It reports SERVING once it has looked for AWS credentials and Bedrock has listed its models, or both have failed:
-without credentials, callers get an error that names them. The built-in list stands in for the models, and where AWS is
-slow nothing waits longer than `FIRST_LISTING_SECONDS`.
+It reports SERVING once it has looked for AWS credentials and Bedrock has listed its models in each region, or that has
+failed: without credentials, callers get an error that names them. The built-in list stands in for the models, and where
+AWS is slow nothing waits longer than `FIRST_LISTING_SECONDS` for lists.
 
 Invariant: requests see whole versions of things (settings, catalogue, identity), swapped between two events, and the
 event loop never waits for AWS or for a file.
 
-Decisions: docs/decisions.md, D16, D51, D213.
+Decisions: docs/decisions.md, D16, D51, D213, D270.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from pathlib import Path
 import uvloop
 
 from extproc import cl100k_base
-from extproc.aws.catalogue_keeper import CatalogueKeeper
+from extproc.aws.catalogue_keeper import FIRST_LISTING_SECONDS, CatalogueKeeper
 from extproc.aws.credentials import CredentialSource, NoCredentialsError
 from extproc.aws.lookup import AwsLookups
 from extproc.bedrock.capability_table import BUILT_IN
@@ -62,8 +63,6 @@ from extproc.worker.roles import Roles
 from extproc.worker.tls import TlsFiles, follow_tls
 
 log = logging.getLogger(__name__)
-
-FIRST_LISTING_SECONDS = 5.0
 
 FIRST_CREDENTIALS_SECONDS = 15.0
 """Longest wait for AWS credentials at the start: a credential process may take its time, or never end."""
@@ -279,7 +278,13 @@ class Worker:
         if not looked_up.is_set():
             log.warning("AWS credentials were not found in %g s: serving without them", FIRST_CREDENTIALS_SECONDS)
             return
-        await _in_thread(lambda: self._keeper.attempted.wait(FIRST_LISTING_SECONDS))
+        await _in_thread(self._wait_for_lists)
+
+    def _wait_for_lists(self) -> None:
+        """Wait until the models of each region were listed once, or a list takes too long."""
+        end = time.monotonic() + FIRST_LISTING_SECONDS
+        for attempted in (self._keeper.attempted, *self._regions.attempted()):
+            attempted.wait(max(0.0, end - time.monotonic()))
 
     def _start_lookups(self) -> None:
         """Look for credentials, and start listing the models when that is done: one process does both."""

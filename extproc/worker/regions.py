@@ -2,11 +2,11 @@
 
 Each region has a keeper with a thread, as the gateway's own has (`extproc.aws.catalogue_keeper`): regions are few.
 
-Decision: docs/decisions.md, D215.
+Decisions: docs/decisions.md, D215, D270.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from extproc.aws.catalogue_keeper import CatalogueKeeper
 from extproc.bedrock.catalogue import Catalogue
@@ -44,6 +44,10 @@ class Regions:
         """Have each region's models listed now and from then on."""
         for keeper in self._keepers.values():
             keeper.start()
+
+    def attempted(self) -> Iterable[threading.Event]:
+        """Return what is set for each region after its first attempt, successful or not."""
+        return [keeper.attempted for keeper in self._keepers.values()]
 
     def places(self) -> Mapping[str, Place]:
         """Return what the gateway needs of each region, as it is now."""

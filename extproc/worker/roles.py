@@ -11,11 +11,14 @@ There are three kinds, each with threads of its own, so that none waits for what
 
 A role that was not in use for `USED_SECONDS` is not renewed, and assumed again when it is needed.
 
-Invariant: one attempt at a time is made for a role and a region, however many requests wait for it; a request waits for
-none after one that has failed a moment ago, and never for a list. At most `MOST` are kept; those that were used longest
-ago go first.
+The first calls wait for the role's list of models as well, for a moment: the built-in list has neither the models that
+are newer than it nor the account's own, and is not of this role.
 
-Decisions: docs/decisions.md, D217, D243.
+Invariant: one attempt at a time is made for a role and a region, however many requests wait for it; a request waits for
+none after one that has failed a moment ago, and for the first list only. At most `MOST` are kept; those that were used
+longest ago go first.
+
+Decisions: docs/decisions.md, D217, D243, D270.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from extproc.aws.catalogue_keeper import FIRST_LISTING_SECONDS
 from extproc.aws.role_keeper import AssumeNow, ListNow, RoleKeeper
 from extproc.bedrock.sigv4 import Signer
 from extproc.config import Settings
@@ -60,7 +64,7 @@ class _Kept:
     else 1; `running` is whether it is being made. `listing` is whether a list is made or waits for a thread.
     """
 
-    __slots__ = ("ended", "keeper", "listing", "running", "signer", "urgency", "used")
+    __slots__ = ("ended", "keeper", "listed", "listing", "running", "signer", "urgency", "used")
 
     def __init__(self, keeper: RoleKeeper, signer: Signer, now: float) -> None:
         self.keeper = keeper
@@ -71,6 +75,24 @@ class _Kept:
         self.listing = False
         self.ended = asyncio.Event()
         """Set when an attempt at credentials has ended."""
+        self.listed = asyncio.Event()
+        """Set when there is a list of models, or requests do not wait for the first one any more."""
+
+    def is_unready(self) -> bool:
+        """Return whether requests have to wait: for credentials, or with them for the first list."""
+        return self.keeper.is_needed() or not (self.listed.is_set() or self.keeper.identity() is None)
+
+    async def wait(self) -> None:
+        """Wait for the credentials, and then for the first list, `FIRST_LISTING_SECONDS` at most."""
+        await self.ended.wait()
+        if self.keeper.identity() is not None:
+            async with asyncio.timeout(FIRST_LISTING_SECONDS):
+                await self.listed.wait()
+
+    def go_on(self) -> None:
+        """Have no request wait for the first list from now on, if there are credentials."""
+        if self.keeper.identity() is not None:
+            self.listed.set()
 
 
 class Roles:
@@ -97,9 +119,9 @@ class Roles:
         self._lists = QueueThreads("roles' models", LISTERS)
 
     def place(self, region: str, role: RoleSettings) -> Place | None:
-        """Return Bedrock in a region as a role has it; None where the role was not looked for yet."""
+        """Return Bedrock in a region as a role has it; None where the role, or its list, was not looked for yet."""
         kept = self._kept.get((region, role))
-        if kept is None or kept.keeper.is_needed():
+        if kept is None or kept.is_unready():
             return None
         kept.used = self._clock()
         return Place(kept.keeper.catalogue, kept.signer, self._authorities[region], kept.keeper.identity)
@@ -107,11 +129,13 @@ class Roles:
     async def __call__(self, job: Assume, seconds: float) -> Assumed:
         """Assume a role, or wait for the attempt that is being made."""
         kept = self._keep(job.region, job.role)
-        if kept.keeper.is_needed():
-            self._enqueue(kept, 2)
+        if kept.is_unready():
+            if kept.keeper.is_needed():
+                self._enqueue(kept, 2)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await kept.ended.wait()
+                    await kept.wait()
+            kept.go_on()
         return Assumed()
 
     def expect(self, settings: Settings, region: str) -> None:
@@ -186,6 +210,7 @@ class Roles:
 
         def end() -> None:
             kept.listing = False
+            kept.go_on()
 
         self._lists.put(0 if keeper.list_failed() else 1, lambda: _run(keeper.refresh_list, loop, end))
 

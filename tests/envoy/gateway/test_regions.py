@@ -1,7 +1,9 @@
 """Organisations in several regions: what is signed for a region reaches that region's endpoint, and no other."""
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,6 +80,35 @@ def test_each_region_has_its_own_list(client: Any, eventually: Any) -> None:
     eventually(lambda: f"eu.{SONNET}" in models(client, "ci"))
     assert f"us.{SONNET}" not in models(client, "ci")
     assert chat(client, "acme", model=f"us.{SONNET}").status in (400, 404)
+
+
+SLOW_LISTS = """
+import time
+
+from extproc.worker import process
+from extproc.worker.regions import Regions
+
+process.FIRST_LISTING_SECONDS = 60
+
+list_now = Regions._list
+
+def list_slowly(self, region):
+    time.sleep(4)
+    return list_now(self, region)
+
+Regions._list = list_slowly
+"""
+"""Lists that take longer than all else at the start, and are waited for all the same: a busy machine is no fault."""
+
+
+def test_a_worker_that_serves_has_every_regions_list(
+    start_gateway: Any, client_of: Callable[[Gateway], Any], tmp_path: Path
+) -> None:
+    """The first call of a region is by its list, and not by the built-in one, which has no application profiles."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_LISTS)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    ids = models(client_of(start_gateway(SETTINGS, env={"PYTHONPATH": path})), "ci")
+    assert "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a1b2c3d4e5f6" in ids
 
 
 @pytest.mark.parametrize(

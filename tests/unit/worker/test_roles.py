@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from extproc.aws.catalogue_keeper import ListingError
 from extproc.aws.credentials import NoCredentialsError, ResolvedCredentials
-from extproc.bedrock.catalogue import Catalogue
+from extproc.bedrock.catalogue import Catalogue, Entry
 from extproc.bedrock.credentials import Credentials
+from extproc.bedrock.seed import seed
 from extproc.config import Organisation, Settings
 from extproc.config.roles import RoleSettings
 from extproc.exchange.jobs import Assume, Assumed
@@ -52,6 +54,8 @@ class Sts:
     def list_models(self, region: str, keys: Credentials) -> Catalogue:
         self.lists.append(keys.access_key)
         self._wait(f"models of {keys.access_key}")
+        if keys.access_key == "unlisted":
+            raise ListingError("AccessDenied", "no")
         return Catalogue.build((), (), region)
 
 
@@ -134,7 +138,8 @@ async def test_a_request_makes_a_role_that_waits_for_a_thread_more_urgent(roles:
     assert sts.calls.index("d") == 2
 
 
-async def test_lists_that_hang_hold_up_no_credentials(roles: Roles, sts: Sts) -> None:
+async def test_lists_that_hang_hold_up_no_credentials(roles: Roles, sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_LISTING_SECONDS", 0.01)
     names = [f"hangs{number}" for number in range(2 * (THREADS + LISTERS))]
     sts.hangs |= {f"models of {name}" for name in names}
     for name in (*names, "beta"):
@@ -178,6 +183,42 @@ async def test_roles_that_failed_leave_a_thread_to_the_others(roles: Roles, sts:
     await until(lambda: len(sts.calls) > len(names))
     await roles(Assume(REGION, role("beta")), 30)
     assert key_of(roles, "beta") == "beta"
+
+
+def models_of(roles: Roles, name: str) -> Sequence[Entry] | None:
+    place = roles.place(REGION, role(name))
+    return None if place is None else place.catalogue.entries()
+
+
+async def test_the_first_calls_wait_for_the_roles_list(roles: Roles, sts: Sts) -> None:
+    sts.hangs.add("models of acme")
+    waiting = [asyncio.create_task(roles(Assume(REGION, role("acme")), 60)) for _ in range(10)]
+    await until(lambda: sts.lists == ["acme"])
+    assert roles.place(REGION, role("acme")) is None, "its credentials are there, but its list is not"
+    waiting.append(asyncio.create_task(roles(Assume(REGION, role("acme")), 60)))
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    sts.open.set()
+    assert await asyncio.gather(*waiting) == [Assumed()] * 11
+    assert models_of(roles, "acme") == (), "STS's, and not the built-in ones"
+    assert sts.calls == ["acme"]
+
+
+async def test_a_list_that_takes_too_long_is_not_waited_for_again(
+    roles: Roles, sts: Sts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_LISTING_SECONDS", 0.01)
+    sts.hangs.add("models of acme")
+    await roles(Assume(REGION, role("acme")), 60)
+    assert key_of(roles, "acme") == "acme"
+    assert models_of(roles, "acme") == seed(REGION).entries()
+    sts.open.set()
+
+
+async def test_a_role_that_may_list_nothing_is_not_waited_for(roles: Roles) -> None:
+    await roles(Assume(REGION, role("unlisted")), 60)
+    assert key_of(roles, "unlisted") == "unlisted"
+    assert models_of(roles, "unlisted") == seed(REGION).entries()
 
 
 async def test_the_files_roles_are_assumed_before_they_are_needed(roles: Roles, sts: Sts) -> None:
