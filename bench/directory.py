@@ -4,6 +4,7 @@ Run it as `make bench-directory`. One run prints, each beside its aim:
 
 - the file store (`bench.tokens`): the start, memory and a lookup with 100,000 tokens, in CPU time;
 - a hit in the table's cache: all of the authentication, in CPU time;
+- `GET /models`, 160 models with ten aliases: in the code, and of the gateway through Envoy;
 - callers with known tokens, through Envoy and the gateway, while tokens that it has not met are looked up, and without
   these, window by window in random order. Ratios are made within a round;
 - the same callers, and the memory of the gateway, during a flood of random tokens, and in a window without it.
@@ -20,6 +21,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from typing import Any
 
 import yaml
 
-from bench import processes, stacks, tokens
+from bench import model_lists, processes, stacks, tokens
 from bench.calls import call
 from bench.spread import ratios, spread
 from bench.stacks import SERVICE, Place, Stack
@@ -87,6 +89,7 @@ def main() -> None:
         stack = stacks.gateway(place, options.stack, settings(place), server.environment(f"http://127.0.0.1:{port}"))
         run = Run(place, stack, size)
         run.warm_up()
+        lists(run)
         misses(run, strangers)
         flood(run)
 
@@ -115,7 +118,7 @@ def stranger(number: int) -> str:
 
 
 def fill(port: int, secrets: Sequence[str]) -> None:
-    """Make the table, with one organisation and these tokens."""
+    """Make the table, with one organisation, which has rules and aliases, and these tokens."""
     client = server.client(port)
     client.create_table(
         TableName=TABLE,
@@ -123,7 +126,7 @@ def fill(port: int, secrets: Sequence[str]) -> None:
         AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    items = [organisation_item("bench", config.Organisation())]
+    items = [organisation_item("bench", model_lists.OWN)]
     for number, secret in enumerate(secrets):
         items.append(token_item(config.Token(name=f"t{number}", sha256=digest(secret), organisations=("bench",))))
     for start in range(0, len(items), BATCH):
@@ -178,10 +181,10 @@ class Run:
                 process.kill()
                 process.wait()
 
-    def known(self, seconds: float) -> dict[str, Any]:
+    def known(self, seconds: float, *, chat: bool = True) -> dict[str, Any]:
         """Return the figures of callers with known tokens."""
         secrets = [tokens.token(number) for number in range(KNOWN)]
-        with self.callers(self.size.callers, seconds, secrets) as results:
+        with self.callers(self.size.callers, seconds, secrets, chat=chat) as results:
             pass
         return results[0]
 
@@ -189,9 +192,42 @@ class Run:
         """Have every known token looked up."""
         self.known(max(self.size.window, KNOWN / self.size.callers + 1))
 
+    def list_request(self) -> urllib.request.Request:
+        """Return a request for the list of models, with a known token."""
+        url = f"http://127.0.0.1:{self.stack.port}{self.stack.prefix}/models"
+        return urllib.request.Request(url, headers={"authorization": f"Bearer {tokens.token(0)}"})
+
+    def cpu_ns(self) -> int:
+        """Return the CPU time of the gateway's processes but Envoy's, so far."""
+        return processes.cpu_ns(processes.family(self.stack.processes[SERVICE]))
+
     def memory(self) -> processes.Memory:
         """Return the memory of the gateway's processes but Envoy's."""
         return processes.memory(processes.family(self.stack.processes[SERVICE]))
+
+
+def lists(run: Run) -> None:
+    """Print what a list of models costs: in this process, in the gateway's, and until its callers have it."""
+    size = run.size
+    code = model_lists.measure(stacks.REGION, 10 if size is SMALL else 1_000)
+    print(
+        f"\nGET /models, in the code: {code.models} entries, {code.further:.0f} µs; the first one {code.first:.0f} µs"
+    )
+    with urllib.request.urlopen(run.list_request(), timeout=30) as response:  # noqa: S310 - of this machine
+        count = model_lists.entries(response.read())
+    found, costs = [], []
+    for _ in range(size.rounds):
+        before = run.cpu_ns()
+        found.append(run.known(size.window, chat=False))
+        costs.append((run.cpu_ns() - before) / found[-1]["sent"] / 1e3)
+    print(
+        f"the same through Envoy, {count} entries, {size.callers} a second, {size.rounds} rounds of {size.window:g} s"
+    )
+    print(f"{'':<34}{'p50, ms':>10}{'p99, ms':>10}  statuses")
+    print_row("lists of models", found)
+    spent = spread(costs)
+    assert spent is not None
+    print(f"CPU of the worker for a list: {spent.median:.0f} µs ({spent.min:.0f} to {spent.max:.0f}; aim: 1,000)")
 
 
 def misses(run: Run, strangers: Sequence[str]) -> None:
