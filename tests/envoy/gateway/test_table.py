@@ -1,4 +1,4 @@
-"""Tokens and organisations in a DynamoDB table, through the real Envoy: calls, revocation, outages, floods, a move."""
+"""Tokens and organisations in a DynamoDB table, through the real Envoy: calls, revocation, outages, floods."""
 
 import functools
 import os
@@ -240,38 +240,6 @@ def test_a_flood_of_invented_tokens_reaches_the_table_in_part_only(
     assert len(statuses) == 1600
     assert len(table.calls) - before < 1600
     assert "more unknown keys than are looked up" in shared.log()
-
-
-def test_a_move_from_the_file_to_the_table_and_back_fails_no_call(
-    start_gateway: Starter, client_of: Callable[[Gateway], Any], table: Faulty, tmp_path: Path
-) -> None:
-    gateway = start_gateway(env=environment(table, tmp_path, PATIENT))
-    client, ended, statuses = client_of(gateway), threading.Event(), []
-
-    def call(token: str) -> None:
-        while not ended.is_set():
-            statuses.append(client.chat("Hello!", token=token, model="amazon.nova-micro-v1:0").status)
-
-    threads = [threading.Thread(target=call, args=(token,)) for token in ("ci", "limited")]
-    for thread in threads:
-        thread.start()
-    try:
-        for settings, words in (({**CONFIG, **IN_TABLE}, "are in the table tenants"), (CONFIG, "organisations, 6 tok")):
-            since = len(gateway.log())
-            draft = gateway.folder / "draft"
-            draft.write_text(yaml.safe_dump(settings))
-            draft.replace(gateway.config_path)
-            gateway.wait_for(f"gateway.yaml has changed: .*{words}", since)
-            done = len(statuses)
-            while len(statuses) < done + 20:
-                assert all(thread.is_alive() for thread in threads)
-                ended.wait(0.05)
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert set(statuses) == {200}
-    assert table.count(key_of(TOKENS["ci"])) >= 1
 
 
 def test_a_file_with_a_table_and_tokens_is_rejected_at_start(tmp_path: Path) -> None:
