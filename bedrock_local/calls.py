@@ -23,7 +23,9 @@ RUNNING, FINISHED, ABORTED, REJECTED = "running", "finished", "aborted", "refuse
 class Call:
     """A request as it arrived, its state, and the number of event-stream frames sent.
 
-    `path` is as it came, `model` the decoded identifier in it; `sent` are the headers, names in lower case.
+    `path` is as it came, `model` the decoded identifier in it; `sent` are the headers, names in lower case. `billed` is
+    the usage that AWS bills, by its own names: all of it once the model has ended, whether the caller is still there or
+    not, and of a stream what it has written so far.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Call:
     state: str = RUNNING
     error: str | None = None
     frames: int = 0
+    billed: dict[str, Any] = field(default_factory=dict)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def end(self, state: str, error: str | None = None) -> None:
@@ -66,6 +69,7 @@ class Call:
             "state": self.state,
             "error": self.error,
             "frames": self.frames,
+            "billed": self.billed,
             "access_key": access_key(self.sent),
             "region": region(self.sent),
             "headers": {name: value for name, value in self.sent.items() if name != "authorization"},

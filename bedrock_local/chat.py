@@ -71,6 +71,7 @@ async def converse(local: Local, incoming: Incoming) -> web.StreamResponse:
     """Respond with one JSON body."""
     turn = _take_turn(local, incoming, "Converse")
     turn.controls.raise_exception()
+    incoming.call.billed = turn.completion.usage
     body = frames.body(turn.completion, turn.latency, turn.extra, unknown=turn.controls.unknown)
     return await deliver(local, incoming, {**body, **turn.served}, turn.controls)
 
@@ -87,7 +88,7 @@ async def converse_stream(local: Local, incoming: Incoming) -> web.StreamRespons
     if transport is None:
         raise ConnectionResetError
     pace = local.pace if turn.controls.pace is None else turn.controls.pace
-    player = Player(response, transport, incoming.call, pace)
+    player = Player(response, transport, incoming.call, turn.completion.usage, pace)
     if turn.controls.hold == "answer":
         await local.holds.wait(turn.controls.pause)
     with local.holds.point(turn.controls.hold not in (None, "answer"), turn.controls.pause) as hold:

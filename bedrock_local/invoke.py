@@ -23,6 +23,7 @@ async def invoke_model(local: Local, incoming: Incoming) -> web.StreamResponse:
         each.raise_status()
         each.raise_exception()
     made = embeddings.embed(model.id, body)
+    incoming.call.billed = {"inputTokens": made.input_tokens, "outputTokens": 0}
     counts = {
         "X-Amzn-Bedrock-Input-Token-Count": str(made.input_tokens),
         "X-Amzn-Bedrock-Output-Token-Count": "0",

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from aiohttp import web
 
-from bedrock_local import eventstream
+from bedrock_local import eventstream, tokens
 from bedrock_local.calls import Call
 from bedrock_local.controls import Controls, Hold
 from bedrock_local.frames import Encoder, Frame
@@ -70,12 +71,20 @@ class Pause:
 
 
 class Player:
-    """A sender of frames over one prepared response."""
+    """A sender of frames over one prepared response; `usage` is that of the whole completion."""
 
-    def __init__(self, response: web.StreamResponse, transport: asyncio.BaseTransport, call: Call, pace: float) -> None:
+    def __init__(
+        self,
+        response: web.StreamResponse,
+        transport: asyncio.BaseTransport,
+        call: Call,
+        usage: dict[str, Any],
+        pace: float,
+    ) -> None:
         self._response = response
         self._transport = transport
         self._call = call
+        self._usage = usage
         self._pace = pace
 
     async def play(self, frames: Iterable[Frame], encoder: Encoder, pause: Pause) -> None:
@@ -96,6 +105,16 @@ class Player:
         await pause.after_all()
 
     async def _send(self, frame: Frame, encoder: Encoder) -> None:
+        self._bill(frame)
         message = encoder.encode(frame)
         await self._response.write(eventstream.corrupted(message) if frame.corrupt else message)
         self._call.frames += 1
+
+    def _bill(self, frame: Frame) -> None:
+        """Bill the input once the message has begun, what is written of it with each delta, and all at its end."""
+        if frame.name == "messageStart":
+            self._call.billed = {**self._usage, "outputTokens": 0}
+        elif frame.name == "contentBlockDelta":
+            self._call.billed["outputTokens"] += tokens.written(frame.payload["delta"])
+        elif frame.name == "messageStop":
+            self._call.billed = self._usage

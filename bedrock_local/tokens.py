@@ -20,6 +20,12 @@ def count(text: str) -> int:
     return sum(-(-len(word) // _CHARACTERS) for word in _WORD.findall(text))
 
 
+def written(delta: dict[str, Any]) -> int:
+    """Count the tokens of a text, of reasoning or of a tool's input in one delta of a stream."""
+    parts = (delta, delta.get("reasoningContent", {}), {"text": delta.get("toolUse", {}).get("input", "")})
+    return sum(count(part.get("text", "")) for part in parts)
+
+
 def cut(text: str, budget: int) -> str:
     """Return the beginning of a text that has at most `budget` tokens."""
     left = budget

@@ -46,6 +46,7 @@ def test_only_the_last_200_are_kept_and_can_be_forgotten(local):
 
 HELD = "hi [[local: hold=1]]"
 TITAN = "/model/amazon.titan-embed-text-v2%3A0/invoke"
+JSON = {"Content-Type": "application/json"}
 NOVA = "/model/amazon.nova-lite-v1%3A0/converse"
 
 
@@ -93,3 +94,48 @@ def test_a_held_caller_that_leaves_is_forgotten(start):
 @pytest.mark.parametrize("held", ["none", "0", ""])
 def test_the_number_of_calls_is_a_number(local, held):
     assert local.send("GET", f"/_local/calls?held={held}").status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (NOVA, {"messages": [{"role": "user", "content": [{"text": HELD}]}]}),
+        (TITAN, {"inputText": HELD}),
+    ],
+)
+def test_a_call_is_billed_although_its_caller_leaves(start, path, body):
+    with start() as other:
+        connection = begin(other, path, body)
+        other.calls("?held=1")
+        connection.close()
+        [call] = other.calls("?settled")
+    assert call["state"] == "aborted"
+    assert call["billed"]["inputTokens"] > 0
+
+
+@pytest.mark.parametrize(("order", "written"), [("hold", 1), ("hold=end", 5), ("hold=start", 0), ("nometadata", 5)])
+def test_a_stream_is_billed_as_far_as_it_was_written(start, wire, order, written):
+    with start() as other:
+        text = f"Count to 5. [[local: {order}]]"
+        body = json.dumps({"messages": [wire.user(text)]}).encode()
+        path = NOVA + "-stream"
+        connection = other.connection()
+        connection.request("POST", path, body, other.signed("POST", path, body, headers=JSON))
+        if order == "nometadata":
+            connection.getresponse().read()
+        else:
+            [call] = other.calls("?held=1")
+            while call["billed"].get("outputTokens") != written:  # it is held already before its first frame
+                [call] = other.calls()
+        connection.close()
+        [call] = other.calls("?settled")
+    assert call["billed"]["inputTokens"] > 0
+    assert call["billed"]["outputTokens"] == written
+
+
+def test_a_call_that_ended_is_billed_its_usage_and_an_error_nothing(local, wire, converse):
+    response = converse("hello [[local: cacheread=7 cachewrite=2]]", model=wire.claude)
+    assert local.calls()[-1]["billed"] == response["usage"]
+    with pytest.raises(Exception, match="ordered"):
+        converse("hello [[local: status=429]]", model=wire.claude)
+    assert local.calls()[-1]["billed"] == {}
