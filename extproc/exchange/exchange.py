@@ -34,7 +34,7 @@ in which nothing has been sent yet.
 Invariant: an `ApiError` raised anywhere below becomes one response in OpenAI's shape; only translated and signed
 requests are forwarded; nothing follows the last directive.
 
-Decisions: docs/decisions.md, D34, D103.
+Decisions: docs/decisions.md, D34, D103, D266.
 """
 
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ from extproc.exchange.local_replies import (
     too_large,
     unknown_region,
 )
-from extproc.exchange.meter import Meter
+from extproc.exchange.meter import Meter, input_estimate, output_estimate
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
 from extproc.exchange.rate_limits import Ticket, take
@@ -122,6 +122,7 @@ from extproc.exchange.states import (
     Unanswered,
 )
 from extproc.exchange.translation import decoded, is_large, release
+from extproc.limits.spending import Budget
 from extproc.openai import sse
 from extproc.openai.decoding import too_deep
 from extproc.openai.errors import ApiError
@@ -184,8 +185,6 @@ class Exchange:
         """Release what the exchange holds of the budget: its stream has ended, in whatever way."""
         if self._ticket is not None and not self._record.stream:
             self._ticket.settle(self._ticket.tokens)  # the caller left, and nobody counts what was used
-        if self._hold is not None and not self._record.stream:
-            self._hold.settle_all()
         self._finish()
         if self._reservation is not None:
             self._reservation.release()
@@ -405,21 +404,26 @@ class Exchange:
             scopes, streams = admitted.caller.limits, translated.pending.streams
             self._ticket = take(self._gateway.counters, scopes, self._record.model, translated.calls, streams)
         if admitted.caller.budgets is not None:
-            on_unpriced, accounts = self._gateway.settings.budgets.on_unpriced, self._gateway.accounts
-            budgets, calls, record = admitted.caller.budgets, translated.calls, self._record
-            self._hold = hold(accounts, self._id, budgets, calls, self._meter, record, on_unpriced, now)
+            self._reserve(admitted.caller.budgets, translated, now)
         if len(translated.calls) == 1:
             return self._forward(translated.calls[0], translated.pending, now)
         settings, organisation = self._gateway.settings, admitted.caller.organisation
         side_calls = SideCallBatches(translated.calls, settings, organisation, now, self._gateway.region)
         self._state = SideCalling(admitted, translated.pending, side_calls)
-        return side_calls.next(self._gateway.sign, now)
+        return self._next_side_calls(side_calls, now)
+
+    def _reserve(self, budgets: Sequence[Budget], translated: TranslatedRequest, now: float) -> None:
+        """Hold what the request may cost in its caller's budgets. Raises `ApiError`."""
+        calls, streams = translated.calls, translated.pending.streams
+        on_unpriced, accounts = self._gateway.settings.budgets.on_unpriced, self._gateway.accounts
+        self._hold = hold(accounts, self._id, budgets, calls, self._meter, self._record, on_unpriced, streams, now)
 
     def _forward(self, call: BedrockCall, pending: Pending, now: float) -> Forward:
         headers = self._gateway.sign(call, now)
         self._record.stream = pending.streams
         if call.billed:
-            self._meter.leave(call.body)
+            output = 0 if pending.streams or call.inputs else output_estimate(call.most_output)
+            self._meter.estimate(input_estimate(call.body), output)
         self._state = Sent(pending, call.max_response)
         return Forward(
             path=call.path,
@@ -446,7 +450,7 @@ class Exchange:
         side_calls.receive(result)
         state.admitted.reservation.settle(side_calls.response_bytes)
         if not side_calls.complete:
-            return side_calls.next(self._gateway.sign, now)
+            return self._next_side_calls(side_calls, now)
         responses = [(response.headers, response.body) for response in side_calls.responses]
         if not pending.is_large(responses):
             return self._completed(pending.complete(self._context(), responses))
@@ -454,6 +458,11 @@ class Exchange:
         admitted = state.admitted
         job = Complete(admitted.endpoint, pending, self._context(), side_calls.responses, admitted.caller.organisation)
         return Wait(job, TRANSLATION_SECONDS)
+
+    def _next_side_calls(self, side_calls: SideCallBatches, now: float) -> Wait:
+        wait = side_calls.next(self._gateway.sign, now)
+        self._meter.estimate(side_calls.input_tokens)
+        return wait
 
     def _context(self) -> ResponseContext:
         truncation, keys = self._gateway.settings.compat.streaming_truncation, self._gateway.directory.response_keys
@@ -517,6 +526,8 @@ class Exchange:
             case ResponseTrailers():
                 return relay.end()
         directives = relay.body(event.data) if event.data else []
+        if self._hold is not None and not self._record.estimated:
+            self._hold.settle()  # before anybody is told: a worker that is killed now has counted as Envoy has
         if event.end_of_stream and not any(is_last(directive) for directive in directives):
             directives = [*directives, *relay.end()]
         return directives

@@ -5,9 +5,10 @@ stream: a call whose client disconnects, or whose worker is killed, is then coun
 one whose response cannot be read, or does not end: Bedrock bills it.
 
 Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
-`MEDIA_TOKENS`.
+`MEDIA_TOKENS`. A response that is not streamed shows nothing before its end: until then it is taken for as long as it
+may be, and for `ASSUMED_OUTPUT` tokens at most.
 
-Decisions: docs/decisions.md, D231, D233, D258.
+Decisions: docs/decisions.md, D231, D233, D258, D266.
 """
 
 from typing import Final
@@ -39,12 +40,20 @@ LATER: Final = (
 )
 """The fields of a record that are set once a request is on its way to Bedrock."""
 
+ASSUMED_OUTPUT: Final = 4096
+"""Tokens of an output without a limit, and most tokens of one that nobody has counted."""
+
 
 def input_estimate(body: Payload) -> int:
     """Return about how many tokens the body of a call has."""
     parts = segments(body)
     text = sum(map(len, parts[::2]))  # between them, in segments of their own, are media
     return text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS
+
+
+def output_estimate(most: int) -> int:
+    """Return about how many tokens a response has at most that is not streamed; `most` is its limit, 0 for none."""
+    return min(most or ASSUMED_OUTPUT, ASSUMED_OUTPUT)
 
 
 class Meter:
@@ -75,16 +84,11 @@ class Meter:
         self._prices = prices
         self._record.priced = prices is not None
 
-    def leave(self, body: Payload) -> None:
-        """Record the estimate of a request that is about to leave."""
-        self.estimate(input_estimate(body))
-
-    def estimate(self, tokens: int) -> None:
-        """Record that Bedrock has been sent about so many tokens."""
-        self._record.input_tokens = tokens
+    def estimate(self, prompt: int, completion: int = 0) -> None:
+        """Record that Bedrock has about so many tokens to bill, from now on."""
+        self._record.input_tokens, self._record.output_tokens = prompt, completion
         self._record.estimated = True
-        if self._prices is not None:
-            self._record.cost_micro_usd = self._prices.cost(tokens, 0, 0, 0, 0)
+        self._record.cost_micro_usd = self.price(prompt, completion)
 
     def price(self, prompt: int, completion: int) -> int:
         """Return the micro-USD of so many tokens; 0 where the model has no price."""
@@ -93,10 +97,9 @@ class Meter:
     def running(self, characters: int, now: float) -> Metadata:
         """Return what changes while a stream of so many characters so far runs."""
         record = self._record
-        record.output_tokens = -(-characters // BYTES_PER_TOKEN)
+        self.written(characters)
         changed: dict[str, str | int | bool] = {"output_tokens": record.output_tokens}
         if self._prices is not None:
-            record.cost_micro_usd = self._prices.cost(record.input_tokens, record.output_tokens, 0, 0, 0)
             changed["cost_micro_usd"] = record.cost_micro_usd
         if characters and not record.time_to_first_token_ms:
             record.time_to_first_token_ms = max(round((now - self._begun) * 1000), 1)
@@ -104,6 +107,13 @@ class Meter:
             changed["known_model"] = record.known_model = record.bedrock_model
         self._told.update(changed)
         return changed
+
+    def written(self, characters: int) -> None:
+        """Record the estimate of a stream that has so many characters."""
+        record = self._record
+        record.output_tokens = -(-characters // BYTES_PER_TOKEN)
+        if self._prices is not None:
+            record.cost_micro_usd = self._prices.cost(record.input_tokens, record.output_tokens, 0, 0, 0)
 
     def count(self, usage: Usage, finish: str) -> None:
         """Record the tokens that Bedrock has counted, and the reason of the end."""

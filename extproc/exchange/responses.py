@@ -212,6 +212,8 @@ class StreamedResponse:
     def _fail(self, failure: StreamError) -> list[Directive]:
         if self._stream.counted:
             self._account()
+        else:
+            self._meter.written(self._stream.characters)  # Envoy is told less often
         self._accounted, self._told = True, False
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error

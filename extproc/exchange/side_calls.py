@@ -36,7 +36,7 @@ class SideCallBatches:
         """The calls of the last batch."""
         self.responses: tuple[SideResponse, ...] = ()
         self.input_tokens = 0
-        """About how many tokens the calls have that Bedrock has served."""
+        """About how many tokens the calls have that Bedrock has served, or that are under way."""
 
     @property
     def complete(self) -> bool:
@@ -59,13 +59,14 @@ class SideCallBatches:
         calls = tuple(
             [SideCall(call.path, sign(call, now), bytes(call.body), call.max_response) for call in self._made]
         )
+        self.input_tokens += _tokens(self._made)
         concurrency, idle_seconds = settings.embeddings.concurrency, settings.streaming.idle_seconds
         return Wait(SideCalls(calls, concurrency, idle_seconds, self._organisation, self._region), left)
 
     def count(self, result: SideResponses | SideResponse | SideFailure | SideIdle) -> None:
-        """Count the calls of the batch that Bedrock has served, which it bills, whatever became of the others."""
+        """Count the calls of the batch that Bedrock has served, which it bills, and none of the others."""
         served = len(result) if isinstance(result, SideResponses) else result.served
-        self.input_tokens += sum([input_estimate(call.body) for call in self._made[:served]])
+        self.input_tokens -= _tokens(self._made[served:])
 
     def receive(self, result: SideResponses | SideFailure | SideIdle) -> None:
         """Keep the responses to a batch. Raises `ApiError` where Bedrock sent none."""
@@ -79,3 +80,7 @@ class SideCallBatches:
 
     def _late(self) -> ApiError:
         return late(self._settings.embeddings.seconds)
+
+
+def _tokens(calls: Sequence[BedrockCall]) -> int:
+    return sum([input_estimate(call.body) for call in calls])

@@ -16,14 +16,11 @@ from typing import Final, Protocol
 
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.meter import Meter, input_estimate
+from extproc.exchange.meter import ASSUMED_OUTPUT, Meter, input_estimate, output_estimate
 from extproc.limits.spending import Balance, Budget, Charge, Verdict
 from extproc.limits.windows import Calendar
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
-
-ASSUMED_OUTPUT: Final = 4096
-"""Tokens of an output without a limit."""
 
 HEADER: Final = "x-oai-budget-used-percent"
 
@@ -72,16 +69,9 @@ class Hold:
 
     def settle(self) -> None:
         """Count what the request has cost; only the first time counts."""
-        self._settle(self.costs())
-
-    def settle_all(self) -> None:
-        """Count all that was reserved: nobody learns what the request has cost."""
-        self._settle([charge.amount for charge in self._charges])
-
-    def _settle(self, costs: Sequence[int]) -> None:
         if self._open:
             self._open = False
-            self._accounts.settle(self._call, self._charges, costs)
+            self._accounts.settle(self._call, self._charges, self.costs())
 
 
 def hold(
@@ -92,9 +82,10 @@ def hold(
     meter: Meter,
     record: Record,
     on_unpriced: str,
+    streams: bool,
     now: float,
 ) -> Hold | None:
-    """Hold what a request may cost; None for one that AWS does not bill.
+    """Hold what a request may cost, whose response Bedrock `streams`; None for one that AWS does not bill.
 
     Raises an `ApiError`: 429 where a budget does not have it, 403 for a model without a price, 503 where the store does
     not work.
@@ -103,7 +94,7 @@ def hold(
         return None
     if on_unpriced == "reject" and not record.priced and any(budget.usd and budget.enforced for budget in budgets):
         raise _unpriced(record.model)
-    charges = _charges(budgets, calls, meter, now)
+    charges = _charges(budgets, calls, meter, streams, now)
     if accounts is None:
         raise unavailable()
     held = Hold(accounts, call, budgets, charges, record)
@@ -118,9 +109,13 @@ def hold(
     return held
 
 
-def _charges(budgets: Sequence[Budget], calls: Sequence[BedrockCall], meter: Meter, now: float) -> list[Charge]:
+def _charges(
+    budgets: Sequence[Budget], calls: Sequence[BedrockCall], meter: Meter, streams: bool, now: float
+) -> list[Charge]:
     tokens = sum([input_estimate(call.body) for call in calls])
-    output = sum([call.most_output or ASSUMED_OUTPUT for call in calls if not call.inputs])
+    limits = [call.most_output for call in calls if not call.inputs]
+    output = sum([most or ASSUMED_OUTPUT for most in limits])
+    begun = 0 if streams else sum([output_estimate(most) for most in limits])
     charges = []
     for budget in budgets:
         window = _CALENDAR.window(budget.per, budget.timezone, now)
@@ -128,9 +123,9 @@ def _charges(budgets: Sequence[Budget], calls: Sequence[BedrockCall], meter: Met
         if budget.user:
             group = f"number of {key} {window.start}"
             key = f"{key} {user_key(calls[0].user)}"
-        amount, counted = tokens + output, tokens
+        amount, counted = tokens + output, tokens + begun
         if budget.usd:
-            amount, counted = meter.price(tokens, output), meter.price(tokens, 0)
+            amount, counted = meter.price(tokens, output), meter.price(tokens, begun)
         key = f"{key} {window.start}"
         charges.append(Charge(key, budget.limit, amount, window.end, counted, budget.enforced, group))
     return charges

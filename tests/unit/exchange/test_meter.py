@@ -40,7 +40,7 @@ def test_a_model_that_is_not_listed_is_known_from_its_first_content_on() -> None
 def test_a_model_that_is_not_listed_is_known_once_it_has_responded() -> None:
     record = Record("id", bedrock_model=ARN)
     meter = Meter(record, 0.0)
-    meter.leave(b"{}")
+    meter.estimate(1)
     meter.reject()
     assert record.known_model == ""
     meter.count(Usage(1, 1), "stop")

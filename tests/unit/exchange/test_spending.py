@@ -6,8 +6,8 @@ import pytest
 
 from extproc.bedrock.prices import prices
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.meter import Meter
-from extproc.exchange.spending import ASSUMED_OUTPUT, HEADER, Hold, Running, hold, user_key
+from extproc.exchange.meter import ASSUMED_OUTPUT, Meter
+from extproc.exchange.spending import HEADER, Hold, Running, hold, user_key
 from extproc.limits.spending import Budget, Charge, MemorySpending, Verdict
 from extproc.openai.errors import ApiError
 from extproc.telemetry.record import Record
@@ -42,12 +42,17 @@ def budget(limit: int, usd: bool = False, enforced: bool = True, user: bool = Fa
 
 
 def held(
-    accounts: Accounts, *budgets: Budget, call: BedrockCall = CALL, priced: bool = True, name: str = "1"
+    accounts: Accounts,
+    *budgets: Budget,
+    call: BedrockCall = CALL,
+    priced: bool = True,
+    name: str = "1",
+    streams: bool = True,
 ) -> tuple[Hold | None, Record]:
     record = Record("id", model="m")
     meter = Meter(record, NOW)
     meter.choose(prices(10, 20) if priced else None)
-    return hold(accounts, name, budgets, [call], meter, record, "reject", NOW), record
+    return hold(accounts, name, budgets, [call], meter, record, "reject", streams, NOW), record
 
 
 def rejected(accounts: Accounts, *budgets: Budget, call: BedrockCall = CALL, priced: bool = True) -> ApiError:
@@ -81,16 +86,18 @@ def test_the_cost_takes_the_place_of_what_was_reserved_once() -> None:
     assert one is not None
     record.input_tokens, record.output_tokens = 90, 7
     one.settle()
-    one.settle_all()
+    record.output_tokens = 8
+    one.settle()
     assert accounts.spending.balance(accounts.charges[0].key).spent == 97
 
 
-def test_all_that_was_reserved_is_spent_where_nobody_learns_the_cost() -> None:
+@pytest.mark.parametrize(("most_output", "counted"), [(50, 150), (0, 100 + 4096), (64_000, 100 + 4096)])
+def test_a_response_that_is_not_streamed_counts_from_its_start(most_output: int, counted: int) -> None:
     accounts = Accounts()
-    one, _ = held(accounts, budget(1000))
-    assert one is not None
-    one.settle_all()
-    assert accounts.spending.balance(accounts.charges[0].key).spent == 150
+    call = BedrockCall("/", CALL.body, most_output=most_output)
+    held(accounts, budget(10**9), budget(10**9, True), call=call, streams=False)
+    tokens, money = accounts.charges
+    assert (tokens.counted, money.counted) == (counted, 1000 + 20 * (counted - 100))
 
 
 def test_a_used_up_budget_is_told_with_its_end_and_without_its_size() -> None:
@@ -147,7 +154,7 @@ def test_counting_tokens_is_not_billed() -> None:
 def test_without_accounts_nothing_is_served() -> None:
     record = Record("id")
     with pytest.raises(ApiError) as error:
-        hold(None, "1", [budget(10**9)], [CALL], Meter(record, NOW), record, "reject", NOW)
+        hold(None, "1", [budget(10**9)], [CALL], Meter(record, NOW), record, "reject", True, NOW)
     assert (error.value.status, error.value.code) == (503, "budgets_unavailable")
 
 

@@ -1,0 +1,387 @@
+"""The ledger, the metrics and the budgets have what the local Bedrock has billed, whoever is killed.
+
+A test makes calls, and compares what each of the books has got more since then. `STORES` are the stores of budgets: one
+more is tested by one more row.
+"""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytest
+
+from tests.conftest import CONFIG, Gateway
+from tests.envoy.gateway.conftest import Client
+from tests.local_bedrock import LocalBedrock
+
+NOVA = "amazon.nova-lite-v1:0"
+CLAUDE = "anthropic.claude-sonnet-4-6"
+TITAN = "amazon.titan-embed-text-v2:0"
+COHERE = "cohere.embed-english-v3"
+CHAT, RESPONSES, EMBEDDINGS = "chat/completions", "responses", "embeddings"
+
+PRICES = {"input": 1000, "output": 2000, "cached": 100, "cache_write": 1250}
+"""Micro-USD of a token, for all models."""
+
+CLIENT = """
+import http.client, sys
+address, key, path, body = sys.argv[1:]
+connection = http.client.HTTPConnection(address, timeout=60)
+connection.request("POST", "/oai/v1/" + path, body, {"authorization": "Bearer " + key})
+response = connection.getresponse()
+while data := response.read1():
+    print(data.decode(), flush=True)
+"""
+"""A client of its own process, which writes what it receives."""
+
+Eventually = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What calls took: tokens by their kinds, and their cost."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    cost_micro_usd: int = 0
+
+    def __sub__(self, other: "Sums") -> "Sums":
+        return Sums(*(getattr(self, each.name) - getattr(other, each.name) for each in fields(Sums)))
+
+    @property
+    def spent(self) -> dict[str, int]:
+        """Return what a budget has of it."""
+        return {"tokens": self.input_tokens + self.output_tokens, "usd": self.cost_micro_usd}
+
+
+# Stores of budgets
+
+
+class Sqlite:
+    """The embedded store."""
+
+    settings: Mapping[str, Any] = {"sqlite": "spent.sqlite"}
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._path = gateway.folder / "spent.sqlite"
+
+    def _rows(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self._path)) as connection:
+            return connection.execute(query).fetchall()
+
+    def spent(self) -> dict[str, int]:
+        """Return what is spent of the organisation's budgets, by their units."""
+        spent = {"tokens": 0, "usd": 0}
+        for key, amount in self._rows("select key, spent from accounts"):
+            spent[key.split(" ")[2]] += amount
+        return spent
+
+    def held(self) -> int:
+        """Return what open calls hold."""
+        return sum(held for (held,) in self._rows("select held from accounts"))
+
+    def counted_at(self) -> float:
+        """Return when the worker has last written what open calls have cost, in unix seconds."""
+        return float(min((seen for (seen,) in self._rows("select seen from workers")), default=0))
+
+
+STORES = {"sqlite": Sqlite}
+
+
+# Books
+
+
+class Books:
+    """The books of one gateway since a moment."""
+
+    def __init__(self, gateway: Gateway, store: Sqlite, local: LocalBedrock, eventually: Eventually) -> None:
+        self.gateway, self.store, self.local = gateway, store, local
+        self._eventually = eventually
+        self._before = self._ledger(), self._metrics(), store.spent()
+        self._lines = self._written()
+
+    def _written(self) -> int:
+        path = self.gateway.folder / "usage.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def _ledger(self) -> dict[str, Any]:
+        command = [sys.executable, "-m", "extproc", "usage", "--format", "json", "--organisation", "acme"]
+        command += ["--config", str(self.gateway.config_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        total: dict[str, Any] = json.loads(done.stdout)["total"]
+        return total
+
+    def _metrics(self) -> Sums:
+        address = self.gateway.wait_for(r"health +http://(\S+)/healthz, and /metrics")[1]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as response:
+            text = response.read().decode()
+        sums = dict.fromkeys((each.name for each in fields(Sums)), 0)
+        for name, labels, value in re.findall(r"^envoy_oai_(\w+)_total\{(.*)\} (\d+)$", text, re.MULTILINE):
+            kind = re.search(r'kind="(\w+)"', labels)
+            field = f"{kind[1]}_tokens" if kind else name
+            if 'organisation="acme"' in labels and field in sums:
+                sums[field] += int(value)
+        return Sums(**sums)
+
+    def agreed(self, calls: int) -> tuple[Sums, int]:
+        """Return what so many calls took, and how many of them are estimates, once all are over; all books have that.
+
+        A call is over for the budgets when it holds nothing, and for the ledger when it has its line.
+        """
+        self._eventually(lambda: self.store.held() == 0 and self._written() - self._lines >= calls)
+        ledger, metrics, spent = self._before
+        after = self._ledger()
+        took = _sums(after) - _sums(ledger)
+        assert after["calls"] - ledger["calls"] == calls
+        assert self._metrics() - metrics == took
+        assert {unit: amount - spent[unit] for unit, amount in self.store.spent().items()} == took.spent
+        return took, after["estimated_calls"] - ledger["estimated_calls"]
+
+    def billed(self) -> Sums:
+        """Return what the local Bedrock has billed."""
+        bills = [call["billed"] for call in self.local.calls()]
+        assert len(bills) < 190, "it has forgotten none"
+        plain, read, written, output = (
+            sum(bill.get(name, 0) for bill in bills)
+            for name in ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "outputTokens")
+        )
+        kinds = {"input": plain, "cached": read, "cache_write": written, "output": output}
+        cost = sum(number * PRICES[kind] for kind, number in kinds.items())
+        return Sums(plain + read + written, read, written, output, cost)
+
+
+def _sums(total: Mapping[str, int]) -> Sums:
+    return Sums(**{each.name: total[each.name] for each in fields(Sums)})
+
+
+@pytest.fixture(scope="module", params=STORES)
+def store(request: Any, start_shared: Any) -> Any:
+    """A store of budgets, and a gateway whose organisation has one in tokens and one in dollars."""
+    kind = STORES[request.param]
+    acme = {"budgets": [{"tokens": "1G", "per": "month"}, {"usd": "100000000", "per": "week"}]}
+    settings = {
+        "organisations": {**CONFIG["organisations"], "acme": acme},
+        "budgets": kind.settings,
+        "prices": dict.fromkeys((NOVA, CLAUDE, TITAN, COHERE), PRICES),
+        "usage": {"ledger": "usage.jsonl"},
+        "endpoints": {"responses": True},
+    }
+    gateway = start_shared(settings, args=["--health", "127.0.0.1:0"])
+    return gateway, kind(gateway)
+
+
+@pytest.fixture
+def gateway(store: Any) -> Any:
+    return store[0]
+
+
+@pytest.fixture
+def books(store: Any, local: LocalBedrock, eventually: Eventually) -> Books:
+    return Books(*store, local, eventually)
+
+
+@pytest.fixture
+def client(gateway: Gateway, client_of: Callable[[Gateway], Client]) -> Client:
+    return client_of(gateway)
+
+
+def chat(text: str, model: str = NOVA, **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
+
+
+# Calls that end
+
+
+def test_all_kinds_of_calls_to_the_token(books: Books, client: Client) -> None:
+    bodies: list[tuple[str, Any]] = [
+        (CHAT, chat("Count to 40.")),
+        (CHAT, chat("Count to 40.", max_tokens=9)),
+        (CHAT, chat("Hi [[local: cacheread=100 cachewrite=20]]", CLAUDE)),
+        (CHAT, chat("Hi", CLAUDE, reasoning_effort="low", max_completion_tokens=4000)),
+        (EMBEDDINGS, {"model": TITAN, "input": "one two three"}),
+        (EMBEDDINGS, {"model": TITAN, "input": [f"text {number}" for number in range(12)]}),
+        (EMBEDDINGS, {"model": COHERE, "input": ["a", "b c", "d"]}),
+        (RESPONSES, {"model": NOVA, "input": "Count to 20."}),
+        ("responses/input_tokens", {"model": CLAUDE, "input": "Nobody bills this."}),
+    ]
+    for path, body in bodies:
+        assert client.post(path, body).status == 200
+    for text, model in (("Count to 60.", NOVA), ("Hi [[local: cacheread=50 cachewrite=10]]", CLAUDE)):
+        with client.stream(text, model=model) as stream:
+            assert stream.rest()[-1] == "[DONE]"
+    with whole(books.gateway, RESPONSES, {"model": NOVA, "input": "Count to 20.", "stream": True}) as received:
+        assert "response.completed" in received
+    assert books.agreed(len(bodies) + 3) == (books.billed(), 0)
+
+
+def test_what_fails_is_billed_nothing(books: Books, client: Client) -> None:
+    failures: list[tuple[int, str, Any]] = [
+        (400, CHAT, chat("Hi [[local: status=400]]")),
+        (429, CHAT, chat("Hi [[local: status=429]]")),
+        (503, CHAT, chat("Hi [[local: exception=serviceUnavailableException]]", stream=True)),
+        (429, EMBEDDINGS, {"model": TITAN, "input": "[[local: status=429]] x"}),
+        (429, RESPONSES, {"model": NOVA, "input": "Hi [[local: status=429]]"}),
+        (403, CHAT, chat("Hi", "gpt-4o")),  # it has no price
+        (400, CHAT, {}),
+    ]
+    for status, path, body in failures:
+        assert client.post(path, body).status == status
+    assert books.agreed(len(failures)) == (Sums(), 0)
+    assert books.billed() == Sums()
+
+
+def test_what_fails_and_was_counted_is_exact(books: Books, client: Client) -> None:
+    text = "Hi [[local: stop=malformed_model_output]]"
+    assert client.chat(text, model=NOVA).status == 502
+    assert books.agreed(1) == (books.billed(), 0)
+
+
+BROKEN = ("cut after=60", "exception=modelStreamErrorException after=60", "end after=60", "stop=malformed_model_output")
+
+
+@pytest.mark.parametrize("order", BROKEN)
+def test_a_stream_that_bedrock_breaks_is_an_estimate(books: Books, order: str) -> None:
+    with whole(books.gateway, CHAT, chat(f"Count to 90. [[local: {order}]]", stream=True)) as received:
+        assert ('"error"' in received, "[DONE]" in received) == (not order.startswith("cut"), False)
+    took, estimates = books.agreed(1)
+    assert estimates == 1
+    is_near(took, books.billed())
+
+
+def test_a_response_that_cannot_be_read_is_an_estimate(books: Books, client: Client) -> None:
+    assert client.chat("Count to 40. [[local: corrupt after=9]]", model=NOVA, max_tokens=300).status == 502
+    took, estimates = books.agreed(1)
+    assert (estimates, took.output_tokens) == (1, 300)
+
+
+def test_embeddings_of_which_one_fails_are_an_estimate(books: Books, client: Client) -> None:
+    texts = ["word " * 400] * 20
+    assert client.embed([*texts, "[[local: status=400]] x"], model=TITAN).status == 400
+    took, estimates = books.agreed(1)
+    assert estimates == 1
+    assert 0 < took.input_tokens < 22 * 600
+
+
+def is_near(took: Sums, billed: Sums) -> None:
+    """Assert that an estimate has tokens of each kind of which something was billed, and not many times as many."""
+    for name in ("input_tokens", "output_tokens"):
+        estimate, bill = getattr(took, name), getattr(billed, name)
+        assert bill / 4 <= estimate <= 16 * bill
+
+
+# Callers and workers that are killed
+
+
+@contextmanager
+def caller(gateway: Gateway, path: str, body: Any) -> "Iterator[subprocess.Popen[str]]":
+    """Run a client in a process of its own."""
+    address = gateway.origin.removeprefix("http://")
+    command = [sys.executable, "-c", CLIENT, address, gateway.tokens["ci"], path, json.dumps(body)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def whole(gateway: Gateway, path: str, body: Any) -> Iterator[str]:
+    """Return all that a client receives."""
+    with caller(gateway, path, body) as process:
+        yield process.communicate(timeout=60)[0]
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> None:
+    """Read what a client receives as far as `text`."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"it has not received {text!r}")
+
+
+def kill_client(books: Books, process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.wait()
+
+
+def kill_worker(books: Books, process: "subprocess.Popen[str]") -> None:
+    """Kill the worker once it has written how far the call is, and wait for the next."""
+    gateway, now, since = books.gateway, time.time(), len(books.gateway.log())
+    gateway.expect_restarts()
+    end = time.monotonic() + 30
+    while books.store.counted_at() <= now:
+        assert time.monotonic() < end, "nothing is written"
+        time.sleep(0.05)
+    [pid] = gateway.pids("extproc.worker.command")
+    os.kill(pid, signal.SIGKILL)
+    process.wait(60)
+    gateway.wait_for("serving on", since)
+
+
+KILLS = pytest.mark.parametrize("kill", [kill_client, kill_worker])
+STREAMS = {
+    "chat": (CHAT, lambda text: chat(text, stream=True), '"content":"1', '"finish_reason":"stop"'),
+    "responses": (
+        RESPONSES,
+        lambda text: {"model": NOVA, "input": text, "stream": True},
+        "response.output_text.delta",
+        "response.completed",
+    ),
+}
+
+
+@KILLS
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_that_is_killed_is_an_estimate(books: Books, kill: Callable[..., None], kind: str) -> None:
+    path, body, begun, _ = STREAMS[kind]
+    with caller(books.gateway, path, body("Count to 500. [[local: hold]]")) as process:
+        read_until(process, begun)
+        kill(books, process)
+    took, estimates = books.agreed(1)
+    assert estimates == 1
+    is_near(took, books.billed())
+
+
+@KILLS
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_that_is_killed_after_bedrock_has_counted_is_exact(
+    books: Books, kill: Callable[..., None], kind: str
+) -> None:
+    path, body, _, end = STREAMS[kind]
+    with caller(books.gateway, path, body("Count to 50. [[local: hold=end]]")) as process:
+        read_until(process, end)
+        kill(books, process)
+    assert books.agreed(1) == (books.billed(), 0)
+
+
+@KILLS
+@pytest.mark.parametrize("most", [200, None])
+def test_a_response_that_is_not_streamed_is_an_estimate_of_its_most(
+    books: Books, kill: Callable[..., None], most: int | None
+) -> None:
+    more = {} if most is None else {"max_tokens": most}
+    with caller(books.gateway, CHAT, chat("Count to 50. [[local: hold]]", **more)) as process:
+        held(books)
+        kill(books, process)
+    took, estimates = books.agreed(1)
+    assert (estimates, took.output_tokens) == (1, most or 4096)
+    assert took.output_tokens >= books.billed().output_tokens
+
+
+def held(books: Books) -> None:
+    """Wait until Bedrock holds a response."""
+    with urllib.request.urlopen(f"{books.local.url}/_local/calls?held=1", timeout=60) as response:
+        response.read()
