@@ -51,10 +51,14 @@ class SpendingFileError(Exception):
 
 
 class _Part:
-    """What one open call holds of one account, and has cost it so far, as the file has it."""
+    """What one open call holds of one account, and has cost it so far, as the file has it.
 
-    def __init__(self, charge: Charge) -> None:
+    `place` is that of the charge among those of the call, some of which may have been left out.
+    """
+
+    def __init__(self, charge: Charge, place: int) -> None:
         self.charge = charge
+        self.place = place
         self.counted = charge.counted
 
 
@@ -79,11 +83,11 @@ class SpendingFile:
             rows = [_row(connection, charge.key) for charge in charges]
             verdict = decide(charges, [Balance() if row is None else row for row in rows])
             if verdict.rejected < 0:
-                kept = _admitted(connection, charges, rows)
+                parts = [_Part(charges[place], place) for place in _admitted(connection, charges, rows)]
                 connection.execute(_SEEN, (self._worker, self._clock()))  # or the call is a dead worker's
-                self._insert(connection, call, [_Part(charge) for charge in kept])
+                self._insert(connection, call, parts)
         if verdict.rejected < 0:
-            self._calls[call] = [_Part(charge) for charge in kept]
+            self._calls[call] = parts
         return verdict
 
     def count(self, running: Mapping[str, Sequence[int]]) -> None:
@@ -97,7 +101,8 @@ class SpendingFile:
         with self._transaction() as connection:
             connection.execute(_SEEN, (self._worker, now))
             for call, costs in running.items():
-                for part, cost in zip(self._calls.get(call, ()), costs, strict=False):
+                for part in self._calls.get(call, ()):
+                    cost = costs[part.place]
                     if cost == part.counted:
                         continue
                     if connection.execute(_COUNT, (cost, call, part.charge.key)).rowcount:
@@ -116,11 +121,10 @@ class SpendingFile:
         parts = self._calls.get(call)
         if parts is None:
             return
-        cost_of = {charge.key: cost for charge, cost in zip(charges, costs, strict=True)}
         with self._transaction() as connection:
             open_ = connection.execute("delete from holds where call = ? returning key", (call,)).fetchall()
             for part in parts:
-                charge, cost = part.charge, cost_of[part.charge.key]
+                charge, cost = part.charge, costs[part.place]
                 row = (charge.key, cost, -charge.amount) if open_ else (charge.key, cost - part.counted, 0)
                 connection.execute(_ADD, (*row, charge.end))
         del self._calls[call]
@@ -225,10 +229,10 @@ def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
 
 def _admitted(
     connection: sqlite3.Connection, charges: Sequence[Charge], rows: Sequence[Balance | None]
-) -> list[Charge]:
-    """Return the charges whose accounts are there, or may be made; those are counted in their groups."""
+) -> list[int]:
+    """Return the places of charges whose accounts are there, or may be made; those are counted in their groups."""
     kept = []
-    for charge, row in zip(charges, rows, strict=True):
+    for place, (charge, row) in enumerate(zip(charges, rows, strict=True)):
         if row is None and charge.group:
             group = _row(connection, charge.group)
             if group is not None and group.spent >= MOST_IN_GROUP:
@@ -236,7 +240,7 @@ def _admitted(
                     raise CrowdedError
                 continue
             connection.execute(_ADD, (charge.group, 1, 0, charge.end))
-        kept.append(charge)
+        kept.append(place)
     return kept
 
 

@@ -132,6 +132,20 @@ def test_a_group_has_so_many_accounts_and_no_more(file: SpendingFile, monkeypatc
     assert (file.balance("acme"), file.balance("user 2")) == (Balance(7), Balance())
 
 
+def test_costs_are_counted_in_their_own_accounts_where_one_is_left_out(
+    file: SpendingFile, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending_file, "MOST_IN_GROUP", 1)
+    file.reserve("0", [Charge("first", 100, 10, 2**40, group="users")])
+    crowded = Charge("second", 100, 10, 2**40, enforced=False, group="users")
+    file.reserve("1", [crowded, ACME])
+    file.count({"1": [7, 9]})
+    clock.now += LEASE + 1
+    with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
+        other.count({})
+        assert other.balance("acme") == Balance(9, 0)
+
+
 def test_the_first_of_all_workers_is_told_so(file: SpendingFile, tmp_path: Path) -> None:
     with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two")) as other:
         assert [file.first("a", 2**40), other.first("a", 2**40), other.first("b", 2**40)] == [True, False, True]
