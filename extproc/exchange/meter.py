@@ -6,7 +6,7 @@ one whose response cannot be read, or does not end: Bedrock bills it.
 
 Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
 `MEDIA_TOKENS`. A response that is not streamed shows nothing before its end: until then it is taken for as long as it
-may be, and for `ASSUMED_OUTPUT` tokens at most.
+may be, as is one that never comes.
 
 Decisions: docs/decisions.md, D231, D233, D258, D266.
 """
@@ -41,7 +41,10 @@ LATER: Final = (
 """The fields of a record that are set once a request is on its way to Bedrock."""
 
 ASSUMED_OUTPUT: Final = 4096
-"""Tokens of an output without a limit, and most tokens of one that nobody has counted."""
+"""Tokens of an output without a limit."""
+
+LONGEST_OUTPUT: Final = 128_000
+"""Most tokens of an output that nobody has counted: about what the models write at most, whatever a limit permits."""
 
 
 def input_estimate(body: Payload) -> int:
@@ -53,7 +56,7 @@ def input_estimate(body: Payload) -> int:
 
 def output_estimate(most: int) -> int:
     """Return about how many tokens a response has at most that is not streamed; `most` is its limit, 0 for none."""
-    return min(most or ASSUMED_OUTPUT, ASSUMED_OUTPUT)
+    return min(most or ASSUMED_OUTPUT, LONGEST_OUTPUT)
 
 
 class Meter:

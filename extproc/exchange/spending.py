@@ -28,6 +28,8 @@ RETRY_SECONDS: Final = "1"
 
 _ADJECTIVES: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 
+NOTHING: Final = Balance()
+
 _CALENDAR: Final = Calendar()
 
 Running = Callable[[], Sequence[int]]
@@ -140,6 +142,8 @@ def _told(accounts: Accounts, budgets: Sequence[Budget], charges: Sequence[Charg
     """Tell the log what it has to know; return the percentage that the caller is told, 0 for none."""
     most = 0
     for budget, charge, balance in zip(budgets, charges, verdict.balances, strict=True):
+        if charge.group and balance == NOTHING:
+            continue  # clients make up as many users as they like, and what is told about one is kept
         used = _percent(balance, charge)
         name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
         if used >= budget.warn_at:

@@ -6,7 +6,7 @@ import pytest
 
 from extproc.bedrock.prices import prices
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.meter import ASSUMED_OUTPUT, Meter
+from extproc.exchange.meter import ASSUMED_OUTPUT, LONGEST_OUTPUT, Meter
 from extproc.exchange.spending import HEADER, Hold, Running, hold, user_key
 from extproc.limits.spending import Budget, Charge, MemorySpending, Verdict
 from extproc.openai.errors import ApiError
@@ -91,7 +91,10 @@ def test_the_cost_takes_the_place_of_what_was_reserved_once() -> None:
     assert accounts.spending.balance(accounts.charges[0].key).spent == 97
 
 
-@pytest.mark.parametrize(("most_output", "counted"), [(50, 150), (0, 100 + 4096), (64_000, 100 + 4096)])
+@pytest.mark.parametrize(
+    ("most_output", "counted"),
+    [(50, 150), (0, 100 + ASSUMED_OUTPUT), (64_000, 64_100), (1_000_000, 100 + LONGEST_OUTPUT)],
+)
 def test_a_response_that_is_not_streamed_counts_from_its_start(most_output: int, counted: int) -> None:
     accounts = Accounts()
     call = BedrockCall("/", CALL.body, most_output=most_output)
@@ -113,6 +116,14 @@ def test_a_used_up_budget_is_told_with_its_end_and_without_its_size() -> None:
     assert "2026-12-01T00:00:00Z" in error.message
     assert "160" not in error.message
     assert len(accounts.told) == 2
+
+
+def test_nothing_is_told_of_users_who_have_no_account() -> None:
+    accounts = Accounts()
+    for number in range(20):
+        call = BedrockCall("/", CALL.body, most_output=50, user=f"invented {number}")
+        assert rejected(accounts, budget(60, user=True), call=call).code == "insufficient_quota"
+    assert accounts.told == {}
 
 
 def test_what_open_calls_hold_may_come_back() -> None:
