@@ -289,9 +289,7 @@ class Draft:
             check_regions(
                 {name: own.region for name, own in settings.organisations.items()}, settings.region, settings.regions
             )
-            check_state_files(
-                self.source, self.tokens_from, settings.last_used_in, settings.rate_limits.sqlite, settings.usage.ledger
-            )
+            check_state_files(self.source, self.tokens_from, _state_files(settings))
         files, keys = {self.source: settings.tokens}, settings.responses.keys
         for source, text in token_texts.items():
             with naming(source):
@@ -317,6 +315,16 @@ class Draft:
             usage=settings.usage.placed(Path(self.source).parent),
             budgets=placed(settings.budgets, Path(self.source).parent),
         )
+
+
+def _state_files(settings: Settings) -> dict[str, str | None]:
+    """Return the files that are written, by their keys."""
+    return {
+        "last_used_in": settings.last_used_in,
+        "rate_limits.sqlite": settings.rate_limits.sqlite,
+        "budgets.sqlite": settings.budgets.sqlite,
+        "usage.ledger": settings.usage.ledger,
+    }
 
 
 def _placed(settings: RateLimitSettings, folder: Path) -> RateLimitSettings:

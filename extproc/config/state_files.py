@@ -7,17 +7,18 @@ Decision: docs/decisions.md, D244.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from extproc.config.document import ConfigError
 
 
-def check_state_files(
-    source: str, tokens_from: Path | None, last_used_in: str | None, sqlite: str | None, ledger: str | None
-) -> None:
-    """Check the paths of these files, which may be relative to that of gateway.yaml, `source`. Raises `ConfigError`."""
+def check_state_files(source: str, tokens_from: Path | None, files: Mapping[str, str | None]) -> None:
+    """Check the paths of files, by the keys that name them. Raises `ConfigError`.
+
+    They may be relative to that of gateway.yaml, `source`.
+    """
     folder = Path(source).parent
-    files = {"last_used_in": last_used_in, "rate_limits.sqlite": sqlite, "usage.ledger": ledger}
     taken = {os.path.realpath(source): "gateway.yaml itself"}
     tokens = None if tokens_from is None else os.path.realpath(tokens_from)
     if tokens is not None:

@@ -10,6 +10,7 @@ from extproc.config import ConfigError
 KEYS = {
     "last_used_in": "last_used_in: {}",
     "rate_limits.sqlite": "rate_limits: {{sqlite: {}}}",
+    "budgets.sqlite": "budgets: {{sqlite: {}}}",
     "usage.ledger": "usage: {{ledger: {}}}",
 }
 
@@ -50,7 +51,7 @@ def test_no_file_is_written_by_two(folder: Path) -> None:
 
 
 def test_other_places_are_good(folder: Path) -> None:
-    names = ("a", "tokens/more/b", "tokens/.ledger")
+    names = ("a", "tokens/more/b", "c", "tokens/.ledger")
     lines = [line.format(name) for line, name in zip(KEYS.values(), names, strict=True)]
     settings = load(folder, "tokens_from: tokens", *lines)
     assert settings.last_used_in == str(folder / "a")
