@@ -1,5 +1,8 @@
 """The accounts of one worker's budgets: in the file that the workers of its machine share.
 
+A gateway.yaml may name the file at the start, or later as the first one; then it stays. What is due is written once a
+second, a part at a time, between which other requests are served.
+
 Where the file does not work, `budgets.on_store_error` decides: `reject` is a 503; with `allow` calls are served, and
 what they cost is kept in memory until it can be written. After a failure the file is left alone for `PAUSE` seconds.
 A settlement that fails is made by a later tick.
@@ -14,7 +17,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,24 +32,24 @@ PAUSE: Final = 1.0
 
 TICK_SECONDS: Final = 1.0
 
-BATCH: Final = 100
-"""Most calls that one tick settles."""
+BATCH: Final = 200
+"""Most calls or accounts that are written in one part."""
 
 MOST_OWED: Final = 100_000
-"""Most accounts whose costs are kept in memory."""
+"""Most accounts whose costs are kept in memory; half of them at most are users'."""
 
 _MOST_TOLD: Final = 100_000
 
 
 class BudgetAccounts:
-    """The accounts in the file at `path` of the worker that listens at `worker`; `settings` returns those in force."""
+    """The accounts of the worker that listens at `worker`; `settings` returns those in force."""
 
-    def __init__(
-        self, path: Path | None, worker: str, settings: Callable[[], Settings], clock: Callable[[], float] = time.time
-    ) -> None:
-        self._file = SpendingFile(path, worker, clock) if path is not None else None
-        self._path = path
+    def __init__(self, worker: str, settings: Callable[[], Settings], clock: Callable[[], float] = time.time) -> None:
+        self._path: Path | None = None
+        self._file: SpendingFile | None = None
+        self._worker = worker
         self._settings = settings
+        self._clock = clock
         self._running: dict[str, Running] = {}
         """The open calls."""
         self._ended: dict[str, tuple[Sequence[Charge], Sequence[int]]] = {}
@@ -57,13 +60,21 @@ class BudgetAccounts:
         self._paused_until = 0.0
         self._trouble = ""
 
+    def _in_use(self) -> SpendingFile | None:
+        """Return the file, if one was named by now."""
+        if self._file is None and (path := self._settings().budgets.sqlite) is not None:
+            self._path = Path(path)
+            self._file = SpendingFile(self._path, self._worker, self._clock)
+        return self._file
+
     def reserve(self, call: str, charges: Sequence[Charge], running: Running) -> Verdict | None:
         """Hold what a call may cost. Raises `ApiError`: 503 where the file does not work, if the settings say so."""
-        if self._file is None:
-            self._pause("budgets.sqlite was not set when this worker started")
+        file = self._in_use()
+        if file is None:
+            self._pause("budgets.sqlite is not set")
         elif time.monotonic() >= self._paused_until:
             try:
-                verdict = self._file.reserve(call, charges)
+                verdict = file.reserve(call, charges)
             except CrowdedError:
                 raise crowded() from None
             except SpendingFileError as error:
@@ -110,28 +121,24 @@ class BudgetAccounts:
 
     async def run(self) -> None:
         """Keep what open calls have cost so far, once a second, until cancelled."""
-        while self._file is not None:
-            self._tick(self._file)
+        while True:
+            if (file := self._in_use()) is not None:
+                for _ in self._tick(file):
+                    await asyncio.sleep(0)
             await asyncio.sleep(TICK_SECONDS)
 
     def close(self) -> None:
         """Settle what can be, and close the file."""
         if self._file is not None:
             if self._ended or self._owed:
-                self._tick(self._file)
+                for _ in self._tick(self._file):
+                    pass
             self._file.close()
 
-    def _tick(self, file: SpendingFile) -> None:
+    def _tick(self, file: SpendingFile) -> Iterator[None]:
+        """Write what is due; yields after each part."""
         try:
-            running = {call: running() for call, running in self._running.items()}
-            running.update({call: costs for call, (_, costs) in self._ended.items()})
-            file.count(running)
-            for call, (charges, costs) in list(itertools.islice(self._ended.items(), BATCH)):
-                file.settle(call, charges, costs)
-                del self._ended[call]
-            if self._owed:
-                file.add(self._owed)
-                self._owed.clear()
+            yield from self._parts(file)
         except SpendingFileError as error:
             self._pause(str(error))
             return
@@ -143,11 +150,31 @@ class BudgetAccounts:
             log.info("budgets are counted in %s again", self._path)
         self._trouble = ""
 
+    def _parts(self, file: SpendingFile) -> Iterator[None]:
+        """Write what is due in parts. Raises `SpendingFileError`; then the rest is still due."""
+        calls = list(self._running)
+        for start in range(0, max(len(calls), 1), BATCH):  # once without any, which shows that this worker lives
+            file.count({call: self._running[call]() for call in calls[start : start + BATCH] if call in self._running})
+            yield
+        while self._ended:
+            for call, (charges, costs) in list(itertools.islice(self._ended.items(), BATCH)):
+                file.settle(call, charges, costs)
+                del self._ended[call]
+            yield
+        while self._owed:
+            part = dict(itertools.islice(self._owed.items(), BATCH))
+            file.add(part)
+            for key in part:
+                del self._owed[key]
+            yield
+
     def _owe(self, charges: Sequence[Charge], costs: Sequence[int]) -> None:
         for charge, cost in zip(charges, costs, strict=True):
             before = self._owed.get(charge.key)
-            if before is not None or len(self._owed) < MOST_OWED:
-                self._owed[charge.key] = (before[0] if before else 0) + cost, charge.end
+            if before is None and len(self._owed) >= (MOST_OWED // 2 if charge.group else MOST_OWED):
+                self._pause("it has not worked for so long that some of what calls have cost was dropped")
+                continue
+            self._owed[charge.key] = (before[0] if before else 0) + cost, charge.end
 
     def _pause(self, trouble: str) -> None:
         """Leave the file alone for a while; log what is wrong, once for as long as it is the same."""

@@ -146,8 +146,7 @@ class Worker:
         """Create the parts. Raises `EndpointError`."""
         settings = file.settings
         self._counters = RateCounters(shared_file(settings, listen), listen, lambda: self.gateway.settings)
-        spent = settings.budgets.sqlite
-        self._accounts = BudgetAccounts(Path(spent) if spent else None, listen, lambda: self.gateway.settings)
+        self._accounts = BudgetAccounts(listen, lambda: self.gateway.settings)
         self._file = file
         self._endpoints = endpoints = lookups.endpoints()
         changed = aws_files.changed if aws_files else None

@@ -46,6 +46,10 @@ FIXED_PARTS = (
 made from others."""
 
 
+FIRST_LATER = frozenset({("budgets", "sqlite")})
+"""Of these, those that may be set for the first time while a worker runs."""
+
+
 class SettingsFile:
     """A gateway.yaml and the token files that it names. `settings` are the ones in force."""
 
@@ -186,6 +190,8 @@ def _keep_fixed(old: Settings, new: Settings, advice: str) -> Settings:
         log.warning("`jwt` has changed: what is gone counts no more, what is new once Envoy has a new configuration")
     for section, name in FIXED_PARTS:
         value, changed = getattr(getattr(old, section), name), fixed.get(section, getattr(new, section))
+        if value is None and (section, name) in FIRST_LATER:
+            continue
         if getattr(changed, name) != value:
             log.warning("`%s.%s` has changed: %s (%s)", section, name, advice, value)
         fixed[section] = msgspec.structs.replace(changed, **{name: value})

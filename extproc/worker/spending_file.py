@@ -227,9 +227,7 @@ def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
     return Balance(*row) if row else None
 
 
-def _admitted(
-    connection: sqlite3.Connection, charges: Sequence[Charge], rows: Sequence[Balance | None]
-) -> list[int]:
+def _admitted(connection: sqlite3.Connection, charges: Sequence[Charge], rows: Sequence[Balance | None]) -> list[int]:
     """Return the places of charges whose accounts are there, or may be made; those are counted in their groups."""
     kept = []
     for place, (charge, row) in enumerate(zip(charges, rows, strict=True)):

@@ -256,6 +256,16 @@ def test_new_budgets_count_at_once_with_what_was_spent(start_gateway: Starter) -
     assert refusal(client).code == "insufficient_quota"
 
 
+def test_the_first_budgets_of_a_gateway_that_runs_count_at_once(start_gateway: Starter) -> None:
+    gateway = start_gateway()
+    client = openai(gateway)
+    assert ask(client).status_code == 200
+    gateway.config_path.write_text(yaml.safe_dump({**CONFIG, **budgets({"tokens": 1000, "per": "day"})}))
+    gateway.wait_for(r"gateway\.yaml has changed")
+    used = ask(client).parse().usage.total_tokens
+    assert balances(gateway) == {"organisation acme tokens day": (used, 0)}
+
+
 @pytest.mark.parametrize(("choice", "status"), [("allow", 200), ("reject", 503)])
 def test_a_store_that_does_not_work_is_as_configured(
     start_gateway: Starter,

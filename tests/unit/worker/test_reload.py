@@ -164,6 +164,15 @@ def test_settings_of_the_start_stay_and_the_log_reports_it(line, name, file, pat
     assert [record.getMessage() for record in caplog.records if f"`{name}`" in record.getMessage()]
 
 
+def test_a_file_of_budgets_may_be_named_later_once(file, path, caplog):
+    put(path, ONE + "budgets: {sqlite: spent}")
+    assert polled(file).budgets.sqlite == str(path.parent / "spent")
+    assert "budgets.sqlite" not in caplog.text
+    put(path, ONE + "budgets: {sqlite: another}")
+    assert polled(file).budgets.sqlite == str(path.parent / "spent")
+    assert "`budgets.sqlite` has changed" in caplog.text
+
+
 def test_other_settings_beside_it_are_changed(file, path):
     put(path, ONE + "embeddings: {concurrency: 3}\nstreaming: {keepalive_seconds: 2}\n")
     after = polled(file)

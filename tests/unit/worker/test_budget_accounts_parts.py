@@ -1,0 +1,99 @@
+"""What a worker owes its file of budgets is written in parts, so that nothing else waits for all of it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extproc.config import BudgetSettings, Settings
+from extproc.limits.spending import Balance, Charge
+from extproc.worker import budget_accounts
+from extproc.worker.budget_accounts import BATCH, BudgetAccounts
+from extproc.worker.spending_file import SpendingFile, SpendingFileError
+
+END = 2**40
+
+
+def charge(key: str, group: str = "") -> Charge:
+    return Charge(key, 10**9, 10, END, group=group)
+
+
+class Files:
+    """Counts how many rows each call of a `SpendingFile` is given; `broken` ones raise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        self.broken = False
+        for name in ("count", "add", "reserve"):
+            monkeypatch.setattr(SpendingFile, name, self._wrapped(getattr(SpendingFile, name)))
+
+    def _wrapped(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(file: SpendingFile, *arguments: Any) -> Any:
+            if self.broken:
+                raise SpendingFileError("it is broken")
+            if isinstance(arguments[0], dict):
+                self.sizes.append(len(arguments[0]))
+            return method(file, *arguments)
+
+        return call
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    return Files(monkeypatch)
+
+
+@pytest.fixture
+def accounts(tmp_path: Path, files: Files) -> Iterator[BudgetAccounts]:
+    settings = Settings(budgets=BudgetSettings(sqlite=str(tmp_path / "spent"), on_store_error="allow"))
+    accounts = BudgetAccounts("worker", lambda: settings)
+    yield accounts
+    accounts.close()
+
+
+def tick(accounts: BudgetAccounts) -> int:
+    """Write what is due; return in how many parts."""
+    file = accounts._in_use()
+    assert file is not None
+    return sum(1 for _ in accounts._tick(file))
+
+
+def test_open_calls_are_counted_in_parts(accounts: BudgetAccounts, files: Files) -> None:
+    for number in range(2 * BATCH + 1):
+        accounts.reserve(str(number), [charge("acme")], lambda: [3])
+    assert tick(accounts) == 3
+    assert files.sizes == [BATCH, BATCH, 1]
+
+
+def test_what_was_not_held_is_added_in_parts(
+    accounts: BudgetAccounts, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.broken = True
+    for number in range(BATCH + 1):
+        charges = [charge("acme"), charge(f"user {number}", "users")]
+        assert accounts.reserve(str(number), charges, lambda: [3, 3]) is None
+        accounts.settle(str(number), charges, [3, 3])
+    files.broken = False
+    monkeypatch.setattr(budget_accounts, "PAUSE", 0)
+    assert tick(accounts) == 3
+    file = SpendingFile(tmp_path / "spent", "other")
+    assert file.balance("acme") == Balance(3 * (BATCH + 1), 0)
+    assert file.balance(f"user {BATCH}") == Balance(3, 0)
+    file.close()
+
+
+def test_users_leave_room_for_what_organisations_owe(
+    accounts: BudgetAccounts, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_accounts, "MOST_OWED", 10)
+    files.broken = True
+    charges = [*(charge(f"user {number}", "users") for number in range(20)), charge("acme")]
+    accounts.reserve("1", charges, list)
+    accounts.settle("1", charges, [1] * 21)
+    files.broken = False
+    tick(accounts)
+    file = SpendingFile(tmp_path / "spent", "other")
+    assert file.balance("acme") == Balance(1, 0)
+    assert [file.balance(f"user {number}").spent for number in (4, 5)] == [1, 0]
+    file.close()
