@@ -1,10 +1,15 @@
 """Organisations with roles of their own: their calls are signed with the role's keys, or are not made."""
 
+import http.client
 import json
+import os
+import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -109,3 +114,90 @@ def test_calls_at_once_assume_a_role_once(
     assert {call["access_key"] for call in local.calls()} == {key_of(OTHER)}
     [assumed] = [call for call in all_calls(local, "AssumeRole") if OTHER in parse_qs(call["body"])["RoleArn"]]
     assert parse_qs(assumed["body"])["RoleSessionName"] == ["oai-extproc"]
+
+
+# An outage of STS
+
+
+class Sts:
+    """A proxy in front of the local STS, which is `down` when a test wants it."""
+
+    def __init__(self, upstream: int) -> None:
+        self.down = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if outer.down.is_set():
+                    self.respond(503, b"<ErrorResponse/>")
+                    return
+                connection = http.client.HTTPConnection("127.0.0.1", upstream, timeout=30)
+                connection.request("POST", self.path, body, dict(self.headers))
+                response = connection.getresponse()
+                self.respond(response.status, response.read())
+                connection.close()
+
+            def respond(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("content-type", "text/xml")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Log nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+HURRIED = """
+import extproc.aws.role_keeper as keeper
+import extproc.worker.roles as roles
+
+keeper.SHORTEST_SECONDS = keeper.FIRST_RETRY_SECONDS = keeper.MOST_RETRY_SECONDS = 1.0
+keeper.RENEWAL_SECONDS = 7200.0
+roles.POLL_SECONDS = 0.2
+"""
+"""Roles are renewed once a second."""
+
+
+@pytest.fixture
+def sts(bedrock: Any) -> Iterator[Sts]:
+    proxy = Sts(bedrock.port)
+    yield proxy
+    proxy.close()
+
+
+def test_known_roles_go_on_while_sts_fails_and_others_are_a_502(
+    start_gateway: Any, client_of: Any, bedrock: Any, local_of: Any, sts: Sts, tmp_path: Path, eventually: Any
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HURRIED)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    environment = {**bedrock.environment, "AWS_ENDPOINT_URL_STS": sts.url, "PYTHONPATH": path}
+    known = {**CONFIG["organisations"], "acme": {"role": {"arn": OTHER}}}
+    gateway = start_gateway({"organisations": known}, env=environment, args=["--upstream", "aws"])
+    client, local = client_of(gateway), local_of(bedrock.url)
+    assert chat(client, "acme").status == 200
+
+    sts.down.set()
+    gateway.wait_for(f"the role {OTHER} cannot be assumed: ")
+    new = {**known, "umbrella": {"role": {"arn": "arn:aws:iam::222222222222:role/new"}}}
+    since = len(gateway.log())
+    gateway.config_path.write_text(yaml.safe_dump({**CONFIG, "organisations": new}))
+    gateway.wait_for("gateway.yaml has changed", since)
+    local.forget()
+    assert [chat(client, "acme").status for _ in range(3)] == [200] * 3
+    rejected = chat(client, "umbrella")
+    assert (rejected.status, rejected.error["code"]) == (502, "gateway_credentials")
+    assert {call["access_key"] for call in local.calls()} == {key_of(OTHER)}
+
+    sts.down.clear()
+    gateway.wait_for(f"the role {OTHER} works again")
+    eventually(lambda: chat(client, "umbrella").status == 200)

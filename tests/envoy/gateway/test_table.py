@@ -242,21 +242,6 @@ def test_a_flood_of_invented_tokens_reaches_the_table_in_part_only(
     assert "more unknown keys than are looked up" in shared.log()
 
 
-def test_a_file_with_a_table_and_tokens_is_rejected_at_start(tmp_path: Path) -> None:
-    (tmp_path / "gateway.yaml").write_text(yaml.safe_dump({**CONFIG, "directory": IN_TABLE["directory"]}))
-    checked = subprocess.run(
-        [sys.executable, "-m", "extproc", "check"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert checked.returncode == 2
-    assert "the table `tenants`" in checked.stderr
-    assert "`organisations`" in checked.stderr
-
-
 HURRIED = """
 import extproc.tenancy.table_store as times
 
@@ -320,6 +305,20 @@ def test_an_organisation_is_disabled(
         claude = functools.partial(chat, hurried, secret, "anthropic.claude-sonnet-4-6")
         eventually(lambda ask=claude, status=expected[0]: ask().status == status)
         assert chat(hurried, secret, "amazon.nova-micro-v1:0").status == expected[1]
+
+
+def test_an_organisation_that_is_deleted_is_a_rejection(
+    hurried: Any, dynamodb: int, new_token: Callable[..., str], eventually: Callable[..., Any]
+) -> None:
+    """Its tokens are still there: neither they nor those of others as well may call without it, or as another one."""
+    boto3, key = server.client(dynamodb), {"pk": {"S": "org#leaving"}}
+    boto3.put_item(TableName=TABLE, Item={**key, "json": {"S": "{}"}})
+    alone, shared = new_token("leaving"), new_token("leaving", "acme")
+    assert models(hurried, alone).status == 200
+    boto3.delete_item(TableName=TABLE, Key=key)
+    eventually(lambda: models(hurried, alone).status == 403)
+    assert models(hurried, alone).error["code"] == "organisation_not_allowed"
+    assert models(hurried, shared).error["code"] == "organisation_required"
 
 
 @pytest.mark.parametrize("fault", ["cut", "throttled", "slow"])
