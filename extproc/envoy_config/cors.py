@@ -36,6 +36,7 @@ EXPOSED = (
     "retry-after",
     "retry-after-ms",
     "x-should-retry",
+    "x-oai-budget-used-percent",
     "x-oai-ignored-params",
     "x-oai-model-served",
     "x-ratelimit-limit-requests",
