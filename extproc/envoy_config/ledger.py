@@ -12,12 +12,11 @@ Decision: docs/decisions.md, D249.
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
 from envoy_data_plane.envoy.extensions.access_loggers.file.v3 import FileAccessLog
-from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
 
 from extproc.envoy_config import EnvoyPlan
 from extproc.envoy_config.messages import packed
-from extproc.envoy_config.usage_metrics import at_the_end, matches
+from extproc.envoy_config.usage_metrics import at_the_end, has_text
 from extproc.shared_names import METADATA_NAMESPACE
 
 _OF_ENVOY = {
@@ -60,11 +59,10 @@ def ledger_loggers(plan: EnvoyPlan) -> list[AccessLog]:
         return []
     fields = {**_OF_ENVOY, **{name: f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{name})%" for name in _OF_THE_RECORD}}
     line = SubstitutionFormatString(json_format=Struct.from_dict(fields))
-    someone = ValueMatcher(string_match=StringMatcher(safe_regex=RegexMatcher(regex=".+")))
     return [
         AccessLog(
             name="envoy.access_loggers.file",
-            filter=at_the_end([matches("organisation", someone)]),
+            filter=at_the_end([has_text("organisation")]),
             typed_config=packed(FileAccessLog(path=path, log_format=line)),
         )
     ]

@@ -4,9 +4,10 @@ Each metric is an access logger of kind `stats`, which sees a call once. It has 
 is killed or a client leaves (`telemetry.record`), so that those calls are counted too.
 
 The invariant: a caller's own words make no series. Organisations are those of the directory, models those of
-`known_model`, `finish` is a reason or an error's code, and Envoy keeps at most `metrics.series` of each metric.
+`known_model`, `finish` is a reason or an error's code, `budget` one of three words, and Envoy keeps at most
+`metrics.series` of each metric.
 
-Decisions: docs/decisions.md, D232, D233.
+Decisions: docs/decisions.md, D232, D233, D267.
 """
 
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
     DoubleMatcher,
     MetadataMatcher,
     MetadataMatcherPathSegment,
+    RegexMatcher,
     StringMatcher,
     ValueMatcher,
 )
@@ -98,6 +100,8 @@ def _loggers(series: int) -> Iterator[AccessLog]:
     yield _logger(series, [_has("request_id")], _counter("calls_total", [*whose, *ends]))
     yield _logger(series, [_has("request_id"), _left_by_client()], _counter("cut_calls_total", whose))
     yield _logger(series, [served, _is_false("priced")], _counter("unpriced_calls_total", whose))
+    warned = _counter("budget_warned_calls_total", [whose[0], _tag("budget", "budget_warned")])
+    yield _logger(series, [has_text("budget_warned")], warned)
     for name, kind, field in _KINDS:
         tags = [*whose, ConfigTag(name="kind", value_format=kind)]
         yield _logger(series, [_at_least_one(field)], _counter(name, tags, _value(field)))
@@ -152,6 +156,11 @@ def at_the_end(filters: list[AccessLogFilter]) -> AccessLogFilter:
 
 def _has(field: str) -> AccessLogFilter:
     return matches(field, ValueMatcher(present_match=True))
+
+
+def has_text(field: str) -> AccessLogFilter:
+    """Return a filter for calls whose record has a text in this field."""
+    return matches(field, ValueMatcher(string_match=StringMatcher(safe_regex=RegexMatcher(regex=".+"))))
 
 
 def _is_false(field: str) -> AccessLogFilter:

@@ -6,7 +6,7 @@ output without a limit is longer than `ASSUMED_OUTPUT`.
 
 A user is known by the SHA-256 of the name that the client gives. Calls without a user share one account.
 
-Decision: docs/decisions.md, D241.
+Decisions: docs/decisions.md, D241, D267.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +27,9 @@ HEADER: Final = "x-oai-budget-used-percent"
 RETRY_SECONDS: Final = "1"
 
 _ADJECTIVES: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
+
+_OWNERS: Final = {"organisation": "organisation", "token": "token", "signed": "token", "user": "user"}
+"""The kinds of owners, by the first words of keys, in the order of a caller's budgets."""
 
 NOTHING: Final = Balance()
 
@@ -103,11 +106,11 @@ def hold(
     verdict = accounts.reserve(call, charges, held.costs)
     if verdict is None:
         return held
-    used = _told(accounts, budgets, charges, verdict)
+    held.headers = _told(accounts, budgets, charges, verdict, record)
     if verdict.rejected >= 0:
-        raise _rejected(budgets[verdict.rejected], charges[verdict.rejected], verdict, now)
-    if used:
-        held.headers = ((HEADER, str(used)),)
+        error = _rejected(budgets[verdict.rejected], charges[verdict.rejected], verdict, now)
+        error.headers.update(held.headers)
+        raise error
     return held
 
 
@@ -138,8 +141,10 @@ def user_key(user: str | None) -> str:
     return sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32] if user else "none"
 
 
-def _told(accounts: Accounts, budgets: Sequence[Budget], charges: Sequence[Charge], verdict: Verdict) -> int:
-    """Tell the log what it has to know; return the percentage that the caller is told, 0 for none."""
+def _told(
+    accounts: Accounts, budgets: Sequence[Budget], charges: Sequence[Charge], verdict: Verdict, record: Record
+) -> Headers:
+    """Tell the log and the record which budgets have reached `warn_at`; return what the caller is told of them."""
     most = 0
     for budget, charge, balance in zip(budgets, charges, verdict.balances, strict=True):
         if charge.group and balance == NOTHING:
@@ -148,12 +153,13 @@ def _told(accounts: Accounts, budgets: Sequence[Budget], charges: Sequence[Charg
         name = f"{_ADJECTIVES[budget.per]} budget of {budget.owner}"
         if used >= budget.warn_at:
             most = max(most, used)
+            record.budget_warned = record.budget_warned or _OWNERS[budget.key.partition(" ")[0]]
             accounts.tell(f"warned {charge.key}", charge.end, f"the {name} is used to {used} % (account {charge.key})")
         if balance.spent + charge.amount > charge.limit:
             becomes = "requests are rejected" if budget.enforced else "audit: requests are served all the same"
             text = f"the {name} does not have what a request may cost: {becomes} (account {charge.key})"
             accounts.tell(f"exceeded {charge.key}", charge.end, text)
-    return most
+    return ((HEADER, str(most)),) if most else ()
 
 
 def _percent(balance: Balance, charge: Charge) -> int:

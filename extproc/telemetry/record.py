@@ -43,6 +43,8 @@ class Record(msgspec.Struct):
     """What these tokens cost, in millionths of a US dollar."""
     priced: bool = False
     """Whether the model has a price; without one the cost is 0."""
+    budget_warned: str = ""
+    """Whose budget has reached its `warn_at`: `organisation`, or else `token`, or else `user`; empty for none."""
     time_to_first_token_ms: int = 0
     """From the request's headers to a stream's first content; 0 where there was none."""
     bedrock_request_id: str = ""

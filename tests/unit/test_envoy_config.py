@@ -394,7 +394,7 @@ def test_a_ledger_is_one_more_logger_with_or_without_metrics(document: Edit) -> 
 def test_no_metric_has_a_callers_words(document: Edit) -> None:
     tags = {tag["value_format"] for tags in every(document(**SERVED), "tags") for tag in tags}
     named = {tag for tag in tags if "%" in tag}
-    fields = ("organisation", "known_model", "finish", "estimated")
+    fields = ("organisation", "known_model", "finish", "estimated", "budget_warned")
     assert named == {"%RESPONSE_CODE%", *(f"%DYNAMIC_METADATA(oai:{name})%" for name in fields)}
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -131,16 +133,32 @@ def test_a_rest_that_open_calls_hold_is_worth_another_try(
     assert ask(client, max_tokens=50).status_code == 200
 
 
-def test_callers_and_the_log_are_warned_once(start_gateway: Starter) -> None:
-    gateway = start_gateway(budgets({"tokens": 1000, "per": "day", "warn_at": 5}, workers=2))
+def test_callers_the_log_and_the_metrics_are_warned(start_gateway: Starter, eventually: Callable[..., Any]) -> None:
+    daily, args = {"tokens": 1000, "per": "day", "warn_at": 5}, ["--health", "127.0.0.1:0"]
+    gateway = start_gateway(budgets(daily, workers=2), args=args)
     client = openai(gateway)
     assert "x-oai-budget-used-percent" not in ask(client, max_tokens=60).headers
     used = [ask(client, max_tokens=60).headers.get("x-oai-budget-used-percent") for _ in range(6)]
     assert 5 <= int(used[-1]) < 100
     assert [int(each) for each in used if each] == sorted(int(each) for each in used if each)
-    assert int(ask(client, max_tokens=60, stream=True).headers["x-oai-budget-used-percent"]) >= int(used[-1])
+    stream = ask(client, max_tokens=60, stream=True)
+    assert int(stream.headers["x-oai-budget-used-percent"]) >= int(used[-1])
+    assert list(stream.parse())
     gateway.wait_for(r"the daily budget of the organisation `acme` is used to \d+ %")
     assert gateway.log().count("is used to") == 1
+    error = refusal(client, max_tokens=2000)
+    assert int(error.response.headers["x-oai-budget-used-percent"]) >= int(used[-1])
+    eventually(lambda: warned_calls(gateway) == sum(each is not None for each in used) + 2)
+
+
+def warned_calls(gateway: Gateway) -> int:
+    """Return the number of calls that `/metrics` has, of the organisation's budget."""
+    address = gateway.wait_for(r"health +http://(\S+)/healthz, and /metrics")[1]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as response:
+        text = response.read().decode()
+    found = re.findall(r"^envoy_oai_budget_warned_calls_total\{(.*)\} (\d+)$", text, re.MULTILINE)
+    assert all('budget="organisation"' in labels and 'organisation="acme"' in labels for labels, _ in found)
+    return sum(int(number) for _, number in found)
 
 
 def test_audit_rejects_nothing_and_logs_once(start_gateway: Starter) -> None:

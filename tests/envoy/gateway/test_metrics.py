@@ -27,6 +27,7 @@ NOVA = "amazon.nova-micro-v1:0"
 LITE = "amazon.nova-lite-v1:0"
 MADE_UP = ("amazon.nova-made-up-1-v1:0", "amazon.nova-made-up-2-v1:0")
 UNPRICED = "envoy_oai_unpriced_calls_total"
+WARNED = "envoy_oai_budget_warned_calls_total"
 COMMAND = "cohere.command-r-v1:0"
 """A model without a price."""
 QUESTION: Any = [{"role": "user", "content": "Hello! " * 40}]
@@ -225,8 +226,8 @@ def test_the_table_of_the_document_names_what_there_is(day: Day) -> None:
         r"^(envoy_oai_\w+?)(?:_bucket|_count|_sum)?\{(.*)\}", scraped(day.gateway), re.MULTILINE
     ):
         there.setdefault(name, set()).update(set(re.findall(r'(\w+)="', labels)) - {"le"})
-    assert there == {name: labels for name, labels in documented.items() if name != UNPRICED}
-    assert UNPRICED in documented
+    assert there == {name: labels for name, labels in documented.items() if name not in (UNPRICED, WARNED)}
+    assert {UNPRICED, WARNED} < documented.keys()
 
 
 SPENDING = "envoy_oai_cost_micro_usd_total"
@@ -248,6 +249,7 @@ CUTS = "envoy_oai_cut_calls_total"
 def test_the_queries_of_a_day(tmp_path: Path, values: str, spent: int | None, cut: float | None) -> None:
     """Prometheus' own tester computes them 48 hours after the first of hourly values."""
     queries = {SPENDING: ("What organisations spent", spent), CUTS: ("Calls whose client left", cut)}
+    queries[WARNED] = ("Calls under a budget", cut)
     tests = [
         {"expr": query(sentence), "eval_time": "48h", "exp_samples": [] if wanted is None else [_acme(wanted)]}
         for sentence, wanted in queries.values()

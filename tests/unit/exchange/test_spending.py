@@ -111,7 +111,7 @@ def test_a_used_up_budget_is_told_with_its_end_and_without_its_size() -> None:
     one.settle()
     error = rejected(accounts, budget(160))
     assert (error.status, error.type, error.code) == (429, "insufficient_quota", "insufficient_quota")
-    assert error.headers == {"retry-after": "3600", "x-should-retry": "false"}
+    assert error.headers == {"retry-after": "3600", "x-should-retry": "false", HEADER: "100"}
     assert "monthly budget of the organisation `acme` is used up" in error.message
     assert "2026-12-01T00:00:00Z" in error.message
     assert "160" not in error.message
@@ -144,6 +144,37 @@ def test_the_percentage_is_that_of_the_budget_that_is_used_most() -> None:
     assert two is not None
     assert two.headers == ((HEADER, "85"),)
     assert list(accounts.told) == [f"warned {accounts.charges[0].key}"]
+
+
+def test_a_429_tells_the_percentage_too() -> None:
+    accounts = Accounts()
+    one, record = held(accounts, budget(1000))
+    assert one is not None
+    record.input_tokens = 900
+    one.settle()
+    assert rejected(accounts, budget(1000)).headers[HEADER] == "90"
+    assert HEADER not in rejected(Accounts(), budget(100)).headers
+
+
+@pytest.mark.parametrize(
+    ("spent", "warned"), [((), ""), (("user",), "user"), (("token", "user"), "token"), (("signed",), "token")]
+)
+def test_the_record_has_the_widest_owner_of_a_budget_that_has_reached_warn_at(
+    spent: tuple[str, ...], warned: str
+) -> None:
+    accounts = Accounts()
+    budgets = [
+        Budget(f"{owner} x", "", False, 1000, "month", "UTC", 80, True)
+        for owner in ("organisation", "token", "signed", "user")
+    ]
+    one, _ = held(accounts, *budgets)
+    assert one is not None
+    one.settle()
+    for charge in accounts.charges:
+        if charge.key.partition(" ")[0] in spent:
+            accounts.spending.reserve(charge.key, [charge])
+            accounts.spending.settle(charge.key, [charge], [850])
+    assert held(accounts, *budgets, name="2")[1].budget_warned == warned
 
 
 @pytest.mark.parametrize("enforced", [True, False])
