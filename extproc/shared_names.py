@@ -9,6 +9,9 @@ API_PATH = "/oai/v1"
 METADATA_NAMESPACE = "oai"
 """The namespace of the worker's dynamic metadata; the filter's `receiving_namespaces` contains it."""
 
+AI_USAGE_NAMESPACE = "envoy.ai.token_usage"
+"""The namespace in which Envoy's own filters for AI look for a call's tokens."""
+
 SIGNED = "signed"
 """The mark of a signed request: its key in the metadata, and its value as a header.
 

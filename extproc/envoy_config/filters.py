@@ -2,7 +2,7 @@
 
 Health, CORS, the limit by address, signed tokens, ext_proc, router.
 
-Decisions: docs/decisions.md, D6, D210.
+Decisions: docs/decisions.md, D6, D210, D261.
 """
 
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRules
@@ -33,7 +33,7 @@ from extproc.envoy_config.cors import cors_filter
 from extproc.envoy_config.jwt import jwt_filter
 from extproc.envoy_config.messages import packed, seconds
 from extproc.envoy_config.rate_limit import limit_filter
-from extproc.shared_names import JWT_NAMESPACE, METADATA_NAMESPACE
+from extproc.shared_names import AI_USAGE_NAMESPACE, JWT_NAMESPACE, METADATA_NAMESPACE
 
 EXT_PROC = "oai-extproc"
 """The filter's name; routes refer to it. A name of our own, for an Envoy that has another ext_proc filter already."""
@@ -115,12 +115,17 @@ def _external_processor(plan: EnvoyPlan) -> ExternalProcessor:
         route_cache_action=ExternalProcessorRouteCacheAction.CLEAR,
         response_attributes=["response.code_details"],
         metadata_options=MetadataOptions(
-            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=[METADATA_NAMESPACE]),
+            receiving_namespaces=MetadataOptionsMetadataNamespaces(untyped=_written(plan)),
             forwarding_namespaces=MetadataOptionsMetadataNamespaces(untyped=[JWT_NAMESPACE])
             if plan.settings.jwt
             else None,
         ),
     )
+
+
+def _written(plan: EnvoyPlan) -> list[str]:
+    """Return the namespaces in which the worker may write; Envoy warns of each message with another."""
+    return [METADATA_NAMESPACE, *([AI_USAGE_NAMESPACE] if plan.settings.usage.envoy_ai else [])]
 
 
 def _processing_mode() -> ProcessingMode:

@@ -23,6 +23,7 @@ from msgspec import Struct
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.jobs import Job
 from extproc.payload import Payload
+from extproc.telemetry.token_usage import TokenUsage
 
 Metadata = Mapping[str, str | int | bool]
 """Dynamic metadata for Envoy, in the namespace `oai`, which access logs and limits read."""
@@ -61,6 +62,7 @@ class Reply(Struct, frozen=True):
     details: str
     remove: tuple[str, ...] = ()
     metadata: Metadata | None = None
+    usage: TokenUsage | None = None
 
 
 class Head(Struct, frozen=True):
@@ -78,6 +80,7 @@ class Body(Struct, frozen=True):
     data: bytes
     end_of_stream: bool = False
     metadata: Metadata | None = None
+    usage: TokenUsage | None = None
 
 
 class Wait(Struct, frozen=True):

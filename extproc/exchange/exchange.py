@@ -269,7 +269,7 @@ class Exchange:
         headers = event.headers
         self._record.request_id = request_id(headers) or self._id
         self._created = int(now)
-        self._meter = Meter(self._record, now)
+        self._meter = Meter(self._record, now, self._gateway.settings.usage.envoy_ai)
         requested = route(headers.get(":method", ""), headers.get(":path", ""))
         self._record.operation = requested.operation
         if isinstance(requested, ApiEndpoint) and requested.switch:
@@ -537,13 +537,15 @@ class Exchange:
         self._reservation.settle(len(completed.body))
         self._meter.count(completed.usage, completed.finish)
         headers = self._headers(("content-type", completed.content_type))
-        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, self._meter.changes())
+        told, usage = self._meter.changes(), self._meter.token_usage()
+        return Reply(200, headers, completed.body, "oai_answer", self._upstream_headers, told, usage)
 
     # Replies
 
     def _reply(self, status: int, body: bytes, headers: Headers = (), details: str = "oai_answer") -> Reply:
         fields = self._headers(("content-type", "application/json"), *headers)
-        return Reply(status, fields, body, details, self._upstream_headers, self._meter.changes())
+        told, usage = self._meter.changes(), self._meter.token_usage()
+        return Reply(status, fields, body, details, self._upstream_headers, told, usage)
 
     def _error(self, error: ApiError) -> Reply:
         error = explained(error, self._gateway.catalogue, self._caller, self._record.model)

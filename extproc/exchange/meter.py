@@ -8,7 +8,7 @@ Estimates: four bytes of JSON or four characters of text are a token; an image, 
 `MEDIA_TOKENS`. A response that is not streamed shows nothing before its end: until then it is taken for as long as it
 may be, as is one that never comes.
 
-Decisions: docs/decisions.md, D231, D233, D258, D266.
+Decisions: docs/decisions.md, D231, D233, D258, D261, D266.
 """
 
 from typing import Final
@@ -18,6 +18,7 @@ from extproc.exchange.directives import Metadata
 from extproc.openai.completion import Usage
 from extproc.payload import Payload, segments
 from extproc.telemetry.record import Record
+from extproc.telemetry.token_usage import TokenUsage, token_usage
 
 BYTES_PER_TOKEN: Final = 4
 
@@ -60,10 +61,11 @@ def output_estimate(most: int) -> int:
 
 
 class Meter:
-    """Counts one call, which began at `begun` (unix seconds)."""
+    """Counts one call, which began at `begun` (unix seconds); `envoy_ai` is the key of `usage`."""
 
-    def __init__(self, record: Record, begun: float) -> None:
+    def __init__(self, record: Record, begun: float, envoy_ai: bool = False) -> None:
         self._record = record
+        self._envoy_ai = envoy_ai
         self._begun = begun
         self._prices: Prices | None = None
         self._told: dict[str, str | int | bool] = {}
@@ -81,6 +83,10 @@ class Meter:
             if value != told[name]:
                 changed[name] = told[name] = value
         return changed
+
+    def token_usage(self) -> TokenUsage | None:
+        """Return the tokens as Envoy's own filters know them, if it is to have them and the call has taken any."""
+        return token_usage(self._record) if self._envoy_ai else None
 
     def choose(self, prices: Prices | None) -> None:
         """Set the prices of the model; None: it has none."""

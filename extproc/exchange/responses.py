@@ -192,7 +192,9 @@ class StreamedResponse:
         if not data and not last:
             return []
         self._sent += len(data)
-        body = Body(data, last, self._metadata(last=last))
+        metadata = self._metadata(last=last)
+        usage = self._meter.token_usage() if self._accounted and metadata is not None else None
+        body = Body(data, last, metadata, usage)
         if self._head_sent:
             return [body]
         self._head_sent = True

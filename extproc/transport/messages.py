@@ -15,7 +15,8 @@ from typing import Final
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.directives import Forward, Head, Metadata, Reply
 from extproc.payload import Payload, Segments, segments
-from extproc.shared_names import MARK_HEADER, METADATA_NAMESPACE, SIGNED
+from extproc.shared_names import AI_USAGE_NAMESPACE, MARK_HEADER, METADATA_NAMESPACE, SIGNED
+from extproc.telemetry.token_usage import TokenUsage
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport.encoding import FIXED64, VARINT, field, heads, names, nested, own_name, tag, varint
 
@@ -51,6 +52,7 @@ _IMMEDIATE_HEADERS, _IMMEDIATE_BODY, _DETAILS = tag(2), tag(3), tag(5)
 _ENTRY, _NAME, _VALUE = tag(1), tag(1), tag(2)
 _NUMBER, _STRING, _BOOL, _STRUCT = tag(2, FIXED64), tag(3), tag(4, VARINT), tag(5)
 _OUR_NAMESPACE = field(_NAME, METADATA_NAMESPACE.encode())
+_USAGE_NAMESPACE = field(_NAME, AI_USAGE_NAMESPACE.encode())
 
 _VARYING = frozenset({"authorization", CONTENT_LENGTH, "x-amz-date", "x-amz-security-token", "x-request-id"})
 """Headers that are never cached: their values hardly ever come twice, or are secret."""
@@ -139,7 +141,7 @@ def immediate(reply: Reply) -> Payload:
     before = b"".join((status, headers, _IMMEDIATE_BODY, varint(size)))
     details = field(_DETAILS, reply.details.encode())
     before = heads((_IMMEDIATE,), len(before) + size + len(details)) + before
-    after = details + _dynamic_metadata(reply.metadata)
+    after = details + _told(reply)
     if size < LARGE:
         return b"".join((before, reply.body, after))
     return Segments((before, reply.body, after))
@@ -153,20 +155,23 @@ def head(head: Head) -> bytes:
 
 def replaced_head(reply: Reply) -> bytes:
     """Build status and headers of a whole response; its body follows in one streamed piece."""
-    return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _dynamic_metadata(reply.metadata)
+    return nested((_PHASES["response_headers"], _COMMON), _replacement(reply)) + _told(reply)
 
 
 def replaced_whole(reply: Reply) -> bytes:
     """Build a whole response in place of one that has headers only (`CONTINUE_AND_REPLACE`)."""
     body = heads(_WHOLE_BODY, len(reply.body))
     whole = nested((_PHASES["response_headers"], _COMMON), _REPLACE, _replacement(reply), body, reply.body)
-    return whole + _dynamic_metadata(reply.metadata)
+    return whole + _told(reply)
 
 
-def streamed(data: bytes, end_of_stream: bool, metadata: Metadata | None = None) -> bytes:
+def streamed(
+    data: bytes, end_of_stream: bool, metadata: Metadata | None = None, usage: TokenUsage | None = None
+) -> bytes:
     """Build a piece of a response's body."""
     before = _before_piece(len(data), end_of_stream)
-    return b"".join((before, data, _PIECE_END if end_of_stream else b"", _dynamic_metadata(metadata)))
+    after = _dynamic_metadata(metadata) if usage is None else _dynamic_metadata(metadata) + _token_usage(usage)
+    return b"".join((before, data, _PIECE_END if end_of_stream else b"", after))
 
 
 def more_time(seconds: float) -> bytes:
@@ -244,11 +249,30 @@ _usual = lru_cache(maxsize=1024)(_option)
 
 def _dynamic_metadata(metadata: Metadata | None, first: bytes = b"") -> bytes:
     """Encode `dynamic_metadata`, a Struct in a Struct (or nothing); `first` are entries before those of `metadata`."""
-    entries = first + b"".join([_any_entry(name, value) for name, value in (metadata or {}).items()])
+    entries = first + _entries(metadata or {})
     if not entries:
         return b""
     struct_value = heads((_VALUE, _STRUCT), len(entries))
     return nested((_DYNAMIC_METADATA, _ENTRY), _OUR_NAMESPACE, struct_value, entries)
+
+
+def _told(reply: Reply) -> bytes:
+    """Encode what a reply tells Envoy of its call. A repeated `dynamic_metadata` adds to the first."""
+    metadata = _dynamic_metadata(reply.metadata)
+    return metadata if reply.usage is None else metadata + _token_usage(reply.usage)
+
+
+def _token_usage(usage: TokenUsage) -> bytes:
+    """Encode one more `dynamic_metadata`, with the tokens in Envoy's own namespace."""
+    entries = _entries(usage.fields)
+    for name, details in (("input_token_details", usage.input_details), ("output_token_details", usage.output_details)):
+        inner = _entries(details)
+        entries += nested((_ENTRY,), own_name(_NAME, name), heads((_VALUE, _STRUCT), len(inner)), inner)
+    return nested((_DYNAMIC_METADATA, _ENTRY), _USAGE_NAMESPACE, heads((_VALUE, _STRUCT), len(entries)), entries)
+
+
+def _entries(values: Metadata) -> bytes:
+    return b"".join([_any_entry(name, value) for name, value in values.items()])
 
 
 def _any_entry(name: str, value: str | int | bool) -> bytes:

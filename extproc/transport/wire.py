@@ -54,6 +54,7 @@ from extproc.exchange.events import (
     ResponseTrailers,
 )
 from extproc.payload import Payload
+from extproc.telemetry.token_usage import TokenUsage
 from extproc.tenancy.jwt_tokens import JwtResult
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
@@ -106,6 +107,7 @@ class ExtProcSession:
         "_pieces",
         "_timeout_extended",
         "_upstream_ended",
+        "_usage",
         "state",
     )
 
@@ -118,6 +120,7 @@ class ExtProcSession:
         self._out: list[Payload] = []
         self._pieces: list[bytes] = []
         self._metadata: dict[str, str | int | bool] = {}
+        self._usage: TokenUsage | None = None
         self._last_piece = False
 
     @property
@@ -291,6 +294,8 @@ class ExtProcSession:
             raise self._misplaced(directive)
         self._pieces.append(directive.data)
         self._metadata.update(directive.metadata or {})
+        if directive.usage is not None:
+            self._usage = directive.usage
         self._last_piece = directive.end_of_stream
         self._over_if(directive.end_of_stream)
 
@@ -311,8 +316,8 @@ class ExtProcSession:
         """Make one message of the pieces queued since the last."""
         if self._pieces:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            self._out.append(messages.streamed(data, self._last_piece, self._metadata))
-            self._pieces, self._metadata = [], {}
+            self._out.append(messages.streamed(data, self._last_piece, self._metadata, self._usage))
+            self._pieces, self._metadata, self._usage = [], {}, None
 
     def _over_if(self, ended: bool) -> None:
         if ended:

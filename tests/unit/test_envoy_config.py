@@ -249,6 +249,11 @@ def test_the_route_to_bedrock_requires_a_workers_mark(document: Edit) -> None:
     assert one(rendered, "route_cache_action") == "CLEAR"
 
 
+def test_the_worker_writes_in_envoys_own_namespace_where_it_is_to(document: Edit) -> None:
+    written = one(document("{usage: {envoy_ai: true}}"), "receiving_namespaces")
+    assert written == {"untyped": ["oai", "envoy.ai.token_usage"]}
+
+
 def test_both_routes_of_a_call_have_the_same_limits(document: Edit) -> None:
     api, bedrock = (dict(routes(document())[name]) for name in ("api", "bedrock"))
     assert bedrock.pop("request_headers_to_remove") == ["x-forwarded-proto"]

@@ -1,9 +1,11 @@
 """Responses that are encoded by hand, read by protobuf: lengths of one byte and of several, and repetitions."""
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 
 from extproc.exchange.directives import Forward, Head, Reply
 from extproc.shared_names import METADATA_NAMESPACE
+from extproc.telemetry.token_usage import TokenUsage
 from extproc.transport import ext_proc_pb2 as pb
 from extproc.transport import messages
 from extproc.transport.encoding import field, tag, varint
@@ -60,6 +62,21 @@ def test_metadata_keep_their_types_also_when_they_come_again():
     for _ in range(2):
         assert remembered(read(messages.immediate(reply))) == expected
     assert remembered(read(messages.streamed(b"", True, METADATA))) == expected
+
+
+def test_tokens_in_envoys_own_namespace_stand_beside_ours():
+    usage = TokenUsage({"model": "é" * 200, "input_tokens": 2**40}, {"cached_tokens": 0}, {"reasoning_tokens": 7})
+    expected = {
+        "model": "é" * 200,
+        "input_tokens": 2.0**40,
+        "input_token_details": {"cached_tokens": 0.0},
+        "output_token_details": {"reasoning_tokens": 7.0},
+    }
+    reply = Reply(200, (), b"", "x", (), {"yes": True}, usage)
+    replies = (messages.immediate(reply), messages.replaced_head(reply), messages.replaced_whole(reply))
+    for sent in (*replies, messages.streamed(b"x", True, {"yes": True}, usage)):
+        told = MessageToDict(read(sent).dynamic_metadata)
+        assert told == {METADATA_NAMESPACE: {"yes": True}, "envoy.ai.token_usage": expected}
 
 
 def test_a_header_of_every_response_is_not_confused_with_another():
