@@ -201,21 +201,21 @@ class StreamedResponse:
         return [self._head, body]
 
     def _metadata(self, *, last: bool) -> Metadata | None:
-        """Return what has changed of the record: at the end, and before it with each `TELL_EVERY` characters."""
+        """Return what has changed of the record: at the end, and before it with each `TELL_EVERY` bytes of text."""
         if last or self._accounted:
             told, self._told = self._told, self._accounted
             return None if told else self._meter.changes()
-        characters = self._stream.characters
-        if characters < self._next:
+        text_bytes = self._stream.text_bytes
+        if text_bytes < self._next:
             return None
-        self._next = characters + TELL_EVERY
-        return self._meter.running(characters, self._clock())
+        self._next = text_bytes + TELL_EVERY
+        return self._meter.running(text_bytes, self._clock())
 
     def _fail(self, failure: StreamError) -> list[Directive]:
         if self._stream.counted:
             self._account()
         else:
-            self._meter.written(self._stream.characters)  # Envoy is told less often
+            self._meter.written(self._stream.text_bytes)  # Envoy is told less often
         self._accounted, self._told = True, False
         self._record.finish = failure.error.code or failure.error.type
         self._record.bedrock_error = failure.bedrock_error

@@ -67,9 +67,9 @@ class ChatSse:
         return self._stream.counted
 
     @property
-    def characters(self) -> int:
-        """Return how many characters the model has written, whatever of them the client gets."""
-        return self._stream.characters
+    def text_bytes(self) -> int:
+        """Return how many bytes of text the model has written, whatever of it the client gets."""
+        return self._stream.text_bytes
 
     @property
     def started(self) -> bool:

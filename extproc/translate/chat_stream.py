@@ -111,7 +111,7 @@ class ChatStream:
         self.finish = ""
         self.counted = False
         """Whether `usage` is set."""
-        self.characters = 0
+        self.text_bytes = 0
         """Characters that the model has written so far: text, reasoning and input of tools."""
         self._shape = shape
         self._truncation = truncation
@@ -188,12 +188,12 @@ class ChatStream:
         block, delta = event.content_block_index, event.delta
         self._kept.block(block)
         if delta.text is not None:
-            self.characters += len(delta.text)
+            self.text_bytes += _bytes(delta.text)
             if self._shape.inline_reasoning is None:
                 return self._text(block, delta.text)
             return self._divided(block, self._inline_of(block).feed(delta.text))
         if delta.tool_use is not None:
-            self.characters += len(delta.tool_use.input)
+            self.text_bytes += _bytes(delta.tool_use.input)
             return self._input(block, delta.tool_use.input)
         if delta.reasoning_content is not None:
             return self._reason(block, delta.reasoning_content)
@@ -240,7 +240,7 @@ class ChatStream:
     def _reason(self, block: int, piece: ReasoningContentBlockDelta) -> list[Chunk]:
         self._details.reason(block, piece)
         written = piece.text or piece.signature or piece.redacted_content
-        self.characters += len(written) if written else 0
+        self.text_bytes += _bytes(written) if written else 0
         if not piece.text:
             return []
         return [ReasoningChunk(piece.text)]
@@ -377,3 +377,8 @@ class ChatStream:
         tier = service_tier(event.service_tier)
         trace = visible_trace(event.trace, requested=self._shape.trace)
         return [FinishChunk(self.finish, tier, trace), UsageChunk(self.usage, tier)]
+
+
+def _bytes(text: str) -> int:
+    """Return the length of a text in UTF-8, where most scripts have about as many bytes for a token."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

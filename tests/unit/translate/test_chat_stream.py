@@ -98,7 +98,15 @@ def test_reasoning_that_is_hidden_counts_in_what_the_model_has_written(hidden: S
     """Else a client that leaves before the metadata pays for nothing of it."""
     stream = play.stream()
     stream.feed(play.encode([START, hidden]))
-    assert stream.characters == 400
+    assert stream.text_bytes == 400
+
+
+@pytest.mark.parametrize(("words", "size"), [("abcd", 4), ("漢字", 6), ("é", 2), ("🙂", 4)])
+def test_text_counts_by_its_bytes_in_what_the_model_has_written(words: str, size: int, play: Any) -> None:
+    """A character of Chinese is most of a token, and a fourth of one if characters counted."""
+    stream = play.stream()
+    stream.feed(play.encode([START, text(words)]))
+    assert stream.text_bytes == size
 
 
 def test_reasoning_of_nothing_is_no_block(play: Any) -> None:
