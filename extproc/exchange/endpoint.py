@@ -62,6 +62,8 @@ class BedrockCall(Struct, frozen=True):
     """Whether AWS bills its tokens."""
     user: str | None = None
     """The client's user, whose budget it counts in."""
+    priority: bool = False
+    """Whether it requests the service tier `priority`, which costs more."""
 
 
 class AskContext(Struct, frozen=True):

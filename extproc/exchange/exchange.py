@@ -400,6 +400,8 @@ class Exchange:
         self._ignored = translated.pending.ignored
         self._record.ignored_params = len(self._ignored)
         hold_calls(admitted.reservation, translated.calls)
+        if translated.calls[0].priority:
+            self._meter.prioritise()
         if admitted.caller.limits is not None:
             scopes, streams = admitted.caller.limits, translated.pending.streams
             self._ticket = take(self._gateway.counters, scopes, self._record.model, translated.calls, streams)

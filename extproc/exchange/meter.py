@@ -4,7 +4,7 @@ Envoy keeps what it was told last. So it is told an estimate when the call leave
 stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`. So is
 one whose response cannot be read, or does not end: Bedrock bills it.
 
-Estimates: four bytes of JSON or four characters of text are a token; an image, a document or a clip is
+Estimates: four bytes of JSON or of text are a token; an image, a document or a clip is
 `MEDIA_TOKENS`. A response that is not streamed shows nothing before its end: until then it is taken for as long as it
 may be, as is one that never comes.
 
@@ -93,6 +93,11 @@ class Meter:
         self._prices = prices
         self._record.priced = prices is not None
 
+    def prioritise(self) -> None:
+        """Count at the prices of the service tier `priority`."""
+        if self._prices is not None:
+            self._prices = self._prices.at_priority()
+
     def estimate(self, prompt: int, completion: int = 0) -> None:
         """Record that Bedrock has about so many tokens to bill, from now on."""
         self._record.input_tokens, self._record.output_tokens = prompt, completion
@@ -103,24 +108,24 @@ class Meter:
         """Return the micro-USD of so many tokens; 0 where the model has no price."""
         return 0 if self._prices is None else self._prices.cost(prompt, completion, 0, 0, 0)
 
-    def running(self, characters: int, now: float) -> Metadata:
-        """Return what changes while a stream of so many characters so far runs."""
+    def running(self, text_bytes: int, now: float) -> Metadata:
+        """Return what changes while a stream runs that has so many bytes of text so far."""
         record = self._record
-        self.written(characters)
+        self.written(text_bytes)
         changed: dict[str, str | int | bool] = {"output_tokens": record.output_tokens}
         if self._prices is not None:
             changed["cost_micro_usd"] = record.cost_micro_usd
-        if characters and not record.time_to_first_token_ms:
+        if text_bytes and not record.time_to_first_token_ms:
             record.time_to_first_token_ms = max(round((now - self._begun) * 1000), 1)
             changed["time_to_first_token_ms"] = record.time_to_first_token_ms
             changed["known_model"] = record.known_model = record.bedrock_model
         self._told.update(changed)
         return changed
 
-    def written(self, characters: int) -> None:
-        """Record the estimate of a stream that has so many characters."""
+    def written(self, text_bytes: int) -> None:
+        """Record the estimate of a stream that has so many bytes of text."""
         record = self._record
-        record.output_tokens = -(-characters // BYTES_PER_TOKEN)
+        record.output_tokens = -(-text_bytes // BYTES_PER_TOKEN)
         if self._prices is not None:
             record.cost_micro_usd = self._prices.cost(record.input_tokens, record.output_tokens, 0, 0, 0)
 

@@ -135,6 +135,7 @@ class DecodedResponses:
             response=REPETITIONS * len(bytes(pending.echo)),
             most_output=plan.most_output,
             user=request.safety_identifier or request.user,
+            priority=plan.priority,
         )
         return TranslatedRequest((call,), pending)
 

@@ -53,6 +53,8 @@ class ChatPlan(Value, frozen=True):
     """Fields of the request that change nothing, by their paths (`Ignored`)."""
     most_output: int = 0
     """Most tokens of the completion, 0 where there is no limit."""
+    priority: bool = False
+    """Whether the service tier `priority` is requested."""
 
 
 class CountPlan(Value, frozen=True):
@@ -80,7 +82,7 @@ def plan(
     """
     planned = _plan(request, capabilities, fetched, project, rules)
     options, inference = request.stream_options, planned.converse.inference_config
-    most = UNSET if inference is UNSET else inference.max_tokens
+    most, tier = UNSET if inference is UNSET else inference.max_tokens, planned.converse.service_tier
     return ChatPlan(
         body=planned.converse.encode(),
         stream=planned.stream,
@@ -89,6 +91,7 @@ def plan(
         shape=_shape(request, planned.effective, planned.tools),
         ignored=planned.ignored,
         most_output=0 if most is UNSET else most,
+        priority=tier is not UNSET and tier.type == "priority",
     )
 
 

@@ -111,6 +111,7 @@ class TranslationServer:
                 call.most_output,
                 call.billed,
                 call.user,
+                call.priority,
             )
             for call, body in zip(translated.calls, pieces, strict=True)
         ]

@@ -107,6 +107,7 @@ class CallFields(Struct):
     most_output: int = 0
     billed: bool = True
     user: str | None = None
+    priority: bool = False
 
 
 class PlanReply(Struct, tag="plan", tag_field="reply"):

@@ -389,6 +389,7 @@ class Process:
                 call.most_output,
                 call.billed,
                 call.user,
+                call.priority,
             )
             for call, body in zip(reply.calls, bodies, strict=True)
         ]

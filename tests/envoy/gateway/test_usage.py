@@ -14,12 +14,18 @@ OWN = "amazon.nova-lite-v1:0"
 QUESTION: Any = [{"role": "user", "content": "Hello! " * 40}]
 HELD: Any = [{"role": "user", "content": "Count to 500. [[local: hold]]"}]
 
-PRICES = {OWN: {"input": 1000, "output": 2000}, "amazon.titan-embed-text-*": {"input": 500}}
+TIERS = "amazon.nova-pro-v1:0"
+
+PRICES = {
+    OWN: {"input": 1000, "output": 2000},
+    TIERS: {"input": 1000, "output": 2000},
+    "amazon.titan-embed-text-*": {"input": 500},
+}
 
 
 @pytest.fixture(scope="module", params=["http2", "grpcio"])
 def gateway(request: Any, start_shared: Any) -> Any:
-    """A gateway with prices of its own for two models."""
+    """A gateway with prices of its own for some models."""
     return start_shared({"prices": PRICES, "transport": request.param}, args=["--access-log"])
 
 
@@ -47,6 +53,16 @@ def test_a_whole_response_costs_what_its_tokens_do(gateway: Any, openai: OpenAI,
     assert (line["input_tokens"], line["output_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
     assert line["cost_micro_usd"] == 1000 * usage.prompt_tokens + 2000 * usage.completion_tokens
     assert (line["priced"], line["estimated"]) == (True, False)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_tier_priority_costs_more(gateway: Any, openai: OpenAI, stream: bool) -> None:
+    response = ask(openai, TIERS, service_tier="priority", stream=stream)
+    parsed = response.parse()
+    served = [chunk.service_tier for chunk in parsed][-1] if stream else parsed.service_tier
+    line = record(gateway, response.headers["x-request-id"])
+    plain = 1000 * line["input_tokens"] + 2000 * line["output_tokens"]
+    assert (served, line["cost_micro_usd"], line["estimated"]) == ("priority", plain * 7 // 4, False)
 
 
 def test_a_model_of_the_built_in_table_has_its_price(gateway: Any, openai: OpenAI, local: Any) -> None:

@@ -24,6 +24,11 @@ def test_cached_tokens_have_prices_of_their_own() -> None:
     assert tokens.cost(1000, 0, 400, 300, 100) == 300 * 3 + 400 * 0.3 + 200 * 3.75 + 100 * 6
 
 
+def test_the_tier_priority_costs_three_quarters_more() -> None:
+    tokens = prices(4, 8, 0.4, 5, 8)
+    assert tokens.at_priority().cost(1000, 100, 400, 300, 100) * 4 == tokens.cost(1000, 100, 400, 300, 100) * 7
+
+
 @pytest.mark.parametrize(
     ("row", "whole"),
     [
