@@ -98,7 +98,7 @@ from extproc.exchange.local_replies import (
 from extproc.exchange.meter import Meter, input_estimate, output_estimate
 from extproc.exchange.models import explained, model, model_list, resolved
 from extproc.exchange.outgoing import hold_calls
-from extproc.exchange.rate_limits import Ticket, take
+from extproc.exchange.rate_limits import Ticket, count, take
 from extproc.exchange.responses import CollectedError, CollectedResponse, ResponseRelay, StreamedResponse
 from extproc.exchange.routes import ModelDetails, ModelList, Route, not_here, route
 from extproc.exchange.rules import default_model, rules_of
@@ -366,6 +366,8 @@ class Exchange:
         most = admitted.reservation.room * 3 // 4  # no more than the request can ever be granted, in base64
         fetch = ImageFetch(request.images, media, admitted.caller.organisation, most)
         admitted.reservation.hold(outgoing=admitted.reservation.body + encoded_bytes(fetch.job.total_bytes))
+        if admitted.caller.limits is not None:  # counted also where they cannot be had: other hosts are asked for them
+            self._ticket = count(self._gateway.counters, admitted.caller.limits, request.model)
         self._state = Fetching(admitted, request, target, fetch)
         return Wait(fetch.job, media.seconds)
 
@@ -404,7 +406,9 @@ class Exchange:
             self._meter.prioritise()
         if admitted.caller.limits is not None:
             scopes, streams = admitted.caller.limits, translated.pending.streams
-            self._ticket = take(self._gateway.counters, scopes, self._record.model, translated.calls, streams)
+            counters, model, counted = self._gateway.counters, self._record.model, self._ticket
+            self._ticket = None
+            self._ticket = take(counters, scopes, model, translated.calls, streams, counted)
         if admitted.caller.budgets is not None:
             self._reserve(admitted.caller.budgets, translated, now)
         if len(translated.calls) == 1:

@@ -1,15 +1,18 @@
 """The limits of a caller's rates: what a request takes of them, and what its caller is told.
 
 A request reserves the tokens of its input, as estimated, and of its output as far as `MOST_RESERVED`; its end settles
-them. An output alone makes no request too large: only an input can be larger than the limit.
+them. An output alone makes no request too large: only an input can be larger than the limit. A request for which images
+are fetched counts before they are, its tokens and its stream when these are known.
 
 Source of the headers and messages: OpenAI's rate limit headers, and its 429s as clients quote them.
 
-Decision: docs/decisions.md, D235.
+Decisions: docs/decisions.md, D235, D245.
 """
 
 from collections.abc import Sequence
 from typing import Final
+
+from msgspec.structs import replace
 
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
@@ -37,6 +40,7 @@ class Ticket:
     ) -> None:
         self.headers = headers_of(decision)
         self.tokens = tokens
+        self.requests = decision.requests
         self._counters = counters
         self._scopes = scopes
         self._decision = decision
@@ -54,11 +58,36 @@ class Ticket:
             self._counters.release(self._scopes, self._decision)
 
 
-def take(counters: Counters, scopes: Sequence[Scope], model: str, calls: Sequence[BedrockCall], stream: bool) -> Ticket:
-    """Take a request's part of the limits. Raises a 429 `ApiError`, or a 503 where the store does not work."""
+def count(counters: Counters, scopes: Sequence[Scope], model: str) -> Ticket:
+    """Take a request's part of the limits of requests alone. Raises as `take`, also for a debt of tokens."""
+    return _admitted(counters, scopes, counters.admit(scopes, 0, False), model, 0, False)
+
+
+def take(
+    counters: Counters,
+    scopes: Sequence[Scope],
+    model: str,
+    calls: Sequence[BedrockCall],
+    stream: bool,
+    counted: Ticket | None = None,
+) -> Ticket:
+    """Take a request's part of the limits; `counted` is what `count` has taken of them.
+
+    Raises a 429 `ApiError`, or a 503 where the store does not work.
+    """
     stream = stream and any(scope.streams for scope in scopes)
     tokens = _reservation(scopes, calls)
-    decision = counters.admit(scopes, tokens, stream)
+    if counted is None:
+        return _admitted(counters, scopes, counters.admit(scopes, tokens, stream), model, tokens, stream)
+    rest = [replace(scope, requests=0) for scope in scopes]
+    decision = replace(counters.admit(rest, tokens, stream), requests=counted.requests)
+    return _admitted(counters, rest, decision, model, tokens, stream)
+
+
+def _admitted(
+    counters: Counters, scopes: Sequence[Scope], decision: Decision, model: str, tokens: int, stream: bool
+) -> Ticket:
+    """Return the ticket of a request that is within the limits. Raises a 429 `ApiError` for another."""
     if decision.refusal is not None:
         raise _refused(decision, decision.refusal, model, tokens)
     return Ticket(counters, scopes, decision, tokens, stream)
