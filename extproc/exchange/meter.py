@@ -4,13 +4,14 @@ Envoy keeps what it was told last. So it is told an estimate when the call leave
 stream: a call whose client disconnects, or whose worker is killed, is then counted too, and marked `estimated`. So is
 one whose response cannot be read, or does not end: Bedrock bills it.
 
-Estimates: four bytes of JSON or of text are a token; an image, a document or a clip is
-`MEDIA_TOKENS`. A response that is not streamed shows nothing before its end: until then it is taken for as long as it
-may be, as is one that never comes.
+Estimates: four bytes of JSON or of text are a token; an image or a clip is `MEDIA_TOKENS`, and so is a document, or
+what it has by its length, if that is more. A response that is not streamed shows nothing before its end: until then it
+is taken for as long as it may be, as is one that never comes.
 
-Decisions: docs/decisions.md, D231, D233, D258, D261, D266.
+Decisions: docs/decisions.md, D231, D233, D246, D258, D261, D266.
 """
 
+import re
 from typing import Final
 
 from extproc.bedrock.prices import Prices
@@ -47,12 +48,39 @@ ASSUMED_OUTPUT: Final = 4096
 LONGEST_OUTPUT: Final = 128_000
 """Most tokens of an output that nobody has counted: about what the models write at most, whatever a limit permits."""
 
+PDF_BYTES_PER_TOKEN: Final = 16
+"""Bytes of a PDF that are about a token: its compression, fonts and pictures make it 5 to 42, a scan's pages more."""
+
+_DOCUMENT: Final = re.compile(rb'\{"document":\{"format":"([a-z]+)","name":"[^"]*","source":\{"bytes":"\Z')
+_LONGEST_OPENING: Final = 320
+"""Bytes of a document's JSON before its base64: its name has 200 at most."""
+
+_TEXTS: Final = (b"txt", b"md", b"csv", b"html")
+
 
 def input_estimate(body: Payload) -> int:
     """Return about how many tokens the body of a call has."""
+    sure, guessed = input_estimates(body)
+    return sure + guessed
+
+
+def input_estimates(body: Payload) -> tuple[int, int]:
+    """Return about how many tokens the body of a call has, apart from those that are guessed by a file's length."""
     parts = segments(body)
-    text = sum(map(len, parts[::2]))  # between them, in segments of their own, are media
-    return text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS
+    text = sum(map(len, parts[::2]))  # between them, in segments of their own, is the base64 of media
+    sure, guessed = text // BYTES_PER_TOKEN + len(parts) // 2 * MEDIA_TOKENS, 0
+    for at in range(1, len(parts), 2):
+        document = _DOCUMENT.search(bytes(parts[at - 1][-_LONGEST_OPENING:]))
+        if document is None:
+            continue
+        kind = document.group(1)
+        size = len(parts[at]) * 3 // 4
+        more = max(size // (PDF_BYTES_PER_TOKEN if kind == b"pdf" else BYTES_PER_TOKEN) - MEDIA_TOKENS, 0)
+        if kind in _TEXTS:
+            sure += more
+        else:
+            guessed += more
+    return sure, guessed
 
 
 def output_estimate(most: int) -> int:

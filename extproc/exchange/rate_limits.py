@@ -1,12 +1,12 @@
 """The limits of a caller's rates: what a request takes of them, and what its caller is told.
 
 A request reserves the tokens of its input, as estimated, and of its output as far as `MOST_RESERVED`; its end settles
-them. An output alone makes no request too large: only an input can be larger than the limit. A request for which images
-are fetched counts before they are, its tokens and its stream when these are known.
+them. An output alone makes no request too large, nor does the length of a PDF: only other input can. A request for
+which images are fetched counts before they are, its tokens and its stream when these are known.
 
 Source of the headers and messages: OpenAI's rate limit headers, and its 429s as clients quote them.
 
-Decisions: docs/decisions.md, D235, D245.
+Decisions: docs/decisions.md, D235, D245, D246.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from extproc.bedrock.sigv4 import Headers
 from extproc.exchange.endpoint import BedrockCall
-from extproc.exchange.meter import input_estimate
+from extproc.exchange.meter import input_estimates
 from extproc.limits.counters import Counters, Decision, Refusal, Scope, Standing
 from extproc.openai.errors import ApiError
 
@@ -94,13 +94,18 @@ def _admitted(
 
 
 def _reservation(scopes: Sequence[Scope], calls: Sequence[BedrockCall]) -> int:
-    """Return the tokens to reserve: an output alone never exceeds a limit, and what AWS does not bill has none."""
+    """Return the tokens to reserve; what AWS does not bill has none.
+
+    An output, or a guess by a file's length, never exceeds a limit: no more is reserved than the limit has.
+    """
     limits = [scope.tokens for scope in scopes if scope.tokens]
     if not limits or any(not call.billed for call in calls):
         return 0
-    tokens = sum([input_estimate(call.body) for call in calls])
+    estimates = [input_estimates(call.body) for call in calls]
+    tokens = sum([sure for sure, _ in estimates])
     output = sum([min(call.most_output or ASSUMED_OUTPUT, MOST_RESERVED) for call in calls if not call.inputs])
-    return tokens + min(output, max(min(limits) - tokens, 0))
+    guessed = sum([guessed for _, guessed in estimates])
+    return tokens + min(guessed + output, max(min(limits) - tokens, 0))
 
 
 def headers_of(decision: Decision) -> Headers:

@@ -6,6 +6,7 @@ from extproc.exchange.endpoint import BedrockCall
 from extproc.exchange.rate_limits import ASSUMED_OUTPUT, MOST_RESERVED, duration, take
 from extproc.limits.counters import MemoryCounters, Scope
 from extproc.openai.errors import ApiError
+from extproc.payload import Segments
 
 MS = 1_000_000
 BODY = b"x" * 400
@@ -64,6 +65,15 @@ def test_an_input_beyond_the_limit_is_refused_for_good() -> None:
         reserved(99, BedrockCall("/", BODY, most_output=1))
     assert error.value.headers["x-should-retry"] == "false"
     assert "retry-after" not in error.value.headers
+
+
+PDF = Segments([b'[{"document":{"format":"pdf","name":"x","source":{"bytes":"', memoryview(b"A" * 2_133_334), b'"}}}]'])
+"""1.6 MB, about 100,000 tokens."""
+
+
+@pytest.mark.parametrize(("limit", "tokens"), [(1_000_000, 100_066), (50_000, 50_000)])
+def test_the_length_of_a_pdf_is_reserved_and_makes_no_request_too_large(limit: int, tokens: int) -> None:
+    assert reserved(limit, BedrockCall("/", PDF, most_output=50)) == tokens
 
 
 def test_a_stream_without_a_limit_of_streams_is_none() -> None:
