@@ -3,7 +3,8 @@
 An account is a budget of one organisation, token or user in one window. Its amounts are micro-USD or tokens.
 
 Invariant: where no call costs more than was reserved for it, what is spent of an account never exceeds its limit. So
-the sum of what calls cost beyond their reservations is the most by which an account is exceeded.
+the sum of what calls cost beyond their reservations is the most by which an account is exceeded. Of a call whose worker
+was taken for dead, and was not, what it had cost by then takes the place of its reservation.
 
 Decision: docs/decisions.md, D239.
 """

@@ -49,32 +49,57 @@ def test_an_ended_window_is_forgotten_once_nothing_is_held() -> None:
     assert store.balance("a") == Balance()
 
 
+class Calls:
+    """Calls of a store, and what its accounts should have of them."""
+
+    def __init__(self) -> None:
+        self.store = MemorySpending()
+        self.charged: dict[str, list[Charge]] = {}
+        self.dead: dict[str, list[Charge]] = {}
+        self.spent = dict.fromkeys(LIMITS, 0)
+        self.error = dict.fromkeys(LIMITS, 0)
+        self._counted: dict[str, int] = {}
+
+    def begin(self, call: str, charges: list[Charge]) -> None:
+        if self.store.reserve(call, charges).rejected < 0:
+            self.charged[call], self._counted[call] = charges, 0
+
+    def count(self, call: str, cost: int) -> None:
+        if call in self.charged:
+            self.store.count({call: [cost] * len(self.charged[call])})
+            self._counted[call] = cost
+
+    def die(self, call: str, _: int) -> None:
+        if call in self.charged:
+            self.store.expire(call)
+            self.dead[call] = charges = self.charged.pop(call)
+            self._add(charges, self._counted[call], charges[0].amount)
+
+    def end(self, call: str, cost: int) -> None:
+        """End a call; the estimate of one whose worker was taken for dead is its last count."""
+        late = call in self.dead
+        charges = self.dead.pop(call) if late else self.charged.pop(call)
+        self.store.settle(call, charges, [cost] * len(charges))
+        self._add(charges, cost - self._counted[call] if late else cost, 0 if late else charges[0].amount)
+
+    def _add(self, charges: list[Charge], amount: int, estimate: int) -> None:
+        for charge in charges:
+            self.spent[charge.key] += amount
+            self.error[charge.key] += max(amount - estimate, 0)
+
+
 @given(EVENTS)
 def test_an_account_is_exceeded_by_the_error_of_estimates_at_most(
     events: list[tuple[str, int, tuple[set[str], int, int]]],
 ) -> None:
-    store, charged, spent, error = MemorySpending(), dict[str, list[Charge]](), dict.fromkeys(LIMITS, 0), 0
-    running: dict[str, int] = {}
+    calls = Calls()
     for number, (kind, which, (keys, estimate, cost)) in enumerate(events):
-        call = list(charged)[which % len(charged)] if charged else ""
+        known = [*calls.charged, *calls.dead]
         if kind == "begin":
-            charges = [Charge(key, LIMITS[key], estimate, 1) for key in sorted(keys)]
-            if store.reserve(str(number), charges).rejected < 0:
-                charged[str(number)], running[str(number)] = charges, 0
-        elif call and kind == "count":
-            running[call] = cost
-            store.count({call: [cost] * len(charged[call])})
-        elif call:
-            charges = charged.pop(call)
-            final = cost if kind == "end" else running[call]
-            if kind == "end":
-                store.settle(call, charges, [final] * len(charges))
-            else:
-                store.expire(call)
-            error += max(final - charges[0].amount, 0)
-            for charge in charges:
-                spent[charge.key] += final
-    for key, limit in LIMITS.items():
-        held = sum(charge.amount for charges in charged.values() for charge in charges if charge.key == key)
-        assert store.balance(key) == Balance(spent[key], held)
-        assert spent[key] <= limit + error
+            calls.begin(str(number), [Charge(key, LIMITS[key], estimate, 1) for key in sorted(keys)])
+        elif known:
+            getattr(calls, kind)(known[which % len(known)], cost)
+        for key, limit in LIMITS.items():
+            held = sum(charge.amount for charges in calls.charged.values() for charge in charges if charge.key == key)
+            assert calls.store.balance(key) == Balance(calls.spent[key], held)
+            assert calls.spent[key] <= limit + calls.error[key]
