@@ -4,7 +4,8 @@ A gateway.yaml may name the file at the start, or later as the first one; then i
 second, a part at a time, between which other requests are served.
 
 Where the file does not work, `budgets.on_store_error` decides: `reject` is a 503; with `allow` calls are served, and
-what they cost is kept in memory until it can be written. After a failure the file is left alone for `PAUSE` seconds.
+what they cost is kept in memory until it can be written. After a failure the file is left alone for `PAUSE` seconds, or
+`SHORT_PAUSE` where others have locked it.
 A settlement that fails is made by a later tick.
 
 Invariant: what was held is settled once, and what a call cost that was not held is added once, unless this worker ends
@@ -16,6 +17,7 @@ Decision: docs/decisions.md, D242.
 import asyncio
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,16 +26,18 @@ from typing import Final
 from extproc.config import Settings
 from extproc.exchange.spending import Running, crowded, unavailable
 from extproc.limits.spending import Charge, CrowdedError, Verdict
-from extproc.worker.spending_file import SpendingFile, SpendingFileError
+from extproc.worker.spending_file import SpendingFile, SpendingFileError, keep_log_short
 
 log = logging.getLogger(__name__)
 
 PAUSE: Final = 1.0
 
+SHORT_PAUSE: Final = 0.1
+
 TICK_SECONDS: Final = 1.0
 
 BATCH: Final = 200
-"""Most calls or accounts that are written in one part."""
+"""Most accounts that are written in one part, or about so many: those of a call stay together."""
 
 MOST_OWED: Final = 100_000
 """Most accounts whose costs are kept in memory; half of them at most are users'."""
@@ -50,6 +54,8 @@ class BudgetAccounts:
         self._worker = worker
         self._settings = settings
         self._clock = clock
+        self._copier: threading.Thread | None = None
+        self._closed = threading.Event()
         self._running: dict[str, Running] = {}
         """The open calls."""
         self._ended: dict[str, tuple[Sequence[Charge], Sequence[int]]] = {}
@@ -78,7 +84,7 @@ class BudgetAccounts:
             except CrowdedError:
                 raise crowded() from None
             except SpendingFileError as error:
-                self._pause(str(error))
+                self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             else:
                 if verdict.rejected < 0:
                     self._running[call] = running
@@ -100,7 +106,7 @@ class BudgetAccounts:
         try:
             self._file.settle(call, charges, costs)
         except SpendingFileError as error:
-            self._pause(str(error))
+            self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
         else:
             del self._ended[call]
 
@@ -111,7 +117,7 @@ class BudgetAccounts:
         try:
             first = self._file.first(key, end)
         except SpendingFileError as error:
-            self._pause(str(error))
+            self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             return
         if len(self._told) >= _MOST_TOLD:
             self._told.clear()
@@ -123,24 +129,31 @@ class BudgetAccounts:
         """Keep what open calls have cost so far, once a second, until cancelled."""
         while True:
             if (file := self._in_use()) is not None:
+                self._keep_log_short()
                 for _ in self._tick(file):
                     await asyncio.sleep(0)
             await asyncio.sleep(TICK_SECONDS)
 
     def close(self) -> None:
         """Settle what can be, and close the file."""
+        self._closed.set()
         if self._file is not None:
             if self._ended or self._owed:
                 for _ in self._tick(self._file):
                     pass
             self._file.close()
 
+    def _keep_log_short(self) -> None:
+        if self._copier is None and self._path is not None:
+            self._copier = threading.Thread(target=keep_log_short, args=(self._path, self._closed), daemon=True)
+            self._copier.start()
+
     def _tick(self, file: SpendingFile) -> Iterator[None]:
         """Write what is due; yields after each part."""
         try:
             yield from self._parts(file)
         except SpendingFileError as error:
-            self._pause(str(error))
+            self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             return
         except Exception:  # a bug, too, is no reason to stop for good
             log.exception("budgets cannot be counted in %s", self._path)
@@ -152,19 +165,27 @@ class BudgetAccounts:
 
     def _parts(self, file: SpendingFile) -> Iterator[None]:
         """Write what is due in parts. Raises `SpendingFileError`; then the rest is still due."""
-        calls = list(self._running)
-        for start in range(0, max(len(calls), 1), BATCH):  # once without any, which shows that this worker lives
-            file.count({call: self._running[call]() for call in calls[start : start + BATCH] if call in self._running})
-            yield
+        part: dict[str, Sequence[int]] = {}
+        rows = 0
+        for call in list(self._running):
+            if (running := self._running.get(call)) is not None:  # it may have ended in between
+                part[call] = costs = running()
+                rows += len(costs)
+            if rows >= BATCH:
+                file.count(part)
+                yield
+                part, rows = {}, 0
+        file.count(part)  # also without any: it shows that this worker lives
+        yield
         while self._ended:
             for call, (charges, costs) in list(itertools.islice(self._ended.items(), BATCH)):
                 file.settle(call, charges, costs)
                 del self._ended[call]
             yield
         while self._owed:
-            part = dict(itertools.islice(self._owed.items(), BATCH))
-            file.add(part)
-            for key in part:
+            owed = dict(itertools.islice(self._owed.items(), BATCH))
+            file.add(owed)
+            for key in owed:
                 del self._owed[key]
             yield
 
@@ -176,9 +197,9 @@ class BudgetAccounts:
                 continue
             self._owed[charge.key] = (before[0] if before else 0) + cost, charge.end
 
-    def _pause(self, trouble: str) -> None:
+    def _pause(self, trouble: str, seconds: float = PAUSE) -> None:
         """Leave the file alone for a while; log what is wrong, once for as long as it is the same."""
-        self._paused_until = time.monotonic() + PAUSE
+        self._paused_until = time.monotonic() + seconds
         if trouble != self._trouble:
             log.warning("budgets cannot be counted in %s: %s", self._path or "no file", trouble)
         self._trouble = trouble

@@ -1,5 +1,8 @@
 """Balances of budgets in a file of SQLite, which the workers of one machine share, and which outlives them.
 
+What is written goes to SQLite's log, which is not synced then: `keep_log_short` has a thread of its own copy it into
+the file, since a disk may take any time for that.
+
 Invariant: a method blocks for `BUSY_SECONDS` at most for each statement that finds the file locked, and raises
 `SpendingFileError` for whatever goes wrong; then nothing has changed.
 
@@ -9,6 +12,7 @@ Decisions: docs/decisions.md, D240, D242.
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +28,9 @@ LEASE: Final = 15.0
 
 BATCH: Final = 500
 """Most accounts that one `count` removes."""
+
+LONGEST_LOG: Final = 1024 * 1024
+"""Bytes of SQLite's log from which on it is copied into the file."""
 
 _TABLES: Final = """
 create table if not exists accounts (key text primary key, spent integer not null, held integer not null,
@@ -42,12 +49,18 @@ _ADD: Final = (
 _HOLD: Final = "insert or ignore into holds values (?, ?, ?, ?, ?)"
 _COUNT: Final = "update holds set counted = ? where call = ? and key = ?"
 _SEEN: Final = "insert into workers values (?, ?) on conflict (worker) do update set seen = excluded.seen"
+_OF_DEAD: Final = "delete from holds where worker not in (select worker from workers) returning key, counted, amount"
+_OF_CALL: Final = "delete from holds where call = ? returning key, counted, amount"
 _FORGET: Final = "delete from accounts where key in (select key from accounts where end <= ? and held = 0 limit ?)"
 _FORGET_TOLD: Final = "delete from told where key in (select key from told where end <= ? limit ?)"
 
 
 class SpendingFileError(Exception):
-    """The file does not work; the message has the reason, not the path."""
+    """The file does not work; the message has the reason, not the path. `busy`: others have locked it."""
+
+    def __init__(self, reason: str, busy: bool = False) -> None:
+        super().__init__(reason)
+        self.busy = busy
 
 
 class _Part:
@@ -160,6 +173,7 @@ class SpendingFile:
                 self._inode = os.stat(self._path).st_ino
                 connection.execute("pragma journal_mode = wal").fetchall()
                 connection.execute("pragma synchronous = normal")
+                connection.execute("pragma wal_autocheckpoint = 0")
                 connection.executescript(_TABLES)
                 connection.execute("begin immediate")
                 self._begin(connection)
@@ -180,9 +194,10 @@ class SpendingFile:
         if connection.execute("select id from file").fetchone() is None:
             connection.execute("insert into file values (?)", (os.urandom(16).hex(),))
         [self._id] = connection.execute("select id from file").fetchone()
-        if not self._calls:
-            connection.execute("delete from workers where worker = ?", (self._worker,))
-            _settle_dead(connection, now)
+        held = connection.execute("select distinct call from holds where worker = ?", (self._worker,)).fetchall()
+        for [call] in held:
+            if call not in self._calls:  # of an earlier life, or a copy of the file that was restored
+                _settle(connection, _OF_CALL, (call,))
         connection.execute(_SEEN, (self._worker, now))
         if before not in ("", self._id):
             for call, parts in self._calls.items():
@@ -217,9 +232,20 @@ class SpendingFile:
                     connection.execute("rollback")
                 raise
         except sqlite3.Error as error:
-            if "locked" not in str(error):
+            busy = "locked" in str(error)
+            if not busy:
                 self.close()
-            raise SpendingFileError(str(error)) from error
+            raise SpendingFileError(str(error), busy) from error
+
+
+def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> None:
+    """Copy SQLite's log into the file at `path` whenever it is long, until `stop` is set; blocks."""
+    log = path.with_name(f"{path.name}-wal")
+    while not stop.wait(seconds):
+        with contextlib.suppress(OSError, sqlite3.Error):  # those who count meet it as well, and tell of it
+            if log.stat().st_size > LONGEST_LOG:
+                with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+                    connection.execute("pragma wal_checkpoint(passive)").fetchall()
 
 
 def _row(connection: sqlite3.Connection, key: str) -> Balance | None:
@@ -244,9 +270,13 @@ def _admitted(connection: sqlite3.Connection, charges: Sequence[Charge], rows: S
 
 def _settle_dead(connection: sqlite3.Connection, now: float) -> None:
     """Settle the calls of workers that have shown no sign of life for `LEASE`, by their last counts."""
-    connection.execute("delete from workers where seen < ?", (now - LEASE,))
-    dead = "delete from holds where worker not in (select worker from workers) returning key, counted, amount"
-    rows = connection.execute(dead).fetchall()
+    if connection.execute("delete from workers where seen < ?", (now - LEASE,)).rowcount:
+        _settle(connection, _OF_DEAD, ())
+
+
+def _settle(connection: sqlite3.Connection, removal: str, values: Sequence[str]) -> None:
+    """Settle what a statement removes from `holds`, by its last counts."""
+    rows = connection.execute(removal, values).fetchall()
     connection.executemany(
         "update accounts set spent = spent + ?, held = held - ? where key = ?",
         [(counted, amount, key) for key, counted, amount in rows],

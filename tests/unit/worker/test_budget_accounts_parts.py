@@ -1,5 +1,8 @@
 """What a worker owes its file of budgets is written in parts, so that nothing else waits for all of it."""
 
+import contextlib
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import pytest
 from extproc.config import BudgetSettings, Settings
 from extproc.limits.spending import Balance, Charge
 from extproc.worker import budget_accounts
-from extproc.worker.budget_accounts import BATCH, BudgetAccounts
+from extproc.worker.budget_accounts import BATCH, PAUSE, BudgetAccounts
 from extproc.worker.spending_file import SpendingFile, SpendingFileError
 
 END = 2**40
@@ -64,6 +67,26 @@ def test_open_calls_are_counted_in_parts(accounts: BudgetAccounts, files: Files)
         accounts.reserve(str(number), [charge("acme")], lambda: [3])
     assert tick(accounts) == 3
     assert files.sizes == [BATCH, BATCH, 1]
+
+
+def test_calls_in_many_accounts_are_fewer_in_a_part(accounts: BudgetAccounts, files: Files) -> None:
+    charges = [charge(f"account {number}") for number in range(BATCH // 4)]
+    for number in range(9):
+        accounts.reserve(str(number), charges, lambda: [3] * len(charges))
+    assert tick(accounts) == 3
+    assert files.sizes == [4, 4, 1]
+
+
+def test_a_file_that_others_have_locked_is_left_alone_for_a_moment_only(
+    accounts: BudgetAccounts, tmp_path: Path
+) -> None:
+    accounts.reserve("1", [charge("acme")], lambda: [3])
+    with contextlib.closing(sqlite3.connect(tmp_path / "spent", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        began = time.monotonic()
+        assert accounts.reserve("2", [charge("acme")], lambda: [3]) is None
+        assert accounts._paused_until - began < PAUSE
+        other.execute("rollback")
 
 
 def test_what_was_not_held_is_added_in_parts(

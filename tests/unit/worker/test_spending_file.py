@@ -3,10 +3,14 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +148,43 @@ def test_costs_are_counted_in_their_own_accounts_where_one_is_left_out(
     with contextlib.closing(SpendingFile(tmp_path / "spent.sqlite", "two", clock)) as other:
         other.count({})
         assert other.balance("acme") == Balance(9, 0)
+
+
+def test_a_copy_that_is_restored_holds_nothing_for_calls_that_have_ended(file: SpendingFile, tmp_path: Path) -> None:
+    file.reserve("1", [ACME])
+    with contextlib.closing(sqlite3.connect(tmp_path / "spent.sqlite")) as connection:
+        connection.execute("vacuum into ?", (str(tmp_path / "copy"),))
+    file.settle("1", [ACME], [20])
+    file.close()
+    os.replace(tmp_path / "copy", tmp_path / "spent.sqlite")
+    for name in ("-wal", "-shm"):
+        (tmp_path / f"spent.sqlite{name}").unlink(missing_ok=True)
+    assert file.balance("acme") == Balance(ACME.counted, 0)
+
+
+def test_the_log_is_copied_into_the_file_by_a_thread(
+    file: SpendingFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending_file, "LONGEST_LOG", 1)
+    file.add({"acme": (7, 2**40)})
+    path, copy, stop = tmp_path / "spent.sqlite", tmp_path / "copy", threading.Event()
+    thread = threading.Thread(target=spending_file.keep_log_short, args=(path, stop, 0.01), daemon=True)
+    thread.start()
+
+    def in_the_file() -> list[Any]:
+        copy.write_bytes(path.read_bytes())
+        with contextlib.closing(sqlite3.connect(f"file:{copy}?immutable=1", uri=True)) as connection:
+            try:
+                return connection.execute("select spent from accounts where key = 'acme'").fetchall()
+            except sqlite3.Error:  # it is being written
+                return []
+
+    end = time.monotonic() + 60
+    while in_the_file() != [(7,)]:
+        assert time.monotonic() < end
+    stop.set()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_the_first_of_all_workers_is_told_so(file: SpendingFile, tmp_path: Path) -> None:
