@@ -6,7 +6,6 @@ fail, so that revoked tokens go on.
 Decision: docs/decisions.md, D244.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,8 +18,8 @@ def check_state_files(source: str, tokens_from: Path | None, files: Mapping[str,
     They may be relative to that of gateway.yaml, `source`.
     """
     folder = Path(source).parent
-    taken = {os.path.realpath(source): "gateway.yaml itself"}
-    tokens = None if tokens_from is None else os.path.realpath(tokens_from)
+    taken = {_real(Path(source), "gateway.yaml"): "gateway.yaml itself"}
+    tokens = None if tokens_from is None else _real(tokens_from, "tokens_from")
     if tokens is not None:
         taken[tokens] = "what `tokens_from` names"
     for key, name in files.items():
@@ -29,7 +28,7 @@ def check_state_files(source: str, tokens_from: Path | None, files: Mapping[str,
         path = _real(folder / name, key)
         if path in taken:
             raise ConfigError(f"{key}: this is {taken[path]}; name another file")
-        if os.path.dirname(path) == tokens and not os.path.basename(path).startswith("."):
+        if path.parent == tokens and not path.name.startswith("."):
             raise ConfigError(
                 f"{key}: the file lies in the folder of `tokens_from`, where each file is read as a token file; "
                 "name one in another folder"
@@ -37,9 +36,9 @@ def check_state_files(source: str, tokens_from: Path | None, files: Mapping[str,
         taken[path] = f"the file of `{key}` as well"
 
 
-def _real(path: Path, key: str) -> str:
+def _real(path: Path, key: str) -> Path:
     """Return the path without links, as far as it exists."""
     try:
-        return os.path.realpath(path)
-    except ValueError as error:  # half a character
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; half a character
         raise ConfigError(f"{key}: not a valid path; correct it") from error
