@@ -29,9 +29,9 @@ class _Moment(click.ParamType[datetime.datetime]):
             return now() + datetime.timedelta(days=int(days[1]))
         try:
             moment = datetime.datetime.fromisoformat(str(value))
-        except ValueError:
+            return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).astimezone(datetime.UTC)
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time: write 2027-01-01, 2027-01-01T12:00:00Z, or 90d", param, ctx)
-        return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).astimezone(datetime.UTC)
 
 
 class _Duration(click.ParamType[datetime.timedelta]):

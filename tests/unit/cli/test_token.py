@@ -69,6 +69,7 @@ def test_an_end_that_is_past_is_a_warning(cli: Cli) -> None:
         (["--name", "a\nb", "--organisation", "acme"], "--name: expected a name of 1 to 128 characters on one line"),
         (["--name", "ci", "--organisation", "acme", "--expires", "tomorrow"], "90d"),
         (["--name", "ci", "--organisation", "acme", "--expires", "99999d"], "90d"),
+        (["--name", "ci", "--organisation", "acme", "--expires", "9999-12-31T23:59:59-14:00"], "90d"),
     ],
 )
 def test_options_that_make_no_token(cli: Cli, arguments: list[str], word: str) -> None:
