@@ -190,10 +190,11 @@ def test_the_list_has_when_each_token_was_used_last(cli: Cli, path: Path) -> Non
 
 
 def test_last_uses_that_cannot_be_read_are_a_warning(cli: Cli, path: Path) -> None:
-    path.write_text(f"last_used_in: gateway.yaml\n{FILE}")
+    path.write_text(f"last_used_in: used\n{FILE}")
+    path.with_name("used").write_text("something else")
     done = cli("token", "list", COLUMNS="200")
     assert (done.exit_code, done.stderr.count("\n")) == (0, 1)
-    assert "warning: gateway.yaml: it is no file of last uses" in done.stderr
+    assert "warning: used: it is no file of last uses" in done.stderr
     assert re.search(r"ci .* never +not yet +active", done.stdout)
 
 
