@@ -276,13 +276,14 @@ def test_check_makes_no_ledger(cli: Cli, gateway_yaml: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ledger", "reason"),
-    [("usage.jsonl", "this user may make no file in"), ("gateway.yaml", "this user may not write to it")],
+    [("usage.jsonl", "this user may make no file in"), ("there.jsonl", "this user may not write to it")],
 )
 def test_check_warns_of_a_ledger_that_it_may_not_write(
     cli: Cli, gateway_yaml: Path, monkeypatch: pytest.MonkeyPatch, ledger: str, reason: str
 ) -> None:
     monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)  # root may write anywhere
     gateway_yaml.write_text(f"{CONFIG}usage: {{ledger: {ledger}}}\n")
+    gateway_yaml.with_name("there.jsonl").touch()
     assert reason in cli("check").stderr
 
 
