@@ -26,7 +26,8 @@ from typing import Final
 from extproc.config import Settings
 from extproc.exchange.spending import Running, crowded, unavailable
 from extproc.limits.spending import Charge, CrowdedError, Verdict
-from extproc.worker.spending_file import SpendingFile, SpendingFileError, keep_log_short
+from extproc.worker.spending_file import SpendingFile, keep_log_short
+from extproc.worker.sqlite_file import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class BudgetAccounts:
                 verdict = file.reserve(call, charges)
             except CrowdedError:
                 raise crowded() from None
-            except SpendingFileError as error:
+            except StoreError as error:
                 self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             else:
                 if verdict.rejected < 0:
@@ -105,7 +106,7 @@ class BudgetAccounts:
             return
         try:
             self._file.settle(call, charges, costs)
-        except SpendingFileError as error:
+        except StoreError as error:
             self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
         else:
             del self._ended[call]
@@ -116,7 +117,7 @@ class BudgetAccounts:
             return
         try:
             first = self._file.first(key, end)
-        except SpendingFileError as error:
+        except StoreError as error:
             self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             return
         if len(self._told) >= _MOST_TOLD:
@@ -152,7 +153,7 @@ class BudgetAccounts:
         """Write what is due; yields after each part."""
         try:
             yield from self._parts(file)
-        except SpendingFileError as error:
+        except StoreError as error:
             self._pause(str(error), SHORT_PAUSE if error.busy else PAUSE)
             return
         except Exception:  # a bug, too, is no reason to stop for good
@@ -164,7 +165,7 @@ class BudgetAccounts:
         self._trouble = ""
 
     def _parts(self, file: SpendingFile) -> Iterator[None]:
-        """Write what is due in parts. Raises `SpendingFileError`; then the rest is still due."""
+        """Write what is due in parts. Raises `StoreError`; then the rest is still due."""
         part: dict[str, Sequence[int]] = {}
         rows = 0
         for call in list(self._running):

@@ -22,7 +22,8 @@ from extproc.limits.counters import Clock, Counters, Decision, MemoryCounters, S
 from extproc.machine.cpus import worker_count
 from extproc.openai.errors import ApiError
 from extproc.tenancy.rate_limits import any_default
-from extproc.worker.shared_counters import SharedCounters, StoreError
+from extproc.worker.shared_counters import SharedCounters
+from extproc.worker.sqlite_file import StoreError
 
 log = logging.getLogger(__name__)
 

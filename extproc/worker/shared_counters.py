@@ -7,38 +7,25 @@ disk, for a minute's rates are worth nothing after a power cut.
 Streams are counted by worker. A worker that starts has none; one that shows no sign of life for `LEASE` has none
 either.
 
-Invariant: a method blocks for `BUSY_SECONDS` at most for each statement that finds the file locked, and raises
-`StoreError` for whatever goes wrong.
-
 Decisions: docs/decisions.md, D236, D238.
 """
 
-import contextlib
 import itertools
-import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from extproc.limits import gcra
 from extproc.limits.counters import Bucket, Clock, Decision, Scope, decide, settled
-from extproc.worker.file_lock import locked
-
-BUSY_SECONDS: Final = 0.05
-
-OPEN_TRIES: Final = 20
-OPEN_PAUSE_SECONDS: Final = 0.01
-"""Other workers open the file for as long as making its tables takes."""
+from extproc.worker.sqlite_file import SqliteFile
 
 LEASE: Final = 15_000_000_000
 """Nanoseconds without a sign of life after which a worker's streams count no more."""
 
 BATCH: Final = 500
 """Most rows that one `tick` writes, or removes."""
-
-_MODE: Final = 0o600
 
 _TABLES: Final = """
 create table if not exists buckets (key text primary key, requests integer not null, tokens integer not null)
@@ -70,19 +57,16 @@ _FORGET: Final = (
 )
 
 
-class StoreError(Exception):
-    """The file does not work; the message has the reason, not the path."""
-
-
-class SharedCounters:
+class SharedCounters(SqliteFile):
     """Counters in the file at `path`; `worker` is the name of this worker among those that share it."""
 
+    TABLES = _TABLES
+    PRAGMAS = ("synchronous = off",)
+
     def __init__(self, path: Path, worker: str, clock: Clock = time.monotonic_ns) -> None:
-        self._path = path
         self._worker = worker
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
+        super().__init__(path)
         self._forgot = self._ticked = 0
         self._used: dict[str, int] = {}
         """By how much tokens' buckets are yet to be moved."""
@@ -129,8 +113,7 @@ class SharedCounters:
 
     def tick(self) -> None:
         """Show that this worker lives, and write what it has not written. Raises `StoreError`."""
-        if self._connection is None or not self._same_file():
-            self.open()
+        self._follow()
         now, batch = self._clock(), dict(itertools.islice(self._used.items(), BATCH))
         if now - self._ticked >= LEASE:
             self._unwritten.update(self._open)  # another worker may have taken this one for dead
@@ -147,35 +130,10 @@ class SharedCounters:
             del self._used[key]
         self._written()
 
-    def open(self) -> None:
-        """Open the file, and begin without open streams in it, but for those that there are. Raises `StoreError`."""
-        self.close()
-        try:
-            with locked(self._path.with_name(f".{self._path.name}.lock"), _MODE, OPEN_TRIES, OPEN_PAUSE_SECONDS):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE))
-                self._connection = connection = sqlite3.connect(
-                    self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=32
-                )
-                self._inode = os.stat(self._path).st_ino
-                self._begin(connection)
-        except (OSError, sqlite3.Error) as error:
-            self.close()
-            raise StoreError(str(error)) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
     def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin without open streams in the file, but for those that there are."""
         now = self._clock()
-        connection.execute("pragma journal_mode = wal").fetchall()
-        connection.execute("pragma synchronous = off")
-        connection.executescript(_TABLES)
         latest = now + gcra.LONGEST_DEBT + gcra.MINUTE
-        connection.execute("begin immediate")
         # The clock begins again with the machine: what is beyond it is of another start.
         connection.execute("delete from buckets where requests > ? or tokens > ?", (latest, latest))
         connection.execute(
@@ -185,14 +143,6 @@ class SharedCounters:
         connection.execute(_SEEN, (self._worker, now))
         rows = [(key, self._worker, number) for key, number in self._open.items() if number]
         connection.executemany(_SET_STREAMS, rows)
-        connection.execute("commit")
-
-    def _same_file(self) -> bool:
-        """Return whether the path still leads to the file that is open."""
-        try:
-            return os.stat(self._path).st_ino == self._inode
-        except OSError:
-            return False
 
     def _found(self, connection: sqlite3.Connection, scopes: Sequence[Scope], now: int, stream: bool) -> list[Bucket]:
         """Return the buckets of the scopes, with what is yet to be written of them."""
@@ -218,24 +168,3 @@ class SharedCounters:
             if not self._open.get(key):
                 self._open.pop(key, None)
         self._unwritten.clear()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the lock of the file, and write at the end. Raises `StoreError`."""
-        if self._connection is None:
-            self.open()
-        connection = self._connection
-        assert connection is not None
-        try:
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("rollback")
-                raise
-        except sqlite3.Error as error:
-            if not isinstance(error, sqlite3.OperationalError) or "locked" not in str(error):
-                self.close()
-            raise StoreError(str(error)) from error

@@ -3,9 +3,6 @@
 What is written goes to SQLite's log, which is not synced then: `keep_log_short` has a thread of its own copy it into
 the file, since a disk may take any time for that.
 
-Invariant: a method blocks for `BUSY_SECONDS` at most for each statement that finds the file locked, and raises
-`SpendingFileError` for whatever goes wrong; then nothing has changed.
-
 Decisions: docs/decisions.md, D240, D242.
 """
 
@@ -14,14 +11,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from extproc.limits.spending import MOST_IN_GROUP, Balance, Charge, CrowdedError, Verdict, decide
-from extproc.worker.file_lock import locked
-
-BUSY_SECONDS: Final = 0.05
+from extproc.worker.sqlite_file import BUSY_SECONDS, SqliteFile
 
 LEASE: Final = 15.0
 """Seconds without a sign of life after which a worker's open calls are settled by their last counts."""
@@ -55,14 +50,6 @@ _FORGET: Final = "delete from accounts where key in (select key from accounts wh
 _FORGET_TOLD: Final = "delete from told where key in (select key from told where end <= ? limit ?)"
 
 
-class SpendingFileError(Exception):
-    """The file does not work; the message has the reason, not the path. `busy`: others have locked it."""
-
-    def __init__(self, reason: str, busy: bool = False) -> None:
-        super().__init__(reason)
-        self.busy = busy
-
-
 class _Part:
     """What one open call holds of one account, and has cost it so far, as the file has it.
 
@@ -75,22 +62,23 @@ class _Part:
         self.counted = charge.counted
 
 
-class SpendingFile:
+class SpendingFile(SqliteFile):
     """The balances in the file at `path`; `worker` is the name of this worker among those that share it."""
 
+    TABLES = _TABLES
+    PRAGMAS = ("synchronous = normal", "wal_autocheckpoint = 0")
+
     def __init__(self, path: Path, worker: str, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
         self._worker = worker
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
-        self._id = ""
+        super().__init__(path)
+        self._id = self._next_id = ""
         """The name that a file has had since it was made: an inode's number is used again."""
         self._calls: dict[str, list[_Part]] = {}
         """The open calls of this worker."""
 
     def reserve(self, call: str, charges: Sequence[Charge]) -> Verdict:
-        """Hold the amounts of a call. Raises `SpendingFileError`, and `CrowdedError` where an enforced account would
+        """Hold the amounts of a call. Raises `StoreError`, and `CrowdedError` where an enforced account would
         be one too many of its group; another is left out."""
         with self._transaction() as connection:
             rows = [_row(connection, charge.key) for charge in charges]
@@ -106,10 +94,9 @@ class SpendingFile:
     def count(self, running: Mapping[str, Sequence[int]]) -> None:
         """Keep what open calls have cost by call; show that this worker lives, and settle those of dead ones.
 
-        A file that was replaced is opened anew. Raises `SpendingFileError`.
+        A file that was replaced is opened anew. Raises `StoreError`.
         """
-        if self._connection is not None and not self._same_file():
-            self.open()
+        self._follow()
         now, written = self._clock(), list[tuple[_Part, int]]()
         with self._transaction() as connection:
             connection.execute(_SEEN, (self._worker, now))
@@ -127,7 +114,7 @@ class SpendingFile:
             part.counted = cost
 
     def settle(self, call: str, charges: Sequence[Charge], costs: Sequence[int]) -> None:
-        """Replace what a call holds by what it has cost; only the first time counts. Raises `SpendingFileError`.
+        """Replace what a call holds by what it has cost; only the first time counts. Raises `StoreError`.
 
         Where it was settled by its last count, the difference to that is added.
         """
@@ -145,97 +132,44 @@ class SpendingFile:
     def add(self, spent: Mapping[str, tuple[int, int]]) -> None:
         """Add what was spent without being held: by account, the amount and the window's end.
 
-        Raises `SpendingFileError`.
+        Raises `StoreError`.
         """
         with self._transaction() as connection:
             connection.executemany(_ADD, [(key, amount, 0, end) for key, (amount, end) in spent.items()])
 
     def first(self, key: str, end: int) -> bool:
-        """Return whether this is called for `key` for the first time, by any worker. Raises `SpendingFileError`."""
+        """Return whether this is called for `key` for the first time, by any worker. Raises `StoreError`."""
         with self._transaction() as connection:
             return connection.execute("insert or ignore into told values (?, ?)", (key, end)).rowcount > 0
 
     def balance(self, key: str) -> Balance:
-        """Return the balance of an account. Raises `SpendingFileError`."""
+        """Return the balance of an account. Raises `StoreError`."""
         with self._transaction() as connection:
             return _row(connection, key) or Balance()
 
-    def open(self) -> None:
-        """Open the file, and settle the calls of this worker's earlier life. Raises `SpendingFileError`.
-
-        Where it is another than before, the open calls are held in it.
-        """
-        self.close()
-        try:
-            with locked(self._path.with_name(f".{self._path.name}.lock"), 0o600, 20, 0.01):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-                self._connection = connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
-                self._inode = os.stat(self._path).st_ino
-                connection.execute("pragma journal_mode = wal").fetchall()
-                connection.execute("pragma synchronous = normal")
-                connection.execute("pragma wal_autocheckpoint = 0")
-                connection.executescript(_TABLES)
-                connection.execute("begin immediate")
-                self._begin(connection)
-                connection.execute("commit")
-        except (OSError, sqlite3.Error) as error:
-            self.close()
-            raise SpendingFileError(str(error)) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
     def _begin(self, connection: sqlite3.Connection) -> None:
-        now, before = self._clock(), self._id
+        """Settle the calls of this worker's earlier life; where the file is another than before, hold the open ones."""
+        now = self._clock()
         if connection.execute("select id from file").fetchone() is None:
             connection.execute("insert into file values (?)", (os.urandom(16).hex(),))
-        [self._id] = connection.execute("select id from file").fetchone()
+        [self._next_id] = connection.execute("select id from file").fetchone()
         held = connection.execute("select distinct call from holds where worker = ?", (self._worker,)).fetchall()
         for [call] in held:
             if call not in self._calls:  # of an earlier life, or a copy of the file that was restored
                 _settle(connection, _OF_CALL, (call,))
         connection.execute(_SEEN, (self._worker, now))
-        if before not in ("", self._id):
+        if self._id not in ("", self._next_id):
             for call, parts in self._calls.items():
                 self._insert(connection, call, parts)
+
+    def _opened(self) -> None:
+        self._id = self._next_id
 
     def _insert(self, connection: sqlite3.Connection, call: str, parts: Sequence[_Part]) -> None:
         for part in parts:
             charge = part.charge
             if connection.execute(_HOLD, (call, charge.key, charge.amount, part.counted, self._worker)).rowcount:
                 connection.execute(_ADD, (charge.key, 0, charge.amount, charge.end))
-
-    def _same_file(self) -> bool:
-        """Return whether the path still leads to the file that is open."""
-        try:
-            return os.stat(self._path).st_ino == self._inode
-        except OSError:
-            return False
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if self._connection is None:
-            self.open()
-        connection = self._connection
-        assert connection is not None
-        try:
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("rollback")
-                raise
-        except sqlite3.Error as error:
-            busy = "locked" in str(error)
-            if not busy:
-                self.close()
-            raise SpendingFileError(str(error), busy) from error
 
 
 def keep_log_short(path: Path, stop: threading.Event, seconds: float = 1.0) -> None:

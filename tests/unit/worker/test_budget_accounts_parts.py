@@ -13,7 +13,8 @@ from extproc.config import BudgetSettings, Settings
 from extproc.limits.spending import Balance, Charge
 from extproc.worker import budget_accounts
 from extproc.worker.budget_accounts import BATCH, PAUSE, BudgetAccounts
-from extproc.worker.spending_file import SpendingFile, SpendingFileError
+from extproc.worker.spending_file import SpendingFile
+from extproc.worker.sqlite_file import StoreError
 
 END = 2**40
 
@@ -34,7 +35,7 @@ class Files:
     def _wrapped(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(file: SpendingFile, *arguments: Any) -> Any:
             if self.broken:
-                raise SpendingFileError("it is broken")
+                raise StoreError("it is broken")
             if isinstance(arguments[0], dict):
                 self.sizes.append(len(arguments[0]))
             return method(file, *arguments)

@@ -16,7 +16,8 @@ from extproc.limits.counters import Counters, Decision, MemoryCounters, Scope
 from extproc.limits.gcra import LONGEST_DEBT, MINUTE
 from extproc.openai.errors import ApiError
 from extproc.worker.rate_counters import PAUSE, RateCounters, shared_file
-from extproc.worker.shared_counters import LEASE, SharedCounters, StoreError
+from extproc.worker.shared_counters import LEASE, SharedCounters
+from extproc.worker.sqlite_file import StoreError
 
 ACME = Scope("organisation acme", "acme", 3, 100, 2)
 CI = Scope("token ci", "ci", 2, 1000, 0)

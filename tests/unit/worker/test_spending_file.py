@@ -16,7 +16,8 @@ import pytest
 
 from extproc.limits.spending import Balance, Charge, CrowdedError, SpendingStore
 from extproc.worker import spending_file
-from extproc.worker.spending_file import LEASE, SpendingFile, SpendingFileError
+from extproc.worker.spending_file import LEASE, SpendingFile
+from extproc.worker.sqlite_file import StoreError
 
 ACME = Charge("acme", 100, 60, 2**40, 5)
 WORKER = """
@@ -102,7 +103,7 @@ def test_an_ended_window_is_removed(file: SpendingFile) -> None:
 def test_what_is_no_database_is_an_error_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_text("not a database" * 100)
-    with pytest.raises(SpendingFileError):
+    with pytest.raises(StoreError):
         SpendingFile(path, "one").reserve("1", [ACME])
     assert path.read_text().startswith("not a database")
 
@@ -207,3 +208,17 @@ def test_a_file_that_was_replaced_has_the_open_calls(file: SpendingFile, tmp_pat
     assert file.balance("acme") == Balance(0, 60)
     file.settle("1", [ACME], [20])
     assert file.balance("acme") == Balance(20)
+
+
+def test_a_new_file_that_cannot_be_written_yet_gets_the_open_calls_later(
+    file: SpendingFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.reserve("1", [ACME])
+    for path in tmp_path.glob("spent.sqlite*"):
+        path.unlink()
+    with monkeypatch.context() as broken:
+        broken.setattr(spending_file, "_HOLD", "insert into nothing values (?, ?, ?, ?, ?)")
+        with pytest.raises(StoreError):
+            file.count({})
+    file.count({})
+    assert file.balance("acme") == Balance(0, 60)

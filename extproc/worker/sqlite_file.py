@@ -1,0 +1,117 @@
+"""A file of SQLite that the workers of one machine share: the base of rates and of budgets.
+
+It is opened when it is first needed, and anew after an error, or where the path leads to another file than before.
+
+Invariant: each statement that finds the file locked blocks for `BUSY_SECONDS` at most, and `StoreError` is raised for
+whatever goes wrong; then nothing has changed. A link is not followed, and what is no database stays as it is.
+
+Decision: docs/decisions.md, D268.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Final
+
+from extproc.worker.file_lock import locked
+
+BUSY_SECONDS: Final = 0.05
+
+OPEN_TRIES: Final = 20
+OPEN_PAUSE_SECONDS: Final = 0.01
+"""Other workers open the file for as long as making its tables takes."""
+
+_MODE: Final = 0o600
+
+
+class StoreError(Exception):
+    """The file does not work; the message has the reason, not the path. `busy`: others have locked it."""
+
+    def __init__(self, reason: str, busy: bool = False) -> None:
+        super().__init__(reason)
+        self.busy = busy
+
+
+class SqliteFile:
+    """The file at `path`. A subclass has its tables, and what is written each time that it is opened."""
+
+    TABLES: ClassVar[str]
+    """Statements that make the tables, where there are none."""
+    PRAGMAS: ClassVar[tuple[str, ...]]
+    """How it is written to the disk, such as `synchronous = off`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def open(self) -> None:
+        """Open the file, and make it and its tables if there are none. Raises `StoreError`."""
+        self.close()
+        try:
+            with locked(self._path.with_name(f".{self._path.name}.lock"), _MODE, OPEN_TRIES, OPEN_PAUSE_SECONDS):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE))
+                self._connection = connection = sqlite3.connect(
+                    self._path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=32
+                )
+                self._inode = os.stat(self._path).st_ino
+                connection.execute("pragma journal_mode = wal").fetchall()
+                for pragma in self.PRAGMAS:
+                    connection.execute(f"pragma {pragma}")
+                connection.executescript(self.TABLES)
+                connection.execute("begin immediate")
+                self._begin(connection)
+                connection.execute("commit")
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise StoreError(str(error)) from error
+        self._opened()
+
+    def close(self) -> None:
+        """Close the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Write what is due at an opening, in a transaction of its own."""
+        raise NotImplementedError
+
+    def _opened(self) -> None:
+        """Note that this is written."""
+
+    def _follow(self) -> None:
+        """Open the file unless it is open, and the path still leads to it. Raises `StoreError`."""
+        if self._connection is None or not self._is_there():
+            self.open()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the lock of the file, and write at the end. Raises `StoreError`."""
+        if self._connection is None:
+            self.open()
+        connection = self._connection
+        assert connection is not None
+        try:
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("rollback")
+                raise
+        except sqlite3.Error as error:
+            busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+            if not busy:
+                self.close()
+            raise StoreError(str(error), busy) from error
+
+    def _is_there(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
